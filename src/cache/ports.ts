@@ -1,0 +1,241 @@
+// The ports: what the cache policy needs from stores, index and upstreams. Implementations live in storage/ and
+// upstream/; each port has one conformance suite in test/fixtures that every implementation runs.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository, Tag } from "../oci/name.ts";
+import type { Reference } from "../oci/reference.ts";
+
+/** Milliseconds since the epoch; injected so that no policy test sleeps. */
+export type Clock = () => number;
+
+// ---- errors ---------------------------------------------------------------------------------------------------
+
+export type StoreErrorCode = "no_space" | "io" | "unavailable" | "size_mismatch" | "closed";
+
+/** The store failed. Never used for "not there": absence is a value. */
+export class StoreError extends Error {
+  readonly code: StoreErrorCode;
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "StoreError";
+    this.code = code;
+  }
+}
+
+export type UpstreamErrorCode =
+  | "unreachable"
+  | "timeout"
+  | "auth"
+  | "rate_limited"
+  | "server_error"
+  | "protocol"
+  | "truncated"
+  | "range_refused"
+  | "digest_mismatch"
+  | "too_large";
+
+/** Upstream failed to answer, or answered what cannot be used. 403, 404 and 410 are answers, not errors. */
+export class UpstreamError extends Error {
+  readonly code: UpstreamErrorCode;
+  /** The HTTP status upstream sent, when it sent one. */
+  readonly status: number | undefined;
+  /** Seconds upstream asked us to wait. */
+  readonly retryAfter: number | undefined;
+  constructor(
+    code: UpstreamErrorCode,
+    message: string,
+    options?: ErrorOptions & { status?: number | undefined; retryAfter?: number | undefined },
+  ) {
+    super(message, options);
+    this.name = "UpstreamError";
+    this.code = code;
+    this.status = options?.status;
+    this.retryAfter = options?.retryAfter;
+  }
+}
+
+// ---- blobs ----------------------------------------------------------------------------------------------------
+
+/**
+ * Readable bytes of one blob, complete or still being filled.
+ * `read` resolves with at least one byte from `position` (0 <= position < the end the caller asked for), at most
+ * `scratch.length` bytes. The result is either a view of `scratch` or memory that never changes; it is empty
+ * only at the end of the blob. Rejects with StoreError, or UpstreamError when a fill fails.
+ */
+export interface BlobReader {
+  read(position: number, scratch: Buffer): Promise<Buffer>;
+  /** Releases what the reader holds; idempotent. */
+  close(): Promise<void>;
+}
+
+export interface StoredBlob extends BlobReader {
+  readonly size: number;
+}
+
+/**
+ * The spool of one blob under way. Bytes become visible in the store only through `commit`; exactly one of
+ * commit and abort is called, and abort is idempotent.
+ */
+export interface BlobWriter {
+  /** Bytes appended so far, all readable through `read`. */
+  readonly written: number;
+  /** Appends the buffers in order, as one write. One call at a time. Rejects with StoreError, after which only
+   * what `written` says counts. */
+  append(buffers: readonly Buffer[]): Promise<void>;
+  /** Reads appended bytes into `scratch`: at least one when position < written. Safe beside `append`. */
+  read(position: number, scratch: Buffer): Promise<Buffer>;
+  /** Makes the bytes durable (fsync) and visible under `digest`. The caller has verified the digest; `size` must
+   * equal `written`, else StoreError size_mismatch. Readers of this writer stay valid until `release`. */
+  commit(digest: Digest, size: number): Promise<void>;
+  /** Throws the bytes away. */
+  abort(): Promise<void>;
+  /** Closes the descriptor followers read through, after commit or abort. Idempotent. */
+  release(): Promise<void>;
+}
+
+export interface BlobInfo {
+  readonly digest: Digest;
+  readonly size: number;
+  /** Last modification, milliseconds since the epoch. */
+  readonly modifiedAt: number;
+}
+
+/** Verified blobs by digest. Everything rejects with StoreError on failure. */
+export interface BlobStore {
+  /** Name for events: where bytes read from here came from. */
+  readonly source: "disk" | "s3";
+  /** Undefined when the blob is not here. The reader stays valid when the blob is deleted meanwhile. */
+  open(digest: Digest): Promise<StoredBlob | undefined>;
+  /** Starts a spool. `size` is a hint for refusing early when there is no room. */
+  create(size?: number): Promise<BlobWriter>;
+  /** True when something was removed. */
+  delete(digest: Digest): Promise<boolean>;
+  /** Every stored blob, in no order. */
+  list(): AsyncIterable<BlobInfo>;
+}
+
+// ---- index ----------------------------------------------------------------------------------------------------
+
+/** The only mutable thing in the cache. Times in milliseconds since the epoch. */
+export interface TagRecord {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** When upstream last confirmed that the tag names this digest. */
+  readonly checkedAt: number;
+}
+
+export interface TagStore {
+  get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
+  /** False, and nothing written, when the stored record's `checkedAt` is later than the new one's. */
+  put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean>;
+  delete(upstream: string, repository: Repository, tag: Tag): Promise<void>;
+}
+
+/** A blob a manifest of `repository` names, with the size its descriptor states. */
+export interface LinkedBlob {
+  readonly digest: Digest;
+  readonly size: number | undefined;
+}
+
+/** Which repository is known to contain which digest. */
+export interface LinkStore {
+  has(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
+  /** Links all digests in one transaction; known links are left as they are (a size is filled in when missing). */
+  add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void>;
+  /** Upstream no longer has the digest in this repository. */
+  remove(upstream: string, repository: Repository, digest: Digest): Promise<void>;
+  /** The size a descriptor stated for this digest, in any repository; undefined when none did. */
+  statedSize(digest: Digest): Promise<number | undefined>;
+}
+
+/** What is in the blob store: sizes, media types of manifests, order of last use. Rebuildable from the store. */
+export interface BlobIndex {
+  /** `mediaType` only for manifests. Adding a known digest updates last use and, when given, the media type. */
+  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number): void;
+  get(digest: Digest): { readonly size: number; readonly mediaType: string | undefined } | undefined;
+  /** Cheap: remembered in memory, written in batches. */
+  touch(digest: Digest, usedAt: number): void;
+  remove(digest: Digest): void;
+  /** Least recently used first; at most `limit`. */
+  oldest(
+    limit: number,
+  ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[];
+  totals(): { readonly bytes: number; readonly count: number };
+  /** Images (manifests) that name `digest`; for counting what an eviction orphans. */
+  manifestsNaming(digest: Digest): number;
+  /** Records that manifest `digest` names `children`. */
+  setChildren(digest: Digest, children: readonly Digest[]): void;
+  /** Repositories of `upstream` with a linked blob that is here, in ASCII order, after `last`, at most `limit`. */
+  repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[];
+}
+
+// ---- upstream -------------------------------------------------------------------------------------------------
+
+/** Upstream's authoritative no: 404 and 410 (absent), 403 (denied). */
+export type Refusal = { readonly kind: "absent" } | { readonly kind: "denied" };
+
+export type ManifestHead =
+  | {
+      readonly kind: "found";
+      readonly digest: Digest | undefined;
+      readonly mediaType: string | undefined;
+      readonly size: number | undefined;
+    }
+  | Refusal;
+
+export type ManifestAnswer =
+  | {
+      readonly kind: "found";
+      readonly digest: Digest | undefined;
+      readonly mediaType: string | undefined;
+      readonly body: Buffer;
+    }
+  | {
+      readonly kind: "oversize";
+      readonly digest: Digest | undefined;
+      readonly mediaType: string | undefined;
+      readonly size: number | undefined;
+    }
+  | Refusal;
+
+export type BlobHead = { readonly kind: "found"; readonly size: number | undefined } | Refusal;
+
+/**
+ * A body upstream is sending, from `offset` (0 when upstream ignored the range asked for). `size` is that of the
+ * whole blob. The body rejects with UpstreamError; leaving the iteration early closes the transfer.
+ */
+export type BlobAnswer =
+  | {
+      readonly kind: "found";
+      readonly size: number | undefined;
+      readonly offset: number;
+      readonly body: AsyncIterable<Buffer>;
+    }
+  | Refusal;
+
+export type TagsAnswer =
+  | {
+      readonly kind: "found";
+      readonly tags: readonly string[] /** There may be more after the last tag. */;
+      readonly more: boolean;
+    }
+  | Refusal;
+
+/** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
+export interface Upstream {
+  /** Name for events, keys and routes. */
+  readonly name: string;
+  headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
+  /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
+  getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
+  headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
+  /** `endpoint` is "manifests" for the body of an oversize manifest. The signal ends the transfer. */
+  openBlob(
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+    endpoint?: "blobs" | "manifests",
+  ): Promise<BlobAnswer>;
+  listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
+}

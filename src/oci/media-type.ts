@@ -1,0 +1,45 @@
+// Media types of manifests: what we ask upstream for, and what we may serve.
+
+export const mediaTypes = {
+  ociManifest: "application/vnd.oci.image.manifest.v1+json",
+  ociIndex: "application/vnd.oci.image.index.v1+json",
+  dockerManifest: "application/vnd.docker.distribution.manifest.v2+json",
+  dockerList: "application/vnd.docker.distribution.manifest.list.v2+json",
+  dockerManifestV1: "application/vnd.docker.distribution.manifest.v1+json",
+  dockerManifestV1Signed: "application/vnd.docker.distribution.manifest.v1+prettyjws",
+  ociArtifact: "application/vnd.oci.artifact.manifest.v1+json",
+  octetStream: "application/octet-stream",
+} as const;
+
+/**
+ * The one Accept list for every manifest request upstream, whatever the client accepts: registries answer 404
+ * or a rewritten manifest to anything narrower (clients.md items 13 and 14), and the cache must not depend on
+ * who asked first. `*\/*` last, for media types not invented yet.
+ */
+export const manifestAccept = [
+  mediaTypes.ociIndex,
+  mediaTypes.ociManifest,
+  mediaTypes.dockerList,
+  mediaTypes.dockerManifest,
+  mediaTypes.ociArtifact,
+  mediaTypes.dockerManifestV1Signed,
+  `${mediaTypes.dockerManifestV1};q=0.5`,
+  "*/*;q=0.1",
+].join(", ");
+
+/** The type without parameters, lower case; undefined for an empty or malformed header. */
+export function bareMediaType(header: string | undefined): string | undefined {
+  const bare = header?.split(";", 1)[0]?.trim().toLowerCase();
+  return bare !== undefined && /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+$/.test(bare) ? bare : undefined;
+}
+
+/** Types that say nothing about a manifest; the body has to tell (clients.md item 12). */
+export function isGenericMediaType(type: string | undefined): boolean {
+  return (
+    type === undefined ||
+    type === mediaTypes.octetStream ||
+    type === "application/json" ||
+    type === "text/plain" ||
+    type === "text/json"
+  );
+}

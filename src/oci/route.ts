@@ -1,0 +1,120 @@
+// The grammar of request targets (distribution-spec, "Endpoints"), from the raw request line.
+// Nothing here decodes, normalises or guesses: what the grammar does not name is refused, so the stored key, the
+// requested key and the fetched path are always the same string (design.md, "What never bends", 5).
+import { type Digest, parseDigest } from "./digest.ts";
+import { parseRepository, type Repository } from "./name.ts";
+import { parseReference, type Reference } from "./reference.ts";
+
+/** Page arguments of a listing. `n` is undefined when the client did not ask for a page size. */
+export interface Page {
+  readonly n: number | undefined;
+  readonly last: string | undefined;
+}
+
+/** What a request asks for. `prefix` is the path before `/v2`, without slashes at its ends, "" when there is none. */
+export type Route = { readonly prefix: string; readonly ns: string | undefined } & (
+  | { readonly kind: "ping" }
+  | { readonly kind: "manifest"; readonly repository: Repository; readonly reference: Reference }
+  | { readonly kind: "blob"; readonly repository: Repository; readonly digest: Digest }
+  | { readonly kind: "tags"; readonly repository: Repository; readonly page: Page }
+  | {
+      readonly kind: "referrers";
+      readonly repository: Repository;
+      readonly digest: Digest;
+      readonly artifactType: string | undefined;
+    }
+  | { readonly kind: "upload"; readonly repository: Repository }
+  | { readonly kind: "catalog"; readonly page: Page }
+);
+
+/** Why a target is no route. `bad_path`: not a path this server may ever look at (answer 400). */
+export type RouteProblem = "bad_path" | "bad_name" | "bad_reference" | "bad_digest" | "bad_page" | "unknown";
+
+/** Longest target read; longer is `bad_path`. Name 255 + digest 135 + endpoint words + query fits many times. */
+const maxTargetLength = 4096;
+
+/**
+ * Every path character we accept, unescaped: the grammar of names, tags and digests plus `/`. Percent signs are
+ * refused, and so are backslashes, semicolons, and anything above ASCII: none stands in a legal name.
+ */
+const pathGrammar = /^(?:\/[A-Za-z0-9._:+=~@-]+)+\/?$/;
+
+/** Endpoint words that separate the repository from the reference. */
+const endpointGrammar = /^(.+)\/(manifests|blobs|tags|referrers)\/([^/]+)$/;
+
+/**
+ * Parses the raw target of a request line. Absolute-form (`http://…`), `//`, `.` and `..` components, and
+ * escapes are `bad_path`. The endpoint word nearest the end decides, so a repository may contain components
+ * named `manifests`, `blobs` or `tags` (clients.md item 9).
+ */
+export function parseTarget(target: string): Route | RouteProblem {
+  if (target.length > maxTargetLength) return "bad_path";
+  const queryAt = target.indexOf("?");
+  const path = queryAt < 0 ? target : target.slice(0, queryAt);
+  if (path === "/") return "unknown";
+  if (!pathGrammar.test(path) || hasDotComponent(path)) return "bad_path";
+  const at = findApiRoot(path);
+  if (at < 0) return "unknown";
+  const query = new URLSearchParams(queryAt < 0 ? "" : target.slice(queryAt + 1));
+  const base = { prefix: path.slice(1, Math.max(at, 1)), ns: query.get("ns") ?? undefined };
+  const rest = path.slice(at + "/v2/".length);
+  if (rest === "") return { kind: "ping", ...base };
+  if (rest === "_catalog") {
+    const page = parsePage(query);
+    return page === undefined ? "bad_page" : { kind: "catalog", page, ...base };
+  }
+  return parseEndpoint(rest, query, base);
+}
+
+function parseEndpoint(
+  rest: string,
+  query: URLSearchParams,
+  base: { prefix: string; ns: string | undefined },
+): Route | RouteProblem {
+  const upload = /^(.+)\/blobs\/uploads(?:\/[^/]*)?$/.exec(rest);
+  if (upload) {
+    const repository = parseRepository(upload[1] as string);
+    return repository === undefined ? "bad_name" : { kind: "upload", repository, ...base };
+  }
+  const match = endpointGrammar.exec(rest);
+  if (match === null) return "unknown";
+  const [, name, endpoint, last] = match as unknown as [string, string, string, string];
+  const repository = parseRepository(name);
+  if (repository === undefined) return "bad_name";
+  if (endpoint === "manifests") {
+    const reference = parseReference(last);
+    return reference === undefined ? "bad_reference" : { kind: "manifest", repository, reference, ...base };
+  }
+  if (endpoint === "tags") {
+    if (last !== "list") return "unknown";
+    const page = parsePage(query);
+    return page === undefined ? "bad_page" : { kind: "tags", repository, page, ...base };
+  }
+  const digest = parseDigest(last);
+  if (digest === undefined) return "bad_digest";
+  if (endpoint === "blobs") return { kind: "blob", repository, digest, ...base };
+  return {
+    kind: "referrers",
+    repository,
+    digest,
+    artifactType: query.get("artifactType") ?? undefined,
+    ...base,
+  };
+}
+
+/** Offset of the first `/v2/` (or a final `/v2`); -1 without one. What stands before it is the route prefix. */
+function findApiRoot(path: string): number {
+  const at = path.indexOf("/v2/");
+  return at < 0 && path.endsWith("/v2") ? path.length - "/v2".length : at;
+}
+
+function hasDotComponent(path: string): boolean {
+  return path.split("/").some((component) => component === "." || component === "..");
+}
+
+/** Undefined for an `n` that is not a whole number from 0; a larger `n` than any list is the list. */
+function parsePage(query: URLSearchParams): Page | undefined {
+  const n = query.get("n");
+  if (n !== null && !/^\d{1,15}$/.test(n)) return undefined;
+  return { n: n === null ? undefined : Number(n), last: query.get("last") ?? undefined };
+}

@@ -1,0 +1,122 @@
+// The one event per request (design.md, "Words": request origin). Every metric, log line and page derives from it.
+
+export const results = [
+  "hit",
+  "stale",
+  "revalidated",
+  "miss",
+  "joined",
+  "negative",
+  "pass",
+  "denied",
+  "error",
+  "aborted",
+] as const;
+/** How the answer came about; exclusive, one per request. */
+export type Result = (typeof results)[number];
+
+export const routeKinds = [
+  "ping",
+  "manifest_tag",
+  "manifest_digest",
+  "blob",
+  "tags",
+  "referrers",
+  "catalog",
+  "upload",
+  "other",
+] as const;
+/** Bounded label: the route pattern, never the path. */
+export type RouteKind = (typeof routeKinds)[number];
+
+/** Where the bytes came from. */
+export type Source = "memory" | "disk" | "s3" | `upstream:${string}` | "none";
+
+/** One finished request. Byte counts are of response bodies; times in milliseconds. */
+export interface RequestEvent {
+  readonly time: Date;
+  readonly id: string;
+  readonly method: string;
+  readonly route: RouteKind;
+  /** The path without its query; at most 1 KiB. */
+  readonly path: string;
+  readonly upstream: string | undefined;
+  readonly repository: string | undefined;
+  readonly reference: string | undefined;
+  readonly status: number;
+  readonly result: Result;
+  readonly source: Source;
+  /** Body bytes handed to the socket. */
+  readonly bytesSent: number;
+  /** Body bytes the headers announced; undefined when no length was announced. */
+  readonly bytesExpected: number | undefined;
+  readonly ttfbMs: number | undefined;
+  readonly durationMs: number;
+  readonly upstreamStatus: number | undefined;
+  readonly abortedBy: "client" | "upstream" | "node" | undefined;
+  /** A short reason for anything that is not a plain success; never a header value, URL or secret. */
+  readonly detail: string | undefined;
+  readonly client: string;
+  readonly userAgent: string | undefined;
+}
+
+/** Takes every event; must not throw and must not block. */
+export type EventSink = (event: RequestEvent) => void;
+
+/**
+ * What happens in the cache besides requests. Numbers in bytes and milliseconds. `message` is for people and
+ * carries no secret: never a header value, a query string or credentials.
+ */
+export type Notice =
+  | {
+      readonly kind: "upstream_request";
+      readonly upstream: string;
+      readonly type: "manifest" | "blob" | "tags";
+      readonly method: "GET" | "HEAD";
+      readonly status: number;
+      readonly ttfbMs: number;
+    }
+  | {
+      readonly kind: "upstream_bytes";
+      readonly upstream: string;
+      readonly type: "manifest" | "blob" | "tags";
+      readonly bytes: number;
+    }
+  | {
+      readonly kind: "upstream_error";
+      readonly upstream: string;
+      /** An UpstreamErrorCode. */
+      readonly code: string;
+      readonly status: number | undefined;
+      readonly message: string;
+    }
+  | {
+      readonly kind: "fill";
+      /** `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed. */
+      readonly result: "committed" | "discarded" | "not_stored";
+      readonly upstream: string;
+      readonly digest: string;
+      readonly bytes: number;
+      readonly durationMs: number;
+    }
+  | {
+      readonly kind: "eviction";
+      readonly reason: "lru" | "low_disk" | "corrupt";
+      readonly digest: string;
+      readonly bytes: number;
+      readonly ageMs: number;
+      /** Manifests still here that name the evicted blob. */
+      readonly orphaned: number;
+    }
+  | { readonly kind: "store_error"; readonly op: string; readonly code: string; readonly message: string }
+  | {
+      readonly kind: "stale_served";
+      readonly upstream: string;
+      readonly repository: string;
+      readonly tag: string;
+      readonly ageMs: number;
+      readonly reason: string;
+    };
+
+/** Takes every notice; must not throw and must not block. */
+export type NoticeSink = (notice: Notice) => void;
