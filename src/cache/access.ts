@@ -1,0 +1,82 @@
+// Who may read what: knowing a digest grants nothing (design.md, "What never bends", 3; CVE-2024-39897 class).
+// A blob or manifest is readable through a repository only if the repository is linked to it, or upstream says
+// so for that repository, which then links it.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { LinkedBlob, LinkStore, Refusal, Upstream } from "./ports.ts";
+import { flightKey, SingleFlight } from "./single-flight.ts";
+import { noticeOfStoreError } from "./store-notice.ts";
+
+export type Proof =
+  | { readonly kind: "linked" }
+  | { readonly kind: "found"; readonly size: number | undefined }
+  | Refusal;
+
+export class Access {
+  readonly #links: LinkStore;
+  readonly #notices: NoticeSink;
+  readonly #proofs = new SingleFlight<Proof>();
+
+  constructor(links: LinkStore, notices: NoticeSink) {
+    this.#links = links;
+    this.#notices = notices;
+  }
+
+  /** From local knowledge only. A failing link store knows nothing: upstream is asked, nothing is granted. */
+  async linked(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
+    try {
+      return await this.#links.has(upstream.name, repository, digest);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.has", error));
+      return false;
+    }
+  }
+
+  /**
+   * Whether `repository` may read `digest`: by link, else by asking upstream with HEAD, once for all who ask at
+   * the same time. Rejects with UpstreamError when upstream cannot say.
+   */
+  async prove(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+  ): Promise<Proof> {
+    if (await this.linked(upstream, repository, digest)) return { kind: "linked" };
+    const key = flightKey(upstream.name, repository, digest, as);
+    return this.#proofs.run(key, () => this.#ask(upstream, repository, digest, as)).promise;
+  }
+
+  async #ask(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+  ): Promise<Proof> {
+    const head =
+      as === "blob"
+        ? await upstream.headBlob(repository, digest)
+        : await upstream.headManifest(repository, { kind: "digest", digest });
+    if (head.kind === "found") await this.link(upstream, repository, [{ digest, size: head.size }]);
+    return head.kind === "found" ? { kind: "found", size: head.size } : head;
+  }
+
+  /** Records that upstream showed these digests in `repository`. A failing store costs a question later. */
+  async link(upstream: Upstream, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+    try {
+      await this.#links.add(upstream.name, repository, blobs);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.add", error));
+    }
+  }
+
+  /** Upstream said that the digest is not, or no longer, in `repository` (CVE-2026-35172 class). */
+  async unlink(upstream: Upstream, repository: Repository, digest: Digest): Promise<void> {
+    try {
+      await this.#links.remove(upstream.name, repository, digest);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.remove", error));
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// How long a tag record answers without asking upstream, and how long it may still answer when upstream cannot.
+import { LRUCache } from "lru-cache";
+import picomatch from "picomatch";
+import type { TagRecord } from "./ports.ts";
+
+export interface FreshnessRule {
+  /** Glob over `repository:tag`. */
+  readonly match: string;
+  /** Milliseconds; Infinity: never asked again. */
+  readonly ttl: number;
+}
+
+export interface FreshnessOptions {
+  /** Milliseconds, for tags no rule matches. */
+  readonly ttl: number;
+  /** First match wins. */
+  readonly rules: readonly FreshnessRule[];
+  /** Milliseconds past its TTL that a record may still be served while upstream fails (RFC 5861 section 4). */
+  readonly staleIfError: number;
+}
+
+/** Tags cosign and friends keep signatures under; they appear after the image, so they are always asked for. */
+const fallbackTag = /^sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z0-9]+)?$/;
+
+export class Freshness {
+  readonly #options: FreshnessOptions;
+  readonly #rules: readonly { readonly matches: (name: string) => boolean; readonly ttl: number }[];
+  /** Globs are matched once per name; names come from clients, so the memory is bounded. */
+  readonly #ttls = new LRUCache<string, number>({ max: 10_000 });
+
+  constructor(options: FreshnessOptions) {
+    this.#options = options;
+    this.#rules = options.rules.map(({ match, ttl }) => ({ matches: picomatch(match), ttl }));
+  }
+
+  /** Milliseconds a record of this tag stays fresh; 0 for signature tags, whatever the rules say. */
+  ttl(repository: string, tag: string): number {
+    const name = `${repository}:${tag}`;
+    let ttl = this.#ttls.get(name);
+    if (ttl === undefined) {
+      const rule = this.#rules.find(({ matches }) => matches(name));
+      ttl = fallbackTag.test(tag) ? 0 : (rule?.ttl ?? this.#options.ttl);
+      this.#ttls.set(name, ttl);
+    }
+    return ttl;
+  }
+
+  /** A clock that went back makes no record older or younger than it was: a negative age counts as 0. */
+  state(record: TagRecord, ttl: number, now: number): "fresh" | "stale" | "expired" {
+    const age = Math.max(0, now - record.checkedAt);
+    if (age < ttl) return "fresh";
+    return age < ttl + this.#options.staleIfError ? "stale" : "expired";
+  }
+}
