@@ -1,0 +1,101 @@
+// GET and HEAD of blobs: whole, one range, or several (distribution-spec "Pulling blobs"; RFC 9110 section 14).
+import type { OutgoingHttpHeaders } from "node:http";
+import type { BlobCache, BlobFound, OpenedBlob } from "../cache/blob-cache.ts";
+import type { Refusal, Upstream } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
+import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
+import { mediaTypes } from "../oci/media-type.ts";
+import type { Repository } from "../oci/name.ts";
+import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
+import type { BufferPool } from "./buffer-pool.ts";
+import { fail, failures } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+import { sendParts } from "./multipart.ts";
+import { sendBody } from "./send-body.ts";
+
+export interface BlobHandlerOptions {
+  readonly blobs: BlobCache;
+  readonly pool: BufferPool;
+}
+
+export async function handleBlob(
+  exchange: Exchange,
+  { blobs, pool }: BlobHandlerOptions,
+  upstream: Upstream,
+  repository: Repository,
+  digest: Digest,
+): Promise<void> {
+  if (exchange.isHead) {
+    const found = await blobs.head(upstream, repository, digest);
+    if (!isServed(exchange, found)) return;
+    if (isUnchanged(exchange, digest)) return exchange.send(304, blobHeaders(digest));
+    return exchange.sendHead(200, blobHeaders(digest), found.size);
+  }
+  const opened = await blobs.open(upstream, repository, digest);
+  if (!isServed(exchange, opened)) return;
+  try {
+    await sendBlob(exchange, opened, digest, pool);
+  } finally {
+    await opened.reader.close();
+  }
+}
+
+/** Notes the origin of what was found, or answers the refusal. */
+function isServed<Found extends BlobFound>(exchange: Exchange, found: Found | Refusal): found is Found {
+  if (found.kind === "found") {
+    exchange.findings.result = found.result;
+    exchange.findings.source = found.source;
+    return true;
+  }
+  fail(exchange, found.kind === "denied" ? failures.denied : failures.blobUnknown);
+  return false;
+}
+
+async function sendBlob(
+  exchange: Exchange,
+  blob: OpenedBlob,
+  digest: Digest,
+  pool: BufferPool,
+): Promise<void> {
+  if (exchange.closed) return;
+  const headers = blobHeaders(digest);
+  if (isUnchanged(exchange, digest)) return exchange.send(304, headers);
+  const { size, reader } = blob;
+  const counts = size !== undefined && ifRangeMatches(exchange.header("if-range"), etagOf(digest));
+  const range = counts ? parseRange(exchange.header("range"), size) : { kind: "none" as const };
+  if (range.kind === "unsatisfiable") {
+    return exchange.send(416, { ...headers, "content-range": unsatisfiedRange(size as number) });
+  }
+  const first = range.kind === "ranges" ? range.ranges[0] : undefined;
+  if (range.kind === "none" || first === undefined) {
+    exchange.begin(200, headers, size);
+    await sendBody(exchange, reader, 0, size, pool);
+  } else if (range.multipart) {
+    await sendParts(exchange, reader, range.ranges, size as number, headers, pool);
+  } else {
+    const { start, end } = first;
+    exchange.begin(
+      206,
+      { ...headers, "content-range": contentRange(start, end, size as number) },
+      end - start + 1,
+    );
+    await sendBody(exchange, reader, start, end + 1, pool);
+  }
+  exchange.end();
+}
+
+function isUnchanged(exchange: Exchange, digest: Digest): boolean {
+  return matchesEtag(exchange.header("if-none-match"), etagOf(digest));
+}
+
+/** Content under a digest never changes; private, because a shared cache must not bypass the access check. */
+function blobHeaders(digest: Digest): OutgoingHttpHeaders {
+  return {
+    "content-type": mediaTypes.octetStream,
+    "docker-content-digest": digest,
+    "docker-distribution-api-version": "registry/2.0",
+    etag: etagOf(digest),
+    "accept-ranges": "bytes",
+    "cache-control": "private, max-age=31536000, immutable",
+  };
+}

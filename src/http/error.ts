@@ -1,0 +1,121 @@
+// The one place where a failure becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
+// node's: a load balancer may retry 503 only (design.md, "What never bends", 11).
+import { StoreError, UpstreamError } from "../cache/ports.ts";
+import { errorBody, type OciErrorCode } from "../oci/error.ts";
+import type { RouteProblem } from "../oci/route.ts";
+import type { Result } from "../telemetry/event.ts";
+import type { Exchange } from "./exchange.ts";
+
+export interface Failure {
+  readonly status: number;
+  readonly code: OciErrorCode;
+  readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Seconds a client is asked to wait when upstream limits us and does not say for how long; and the most. */
+const retryAfter = 5;
+const longestRetryAfter = 60;
+
+export const failures = {
+  blobUnknown: { status: 404, code: "BLOB_UNKNOWN", message: "blob unknown to registry" },
+  manifestUnknown: { status: 404, code: "MANIFEST_UNKNOWN", message: "manifest unknown" },
+  repositoryUnknown: { status: 404, code: "NAME_UNKNOWN", message: "repository name not known to registry" },
+  upstreamUnknown: {
+    status: 404,
+    code: "NAME_UNKNOWN",
+    message: "no upstream is configured under this path",
+  },
+  denied: { status: 403, code: "DENIED", message: "the upstream registry denies access to this repository" },
+  readOnly: {
+    status: 405,
+    code: "UNSUPPORTED",
+    message: "this mirror is read-only: push to the upstream registry",
+    headers: { allow: "GET, HEAD" },
+  },
+  referrersUnsupported: {
+    status: 404,
+    code: "UNSUPPORTED",
+    message: "this mirror does not serve the referrers API",
+  },
+  catalogOff: { status: 404, code: "UNSUPPORTED", message: "the catalog is switched off on this mirror" },
+  badRequest: { status: 400, code: "UNSUPPORTED", message: "the request is malformed" },
+} as const satisfies Record<string, Failure>;
+
+const problems: Record<RouteProblem, Failure> = {
+  bad_path: {
+    status: 400,
+    code: "NAME_INVALID",
+    message: "the path has characters or components no name may have",
+  },
+  bad_name: { status: 400, code: "NAME_INVALID", message: "invalid repository name" },
+  bad_reference: { status: 400, code: "TAG_INVALID", message: "neither a valid tag nor a valid digest" },
+  bad_digest: {
+    status: 400,
+    code: "DIGEST_INVALID",
+    message: "invalid digest: sha256 or sha512 in lower-case hex",
+  },
+  bad_page: { status: 400, code: "PAGINATION_NUMBER_INVALID", message: "n must be a whole number from 0" },
+  unknown: { status: 404, code: "UNSUPPORTED", message: "no such endpoint in the distribution API" },
+};
+
+export function failureOfProblem(problem: RouteProblem): Failure {
+  return problems[problem];
+}
+
+/** Messages of upstream errors name no URL, header or credential; see upstream/. */
+export function failureOfError(error: unknown): Failure {
+  if (error instanceof UpstreamError) return failureOfUpstream(error);
+  if (error instanceof StoreError) {
+    return { status: 503, code: "UNAVAILABLE", message: `this mirror's store failed (${error.code})` };
+  }
+  return { status: 500, code: "UNKNOWN", message: "internal error; see this mirror's log" };
+}
+
+function failureOfUpstream(error: UpstreamError): Failure {
+  if (error.code === "rate_limited") {
+    const seconds = Math.max(1, Math.min(longestRetryAfter, Math.ceil(error.retryAfter ?? retryAfter)));
+    return {
+      status: 429,
+      code: "TOOMANYREQUESTS",
+      message: "the upstream registry limits this mirror's requests",
+      headers: { "retry-after": String(seconds) },
+    };
+  }
+  if (error.code === "timeout") {
+    return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
+  }
+  return { status: 502, code: "UNAVAILABLE", message: `the upstream registry failed (${error.code})` };
+}
+
+/** Answers with the failure, or cuts the connection when an answer has been started. */
+export function fail(exchange: Exchange, failure: Failure, result: Result = resultOf(failure)): void {
+  exchange.findings.result = result;
+  exchange.findings.detail ??= failure.code;
+  exchange.send(
+    failure.status,
+    {
+      ...failure.headers,
+      "content-type": "application/json",
+      "docker-distribution-api-version": "registry/2.0",
+    },
+    errorBody(failure.code, failure.message),
+  );
+}
+
+/** As `fail`, for whatever was thrown while serving. */
+export function failWith(exchange: Exchange, error: unknown): void {
+  exchange.findings.detail = detailOf(error);
+  if (error instanceof UpstreamError) exchange.findings.upstreamStatus ??= error.status;
+  if (exchange.headersSent) exchange.cut(error instanceof UpstreamError ? "upstream" : "node");
+  else fail(exchange, failureOfError(error));
+}
+
+function resultOf(failure: Failure): Result {
+  return failure.status === 403 ? "denied" : "error";
+}
+
+function detailOf(error: unknown): string {
+  if (error instanceof UpstreamError || error instanceof StoreError) return error.code;
+  return error instanceof Error ? `${error.name}: ${error.message}`.slice(0, 200) : "unknown error";
+}

@@ -1,0 +1,179 @@
+// One request's life: what is learned on the way, the answer, and the one event when it is over.
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { EventSink, Result, RouteKind, Source } from "../telemetry/event.ts";
+
+/** Longest path and User-Agent put into an event. */
+const longestText = 1024;
+
+/** What handlers find out for the event. */
+export interface Findings {
+  route: RouteKind;
+  result: Result;
+  source: Source;
+  upstream: string | undefined;
+  repository: string | undefined;
+  reference: string | undefined;
+  upstreamStatus: number | undefined;
+  detail: string | undefined;
+}
+
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly findings: Findings = {
+    route: "other",
+    result: "error",
+    source: "none",
+    upstream: undefined,
+    repository: undefined,
+    reference: undefined,
+    upstreamStatus: undefined,
+    detail: undefined,
+  };
+  readonly #response: ServerResponse;
+  readonly #time = new Date();
+  readonly #startedAt = performance.now();
+  #firstByteAt: number | undefined;
+  #bytesSent = 0;
+  #bytesExpected: number | undefined;
+  #cutBy: "upstream" | "node" | undefined;
+  #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, onEvent: EventSink, over: () => void) {
+    this.request = request;
+    this.#response = response;
+    response.once("close", () => {
+      this.#writing?.fail(new Error("the client has left"));
+      over();
+      onEvent(this.#event());
+    });
+    response.on("error", () => {});
+  }
+
+  get isHead(): boolean {
+    return this.request.method === "HEAD";
+  }
+
+  get headersSent(): boolean {
+    return this.#response.headersSent;
+  }
+
+  /** True once the client is gone or has been cut off. */
+  get closed(): boolean {
+    return this.#response.destroyed;
+  }
+
+  /** A header by its lower-case name; the first where several were sent. */
+  header(name: string): string | undefined {
+    const value = this.request.headers[name];
+    return Array.isArray(value) ? value[0] : value;
+  }
+
+  /** Sends a whole answer. HEAD gets the same headers, with the length the body would have, and no body. */
+  send(status: number, headers: OutgoingHttpHeaders, body: Buffer | string = ""): void {
+    if (this.closed) return;
+    const length = Buffer.byteLength(body);
+    const bodiless = this.isHead || status === 304;
+    this.#head(status, status === 304 ? headers : { ...headers, "content-length": length });
+    this.#bytesExpected = bodiless ? 0 : length;
+    if (bodiless) {
+      this.#response.end();
+      return;
+    }
+    this.#response.end(body);
+    this.#bytesSent = length;
+  }
+
+  /** Sends the headers of an answer to HEAD whose body would have `length` bytes. */
+  sendHead(status: number, headers: OutgoingHttpHeaders, length: number | undefined): void {
+    if (this.closed) return;
+    this.#head(status, length === undefined ? headers : { ...headers, "content-length": length });
+    this.#bytesExpected = 0;
+    this.#response.end();
+  }
+
+  /** Starts an answer whose body follows through `write`; without a length it is chunked. */
+  begin(status: number, headers: OutgoingHttpHeaders, length: number | undefined): void {
+    this.#head(status, length === undefined ? headers : { ...headers, "content-length": length });
+    this.#bytesExpected = length;
+    this.#response.flushHeaders();
+  }
+
+  /** Resolves when the kernel has taken the chunk; rejects when the client is gone. One call at a time. */
+  write(chunk: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.closed) {
+        reject(new Error("the client has left"));
+        return;
+      }
+      this.#writing = { since: performance.now(), fail: reject };
+      this.#response.write(chunk, (error) => {
+        this.#writing = undefined;
+        if (error) {
+          reject(error);
+          return;
+        }
+        this.#bytesSent += chunk.length;
+        resolve();
+      });
+    });
+  }
+
+  end(): void {
+    this.#response.end();
+  }
+
+  /**
+   * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up
+   * on RST; clients.md item 31). Nothing is ever appended and a chunked body gets no final chunk.
+   */
+  cut(by: "upstream" | "node"): void {
+    this.#cutBy ??= by;
+    const { socket } = this.#response;
+    if (socket === null) this.#response.destroy();
+    else socket.destroySoon();
+  }
+
+  /** Ends the connection at once: the client takes nothing, so nothing more can be flushed to it. */
+  drop(): void {
+    this.#cutBy ??= "node";
+    this.findings.detail ??= "the client stopped reading";
+    this.#response.destroy();
+  }
+
+  /** Milliseconds the client has been taking no byte of a chunk handed to it; 0 when none waits. */
+  stalledFor(now: number): number {
+    return this.#writing === undefined ? 0 : now - this.#writing.since;
+  }
+
+  #head(status: number, headers: OutgoingHttpHeaders): void {
+    this.#firstByteAt = performance.now();
+    this.#response.writeHead(status, headers);
+  }
+
+  #event(): Parameters<EventSink>[0] {
+    const { request, findings } = this;
+    const now = performance.now();
+    const status = this.#response.headersSent ? this.#response.statusCode : 499;
+    const complete = this.#response.writableFinished && this.#cutBy === undefined;
+    const byClient = !complete && this.#cutBy === undefined;
+    const target = request.url ?? "";
+    const query = target.indexOf("?");
+    return {
+      ...findings,
+      result: byClient ? "aborted" : this.#cutBy === undefined ? findings.result : "error",
+      time: this.#time,
+      id: randomUUID(),
+      method: request.method ?? "",
+      path: target.slice(0, query < 0 ? longestText : Math.min(query, longestText)),
+      status,
+      bytesSent: this.#bytesSent,
+      bytesExpected: this.#bytesExpected,
+      ttfbMs: this.#firstByteAt === undefined ? undefined : this.#firstByteAt - this.#startedAt,
+      durationMs: now - this.#startedAt,
+      abortedBy: complete ? undefined : (this.#cutBy ?? "client"),
+      client: request.socket.remoteAddress ?? "",
+      userAgent: request.headers["user-agent"]?.slice(0, longestText),
+    };
+  }
+}

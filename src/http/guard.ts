@@ -1,0 +1,23 @@
+// What Node's parser lets through and this server does not: shapes that proxies and origins read differently
+// (design.md, "What never bends", 5; operations.md D.1, parser facts).
+import type { IncomingMessage } from "node:http";
+
+/** The reason to refuse the request with 400 and to close the connection; undefined when it is sound. */
+export function malformation(request: IncomingMessage): string | undefined {
+  let hosts = 0;
+  for (let i = 0; i < request.rawHeaders.length; i += 2) {
+    if (request.rawHeaders[i]?.toLowerCase() === "host") hosts++;
+  }
+  if (hosts > 1) return "more than one Host header";
+  const coding = request.headers["transfer-encoding"];
+  if (coding !== undefined && coding.toLowerCase() !== "chunked")
+    return "a transfer coding other than chunked";
+  if (coding !== undefined && request.headers["content-length"] !== undefined) return "two body lengths";
+  return undefined;
+}
+
+/** Whether the request announces a body. Reads have none; it is never read, stored or passed on. */
+export function hasBody(request: IncomingMessage): boolean {
+  const length = request.headers["content-length"];
+  return request.headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
+}

@@ -1,0 +1,107 @@
+// The listener clients talk to.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { EventSink } from "../telemetry/event.ts";
+import { Exchange } from "./exchange.ts";
+import { hasBody } from "./guard.ts";
+import { type ServeOptions, serve } from "./serve.ts";
+
+export interface ListenerOptions extends ServeOptions {
+  readonly onEvent: EventSink;
+}
+
+/** 1,024 ranges in one header are 20 kB; Node's own 16 KiB would answer them with 431. */
+const maxHeaderSize = 64 * 1024;
+/** Go clients keep idle connections for 90 s; ours must outlive theirs. */
+const keepAliveTimeout = 100_000;
+const headersTimeout = 15_000;
+const requestTimeout = 30_000;
+/** A client that takes no byte for this long is cut off; kubelet gives up after the same time. */
+const stallLimit = 300_000;
+const stallCheck = 10_000;
+/** Bytes of an unwanted request body that are read, so that the answer arrives before the connection ends. */
+const drainedBody = 1024 * 1024;
+
+export class Listener {
+  readonly #server: Server;
+  readonly #exchanges = new Set<Exchange>();
+  readonly #stalls: NodeJS.Timeout;
+
+  constructor(options: ListenerOptions) {
+    this.#server = createServer(
+      { maxHeaderSize, keepAliveTimeout, headersTimeout, requestTimeout, noDelay: true },
+      (request, response) => this.#take(request, response, options),
+    );
+    // All headers are seen or the request is refused: a limit on their number hides a body length behind it
+    // (CVE-2026-58044). Their size is bounded above.
+    this.#server.maxHeadersCount = 0;
+    this.#server.on("clientError", answerUnreadable);
+    this.#server.on("checkContinue", (request, response) => this.#take(request, response, options));
+    this.#server.on("checkExpectation", (request, response) => this.#take(request, response, options));
+    this.#stalls = setInterval(() => this.#cutStalled(), stallCheck);
+    this.#stalls.unref();
+  }
+
+  /** Answers under way. */
+  get inFlight(): number {
+    return this.#exchanges.size;
+  }
+
+  /** Rejects with the system's error when the address cannot be had. */
+  listen(host: string, port: number): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen({ host, port, backlog: 1024 }, () => {
+        this.#server.off("error", reject);
+        resolve(this.#server.address() as AddressInfo);
+      });
+    });
+  }
+
+  /** Takes no new connection, closes idle ones, and resolves when every answer under way has ended. */
+  async drain(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    await closed;
+  }
+
+  /** Cuts whatever is left. */
+  stop(): void {
+    clearInterval(this.#stalls);
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse, options: ListenerOptions): void {
+    const exchange = new Exchange(request, response, options.onEvent, () => this.#exchanges.delete(exchange));
+    this.#exchanges.add(exchange);
+    if (hasBody(request)) drainBody(request);
+    void serve(exchange, options);
+  }
+
+  #cutStalled(): void {
+    const now = performance.now();
+    for (const exchange of this.#exchanges) if (exchange.stalledFor(now) > stallLimit) exchange.drop();
+  }
+}
+
+/** Nothing here takes a body: a little is read away, more than that ends the connection. */
+function drainBody(request: IncomingMessage): void {
+  let left = drainedBody;
+  request.on("data", (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.destroy();
+  });
+  request.on("error", () => {});
+}
+
+/** Bytes that are no HTTP, a TLS hello among them: one plain 400, then the end. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

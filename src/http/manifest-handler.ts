@@ -1,0 +1,60 @@
+// GET and HEAD of manifests. Both take the same way, so a digest HEAD announces is always here for the GET that
+// follows, and the headers are the same (clients.md items 10 and 16).
+import type { OutgoingHttpHeaders } from "node:http";
+import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
+import type { Upstream } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
+import { etagOf, matchesEtag } from "../oci/etag.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Reference } from "../oci/reference.ts";
+import type { BufferPool } from "./buffer-pool.ts";
+import { fail, failures } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+import { sendBody } from "./send-body.ts";
+
+export interface ManifestHandlerOptions {
+  readonly manifests: Manifests;
+  readonly pool: BufferPool;
+}
+
+export async function handleManifest(
+  exchange: Exchange,
+  { manifests, pool }: ManifestHandlerOptions,
+  upstream: Upstream,
+  repository: Repository,
+  reference: Reference,
+): Promise<void> {
+  const found = await manifests.open(upstream, repository, reference);
+  if (found.kind === "denied") return fail(exchange, failures.denied);
+  if (found.kind === "absent") return fail(exchange, failures.manifestUnknown);
+  exchange.findings.result = found.result;
+  exchange.findings.source = found.source;
+  if ("reader" in found) return relay(exchange, found, pool);
+  const headers = manifestHeaders(found.digest, found.mediaType);
+  if (matchesEtag(exchange.header("if-none-match"), etagOf(found.digest))) return exchange.send(304, headers);
+  exchange.send(200, headers, found.body);
+}
+
+async function relay(exchange: Exchange, manifest: RelayedManifest, pool: BufferPool): Promise<void> {
+  exchange.findings.result = "pass";
+  try {
+    const headers = manifestHeaders(manifest.digest, manifest.mediaType);
+    if (exchange.isHead) return exchange.sendHead(200, headers, manifest.size);
+    if (exchange.closed) return;
+    exchange.begin(200, headers, manifest.size);
+    await sendBody(exchange, manifest.reader, 0, manifest.size, pool);
+    exchange.end();
+  } finally {
+    await manifest.reader.close();
+  }
+}
+
+/** The bare media type: a parameter breaks crane, a generic type breaks docker and podman (clients.md section 3). */
+function manifestHeaders(digest: Digest, mediaType: string): OutgoingHttpHeaders {
+  return {
+    "content-type": mediaType,
+    "docker-content-digest": digest,
+    "docker-distribution-api-version": "registry/2.0",
+    etag: etagOf(digest),
+  };
+}

@@ -1,0 +1,110 @@
+// From a request to its handler.
+import type { BlobIndex, Upstream } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
+import { referenceText } from "../oci/reference.ts";
+import { parseTarget, type Route } from "../oci/route.ts";
+import type { RouteKind } from "../telemetry/event.ts";
+import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
+import { fail, failureOfProblem, failures, failWith } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+import { hasBody, malformation } from "./guard.ts";
+import { handleCatalog, handleTags } from "./listing-handler.ts";
+import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
+
+export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
+  readonly index: Pick<BlobIndex, "repositories">;
+  /** The upstream a path prefix names; "" names the default. */
+  readonly upstream: (prefix: string) => Upstream | undefined;
+  readonly catalog: boolean;
+  /** Whether this node wants traffic: the answer of /readyz. */
+  readonly ready: () => boolean;
+  /** Told of errors that are bugs of ours. */
+  readonly unexpected: (error: unknown) => void;
+}
+
+/** Answers the request. Never rejects: whatever is thrown becomes an error answer or a cut connection. */
+export async function serve(exchange: Exchange, options: ServeOptions): Promise<void> {
+  try {
+    await dispatch(exchange, options);
+  } catch (error) {
+    if (exchange.closed) return;
+    failWith(exchange, error);
+    const { detail } = exchange.findings;
+    if (detail?.includes(":")) options.unexpected(error);
+  }
+}
+
+async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void> {
+  const { request } = exchange;
+  const target = request.url ?? "";
+  const problem = malformation(request);
+  if (problem !== undefined) {
+    exchange.findings.detail = problem;
+    return fail(exchange, { ...failures.badRequest, headers: { connection: "close" } });
+  }
+  if (target === "/livez" || target === "/readyz")
+    return probe(exchange, target === "/livez" || options.ready());
+  const route = parseTarget(target);
+  if (typeof route !== "string") exchange.findings.route = routeKind(route);
+  const method = request.method ?? "";
+  if (method !== "GET" && method !== "HEAD") return refuseWrite(exchange);
+  if (typeof route === "string") return fail(exchange, failureOfProblem(route));
+  return read(exchange, options, route);
+}
+
+async function read(exchange: Exchange, options: ServeOptions, route: Route): Promise<void> {
+  const { findings } = exchange;
+  const upstream = options.upstream(route.prefix);
+  if (upstream === undefined) return fail(exchange, failures.upstreamUnknown);
+  findings.upstream = upstream.name;
+  if ("repository" in route) findings.repository = route.repository;
+  switch (route.kind) {
+    case "ping":
+      return ping(exchange);
+    case "catalog":
+      if (!options.catalog) return fail(exchange, failures.catalogOff);
+      return handleCatalog(exchange, options.index, upstream, route.page, route);
+    case "tags":
+      return handleTags(exchange, upstream, route.repository, route.page, route);
+    case "manifest":
+      findings.reference = referenceText(route.reference);
+      return handleManifest(exchange, options, upstream, route.repository, route.reference);
+    case "blob":
+      findings.reference = route.digest satisfies Digest;
+      return handleBlob(exchange, options, upstream, route.repository, route.digest);
+    case "referrers":
+      return fail(exchange, failures.referrersUnsupported);
+    case "upload":
+      return refuseWrite(exchange);
+  }
+}
+
+/** Answered here and at once: docker waits 15 s for it, podman skips a mirror that fails it (clients.md 1, 2). */
+function ping(exchange: Exchange): void {
+  exchange.findings.result = "hit";
+  const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };
+  exchange.send(200, headers, "{}");
+}
+
+function probe(exchange: Exchange, ok: boolean): void {
+  exchange.findings.result = "hit";
+  exchange.send(
+    ok ? 200 : 503,
+    { "content-type": "text/plain", "cache-control": "no-store" },
+    ok ? "ok\n" : "draining\n",
+  );
+}
+
+/** The body of a refused write is not read to its end, so the connection cannot be used again. */
+function refuseWrite(exchange: Exchange): void {
+  const headers = {
+    ...failures.readOnly.headers,
+    ...(hasBody(exchange.request) ? { connection: "close" } : {}),
+  };
+  fail(exchange, { ...failures.readOnly, headers }, "denied");
+}
+
+function routeKind(route: Route): RouteKind {
+  if (route.kind !== "manifest") return route.kind;
+  return route.reference.kind === "tag" ? "manifest_tag" : "manifest_digest";
+}
