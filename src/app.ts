@@ -1,0 +1,235 @@
+// The composition root: the only file that names concrete classes.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "pino";
+import { Access } from "./cache/access.ts";
+import { BlobCache } from "./cache/blob-cache.ts";
+import { Eviction } from "./cache/eviction.ts";
+import type { Pause } from "./cache/fill.ts";
+import { Freshness } from "./cache/freshness.ts";
+import { LocalBlobs } from "./cache/local-blobs.ts";
+import { Manifests } from "./cache/manifests.ts";
+import type { Clock } from "./cache/ports.ts";
+import type { Address, Config } from "./config/config.ts";
+import { BufferPool } from "./http/buffer-pool.ts";
+import { Listener } from "./http/listener.ts";
+import { createHealth } from "./ops/health.ts";
+import { createOpsListener, type OpsListener } from "./ops/listener.ts";
+import { type DiskStore, openDiskStore } from "./storage/disk-store.ts";
+import { reconcile } from "./storage/rebuild.ts";
+import { openIndex, type SqliteIndex } from "./storage/sqlite-index.ts";
+import type { EventSink, NoticeSink } from "./telemetry/event.ts";
+import { createLogger, noticeLog, requestLog } from "./telemetry/json-log.ts";
+import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
+import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
+import { version } from "./version.ts";
+
+/** Bytes of manifests and small blobs in memory. */
+const memoryBytes = 64 * 1024 * 1024;
+/** Bytes of running fills in memory, over all fills. */
+const windowBytes = 64 * 1024 * 1024;
+/** How often the free disk space is looked at. */
+const diskCheckInterval = 30_000;
+/**
+ * A draining node answers for this long after it has said so on /readyz, so that load balancers that check every
+ * 2 s, three times, send nothing more by the time it stops accepting.
+ */
+const lameDuck = 7_000;
+
+export interface App {
+  /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
+  start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
+  /** Says so on /readyz, then stops accepting and resolves when every answer under way has ended. */
+  drain(): Promise<void>;
+  /** Cuts what is left and closes everything. Idempotent; also after a failed start. */
+  stop(): Promise<void>;
+}
+
+export interface BuildOptions {
+  readonly log?: Logger;
+  readonly clock?: Clock;
+  readonly lameDuck?: number;
+}
+
+/** Puts the program together. Nothing is opened before `start`. */
+export function build(config: Config, options: BuildOptions = {}): App {
+  return new Entrepot(config, options);
+}
+
+const pause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
+
+class Entrepot implements App {
+  readonly #config: Config;
+  readonly #clock: Clock;
+  readonly #lameDuck: number;
+  readonly #log: Logger;
+  readonly #flushLog: () => Promise<void>;
+  readonly #health = createHealth();
+  readonly #metrics: Metrics;
+  readonly #onEvent: EventSink;
+  readonly #notices: NoticeSink;
+  readonly #stopping = new AbortController();
+  #running: Running | undefined;
+  #free: number | undefined;
+
+  constructor(config: Config, { log, clock = Date.now, lameDuck: duck = lameDuck }: BuildOptions) {
+    this.#config = config;
+    this.#clock = clock;
+    this.#lameDuck = duck;
+    const own = log === undefined ? createLogger(config.logLevel) : undefined;
+    this.#log = log ?? (own as NonNullable<typeof own>).logger;
+    this.#flushLog = async () => await own?.flush();
+    this.#metrics = createMetrics({
+      gauges: this.#gauges(),
+      upstreams: config.upstreams.map(({ name }) => name),
+      version,
+    });
+    const toLog = requestLog(this.#log);
+    this.#onEvent = (event) => {
+      this.#metrics.onEvent(event);
+      toLog(event);
+    };
+    const noticeToLog = noticeLog(this.#log);
+    this.#notices = (notice) => {
+      this.#metrics.onNotice(notice);
+      noticeToLog(notice);
+    };
+  }
+
+  async start(): Promise<{ listen: Address; ops: Address }> {
+    const { cache, listen, ops } = this.#config;
+    const store = await openDiskStore({ directory: cache.directory });
+    const running: Running = { store, timers: [] };
+    this.#running = running;
+    running.index = openIndex({ directory: cache.directory, clock: this.#clock });
+    this.#health.set("store", true);
+    running.opsListener = createOpsListener({ health: this.#health, metrics: this.#metrics, log: this.#log });
+    const opsAddress = await running.opsListener.listen(ops);
+    const listener = this.#assemble(running, store, running.index);
+    const bound = await listener.listen(listen.host, listen.port);
+    this.#health.set("listening", true);
+    const listenAddress = { host: bound.address, port: bound.port };
+    if (store.swept > 0) this.#log.info({ files: store.swept }, "removed what interrupted fills had left");
+    this.#log.info({ version, listen: text(listenAddress), ops: text(opsAddress) }, "listening");
+    return { listen: listenAddress, ops: opsAddress };
+  }
+
+  /** Policy over the opened store and index, and the listener in front of it. */
+  #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
+    const { cache, tags, catalog } = this.#config;
+    const shared = { notices: this.#notices, clock: this.#clock, pause };
+    const upstreams = this.#config.upstreams.map((upstream) =>
+      createUpstream(upstream, this.#notices, this.#clock),
+    );
+    const access = new Access(index.links, this.#notices);
+    const local = new LocalBlobs({
+      ...shared,
+      store,
+      index: index.blobs,
+      largest: cache.maxSize,
+      makeRoom: (bytes) => eviction.run(bytes),
+      grown: () => eviction.check(),
+      memoryBytes,
+    });
+    const blobs = new BlobCache({ ...shared, local, access, windowBytes });
+    const eviction = new Eviction({
+      ...shared,
+      ...cache,
+      store,
+      index: index.blobs,
+      freeSpace: () => this.#freeSpace(store),
+      fillingBytes: () => blobs.fillingBytes,
+      inUse: (digest) => blobs.inUse(digest),
+      evicting: (digest) => local.forget(digest),
+    });
+    const freshness = new Freshness(tags);
+    const manifests = new Manifests({ ...shared, local, blobs, access, tags: index.tags, freshness });
+    const listener = new Listener({
+      blobs,
+      manifests,
+      index: index.blobs,
+      pool: new BufferPool(),
+      upstream: (prefix) => (prefix === "" ? upstreams[0] : upstreams.find(({ name }) => name === prefix)),
+      catalog,
+      ready: () => this.#health.ready(),
+      unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
+      onEvent: this.#onEvent,
+    });
+    Object.assign(running, { upstreams, blobs, listener });
+    this.#maintain(running, store, index, eviction);
+    return listener;
+  }
+
+  /** What goes on beside the requests: the disk reserve, and making the index agree with the store. */
+  #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
+    void eviction.run();
+    running.timers.push(setInterval(() => void eviction.run(), diskCheckInterval).unref());
+    running.reconciling = reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal })
+      .then((counts) => counts && this.#log.info(counts, "made the index agree with the store"))
+      .catch((error: unknown) => {
+        if (!this.#stopping.signal.aborted)
+          this.#log.error({ err: error }, "the index could not be repaired");
+      });
+  }
+
+  async drain(): Promise<void> {
+    this.#health.draining(true);
+    this.#log.info("draining");
+    await pause(this.#lameDuck, this.#stopping.signal).catch(() => {});
+    await this.#running?.listener?.drain();
+    this.#log.info("drained");
+  }
+
+  async stop(): Promise<void> {
+    this.#health.draining(true);
+    this.#stopping.abort();
+    const running = this.#running;
+    this.#running = undefined;
+    if (running !== undefined) {
+      for (const timer of running.timers) clearInterval(timer);
+      running.listener?.stop();
+      await running.blobs?.stop(new Error("this node is stopping"));
+      await Promise.all(running.upstreams?.map((upstream) => upstream.close()) ?? []);
+      await running.reconciling;
+      await running.opsListener?.close();
+      running.index?.close();
+      await running.store.close();
+    }
+    await this.#flushLog();
+  }
+
+  async #freeSpace(store: DiskStore): Promise<{ free: number; total: number }> {
+    const space = await store.freeSpace();
+    this.#free = space.free;
+    return space;
+  }
+
+  #gauges(): Parameters<typeof createMetrics>[0]["gauges"] {
+    return {
+      fillsRunning: () => this.#running?.blobs?.fills.length,
+      followers: () => this.#running?.blobs?.fills.reduce((sum, fill) => sum + fill.followers, 0),
+      cacheBytes: () => this.#running?.index?.blobs.totals().bytes,
+      cacheLimitBytes: () => this.#config.cache.maxSize,
+      cacheObjects: () => this.#running?.index?.blobs.totals().count,
+      cacheDiskFreeBytes: () => this.#free,
+      httpInFlightRequests: () => this.#running?.listener?.inFlight,
+      ready: () => this.#health.ready(),
+      draining: () => this.#health.isDraining(),
+    };
+  }
+}
+
+/** What has been opened so far: `stop` closes that much, also after a start that failed half-way. */
+interface Running {
+  readonly store: DiskStore;
+  readonly timers: NodeJS.Timeout[];
+  index?: SqliteIndex;
+  opsListener?: OpsListener;
+  upstreams?: readonly ClosableUpstream[];
+  blobs?: BlobCache;
+  listener?: Listener;
+  reconciling?: Promise<void>;
+}
+
+function text({ host, port }: Address): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
