@@ -1,0 +1,95 @@
+import t from "tap";
+import { StoreError, UpstreamError, type UpstreamErrorCode } from "../../src/cache/ports.ts";
+import { failureOfError, failureOfProblem } from "../../src/http/error.ts";
+import { makeImage } from "../fixtures/images.ts";
+import { startMirror } from "../fixtures/mirror.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
+
+t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bug 500", async (t) => {
+  const statuses: Record<UpstreamErrorCode, number> = {
+    unreachable: 502,
+    timeout: 504,
+    auth: 502,
+    rate_limited: 429,
+    server_error: 502,
+    protocol: 502,
+    truncated: 502,
+    range_refused: 502,
+    digest_mismatch: 502,
+    too_large: 502,
+  };
+  for (const [code, status] of Object.entries(statuses)) {
+    t.equal(failureOfError(new UpstreamError(code as UpstreamErrorCode, "x")).status, status, code);
+  }
+  t.equal(failureOfError(new StoreError("io", "x")).status, 503);
+  t.equal(failureOfError(new TypeError("secret inside")).status, 500);
+  t.notMatch(failureOfError(new TypeError("secret inside")).message, /secret/);
+});
+
+t.test("Retry-After of a limited upstream is passed on between 1 and 60 seconds", async (t) => {
+  for (const [given, sent] of [
+    [undefined, "5"],
+    [0, "1"],
+    [2.5, "3"],
+    [30, "30"],
+    [3600, "60"],
+  ] as const) {
+    const { headers } = failureOfError(new UpstreamError("rate_limited", "x", { retryAfter: given }));
+    t.equal(headers?.["retry-after"], sent);
+  }
+});
+
+t.test("bad input is 400 with the OCI code that names it", async (t) => {
+  t.equal(failureOfProblem("bad_name").code, "NAME_INVALID");
+  t.equal(failureOfProblem("bad_digest").code, "DIGEST_INVALID");
+  t.equal(failureOfProblem("unknown").status, 404);
+});
+
+t.test("what clients see for each state of the upstream; no challenge is ever relayed", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { upstream: { firstByteTimeout: 200 } });
+  const image = makeImage({ layers: [10] });
+  upstream.addImage("team/app", "1", image);
+  const cases = [
+    [{ status: 404 }, 404, { manifest: "MANIFEST_UNKNOWN", blob: "BLOB_UNKNOWN" }],
+    [{ status: 410 }, 404, { manifest: "MANIFEST_UNKNOWN", blob: "BLOB_UNKNOWN" }],
+    [{ status: 403 }, 403, { manifest: "DENIED", blob: "DENIED" }],
+    [{ status: 401, headers: { "www-authenticate": 'Bearer realm="https://evil.example.com"' } }, 502],
+    [
+      { status: 429, headers: { "retry-after": "7" } },
+      429,
+      { manifest: "TOOMANYREQUESTS", blob: "TOOMANYREQUESTS" },
+    ],
+    [{ status: 500 }, 502],
+    [{ status: 503 }, 502],
+    [{ reset: true }, 502],
+    [{ hang: true }, 504],
+    [{ html: true }, 502],
+    [{ gzip: true }, 502],
+  ] as const;
+  for (const [fault, status, codes] of cases) {
+    const heal = upstream.fault(() => fault);
+    for (const [kind, path] of [
+      ["manifest", "/v2/team/app/manifests/1"],
+      ["manifest", `/v2/team/app/manifests/${image.digest}`],
+      ["blob", `/v2/team/app/blobs/${image.layers[0]?.digest}`],
+    ] as const) {
+      const answer = await mirror.get(path);
+      t.equal(answer.status, status, `${JSON.stringify(fault)} ${path}`);
+      t.equal(answer.headers["content-type"], "application/json");
+      t.equal(Number(answer.headers["content-length"]), answer.body.length);
+      t.match(JSON.parse(answer.body.toString()), { errors: [{ code: codes?.[kind] ?? "UNAVAILABLE" }] });
+      t.notOk(answer.headers["www-authenticate"]);
+      t.equal(answer.headers["retry-after"], status === 429 ? "7" : undefined);
+      const head = await mirror.ask("HEAD", path);
+      t.equal(head.status, status);
+      t.equal(head.body.length, 0);
+    }
+    heal();
+  }
+  const alarm = await mirror.line(({ msg }) => String(msg).includes("refuses this mirror's credentials"));
+  t.equal(alarm.level, "error");
+  await upstream.stop();
+  t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 502, "refused");
+  t.equal(mirror.lines.filter(({ msg }) => String(msg).includes("nobody foresaw")).length, 0);
+});
