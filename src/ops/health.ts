@@ -1,0 +1,63 @@
+// What this node says about itself. Only the required checks decide whether it takes requests: what is cached is
+// served without an upstream and without Redis, so neither may ever take a node out of rotation (design.md, 4.8).
+
+/** Checks that decide readiness. They fail until they are first reported. */
+const requiredChecks = ["listening", "store"];
+
+/** Longest detail in a report, in UTF-16 units. */
+const maxDetail = 200;
+
+interface Check {
+  readonly ok: boolean;
+  readonly detail: string | undefined;
+  readonly required: boolean;
+}
+
+export interface Health {
+  /**
+   * Reports a check. A store that can only be read is ok, with the detail `read-only`. `required` stays what it
+   * was when it is left out; a new check is not required.
+   */
+  set(name: string, ok: boolean, detail?: string, required?: boolean): void;
+  /** True when every required check is ok and the node is not draining. */
+  ready(): boolean;
+  draining(flag: boolean): void;
+  isDraining(): boolean;
+  /** A line per check: the required ones, draining, then those for information. Carries details: not for clients. */
+  report(): readonly string[];
+}
+
+export function createHealth(): Health {
+  const checks = new Map<string, Check>();
+  for (const name of requiredChecks) checks.set(name, { ok: false, detail: "not yet", required: true });
+  let draining = false;
+  return {
+    set(name, ok, detail, required = checks.get(name)?.required ?? false) {
+      checks.set(name, { ok, detail, required });
+    },
+    ready() {
+      if (draining) return false;
+      for (const check of checks.values()) if (check.required && !check.ok) return false;
+      return true;
+    },
+    draining(flag) {
+      draining = flag;
+    },
+    isDraining: () => draining,
+    report() {
+      const all = [...checks];
+      return [
+        ...all.filter(([, { required }]) => required).map(describe),
+        `draining ${draining ? "yes" : "no"}`,
+        ...all.filter(([, { required }]) => !required).map(describe),
+      ];
+    },
+  };
+}
+
+/** One line, whatever an error message puts into the detail. */
+function describe([name, { ok, detail, required }]: [string, Check]): string {
+  const reason = detail === undefined ? "" : `: ${detail.slice(0, maxDetail)}`;
+  const line = `${name} ${ok ? "ok" : "failed"}${reason}${required ? "" : " (not required)"}`;
+  return line.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, " ");
+}

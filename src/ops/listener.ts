@@ -1,0 +1,146 @@
+// The second listener, for operators and machines that watch: liveness, readiness with its reasons, metrics.
+// Bound to loopback by default, and apart from the first so that a flood of clients cannot hide a node's state.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Logger } from "pino";
+import type { Metrics } from "../telemetry/prometheus.ts";
+import type { Health } from "./health.ts";
+
+export interface OpsAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface OpsListener {
+  /** Resolves with the bound address (port 0 is chosen by the system). Rejects with Node's error: EADDRINUSE. */
+  listen(address: OpsAddress): Promise<OpsAddress>;
+  /** Stops accepting, lets answers under way finish for a second, then closes every connection. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface OpsListenerOptions {
+  readonly health: Pick<Health, "ready" | "report">;
+  readonly metrics: Pick<Metrics, "render" | "contentType">;
+  readonly log: Pick<Logger, "error">;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+  readonly type?: string;
+}
+
+type Page = () => Answer | Promise<Answer>;
+
+const maxConnections = 256;
+/** Milliseconds for a whole request to arrive, and without progress on a connection before it is closed. */
+const requestTimeout = 10_000;
+const idleTimeout = 30_000;
+const closeTimeout = 1000;
+const maxHeaderSize = 8192;
+
+/** Serves `/livez`, `/readyz` and `/metrics`, and nothing else; request bodies are never read. */
+export function createOpsListener({ health, metrics, log }: OpsListenerOptions): OpsListener {
+  const pages = new Map<string, Page>([
+    ["/livez", () => ({ status: 200, body: "ok\n" })],
+    ["/readyz", () => ({ status: health.ready() ? 200 : 503, body: `${health.report().join("\n")}\n` })],
+    ["/metrics", metricsPage(metrics)],
+  ]);
+  const server = createServer(
+    {
+      headersTimeout: requestTimeout,
+      requestTimeout,
+      keepAliveTimeout: idleTimeout,
+      connectionsCheckingInterval: 5000,
+      maxHeaderSize,
+    },
+    (request, response) => {
+      answer(pages, request, response).catch((error: unknown) => {
+        log.error({ err: error }, "the ops listener failed to answer");
+        if (response.headersSent) response.destroy();
+        else send(request, response, { status: 500, body: "failed; the log tells why\n" });
+      });
+    },
+  );
+  server.maxConnections = maxConnections;
+  server.timeout = idleTimeout;
+  let closing: Promise<void> | undefined;
+  return {
+    async listen(address) {
+      const bound = await listen(server, address);
+      // A failing accept (EMFILE) is an error event, and one that nobody hears ends the process.
+      server.on("error", (error) => log.error({ err: error }, "the ops listener failed to accept"));
+      return bound;
+    },
+    close() {
+      closing ??= close(server);
+      return closing;
+    },
+  };
+}
+
+/** Scrapers that come at the same time share one rendering. */
+function metricsPage(metrics: OpsListenerOptions["metrics"]): Page {
+  let rendering: Promise<string> | undefined;
+  return async () => {
+    rendering ??= metrics.render().finally(() => {
+      rendering = undefined;
+    });
+    return { status: 200, body: await rendering, type: metrics.contentType };
+  };
+}
+
+async function answer(
+  pages: ReadonlyMap<string, Page>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const [path = ""] = (request.url ?? "").split("?", 1);
+  const page = pages.get(path);
+  if (page === undefined) {
+    send(request, response, { status: 404, body: `here are: ${[...pages.keys()].join(" ")}\n` });
+  } else if (request.method !== "GET" && request.method !== "HEAD") {
+    response.setHeader("allow", "GET, HEAD");
+    send(request, response, { status: 405, body: "only GET and HEAD\n" });
+  } else {
+    send(request, response, await page());
+  }
+}
+
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, body, type = "text/plain; charset=utf-8" }: Answer,
+): void {
+  const { headers } = request;
+  // Node would read the unread body to its end before the next request; closing does away with both.
+  if ("transfer-encoding" in headers || (headers["content-length"] ?? "0") !== "0")
+    response.setHeader("connection", "close");
+  response.writeHead(status, {
+    "content-type": type,
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+  });
+  response.end(body);
+}
+
+function listen(server: Server, { host, port }: OpsAddress): Promise<OpsAddress> {
+  const { promise, resolve, reject } = Promise.withResolvers<OpsAddress>();
+  server.once("error", reject);
+  server.listen({ host, port }, () => {
+    server.removeListener("error", reject);
+    const bound = server.address() as AddressInfo;
+    resolve({ host: bound.address, port: bound.port });
+  });
+  return promise;
+}
+
+async function close(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.close(() => resolve());
+  const timer = setTimeout(() => server.closeAllConnections(), closeTimeout);
+  await promise;
+  clearTimeout(timer);
+}

@@ -1,0 +1,117 @@
+// Metrics of the store and of the fills that feed it, from the notices about them.
+import { Counter, Histogram, type Registry } from "prom-client";
+import type { Notice, NoticeSink } from "./event.ts";
+import { amount, closedList } from "./label.ts";
+
+/** The codes of StoreError. A test holds the list to the type, which this folder may not import. */
+export const storeCodes = ["no_space", "io", "unavailable", "size_mismatch", "closed", "other"] as const;
+
+/** What was tried of a store: the verbs of the blob store, and one word for each other store (`tags.get`: tags). */
+export const storeOps = [
+  "open",
+  "read",
+  "create",
+  "append",
+  "commit",
+  "abort",
+  "release",
+  "delete",
+  "list",
+  "evict",
+  "manifest",
+  "put_manifest",
+  "index",
+  "tags",
+  "links",
+  "other",
+] as const;
+
+const fillResults = ["committed", "discarded", "not_stored"] as const;
+const evictionReasons = ["lru", "low_disk", "corrupt"] as const;
+
+const hour = 3600;
+const day = 24 * hour;
+/** Seconds since last use. A median under a day means that the cache is too small for its clients. */
+const ageBuckets = [60, 600, hour, 6 * hour, day, 3 * day, 7 * day, 14 * day, 30 * day, 90 * day];
+
+const storeOp = closedList(storeOps, "other");
+const storeCode = closedList(storeCodes, "other");
+const fillResult = closedList([...fillResults, "other"], "other");
+const evictionReason = closedList([...evictionReasons, "other"], "other");
+
+/** Registers the metrics of fills, evictions and store failures and returns their sink. */
+export function createCacheMetrics(registry: Registry): NoticeSink {
+  const fill = createFillMetrics(registry);
+  const eviction = createEvictionMetrics(registry);
+  const storeErrors = new Counter({
+    name: "entrepot_store_errors_total",
+    help: "Failures of a store; its requests are served from upstream.",
+    labelNames: ["op", "code"],
+    registers: [registry],
+  });
+  for (const op of storeOps) for (const code of storeCodes) storeErrors.inc({ op, code }, 0);
+  const staleServed = new Counter({
+    name: "entrepot_stale_served_total",
+    help: "Tags answered from an expired record because upstream failed.",
+    registers: [registry],
+  });
+  return (notice) => {
+    if (notice.kind === "fill") fill(notice);
+    else if (notice.kind === "eviction") eviction(notice);
+    else if (notice.kind === "store_error")
+      storeErrors.inc({ op: storeOp(notice.op.split(".", 1)[0] ?? ""), code: storeCode(notice.code) });
+    else if (notice.kind === "stale_served") staleServed.inc();
+  };
+}
+
+function createFillMetrics(registry: Registry): (notice: Notice & { kind: "fill" }) => void {
+  const fills = new Counter({
+    name: "entrepot_fills_total",
+    help: "Finished downloads of a blob; discarded: wrong or incomplete, not_stored: served but not kept.",
+    labelNames: ["result"],
+    registers: [registry],
+  });
+  for (const result of fillResults) fills.inc({ result }, 0);
+  const bytes = new Counter({
+    name: "entrepot_fill_bytes_total",
+    help: "Bytes downloaded by finished fills, whatever became of them.",
+    registers: [registry],
+  });
+  return (notice) => {
+    fills.inc({ result: fillResult(notice.result) });
+    bytes.inc(amount(notice.bytes));
+  };
+}
+
+function createEvictionMetrics(registry: Registry): (notice: Notice & { kind: "eviction" }) => void {
+  const registers = [registry];
+  const evictions = new Counter({
+    name: "entrepot_cache_evictions_total",
+    help: "Blobs removed from the store.",
+    labelNames: ["reason"],
+    registers,
+  });
+  for (const reason of evictionReasons) evictions.inc({ reason }, 0);
+  const bytes = new Counter({
+    name: "entrepot_cache_evicted_bytes_total",
+    help: "Bytes of the blobs removed from the store.",
+    registers,
+  });
+  const age = new Histogram({
+    name: "entrepot_cache_eviction_age_seconds",
+    help: "How long ago an evicted blob was last used.",
+    buckets: ageBuckets,
+    registers,
+  });
+  const orphaned = new Counter({
+    name: "entrepot_evicted_orphaned_images_total",
+    help: "Manifests still in the store that named a blob at its eviction.",
+    registers,
+  });
+  return (notice) => {
+    evictions.inc({ reason: evictionReason(notice.reason) });
+    bytes.inc(amount(notice.bytes));
+    age.observe(amount(notice.ageMs) / 1000);
+    orphaned.inc(amount(notice.orphaned));
+  };
+}

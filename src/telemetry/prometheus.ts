@@ -1,0 +1,74 @@
+// The Prometheus side of telemetry: one registry of our own, fed by events and notices, rendered on a scrape.
+import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { createCacheMetrics } from "./cache-metrics.ts";
+import type { EventSink, NoticeSink } from "./event.ts";
+import { type GaugeSources, registerGauges } from "./gauges.ts";
+import { createRequestMetrics } from "./request-metrics.ts";
+import { createUpstreamMetrics } from "./upstream-metrics.ts";
+
+export interface Metrics {
+  readonly onEvent: EventSink;
+  readonly onNotice: NoticeSink;
+  /** The text exposition format, version 0.0.4. */
+  render(): Promise<string>;
+  readonly contentType: string;
+}
+
+export interface MetricsOptions {
+  readonly gauges: GaugeSources;
+  /** Names of the configured upstreams: the closed list of the `upstream` label. */
+  readonly upstreams: readonly string[];
+  /** The program's version, for `entrepot_build_info`. */
+  readonly version: string;
+}
+
+/**
+ * Default metrics left out: gauges that call themselves `_total` against the naming rules, deprecated doubles of
+ * nodejs_active_resources, and a minimum that is 2^63 when two scrapes follow each other at once.
+ */
+const unwanted = [
+  "nodejs_active_handles",
+  "nodejs_active_handles_total",
+  "nodejs_active_requests",
+  "nodejs_active_requests_total",
+  "nodejs_active_resources_total",
+  "nodejs_eventloop_lag_min_seconds",
+];
+
+/**
+ * Creates every metric of the program, with the known series at 0. Our names start with `entrepot_`; those of the
+ * process and the runtime keep the names every dashboard knows (`process_*`, `nodejs_*`).
+ */
+export function createMetrics({ gauges, upstreams, version }: MetricsOptions): Metrics {
+  const registry = new Registry();
+  registerBuildInfo(registry, version);
+  registerGauges(registry, gauges);
+  const onEvent = createRequestMetrics(registry);
+  const upstreamSink = createUpstreamMetrics(registry, upstreams);
+  const cacheSink = createCacheMetrics(registry);
+  collectDefaultMetrics({ register: registry });
+  for (const name of unwanted) registry.removeSingleMetric(name);
+  return {
+    onEvent,
+    onNotice(notice) {
+      upstreamSink(notice);
+      cacheSink(notice);
+    },
+    render: async () => withoutNaN(await registry.metrics()),
+    contentType: registry.contentType,
+  };
+}
+
+function registerBuildInfo(registry: Registry, version: string): void {
+  new Gauge({
+    name: "entrepot_build_info",
+    help: "Always 1; the label tells the version.",
+    labelNames: ["version"],
+    registers: [registry],
+  }).set({ version }, 1);
+}
+
+/** The mean of no event-loop samples is NaN, which spoils every sum over nodes; no sample is the better answer. */
+function withoutNaN(text: string): string {
+  return text.replaceAll(/^[^#\n].* nan\n/gim, "");
+}

@@ -1,0 +1,258 @@
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
+import { connect, createServer, type Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import t, { type Test } from "tap";
+import { createHealth } from "../../src/ops/health.ts";
+import { createOpsListener, type OpsListenerOptions } from "../../src/ops/listener.ts";
+import { createLogger } from "../../src/telemetry/json-log.ts";
+import { createMetrics } from "../../src/telemetry/prometheus.ts";
+import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
+import { rememberingOutput, sampleGauges } from "../fixtures/telemetry-samples.ts";
+
+async function start(t: Test, changes: Partial<OpsListenerOptions> = {}) {
+  const health = createHealth();
+  const output = rememberingOutput();
+  const gauges = sampleGauges({ ready: () => health.ready() });
+  const metrics = createMetrics({ gauges, upstreams: ["hub"], version: "1.2.3" });
+  const listener = createOpsListener({
+    health,
+    metrics,
+    log: createLogger("info", output).logger,
+    ...changes,
+  });
+  const address = await listener.listen({ host: "127.0.0.1", port: 0 });
+  t.teardown(() => listener.close());
+  return {
+    health,
+    listener,
+    address,
+    lines: output.lines,
+    ask: (path: string, method?: string) => ask(address.port, path, method),
+  };
+}
+
+async function ask(port: number, path: string, method = "GET") {
+  const request = httpRequest({ host: "127.0.0.1", port, path, method, agent: false }).end();
+  const [response] = await once(request, "response");
+  return { status: response.statusCode as number, headers: response.headers, body: await text(response) };
+}
+
+/** Sends bytes as they are, and gives everything that comes back until the end of the connection. */
+async function sendRaw(port: number, bytes: string): Promise<string> {
+  const socket = connect(port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(bytes);
+  return text(socket);
+}
+
+t.test("/livez is ok as long as the process turns", async (t) => {
+  const { ask } = await start(t);
+  const { status, body, headers } = await ask("/livez");
+  t.equal(status, 200);
+  t.equal(body, "ok\n");
+  t.match(headers, {
+    "content-type": "text/plain; charset=utf-8",
+    "content-length": "3",
+    "cache-control": "no-store",
+  });
+});
+
+t.test("/readyz follows health and gives the reasons", async (t) => {
+  const { ask, health } = await start(t);
+  health.set("listening", true);
+  t.match(await ask("/readyz"), { status: 503, body: "listening ok\nstore failed: not yet\ndraining no\n" });
+  health.set("store", true);
+  health.set("upstream hub", false, "timeout");
+  t.match(await ask("/readyz"), {
+    status: 200,
+    body: "listening ok\nstore ok\ndraining no\nupstream hub failed: timeout (not required)\n",
+  });
+  health.draining(true);
+  t.match(await ask("/readyz"), { status: 503, body: /^draining yes$/m });
+});
+
+t.test("/metrics is the exposition", async (t) => {
+  const { ask, health } = await start(t);
+  const before = await ask("/metrics");
+  t.equal(before.status, 200);
+  t.equal(before.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+  t.equal(sampleOf(parseExposition(before.body), "entrepot_ready"), 0);
+  health.set("listening", true);
+  health.set("store", true);
+  const after = await ask("/metrics?name=x");
+  t.equal(sampleOf(parseExposition(after.body), "entrepot_ready"), 1);
+});
+
+t.test("HEAD has the headers of GET and no body", async (t) => {
+  const { ask } = await start(t);
+  for (const path of ["/livez", "/readyz", "/metrics"]) {
+    const { status, headers, body } = await ask(path, "HEAD");
+    t.equal(status, path === "/readyz" ? 503 : 200, path);
+    t.ok(Number(headers["content-length"]) > 0);
+    t.equal(body, "");
+  }
+});
+
+t.test("everything else is 404 and says what there is", async (t) => {
+  const { ask } = await start(t);
+  const paths = [
+    "/",
+    "/v2/",
+    "/livez/",
+    "//livez",
+    "/LIVEZ",
+    "/%6civez",
+    "/x/../livez",
+    "/metrics%3F",
+    "/__proto__",
+  ];
+  for (const path of paths)
+    t.match(await ask(path), { status: 404, body: "here are: /livez /readyz /metrics\n" }, path);
+  t.match(await ask("http://127.0.0.1/livez"), { status: 404 }, "absolute form");
+});
+
+t.test("other methods are 405, and their bodies are not read", async (t) => {
+  const { ask, address } = await start(t);
+  for (const method of ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+    t.match(await ask("/livez", method), { status: 405, headers: { allow: "GET, HEAD" } }, method);
+  const head = "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
+  const answer = await sendRaw(address.port, `${head}some of it`);
+  t.match(
+    answer,
+    /^HTTP\/1\.1 405 .*connection: close/is,
+    "the connection ends without the rest of the body",
+  );
+  const chunked = "GET /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+  t.match(await sendRaw(address.port, chunked), /^HTTP\/1\.1 200 .*connection: close/is);
+});
+
+t.test("an oversized header block is refused", async (t) => {
+  const { address } = await start(t);
+  const answer = await sendRaw(
+    address.port,
+    `GET /livez HTTP/1.1\r\nHost: x\r\nX: ${"y".repeat(9000)}\r\n\r\n`,
+  );
+  t.match(answer, /^HTTP\/1\.1 431 /);
+});
+
+t.test("more than 256 connections are turned away, and those that are here still served", async (t) => {
+  const { address } = await start(t);
+  const sockets: Socket[] = [];
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  for (let i = 0; i < 256; i++) {
+    const socket = connect(address.port, "127.0.0.1");
+    sockets.push(socket);
+    await once(socket, "connect");
+  }
+  const late = connect(address.port, "127.0.0.1").on("error", () => {});
+  sockets.push(late);
+  await once(late, "close");
+  t.equal(late.bytesRead, 0);
+  const [first] = sockets as [Socket];
+  first.write("GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  t.match(await text(first), /^HTTP\/1\.1 200 /);
+});
+
+t.test("scrapes that come together share one rendering", async (t) => {
+  let renderings = 0;
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const { ask } = await start(t, {
+    metrics: {
+      contentType: "text/plain",
+      render() {
+        renderings++;
+        return promise;
+      },
+    },
+  });
+  const answers = Promise.all([ask("/metrics"), ask("/metrics"), ask("/metrics")]);
+  t.equal((await ask("/livez")).status, 200, "and nothing else waits for it");
+  resolve("m 1\n");
+  t.strictSame(
+    (await answers).map(({ body }) => body),
+    ["m 1\n", "m 1\n", "m 1\n"],
+  );
+  t.equal(renderings, 1);
+  await ask("/metrics");
+  t.equal(renderings, 2, "the next scrape renders anew");
+});
+
+t.test("a rendering that fails is a 500 and a line, and the next one works", async (t) => {
+  let broken = true;
+  const { ask, lines } = await start(t, {
+    metrics: {
+      contentType: "text/plain",
+      render: async () => {
+        if (broken) throw new Error("no luck");
+        return "m 1\n";
+      },
+    },
+  });
+  t.match(await ask("/metrics"), { status: 500, body: /the log tells why/ });
+  t.match(lines, [{ level: "error", err: { message: "no luck" } }]);
+  broken = false;
+  t.match(await ask("/metrics"), { status: 200, body: "m 1\n" });
+});
+
+t.test("a taken port is Node's own error", async (t) => {
+  const holder = createServer().listen(0, "127.0.0.1");
+  t.teardown(() => holder.close());
+  await once(holder, "listening");
+  const { port } = holder.address() as { port: number };
+  const listener = createOpsListener({
+    health: createHealth(),
+    metrics: { contentType: "text/plain", render: async () => "" },
+    log: createLogger("info", rememberingOutput()).logger,
+  });
+  await t.rejects(listener.listen({ host: "127.0.0.1", port }), {
+    code: "EADDRINUSE",
+    syscall: "listen",
+    port,
+  });
+  await listener.close();
+});
+
+t.test("close ends what idles, finishes what runs, and may be called twice", async (t) => {
+  const rendering = Promise.withResolvers<string>();
+  const { promise: asked, resolve: isAsked } = Promise.withResolvers<void>();
+  const { ask, listener, address } = await start(t, {
+    metrics: {
+      contentType: "text/plain",
+      render() {
+        isAsked();
+        return rendering.promise;
+      },
+    },
+  });
+  const idle = connect(address.port, "127.0.0.1");
+  idle.write("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+  await once(idle, "data");
+  const scrape = ask("/metrics");
+  await asked;
+  const closed = Promise.all([listener.close(), listener.close()]);
+  await once(idle, "close");
+  rendering.resolve("m 1\n");
+  t.match(await scrape, { status: 200, body: "m 1\n" });
+  await closed;
+  await t.rejects(ask("/livez"), { code: "ECONNREFUSED" });
+});
+
+t.test("close does not wait for an answer that never comes", async (t) => {
+  const { promise: asked, resolve: isAsked } = Promise.withResolvers<void>();
+  const { ask, listener } = await start(t, {
+    metrics: {
+      contentType: "text/plain",
+      render() {
+        isAsked();
+        return new Promise<string>(() => {});
+      },
+    },
+  });
+  const scrape = t.rejects(ask("/metrics"), { code: "ECONNRESET" });
+  await asked;
+  await listener.close();
+  await scrape;
+});

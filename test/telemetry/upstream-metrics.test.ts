@@ -1,0 +1,80 @@
+import { Registry } from "prom-client";
+import t from "tap";
+import type { UpstreamErrorCode } from "../../src/cache/ports.ts";
+import type { Notice } from "../../src/telemetry/event.ts";
+import { createUpstreamMetrics, upstreamReasons } from "../../src/telemetry/upstream-metrics.ts";
+import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
+
+/** A code added to the type and not to this list is a type error. */
+const codes: Record<UpstreamErrorCode, true> = {
+  unreachable: true,
+  timeout: true,
+  auth: true,
+  rate_limited: true,
+  server_error: true,
+  protocol: true,
+  truncated: true,
+  range_refused: true,
+  digest_mismatch: true,
+  too_large: true,
+};
+
+async function after(notices: readonly Notice[]) {
+  const registry = new Registry();
+  const sink = createUpstreamMetrics(registry, ["hub", "quay"]);
+  for (const notice of notices) sink(notice);
+  return parseExposition(await registry.metrics());
+}
+
+t.test("every error code of the port has its own series, from the start", async (t) => {
+  t.strictSame([...upstreamReasons].sort(), [...Object.keys(codes), "other"].sort());
+  const families = await after([]);
+  for (const upstream of ["hub", "quay"]) {
+    for (const reason of upstreamReasons)
+      t.equal(sampleOf(families, "entrepot_upstream_errors_total", { upstream, reason }), 0);
+    for (const type of ["manifest", "blob", "tags"]) {
+      t.equal(sampleOf(families, "entrepot_upstream_requests_total", { upstream, type, code: "200" }), 0);
+      t.equal(sampleOf(families, "entrepot_upstream_received_bytes_total", { upstream, type }), 0);
+      t.equal(sampleOf(families, "entrepot_upstream_ttfb_seconds_count", { upstream, type }), 0);
+    }
+  }
+});
+
+t.test("traffic is counted by upstream", async (t) => {
+  const request = { kind: "upstream_request", upstream: "hub", type: "blob", method: "GET" } as const;
+  const error = { kind: "upstream_error", upstream: "quay", status: undefined, message: "gone" } as const;
+  const families = await after([
+    { ...request, status: 206, ttfbMs: 1500 },
+    { ...request, status: 206, ttfbMs: 500 },
+    { kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 65536 },
+    { kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 10 },
+    { ...error, code: "timeout" },
+  ]);
+  const blob = { upstream: "hub", type: "blob" };
+  t.equal(sampleOf(families, "entrepot_upstream_requests_total", { ...blob, code: "206" }), 2);
+  t.equal(sampleOf(families, "entrepot_upstream_received_bytes_total", blob), 65546);
+  t.equal(sampleOf(families, "entrepot_upstream_ttfb_seconds_sum", blob), 2);
+  t.equal(sampleOf(families, "entrepot_upstream_ttfb_seconds_bucket", { ...blob, le: "0.5" }), 1);
+  t.equal(sampleOf(families, "entrepot_upstream_errors_total", { upstream: "quay", reason: "timeout" }), 1);
+});
+
+t.test("unknown upstreams, types, statuses and codes share one series", async (t) => {
+  const notices = Array.from({ length: 500 }, (_, i): Notice[] => [
+    { kind: "upstream_error", upstream: `up${i}`, code: `code${i}`, status: i, message: "" },
+    {
+      kind: "upstream_request",
+      upstream: `up${i}`,
+      type: `t${i}` as "blob",
+      method: "GET",
+      status: 600 + i,
+      ttfbMs: -i,
+    },
+    { kind: "upstream_bytes", upstream: `up${i}`, type: `t${i}` as "blob", bytes: Number.NaN },
+  ]).flat();
+  const families = await after(notices);
+  const other = { upstream: "other", type: "other" };
+  t.equal(sampleOf(families, "entrepot_upstream_errors_total", { upstream: "other", reason: "other" }), 500);
+  t.equal(sampleOf(families, "entrepot_upstream_requests_total", { ...other, code: "other" }), 500);
+  t.equal(sampleOf(families, "entrepot_upstream_received_bytes_total", other), 0);
+  t.equal(families.get("entrepot_upstream_errors_total")?.samples.length, 2 * upstreamReasons.length + 1);
+});
