@@ -17,7 +17,7 @@ import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { type DiskStore, openDiskStore } from "./storage/disk-store.ts";
 import { reconcile } from "./storage/rebuild.ts";
 import { openIndex, type SqliteIndex } from "./storage/sqlite-index.ts";
-import type { EventSink, NoticeSink } from "./telemetry/event.ts";
+import type { EventSink, Notice, NoticeSink } from "./telemetry/event.ts";
 import { createLogger, noticeLog, requestLog } from "./telemetry/json-log.ts";
 import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
@@ -92,6 +92,7 @@ class Entrepot implements App {
     this.#notices = (notice) => {
       this.#metrics.onNotice(notice);
       noticeToLog(notice);
+      this.#noteHealth(notice);
     };
   }
 
@@ -195,6 +196,13 @@ class Entrepot implements App {
       await running.store.close();
     }
     await this.#flushLog();
+  }
+
+  /** For people reading /readyz: what an upstream does never decides readiness. */
+  #noteHealth(notice: Notice): void {
+    if (notice.kind === "upstream_error") this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
+    if (notice.kind === "upstream_request" && notice.status < 400)
+      this.#health.set(`upstream ${notice.upstream}`, true);
   }
 
   async #freeSpace(store: DiskStore): Promise<{ free: number; total: number }> {
