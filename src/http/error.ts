@@ -88,7 +88,7 @@ function failureOfUpstream(error: UpstreamError): Failure {
   return { status: 502, code: "UNAVAILABLE", message: `the upstream registry failed (${error.code})` };
 }
 
-/** Answers with the failure, or cuts the connection when an answer has been started. */
+/** Answers with the failure. What upstream itself says is not there is a miss, not an error of anybody. */
 export function fail(exchange: Exchange, failure: Failure, result: Result = resultOf(failure)): void {
   exchange.findings.result = result;
   exchange.findings.detail ??= failure.code;
@@ -112,7 +112,14 @@ export function failWith(exchange: Exchange, error: unknown): void {
 }
 
 function resultOf(failure: Failure): Result {
-  return failure.status === 403 ? "denied" : "error";
+  if (
+    failure === failures.blobUnknown ||
+    failure === failures.manifestUnknown ||
+    failure === failures.repositoryUnknown
+  ) {
+    return "miss";
+  }
+  return failure === failures.denied ? "denied" : "error";
 }
 
 function detailOf(error: unknown): string {

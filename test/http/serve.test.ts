@@ -123,7 +123,7 @@ t.test("one log line per request, with origin and bytes", async (t) => {
       user_agent: "containerd/2.1",
     },
     { result: "hit", source: "memory", bytes: image.manifest.length },
-    { result: "error", status: 404, detail: "MANIFEST_UNKNOWN" },
+    { result: "miss", status: 404, detail: "MANIFEST_UNKNOWN" },
   ]);
   t.equal(requests.length, 3);
 });
