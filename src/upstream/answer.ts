@@ -1,0 +1,106 @@
+// What an upstream's status and headers mean. Everything that is not an answer becomes an UpstreamError here.
+import type { IncomingHttpHeaders } from "node:http";
+import { type Refusal, UpstreamError } from "../cache/ports.ts";
+import { type Digest, parseDigest } from "../oci/digest.ts";
+import { bareMediaType } from "../oci/media-type.ts";
+
+/** Status and headers, and whether another origin sent them after a redirect. */
+export interface ReplyHead {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly foreign: boolean;
+}
+
+/** Longest wait asked for with Retry-After that is believed, in seconds. */
+const longestRetryAfter = 3600;
+
+/**
+ * Undefined for the statuses in `found`; a refusal for 403, 404 and 410; throws UpstreamError for the rest.
+ * `now` is the clock's milliseconds, for Retry-After dates.
+ */
+export function readStatus(
+  upstream: string,
+  reply: ReplyHead,
+  found: readonly number[],
+  now: number,
+): Refusal | undefined {
+  const { status, headers, foreign } = reply;
+  if (found.includes(status)) {
+    refuseEncoding(upstream, reply);
+    return undefined;
+  }
+  const retryAfter = readRetryAfter(headers["retry-after"], now);
+  const fail = (code: UpstreamError["code"], text: string): never => {
+    throw new UpstreamError(code, `upstream ${upstream} ${text} (status ${status})`, { status, retryAfter });
+  };
+  if (status === 429) return fail("rate_limited", "asks to slow down");
+  if (status === 416) return fail("range_refused", "refused the range asked for");
+  if (status >= 500) return fail("server_error", "failed");
+  if (foreign) {
+    // The registry said the content is there; a storage behind it that denies it is out of order.
+    return fail("server_error", "redirected to a storage that did not deliver");
+  }
+  if (status === 404 || status === 410) return { kind: "absent" };
+  if (status === 403) return { kind: "denied" };
+  if (status === 401) return fail("auth", "refused our account: check its username and password");
+  return fail("protocol", "gave an answer that is not understood");
+}
+
+/** Throws UpstreamError protocol for an encoded answer (identity was asked for) and for an HTML page. */
+function refuseEncoding(upstream: string, { status, headers }: ReplyHead): void {
+  const encoding = headers["content-encoding"];
+  if (encoding !== undefined && encoding.trim().toLowerCase() !== "identity") {
+    throw new UpstreamError("protocol", `upstream ${upstream} encoded its answer, unasked`, { status });
+  }
+  if (bareMediaType(headers["content-type"]) === "text/html") {
+    throw new UpstreamError(
+      "protocol",
+      `upstream ${upstream} sent a web page, as sign-in gateways do; check its url`,
+      { status },
+    );
+  }
+}
+
+/** Content-Length in bytes; undefined without one. Throws UpstreamError protocol for anything but digits. */
+export function contentLength(upstream: string, headers: IncomingHttpHeaders): number | undefined {
+  const text: unknown = headers["content-length"];
+  if (text === undefined) return undefined;
+  if (typeof text !== "string" || !/^\d{1,15}$/.test(text)) {
+    throw new UpstreamError("protocol", `upstream ${upstream} sent a Content-Length that is no number`);
+  }
+  return Number(text);
+}
+
+/** Docker-Content-Digest; undefined without one. Two of them, or one that is no digest, is UpstreamError protocol. */
+export function contentDigest(upstream: string, headers: IncomingHttpHeaders): Digest | undefined {
+  const text = headers["docker-content-digest"];
+  if (text === undefined) return undefined;
+  const digest = typeof text === "string" ? parseDigest(text) : undefined;
+  if (digest === undefined) {
+    throw new UpstreamError(
+      "protocol",
+      `upstream ${upstream} sent a Docker-Content-Digest that is no digest`,
+    );
+  }
+  return digest;
+}
+
+/**
+ * Size of the whole from `Content-Range: bytes <from>-<end>/<size>` (RFC 9110, section 14.4). Throws UpstreamError
+ * range_refused when it starts elsewhere, has no size, or contradicts itself.
+ */
+export function contentRangeSize(upstream: string, headers: IncomingHttpHeaders, from: number): number {
+  const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(headers["content-range"] ?? "");
+  const [start, end, size] = match ? match.slice(1).map(Number) : [];
+  if (start === from && end !== undefined && size !== undefined && end >= start && end < size) return size;
+  throw new UpstreamError("range_refused", `upstream ${upstream} answered another range than asked for`, {
+    status: 206,
+  });
+}
+
+/** Seconds of a Retry-After header, delta or date (RFC 9110, section 10.2.3); at most an hour. */
+function readRetryAfter(header: string | undefined, now: number): number | undefined {
+  if (header === undefined) return undefined;
+  const seconds = /^\d{1,9}$/.test(header) ? Number(header) : Math.ceil((Date.parse(header) - now) / 1000);
+  return Number.isNaN(seconds) ? undefined : Math.min(longestRetryAfter, Math.max(0, seconds));
+}

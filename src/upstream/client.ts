@@ -1,0 +1,233 @@
+// The connections to one upstream: pool, time-outs, credentials, redirects. Everything sent upstream goes out here.
+import type { IncomingHttpHeaders } from "node:http";
+import type { Readable } from "node:stream";
+import { Agent, type Dispatcher, Pool } from "undici";
+import { type Clock, type Refusal, UpstreamError } from "../cache/ports.ts";
+import type { UpstreamConfig } from "../config/config.ts";
+import type { Repository } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { type ReplyHead, readStatus } from "./answer.ts";
+import type { Authorizer } from "./authorizer.ts";
+import { discard } from "./body.ts";
+import { ConnectionGate } from "./connection-gate.ts";
+import { asUpstreamError } from "./failure.ts";
+import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
+import { userAgent } from "./user-agent.ts";
+
+/** One question to the registry, about one repository. */
+export interface Ask {
+  readonly method: "GET" | "HEAD";
+  readonly type: "manifest" | "blob" | "tags";
+  readonly repository: Repository;
+  /** What stands after `/v2/<repository>/` in the path. */
+  readonly endpoint: string;
+  readonly query?: URLSearchParams;
+  /** Besides the ones every request has. Never Authorization. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+/** An answer's head, and its body, which must be read to its end or destroyed. */
+export interface Reply extends ReplyHead {
+  readonly body: Readable;
+}
+
+/** Largest header block read, in bytes. Node's own default is 16 KiB; token and policy headers go beyond. */
+const maxHeaderBytes = 64 * 1024;
+/** Idle connections are closed before the usual servers do it (Tomcat 20 s, load balancers 60 s). */
+const keepAlive = 15_000;
+/** Other origins connected to at once, after redirects. */
+const maxForeignOrigins = 16;
+
+type Options = Dispatcher.RequestOptions<null>;
+
+export class UpstreamClient {
+  readonly #config: UpstreamConfig;
+  readonly #authorizer: Authorizer;
+  readonly #notices: NoticeSink;
+  readonly #clock: Clock;
+  readonly #gate: ConnectionGate;
+  /** The configured origin. */
+  readonly #own: Pool;
+  /** Every other origin; requests through it never carry credentials. */
+  readonly #foreign: Agent;
+
+  constructor(config: UpstreamConfig, authorizer: Authorizer, notices: NoticeSink, clock: Clock) {
+    this.#config = config;
+    this.#authorizer = authorizer;
+    this.#notices = notices;
+    this.#clock = clock;
+    this.#gate = new ConnectionGate(config.name, config.maxConnections, config.firstByteTimeout);
+    const options = {
+      connections: config.maxConnections,
+      pipelining: 1,
+      // One TCP connection per transfer: a broken one takes no other transfer with it.
+      allowH2: false,
+      connectTimeout: config.connectTimeout,
+      headersTimeout: config.firstByteTimeout,
+      bodyTimeout: config.idleTimeout,
+      maxHeaderSize: maxHeaderBytes,
+      keepAliveTimeout: keepAlive,
+      keepAliveMaxTimeout: 60_000,
+    };
+    this.#own = new Pool(config.url.origin, options);
+    this.#foreign = new Agent({ ...options, maxOrigins: maxForeignOrigins });
+  }
+
+  /** Requests that hold a connection. */
+  get active(): number {
+    return this.#gate.held;
+  }
+
+  /**
+   * Sends one question and follows its redirects. Rejects with UpstreamError, or with the signal's reason. Waits for
+   * a free connection, for the connection, and for the first byte at most the configured times each.
+   */
+  async ask(ask: Ask): Promise<Reply> {
+    const transfer = ask.type === "blob" && ask.method === "GET";
+    const release = await this.#gate.enter(transfer ? "transfer" : "small", ask.signal);
+    try {
+      const reply = await this.#follow(ask);
+      reply.body.once("close", release);
+      if (reply.body.closed) release();
+      return reply;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Ends every transfer and closes every connection. */
+  async close(): Promise<void> {
+    await Promise.all([this.#own.destroy(), this.#foreign.destroy()]);
+  }
+
+  async #follow(ask: Ask): Promise<Reply> {
+    let url = requestUrl(this.#config.url, ask);
+    let reply = await this.#askOwn(url, ask);
+    let foreign = false;
+    for (let followed = 0; isRedirect(reply.status); followed++) {
+      discard(reply.body);
+      if (followed === maxRedirects) {
+        const text = `upstream ${this.#config.name} redirected more than ${maxRedirects} times`;
+        throw new UpstreamError("protocol", text, { status: reply.status });
+      }
+      url = redirectTarget(url, reply.headers.location, {
+        upstream: this.#config.name,
+        otherOrigins: ask.type === "blob",
+      });
+      // Once away, never again with credentials: a foreign host must not be able to aim our account at a path.
+      foreign ||= url.origin !== this.#config.url.origin;
+      reply = foreign ? await this.#askForeign(url, ask) : await this.#askOwn(url, ask);
+    }
+    return reply;
+  }
+
+  async #askOwn(url: URL, ask: Ask): Promise<Reply> {
+    const reply = await this.#send(this.#own, await this.#ownRequest(url, ask), ask, false);
+    if (reply.status !== 401) return reply;
+    const challenges = [reply.headers["www-authenticate"] ?? []].flat();
+    if (!(await this.#authorizer.refused({ repository: ask.repository }, challenges))) return reply;
+    discard(reply.body);
+    return await this.#send(this.#own, await this.#ownRequest(url, ask), ask, false);
+  }
+
+  #askForeign(url: URL, ask: Ask): Promise<Reply> {
+    return this.#send(this.#foreign, request(url, ask), ask, true);
+  }
+
+  /** The one place where credentials are added, and only to requests to the configured origin. */
+  async #ownRequest(url: URL, ask: Ask): Promise<Options> {
+    if (url.origin !== this.#config.url.origin) {
+      throw new Error("credentials were about to be added to a request to another origin");
+    }
+    const options = request(url, ask);
+    const authorization = await this.#authorizer.header({ repository: ask.repository });
+    if (authorization === undefined) return options;
+    return { ...options, headers: { ...(options.headers as object), authorization } };
+  }
+
+  async #send(dispatcher: Dispatcher, options: Options, ask: Ask, foreign: boolean): Promise<Reply> {
+    const started = this.#clock();
+    const { statusCode, headers, body } = await this.#dispatch(dispatcher, options, ask.signal);
+    // A body that breaks before anybody listens to it must not end the process.
+    body.on("error", () => {});
+    this.#notices({
+      kind: "upstream_request",
+      upstream: this.#config.name,
+      type: ask.type,
+      method: ask.method,
+      status: statusCode,
+      ttfbMs: this.#clock() - started,
+    });
+    return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };
+  }
+
+  async #dispatch(
+    dispatcher: Dispatcher,
+    options: Options,
+    signal: AbortSignal | undefined,
+  ): Promise<Dispatcher.ResponseData<null>> {
+    for (let retried = false; ; retried = true) {
+      try {
+        return await dispatcher.request(options);
+      } catch (error) {
+        if (signal?.aborted) throw signal.reason;
+        if (retried || !wasIdleConnection(error)) throw asUpstreamError(error, "head", this.#config.name);
+      }
+    }
+  }
+}
+
+/** `readStatus` of a whole reply: whatever is not `found` has its body thrown away. */
+export function statusOf(
+  upstream: string,
+  reply: Reply,
+  found: readonly number[],
+  now: number,
+): Refusal | undefined {
+  let keep = false;
+  try {
+    const refusal = readStatus(upstream, reply, found, now);
+    keep = refusal === undefined;
+    return refusal;
+  } finally {
+    if (!keep) discard(reply.body);
+  }
+}
+
+function request(url: URL, ask: Ask): Options {
+  return {
+    origin: url.origin,
+    path: url.pathname + url.search,
+    method: ask.method,
+    headers: { ...ask.headers, "accept-encoding": "identity", "user-agent": userAgent },
+    // undici closes the connection after every HEAD otherwise, and a revalidation would pay for a handshake each time.
+    reset: false,
+    ...(ask.signal === undefined ? {} : { signal: ask.signal }),
+  };
+}
+
+/**
+ * `<upstream url>/v2/<repository>/<endpoint>`, put together from parsed parts. Throws when the URL parser reads
+ * anything else out of it than what was put in (design.md, "What never bends", 5).
+ */
+function requestUrl(base: URL, ask: Ask): URL {
+  const path = `${base.pathname.replace(/\/+$/, "")}/v2/${ask.repository}/${ask.endpoint}`;
+  const url = new URL(base);
+  url.pathname = path;
+  url.search = ask.query?.toString() ?? "";
+  if (url.origin !== base.origin || url.pathname !== path) {
+    throw new Error("a repository or reference would have changed where a request goes");
+  }
+  return url;
+}
+
+/**
+ * Upstream closed a kept-alive connection at the moment it was used again: it had answered before on it, and not at
+ * all now. Such a request may be sent once more (RFC 9112, section 9.3.1).
+ */
+function wasIdleConnection(error: unknown): boolean {
+  const { code, socket } = error as { code?: unknown; socket?: { bytesRead?: number } | null };
+  return code === "UND_ERR_SOCKET" && (socket?.bytesRead ?? 0) > 0;
+}

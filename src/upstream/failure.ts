@@ -1,0 +1,68 @@
+// From what undici and the system throw to the closed set of UpstreamError codes.
+import { UpstreamError, type UpstreamErrorCode } from "../cache/ports.ts";
+
+/** Where a request was: `head` until the answer's headers are here, `body` from then on. */
+export type Phase = "head" | "body";
+
+interface Meaning {
+  readonly code: UpstreamErrorCode;
+  readonly text: string;
+}
+
+const timeouts: Readonly<Record<string, string>> = {
+  UND_ERR_CONNECT_TIMEOUT: "did not accept a connection in time",
+  UND_ERR_HEADERS_TIMEOUT: "did not begin to answer in time",
+  UND_ERR_BODY_TIMEOUT: "fell silent in the middle of an answer",
+  ETIMEDOUT: "did not answer in time",
+};
+
+/**
+ * The UpstreamError for a failed request to `upstream`. The cause keeps code and message of the original and
+ * nothing else: undici hangs received bytes and socket details on its errors, and those must not reach a log.
+ */
+export function asUpstreamError(error: unknown, phase: Phase, upstream: string): UpstreamError {
+  if (error instanceof UpstreamError) return error;
+  const systemCode = codeOf(error);
+  const { code, text } = meaningOf(error, systemCode, phase);
+  const named = systemCode === undefined ? "" : ` (${systemCode})`;
+  return new UpstreamError(code, `upstream ${upstream} ${text}${named}`, { cause: bareCause(error) });
+}
+
+function meaningOf(error: unknown, systemCode: string | undefined, phase: Phase): Meaning {
+  const late = timeouts[systemCode ?? ""];
+  if (late !== undefined) return { code: "timeout", text: late };
+  if (isNonsense(error, systemCode, phase)) return { code: "protocol", text: "sent what is not HTTP" };
+  if (systemCode === "UND_ERR_HEADERS_OVERFLOW") {
+    return { code: "protocol", text: "sent more headers than are read" };
+  }
+  if (phase === "body") return { code: "truncated", text: "broke off in the middle of an answer" };
+  if (systemCode === "ECONNRESET" || systemCode === "EPIPE" || systemCode === "UND_ERR_SOCKET") {
+    return { code: "unreachable", text: "closed the connection without an answer" };
+  }
+  if (systemCode !== undefined && /CERT|TLS|SSL|SIGNATURE|EPROTO/.test(systemCode)) {
+    return { code: "unreachable", text: "could not be reached over TLS" };
+  }
+  return { code: "unreachable", text: "could not be reached" };
+}
+
+/** undici's parser errors have a name but no code, and end of file in a chunked body is one of them. */
+function isNonsense(error: unknown, systemCode: string | undefined, phase: Phase): boolean {
+  if (error instanceof Error && error.name === "HTTPParserError") {
+    return phase === "head" || !error.message.includes("EOF");
+  }
+  // Before the headers are complete no length can mismatch: it is how undici words an error in them.
+  return phase === "head" && systemCode === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH";
+}
+
+function codeOf(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+function bareCause(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error("not an Error was thrown");
+  const bare = new Error(error.message);
+  bare.name = error.name;
+  if (error.stack !== undefined) bare.stack = error.stack;
+  return Object.assign(bare, { code: codeOf(error) });
+}

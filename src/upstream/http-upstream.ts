@@ -1,0 +1,224 @@
+// The Upstream port over HTTP: questions of the cache in, unions and UpstreamErrors out.
+import {
+  type BlobAnswer,
+  type BlobHead,
+  type Clock,
+  type ManifestAnswer,
+  type ManifestHead,
+  type TagsAnswer,
+  type Upstream,
+  UpstreamError,
+} from "../cache/ports.ts";
+import type { UpstreamConfig } from "../config/config.ts";
+import type { Digest } from "../oci/digest.ts";
+import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
+import type { Repository } from "../oci/name.ts";
+import { type Reference, referenceText } from "../oci/reference.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { contentDigest, contentLength, contentRangeSize } from "./answer.ts";
+import { basicAuthorizer } from "./authorizer.ts";
+import { BlobBody, discard, readSmallBody } from "./body.ts";
+import { type Ask, type Reply, statusOf, UpstreamClient } from "./client.ts";
+import { asUpstreamError } from "./failure.ts";
+import { listTags } from "./tags.ts";
+
+/** Largest manifest read into memory, in bytes: what registries must accept (distribution-spec, "Pushing Manifests"). */
+export const maxManifestBytes = 4 * 1024 * 1024;
+/** A small body is to be complete within this many idle time-outs. */
+const smallBodyPatience = 4;
+
+/** An upstream as the rest of the program holds it. */
+export type ClosableUpstream = Upstream & {
+  /** Ends every transfer and closes every connection. */
+  close(): Promise<void>;
+  /** Requests that hold a connection now. */
+  readonly active: number;
+};
+
+/** Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings. */
+export function createUpstream(
+  config: UpstreamConfig,
+  notices: NoticeSink,
+  clock: Clock = Date.now,
+): ClosableUpstream {
+  const client = new UpstreamClient(config, basicAuthorizer(config), notices, clock);
+  return new HttpUpstream(config, client, notices, clock);
+}
+
+class HttpUpstream implements ClosableUpstream {
+  readonly name: string;
+  readonly #config: UpstreamConfig;
+  readonly #client: UpstreamClient;
+  readonly #notices: NoticeSink;
+  readonly #clock: Clock;
+
+  constructor(config: UpstreamConfig, client: UpstreamClient, notices: NoticeSink, clock: Clock) {
+    this.name = config.name;
+    this.#config = config;
+    this.#client = client;
+    this.#notices = notices;
+    this.#clock = clock;
+  }
+
+  get active(): number {
+    return this.#client.active;
+  }
+
+  close(): Promise<void> {
+    return this.#client.close();
+  }
+
+  headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {
+    return this.#noticed(async () => {
+      const reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
+      const refusal = statusOf(this.name, reply, [200], this.#clock());
+      if (refusal !== undefined) return refusal;
+      discard(reply.body);
+      // No manifest is empty: servers that do not know the length of a HEAD say 0.
+      const size = contentLength(this.name, reply.headers) || undefined;
+      return { kind: "found", size, ...this.#manifestHeaders(reply) };
+    });
+  }
+
+  getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer> {
+    return this.#noticed(async () => {
+      const reply = await this.#client.ask(manifestAsk("GET", repository, reference));
+      const refusal = statusOf(this.name, reply, [200], this.#clock());
+      if (refusal !== undefined) return refusal;
+      return await this.#whileOpen(reply, async () => {
+        const head = this.#manifestHeaders(reply);
+        const size = contentLength(this.name, reply.headers);
+        if (size !== undefined && size > maxManifestBytes) {
+          reply.body.destroy();
+          return { kind: "oversize", size, ...head };
+        }
+        const body = await readSmallBody(reply.body, {
+          upstream: this.name,
+          limit: maxManifestBytes,
+          timeout: this.#smallBodyTimeout,
+        });
+        if (body === undefined) return { kind: "oversize", size, ...head };
+        this.#received("manifest", body.length);
+        return { kind: "found", body, ...head };
+      });
+    });
+  }
+
+  headBlob(repository: Repository, digest: Digest): Promise<BlobHead> {
+    return this.#noticed(async () => {
+      const endpoint = `blobs/${digest}`;
+      const reply = await this.#client.ask({ method: "HEAD", type: "blob", repository, endpoint });
+      const refusal = statusOf(this.name, reply, [200], this.#clock());
+      if (refusal !== undefined) return refusal;
+      discard(reply.body);
+      return { kind: "found", size: contentLength(this.name, reply.headers) };
+    });
+  }
+
+  /** The body must be iterated, or the signal aborted: until then it holds a connection. */
+  openBlob(
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+    endpoint: "blobs" | "manifests" = "blobs",
+  ): Promise<BlobAnswer> {
+    return this.#noticed(async () => {
+      const reply = await this.#client.ask({
+        method: "GET",
+        type: "blob",
+        repository,
+        endpoint: `${endpoint}/${digest}`,
+        headers: {
+          ...(endpoint === "manifests" ? { accept: manifestAccept } : {}),
+          ...(from > 0 ? { range: `bytes=${from}-` } : {}),
+        },
+        signal,
+      });
+      const refusal = statusOf(this.name, reply, from > 0 ? [200, 206] : [200], this.#clock());
+      if (refusal !== undefined) return refusal;
+      return await this.#whileOpen(reply, async () => {
+        const offset = reply.status === 206 ? from : 0;
+        const length = contentLength(this.name, reply.headers);
+        const size = offset > 0 ? contentRangeSize(this.name, reply.headers, offset) : length;
+        const body = this.#blobBody(reply, size === undefined ? undefined : size - offset, signal);
+        return { kind: "found", size, offset, body };
+      });
+    }, signal);
+  }
+
+  listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer> {
+    const list = {
+      client: this.#client,
+      upstream: this.name,
+      clock: this.#clock,
+      pageTimeout: this.#smallBodyTimeout,
+      listTimeout: this.#config.firstByteTimeout + this.#smallBodyTimeout,
+      received: (bytes: number) => this.#received("tags", bytes),
+    };
+    return this.#noticed(() => listTags(list, repository, n, last));
+  }
+
+  get #smallBodyTimeout(): number {
+    return this.#config.idleTimeout * smallBodyPatience;
+  }
+
+  #manifestHeaders(reply: Reply): { digest: Digest | undefined; mediaType: string | undefined } {
+    return {
+      digest: contentDigest(this.name, reply.headers),
+      mediaType: bareMediaType(reply.headers["content-type"]),
+    };
+  }
+
+  #blobBody(reply: Reply, expected: number | undefined, signal: AbortSignal): BlobBody {
+    return new BlobBody(reply.body, {
+      expected,
+      received: (bytes) => this.#received("blob", bytes),
+      failure: (cause) => {
+        if (signal.aborted) return signal.reason;
+        const error =
+          cause === undefined
+            ? new UpstreamError(
+                "truncated",
+                `upstream ${this.name} sent a body of another length than announced`,
+              )
+            : asUpstreamError(cause, "body", this.name);
+        this.#failed(error);
+        return error;
+      },
+    });
+  }
+
+  /** Destroys the body when its headers turn out to be unusable. */
+  async #whileOpen<T>(reply: Reply, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read();
+    } catch (error) {
+      reply.body.destroy();
+      throw error;
+    }
+  }
+
+  /** Every failure is told once, except what the caller's own signal ended. */
+  async #noticed<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof UpstreamError && !signal?.aborted) this.#failed(error);
+      throw error;
+    }
+  }
+
+  #failed({ code, status, message }: UpstreamError): void {
+    this.#notices({ kind: "upstream_error", upstream: this.name, code, status, message });
+  }
+
+  #received(type: "manifest" | "blob" | "tags", bytes: number): void {
+    if (bytes > 0) this.#notices({ kind: "upstream_bytes", upstream: this.name, type, bytes });
+  }
+}
+
+function manifestAsk(method: "GET" | "HEAD", repository: Repository, reference: Reference): Ask {
+  const endpoint = `manifests/${referenceText(reference)}`;
+  return { method, type: "manifest", repository, endpoint, headers: { accept: manifestAccept } };
+}

@@ -1,0 +1,58 @@
+import type { IncomingHttpHeaders } from "node:http";
+import t from "tap";
+import { UpstreamError } from "../../src/cache/ports.ts";
+import { contentLength, contentRangeSize, readStatus } from "../../src/upstream/answer.ts";
+
+const now = Date.parse("2026-01-01T00:00:00Z");
+
+function retryAfterOf(header: string | undefined): number | undefined {
+  const headers: IncomingHttpHeaders = header === undefined ? {} : { "retry-after": header };
+  try {
+    readStatus("main", { status: 429, headers, foreign: false }, [200], now);
+  } catch (error) {
+    if (error instanceof UpstreamError) return error.retryAfter;
+  }
+  throw new Error("expected an UpstreamError");
+}
+
+t.test("Retry-After in seconds or as a date, at most an hour", async (t) => {
+  for (const [header, seconds] of [
+    [undefined, undefined],
+    ["0", 0],
+    ["90", 90],
+    ["999999999", 3600],
+    ["Thu, 01 Jan 2026 00:01:30 GMT", 90],
+    ["Thu, 01 Jan 2027 00:00:00 GMT", 3600],
+    ["Wed, 31 Dec 2025 00:00:00 GMT", 0],
+    ["soon", undefined],
+  ] as const) {
+    t.equal(retryAfterOf(header), seconds, String(header));
+  }
+});
+
+t.test("Content-Length is digits", async (t) => {
+  const read = (value: unknown) => contentLength("main", { "content-length": value } as IncomingHttpHeaders);
+  t.equal(contentLength("main", {}), undefined);
+  t.equal(read("0"), 0);
+  t.equal(read("123456789012345"), 123_456_789_012_345);
+  for (const wrong of ["", "-1", "+1", "1.5", "1e3", "0x10", "1, 1", " 1", "9".repeat(16), ["1", "1"]]) {
+    t.throws(() => read(wrong), { code: "protocol" }, JSON.stringify(wrong));
+  }
+});
+
+t.test("Content-Range agrees with what was asked", async (t) => {
+  const read = (value: string) => contentRangeSize("main", { "content-range": value }, 5);
+  t.equal(read("bytes 5-9/10"), 10);
+  t.equal(read("bytes 5-7/10"), 10, "a shorter range is allowed; its end is noticed");
+  for (const wrong of [
+    "bytes 4-9/10",
+    "bytes 5-10/10",
+    "bytes 5-4/10",
+    "bytes 5-9/*",
+    "bytes */10",
+    "5-9/10",
+    "",
+  ]) {
+    t.throws(() => read(wrong), { code: "range_refused" }, wrong);
+  }
+});

@@ -1,0 +1,193 @@
+import t from "tap";
+import type { BlobAnswer } from "../../src/cache/ports.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import {
+  connectUpstream,
+  drain,
+  found,
+  idle,
+  repository,
+  upstreamError,
+} from "../fixtures/connected-upstream.ts";
+import { makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { type Fault, type Owner, startUpstream } from "../fixtures/scripted-upstream.ts";
+
+const image = makeImage({ layers: [300_000], seed: "http-upstream" });
+const layer = image.layers[0] as { digest: Digest; bytes: Buffer };
+const never = new AbortController().signal;
+
+async function setUp(t: Owner, changes: Parameters<typeof connectUpstream>[2] = {}) {
+  const registry = await startUpstream(t);
+  registry.addImage(repository, "1", image);
+  return { registry, ...connectUpstream(t, registry.url, changes) };
+}
+
+t.test("a blob from its beginning and from the middle", async (t) => {
+  const { registry, upstream, of } = await setUp(t);
+  const whole = found(await upstream.openBlob(repository, layer.digest, 0, never));
+  t.match(whole, { size: 300_000, offset: 0 });
+  t.ok((await drain(whole.body)).bytes.equals(layer.bytes));
+  t.equal(registry.requests[0]?.headers.range, undefined);
+  const rest = found(await upstream.openBlob(repository, layer.digest, 123_456, never));
+  t.match(rest, { size: 300_000, offset: 123_456 });
+  t.ok((await drain(rest.body)).bytes.equals(layer.bytes.subarray(123_456)));
+  t.equal(registry.requests[1]?.headers.range, "bytes=123456-");
+  const bytes = of("upstream_bytes");
+  t.ok(bytes.length <= 2, "bytes are told in coarse steps");
+  t.equal(
+    bytes.reduce((sum, notice) => sum + notice.bytes, 0),
+    300_000 + 300_000 - 123_456,
+  );
+  await idle(upstream);
+});
+
+t.test("ranges upstream answers otherwise", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const open = (from: number): Promise<BlobAnswer> =>
+    upstream.openBlob(repository, layer.digest, from, never);
+  const ignored = registry.fault(() => ({ ignoreRange: true }));
+  const answer = found(await open(1000));
+  t.match(answer, { offset: 0, size: 300_000 }, "the whole again says so");
+  t.ok((await drain(answer.body)).bytes.equals(layer.bytes));
+  ignored();
+  t.match(await upstreamError(open(300_000)), { code: "range_refused", status: 416 });
+  for (const header of [
+    undefined,
+    "bytes 1001-299999/300000",
+    "bytes 0-299999/300000",
+    "bytes 1000-299999/*",
+    "bytes 1000-999/300000",
+    "bytes 1000-300000/300000",
+    "items 1000-299999/300000",
+  ]) {
+    const remove = registry.fault(() => ({ headers: { "content-range": header } }));
+    t.equal((await upstreamError(open(1000))).code, "range_refused", String(header));
+    remove();
+  }
+  registry.fault(() => ({ headers: { "content-range": "bytes 1000-299999/400000" } }));
+  const { bytes, error } = await drain(found(await open(1000)).body);
+  t.match(error, { code: "truncated" }, "less than the range promised is not the end");
+  t.equal(bytes.length, 299_000);
+});
+
+t.test("a blob that breaks off gives what came, then an error", async (t) => {
+  const { registry, upstream, of } = await setUp(t, { idleTimeout: 200 });
+  const cases: Record<string, [Fault, number, string]> = {
+    "closed midway": [{ cutAfter: 100_000 }, 100_000, "truncated"],
+    "closed midway, chunked": [{ cutAfter: 100_000, noLength: true }, 100_000, "truncated"],
+    "closed after the headers": [{ cutAfter: 0 }, 0, "truncated"],
+    "silent midway": [{ stallAfter: 100_000 }, 100_000, "timeout"],
+    "silent after the headers": [{ stallAfter: 0 }, 0, "timeout"],
+  };
+  for (const [name, [fault, received, code]] of Object.entries(cases)) {
+    const remove = registry.fault(() => fault);
+    const answer = found(await upstream.openBlob(repository, layer.digest, 0, never));
+    t.equal(answer.size, fault.noLength ? undefined : 300_000);
+    const { bytes, error } = await drain(answer.body);
+    t.ok(bytes.equals(layer.bytes.subarray(0, received)), name);
+    t.match(error, { name: "UpstreamError", code }, name);
+    remove();
+  }
+  const remove = registry.fault(() => ({ cutAfter: 100_000, reset: true }));
+  const { error } = await drain(found(await upstream.openBlob(repository, layer.digest, 0, never)).body);
+  t.match(error, { code: "truncated" }, "reset midway");
+  remove();
+  t.equal(of("upstream_error").length, Object.keys(cases).length + 1);
+  await registry.until(() => registry.openSockets === 0);
+  await idle(upstream);
+});
+
+t.test("wrong and surplus bytes are passed on as they are: the digest is the cache's to check", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const remove = registry.fault(() => ({ corrupt: true }));
+  const wrong = found(await upstream.openBlob(repository, layer.digest, 0, never));
+  const { bytes, error } = await drain(wrong.body);
+  t.equal(error, undefined);
+  t.equal(bytes.length, layer.bytes.length);
+  t.notOk(bytes.equals(layer.bytes));
+  remove();
+  registry.fault(() => ({ extraBytes: 10 }));
+  t.match(await upstream.openBlob(repository, layer.digest, 0, AbortSignal.abort()).catch((e) => e), {
+    name: "AbortError",
+  });
+  const longer = found(await upstream.openBlob(repository, layer.digest, 0, never));
+  t.equal(longer.size, 300_010);
+  t.equal((await drain(longer.body)).bytes.length, 300_010);
+});
+
+t.test("a blob answer that is no blob is refused", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  for (const fault of [{ html: true }, { gzip: true }]) {
+    const remove = registry.fault(() => fault);
+    t.equal((await upstreamError(upstream.openBlob(repository, layer.digest, 0, never))).code, "protocol");
+    t.equal((await upstreamError(upstream.headBlob(repository, layer.digest))).code, "protocol");
+    remove();
+  }
+  await idle(upstream);
+});
+
+t.test("leaving a blob early closes the transfer", async (t) => {
+  const { registry, upstream, of } = await setUp(t);
+  const big = registry.addBlob(repository, randomBytesFor("big", 32 * 1024 * 1024));
+  const { body } = found(await upstream.openBlob(repository, big, 0, never));
+  for await (const chunk of body) {
+    t.ok(chunk.length > 0);
+    break;
+  }
+  await registry.until(() => registry.openSockets === 0 && registry.count({ finished: false }) === 0);
+  t.ok(registry.bytesSent < 32 * 1024 * 1024);
+  await idle(upstream);
+  t.same(of("upstream_error"), [], "which is not upstream's failure");
+});
+
+t.test("the signal ends a transfer at any time, with its own reason", async (t) => {
+  const { registry, upstream, of } = await setUp(t);
+  const reason = new Error("nobody wants it");
+  const waiting = new AbortController();
+  const remove = registry.fault(() => ({ hang: true }));
+  const unanswered = upstream.openBlob(repository, layer.digest, 0, waiting.signal);
+  await registry.until(() => registry.count() === 1);
+  waiting.abort(reason);
+  await t.rejects(unanswered, reason);
+  remove();
+  const running = new AbortController();
+  registry.fault(() => ({ stallAfter: 1000 }));
+  const { body } = found(await upstream.openBlob(repository, layer.digest, 0, running.signal));
+  await t.rejects(async () => {
+    for await (const _ of body) running.abort(reason);
+  }, reason);
+  const unread = new AbortController();
+  await upstream.openBlob(repository, layer.digest, 0, unread.signal);
+  unread.abort(reason);
+  await registry.until(() => registry.openSockets === 0);
+  await idle(upstream);
+  t.same(of("upstream_error"), []);
+});
+
+t.test("a reader that stops makes upstream wait, in bounded memory", async (t) => {
+  const { registry, upstream } = await setUp(t, { idleTimeout: 100 });
+  const size = 64 * 1024 * 1024;
+  const big = registry.addBlob(repository, randomBytesFor("wait", size));
+  const { body } = found(await upstream.openBlob(repository, big, 0, never));
+  const reader = body[Symbol.asyncIterator]();
+  let received = (await reader.next()).value.length;
+  // Another transfer times out meanwhile: a reader's pause is not upstream's silence.
+  registry.fault(({ reference }) => (reference === layer.digest ? { stallAfter: 0 } : undefined));
+  const silent = found(await upstream.openBlob(repository, layer.digest, 0, never));
+  t.match((await drain(silent.body)).error, { code: "timeout" });
+  t.ok(registry.bytesSent < size / 2, `${registry.bytesSent} bytes left the server`);
+  for (let step = await reader.next(); !step.done; step = await reader.next()) received += step.value.length;
+  t.equal(received, size);
+});
+
+t.test("close ends what is under way", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  registry.fault(() => ({ stallAfter: 1000 }));
+  const { body } = found(await upstream.openBlob(repository, layer.digest, 0, never));
+  const ended = drain(body);
+  await upstream.close();
+  t.match((await ended).error, { name: "UpstreamError" });
+  t.match(await upstreamError(upstream.headBlob(repository, layer.digest)), { code: "unreachable" });
+  await registry.until(() => registry.openSockets === 0);
+  await idle(upstream);
+});

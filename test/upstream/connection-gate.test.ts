@@ -1,0 +1,86 @@
+import t from "tap";
+import { ConnectionGate, type Use } from "../../src/upstream/connection-gate.ts";
+import { upstreamError } from "../fixtures/connected-upstream.ts";
+
+/** Asks to enter and keeps what came of it. */
+function enter(gate: ConnectionGate, use: Use, signal?: AbortSignal) {
+  const entry: { leave?: () => void; in: Promise<void> } = { in: Promise.resolve() };
+  entry.in = gate.enter(use, signal).then((leave) => {
+    entry.leave = leave;
+  });
+  return entry;
+}
+
+const turn = () => new Promise(setImmediate);
+
+t.test("transfers leave an eighth for small requests", async (t) => {
+  for (const [connections, transfers] of [
+    [1, 1],
+    [2, 1],
+    [4, 3],
+    [64, 56],
+  ] as const) {
+    const gate = new ConnectionGate("main", connections, 1000);
+    const asked = Array.from({ length: connections + 5 }, () => enter(gate, "transfer"));
+    await turn();
+    t.equal(gate.held, transfers, `${connections}`);
+    const small = Array.from({ length: connections + 5 }, () => enter(gate, "small"));
+    await turn();
+    t.equal(gate.held, connections);
+    for (const { leave } of [...asked, ...small]) leave?.();
+    await turn();
+    t.ok(gate.held > 0, "those that waited come next");
+    while (gate.held > 0) {
+      for (const { leave } of [...asked, ...small]) leave?.();
+      await turn();
+    }
+    await Promise.all([...asked, ...small].map((entry) => entry.in));
+  }
+});
+
+t.test("small requests go first, then in order", async (t) => {
+  const gate = new ConnectionGate("main", 1, 1000);
+  const first = enter(gate, "transfer");
+  await first.in;
+  const order: string[] = [];
+  const waiting = [
+    ["transfer", "a"],
+    ["transfer", "b"],
+    ["small", "c"],
+  ] as const;
+  const done = waiting.map(async ([use, name]) => {
+    const leave = await gate.enter(use, undefined);
+    order.push(name);
+    leave();
+    leave();
+  });
+  first.leave?.();
+  first.leave?.();
+  await Promise.all(done);
+  t.same(order, ["c", "a", "b"]);
+  t.equal(gate.held, 0, "leaving twice counts once");
+});
+
+t.test("waiting has an end", async (t) => {
+  const gate = new ConnectionGate("main", 1, 20);
+  const holder = enter(gate, "small");
+  await holder.in;
+  t.match(await upstreamError(gate.enter("small", undefined)), { code: "timeout", message: /upstream main/ });
+  const reason = new Error("gone");
+  const control = new AbortController();
+  const aborted = gate.enter("transfer", control.signal);
+  control.abort(reason);
+  await t.rejects(aborted, reason);
+  await t.rejects(gate.enter("small", control.signal), reason);
+  holder.leave?.();
+  t.equal(gate.held, 0, "who gave up takes no connection");
+});
+
+t.test("the queue has an end", async (t) => {
+  const gate = new ConnectionGate("main", 1, 50);
+  const holder = enter(gate, "small");
+  await holder.in;
+  const waiting = Array.from({ length: 1024 }, () => upstreamError(gate.enter("small", undefined)));
+  t.match(await upstreamError(gate.enter("small", undefined)), { code: "timeout", message: /too many/ });
+  t.equal((await Promise.all(waiting)).length, 1024);
+});

@@ -1,0 +1,169 @@
+import t from "tap";
+import type { ManifestAnswer } from "../../src/cache/ports.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import { manifestAccept } from "../../src/oci/media-type.ts";
+import { maxManifestBytes } from "../../src/upstream/http-upstream.ts";
+import {
+  byDigest,
+  connectUpstream,
+  drain,
+  found,
+  idle,
+  repository,
+  tagged,
+  upstreamError,
+} from "../fixtures/connected-upstream.ts";
+import { makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { type Fault, type Owner, startUpstream } from "../fixtures/scripted-upstream.ts";
+
+const image = makeImage({ layers: [300_000], seed: "http-upstream" });
+const layer = image.layers[0] as { digest: Digest; bytes: Buffer };
+const never = new AbortController().signal;
+
+async function setUp(t: Owner, changes: Parameters<typeof connectUpstream>[2] = {}) {
+  const registry = await startUpstream(t);
+  registry.addImage(repository, "1", image);
+  return { registry, ...connectUpstream(t, registry.url, changes) };
+}
+
+t.test("a manifest comes as it was stored, by tag and by digest", async (t) => {
+  const { registry, upstream, of } = await setUp(t);
+  for (const reference of [tagged("1"), byDigest(image.digest)]) {
+    const answer = found(await upstream.getManifest(repository, reference));
+    t.ok(answer.body.equals(image.manifest));
+    t.match(answer, { digest: image.digest, mediaType: image.mediaType });
+  }
+  const [first] = registry.requests;
+  t.match(first, {
+    path: "/artifactory/api/docker/docker-local/v2/team/app/manifests/1",
+    headers: {
+      accept: manifestAccept,
+      "accept-encoding": "identity",
+      "user-agent": /^entrepot\/\d+\.\d+\.\d+/,
+      authorization: `Basic ${Buffer.from("ci:s3cret").toString("base64")}`,
+    },
+  });
+  t.match(of("upstream_request"), [{ type: "manifest", method: "GET", status: 200, ttfbMs: Number }, {}]);
+  t.equal(
+    of("upstream_bytes").reduce((sum, { bytes }) => sum + bytes, 0),
+    2 * image.manifest.length,
+  );
+});
+
+t.test("HEAD gives digest, type and size, and no body", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const size = image.manifest.length;
+  t.same(await upstream.headManifest(repository, tagged("1")), {
+    kind: "found",
+    digest: image.digest,
+    mediaType: image.mediaType,
+    size,
+  });
+  t.same(await upstream.headBlob(repository, layer.digest), { kind: "found", size: layer.bytes.length });
+  registry.fault(() => ({ headers: { "content-length": "0", "docker-content-digest": undefined } }));
+  t.match(await upstream.headManifest(repository, tagged("1")), { size: undefined, digest: undefined });
+  t.equal(registry.bytesSent, 0);
+  t.equal(registry.count({ method: "HEAD" }), 3);
+});
+
+t.test("blobs are per repository upstream, and absence is an answer", async (t) => {
+  const { registry, upstream, of } = await setUp(t);
+  registry.addBlob("team/other", Buffer.from("theirs"));
+  const other = "team/other" as typeof repository;
+  t.same(await upstream.headBlob(other, layer.digest), { kind: "absent" });
+  t.same(await upstream.openBlob(other, layer.digest, 0, never), { kind: "absent" });
+  t.same(await upstream.getManifest(other, tagged("1")), { kind: "absent" });
+  t.same(of("upstream_error"), []);
+});
+
+t.test("a status means the same for every question", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  let status = 0;
+  registry.fault(() => ({ status, headers: { "retry-after": "7" } }));
+  const questions = {
+    headManifest: () => upstream.headManifest(repository, tagged("1")),
+    getManifest: () => upstream.getManifest(repository, tagged("1")),
+    headBlob: () => upstream.headBlob(repository, layer.digest),
+    openBlob: () => upstream.openBlob(repository, layer.digest, 0, never),
+    listTags: () => upstream.listTags(repository, 10, undefined),
+  };
+  const answers = { 404: "absent", 410: "absent", 403: "denied" };
+  const errors = {
+    401: "auth",
+    429: "rate_limited",
+    500: "server_error",
+    503: "server_error",
+    504: "server_error",
+    400: "protocol",
+    206: "protocol",
+    204: "protocol",
+    304: "protocol",
+  };
+  for (const [name, question] of Object.entries(questions)) {
+    for (const [code, kind] of Object.entries(answers)) {
+      status = Number(code);
+      t.same(await question(), { kind }, `${name} ${code}`);
+    }
+    for (const [answered, code] of Object.entries(errors)) {
+      status = Number(answered);
+      t.match(await upstreamError(question()), { code, status, retryAfter: 7 }, `${name} ${answered}`);
+    }
+  }
+  status = 401;
+  const { message } = await upstreamError(questions.getManifest());
+  t.match(message, /upstream main .*username and password/);
+  await idle(upstream);
+});
+
+t.test("a long error body is not read to its end", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  registry.fault(() => ({ status: 500, body: Buffer.alloc(64 * 1024 * 1024) }));
+  t.equal((await upstreamError(upstream.getManifest(repository, tagged("1")))).code, "server_error");
+  await registry.until(() => registry.openSockets === 0);
+  t.ok(registry.bytesSent < 16 * 1024 * 1024, `${registry.bytesSent} bytes were sent`);
+});
+
+t.test("a manifest over 4 MiB is oversize and not read", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const mediaType = "application/vnd.example+json";
+  registry.addManifest(repository, "full", randomBytesFor("m", maxManifestBytes), mediaType);
+  const digest = registry.addManifest(repository, "over", randomBytesFor("m", 32 * 1024 * 1024), mediaType);
+  const full = found(await upstream.getManifest(repository, tagged("full")));
+  t.equal(full.body.length, maxManifestBytes);
+  const size = 32 * 1024 * 1024;
+  const oversize: ManifestAnswer = { kind: "oversize", digest, mediaType, size };
+  t.same(await upstream.getManifest(repository, tagged("over")), oversize);
+  const silent = registry.fault(() => ({ stallAfter: 0 }));
+  t.same(await upstream.getManifest(repository, tagged("over")), oversize, "the length alone tells");
+  silent();
+  registry.fault(() => ({ noLength: true }));
+  t.same(await upstream.getManifest(repository, tagged("over")), { ...oversize, size: undefined });
+  await registry.until(() => registry.count({ finished: false }) === 0);
+  t.ok(registry.bytesSent < 40 * 1024 * 1024, `${registry.bytesSent} bytes were sent`);
+  const body = found(await upstream.openBlob(repository, digest, 0, never, "manifests")).body;
+  t.equal((await drain(body)).bytes.length, size, "it can be had as a transfer");
+  t.equal(registry.requests.at(-1)?.headers.accept, manifestAccept);
+});
+
+t.test("an answer that cannot be a manifest is refused", async (t) => {
+  const { registry, upstream, of } = await setUp(t);
+  const faults: Record<string, [Fault, string]> = {
+    gzip: [{ gzip: true }, "protocol"],
+    html: [{ html: true }, "protocol"],
+    "malformed digest": [{ headers: { "docker-content-digest": "sha256:ABC" } }, "protocol"],
+    "traversing digest": [{ headers: { "docker-content-digest": "sha256:../../etc/passwd" } }, "protocol"],
+    "two digests": [{ headers: { "docker-content-digest": [image.digest, layer.digest] } }, "protocol"],
+    "redirect elsewhere": [{ status: 302, headers: { location: "http://other.example.com/" } }, "protocol"],
+    "no location": [{ status: 302 }, "protocol"],
+    "cut short": [{ cutAfter: 50 }, "truncated"],
+    reset: [{ reset: true }, "unreachable"],
+  };
+  for (const [name, [fault, code]] of Object.entries(faults)) {
+    const remove = registry.fault(() => fault);
+    t.equal((await upstreamError(upstream.getManifest(repository, tagged("1")))).code, code, name);
+    remove();
+  }
+  t.equal(of("upstream_error").length, Object.keys(faults).length, "each is told once");
+  t.equal(registry.requests.length, Object.keys(faults).length, "none is tried again");
+  await idle(upstream);
+});
