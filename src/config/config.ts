@@ -44,5 +44,7 @@ export interface Config {
   /** Whether `/v2/_catalog` answers. */
   readonly catalog: boolean;
   readonly drainTimeout: number;
+  /** How long a draining node still accepts requests, so that load balancers see /readyz first. */
+  readonly drainDelay: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "silent";
 }

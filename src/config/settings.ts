@@ -1,0 +1,174 @@
+// The one table of settings. The schema, the environment section of --help and the configuration table of the README
+// are made from it. Keys are paths in the YAML file.
+import type { z } from "zod";
+import * as type from "./value-types.ts";
+
+export interface Setting {
+  /** Undefined for what only the file can say. */
+  readonly env: string | undefined;
+  /** As a user would write it; undefined when there is none. */
+  readonly default: string | undefined;
+  readonly type: z.ZodType;
+  /** One sentence for people, without its full stop. */
+  readonly description: string;
+  /** How the value may appear in a message: `hidden` is never shown, `url` without what may be secret in it. */
+  readonly shown?: "hidden" | "url" | "path";
+}
+
+/** Names the file itself; the same as `--config`. */
+export const configVariable = {
+  env: "ENTREPOT_CONFIG",
+  description: "Path of the YAML file, like --config; without either, only the environment counts",
+} as const;
+
+export const settings = {
+  listen: {
+    env: "ENTREPOT_LISTEN",
+    default: "0.0.0.0:5000",
+    type: type.address,
+    description: "Address that clients pull from; :5000 means every IPv4 address, port 0 any free port",
+  },
+  opsListen: {
+    env: "ENTREPOT_OPS_LISTEN",
+    default: "127.0.0.1:5001",
+    type: type.address,
+    description: "Address of health, metrics and the status page; keep it private",
+  },
+  catalog: {
+    env: "ENTREPOT_CATALOG",
+    default: "true",
+    type: type.yesOrNo,
+    description: "Whether /v2/_catalog lists the repositories held here",
+  },
+  drainTimeout: {
+    env: "ENTREPOT_DRAIN_TIMEOUT",
+    default: "10m",
+    type: type.timer(0),
+    description: "How long transfers under way may take after SIGTERM before they are cut",
+  },
+  drainDelay: {
+    env: "ENTREPOT_DRAIN_DELAY",
+    default: "7s",
+    type: type.timer(0),
+    description:
+      "How long after SIGTERM new requests are still answered while /readyz says 503; part of drainTimeout",
+  },
+  "log.level": {
+    env: "ENTREPOT_LOG_LEVEL",
+    default: "info",
+    type: type.oneOf(["trace", "debug", "info", "warn", "error", "silent"]),
+    description: "Least severe message that is logged: trace, debug, info, warn, error or silent",
+  },
+  "upstream.name": {
+    env: "ENTREPOT_UPSTREAM_NAME",
+    default: "upstream",
+    type: type.upstreamName,
+    description: "Name of the registry in logs and metrics, and in paths as /NAME/v2/",
+  },
+  "upstream.url": {
+    env: "ENTREPOT_UPSTREAM_URL",
+    default: undefined,
+    type: type.url,
+    shown: "url",
+    description: "Required: the registry to mirror, http or https, with its path but without /v2",
+  },
+  "upstream.username": {
+    env: "ENTREPOT_UPSTREAM_USERNAME",
+    default: undefined,
+    type: type.username,
+    shown: "hidden",
+    description: "Account at the registry; leave it out to pull anonymously",
+  },
+  "upstream.password": {
+    env: "ENTREPOT_UPSTREAM_PASSWORD",
+    default: undefined,
+    type: type.password,
+    shown: "hidden",
+    description: "Its password or token",
+  },
+  "upstream.passwordFile": {
+    env: "ENTREPOT_UPSTREAM_PASSWORD_FILE",
+    default: undefined,
+    type: type.path,
+    shown: "path",
+    description: "File that holds the password, instead of the password itself; read once, at start",
+  },
+  "upstream.connectTimeout": {
+    env: "ENTREPOT_UPSTREAM_CONNECT_TIMEOUT",
+    default: "5s",
+    type: type.timer(),
+    description: "How long connecting to the registry may take, TLS included",
+  },
+  "upstream.firstByteTimeout": {
+    env: "ENTREPOT_UPSTREAM_FIRST_BYTE_TIMEOUT",
+    default: "30s",
+    type: type.timer(),
+    description: "How long the registry may take to begin an answer",
+  },
+  "upstream.idleTimeout": {
+    env: "ENTREPOT_UPSTREAM_IDLE_TIMEOUT",
+    default: "30s",
+    type: type.timer(),
+    description: "Longest silence of the registry in the middle of an answer",
+  },
+  "upstream.maxConnections": {
+    env: "ENTREPOT_UPSTREAM_MAX_CONNECTIONS",
+    default: "64",
+    type: type.wholeNumber(1, 10_000),
+    description: "Most connections open to the registry at once",
+  },
+  "cache.dir": {
+    env: "ENTREPOT_CACHE_DIR",
+    default: "./data",
+    type: type.path,
+    description: "Directory of the cache; made when missing",
+  },
+  "cache.maxSize": {
+    env: "ENTREPOT_CACHE_MAX_SIZE",
+    default: "50GB",
+    type: type.size(1_000_000),
+    description: "Bytes of images kept at most: 50GB is decimal, 50GiB binary",
+  },
+  "cache.evictTo": {
+    env: "ENTREPOT_CACHE_EVICT_TO",
+    default: "90%",
+    type: type.percent(1, 100),
+    description: "How far a full cache is emptied, as a share of cache.maxSize; least recently pulled first",
+  },
+  "cache.keepFree": {
+    env: "ENTREPOT_CACHE_KEEP_FREE",
+    default: "5%",
+    type: type.percent(0, 90),
+    description: "Share of the file system that stays free, whatever cache.maxSize says",
+  },
+  "tags.ttl": {
+    env: "ENTREPOT_TAG_TTL",
+    default: "60s",
+    type: type.age,
+    description:
+      "How long a tag is served before the registry is asked again; 0s asks every time, forever never",
+  },
+  "tags.staleIfError": {
+    env: "ENTREPOT_STALE_IF_ERROR",
+    default: "7d",
+    type: type.age,
+    description:
+      "How old a tag may be and still be served while the registry is unreachable; 0s never, or forever",
+  },
+  "tags.rules": {
+    env: undefined,
+    default: undefined,
+    type: type.tagRules,
+    description:
+      "List of {match, ttl} for tags with a ttl of their own: a pattern over repository:tag, the first match wins",
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingKey = keyof typeof settings;
+
+export const settingKeys = Object.keys(settings) as readonly SettingKey[];
+
+/** The setting's entry in the table, without its exact type. */
+export function settingOf(key: SettingKey): Setting {
+  return settings[key];
+}

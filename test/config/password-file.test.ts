@@ -1,0 +1,35 @@
+import t from "tap";
+import { configOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
+
+const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror" };
+const withFile = (path: string) => ({ ...env, ENTREPOT_UPSTREAM_PASSWORD_FILE: path });
+
+t.test("the password is the file without the newlines at its end", async (t) => {
+  for (const text of ["p w", "p w\n", "p w\r\n", "p w\n\n"]) {
+    const config = configOf({ env: withFile("/run/secrets/p"), files: { "/run/secrets/p": text } });
+    t.equal(config.upstreams[0].password?.reveal(), "p w", JSON.stringify(text));
+  }
+});
+
+t.test("a file that cannot be read is named, and the reason given", async (t) => {
+  t.same(problemsOf({ env: withFile("/run/secrets/p") }), [
+    'ENTREPOT_UPSTREAM_PASSWORD_FILE: found "/run/secrets/p", which cannot be read (no such file), expected a file with the password',
+  ]);
+});
+
+t.test("a password that was put in place of the path is not shown", async (t) => {
+  const [problem = ""] = problemsOf({ env: withFile("hunter2") });
+  t.match(problem, /not shown/);
+  t.notMatch(problem, /hunter2/);
+});
+
+t.test("a file with anything but one line is no password, and its content is not shown", async (t) => {
+  for (const text of ["", "\n", "hunter2\nhunter3\n", "hunter2\0", "hunter2".repeat(1000)]) {
+    const [problem = ""] = problemsOf({ env: withFile("./p"), files: { "./p": text } });
+    t.match(
+      problem,
+      /^ENTREPOT_UPSTREAM_PASSWORD_FILE: found other content \(not shown\) in "\.\/p", expected a password/,
+    );
+    t.notMatch(problem, /hunter2/);
+  }
+});
