@@ -1,0 +1,23 @@
+// What --help says after the list of commands.
+import { environmentHelp } from "../config/settings-text.ts";
+
+const examples = `
+Examples:
+  entrepot demo                        see it work, with nothing to configure
+  ENTREPOT_UPSTREAM_URL=https://registry.example.com entrepot
+  entrepot --config mirror.yaml        the same as entrepot serve --config mirror.yaml
+  entrepot check --config mirror.yaml  validate, and print what every setting comes to`;
+
+const exitCodes = `
+Exit codes:
+  0  done; after a signal: every transfer under way was finished
+  1  failed to start, or transfers were cut (time-out of the drain, or a second signal)
+  2  the configuration or the command line is wrong`;
+
+/** Examples, environment and exit codes. */
+export function helpText(): string {
+  const environment = `
+Environment (wins over the YAML file; an empty variable counts as not set):
+${environmentHelp()}`;
+  return [examples, environment, exitCodes].join("\n");
+}

@@ -1,0 +1,77 @@
+// The command line: which commands there are, and their exit code.
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { nearest } from "../config/nearest.ts";
+import { check } from "./check.ts";
+import type { Context } from "./context.ts";
+import { type DemoFlags, demo } from "./demo.ts";
+import { exitCode } from "./exit-code.ts";
+import { helpText } from "./help-text.ts";
+import { serve } from "./serve.ts";
+
+const configOption = ["-c, --config <file>", "YAML file with settings (also: ENTREPOT_CONFIG)"] as const;
+
+/** The commands; `finish` is called with the exit code when one has run. Throws CommanderError for everything else. */
+export function program(context: Context, finish: (code: number) => void): Command {
+  const root = new Command("entrepot")
+    .description("Pull-through cache for private container registries")
+    .version(context.version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand("help [command]", "print the help of a command")
+    .addHelpText("after", helpText())
+    .configureOutput({
+      writeOut: context.out,
+      writeErr: context.err,
+      outputError: (text, write) => write(text.replace(/^error: /, "entrepot: ")),
+    })
+    .showHelpAfterError("(see entrepot --help)")
+    .exitOverride();
+  root
+    .command("serve", { isDefault: true })
+    .description("run the mirror; this is what happens without a command")
+    .option(...configOption)
+    .action(async (options: { config?: string }) => finish(await serve(options, context)));
+  root
+    .command("check")
+    .description("validate the configuration and print it as YAML, without secrets")
+    .option(...configOption)
+    .action((options: { config?: string }) => finish(check(options, context)));
+  root
+    .command("demo")
+    .description("show the mirror at work in front of a small registry of its own")
+    .option("--once", "end after one round instead of serving until Ctrl-C")
+    .option("--port <number>", "port to pull from; 0 takes any free one", port, 5000)
+    .option("--ops-port <number>", "port of health, metrics and the status page", port, 5001)
+    .action(async (options: DemoFlags) => finish(await demo(options, context)));
+  return root;
+}
+
+/** Runs the command that `argv` (without the program's own name) asks for; resolves to the exit code. */
+export async function run(argv: readonly string[], context: Context): Promise<number> {
+  let code: number = exitCode.done;
+  const root = program(context, (result) => {
+    code = result;
+  });
+  try {
+    refuseUnknownCommand(root, argv[0]);
+    await root.parseAsync(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? exitCode.done : exitCode.usage;
+  }
+  return code;
+}
+
+/** Without this, the default command would complain about too many arguments. */
+function refuseUnknownCommand(root: Command, first: string | undefined): void {
+  const names = [...root.commands.map((command) => command.name()), "help"];
+  if (first === undefined || first.startsWith("-") || names.includes(first)) return;
+  const near = nearest(first, names);
+  const hint = near === undefined ? `commands: ${names.join(", ")}` : `did you mean ${near}?`;
+  root.error(`error: there is no command ${JSON.stringify(first)}; ${hint}`);
+}
+
+function port(text: string): number {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value <= 65_535)) throw new InvalidArgumentError("Expected a number from 0 to 65535.");
+  return value;
+}

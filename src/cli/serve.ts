@@ -1,0 +1,120 @@
+// `entrepot serve`: runs the mirror until a signal, then lets transfers under way finish.
+import type { Config } from "../config/config.ts";
+import { formatProblems } from "../config/problem.ts";
+import type { Context, RunningApp } from "./context.ts";
+import { exitCode } from "./exit-code.ts";
+import { loadFrom } from "./load-from.ts";
+import { describeStartFailure, type Listener } from "./start-failure.ts";
+
+/** Milliseconds `stop` may take before the process ends without it. */
+const stopTimeout = 10_000;
+
+/** Resolves to the exit code, when nothing of the mirror runs any more or stopping it took longer than 10 s. */
+export async function serve(options: { readonly config?: string }, context: Context): Promise<number> {
+  const loaded = loadFrom(options.config, context);
+  if (!loaded.ok) {
+    context.err(formatProblems(loaded.problems));
+    return exitCode.usage;
+  }
+  const signals = new Signals(context);
+  try {
+    return await run(loaded.config, context, signals);
+  } finally {
+    signals.release();
+  }
+}
+
+async function run(config: Config, context: Context, signals: Signals): Promise<number> {
+  const fail = (error: unknown) => {
+    context.err(`${describeStartFailure(error, listenersOf(config))}\n`);
+    return exitCode.failed;
+  };
+  let app: RunningApp;
+  try {
+    app = await make(config, context);
+  } catch (error) {
+    return fail(error);
+  }
+  try {
+    // A first signal while starting is answered after it; a second one does not wait.
+    const started = await Promise.race([app.start().then(() => true), signals.second.then(() => false)]);
+    if (!started) return await end(app, context, exitCode.failed);
+  } catch (error) {
+    return await end(app, context, fail(error));
+  }
+  await signals.first;
+  return await end(app, context, await drain(app, config.drainTimeout, context, signals));
+}
+
+async function make(config: Config, context: Context): Promise<RunningApp> {
+  // Loaded only here, so that check and --help do not wait for all of it.
+  const build = context.build ?? (await import("../app.ts")).build;
+  return build(config);
+}
+
+/** Waits for the transfers under way, at most `timeout` milliseconds or until a second signal. */
+async function drain(app: RunningApp, timeout: number, context: Context, signals: Signals): Promise<number> {
+  const late = after(timeout, exitCode.failed);
+  try {
+    const drained = app.drain().then(() => exitCode.done);
+    return await Promise.race([drained, late.promise, signals.second.then(() => exitCode.failed)]);
+  } catch (error) {
+    context.err(`entrepot: draining failed: ${messageOf(error)}\n`);
+    return exitCode.failed;
+  } finally {
+    late.cancel();
+  }
+}
+
+async function end(app: RunningApp, context: Context, code: number): Promise<number> {
+  const late = after(stopTimeout, false);
+  try {
+    if (await Promise.race([app.stop().then(() => true), late.promise])) return code;
+    context.err(`entrepot: stopping took longer than ${stopTimeout / 1000} s, gave up\n`);
+  } catch (error) {
+    context.err(`entrepot: stopping failed: ${messageOf(error)}\n`);
+  } finally {
+    late.cancel();
+  }
+  return exitCode.failed;
+}
+
+function after<T>(
+  milliseconds: number,
+  value: T,
+): { readonly promise: Promise<T>; readonly cancel: () => void } {
+  const { promise, resolve } = Promise.withResolvers<T>();
+  const timer = setTimeout(resolve, milliseconds, value);
+  return { promise, cancel: () => clearTimeout(timer) };
+}
+
+/** The first and the second signal, each a promise. */
+class Signals {
+  readonly first: Promise<void>;
+  readonly second: Promise<void>;
+  readonly release: () => void;
+
+  constructor({ onSignal }: Context) {
+    const first = Promise.withResolvers<void>();
+    const second = Promise.withResolvers<void>();
+    let count = 0;
+    this.first = first.promise;
+    this.second = second.promise;
+    this.release = onSignal(() => {
+      count++;
+      if (count === 1) first.resolve();
+      else second.resolve();
+    });
+  }
+}
+
+function listenersOf(config: Config): Listener[] {
+  return [
+    { address: config.listen, remedy: "with ENTREPOT_LISTEN, or listen in the configuration file" },
+    { address: config.ops, remedy: "with ENTREPOT_OPS_LISTEN, or opsListen in the configuration file" },
+  ];
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

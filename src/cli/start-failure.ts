@@ -1,0 +1,50 @@
+// One line for what stopped the program from starting.
+import { formatAddress } from "../config/address.ts";
+import type { Address } from "../config/config.ts";
+
+/** An address the program listens on, and how to choose another: `with ENTREPOT_LISTEN, or ...`. */
+export interface Listener {
+  readonly address: Address;
+  readonly remedy: string;
+}
+
+interface SystemError {
+  readonly code?: unknown;
+  readonly address?: unknown;
+  readonly hostname?: unknown;
+  readonly port?: unknown;
+}
+
+const listenReasons: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program already listens there",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EAFNOSUPPORT: "this machine does not speak that kind of address",
+  EACCES: "this user may not; ports below 1024 are often reserved for root",
+  ENOTFOUND: "the host name is not known",
+  EAI_AGAIN: "the host name cannot be looked up now",
+};
+
+/** Complete, without a newline. System errors of listening name the address and the setting to change. */
+export function describeStartFailure(error: unknown, listeners: readonly Listener[]): string {
+  const { code, address, hostname, port } = (error ?? {}) as SystemError;
+  const reason = typeof code === "string" ? listenReasons[code] : undefined;
+  const host = address ?? hostname;
+  if (reason !== undefined && typeof host === "string") {
+    const listener = listenerOf(listeners, host, port);
+    const where = listener?.address ?? { host, port: Number(port ?? 0) };
+    const remedy = listener === undefined ? "" : ` Choose another address ${listener.remedy}.`;
+    return `entrepot: cannot listen on ${formatAddress(where)}: ${reason}.${remedy}`;
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  // By name: the class belongs to the cache, which the command line does not lean on.
+  if (error instanceof Error && error.name === "StoreError") {
+    return `entrepot: cannot start: ${message}. Another directory: ENTREPOT_CACHE_DIR, or cache.dir in the configuration file.`;
+  }
+  return `entrepot: cannot start: ${message}`;
+}
+
+/** The port tells them apart; a name that was resolved has another host in the error. */
+function listenerOf(listeners: readonly Listener[], host: string, port: unknown): Listener | undefined {
+  const samePort = listeners.filter(({ address }) => port === undefined || address.port === port);
+  return samePort.find(({ address }) => address.host === host) ?? samePort[0];
+}

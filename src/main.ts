@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+// The only file that touches `process`: argv, environment, signals, exit code. It imports nothing before the runtime is
+// known to be new enough, so that an old one gives a sentence instead of a syntax error from somewhere inside.
+import type { Context } from "./cli/context.ts";
+
+/** Older ones let a crafted request smuggle a second one through a proxy (CVE-2026-58044), or lack what is used here. */
+const oldestNode = "24.18.1";
+
+function isAtLeast(version: string, minimum: string): boolean {
+  const wanted = minimum.split(".").map(Number);
+  const parts = version.split(".").map((part) => Number.parseInt(part, 10));
+  for (const [index, least] of wanted.entries()) {
+    const part = parts[index] ?? 0;
+    if (part !== least) return part > least;
+  }
+  return true;
+}
+
+/** One JSON line, like every other line of the log; then the end, because the state of the process is unknown. */
+function die(kind: string, error: unknown): void {
+  const cause: NodeJS.ErrnoException = error instanceof Error ? error : new Error(String(error));
+  const { name, message, code, stack } = cause;
+  const err = { type: name, message, code, stack };
+  const line = { level: "fatal", time: new Date().toISOString(), msg: kind, err };
+  process.stderr.write(`${JSON.stringify(line)}\n`, () => process.exit(1));
+}
+
+/** A reader that went away (`entrepot check | head -1`) is no failure. */
+function tolerateBrokenPipe(stream: NodeJS.WriteStream): void {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
+/**
+ * SIGTERM and SIGINT. Repeats within 200 ms are one signal: at Ctrl-C under `npm start` the terminal sends it and npm
+ * passes on another. Nobody listens again after the release, but the process stays deaf to a late repeat: it is about
+ * to end, and with its own exit code.
+ */
+function onSignal(listener: (name: string) => void): () => void {
+  let last = Number.NEGATIVE_INFINITY;
+  let released = false;
+  const heard = (name: string) => {
+    const now = performance.now();
+    if (released || now - last < 200) return;
+    last = now;
+    listener(name);
+  };
+  process.on("SIGTERM", heard).on("SIGINT", heard);
+  return () => {
+    released = true;
+  };
+}
+
+async function main(): Promise<number> {
+  const { readFileSync } = await import("node:fs");
+  const { run } = await import("./cli/program.ts");
+  const readFile = (path: string | URL) => readFileSync(path, "utf8");
+  const manifest = JSON.parse(readFile(new URL("../package.json", import.meta.url))) as { version: string };
+  const context: Context = {
+    version: manifest.version,
+    env: process.env,
+    readFile,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    onSignal,
+    terminal: process.stderr.isTTY ? process.stderr : undefined,
+  };
+  return await run(process.argv.slice(2), context);
+}
+
+if (isAtLeast(process.versions.node, oldestNode)) {
+  process.on("uncaughtException", (error) => die("uncaught exception", error));
+  process.on("unhandledRejection", (reason) => die("unhandled rejection", reason));
+  tolerateBrokenPipe(process.stdout);
+  tolerateBrokenPipe(process.stderr);
+  const code = await main();
+  // Whatever a failed or timed-out stop left open must not keep the process; what was written goes out first.
+  process.stdout.write("", () => process.exit(code));
+} else {
+  process.stderr.write(`entrepot: needs Node ${oldestNode} or later, this is ${process.versions.node}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,61 @@
+import t from "tap";
+import { commandLine } from "../fixtures/command-line.ts";
+import { configOf, upstreamUrl } from "../fixtures/loading.ts";
+
+t.test("a right configuration is printed as YAML that means the same", async (t) => {
+  const line = commandLine(["check"], { env: upstreamUrl });
+  t.equal(await line.exit, 0);
+  t.equal(line.err(), "");
+  t.same(configOf({ yaml: line.out() }), configOf({ env: upstreamUrl }));
+});
+
+t.test("the password is not printed", async (t) => {
+  const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror", ENTREPOT_UPSTREAM_PASSWORD: "hunter2" };
+  const line = commandLine(["check"], { env });
+  t.equal(await line.exit, 0);
+  t.match(line.out(), /username: mirror/);
+  t.notMatch(line.out() + line.err(), /hunter2/);
+});
+
+t.test("a wrong one is exit code 2 and every problem on the standard error", async (t) => {
+  const line = commandLine(["check"], {
+    env: { ...upstreamUrl, ENTREPOT_TAG_TTL: "60", ENTREPOT_CATALOG: "on" },
+  });
+  t.equal(await line.exit, 2);
+  t.equal(line.out(), "");
+  t.equal(
+    line.err(),
+    [
+      "entrepot: 2 problems in the configuration",
+      '  ENTREPOT_CATALOG: found "on", expected true or false',
+      '  ENTREPOT_TAG_TTL: found "60", expected a unit after the number: 60ms, 60s, 60m, 60h or 60d',
+      "",
+    ].join("\n"),
+  );
+});
+
+const files = {
+  "a.yaml": "upstream: {url: https://a.example.com}\n",
+  "b.yaml": "upstream: {url: https://b.example.com}\n",
+};
+
+t.test("--config names the file, else ENTREPOT_CONFIG does", async (t) => {
+  for (const [argv, env, host] of [
+    [["check", "--config", "a.yaml"], {}, "a.example.com"],
+    [["check", "-c", "a.yaml"], { ENTREPOT_CONFIG: "b.yaml" }, "a.example.com"],
+    [["check"], { ENTREPOT_CONFIG: "b.yaml" }, "b.example.com"],
+  ] as const) {
+    const line = commandLine(argv, { env, files });
+    t.equal(await line.exit, 0);
+    t.ok(line.out().includes(`https://${host}/`), host);
+  }
+});
+
+t.test("a file that cannot be read", async (t) => {
+  const option = commandLine(["check", "--config", "c.yaml"], { files });
+  t.equal(await option.exit, 2);
+  t.equal(option.err(), 'entrepot: --config: found "c.yaml", which cannot be read (no such file)\n');
+  const variable = commandLine(["check"], { env: { ENTREPOT_CONFIG: "c.yaml" }, files });
+  t.equal(await variable.exit, 2);
+  t.match(variable.err(), /^entrepot: ENTREPOT_CONFIG: found "c\.yaml"/);
+});
