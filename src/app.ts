@@ -29,12 +29,6 @@ const memoryBytes = 64 * 1024 * 1024;
 const windowBytes = 64 * 1024 * 1024;
 /** How often the free disk space is looked at. */
 const diskCheckInterval = 30_000;
-/**
- * A draining node answers for this long after it has said so on /readyz, so that load balancers that check every
- * 2 s, three times, send nothing more by the time it stops accepting.
- */
-const lameDuck = 7_000;
-
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
   start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
@@ -47,7 +41,6 @@ export interface App {
 export interface BuildOptions {
   readonly log?: Logger;
   readonly clock?: Clock;
-  readonly lameDuck?: number;
 }
 
 /** Puts the program together. Nothing is opened before `start`. */
@@ -60,7 +53,6 @@ const pause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { 
 class Entrepot implements App {
   readonly #config: Config;
   readonly #clock: Clock;
-  readonly #lameDuck: number;
   readonly #log: Logger;
   readonly #flushLog: () => Promise<void>;
   readonly #health = createHealth();
@@ -71,10 +63,9 @@ class Entrepot implements App {
   #running: Running | undefined;
   #free: number | undefined;
 
-  constructor(config: Config, { log, clock = Date.now, lameDuck: duck = lameDuck }: BuildOptions) {
+  constructor(config: Config, { log, clock = Date.now }: BuildOptions) {
     this.#config = config;
     this.#clock = clock;
-    this.#lameDuck = duck;
     const own = log === undefined ? createLogger(config.logLevel) : undefined;
     this.#log = log ?? (own as NonNullable<typeof own>).logger;
     this.#flushLog = async () => await own?.flush();
@@ -174,8 +165,11 @@ class Entrepot implements App {
 
   async drain(): Promise<void> {
     this.#health.draining(true);
-    this.#log.info("draining");
-    await pause(this.#lameDuck, this.#stopping.signal).catch(() => {});
+    const { drainDelay, drainTimeout } = this.#config;
+    // Half of the time at least is for the transfers under way.
+    const delay = Math.min(drainDelay, drainTimeout / 2);
+    this.#log.info({ delay_ms: delay }, "draining");
+    await pause(delay, this.#stopping.signal).catch(() => {});
     await this.#running?.listener?.drain();
     this.#log.info("drained");
   }

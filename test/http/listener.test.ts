@@ -74,8 +74,7 @@ t.test("a large unwanted body does not keep the connection or the memory", async
 
 t.test("draining: /readyz says 503 at once, transfers under way finish, then nothing listens", async (t) => {
   const upstream = await startUpstream(t);
-  const duck = 300;
-  const mirror = await startMirror(t, upstream, { lameDuck: duck });
+  const mirror = await startMirror(t, upstream, { drainDelay: 300 });
   const bytes = randomBytesFor("drain", 300_000);
   const digest = upstream.addBlob("a", bytes);
   const gate = Promise.withResolvers<void>();
