@@ -1,0 +1,150 @@
+// One SQLite connection that has its file for itself, with failures as StoreError.
+import { closeSync, openSync } from "node:fs";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import type { StoreError } from "../cache/ports.ts";
+import type { Layout } from "./layout.ts";
+import { applicationId, schema, schemaVersion } from "./schema.ts";
+import { isDamage, storeFailure } from "./store-failure.ts";
+
+/** A row of `node:sqlite`, by column name. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/**
+ * Page cache in KiB. The rest is the kernel's: a lookup in a million rows costs microseconds from there.
+ * The log is checkpointed every 1000 pages (SQLite's default) and cut back to `journal_size_limit` bytes.
+ */
+const pragmas = `
+PRAGMA cache_size = -32768;
+PRAGMA synchronous = NORMAL;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA journal_mode = WAL;
+`;
+
+/** A database this version cannot read: another program's, or another version's. */
+export class ForeignDatabase extends Error {}
+
+export class Database {
+  /** There was no file, or an empty one. */
+  readonly isNew: boolean;
+  readonly #db: DatabaseSync;
+  readonly #layout: Layout;
+
+  /** Throws errors of `node:sqlite`, or ForeignDatabase. The caller holds the directory's lock. */
+  constructor(layout: Layout) {
+    this.#layout = layout;
+    this.#db = new DatabaseSync(layout.index);
+    try {
+      this.#db.exec("PRAGMA locking_mode = EXCLUSIVE");
+      this.isNew = checkVersion(this.#db) === "empty";
+      this.#db.exec(pragmas);
+      // Takes the lock for good, also when nothing is written.
+      this.#db.exec("BEGIN EXCLUSIVE");
+      if (this.isNew) this.#db.exec(schema);
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+
+  prepare(sql: string): Statement {
+    try {
+      return new Statement(this.#db.prepare(sql), this);
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  exec(sql: string): void {
+    try {
+      this.#db.exec(sql);
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  /** Everything `change` does, or nothing. Within another transaction it is a part of that one. */
+  transaction<Result>(change: () => Result): Result {
+    if (this.#db.isOpen && this.#db.isTransaction) return change();
+    this.exec("BEGIN IMMEDIATE");
+    try {
+      const result = change();
+      this.exec("COMMIT");
+      return result;
+    } catch (error) {
+      // SQLite has rolled back by itself after some failures.
+      if (this.#db.isOpen && this.#db.isTransaction) this.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  /** Idempotent; closed also when it throws. SQLite itself would close over a failing last write in silence. */
+  close(): void {
+    if (!this.#db.isOpen) return;
+    try {
+      this.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } finally {
+      this.#db.close();
+    }
+  }
+
+  /** Remembers, for the next start, a file that turns out to be damaged deeper than opening it shows. */
+  failure(error: unknown): StoreError {
+    if (isDamage(error)) markDamaged(this.#layout);
+    return storeFailure(error, "use the index");
+  }
+}
+
+/** A prepared statement whose failures are StoreErrors. */
+export class Statement {
+  readonly #statement: StatementSync;
+  readonly #database: Database;
+
+  constructor(statement: StatementSync, database: Database) {
+    this.#statement = statement;
+    this.#database = database;
+  }
+
+  /** Rows changed. */
+  run(...values: SQLInputValue[]): number {
+    try {
+      return Number(this.#statement.run(...values).changes);
+    } catch (error) {
+      throw this.#database.failure(error);
+    }
+  }
+
+  get(...values: SQLInputValue[]): Row | undefined {
+    try {
+      return this.#statement.get(...values);
+    } catch (error) {
+      throw this.#database.failure(error);
+    }
+  }
+
+  all(...values: SQLInputValue[]): readonly Row[] {
+    try {
+      return this.#statement.all(...values);
+    } catch (error) {
+      throw this.#database.failure(error);
+    }
+  }
+}
+
+function checkVersion(db: DatabaseSync): "empty" | "current" {
+  const tables = Number(db.prepare("SELECT count(*) AS n FROM sqlite_schema").get()?.n);
+  if (tables === 0) return "empty";
+  const id = db.prepare("PRAGMA application_id").get()?.application_id;
+  const version = db.prepare("PRAGMA user_version").get()?.user_version;
+  if (id !== applicationId || version !== schemaVersion)
+    throw new ForeignDatabase(`application ${id}, version ${version}`);
+  return "current";
+}
+
+function markDamaged(layout: Layout): void {
+  try {
+    closeSync(openSync(layout.damaged, "a", 0o600));
+  } catch {
+    // The failure being reported matters more; the next use of the damaged page tries again.
+  }
+}

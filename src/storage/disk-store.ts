@@ -1,0 +1,211 @@
+// Verified blobs as files named by their digest, and the spool they come from, under one cache directory.
+import type { Dir, Stats } from "node:fs";
+import { mkdir, open, opendir, readdir, stat, statfs, unlink } from "node:fs/promises";
+import {
+  type BlobInfo,
+  type BlobStore,
+  type BlobWriter,
+  type StoredBlob,
+  StoreError,
+} from "../cache/ports.ts";
+import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
+import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
+import { DiskReader } from "./disk-reader.ts";
+import { DiskWriter } from "./disk-writer.ts";
+import { digestAlgorithms, digestOfName, isSpoolName, Layout, shards } from "./layout.ts";
+import { storeFailure, systemCode } from "./store-failure.ts";
+import { syncDirectory } from "./sync-directory.ts";
+
+export interface DiskStoreOptions {
+  /** Created, with mode 0700, when missing. Its file system must be one for all of it. */
+  readonly directory: string;
+}
+
+/** Bytes of the file system that holds the cache. */
+export interface FreeSpace {
+  /** What an unprivileged process may still write. */
+  readonly free: number;
+  readonly total: number;
+}
+
+/**
+ * Locks the directory, creates what is missing and removes what fills of a killed process left in the spool.
+ * StoreError `unavailable` (or `no_space`, `io`) names the directory and what to do about it.
+ */
+export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStore> {
+  const layout = new Layout(options.directory);
+  let lock: DirectoryLock | undefined;
+  try {
+    await mkdir(layout.spool, { recursive: true, mode: 0o700 });
+    // The spool of a running process must not be swept by a second one.
+    lock = lockDirectory(layout.directory, layout.spoolLock);
+    const created = await makeBlobDirectories(layout);
+    await checkSpool(layout);
+    return new DiskStore(layout, lock, created, await sweepSpool(layout));
+  } catch (error) {
+    lock?.release();
+    const failure = storeFailure(error, `use the cache directory ${options.directory}`);
+    if (failure === error) throw failure;
+    const advice = "check that it is a directory on a writable disk and belongs to this user";
+    throw new StoreError(failure.code, `${failure.message} (${advice})`, { cause: error });
+  }
+}
+
+export class DiskStore implements BlobStore {
+  readonly source = "disk";
+  /** Spool files found and removed at start: fills cut by a crash. */
+  readonly swept: number;
+  /** The directory for blobs was not there: whatever an index says is stale. */
+  readonly created: boolean;
+  readonly #layout: Layout;
+  readonly #lock: DirectoryLock;
+
+  constructor(layout: Layout, lock: DirectoryLock, created: boolean, swept: number) {
+    this.#layout = layout;
+    this.#lock = lock;
+    this.created = created;
+    this.swept = swept;
+  }
+
+  async open(digest: Digest): Promise<StoredBlob | undefined> {
+    try {
+      const handle = await open(this.#layout.blob(digest), "r");
+      try {
+        const stats = await handle.stat();
+        if (!stats.isFile()) throw new StoreError("io", `${digest} is not a file in the cache directory`);
+        return new DiskReader(handle, stats.size);
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw storeFailure(error, `open ${digest}`);
+      await this.#requireStore();
+      return undefined;
+    }
+  }
+
+  /** With `size`, StoreError `no_space` when the file system has less; space other fills will need is not counted. */
+  async create(size?: number): Promise<BlobWriter> {
+    if (size !== undefined) {
+      const { free } = await this.freeSpace();
+      if (free < size)
+        throw new StoreError("no_space", `cannot store ${size} bytes: the disk has ${free} bytes free`);
+    }
+    const path = this.#layout.newSpool();
+    try {
+      return new DiskWriter(await open(path, "wx+", 0o600), path, this.#layout);
+    } catch (error) {
+      throw storeFailure(error, "create a spool file");
+    }
+  }
+
+  /**
+   * Unlinks the blob; readers keep what they have open. Delete first and tell the index after: a crash between
+   * leaves a row without a file, which costs nothing, and on a full disk the row could not be removed first.
+   */
+  async delete(digest: Digest): Promise<boolean> {
+    try {
+      await unlink(this.#layout.blob(digest));
+      return true;
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw storeFailure(error, `delete ${digest}`);
+      await this.#requireStore();
+      return false;
+    }
+  }
+
+  /** Streams directory by directory; a blob deleted meanwhile may be left out. Foreign names are not blobs. */
+  async *list(): AsyncGenerator<BlobInfo> {
+    for (const algorithm of digestAlgorithms)
+      for (const shard of shards) yield* this.listShard(algorithm, shard);
+  }
+
+  /** The blobs whose hex starts with the two digits of `shard`: 1/256 of an algorithm's. */
+  async *listShard(algorithm: DigestAlgorithm, shard: string): AsyncGenerator<BlobInfo> {
+    const path = this.#layout.shard(algorithm, shard);
+    const directory = await openDirectory(path);
+    if (directory === undefined) return this.#requireStore();
+    try {
+      for await (const entry of directory) {
+        const digest = digestOfName(algorithm, shard, entry.name);
+        if (digest === undefined || !entry.isFile()) continue;
+        const stats = await statIfThere(this.#layout.blob(digest));
+        if (stats) yield { digest, size: stats.size, modifiedAt: Math.trunc(stats.mtimeMs) };
+      }
+    } catch (error) {
+      throw storeFailure(error, `list ${path}`);
+    }
+  }
+
+  async freeSpace(): Promise<FreeSpace> {
+    try {
+      const { bavail, blocks, bsize } = await statfs(this.#layout.spool);
+      return { free: bavail * bsize, total: blocks * bsize };
+    } catch (error) {
+      throw storeFailure(error, "read the free space of the cache directory");
+    }
+  }
+
+  /** A blob is absent only from a store that is there: an unmounted disk must not look like an empty cache. */
+  async #requireStore(): Promise<void> {
+    try {
+      await stat(this.#layout.blobs);
+    } catch (error) {
+      throw storeFailure(error, "find the cache directory");
+    }
+  }
+
+  /** Lets another process have the directory. Open readers and writers are the caller's to close first. */
+  async close(): Promise<void> {
+    this.#lock.release();
+  }
+}
+
+/** True when the blobs' own directory had to be made. */
+async function makeBlobDirectories(layout: Layout): Promise<boolean> {
+  const first = await mkdir(layout.blobs, { recursive: true, mode: 0o700 });
+  for (const algorithm of digestAlgorithms)
+    await mkdir(layout.algorithm(algorithm), { recursive: true, mode: 0o700 });
+  await syncDirectory(layout.blobs);
+  await syncDirectory(layout.directory);
+  return first !== undefined;
+}
+
+/** Proves what every fill relies on: that a file can be made here, and renamed into the store. */
+async function checkSpool(layout: Layout): Promise<void> {
+  const probe = layout.newSpool();
+  const handle = await open(probe, "wx", 0o600);
+  await handle.close();
+  await unlink(probe);
+  const [spool, blobs] = [await stat(layout.spool), await stat(layout.blobs)];
+  if (spool.dev !== blobs.dev)
+    throw new StoreError(
+      "unavailable",
+      `${layout.spool} and ${layout.blobs} are on different file systems: mount the cache directory as a whole`,
+    );
+}
+
+async function sweepSpool(layout: Layout): Promise<number> {
+  const leftovers = (await readdir(layout.spool)).filter(isSpoolName);
+  for (const name of leftovers) await unlink(layout.spoolFile(name));
+  return leftovers.length;
+}
+
+async function openDirectory(path: string): Promise<Dir | undefined> {
+  try {
+    return await opendir(path);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw storeFailure(error, `list ${path}`);
+  }
+}
+
+async function statIfThere(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,87 @@
+// The index's file from start to stop: locked, moved aside when it cannot be read, marked when closed in good order.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { basename } from "node:path";
+import type { Clock } from "../cache/ports.ts";
+import { setCleanMark, takeCleanMark } from "./clean-mark.ts";
+import { Database, ForeignDatabase } from "./database.ts";
+import { type DirectoryLock, directoryInUse, lockDirectory } from "./directory-lock.ts";
+import { Layout } from "./layout.ts";
+import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "./store-failure.ts";
+
+/** Throws StoreError `unavailable` when another process has the index; nothing is moved aside for that. */
+export function openIndexFile(directory: string, clock: Clock): IndexFile {
+  const layout = new Layout(directory);
+  let lock: DirectoryLock | undefined;
+  let database: Database | undefined;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // Not SQLite's own lock: a file is moved aside only by the process that has the directory.
+    lock = lockDirectory(directory, layout.indexLock);
+    database = existsSync(layout.damaged) ? undefined : openUsable(layout);
+    const rebuilt = database === undefined;
+    if (rebuilt) moveAside(layout, clock);
+    database ??= new Database(layout);
+    const clean = takeCleanMark(layout) && !database.isNew;
+    return new IndexFile(layout, lock, database, rebuilt, clean);
+  } catch (error) {
+    database?.close();
+    lock?.release();
+    if (sqliteCode(error) === sqliteCodes.busy) throw directoryInUse(directory, error);
+    throw storeFailure(error, `open the index in the cache directory ${directory}`);
+  }
+}
+
+export class IndexFile {
+  readonly database: Database;
+  /** An unreadable file, or one of another version, was moved aside. */
+  readonly rebuilt: boolean;
+  /** Closed in good order by its last user: the tables may be trusted. */
+  readonly clean: boolean;
+  readonly #layout: Layout;
+  readonly #lock: DirectoryLock;
+
+  constructor(layout: Layout, lock: DirectoryLock, database: Database, rebuilt: boolean, clean: boolean) {
+    this.#layout = layout;
+    this.#lock = lock;
+    this.database = database;
+    this.rebuilt = rebuilt;
+    this.clean = clean;
+  }
+
+  /** `complete`: the next opening may trust the tables. Once only; closed also when it throws StoreError. */
+  close(complete: boolean): void {
+    try {
+      this.database.close();
+      if (complete) setCleanMark(this.#layout);
+    } catch (error) {
+      throw storeFailure(error, "close the index");
+    } finally {
+      this.#lock.release();
+    }
+  }
+}
+
+/** Undefined when the file is there but cannot be read as this version's index. */
+function openUsable(layout: Layout): Database | undefined {
+  try {
+    return new Database(layout);
+  } catch (error) {
+    if (error instanceof ForeignDatabase || isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Keeps the newest unreadable file for inspection. */
+function moveAside(layout: Layout, clock: Clock): void {
+  for (const name of readdirSync(layout.directory))
+    if (name.startsWith(`${basename(layout.index)}.corrupt-`)) rmSync(layout.beside(name));
+  const aside = `${layout.index}.corrupt-${clock()}`;
+  renameIfThere(layout.index, aside);
+  // A log left here would be played into the new file.
+  renameIfThere(`${layout.index}-wal`, `${aside}-wal`);
+  rmSync(layout.damaged, { force: true });
+}
+
+function renameIfThere(from: string, to: string): void {
+  if (existsSync(from)) renameSync(from, to);
+}

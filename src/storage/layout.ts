@@ -1,0 +1,76 @@
+// Every path in the cache directory is made here:
+//
+//   spool.lock, index.lock            held while a process uses the directory; never written to
+//   index.db, index.db-wal            the index; index.db.corrupt-<time> is one that could not be read
+//   index.clean                       the index was closed in good order
+//   index.db.damaged                  damage was met while running: begin a new index at the next start
+//   spool/<32 hex>.part               blobs under way
+//   blobs/<algorithm>/<2 hex>/<hex>   verified blobs, sharded by the digest's first two digits
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex, parseDigest } from "../oci/digest.ts";
+
+export const digestAlgorithms: readonly DigestAlgorithm[] = ["sha256", "sha512"];
+
+/** The shard names of each algorithm, `00` to `ff`. */
+export const shards: readonly string[] = Array.from({ length: 256 }, (_, byte) =>
+  byte.toString(16).padStart(2, "0"),
+);
+
+export class Layout {
+  readonly directory: string;
+  readonly blobs: string;
+  readonly spool: string;
+  readonly spoolLock: string;
+  readonly index: string;
+  readonly indexLock: string;
+  readonly cleanMark: string;
+  readonly damaged: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+    this.blobs = join(directory, "blobs");
+    this.spool = join(directory, "spool");
+    this.spoolLock = join(directory, "spool.lock");
+    this.index = join(directory, "index.db");
+    this.indexLock = join(directory, "index.lock");
+    this.cleanMark = join(directory, "index.clean");
+    this.damaged = join(directory, "index.db.damaged");
+  }
+
+  algorithm(algorithm: DigestAlgorithm): string {
+    return join(this.blobs, algorithm);
+  }
+
+  shard(algorithm: DigestAlgorithm, shard: string): string {
+    return join(this.blobs, algorithm, shard);
+  }
+
+  blob(digest: Digest): string {
+    const hex = digestHex(digest);
+    return join(this.blobs, digestAlgorithm(digest), hex.slice(0, 2), hex);
+  }
+
+  beside(name: string): string {
+    return join(this.directory, name);
+  }
+
+  spoolFile(name: string): string {
+    return join(this.spool, name);
+  }
+
+  /** A name no other fill has. */
+  newSpool(): string {
+    return this.spoolFile(`${randomBytes(16).toString("hex")}.part`);
+  }
+}
+
+/** Names we made ourselves; a directory given by mistake (`/var` has a `spool` too) loses nothing to the sweep. */
+export function isSpoolName(name: string): boolean {
+  return /^[0-9a-f]{32}\.part$/.test(name);
+}
+
+/** The digest a file of this shard is named for; undefined for a foreign name. */
+export function digestOfName(algorithm: DigestAlgorithm, shard: string, name: string): Digest | undefined {
+  return name.startsWith(shard) ? parseDigest(`${algorithm}:${name}`) : undefined;
+}

@@ -1,0 +1,179 @@
+// What is in the blob store, in the index: sizes, media types of manifests, last use, and what manifests name.
+import type { BlobIndex } from "../cache/ports.ts";
+import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { Database, Row } from "./database.ts";
+import { digestKey, digestOfKey } from "./digest-key.ts";
+import { PendingTouches } from "./pending-touches.ts";
+import type { Repositories } from "./sqlite-repositories.ts";
+
+export interface IndexedBlob {
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+/** Digests added or removed by anyone since the watch began. */
+export interface ChangeWatch {
+  readonly changed: ReadonlySet<Digest>;
+  stop(): void;
+}
+
+const keyLengths = { sha256: 32, sha512: 64 } as const;
+
+export class SqliteBlobs implements BlobIndex {
+  readonly #database: Database;
+  readonly #repositories: Repositories;
+  readonly #touches: PendingTouches;
+  readonly #watches = new Set<Set<Digest>>();
+  readonly #statements: ReturnType<typeof prepareAll>;
+  #complete = true;
+
+  constructor(database: Database, repositories: Repositories, notice: NoticeSink | undefined) {
+    this.#database = database;
+    this.#repositories = repositories;
+    this.#statements = prepareAll(database);
+    this.#touches = new PendingTouches((touches) => this.#writeTouches(touches), notice);
+  }
+
+  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number): void {
+    this.#touches.forget(digest);
+    this.#tell(digest);
+    this.#orIncomplete(() => {
+      this.#statements.add.run(digestKey(digest), size, mediaType ?? null, Math.round(usedAt));
+    });
+  }
+
+  get(digest: Digest): { readonly size: number; readonly mediaType: string | undefined } | undefined {
+    const row = this.#statements.get.get(digestKey(digest));
+    return (
+      row && {
+        size: Number(row.size),
+        mediaType: row.media_type === null ? undefined : String(row.media_type),
+      }
+    );
+  }
+
+  touch(digest: Digest, usedAt: number): void {
+    this.#touches.add(digest, usedAt);
+  }
+
+  /** Keeps the links of the digest: a repository contains it whether or not its bytes are here. */
+  remove(digest: Digest): void {
+    this.#touches.forget(digest);
+    this.#tell(digest);
+    const key = digestKey(digest);
+    this.#orIncomplete(() =>
+      this.#database.transaction(() => {
+        this.#statements.removeChildren.run(key);
+        this.#statements.remove.run(key);
+      }),
+    );
+  }
+
+  oldest(
+    limit: number,
+  ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[] {
+    this.flush();
+    return this.#statements.oldest
+      .all(limit)
+      .map((row) => ({ ...indexedBlob(row), usedAt: Number(row.used_at) }));
+  }
+
+  totals(): { readonly bytes: number; readonly count: number } {
+    const row = this.#statements.totals.get();
+    return { bytes: Number(row?.bytes), count: Number(row?.count) };
+  }
+
+  manifestsNaming(digest: Digest): number {
+    return Number(this.#statements.naming.get(digestKey(digest))?.count);
+  }
+
+  /** A manifest never changes, so children are only ever added. Removing the manifest forgets them. */
+  setChildren(digest: Digest, children: readonly Digest[]): void {
+    const key = digestKey(digest);
+    this.#database.transaction(() => {
+      for (const child of children) this.#statements.addChild.run(key, digestKey(child));
+    });
+  }
+
+  repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[] {
+    return this.#repositories.page(upstream, last ?? "", limit);
+  }
+
+  /** False once an `add` or `remove` failed: the store then has what the table does not, or the reverse. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Writes the touches still in memory. */
+  flush(): void {
+    this.#touches.flush();
+  }
+
+  /** Starts remembering which digests change; the memory grows until `stop`. */
+  watch(): ChangeWatch {
+    const changed = new Set<Digest>();
+    this.#watches.add(changed);
+    return { changed, stop: () => this.#watches.delete(changed) };
+  }
+
+  /** At most `limit` blobs of a shard (layout.ts) in digest order, those after `after`. */
+  listShard(
+    algorithm: DigestAlgorithm,
+    shard: string,
+    after: Digest | undefined,
+    limit: number,
+  ): readonly IndexedBlob[] {
+    const first = Buffer.from(shard, "hex");
+    const beyond = Buffer.concat([first, Buffer.alloc(keyLengths.sha512, 0xff)]);
+    const from = after === undefined ? first : digestKey(after);
+    return this.#statements.shard.all(from, beyond, keyLengths[algorithm], limit).map(indexedBlob);
+  }
+
+  #writeTouches(touches: ReadonlyMap<Digest, number>): void {
+    this.#database.transaction(() => {
+      for (const [digest, usedAt] of touches)
+        this.#statements.touch.run(Math.round(usedAt), digestKey(digest));
+    });
+  }
+
+  #orIncomplete(change: () => void): void {
+    try {
+      change();
+    } catch (error) {
+      this.#complete = false;
+      throw error;
+    }
+  }
+
+  #tell(digest: Digest): void {
+    for (const watch of this.#watches) watch.add(digest);
+  }
+}
+
+function indexedBlob(row: Row): IndexedBlob {
+  return { digest: digestOfKey(row.digest), size: Number(row.size) };
+}
+
+function prepareAll(database: Database) {
+  return {
+    add: database.prepare(
+      `INSERT INTO blobs (digest, size, media_type, used_at) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = excluded.size, used_at = excluded.used_at,
+         media_type = coalesce(excluded.media_type, media_type)`,
+    ),
+    get: database.prepare("SELECT size, media_type FROM blobs WHERE digest = ?"),
+    touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
+    remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
+    removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
+    addChild: database.prepare("INSERT OR IGNORE INTO children (manifest, child) VALUES (?, ?)"),
+    naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
+    oldest: database.prepare("SELECT digest, size, used_at FROM blobs ORDER BY used_at LIMIT ?"),
+    totals: database.prepare("SELECT bytes, count FROM state"),
+    shard: database.prepare(
+      `SELECT digest, size FROM blobs WHERE digest > ? AND digest <= ? AND length(digest) = ?
+       ORDER BY digest LIMIT ?`,
+    ),
+  };
+}

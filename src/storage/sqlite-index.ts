@@ -1,0 +1,90 @@
+// The embedded index: tag records, links and the blob table as three ports over one database.
+import type { Clock } from "../cache/ports.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { type IndexFile, openIndexFile } from "./index-file.ts";
+import { SqliteBlobs } from "./sqlite-blobs.ts";
+import { SqliteLinks } from "./sqlite-links.ts";
+import { Repositories } from "./sqlite-repositories.ts";
+import { SqliteTags } from "./sqlite-tags.ts";
+
+export interface IndexOptions {
+  /** The cache directory; created when missing. */
+  readonly directory: string;
+  /** Names a file moved aside. */
+  readonly clock: Clock;
+  /** Told of failures that no caller sees: last uses that could not be written. */
+  readonly notice?: NoticeSink;
+}
+
+/**
+ * Opens the index without reading its rows. Made for a million blobs: about 300 bytes of disk each with links
+ * and children, and 32 MiB of page cache. Every method of the ports throws or rejects with StoreError: `closed`
+ * after `close`, `no_space` on a full disk. StoreError `unavailable` here when the directory is another's.
+ */
+export function openIndex(options: IndexOptions): SqliteIndex {
+  const file = openIndexFile(options.directory, options.clock);
+  try {
+    return new SqliteIndex(file, options.notice);
+  } catch (error) {
+    file.close(false);
+    throw error;
+  }
+}
+
+export class SqliteIndex {
+  readonly tags: SqliteTags;
+  readonly links: SqliteLinks;
+  readonly blobs: SqliteBlobs;
+  /** The index could not be read and is a new one; the old file is beside it. */
+  readonly rebuilt: boolean;
+  readonly #file: IndexFile;
+  #needsReconcile: boolean;
+  #closed = false;
+
+  constructor(file: IndexFile, notice: NoticeSink | undefined) {
+    const { database } = file;
+    const repositories = new Repositories(database);
+    this.tags = new SqliteTags(database, repositories);
+    this.links = new SqliteLinks(database, repositories);
+    this.blobs = new SqliteBlobs(database, repositories, notice);
+    this.rebuilt = file.rebuilt;
+    this.#file = file;
+    this.#needsReconcile = !file.clean;
+  }
+
+  /** True until `reconcile` has run, when the last stop was not a clean one: the blob table may be wrong. */
+  get needsReconcile(): boolean {
+    return this.#needsReconcile;
+  }
+
+  /** Something outside has changed the store. */
+  requireReconcile(): void {
+    this.#needsReconcile = true;
+  }
+
+  /** The blob table equals the store again. */
+  reconciled(): void {
+    this.#needsReconcile = false;
+  }
+
+  /** All of `change` or nothing, in one write. `change` must not wait for anything. */
+  transaction(change: () => void): void {
+    this.#file.database.transaction(change);
+  }
+
+  /**
+   * Writes what is pending, and that the stop was a clean one, unless the blob table is known to be incomplete.
+   * Idempotent; the files are closed also when it throws.
+   */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    let written = false;
+    try {
+      this.blobs.flush();
+      written = true;
+    } finally {
+      this.#file.close(written && !this.#needsReconcile && this.blobs.complete);
+    }
+  }
+}

@@ -1,0 +1,49 @@
+// Tag records in the index.
+import type { TagRecord, TagStore } from "../cache/ports.ts";
+import type { Repository, Tag } from "../oci/name.ts";
+import type { Database, Statement } from "./database.ts";
+import { digestKey, digestOfKey } from "./digest-key.ts";
+import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+
+export class SqliteTags implements TagStore {
+  readonly #repositories: Repositories;
+  readonly #get: Statement;
+  readonly #put: Statement;
+  readonly #delete: Statement;
+
+  constructor(database: Database, repositories: Repositories) {
+    this.#repositories = repositories;
+    this.#get = database.prepare(
+      `SELECT digest, media_type, size, checked_at FROM tags WHERE repository = ${repositoryId} AND tag = ?`,
+    );
+    this.#put = database.prepare(
+      `INSERT INTO tags (repository, tag, digest, media_type, size, checked_at) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
+         size = excluded.size, checked_at = excluded.checked_at
+       WHERE excluded.checked_at >= tags.checked_at`,
+    );
+    this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
+  }
+
+  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    const row = this.#get.get(upstream, repository, tag);
+    return (
+      row && {
+        digest: digestOfKey(row.digest),
+        mediaType: String(row.media_type),
+        size: Number(row.size),
+        checkedAt: Number(row.checked_at),
+      }
+    );
+  }
+
+  async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+    const id = this.#repositories.id(upstream, repository);
+    const { digest, mediaType, size, checkedAt } = record;
+    return this.#put.run(id, tag, digestKey(digest), mediaType, size, Math.round(checkedAt)) > 0;
+  }
+
+  async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+    this.#delete.run(upstream, repository, tag);
+  }
+}

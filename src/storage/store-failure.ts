@@ -1,0 +1,50 @@
+// Failures of the file system and of SQLite, told in the closed codes of StoreError.
+import { constants } from "node:os";
+import { StoreError, type StoreErrorCode } from "../cache/ports.ts";
+
+/** libuv has no name for EDQUOT, so Node gives only the number. */
+const noSpace = new Set([constants.errno.ENOSPC, constants.errno.EDQUOT]);
+
+/** The directory or the process is not in a state to work now; the medium itself did not fail. */
+const unavailable = new Set(["EACCES", "EPERM", "EROFS", "ENOENT", "ENOTDIR", "EMFILE", "ENFILE", "EBUSY"]);
+
+/** Primary result codes, sqlite3.h: https://www.sqlite.org/rescode.html */
+export const sqliteCodes = { busy: 5, corrupt: 11, full: 13, cantOpen: 14, notADb: 26 };
+
+/** `doing` completes "cannot …", as in "write the spool". A StoreError passes through unchanged. */
+export function storeFailure(error: unknown, doing: string): StoreError {
+  if (error instanceof StoreError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new StoreError(failureCode(error), `cannot ${doing}: ${reason}`, { cause: error });
+}
+
+/** The primary SQLite result code of an error of `node:sqlite`; undefined for any other error. */
+export function sqliteCode(error: unknown): number | undefined {
+  const code = error instanceof Error && "errcode" in error ? error.errcode : undefined;
+  return typeof code === "number" ? code & 0xff : undefined;
+}
+
+/** The database file itself is unreadable, here or in some page. */
+export function isDamage(error: unknown): boolean {
+  const code = sqliteCode(error);
+  return code === sqliteCodes.corrupt || code === sqliteCodes.notADb;
+}
+
+/** The `code` of a Node system error, such as "ENOENT". */
+export function systemCode(error: unknown): string | undefined {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+function failureCode(error: unknown): StoreErrorCode {
+  const sqlite = sqliteCode(error);
+  if (sqlite !== undefined) {
+    if (sqlite === sqliteCodes.full) return "no_space";
+    return sqlite === sqliteCodes.busy || sqlite === sqliteCodes.cantOpen ? "unavailable" : "io";
+  }
+  const code = systemCode(error);
+  // node:sqlite throws this for a database or statement that was closed.
+  if (code === "ERR_INVALID_STATE") return "closed";
+  if (error instanceof Error && "errno" in error && noSpace.has(-Number(error.errno))) return "no_space";
+  return code !== undefined && unavailable.has(code) ? "unavailable" : "io";
+}

@@ -1,0 +1,92 @@
+import { mock } from "node:test";
+import t, { type Test } from "tap";
+import { StoreError } from "../../src/cache/ports.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import { PendingTouches } from "../../src/storage/pending-touches.ts";
+import type { Notice } from "../../src/telemetry/event.ts";
+import { digestOf } from "../fixtures/blob-store-suite.ts";
+
+function digest(at: number): Digest {
+  return digestOf(Buffer.from(`blob ${at}`));
+}
+
+/** Touches whose writes are recorded, and fail as long as `failure` is set. */
+function recorded(): {
+  touches: PendingTouches;
+  writes: ReadonlyMap<Digest, number>[];
+  notices: Notice[];
+  fail: (failure: Error | undefined) => void;
+} {
+  const writes: ReadonlyMap<Digest, number>[] = [];
+  const notices: Notice[] = [];
+  let failure: Error | undefined;
+  const write = (touches: ReadonlyMap<Digest, number>): void => {
+    if (failure) throw failure;
+    writes.push(touches);
+  };
+  const touches = new PendingTouches(write, (notice) => notices.push(notice));
+  return { touches, writes, notices, fail: (next) => (failure = next) };
+}
+
+function mockTimers(t: Test): void {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  t.teardown(() => mock.timers.reset());
+}
+
+t.test("a thousand digests make one write, whatever the number of touches", async (t) => {
+  const { touches, writes } = recorded();
+  for (let round = 0; round < 3; round++) for (let at = 0; at < 999; at++) touches.add(digest(at), round);
+  t.equal(writes.length, 0);
+  touches.add(digest(999), 7);
+  t.equal(writes.length, 1);
+  t.equal(writes[0]?.size, 1000);
+  t.equal(writes[0]?.get(digest(0)), 2, "the last use of each");
+  touches.flush();
+  t.equal(writes.length, 1, "nothing is left to write");
+});
+
+t.test("after five seconds they are written", async (t) => {
+  mockTimers(t);
+  const { touches, writes } = recorded();
+  touches.add(digest(1), 1);
+  mock.timers.tick(4_999);
+  touches.add(digest(2), 2);
+  t.equal(writes.length, 0);
+  mock.timers.tick(1);
+  t.same(writes, [
+    new Map([
+      [digest(1), 1],
+      [digest(2), 2],
+    ]),
+  ]);
+  mock.timers.tick(60_000);
+  t.equal(writes.length, 1, "no timer without a touch");
+  touches.add(digest(3), 3);
+  mock.timers.tick(5_000);
+  t.equal(writes.length, 2);
+});
+
+t.test("what is forgotten is not written", async (t) => {
+  const { touches, writes } = recorded();
+  touches.add(digest(1), 1);
+  touches.add(digest(2), 2);
+  touches.forget(digest(1));
+  touches.flush();
+  t.same([...(writes[0]?.keys() ?? [])], [digest(2)]);
+});
+
+t.test("a write that fails is told once, and a hit is not hurt by it", async (t) => {
+  mockTimers(t);
+  const { touches, writes, notices, fail } = recorded();
+  fail(new StoreError("no_space", "cannot use the index: database or disk is full"));
+  touches.add(digest(1), 1);
+  mock.timers.tick(5_000);
+  for (let at = 0; at < 1000; at++) touches.add(digest(at), at);
+  const told = { kind: "store_error", op: "touch", code: "no_space" };
+  t.match(notices, [told, told]);
+  touches.add(digest(1), 2);
+  t.throws(() => touches.flush(), { name: "StoreError", code: "no_space" }, "who asks for a flush is told");
+  fail(undefined);
+  touches.flush();
+  t.equal(writes.length, 0, "dropped, so that memory stays bounded");
+});
