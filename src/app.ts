@@ -92,7 +92,7 @@ class Entrepot implements App {
     const store = await openDiskStore({ directory: cache.directory });
     const running: Running = { store, timers: [] };
     this.#running = running;
-    running.index = openIndex({ directory: cache.directory, clock: this.#clock });
+    running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
     this.#health.set("store", true);
     running.opsListener = createOpsListener({ health: this.#health, metrics: this.#metrics, log: this.#log });
     const opsAddress = await running.opsListener.listen(ops);
@@ -153,7 +153,6 @@ class Entrepot implements App {
 
   /** What goes on beside the requests: the disk reserve, and making the index agree with the store. */
   #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
-    void eviction.run();
     running.timers.push(setInterval(() => void eviction.run(), diskCheckInterval).unref());
     running.reconciling = reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal })
       .then((counts) => counts && this.#log.info(counts, "made the index agree with the store"))
