@@ -22,15 +22,18 @@ export const manifestAccept = [
   mediaTypes.dockerList,
   mediaTypes.dockerManifest,
   mediaTypes.ociArtifact,
-  mediaTypes.dockerManifestV1Signed,
+  `${mediaTypes.dockerManifestV1Signed};q=0.5`,
   `${mediaTypes.dockerManifestV1};q=0.5`,
   "*/*;q=0.1",
 ].join(", ");
 
+/** `type/subtype` of RFC 6838 section 4.2, each at most 127 characters: what we read becomes a header we send. */
+const grammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/;
+
 /** The type without parameters, lower case; undefined for an empty or malformed header. */
 export function bareMediaType(header: string | undefined): string | undefined {
   const bare = header?.split(";", 1)[0]?.trim().toLowerCase();
-  return bare !== undefined && /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+$/.test(bare) ? bare : undefined;
+  return bare !== undefined && grammar.test(bare) ? bare : undefined;
 }
 
 /** Types that say nothing about a manifest; the body has to tell (clients.md item 12). */
@@ -38,8 +41,8 @@ export function isGenericMediaType(type: string | undefined): boolean {
   return (
     type === undefined ||
     type === mediaTypes.octetStream ||
+    type === "binary/octet-stream" ||
     type === "application/json" ||
-    type === "text/plain" ||
-    type === "text/json"
+    type.startsWith("text/")
   );
 }

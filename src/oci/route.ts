@@ -33,30 +33,38 @@ export type RouteProblem = "bad_path" | "bad_name" | "bad_reference" | "bad_dige
 /** Longest target read; longer is `bad_path`. Name 255 + digest 135 + endpoint words + query fits many times. */
 const maxTargetLength = 4096;
 
+/** Largest page asked for; a larger `n` is read as this one, so that no registry allocates for it (CVE-2023-2253). */
+const maxPageSize = 100_000;
+
 /**
  * Every path character we accept, unescaped: the grammar of names, tags and digests plus `/`. Percent signs are
  * refused, and so are backslashes, semicolons, and anything above ASCII: none stands in a legal name.
  */
 const pathGrammar = /^(?:\/[A-Za-z0-9._:+=~@-]+)+\/?$/;
+const dotComponent = /\/\.{1,2}(?:\/|$)/;
+
+const noQuery = new URLSearchParams();
 
 /** Endpoint words that separate the repository from the reference. */
 const endpointGrammar = /^(.+)\/(manifests|blobs|tags|referrers)\/([^/]+)$/;
 
 /**
  * Parses the raw target of a request line. Absolute-form (`http://…`), `//`, `.` and `..` components, and
- * escapes are `bad_path`. The endpoint word nearest the end decides, so a repository may contain components
- * named `manifests`, `blobs` or `tags` (clients.md item 9).
+ * escapes are `bad_path`, and so are two different `ns`. The endpoint word nearest the end decides, so a
+ * repository may contain components named `manifests`, `blobs` or `tags` (clients.md item 9). In the query, an
+ * argument without a value is no argument, and of several with one name the first counts.
  */
 export function parseTarget(target: string): Route | RouteProblem {
   if (target.length > maxTargetLength) return "bad_path";
   const queryAt = target.indexOf("?");
   const path = queryAt < 0 ? target : target.slice(0, queryAt);
   if (path === "/") return "unknown";
-  if (!pathGrammar.test(path) || hasDotComponent(path)) return "bad_path";
+  if (!pathGrammar.test(path) || dotComponent.test(path)) return "bad_path";
   const at = findApiRoot(path);
   if (at < 0) return "unknown";
-  const query = new URLSearchParams(queryAt < 0 ? "" : target.slice(queryAt + 1));
-  const base = { prefix: path.slice(1, Math.max(at, 1)), ns: query.get("ns") ?? undefined };
+  const query = queryAt < 0 ? noQuery : new URLSearchParams(target.slice(queryAt + 1));
+  if (new Set(query.getAll("ns")).size > 1) return "bad_path";
+  const base = { prefix: path.slice(1, at), ns: query.get("ns") || undefined };
   const rest = path.slice(at + "/v2/".length);
   if (rest === "") return { kind: "ping", ...base };
   if (rest === "_catalog") {
@@ -97,7 +105,8 @@ function parseEndpoint(
     kind: "referrers",
     repository,
     digest,
-    artifactType: query.get("artifactType") ?? undefined,
+    // An unescaped `+` reads as a space, which no media type has.
+    artifactType: query.get("artifactType")?.replaceAll(" ", "+") || undefined,
     ...base,
   };
 }
@@ -108,13 +117,12 @@ function findApiRoot(path: string): number {
   return at < 0 && path.endsWith("/v2") ? path.length - "/v2".length : at;
 }
 
-function hasDotComponent(path: string): boolean {
-  return path.split("/").some((component) => component === "." || component === "..");
-}
-
-/** Undefined for an `n` that is not a whole number from 0; a larger `n` than any list is the list. */
+/** Undefined for an `n` that is not a whole number from 0. */
 function parsePage(query: URLSearchParams): Page | undefined {
-  const n = query.get("n");
-  if (n !== null && !/^\d{1,15}$/.test(n)) return undefined;
-  return { n: n === null ? undefined : Number(n), last: query.get("last") ?? undefined };
+  const n = query.get("n") || undefined;
+  if (n !== undefined && !/^\d+$/.test(n)) return undefined;
+  return {
+    n: n === undefined ? undefined : Math.min(Number(n), maxPageSize),
+    last: query.get("last") || undefined,
+  };
 }
