@@ -4,13 +4,16 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
-import { Fill, type FillOptions, type Pause } from "./fill.ts";
+import { Fill, type FillOptions } from "./fill.ts";
 import type { LocalBlob, LocalBlobs } from "./local-blobs.ts";
-import type { BlobReader, Clock, Refusal, Upstream } from "./ports.ts";
+import type { BlobReader, Clock, Pause, Refusal, Upstream } from "./ports.ts";
 import { WindowBudget } from "./window.ts";
 
-/** How often a request starts over because the fill it wanted to join ended, or was refused to its own repository. */
-const maxTurns = 4;
+/**
+ * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, or been refused
+ * to another repository. After that it relies on nobody else.
+ */
+const maxLooks = 3;
 
 export interface BlobCacheOptions {
   readonly local: LocalBlobs;
@@ -34,10 +37,17 @@ export interface OpenedBlob {
 
 export type BlobFound = Omit<OpenedBlob, "reader">;
 
+/** A fill and for whom it asks upstream. */
+interface Filling {
+  readonly fill: Fill;
+  readonly upstream: Upstream;
+  readonly repository: Repository;
+}
+
 export class BlobCache {
   readonly #options: BlobCacheOptions;
   /** The fill a client of this digest joins. */
-  readonly #fills = new Map<Digest, Fill>();
+  readonly #fills = new Map<Digest, Filling>();
   /** Every fill under way, also those nobody may join any more. */
   readonly #running = new Set<Fill>();
   readonly #budget: WindowBudget;
@@ -52,10 +62,14 @@ export class BlobCache {
    * cannot.
    */
   async open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
-    for (let turn = 1; ; turn++) {
-      const opened = await this.#openOnce(upstream, repository, digest, turn === maxTurns);
+    for (let look = 1; look <= maxLooks; look++) {
+      const opened = await this.#find(upstream, repository, digest);
       if (opened !== "again") return opened;
     }
+    const filling = this.#joinable(digest);
+    return filling !== undefined && isFor(filling, upstream, repository)
+      ? this.#follow(filling.upstream, filling.fill, "joined")
+      : this.#start(upstream, repository, digest);
   }
 
   /** As `open`, for HEAD: never starts a download. */
@@ -63,8 +77,10 @@ export class BlobCache {
     const { access, local } = this.#options;
     const proof = await access.prove(upstream, repository, digest, "blob");
     if (proof.kind === "absent" || proof.kind === "denied") return proof;
-    const filling = this.#fills.get(digest)?.size;
-    if (filling !== undefined) return { ...fromUpstream(upstream, filling), result: "joined" };
+    const filling = this.#fills.get(digest);
+    const size = filling?.fill.size;
+    if (filling !== undefined && size !== undefined)
+      return { ...fromUpstream(filling.upstream, size), result: "joined" };
     const here = await local.open(digest);
     if (here !== undefined) {
       await here.reader.close();
@@ -75,27 +91,32 @@ export class BlobCache {
     return head.kind === "found" ? { ...fromUpstream(upstream, head.size), result: "miss" } : head;
   }
 
-  async #openOnce(
+  /** Finds the blob here or on its way, else starts a fill. "again" when what was found has gone meanwhile. */
+  async #find(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
-    lastTurn: boolean,
   ): Promise<OpenedBlob | Refusal | "again"> {
     const { access, local } = this.#options;
     const linked = await access.linked(upstream, repository, digest);
     const here = this.#joinable(digest) === undefined ? await local.open(digest) : undefined;
     if (here === undefined && this.#joinable(digest) === undefined) {
       // A fill that ran from start to end while the store was looked at has left its row behind.
-      if (!lastTurn && local.indexed(digest)) return "again";
-      return this.#start(upstream, repository, digest);
+      return local.indexed(digest) ? "again" : this.#start(upstream, repository, digest);
     }
-    if (!linked) {
+    const running = here === undefined ? this.#joinable(digest) : undefined;
+    // Upstream's answer to a fill for this very repository is the proof, and it is waited for anyway.
+    const proving = running !== undefined && isFor(running, upstream, repository);
+    if (!linked && !proving) {
       const refusal = await this.#prove(upstream, repository, digest, here);
       if (refusal !== undefined) return refusal;
     }
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
-    const fill = this.#joinable(digest);
-    return fill === undefined ? "again" : this.#join(upstream, fill, lastTurn);
+    const filling = this.#joinable(digest);
+    if (filling === undefined) return "again";
+    const opened = await this.#follow(filling.upstream, filling.fill, "joined");
+    // A fill refused to another repository: this one may fare better.
+    return opened.kind === "found" || isFor(filling, upstream, repository) ? opened : "again";
   }
 
   /** Undefined when upstream confirms the right; the opened blob is closed on every other way out. */
@@ -118,9 +139,9 @@ export class BlobCache {
 
   // ---- fills --------------------------------------------------------------------------------------------------
 
-  #joinable(digest: Digest): Fill | undefined {
-    const fill = this.#fills.get(digest);
-    return fill?.joinable === true ? fill : undefined;
+  #joinable(digest: Digest): Filling | undefined {
+    const filling = this.#fills.get(digest);
+    return filling?.fill.joinable === true ? filling : undefined;
   }
 
   /** Upstream's answer to the download proves the right of this repository. */
@@ -130,20 +151,15 @@ export class BlobCache {
       open: (from, signal) => upstream.openBlob(repository, digest, from, signal),
       spool: (size) => local.spool(size),
     });
-    this.#fills.set(digest, fill);
+    const filling = { fill, upstream, repository };
+    this.#fills.set(digest, filling);
     void fill.done.then(() => {
-      if (this.#fills.get(digest) === fill) this.#fills.delete(digest);
+      if (this.#fills.get(digest) === filling) this.#fills.delete(digest);
     });
     const opened = await this.#follow(upstream, fill, "miss");
     if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: opened.size }]);
     if (opened.kind === "absent") await access.unlink(upstream, repository, digest);
     return opened;
-  }
-
-  /** "again" when upstream refused the fill to its own repository: this one may fare better. */
-  async #join(upstream: Upstream, fill: Fill, lastTurn: boolean): Promise<OpenedBlob | Refusal | "again"> {
-    const opened = await this.#follow(upstream, fill, "joined");
-    return opened.kind === "found" || lastTurn ? opened : "again";
   }
 
   /** Relays a manifest too large to hold: verified like a blob, never stored. */
@@ -215,6 +231,11 @@ export class BlobCache {
     for (const fill of fills) fill.abort(reason);
     await Promise.all(fills.map((fill) => fill.done));
   }
+}
+
+/** Whether upstream's answer to the fill is its answer to this repository. */
+function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
+  return filling.upstream.name === upstream.name && filling.repository === repository;
 }
 
 function fromUpstream(upstream: Upstream, size: number | undefined): Omit<BlobFound, "result"> {

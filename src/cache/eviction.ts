@@ -7,6 +7,8 @@ import { noticeOfStoreError } from "./store-notice.ts";
 
 /** Rows looked at between two turns of the event loop. */
 const batch = 100;
+/** Blobs one pass fails to delete before it gives up. */
+const maxFailures = 100;
 
 export interface EvictionOptions {
   readonly store: Pick<BlobStore, "delete">;
@@ -48,7 +50,7 @@ export class Eviction {
 
   /**
    * One pass, at most one at a time: down to the budget and the free-space reserve, and by at least `wanted` bytes.
-   * Resolves when done or when nothing more can go; failures are notices.
+   * Resolves when done or when nothing more can go; failures are notices, and a blob that cannot be deleted stays.
    */
   run(wanted = 0): Promise<void> {
     this.#wanted = Math.max(this.#wanted, wanted);
@@ -68,26 +70,37 @@ export class Eviction {
     const overBudget = used > maxSize ? used - maxSize * evictTo : 0;
     const overDisk = Math.max(0, total * keepFree - free);
     const reason = overDisk > overBudget || (overBudget === 0 && this.#wanted > 0) ? "low_disk" : "lru";
-    let freed = 0;
     const passedOver = new Set<Digest>();
-    while (freed < Math.max(overBudget, overDisk, this.#wanted)) {
+    let freed = 0;
+    let failures = 0;
+    for (;;) {
       const oldest = index.oldest(batch + passedOver.size).filter(({ digest }) => !passedOver.has(digest));
       if (oldest.length === 0) return;
       for (const blob of oldest) {
-        if (freed >= Math.max(overBudget, overDisk, this.#wanted)) return;
+        if (freed >= Math.max(overBudget, overDisk, this.#wanted) || failures === maxFailures) return;
         if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
-        else freed += await this.#evict(blob, reason);
+        else if (await this.#evict(blob, reason)) freed += blob.size;
+        else {
+          passedOver.add(blob.digest);
+          failures++;
+        }
       }
     }
   }
 
+  /** False when the store cannot delete it. */
   async #evict(
     { digest, size, usedAt }: { digest: Digest; size: number; usedAt: number },
     reason: "lru" | "low_disk",
-  ): Promise<number> {
+  ): Promise<boolean> {
     const { store, index, evicting, notices, clock } = this.#options;
     evicting(digest);
-    await store.delete(digest);
+    try {
+      await store.delete(digest);
+    } catch (error) {
+      notices(noticeOfStoreError("evict", error));
+      return false;
+    }
     index.remove(digest);
     const orphaned = index.manifestsNaming(digest);
     notices({
@@ -98,6 +111,6 @@ export class Eviction {
       ageMs: Math.max(0, clock() - usedAt),
       orphaned,
     });
-    return size;
+    return true;
   }
 }

@@ -4,7 +4,7 @@ import picomatch from "picomatch";
 import type { TagRecord } from "./ports.ts";
 
 export interface FreshnessRule {
-  /** Glob over `repository:tag`. */
+  /** A glob over the repository, `:`, a glob over the tag; without the colon, any tag. */
   readonly match: string;
   /** Milliseconds; Infinity: never asked again. */
   readonly ttl: number;
@@ -22,15 +22,17 @@ export interface FreshnessOptions {
 /** Tags cosign and friends keep signatures under; they appear after the image, so they are always asked for. */
 const fallbackTag = /^sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z0-9]+)?$/;
 
+type Matches = (repository: string, tag: string) => boolean;
+
 export class Freshness {
   readonly #options: FreshnessOptions;
-  readonly #rules: readonly { readonly matches: (name: string) => boolean; readonly ttl: number }[];
+  readonly #rules: readonly { readonly matches: Matches; readonly ttl: number }[];
   /** Globs are matched once per name; names come from clients, so the memory is bounded. */
   readonly #ttls = new LRUCache<string, number>({ max: 10_000 });
 
   constructor(options: FreshnessOptions) {
     this.#options = options;
-    this.#rules = options.rules.map(({ match, ttl }) => ({ matches: picomatch(match), ttl }));
+    this.#rules = options.rules.map(({ match, ttl }) => ({ matches: matcher(match), ttl }));
   }
 
   /** Milliseconds a record of this tag stays fresh; 0 for signature tags, whatever the rules say. */
@@ -38,17 +40,28 @@ export class Freshness {
     const name = `${repository}:${tag}`;
     let ttl = this.#ttls.get(name);
     if (ttl === undefined) {
-      const rule = this.#rules.find(({ matches }) => matches(name));
+      const rule = this.#rules.find(({ matches }) => matches(repository, tag));
       ttl = fallbackTag.test(tag) ? 0 : (rule?.ttl ?? this.#options.ttl);
       this.#ttls.set(name, ttl);
     }
     return ttl;
   }
 
-  /** A clock that went back makes no record older or younger than it was: a negative age counts as 0. */
+  /**
+   * A record from the future tells that a clock was or is wrong, and nothing about its age: within its TTL it is
+   * believed, from further ahead it is asked for, or a tag would stay as it is until the clock has caught up.
+   */
   state(record: TagRecord, ttl: number, now: number): "fresh" | "stale" | "expired" {
-    const age = Math.max(0, now - record.checkedAt);
-    if (age < ttl) return "fresh";
+    const age = now - record.checkedAt;
+    if (Math.abs(age) < ttl) return "fresh";
     return age < ttl + this.#options.staleIfError ? "stale" : "expired";
   }
+}
+
+/** Each part by itself: to picomatch, `**` before a colon is no more than `*`. */
+function matcher(glob: string): Matches {
+  const colon = glob.includes(":") ? glob.indexOf(":") : glob.length;
+  const isRepository = picomatch(glob.slice(0, colon) || "**");
+  const isTag = picomatch(glob.slice(colon + 1) || "**");
+  return (repository, tag) => isRepository(repository) && isTag(tag);
 }

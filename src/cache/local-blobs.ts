@@ -96,17 +96,14 @@ export class LocalBlobs {
     const reader = this.#counted(digest, blob);
     let open = true;
     try {
-      if (known !== undefined && known.size !== blob.size) {
-        await this.#dropCorrupt(digest, blob.size);
-        return undefined;
-      }
+      if (known !== undefined && known.size !== blob.size) return await this.#dropCorrupt(digest, blob.size);
       if (known === undefined) index.add(digest, blob.size, undefined, clock());
       else this.#touch(digest);
       if (blob.size > smallBlob) {
         open = false;
         return { source: store.source, size: blob.size, reader };
       }
-      const body = await this.#readVerified(digest, blob);
+      const body = await this.#readVerified(digest, blob, blob.size);
       if (body === undefined) return undefined;
       this.#memory.set(digest, { body, mediaType: known?.mediaType });
       return { source: store.source, size: body.length, reader: memoryReader(body) };
@@ -144,12 +141,7 @@ export class LocalBlobs {
         index.remove(digest);
         return undefined;
       }
-      let body: Buffer | undefined;
-      try {
-        body = blob.size <= largestManifest ? await this.#readVerified(digest, blob) : undefined;
-      } finally {
-        await blob.close();
-      }
+      const body = await this.#readVerified(digest, blob, known.size).finally(() => blob.close());
       if (body === undefined) return undefined;
       this.#memory.set(digest, { body, mediaType: known.mediaType });
       this.#touch(digest);
@@ -224,12 +216,11 @@ export class LocalBlobs {
     this.#options.index.touch(digest, this.#options.clock());
   }
 
-  async #readVerified(digest: Digest, blob: StoredBlob): Promise<Buffer | undefined> {
-    const body = await readWhole(blob, blob.size);
+  async #readVerified(digest: Digest, blob: StoredBlob, size: number): Promise<Buffer | undefined> {
+    if (blob.size !== size) return await this.#dropCorrupt(digest, blob.size);
+    const body = await readWhole(blob, size);
     const actual = createHash(digestAlgorithm(digest)).update(body).digest("hex");
-    if (actual === digestHex(digest)) return body;
-    await this.#dropCorrupt(digest, blob.size);
-    return undefined;
+    return actual === digestHex(digest) ? body : await this.#dropCorrupt(digest, size);
   }
 
   #counted(digest: Digest, blob: BlobReader): BlobReader {
@@ -240,7 +231,7 @@ export class LocalBlobs {
       close: async () => {
         if (!open) return;
         open = false;
-        const left = (this.#readers.get(digest) ?? 1) - 1;
+        const left = (this.#readers.get(digest) as number) - 1;
         if (left === 0) this.#readers.delete(digest);
         else this.#readers.set(digest, left);
         await blob.close();
@@ -248,11 +239,11 @@ export class LocalBlobs {
     };
   }
 
-  async #dropCorrupt(digest: Digest, bytes: number): Promise<void> {
+  /** The file first: without its row, one that stays behind would be taken for a blob of its own size. */
+  async #dropCorrupt(digest: Digest, bytes: number): Promise<undefined> {
     const { store, index, notices } = this.#options;
-    this.#memory.delete(digest);
-    index.remove(digest);
     await store.delete(digest);
+    index.remove(digest);
     const orphaned = index.manifestsNaming(digest);
     notices({ kind: "eviction", reason: "corrupt", digest, bytes, ageMs: 0, orphaned });
   }
@@ -277,6 +268,7 @@ async function readWhole(reader: BlobReader, size: number): Promise<Buffer> {
 function memoryReader(body: Buffer): BlobReader {
   return {
     read: async (position, scratch) => body.subarray(position, position + scratch.length),
+    held: async (position, max) => body.subarray(position, position + max),
     close: async () => {},
   };
 }

@@ -1,20 +1,18 @@
 // Manifests: tags with a time to live, revalidated by HEAD, stale while upstream fails; digests for ever.
 // A tag is never answered with a digest whose body is not here.
-import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
-import { type Digest, type DigestAlgorithm, digestAlgorithm, makeDigest } from "../oci/digest.ts";
-import { readManifest } from "../oci/manifest.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
-import type { Pause } from "./fill.ts";
 import type { Freshness } from "./freshness.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
+import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
 import {
   type Clock,
-  type ManifestAnswer,
+  type Pause,
   type Refusal,
   type TagRecord,
   type TagStore,
@@ -22,7 +20,7 @@ import {
   UpstreamError,
 } from "./ports.ts";
 import { flightKey, SingleFlight } from "./single-flight.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import { TagRecords } from "./tag-records.ts";
 
 /** With an expired record in hand, clients wait this long for upstream; the question goes on behind them. */
 const revalidationPatience = 1_000;
@@ -65,18 +63,21 @@ type Resolved = {
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 };
-type Oversize = { readonly kind: "oversize"; readonly digest: Digest; readonly mediaType: string };
-type Resolution = Resolved | Oversize | Refusal;
+type Resolution = Resolved | OversizeManifest | Refusal;
 
 export class Manifests {
   readonly #options: ManifestsOptions;
+  readonly #source: ManifestSource;
+  readonly #records: TagRecords;
   readonly #flights = new SingleFlight<Resolution>();
   /** Tags whose revalidation failed lately, with the reason. */
   readonly #failures: LRUCache<string, UpstreamError>;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
-    const { clock } = options;
+    const { local, access, tags, notices, clock } = options;
+    this.#source = new ManifestSource(local, access);
+    this.#records = new TagRecords(tags, notices);
     this.#failures = new LRUCache({
       max: 10_000,
       ttl: failureMemory,
@@ -100,7 +101,7 @@ export class Manifests {
     if (here !== undefined) {
       const proof = await access.prove(upstream, repository, digest, "manifest");
       if (proof.kind === "absent" || proof.kind === "denied") return proof;
-      if (proof.kind === "found") await this.#link(upstream, repository, digest, here);
+      if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
       return { kind: "found", result: "hit", digest, age: 0, ...here };
     }
     const key = flightKey(upstream.name, repository, digest);
@@ -116,7 +117,7 @@ export class Manifests {
 
   async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
     const { local, freshness, clock } = this.#options;
-    const record = await this.#record(upstream, repository, tag);
+    const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await local.manifest(record.digest));
     const state = record && freshness.state(record, freshness.ttl(repository, tag), clock());
     if (record !== undefined && manifest !== undefined && state === "fresh") {
@@ -155,16 +156,14 @@ export class Manifests {
   /** The flight's outcome, or UpstreamError "timeout" when it takes longer than clients with a stale record wait. */
   async #inTime(flight: Promise<Resolution>): Promise<Resolution> {
     const patience = new AbortController();
-    const late = this.#options.pause(revalidationPatience, patience.signal).then(
-      () => "late" as const,
-      () => "settled" as const,
-    );
+    const late = this.#options.pause(revalidationPatience, patience.signal).then(() => {
+      throw new UpstreamError("timeout", "upstream is slow to confirm the tag");
+    });
     try {
-      const first = await Promise.race([flight, late]);
-      if (first === "late") throw new UpstreamError("timeout", "upstream is slow to confirm the tag");
-      return first === "settled" ? await flight : first;
+      return await Promise.race([flight, late]);
     } finally {
-      flight.catch(() => {});
+      // Whichever loses has nobody left to listen.
+      for (const loser of [flight, late]) loser.catch(() => {});
       patience.abort();
     }
   }
@@ -197,9 +196,9 @@ export class Manifests {
   ): Promise<Resolution> {
     try {
       const resolution = await this.#ask(upstream, repository, tag, record);
-      if (resolution.kind === "found") await this.#putRecord(upstream, repository, tag, resolution.record);
-      if (resolution.kind === "absent" || resolution.kind === "denied")
-        await this.#deleteRecord(upstream, repository, tag);
+      if (resolution.kind === "found")
+        await this.#records.put(upstream, repository, tag, resolution.record, record);
+      else await this.#records.delete(upstream, repository, tag);
       this.#failures.delete(key);
       return resolution;
     } catch (error) {
@@ -223,56 +222,26 @@ export class Manifests {
     const here = await this.#options.local.manifest(head.digest);
     if (here !== undefined) {
       const { digest } = head;
-      if (digest !== record.digest) await this.#link(upstream, repository, digest, here);
-      return { kind: "found", how: "revalidated", manifest: here, record: this.#newRecord(digest, here) };
+      if (digest !== record.digest) await this.#source.link(upstream, repository, digest, here);
+      return this.#resolved("revalidated", { digest, manifest: here });
     }
     // By the digest HEAD named, so that a tag moving meanwhile cannot mix two answers.
     const moved = await this.#fetch(upstream, repository, { kind: "digest", digest: head.digest });
     return moved.kind === "absent" ? this.#fetch(upstream, repository, byTag) : moved;
   }
 
-  // ---- upstream's body ----------------------------------------------------------------------------------------
-
-  /** GET, verify, store, link. */
   async #fetch(upstream: Upstream, repository: Repository, reference: Reference): Promise<Resolution> {
-    const answer = await upstream.getManifest(repository, reference);
-    if (answer.kind === "absent" || answer.kind === "denied") return answer;
-    const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
-    if (answer.kind === "oversize") return oversize(answer, wanted);
-    const digest = digestOf(answer.body, wanted === undefined ? "sha256" : digestAlgorithm(wanted));
-    if (wanted !== undefined && digest !== wanted) {
-      throw new UpstreamError(
-        "digest_mismatch",
-        `upstream sent a manifest with digest ${digest} for ${wanted}`,
-      );
-    }
-    const manifest = readManifest(answer.body, answer.mediaType);
-    if (typeof manifest === "string") {
-      throw new UpstreamError("protocol", `upstream's manifest ${digest} cannot be used: ${manifest}`);
-    }
-    const { mediaType, children } = manifest;
-    const { local, access } = this.#options;
-    await local.putManifest(
-      digest,
-      { body: answer.body, mediaType },
-      children.map((child) => child.digest),
-    );
-    await access.link(upstream, repository, [{ digest, size: answer.body.length }, ...children]);
-    const here: LocalManifest = { body: answer.body, mediaType, source: `upstream:${upstream.name}` };
-    return { kind: "found", how: "miss", manifest: here, record: this.#newRecord(digest, here) };
+    const fetched = await this.#source.fetch(upstream, repository, reference);
+    return fetched.kind === "found" ? this.#resolved("miss", fetched) : fetched;
   }
 
-  /** Upstream showed this repository a manifest that another one had brought here: so are its parts readable. */
-  async #link(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    here: LocalManifest,
-  ): Promise<void> {
-    const manifest = readManifest(here.body, here.mediaType);
-    const children = typeof manifest === "string" ? [] : manifest.children;
-    await this.#options.access.link(upstream, repository, [{ digest, size: here.body.length }, ...children]);
+  #resolved(how: Resolved["how"], { digest, manifest }: Omit<FetchedManifest, "kind">): Resolved {
+    const { mediaType, body } = manifest;
+    const record = { digest, mediaType, size: body.length, checkedAt: this.#options.clock() };
+    return { kind: "found", how, manifest, record };
   }
+
+  // ---- answers ------------------------------------------------------------------------------------------------
 
   async #answer(
     upstream: Upstream,
@@ -293,49 +262,4 @@ export class Manifests {
     const age = Math.max(0, this.#options.clock() - record.checkedAt);
     return { kind: "found", result, digest: record.digest, age, ...manifest };
   }
-
-  // ---- tag records: a store that fails costs a question to upstream ---------------------------------------------
-
-  #newRecord(digest: Digest, { mediaType, body }: LocalManifest): TagRecord {
-    return { digest, mediaType, size: body.length, checkedAt: this.#options.clock() };
-  }
-
-  async #record(upstream: Upstream, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    try {
-      return await this.#options.tags.get(upstream.name, repository, tag);
-    } catch (error) {
-      this.#options.notices(noticeOfStoreError("tags.get", error));
-      return undefined;
-    }
-  }
-
-  async #putRecord(upstream: Upstream, repository: Repository, tag: Tag, record: TagRecord): Promise<void> {
-    try {
-      await this.#options.tags.put(upstream.name, repository, tag, record);
-    } catch (error) {
-      this.#options.notices(noticeOfStoreError("tags.put", error));
-    }
-  }
-
-  async #deleteRecord(upstream: Upstream, repository: Repository, tag: Tag): Promise<void> {
-    try {
-      await this.#options.tags.delete(upstream.name, repository, tag);
-    } catch (error) {
-      this.#options.notices(noticeOfStoreError("tags.delete", error));
-    }
-  }
-}
-
-function digestOf(body: Buffer, algorithm: DigestAlgorithm): Digest {
-  return makeDigest(algorithm, createHash(algorithm).update(body).digest("hex"));
-}
-
-/** Without a digest nothing could be verified on the way, so it is refused. */
-function oversize(
-  answer: Extract<ManifestAnswer, { kind: "oversize" }>,
-  digest: Digest | undefined,
-): Oversize {
-  if (digest === undefined)
-    throw new UpstreamError("too_large", "upstream's manifest is above 4 MiB and names no digest");
-  return { kind: "oversize", digest, mediaType: answer.mediaType ?? "application/octet-stream" };
 }

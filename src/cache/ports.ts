@@ -7,6 +7,9 @@ import type { Reference } from "../oci/reference.ts";
 /** Milliseconds since the epoch; injected so that no policy test sleeps. */
 export type Clock = () => number;
 
+/** Waits; rejects when the signal aborts. Injected so that tests need no real time. */
+export type Pause = (milliseconds: number, signal: AbortSignal) => Promise<void>;
+
 // ---- errors ---------------------------------------------------------------------------------------------------
 
 export type StoreErrorCode = "no_space" | "io" | "unavailable" | "size_mismatch" | "closed";
@@ -63,6 +66,12 @@ export class UpstreamError extends Error {
  */
 export interface BlobReader {
   read(position: number, scratch: Buffer): Promise<Buffer>;
+  /**
+   * As `read`, but only from memory: resolves, when the bytes have come, with at most `max` of them, or with
+   * undefined when they have to be read into a scratch buffer. A hundred clients that wait for one fill then hold no
+   * buffers. Readers that hold nothing in memory do not have it.
+   */
+  held?(position: number, max: number): Promise<Buffer | undefined>;
   /** Releases what the reader holds; idempotent. */
   close(): Promise<void>;
 }

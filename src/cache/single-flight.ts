@@ -17,10 +17,6 @@ export class SingleFlight<Value> {
     this.#running.set(key, promise);
     return { promise, joined: false };
   }
-
-  get size(): number {
-    return this.#running.size;
-  }
 }
 
 /** A key no component can forge, whatever characters it holds. */

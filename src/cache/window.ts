@@ -33,14 +33,13 @@ export class WindowBudget {
 
 /** Consecutive chunks of one blob, from `start` (oldest byte kept) to `end` (next byte to come). */
 export class Window {
-  #chunks: Buffer[] = [];
-  #offsets: number[] = [];
-  /** Index of the oldest chunk; the arrays are compacted when more than half is behind it. */
-  #head = 0;
+  // Arrays shifted from the front: 0.1 us for the 3,000 chunks of 4 MiB in packets, less for larger ones.
+  readonly #chunks: Buffer[] = [];
+  readonly #offsets: number[] = [];
   #end = 0;
 
   get start(): number {
-    return this.#offsets[this.#head] ?? this.#end;
+    return this.#offsets[0] ?? this.#end;
   }
 
   get end(): number {
@@ -51,35 +50,28 @@ export class Window {
     return this.#end - this.start;
   }
 
+  /** `chunk` is not empty. */
   push(chunk: Buffer): void {
     this.#chunks.push(chunk);
     this.#offsets.push(this.#end);
     this.#end += chunk.length;
   }
 
-  /** Forgets whole chunks that end at or before `offset`, while more than `keep` bytes are held. */
+  /** Forgets whole chunks that end at or before `offset`, while more than `keep` bytes (0 or more) are held. */
   trim(offset: number, keep: number): void {
-    while (this.#head < this.#chunks.length && this.bytes > keep) {
-      const next = this.#offsets[this.#head + 1] ?? this.#end;
-      if (next > offset) break;
-      this.#chunks[this.#head] = Buffer.alloc(0);
-      this.#head++;
-    }
-    if (this.#head > 64 && this.#head * 2 > this.#chunks.length) {
-      this.#chunks = this.#chunks.slice(this.#head);
-      this.#offsets = this.#offsets.slice(this.#head);
-      this.#head = 0;
+    while (this.bytes > keep && (this.#offsets[1] ?? this.#end) <= offset) {
+      this.#chunks.shift();
+      this.#offsets.shift();
     }
   }
 
   /** The bytes from `position` to the end of its chunk; undefined when that chunk is not held. */
   at(position: number): Buffer | undefined {
     const index = this.#find(position);
-    if (index < 0) return undefined;
-    return (this.#chunks[index] as Buffer).subarray(position - (this.#offsets[index] as number));
+    return this.#chunks[index]?.subarray(position - (this.#offsets[index] as number));
   }
 
-  /** Whole chunks from the one starting at `offset` (a chunk boundary) to the end. */
+  /** Whole chunks from the one that holds `offset` to the end; none when that one is not held. */
   since(offset: number): Buffer[] {
     const index = this.#find(offset);
     return index < 0 ? [] : this.#chunks.slice(index);
@@ -87,7 +79,7 @@ export class Window {
 
   #find(position: number): number {
     if (position < this.start || position >= this.#end) return -1;
-    let low = this.#head;
+    let low = 0;
     let high = this.#chunks.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;

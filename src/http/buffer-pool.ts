@@ -1,18 +1,46 @@
-// Buffers between store and socket. 256 KiB reads cost a third of the CPU of 64 KiB streams (design.md, section 3).
+// Buffers between store and socket. Reads of 256 KiB cost a third of the CPU of 64 KiB streams (design.md, section 3);
+// when many clients read at once, smaller ones keep the memory flat: a hundred slow clients hold two buffers each.
 
-export const bufferSize = 256 * 1024;
-/** Buffers kept for the next response; more are made when more clients read at once, and then dropped. */
-const kept = 64;
+const large = 256 * 1024;
+const small = 64 * 1024;
+/** Bytes lent out above which only small buffers are lent. */
+const enough = 8 * 1024 * 1024;
+/** Bytes of returned buffers kept for the next response. */
+const kept = 8 * 1024 * 1024;
 
 export class BufferPool {
-  readonly #free: Buffer[] = [];
+  readonly #free = new Map<number, Buffer[]>([
+    [large, []],
+    [small, []],
+  ]);
+  #lent = 0;
+  #kept = 0;
 
-  take(): Buffer {
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(bufferSize);
+  /** Bytes lent out. */
+  get lent(): number {
+    return this.#lent;
   }
 
-  /** Only for buffers no pending write can still refer to. */
+  /** 256 KiB, or 64 KiB while much is lent out. To be returned with `give`. */
+  take(): Buffer {
+    const size = this.#lent < enough ? large : small;
+    this.#lent += size;
+    const buffer = this.#free.get(size)?.pop();
+    if (buffer === undefined) return Buffer.allocUnsafeSlow(size);
+    this.#kept -= size;
+    return buffer;
+  }
+
+  /** Only for buffers no pending write can still refer to; others are `lost`. */
   give(buffer: Buffer): void {
-    if (this.#free.length < kept) this.#free.push(buffer);
+    this.lost(buffer);
+    if (this.#kept + buffer.length > kept) return;
+    this.#kept += buffer.length;
+    this.#free.get(buffer.length)?.push(buffer);
+  }
+
+  /** A lent buffer that does not come back: a socket may still be sending from it. */
+  lost(buffer: Buffer): void {
+    this.#lent -= buffer.length;
   }
 }

@@ -3,9 +3,19 @@ import { type BlobReader, StoreError } from "../cache/ports.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
 
+/** Most bytes in one write to the socket. */
+const largestChunk = 256 * 1024;
+
+/** Bytes on their way to the client, and the lent buffer they stand in, if they do. */
+interface Chunk {
+  readonly bytes: Buffer;
+  readonly buffer: Buffer | undefined;
+}
+
 /**
  * Writes the bytes from `start` up to `end` (exclusive; undefined: to the end of the blob, whose size nobody
- * knows yet). Holds at most two pooled buffers. Rejects when the reader fails or the client leaves.
+ * knows yet). Holds at most two lent buffers, and none while it is fed from memory. Rejects when the reader fails or
+ * the client leaves.
  */
 export async function sendBody(
   exchange: Exchange,
@@ -14,33 +24,55 @@ export async function sendBody(
   end: number | undefined,
   pool: BufferPool,
 ): Promise<void> {
-  let reading = pool.take();
-  let written = pool.take();
   let writing: Promise<void> | undefined;
+  for (let position = start; end === undefined || position < end; ) {
+    const chunk = await readChunk(reader, position, end === undefined ? largestChunk : end - position, pool);
+    const { bytes, buffer } = chunk;
+    if (bytes.length === 0) {
+      if (buffer !== undefined) pool.give(buffer);
+      if (end === undefined) break;
+      throw new StoreError("io", `the blob ended at ${position} of ${end} bytes`);
+    }
+    await writing?.catch((error: unknown) => {
+      if (buffer !== undefined) pool.give(buffer);
+      throw error;
+    });
+    writing = writeChunk(exchange, chunk, pool);
+    // Looked at in the next turn or after the loop; until then a client that leaves is no unhandled rejection.
+    writing.catch(() => {});
+    position += bytes.length;
+  }
+  await writing;
+}
+
+async function readChunk(
+  reader: BlobReader,
+  position: number,
+  wanted: number,
+  pool: BufferPool,
+): Promise<Chunk> {
+  const max = Math.min(wanted, largestChunk);
+  const held = await reader.held?.(position, max);
+  if (held !== undefined) return { bytes: held, buffer: undefined };
+  const buffer = pool.take();
   try {
-    for (let position = start; end === undefined || position < end; ) {
-      const room = end === undefined ? reading.length : Math.min(reading.length, end - position);
-      const chunk = await reader.read(
-        position,
-        room === reading.length ? reading : reading.subarray(0, room),
-      );
-      if (chunk.length === 0) {
-        if (end === undefined) break;
-        throw new StoreError("io", `the blob ended at ${position} of ${end} bytes`);
-      }
-      await writing;
-      writing = exchange.write(chunk);
-      writing.catch(() => {});
-      position += chunk.length;
-      [reading, written] = [written, reading];
-    }
-    await writing;
-    writing = undefined;
-  } finally {
-    // A buffer the socket may still be sending from must not go to the next response.
-    if (writing === undefined) {
-      pool.give(reading);
-      pool.give(written);
-    }
+    const scratch = max < buffer.length ? buffer.subarray(0, max) : buffer;
+    const bytes = await reader.read(position, scratch);
+    if (bytes.buffer === buffer.buffer) return { bytes, buffer };
+    pool.give(buffer);
+    return { bytes, buffer: undefined };
+  } catch (error) {
+    pool.give(buffer);
+    throw error;
+  }
+}
+
+async function writeChunk(exchange: Exchange, { bytes, buffer }: Chunk, pool: BufferPool): Promise<void> {
+  try {
+    await exchange.write(bytes);
+    if (buffer !== undefined) pool.give(buffer);
+  } catch (error) {
+    if (buffer !== undefined) pool.lost(buffer);
+    throw error;
   }
 }

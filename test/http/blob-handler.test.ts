@@ -241,3 +241,19 @@ t.test("a client that leaves is an aborted request, and the blob is still fetche
   t.ok(answer.body.equals(bytes));
   t.equal(upstream.count({ kind: "blob" }), 1);
 });
+
+t.test("clients that join a fill of their own repository cost upstream no question", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  const bytes = randomBytesFor("joiners", size);
+  const digest = upstream.addBlob("team/app", bytes);
+  const gate = Promise.withResolvers<void>();
+  upstream.fault(({ kind }) => (kind === "blob" ? { holdUntil: gate.promise } : undefined));
+  const first = mirror.get(`/v2/team/app/blobs/${digest}`);
+  await upstream.until(() => upstream.count({ kind: "blob" }) === 1);
+  const others = Array.from({ length: 10 }, () => mirror.get(`/v2/team/app/blobs/${digest}`));
+  gate.resolve();
+  for (const answer of await Promise.all([first, ...others])) t.ok(answer.body.equals(bytes));
+  t.equal(upstream.count({ method: "HEAD" }), 0);
+  t.equal(upstream.count({ method: "GET" }), 1);
+});

@@ -1,0 +1,64 @@
+// Who reads a fill, and how far each has got.
+import type { BlobReader } from "./ports.ts";
+
+/** What a follower asks of its fill. */
+export interface Followed {
+  read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
+  held(follower: Follower, position: number, max: number): Promise<Buffer | undefined>;
+  leave(follower: Follower): void;
+}
+
+/** One client's place in a fill. */
+export class Follower implements BlobReader {
+  /** Everything before it has been taken. */
+  position = 0;
+  /** Too slow for the others, who had to wait for it. */
+  dropped = false;
+  readonly read: BlobReader["read"];
+  readonly held: NonNullable<BlobReader["held"]>;
+  readonly close: BlobReader["close"];
+
+  constructor({ read, held, leave }: Followed) {
+    this.read = (position, scratch) => read(this, position, scratch);
+    this.held = (position, max) => held(this, position, max);
+    this.close = async () => leave(this);
+  }
+}
+
+export class Followers {
+  readonly #all = new Set<Follower>();
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  add(follower: Follower): void {
+    this.#all.add(follower);
+  }
+
+  remove(follower: Follower): void {
+    this.#all.delete(follower);
+  }
+
+  /** How far the slowest has got; Infinity without followers. */
+  get slowest(): number {
+    let slowest = Number.POSITIVE_INFINITY;
+    for (const { position } of this.#all) slowest = Math.min(slowest, position);
+    return slowest;
+  }
+
+  /** Where every follower stands now, for `dropStopped`. */
+  places(): ReadonlyMap<Follower, number> {
+    return new Map([...this.#all].map((follower) => [follower, follower.position]));
+  }
+
+  /** Lets those go who stand before `end`, where they stood when `places` was taken. */
+  dropStopped(end: number, places: ReadonlyMap<Follower, number>): void {
+    for (const follower of this.#all) {
+      if (follower.position < end && places.get(follower) === follower.position) {
+        follower.dropped = true;
+        this.#all.delete(follower);
+      }
+    }
+  }
+}

@@ -1,0 +1,86 @@
+// Manifests from upstream: verified, read, stored and linked before anybody sees them.
+import { createHash } from "node:crypto";
+import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
+import { readManifest } from "../oci/manifest.ts";
+import { mediaTypes } from "../oci/media-type.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Reference } from "../oci/reference.ts";
+import type { Access } from "./access.ts";
+import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
+import { type ManifestAnswer, type Refusal, type Upstream, UpstreamError } from "./ports.ts";
+
+export interface FetchedManifest {
+  readonly kind: "found";
+  readonly digest: Digest;
+  readonly manifest: LocalManifest;
+}
+
+/** A manifest above 4 MiB, which has not been read. */
+export interface OversizeManifest {
+  readonly kind: "oversize";
+  readonly digest: Digest;
+  readonly mediaType: string;
+}
+
+export class ManifestSource {
+  readonly #local: LocalBlobs;
+  readonly #access: Access;
+
+  constructor(local: LocalBlobs, access: Access) {
+    this.#local = local;
+    this.#access = access;
+  }
+
+  /** Rejects with UpstreamError, also for a body that is not what was asked for or that nobody should serve. */
+  async fetch(
+    upstream: Upstream,
+    repository: Repository,
+    reference: Reference,
+  ): Promise<FetchedManifest | OversizeManifest | Refusal> {
+    const answer = await upstream.getManifest(repository, reference);
+    if (answer.kind === "absent" || answer.kind === "denied") return answer;
+    const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
+    if (answer.kind === "oversize") return oversize(answer, wanted);
+    const { body } = answer;
+    const digest = verified(body, wanted);
+    const manifest = readManifest(body, answer.mediaType);
+    if (typeof manifest === "string") {
+      throw new UpstreamError("protocol", `upstream's manifest ${digest} cannot be used: ${manifest}`);
+    }
+    const { mediaType, children } = manifest;
+    const childDigests = children.map((child) => child.digest);
+    await this.#local.putManifest(digest, { body, mediaType }, childDigests);
+    await this.#access.link(upstream, repository, [{ digest, size: body.length }, ...children]);
+    return { kind: "found", digest, manifest: { body, mediaType, source: `upstream:${upstream.name}` } };
+  }
+
+  /** Upstream showed this repository a manifest that another one had brought here: so are its parts readable. */
+  async link(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    { body, mediaType }: LocalManifest,
+  ): Promise<void> {
+    const manifest = readManifest(body, mediaType);
+    const children = typeof manifest === "string" ? [] : manifest.children;
+    await this.#access.link(upstream, repository, [{ digest, size: body.length }, ...children]);
+  }
+}
+
+/** The digest of `body`, which is `wanted` when that is known. */
+function verified(body: Buffer, wanted: Digest | undefined): Digest {
+  const algorithm = wanted === undefined ? "sha256" : digestAlgorithm(wanted);
+  const digest = makeDigest(algorithm, createHash(algorithm).update(body).digest("hex"));
+  if (wanted === undefined || wanted === digest) return digest;
+  throw new UpstreamError("digest_mismatch", `upstream sent a manifest with digest ${digest} for ${wanted}`);
+}
+
+/** Without a digest nothing could be verified on the way, so it is refused. */
+function oversize(
+  { mediaType }: Extract<ManifestAnswer, { kind: "oversize" }>,
+  digest: Digest | undefined,
+): OversizeManifest {
+  if (digest === undefined)
+    throw new UpstreamError("too_large", "upstream's manifest is above 4 MiB and names no digest");
+  return { kind: "oversize", digest, mediaType: mediaType ?? mediaTypes.octetStream };
+}

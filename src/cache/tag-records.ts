@@ -1,0 +1,45 @@
+// Tag records in a store that may fail: each failure is told and costs a question to upstream, nothing more.
+import type { Repository, Tag } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { TagRecord, TagStore, Upstream } from "./ports.ts";
+import { noticeOfStoreError } from "./store-notice.ts";
+
+export class TagRecords {
+  readonly #tags: TagStore;
+  readonly #notices: NoticeSink;
+
+  constructor(tags: TagStore, notices: NoticeSink) {
+    this.#tags = tags;
+    this.#notices = notices;
+  }
+
+  get(upstream: Upstream, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    return this.#told("tags.get", () => this.#tags.get(upstream.name, repository, tag));
+  }
+
+  /** `known` is the record that upstream was asked about: one from the future would refuse the new one. */
+  async put(
+    upstream: Upstream,
+    repository: Repository,
+    tag: Tag,
+    record: TagRecord,
+    known: TagRecord | undefined,
+  ): Promise<void> {
+    if (known !== undefined && known.checkedAt > record.checkedAt)
+      await this.delete(upstream, repository, tag);
+    await this.#told("tags.put", () => this.#tags.put(upstream.name, repository, tag, record));
+  }
+
+  async delete(upstream: Upstream, repository: Repository, tag: Tag): Promise<void> {
+    await this.#told("tags.delete", () => this.#tags.delete(upstream.name, repository, tag));
+  }
+
+  async #told<Value>(op: string, work: () => Promise<Value>): Promise<Value | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#notices(noticeOfStoreError(op, error));
+      return undefined;
+    }
+  }
+}

@@ -1,0 +1,106 @@
+// Knowing a digest grants nothing.
+import t from "tap";
+import { StoreError, UpstreamError } from "../../src/cache/ports.ts";
+import { noticesOf, openHouse } from "../fixtures/cache-house.ts";
+import { eventually, gate } from "../fixtures/manual-time.ts";
+import { MemoryUpstream, repo, sha256 } from "../fixtures/memory-upstream.ts";
+
+const bytes = Buffer.from("a blob");
+const digest = sha256(bytes);
+const app = repo("team/app");
+
+t.test(
+  "a link answers without upstream; without one upstream is asked, and its yes is remembered",
+  async (t) => {
+    const { access, upstream, index } = await openHouse(t);
+    upstream.addBlob("team/app", bytes);
+    t.equal(await access.linked(upstream, app, digest), false);
+    t.same(await access.prove(upstream, app, digest, "blob"), { kind: "found", size: bytes.length });
+    t.same(upstream.calls, [`HEAD blob team/app ${digest}`]);
+    t.same(await access.prove(upstream, app, digest, "blob"), { kind: "linked" });
+    t.same(await access.prove(upstream, app, digest, "manifest"), { kind: "linked" });
+    t.equal(upstream.calls.length, 1);
+    t.equal(await index.links.statedSize(digest), bytes.length);
+  },
+);
+
+t.test("a manifest is asked for as a manifest", async (t) => {
+  const { access, upstream } = await openHouse(t);
+  upstream.addManifest("team/app", undefined, bytes, "application/json");
+  t.same(await access.prove(upstream, app, digest, "blob"), { kind: "absent" });
+  t.same(await access.prove(upstream, app, digest, "manifest"), { kind: "found", size: bytes.length });
+  t.same(upstream.calls, [`HEAD blob team/app ${digest}`, `HEAD manifest team/app ${digest}`]);
+});
+
+t.test("a no is told and not remembered", async (t) => {
+  const { access, upstream } = await openHouse(t);
+  t.same(await access.prove(upstream, app, digest, "blob"), { kind: "absent" });
+  t.equal(await access.linked(upstream, app, digest), false);
+  upstream.addBlob("team/app", bytes);
+  upstream.deny("team/app");
+  t.same(await access.prove(upstream, app, digest, "blob"), { kind: "denied" });
+  t.equal(await access.linked(upstream, app, digest), false);
+  t.equal(upstream.calls.length, 2);
+});
+
+t.test("all who ask at the same time share one question; what differs is asked apart", async (t) => {
+  const { access, upstream } = await openHouse(t);
+  const second = new MemoryUpstream("second");
+  const answered = gate();
+  for (const each of [upstream, second]) each.fault = () => answered.opened;
+  upstream.addBlob("team/app", bytes);
+  const proofs = [
+    access.prove(upstream, app, digest, "blob"),
+    access.prove(upstream, app, digest, "blob"),
+    access.prove(upstream, app, digest, "manifest"),
+    access.prove(upstream, repo("team/other"), digest, "blob"),
+    access.prove(upstream, app, sha256(Buffer.from("another")), "blob"),
+    access.prove(second, app, digest, "blob"),
+  ];
+  await eventually("all are asked", () => upstream.calls.length + second.calls.length === 5);
+  answered.open();
+  t.same(
+    (await Promise.all(proofs)).map(({ kind }) => kind),
+    ["found", "found", "absent", "absent", "absent", "absent"],
+  );
+  t.equal(upstream.calls.length, 4);
+});
+
+t.test("a link is for one repository of one upstream, until it is removed", async (t) => {
+  const { access, upstream } = await openHouse(t);
+  const second = new MemoryUpstream("second");
+  await access.link(upstream, app, [{ digest, size: undefined }]);
+  t.equal(await access.linked(upstream, app, digest), true);
+  t.equal(await access.linked(upstream, repo("team/other"), digest), false);
+  t.equal(await access.linked(second, app, digest), false);
+  await access.unlink(upstream, app, digest);
+  t.equal(await access.linked(upstream, app, digest), false);
+});
+
+t.test("upstream's failure is the proof's failure", async (t) => {
+  const { access, upstream } = await openHouse(t);
+  const failure = new UpstreamError("timeout", "too slow");
+  upstream.fault = () => {
+    throw failure;
+  };
+  await t.rejects(access.prove(upstream, app, digest, "blob"), failure);
+  upstream.fault = undefined;
+  t.same(await access.prove(upstream, app, digest, "blob"), { kind: "absent" });
+});
+
+t.test("a link store that fails grants nothing and costs a question; each failure is a notice", async (t) => {
+  const house = await openHouse(t);
+  const { access, upstream, faults } = house;
+  upstream.addBlob("team/app", bytes);
+  await access.link(upstream, app, [{ digest, size: undefined }]);
+  const failure = new StoreError("io", "the index is broken");
+  for (const method of ["has", "add", "remove"] as const) faults.links.set(method, failure);
+  t.equal(await access.linked(upstream, app, digest), false);
+  t.same(await access.prove(upstream, app, digest, "blob"), { kind: "found", size: bytes.length });
+  t.equal(upstream.calls.length, 1);
+  await access.unlink(upstream, app, digest);
+  t.same(
+    noticesOf(house, "store_error").map(({ op, code }) => `${op} ${code}`),
+    ["links.has io", "links.has io", "links.add io", "links.remove io"],
+  );
+});

@@ -1,0 +1,265 @@
+// Manifests by digest: never expire, need no upstream when they are here, and need a right in the repository asked.
+import t, { type Test } from "tap";
+import { largestManifest } from "../../src/cache/local-blobs.ts";
+import type { ManifestOpened, OpenedManifest, RelayedManifest } from "../../src/cache/manifests.ts";
+import { UpstreamError } from "../../src/cache/ports.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import {
+  type House,
+  noticesOf,
+  openHouse,
+  readAll,
+  readUntilFailure,
+  storeBlob,
+} from "../fixtures/cache-house.ts";
+import { type Image, makeImage } from "../fixtures/images.ts";
+import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
+import { repo, sha256, tagOf } from "../fixtures/memory-upstream.ts";
+
+const app = repo("team/app");
+const other = repo("team/other");
+const tag = tagOf("1.0");
+const image = makeImage({ layers: [10, 20] });
+const parts = [image.digest, image.config.digest, ...image.layers.map(({ digest }) => digest)];
+
+function push({ upstream }: House, of: Image, repository: string = app): void {
+  upstream.addManifest(repository, undefined, of.manifest, of.mediaType, of.digest);
+}
+
+function open({ manifests, upstream }: House, digest: Digest = image.digest, repository = app) {
+  return manifests.open(upstream, repository, { kind: "digest", digest });
+}
+
+function gives(t: Test, opened: ManifestOpened, of: Image, result: string, source: string): void {
+  if (opened.kind !== "found") throw new Error(opened.kind);
+  const { body, ...rest } = opened as OpenedManifest;
+  t.ok(body.equals(of.manifest));
+  t.same(rest, { kind: "found", result, source, digest: of.digest, mediaType: of.mediaType, age: 0 });
+}
+
+async function linked({ access, upstream }: House, repository: typeof app): Promise<boolean[]> {
+  return Promise.all(parts.map((digest) => access.linked(upstream, repository, digest)));
+}
+
+t.test("fetched once, then here for ever, without upstream", async (t) => {
+  const house = await openHouse(t);
+  push(house, image);
+  gives(t, await open(house), image, "miss", "upstream:up");
+  t.same(house.upstream.calls, [`GET manifest team/app ${image.digest}`]);
+  t.same(
+    await linked(house, app),
+    parts.map(() => true),
+  );
+  house.clock.advance(1e12);
+  house.upstream.fault = () => {
+    throw new UpstreamError("unreachable", "no route");
+  };
+  gives(t, await open(house), image, "hit", "memory");
+  t.equal(await house.index.tags.get("up", app, tag), undefined, "no tag is recorded");
+});
+
+t.test(
+  "a manifest that is here is readable elsewhere when upstream says so; its parts are then too",
+  async (t) => {
+    const house = await openHouse(t);
+    push(house, image);
+    push(house, image, other);
+    await open(house);
+    gives(t, await open(house, image.digest, other), image, "hit", "memory");
+    t.equal(house.upstream.calls.at(-1), `HEAD manifest team/other ${image.digest}`);
+    t.same(
+      await linked(house, other),
+      parts.map(() => true),
+    );
+    gives(t, await open(house, image.digest, other), image, "hit", "memory");
+    t.equal(house.upstream.calls.length, 2, "asked once");
+  },
+);
+
+t.test("a repository that does not have it does not get it, whether it is here or not", async (t) => {
+  const house = await openHouse(t);
+  push(house, image);
+  t.same(await open(house, image.digest, other), { kind: "absent" }, "not here");
+  await open(house);
+  t.same(await open(house, image.digest, other), { kind: "absent" }, "here");
+  house.upstream.deny("team/other");
+  t.same(await open(house, image.digest, other), { kind: "denied" });
+  t.same(
+    await linked(house, other),
+    parts.map(() => false),
+  );
+});
+
+t.test("upstream that cannot say grants nothing", async (t) => {
+  const house = await openHouse(t);
+  push(house, image);
+  await open(house);
+  const failure = new UpstreamError("timeout", "too slow");
+  house.upstream.fault = () => {
+    throw failure;
+  };
+  await t.rejects(open(house, image.digest, other), failure);
+  await t.rejects(open(house, sha256(Buffer.from("another"))), failure);
+});
+
+t.test("absent takes the link away, denied does not", async (t) => {
+  const house = await openHouse(t);
+  for (const repository of [app, other])
+    await house.access.link(house.upstream, repository, [{ digest: image.digest, size: undefined }]);
+  t.same(await open(house), { kind: "absent" });
+  t.equal(await house.access.linked(house.upstream, app, image.digest), false);
+  house.upstream.deny("team/other");
+  t.same(await open(house, image.digest, other), { kind: "denied" });
+  t.equal(await house.access.linked(house.upstream, other, image.digest), true);
+});
+
+t.test("all who ask at the same time share one question", async (t) => {
+  const house = await openHouse(t);
+  push(house, image);
+  const held = gate();
+  house.upstream.fault = () => held.opened;
+  const opening = Array.from({ length: 10 }, () => open(house));
+  await eventually("upstream is asked", () => house.upstream.calls.length > 0);
+  await quiet();
+  held.open();
+  const opened = await Promise.all(opening);
+  gives(t, opened[0] as ManifestOpened, image, "miss", "upstream:up");
+  for (const each of opened.slice(1)) gives(t, each, image, "joined", "upstream:up");
+  t.equal(house.upstream.calls.length, 1);
+});
+
+t.test("sha512: fetched, verified and kept like sha256, by digest and by tag", async (t) => {
+  const house = await openHouse(t);
+  const long = makeImage({ layers: [10], algorithm: "sha512" });
+  house.upstream.addManifest("team/app", tag, long.manifest, long.mediaType, long.digest);
+  gives(t, await open(house, long.digest), long, "miss", "upstream:up");
+  const byTag = await house.manifests.open(house.upstream, app, { kind: "tag", tag });
+  gives(t, byTag, long, "miss", "upstream:up");
+  t.equal((await house.index.tags.get("up", app, tag))?.digest, long.digest);
+  house.upstream.calls.length = 0;
+  gives(t, await open(house, long.digest), long, "hit", "memory");
+  t.same(house.upstream.calls, []);
+});
+
+t.test("other bytes than the digest names are refused", async (t) => {
+  const house = await openHouse(t);
+  house.upstream.silentHead = true;
+  const wrong = makeImage({ layers: [1], seed: "wrong" });
+  house.upstream.addManifest("team/app", undefined, wrong.manifest, wrong.mediaType, image.digest);
+  await t.rejects(open(house), { code: "digest_mismatch" });
+  t.equal(house.index.blobs.get(image.digest), undefined);
+  t.same(
+    await linked(house, app),
+    parts.map(() => false),
+  );
+});
+
+t.test("a stored manifest that can no longer be read as one links itself alone", async (t) => {
+  const house = await openHouse(t);
+  const body = Buffer.from("not json at all");
+  await storeBlob(house, body, sha256(body), "application/json");
+  house.upstream.addManifest("team/other", undefined, body, "application/json");
+  const opened = await open(house, sha256(body), other);
+  t.match(opened, { result: "hit", source: "disk" });
+  t.equal(await house.access.linked(house.upstream, other, sha256(body)), true);
+});
+
+// ---- above 4 MiB ------------------------------------------------------------------------------------------------
+
+const oversize = Buffer.from(
+  JSON.stringify({
+    schemaVersion: 2,
+    layers: [],
+    config: {},
+    annotations: { a: "x".repeat(largestManifest) },
+  }),
+);
+
+t.test("an oversize manifest is relayed, verified, and not stored, by tag and by digest", async (t) => {
+  const house = await openHouse(t);
+  const { upstream, manifests } = house;
+  const digest = upstream.addManifest(
+    "team/app",
+    tag,
+    oversize,
+    "application/vnd.oci.image.manifest.v1+json",
+  );
+  for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
+    const relayed = (await manifests.open(upstream, app, reference)) as RelayedManifest;
+    t.match(relayed, {
+      kind: "found",
+      result: "miss",
+      source: "upstream:up",
+      digest,
+      mediaType: "application/vnd.oci.image.manifest.v1+json",
+      size: oversize.length,
+    });
+    t.ok((await readAll(relayed.reader)).equals(oversize));
+  }
+  t.equal(await house.index.tags.get("up", app, tag), undefined);
+  t.equal(house.store.spools, 0);
+  t.same(
+    noticesOf(house, "fill").map(({ result }) => result),
+    ["not_stored", "not_stored"],
+  );
+});
+
+t.test(
+  "an oversize manifest with wrong bytes is cut short; one without a type gets the generic one",
+  async (t) => {
+    const house = await openHouse(t);
+    const { upstream, manifests } = house;
+    upstream.addManifest("team/app", tag, oversize, undefined, image.digest);
+    const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+    t.equal(relayed.mediaType, "application/octet-stream");
+    const { bytes, error } = await readUntilFailure(relayed.reader);
+    t.match(error, { code: "digest_mismatch" });
+    t.ok(bytes.length < oversize.length);
+  },
+);
+
+t.test("a tag that moves to an oversize manifest forgets what it named before", async (t) => {
+  const house = await openHouse(t, { freshness: { ttl: 0 } });
+  const { upstream, manifests } = house;
+  upstream.addManifest("team/app", tag, image.manifest, image.mediaType);
+  await manifests.open(upstream, app, { kind: "tag", tag });
+  upstream.addManifest("team/app", tag, oversize, undefined);
+  const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+  await readAll(relayed.reader);
+  const failure = new UpstreamError("unreachable", "no route");
+  upstream.fault = () => {
+    throw failure;
+  };
+  await t.rejects(manifests.open(upstream, app, { kind: "tag", tag }), failure);
+});
+
+t.test("an oversize manifest nobody names a digest for could not be verified: refused", async (t) => {
+  const house = await openHouse(t);
+  const { upstream, manifests } = house;
+  upstream.silentHead = true;
+  const digest = upstream.addManifest("team/app", tag, oversize, undefined);
+  await t.rejects(manifests.open(upstream, app, { kind: "tag", tag }), {
+    name: "UpstreamError",
+    code: "too_large",
+  });
+  const relayed = (await open(house, digest)) as RelayedManifest;
+  t.ok((await readAll(relayed.reader)).equals(oversize), "asked for by digest, the digest is known");
+});
+
+t.test("an oversize manifest that is gone when it is relayed is absent", async (t) => {
+  const house = await openHouse(t);
+  const { upstream, manifests } = house;
+  upstream.addManifest("team/app", tag, oversize, undefined);
+  upstream.transfers.push({ refuse: "absent" });
+  t.same(await manifests.open(upstream, app, { kind: "tag", tag }), { kind: "absent" });
+});
+
+t.test("HEAD of an oversize manifest does not download it", async (t) => {
+  const house = await openHouse(t, { windowBytes: 512 * 1024 });
+  const { upstream, manifests } = house;
+  upstream.addManifest("team/app", tag, oversize, undefined);
+  const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+  await relayed.reader.close();
+  await Promise.all(house.blobs.fills.map((fill) => fill.done));
+  t.ok(upstream.bytesSent <= 600 * 1024, `${upstream.bytesSent} bytes`);
+});
