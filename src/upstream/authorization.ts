@@ -4,6 +4,7 @@ import type { Clock } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { SecretSource } from "../config/secret.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
+import { askForChallenges } from "./api-check.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { connectionOptions } from "./connection-options.ts";
 import { CredentialHelper } from "./credential-helper.ts";
@@ -14,12 +15,12 @@ import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
 
 /**
- * Connections to a token server, beside upstream's own: a request that holds one of those may have to wait for a
- * token, so tokens must never have to wait for them.
+ * Connections for questions about credentials, to each origin, beside upstream's own: a request that holds one of
+ * those may have to wait for a token, so tokens must never have to wait for them.
  */
-const tokenConnections = 4;
-/** Token servers connected to at once. */
-const maxTokenServers = 8;
+const connectionsPerOrigin = 4;
+/** Token servers, and upstream, connected to at once. */
+const maxOrigins = 8;
 
 /** Asks nothing and connects to nothing before the first request. `clock` in milliseconds. */
 export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, clock: Clock): Authorizer {
@@ -34,8 +35,8 @@ export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, cl
       : (helper ?? noCredentials);
   const dispatcher = new Agent({
     ...connectionOptions(config),
-    connections: Math.min(tokenConnections, config.maxConnections),
-    maxOrigins: maxTokenServers,
+    connections: Math.min(connectionsPerOrigin, config.maxConnections),
+    maxOrigins,
   });
   const server = new TokenServer({ config, dispatcher, notices, clock });
   const tokens = new TokenCache((target, account) => server.token(target, account), clock);
@@ -43,6 +44,7 @@ export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, cl
     config,
     credentials,
     tokens,
+    challenges: () => askForChallenges(config, dispatcher),
     close: async () => {
       helper?.close();
       await dispatcher.destroy();

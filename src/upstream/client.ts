@@ -1,4 +1,6 @@
-// The connections to one upstream: pool, time-outs, credentials, redirects. Everything sent upstream goes out here.
+// The connections to one upstream: pool, time-outs, credentials, redirects. What is
+// asked of the registry goes out here; questions about credentials go out on connections of their own
+// (authorization.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { Agent, type Dispatcher, Pool } from "undici";
@@ -11,7 +13,7 @@ import type { Authorizer } from "./authorizer.ts";
 import { discard } from "./body.ts";
 import { ConnectionGate } from "./connection-gate.ts";
 import { connectionOptions } from "./connection-options.ts";
-import { dispatch } from "./dispatch.ts";
+import { dispatch, orAborted } from "./dispatch.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { userAgent } from "./user-agent.ts";
 
@@ -120,7 +122,8 @@ export class UpstreamClient {
   async #hasBetterProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
     const challenges = [reply.headers["www-authenticate"] ?? []].flat();
     try {
-      return await this.#authorizer.refused({ repository: ask.repository }, challenges, sent);
+      const refused = this.#authorizer.refused({ repository: ask.repository }, challenges, sent);
+      return await orAborted(refused, ask.signal);
     } catch (error) {
       discard(reply.body);
       throw error;
@@ -137,7 +140,8 @@ export class UpstreamClient {
       throw new Error("credentials were about to be added to a request to another origin");
     }
     const options = request(url, ask);
-    const authorization = await this.#authorizer.header({ repository: ask.repository });
+    const header = this.#authorizer.header({ repository: ask.repository });
+    const authorization = await orAborted(header, ask.signal);
     if (authorization === undefined) return { options, authorization };
     return {
       options: { ...options, headers: { ...(options.headers as object), authorization } },

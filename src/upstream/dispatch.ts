@@ -25,6 +25,20 @@ export async function dispatch(
   }
 }
 
+/** The outcome of `work`, which goes on for others who wait for it, or the signal's reason when it aborts first. */
+export async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await work;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
 /**
  * Upstream closed a kept-alive connection at the moment it was used again: it had answered before on it, and not at
  * all now. Such a request may be sent once more (RFC 9112, section 9.3.1).

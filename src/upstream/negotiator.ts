@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import { UpstreamError } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Authorizer, Scope } from "./authorizer.ts";
-import { type Challenge, parseChallenges } from "./challenge.ts";
+import { type Challenge, challengeOf, parseChallenges } from "./challenge.ts";
 import type { CredentialSource, Credentials } from "./credentials.ts";
 import type { AccessToken } from "./token-answer.ts";
 import type { TokenCache, TokenTarget } from "./token-cache.ts";
@@ -21,17 +21,22 @@ export interface NegotiatorOptions {
   readonly config: Pick<UpstreamConfig, "name" | "url" | "tokenRealms">;
   readonly credentials: CredentialSource;
   readonly tokens: TokenCache;
+  /** Asks upstream, without credentials, for its WWW-Authenticate values; none when it wants no credentials. */
+  readonly challenges: () => Promise<readonly string[]>;
   readonly close: () => Promise<void>;
 }
 
+type Server = Pick<TokenTarget, "realm" | "service">;
+
 export class Negotiator implements Authorizer {
   readonly #options: NegotiatorOptions;
-  /** Upstream wants tokens: it gets our password no more. */
-  #wantsTokens = false;
-  /** What upstream's last challenge named; foretells the one for a repository not asked for yet. */
-  #latest: TokenTarget | undefined;
-  /** What upstream's challenges named, by the scope that was foretold. */
+  /** Where upstream's last challenge said tokens are. From then on it gets our password no more. */
+  #server: Server | undefined;
+  /** What challenges named, by the scope that was foretold. */
   readonly #known = new LRUCache<string, TokenTarget>({ max: maxKnown });
+  /** No token could be had where upstream's last challenge said: it is to be asked again. */
+  #doubtful = false;
+  #asking: Promise<void> | undefined;
 
   constructor(options: NegotiatorOptions) {
     this.#options = options;
@@ -39,23 +44,24 @@ export class Negotiator implements Authorizer {
 
   async header(scope: Scope): Promise<string | undefined> {
     const account = await this.#options.credentials.read();
+    // Who has nothing to send yet must not just ask for content: to strangers some upstreams deny that it exists.
+    const hasNothing = account?.isIdentityToken && this.#server === undefined;
+    if (this.#doubtful || hasNothing) await this.#askHowToAsk();
     const target = this.#target(scope);
-    if (target !== undefined) return (await this.#token(scope, target, account)).bearer;
-    return this.#wantsTokens || account?.isIdentityToken ? undefined : account?.basic;
+    if (target !== undefined) return (await this.#token(target, account)).bearer;
+    return account?.isIdentityToken ? undefined : account?.basic;
   }
 
   async refused(scope: Scope, fields: readonly string[], sent: string | undefined): Promise<boolean> {
     const challenges = parseChallenges(fields);
-    const bearer = challenges.find(
-      ({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"),
-    );
+    const bearer = bearerChallenge(challenges);
     const account = await this.#options.credentials.read();
     const before = this.#target(scope);
     if (bearer !== undefined) {
       const target = this.#learn(scope, bearer);
       return !sent?.startsWith("Bearer ") || this.#mayTryAgain(before, target, bearer, account, sent);
     }
-    if (challenges.some(({ scheme }) => scheme === "basic")) this.#forgetTokens();
+    if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
     else if (before !== undefined && sent !== undefined) {
       this.#options.tokens.drop(before, account, sent);
       return true;
@@ -67,28 +73,55 @@ export class Negotiator implements Authorizer {
     await this.#options.close();
   }
 
-  #target(scope: Scope): TokenTarget | undefined {
-    const foretold = scopeText(scope);
-    return this.#known.get(foretold) ?? (this.#latest && { ...this.#latest, scope: foretold });
+  #askHowToAsk(): Promise<void> {
+    this.#asking ??= this.#options
+      .challenges()
+      .then((fields) => {
+        const challenges = parseChallenges(fields);
+        const bearer = bearerChallenge(challenges);
+        if (bearer !== undefined) this.#learnServer(bearer);
+        else if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
+        else this.#doubtful = false;
+      })
+      .finally(() => {
+        this.#asking = undefined;
+      });
+    return this.#asking;
   }
 
-  #learn(scope: Scope, { parameters }: Challenge): TokenTarget {
-    const { name } = this.#options.config;
-    const realm = tokenRealm(this.#options.config, parameters.get("realm") ?? "");
+  #target(scope: Scope): TokenTarget | undefined {
     const foretold = scopeText(scope);
-    const target = { realm, service: parameters.get("service"), scope: parameters.get("scope") || foretold };
-    if (target.scope.length > maxParameter || (target.service?.length ?? 0) > maxParameter) {
-      throw new UpstreamError("auth", `upstream ${name} wants a token for more than can be understood`);
-    }
-    this.#wantsTokens = true;
-    this.#latest = target;
+    return this.#known.get(foretold) ?? (this.#server && { ...this.#server, scope: foretold });
+  }
+
+  #learn(scope: Scope, challenge: Challenge): TokenTarget {
+    const server = this.#learnServer(challenge);
+    const foretold = scopeText(scope);
+    const target = { ...server, scope: challenge.parameters.get("scope") || foretold };
+    if (target.scope.length > maxParameter) throw this.#tooLong();
     this.#known.set(foretold, target);
     return target;
   }
 
+  #learnServer({ parameters }: Challenge): Server {
+    const realm = tokenRealm(this.#options.config, parameters.get("realm") ?? "");
+    const server = { realm, service: parameters.get("service") };
+    if (server.service !== undefined && server.service.length > maxParameter) throw this.#tooLong();
+    // Tokens are elsewhere now, for repositories that were asked for before as well.
+    if (this.#server === undefined || !isSameServer(this.#server, server)) this.#known.clear();
+    this.#server = server;
+    this.#doubtful = false;
+    return server;
+  }
+
+  #tooLong(): UpstreamError {
+    const { name } = this.#options.config;
+    return new UpstreamError("auth", `upstream ${name} asks for tokens with more text than is read`);
+  }
+
   #forgetTokens(): void {
-    this.#wantsTokens = false;
-    this.#latest = undefined;
+    this.#server = undefined;
+    this.#doubtful = false;
     this.#known.clear();
   }
 
@@ -104,7 +137,7 @@ export class Negotiator implements Authorizer {
     if (before === undefined) return true;
     if (parameters.get("error") === "insufficient_scope") {
       // For what it was made for, the token is still good.
-      if (!isSame(before, target)) return true;
+      if (!isSameServer(before, target) || before.scope !== target.scope) return true;
       const age = tokens.ageOf(before, account, sent);
       if (age !== undefined && age < freshFor) return false;
     }
@@ -113,20 +146,17 @@ export class Negotiator implements Authorizer {
   }
 
   async #hasOtherPassword(account: Credentials | undefined, sent: string | undefined): Promise<boolean> {
-    if (this.#wantsTokens || account === undefined || account.isIdentityToken) return false;
+    if (this.#server !== undefined || account === undefined || account.isIdentityToken) return false;
     if (account.basic !== sent) return true;
     return (await this.#options.credentials.renew(account)) !== undefined;
   }
 
-  async #token(scope: Scope, target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
+  async #token(target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
     try {
       return await this.#tokenOfAnyAccount(target, account);
     } catch (error) {
-      // The token server may have moved: the next request goes without a token, to be told where tokens are now.
-      if (!(error instanceof UpstreamError && error.code === "rate_limited")) {
-        this.#known.delete(scopeText(scope));
-        if (this.#latest?.realm.href === target.realm.href) this.#latest = undefined;
-      }
+      // The token server may have moved, or upstream gone over to another scheme.
+      this.#doubtful = true;
       throw error;
     }
   }
@@ -151,6 +181,11 @@ function scopeText({ repository }: Scope): string {
   return `repository:${repository}:pull`;
 }
 
-function isSame(a: TokenTarget, b: TokenTarget): boolean {
-  return a.realm.href === b.realm.href && a.service === b.service && a.scope === b.scope;
+/** Where several are offered, a token goes before a password. */
+function bearerChallenge(challenges: readonly Challenge[]): Challenge | undefined {
+  return challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
+}
+
+function isSameServer(a: Server, b: Server): boolean {
+  return a.realm.href === b.realm.href && a.service === b.service;
 }

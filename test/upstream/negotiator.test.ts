@@ -256,22 +256,74 @@ t.test("rights that were given since are found", async (t) => {
 });
 
 t.test("a token server that has moved is found again", async (t) => {
-  const { tokens: first, registry, clock } = await setUp(t);
+  const { tokens: first, registry, clock, seen } = await setUp(t);
   const second = await startTokenServer(t, { clock: clock.read });
   const tokenRealms = [first.realm.host, second.realm.host];
   const { upstream } = connectUpstream(t, registry.url, { tokenRealms }, clock.read);
-  t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
+  const head = (name = repository) => upstream.headManifest(name, tagged("1"));
+  t.match(await head(), { kind: "found" });
+  t.match(await head(other), { kind: "found" });
   registry.bearer = second;
   await first.stop();
   clock.advance(3_600_000);
   registry.forget();
-  const error = await upstreamError(upstream.headManifest(repository, tagged("1")));
+  const error = await upstreamError(head());
   t.match(error, { code: "unreachable", message: /its token server 127\.0\.0\.1:\d+ / });
-  t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
-  t.notOk(
-    registry.requests.some(({ headers }) => headers.authorization?.startsWith("Basic")),
-    "and upstream is not sent the password meanwhile",
+  t.match(await head(), { kind: "found" });
+  t.match(await head(other), { kind: "found" });
+  t.same(
+    registry.requests.map(({ kind }) => kind),
+    ["ping", "manifest", "manifest"],
   );
+  t.same(seen(), ["nothing", "Bearer", "Bearer"], "and upstream is not sent the password meanwhile");
+});
+
+t.test("a refused password is no reason to believe what strangers are told", async (t) => {
+  const { tokens, head, registry } = await setUp(t);
+  registry.fault(({ kind, headers }) =>
+    kind === "manifest" && headers.authorization === undefined ? { status: 404 } : undefined,
+  );
+  tokens.password = "changed";
+  for (let round = 0; round < 3; round++) t.match(await upstreamError(head()), { code: "auth" });
+  tokens.password = "s3cret";
+  t.match(await head(), { kind: "found" });
+  t.same(registry.count({ kind: "manifest" }), 2, "the first, and when there was a token");
+});
+
+t.test("an upstream that goes over to Basic while its token server is gone", async (t) => {
+  const { tokens, head, registry, clock } = await setUp(t);
+  await head();
+  registry.bearer = undefined;
+  await tokens.stop();
+  clock.advance(3_600_000);
+  t.match(await upstreamError(head()), { code: "unreachable" });
+  t.match(await head(), { kind: "found" });
+});
+
+t.test("a token server that comes back is used again, whatever upstream says meanwhile", async (t) => {
+  const { tokens, head, registry, clock } = await setUp(t);
+  await head();
+  clock.advance(3_600_000);
+  tokens.fault = () => ({ status: 503 });
+  registry.fault(({ kind }) => (kind === "ping" ? { status: 200 } : undefined));
+  for (let round = 0; round < 2; round++) t.match(await upstreamError(head()), { code: "server_error" });
+  tokens.fault = () => undefined;
+  t.match(await head(), { kind: "found" });
+});
+
+t.test("who leaves does not wait for the token server", async (t) => {
+  const { tokens, head, upstream } = await setUp(t);
+  const gate = Promise.withResolvers<void>();
+  tokens.fault = () => ({ holdUntil: gate.promise });
+  const leaving = new AbortController();
+  const left = upstream.openBlob(repository, layer.digest, 0, leaving.signal);
+  const stayed = head();
+  await tokens.until(() => tokens.requests.length === 1);
+  leaving.abort(new Error("gone"));
+  await t.rejects(left, { message: "gone" });
+  gate.resolve();
+  t.match(await stayed, { kind: "found" }, "who stays gets the token all the same");
+  await idle(upstream);
 });
 
 /** An account whose password stands in a file. */
