@@ -186,8 +186,18 @@ t.test("a token server on another host is not asked", async (t) => {
 });
 
 t.test("a refused token server leaves no connection behind", async (t) => {
-  const { head, upstream } = await setUp(t, { config: { tokenRealms: [], maxConnections: 1 } });
-  for (let round = 0; round < 3; round++) t.equal((await upstreamError(head())).code, "auth");
+  const { tokens, registry, upstream } = await setUp(t, {
+    config: { tokenRealms: [], maxConnections: 1 },
+  });
+  const challenge = tokens.challenge(undefined, repository);
+  registry.fault(() => ({
+    status: 401,
+    headers: { "www-authenticate": challenge },
+    body: "x".repeat(1_000_000),
+  }));
+  for (let round = 0; round < 3; round++) {
+    t.equal((await upstreamError(upstream.getManifest(repository, tagged("1")))).code, "auth");
+  }
   await idle(upstream);
 });
 
@@ -238,8 +248,9 @@ t.test("several scopes are several parameters", async (t) => {
 t.test("a repository our account may not read is denied, not a broken account", async (t) => {
   const { tokens, head, registry, of } = await setUp(t);
   tokens.forbidden.add(other);
+  await head();
   t.same(await head("1", other), { kind: "denied" });
-  t.equal(tokens.requests.length, 1, "a token that has just been made is not made again");
+  t.equal(tokens.requests.length, 2, "a token that has just been made is not made again");
   t.match(await head(), { kind: "found" }, "and says nothing about the others");
   registry.fault(() => ({ status: 403 }));
   t.same(await head(), { kind: "denied" });
@@ -371,6 +382,20 @@ for (const scheme of ["Basic", "tokens"] as const) {
     t.equal(await linked(), "found");
   });
 }
+
+t.test("a token goes with the account it was made for", async (t) => {
+  const path = join(t.testdir({ password: "s3cret" }), "password");
+  const { tokens, registry, clock } = await setUp(t);
+  const config = { auth: accountInFile(path, clock), tokenRealms: [tokens.realm.host] };
+  const { upstream } = connectUpstream(t, registry.url, config, clock.read);
+  t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
+  writeFileSync(path, "changed");
+  tokens.password = "changed";
+  clock.advance(1_000);
+  t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
+  t.equal(tokens.requests.length, 2);
+  t.equal(registry.count({ status: 401 }), 1);
+});
 
 t.test("a password file that is gone is told once, and the last password used", async (t) => {
   const path = join(t.testdir({ password: "s3cret" }), "password");
