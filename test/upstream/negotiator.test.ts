@@ -1,16 +1,8 @@
 // How credentials and tokens reach an upstream, seen from outside: what it and its token server were asked.
-import { renameSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { inspect } from "node:util";
-import t, { type Test } from "tap";
-import type { UpstreamConfig } from "../../src/config/config.ts";
-import { Secret } from "../../src/config/secret.ts";
-import { secretFile } from "../../src/config/secret-file.ts";
-import type { Digest } from "../../src/oci/digest.ts";
-import type { Repository } from "../../src/oci/name.ts";
+import t from "tap";
 import {
   basicAuth,
-  connectUpstream,
   drain,
   found,
   idle,
@@ -18,41 +10,12 @@ import {
   tagged,
   upstreamError,
 } from "../fixtures/connected-upstream.ts";
-import { makeImage } from "../fixtures/images.ts";
-import { ManualClock } from "../fixtures/manual-time.ts";
-import { startUpstream, type UpstreamOptions } from "../fixtures/scripted-upstream.ts";
-import { startTokenServer, type TokenServerOptions } from "../fixtures/token-server.ts";
+import { basic, layer, other, startTokenUpstream } from "../fixtures/token-upstream.ts";
 
-const image = makeImage({ layers: [300_000], seed: "negotiator" });
-const layer = image.layers[0] as { digest: Digest; bytes: Buffer };
-const other = "team/other" as Repository;
 const never = new AbortController().signal;
-const basic = `Basic ${Buffer.from("ci:s3cret").toString("base64")}`;
-
-interface Given {
-  readonly registry?: UpstreamOptions;
-  readonly tokens?: TokenServerOptions;
-  readonly config?: Partial<UpstreamConfig>;
-}
-
-/** A registry that wants tokens, its token server (another port, so it is on the list) and a client, on one clock. */
-async function setUp(t: Test, given: Given = {}) {
-  const clock = new ManualClock();
-  const tokens = await startTokenServer(t, { clock: clock.read, ...given.tokens });
-  const registry = await startUpstream(t, { bearer: tokens, ...given.registry });
-  for (const tag of ["1", "2", "3"]) registry.addImage(repository, tag, image);
-  registry.addImage(other, "1", image);
-  const config = { tokenRealms: [tokens.realm.host], ...given.config };
-  const connected = connectUpstream(t, registry.url, config, clock.read);
-  const head = (tag = "1", name = repository) => connected.upstream.headManifest(name, tagged(tag));
-  /** Authorization values the registry got, in order; a token as `Bearer`. */
-  const seen = () =>
-    registry.requests.map(({ headers }) => headers.authorization?.replace(/^(Bearer) .*/, "$1") ?? "nothing");
-  return { clock, tokens, registry, head, seen, ...connected };
-}
 
 t.test("three tags and a layer of one repository need one token", async (t) => {
-  const { tokens, head, seen, upstream } = await setUp(t);
+  const { tokens, head, seen, upstream } = await startTokenUpstream(t);
   for (const tag of ["1", "2", "3"]) t.match(await head(tag), { kind: "found" });
   const blob = found(await upstream.openBlob(repository, layer.digest, 0, never));
   t.ok((await drain(blob.body)).bytes.equals(layer.bytes));
@@ -74,7 +37,7 @@ t.test("three tags and a layer of one repository need one token", async (t) => {
 });
 
 t.test("a second repository needs a token of its own, and no 401 to know", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
+  const { tokens, head, registry } = await startTokenUpstream(t);
   await head();
   await head("1", other);
   t.equal(registry.count({ status: 401 }), 1);
@@ -85,7 +48,7 @@ t.test("a second repository needs a token of its own, and no 401 to know", async
 });
 
 t.test("50 cold requests at once make one token request per repository", async (t) => {
-  const { tokens, head } = await setUp(t);
+  const { tokens, head } = await startTokenUpstream(t);
   const answers = await Promise.all(
     Array.from({ length: 50 }, (_, at) => head("1", at % 2 === 0 ? repository : other)),
   );
@@ -94,7 +57,7 @@ t.test("50 cold requests at once make one token request per repository", async (
 });
 
 t.test("without an account: nothing at first, then an anonymous token", async (t) => {
-  const { tokens, head, seen } = await setUp(t, { config: { auth: { kind: "none" } } });
+  const { tokens, head, seen } = await startTokenUpstream(t, { config: { auth: { kind: "none" } } });
   tokens.open.add(repository);
   for (const tag of ["1", "2"]) t.match(await head(tag), { kind: "found" });
   t.same(seen(), ["nothing", "Bearer", "Bearer"]);
@@ -103,7 +66,7 @@ t.test("without an account: nothing at first, then an anonymous token", async (t
 });
 
 t.test("a token is renewed shortly before its end, without a 401", async (t) => {
-  const { tokens, head, registry, clock } = await setUp(t, { tokens: { lifetime: 300 } });
+  const { tokens, head, registry, clock } = await startTokenUpstream(t, { tokens: { lifetime: 300 } });
   await head();
   clock.advance(269_000);
   await head();
@@ -115,7 +78,7 @@ t.test("a token is renewed shortly before its end, without a 401", async (t) => 
 });
 
 t.test("a token that ends in the middle of a pull costs one more request, and only itself", async (t) => {
-  const { tokens, head, upstream, registry } = await setUp(t);
+  const { tokens, head, upstream, registry } = await startTokenUpstream(t);
   await head();
   await head("1", other);
   tokens.expireAll();
@@ -126,7 +89,7 @@ t.test("a token that ends in the middle of a pull costs one more request, and on
 });
 
 t.test("many requests whose token was refused fetch one new token", async (t) => {
-  const { tokens, head } = await setUp(t);
+  const { tokens, head } = await startTokenUpstream(t);
   await head();
   tokens.expireAll();
   const answers = await Promise.all(Array.from({ length: 30 }, () => head()));
@@ -135,7 +98,7 @@ t.test("many requests whose token was refused fetch one new token", async (t) =>
 });
 
 t.test("tokens that are refused again and again are an error, after one try more", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
+  const { tokens, head, registry } = await startTokenUpstream(t);
   await head();
   registry.forget();
   registry.fault(() => ({
@@ -148,24 +111,8 @@ t.test("tokens that are refused again and again are an error, after one try more
   t.equal(tokens.requests.length, 2);
 });
 
-t.test("an upstream that goes over from Basic to tokens while we run, and back", async (t) => {
-  const { tokens, head, registry, seen } = await setUp(t);
-  registry.bearer = undefined;
-  await head();
-  await head();
-  registry.bearer = tokens;
-  await head();
-  await head();
-  t.same(seen(), [basic, basic, basic, "Bearer", "Bearer"]);
-  registry.forget();
-  registry.bearer = undefined;
-  t.match(await head(), { kind: "found" });
-  t.match(await head(), { kind: "found" });
-  t.same(seen(), ["Bearer", basic, basic]);
-});
-
 t.test("tokens are preferred where both are offered", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
+  const { tokens, head, registry } = await startTokenUpstream(t);
   const both = ['Basic realm="x"', String(tokens.challenge(undefined, repository))];
   registry.fault(({ headers }) =>
     headers.authorization === basic ? { status: 401, headers: { "www-authenticate": both } } : undefined,
@@ -176,7 +123,7 @@ t.test("tokens are preferred where both are offered", async (t) => {
 
 t.test("a token server on another host is not asked", async (t) => {
   for (const tokenRealms of [[], ["auth.example.com"]]) {
-    const { tokens, head, registry, of } = await setUp(t, { config: { tokenRealms } });
+    const { tokens, head, registry, of } = await startTokenUpstream(t, { config: { tokenRealms } });
     const error = await upstreamError(head());
     t.match(error, { code: "auth", message: /add "127\.0\.0\.1:\d+" to tokenRealms/ });
     t.equal(tokens.requests.length, 0, "no request");
@@ -186,7 +133,7 @@ t.test("a token server on another host is not asked", async (t) => {
 });
 
 t.test("a refused token server leaves no connection behind", async (t) => {
-  const { tokens, registry, upstream } = await setUp(t, {
+  const { tokens, registry, upstream } = await startTokenUpstream(t, {
     config: { tokenRealms: [], maxConnections: 1 },
   });
   const challenge = tokens.challenge(undefined, repository);
@@ -202,7 +149,7 @@ t.test("a refused token server leaves no connection behind", async (t) => {
 });
 
 t.test("the scope is the challenge's, and is remembered for the repository", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
+  const { tokens, head, registry } = await startTokenUpstream(t);
   const scope = "repository:prefix/team/app:pull";
   registry.bearer = undefined;
   registry.fault(({ headers }) => {
@@ -220,7 +167,7 @@ t.test("the scope is the challenge's, and is remembered for the repository", asy
 });
 
 t.test("a challenge without a scope asks for pulling from the repository", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
+  const { tokens, head, registry } = await startTokenUpstream(t);
   registry.fault(({ headers }) =>
     headers.authorization === basic
       ? { status: 401, headers: { "www-authenticate": `Bearer realm="${tokens.realm}"` } }
@@ -231,7 +178,7 @@ t.test("a challenge without a scope asks for pulling from the repository", async
 });
 
 t.test("several scopes are several parameters", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
+  const { tokens, head, registry } = await startTokenUpstream(t);
   const scopes = ["repository:team/app:pull", "repository:team/base:pull"];
   registry.fault(({ headers }) =>
     headers.authorization === basic
@@ -246,7 +193,7 @@ t.test("several scopes are several parameters", async (t) => {
 });
 
 t.test("a repository our account may not read is denied, not a broken account", async (t) => {
-  const { tokens, head, registry, of } = await setUp(t);
+  const { tokens, head, registry, of } = await startTokenUpstream(t);
   tokens.forbidden.add(other);
   await head();
   t.same(await head("1", other), { kind: "denied" });
@@ -258,7 +205,7 @@ t.test("a repository our account may not read is denied, not a broken account", 
 });
 
 t.test("rights that were given since are found", async (t) => {
-  const { tokens, head, clock } = await setUp(t);
+  const { tokens, head, clock } = await startTokenUpstream(t);
   tokens.forbidden.add(other);
   t.same(await head("1", other), { kind: "denied" });
   tokens.forbidden.delete(other);
@@ -266,64 +213,8 @@ t.test("rights that were given since are found", async (t) => {
   t.match(await head("1", other), { kind: "found" });
 });
 
-t.test("a token server that has moved is found again", async (t) => {
-  const { tokens: first, registry, clock, seen } = await setUp(t);
-  const second = await startTokenServer(t, { clock: clock.read });
-  const tokenRealms = [first.realm.host, second.realm.host];
-  const { upstream } = connectUpstream(t, registry.url, { tokenRealms }, clock.read);
-  const head = (name = repository) => upstream.headManifest(name, tagged("1"));
-  t.match(await head(), { kind: "found" });
-  t.match(await head(other), { kind: "found" });
-  registry.bearer = second;
-  await first.stop();
-  clock.advance(3_600_000);
-  registry.forget();
-  const error = await upstreamError(head());
-  t.match(error, { code: "unreachable", message: /its token server 127\.0\.0\.1:\d+ / });
-  t.match(await head(), { kind: "found" });
-  t.match(await head(other), { kind: "found" });
-  t.same(
-    registry.requests.map(({ kind }) => kind),
-    ["ping", "manifest", "manifest"],
-  );
-  t.same(seen(), ["nothing", "Bearer", "Bearer"], "and upstream is not sent the password meanwhile");
-});
-
-t.test("a refused password is no reason to believe what strangers are told", async (t) => {
-  const { tokens, head, registry } = await setUp(t);
-  registry.fault(({ kind, headers }) =>
-    kind === "manifest" && headers.authorization === undefined ? { status: 404 } : undefined,
-  );
-  tokens.password = "changed";
-  for (let round = 0; round < 3; round++) t.match(await upstreamError(head()), { code: "auth" });
-  tokens.password = "s3cret";
-  t.match(await head(), { kind: "found" });
-  t.same(registry.count({ kind: "manifest" }), 2, "the first, and when there was a token");
-});
-
-t.test("an upstream that goes over to Basic while its token server is gone", async (t) => {
-  const { tokens, head, registry, clock } = await setUp(t);
-  await head();
-  registry.bearer = undefined;
-  await tokens.stop();
-  clock.advance(3_600_000);
-  t.match(await upstreamError(head()), { code: "unreachable" });
-  t.match(await head(), { kind: "found" });
-});
-
-t.test("a token server that comes back is used again, whatever upstream says meanwhile", async (t) => {
-  const { tokens, head, registry, clock } = await setUp(t);
-  await head();
-  clock.advance(3_600_000);
-  tokens.fault = () => ({ status: 503 });
-  registry.fault(({ kind }) => (kind === "ping" ? { status: 200 } : undefined));
-  for (let round = 0; round < 2; round++) t.match(await upstreamError(head()), { code: "server_error" });
-  tokens.fault = () => undefined;
-  t.match(await head(), { kind: "found" });
-});
-
 t.test("who leaves does not wait for the token server", async (t) => {
-  const { tokens, head, upstream } = await setUp(t);
+  const { tokens, head, upstream } = await startTokenUpstream(t);
   const gate = Promise.withResolvers<void>();
   tokens.fault = () => ({ holdUntil: gate.promise });
   const leaving = new AbortController();
@@ -337,84 +228,12 @@ t.test("who leaves does not wait for the token server", async (t) => {
   await idle(upstream);
 });
 
-/** An account whose password stands in a file. */
-function accountInFile(path: string, clock: ManualClock): UpstreamConfig["auth"] {
-  const parse = (text: string) => (text === "" ? undefined : new Secret(text));
-  const password = secretFile({
-    path,
-    name: "the file",
-    initial: new Secret("s3cret"),
-    parse,
-    clock: clock.read,
-  });
-  return { kind: "basic", username: "ci", password };
-}
-
-for (const scheme of ["Basic", "tokens"] as const) {
-  t.test(`a password changed in its file is used without a restart: ${scheme}`, async (t) => {
-    const directory = t.testdir({ v1: { p: "s3cret" }, v2: { p: "by link" }, password: "s3cret" });
-    const link = (name: string, to: string) => symlinkSync(to, join(directory, name));
-    link("..data", "v1");
-    link("linked", "..data/p");
-    const { tokens, registry, clock } = await setUp(t);
-    if (scheme === "Basic") registry.bearer = undefined;
-    const change = (password: string) => {
-      registry.password = password;
-      tokens.password = password;
-      tokens.expireAll();
-      clock.advance(1_000);
-    };
-    const pulls = async (path: string) => {
-      const config = { auth: accountInFile(join(directory, path), clock), tokenRealms: [tokens.realm.host] };
-      const { upstream } = connectUpstream(t, registry.url, config, clock.read);
-      return async () => (await upstream.headManifest(repository, tagged("1"))).kind;
-    };
-    const rewritten = await pulls("password");
-    const linked = await pulls("linked");
-    t.same([await rewritten(), await linked()], ["found", "found"]);
-    writeFileSync(join(directory, "password"), "rewritten");
-    change("rewritten");
-    t.equal(await rewritten(), "found");
-    t.equal((await upstreamError(linked())).code, "auth", "the old one is refused");
-    link("..next", "v2");
-    renameSync(join(directory, "..next"), join(directory, "..data"));
-    change("by link");
-    t.equal(await linked(), "found");
-  });
-}
-
-t.test("a token goes with the account it was made for", async (t) => {
-  const path = join(t.testdir({ password: "s3cret" }), "password");
-  const { tokens, registry, clock } = await setUp(t);
-  const config = { auth: accountInFile(path, clock), tokenRealms: [tokens.realm.host] };
-  const { upstream } = connectUpstream(t, registry.url, config, clock.read);
-  t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
-  writeFileSync(path, "changed");
-  tokens.password = "changed";
-  clock.advance(1_000);
-  t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
-  t.equal(tokens.requests.length, 2);
-  t.equal(registry.count({ status: 401 }), 1);
-});
-
-t.test("a password file that is gone is told once, and the last password used", async (t) => {
-  const path = join(t.testdir({ password: "s3cret" }), "password");
-  const clock = new ManualClock();
-  const registry = await startUpstream(t);
-  registry.addImage(repository, "1", image);
-  const { upstream, of } = connectUpstream(t, registry.url, { auth: accountInFile(path, clock) }, clock.read);
-  for (let round = 0; round < 4; round++) {
-    t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
-    writeFileSync(path, "");
-    clock.advance(1_000);
-  }
-  t.match(of("secret_problem"), [{ upstream: "main", message: /the file has become empty/ }]);
-});
-
 t.test(
   "no secret stands in an error, a notice or the upstream, whatever goes wrong with tokens",
   async (t) => {
-    const { tokens, head, registry, notices, upstream } = await setUp(t, { tokens: { password: "another" } });
+    const { tokens, head, registry, notices, upstream } = await startTokenUpstream(t, {
+      tokens: { password: "another" },
+    });
     const errors: unknown[] = [];
     const ask = async () => errors.push(await head().catch((error: unknown) => error));
     await ask();
@@ -441,7 +260,7 @@ t.test(
 
 t.test("a wrong password is told as such, by Basic and by tokens", async (t) => {
   const auth = basicAuth("ci", "wrong");
-  const { head, registry, tokens, of } = await setUp(t, { config: { auth } });
+  const { head, registry, tokens, of } = await startTokenUpstream(t, { config: { auth } });
   t.match(await upstreamError(head()), { code: "auth", message: /its token server .* refused our account/ });
   registry.bearer = undefined;
   t.match(await upstreamError(head()), { code: "auth", message: /username and password/ });
