@@ -194,7 +194,8 @@ class Entrepot implements App {
   /** For people reading /readyz: what an upstream does never decides readiness. */
   #noteHealth(notice: Notice): void {
     if (notice.kind === "upstream_error") this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
-    if (notice.kind === "upstream_request" && notice.status < 400)
+    // A token server that answers is no sign of life of the registry.
+    if (notice.kind === "upstream_request" && notice.type !== "token" && notice.status < 400)
       this.#health.set(`upstream ${notice.upstream}`, true);
   }
 

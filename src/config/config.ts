@@ -1,18 +1,35 @@
 // The resolved configuration: what the rest of the program sees. Durations in milliseconds, sizes in bytes.
-import type { Secret } from "./secret.ts";
+import type { SecretSource } from "./secret.ts";
 
 export interface Address {
   readonly host: string;
   readonly port: number;
 }
 
+/** How this mirror proves itself to an upstream. Bearer tokens (whenever upstream asks for them) need no kind. */
+export type UpstreamAuth =
+  | { readonly kind: "none" }
+  | { readonly kind: "basic"; readonly username: string; readonly password: SecretSource }
+  /** A whole Authorization value, such as `Bearer xyz` or `Token xyz`, sent as it is. */
+  | { readonly kind: "header"; readonly value: SecretSource }
+  | {
+      readonly kind: "helper";
+      /** `name` for `docker-credential-name` in the PATH, or an absolute path. */
+      readonly program: string;
+      /** What the program is asked for: the registry's name in its store, usually `https://host`. */
+      readonly registry: string;
+      /** How long an answer is used. */
+      readonly lifetime: number;
+    };
+
 export interface UpstreamConfig {
   /** Name for events, cache keys and the path prefix `/<name>/v2/`. */
   readonly name: string;
   /** http or https; may have a path, kept as it is without a trailing slash. No query, fragment or credentials. */
   readonly url: URL;
-  readonly username: string | undefined;
-  readonly password: Secret | undefined;
+  readonly auth: UpstreamAuth;
+  /** Hosts (`host`, or `host:port`) that may hand out tokens besides those on upstream's registrable domain. */
+  readonly tokenRealms: readonly string[];
   readonly connectTimeout: number;
   /** From the request's last byte to the answer's headers. */
   readonly firstByteTimeout: number;

@@ -1,5 +1,5 @@
 // File and environment in, checked configuration out. Pure but for the injected readFile.
-import type { Config } from "./config.ts";
+import type { Config, UpstreamAuth } from "./config.ts";
 import { findContradictions } from "./consistency.ts";
 import { type Entries, type Entry, originOf } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
@@ -8,7 +8,7 @@ import { describePath, readPasswordFile } from "./password-file.ts";
 import { type Problem, quote } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
 import { parseSettings, type Values } from "./schema.ts";
-import type { Secret } from "./secret.ts";
+import { fixedSecret, type SecretSource } from "./secret.ts";
 import { type SettingKey, settingKeys, settingOf } from "./settings.ts";
 import { describeUrl } from "./upstream-url.ts";
 import { type ConfigFile, readYamlFile } from "./yaml-file.ts";
@@ -62,14 +62,14 @@ export function loadConfig(sources: {
   if ("problem" in fromFile) problems.push(fromFile.problem);
   if (!entries.has("upstream.url") && !file?.broken) problems.push(missingUpstream);
 
-  if (problems.length > 0 || !("values" in parsed) || !("secret" in fromFile)) {
+  if (problems.length > 0 || !("values" in parsed) || !("source" in fromFile)) {
     return { ok: false, problems: problems.toSorted(byPlace) };
   }
   const origins = new Map([...entries].map(([key, entry]) => [key, originOf(entry)]));
-  return { ok: true, config: deepFreeze(assemble(parsed.values, fromFile.secret)), origins };
+  return { ok: true, config: deepFreeze(assemble(parsed.values, fromFile.source)), origins };
 }
 
-function assemble(values: Values, passwordFromFile: Secret | undefined): Config {
+function assemble(values: Values, passwordFile: SecretSource | undefined): Config {
   const url = values["upstream.url"];
   if (url === undefined) throw new TypeError("upstream.url was checked to be set");
   return {
@@ -79,8 +79,8 @@ function assemble(values: Values, passwordFromFile: Secret | undefined): Config 
       {
         name: values["upstream.name"],
         url,
-        username: values["upstream.username"],
-        password: values["upstream.password"] ?? passwordFromFile,
+        auth: upstreamAuth(values, passwordFile),
+        tokenRealms: [],
         connectTimeout: values["upstream.connectTimeout"],
         firstByteTimeout: values["upstream.firstByteTimeout"],
         idleTimeout: values["upstream.idleTimeout"],
@@ -103,6 +103,14 @@ function assemble(values: Values, passwordFromFile: Secret | undefined): Config 
     drainDelay: values.drainDelay,
     logLevel: values["log.level"],
   };
+}
+
+function upstreamAuth(values: Values, passwordFile: SecretSource | undefined): UpstreamAuth {
+  const { "upstream.username": username, "upstream.password": password } = values;
+  if (username === undefined) return { kind: "none" };
+  const source = password === undefined ? passwordFile : fixedSecret(password);
+  if (source === undefined) throw new TypeError("upstream.password was checked to be set");
+  return { kind: "basic", username, password: source };
 }
 
 interface Issue {

@@ -19,7 +19,12 @@ export function readText(
   try {
     return { text: readFile(path) };
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
-    return { reason: reasons[code] ?? code };
+    return { reason: reasonOf(error) };
   }
+}
+
+/** Why reading failed, in a few words. */
+export function reasonOf(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code ?? "unknown error";
+  return reasons[code] ?? code;
 }

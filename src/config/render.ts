@@ -20,7 +20,7 @@ function printed(config: Config): Readonly<Record<SettingKey, Printed>> {
     "log.level": config.logLevel,
     "upstream.name": upstream.name,
     "upstream.url": upstream.url.href,
-    "upstream.username": upstream.username,
+    "upstream.username": upstream.auth.kind === "basic" ? upstream.auth.username : undefined,
     "upstream.password": undefined,
     "upstream.passwordFile": undefined,
     "upstream.connectTimeout": formatDuration(upstream.connectTimeout),

@@ -1,4 +1,4 @@
-// A value that cannot be printed by accident.
+// A value that cannot be printed by accident, and where it comes from while the program runs.
 import { inspect } from "node:util";
 
 /** Holds a secret string. String conversion, JSON and util.inspect all give `[redacted]`; `reveal` gives it. */
@@ -20,4 +20,17 @@ export class Secret {
   [inspect.custom](): string {
     return "[redacted]";
   }
+}
+
+/** A secret that may change while the program runs. */
+export interface SecretSource {
+  /** The secret as it is now. Never rejects: what was good once stays in use until there is something better. */
+  read(): Promise<Secret> | Secret;
+  /** Why the secret last read may be out of date, for people; undefined when it is not. */
+  readonly problem: string | undefined;
+}
+
+/** A secret that stays as it is. */
+export function fixedSecret(secret: Secret): SecretSource {
+  return { read: () => secret, problem: undefined };
 }

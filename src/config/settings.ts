@@ -91,7 +91,8 @@ export const settings = {
     default: undefined,
     type: type.path,
     shown: "path",
-    description: "File that holds the password, instead of the password itself; read once, at start",
+    description:
+      "File that holds the password, instead of the password itself; read again whenever it changes",
   },
   "upstream.connectTimeout": {
     env: "ENTREPOT_UPSTREAM_CONNECT_TIMEOUT",

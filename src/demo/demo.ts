@@ -9,7 +9,7 @@ import type { Logger } from "pino";
 import prettyBytes from "pretty-bytes";
 import { build } from "../app.ts";
 import type { Address, Config } from "../config/config.ts";
-import { Secret } from "../config/secret.ts";
+import { fixedSecret, Secret } from "../config/secret.ts";
 import { createActivityLog } from "./activity.ts";
 import { pullTogether } from "./fleet.ts";
 import type { Architecture } from "./greeting-program.ts";
@@ -112,8 +112,12 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
       {
         name: "artifactory",
         url,
-        username: credentials.username,
-        password: new Secret(credentials.password),
+        auth: {
+          kind: "basic",
+          username: credentials.username,
+          password: fixedSecret(new Secret(credentials.password)),
+        },
+        tokenRealms: [],
         connectTimeout: ms("5s"),
         firstByteTimeout: ms("30s"),
         idleTimeout: ms("30s"),

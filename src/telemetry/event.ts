@@ -71,15 +71,16 @@ export type Notice =
   | {
       readonly kind: "upstream_request";
       readonly upstream: string;
-      readonly type: "manifest" | "blob" | "tags";
-      readonly method: "GET" | "HEAD";
+      /** `token`: to upstream's token server. */
+      readonly type: "manifest" | "blob" | "tags" | "token";
+      readonly method: "GET" | "HEAD" | "POST";
       readonly status: number;
       readonly ttfbMs: number;
     }
   | {
       readonly kind: "upstream_bytes";
       readonly upstream: string;
-      readonly type: "manifest" | "blob" | "tags";
+      readonly type: "manifest" | "blob" | "tags" | "token";
       readonly bytes: number;
     }
   | {
@@ -90,6 +91,8 @@ export type Notice =
       readonly status: number | undefined;
       readonly message: string;
     }
+  /** A file with credentials cannot be used, and what it held before still is. */
+  | { readonly kind: "secret_problem"; readonly upstream: string; readonly message: string }
   | {
       readonly kind: "fill";
       /** `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed. */

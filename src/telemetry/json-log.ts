@@ -109,6 +109,10 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
       case "upstream_request":
       case "upstream_bytes":
         return;
+      case "secret_problem": {
+        const { upstream, message } = notice;
+        return logger.warn({ upstream, detail: scrub(message, maxText) }, "credentials cannot be read again");
+      }
       case "upstream_error":
         return limited(mayPass, `${notice.kind} ${notice.upstream} ${notice.code}`, (suppressed) =>
           logUpstreamError(logger, notice, suppressed),

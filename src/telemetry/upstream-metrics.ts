@@ -3,7 +3,7 @@ import { Counter, Histogram, type Registry } from "prom-client";
 import type { NoticeSink } from "./event.ts";
 import { amount, closedList, codeLabel } from "./label.ts";
 
-const upstreamTypes = ["manifest", "blob", "tags"] as const;
+const upstreamTypes = ["manifest", "blob", "tags", "token"] as const;
 
 /** The codes of UpstreamError. A test holds the list to the type, which this folder may not import. */
 export const upstreamReasons = [

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { type Refusal, UpstreamError } from "../cache/ports.ts";
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import { bareMediaType } from "../oci/media-type.ts";
+import { challengeOf, parseChallenges } from "./challenge.ts";
 
 /** Status and headers, and whether another origin sent them after a redirect. */
 export interface ReplyHead {
@@ -41,7 +42,7 @@ export function readStatus(
     return fail("server_error", "redirected to a storage that did not deliver");
   }
   if (status === 404 || status === 410) return { kind: "absent" };
-  if (status === 403) return { kind: "denied" };
+  if (status === 403 || (status === 401 && lacksRights(headers))) return { kind: "denied" };
   if (status === 401) return fail("auth", "refused our account: check its username and password");
   return fail("protocol", "gave an answer that is not understood");
 }
@@ -98,8 +99,17 @@ export function contentRangeSize(upstream: string, headers: IncomingHttpHeaders,
   });
 }
 
+/**
+ * Registries with tokens say 401 where others say 403: the token is good, and its account may not read this. Without
+ * a good token there is no such answer, because the client fetches one and asks again (negotiator.ts).
+ */
+function lacksRights(headers: IncomingHttpHeaders): boolean {
+  const challenges = parseChallenges([headers["www-authenticate"] ?? []].flat());
+  return challengeOf(challenges, "bearer")?.parameters.get("error") === "insufficient_scope";
+}
+
 /** Seconds of a Retry-After header, delta or date (RFC 9110, section 10.2.3); at most an hour. */
-function readRetryAfter(header: string | undefined, now: number): number | undefined {
+export function readRetryAfter(header: string | undefined, now: number): number | undefined {
   if (header === undefined) return undefined;
   const seconds = /^\d{1,9}$/.test(header) ? Number(header) : Math.ceil((Date.parse(header) - now) / 1000);
   return Number.isNaN(seconds) ? undefined : Math.min(longestRetryAfter, Math.max(0, seconds));

@@ -10,6 +10,9 @@ const readAhead = 256 * 1024;
 /** Bytes between two reports of progress. */
 const reportEvery = 8 * 1024 * 1024;
 
+/** A small body is to be complete within this many idle time-outs. */
+export const smallBodyPatience = 4;
+
 export interface SmallBody {
   /** For messages. */
   readonly upstream: string;

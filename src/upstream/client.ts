@@ -1,4 +1,6 @@
-// The connections to one upstream: pool, time-outs, credentials, redirects. Everything sent upstream goes out here.
+// The connections to one upstream: pool, time-outs, credentials, redirects. What is
+// asked of the registry goes out here; questions about credentials go out on connections of their own
+// (authorization.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import { Agent, type Dispatcher, Pool } from "undici";
@@ -10,7 +12,8 @@ import { type ReplyHead, readStatus } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { discard } from "./body.ts";
 import { ConnectionGate } from "./connection-gate.ts";
-import { asUpstreamError } from "./failure.ts";
+import { connectionOptions } from "./connection-options.ts";
+import { dispatch, orAborted } from "./dispatch.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { userAgent } from "./user-agent.ts";
 
@@ -32,10 +35,6 @@ export interface Reply extends ReplyHead {
   readonly body: Readable;
 }
 
-/** Largest header block read, in bytes. Node's own default is 16 KiB; token and policy headers go beyond. */
-const maxHeaderBytes = 64 * 1024;
-/** Idle connections are closed before the usual servers do it (Tomcat 20 s, load balancers 60 s). */
-const keepAlive = 15_000;
 /** Other origins connected to at once, after redirects. */
 const maxForeignOrigins = 16;
 
@@ -58,18 +57,7 @@ export class UpstreamClient {
     this.#notices = notices;
     this.#clock = clock;
     this.#gate = new ConnectionGate(config.name, config.maxConnections, config.firstByteTimeout);
-    const options = {
-      connections: config.maxConnections,
-      pipelining: 1,
-      // One TCP connection per transfer: a broken one takes no other transfer with it.
-      allowH2: false,
-      connectTimeout: config.connectTimeout,
-      headersTimeout: config.firstByteTimeout,
-      bodyTimeout: config.idleTimeout,
-      maxHeaderSize: maxHeaderBytes,
-      keepAliveTimeout: keepAlive,
-      keepAliveMaxTimeout: 60_000,
-    };
+    const options = connectionOptions(config);
     this.#own = new Pool(config.url.origin, options);
     this.#foreign = new Agent({ ...options, maxOrigins: maxForeignOrigins });
   }
@@ -99,7 +87,7 @@ export class UpstreamClient {
 
   /** Ends every transfer and closes every connection. */
   async close(): Promise<void> {
-    await Promise.all([this.#own.destroy(), this.#foreign.destroy()]);
+    await Promise.all([this.#own.destroy(), this.#foreign.destroy(), this.#authorizer.close()]);
   }
 
   async #follow(ask: Ask): Promise<Reply> {
@@ -124,12 +112,22 @@ export class UpstreamClient {
   }
 
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
-    const reply = await this.#send(this.#own, await this.#ownRequest(url, ask), ask, false);
-    if (reply.status !== 401) return reply;
-    const challenges = [reply.headers["www-authenticate"] ?? []].flat();
-    if (!(await this.#authorizer.refused({ repository: ask.repository }, challenges))) return reply;
+    const { options, authorization } = await this.#ownRequest(url, ask);
+    const reply = await this.#send(this.#own, options, ask, false);
+    if (reply.status !== 401 || !(await this.#hasBetterProof(reply, ask, authorization))) return reply;
     discard(reply.body);
-    return await this.#send(this.#own, await this.#ownRequest(url, ask), ask, false);
+    return await this.#send(this.#own, (await this.#ownRequest(url, ask)).options, ask, false);
+  }
+
+  async #hasBetterProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
+    const challenges = [reply.headers["www-authenticate"] ?? []].flat();
+    try {
+      const refused = this.#authorizer.refused({ repository: ask.repository }, challenges, sent);
+      return await orAborted(refused, ask.signal);
+    } catch (error) {
+      discard(reply.body);
+      throw error;
+    }
   }
 
   #askForeign(url: URL, ask: Ask): Promise<Reply> {
@@ -137,21 +135,23 @@ export class UpstreamClient {
   }
 
   /** The one place where credentials are added, and only to requests to the configured origin. */
-  async #ownRequest(url: URL, ask: Ask): Promise<Options> {
+  async #ownRequest(url: URL, ask: Ask): Promise<{ options: Options; authorization: string | undefined }> {
     if (url.origin !== this.#config.url.origin) {
       throw new Error("credentials were about to be added to a request to another origin");
     }
     const options = request(url, ask);
-    const authorization = await this.#authorizer.header({ repository: ask.repository });
-    if (authorization === undefined) return options;
-    return { ...options, headers: { ...(options.headers as object), authorization } };
+    const header = this.#authorizer.header({ repository: ask.repository });
+    const authorization = await orAborted(header, ask.signal);
+    if (authorization === undefined) return { options, authorization };
+    return {
+      options: { ...options, headers: { ...(options.headers as object), authorization } },
+      authorization,
+    };
   }
 
   async #send(dispatcher: Dispatcher, options: Options, ask: Ask, foreign: boolean): Promise<Reply> {
     const started = this.#clock();
-    const { statusCode, headers, body } = await this.#dispatch(dispatcher, options, ask.signal);
-    // A body that breaks before anybody listens to it must not end the process.
-    body.on("error", () => {});
+    const { statusCode, headers, body } = await dispatch(dispatcher, options, this.#config.name);
     this.#notices({
       kind: "upstream_request",
       upstream: this.#config.name,
@@ -161,21 +161,6 @@ export class UpstreamClient {
       ttfbMs: this.#clock() - started,
     });
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };
-  }
-
-  async #dispatch(
-    dispatcher: Dispatcher,
-    options: Options,
-    signal: AbortSignal | undefined,
-  ): Promise<Dispatcher.ResponseData<null>> {
-    for (let retried = false; ; retried = true) {
-      try {
-        return await dispatcher.request(options);
-      } catch (error) {
-        if (signal?.aborted) throw signal.reason;
-        if (retried || !wasIdleConnection(error)) throw asUpstreamError(error, "head", this.#config.name);
-      }
-    }
   }
 }
 
@@ -221,13 +206,4 @@ function requestUrl(base: URL, ask: Ask): URL {
     throw new Error("a repository or reference would have changed where a request goes");
   }
   return url;
-}
-
-/**
- * Upstream closed a kept-alive connection at the moment it was used again: it had answered before on it, and not at
- * all now. Such a request may be sent once more (RFC 9112, section 9.3.1).
- */
-function wasIdleConnection(error: unknown): boolean {
-  const { code, socket } = error as { code?: unknown; socket?: { bytesRead?: number } | null };
-  return code === "UND_ERR_SOCKET" && (socket?.bytesRead ?? 0) > 0;
 }

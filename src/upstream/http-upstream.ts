@@ -16,16 +16,14 @@ import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { contentDigest, contentLength, contentRangeSize } from "./answer.ts";
-import { basicAuthorizer } from "./authorizer.ts";
-import { BlobBody, discard, readSmallBody } from "./body.ts";
+import { createAuthorizer } from "./authorization.ts";
+import { BlobBody, discard, readSmallBody, smallBodyPatience } from "./body.ts";
 import { type Ask, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { listTags } from "./tags.ts";
 
 /** Largest manifest read into memory, in bytes: what registries must accept (distribution-spec, "Pushing Manifests"). */
 export const maxManifestBytes = 4 * 1024 * 1024;
-/** A small body is to be complete within this many idle time-outs. */
-const smallBodyPatience = 4;
 
 /** An upstream as the rest of the program holds it. */
 export type ClosableUpstream = Upstream & {
@@ -41,7 +39,7 @@ export function createUpstream(
   notices: NoticeSink,
   clock: Clock = Date.now,
 ): ClosableUpstream {
-  const client = new UpstreamClient(config, basicAuthorizer(config), notices, clock);
+  const client = new UpstreamClient(config, createAuthorizer(config, notices, clock), notices, clock);
   return new HttpUpstream(config, client, notices, clock);
 }
 

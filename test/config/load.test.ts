@@ -1,7 +1,7 @@
 import t from "tap";
 import { loadConfig } from "../../src/config/load.ts";
 import { formatProblems } from "../../src/config/problem.ts";
-import { configOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
+import { configOf, passwordOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
 
 t.test("a URL is all that is needed; the rest has the defaults of the design", async (t) => {
   t.same(configOf({ env: upstreamUrl }), {
@@ -11,8 +11,8 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
       {
         name: "upstream",
         url: new URL("https://registry.example.com"),
-        username: undefined,
-        password: undefined,
+        auth: { kind: "none" },
+        tokenRealms: [],
         connectTimeout: 5000,
         firstByteTimeout: 30_000,
         idleTimeout: 30_000,
@@ -65,7 +65,7 @@ tags:
     upstreams: [
       {
         name: "far-away",
-        username: "mirror",
+        auth: { kind: "basic", username: "mirror" },
         connectTimeout: 1000,
         firstByteTimeout: 2000,
         idleTimeout: 3000,
@@ -82,7 +82,7 @@ tags:
       ],
     },
   });
-  t.equal(config.upstreams[0].password?.reveal(), " p:w ");
+  t.equal(await passwordOf(config), " p:w ");
   t.equal(config.upstreams[0].url.href, "https://registry.example.com/team");
 });
 
@@ -179,8 +179,8 @@ t.test("spaces around a value do not matter, but for credentials", async (t) => 
     ENTREPOT_UPSTREAM_PASSWORD: "p ",
   };
   const config = configOf({ env });
-  t.match(config, { tags: { ttl: 9000 }, upstreams: [{ username: " u", maxConnections: 3 }] });
-  t.equal(config.upstreams[0].password?.reveal(), "p ");
+  t.match(config, { tags: { ttl: 9000 }, upstreams: [{ auth: { username: " u" }, maxConnections: 3 }] });
+  t.equal(await passwordOf(config), "p ");
 });
 
 t.test("rules are bounded", async (t) => {

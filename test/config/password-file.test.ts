@@ -1,5 +1,7 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
-import { configOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
+import { configOf, passwordOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
 
 const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror" };
 const withFile = (path: string) => ({ ...env, ENTREPOT_UPSTREAM_PASSWORD_FILE: path });
@@ -7,7 +9,7 @@ const withFile = (path: string) => ({ ...env, ENTREPOT_UPSTREAM_PASSWORD_FILE: p
 t.test("the password is the file without the newlines at its end", async (t) => {
   for (const text of ["p w", "p w\n", "p w\r\n", "p w\n\n"]) {
     const config = configOf({ env: withFile("/run/secrets/p"), files: { "/run/secrets/p": text } });
-    t.equal(config.upstreams[0].password?.reveal(), "p w", JSON.stringify(text));
+    t.equal(await passwordOf(config), "p w", JSON.stringify(text));
   }
 });
 
@@ -32,4 +34,13 @@ t.test("a file with anything but one line is no password, and its content is not
     );
     t.notMatch(problem, /hunter2/);
   }
+});
+
+t.test("a running program sees what the file holds now", async (t) => {
+  const path = join(t.testdir({ p: "at start" }), "p");
+  const config = configOf({ env: withFile(path), files: { [path]: "at start" } });
+  writeFileSync(path, "since then\r\n");
+  t.equal(await passwordOf(config), "since then");
+  const { auth } = config.upstreams[0];
+  t.match(auth, { kind: "basic", username: "mirror", password: { problem: undefined } });
 });

@@ -4,6 +4,7 @@ set -euo pipefail
 
 packages=(
   docker-registry skopeo busybox-static # the far registry and its images
+  openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
 )
 

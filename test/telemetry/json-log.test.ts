@@ -239,6 +239,7 @@ t.test("other notices have the level of their weight", (t) => {
   sink({ ...eviction, reason: "corrupt" });
   sink({ kind: "store_error", op: "commit", code: "no_space", message: "ENOSPC" });
   sink({ kind: "store_error", op: "commit", code: "no_space", message: "ENOSPC" });
+  sink({ kind: "secret_problem", upstream: "hub", message: "/p is empty" });
   sink({ kind: "upstream_request", upstream: "hub", type: "blob", method: "GET", status: 200, ttfbMs: 1 });
   sink({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 1 });
   t.match(take(), [
@@ -255,6 +256,7 @@ t.test("other notices have the level of their weight", (t) => {
     { level: "debug", reason: "lru", digest: sampleDigest, orphaned: 1, age_ms: 9 },
     { level: "error", reason: "corrupt" },
     { level: "error", op: "commit", code: "no_space", detail: "ENOSPC" },
+    { level: "warn", upstream: "hub", detail: "/p is empty", msg: /credentials/ },
   ]);
   t.strictSame(take(), [], "traffic is for the metrics, and a broken store makes one line per window");
   t.end();

@@ -32,7 +32,7 @@ t.test("every error code of the port has its own series, from the start", async 
   for (const upstream of ["hub", "quay"]) {
     for (const reason of upstreamReasons)
       t.equal(sampleOf(families, "entrepot_upstream_errors_total", { upstream, reason }), 0);
-    for (const type of ["manifest", "blob", "tags"]) {
+    for (const type of ["manifest", "blob", "tags", "token"]) {
       t.equal(sampleOf(families, "entrepot_upstream_requests_total", { upstream, type, code: "200" }), 0);
       t.equal(sampleOf(families, "entrepot_upstream_received_bytes_total", { upstream, type }), 0);
       t.equal(sampleOf(families, "entrepot_upstream_ttfb_seconds_count", { upstream, type }), 0);

@@ -30,6 +30,24 @@ t.test("Retry-After in seconds or as a date, at most an hour", async (t) => {
   }
 });
 
+t.test("401 from a registry with tokens may mean that the account has no right", async (t) => {
+  const read = (challenge: string) =>
+    readStatus(
+      "main",
+      { status: 401, headers: { "www-authenticate": challenge }, foreign: false },
+      [200],
+      now,
+    );
+  t.same(read('Bearer realm="https://a/t",error="insufficient_scope"'), { kind: "denied" });
+  for (const challenge of [
+    'Bearer realm="https://a/t",error="invalid_token"',
+    'Bearer realm="https://a/t"',
+    'Basic realm="x",error="insufficient_scope"',
+  ]) {
+    t.throws(() => read(challenge), { code: "auth" }, challenge);
+  }
+});
+
 t.test("Content-Length is digits", async (t) => {
   const read = (value: unknown) => contentLength("main", { "content-length": value } as IncomingHttpHeaders);
   t.equal(contentLength("main", {}), undefined);

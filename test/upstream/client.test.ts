@@ -65,7 +65,7 @@ t.test("an account that is refused is told which upstream to look at", async (t)
 t.test("no account, no credentials", async (t) => {
   const registry = await startUpstream(t, { anonymous: true });
   registry.addImage(repository, "1", image);
-  const { upstream } = connectUpstream(t, registry.url, { username: undefined, password: undefined });
+  const { upstream } = connectUpstream(t, registry.url, { auth: { kind: "none" } });
   t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
   t.notOk("authorization" in (registry.requests[0]?.headers ?? {}));
 });

@@ -1,0 +1,70 @@
+// From the configured kind of credentials to the authorizer of an upstream.
+import { Agent } from "undici";
+import type { Clock } from "../cache/ports.ts";
+import type { UpstreamConfig } from "../config/config.ts";
+import type { SecretSource } from "../config/secret.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { askForChallenges } from "./api-check.ts";
+import type { Authorizer } from "./authorizer.ts";
+import { connectionOptions } from "./connection-options.ts";
+import { CredentialHelper } from "./credential-helper.ts";
+import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
+import { fixedHeader } from "./fixed-header.ts";
+import { Negotiator } from "./negotiator.ts";
+import { TokenCache } from "./token-cache.ts";
+import { TokenServer } from "./token-server.ts";
+
+/**
+ * Connections for questions about credentials, to each origin, beside upstream's own: a request that holds one of
+ * those may have to wait for a token, so tokens must never have to wait for them.
+ */
+const connectionsPerOrigin = 4;
+/** Token servers, and upstream, connected to at once. */
+const maxOrigins = 8;
+
+/** Asks nothing and connects to nothing before the first request. `clock` in milliseconds. */
+export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, clock: Clock): Authorizer {
+  const { auth, name } = config;
+  const reported = (source: SecretSource) =>
+    reporting(source, (message) => notices({ kind: "secret_problem", upstream: name, message }));
+  if (auth.kind === "header") return fixedHeader(reported(auth.value));
+  const helper = auth.kind === "helper" ? new CredentialHelper(auth, { upstream: name, clock }) : undefined;
+  const credentials: CredentialSource =
+    auth.kind === "basic"
+      ? configuredCredentials({ ...auth, password: reported(auth.password) })
+      : (helper ?? noCredentials);
+  const dispatcher = new Agent({
+    ...connectionOptions(config),
+    connections: Math.min(connectionsPerOrigin, config.maxConnections),
+    maxOrigins,
+  });
+  const server = new TokenServer({ config, dispatcher, notices, clock });
+  const tokens = new TokenCache((target, account) => server.token(target, account), clock);
+  return new Negotiator({
+    config,
+    credentials,
+    tokens,
+    challenges: () => askForChallenges(config, dispatcher),
+    close: async () => {
+      helper?.close();
+      await dispatcher.destroy();
+    },
+  });
+}
+
+/** The same source; `report` hears of every new problem once. */
+function reporting(source: SecretSource, report: (problem: string) => void): SecretSource {
+  let told: string | undefined;
+  return {
+    get problem() {
+      return source.problem;
+    },
+    async read() {
+      const secret = await source.read();
+      const { problem } = source;
+      if (problem !== undefined && problem !== told) report(problem);
+      told = problem;
+      return secret;
+    },
+  };
+}
