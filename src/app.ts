@@ -6,12 +6,14 @@ import { BlobCache } from "./cache/blob-cache.ts";
 import { Eviction } from "./cache/eviction.ts";
 import type { Pause } from "./cache/fill.ts";
 import { Freshness } from "./cache/freshness.ts";
+import { Listings } from "./cache/listings.ts";
 import { LocalBlobs } from "./cache/local-blobs.ts";
 import { Manifests } from "./cache/manifests.ts";
 import type { Clock } from "./cache/ports.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { Listener } from "./http/listener.ts";
+import { Router, type Routing } from "./http/routing.ts";
 import { createHealth } from "./ops/health.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { type DiskStore, openDiskStore } from "./storage/disk-store.ts";
@@ -29,6 +31,9 @@ const memoryBytes = 64 * 1024 * 1024;
 const windowBytes = 64 * 1024 * 1024;
 /** How often the free disk space is looked at. */
 const diskCheckInterval = 30_000;
+/** How long a list of tags or referrers is given without asking again. */
+const listingTtl = 10_000;
+
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
   start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
@@ -133,14 +138,20 @@ class Entrepot implements App {
       inUse: (digest) => blobs.inUse(digest),
       evicting: (digest) => local.forget(digest),
     });
-    const freshness = new Freshness(tags);
+    const freshness = new Freshness(
+      tags,
+      new Map(this.#config.upstreams.map((upstream) => [upstream.name, upstream.tags])),
+    );
     const manifests = new Manifests({ ...shared, local, blobs, access, tags: index.tags, freshness });
+    const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
+    const router = new Router(this.#routings(upstreams));
     const listener = new Listener({
       blobs,
       manifests,
       index: index.blobs,
       pool: new BufferPool(),
-      upstream: (prefix) => (prefix === "" ? upstreams[0] : upstreams.find(({ name }) => name === prefix)),
+      listings,
+      router,
       catalog,
       ready: () => this.#health.ready(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
@@ -149,6 +160,13 @@ class Entrepot implements App {
     Object.assign(running, { upstreams, blobs, listener });
     this.#maintain(running, store, index, eviction);
     return listener;
+  }
+
+  #routings(upstreams: readonly ClosableUpstream[]): [Routing, ...Routing[]] {
+    const routings = this.#config.upstreams.map(
+      ({ routing }, i): Routing => ({ ...routing, upstream: upstreams[i] as ClosableUpstream }),
+    );
+    return routings as [Routing, ...Routing[]];
   }
 
   /** What goes on beside the requests: the disk reserve, and making the index agree with the store. */

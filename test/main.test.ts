@@ -62,7 +62,7 @@ t.test("files are read: the configuration and the password it names", async (t) 
   t.testdir({ "p.txt": "hunter2\n", "m.yaml": yaml });
   const { code, out, err } = await outcome(t, ["check", "--config", `${directory}/m.yaml`], {});
   t.equal(code, 0);
-  t.match(out, /# password: not shown, from .*m\.yaml:4:17/);
+  t.match(out, /passwordFile: .*p\.txt # .*m\.yaml:4:17/);
   t.notMatch(out + err, /hunter2/);
 });
 

@@ -19,30 +19,57 @@ export interface FreshnessOptions {
   readonly staleIfError: number;
 }
 
-/** Tags cosign and friends keep signatures under; they appear after the image, so they are always asked for. */
+export interface FreshnessOverride {
+  readonly ttl: number | undefined;
+  readonly rules: readonly FreshnessRule[];
+}
+
 const fallbackTag = /^sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z0-9]+)?$/;
+
+/**
+ * Tags that stand for the referrers of a digest (distribution-spec, "Referrers Tag Schema"; cosign's `.sig`, `.att`,
+ * `.sbom`). They appear after the image, so they are always asked for and their absence is never remembered.
+ */
+export function isFallbackTag(tag: string): boolean {
+  return fallbackTag.test(tag);
+}
+
+interface Policy {
+  readonly rules: readonly { readonly matches: Matches; readonly ttl: number }[];
+  readonly ttl: number;
+}
 
 type Matches = (repository: string, tag: string) => boolean;
 
 export class Freshness {
-  readonly #options: FreshnessOptions;
-  readonly #rules: readonly { readonly matches: Matches; readonly ttl: number }[];
+  readonly #staleIfError: number;
+  readonly #policy: Policy;
+  readonly #policies: ReadonlyMap<string, Policy>;
   /** Globs are matched once per name; names come from clients, so the memory is bounded. */
   readonly #ttls = new LRUCache<string, number>({ max: 10_000 });
 
-  constructor(options: FreshnessOptions) {
-    this.#options = options;
-    this.#rules = options.rules.map(({ match, ttl }) => ({ matches: matcher(match), ttl }));
+  /** `upstreams`: by name, what differs for one upstream; its rules go before the common ones. */
+  constructor(options: FreshnessOptions, upstreams: ReadonlyMap<string, FreshnessOverride> = new Map()) {
+    this.#staleIfError = options.staleIfError;
+    this.#policy = policyOf(options.rules, options.ttl);
+    this.#policies = new Map(
+      [...upstreams].map(([name, { ttl, rules }]) => [
+        name,
+        policyOf([...rules, ...options.rules], ttl ?? options.ttl),
+      ]),
+    );
   }
 
   /** Milliseconds a record of this tag stays fresh; 0 for signature tags, whatever the rules say. */
-  ttl(repository: string, tag: string): number {
+  ttl(upstream: string, repository: string, tag: string): number {
     const name = `${repository}:${tag}`;
-    let ttl = this.#ttls.get(name);
+    const key = `${upstream} ${name}`;
+    let ttl = this.#ttls.get(key);
     if (ttl === undefined) {
-      const rule = this.#rules.find(({ matches }) => matches(repository, tag));
-      ttl = fallbackTag.test(tag) ? 0 : (rule?.ttl ?? this.#options.ttl);
-      this.#ttls.set(name, ttl);
+      const policy = this.#policies.get(upstream) ?? this.#policy;
+      const rule = policy.rules.find(({ matches }) => matches(repository, tag));
+      ttl = isFallbackTag(tag) ? 0 : (rule?.ttl ?? policy.ttl);
+      this.#ttls.set(key, ttl);
     }
     return ttl;
   }
@@ -54,7 +81,7 @@ export class Freshness {
   state(record: TagRecord, ttl: number, now: number): "fresh" | "stale" | "expired" {
     const age = now - record.checkedAt;
     if (Math.abs(age) < ttl) return "fresh";
-    return age < ttl + this.#options.staleIfError ? "stale" : "expired";
+    return age < ttl + this.#staleIfError ? "stale" : "expired";
   }
 }
 
@@ -64,4 +91,8 @@ function matcher(glob: string): Matches {
   const isRepository = picomatch(glob.slice(0, colon) || "**");
   const isTag = picomatch(glob.slice(colon + 1) || "**");
   return (repository, tag) => isRepository(repository) && isTag(tag);
+}
+
+function policyOf(rules: readonly FreshnessRule[], ttl: number): Policy {
+  return { rules: rules.map((rule) => ({ matches: matcher(rule.match), ttl: rule.ttl })), ttl };
 }

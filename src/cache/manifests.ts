@@ -119,7 +119,7 @@ export class Manifests {
     const { local, freshness, clock } = this.#options;
     const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await local.manifest(record.digest));
-    const state = record && freshness.state(record, freshness.ttl(repository, tag), clock());
+    const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
     if (record !== undefined && manifest !== undefined && state === "fresh") {
       return this.#found("hit", record, manifest);
     }

@@ -180,8 +180,10 @@ export interface BlobIndex {
 
 // ---- upstream -------------------------------------------------------------------------------------------------
 
-/** Upstream's authoritative no: 404 and 410 (absent), 403 (denied). */
-export type Refusal = { readonly kind: "absent" } | { readonly kind: "denied" };
+/** Upstream's authoritative no: 404 and 410 (absent), 403 (denied). `negative`: remembered, not asked again. */
+export type Refusal =
+  | { readonly kind: "absent"; readonly negative?: true }
+  | { readonly kind: "denied"; readonly negative?: undefined };
 
 export type ManifestHead =
   | {
@@ -230,6 +232,16 @@ export type TagsAnswer =
     }
   | Refusal;
 
+export type ReferrersAnswer =
+  | {
+      readonly kind: "found";
+      /** An image index, as upstream sent it. */
+      readonly body: Buffer;
+      /** The OCI-Filters-Applied header, when upstream sent one. */
+      readonly filtersApplied: string | undefined;
+    }
+  | Refusal;
+
 /** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
 export interface Upstream {
   /** Name for events, keys and routes. */
@@ -247,4 +259,10 @@ export interface Upstream {
     endpoint?: "blobs" | "manifests",
   ): Promise<BlobAnswer>;
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
+  /** Reads at most 4 MiB; `absent` also from registries that do not know the endpoint. */
+  listReferrers(
+    repository: Repository,
+    digest: Digest,
+    artifactType: string | undefined,
+  ): Promise<ReferrersAnswer>;
 }

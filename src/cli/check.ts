@@ -1,17 +1,18 @@
 // `entrepot check`: says whether the configuration is right, and what it comes to.
-import { formatProblems } from "../config/problem.ts";
+import { formatProblems, formatWarnings } from "../config/problem.ts";
 import { renderConfig } from "../config/render.ts";
 import type { Context } from "./context.ts";
 import { exitCode } from "./exit-code.ts";
 import { loadFrom } from "./load-from.ts";
 
-/** Prints the resolved configuration as YAML without its password, or every problem; gives the exit code. */
+/** Prints the resolved configuration as YAML without its secrets, or every problem; gives the exit code. */
 export function check(options: { readonly config?: string }, context: Context): number {
   const loaded = loadFrom(options.config, context);
   if (!loaded.ok) {
     context.err(formatProblems(loaded.problems));
     return exitCode.usage;
   }
+  context.err(formatWarnings(loaded.warnings));
   context.out(renderConfig(loaded.config, loaded.origins));
   return exitCode.done;
 }

@@ -1,5 +1,5 @@
 // What --help says after the list of commands.
-import { environmentHelp } from "../config/settings-text.ts";
+import { environmentHelp, fileHelp } from "../config/settings-text.ts";
 
 const examples = `
 Examples:
@@ -14,10 +14,13 @@ Exit codes:
   1  failed to start, or transfers were cut (time-out of the drain, or a second signal)
   2  the configuration or the command line is wrong`;
 
-/** Examples, environment and exit codes. */
+/** Examples, environment, what only the file has, and exit codes. */
 export function helpText(): string {
   const environment = `
 Environment (wins over the YAML file; an empty variable counts as not set):
 ${environmentHelp()}`;
-  return [examples, environment, exitCodes].join("\n");
+  const file = `
+Only in the YAML file:
+${fileHelp()}`;
+  return [examples, environment, file, exitCodes].join("\n");
 }

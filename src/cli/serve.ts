@@ -1,6 +1,6 @@
 // `entrepot serve`: runs the mirror until a signal, then lets transfers under way finish.
 import type { Config } from "../config/config.ts";
-import { formatProblems } from "../config/problem.ts";
+import { formatProblems, formatWarnings } from "../config/problem.ts";
 import type { Context, RunningApp } from "./context.ts";
 import { exitCode } from "./exit-code.ts";
 import { loadFrom } from "./load-from.ts";
@@ -16,6 +16,7 @@ export async function serve(options: { readonly config?: string }, context: Cont
     context.err(formatProblems(loaded.problems));
     return exitCode.usage;
   }
+  context.err(formatWarnings(loaded.warnings));
   const signals = new Signals(context);
   try {
     return await run(loaded.config, context, signals);

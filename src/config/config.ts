@@ -1,5 +1,5 @@
 // The resolved configuration: what the rest of the program sees. Durations in milliseconds, sizes in bytes.
-import type { SecretSource } from "./secret.ts";
+import type { Secret, SecretSource } from "./secret.ts";
 
 export interface Address {
   readonly host: string;
@@ -16,7 +16,7 @@ export type UpstreamAuth =
       readonly kind: "helper";
       /** `name` for `docker-credential-name` in the PATH, or an absolute path. */
       readonly program: string;
-      /** What the program is asked for: the registry's name in its store, usually `https://host`. */
+      /** What the program is asked for: the registry's name in its store, usually its host. */
       readonly registry: string;
       /** How long an answer is used. */
       readonly lifetime: number;
@@ -36,6 +36,46 @@ export interface UpstreamConfig {
   /** Longest silence between two chunks of a body. */
   readonly idleTimeout: number;
   readonly maxConnections: number;
+  /** For https; left out: what Node trusts, and no certificate of our own. */
+  readonly tls?: TlsConfig | undefined;
+  /** Left out: nothing is listed. */
+  readonly redirects?: RedirectsConfig | undefined;
+  /** Put before every repository when asking this upstream (Artifactory's repository-path method); "" for none. */
+  readonly repositoryPrefix: string;
+  readonly routing: RoutingConfig;
+  /** Overrides the TTL and goes before the rules of `tags`. */
+  readonly tags: { readonly ttl: number | undefined; readonly rules: readonly TagRule[] };
+  /** Whether writes are passed on; else they are 405. */
+  readonly push: boolean;
+}
+
+export interface TlsConfig {
+  /** Certificates in PEM of authorities trusted besides those of the system. */
+  readonly ca?: string | undefined;
+  /** Our certificate and its key in PEM, for upstreams that ask who connects; both or neither. */
+  readonly cert?: string | undefined;
+  readonly key?: Secret | undefined;
+  /** Name sent as SNI and looked for in upstream's certificate, instead of the URL's host. */
+  readonly serverName?: string | undefined;
+}
+
+/** Where upstream may redirect the download of a blob to. */
+export interface RedirectsConfig {
+  /** Hosts, IP addresses and CIDR networks that may be reached although they are not public. */
+  readonly allowPrivate: readonly string[];
+}
+
+/** How clients name an upstream, and what they may ask of it; see http/routing.ts. */
+export interface RoutingConfig {
+  readonly component: string | undefined;
+  readonly namespaces: readonly string[];
+  readonly hosts: readonly string[];
+  readonly library: boolean;
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+  readonly next:
+    | { readonly name: string; readonly onAbsent: boolean; readonly onFailure: boolean }
+    | undefined;
 }
 
 export interface TagRule {

@@ -1,47 +1,27 @@
 // Rules between settings. They look at what was set, not at parsed values, so that they are reported together with
-// the problems of single values.
+// the problems of single values. Those within one upstream are in upstream-auth.ts and upstream-tls.ts, those between
+// upstreams in upstream-list.ts.
 import { addressesCollide, parseAddress } from "./address.ts";
-import type { Entries } from "./entry.ts";
+import { type Entries, problemAt } from "./entry.ts";
 import type { Problem } from "./problem.ts";
-import { settings } from "./settings.ts";
+import { isUpstreamKey, settings } from "./settings.ts";
 
-/** Everything set that contradicts something else that is set. */
-export function findContradictions(entries: Entries): Problem[] {
-  return [...credentialProblems(entries), ...listenProblems(entries)];
+/** Both ways to name upstreams at once; `entries` has what is set below `upstream`, in the file or the environment. */
+export function bothFormsProblems(entries: Entries): Problem[] {
+  const [inFile] = [...entries].filter(([key, { locate }]) => isUpstreamKey(key) && locate !== undefined);
+  const inEnvironment = [...entries].filter(
+    ([key, { locate }]) => isUpstreamKey(key) && locate === undefined,
+  );
+  return [...(inFile === undefined ? [] : [inFile]), ...inEnvironment].map(([, entry]) =>
+    problemAt(
+      entry,
+      "found both this and upstreams, expected only one of the two: move it into the list, or make the list one upstream",
+    ),
+  );
 }
 
-function credentialProblems(entries: Entries): Problem[] {
-  const problems: Problem[] = [];
-  const username = entries.get("upstream.username");
-  const password = entries.get("upstream.password");
-  const file = entries.get("upstream.passwordFile");
-  if (password !== undefined && file !== undefined) {
-    problems.push({
-      key: file.label,
-      position: file.locate?.(file.label),
-      message: `found both this and ${password.label}, expected only one of the two`,
-    });
-  }
-  const secret = password ?? file;
-  if (username !== undefined && secret === undefined) {
-    problems.push({
-      key: username.label,
-      position: username.locate?.(username.label),
-      message:
-        "found a user name without a password, expected upstream.password or upstream.passwordFile as well",
-    });
-  }
-  if (username === undefined && secret !== undefined) {
-    problems.push({
-      key: secret.label,
-      position: secret.locate?.(secret.label),
-      message: "found a password without a user name, expected upstream.username as well",
-    });
-  }
-  return problems;
-}
-
-function listenProblems(entries: Entries): Problem[] {
+/** The two listeners cannot have one address. */
+export function listenProblems(entries: Entries): Problem[] {
   const listen = entries.get("listen");
   const ops = entries.get("opsListen");
   const a = parseAddress(String(listen?.input ?? settings.listen.default));

@@ -8,8 +8,16 @@ export interface RuleInput {
   readonly ttl?: string;
 }
 
+/** Text of an upstream's next; what is missing is left out. */
+export interface NextInput {
+  readonly upstream?: string;
+  readonly on?: readonly string[];
+}
+
+export type Input = string | readonly string[] | readonly RuleInput[] | NextInput;
+
 export interface Entry {
-  readonly input: string | readonly RuleInput[];
+  readonly input: Input;
   /** How the user wrote the key. */
   readonly label: string;
   /** Where the value of a label (`tags.rules[0].ttl`) stands in the file; undefined for the environment. */
@@ -24,8 +32,28 @@ export interface Source {
   readonly problems: readonly Problem[];
 }
 
+/** The settings of one upstream, under the keys of the table: `upstream.url`, whichever upstream it is. */
+export interface UpstreamInput {
+  /** What the keys begin with in messages: `upstream`, or `upstreams[1]`. */
+  readonly label: string;
+  /** Where it stands in the list. */
+  readonly position: Position | undefined;
+  readonly entries: Entries;
+}
+
 /** Where a value came from: `ENTREPOT_LISTEN` or `mirror.yaml:3:9`. */
 export function originOf(entry: Entry): string {
   const position = entry.locate?.(entry.label);
   return position === undefined ? entry.label : formatPosition(position);
+}
+
+/** A problem of a setting as a whole, or of its part `label`. */
+export function problemAt(entry: Entry, message: string, label = entry.label): Problem {
+  return { key: label, position: entry.locate?.(label) ?? entry.locate?.(entry.label), message };
+}
+
+/** The text of a setting without spaces around it; undefined when nothing, or nothing of that form, was set. */
+export function textOf(entry: Entry | undefined): string | undefined {
+  const text = typeof entry?.input === "string" ? entry.input.trim() : "";
+  return text === "" ? undefined : text;
 }

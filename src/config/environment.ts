@@ -1,5 +1,5 @@
 // Settings from environment variables.
-import type { Entry, Source } from "./entry.ts";
+import type { Entry, Input, Source } from "./entry.ts";
 import { nearest } from "./nearest.ts";
 import type { Problem } from "./problem.ts";
 import { configVariable, type SettingKey, settingKeys, settingOf } from "./settings.ts";
@@ -40,6 +40,14 @@ function suggest(name: string, known: readonly string[]): string | undefined {
   return longer ?? (near === undefined ? undefined : prefix + near);
 }
 
+/** Items separated by commas; empty ones are none. */
+function itemsOf(text: string): Input {
+  return text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+}
+
 /**
  * Every setting the environment has. A variable that is set but empty counts as not set: that is what
  * `${NAME:-}` in a compose file gives. An unknown ENTREPOT_ variable is a problem, its value is never shown.
@@ -48,11 +56,12 @@ export function readEnvironment(env: Environment): Source {
   const entries = new Map<SettingKey, Entry>();
   const known: string[] = [configVariable.env];
   for (const key of settingKeys) {
-    const { env: name } = settingOf(key);
+    const { env: name, form } = settingOf(key);
     if (name === undefined) continue;
     known.push(name);
-    const input = env[name];
-    if (input !== undefined && input !== "") entries.set(key, { input, label: name });
+    const text = env[name];
+    if (text !== undefined && text !== "")
+      entries.set(key, { input: form === "list" ? itemsOf(text) : text, label: name });
   }
   const problems = Object.entries(env)
     .filter(

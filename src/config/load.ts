@@ -1,24 +1,30 @@
 // File and environment in, checked configuration out. Pure but for the injected readFile.
-import type { Config, UpstreamAuth } from "./config.ts";
-import { findContradictions } from "./consistency.ts";
-import { type Entries, type Entry, originOf } from "./entry.ts";
+import type { Config, UpstreamConfig } from "./config.ts";
+import { bothFormsProblems, listenProblems } from "./consistency.ts";
+import type { Entries, UpstreamInput } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
 import { deepFreeze } from "./freeze.ts";
-import { describePath, readPasswordFile } from "./password-file.ts";
-import { type Problem, quote } from "./problem.ts";
+import { type Origins, originsOf } from "./origin.ts";
+import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
-import { parseSettings, type Values } from "./schema.ts";
-import { fixedSecret, type SecretSource } from "./secret.ts";
-import { type SettingKey, settingKeys, settingOf } from "./settings.ts";
-import { describeUrl } from "./upstream-url.ts";
-import { type ConfigFile, readYamlFile } from "./yaml-file.ts";
+import { parseCommon, type Values } from "./schema.ts";
+import { type CommonKey, isUpstreamKey } from "./settings.ts";
+import { understandUpstream, upstreamConfig } from "./upstream.ts";
+import { namedNamespaces, upstreamListProblems } from "./upstream-list.ts";
+import { valueProblem } from "./value-problem.ts";
+import { upstreamWarnings } from "./warnings.ts";
+import { type FileSource, readYamlFile } from "./yaml-file.ts";
+import type { ConfigFile } from "./yaml-nodes.ts";
 
-/** Where each setting that is not a default came from: `ENTREPOT_LISTEN` or `mirror.yaml:3:9`. */
-export type Origins = ReadonlyMap<SettingKey, string>;
+export interface Loaded {
+  readonly ok: true;
+  readonly config: Config;
+  readonly origins: Origins;
+  /** What is right and still likely not what somebody wants. */
+  readonly warnings: readonly Problem[];
+}
 
-export type LoadResult =
-  | { readonly ok: true; readonly config: Config; readonly origins: Origins }
-  | { readonly ok: false; readonly problems: readonly Problem[] };
+export type LoadResult = Loaded | { readonly ok: false; readonly problems: readonly Problem[] };
 
 const missingUpstream: Problem = {
   key: "upstream.url",
@@ -37,6 +43,7 @@ const missingUpstream: Problem = {
     "    username: mirror",
     "    passwordFile: /run/secrets/upstream-password",
     "",
+    "Several registries: a list of such mappings under upstreams:, each with a name.",
     "To see it work without a registry of your own: entrepot demo",
     "All settings: entrepot --help",
   ],
@@ -54,39 +61,84 @@ export function loadConfig(sources: {
   const file = sources.file === undefined ? undefined : readYamlFile(sources.file);
   const environment = readEnvironment(sources.env);
   const entries: Entries = new Map([...(file?.entries ?? []), ...environment.entries]);
-  const problems = [...(file?.problems ?? []), ...environment.problems, ...findContradictions(entries)];
-
-  const parsed = parseSettings(Object.fromEntries([...entries].map(([key, { input }]) => [key, input])));
-  if ("issues" in parsed) problems.push(...parsed.issues.map((issue) => problemOf(issue, entries)));
-  const fromFile = readPasswordFile(entries, sources.readFile);
-  if ("problem" in fromFile) problems.push(fromFile.problem);
-  if (!entries.has("upstream.url") && !file?.broken) problems.push(missingUpstream);
-
-  if (problems.length > 0 || !("values" in parsed) || !("source" in fromFile)) {
+  const inputs = file?.upstreams ?? [singleUpstream(entries)];
+  const common = parseCommon(entries);
+  const upstreams = understandAll(inputs, sources.readFile);
+  const problems = [
+    ...(file?.problems ?? []),
+    ...environment.problems,
+    ...(file?.upstreams === undefined ? [] : bothFormsProblems(entries)),
+    ...listenProblems(entries),
+    ...("issues" in common ? common.issues.map((issue) => valueProblem(issue, entries)) : []),
+    ...missing(inputs, file),
+    ...upstreams.problems,
+    ...upstreamListProblems(inputs),
+  ];
+  if (problems.length > 0 || !("values" in common))
     return { ok: false, problems: problems.toSorted(byPlace) };
-  }
-  const origins = new Map([...entries].map(([key, entry]) => [key, originOf(entry)]));
-  return { ok: true, config: deepFreeze(assemble(parsed.values, fromFile.source)), origins };
+  const config = assemble(common.values, upstreams.configs());
+  return {
+    ok: true,
+    config: deepFreeze(config),
+    origins: originsOf(entries, inputs, file?.upstreams !== undefined),
+    warnings: config.upstreams.flatMap((each, i) => upstreamWarnings(inputs[i] as UpstreamInput, each)),
+  };
 }
 
-function assemble(values: Values, passwordFile: SecretSource | undefined): Config {
-  const url = values["upstream.url"];
-  if (url === undefined) throw new TypeError("upstream.url was checked to be set");
+/** The upstream that the keys below `upstream`, and the environment, describe. */
+function singleUpstream(entries: Entries): UpstreamInput {
+  const own = new Map([...entries].filter(([key]) => isUpstreamKey(key)));
+  return { label: "upstream", position: undefined, entries: own };
+}
+
+interface AllUpstreams {
+  readonly problems: readonly Problem[];
+  /** Only when there are no problems at all. */
+  readonly configs: () => readonly UpstreamConfig[];
+}
+
+function understandAll(inputs: readonly UpstreamInput[], readFile: ReadFile): AllUpstreams {
+  const all = inputs.map((input) => understandUpstream(input, readFile));
+  return {
+    problems: all.flatMap((each) => ("problems" in each ? each.problems : [])),
+    configs() {
+      const taken = new Set(namedNamespaces(inputs));
+      return all.flatMap((each) => {
+        if ("problems" in each) return [];
+        const config = upstreamConfig(each, taken);
+        for (const namespace of config.routing.namespaces) taken.add(namespace);
+        return config;
+      });
+    },
+  };
+}
+
+/** What every upstream needs, and each of a list. */
+function missing(inputs: readonly UpstreamInput[], file: FileSource | undefined): Problem[] {
+  if (file?.upstreams === undefined)
+    return inputs.every(({ entries }) => entries.has("upstream.url")) || file?.broken
+      ? []
+      : [missingUpstream];
+  return inputs.flatMap(({ label, position, entries }) => {
+    const problem = (message: string): Problem => ({ key: label, position, message });
+    return [
+      ...(entries.has("upstream.name")
+        ? []
+        : [problem("has no name, expected one for each upstream of a list")]),
+      ...(entries.has("upstream.url")
+        ? []
+        : [problem("has no url, expected that of the registry to mirror")]),
+    ];
+  });
+}
+
+function assemble(values: Values<CommonKey>, upstreams: readonly UpstreamConfig[]): Config {
+  const [first, ...others] = upstreams;
+  if (first === undefined) throw new TypeError("there was checked to be an upstream");
   return {
     listen: values.listen,
     ops: values.opsListen,
-    upstreams: [
-      {
-        name: values["upstream.name"],
-        url,
-        auth: upstreamAuth(values, passwordFile),
-        tokenRealms: [],
-        connectTimeout: values["upstream.connectTimeout"],
-        firstByteTimeout: values["upstream.firstByteTimeout"],
-        idleTimeout: values["upstream.idleTimeout"],
-        maxConnections: values["upstream.maxConnections"],
-      },
-    ],
+    upstreams: [first, ...others],
     cache: {
       directory: values["cache.dir"],
       maxSize: values["cache.maxSize"],
@@ -103,47 +155,6 @@ function assemble(values: Values, passwordFile: SecretSource | undefined): Confi
     drainDelay: values.drainDelay,
     logLevel: values["log.level"],
   };
-}
-
-function upstreamAuth(values: Values, passwordFile: SecretSource | undefined): UpstreamAuth {
-  const { "upstream.username": username, "upstream.password": password } = values;
-  if (username === undefined) return { kind: "none" };
-  const source = password === undefined ? passwordFile : fixedSecret(password);
-  if (source === undefined) throw new TypeError("upstream.password was checked to be set");
-  return { kind: "basic", username, password: source };
-}
-
-interface Issue {
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-}
-
-function problemOf({ path, message }: Issue, entries: Entries): Problem {
-  const [key, ...rest] = path;
-  const setting = settingKeys.find((each) => each === key);
-  const entry = setting === undefined ? undefined : entries.get(setting);
-  if (setting === undefined || entry === undefined)
-    return { key: String(key), message: `expected ${message}` };
-  const label =
-    entry.label + rest.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`)).join("");
-  const parent = label.replace(/\.\w+$/, "");
-  return {
-    key: label,
-    position: entry.locate?.(label) ?? entry.locate?.(parent),
-    message: `found ${found(setting, entry, rest)}, expected ${message}`,
-  };
-}
-
-/** The value at fault as far as it may be shown. */
-function found(setting: SettingKey, entry: Entry, path: readonly PropertyKey[]): string {
-  let value: unknown = entry.input;
-  for (const part of path) value = (value as Readonly<Record<PropertyKey, unknown>> | undefined)?.[part];
-  if (Array.isArray(value)) return `${value.length} items`;
-  if (typeof value !== "string") return "nothing";
-  const { shown } = settingOf(setting);
-  if (shown === "hidden") return "a value that is not shown";
-  if (shown === "url") return describeUrl(value);
-  return shown === "path" ? describePath(value) : quote(value);
 }
 
 /** Problems of the file by line, then the others as they came. */

@@ -1,4 +1,4 @@
-// What is wrong with a configuration, in words a person can act on.
+// What is wrong with a configuration, or doubtful, in words a person can act on.
 
 /** A place in the YAML file; line and column start at 1. */
 export interface Position {
@@ -48,4 +48,9 @@ export function formatProblems(problems: readonly Problem[]): string {
     if (advice !== undefined) lines.push("", ...advice);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** The text for the terminal of what does not stop the program: one line each, ends in a newline; "" for none. */
+export function formatWarnings(warnings: readonly Problem[]): string {
+  return warnings.map((warning) => `entrepot: warning: ${formatProblem(warning)}\n`).join("");
 }

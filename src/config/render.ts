@@ -1,64 +1,67 @@
 // The resolved configuration as YAML for `entrepot check`: a file that can be given back with --config, except that
-// it never holds the password.
-import { Document, isMap, isScalar } from "yaml";
-import { formatAddress } from "./address.ts";
-import type { Config, TagRule } from "./config.ts";
-import type { Origins } from "./load.ts";
-import { type SettingKey, settingKeys } from "./settings.ts";
-import { formatDuration, formatPercent, formatSize } from "./units.ts";
+// it never holds a secret.
+import { Document, isMap, isNode, isScalar } from "yaml";
+import type { Config } from "./config.ts";
+import type { Origins, OriginsByKey } from "./origin.ts";
+import { type Printed, printedCommon, printedUpstream } from "./printed.ts";
+import { commonKeys, type SettingKey, settingOf, upstreamKeys } from "./settings.ts";
 
-type Printed = string | number | boolean | readonly { match: string; ttl: string }[] | undefined;
+/** What may stand in the file or the environment itself and is not shown. */
+const secrets = ["upstream.password", "upstream.authorization"] as const;
 
-function printed(config: Config): Readonly<Record<SettingKey, Printed>> {
-  const [upstream] = config.upstreams;
-  return {
-    listen: formatAddress(config.listen),
-    opsListen: formatAddress(config.ops),
-    catalog: config.catalog,
-    drainTimeout: formatDuration(config.drainTimeout),
-    drainDelay: formatDuration(config.drainDelay),
-    "log.level": config.logLevel,
-    "upstream.name": upstream.name,
-    "upstream.url": upstream.url.href,
-    "upstream.username": upstream.auth.kind === "basic" ? upstream.auth.username : undefined,
-    "upstream.password": undefined,
-    "upstream.passwordFile": undefined,
-    "upstream.connectTimeout": formatDuration(upstream.connectTimeout),
-    "upstream.firstByteTimeout": formatDuration(upstream.firstByteTimeout),
-    "upstream.idleTimeout": formatDuration(upstream.idleTimeout),
-    "upstream.maxConnections": upstream.maxConnections,
-    "cache.dir": config.cache.directory,
-    "cache.maxSize": formatSize(config.cache.maxSize),
-    "cache.evictTo": formatPercent(config.cache.evictTo),
-    "cache.keepFree": formatPercent(config.cache.keepFree),
-    "tags.ttl": formatDuration(config.tags.ttl),
-    "tags.staleIfError": formatDuration(config.tags.staleIfError),
-    "tags.rules": config.tags.rules.map(({ match, ttl }: TagRule) => ({ match, ttl: formatDuration(ttl) })),
-  };
-}
+type Path = readonly (string | number)[];
 
-/** YAML with a comment on every line saying where the value came from. The password appears as a comment only. */
+/** YAML with a comment on every line saying where the value came from. Secrets appear as comments only. */
 export function renderConfig(config: Config, origins: Origins): string {
-  const values = printed(config);
-  const keys = settingKeys.filter((key) => values[key] !== undefined);
-  const document = new Document(nested(keys.map((key) => [key, values[key]])));
-  for (const key of keys) {
-    const node = document.getIn(key.split("."), true);
-    if (isScalar(node)) node.comment = ` ${origins.get(key) ?? "default"}`;
+  const document = new Document(content(config, origins));
+  for (const key of commonKeys) addOrigin(document, key.split("."), key, origins.common);
+  for (const [index, own] of origins.upstreams.entries()) {
+    const path = origins.listed ? ["upstreams", index] : ["upstream"];
+    for (const key of upstreamKeys) addOrigin(document, [...path, ...key.split(".").slice(1)], key, own);
+    addSecret(document, path, own);
   }
-  const secret = origins.get("upstream.password") ?? origins.get("upstream.passwordFile");
-  const upstream = document.get("upstream", true);
-  if (secret !== undefined && isMap(upstream)) upstream.comment = ` password: not shown, from ${secret}`;
   return document.toString({ lineWidth: 0 });
 }
 
-/** `a.b` becomes b in a; keys have at most two parts. */
-function nested(entries: readonly (readonly [SettingKey, Printed])[]): Record<string, unknown> {
+/** In the order of the table of settings. */
+function content(config: Config, origins: Origins): Record<string, unknown> {
+  const { cache, tags, ...others } = nested(printedCommon(config));
+  const upstreams = config.upstreams.map(
+    (upstream, index) => nested(printedUpstream(upstream, origins.upstreams[index] ?? new Map())).upstream,
+  );
+  return { ...others, ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }), cache, tags };
+}
+
+/** `a.b` becomes b in a; what has no value is left out. */
+function nested(values: Readonly<Record<string, Printed>>): Record<string, unknown> {
   const root: Record<string, unknown> = {};
-  for (const [key, value] of entries) {
-    const [first = "", second] = key.split(".");
-    if (second === undefined) root[first] = value;
-    else root[first] = { ...(root[first] as object | undefined), [second]: value };
+  for (const [key, value] of Object.entries(values)) {
+    if (value === undefined) continue;
+    const path = key.split(".");
+    const last = path.pop() ?? key;
+    let at = root;
+    for (const name of path) {
+      at[name] ??= {};
+      at = at[name] as Record<string, unknown>;
+    }
+    at[last] = value;
   }
   return root;
+}
+
+function addOrigin(document: Document, path: Path, key: SettingKey, origins: OriginsByKey): void {
+  const node = document.getIn(path, true);
+  // One rule a line reads better; that leaves no line for the comment.
+  if (!isNode(node) || settingOf(key).form === "rules") return;
+  if (!isScalar(node)) Object.assign(node, { flow: true });
+  node.comment = ` ${origins.get(key)?.place ?? "default"}`;
+}
+
+function addSecret(document: Document, path: Path, origins: OriginsByKey): void {
+  const map = document.getIn(path, true);
+  for (const key of secrets) {
+    const origin = origins.get(key);
+    if (origin !== undefined && isMap(map))
+      map.comment = ` ${key.slice("upstream.".length)}: not shown, from ${origin.place}`;
+  }
 }

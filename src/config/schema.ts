@@ -1,29 +1,43 @@
-// The zod schema of all settings, made from their table, and the values it gives.
+// The zod schemas of the settings, made from their table, and the values they give.
 import { z } from "zod";
-import { type SettingKey, settingKeys, settingOf, type settings } from "./settings.ts";
+import type { Entries } from "./entry.ts";
+import {
+  type CommonKey,
+  commonKeys,
+  type SettingKey,
+  settingOf,
+  type settings,
+  type UpstreamKey,
+  upstreamKeys,
+} from "./settings.ts";
 
 type Table = typeof settings;
 
-/** Every setting, understood; undefined where nothing was set and there is no default. */
-export type Values = {
-  readonly [K in SettingKey]:
-    | z.output<Table[K]["type"]>
-    | (Table[K]["default"] extends string ? never : undefined);
+/** Settings, understood; undefined where nothing was set and there is no default. */
+export type Values<K extends SettingKey> = {
+  readonly [P in K]: z.output<Table[P]["type"]> | (Table[P]["default"] extends string ? never : undefined);
 };
 
-const schema = z.object(
-  Object.fromEntries(
-    settingKeys.map((key) => {
-      const { type, default: value } = settingOf(key);
-      return [key, value === undefined ? type.optional() : type.prefault(value)];
-    }),
-  ),
-);
+export type Understood<K extends SettingKey> =
+  | { readonly values: Values<K> }
+  | { readonly issues: readonly z.core.$ZodIssue[] };
 
-/** Understands the inputs by setting key; all issues at once, each with the key first in its path. */
-export function parseSettings(
-  inputs: Readonly<Record<string, unknown>>,
-): { readonly values: Values } | { readonly issues: readonly z.core.$ZodIssue[] } {
-  const result = schema.safeParse(inputs);
-  return result.success ? { values: result.data as Values } : { issues: result.error.issues };
+function parserOf<K extends SettingKey>(keys: readonly K[]): (entries: Entries) => Understood<K> {
+  const schema = z.object(
+    Object.fromEntries(
+      keys.map((key) => {
+        const { type, default: value } = settingOf(key);
+        return [key, value === undefined ? type.optional() : type.prefault(value)];
+      }),
+    ),
+  );
+  return (entries) => {
+    const result = schema.safeParse(Object.fromEntries([...entries].map(([key, { input }]) => [key, input])));
+    return result.success ? { values: result.data as Values<K> } : { issues: result.error.issues };
+  };
 }
+
+/** Understands what was set; all issues at once, each with the key first in its path. Other keys are left alone. */
+export const parseCommon = parserOf<CommonKey>(commonKeys);
+/** The same for one upstream. */
+export const parseUpstream = parserOf<UpstreamKey>(upstreamKeys);

@@ -1,37 +1,68 @@
 // The table of settings for people: in --help and in the README.
-import { configVariable, settingKeys, settingOf } from "./settings.ts";
+import { configVariable, type SettingKey, settingKeys, settingOf } from "./settings.ts";
 
-/** The Markdown table that stands in the README between its `configuration` markers; ends in a newline. */
+const inFileOnly = settingKeys.filter((key) => settingOf(key).env === undefined);
+
+const severalUpstreams =
+  "Several registries: `upstreams` instead of `upstream`, a list of mappings with the same keys, each with a `name`; the first is the default";
+
+/** The Markdown that stands in the README between its `configuration` markers; ends in a newline. */
 export function settingsMarkdown(): string {
-  const code = (text: string | undefined) => (text === undefined ? "" : `\`${text}\``);
-  const rows = [
-    ["", configVariable.env, undefined, configVariable.description] as const,
-    ...settingKeys.map((key) => {
+  const rows = settingKeys
+    .filter((key) => !inFileOnly.includes(key))
+    .map((key) => {
       const { env, default: value, description } = settingOf(key);
-      return [key, env, value, description] as const;
-    }),
-  ].map(
-    ([key, env, value, description]) =>
-      `| ${code(key === "" ? undefined : key)} | ${code(env)} | ${code(value)} | ${description}. |`,
-  );
-  return ["| YAML key | Environment variable | Default | Meaning |", "|---|---|---|---|", ...rows, ""].join(
-    "\n",
-  );
+      return row(code(key), code(env), code(value), `${description}.`);
+    });
+  const fileRows = inFileOnly.map((key) => {
+    const { default: value, description } = settingOf(key);
+    return row(code(key), code(value), `${description}.`);
+  });
+  return [
+    row("YAML key", "Environment variable", "Default", "Meaning"),
+    "|---|---|---|---|",
+    row("", code(configVariable.env), "", `${configVariable.description}.`),
+    ...rows,
+    "",
+    `Only in the file. ${severalUpstreams}.`,
+    "",
+    row("YAML key", "Default", "Meaning"),
+    "|---|---|---|",
+    ...fileRows,
+    "",
+  ].join("\n");
+}
+
+function row(...cells: string[]): string {
+  return `| ${cells.join(" | ")} |`;
+}
+
+function code(text: string | undefined): string {
+  return text === undefined ? "" : `\`${text}\``;
 }
 
 /** One paragraph for each variable, indented, lines of at most `width` columns as far as words allow. */
 export function environmentHelp(width = 100): string {
-  const variables = [
-    { env: configVariable.env, description: configVariable.description, default: undefined },
-    ...settingKeys.map(settingOf),
-  ];
-  return variables
-    .filter(({ env }) => env !== undefined)
-    .map(({ env, description, default: value }) => {
-      const sentence = value === undefined ? description : `${description} (default: ${value})`;
-      return `  ${env}\n${wrap(sentence, "      ", width)}`;
-    })
-    .join("\n");
+  const paragraphs = settingKeys.flatMap((key) => {
+    const { env } = settingOf(key);
+    return env === undefined ? [] : paragraph(env, sentence(key), width);
+  });
+  return [paragraph(configVariable.env, configVariable.description, width), ...paragraphs].join("\n");
+}
+
+/** The same for each key that has no variable. */
+export function fileHelp(width = 100): string {
+  const several = paragraph("upstreams", severalUpstreams.replaceAll("`", ""), width);
+  return [several, ...inFileOnly.map((key) => paragraph(key, sentence(key), width))].join("\n");
+}
+
+function sentence(key: SettingKey): string {
+  const { default: value, description } = settingOf(key);
+  return value === undefined ? description : `${description} (default: ${value})`;
+}
+
+function paragraph(name: string, text: string, width: number): string {
+  return `  ${name}\n${wrap(text, "      ", width)}`;
 }
 
 function wrap(text: string, indent: string, width: number): string {

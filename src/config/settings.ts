@@ -1,19 +1,8 @@
 // The one table of settings. The schema, the environment section of --help and the configuration table of the README
 // are made from it. Keys are paths in the YAML file.
-import type { z } from "zod";
+import type { Setting } from "./setting.ts";
+import { upstreamSettings } from "./upstream-settings.ts";
 import * as type from "./value-types.ts";
-
-export interface Setting {
-  /** Undefined for what only the file can say. */
-  readonly env: string | undefined;
-  /** As a user would write it; undefined when there is none. */
-  readonly default: string | undefined;
-  readonly type: z.ZodType;
-  /** One sentence for people, without its full stop. */
-  readonly description: string;
-  /** How the value may appear in a message: `hidden` is never shown, `url` without what may be secret in it. */
-  readonly shown?: "hidden" | "url" | "path";
-}
 
 /** Names the file itself; the same as `--config`. */
 export const configVariable = {
@@ -59,65 +48,7 @@ export const settings = {
     type: type.oneOf(["trace", "debug", "info", "warn", "error", "silent"]),
     description: "Least severe message that is logged: trace, debug, info, warn, error or silent",
   },
-  "upstream.name": {
-    env: "ENTREPOT_UPSTREAM_NAME",
-    default: "upstream",
-    type: type.upstreamName,
-    description: "Name of the registry in logs and metrics, and in paths as /NAME/v2/",
-  },
-  "upstream.url": {
-    env: "ENTREPOT_UPSTREAM_URL",
-    default: undefined,
-    type: type.url,
-    shown: "url",
-    description: "Required: the registry to mirror, http or https, with its path but without /v2",
-  },
-  "upstream.username": {
-    env: "ENTREPOT_UPSTREAM_USERNAME",
-    default: undefined,
-    type: type.username,
-    shown: "hidden",
-    description: "Account at the registry; leave it out to pull anonymously",
-  },
-  "upstream.password": {
-    env: "ENTREPOT_UPSTREAM_PASSWORD",
-    default: undefined,
-    type: type.password,
-    shown: "hidden",
-    description: "Its password or token",
-  },
-  "upstream.passwordFile": {
-    env: "ENTREPOT_UPSTREAM_PASSWORD_FILE",
-    default: undefined,
-    type: type.path,
-    shown: "path",
-    description:
-      "File that holds the password, instead of the password itself; read again whenever it changes",
-  },
-  "upstream.connectTimeout": {
-    env: "ENTREPOT_UPSTREAM_CONNECT_TIMEOUT",
-    default: "5s",
-    type: type.timer(),
-    description: "How long connecting to the registry may take, TLS included",
-  },
-  "upstream.firstByteTimeout": {
-    env: "ENTREPOT_UPSTREAM_FIRST_BYTE_TIMEOUT",
-    default: "30s",
-    type: type.timer(),
-    description: "How long the registry may take to begin an answer",
-  },
-  "upstream.idleTimeout": {
-    env: "ENTREPOT_UPSTREAM_IDLE_TIMEOUT",
-    default: "30s",
-    type: type.timer(),
-    description: "Longest silence of the registry in the middle of an answer",
-  },
-  "upstream.maxConnections": {
-    env: "ENTREPOT_UPSTREAM_MAX_CONNECTIONS",
-    default: "64",
-    type: type.wholeNumber(1, 10_000),
-    description: "Most connections open to the registry at once",
-  },
+  ...upstreamSettings,
   "cache.dir": {
     env: "ENTREPOT_CACHE_DIR",
     default: "./data",
@@ -160,14 +91,23 @@ export const settings = {
     env: undefined,
     default: undefined,
     type: type.tagRules,
+    form: "rules",
     description:
       "List of {match, ttl} for tags with a ttl of their own: a pattern over repository:tag, the first match wins",
   },
 } as const satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof settings;
+export type UpstreamKey = keyof typeof upstreamSettings;
+export type CommonKey = Exclude<SettingKey, UpstreamKey>;
 
 export const settingKeys = Object.keys(settings) as readonly SettingKey[];
+export const upstreamKeys = settingKeys.filter(isUpstreamKey);
+export const commonKeys = settingKeys.filter((key): key is CommonKey => !isUpstreamKey(key));
+
+export function isUpstreamKey(key: SettingKey): key is UpstreamKey {
+  return key.startsWith("upstream.");
+}
 
 /** The setting's entry in the table, without its exact type. */
 export function settingOf(key: SettingKey): Setting {

@@ -13,7 +13,7 @@ export function parseUpstreamUrl(text: string): Parsed<URL> {
   }
   // Even an @ in the path: a password with a slash in it looks like that.
   if (text.includes("@")) {
-    return { expected: "no credentials in the URL: set upstream.username and upstream.password instead" };
+    return { expected: "no credentials in the URL: they belong in username and password" };
   }
   if (text.includes("?") || text.includes("#")) return { expected: "a URL without a query or a fragment" };
   url.pathname = url.pathname.replace(/\/+$/, "");

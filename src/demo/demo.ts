@@ -9,6 +9,7 @@ import type { Logger } from "pino";
 import prettyBytes from "pretty-bytes";
 import { build } from "../app.ts";
 import type { Address, Config } from "../config/config.ts";
+import { plainUpstream } from "../config/plain-upstream.ts";
 import { fixedSecret, Secret } from "../config/secret.ts";
 import { createActivityLog } from "./activity.ts";
 import { pullTogether } from "./fleet.ts";
@@ -110,18 +111,12 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
     ops: { host: "127.0.0.1", port: opsPort ?? nextPort },
     upstreams: [
       {
-        name: "artifactory",
-        url,
+        ...plainUpstream("artifactory", url),
         auth: {
           kind: "basic",
           username: credentials.username,
           password: fixedSecret(new Secret(credentials.password)),
         },
-        tokenRealms: [],
-        connectTimeout: ms("5s"),
-        firstByteTimeout: ms("30s"),
-        idleTimeout: ms("30s"),
-        maxConnections: 64,
       },
     ],
     cache: { directory, maxSize: 1_000_000_000, evictTo: 0.9, keepFree: 0 },

@@ -1,16 +1,16 @@
 // GET and HEAD of blobs: whole, one range, or several (distribution-spec "Pulling blobs"; RFC 9110 section 14).
 import type { OutgoingHttpHeaders } from "node:http";
-import type { BlobCache, BlobFound, OpenedBlob } from "../cache/blob-cache.ts";
-import type { Refusal, Upstream } from "../cache/ports.ts";
+import type { BlobCache, OpenedBlob } from "../cache/blob-cache.ts";
+import type { Upstream } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
 import type { BufferPool } from "./buffer-pool.ts";
-import { fail, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendParts } from "./multipart.ts";
+import { type Outcome, refused } from "./outcome.ts";
 import { sendBody } from "./send-body.ts";
 
 export interface BlobHandlerOptions {
@@ -24,31 +24,24 @@ export async function handleBlob(
   upstream: Upstream,
   repository: Repository,
   digest: Digest,
-): Promise<void> {
+): Promise<Outcome> {
   if (exchange.isHead) {
     const found = await blobs.head(upstream, repository, digest);
-    if (!isServed(exchange, found)) return;
-    if (isUnchanged(exchange, digest)) return exchange.send(304, blobHeaders(digest));
-    return exchange.sendHead(200, blobHeaders(digest), found.size);
+    if (found.kind !== "found") return refused(exchange, found);
+    exchange.found(found);
+    if (isUnchanged(exchange, digest)) exchange.send(304, blobHeaders(digest));
+    else exchange.sendHead(200, blobHeaders(digest), found.size);
+    return "served";
   }
   const opened = await blobs.open(upstream, repository, digest);
-  if (!isServed(exchange, opened)) return;
+  if (opened.kind !== "found") return refused(exchange, opened);
+  exchange.found(opened);
   try {
     await sendBlob(exchange, opened, digest, pool);
   } finally {
     await opened.reader.close();
   }
-}
-
-/** Notes the origin of what was found, or answers the refusal. */
-function isServed<Found extends BlobFound>(exchange: Exchange, found: Found | Refusal): found is Found {
-  if (found.kind === "found") {
-    exchange.findings.result = found.result;
-    exchange.findings.source = found.source;
-    return true;
-  }
-  fail(exchange, found.kind === "denied" ? failures.denied : failures.blobUnknown);
-  return false;
+  return "served";
 }
 
 async function sendBlob(

@@ -21,10 +21,11 @@ export const failures = {
   blobUnknown: { status: 404, code: "BLOB_UNKNOWN", message: "blob unknown to registry" },
   manifestUnknown: { status: 404, code: "MANIFEST_UNKNOWN", message: "manifest unknown" },
   repositoryUnknown: { status: 404, code: "NAME_UNKNOWN", message: "repository name not known to registry" },
+  notAllowed: { status: 403, code: "DENIED", message: "this mirror is not configured to serve this image" },
   upstreamUnknown: {
     status: 404,
     code: "NAME_UNKNOWN",
-    message: "no upstream is configured under this path",
+    message: "no upstream is configured under this name",
   },
   denied: { status: 403, code: "DENIED", message: "the upstream registry denies access to this repository" },
   readOnly: {
@@ -33,10 +34,10 @@ export const failures = {
     message: "this mirror is read-only: push to the upstream registry",
     headers: { allow: "GET, HEAD" },
   },
-  referrersUnsupported: {
+  referrersUnknown: {
     status: 404,
-    code: "UNSUPPORTED",
-    message: "this mirror does not serve the referrers API",
+    code: "MANIFEST_UNKNOWN",
+    message: "the upstream registry lists no referrers",
   },
   catalogOff: { status: 404, code: "UNSUPPORTED", message: "the catalog is switched off on this mirror" },
   badRequest: { status: 400, code: "UNSUPPORTED", message: "the request is malformed" },
@@ -88,8 +89,8 @@ function failureOfUpstream(error: UpstreamError): Failure {
   return { status: 502, code: "UNAVAILABLE", message: `the upstream registry failed (${error.code})` };
 }
 
-/** Answers with the failure. What upstream itself says is not there is a miss, not an error of anybody. */
-export function fail(exchange: Exchange, failure: Failure, result: Result = resultOf(failure)): void {
+/** Answers with the failure. */
+export function fail(exchange: Exchange, failure: Failure, result: Result = "error"): void {
   exchange.findings.result = result;
   exchange.findings.detail ??= failure.code;
   exchange.send(
@@ -109,17 +110,6 @@ export function failWith(exchange: Exchange, error: unknown): void {
   if (error instanceof UpstreamError) exchange.findings.upstreamStatus ??= error.status;
   if (exchange.headersSent) exchange.cut(error instanceof UpstreamError ? "upstream" : "node");
   else fail(exchange, failureOfError(error));
-}
-
-function resultOf(failure: Failure): Result {
-  if (
-    failure === failures.blobUnknown ||
-    failure === failures.manifestUnknown ||
-    failure === failures.repositoryUnknown
-  ) {
-    return "miss";
-  }
-  return failure === failures.denied ? "denied" : "error";
 }
 
 function detailOf(error: unknown): string {

@@ -20,6 +20,8 @@ export interface Findings {
 
 export class Exchange {
   readonly request: IncomingMessage;
+  /** Sent with every answer from now on. */
+  readonly always: OutgoingHttpHeaders = {};
   readonly findings: Findings = {
     route: "other",
     result: "error",
@@ -48,6 +50,12 @@ export class Exchange {
       onEvent(this.#event());
     });
     response.on("error", () => {});
+  }
+
+  /** Notes where an answer comes from. */
+  found({ result, source }: Pick<Findings, "result" | "source">): void {
+    this.findings.result = result;
+    this.findings.source = source;
   }
 
   get isHead(): boolean {
@@ -148,7 +156,7 @@ export class Exchange {
 
   #head(status: number, headers: OutgoingHttpHeaders): void {
     this.#firstByteAt = performance.now();
-    this.#response.writeHead(status, headers);
+    this.#response.writeHead(status, { ...this.always, ...headers });
   }
 
   #event(): Parameters<EventSink>[0] {

@@ -8,8 +8,8 @@ import { etagOf, matchesEtag } from "../oci/etag.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { BufferPool } from "./buffer-pool.ts";
-import { fail, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { type Outcome, refused } from "./outcome.ts";
 import { sendBody } from "./send-body.ts";
 
 export interface ManifestHandlerOptions {
@@ -23,16 +23,18 @@ export async function handleManifest(
   upstream: Upstream,
   repository: Repository,
   reference: Reference,
-): Promise<void> {
+): Promise<Outcome> {
   const found = await manifests.open(upstream, repository, reference);
-  if (found.kind === "denied") return fail(exchange, failures.denied);
-  if (found.kind === "absent") return fail(exchange, failures.manifestUnknown);
-  exchange.findings.result = found.result;
-  exchange.findings.source = found.source;
-  if ("reader" in found) return relay(exchange, found, pool);
+  if (found.kind !== "found") return refused(exchange, found);
+  exchange.found(found);
+  if ("reader" in found) {
+    await relay(exchange, found, pool);
+    return "served";
+  }
   const headers = manifestHeaders(found.digest, found.mediaType);
-  if (matchesEtag(exchange.header("if-none-match"), etagOf(found.digest))) return exchange.send(304, headers);
-  exchange.send(200, headers, found.body);
+  if (matchesEtag(exchange.header("if-none-match"), etagOf(found.digest))) exchange.send(304, headers);
+  else exchange.send(200, headers, found.body);
+  return "served";
 }
 
 async function relay(exchange: Exchange, manifest: RelayedManifest, pool: BufferPool): Promise<void> {

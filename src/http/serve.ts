@@ -1,20 +1,23 @@
 // From a request to its handler.
-import type { BlobIndex, Upstream } from "../cache/ports.ts";
-import type { Digest } from "../oci/digest.ts";
+import type { Listings } from "../cache/listings.ts";
+import { type BlobIndex, type Upstream, UpstreamError } from "../cache/ports.ts";
+import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route } from "../oci/route.ts";
 import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
-import { fail, failureOfProblem, failures, failWith } from "./error.ts";
+import { type Failure, fail, failureOfProblem, failures, failWith } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { hasBody, malformation } from "./guard.ts";
-import { handleCatalog, handleTags } from "./listing-handler.ts";
+import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
+import type { Outcome } from "./outcome.ts";
+import type { Router, Target } from "./routing.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;
-  /** The upstream a path prefix names; "" names the default. */
-  readonly upstream: (prefix: string) => Upstream | undefined;
+  readonly listings: Listings;
+  readonly router: Router;
   readonly catalog: boolean;
   /** Whether this node wants traffic: the answer of /readyz. */
   readonly ready: () => boolean;
@@ -54,10 +57,11 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
 
 async function read(exchange: Exchange, options: ServeOptions, route: Route): Promise<void> {
   const { findings } = exchange;
-  const upstream = options.upstream(route.prefix);
-  if (upstream === undefined) return fail(exchange, failures.upstreamUnknown);
+  const routed = options.router.route(route, exchange.header("host"));
+  if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
+  const [{ upstream }] = routed.targets;
   findings.upstream = upstream.name;
-  if ("repository" in route) findings.repository = route.repository;
+  if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
   switch (route.kind) {
     case "ping":
       return ping(exchange);
@@ -65,17 +69,53 @@ async function read(exchange: Exchange, options: ServeOptions, route: Route): Pr
       if (!options.catalog) return fail(exchange, failures.catalogOff);
       return handleCatalog(exchange, options.index, upstream, route.page, route);
     case "tags":
-      return handleTags(exchange, upstream, route.repository, route.page, route);
+      return askInTurn(exchange, routed.targets, failures.repositoryUnknown, (upstream, repository) =>
+        handleTags(exchange, options.listings, upstream, repository, route.page, route),
+      );
     case "manifest":
       findings.reference = referenceText(route.reference);
-      return handleManifest(exchange, options, upstream, route.repository, route.reference);
+      return askInTurn(exchange, routed.targets, failures.manifestUnknown, (upstream, repository) =>
+        handleManifest(exchange, options, upstream, repository, route.reference),
+      );
     case "blob":
-      findings.reference = route.digest satisfies Digest;
-      return handleBlob(exchange, options, upstream, route.repository, route.digest);
+      findings.reference = route.digest;
+      return askInTurn(exchange, routed.targets, failures.blobUnknown, (upstream, repository) =>
+        handleBlob(exchange, options, upstream, repository, route.digest),
+      );
     case "referrers":
-      return fail(exchange, failures.referrersUnsupported);
+      findings.reference = route.digest;
+      return askInTurn(exchange, routed.targets, failures.referrersUnknown, (upstream, repository) =>
+        handleReferrers(exchange, options.listings, upstream, repository, route.digest, route.artifactType),
+      );
     case "upload":
       return refuseWrite(exchange);
+  }
+}
+
+/**
+ * Asks one upstream after the other, as far as the configuration lets a refusal or a failure pass on; the last one's
+ * refusal or failure is the answer. Nothing passes on once an answer has begun.
+ */
+async function askInTurn(
+  exchange: Exchange,
+  targets: readonly [Target, ...Target[]],
+  absent: Failure,
+  ask: (upstream: Upstream, repository: Repository) => Promise<Outcome>,
+): Promise<void> {
+  const { findings } = exchange;
+  for (const [i, { upstream, repository, allowed, onAbsent, onFailure }] of targets.entries()) {
+    const last = i === targets.length - 1;
+    findings.upstream = upstream.name;
+    findings.repository = repository;
+    try {
+      const outcome = allowed && repository !== undefined ? await ask(upstream, repository) : "not_allowed";
+      if (outcome === "served") return;
+      if (!last && onAbsent && outcome !== "denied") continue;
+      if (outcome === "absent") return fail(exchange, absent, findings.result);
+      return fail(exchange, outcome === "denied" ? failures.denied : failures.notAllowed, "denied");
+    } catch (error) {
+      if (last || !onFailure || exchange.headersSent || !(error instanceof UpstreamError)) throw error;
+    }
   }
 }
 

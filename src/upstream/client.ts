@@ -6,7 +6,7 @@ import type { Readable } from "node:stream";
 import { Agent, type Dispatcher, Pool } from "undici";
 import { type Clock, type Refusal, UpstreamError } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
-import type { Repository } from "../oci/name.ts";
+import { parseRepository, type Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { type ReplyHead, readStatus } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
@@ -72,10 +72,11 @@ export class UpstreamClient {
    * a free connection, for the connection, and for the first byte at most the configured times each.
    */
   async ask(ask: Ask): Promise<Reply> {
+    const there = { ...ask, repository: this.#repositoryThere(ask.repository) };
     const transfer = ask.type === "blob" && ask.method === "GET";
     const release = await this.#gate.enter(transfer ? "transfer" : "small", ask.signal);
     try {
-      const reply = await this.#follow(ask);
+      const reply = await this.#follow(there);
       reply.body.once("close", release);
       if (reply.body.closed) release();
       return reply;
@@ -88,6 +89,16 @@ export class UpstreamClient {
   /** Ends every transfer and closes every connection. */
   async close(): Promise<void> {
     await Promise.all([this.#own.destroy(), this.#foreign.destroy(), this.#authorizer.close()]);
+  }
+
+  /** The repository as upstream knows it: Artifactory's repository-path method puts its own name before ours. */
+  #repositoryThere(repository: Repository): Repository {
+    const { name, repositoryPrefix } = this.#config;
+    if (repositoryPrefix === "") return repository;
+    const there = parseRepository(`${repositoryPrefix}/${repository}`);
+    if (there === undefined)
+      throw new UpstreamError("protocol", `upstream ${name}: a repository name is too long with its prefix`);
+    return there;
   }
 
   async #follow(ask: Ask): Promise<Reply> {

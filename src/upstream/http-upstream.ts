@@ -5,6 +5,7 @@ import {
   type Clock,
   type ManifestAnswer,
   type ManifestHead,
+  type ReferrersAnswer,
   type TagsAnswer,
   type Upstream,
   UpstreamError,
@@ -20,7 +21,8 @@ import { createAuthorizer } from "./authorization.ts";
 import { BlobBody, discard, readSmallBody, smallBodyPatience } from "./body.ts";
 import { type Ask, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
-import { listTags } from "./tags.ts";
+import { listReferrers } from "./referrers.ts";
+import { listTags, type TagList } from "./tags.ts";
 
 /** Largest manifest read into memory, in bytes: what registries must accept (distribution-spec, "Pushing Manifests"). */
 export const maxManifestBytes = 4 * 1024 * 1024;
@@ -146,7 +148,19 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer> {
-    const list = {
+    return this.#noticed(() => listTags(this.#list, repository, n, last));
+  }
+
+  listReferrers(
+    repository: Repository,
+    digest: Digest,
+    artifactType: string | undefined,
+  ): Promise<ReferrersAnswer> {
+    return this.#noticed(() => listReferrers(this.#list, repository, digest, artifactType));
+  }
+
+  get #list(): TagList {
+    return {
       client: this.#client,
       upstream: this.name,
       clock: this.#clock,
@@ -154,7 +168,6 @@ class HttpUpstream implements ClosableUpstream {
       listTimeout: this.#config.firstByteTimeout + this.#smallBodyTimeout,
       received: (bytes: number) => this.#received("tags", bytes),
     };
-    return this.#noticed(() => listTags(list, repository, n, last));
   }
 
   get #smallBodyTimeout(): number {

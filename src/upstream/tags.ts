@@ -4,6 +4,7 @@ import { type Clock, type Refusal, type TagsAnswer, UpstreamError } from "../cac
 import { parseTag, type Repository } from "../oci/name.ts";
 import { readSmallBody } from "./body.ts";
 import { statusOf, type UpstreamClient } from "./client.ts";
+import { nextQuery } from "./next-link.ts";
 
 /** Largest page read, in bytes. */
 const maxPageBytes = 4 * 1024 * 1024;
@@ -114,18 +115,4 @@ function readTags(upstream: string, body: Buffer): string[] {
     throw new UpstreamError("protocol", `upstream ${upstream} sent a tag list that is none`);
   }
   return tags.filter((tag) => typeof tag === "string" && parseTag(tag) !== undefined);
-}
-
-/**
- * The query of a `rel="next"` link (RFC 8288). Only the query is taken: behind proxies the host and path in it are
- * often wrong, and the next request is built from our own parts anyway.
- */
-function nextQuery(header: string | string[] | undefined): URLSearchParams | undefined {
-  for (const link of [header ?? []].flat().flatMap((value) => value.split(/,\s*(?=<)/))) {
-    const match = /^\s*<([^>]{1,2048})>\s*;(.*)$/.exec(link);
-    if (match === null || !/(?:^|;)\s*rel\s*=\s*"?next"?\s*(?:;|$)/i.test(match[2] as string)) continue;
-    const query = (match[1] as string).split("?", 2)[1];
-    if (query !== undefined && query !== "") return new URLSearchParams(query.split("#", 1)[0]);
-  }
-  return undefined;
 }

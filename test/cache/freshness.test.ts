@@ -96,5 +96,5 @@ t.test("signature tags are always asked for, whatever the rules say", async (t) 
 });
 
 function bound(of: Freshness) {
-  return { state: of.state.bind(of), ttl: of.ttl.bind(of) };
+  return { state: of.state.bind(of), ttl: (repository: string, tag: string) => of.ttl("up", repository, tag) };
 }

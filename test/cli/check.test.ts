@@ -59,3 +59,21 @@ t.test("a file that cannot be read", async (t) => {
   t.equal(await variable.exit, 2);
   t.match(variable.err(), /^entrepot: ENTREPOT_CONFIG: found "c\.yaml"/);
 });
+
+t.test("several upstreams", async (t) => {
+  const text =
+    "upstreams:\n  - {name: a, url: https://a.example.com, next: b}\n  - {name: b, url: https://b.example.com}\n";
+  const line = commandLine(["check", "-c", "m.yaml"], { files: { "m.yaml": text } });
+  t.equal(await line.exit, 0);
+  t.equal(line.err(), "");
+  t.same(configOf({ yaml: line.out() }), configOf({ yaml: text }));
+});
+
+t.test("a warning goes to the standard error, and the configuration is right", async (t) => {
+  const text = "upstream: {url: http://a.example.com, authorization: Bearer hunter2}\n";
+  const line = commandLine(["check", "-c", "m.yaml"], { files: { "m.yaml": text } });
+  t.equal(await line.exit, 0);
+  t.match(line.err(), /^entrepot: warning: upstream\.url \(m\.yaml:1:17\): plain http: .*\n$/);
+  t.match(line.out(), /^upstream:$/m);
+  t.notMatch(line.out() + line.err(), /hunter2/);
+});

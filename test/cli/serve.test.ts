@@ -37,6 +37,18 @@ t.test("serve is what happens without a command, and the configuration reaches t
   t.match(configs, [{ listen: { port: 6000 }, upstreams: [{ name: "upstream" }] }]);
 });
 
+t.test("a warning is printed, and the app is started", async (t) => {
+  const { app, calls } = scriptedApp();
+  const line = commandLine(["--config", "m.yaml"], {
+    files: { "m.yaml": "upstream: {url: http://a.example.com, authorization: Bearer x}\n" },
+    build: () => app,
+  });
+  line.signal("SIGTERM");
+  t.equal(await line.exit, 0);
+  t.match(line.err(), /^entrepot: warning: upstream\.url /);
+  t.same(calls, ["start", "drain", "stop"]);
+});
+
 t.test("a wrong configuration builds nothing: exit code 2", async (t) => {
   let built = 0;
   const build = () => {

@@ -12,6 +12,14 @@ t.test("every variable of the table is read", async (t) => {
   }
 });
 
+t.test("items of a list are separated by commas", async (t) => {
+  const read = (text: string) =>
+    readEnvironment({ ENTREPOT_UPSTREAM_NAMESPACES: text }).entries.get("upstream.namespaces")?.input;
+  t.same(read("docker.io"), ["docker.io"]);
+  t.same(read(" a.example.com, b.example.com:5000 ,"), ["a.example.com", "b.example.com:5000"]);
+  t.same(read(","), []);
+});
+
 t.test("an empty variable counts as not set", async (t) => {
   t.equal(readEnvironment({ ENTREPOT_LISTEN: "" }).entries.size, 0);
 });

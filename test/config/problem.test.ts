@@ -1,5 +1,5 @@
 import t from "tap";
-import { formatProblems, quote } from "../../src/config/problem.ts";
+import { formatProblems, formatWarnings, quote } from "../../src/config/problem.ts";
 
 t.test("one problem is one line", async (t) => {
   t.equal(formatProblems([{ key: "listen", message: "found x" }]), "entrepot: listen: found x\n");
@@ -27,4 +27,16 @@ t.test("several are counted, one line each, with their place; advice comes last"
 t.test("values are quoted, escaped and cut", async (t) => {
   t.equal(quote('a"b\n\u001b[31m'), '"a\\"b\\n\\u001b[31m"');
   t.ok(quote("x".repeat(10_000)).length < 100);
+});
+
+t.test("warnings are a line each, and nothing when there are none", async (t) => {
+  const position = { file: "m.yaml", line: 3, column: 9 };
+  t.equal(formatWarnings([]), "");
+  t.equal(
+    formatWarnings([
+      { key: "a", position, message: "x" },
+      { key: "b", message: "y" },
+    ]),
+    "entrepot: warning: a (m.yaml:3:9): x\nentrepot: warning: b: y\n",
+  );
 });

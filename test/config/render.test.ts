@@ -1,6 +1,7 @@
 import t from "tap";
 import { renderConfig } from "../../src/config/render.ts";
-import { configOf, loadedFrom, upstreamUrl } from "../fixtures/loading.ts";
+import { Authority, withoutOpenssl } from "../fixtures/certificates.ts";
+import { configOf, loadedFrom, passwordOf, upstreamsYaml, upstreamUrl } from "../fixtures/loading.ts";
 
 const yaml = `
 listen: "[::1]:5000"
@@ -37,17 +38,94 @@ t.test("every line says where its value came from", async (t) => {
   t.match(text, /^ {2}ttl: 5m # mirror\.yaml:2:8$/m);
 });
 
-t.test("the password is a comment that says where it is from", async (t) => {
+t.test("a secret is a comment that says where it is from", async (t) => {
   const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror" };
   const direct = loadedFrom({ env: { ...env, ENTREPOT_UPSTREAM_PASSWORD: "hunter2" } });
   const text = renderConfig(direct.config, direct.origins);
   t.match(text, /^ {2}# password: not shown, from ENTREPOT_UPSTREAM_PASSWORD$/m);
   t.notMatch(text, /hunter2/);
-  const file = loadedFrom({
-    env: { ...env, ENTREPOT_UPSTREAM_PASSWORD_FILE: "/p" },
-    files: { "/p": "hunter2" },
+  const header = loadedFrom({
+    yaml: upstreamsYaml("name: a, url: https://a.example.com, authorization: Bearer hunter2"),
   });
-  const other = renderConfig(file.config, file.origins);
-  t.match(other, /^ {2}# password: not shown, from ENTREPOT_UPSTREAM_PASSWORD_FILE$/m);
+  const other = renderConfig(header.config, header.origins);
+  t.match(other, /^ {4}# authorization: not shown, from mirror\.yaml:2:58$/m);
   t.notMatch(other, /hunter2/);
+});
+
+t.test("a file with a secret is its path", async (t) => {
+  const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror", ENTREPOT_UPSTREAM_PASSWORD_FILE: "/p" };
+  const files = { "/p": "hunter2" };
+  const { config, origins } = loadedFrom({ env, files });
+  const text = renderConfig(config, origins);
+  t.match(text, /^ {2}passwordFile: \/p # ENTREPOT_UPSTREAM_PASSWORD_FILE$/m);
+  t.notMatch(text, /hunter2/);
+  const again = configOf({ yaml: text, files });
+  t.equal(await passwordOf(again), "hunter2");
+});
+
+const everything = `
+upstreams:
+  - name: artifactory
+    url: https://artifactory.example.com/artifactory
+    repositoryPrefix: docker-local
+    authorizationFile: /token
+    tokenRealms: [tokens.example.com]
+    tls: {serverName: internal.example.com}
+    redirectsTo: [10.0.0.0/8]
+    connectTimeout: 1s
+    firstByteTimeout: 2s
+    idleTimeout: 3s
+    maxConnections: 4
+    namespaces: [registry.example.com, "registry.example.com:8443"]
+    hosts: [mirror.example.com]
+    component: team
+    library: true
+    allow: [team/**, "*:v*"]
+    deny: ["!a/**"]
+    next: {upstream: hub, on: [failure]}
+    tags: {ttl: forever, rules: [{match: "**:v*", ttl: 24h}]}
+    push: true
+  - name: hub
+    url: https://registry-1.docker.io
+    credentialHelper: pass
+    next: plain
+  - {name: plain, url: "http://localhost:5000/a", namespaces: docker.io}
+  - {name: tls, url: "https://tls.example.com", next: {upstream: plain, on: absent}}
+`;
+
+t.test("a list of upstreams loads to the same configuration", async (t) => {
+  const files = { "/token": "Bearer hunter2" };
+  const { config, origins } = loadedFrom({ yaml: everything, files });
+  const text = renderConfig(config, origins);
+  t.same(configOf({ yaml: text, files }), config);
+  t.match(config.upstreams, [
+    { auth: { kind: "header" } },
+    { auth: { kind: "helper" }, routing: { namespaces: [] } },
+  ]);
+  t.match(text, /^ {4}allow: \[ team\/\*\*, "\*:v\*" \] # mirror\.yaml:18:12$/m);
+  t.match(text, /^ {4}next: \{ upstream: hub, on: \[ failure \] \} # mirror\.yaml:20:11$/m);
+  t.match(text, /^ {6}serverName: internal\.example\.com # mirror\.yaml:8:23$/m);
+  t.match(text, /^ {4}authorizationFile: \/token # mirror\.yaml:6:24$/m);
+  t.notMatch(text, /hunter2|^upstream:/m);
+});
+
+t.test("a list of one stays a list", async (t) => {
+  const { config, origins } = loadedFrom({ yaml: upstreamsYaml("name: a, url: https://a.example.com") });
+  const text = renderConfig(config, origins);
+  t.match(text, /^upstreams:\n {2}- name: a # mirror\.yaml:2:12$/m);
+  t.same(configOf({ yaml: text }), config);
+});
+
+t.test("certificates are their paths", { skip: withoutOpenssl() }, async (t) => {
+  const authority = new Authority(t.testdir(), "authority");
+  const own = authority.issue("own", "DNS:mirror.example.com");
+  const files = { "/ca.pem": authority.cert, "/own.pem": own.cert, "/own.key": own.key };
+  const given =
+    "upstream:\n  url: https://a.example.com\n  tls: {ca: /ca.pem, cert: /own.pem, key: /own.key}\n";
+  const { config, origins } = loadedFrom({ yaml: given, files });
+  const text = renderConfig(config, origins);
+  t.notMatch(text, /BEGIN/);
+  const again = configOf({ yaml: text, files });
+  t.same(again, config);
+  t.equal(again.upstreams[0].tls?.key?.reveal(), own.key);
 });

@@ -46,6 +46,23 @@ const places: Readonly<Record<string, (secret: string) => string>> = {
     everythingPrinted(`upstream:\n  url: ${url}\n  username: u\n  password: "${secret}"\n`, {}),
   "a YAML password without the space": (secret) =>
     everythingPrinted(`upstream:\n  url: ${url}\n  password:${secret}\n`, {}),
+  "an upstream of a list": (secret) =>
+    everythingPrinted(
+      `upstreams:\n  - name: a\n    url: ${url}\n    username: u\n    password: ${secret}\n`,
+      {},
+    ),
+  "an upstream of a list, in a flow mapping": (secret) =>
+    everythingPrinted(`upstreams: [{name: a, url: "${url}", username: u, password: ${secret}}]\n`, {}),
+  "an upstream of a list, without the space": (secret) =>
+    everythingPrinted(`upstreams:\n  - name: a\n    url: ${url}\n    password:${secret}\n`, {}),
+  "a whole header": (secret) =>
+    everythingPrinted(`upstream:\n  url: ${url}\n  authorization: ${secret}\n`, {}),
+  "a whole header with its scheme": (secret) =>
+    everythingPrinted(`upstream: {url: "${url}", authorization: Bearer ${secret}}\n`, {}),
+  "a file with a whole header": (secret) =>
+    everythingPrinted(`upstream:\n  url: ${url}\n  authorizationFile: /p\n`, {}, `${secret}\nsecond line`),
+  "the file of a key": (secret) =>
+    everythingPrinted(`upstream:\n  url: ${url}\n  tls: {cert: /p, key: /p}\n`, {}, secret),
   "the environment": (secret) =>
     everythingPrinted(undefined, {
       ENTREPOT_UPSTREAM_URL: url,

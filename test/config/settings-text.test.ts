@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import t from "tap";
 import { settingKeys, settingOf } from "../../src/config/settings.ts";
-import { environmentHelp, settingsMarkdown } from "../../src/config/settings-text.ts";
+import { environmentHelp, fileHelp, settingsMarkdown } from "../../src/config/settings-text.ts";
+import { problemsOf } from "../fixtures/loading.ts";
 
 const readme = new URL("../../README.md", import.meta.url);
 
@@ -19,23 +20,39 @@ t.test(
   },
 );
 
-t.test("every setting is in the table and every variable in the help", async (t) => {
-  const table = settingsMarkdown().trimEnd().split("\n");
-  t.equal(table.length, settingKeys.length + 3, "a heading of two lines, and ENTREPOT_CONFIG");
-  const help = environmentHelp();
+t.test(
+  "the examples of the README are right",
+  { skip: !existsSync(readme) && "no README yet" },
+  async (t) => {
+    const blocks = [...readFileSync(readme, "utf8").matchAll(/```yaml\n([\s\S]*?)```/g)].map(
+      ([, yaml = ""]) => yaml,
+    );
+    t.ok(blocks.length >= 2);
+    for (const yaml of blocks)
+      t.same(problemsOf({ yaml, files: { "/etc/entrepot/password": "p" } }), [], yaml);
+  },
+);
+
+t.test("every setting is in one of the tables, and in the help", async (t) => {
+  const rows = settingsMarkdown()
+    .split("\n")
+    .filter((line) => line.startsWith("|"));
+  t.equal(rows.length, settingKeys.length + 5, "two headings of two lines, and ENTREPOT_CONFIG");
   for (const key of settingKeys) {
     const { env, default: value } = settingOf(key);
-    const row = table.find((line) => line.startsWith(`| \`${key}\` |`)) ?? "";
+    const row = rows.find((line) => line.startsWith(`| \`${key}\` |`)) ?? "";
     t.ok(row.includes(env ?? ""), key);
     t.ok(row.includes(value ?? ""), key);
-    t.equal(row.split(/(?<!\\)\|/).length, 6, "four columns");
-    if (env !== undefined) t.ok(help.includes(`  ${env}\n`), env);
+    t.equal(row.split(/(?<!\\)\|/).length, env === undefined ? 5 : 6, "columns");
+    t.equal(environmentHelp().includes(`  ${env}\n`), env !== undefined, key);
+    t.equal(fileHelp().includes(`  ${key}\n`), env === undefined, key);
   }
-  t.ok(help.includes("ENTREPOT_CONFIG"));
+  t.ok(environmentHelp().includes("ENTREPOT_CONFIG"));
+  t.ok(fileHelp().includes("  upstreams\n"));
 });
 
 t.test("help keeps to its width", async (t) => {
-  for (const line of environmentHelp(80).split("\n")) t.ok(line.length <= 80, line);
+  for (const line of `${environmentHelp(80)}\n${fileHelp(80)}`.split("\n")) t.ok(line.length <= 80, line);
 });
 
 t.test("variables have one name each, made in one way", async (t) => {

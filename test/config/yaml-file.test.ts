@@ -119,3 +119,68 @@ t.test("a file longer than 1 MiB is not read", async (t) => {
   t.equal(found.broken, true);
   t.match(found.problems, [{ key: "m.yaml", message: /1 MiB/ }]);
 });
+
+const itemsOf = (text: string) =>
+  read(text).upstreams?.map(({ label, position, entries }) => [
+    label,
+    position?.line,
+    Object.fromEntries([...entries].map(([key, entry]) => [key, [entry.input, entry.label]])),
+  ]);
+
+t.test("each item of the list has the keys of an upstream, under its own labels", async (t) => {
+  const text = "upstreams:\n  - name: a\n    tls: {ca: /ca}\n  - tags.ttl: 5s\n";
+  t.same(itemsOf(text), [
+    [
+      "upstreams[0]",
+      2,
+      { "upstream.name": ["a", "upstreams[0].name"], "upstream.tls.ca": ["/ca", "upstreams[0].tls.ca"] },
+    ],
+    ["upstreams[1]", 4, { "upstream.tags.ttl": ["5s", "upstreams[1].tags.ttl"] }],
+  ]);
+  t.same(inputs(text), {});
+});
+
+t.test("no list, or nothing in it", async (t) => {
+  for (const text of ["", "upstreams:\n", "upstreams: []\n", "upstreams: ~\n"]) {
+    t.equal(read(text).upstreams, undefined, JSON.stringify(text));
+    t.same(lines(text), []);
+  }
+});
+
+t.test("an anchor can be used in another upstream", async (t) => {
+  const text = "upstreams:\n  - tls: &tls {ca: /ca}\n    allow: &some [a]\n  - {tls: *tls, allow: *some}\n";
+  t.match(itemsOf(text)?.[1]?.[2], { "upstream.tls.ca": ["/ca"], "upstream.allow": [["a"]] });
+});
+
+t.test("items of the wrong form", async (t) => {
+  t.same(lines("upstreams: {a: {}}\n"), [
+    "upstreams 1:12 found keys with values, expected a list of upstreams",
+  ]);
+  t.same(lines("upstreams:\n  - a\n  - [b]\n  -\n"), [
+    "upstreams[0] 2:5 found a single value, expected keys with values",
+    "upstreams[1] 3:5 found a list, expected keys with values",
+    "upstreams[2] 4:4 has no value, expected keys with values",
+  ]);
+});
+
+t.test("unknown keys of an upstream, in its own words", async (t) => {
+  t.same(lines("upstreams:\n  - {nmae: x}\n"), [
+    "upstreams[0].nmae 2:6 there is no such setting; did you mean upstreams[0].name?",
+  ]);
+  t.same(lines("upstreams:\n  - tls: {sreverName: x}\n"), [
+    "upstreams[0].tls.sreverName 2:11 there is no such setting; did you mean upstreams[0].tls.serverName?",
+  ]);
+  t.same(lines("upstreams:\n  - {ca: x}\n"), [
+    "upstreams[0].ca 2:6 there is no such setting; did you mean upstreams[0].tls.ca?",
+  ]);
+  t.same(lines("upstreams:\n  - {maxSize: 1GB}\n"), [
+    "upstreams[0].maxSize 2:6 there is no such setting; did you mean cache.maxSize?",
+  ]);
+  t.same(lines("upstream: {tls: {sreverName: x}}\n"), [
+    "upstream.tls.sreverName 1:18 there is no such setting; did you mean upstream.tls.serverName?",
+  ]);
+  t.same(lines("upstrems: []\n"), ["upstrems 1:1 there is no such setting; did you mean upstreams?"]);
+  t.same(lines("upstreams: [{password: ,hunter2}]\n").slice(1), [
+    "upstreams[0] 1:25 an unknown key (not shown: it may be part of a password that needs quotes)",
+  ]);
+});

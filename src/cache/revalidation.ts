@@ -1,0 +1,99 @@
+// Asking upstream whether what is here still holds: once for all who ask at the same time, never longer than clients
+// with something in hand would wait, and not again right after it failed.
+import { LRUCache } from "lru-cache";
+import type { Pause } from "./fill.ts";
+import { type Clock, UpstreamError } from "./ports.ts";
+import { SingleFlight } from "./single-flight.ts";
+
+/** With a stale answer in hand, clients wait this long for upstream; the question goes on behind them. */
+const patience = 1_000;
+/** After a failure the stale answer is given at once for this long, and for half as long again at random. */
+const failureMemory = 3_000;
+const failureJitter = 1_500;
+
+export interface RevalidationOptions {
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+export type Revalidated<Value> =
+  | { readonly kind: "answered"; readonly value: Value; readonly joined: boolean }
+  /** Upstream failed, is slow, or has failed just now: give what is in hand. */
+  | { readonly kind: "failed"; readonly reason: UpstreamError };
+
+export class Revalidation<Value> {
+  readonly #pause: Pause;
+  readonly #flights = new SingleFlight<Value>();
+  readonly #failures: LRUCache<string, UpstreamError>;
+
+  constructor({ clock, pause }: RevalidationOptions) {
+    this.#pause = pause;
+    this.#failures = new LRUCache({
+      max: 10_000,
+      ttl: failureMemory,
+      ttlResolution: 0,
+      perf: { now: clock },
+    });
+  }
+
+  /** Nothing in hand: rejects with UpstreamError when upstream does not answer. */
+  async fetch(
+    key: string,
+    ask: () => Promise<Value>,
+  ): Promise<{ readonly value: Value; readonly joined: boolean }> {
+    const { promise, joined } = this.#start(key, ask);
+    return { value: await promise, joined };
+  }
+
+  /** Something in hand: "failed" instead of a rejection, after a second of patience at most. */
+  async refresh(key: string, ask: () => Promise<Value>): Promise<Revalidated<Value>> {
+    const failure = this.#failures.get(key);
+    if (failure !== undefined) return { kind: "failed", reason: failure };
+    const { promise, joined } = this.#start(key, ask);
+    try {
+      return { kind: "answered", value: await this.#inTime(promise), joined };
+    } catch (error) {
+      if (error instanceof UpstreamError) return { kind: "failed", reason: error };
+      throw error;
+    }
+  }
+
+  /** Forgets a failure: the next question goes upstream. */
+  forget(key: string): void {
+    this.#failures.delete(key);
+  }
+
+  #start(
+    key: string,
+    ask: () => Promise<Value>,
+  ): { readonly promise: Promise<Value>; readonly joined: boolean } {
+    return this.#flights.run(key, async () => {
+      try {
+        const value = await ask();
+        this.#failures.delete(key);
+        return value;
+      } catch (error) {
+        if (error instanceof UpstreamError) {
+          this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
+        }
+        throw error;
+      }
+    });
+  }
+
+  async #inTime(flight: Promise<Value>): Promise<Value> {
+    const waiting = new AbortController();
+    const late = this.#pause(patience, waiting.signal).then(
+      () => true,
+      () => false,
+    );
+    try {
+      const inTime = await Promise.race([flight.then(() => true), late.then((isLate) => !isLate)]);
+      if (inTime) return await flight;
+      throw new UpstreamError("timeout", "upstream is slow to confirm what is here");
+    } finally {
+      flight.catch(() => {});
+      waiting.abort();
+    }
+  }
+}

@@ -1,0 +1,86 @@
+// What the values of a configuration look like in the file.
+import { formatAddress } from "./address.ts";
+import type { Config, RoutingConfig, TagRule, UpstreamConfig } from "./config.ts";
+import type { OriginsByKey } from "./origin.ts";
+import type { CommonKey, UpstreamKey } from "./settings.ts";
+import { formatDuration, formatPercent, formatSize } from "./units.ts";
+
+/** Undefined: the key is left out. */
+export type Printed =
+  | string
+  | number
+  | boolean
+  | readonly Printed[]
+  | { readonly [key: string]: Printed }
+  | undefined;
+
+export function printedCommon(config: Config): Readonly<Record<CommonKey, Printed>> {
+  return {
+    listen: formatAddress(config.listen),
+    opsListen: formatAddress(config.ops),
+    catalog: config.catalog,
+    drainTimeout: formatDuration(config.drainTimeout),
+    drainDelay: formatDuration(config.drainDelay),
+    "log.level": config.logLevel,
+    "cache.dir": config.cache.directory,
+    "cache.maxSize": formatSize(config.cache.maxSize),
+    "cache.evictTo": formatPercent(config.cache.evictTo),
+    "cache.keepFree": formatPercent(config.cache.keepFree),
+    "tags.ttl": formatDuration(config.tags.ttl),
+    "tags.staleIfError": formatDuration(config.tags.staleIfError),
+    "tags.rules": rules(config.tags.rules),
+  };
+}
+
+/** Secrets are left out; `origins` knows the paths of the files that were read. */
+export function printedUpstream(
+  upstream: UpstreamConfig,
+  origins: OriginsByKey,
+): Readonly<Record<UpstreamKey, Printed>> {
+  const { auth, routing, tags } = upstream;
+  const path = (key: UpstreamKey) => origins.get(key)?.path;
+  const helper = auth.kind === "helper" ? auth : undefined;
+  return {
+    "upstream.name": upstream.name,
+    "upstream.url": upstream.url.href,
+    "upstream.repositoryPrefix": upstream.repositoryPrefix || undefined,
+    "upstream.username": auth.kind === "basic" ? auth.username : undefined,
+    "upstream.password": undefined,
+    "upstream.passwordFile": path("upstream.passwordFile"),
+    "upstream.authorization": undefined,
+    "upstream.authorizationFile": path("upstream.authorizationFile"),
+    "upstream.credentialHelper": helper?.program,
+    "upstream.credentialHelperRegistry": helper?.registry,
+    "upstream.credentialHelperLifetime": helper && formatDuration(helper.lifetime),
+    "upstream.tokenRealms": upstream.tokenRealms,
+    "upstream.tls.ca": path("upstream.tls.ca"),
+    "upstream.tls.cert": path("upstream.tls.cert"),
+    "upstream.tls.key": path("upstream.tls.key"),
+    "upstream.tls.serverName": upstream.tls?.serverName,
+    "upstream.redirectsTo": upstream.redirects?.allowPrivate ?? [],
+    "upstream.connectTimeout": formatDuration(upstream.connectTimeout),
+    "upstream.firstByteTimeout": formatDuration(upstream.firstByteTimeout),
+    "upstream.idleTimeout": formatDuration(upstream.idleTimeout),
+    "upstream.maxConnections": upstream.maxConnections,
+    "upstream.namespaces": routing.namespaces,
+    "upstream.hosts": routing.hosts,
+    "upstream.component": routing.component,
+    "upstream.library": routing.library,
+    "upstream.allow": routing.allow,
+    "upstream.deny": routing.deny,
+    "upstream.next": next(routing.next),
+    "upstream.tags.ttl": tags.ttl === undefined ? undefined : formatDuration(tags.ttl),
+    "upstream.tags.rules": rules(tags.rules),
+    "upstream.push": upstream.push,
+  };
+}
+
+function rules(all: readonly TagRule[]): Printed {
+  return all.map(({ match, ttl }) => ({ match, ttl: formatDuration(ttl) }));
+}
+
+function next(link: RoutingConfig["next"]): Printed {
+  if (link === undefined) return undefined;
+  const on = [...(link.onAbsent ? ["absent"] : []), ...(link.onFailure ? ["failure"] : [])];
+  return { upstream: link.name, on };
+}

@@ -1,0 +1,26 @@
+// What is right and still likely not what somebody wants.
+import { isIPv4 } from "node:net";
+import type { UpstreamConfig } from "./config.ts";
+import { type Entry, problemAt, type UpstreamInput } from "./entry.ts";
+import type { Problem } from "./problem.ts";
+
+/** Warnings about an upstream; `input` is what `config` came from. */
+export function upstreamWarnings({ entries }: UpstreamInput, { url, auth }: UpstreamConfig): Problem[] {
+  if (url.protocol !== "http:") return [];
+  const warnings: Problem[] = [];
+  const warn = (entry: Entry | undefined, message: string): void => {
+    if (entry !== undefined) warnings.push(problemAt(entry, message));
+  };
+  if (auth.kind !== "none" && !isLoopback(url.hostname))
+    warn(
+      entries.get("upstream.url"),
+      "plain http: everybody on the way can read the credentials; use https if the registry has it",
+    );
+  const unused = entries.get("upstream.tls.cert") ?? entries.get("upstream.tls.serverName");
+  warn(unused, "has no effect: the registry is asked over plain http");
+  return warnings;
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "[::1]" || (isIPv4(host) && host.startsWith("127."));
+}

@@ -1,0 +1,11 @@
+// How a handler left a request: answered, or with a refusal that another upstream may still turn into an answer.
+import type { Refusal } from "../cache/ports.ts";
+import type { Exchange } from "./exchange.ts";
+
+export type Outcome = "served" | "absent" | "denied";
+
+/** Notes where a refusal came from. Nothing is sent: serve.ts does that when no other upstream is left. */
+export function refused(exchange: Exchange, refusal: Refusal): Outcome {
+  exchange.findings.result = refusal.kind === "denied" ? "denied" : refusal.negative ? "negative" : "miss";
+  return refusal.kind;
+}

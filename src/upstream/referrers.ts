@@ -1,0 +1,94 @@
+// The referrers of a manifest (distribution-spec, "Listing Referrers"), as one list whatever pages upstream makes of it.
+import { type ReferrersAnswer, type Refusal, UpstreamError } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
+import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
+import type { Repository } from "../oci/name.ts";
+import { readSmallBody } from "./body.ts";
+import { type Reply, statusOf } from "./client.ts";
+import { nextQuery } from "./next-link.ts";
+import type { TagList } from "./tags.ts";
+
+const maxBytes = 4 * 1024 * 1024;
+const maxPages = 20;
+
+interface Page {
+  readonly kind: "found";
+  readonly body: Buffer;
+  readonly filtersApplied: string | undefined;
+  readonly next: URLSearchParams | undefined;
+}
+
+/**
+ * The image index upstream answers, verbatim when it is one page. Registries without the endpoint answer 404 or 405,
+ * some a web page or JSON of another type: all of it is `absent`, and clients go on to the fallback tag. Rejects with
+ * UpstreamError.
+ */
+export async function listReferrers(
+  list: TagList,
+  repository: Repository,
+  digest: Digest,
+  artifactType: string | undefined,
+): Promise<ReferrersAnswer> {
+  const query = new URLSearchParams(artifactType === undefined ? {} : { artifactType });
+  const first = await readPage(list, repository, digest, query);
+  if (first.kind !== "found" || first.next === undefined) return first;
+  const manifests = [...manifestsOf(list.upstream, first.body)];
+  let next: URLSearchParams | undefined = first.next;
+  for (let pages = 1; next !== undefined && pages < maxPages; pages++) {
+    const page: Page | Refusal = await readPage(list, repository, digest, next);
+    if (page.kind !== "found") return page;
+    const more = manifestsOf(list.upstream, page.body);
+    manifests.push(...more);
+    next = more.length > 0 ? page.next : undefined;
+  }
+  if (next !== undefined)
+    throw new UpstreamError("too_large", `upstream ${list.upstream} sent more than ${maxPages} pages`);
+  const body = Buffer.from(JSON.stringify({ ...(JSON.parse(first.body.toString()) as object), manifests }));
+  return { kind: "found", body, filtersApplied: first.filtersApplied };
+}
+
+async function readPage(
+  list: TagList,
+  repository: Repository,
+  digest: Digest,
+  query: URLSearchParams,
+): Promise<Page | Refusal> {
+  const { client, upstream } = list;
+  const endpoint = `referrers/${digest}`;
+  const headers = { accept: mediaTypes.ociIndex };
+  const reply = await client.ask({ method: "GET", type: "tags", repository, endpoint, query, headers });
+  if (!hasReferrers(reply)) {
+    reply.body.destroy();
+    return { kind: "absent" };
+  }
+  const refusal = statusOf(upstream, reply, [200], list.clock());
+  if (refusal !== undefined) return refusal;
+  const body = await readSmallBody(reply.body, { upstream, limit: maxBytes, timeout: list.pageTimeout });
+  if (body === undefined)
+    throw new UpstreamError("too_large", `upstream ${upstream} sent referrers above ${maxBytes} bytes`);
+  list.received(body.length);
+  const applied: unknown = reply.headers["oci-filters-applied"];
+  const filtersApplied =
+    typeof applied === "string" && /^[a-zA-Z, ]{1,100}$/.test(applied) ? applied : undefined;
+  manifestsOf(upstream, body);
+  return { kind: "found", body, filtersApplied, next: nextQuery(reply.headers.link) };
+}
+
+/** Only a 200 with the one exact type is an answer of this endpoint (clients.md section 6). */
+function hasReferrers({ status, headers }: Reply): boolean {
+  if (status === 200) return bareMediaType(headers["content-type"]) === mediaTypes.ociIndex;
+  return status !== 400 && status !== 405 && status !== 406;
+}
+
+function manifestsOf(upstream: string, body: Buffer): readonly unknown[] {
+  let json: unknown;
+  try {
+    json = JSON.parse(body.toString("utf8"));
+  } catch {
+    // Told below; the parser's message would quote the body.
+  }
+  const manifests = (json as { manifests?: unknown } | null | undefined)?.manifests;
+  if (!Array.isArray(manifests))
+    throw new UpstreamError("protocol", `upstream ${upstream} sent referrers that are no index`);
+  return manifests;
+}

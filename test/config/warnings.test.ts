@@ -1,0 +1,27 @@
+import t from "tap";
+import { upstreamsYaml, warningsOf } from "../fixtures/loading.ts";
+
+const account = "username: u, password: hunter2";
+
+t.test("credentials over plain http are worth a warning, with its place", async (t) => {
+  const yaml = upstreamsYaml(
+    `name: a, url: https://a.example.com, ${account}`,
+    `name: b, url: http://b.example.com, ${account}`,
+    "name: c, url: http://c.example.com, authorization: Bearer hunter2",
+    "name: d, url: http://d.example.com",
+  );
+  t.same(warningsOf({ yaml }), [
+    "upstreams[1].url (mirror.yaml:3:20): plain http: everybody on the way can read the credentials; use https if the registry has it",
+    "upstreams[2].url (mirror.yaml:4:20): plain http: everybody on the way can read the credentials; use https if the registry has it",
+  ]);
+});
+
+t.test("nobody is on the way to this machine itself", async (t) => {
+  for (const host of ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+    t.same(warningsOf({ yaml: `upstream: {url: "http://${host}:5000", ${account}}\n` }), [], host);
+});
+
+t.test("a server name does nothing over plain http", async (t) => {
+  const yaml = "upstream: {url: http://a.example.com, tls: {serverName: b.example.com}}\n";
+  t.match(warningsOf({ yaml }), [/^upstream\.tls\.serverName \(mirror\.yaml:1:57\): has no effect/]);
+});
