@@ -9,6 +9,7 @@ import { Freshness } from "./cache/freshness.ts";
 import { Listings } from "./cache/listings.ts";
 import { LocalBlobs } from "./cache/local-blobs.ts";
 import { Manifests } from "./cache/manifests.ts";
+import { NegativeAnswers } from "./cache/negative-answers.ts";
 import type { Clock } from "./cache/ports.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
@@ -31,6 +32,8 @@ const memoryBytes = 64 * 1024 * 1024;
 const windowBytes = 64 * 1024 * 1024;
 /** How often the free disk space is looked at. */
 const diskCheckInterval = 30_000;
+/** How long what upstream says is not there is not asked for again. */
+const negativeTtl = 10_000;
 /** How long a list of tags or referrers is given without asking again. */
 const listingTtl = 10_000;
 
@@ -127,7 +130,8 @@ class Entrepot implements App {
       grown: () => eviction.check(),
       memoryBytes,
     });
-    const blobs = new BlobCache({ ...shared, local, access, windowBytes });
+    const negative = new NegativeAnswers(negativeTtl, this.#clock);
+    const blobs = new BlobCache({ ...shared, local, access, negative, windowBytes });
     const eviction = new Eviction({
       ...shared,
       ...cache,
@@ -142,7 +146,15 @@ class Entrepot implements App {
       tags,
       new Map(this.#config.upstreams.map((upstream) => [upstream.name, upstream.tags])),
     );
-    const manifests = new Manifests({ ...shared, local, blobs, access, tags: index.tags, freshness });
+    const manifests = new Manifests({
+      ...shared,
+      local,
+      blobs,
+      access,
+      negative,
+      tags: index.tags,
+      freshness,
+    });
     const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
     const router = new Router(this.#routings(upstreams));
     const listener = new Listener({

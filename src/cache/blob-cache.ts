@@ -6,6 +6,7 @@ import type { NoticeSink, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import { Fill, type FillOptions } from "./fill.ts";
 import type { LocalBlob, LocalBlobs } from "./local-blobs.ts";
+import type { NegativeAnswers } from "./negative-answers.ts";
 import type { BlobReader, Clock, Pause, Refusal, Upstream } from "./ports.ts";
 import { WindowBudget } from "./window.ts";
 
@@ -18,6 +19,7 @@ const maxLooks = 3;
 export interface BlobCacheOptions {
   readonly local: LocalBlobs;
   readonly access: Access;
+  readonly negative: NegativeAnswers;
   /** Bytes of running fills kept in memory, over all fills. */
   readonly windowBytes: number;
   readonly notices: NoticeSink;
@@ -62,6 +64,14 @@ export class BlobCache {
    * cannot.
    */
   async open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
+    const { negative } = this.#options;
+    if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
+    const opened = await this.#open(upstream, repository, digest);
+    if (opened.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
+    return opened;
+  }
+
+  async #open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
     for (let look = 1; look <= maxLooks; look++) {
       const opened = await this.#find(upstream, repository, digest);
       if (opened !== "again") return opened;
@@ -74,8 +84,10 @@ export class BlobCache {
 
   /** As `open`, for HEAD: never starts a download. */
   async head(upstream: Upstream, repository: Repository, digest: Digest): Promise<BlobFound | Refusal> {
-    const { access, local } = this.#options;
+    const { access, local, negative } = this.#options;
+    if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
     const proof = await access.prove(upstream, repository, digest, "blob");
+    if (proof.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
     if (proof.kind === "absent" || proof.kind === "denied") return proof;
     const filling = this.#fills.get(digest);
     const size = filling?.fill.size;

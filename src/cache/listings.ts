@@ -5,8 +5,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import type { NoticeSink, Result } from "../telemetry/event.ts";
-import type { Pause } from "./fill.ts";
-import type { Clock, ReferrersAnswer, Refusal, TagsAnswer, Upstream, UpstreamError } from "./ports.ts";
+import type { Clock, Pause, ReferrersAnswer, Refusal, TagsAnswer, Upstream, UpstreamError } from "./ports.ts";
 import { Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 

@@ -1,7 +1,7 @@
 // Manifests from upstream: verified, read, stored and linked before anybody sees them.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
-import { readManifest } from "../oci/manifest.ts";
+import { type Descriptor, readManifest } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
@@ -50,7 +50,7 @@ export class ManifestSource {
     const { mediaType, children } = manifest;
     const childDigests = children.map((child) => child.digest);
     await this.#local.putManifest(digest, { body, mediaType }, childDigests);
-    await this.#access.link(upstream, repository, [{ digest, size: body.length }, ...children]);
+    await this.#link(upstream, repository, digest, body.length, children);
     return { kind: "found", digest, manifest: { body, mediaType, source: `upstream:${upstream.name}` } };
   }
 
@@ -63,7 +63,22 @@ export class ManifestSource {
   ): Promise<void> {
     const manifest = readManifest(body, mediaType);
     const children = typeof manifest === "string" ? [] : manifest.children;
-    await this.#access.link(upstream, repository, [{ digest, size: body.length }, ...children]);
+    await this.#link(upstream, repository, digest, body.length, children);
+  }
+
+  /**
+   * Blobs only: registries look for them when a manifest is pushed, but many take an index of manifests they do not
+   * have, and naming one must not make it readable. Its right is proved when it is first asked for.
+   */
+  async #link(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    size: number,
+    children: readonly Descriptor[],
+  ): Promise<void> {
+    const blobs = children.filter(({ kind }) => kind === "blob");
+    await this.#access.link(upstream, repository, [{ digest, size }, ...blobs]);
   }
 }
 

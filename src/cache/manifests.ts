@@ -1,31 +1,19 @@
 // Manifests: tags with a time to live, revalidated by HEAD, stale while upstream fails; digests for ever.
 // A tag is never answered with a digest whose body is not here.
-import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
-import type { Reference } from "../oci/reference.ts";
+import { type Reference, referenceText } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
-import type { Freshness } from "./freshness.ts";
+import { type Freshness, isFallbackTag } from "./freshness.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
-import {
-  type Clock,
-  type Pause,
-  type Refusal,
-  type TagRecord,
-  type TagStore,
-  type Upstream,
-  UpstreamError,
-} from "./ports.ts";
-import { flightKey, SingleFlight } from "./single-flight.ts";
+import type { NegativeAnswers } from "./negative-answers.ts";
+import type { Clock, Pause, Refusal, TagRecord, TagStore, Upstream, UpstreamError } from "./ports.ts";
+import { Revalidation } from "./revalidation.ts";
+import { flightKey } from "./single-flight.ts";
 import { TagRecords } from "./tag-records.ts";
-
-/** With an expired record in hand, clients wait this long for upstream; the question goes on behind them. */
-const revalidationPatience = 1_000;
-/** After a failed revalidation the stale record answers at once for this long (nginx#1000: no retry per request). */
-const failureMemory = 5_000;
 
 export interface ManifestsOptions {
   readonly local: LocalBlobs;
@@ -33,6 +21,7 @@ export interface ManifestsOptions {
   readonly access: Access;
   readonly tags: TagStore;
   readonly freshness: Freshness;
+  readonly negative: NegativeAnswers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -65,25 +54,26 @@ type Resolved = {
 };
 type Resolution = Resolved | OversizeManifest | Refusal;
 
+/** A tag record whose body is here. */
+interface InHand {
+  readonly record: TagRecord;
+  readonly manifest: LocalManifest;
+}
+
+const remembered: Refusal = { kind: "absent", negative: true };
+
 export class Manifests {
   readonly #options: ManifestsOptions;
   readonly #source: ManifestSource;
   readonly #records: TagRecords;
-  readonly #flights = new SingleFlight<Resolution>();
-  /** Tags whose revalidation failed lately, with the reason. */
-  readonly #failures: LRUCache<string, UpstreamError>;
+  readonly #revalidation: Revalidation<Resolution>;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
-    const { local, access, tags, notices, clock } = options;
+    const { local, access, tags, notices } = options;
     this.#source = new ManifestSource(local, access);
     this.#records = new TagRecords(tags, notices);
-    this.#failures = new LRUCache({
-      max: 10_000,
-      ttl: failureMemory,
-      ttlResolution: 0,
-      perf: { now: clock },
-    });
+    this.#revalidation = new Revalidation(options);
   }
 
   /** Rejects with UpstreamError when upstream has to answer and cannot. */
@@ -93,10 +83,19 @@ export class Manifests {
       : this.#byDigest(upstream, repository, reference.digest);
   }
 
+  /** Something was pushed or deleted: the next request for the reference asks upstream. */
+  async forget(upstream: Upstream, repository: Repository, reference: Reference): Promise<void> {
+    const { negative, access } = this.#options;
+    negative.forget(upstream.name, repository);
+    this.#revalidation.forget(flightKey(upstream.name, repository, referenceText(reference)));
+    if (reference.kind === "tag") await this.#records.delete(upstream, repository, reference.tag);
+    else await access.unlink(upstream, repository, reference.digest);
+  }
+
   // ---- by digest ----------------------------------------------------------------------------------------------
 
   async #byDigest(upstream: Upstream, repository: Repository, digest: Digest): Promise<ManifestOpened> {
-    const { local, access } = this.#options;
+    const { local, access, negative } = this.#options;
     const here = await local.manifest(digest);
     if (here !== undefined) {
       const proof = await access.prove(upstream, repository, digest, "manifest");
@@ -104,78 +103,48 @@ export class Manifests {
       if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
       return { kind: "found", result: "hit", digest, age: 0, ...here };
     }
-    const key = flightKey(upstream.name, repository, digest);
-    const { promise, joined } = this.#flights.run(key, () =>
-      this.#fetch(upstream, repository, { kind: "digest", digest }),
+    if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
+    const { value, joined } = await this.#revalidation.fetch(
+      flightKey(upstream.name, repository, digest),
+      () => this.#fetch(upstream, repository, { kind: "digest", digest }),
     );
-    const resolution = await promise;
-    if (resolution.kind === "absent") await access.unlink(upstream, repository, digest);
-    return this.#answer(upstream, repository, resolution, joined);
+    if (value.kind === "absent") {
+      await access.unlink(upstream, repository, digest);
+      negative.add(upstream.name, repository, "manifest", digest);
+    }
+    return this.#answer(upstream, repository, value, joined);
   }
 
   // ---- by tag -------------------------------------------------------------------------------------------------
 
   async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
-    const { local, freshness, clock } = this.#options;
+    const { local, freshness, clock, negative } = this.#options;
     const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await local.manifest(record.digest));
+    const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
     const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
-    if (record !== undefined && manifest !== undefined && state === "fresh") {
-      return this.#found("hit", record, manifest);
-    }
-    const fallback =
-      record !== undefined && manifest !== undefined && state === "stale" ? { record, manifest } : undefined;
-    return this.#refresh(upstream, repository, tag, record, fallback);
-  }
-
-  /** Asks upstream, once for all who ask at the same time; `fallback` is what may be served when it fails. */
-  async #refresh(
-    upstream: Upstream,
-    repository: Repository,
-    tag: Tag,
-    record: TagRecord | undefined,
-    fallback: { readonly record: TagRecord; readonly manifest: LocalManifest } | undefined,
-  ): Promise<ManifestOpened> {
+    if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand);
+    if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
-    const failure = this.#failures.get(key);
-    if (fallback !== undefined && failure !== undefined)
-      return this.#stale(upstream, repository, tag, fallback, failure);
-    const { promise, joined } = this.#flights.run(key, () =>
-      this.#resolve(upstream, repository, tag, record, key),
-    );
-    if (fallback === undefined) return this.#answer(upstream, repository, await promise, joined);
-    try {
-      const resolution = await this.#inTime(promise);
-      return await this.#answer(upstream, repository, resolution, joined);
-    } catch (error) {
-      if (!(error instanceof UpstreamError)) throw error;
-      return this.#stale(upstream, repository, tag, fallback, error);
+    const ask = (): Promise<Resolution> => this.#resolve(upstream, repository, tag, record);
+    if (inHand === undefined || state !== "stale") {
+      const { value, joined } = await this.#revalidation.fetch(key, ask);
+      return this.#answer(upstream, repository, value, joined);
     }
-  }
-
-  /** The flight's outcome, or UpstreamError "timeout" when it takes longer than clients with a stale record wait. */
-  async #inTime(flight: Promise<Resolution>): Promise<Resolution> {
-    const patience = new AbortController();
-    const late = this.#options.pause(revalidationPatience, patience.signal).then(() => {
-      throw new UpstreamError("timeout", "upstream is slow to confirm the tag");
-    });
-    try {
-      return await Promise.race([flight, late]);
-    } finally {
-      // Whichever loses has nobody left to listen.
-      for (const loser of [flight, late]) loser.catch(() => {});
-      patience.abort();
-    }
+    const outcome = await this.#revalidation.refresh(key, ask);
+    return outcome.kind === "answered"
+      ? this.#answer(upstream, repository, outcome.value, outcome.joined)
+      : this.#stale(upstream, repository, tag, inHand, outcome.reason);
   }
 
   #stale(
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
-    { record, manifest }: { readonly record: TagRecord; readonly manifest: LocalManifest },
+    inHand: InHand,
     reason: UpstreamError,
   ): OpenedManifest {
-    const stale = this.#found("stale", record, manifest);
+    const stale = this.#found("stale", inHand);
     this.#options.notices({
       kind: "stale_served",
       upstream: upstream.name,
@@ -192,19 +161,14 @@ export class Manifests {
     repository: Repository,
     tag: Tag,
     record: TagRecord | undefined,
-    key: string,
   ): Promise<Resolution> {
-    try {
-      const resolution = await this.#ask(upstream, repository, tag, record);
-      if (resolution.kind === "found")
-        await this.#records.put(upstream, repository, tag, resolution.record, record);
-      else await this.#records.delete(upstream, repository, tag);
-      this.#failures.delete(key);
-      return resolution;
-    } catch (error) {
-      if (error instanceof UpstreamError) this.#failures.set(key, error);
-      throw error;
-    }
+    const resolution = await this.#ask(upstream, repository, tag, record);
+    if (resolution.kind === "found")
+      await this.#records.put(upstream, repository, tag, resolution.record, record);
+    else await this.#records.delete(upstream, repository, tag);
+    if (resolution.kind === "absent" && !isFallbackTag(tag))
+      this.#options.negative.add(upstream.name, repository, "manifest", tag);
+    return resolution;
   }
 
   /** HEAD when there is something to confirm; the body only when it moved or is not here. */
@@ -251,14 +215,14 @@ export class Manifests {
   ): Promise<ManifestOpened> {
     if (resolution.kind === "absent" || resolution.kind === "denied") return resolution;
     if (resolution.kind === "found") {
-      return this.#found(joined ? "joined" : resolution.how, resolution.record, resolution.manifest);
+      return this.#found(joined ? "joined" : resolution.how, resolution);
     }
     const { digest, mediaType } = resolution;
     const relayed = await this.#options.blobs.relayManifest(upstream, repository, digest);
     return relayed.kind === "found" ? { ...relayed, digest, mediaType } : relayed;
   }
 
-  #found(result: OpenedManifest["result"], record: TagRecord, manifest: LocalManifest): OpenedManifest {
+  #found(result: OpenedManifest["result"], { record, manifest }: InHand): OpenedManifest {
     const age = Math.max(0, this.#options.clock() - record.checkedAt);
     return { kind: "found", result, digest: record.digest, age, ...manifest };
   }

@@ -1,8 +1,7 @@
 // Asking upstream whether what is here still holds: once for all who ask at the same time, never longer than clients
 // with something in hand would wait, and not again right after it failed.
 import { LRUCache } from "lru-cache";
-import type { Pause } from "./fill.ts";
-import { type Clock, UpstreamError } from "./ports.ts";
+import { type Clock, type Pause, UpstreamError } from "./ports.ts";
 import { SingleFlight } from "./single-flight.ts";
 
 /** With a stale answer in hand, clients wait this long for upstream; the question goes on behind them. */
@@ -51,7 +50,7 @@ export class Revalidation<Value> {
     if (failure !== undefined) return { kind: "failed", reason: failure };
     const { promise, joined } = this.#start(key, ask);
     try {
-      return { kind: "answered", value: await this.#inTime(promise), joined };
+      return { kind: "answered", value: await this.#inTime(key, promise), joined };
     } catch (error) {
       if (error instanceof UpstreamError) return { kind: "failed", reason: error };
       throw error;
@@ -73,15 +72,19 @@ export class Revalidation<Value> {
         this.#failures.delete(key);
         return value;
       } catch (error) {
-        if (error instanceof UpstreamError) {
-          this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
-        }
+        if (error instanceof UpstreamError) this.#remember(key, error);
         throw error;
       }
     });
   }
 
-  async #inTime(flight: Promise<Value>): Promise<Value> {
+  /** An open circuit is left out: it knows itself when to ask again, and asking it costs nothing. */
+  #remember(key: string, error: UpstreamError): void {
+    if (error.code === "circuit_open") return;
+    this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
+  }
+
+  async #inTime(key: string, flight: Promise<Value>): Promise<Value> {
     const waiting = new AbortController();
     const late = this.#pause(patience, waiting.signal).then(
       () => true,
@@ -90,7 +93,10 @@ export class Revalidation<Value> {
     try {
       const inTime = await Promise.race([flight.then(() => true), late.then((isLate) => !isLate)]);
       if (inTime) return await flight;
-      throw new UpstreamError("timeout", "upstream is slow to confirm what is here");
+      const slow = new UpstreamError("timeout", "upstream is slow to confirm what is here");
+      // The next ones do not wait for the same flight; its success forgets this.
+      this.#remember(key, slow);
+      throw slow;
     } finally {
       flight.catch(() => {});
       waiting.abort();

@@ -96,5 +96,8 @@ t.test("signature tags are always asked for, whatever the rules say", async (t) 
 });
 
 function bound(of: Freshness) {
-  return { state: of.state.bind(of), ttl: (repository: string, tag: string) => of.ttl("up", repository, tag) };
+  return {
+    state: of.state.bind(of),
+    ttl: (repository: string, tag: string) => of.ttl("up", repository, tag),
+  };
 }

@@ -75,3 +75,123 @@ t.test("the catalog can be switched off", async (t) => {
   t.equal(answer.status, 404);
   t.match(JSON.parse(answer.body.toString()), { errors: [{ code: "UNSUPPORTED" }] });
 });
+
+t.test(
+  "tags/list is asked once in ten seconds, then again; stale and marked when upstream fails",
+  async (t) => {
+    let now = Date.parse("2026-01-01T00:00:00Z");
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream, { clock: () => now });
+    const image = makeImage({ layers: [10] });
+    upstream.addImage("team/app", "1", image);
+    const list = async (): Promise<{
+      tags: string[];
+      age: string | undefined;
+      warning: string | undefined;
+    }> => {
+      const { body, headers } = await mirror.get("/v2/team/app/tags/list");
+      const { tags } = JSON.parse(body.toString()) as { tags: string[] };
+      return { tags, age: headers.age, warning: headers.warning };
+    };
+    t.match(await list(), { tags: ["1"], age: "0", warning: undefined });
+    upstream.addImage("team/app", "2", image);
+    now += 9_999;
+    t.match(await list(), { tags: ["1"], age: "9", warning: undefined });
+    t.equal(upstream.count({ kind: "tags" }), 1);
+    now += 1;
+    t.match(await list(), { tags: ["1", "2"], age: "0" });
+    now += 3_600_000;
+    upstream.fault(() => ({ status: 503 }));
+    t.match(await list(), {
+      tags: ["1", "2"],
+      age: "3600",
+      warning: /^299 - "stale listing: .*server_error/,
+    });
+    const asked = upstream.count({ kind: "tags" });
+    t.match(await list(), { age: "3600" });
+    t.equal(upstream.count({ kind: "tags" }), asked, "a failing upstream is not asked for every request");
+    now += 8 * 24 * 3_600_000;
+    t.equal((await mirror.get("/v2/team/app/tags/list")).status, 502, "beyond the bound");
+  },
+);
+
+t.test("a repository upstream no longer has is gone from the listings too", async (t) => {
+  let now = Date.parse("2026-01-01T00:00:00Z");
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { clock: () => now });
+  upstream.addImage("team/app", "1", makeImage({ layers: [10] }));
+  t.equal((await mirror.get("/v2/team/app/tags/list")).status, 200);
+  now += 60_000;
+  upstream.fault(({ kind }) => (kind === "tags" ? { status: 404 } : undefined));
+  t.equal((await mirror.get("/v2/team/app/tags/list")).status, 404);
+});
+
+t.test(
+  "referrers: verbatim with the exact type, filtered lists apart, absent without NAME_UNKNOWN",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream);
+    const subject = makeImage({ layers: [10] }).digest;
+    const type = "application/vnd.oci.image.index.v1+json";
+    const path = `/v2/team/app/referrers/${subject}`;
+    const absent = await mirror.get(path);
+    t.equal(absent.status, 404);
+    t.match(JSON.parse(absent.body.toString()), { errors: [{ code: "MANIFEST_UNKNOWN" }] });
+    const all =
+      '{"schemaVersion": 2, "mediaType":"application/vnd.oci.image.index.v1+json", "manifests":[{"a":1},{"b":2}]}';
+    const some = '{"schemaVersion":2,"manifests":[{"a":1}]}';
+    upstream.fault(({ kind, query }) => {
+      if (kind !== "referrers") return undefined;
+      const filtered = query.get("artifactType") === "application/x";
+      return {
+        status: 200,
+        headers: { "content-type": type, ...(filtered ? { "oci-filters-applied": "artifactType" } : {}) },
+        body: filtered ? some : all,
+      };
+    });
+    for (let i = 0; i < 2; i++) {
+      const whole = await mirror.get(path);
+      t.equal(whole.body.toString(), all);
+      t.equal(whole.headers["content-type"], type);
+      t.notOk(whole.headers["oci-filters-applied"]);
+      const filtered = await mirror.get(`${path}?artifactType=application/x`);
+      t.equal(filtered.body.toString(), some);
+      t.equal(filtered.headers["oci-filters-applied"], "artifactType");
+    }
+    t.equal(
+      upstream.count({ kind: "referrers" }),
+      3,
+      "each list asked once, besides the first that was absent",
+    );
+  },
+);
+
+t.test("referrers in pages come as one list; a web page or another type is absent", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  const type = "application/vnd.oci.image.index.v1+json";
+  const subject = (seed: string): string => makeImage({ layers: [10], seed }).digest;
+  const heal = upstream.fault(({ kind, query }) => {
+    if (kind !== "referrers") return undefined;
+    const page = Number(query.get("page") ?? 0);
+    const link = page < 2 ? { link: `</elsewhere?page=${page + 1}>; rel="next"` } : {};
+    const body = JSON.stringify({ schemaVersion: 2, manifests: [{ page }] });
+    return { status: 200, headers: { "content-type": type, ...link }, body };
+  });
+  const paged = await mirror.get(`/v2/team/app/referrers/${subject("paged")}`);
+  t.match(JSON.parse(paged.body.toString()), {
+    schemaVersion: 2,
+    manifests: [{ page: 0 }, { page: 1 }, { page: 2 }],
+  });
+  t.notOk(paged.headers.link);
+  heal();
+  for (const fault of [
+    { html: true },
+    { status: 200, headers: { "content-type": "application/json" }, body: "{}" },
+    { status: 405 },
+  ]) {
+    const undo = upstream.fault(({ kind }) => (kind === "referrers" ? fault : undefined));
+    t.equal((await mirror.get(`/v2/team/app/referrers/${subject(JSON.stringify(fault))}`)).status, 404);
+    undo();
+  }
+});

@@ -1,0 +1,39 @@
+// What upstream has just said is not there. Remembered for seconds, so that a client that retries, or a fleet asking
+// for an image not yet pushed, does not reach over the long link each time; dropped at once when something is pushed.
+import { LRUCache } from "lru-cache";
+import type { Repository } from "../oci/name.ts";
+import type { Clock } from "./ports.ts";
+import { flightKey } from "./single-flight.ts";
+
+/** Repositories with names a client may invent: the memory is bounded. */
+const maxAnswers = 10_000;
+
+export class NegativeAnswers {
+  readonly #answers: LRUCache<string, true> | undefined;
+
+  /** `ttl` in milliseconds; 0 remembers nothing. */
+  constructor(ttl: number, clock: Clock) {
+    if (ttl > 0) {
+      this.#answers = new LRUCache({ max: maxAnswers, ttl, ttlResolution: 0, perf: { now: clock } });
+    }
+  }
+
+  /** `what` is a tag or digest; a digest may be absent as a manifest and present as a blob. */
+  has(upstream: string, repository: Repository, kind: "manifest" | "blob", what: string): boolean {
+    return this.#answers?.has(keyOf(upstream, repository, kind, what)) ?? false;
+  }
+
+  add(upstream: string, repository: Repository, kind: "manifest" | "blob", what: string): void {
+    this.#answers?.set(keyOf(upstream, repository, kind, what), true);
+  }
+
+  /** Everything about the repository: something has changed there. */
+  forget(upstream: string, repository: Repository): void {
+    const start = `${flightKey(upstream, repository).slice(0, -1)},`;
+    for (const key of this.#answers?.keys() ?? []) if (key.startsWith(start)) this.#answers?.delete(key);
+  }
+}
+
+function keyOf(upstream: string, repository: Repository, kind: string, what: string): string {
+  return flightKey(upstream, repository, kind, what);
+}
