@@ -24,6 +24,7 @@ import type { EventSink, Notice, NoticeSink } from "./telemetry/event.ts";
 import { createLogger, noticeLog, requestLog } from "./telemetry/json-log.ts";
 import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
+import { pseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
 
 /** Bytes of manifests and small blobs in memory. */
@@ -164,6 +165,7 @@ class Entrepot implements App {
       pool: new BufferPool(),
       listings,
       router,
+      pseudonym,
       catalog,
       ready: () => this.#health.ready(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),

@@ -13,6 +13,8 @@ export interface FetchedManifest {
   readonly kind: "found";
   readonly digest: Digest;
   readonly manifest: LocalManifest;
+  /** Seconds since the origin said so, when upstream is a cache itself. */
+  readonly age: number | undefined;
 }
 
 /** A manifest above 4 MiB, which has not been read. */
@@ -51,7 +53,8 @@ export class ManifestSource {
     const childDigests = children.map((child) => child.digest);
     await this.#local.putManifest(digest, { body, mediaType }, childDigests);
     await this.#link(upstream, repository, digest, body.length, children);
-    return { kind: "found", digest, manifest: { body, mediaType, source: `upstream:${upstream.name}` } };
+    const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
+    return { kind: "found", digest, manifest: here, age: answer.age };
   }
 
   /** Upstream showed this repository a manifest that another one had brought here: so are its parts readable. */

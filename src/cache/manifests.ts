@@ -187,7 +187,7 @@ export class Manifests {
     if (here !== undefined) {
       const { digest } = head;
       if (digest !== record.digest) await this.#source.link(upstream, repository, digest, here);
-      return this.#resolved("revalidated", { digest, manifest: here });
+      return this.#resolved("revalidated", { digest, manifest: here, age: head.age });
     }
     // By the digest HEAD named, so that a tag moving meanwhile cannot mix two answers.
     const moved = await this.#fetch(upstream, repository, { kind: "digest", digest: head.digest });
@@ -199,9 +199,11 @@ export class Manifests {
     return fetched.kind === "found" ? this.#resolved("miss", fetched) : fetched;
   }
 
-  #resolved(how: Resolved["how"], { digest, manifest }: Omit<FetchedManifest, "kind">): Resolved {
+  /** What another mirror answers is as old here as it was there: the ages of a chain do not add up. */
+  #resolved(how: Resolved["how"], { digest, manifest, age = 0 }: Omit<FetchedManifest, "kind">): Resolved {
     const { mediaType, body } = manifest;
-    const record = { digest, mediaType, size: body.length, checkedAt: this.#options.clock() };
+    const checkedAt = this.#options.clock() - age * 1000;
+    const record = { digest, mediaType, size: body.length, checkedAt };
     return { kind: "found", how, manifest, record };
   }
 

@@ -31,6 +31,8 @@ export type UpstreamErrorCode =
   | "rate_limited"
   | "server_error"
   | "protocol"
+  | "redirect_refused"
+  | "circuit_open"
   | "truncated"
   | "range_refused"
   | "digest_mismatch"
@@ -185,22 +187,30 @@ export type Refusal =
   | { readonly kind: "absent"; readonly negative?: true }
   | { readonly kind: "denied"; readonly negative?: undefined };
 
+/** What a cache between us and the registry said of the answer, when there is one. */
+export interface CacheMarks {
+  /** Seconds since the registry itself gave or confirmed the answer (RFC 9111, section 5.1); 0 to 2^31. */
+  readonly age?: number;
+  /** The Cache-Status header (RFC 9211): at most 1 KiB of printable ASCII. */
+  readonly cacheStatus?: string;
+}
+
 export type ManifestHead =
-  | {
+  | ({
       readonly kind: "found";
       readonly digest: Digest | undefined;
       readonly mediaType: string | undefined;
       readonly size: number | undefined;
-    }
+    } & CacheMarks)
   | Refusal;
 
 export type ManifestAnswer =
-  | {
+  | ({
       readonly kind: "found";
       readonly digest: Digest | undefined;
       readonly mediaType: string | undefined;
       readonly body: Buffer;
-    }
+    } & CacheMarks)
   | {
       readonly kind: "oversize";
       readonly digest: Digest | undefined;
@@ -209,19 +219,19 @@ export type ManifestAnswer =
     }
   | Refusal;
 
-export type BlobHead = { readonly kind: "found"; readonly size: number | undefined } | Refusal;
+export type BlobHead = ({ readonly kind: "found"; readonly size: number | undefined } & CacheMarks) | Refusal;
 
 /**
  * A body upstream is sending, from `offset` (0 when upstream ignored the range asked for). `size` is that of the
  * whole blob. The body rejects with UpstreamError; leaving the iteration early closes the transfer.
  */
 export type BlobAnswer =
-  | {
+  | ({
       readonly kind: "found";
       readonly size: number | undefined;
       readonly offset: number;
       readonly body: AsyncIterable<Buffer>;
-    }
+    } & CacheMarks)
   | Refusal;
 
 export type TagsAnswer =

@@ -1,21 +1,7 @@
 // The bytes of one blob from upstream, in order and each of them once, however often the connection breaks: a broken
 // transfer goes on by Range from the byte it reached (design.md, section 3).
-import { type BlobAnswer, type Pause, type Refusal, UpstreamError, type UpstreamErrorCode } from "./ports.ts";
-
-/** Transfers in a row that may break having brought less than `progress` bytes each. */
-const maxAttempts = 5;
-const progress = 64 * 1024;
-/** Before the second transfer, in milliseconds; twice as long before each one after it. */
-const firstPause = 100;
-
-/** What may be over when we ask again. */
-const passing: ReadonlySet<UpstreamErrorCode> = new Set([
-  "truncated",
-  "unreachable",
-  "timeout",
-  "server_error",
-  "rate_limited",
-]);
+import { Patience } from "./patience.ts";
+import { type BlobAnswer, type Pause, type Refusal, UpstreamError } from "./ports.ts";
 
 export interface TransferOptions {
   /** Asks upstream for the bytes from an offset on. */
@@ -54,8 +40,7 @@ export class Transfer {
    */
   async run(): Promise<Refusal | undefined> {
     const { open, pause, signal } = this.#options;
-    let attempt = 0;
-    let reached = 0;
+    const patience = new Patience();
     for (;;) {
       try {
         const answer = await open(this.#received, signal);
@@ -67,21 +52,11 @@ export class Transfer {
         await this.#receive(answer.body, answer.offset);
         return undefined;
       } catch (error) {
-        if (this.#received - reached >= progress) attempt = 0;
-        reached = this.#received;
-        attempt++;
-        if (!this.#mayGoOn(error, attempt)) throw error;
-        await pause(firstPause * 2 ** (attempt - 1), signal);
+        const wait = patience.after(error, this.#received);
+        if (wait === undefined) throw error;
+        await pause(wait, signal);
       }
     }
-  }
-
-  /** Before the first byte one more try repairs a connection upstream had closed; clients are waiting for more. */
-  #mayGoOn(error: unknown, attempt: number): boolean {
-    if (!(error instanceof UpstreamError)) return false;
-    const { code } = error;
-    if (this.#received === 0) return attempt === 1 && (code === "truncated" || code === "unreachable");
-    return passing.has(code) && attempt < maxAttempts;
   }
 
   /** What was announced first stays: clients have been told. */

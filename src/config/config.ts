@@ -33,6 +33,11 @@ export interface UpstreamConfig {
   readonly connectTimeout: number;
   /** From the request's last byte to the answer's headers. */
   readonly firstByteTimeout: number;
+  /**
+   * The same for manifests and for whether a blob is there, which registries answer without fetching anything: a hung
+   * upstream is found out sooner. Never longer than firstByteTimeout; left out: 10 s.
+   */
+  readonly manifestTimeout?: number | undefined;
   /** Longest silence between two chunks of a body. */
   readonly idleTimeout: number;
   readonly maxConnections: number;

@@ -13,7 +13,7 @@ export interface Failure {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Seconds a client is asked to wait when upstream limits us and does not say for how long; and the most. */
+/** Seconds a client is asked to wait when upstream does not say for how long; and the most. */
 const retryAfter = 5;
 const longestRetryAfter = 60;
 
@@ -40,6 +40,11 @@ export const failures = {
     message: "the upstream registry lists no referrers",
   },
   catalogOff: { status: 404, code: "UNSUPPORTED", message: "the catalog is switched off on this mirror" },
+  loop: {
+    status: 508,
+    code: "UNAVAILABLE",
+    message: "this mirror is its own upstream: check the upstream's URL",
+  },
   badRequest: { status: 400, code: "UNSUPPORTED", message: "the request is malformed" },
 } as const satisfies Record<string, Failure>;
 
@@ -75,18 +80,22 @@ export function failureOfError(error: unknown): Failure {
 
 function failureOfUpstream(error: UpstreamError): Failure {
   if (error.code === "rate_limited") {
-    const seconds = Math.max(1, Math.min(longestRetryAfter, Math.ceil(error.retryAfter ?? retryAfter)));
-    return {
-      status: 429,
-      code: "TOOMANYREQUESTS",
-      message: "the upstream registry limits this mirror's requests",
-      headers: { "retry-after": String(seconds) },
-    };
+    const message = "the upstream registry limits this mirror's requests";
+    return { status: 429, code: "TOOMANYREQUESTS", message, headers: retryAfterHeader(error) };
+  }
+  if (error.code === "circuit_open") {
+    const message = "the upstream registry does not answer at present";
+    return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
   }
   if (error.code === "timeout") {
     return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
   }
   return { status: 502, code: "UNAVAILABLE", message: `the upstream registry failed (${error.code})` };
+}
+
+function retryAfterHeader(error: UpstreamError): { "retry-after": string } {
+  const seconds = Math.ceil(error.retryAfter ?? retryAfter);
+  return { "retry-after": String(Math.max(1, Math.min(longestRetryAfter, seconds))) };
 }
 
 /** Answers with the failure. */

@@ -10,6 +10,7 @@ import { type Failure, fail, failureOfProblem, failures, failWith } from "./erro
 import type { Exchange } from "./exchange.ts";
 import { hasBody, malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
+import { loopsBack } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Router, Target } from "./routing.ts";
@@ -18,6 +19,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly index: Pick<BlobIndex, "repositories">;
   readonly listings: Listings;
   readonly router: Router;
+  /** How this node names itself in Via to upstreams: met in a request, it is its own upstream. */
+  readonly pseudonym: string;
   readonly catalog: boolean;
   /** Whether this node wants traffic: the answer of /readyz. */
   readonly ready: () => boolean;
@@ -47,6 +50,7 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
   }
   if (target === "/livez" || target === "/readyz")
     return probe(exchange, target === "/livez" || options.ready());
+  if (loopsBack(exchange.header("via"), options.pseudonym)) return fail(exchange, failures.loop);
   const route = parseTarget(target);
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
   const method = request.method ?? "";

@@ -29,6 +29,10 @@ export const routeKinds = [
 /** Bounded label: the route pattern, never the path. */
 export type RouteKind = (typeof routeKinds)[number];
 
+export const circuitStates = ["closed", "open", "half_open"] as const;
+/** `closed`: the upstream is asked; `open`: it is not; `half_open`: a probe finds out whether it answers again. */
+export type CircuitStateName = (typeof circuitStates)[number];
+
 /** Where the bytes came from. */
 export type Source = "memory" | "disk" | "s3" | `upstream:${string}` | "none";
 
@@ -93,6 +97,18 @@ export type Notice =
     }
   /** A file with credentials cannot be used, and what it held before still is. */
   | { readonly kind: "secret_problem"; readonly upstream: string; readonly message: string }
+  | {
+      readonly kind: "circuit";
+      readonly upstream: string;
+      readonly state: CircuitStateName;
+      readonly previous: CircuitStateName;
+    }
+  | {
+      readonly kind: "rate_limit";
+      readonly upstream: string;
+      /** Requests upstream still allows us, as its last answer says. */
+      readonly remaining: number;
+    }
   | {
       readonly kind: "fill";
       /** `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed. */

@@ -108,11 +108,14 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
     switch (notice.kind) {
       case "upstream_request":
       case "upstream_bytes":
+      case "rate_limit":
         return;
       case "secret_problem": {
         const { upstream, message } = notice;
         return logger.warn({ upstream, detail: scrub(message, maxText) }, "credentials cannot be read again");
       }
+      case "circuit":
+        return logCircuit(logger, notice);
       case "upstream_error":
         return limited(mayPass, `${notice.kind} ${notice.upstream} ${notice.code}`, (suppressed) =>
           logUpstreamError(logger, notice, suppressed),
@@ -154,6 +157,14 @@ function logUpstreamError(
   const fields = { upstream, code, status, detail: scrub(message, maxText), suppressed };
   if (code === "auth") logger.error(fields, `upstream ${upstream} refuses this mirror's credentials`);
   else logger.warn(fields, "upstream failed");
+}
+
+/** One line when an upstream is given up and one when it is back; the probes between are for debugging. */
+function logCircuit(logger: Logger, { upstream, state, previous }: Notice & { kind: "circuit" }): void {
+  const fields = { upstream, state };
+  if (state === "closed") logger.info(fields, "upstream answers again");
+  else if (previous === "closed") logger.warn(fields, "upstream does not answer and is not asked for now");
+  else logger.debug(fields, "probing upstream");
 }
 
 function logStaleServed(

@@ -1,6 +1,6 @@
 // Metrics of the traffic with upstream, from the notices about it.
-import { Counter, Histogram, type Registry } from "prom-client";
-import type { NoticeSink } from "./event.ts";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { circuitStates, type NoticeSink } from "./event.ts";
 import { amount, closedList, codeLabel } from "./label.ts";
 
 const upstreamTypes = ["manifest", "blob", "tags", "token"] as const;
@@ -13,6 +13,8 @@ export const upstreamReasons = [
   "rate_limited",
   "server_error",
   "protocol",
+  "redirect_refused",
+  "circuit_open",
   "truncated",
   "range_refused",
   "digest_mismatch",
@@ -57,7 +59,23 @@ export function createUpstreamMetrics(registry: Registry, upstreams: readonly st
     buckets: ttfbBuckets,
     registers,
   });
+  const circuit = new Gauge({
+    name: "entrepot_upstream_circuit_state",
+    help: "1 for the state an upstream's circuit is in; open: it does not answer and is not asked.",
+    labelNames: ["upstream", "state"],
+    registers,
+  });
+  const showCircuit = (upstream: string, current: string): void => {
+    for (const state of circuitStates) circuit.set({ upstream, state }, state === current ? 1 : 0);
+  };
+  const remaining = new Gauge({
+    name: "entrepot_upstream_rate_limit_remaining",
+    help: "Requests upstream still allows, as its last answer said; absent while it says nothing.",
+    labelNames: ["upstream"],
+    registers,
+  });
   for (const upstream of upstreams) {
+    showCircuit(upstream, "closed");
     for (const reason of upstreamReasons) errors.inc({ upstream, reason }, 0);
     for (const type of upstreamTypes) {
       for (const code of startCodes) requests.inc({ upstream, type, code }, 0);
@@ -79,6 +97,10 @@ export function createUpstreamMetrics(registry: Registry, upstreams: readonly st
       );
     } else if (notice.kind === "upstream_error") {
       errors.inc({ upstream: upstreamLabel(notice.upstream), reason: upstreamReason(notice.code) });
+    } else if (notice.kind === "circuit") {
+      showCircuit(upstreamLabel(notice.upstream), notice.state);
+    } else if (notice.kind === "rate_limit") {
+      remaining.set({ upstream: upstreamLabel(notice.upstream) }, amount(notice.remaining));
     }
   };
 }

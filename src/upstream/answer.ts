@@ -1,6 +1,6 @@
 // What an upstream's status and headers mean. Everything that is not an answer becomes an UpstreamError here.
 import type { IncomingHttpHeaders } from "node:http";
-import { type Refusal, UpstreamError } from "../cache/ports.ts";
+import { type CacheMarks, type Refusal, UpstreamError } from "../cache/ports.ts";
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import { bareMediaType } from "../oci/media-type.ts";
 import { challengeOf, parseChallenges } from "./challenge.ts";
@@ -14,6 +14,9 @@ export interface ReplyHead {
 
 /** Longest wait asked for with Retry-After that is believed, in seconds. */
 const longestRetryAfter = 3600;
+/** RFC 9111, section 1.2.2: larger ages mean this one. */
+const greatestAge = 2 ** 31;
+const longestCacheStatus = 1024;
 
 /**
  * Undefined for the statuses in `found`; a refusal for 403, 404 and 410; throws UpstreamError for the rest.
@@ -106,6 +109,19 @@ export function contentRangeSize(upstream: string, headers: IncomingHttpHeaders,
 function lacksRights(headers: IncomingHttpHeaders): boolean {
   const challenges = parseChallenges([headers["www-authenticate"] ?? []].flat());
   return challengeOf(challenges, "bearer")?.parameters.get("error") === "insufficient_scope";
+}
+
+/**
+ * Age and Cache-Status of upstream's answer. What cannot be read is left out, and so is what storages and their
+ * delivery networks say of an object: it is no news of the registry.
+ */
+export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
+  if (foreign) return {};
+  const age = /^\d+$/.test(headers.age ?? "") ? Math.min(Number(headers.age), greatestAge) : undefined;
+  const lines: unknown = headers["cache-status"];
+  const text = Array.isArray(lines) ? lines.join(", ") : lines;
+  const readable = typeof text === "string" && text.length <= longestCacheStatus && /^[ -~]+$/.test(text);
+  return { ...(age === undefined ? {} : { age }), ...(readable ? { cacheStatus: text } : {}) };
 }
 
 /** Seconds of a Retry-After header, delta or date (RFC 9110, section 10.2.3); at most an hour. */

@@ -1,12 +1,12 @@
 // From the configured kind of credentials to the authorizer of an upstream.
-import { Agent } from "undici";
+import { Agent, buildConnector, Pool } from "undici";
 import type { Clock } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { SecretSource } from "../config/secret.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { askForChallenges } from "./api-check.ts";
 import type { Authorizer } from "./authorizer.ts";
-import { connectionOptions } from "./connection-options.ts";
+import { connectionOptions, connectOptions } from "./connection-options.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
 import { fixedHeader } from "./fixed-header.ts";
@@ -33,10 +33,15 @@ export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, cl
     auth.kind === "basic"
       ? configuredCredentials({ ...auth, password: reported(auth.password) })
       : (helper ?? noCredentials);
+  const connect = connectOptions(config);
   const dispatcher = new Agent({
     ...connectionOptions(config),
     connections: Math.min(connectionsPerOrigin, config.maxConnections),
     maxOrigins,
+    factory: (origin, options) => {
+      const to = String(origin) === config.url.origin ? connect.own : connect.foreign;
+      return new Pool(origin, { ...options, connect: buildConnector(to) });
+    },
   });
   const server = new TokenServer({ config, dispatcher, notices, clock });
   const tokens = new TokenCache((target, account) => server.token(target, account), clock);

@@ -3,19 +3,22 @@
 // (authorization.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
-import { Agent, type Dispatcher, Pool } from "undici";
-import { type Clock, type Refusal, UpstreamError } from "../cache/ports.ts";
+import type { Dispatcher } from "undici";
+import { type Clock, type Pause, type Refusal, UpstreamError } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { type ReplyHead, readStatus } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { discard } from "./body.ts";
-import { ConnectionGate } from "./connection-gate.ts";
-import { connectionOptions } from "./connection-options.ts";
+import { Circuit } from "./circuit.ts";
+import { ConnectionGate, type Use } from "./connection-gate.ts";
+import { Connections } from "./connections.ts";
 import { dispatch, orAborted } from "./dispatch.ts";
+import { RateLimits } from "./rate-limits.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { userAgent } from "./user-agent.ts";
+import { via } from "./via.ts";
 
 /** One question to the registry, about one repository. */
 export interface Ask {
@@ -28,6 +31,8 @@ export interface Ask {
   /** Besides the ones every request has. Never Authorization. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Left out: the GET of a blob is a transfer, everything else is small. */
+  readonly use?: Use;
 }
 
 /** An answer's head, and its body, which must be read to its end or destroyed. */
@@ -35,8 +40,11 @@ export interface Reply extends ReplyHead {
   readonly body: Readable;
 }
 
-/** Other origins connected to at once, after redirects. */
-const maxForeignOrigins = 16;
+/** What storages answer when the address they were asked at has expired: S3 and Azure 403, Google 400 or 403. */
+const expired: ReadonlySet<number> = new Set([400, 401, 403]);
+
+/** Milliseconds to the first byte of a manifest when the configuration does not say. */
+const usualManifestTimeout = 10_000;
 
 type Options = Dispatcher.RequestOptions<null>;
 
@@ -46,20 +54,30 @@ export class UpstreamClient {
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
   readonly #gate: ConnectionGate;
-  /** The configured origin. */
-  readonly #own: Pool;
-  /** Every other origin; requests through it never carry credentials. */
-  readonly #foreign: Agent;
+  readonly #limits: RateLimits;
+  readonly #circuit: Circuit;
+  readonly #connections: Connections;
+  readonly #own: Dispatcher;
+  readonly #foreign: Dispatcher;
 
-  constructor(config: UpstreamConfig, authorizer: Authorizer, notices: NoticeSink, clock: Clock) {
+  constructor(
+    config: UpstreamConfig,
+    authorizer: Authorizer,
+    notices: NoticeSink,
+    clock: Clock,
+    pause: Pause,
+  ) {
     this.#config = config;
     this.#authorizer = authorizer;
     this.#notices = notices;
     this.#clock = clock;
     this.#gate = new ConnectionGate(config.name, config.maxConnections, config.firstByteTimeout);
-    const options = connectionOptions(config);
-    this.#own = new Pool(config.url.origin, options);
-    this.#foreign = new Agent({ ...options, maxOrigins: maxForeignOrigins });
+    this.#limits = new RateLimits(config.name, notices, clock);
+    this.#connections = new Connections(config);
+    const probe = (signal: AbortSignal) => this.#connections.ping(signal);
+    this.#circuit = new Circuit({ upstream: config.name, probe, notices, clock, pause });
+    this.#own = this.#connections.own;
+    this.#foreign = this.#connections.foreign;
   }
 
   /** Requests that hold a connection. */
@@ -67,16 +85,23 @@ export class UpstreamClient {
     return this.#gate.held;
   }
 
+  get circuit(): Pick<Circuit, "state" | "lastSuccess"> {
+    return this.#circuit;
+  }
+
   /**
    * Sends one question and follows its redirects. Rejects with UpstreamError, or with the signal's reason. Waits for
-   * a free connection, for the connection, and for the first byte at most the configured times each.
+   * a free connection, for the connection, and for the first byte at most the configured times each. An upstream that
+   * asked to slow down, or that has not answered lately, is not asked.
    */
   async ask(ask: Ask): Promise<Reply> {
     const there = { ...ask, repository: this.#repositoryThere(ask.repository) };
-    const transfer = ask.type === "blob" && ask.method === "GET";
-    const release = await this.#gate.enter(transfer ? "transfer" : "small", ask.signal);
+    const use = useOf(ask);
+    this.#mayAsk(use);
+    const release = await this.#gate.enter(use, ask.signal);
     try {
-      const reply = await this.#follow(there);
+      this.#mayAsk(use);
+      const reply = await this.#answer(there);
       reply.body.once("close", release);
       if (reply.body.closed) release();
       return reply;
@@ -86,9 +111,15 @@ export class UpstreamClient {
     }
   }
 
+  #mayAsk(use: Use): void {
+    this.#circuit.check();
+    this.#limits.check(use);
+  }
+
   /** Ends every transfer and closes every connection. */
   async close(): Promise<void> {
-    await Promise.all([this.#own.destroy(), this.#foreign.destroy(), this.#authorizer.close()]);
+    this.#circuit.close();
+    await Promise.all([this.#connections.close(), this.#authorizer.close()]);
   }
 
   /** The repository as upstream knows it: Artifactory's repository-path method puts its own name before ours. */
@@ -99,6 +130,17 @@ export class UpstreamClient {
     if (there === undefined)
       throw new UpstreamError("protocol", `upstream ${name}: a repository name is too long with its prefix`);
     return there;
+  }
+
+  /**
+   * Addresses from redirects are used once, at once: every question, the resumed transfer's too, begins at upstream's
+   * own URL. A storage that refuses such an address gets one more try with a new one.
+   */
+  async #answer(ask: Ask): Promise<Reply> {
+    const reply = await this.#follow(ask);
+    if (!reply.foreign || ask.method !== "GET" || !expired.has(reply.status)) return reply;
+    discard(reply.body);
+    return await this.#follow(ask);
   }
 
   async #follow(ask: Ask): Promise<Reply> {
@@ -162,7 +204,12 @@ export class UpstreamClient {
 
   async #send(dispatcher: Dispatcher, options: Options, ask: Ask, foreign: boolean): Promise<Reply> {
     const started = this.#clock();
-    const { statusCode, headers, body } = await dispatch(dispatcher, options, this.#config.name);
+    const timed = { ...options, headersTimeout: this.#firstByteTimeout(ask) };
+    const send = () => dispatch(dispatcher, timed, this.#config.name);
+    // What storages do says nothing about the registry.
+    const { statusCode, headers, body } = foreign
+      ? await send()
+      : await this.#circuit.run(`${ask.repository}/${ask.endpoint}`, send);
     this.#notices({
       kind: "upstream_request",
       upstream: this.#config.name,
@@ -171,7 +218,15 @@ export class UpstreamClient {
       status: statusCode,
       ttfbMs: this.#clock() - started,
     });
+    if (!foreign) this.#limits.note(useOf(ask), statusCode, headers as IncomingHttpHeaders);
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };
+  }
+
+  /** Tag lists may take as long as transfers: some registries put them together when they are asked. */
+  #firstByteTimeout(ask: Ask): number {
+    const { firstByteTimeout, manifestTimeout = usualManifestTimeout } = this.#config;
+    const quick = ask.type === "manifest" || (ask.type === "blob" && useOf(ask) === "small");
+    return quick ? Math.min(manifestTimeout, firstByteTimeout) : firstByteTimeout;
   }
 }
 
@@ -192,12 +247,16 @@ export function statusOf(
   }
 }
 
+function useOf({ use, type, method }: Ask): Use {
+  return use ?? (type === "blob" && method === "GET" ? "transfer" : "small");
+}
+
 function request(url: URL, ask: Ask): Options {
   return {
     origin: url.origin,
     path: url.pathname + url.search,
     method: ask.method,
-    headers: { ...ask.headers, "accept-encoding": "identity", "user-agent": userAgent },
+    headers: { ...ask.headers, "accept-encoding": "identity", "user-agent": userAgent, via },
     // undici closes the connection after every HEAD otherwise, and a revalidation would pay for a handshake each time.
     reset: false,
     ...(ask.signal === undefined ? {} : { signal: ask.signal }),

@@ -1,10 +1,12 @@
 // The Upstream port over HTTP: questions of the cache in, unions and UpstreamErrors out.
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type BlobAnswer,
   type BlobHead,
   type Clock,
   type ManifestAnswer,
   type ManifestHead,
+  type Pause,
   type ReferrersAnswer,
   type TagsAnswer,
   type Upstream,
@@ -15,9 +17,10 @@ import type { Digest } from "../oci/digest.ts";
 import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import { contentDigest, contentLength, contentRangeSize } from "./answer.ts";
+import type { CircuitStateName, NoticeSink } from "../telemetry/event.ts";
+import { cacheMarks, contentDigest, contentLength, contentRangeSize } from "./answer.ts";
 import { createAuthorizer } from "./authorization.ts";
+import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readSmallBody, smallBodyPatience } from "./body.ts";
 import { type Ask, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
@@ -33,15 +36,24 @@ export type ClosableUpstream = Upstream & {
   close(): Promise<void>;
   /** Requests that hold a connection now. */
   readonly active: number;
+  /** Whether the upstream is asked, and when it last answered, in the clock's milliseconds. */
+  readonly circuit: { readonly state: CircuitStateName; readonly lastSuccess: number | undefined };
 };
 
-/** Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings. */
+/** Lets the process end while it waits. */
+const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal, ref: false });
+
+/**
+ * Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings; `pause`
+ * between the probes of an upstream that does not answer. Throws the system's error for unreadable certificates.
+ */
 export function createUpstream(
   config: UpstreamConfig,
   notices: NoticeSink,
   clock: Clock = Date.now,
+  pause: Pause = ownPause,
 ): ClosableUpstream {
-  const client = new UpstreamClient(config, createAuthorizer(config, notices, clock), notices, clock);
+  const client = new UpstreamClient(config, createAuthorizer(config, notices, clock), notices, clock, pause);
   return new HttpUpstream(config, client, notices, clock);
 }
 
@@ -51,6 +63,7 @@ class HttpUpstream implements ClosableUpstream {
   readonly #client: UpstreamClient;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
+  readonly #blobHeads: BlobHeads;
 
   constructor(config: UpstreamConfig, client: UpstreamClient, notices: NoticeSink, clock: Clock) {
     this.name = config.name;
@@ -58,10 +71,15 @@ class HttpUpstream implements ClosableUpstream {
     this.#client = client;
     this.#notices = notices;
     this.#clock = clock;
+    this.#blobHeads = new BlobHeads(client, config.name, clock);
   }
 
   get active(): number {
     return this.#client.active;
+  }
+
+  get circuit(): ClosableUpstream["circuit"] {
+    return this.#client.circuit;
   }
 
   close(): Promise<void> {
@@ -76,7 +94,7 @@ class HttpUpstream implements ClosableUpstream {
       discard(reply.body);
       // No manifest is empty: servers that do not know the length of a HEAD say 0.
       const size = contentLength(this.name, reply.headers) || undefined;
-      return { kind: "found", size, ...this.#manifestHeaders(reply) };
+      return { kind: "found", size, ...this.#manifestHeaders(reply), ...cacheMarks(reply) };
     });
   }
 
@@ -99,20 +117,13 @@ class HttpUpstream implements ClosableUpstream {
         });
         if (body === undefined) return { kind: "oversize", size, ...head };
         this.#received("manifest", body.length);
-        return { kind: "found", body, ...head };
+        return { kind: "found", body, ...head, ...cacheMarks(reply) };
       });
     });
   }
 
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead> {
-    return this.#noticed(async () => {
-      const endpoint = `blobs/${digest}`;
-      const reply = await this.#client.ask({ method: "HEAD", type: "blob", repository, endpoint });
-      const refusal = statusOf(this.name, reply, [200], this.#clock());
-      if (refusal !== undefined) return refusal;
-      discard(reply.body);
-      return { kind: "found", size: contentLength(this.name, reply.headers) };
-    });
+    return this.#noticed(() => this.#blobHeads.head(repository, digest));
   }
 
   /** The body must be iterated, or the signal aborted: until then it holds a connection. */
@@ -142,7 +153,7 @@ class HttpUpstream implements ClosableUpstream {
         const length = contentLength(this.name, reply.headers);
         const size = offset > 0 ? contentRangeSize(this.name, reply.headers, offset) : length;
         const body = this.#blobBody(reply, size === undefined ? undefined : size - offset, signal);
-        return { kind: "found", size, offset, body };
+        return { kind: "found", size, offset, body, ...cacheMarks(reply) };
       });
     }, signal);
   }

@@ -15,23 +15,23 @@ export interface RedirectRules {
   readonly otherOrigins: boolean;
 }
 
-/** The URL to ask next, without credentials or fragment. Throws UpstreamError protocol when it may not be asked. */
+/**
+ * The URL to ask next, without credentials or fragment. Throws UpstreamError: redirect_refused when it may not be
+ * asked, protocol when there is none. Which addresses may be connected to is decided in guarded-connector.ts.
+ */
 export function redirectTarget(from: URL, location: string | undefined, rules: RedirectRules): URL {
-  const refuse = (why: string): never => {
-    throw new UpstreamError("protocol", `upstream ${rules.upstream} redirected ${why}`);
+  const fail = (code: "protocol" | "redirect_refused", why: string): never => {
+    throw new UpstreamError(code, `upstream ${rules.upstream} redirected ${why}`);
   };
+  const refuse = (why: string): never => fail("redirect_refused", why);
   // URL.parse, because the error `new URL` throws carries its input.
   const target = location === undefined ? null : URL.parse(location, from.href);
-  if (target === null) return refuse("to no address");
+  if (target === null) return fail("protocol", "to no address");
   if (target.protocol !== "https:" && target.protocol !== "http:") return refuse("to what is not HTTP");
   if (from.protocol === "https:" && target.protocol === "http:") return refuse("from https to http");
   target.username = "";
   target.password = "";
   target.hash = "";
-  if (target.origin !== from.origin) {
-    if (!rules.otherOrigins) return refuse("a small request to another host");
-    // The place for refusing private and link-local addresses and for an allow-list of hosts: here by name, and in
-    // the connector of the foreign agent (client.ts) by the address the name resolves to.
-  }
+  if (target.origin !== from.origin && !rules.otherOrigins) return refuse("a small request to another host");
   return target;
 }

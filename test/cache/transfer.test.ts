@@ -93,6 +93,57 @@ for (const code of ["auth", "protocol", "range_refused", "digest_mismatch", "too
     t.same(offsets(run.house), [0]);
   });
 
+// ---- an upstream that is known not to answer -------------------------------------------------------------------
+
+const circuitOpen = new UpstreamError("circuit_open", "by the test", { retryAfter: 2 });
+
+t.test("waiting for an upstream that is not asked spends no attempt", async (t) => {
+  const outage = Array.from({ length: 100 }, () => ({ failWith: circuitOpen }));
+  const unreachable = { failWith: new UpstreamError("unreachable", "by the test") };
+  const run = await fillWith(
+    t,
+    { cutAt: at30 },
+    unreachable,
+    unreachable,
+    unreachable,
+    ...outage,
+    unreachable,
+  );
+  run.house.time.instant = () => true;
+  await completes(t, run);
+  t.same(run.house.time.asked.slice(0, 4), [100, 200, 400, 800]);
+  t.same(new Set(run.house.time.asked.slice(4, 104)), new Set([2_000]), "asked again when a probe is due");
+  t.same(run.house.time.asked.slice(104), [100], "the attempts before the outage are forgotten");
+});
+
+t.test("an outage is waited for five minutes without a byte, and no longer", async (t) => {
+  const outage = Array.from({ length: 150 }, () => ({ failWith: circuitOpen }));
+  const enough = await fillWith(t, { cutAt: at30 }, ...outage, { cutAt: at60 }, ...outage);
+  enough.house.time.instant = () => true;
+  await completes(t, enough);
+  const tooLong = await fillWith(t, { cutAt: at30 }, ...outage, ...outage);
+  tooLong.house.time.instant = () => true;
+  await fails(t, tooLong, "circuit_open", "by the test");
+  t.equal(tooLong.house.upstream.count("GET blob"), 152);
+});
+
+t.test("before the first byte nobody waits for an upstream that is not asked", async (t) => {
+  const run = await fillWith(t, { failWith: circuitOpen });
+  await t.rejects(run.fill.head, { code: "circuit_open", retryAfter: 2 });
+  await fails(t, run, "circuit_open", "by the test");
+  t.same(run.house.time.asked, []);
+});
+
+t.test("a pause upstream asks for is kept, up to a minute", async (t) => {
+  const limited = (retryAfter: number) => ({
+    failWith: new UpstreamError("rate_limited", "by the test", { retryAfter }),
+  });
+  const run = await fillWith(t, { cutAt: at30 }, limited(7), limited(3600), limited(0));
+  run.house.time.instant = () => true;
+  await completes(t, run);
+  t.same(run.house.time.asked, [100, 7_000, 60_000, 800]);
+});
+
 t.test("an error that is not upstream's is not resumed", async (t) => {
   const house = await openHouse(t);
   const digest = house.upstream.addBlob("team/app", bytes);

@@ -1,6 +1,7 @@
 import t from "tap";
 import { StoreError, UpstreamError, type UpstreamErrorCode } from "../../src/cache/ports.ts";
 import { failureOfError, failureOfProblem } from "../../src/http/error.ts";
+import { basicAuth } from "../fixtures/connected-upstream.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -13,6 +14,8 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
     rate_limited: 429,
     server_error: 502,
     protocol: 502,
+    redirect_refused: 502,
+    circuit_open: 502,
     truncated: 502,
     range_refused: 502,
     digest_mismatch: 502,
@@ -26,7 +29,7 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
   t.notMatch(failureOfError(new TypeError("secret inside")).message, /secret/);
 });
 
-t.test("Retry-After of a limited upstream is passed on between 1 and 60 seconds", async (t) => {
+t.test("when to ask again is passed on, between 1 and 60 seconds", async (t) => {
   for (const [given, sent] of [
     [undefined, "5"],
     [0, "1"],
@@ -34,8 +37,10 @@ t.test("Retry-After of a limited upstream is passed on between 1 and 60 seconds"
     [30, "30"],
     [3600, "60"],
   ] as const) {
-    const { headers } = failureOfError(new UpstreamError("rate_limited", "x", { retryAfter: given }));
-    t.equal(headers?.["retry-after"], sent);
+    for (const code of ["rate_limited", "circuit_open"] as const) {
+      const { headers } = failureOfError(new UpstreamError(code, "x", { retryAfter: given }));
+      t.equal(headers?.["retry-after"], sent, code);
+    }
   }
 });
 
@@ -46,10 +51,7 @@ t.test("bad input is 400 with the OCI code that names it", async (t) => {
 });
 
 t.test("what clients see for each state of the upstream; no challenge is ever relayed", async (t) => {
-  const upstream = await startUpstream(t);
-  const mirror = await startMirror(t, upstream, { upstream: { firstByteTimeout: 200 } });
   const image = makeImage({ layers: [10] });
-  upstream.addImage("team/app", "1", image);
   const cases = [
     [{ status: 404 }, 404, { manifest: "MANIFEST_UNKNOWN", blob: "BLOB_UNKNOWN" }],
     [{ status: 410 }, 404, { manifest: "MANIFEST_UNKNOWN", blob: "BLOB_UNKNOWN" }],
@@ -67,29 +69,38 @@ t.test("what clients see for each state of the upstream; no challenge is ever re
     [{ html: true }, 502],
     [{ gzip: true }, 502],
   ] as const;
-  for (const [fault, status, codes] of cases) {
-    const heal = upstream.fault(() => fault);
-    for (const [kind, path] of [
-      ["manifest", "/v2/team/app/manifests/1"],
-      ["manifest", `/v2/team/app/manifests/${image.digest}`],
-      ["blob", `/v2/team/app/blobs/${image.layers[0]?.digest}`],
-    ] as const) {
-      const answer = await mirror.get(path);
-      t.equal(answer.status, status, `${JSON.stringify(fault)} ${path}`);
-      t.equal(answer.headers["content-type"], "application/json");
-      t.equal(Number(answer.headers["content-length"]), answer.body.length);
-      t.match(JSON.parse(answer.body.toString()), { errors: [{ code: codes?.[kind] ?? "UNAVAILABLE" }] });
-      t.notOk(answer.headers["www-authenticate"]);
-      t.equal(answer.headers["retry-after"], status === 429 ? "7" : undefined);
-      const head = await mirror.ask("HEAD", path);
-      t.equal(head.status, status);
-      t.equal(head.body.length, 0);
-    }
-    heal();
-  }
+  // Each time as if it were the first: what was answered before may keep an upstream from being asked.
+  for (const [at, [fault, status, codes]] of cases.entries())
+    for (const [name, kind, path] of [
+      ["tag", "manifest", "/v2/team/app/manifests/1"],
+      ["digest", "manifest", `/v2/team/app/manifests/${image.digest}`],
+      ["blob", "blob", `/v2/team/app/blobs/${image.layers[0]?.digest}`],
+    ] as const)
+      await t.test(`${name}, ${at}: ${JSON.stringify(fault).slice(0, 20)}`, async (t) => {
+        const upstream = await startUpstream(t);
+        const mirror = await startMirror(t, upstream, { upstream: { firstByteTimeout: 200 } });
+        upstream.addImage("team/app", "1", image);
+        upstream.fault(() => fault);
+        const answer = await mirror.get(path);
+        t.equal(answer.status, status);
+        t.equal(answer.headers["content-type"], "application/json");
+        t.equal(Number(answer.headers["content-length"]), answer.body.length);
+        t.match(JSON.parse(answer.body.toString()), { errors: [{ code: codes?.[kind] ?? "UNAVAILABLE" }] });
+        t.notOk(answer.headers["www-authenticate"]);
+        t.equal(answer.headers["retry-after"], status === 429 ? "7" : undefined);
+        const head = await mirror.ask("HEAD", path);
+        t.equal(head.status, status);
+        t.equal(head.body.length, 0);
+        t.equal(mirror.lines.filter(({ msg }) => String(msg).includes("nobody foresaw")).length, 0);
+      });
+});
+
+t.test("operators hear of an account that is refused, and clients of an upstream that is gone", async (t) => {
+  const upstream = await startUpstream(t, { password: "another" });
+  const mirror = await startMirror(t, upstream, { upstream: { auth: basicAuth("ci", "s3cret") } });
+  t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 502);
   const alarm = await mirror.line(({ msg }) => String(msg).includes("refuses this mirror's credentials"));
   t.equal(alarm.level, "error");
   await upstream.stop();
   t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 502, "refused");
-  t.equal(mirror.lines.filter(({ msg }) => String(msg).includes("nobody foresaw")).length, 0);
 });

@@ -110,7 +110,7 @@ t.test("a tag is fresh for its TTL, then confirmed by HEAD, and followed when it
   t.equal(upstream.count(), 4);
 });
 
-t.test("stale while upstream fails, for each way to fail; gone when upstream says so", async (t) => {
+t.test("stale while upstream fails, for each way to fail", async (t) => {
   let now = Date.parse("2026-01-01T00:00:00Z");
   const upstream = await startUpstream(t);
   const mirror = await startMirror(t, upstream, { clock: () => now, upstream: { firstByteTimeout: 200 } });
@@ -135,6 +135,15 @@ t.test("stale while upstream fails, for each way to fail; gone when upstream say
     heal();
   }
   t.equal(mirror.lines.filter(({ result }) => result === "stale").length, faults.length);
+});
+
+t.test("stale for as long as configured; gone when upstream says so", async (t) => {
+  let now = Date.parse("2026-01-01T00:00:00Z");
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { clock: () => now });
+  const image = makeImage({ layers: [10] });
+  upstream.addImage("team/app", "1", image);
+  await mirror.get("/v2/team/app/manifests/1");
   now += 2 * minute;
   await upstream.stop();
   t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 200, "nobody listens there");

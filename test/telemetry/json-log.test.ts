@@ -228,6 +228,24 @@ t.test("stale answers warn once per 10 s and reason, whatever the tag", (t) => {
   t.end();
 });
 
+t.test("an outage makes one line at its beginning and one at its end", (t) => {
+  const { sink, take } = logNotices();
+  const circuit = { kind: "circuit", upstream: "hub" } as const;
+  sink({ ...circuit, previous: "closed", state: "open" });
+  sink({ ...circuit, previous: "open", state: "half_open" });
+  sink({ ...circuit, previous: "half_open", state: "open" });
+  sink({ ...circuit, previous: "open", state: "half_open" });
+  sink({ ...circuit, previous: "half_open", state: "closed" });
+  t.match(
+    take().filter(({ level }) => level !== "debug"),
+    [
+      { level: "warn", upstream: "hub", state: "open" },
+      { level: "info", upstream: "hub", state: "closed", msg: "upstream answers again" },
+    ],
+  );
+  t.end();
+});
+
 t.test("other notices have the level of their weight", (t) => {
   const { sink, take } = logNotices();
   const fill = { kind: "fill", upstream: "hub", digest: sampleDigest, bytes: 5, durationMs: 1.23 } as const;
@@ -242,6 +260,7 @@ t.test("other notices have the level of their weight", (t) => {
   sink({ kind: "secret_problem", upstream: "hub", message: "/p is empty" });
   sink({ kind: "upstream_request", upstream: "hub", type: "blob", method: "GET", status: 200, ttfbMs: 1 });
   sink({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 1 });
+  sink({ kind: "rate_limit", upstream: "hub", remaining: 0 });
   t.match(take(), [
     {
       level: "debug",

@@ -33,6 +33,7 @@ const promised = [
   "entrepot_response_bytes_total",
   "entrepot_stale_served_total",
   "entrepot_store_errors_total",
+  "entrepot_upstream_circuit_state",
   "entrepot_upstream_errors_total",
   "entrepot_upstream_received_bytes_total",
   "entrepot_upstream_requests_total",

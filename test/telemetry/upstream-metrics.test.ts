@@ -13,6 +13,8 @@ const codes: Record<UpstreamErrorCode, true> = {
   rate_limited: true,
   server_error: true,
   protocol: true,
+  redirect_refused: true,
+  circuit_open: true,
   truncated: true,
   range_refused: true,
   digest_mismatch: true,
@@ -56,6 +58,34 @@ t.test("traffic is counted by upstream", async (t) => {
   t.equal(sampleOf(families, "entrepot_upstream_ttfb_seconds_sum", blob), 2);
   t.equal(sampleOf(families, "entrepot_upstream_ttfb_seconds_bucket", { ...blob, le: "0.5" }), 1);
   t.equal(sampleOf(families, "entrepot_upstream_errors_total", { upstream: "quay", reason: "timeout" }), 1);
+});
+
+t.test("each upstream is in one state, known from the start", async (t) => {
+  const name = "entrepot_upstream_circuit_state";
+  const stateOf = (families: Awaited<ReturnType<typeof after>>, upstream: string) =>
+    ["closed", "open", "half_open"].filter((state) => sampleOf(families, name, { upstream, state }) === 1);
+  const circuit = { kind: "circuit", upstream: "hub" } as const;
+  const changes: Notice[] = [
+    { ...circuit, previous: "closed", state: "open" },
+    { ...circuit, previous: "open", state: "half_open" },
+    { ...circuit, previous: "half_open", state: "closed" },
+  ];
+  for (const [count, state] of ["closed", "open", "half_open", "closed"].entries()) {
+    const families = await after(changes.slice(0, count));
+    t.same(stateOf(families, "hub"), [state]);
+    t.same(stateOf(families, "quay"), ["closed"]);
+    t.equal(families.get(name)?.samples.length, 6);
+  }
+});
+
+t.test("what a limit leaves is shown once upstream says it", async (t) => {
+  const name = "entrepot_upstream_rate_limit_remaining";
+  t.equal((await after([])).get(name)?.samples.length, 0);
+  const families = await after(
+    [98, 0, 42].map((remaining) => ({ kind: "rate_limit", upstream: "hub", remaining })),
+  );
+  t.equal(families.get(name)?.samples.length, 1);
+  t.equal(sampleOf(families, name, { upstream: "hub" }), 42);
 });
 
 t.test("unknown upstreams, types, statuses and codes share one series", async (t) => {

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import t from "tap";
 import { UpstreamError } from "../../src/cache/ports.ts";
-import { contentLength, contentRangeSize, readStatus } from "../../src/upstream/answer.ts";
+import { cacheMarks, contentLength, contentRangeSize, readStatus } from "../../src/upstream/answer.ts";
 
 const now = Date.parse("2026-01-01T00:00:00Z");
 
@@ -73,4 +73,25 @@ t.test("Content-Range agrees with what was asked", async (t) => {
   ]) {
     t.throws(() => read(wrong), { code: "range_refused" }, wrong);
   }
+});
+
+t.test("what a cache before this one says is taken over within bounds, the rest is left out", async (t) => {
+  const marks = (headers: object) =>
+    cacheMarks({ status: 200, headers: headers as IncomingHttpHeaders, foreign: false });
+  t.same(marks({}), {});
+  t.same(marks({ age: "0" }), { age: 0 });
+  t.same(marks({ age: "47", "cache-status": "far; hit; ttl=13" }), {
+    age: 47,
+    cacheStatus: "far; hit; ttl=13",
+  });
+  t.same(marks({ age: "9".repeat(400) }), { age: 2 ** 31 });
+  for (const age of ["", "-1", "1.5", "soon", ["1", "2"]]) t.same(marks({ age }), {}, String(age));
+  t.same(marks({ "cache-status": ["far; hit", "near; fwd=miss"] }), {
+    cacheStatus: "far; hit, near; fwd=miss",
+  });
+  t.same(marks({ "cache-status": "x".repeat(1024) }), { cacheStatus: "x".repeat(1024) });
+  for (const text of ["", "x".repeat(1025), "far; detail=\u00fc", "far\tnear", "far\u007f"])
+    t.same(marks({ "cache-status": text }), {}, text.slice(0, 20));
+  const foreign = { status: 200, headers: { age: "5", "cache-status": "cdn; hit" }, foreign: true };
+  t.same(cacheMarks(foreign), {}, "a delivery network behind a redirect is no registry");
 });

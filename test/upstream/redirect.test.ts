@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import t from "tap";
 import { UpstreamError } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
@@ -12,9 +13,11 @@ import {
   upstreamError,
 } from "../fixtures/connected-upstream.ts";
 import { makeImage } from "../fixtures/images.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { type Owner, startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const rules = { upstream: "main", otherOrigins: true };
+/** The storages of these tests stand on the loopback address. */
+const redirects = { allowPrivate: ["127.0.0.1"] };
 const secure = new URL("https://registry.example.com/v2/a/blobs/x?y");
 const plain = new URL("http://registry.example.com/v2/a/blobs/x");
 
@@ -36,18 +39,18 @@ t.test("where a redirect leads", async (t) => {
 });
 
 t.test("where it may not", async (t) => {
-  for (const [from, location] of [
-    [secure, "http://registry.example.com/other?sig=presigned"],
-    [secure, "http://cdn.example.com/presigned"],
-    [secure, "file:///presigned"],
-    [secure, "javascript:presigned"],
-    [secure, "https://presigned:99999/"],
-    [secure, undefined],
+  for (const [location, code] of [
+    ["http://registry.example.com/other?sig=presigned", "redirect_refused"],
+    ["http://cdn.example.com/presigned", "redirect_refused"],
+    ["file:///presigned", "redirect_refused"],
+    ["javascript:presigned", "redirect_refused"],
+    ["https://presigned:99999/", "protocol"],
+    [undefined, "protocol"],
   ] as const) {
     try {
-      t.fail(redirectTarget(from, location, rules).href);
+      t.fail(redirectTarget(secure, location, rules).href);
     } catch (error) {
-      t.match(error, { code: "protocol" });
+      t.match(error, { code });
       t.notMatch((error as UpstreamError).message, /presigned/);
     }
   }
@@ -68,7 +71,7 @@ t.test("a blob redirected to another origin is fetched without credentials", asy
   storage.addBlob("bucket", layer.bytes);
   const location = `${storage.url.origin}/v2/bucket/blobs/${layer.digest}?X-Amz-Signature=presigned`;
   registry.fault(({ kind }) => (kind === "blob" ? { status: 307, headers: { location } } : undefined));
-  const { upstream, of } = connectUpstream(t, registry.url);
+  const { upstream, of } = connectUpstream(t, registry.url, { redirects });
   const answer = found(await upstream.openBlob(repository, layer.digest, 4_000, never));
   t.match(answer, { size: 10_000, offset: 4_000 });
   t.ok((await drain(answer.body)).bytes.equals(layer.bytes.subarray(4_000)));
@@ -94,7 +97,7 @@ t.test("credentials never come back after another origin was asked", async (t) =
     asked === repository ? { status: 307, headers: { location: `${bouncer.url.href}/x` } } : undefined,
   );
   bouncer.fault(() => ({ status: 307, headers: { location: back } }));
-  const { upstream } = connectUpstream(t, registry.url);
+  const { upstream } = connectUpstream(t, registry.url, { redirects });
   const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
   t.match(error, { code: "server_error", status: 401 });
   t.equal(registry.requests[1]?.path.startsWith(registry.url.pathname), true);
@@ -110,7 +113,7 @@ t.test("a redirect within the origin keeps the credentials", async (t) => {
       : undefined,
   );
   registry.addImage("moved", "1", image);
-  const { upstream } = connectUpstream(t, registry.url);
+  const { upstream } = connectUpstream(t, registry.url, { redirects });
   t.match(await upstream.getManifest(repository, tagged("1")), { kind: "found", digest: image.digest });
   t.match(await upstream.headBlob(repository, layer.digest), { kind: "found" });
   t.equal(registry.count({ repository: "moved", status: 200 }), 2);
@@ -120,7 +123,7 @@ t.test("a storage behind a redirect cannot say that a blob does not exist", asyn
   const registry = await startUpstream(t);
   const storage = await startUpstream(t, { anonymous: true });
   registry.fault(() => ({ status: 302, headers: { location: `${storage.url.href}/object` } }));
-  const { upstream } = connectUpstream(t, registry.url);
+  const { upstream } = connectUpstream(t, registry.url, { redirects });
   for (const status of [401, 403, 404, 410]) {
     const remove = storage.fault(() => ({ status }));
     const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
@@ -129,10 +132,99 @@ t.test("a storage behind a redirect cannot say that a blob does not exist", asyn
   }
 });
 
+/** A registry that signs a new address at every request, and a storage that takes each signature once. */
+async function signing(t: Owner) {
+  const registry = await startUpstream(t);
+  const storage = await startUpstream(t, { anonymous: true, path: "" });
+  storage.addBlob("bucket", layer.bytes);
+  let signed = 0;
+  registry.fault(() => {
+    const location = `${storage.url.origin}/v2/bucket/blobs/${layer.digest}?sig=${++signed}`;
+    return { status: 307, headers: { location } };
+  });
+  const signatures = () => storage.requests.map(({ query }) => query.get("sig"));
+  return { registry, storage, signatures, ...connectUpstream(t, registry.url, { redirects }) };
+}
+
+t.test("a resumed transfer begins at upstream and gets an address of its own", async (t) => {
+  const { registry, storage, signatures, upstream } = await signing(t);
+  const used = new Set<string | null>();
+  storage.fault(({ query }) => {
+    const signature = query.get("sig");
+    if (used.has(signature)) return { status: 403, body: "Request has expired" };
+    used.add(signature);
+    return used.size === 1 ? { cutAfter: 4_000 } : undefined;
+  });
+  const part = await drain(found(await upstream.openBlob(repository, layer.digest, 0, never)).body);
+  t.match(part.error, { code: "truncated" });
+  t.equal(part.bytes.length, 4_000);
+  const rest = found(await upstream.openBlob(repository, layer.digest, 4_000, never));
+  t.ok(Buffer.concat([part.bytes, (await drain(rest.body)).bytes]).equals(layer.bytes));
+  t.same(signatures(), ["1", "2"], "the old address is not asked again");
+  t.equal(registry.count(), 2);
+  t.ok(registry.requests.every(({ headers }) => headers.authorization !== undefined));
+});
+
+for (const status of [400, 401, 403])
+  t.test(`an address that has expired (${status}) is replaced by a new one, once`, async (t) => {
+    const { registry, storage, signatures, upstream } = await signing(t);
+    storage.fault(({ query }) => (query.get("sig") === "1" ? { status } : undefined));
+    const rest = found(await upstream.openBlob(repository, layer.digest, 4_000, never));
+    t.ok((await drain(rest.body)).bytes.equals(layer.bytes.subarray(4_000)));
+    t.same(signatures(), ["1", "2"]);
+    t.same(
+      registry.requests.map(({ headers }) => headers.range),
+      ["bytes=4000-", "bytes=4000-"],
+    );
+    storage.fault(() => ({ status }));
+    const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
+    t.match(error, { code: "server_error", status });
+    t.same(signatures(), ["1", "2", "3", "4"], "a storage that refuses two addresses is out of order");
+    await idle(upstream);
+  });
+
+t.test("a signed address stands in no error and no notice, whatever its storage does", async (t) => {
+  const registry = await startUpstream(t);
+  const storage = await startUpstream(t, { anonymous: true });
+  const errors: unknown[] = [];
+  const { upstream, notices } = connectUpstream(t, registry.url, { redirects, firstByteTimeout: 100 });
+  const open = async () => {
+    const answer = await upstream.openBlob(repository, layer.digest, 0, never).catch((error) => error);
+    errors.push(answer instanceof Error ? answer : (await drain(answer.body)).error);
+  };
+  const location = `${storage.url.href}/object?X-Amz-Signature=presigned`;
+  const remove = registry.fault(() => ({ status: 307, headers: { location } }));
+  for (const fault of [
+    { reset: true },
+    { hang: true },
+    { html: true },
+    { status: 500 },
+    { cutAfter: 5, body: "x".repeat(9) },
+  ]) {
+    const heal = storage.fault(() => fault);
+    await open();
+    heal();
+  }
+  await storage.stop();
+  await open();
+  remove();
+  for (const elsewhere of [
+    "http://10.0.0.1/presigned?presigned",
+    "http://storage.invalid/presigned?presigned",
+  ]) {
+    registry.fault(() => ({ status: 307, headers: { location: elsewhere } }));
+    await open();
+  }
+  t.equal(errors.length, 8);
+  t.ok(errors.every((error) => error instanceof UpstreamError));
+  const printed = inspect([errors, notices], { depth: 20, showHidden: true });
+  t.notMatch(printed + JSON.stringify([errors, notices]), /presigned/);
+});
+
 t.test("redirects end", async (t) => {
   const registry = await startUpstream(t);
   registry.fault(({ path }) => ({ status: 307, headers: { location: path } }));
-  const { upstream } = connectUpstream(t, registry.url);
+  const { upstream } = connectUpstream(t, registry.url, { redirects });
   const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
   t.equal(error.code, "protocol");
   t.equal(registry.count(), 6);

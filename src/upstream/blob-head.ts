@@ -1,0 +1,78 @@
+// Whether upstream has a blob, and how large it is: by HEAD, or by the first byte of a GET where HEAD is refused.
+import type { BlobHead, Clock } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import { cacheMarks, contentLength, contentRangeSize } from "./answer.ts";
+import { discard } from "./body.ts";
+import { type Reply, statusOf, type UpstreamClient } from "./client.ts";
+
+/** How long a refused HEAD is remembered, in milliseconds; then it is tried again. */
+const memory = 10 * 60_000;
+
+export class BlobHeads {
+  readonly #client: UpstreamClient;
+  readonly #upstream: string;
+  readonly #clock: Clock;
+  #headRefusedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(client: UpstreamClient, upstream: string, clock: Clock) {
+    this.#client = client;
+    this.#upstream = upstream;
+    this.#clock = clock;
+  }
+
+  /** Rejects with UpstreamError. A blob is never downloaded for it. */
+  async head(repository: Repository, digest: Digest): Promise<BlobHead> {
+    const endpoint = `blobs/${digest}`;
+    if (this.#headIsRefused) return this.#byFirstByte(repository, endpoint);
+    const reply = await this.#client.ask({ method: "HEAD", type: "blob", repository, endpoint });
+    if (refusesHead(reply)) {
+      discard(reply.body);
+      const answer = await this.#byFirstByte(repository, endpoint);
+      if (answer.kind === "found") this.#headRefusedAt = this.#clock();
+      return answer;
+    }
+    const refusal = statusOf(this.#upstream, reply, [200], this.#clock());
+    if (refusal !== undefined) return refusal;
+    discard(reply.body);
+    return { kind: "found", size: contentLength(this.#upstream, reply.headers), ...cacheMarks(reply) };
+  }
+
+  get #headIsRefused(): boolean {
+    const since = this.#clock() - this.#headRefusedAt;
+    return since >= 0 && since < memory;
+  }
+
+  async #byFirstByte(repository: Repository, endpoint: string): Promise<BlobHead> {
+    const headers = { range: "bytes=0-0" };
+    const reply = await this.#client.ask({
+      method: "GET",
+      type: "blob",
+      use: "small",
+      repository,
+      endpoint,
+      headers,
+    });
+    const empty = reply.status === 416 && reply.headers["content-range"] === "bytes */0";
+    const refusal = statusOf(this.#upstream, reply, empty ? [416] : [200, 206], this.#clock());
+    if (refusal !== undefined) return refusal;
+    // A server that ignores ranges has begun to send all of it.
+    if (reply.status === 200) reply.body.destroy();
+    else discard(reply.body);
+    return { kind: "found", size: empty ? 0 : this.#sizeOf(reply), ...cacheMarks(reply) };
+  }
+
+  #sizeOf({ status, headers }: Reply): number | undefined {
+    return status === 206
+      ? contentRangeSize(this.#upstream, headers, 0)
+      : contentLength(this.#upstream, headers);
+  }
+}
+
+/**
+ * Refused although a GET may work: registries that answer HEAD with 401 whatever the token (ECR Public) or with 405,
+ * and storages whose signed addresses are for GET only.
+ */
+function refusesHead({ status, foreign }: Reply): boolean {
+  return status === 401 || status === 405 || (foreign && status === 403);
+}

@@ -1,0 +1,62 @@
+// The connections to one upstream and to where it redirects.
+import { Agent, buildConnector, Client, Pool } from "undici";
+import type { UpstreamConfig } from "../config/config.ts";
+import { createAddressRules } from "./address-rules.ts";
+import { discard } from "./body.ts";
+import { connectionOptions, connectOptions } from "./connection-options.ts";
+import { guardedConnector } from "./guarded-connector.ts";
+import { userAgent } from "./user-agent.ts";
+import { via } from "./via.ts";
+
+/** Other origins connected to at once, after redirects. */
+const maxForeignOrigins = 16;
+
+export class Connections {
+  /** To the configured origin. */
+  readonly own: Pool;
+  /** To every other origin; requests through it never carry credentials. */
+  readonly foreign: Agent;
+  readonly #url: URL;
+  readonly #options: Client.Options;
+
+  /** Connects to nothing before the first request. Throws the system's error for unreadable certificates. */
+  constructor(config: UpstreamConfig) {
+    this.#url = config.url;
+    const options = connectionOptions(config);
+    const connect = connectOptions(config);
+    const rules = createAddressRules(config.redirects?.allowPrivate ?? []);
+    const { connections: _, ...ofClient } = options;
+    this.#options = { ...ofClient, connect: buildConnector(connect.own) };
+    this.own = new Pool(config.url.origin, { ...this.#options, connections: config.maxConnections });
+    this.foreign = new Agent({
+      ...options,
+      maxOrigins: maxForeignOrigins,
+      connect: guardedConnector(config.name, rules, connect.foreign),
+    });
+  }
+
+  /**
+   * Whether the registry gives any answer but a 5xx to `/v2/`: asked without credentials, since 401 will do, and on a
+   * connection of its own, besides the limited ones, since those may all hang. Resolves with false when the signal
+   * aborts.
+   */
+  async ping(signal: AbortSignal): Promise<boolean> {
+    const client = new Client(this.#url.origin, this.#options);
+    try {
+      const path = `${this.#url.pathname.replace(/\/+$/, "")}/v2/`;
+      const headers = { "user-agent": userAgent, via };
+      const { statusCode, body } = await client.request({ path, method: "GET", headers, signal });
+      discard(body);
+      return statusCode < 500;
+    } catch {
+      return false;
+    } finally {
+      await client.destroy();
+    }
+  }
+
+  /** Ends every transfer and closes every connection. */
+  async close(): Promise<void> {
+    await Promise.all([this.own.destroy(), this.foreign.destroy()]);
+  }
+}
