@@ -338,24 +338,24 @@ t.test("what is not upstream's failure is not covered up by a stale record", asy
 });
 
 t.test(
-  "a failure is remembered for 5 s: the stale record answers at once, then upstream is asked again",
+  "a failure is remembered for 3 to 4.5 s: the stale record answers at once, then upstream is asked again",
   async (t) => {
     const house = await resolvedHouse(t);
     house.clock.advance(ttl);
     failWith(house, "server_error");
     await tagGives(t, house, first, "stale", ttl);
     t.equal(house.upstream.calls.length, 1);
-    house.clock.advance(5_000);
-    await tagGives(t, house, first, "stale", ttl + 5_000);
+    house.clock.advance(3_000);
+    await tagGives(t, house, first, "stale", ttl + 3_000);
     t.equal(house.upstream.calls.length, 1);
     t.match(
       noticesOf(house, "stale_served").map(({ reason }) => reason),
       ["server_error", "server_error"],
     );
-    house.clock.advance(1);
-    await tagGives(t, house, first, "stale", ttl + 5_001);
+    house.clock.advance(1_501);
+    await tagGives(t, house, first, "stale", ttl + 4_501);
     t.equal(house.upstream.calls.length, 2);
-    house.clock.advance(5_001);
+    house.clock.advance(4_501);
     house.upstream.fault = undefined;
     push(house, second);
     await tagGives(t, house, second, "miss");
@@ -398,12 +398,14 @@ t.test("slow to confirm: stale after 1 s, and the record is refreshed behind", a
   house.time.elapse();
   t.match(summary(t, await opening, first), { result: "stale", age: ttl });
   t.equal(noticesOf(house, "stale_served")[0]?.reason, "timeout");
-  const again = openTag(house);
-  await eventually("the next one waits as well", () => house.time.waiting === 1);
-  t.equal(house.upstream.calls.length, 1, "for the same question");
+  await tagGives(t, house, first, "stale", ttl);
+  t.equal(house.time.waiting, 0, "the next one does not wait for the same question");
+  t.equal(house.upstream.calls.length, 1);
   slow.open();
-  t.match(summary(t, await again, second), { result: "joined" });
-  t.equal(house.time.waiting, 0);
+  for (let moved = false; !moved; await quiet(1)) {
+    const opened = await openTag(house);
+    moved = opened.kind === "found" && opened.digest === second.digest;
+  }
   await tagGives(t, house, second, "hit");
   t.equal(house.upstream.calls.length, 2);
 });
@@ -580,14 +582,17 @@ t.test("a blob store that fails at the put: the manifest is served, later from m
   t.match(noticesOf(house, "store_error"), [{ op: "put_manifest", code: "no_space" }]);
 });
 
-t.test("an index of images links the images, and asking for one of them links its parts", async (t) => {
-  const house = await openHouse(t);
-  const index = makeIndex([first, second]);
-  house.upstream.addManifest("team/app", tag, index.manifest, index.mediaType);
-  house.upstream.addManifest("team/app", undefined, first.manifest, first.mediaType);
-  await openTag(house);
-  t.ok(await house.access.linked(house.upstream, app, first.digest));
-  t.notOk(await house.access.linked(house.upstream, app, first.config.digest));
-  await house.manifests.open(house.upstream, app, { kind: "digest", digest: first.digest });
-  t.ok(await house.access.linked(house.upstream, app, first.config.digest));
-});
+t.test(
+  "an index of images does not make them readable; asking for one of them links it and its parts",
+  async (t) => {
+    const house = await openHouse(t);
+    const index = makeIndex([first, second]);
+    house.upstream.addManifest("team/app", tag, index.manifest, index.mediaType);
+    house.upstream.addManifest("team/app", undefined, first.manifest, first.mediaType);
+    await openTag(house);
+    t.notOk(await house.access.linked(house.upstream, app, first.digest));
+    await house.manifests.open(house.upstream, app, { kind: "digest", digest: first.digest });
+    t.ok(await house.access.linked(house.upstream, app, first.digest));
+    t.ok(await house.access.linked(house.upstream, app, first.config.digest));
+  },
+);
