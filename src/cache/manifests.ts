@@ -2,7 +2,7 @@
 // A tag is never answered with a digest whose body is not here.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
-import { type Reference, referenceText } from "../oci/reference.ts";
+import type { Reference } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
@@ -11,7 +11,7 @@ import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import type { Clock, Pause, Refusal, TagRecord, TagStore, Upstream, UpstreamError } from "./ports.ts";
-import { Revalidation } from "./revalidation.ts";
+import { type Question, Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 import { TagRecords } from "./tag-records.ts";
 
@@ -83,13 +83,30 @@ export class Manifests {
       : this.#byDigest(upstream, repository, reference.digest);
   }
 
-  /** Something was pushed or deleted: the next request for the reference asks upstream. */
-  async forget(upstream: Upstream, repository: Repository, reference: Reference): Promise<void> {
-    const { negative, access } = this.#options;
-    negative.forget(upstream.name, repository);
-    this.#revalidation.forget(flightKey(upstream.name, repository, referenceText(reference)));
-    if (reference.kind === "tag") await this.#records.delete(upstream, repository, reference.tag);
-    else await access.unlink(upstream, repository, reference.digest);
+  /**
+   * Somebody has written the reference upstream, through this node: the next client is told what is there now.
+   * `unsure` when it may or may not have happened: a tag has to be confirmed, and stays for when upstream fails.
+   */
+  async changed(
+    upstream: Upstream,
+    repository: Repository,
+    reference: Reference,
+    what: "pushed" | "deleted" | "unsure",
+  ): Promise<void> {
+    if (reference.kind === "digest") {
+      if (what !== "pushed") await this.#options.access.unlink(upstream, repository, reference.digest);
+      return;
+    }
+    const { tag } = reference;
+    const record = what === "unsure" ? await this.#records.get(upstream, repository, tag) : undefined;
+    // A question under way may bring the answer of before.
+    this.#revalidation.forget(flightKey(upstream.name, repository, tag));
+    await this.#records.delete(upstream, repository, tag);
+    const { freshness, clock } = this.#options;
+    const expired = clock() - freshness.ttl(upstream.name, repository, tag);
+    const checkedAt = Math.min(record?.checkedAt ?? 0, expired);
+    if (record !== undefined && Number.isFinite(checkedAt))
+      await this.#records.put(upstream, repository, tag, { ...record, checkedAt }, undefined);
   }
 
   // ---- by digest ----------------------------------------------------------------------------------------------
@@ -126,7 +143,7 @@ export class Manifests {
     if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand);
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
-    const ask = (): Promise<Resolution> => this.#resolve(upstream, repository, tag, record);
+    const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
     if (inHand === undefined || state !== "stale") {
       const { value, joined } = await this.#revalidation.fetch(key, ask);
       return this.#answer(upstream, repository, value, joined);
@@ -161,8 +178,10 @@ export class Manifests {
     repository: Repository,
     tag: Tag,
     record: TagRecord | undefined,
+    counts: () => boolean,
   ): Promise<Resolution> {
     const resolution = await this.#ask(upstream, repository, tag, record);
+    if (!counts()) return resolution;
     if (resolution.kind === "found")
       await this.#records.put(upstream, repository, tag, resolution.record, record);
     else await this.#records.delete(upstream, repository, tag);

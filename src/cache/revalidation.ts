@@ -20,6 +20,9 @@ export type Revalidated<Value> =
   /** Upstream failed, is slow, or has failed just now: give what is in hand. */
   | { readonly kind: "failed"; readonly reason: UpstreamError };
 
+/** Asks upstream. `counts` is false once the question was forgotten: its answer must not be remembered. */
+export type Question<Value> = (counts: () => boolean) => Promise<Value>;
+
 export class Revalidation<Value> {
   readonly #pause: Pause;
   readonly #flights = new SingleFlight<Value>();
@@ -38,14 +41,14 @@ export class Revalidation<Value> {
   /** Nothing in hand: rejects with UpstreamError when upstream does not answer. */
   async fetch(
     key: string,
-    ask: () => Promise<Value>,
+    ask: Question<Value>,
   ): Promise<{ readonly value: Value; readonly joined: boolean }> {
     const { promise, joined } = this.#start(key, ask);
     return { value: await promise, joined };
   }
 
   /** Something in hand: "failed" instead of a rejection, after a second of patience at most. */
-  async refresh(key: string, ask: () => Promise<Value>): Promise<Revalidated<Value>> {
+  async refresh(key: string, ask: Question<Value>): Promise<Revalidated<Value>> {
     const failure = this.#failures.get(key);
     if (failure !== undefined) return { kind: "failed", reason: failure };
     const { promise, joined } = this.#start(key, ask);
@@ -57,22 +60,20 @@ export class Revalidation<Value> {
     }
   }
 
-  /** Forgets a failure: the next question goes upstream. */
+  /** The next question goes upstream: a failure is forgotten, and a question under way is not joined any more. */
   forget(key: string): void {
+    this.#flights.detach(key);
     this.#failures.delete(key);
   }
 
-  #start(
-    key: string,
-    ask: () => Promise<Value>,
-  ): { readonly promise: Promise<Value>; readonly joined: boolean } {
-    return this.#flights.run(key, async () => {
+  #start(key: string, ask: Question<Value>): { readonly promise: Promise<Value>; readonly joined: boolean } {
+    return this.#flights.run(key, async (counts) => {
       try {
-        const value = await ask();
-        this.#failures.delete(key);
+        const value = await ask(counts);
+        if (counts()) this.#failures.delete(key);
         return value;
       } catch (error) {
-        if (error instanceof UpstreamError) this.#remember(key, error);
+        if (error instanceof UpstreamError && counts()) this.#remember(key, error);
         throw error;
       }
     });

@@ -11,6 +11,8 @@ export interface Failure {
   readonly code: OciErrorCode;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Errors JSON to be sent instead of what code and message make. */
+  readonly body?: string;
 }
 
 /** Seconds a client is asked to wait when upstream does not say for how long; and the most. */
@@ -33,6 +35,22 @@ export const failures = {
     code: "UNSUPPORTED",
     message: "this mirror is read-only: push to the upstream registry",
     headers: { allow: "GET, HEAD" },
+  },
+  writeElsewhere: {
+    status: 405,
+    code: "UNSUPPORTED",
+    message:
+      "pushing is not possible under this name: name the upstream in the path, as /<upstream>/v2/<repository>",
+    headers: { allow: "GET, HEAD" },
+  },
+  unknownMethod: { status: 405, code: "UNSUPPORTED", message: "the endpoint does not know this method" },
+  expectation: { status: 417, code: "UNSUPPORTED", message: "the only expectation known is 100-continue" },
+  bodyStalled: { status: 408, code: "BLOB_UPLOAD_INVALID", message: "the request's body stopped coming" },
+  tooManyWrites: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "this mirror passes on as many writes as it may",
+    headers: { "retry-after": "1" },
   },
   referrersUnknown: {
     status: 404,
@@ -62,6 +80,11 @@ const problems: Record<RouteProblem, Failure> = {
     message: "invalid digest: sha256 or sha512 in lower-case hex",
   },
   bad_page: { status: 400, code: "PAGINATION_NUMBER_INVALID", message: "n must be a whole number from 0" },
+  bad_upload: {
+    status: 400,
+    code: "BLOB_UPLOAD_INVALID",
+    message: "neither an upload session nor arguments upstream could have named",
+  },
   unknown: { status: 404, code: "UNSUPPORTED", message: "no such endpoint in the distribution API" },
 };
 
@@ -109,7 +132,7 @@ export function fail(exchange: Exchange, failure: Failure, result: Result = "err
       "content-type": "application/json",
       "docker-distribution-api-version": "registry/2.0",
     },
-    errorBody(failure.code, failure.message),
+    failure.body ?? errorBody(failure.code, failure.message),
   );
 }
 

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { EventSink, Result, RouteKind, Source } from "../telemetry/event.ts";
+import { abandoned, discardBody, hasBody } from "./request-body.ts";
 
 /** Longest path and User-Agent put into an event. */
 const longestText = 1024;
@@ -22,6 +23,8 @@ export class Exchange {
   readonly request: IncomingMessage;
   /** Sent with every answer from now on. */
   readonly always: OutgoingHttpHeaders = {};
+  /** The request came with a body, or promises one. */
+  readonly hasBody: boolean;
   readonly findings: Findings = {
     route: "other",
     result: "error",
@@ -39,11 +42,17 @@ export class Exchange {
   #bytesSent = 0;
   #bytesExpected: number | undefined;
   #cutBy: "upstream" | "node" | undefined;
+  /** The client waits for a word before it sends its body. */
+  #bodyWaits: boolean;
+  /** All of the answer is out, though the connection has not been let go. */
+  #answered = false;
   #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, onEvent: EventSink, over: () => void) {
     this.request = request;
     this.#response = response;
+    this.hasBody = hasBody(request);
+    this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
     response.once("close", () => {
       this.#writing?.fail(new Error("the client has left"));
       over();
@@ -71,25 +80,52 @@ export class Exchange {
     return this.#response.destroyed;
   }
 
+  /**
+   * The response as http-proxy needs it: to notice that the client has left. It must write nothing to it; answers
+   * go through the methods below, which count.
+   */
+  get response(): ServerResponse {
+    return this.#response;
+  }
+
   /** A header by its lower-case name; the first where several were sent. */
   header(name: string): string | undefined {
     const value = this.request.headers[name];
     return Array.isArray(value) ? value[0] : value;
   }
 
-  /** Sends a whole answer. HEAD gets the same headers, with the length the body would have, and no body. */
+  /** Lets a client that waits for it (Expect: 100-continue) send its body. */
+  proceed(): void {
+    if (!this.#bodyWaits || this.closed || this.headersSent) return;
+    this.#bodyWaits = false;
+    this.#response.writeContinue();
+  }
+
+  /**
+   * Sends a whole answer. HEAD gets the same headers, with the length the body would have, and no body. What is
+   * still to come of the request's body is read away first, within bounds, before the connection may end.
+   */
   send(status: number, headers: OutgoingHttpHeaders, body: Buffer | string = ""): void {
     if (this.closed) return;
     const length = Buffer.byteLength(body);
     const bodiless = this.isHead || status === 304;
-    this.#head(status, status === 304 ? headers : { ...headers, "content-length": length });
+    // A client that still waits may send its body or not: what comes next on the connection is anybody's guess.
+    const end = this.#bodyWaits ? { connection: "close" } : {};
+    this.#head(status, { ...headers, ...end, ...(status === 304 ? {} : { "content-length": length }) });
     this.#bytesExpected = bodiless ? 0 : length;
-    if (bodiless) {
-      this.#response.end();
-      return;
-    }
-    this.#response.end(body);
-    this.#bytesSent = length;
+    const sent = bodiless ? "" : body;
+    this.#bytesSent = bodiless ? 0 : length;
+    if (this.hasBody && !this.request.complete && !this.#bodyWaits) this.#linger(sent);
+    else this.#response.end(sent);
+  }
+
+  #linger(body: Buffer | string): void {
+    const done = (): void => {
+      this.#answered = true;
+    };
+    if (body.length === 0) this.#response.flushHeaders();
+    this.#response.write(body, done);
+    void discardBody(this.request, abandoned).then(() => this.#response.end());
   }
 
   /** Sends the headers of an answer to HEAD whose body would have `length` bytes. */
@@ -163,7 +199,7 @@ export class Exchange {
     const { request, findings } = this;
     const now = performance.now();
     const status = this.#response.headersSent ? this.#response.statusCode : 499;
-    const complete = this.#response.writableFinished && this.#cutBy === undefined;
+    const complete = (this.#response.writableFinished || this.#answered) && this.#cutBy === undefined;
     const byClient = !complete && this.#cutBy === undefined;
     const target = request.url ?? "";
     const query = target.indexOf("?");

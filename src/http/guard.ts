@@ -15,9 +15,3 @@ export function malformation(request: IncomingMessage): string | undefined {
   if (coding !== undefined && request.headers["content-length"] !== undefined) return "two body lengths";
   return undefined;
 }
-
-/** Whether the request announces a body. Reads have none; it is never read, stored or passed on. */
-export function hasBody(request: IncomingMessage): boolean {
-  const length = request.headers["content-length"];
-  return request.headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
-}

@@ -3,7 +3,6 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
 import { Exchange } from "./exchange.ts";
-import { hasBody } from "./guard.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions {
@@ -15,13 +14,9 @@ const maxHeaderSize = 64 * 1024;
 /** Go clients keep idle connections for 90 s; ours must outlive theirs. */
 const keepAliveTimeout = 100_000;
 const headersTimeout = 15_000;
-const requestTimeout = 30_000;
 /** A client that takes no byte for this long is cut off; kubelet gives up after the same time. */
 const stallLimit = 300_000;
 const stallCheck = 10_000;
-/** Bytes of an unwanted request body that are read, so that the answer arrives before the connection ends. */
-const drainedBody = 1024 * 1024;
-
 export class Listener {
   readonly #server: Server;
   readonly #exchanges = new Set<Exchange>();
@@ -29,7 +24,9 @@ export class Listener {
 
   constructor(options: ListenerOptions) {
     this.#server = createServer(
-      { maxHeaderSize, keepAliveTimeout, headersTimeout, requestTimeout, noDelay: true },
+      // No limit on a whole request: a layer may take hours to push. Whoever takes a body bounds its silences
+      // (forwarding.ts), whoever does not bounds the whole of it (request-body.ts).
+      { maxHeaderSize, keepAliveTimeout, headersTimeout, requestTimeout: 0, noDelay: true },
       (request, response) => this.#take(request, response, options),
     );
     // All headers are seen or the request is refused: a limit on their number hides a body length behind it
@@ -75,7 +72,6 @@ export class Listener {
   #take(request: IncomingMessage, response: ServerResponse, options: ListenerOptions): void {
     const exchange = new Exchange(request, response, options.onEvent, () => this.#exchanges.delete(exchange));
     this.#exchanges.add(exchange);
-    if (hasBody(request)) drainBody(request);
     void serve(exchange, options);
   }
 
@@ -83,16 +79,6 @@ export class Listener {
     const now = performance.now();
     for (const exchange of this.#exchanges) if (exchange.stalledFor(now) > stallLimit) exchange.drop();
   }
-}
-
-/** Nothing here takes a body: a little is read away, more than that ends the connection. */
-function drainBody(request: IncomingMessage): void {
-  let left = drainedBody;
-  request.on("data", (chunk: Buffer) => {
-    left -= chunk.length;
-    if (left < 0) request.destroy();
-  });
-  request.on("error", () => {});
 }
 
 /** Bytes that are no HTTP, a TLS hello among them: one plain 400, then the end. */

@@ -3,22 +3,26 @@ import type { Listings } from "../cache/listings.ts";
 import { type BlobIndex, type Upstream, UpstreamError } from "../cache/ports.ts";
 import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
-import { parseTarget, type Route } from "../oci/route.ts";
+import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { type Failure, fail, failureOfProblem, failures, failWith } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import { hasBody, malformation } from "./guard.ts";
+import { malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
 import { loopsBack } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
 import type { Outcome } from "./outcome.ts";
+import type { PassThrough } from "./pass-through.ts";
+import { discardBody, unwanted } from "./request-body.ts";
 import type { Router, Target } from "./routing.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;
   readonly listings: Listings;
   readonly router: Router;
+  /** The way for writes to an upstream; undefined, as here or as an answer: they are refused. */
+  readonly push?: (upstream: Upstream) => PassThrough | undefined;
   /** How this node names itself in Via to upstreams: met in a request, it is its own upstream. */
   readonly pseudonym: string;
   readonly catalog: boolean;
@@ -46,17 +50,47 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
   const problem = malformation(request);
   if (problem !== undefined) {
     exchange.findings.detail = problem;
+    readAway(exchange);
     return fail(exchange, { ...failures.badRequest, headers: { connection: "close" } });
   }
-  if (target === "/livez" || target === "/readyz")
+  if (target === "/livez" || target === "/readyz") {
+    readAway(exchange);
     return probe(exchange, target === "/livez" || options.ready());
-  if (loopsBack(exchange.header("via"), options.pseudonym)) return fail(exchange, failures.loop);
+  }
+  if (loopsBack(exchange.header("via"), options.pseudonym)) {
+    readAway(exchange);
+    return fail(exchange, failures.loop);
+  }
   const route = parseTarget(target);
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
-  const method = request.method ?? "";
-  if (method !== "GET" && method !== "HEAD") return refuseWrite(exchange);
+  const reads = request.method === "GET" || request.method === "HEAD";
+  if (!reads || (typeof route !== "string" && route.kind === "upload"))
+    return write(exchange, options, route);
+  readAway(exchange);
   if (typeof route === "string") return fail(exchange, failureOfProblem(route));
   return read(exchange, options, route);
+}
+
+async function write(exchange: Exchange, options: ServeOptions, route: Route | RouteProblem): Promise<void> {
+  const { findings } = exchange;
+  if (typeof route === "string") {
+    if (options.push === undefined || route === "unknown") return refuseWrite(exchange);
+    readAway(exchange);
+    return fail(exchange, failureOfProblem(route));
+  }
+  const routed = options.router.route(route, exchange.header("host"));
+  if (routed.kind === "unknown") return refuseWrite(exchange);
+  const [{ upstream, repository, allowed }] = routed.targets;
+  const passThrough = options.push?.(upstream);
+  if (passThrough === undefined) return refuseWrite(exchange);
+  findings.upstream = upstream.name;
+  findings.repository = repository;
+  findings.reference = writtenReference(route);
+  if (!allowed) return refuseWrite(exchange, failures.notAllowed);
+  // Upload addresses name the repository as the client did; under another name they would lead elsewhere.
+  if ("repository" in route && repository !== route.repository)
+    return refuseWrite(exchange, failures.writeElsewhere);
+  return passThrough.handle(exchange, route);
 }
 
 async function read(exchange: Exchange, options: ServeOptions, route: Route): Promise<void> {
@@ -92,7 +126,7 @@ async function read(exchange: Exchange, options: ServeOptions, route: Route): Pr
         handleReferrers(exchange, options.listings, upstream, repository, route.digest, route.artifactType),
       );
     case "upload":
-      return refuseWrite(exchange);
+      return write(exchange, options, route);
   }
 }
 
@@ -140,12 +174,20 @@ function probe(exchange: Exchange, ok: boolean): void {
 }
 
 /** The body of a refused write is not read to its end, so the connection cannot be used again. */
-function refuseWrite(exchange: Exchange): void {
-  const headers = {
-    ...failures.readOnly.headers,
-    ...(hasBody(exchange.request) ? { connection: "close" } : {}),
-  };
-  fail(exchange, { ...failures.readOnly, headers }, "denied");
+function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): void {
+  readAway(exchange);
+  const headers = { ...failure.headers, ...(exchange.hasBody ? { connection: "close" } : {}) };
+  fail(exchange, { ...failure, headers }, "denied");
+}
+
+function readAway({ request, hasBody }: Exchange): void {
+  if (hasBody) void discardBody(request, unwanted);
+}
+
+function writtenReference(route: Route): string | undefined {
+  if (route.kind === "manifest") return referenceText(route.reference);
+  if (route.kind === "upload") return route.upload.digest ?? route.upload.mount;
+  return route.kind === "blob" ? route.digest : undefined;
 }
 
 function routeKind(route: Route): RouteKind {

@@ -4,6 +4,7 @@
 import { type Digest, parseDigest } from "./digest.ts";
 import { parseRepository, type Repository } from "./name.ts";
 import { parseReference, type Reference } from "./reference.ts";
+import { parseUpload, type Upload } from "./upload.ts";
 
 /** Page arguments of a listing. `n` is undefined when the client did not ask for a page size. */
 export interface Page {
@@ -23,15 +24,22 @@ export type Route = { readonly prefix: string; readonly ns: string | undefined }
       readonly digest: Digest;
       readonly artifactType: string | undefined;
     }
-  | { readonly kind: "upload"; readonly repository: Repository }
+  | { readonly kind: "upload"; readonly repository: Repository; readonly upload: Upload }
   | { readonly kind: "catalog"; readonly page: Page }
 );
 
 /** Why a target is no route. `bad_path`: not a path this server may ever look at (answer 400). */
-export type RouteProblem = "bad_path" | "bad_name" | "bad_reference" | "bad_digest" | "bad_page" | "unknown";
+export type RouteProblem =
+  | "bad_path"
+  | "bad_name"
+  | "bad_reference"
+  | "bad_digest"
+  | "bad_page"
+  | "bad_upload"
+  | "unknown";
 
 /** Longest target read; longer is `bad_path`. Name 255 + digest 135 + endpoint words + query fits many times. */
-const maxTargetLength = 4096;
+export const maxTargetLength = 4096;
 
 /** Largest page asked for; a larger `n` is read as this one, so that no registry allocates for it (CVE-2023-2253). */
 const maxPageSize = 100_000;
@@ -79,10 +87,12 @@ function parseEndpoint(
   query: URLSearchParams,
   base: { prefix: string; ns: string | undefined },
 ): Route | RouteProblem {
-  const upload = /^(.+)\/blobs\/uploads(?:\/[^/]*)?$/.exec(rest);
-  if (upload) {
-    const repository = parseRepository(upload[1] as string);
-    return repository === undefined ? "bad_name" : { kind: "upload", repository, ...base };
+  const uploads = /^(.+)\/blobs\/uploads(?:\/([^/]*))?$/.exec(rest);
+  if (uploads) {
+    const repository = parseRepository(uploads[1] as string);
+    if (repository === undefined) return "bad_name";
+    const upload = parseUpload(uploads[2] || undefined, query);
+    return typeof upload === "string" ? upload : { kind: "upload", repository, upload, ...base };
   }
   const match = endpointGrammar.exec(rest);
   if (match === null) return "unknown";

@@ -2,9 +2,11 @@
 // which requests may carry the result (client.ts, `ownRequest`).
 import type { Repository } from "../oci/name.ts";
 
-/** What a request needs rights for: pulling from one repository. */
+/** What a request needs rights for, in one repository. */
 export interface Scope {
   readonly repository: Repository;
+  /** In the words of token scopes; left out: pull. */
+  readonly actions?: "pull" | "pull,push" | "*";
 }
 
 /** Every method rejects with UpstreamError: `auth` when there is no way to prove ourselves. */

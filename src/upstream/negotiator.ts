@@ -177,8 +177,8 @@ export class Negotiator implements Authorizer {
 }
 
 /** What a token for the scope is called by who does not name it otherwise ("Token Scope Documentation"). */
-function scopeText({ repository }: Scope): string {
-  return `repository:${repository}:pull`;
+function scopeText({ repository, actions = "pull" }: Scope): string {
+  return `repository:${repository}:${actions}`;
 }
 
 /** Where several are offered, a token goes before a password. */

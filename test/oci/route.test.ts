@@ -5,6 +5,7 @@ import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository, Tag } from "../../src/oci/name.ts";
 import { parseReference, referenceText } from "../../src/oci/reference.ts";
 import { type Page, parseTarget, type Route, type RouteProblem } from "../../src/oci/route.ts";
+import { type Upload, uploadQuery } from "../../src/oci/upload.ts";
 import { cpuTime } from "../fixtures/cpu-time.ts";
 
 const digest = `sha256:${"a".repeat(64)}` as Digest;
@@ -53,8 +54,21 @@ function referrers(repository: string, wanted: Digest, artifactType?: string, at
   };
 }
 
-function upload(repository: string, at: Base = {}): Route {
-  return { kind: "upload", repository: repository as Repository, ...base(at) };
+const noUpload: Upload = {
+  session: undefined,
+  digest: undefined,
+  mount: undefined,
+  from: undefined,
+  state: [],
+};
+
+function upload(repository: string, at: Base = {}, changes: Partial<Upload> = {}): Route {
+  return {
+    kind: "upload",
+    repository: repository as Repository,
+    upload: { ...noUpload, ...changes },
+    ...base(at),
+  };
 }
 
 function catalog(page: Page = noPage, at: Base = {}): Route {
@@ -79,8 +93,14 @@ t.test("the endpoints of the spec", async (t) => {
     [`/v2/app/referrers/${digest}`, referrers("app", digest)],
     ["/v2/app/blobs/uploads/", upload("app")],
     ["/v2/app/blobs/uploads", upload("app")],
-    ["/v2/a/b/blobs/uploads/6fd9a1c0-1b2c-4f5e-8a57-0d2b9f3b7d11", upload("a/b")],
-    [`/v2/app/blobs/uploads/?mount=${digest}&from=b`, upload("app")],
+    [
+      "/v2/a/b/blobs/uploads/6fd9a1c0-1b2c-4f5e-8a57-0d2b9f3b7d11",
+      upload("a/b", {}, { session: "6fd9a1c0-1b2c-4f5e-8a57-0d2b9f3b7d11" }),
+    ],
+    [
+      `/v2/app/blobs/uploads/?mount=${digest}&from=b`,
+      upload("app", {}, { mount: digest, from: "b" as Repository }),
+    ],
     ["/v2/_catalog", catalog()],
   ]);
 });
@@ -407,7 +427,23 @@ const routes: fc.Arbitrary<Route> = fc.oneof(
     digest: digests,
     artifactType: maybe(fc.stringMatching(/^[a-z]{1,8}\/[a-z.+]{1,12}$/)),
   }),
-  placed({ kind: fc.constant("upload"), repository: repositories }),
+  placed({
+    kind: fc.constant("upload"),
+    repository: repositories,
+    upload: fc.record(
+      {
+        session: maybe(fc.stringMatching(/^[A-Za-z0-9_~=-]{1,40}$/)),
+        digest: maybe(digests),
+        mount: maybe(digests),
+        from: maybe(repositories),
+        state: fc.array(
+          fc.tuple(fc.stringMatching(/^_[A-Za-z0-9.~-]{1,20}$/), fc.stringMatching(/^[ -~é€]{0,40}$/)),
+          { maxLength: 4 },
+        ),
+      },
+      { noNullPrototype: true },
+    ),
+  }),
   placed({ kind: fc.constant("catalog"), page: pages }),
 );
 
@@ -423,6 +459,8 @@ function targetOf(route: Route): string {
     put("last", route.page.last);
   }
   if (route.kind === "referrers") put("artifactType", route.artifactType);
+  if (route.kind === "upload")
+    for (const [name, value] of uploadQuery(route.upload)) query.append(name, value);
   return `${route.prefix && "/"}${route.prefix}/v2/${pathOf(route)}${query.size > 0 ? "?" : ""}${query}`;
 }
 
@@ -439,7 +477,7 @@ function pathOf(route: Route): string {
     case "referrers":
       return `${route.repository}/referrers/${route.digest}`;
     case "upload":
-      return `${route.repository}/blobs/uploads/`;
+      return `${route.repository}/blobs/uploads/${route.upload.session ?? ""}`;
     case "catalog":
       return "_catalog";
   }

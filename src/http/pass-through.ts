@@ -1,0 +1,250 @@
+// Writes, passed on to upstream: nothing of them is kept here, and what the cache held of what they change is
+// dropped before the client hears that it worked.
+import type { IncomingMessage } from "node:http";
+import { type Clock, UpstreamError } from "../cache/ports.ts";
+import { parseDigest } from "../oci/digest.ts";
+import { referenceText } from "../oci/reference.ts";
+import type { Route } from "../oci/route.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { answerChunks, answerText } from "./answer-body.ts";
+import { fail, failures } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
+import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
+import { tellDone, tellDoubtful, tellRefused } from "./push-news.ts";
+import type { PassThroughTarget, PushSink } from "./push-ports.ts";
+import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
+import { discardBody, unwanted } from "./request-body.ts";
+import { ourPath, type Place, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
+import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
+
+export interface PassThroughOptions {
+  /** Upstream's name, for events. */
+  readonly name: string;
+  readonly target: PassThroughTarget;
+  readonly sink: PushSink;
+  readonly patience: Patience;
+  /** Requests passed on at once; more are answered 503. */
+  readonly limit: number;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+}
+
+/** Bytes of an error that are read, and of any other answer that are passed on. */
+const longestError = 64 * 1024;
+const longestAnswer = 4 * 1024 * 1024;
+/** How many times longer upstream may take over a request with a body: it hashes and moves whole layers. */
+const bodyPatience = 10;
+
+interface Passing {
+  readonly exchange: Exchange;
+  readonly place: Place;
+  readonly write: WriteRequest;
+  readonly withBody: boolean;
+  /** Where upstream is asked, and with which of the client's headers. */
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export class PassThrough {
+  readonly #options: PassThroughOptions;
+  readonly #forwarder: Forwarder;
+  readonly #sessions: UploadSessions;
+  #running = 0;
+
+  constructor(options: PassThroughOptions) {
+    this.#options = options;
+    this.#forwarder = new Forwarder(options.name);
+    this.#sessions = new UploadSessions(options.target.url, options.clock);
+  }
+
+  /**
+   * Passes the request on, or answers why not. Rejects with UpstreamError, for the caller to answer, or with another
+   * error when the client has left.
+   */
+  async handle(exchange: Exchange, route: Route): Promise<void> {
+    const { request } = exchange;
+    const write = writeRequest(route, request.method ?? "");
+    const withBody = exchange.hasBody && takesBody(request.method ?? "");
+    if (exchange.hasBody && !withBody) void discardBody(request, unwanted);
+    if (write === undefined) {
+      const headers = { allow: allowedMethods(route) };
+      return fail(exchange, { ...failures.unknownMethod, headers }, "denied");
+    }
+    if ((exchange.header("expect") ?? "100-continue").toLowerCase() !== "100-continue")
+      return fail(exchange, failures.expectation);
+    if (this.#running >= this.#options.limit) return fail(exchange, failures.tooManyWrites);
+    const place = { prefix: route.prefix, ns: route.ns, repository: write.repository };
+    const headers = headersToUpstream(request.headers, withBody);
+    await this.#pass({ exchange, place, write, withBody, url: this.#urlOf(write), headers });
+  }
+
+  async #pass(passing: Passing): Promise<void> {
+    const { exchange } = passing;
+    exchange.findings.source = `upstream:${this.#options.name}`;
+    this.#running++;
+    try {
+      if (!(await this.#send(passing, true))) await this.#send(passing, false);
+    } catch (error) {
+      if (exchange.closed) throw error;
+      if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
+      this.#noticed(error);
+      throw error;
+    } finally {
+      this.#running--;
+    }
+  }
+
+  /** False when the request is worth sending once more; it has no body then, and `first` is true. */
+  async #send(passing: Passing, first: boolean): Promise<boolean> {
+    const { exchange, write, withBody, url, headers } = passing;
+    const authorization = await this.#authorization(write, url);
+    if (withBody) exchange.proceed();
+    const forwarding = this.#forwarder.start(
+      exchange,
+      {
+        url,
+        headers,
+        authorization,
+        withBody,
+        agent: this.#isOwn(url) ? this.#options.target.agent : undefined,
+      },
+      this.#patience(withBody),
+    );
+    let answered = false;
+    try {
+      const answer = await forwarding.answer;
+      answered = true;
+      exchange.findings.upstreamStatus = answer.statusCode;
+      if (answer.statusCode !== 401) await this.#relay(passing, answer);
+      else if (!(await this.#learns(passing, answer)) || withBody || !first)
+        throw this.#error("auth", "refuses this mirror's account", 401);
+      else return false;
+      return true;
+    } catch (error) {
+      if (first && forwarding.lostIdle) return false;
+      if (forwarding.delivered && !answered) await tellDoubtful(this.#options.sink, write);
+      throw error;
+    } finally {
+      forwarding.close();
+    }
+  }
+
+  /** The one place that asks for credentials, and only for requests to upstream's own origin. */
+  async #authorization(write: WriteRequest, url: URL): Promise<string | undefined> {
+    if (!this.#isOwn(url)) return undefined;
+    const from = write.kind === "upload" ? write.upload.from : undefined;
+    return await this.#options.target.authorization(write.repository, actionsOf(write), from);
+  }
+
+  async #learns({ write, url }: Passing, answer: IncomingMessage): Promise<boolean> {
+    const challenges = answer.headersDistinct["www-authenticate"] ?? [];
+    return this.#isOwn(url) && (await this.#options.target.refused(write.repository, challenges));
+  }
+
+  // ---- the answer -----------------------------------------------------------------------------------------------
+
+  async #relay(passing: Passing, answer: IncomingMessage): Promise<void> {
+    const { exchange, write } = passing;
+    const status = answer.statusCode ?? 0;
+    if (status >= 400) return this.#relayRefusal(passing, answer, status);
+    if (passing.withBody && !exchange.request.complete)
+      throw this.#error("protocol", "accepted a write before it had the whole of it", status);
+    if (status < 300) await this.#done(write, status);
+    const redirects = write.kind === "upload" && (status === 307 || status === 308);
+    if (status >= 300 && !redirects) throw this.#error("protocol", "redirected a write", status);
+    const location = this.#locationOf(passing, answer, status);
+    const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
+    exchange.findings.result = "pass";
+    await this.#relayBody(exchange, answer, status, headers);
+  }
+
+  async #relayBody(
+    exchange: Exchange,
+    answer: IncomingMessage,
+    status: number,
+    headers: Record<string, string>,
+  ): Promise<void> {
+    if (exchange.closed) return;
+    const announced = answer.headers["content-length"];
+    const length = announced === undefined ? undefined : Number(announced);
+    if (exchange.isHead || status === 204) return exchange.sendHead(status, headers, undefined);
+    if (length === 0) return exchange.send(status, headers);
+    exchange.begin(status, headers, length);
+    let left = longestAnswer;
+    for await (const chunk of answerChunks(answer, this.#options.patience.idle)) {
+      left -= chunk.length;
+      if (left < 0) throw this.#error("too_large", "answered a write at length", status);
+      await exchange.write(chunk);
+    }
+    exchange.end();
+  }
+
+  async #relayRefusal(passing: Passing, answer: IncomingMessage, status: number): Promise<void> {
+    const { exchange, write } = passing;
+    // What broke off or came encoded says nothing; the status does.
+    const text = await answerText(answer, longestError, this.#options.patience.idle).catch(() => undefined);
+    if (status >= 500) {
+      this.#noticed(this.#error("server_error", "failed a write", status));
+      await tellDoubtful(this.#options.sink, write);
+    } else await tellRefused(this.#options.sink, write, status, text);
+    const failure = failureOfRefusal(write, status, text, answer.headers["retry-after"]);
+    const { range } = answer.headers;
+    const headers = { ...(range === undefined ? {} : { range }), ...failure.headers };
+    fail(exchange, { ...failure, headers }, resultOfRefusal(failure));
+  }
+
+  async #done(write: WriteRequest, status: number): Promise<void> {
+    if (write.kind === "upload" && (status === 201 || write.method === "DELETE"))
+      this.#sessions.forget(write.upload);
+    await tellDone(this.#options.sink, write, status);
+  }
+
+  /** Where the client goes on, or finds what it has written; always here. */
+  #locationOf({ place, write, url }: Passing, answer: IncomingMessage, status: number): string | undefined {
+    const { location } = answer.headers;
+    if (write.kind === "manifest") {
+      const digest = parseDigest(String(answer.headers["docker-content-digest"]));
+      return status === 201
+        ? ourPath(place, `manifests/${digest ?? referenceText(write.reference)}`)
+        : undefined;
+    }
+    if (write.kind === "blob") return undefined;
+    const blob = write.upload.digest ?? write.upload.mount;
+    if (status === 201) return blob === undefined ? undefined : ourPath(place, `blobs/${blob}`);
+    return location === undefined ? undefined : this.#sessions.locationOf(place, write.upload, url, location);
+  }
+
+  // ---- upstream -----------------------------------------------------------------------------------------------
+
+  #urlOf(write: WriteRequest): URL {
+    const { url } = this.#options.target;
+    switch (write.kind) {
+      case "manifest":
+        return upstreamUrl(url, write.repository, `manifests/${referenceText(write.reference)}`);
+      case "blob":
+        return upstreamUrl(url, write.repository, `blobs/${write.digest}`);
+      case "upload":
+        return this.#sessions.urlOf(write.repository, write.upload);
+    }
+  }
+
+  #isOwn(url: URL): boolean {
+    return url.origin === this.#options.target.url.origin;
+  }
+
+  #patience(withBody: boolean): Patience {
+    const { patience } = this.#options;
+    return withBody ? { ...patience, answer: patience.answer * bodyPatience } : patience;
+  }
+
+  #error(code: UpstreamError["code"], text: string, status: number): UpstreamError {
+    return new UpstreamError(code, `upstream ${this.#options.name} ${text}`, { status });
+  }
+
+  #noticed(error: unknown): void {
+    if (!(error instanceof UpstreamError)) return;
+    const { code, status, message } = error;
+    this.#options.notices({ kind: "upstream_error", upstream: this.#options.name, code, status, message });
+  }
+}

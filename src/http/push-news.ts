@@ -1,0 +1,34 @@
+// What the outcome of a write says about what the cache holds of the repository.
+import type { PushSink } from "./push-ports.ts";
+import { digestsNamed } from "./refused-write.ts";
+import type { WriteRequest } from "./write-request.ts";
+
+/** Upstream has done it, with a status from 200 to 299. */
+export async function tellDone(sink: PushSink, write: WriteRequest, status: number): Promise<void> {
+  const { repository } = write;
+  if (write.kind === "manifest")
+    return sink.changed(repository, write.reference, write.method === "PUT" ? "pushed" : "deleted");
+  if (write.kind === "blob") return sink.blobDeleted(repository, write.digest);
+  const blob = write.upload.digest ?? write.upload.mount;
+  if (status === 201 && blob !== undefined) await sink.blobPushed(repository, blob);
+}
+
+/** Upstream has refused it, with a status from 400 to 499 and this body. */
+export async function tellRefused(
+  sink: PushSink,
+  write: WriteRequest,
+  status: number,
+  text: string | undefined,
+): Promise<void> {
+  if (write.method === "DELETE" && (status === 404 || status === 410)) return tellDone(sink, write, status);
+  // Clients skip blobs that HEAD says are there. One this mirror still knows and upstream has lost would be
+  // skipped by every later try as well.
+  if (write.kind !== "manifest" || write.method !== "PUT") return;
+  for (const digest of digestsNamed(text)) await sink.blobDeleted(write.repository, digest);
+}
+
+/** Upstream may have done it: the answer was lost, or was an error of its own. */
+export async function tellDoubtful(sink: PushSink, write: WriteRequest): Promise<void> {
+  if (write.kind === "manifest") await sink.changed(write.repository, write.reference, "unsure");
+  if (write.kind === "blob") await sink.blobDeleted(write.repository, write.digest);
+}

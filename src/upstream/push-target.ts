@@ -1,0 +1,64 @@
+// Where writes go: the registry reads come from, with the same account, over connections of their own.
+import { Agent } from "node:http";
+import { Agent as HttpsAgent } from "node:https";
+import type { SecureContext } from "node:tls";
+import { LRUCache } from "lru-cache";
+import type { UpstreamConfig } from "../config/config.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Authorizer, Scope } from "./authorizer.ts";
+import { connectOptions } from "./connection-options.ts";
+
+/** Idle connections are closed before the usual servers do it, in milliseconds; and how many are kept. */
+const keepAlive = 15_000;
+const maxIdle = 16;
+
+/** Repositories pushed to at about the same time, whose last credentials are remembered. */
+const maxRepositories = 1_000;
+
+type Actions = NonNullable<Scope["actions"]>;
+
+export interface PushTarget {
+  readonly url: URL;
+  readonly agent: Agent;
+  authorization(repository: Repository, actions: Actions): Promise<string | undefined>;
+  refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
+  /** Ends every connection. */
+  close(): Promise<void>;
+}
+
+/**
+ * The caller bounds how many requests are under way, and adds the header to requests to the origin of `url` only.
+ * Throws the system's error for unreadable certificates.
+ */
+export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer): PushTarget {
+  const { url } = config;
+  const { secureContext, servername } = connectOptions(config).own as {
+    secureContext?: SecureContext;
+    servername?: string;
+  };
+  const options = { keepAlive: true, timeout: keepAlive, maxFreeSockets: maxIdle };
+  const tls = { ...(secureContext && { secureContext }), ...(servername && { servername }) };
+  const agent = url.protocol === "https:" ? new HttpsAgent({ ...options, ...tls }) : new Agent(options);
+  const sent = new LRUCache<Repository, { readonly scope: Scope; readonly header: string }>({
+    max: maxRepositories,
+  });
+  return {
+    url,
+    agent,
+    async authorization(repository, actions) {
+      const scope = { repository, actions };
+      const header = await authorizer.header(scope);
+      if (header !== undefined) sent.set(repository, { scope, header });
+      return header;
+    },
+    refused(repository, challenges) {
+      const last = sent.get(repository);
+      const scope: Scope = last?.scope ?? { repository, actions: "pull,push" };
+      return authorizer.refused(scope, challenges, last?.header);
+    },
+    async close() {
+      agent.destroy();
+      await authorizer.close();
+    },
+  };
+}

@@ -1,0 +1,104 @@
+// What a write through the mirror does to what the mirror serves.
+import t from "tap";
+import { makeContent, makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { pushBlob, pushImage, pushManifest } from "../fixtures/push-client.ts";
+import { startBoth } from "../fixtures/push-through.ts";
+
+const repository = "team/app";
+const blob = makeContent(randomBytesFor("blob", 100_000));
+
+t.test("the pushed tag is there at once, whatever its time to live", async (t) => {
+  const { mirror } = await startBoth(t, { tags: { ttl: Number.POSITIVE_INFINITY } });
+  const path = `/v2/${repository}/manifests/1`;
+  const [old, fresh] = [makeImage({ layers: [10], seed: "old" }), makeImage({ layers: [10], seed: "new" })];
+  t.equal((await mirror.get(path)).status, 404);
+  for (const image of [old, fresh]) {
+    await pushImage(mirror, repository, "1", image);
+    t.equal((await mirror.get(path)).headers["docker-content-digest"], image.digest);
+  }
+  t.equal((await mirror.ask("DELETE", path)).status, 202);
+  t.equal((await mirror.get(path)).status, 404);
+});
+
+t.test("an answer of before the push, still under way, is not kept", async (t) => {
+  const { upstream, mirror } = await startBoth(t);
+  const path = `/v2/${repository}/manifests/1`;
+  const [old, fresh] = [makeImage({ layers: [10], seed: "old" }), makeImage({ layers: [10], seed: "new" })];
+  await pushImage(mirror, repository, "1", old);
+  await pushImage(mirror, repository, "2", fresh);
+  const gate = Promise.withResolvers<void>();
+  let asked = 0;
+  // The old manifest is sent slowly: it was what the tag named when it was asked for.
+  const heal = upstream.fault(({ method, path: target }) =>
+    method === "GET" && target.endsWith("/manifests/1") && asked++ === 0
+      ? { answerOn: gate.promise }
+      : undefined,
+  );
+  const before = mirror.get(path);
+  await upstream.until(() => asked === 1);
+  t.equal((await pushManifest(mirror, repository, "1", fresh)).status, 201);
+  t.equal((await mirror.get(path)).headers["docker-content-digest"], fresh.digest, "nobody joins it");
+  gate.resolve();
+  t.equal((await before).headers["docker-content-digest"], old.digest);
+  heal();
+  t.equal((await mirror.get(path)).headers["docker-content-digest"], fresh.digest);
+});
+
+t.test(
+  "an answer that was lost: the tag is confirmed before it is served, and stale rather than gone",
+  async (t) => {
+    const { upstream, mirror } = await startBoth(t);
+    const path = `/v2/${repository}/manifests/1`;
+    const [old, fresh] = [makeImage({ layers: [10], seed: "old" }), makeImage({ layers: [10], seed: "new" })];
+    await pushImage(mirror, repository, "1", old);
+    await pushImage(mirror, repository, "2", fresh);
+    t.equal((await mirror.get(path)).headers["docker-content-digest"], old.digest);
+    const heal = upstream.fault(({ method }) => (method === "PUT" ? { dieBeforeAnswer: true } : undefined));
+    t.equal((await pushManifest(mirror, repository, "1", fresh)).status, 502);
+    heal();
+    t.equal((await mirror.get(path)).headers["docker-content-digest"], fresh.digest);
+    upstream.fault(({ method }) => (method === "PUT" ? { status: 503 } : undefined));
+    t.equal((await pushManifest(mirror, repository, "1", old)).status, 502);
+    await upstream.stop();
+    t.equal((await mirror.get(path)).status, 200, "nobody can confirm it");
+    await mirror.line(({ result }) => result === "stale");
+  },
+);
+
+t.test("what is deleted through the mirror is not served from its cache", async (t) => {
+  const { upstream, mirror } = await startBoth(t);
+  const image = makeImage({ layers: [100_000] });
+  await pushImage(mirror, repository, "1", image);
+  const [layer = blob] = image.layers;
+  const paths = [`/v2/${repository}/blobs/${layer.digest}`, `/v2/${repository}/manifests/${image.digest}`];
+  for (const path of paths) t.equal((await mirror.get(path)).status, 200);
+  for (const path of paths) {
+    t.equal((await mirror.ask("DELETE", path)).status, 202);
+    t.equal((await mirror.get(path)).status, 404);
+    t.equal((await mirror.ask("DELETE", path)).status, 404, "and a second time");
+  }
+  await pushBlob(mirror, repository, layer);
+  const isStored = (): boolean =>
+    mirror.lines.some((line) => line.result === "hit" && line.path === paths[0]);
+  while (!isStored()) await mirror.get(paths[0] ?? "");
+  upstream.content(repository).blobs.delete(layer.digest);
+  t.equal((await mirror.get(paths[0] ?? "")).status, 200, "what goes behind the mirror's back stays");
+  t.equal((await mirror.ask("DELETE", paths[0] ?? "")).status, 404);
+  t.equal((await mirror.get(paths[0] ?? "")).status, 404, "until somebody is told");
+});
+
+t.test("a blob upstream has lost does not stand in the way of every push", async (t) => {
+  const { upstream, mirror } = await startBoth(t);
+  const image = makeImage({ layers: [1000] });
+  await pushImage(mirror, repository, "1", image);
+  const [layer = blob] = image.layers;
+  const path = `/v2/${repository}/blobs/${layer.digest}`;
+  await mirror.get(path);
+  upstream.content(repository).blobs.delete(layer.digest);
+  t.equal((await mirror.ask("HEAD", path)).status, 200, "clients would not send it");
+  const refused = await pushManifest(mirror, repository, "2", image);
+  t.match(refused, { status: 404 });
+  t.match(JSON.parse(refused.body.toString()), { errors: [{ code: "MANIFEST_BLOB_UNKNOWN" }] });
+  t.equal((await mirror.ask("HEAD", path)).status, 404, "now they do");
+  await pushImage(mirror, repository, "2", image);
+});
