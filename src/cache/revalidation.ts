@@ -79,9 +79,9 @@ export class Revalidation<Value> {
     });
   }
 
-  /** An open circuit is left out: it knows itself when to ask again, and asking it costs nothing. */
+  /** An open circuit and a limit are left out: they know themselves when to ask again, and cost nothing till then. */
   #remember(key: string, error: UpstreamError): void {
-    if (error.code === "circuit_open") return;
+    if (error.code === "circuit_open" || error.code === "rate_limited") return;
     this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
   }
 
@@ -95,7 +95,8 @@ export class Revalidation<Value> {
       const inTime = await Promise.race([flight.then(() => true), late.then((isLate) => !isLate)]);
       if (inTime) return await flight;
       const slow = new UpstreamError("timeout", "upstream is slow to confirm what is here");
-      // The next ones do not wait for the same flight; its success forgets this.
+      // The next ones wait neither for this flight nor for its time-out: they ask anew when the memory has passed.
+      this.#flights.leave(key);
       this.#remember(key, slow);
       throw slow;
     } finally {

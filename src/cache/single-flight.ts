@@ -1,7 +1,12 @@
 // One running call per key; everybody who asks meanwhile shares its outcome, success or failure.
 
+interface Flight<Value> {
+  readonly promise: Promise<Value>;
+  counts: boolean;
+}
+
 export class SingleFlight<Value> {
-  readonly #running = new Map<string, Promise<Value>>();
+  readonly #running = new Map<string, Flight<Value>>();
 
   /**
    * Starts `work` unless it is running for `key`. `joined` is true for callers who share a running call.
@@ -13,17 +18,24 @@ export class SingleFlight<Value> {
     work: (counts: () => boolean) => Promise<Value>,
   ): { readonly promise: Promise<Value>; readonly joined: boolean } {
     const running = this.#running.get(key);
-    if (running !== undefined) return { promise: running, joined: true };
-    const counts = (): boolean => this.#running.get(key) === promise;
-    const promise: Promise<Value> = work(counts).finally(() => {
-      if (counts()) this.#running.delete(key);
+    if (running !== undefined) return { promise: running.promise, joined: true };
+    const promise: Promise<Value> = work(() => flight.counts).finally(() => {
+      if (this.#running.get(key) === flight) this.#running.delete(key);
     });
-    this.#running.set(key, promise);
+    const flight: Flight<Value> = { promise, counts: true };
+    this.#running.set(key, flight);
     return { promise, joined: false };
   }
 
-  /** What runs for `key` goes on for those who wait for it; nobody joins it any more. */
+  /** What runs for `key` takes too long: it goes on and its outcome counts, but the next caller starts anew. */
+  leave(key: string): void {
+    this.#running.delete(key);
+  }
+
+  /** What runs for `key` goes on for those who wait for it, but nobody joins it any more and it does not count. */
   detach(key: string): void {
+    const flight = this.#running.get(key);
+    if (flight !== undefined) flight.counts = false;
     this.#running.delete(key);
   }
 }

@@ -7,7 +7,7 @@ import { readRetryAfter } from "./answer.ts";
 import type { Use } from "./connection-gate.ts";
 
 /** Seconds to keep away when upstream does not say for how long; the least, whatever it says; and the most. */
-const usualWait = 5;
+const usualWait = 4;
 const shortestWait = 1;
 const longestWait = 60;
 
