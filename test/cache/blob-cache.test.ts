@@ -1,51 +1,31 @@
-// Blobs as clients ask for them: one transfer for all of them, and nobody reads what upstream does not let him.
-import t, { type Test } from "tap";
-import type { BlobCache, OpenedBlob } from "../../src/cache/blob-cache.ts";
-import { StoreError, UpstreamError } from "../../src/cache/ports.ts";
-import type { Digest } from "../../src/oci/digest.ts";
+// Blobs as clients ask for them: one transfer for all of them, HEAD without one, and what runs meanwhile.
+import t from "tap";
+import type { OpenedBlob } from "../../src/cache/blob-cache.ts";
 import {
-  type House,
+  app,
+  bytes,
+  config,
+  fillsOver,
+  found,
+  openBlob,
+  other,
+  stranger,
+  summary,
+} from "../fixtures/blob-clients.ts";
+import {
   mebibyte,
   nothingLeft,
   noticesOf,
   openHouse,
-  overwriteBlob,
   readAll,
   readBytes,
   readUntilFailure,
   storeBlob,
-  truncateBlob,
 } from "../fixtures/cache-house.ts";
 import { failing } from "../fixtures/faulty-store.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
-import { MemoryUpstream, repo, sha256 } from "../fixtures/memory-upstream.ts";
-
-const bytes = randomBytesFor("layer", mebibyte + 9);
-const config = randomBytesFor("config", 2_000);
-const app = repo("team/app");
-const other = repo("team/other");
-const stranger = repo("stranger/app");
-
-function open({ blobs, upstream }: House, repository: typeof app, digest: Digest) {
-  return blobs.open(upstream, repository, digest);
-}
-
-/** Opens, expecting to find; the caller reads and closes. */
-async function found(t: Test, house: House, repository: typeof app, digest: Digest): Promise<OpenedBlob> {
-  const opened = await open(house, repository, digest);
-  if (opened.kind !== "found") throw new Error(`not found: ${opened.kind}`);
-  t.teardown(() => opened.reader.close());
-  return opened;
-}
-
-async function fillsOver({ blobs }: { readonly blobs: BlobCache }): Promise<void> {
-  await Promise.all(blobs.fills.map((fill) => fill.done));
-}
-
-function summary({ kind, result, source, size }: Omit<OpenedBlob, "reader">) {
-  return { kind, result, source, size };
-}
+import { repo, sha256 } from "../fixtures/memory-upstream.ts";
 
 t.test("a miss, then a hit from the disk; small ones from memory after that", async (t) => {
   const house = await openHouse(t);
@@ -74,7 +54,7 @@ t.test("fifty clients in three repositories make one transfer", async (t) => {
   const answered = gate();
   house.upstream.transfers.push({ answerAfter: answered.opened });
   const opening = Array.from({ length: 50 }, (_, at) =>
-    open(house, repositories[at % 3] as typeof app, digest),
+    openBlob(house, repositories[at % 3] as typeof app, digest),
   );
   await eventually("all wait for the first", () => house.blobs.fills[0]?.followers === 50);
   answered.open();
@@ -93,120 +73,6 @@ t.test("fifty clients in three repositories make one transfer", async (t) => {
   for (const repository of repositories) await readAll((await found(t, house, repository, digest)).reader);
   t.equal(house.upstream.calls.length, 3, "and is remembered");
   await nothingLeft(t, house);
-});
-
-// ---- rights -----------------------------------------------------------------------------------------------------
-
-t.test(
-  "a repository without the blob does not get it, whether it is here, under way or neither",
-  async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
-    t.same(await open(house, stranger, digest), { kind: "absent" }, "neither");
-    const held = gate();
-    house.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
-    const own = await found(t, house, app, digest);
-    t.same(await open(house, stranger, digest), { kind: "absent" }, "under way");
-    t.same(await house.blobs.head(house.upstream, stranger, digest), { kind: "absent" });
-    t.equal(house.blobs.fills[0]?.followers, 1);
-    held.open();
-    await readAll(own.reader);
-    await fillsOver(house);
-    t.same(await open(house, stranger, digest), { kind: "absent" }, "here");
-    t.same(await house.blobs.head(house.upstream, stranger, digest), { kind: "absent" });
-    t.notOk(house.blobs.inUse(digest), "the stored blob is closed again");
-    t.equal(house.upstream.count("GET blob stranger"), 1);
-    t.equal(house.upstream.count("HEAD blob stranger"), 4);
-  },
-);
-
-t.test("denied is denied", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.upstream.addBlob("stranger/app", bytes);
-  house.upstream.deny("stranger/app");
-  t.same(await open(house, stranger, digest), { kind: "denied" }, "not here");
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
-  t.same(await open(house, stranger, digest), { kind: "denied" }, "here");
-  t.same(await house.blobs.head(house.upstream, stranger, digest), { kind: "denied" });
-  t.notOk(house.blobs.inUse(digest));
-});
-
-t.test("a right upstream cannot confirm is not granted, and the blob is closed again", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
-  const failure = new UpstreamError("unreachable", "no route");
-  house.upstream.fault = () => {
-    throw failure;
-  };
-  await t.rejects(open(house, other, digest), failure);
-  await t.rejects(house.blobs.head(house.upstream, other, digest), failure);
-  t.notOk(house.blobs.inUse(digest));
-  t.ok(
-    (await readAll((await found(t, house, app, digest)).reader)).equals(bytes),
-    "what is known needs nobody",
-  );
-});
-
-t.test("the answer to a download decides about the link", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await house.access.link(house.upstream, stranger, [{ digest, size: undefined }]);
-  await house.access.link(house.upstream, other, [{ digest, size: undefined }]);
-  t.same(await open(house, stranger, digest), { kind: "absent" });
-  t.equal(await house.access.linked(house.upstream, stranger, digest), false, "absent unlinks");
-  house.upstream.deny("team/other");
-  t.same(await open(house, other, digest), { kind: "denied" });
-  t.equal(await house.access.linked(house.upstream, other, digest), true, "denied does not");
-  t.equal(await house.access.linked(house.upstream, app, digest), false);
-  await readAll((await found(t, house, app, digest)).reader);
-  t.equal(await house.access.linked(house.upstream, app, digest), true, "found links");
-  t.equal(await house.index.links.statedSize(digest), bytes.length, "with the size");
-});
-
-t.test("a fill refused to one repository does not fail another that waits for it", async (t) => {
-  for (const refuse of ["absent", "denied"] as const)
-    await t.test(refuse, async (t) => {
-      const house = await openHouse(t);
-      const digest = house.upstream.addBlob("team/app", bytes);
-      const answered = gate();
-      house.upstream.transfers.push({ answerAfter: answered.opened, refuse });
-      const refused = open(house, stranger, digest);
-      await eventually("upstream is asked", () => house.upstream.count("GET blob") === 1);
-      const waiting = found(t, house, app, digest);
-      await eventually("it waits as well", () => house.blobs.fills[0]?.followers === 2);
-      answered.open();
-      t.same(await refused, { kind: refuse });
-      const opened = await waiting;
-      t.equal(opened.result, "miss");
-      t.ok((await readAll(opened.reader)).equals(bytes));
-    });
-});
-
-t.test("however many ask in vain before it, a repository with the blob gets it", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await house.access.link(house.upstream, app, [{ digest, size: undefined }]);
-  const answered = gate();
-  house.upstream.fault = async (call) => {
-    if (!call.startsWith("GET")) return;
-    await answered.opened;
-    // Long enough for all the others to join.
-    await quiet(200);
-  };
-  const others = Array.from({ length: 6 }, (_, at) => repo(`stranger/app${at}`));
-  // Links that are no longer true: all of them wait for one another's downloads.
-  for (const repository of others)
-    await house.access.link(house.upstream, repository, [{ digest, size: undefined }]);
-  const vain = others.flatMap((repository) => [1, 2, 3].map(() => open(house, repository, digest)));
-  const opening = found(t, house, app, digest);
-  await eventually("all wait for the first", () => house.blobs.fills[0]?.followers === vain.length + 1);
-  answered.open();
-  t.ok((await Promise.all(vain)).every(({ kind }) => kind === "absent"));
-  t.ok((await readAll((await opening).reader)).equals(bytes));
 });
 
 // ---- HEAD -------------------------------------------------------------------------------------------------------
@@ -260,203 +126,6 @@ t.test("HEAD while upstream sends a body without a size asks for the size", asyn
   held.open();
   t.ok((await readAll(opened.reader)).equals(bytes));
 });
-
-// ---- races and failures -----------------------------------------------------------------------------------------
-
-t.test("a fill that runs from start to end during a look-up is found, not repeated", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const looked = gate();
-  let lookups = 0;
-  house.store.faults.set("missing", () => (++lookups === 1 ? looked.opened : undefined));
-  const late = found(t, house, app, digest);
-  await eventually("the first has found nothing", () => lookups === 1);
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
-  looked.open();
-  const opened = await late;
-  t.equal(opened.result, "hit");
-  t.ok((await readAll(opened.reader)).equals(bytes));
-  t.equal(house.upstream.count("GET blob"), 1);
-});
-
-t.test(
-  "a fill that starts during a look-up is joined, and one that ends during the proof is found",
-  async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
-    house.upstream.addBlob("team/other", bytes);
-    const [looked, held, proved] = [gate(), gate(), gate()];
-    let lookups = 0;
-    house.store.faults.set("missing", () => (++lookups === 1 ? looked.opened : undefined));
-    house.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
-    const late = found(t, house, app, digest);
-    await eventually("the first has found nothing", () => lookups === 1);
-    const first = await found(t, house, app, digest);
-    looked.open();
-    const joined = await late;
-    t.equal(joined.result, "joined");
-
-    house.upstream.fault = (call) => (call.startsWith("HEAD") ? proved.opened : undefined);
-    const proving = found(t, house, other, digest);
-    await eventually("upstream is asked", () => house.upstream.count("HEAD") === 1);
-    held.open();
-    await Promise.all([readAll(first.reader), readAll(joined.reader)]);
-    await fillsOver(house);
-    proved.open();
-    const hit = await proving;
-    t.equal(hit.result, "hit");
-    t.ok((await readAll(hit.reader)).equals(bytes));
-    t.equal(house.upstream.count("GET blob"), 1);
-  },
-);
-
-t.test("a store that cannot open is reported, and upstream serves, once for all who ask", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
-  house.store.faults.set("open", failing());
-  const opened = await Promise.all([1, 2, 3].map(() => found(t, house, app, digest)));
-  for (const { reader } of opened) t.ok((await readAll(reader)).equals(bytes));
-  t.equal(house.upstream.count("GET blob"), 2);
-  t.match(noticesOf(house, "store_error")[0], { op: "open", code: "io" });
-  await fillsOver(house);
-  house.store.faults.clear();
-  t.equal((await found(t, house, app, digest)).result, "hit", "a store that recovers serves again");
-});
-
-t.test(
-  "with a store that cannot open, a request whose fill ends while it proves its right still ends",
-  async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
-    house.upstream.addBlob("team/other", bytes);
-    await storeBlob(house, bytes, digest);
-    await house.access.link(house.upstream, app, [{ digest, size: undefined }]);
-    const [looked, proved] = [gate(), gate()];
-    let opens = 0;
-    house.store.faults.set("open", async (operation) => {
-      if (++opens === 4) await looked.opened;
-      failing()(operation);
-    });
-    house.upstream.fault = (call) => (call.startsWith("HEAD") ? proved.opened : undefined);
-    const unlinked = found(t, house, other, digest);
-    await eventually("it looks for the last time", () => opens >= 3);
-    await quiet();
-    const linked = await found(t, house, app, digest);
-    looked.open();
-    await quiet();
-    await readAll(linked.reader);
-    await fillsOver(house);
-    proved.open();
-    t.ok((await readAll((await unlinked).reader)).equals(bytes));
-  },
-);
-
-t.test("an index that fails is reported, and upstream serves", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const failure = new StoreError("io", "the index is broken");
-  for (const method of ["get", "add", "totals"] as const) house.faults.blobs.set(method, failure);
-  for (const method of ["has", "add"] as const) house.faults.links.set(method, failure);
-  for (const result of ["miss", "miss"] as const) {
-    const opened = await found(t, house, app, digest);
-    t.equal(opened.result, result);
-    t.ok((await readAll(opened.reader)).equals(bytes));
-    await fillsOver(house);
-  }
-  t.same(
-    new Set(noticesOf(house, "store_error").map(({ op }) => op)),
-    new Set(["links.has", "open", "index.get", "index.totals", "index.add", "links.add"]),
-  );
-  house.faults.blobs.clear();
-  house.faults.links.clear();
-  t.equal((await found(t, house, app, digest)).result, "hit", "the store is believed without a row");
-});
-
-t.test("a stored file of another size is dropped and downloaded again", async (t) => {
-  for (const size of [bytes.length - 1, bytes.length + 1, 10, 0])
-    await t.test(`${size} bytes`, async (t) => {
-      const house = await openHouse(t);
-      const digest = house.upstream.addBlob("team/app", bytes);
-      await readAll((await found(t, house, app, digest)).reader);
-      await fillsOver(house);
-      await truncateBlob(house, digest, size);
-      const again = await found(t, house, app, digest);
-      t.equal(again.result, "miss");
-      t.ok((await readAll(again.reader)).equals(bytes));
-      await fillsOver(house);
-      t.match(noticesOf(house, "eviction"), [{ reason: "corrupt", digest, bytes: size, orphaned: 0 }]);
-      t.equal((await found(t, house, app, digest)).result, "hit");
-    });
-});
-
-t.test("a small stored file is verified before it is served", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", config);
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
-  await overwriteBlob(house, digest, Buffer.alloc(config.length));
-  const again = await found(t, house, app, digest);
-  t.equal(again.result, "miss");
-  t.ok((await readAll(again.reader)).equals(config));
-});
-
-t.test("upstream's failure reaches everybody who waits, and the next one asks again", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const failure = new UpstreamError("timeout", "too slow");
-  const answered = gate();
-  house.upstream.transfers.push({ answerAfter: answered.opened, failWith: failure });
-  const opening = [1, 2, 3].map(() => open(house, app, digest));
-  await eventually("all wait", () => house.blobs.fills[0]?.followers === 3);
-  answered.open();
-  for (const result of await Promise.allSettled(opening))
-    t.same(result, { status: "rejected", reason: failure });
-  await quiet();
-  t.equal(house.blobs.fills.length, 0);
-  t.ok((await readAll((await found(t, house, app, digest)).reader)).equals(bytes));
-  await fillsOver(house);
-  await nothingLeft(t, house);
-});
-
-t.test("wrong bytes are nobody's blob; the next request downloads again", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.upstream.transfers.push({ bytes: Buffer.alloc(bytes.length) });
-  const opened = await Promise.all([1, 2].map(() => found(t, house, app, digest)));
-  for (const { reader } of opened) {
-    const { bytes: read, error } = await readUntilFailure(reader);
-    t.match(error, { code: "digest_mismatch" });
-    t.ok(read.length < bytes.length);
-  }
-  const again = await found(t, house, app, digest);
-  t.equal(again.result, "miss");
-  t.ok((await readAll(again.reader)).equals(bytes));
-  t.equal(house.upstream.count("GET blob"), 2);
-});
-
-t.test(
-  "a client in another upstream joins when its upstream has the blob, and is told who sends",
-  async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
-    const second = new MemoryUpstream("second");
-    const held = gate();
-    house.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
-    const first = await found(t, house, app, digest);
-    t.same(await house.blobs.open(second, app, digest), { kind: "absent" });
-    second.addBlob("team/app", bytes);
-    const joined = await house.blobs.open(second, app, digest);
-    t.match(joined, { result: "joined", source: "upstream:up" });
-    t.match(await house.blobs.head(second, app, digest), { result: "joined", source: "upstream:up" });
-    t.equal(second.count("GET"), 0);
-    held.open();
-    t.ok(joined.kind === "found" && (await readAll(joined.reader)).equals(bytes));
-    await readAll(first.reader);
-  },
-);
 
 // ---- relays -----------------------------------------------------------------------------------------------------
 

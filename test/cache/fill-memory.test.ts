@@ -138,3 +138,48 @@ t.test("a fill that has failed or was refused gives its share back", async (t) =
     t.equal(fill.held, 0);
   }
 });
+
+t.test("held: what is in memory, when it has come, and nothing from the spool", async (t) => {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob("team/app", bytes);
+  const middle = gate();
+  house.upstream.transfers.push({ hold: { at: 2 * mebibyte, until: middle.opened } });
+  const fill = startFill(house, digest, { windowBytes: share });
+  const reader = fill.follow();
+  const held = reader.held?.bind(reader) as NonNullable<typeof reader.held>;
+  await eventually("2 MiB are here, most of them no longer in memory", () => {
+    return fill.received === 2 * mebibyte && fill.held <= share;
+  });
+  t.equal(await held(0, 100), undefined, "in the spool only");
+  const newest = 2 * mebibyte - chunk;
+  t.ok(
+    (await held(newest + 1, 100))?.equals(bytes.subarray(newest + 1, newest + 101)),
+    "no more than asked for",
+  );
+  t.ok(
+    (await held(newest, mebibyte))?.equals(bytes.subarray(newest, 2 * mebibyte)),
+    "no more than the chunk",
+  );
+  let came = false;
+  const next = held(2 * mebibyte, 5).finally(() => {
+    came = true;
+  });
+  await quiet();
+  t.equal(came, false);
+  middle.open();
+  t.ok((await next)?.equals(bytes.subarray(2 * mebibyte, 2 * mebibyte + 5)), "it waits for what is to come");
+  await fill.done;
+  t.equal((await held(bytes.length, 5))?.length, 0, "the end");
+  t.equal(house.store.spoolBytesRead, 0);
+  await reader.close();
+});
+
+t.test("held fails when the fill has failed", async (t) => {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob("team/app", bytes);
+  house.upstream.transfers.push({ refuse: "denied" });
+  house.upstream.transfers.unshift({ cutAt: mebibyte });
+  const reader = startFill(house, digest).follow();
+  await t.rejects(Promise.resolve(reader.held?.(2 * mebibyte, 5)), { code: "protocol" });
+  await reader.close();
+});

@@ -1,87 +1,29 @@
-// The store fails, or the blob is too large for it: clients are served straight from upstream, at the pace of the
-// slowest one that goes on reading.
+// The store fails, or the blob is too large for it: clients are served straight from upstream.
 import t, { type Test } from "tap";
-import { type Fill, type FillOptions, holdBack } from "../../src/cache/fill.ts";
-import type { BlobReader } from "../../src/cache/ports.ts";
+import { holdBack } from "../../src/cache/fill.ts";
 import {
   type House,
   mebibyte,
   nothingLeft,
   noticesOf,
-  openHouse,
   readAll,
   readBytes,
   readUntilFailure,
-  startFill,
 } from "../fixtures/cache-house.ts";
 import { failing, fullAt } from "../fixtures/faulty-store.ts";
-import { randomBytesFor } from "../fixtures/images.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
-import type { Transfer } from "../fixtures/memory-upstream.ts";
-
-const bytes = randomBytesFor("layer", 3 * mebibyte + 11);
-const small = bytes.subarray(0, 300_000);
-const share = 512 * 1024;
-const chunk = 16 * 1024;
-const patience = 30_000;
-
-interface Relay {
-  readonly house: House;
-  readonly fill: Fill;
-}
-
-/** A fill that can keep 512 KiB in memory. */
-async function relay(
-  t: Test,
-  blob: Buffer,
-  breakStore: (house: House) => Partial<FillOptions> | undefined,
-  ...transfers: Transfer[]
-): Promise<Relay> {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", blob);
-  house.upstream.transfers.push(...transfers);
-  const options = breakStore(house);
-  return { house, fill: startFill(house, digest, { windowBytes: share, ...options }) };
-}
-
-function noSpool({ store }: House): undefined {
-  store.faults.set("create", failing("no_space"));
-}
-
-function tooLarge(): Partial<FillOptions> {
-  return { spool: async () => undefined };
-}
-
-function fullAtOneMebibyte({ store }: House): undefined {
-  store.faults.set("append", fullAt(mebibyte));
-}
-
-async function notStored(t: Test, { house, fill }: Relay, op: string | undefined): Promise<void> {
-  await fill.done;
-  t.equal(fill.storing, false);
-  t.equal(await house.store.open(fill.digest), undefined, "nothing is stored");
-  t.same(
-    noticesOf(house, "fill").map(({ result, bytes: received }) => ({ result, received })),
-    [{ result: "not_stored", received: fill.size }],
-  );
-  t.same(
-    noticesOf(house, "store_error").map((notice) => notice.op),
-    op === undefined ? [] : [op],
-  );
-  await nothingLeft(t, house);
-}
-
-/** Ends every pause of the fill until `over`: what a clock would do. */
-async function untilOver(house: House, over: Promise<unknown>): Promise<void> {
-  let done = false;
-  void over.finally(() => {
-    done = true;
-  });
-  await eventually("the end", () => {
-    if (house.time.waiting > 0) house.time.elapse();
-    return done;
-  });
-}
+import {
+  bytes,
+  chunk,
+  fullAtOneMebibyte,
+  noSpool,
+  notStored,
+  type Relay,
+  relay,
+  share,
+  small,
+  tooLarge,
+} from "../fixtures/relayed-fill.ts";
 
 t.test(
   "without a spool every byte is relayed and verified, nothing is stored, and that is noted",
@@ -181,161 +123,17 @@ t.test("aborting lets go of followers that stopped before the end", async (t) =>
   await reader.close();
 });
 
-// ---- who is waited for ------------------------------------------------------------------------------------------
-
-t.test("the slowest one that reads sets the pace, and memory stays within its bound", async (t) => {
-  let most = 0;
-  const run = await relay(t, bytes, noSpool, {
-    pace: () => {
-      most = Math.max(most, run.fill.held);
-    },
+/** Ends every pause of the fill until `over`: what a clock would do. */
+async function untilOver(house: House, over: Promise<unknown>): Promise<void> {
+  let done = false;
+  void over.finally(() => {
+    done = true;
   });
-  const { house, fill } = run;
-  const slow = fill.follow();
-  const fast = readAll(fill.follow());
-  const ahead: number[] = [];
-  let position = 0;
-  while (position < bytes.length - holdBack - share) {
-    await eventually("the fill waits for the slow one", () => house.time.waiting === 1);
-    ahead.push(fill.received - position);
-    position += (await slow.read(position, Buffer.alloc(chunk))).length;
-    // Only asking for the next bytes says that these have been taken.
-    position += (await slow.read(position, Buffer.alloc(chunk))).length;
-  }
-  t.ok(
-    ahead.length > 50 && Math.min(...ahead) > share - 2 * chunk && Math.max(...ahead) <= share + 2 * chunk,
-  );
-  t.ok((await readBytes(slow, { from: position })).equals(bytes.subarray(position)));
-  await slow.close();
-  t.ok((await fast).equals(bytes));
-  t.ok(most <= share + chunk, `at most ${most} bytes in memory`);
-  t.same(new Set(house.time.asked), new Set([patience]));
-  t.equal(house.time.waiting, 0, "no pause is left behind");
-  await notStored(t, run, "create");
-});
-
-t.test("one that began further on holds nobody up", async (t) => {
-  const run = await relay(t, bytes, noSpool);
-  const { house, fill } = run;
-  const far = fill.follow();
-  const from = 2 * mebibyte;
-  const range = far.read(from, Buffer.alloc(100)).finally(() => far.close());
-  t.ok((await readAll(fill.follow())).equals(bytes));
-  t.equal((await range).compare(bytes, from, from + 100), 0);
-  t.notOk(house.time.asked.includes(patience) && house.time.waiting > 0);
-  await notStored(t, run, "create");
-});
-
-/** A stopped follower is let go after the patience; the other one completes. */
-async function isDropped(t: Test, { house, fill }: Relay, stopped: BlobReader, fast: Promise<Buffer>) {
-  await eventually("the fill waits for the one that stopped", () => house.time.waiting === 1);
-  await quiet();
-  t.equal(fill.followers, 2);
-  house.time.elapse();
-  await eventually("it is let go", () => fill.followers < 2);
-  t.ok((await fast).equals(bytes), "the other one has everything");
-  await t.rejects(stopped.read(0, Buffer.alloc(1)), { name: "StoreError", code: "no_space" });
-  await stopped.close();
-  t.same(house.time.asked, [patience]);
+  await eventually("the end", () => {
+    if (house.time.waiting > 0) house.time.elapse();
+    return done;
+  });
 }
-
-t.test("one that never reads is let go after 30 s", async (t) => {
-  const run = await relay(t, bytes, noSpool);
-  const stopped = run.fill.follow();
-  await isDropped(t, run, stopped, readAll(run.fill.follow()));
-  await notStored(t, run, "create");
-});
-
-t.test("one that stops within a chunk is let go after 30 s", async (t) => {
-  const run = await relay(t, bytes, noSpool);
-  const stopped = run.fill.follow();
-  const position = (await stopped.read(0, Buffer.alloc(100))).length;
-  await stopped.read(position, Buffer.alloc(100));
-  await isDropped(t, run, stopped, readAll(run.fill.follow()));
-  await notStored(t, run, "create");
-});
-
-t.test("one that stops at the end of a chunk is let go after 30 s", async (t) => {
-  const run = await relay(t, bytes, noSpool);
-  const stopped = run.fill.follow();
-  const fast = readAll(run.fill.follow());
-  for (let position = 0; position < mebibyte; )
-    position += (await stopped.read(position, Buffer.alloc(chunk))).length;
-  await isDropped(t, run, stopped, fast);
-  await notStored(t, run, "create");
-});
-
-/**
- * A disk that is full after 1 MiB, and a follower that has stopped just before that: behind the window's end, and
- * ahead of its start.
- */
-async function stoppedInSpool(
-  t: Test,
-): Promise<Relay & { stopped: BlobReader; position: number; fast: Promise<Buffer> }> {
-  const near = gate();
-  const batch = share / 2;
-  const run: Relay = await relay(t, bytes, fullAtOneMebibyte, {
-    pace: async (at) => {
-      await eventually(
-        "the batch is written",
-        () => run.house.store.spooled >= Math.min(at - (at % batch), mebibyte),
-      );
-      if (at === mebibyte) await near.opened;
-    },
-  });
-  const stopped = run.fill.follow();
-  const position = mebibyte - chunk;
-  await eventually("the disk is full", () => run.house.store.spooled === mebibyte);
-  await stopped.read(position, Buffer.alloc(chunk));
-  const reader = run.fill.follow();
-  const head = await readBytes(reader, { end: mebibyte });
-  const fast = readBytes(reader, { from: mebibyte })
-    .then((rest) => Buffer.concat([head, rest]))
-    .finally(() => reader.close());
-  near.open();
-  return { ...run, stopped, position, fast };
-}
-
-t.test("one that stops in what was spooled before the disk was full is let go after 30 s", async (t) => {
-  const run = await stoppedInSpool(t);
-  await isDropped(t, run, run.stopped, run.fast);
-  await notStored(t, run, "append");
-});
-
-t.test("one that is far behind in the spool but reads on is waited for", async (t) => {
-  const run = await stoppedInSpool(t);
-  const { house, fill, stopped: slow, position, fast } = run;
-  for (let step = 1; step <= 3; step++) {
-    await eventually("the fill waits for the slow one", () => house.time.waiting === 1);
-    await slow.read(position + step * 100, Buffer.alloc(100));
-    house.time.elapse();
-    await quiet();
-    t.equal(fill.followers, 2, "it takes little, but not nothing");
-  }
-  const rest = readBytes(slow, { from: position });
-  t.ok((await fast).equals(bytes));
-  t.ok((await rest).equals(bytes.subarray(position)));
-  await slow.close();
-  await notStored(t, run, "append");
-});
-
-t.test("nobody can join a relay whose first bytes are gone", async (t) => {
-  const run = await relay(t, bytes, noSpool);
-  t.equal(run.fill.joinable, true);
-  const reader = run.fill.follow();
-  await readBytes(reader, { end: mebibyte });
-  t.equal(run.fill.joinable, false);
-  const late = run.fill.follow();
-  await t.rejects(late.read(0, Buffer.alloc(1)), {
-    name: "StoreError",
-    code: "io",
-    message: /no longer held/,
-  });
-  await late.close();
-  t.ok((await readBytes(reader, { from: mebibyte })).equals(bytes.subarray(mebibyte)));
-  await reader.close();
-  await notStored(t, run, "create");
-});
 
 // ---- nobody reads -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 // without a word.
 import { readdirSync } from "node:fs";
 import t from "tap";
-import { LocalBlobs, largestManifest } from "../../src/cache/local-blobs.ts";
+import { LocalBlobs } from "../../src/cache/local-blobs.ts";
 import { StoreError } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import {
@@ -15,6 +15,7 @@ import {
   readAll,
   storeBlob,
   truncateBlob,
+  usedAt,
 } from "../fixtures/cache-house.ts";
 import { failing } from "../fixtures/faulty-store.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
@@ -24,32 +25,11 @@ const kept = 64 * 1024;
 const small = randomBytesFor("small", kept);
 const large = randomBytesFor("large", kept + 1);
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
-const manifest = { body: Buffer.from('{"schemaVersion":2}'), mediaType };
-const manifestDigest = sha256(manifest.body);
+const manifestDigest = sha256(Buffer.from("a manifest"));
 
 async function openAndRead({ local }: House, digest: Digest) {
   const blob = await local.open(digest);
   return blob && { source: blob.source, size: blob.size, bytes: await readAll(blob.reader) };
-}
-
-/** The same stores with an empty memory: what a restart leaves. */
-function restarted(house: House): House {
-  const { store, index, clock, notices } = house;
-  const local = new LocalBlobs({
-    store,
-    index: index.blobs,
-    largest: 1e12,
-    makeRoom: async () => {},
-    grown: () => {},
-    memoryBytes: mebibyte,
-    notices: (notice) => notices.push(notice),
-    clock: clock.read,
-  });
-  return { ...house, local };
-}
-
-function usedAt({ index }: House, digest: Digest): number | undefined {
-  return index.blobs.oldest(100).find((blob) => blob.digest === digest)?.usedAt;
 }
 
 // ---- blobs ------------------------------------------------------------------------------------------------------
@@ -72,6 +52,18 @@ t.test(
     t.equal(house.store.count("close"), 3, "everything is closed");
   },
 );
+
+t.test("only a blob in memory has bytes that are held", async (t) => {
+  const house = await openHouse(t);
+  for (const bytes of [small, large]) await storeBlob(house, bytes, sha256(bytes));
+  const held = (await house.local.open(sha256(small)))?.reader;
+  t.ok((await held?.held?.(7, 100))?.equals(small.subarray(7, 107)));
+  t.ok((await held?.held?.(kept - 5, 100))?.equals(small.subarray(-5)));
+  t.equal((await held?.held?.(kept, 100))?.length, 0);
+  const stored = await house.local.open(sha256(large));
+  t.equal(stored?.reader.held, undefined);
+  await stored?.reader.close();
+});
 
 t.test("every use is remembered, from memory and from the store", async (t) => {
   const house = await openHouse(t);
@@ -261,149 +253,6 @@ t.test("an index that fails is told, and nothing stays open", async (t) => {
     noticesOf(house, "store_error").map(({ op, code }) => `${op} ${code}`),
     ["open io", "index.get io", "open no_space"],
   );
-});
-
-// ---- manifests --------------------------------------------------------------------------------------------------
-
-t.test("a manifest is kept in memory and in the store, with its type and its children", async (t) => {
-  const house = await openHouse(t);
-  const child = sha256(small);
-  await house.local.putManifest(manifestDigest, manifest, [child]);
-  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-  t.equal(house.store.count("open"), 0);
-  t.equal(house.index.blobs.manifestsNaming(child), 1);
-  const again = restarted(house);
-  t.same(await again.local.manifest(manifestDigest), { ...manifest, source: "disk" });
-  t.same(await again.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-  t.equal(house.store.count("open"), 1);
-  t.equal(house.store.count("close"), 1);
-  t.same((await openAndRead(again, manifestDigest))?.bytes, manifest.body, "it is a blob like any other");
-  await nothingLeft(t, house);
-});
-
-t.test("every use of a manifest is remembered", async (t) => {
-  const house = await openHouse(t);
-  await house.local.putManifest(manifestDigest, manifest, []);
-  t.equal(usedAt(house, manifestDigest), house.clock.now);
-  const again = restarted(house);
-  for (const _ of ["disk", "memory"]) {
-    house.clock.advance(1_000);
-    await again.local.manifest(manifestDigest);
-    t.equal(usedAt(house, manifestDigest), house.clock.now);
-  }
-});
-
-t.test("a blob nobody has said to be a manifest is none, in memory and in the store", async (t) => {
-  const house = await openHouse(t);
-  await storeBlob(house, manifest.body, manifestDigest);
-  t.equal(await house.local.manifest(manifestDigest), undefined);
-  await openAndRead(house, manifestDigest);
-  t.equal(await house.local.manifest(manifestDigest), undefined, "also once it is in memory");
-  await house.local.putManifest(manifestDigest, manifest, []);
-  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-});
-
-t.test("a manifest opened as a blob first is still a manifest", async (t) => {
-  const house = await openHouse(t);
-  await storeBlob(house, manifest.body, manifestDigest, mediaType);
-  await openAndRead(house, manifestDigest);
-  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-});
-
-t.test("no manifest is here, or its row has outlived its file", async (t) => {
-  const house = await openHouse(t);
-  t.equal(await house.local.manifest(manifestDigest), undefined);
-  house.index.blobs.add(manifestDigest, manifest.body.length, mediaType, 0);
-  t.equal(await house.local.manifest(manifestDigest), undefined);
-  t.equal(house.local.indexed(manifestDigest), false);
-  t.same(house.notices, []);
-});
-
-t.test("a stored manifest that is wrong is removed and told, whatever its size", async (t) => {
-  for (const [name, wrong] of [
-    ["other bytes", Buffer.alloc(manifest.body.length, "{")],
-    ["truncated", manifest.body.subarray(1)],
-    ["grown", Buffer.concat([manifest.body, manifest.body])],
-    ["grown beyond what is read", Buffer.alloc(largestManifest + 1)],
-  ] as const)
-    await t.test(name, async (t) => {
-      const house = await openHouse(t);
-      await storeBlob(house, manifest.body, manifestDigest, mediaType);
-      await overwriteBlob(house, manifestDigest, wrong);
-      t.equal(await house.local.manifest(manifestDigest), undefined);
-      t.match(house.notices, [
-        { kind: "eviction", reason: "corrupt", digest: manifestDigest, bytes: wrong.length },
-      ]);
-      t.equal(house.local.indexed(manifestDigest), false);
-      t.equal(await house.store.open(manifestDigest), undefined);
-      t.equal(house.store.count("close"), 1);
-    });
-});
-
-t.test("a manifest of 4 MiB is held; what the index says to be larger is not even opened", async (t) => {
-  const house = await openHouse(t);
-  const body = Buffer.alloc(largestManifest, " ");
-  await house.local.putManifest(sha256(body), { body, mediaType }, []);
-  t.equal((await restarted(house).local.manifest(sha256(body)))?.body.length, largestManifest);
-  const larger = Buffer.alloc(largestManifest + 1, " ");
-  await storeBlob(house, larger, sha256(larger), mediaType);
-  const opens = house.store.count("open");
-  t.equal(await house.local.manifest(sha256(larger)), undefined);
-  t.equal(house.store.count("open"), opens);
-  t.same(house.notices, []);
-});
-
-t.test("a store that fails while a manifest is read is told, and nothing stays open", async (t) => {
-  const house = await openHouse(t);
-  await storeBlob(house, manifest.body, manifestDigest, mediaType);
-  for (const name of ["open", "read"] as const) {
-    house.store.faults.clear();
-    house.store.faults.set(name, failing());
-    t.equal(await house.local.manifest(manifestDigest), undefined);
-  }
-  t.equal(house.store.count("close"), 1);
-  house.store.faults.clear();
-  house.faults.blobs.set("get", new StoreError("closed", "closed"));
-  t.equal(await house.local.manifest(manifestDigest), undefined);
-  t.same(
-    noticesOf(house, "store_error").map(({ op, code }) => `${op} ${code}`),
-    ["manifest io", "manifest io", "manifest closed"],
-  );
-  house.faults.blobs.clear();
-  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "disk" });
-});
-
-t.test("a manifest that cannot be stored is served from memory, and that is told", async (t) => {
-  for (const name of ["create", "append", "commit", "release"] as const)
-    await t.test(name, async (t) => {
-      const house = await openHouse(t);
-      house.store.faults.set(name, failing());
-      await house.local.putManifest(manifestDigest, manifest, []);
-      t.match(house.notices, [{ kind: "store_error", op: "put_manifest", code: "io" }]);
-      t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-      t.equal(house.index.blobs.get(manifestDigest), undefined);
-      t.equal(house.store.count("abort"), name === "append" || name === "commit" ? 1 : 0);
-      await nothingLeft(t, house);
-    });
-});
-
-t.test("a manifest whose row or children cannot be written is served from memory", async (t) => {
-  for (const method of ["setChildren", "add"] as const)
-    await t.test(method, async (t) => {
-      const house = await openHouse(t);
-      house.faults.blobs.set(method, new StoreError("no_space", "full"));
-      await house.local.putManifest(manifestDigest, manifest, [sha256(small)]);
-      t.match(house.notices, [{ op: method === "add" ? "index.add" : "put_manifest", code: "no_space" }]);
-      t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-    });
-});
-
-t.test("a manifest larger than the whole cache is served from memory without a word", async (t) => {
-  const house = await openHouse(t, { maxSize: manifest.body.length - 1 });
-  await house.local.putManifest(manifestDigest, manifest, []);
-  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
-  t.equal(house.store.count("create"), 0);
-  t.same(house.notices, []);
 });
 
 // ---- spools -----------------------------------------------------------------------------------------------------

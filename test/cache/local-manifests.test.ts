@@ -1,0 +1,168 @@
+// Manifest bodies that are here: with their type, verified when they leave the disk, and from memory when the store
+// fails.
+import t from "tap";
+import { largestManifest } from "../../src/cache/local-blobs.ts";
+import { StoreError } from "../../src/cache/ports.ts";
+import {
+  type House,
+  nothingLeft,
+  noticesOf,
+  openHouse,
+  overwriteBlob,
+  readAll,
+  restarted,
+  storeBlob,
+  usedAt,
+} from "../fixtures/cache-house.ts";
+import { failing } from "../fixtures/faulty-store.ts";
+import { sha256 } from "../fixtures/memory-upstream.ts";
+
+const mediaType = "application/vnd.oci.image.manifest.v1+json";
+const manifest = { body: Buffer.from('{"schemaVersion":2}'), mediaType };
+const manifestDigest = sha256(manifest.body);
+const child = sha256(Buffer.from("a layer"));
+
+async function blobOf({ local }: House) {
+  const blob = await local.open(manifestDigest);
+  return blob && readAll(blob.reader);
+}
+
+t.test("a manifest is kept in memory and in the store, with its type and its children", async (t) => {
+  const house = await openHouse(t);
+  await house.local.putManifest(manifestDigest, manifest, [child]);
+  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+  t.equal(house.store.count("open"), 0);
+  t.equal(house.index.blobs.manifestsNaming(child), 1);
+  const again = restarted(house);
+  t.same(await again.local.manifest(manifestDigest), { ...manifest, source: "disk" });
+  t.same(await again.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+  t.equal(house.store.count("open"), 1);
+  t.equal(house.store.count("close"), 1);
+  t.same(await blobOf(again), manifest.body, "it is a blob like any other");
+  await nothingLeft(t, house);
+});
+
+t.test("every use of a manifest is remembered", async (t) => {
+  const house = await openHouse(t);
+  await house.local.putManifest(manifestDigest, manifest, []);
+  t.equal(usedAt(house, manifestDigest), house.clock.now);
+  const again = restarted(house);
+  for (const _ of ["disk", "memory"]) {
+    house.clock.advance(1_000);
+    await again.local.manifest(manifestDigest);
+    t.equal(usedAt(house, manifestDigest), house.clock.now);
+  }
+});
+
+t.test("a blob nobody has said to be a manifest is none, in memory and in the store", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, manifest.body, manifestDigest);
+  t.equal(await house.local.manifest(manifestDigest), undefined);
+  await blobOf(house);
+  t.equal(await house.local.manifest(manifestDigest), undefined, "also once it is in memory");
+  await house.local.putManifest(manifestDigest, manifest, []);
+  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+});
+
+t.test("a manifest opened as a blob first is still a manifest", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, manifest.body, manifestDigest, mediaType);
+  await blobOf(house);
+  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+});
+
+t.test("no manifest is here, or its row has outlived its file", async (t) => {
+  const house = await openHouse(t);
+  t.equal(await house.local.manifest(manifestDigest), undefined);
+  house.index.blobs.add(manifestDigest, manifest.body.length, mediaType, 0);
+  t.equal(await house.local.manifest(manifestDigest), undefined);
+  t.equal(house.local.indexed(manifestDigest), false);
+  t.same(house.notices, []);
+});
+
+t.test("a stored manifest that is wrong is removed and told, whatever its size", async (t) => {
+  for (const [name, wrong] of [
+    ["other bytes", Buffer.alloc(manifest.body.length, "{")],
+    ["truncated", manifest.body.subarray(1)],
+    ["grown", Buffer.concat([manifest.body, manifest.body])],
+    ["grown beyond what is read", Buffer.alloc(largestManifest + 1)],
+  ] as const)
+    await t.test(name, async (t) => {
+      const house = await openHouse(t);
+      await storeBlob(house, manifest.body, manifestDigest, mediaType);
+      await overwriteBlob(house, manifestDigest, wrong);
+      t.equal(await house.local.manifest(manifestDigest), undefined);
+      t.match(house.notices, [
+        { kind: "eviction", reason: "corrupt", digest: manifestDigest, bytes: wrong.length },
+      ]);
+      t.equal(house.local.indexed(manifestDigest), false);
+      t.equal(await house.store.open(manifestDigest), undefined);
+      t.equal(house.store.count("close"), 1);
+    });
+});
+
+t.test("a manifest of 4 MiB is held; what the index says to be larger is not even opened", async (t) => {
+  const house = await openHouse(t);
+  const body = Buffer.alloc(largestManifest, " ");
+  await house.local.putManifest(sha256(body), { body, mediaType }, []);
+  t.equal((await restarted(house).local.manifest(sha256(body)))?.body.length, largestManifest);
+  const larger = Buffer.alloc(largestManifest + 1, " ");
+  await storeBlob(house, larger, sha256(larger), mediaType);
+  const opens = house.store.count("open");
+  t.equal(await house.local.manifest(sha256(larger)), undefined);
+  t.equal(house.store.count("open"), opens);
+  t.same(house.notices, []);
+});
+
+t.test("a store that fails while a manifest is read is told, and nothing stays open", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, manifest.body, manifestDigest, mediaType);
+  for (const name of ["open", "read"] as const) {
+    house.store.faults.clear();
+    house.store.faults.set(name, failing());
+    t.equal(await house.local.manifest(manifestDigest), undefined);
+  }
+  t.equal(house.store.count("close"), 1);
+  house.store.faults.clear();
+  house.faults.blobs.set("get", new StoreError("closed", "closed"));
+  t.equal(await house.local.manifest(manifestDigest), undefined);
+  t.same(
+    noticesOf(house, "store_error").map(({ op, code }) => `${op} ${code}`),
+    ["manifest io", "manifest io", "manifest closed"],
+  );
+  house.faults.blobs.clear();
+  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "disk" });
+});
+
+t.test("a manifest that cannot be stored is served from memory, and that is told", async (t) => {
+  for (const name of ["create", "append", "commit", "release"] as const)
+    await t.test(name, async (t) => {
+      const house = await openHouse(t);
+      house.store.faults.set(name, failing());
+      await house.local.putManifest(manifestDigest, manifest, []);
+      t.match(house.notices, [{ kind: "store_error", op: "put_manifest", code: "io" }]);
+      t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+      t.equal(house.index.blobs.get(manifestDigest), undefined);
+      t.equal(house.store.count("abort"), name === "append" || name === "commit" ? 1 : 0);
+      await nothingLeft(t, house);
+    });
+});
+
+t.test("a manifest whose row or children cannot be written is served from memory", async (t) => {
+  for (const method of ["setChildren", "add"] as const)
+    await t.test(method, async (t) => {
+      const house = await openHouse(t);
+      house.faults.blobs.set(method, new StoreError("no_space", "full"));
+      await house.local.putManifest(manifestDigest, manifest, [child]);
+      t.match(house.notices, [{ op: method === "add" ? "index.add" : "put_manifest", code: "no_space" }]);
+      t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+    });
+});
+
+t.test("a manifest larger than the whole cache is served from memory without a word", async (t) => {
+  const house = await openHouse(t, { maxSize: manifest.body.length - 1 });
+  await house.local.putManifest(manifestDigest, manifest, []);
+  t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
+  t.equal(house.store.count("create"), 0);
+  t.same(house.notices, []);
+});
