@@ -1,0 +1,38 @@
+import t from "tap";
+import { NegativeAnswers } from "../../src/cache/negative-answers.ts";
+import { repo } from "../fixtures/memory-upstream.ts";
+
+t.test("an answer is remembered for its time, for one upstream, repository, kind and name", async (t) => {
+  let now = 1_000;
+  const answers = new NegativeAnswers(10_000, () => now);
+  answers.add("up", repo("team/app"), "manifest", "latest");
+  t.ok(answers.has("up", repo("team/app"), "manifest", "latest"));
+  t.notOk(answers.has("other", repo("team/app"), "manifest", "latest"));
+  t.notOk(answers.has("up", repo("team/web"), "manifest", "latest"));
+  t.notOk(answers.has("up", repo("team/app"), "blob", "latest"));
+  t.notOk(answers.has("up", repo("team/app"), "manifest", "1"));
+  now += 9_999;
+  t.ok(answers.has("up", repo("team/app"), "manifest", "latest"));
+  now += 2;
+  t.notOk(answers.has("up", repo("team/app"), "manifest", "latest"));
+});
+
+t.test("forgetting a repository leaves its neighbours", async (t) => {
+  const answers = new NegativeAnswers(10_000, () => 0);
+  const names = ["team/app", "team/app2", "team", "team/app/web"] as const;
+  for (const name of names) answers.add("up", repo(name), "manifest", "1");
+  answers.add("other", repo("team/app"), "manifest", "1");
+  answers.add("up", repo("team/app"), "blob", "x");
+  answers.forget("up", repo("team/app"));
+  t.notOk(answers.has("up", repo("team/app"), "manifest", "1"));
+  t.notOk(answers.has("up", repo("team/app"), "blob", "x"));
+  for (const name of names.slice(1)) t.ok(answers.has("up", repo(name), "manifest", "1"), name);
+  t.ok(answers.has("other", repo("team/app"), "manifest", "1"));
+});
+
+t.test("no time, no memory", async (t) => {
+  const answers = new NegativeAnswers(0, () => 0);
+  answers.add("up", repo("a"), "manifest", "1");
+  t.notOk(answers.has("up", repo("a"), "manifest", "1"));
+  answers.forget("up", repo("a"));
+});
