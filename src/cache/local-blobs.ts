@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
+import { largestManifest } from "../oci/manifest.ts";
 import type { NoticeSink, Source } from "../telemetry/event.ts";
 import {
   type BlobIndex,
@@ -15,8 +16,6 @@ import {
 } from "./ports.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
-/** Bytes of the largest manifest held, stored or parsed; larger ones pass through (clients.md item 20). */
-export const largestManifest = 4 * 1024 * 1024;
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
 const smallBlob = 64 * 1024;
 /** What one entry in memory costs besides its body, about. */

@@ -30,6 +30,12 @@ export interface Manifest {
   readonly foreign: readonly Descriptor[];
 }
 
+/**
+ * Bytes of the largest manifest held, stored or parsed: what registries must take at least (distribution-spec, "Pushing
+ * Manifests"). Larger ones pass through (clients.md item 20).
+ */
+export const largestManifest = 4 * 1024 * 1024;
+
 export type ManifestProblem = "not_json" | "not_a_manifest" | "ambiguous" | "type_mismatch";
 
 /** At most this many descriptors are read; the largest real indexes have some hundreds. */

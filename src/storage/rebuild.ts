@@ -3,7 +3,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { BlobInfo, BlobReader, Clock } from "../cache/ports.ts";
 import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
-import { type Manifest, readManifest } from "../oci/manifest.ts";
+import { largestManifest, type Manifest, readManifest } from "../oci/manifest.ts";
 import type { DiskStore } from "./disk-store.ts";
 import { digestAlgorithms, shards } from "./layout.ts";
 import type { ChangeWatch } from "./sqlite-blobs.ts";
@@ -32,8 +32,6 @@ export interface ReconcileCounts {
 
 type Counts = { -readonly [Name in keyof ReconcileCounts]: number };
 
-/** Bytes of the largest file looked into: manifests above this are not cached. */
-const largestManifest = 4 * 1024 * 1024;
 /** Rows and files handled between two turns of the event loop: a few milliseconds' work. */
 const rowsPerTurn = 100;
 const filesPerTurn = 50;

@@ -14,6 +14,7 @@ import {
 } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
+import { largestManifest } from "../oci/manifest.ts";
 import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
@@ -26,9 +27,6 @@ import { type Ask, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { listReferrers } from "./referrers.ts";
 import { listTags, type TagList } from "./tags.ts";
-
-/** Largest manifest read into memory, in bytes: what registries must accept (distribution-spec, "Pushing Manifests"). */
-export const maxManifestBytes = 4 * 1024 * 1024;
 
 /** An upstream as the rest of the program holds it. */
 export type ClosableUpstream = Upstream & {
@@ -106,13 +104,13 @@ class HttpUpstream implements ClosableUpstream {
       return await this.#whileOpen(reply, async () => {
         const head = this.#manifestHeaders(reply);
         const size = contentLength(this.name, reply.headers);
-        if (size !== undefined && size > maxManifestBytes) {
+        if (size !== undefined && size > largestManifest) {
           reply.body.destroy();
           return { kind: "oversize", size, ...head };
         }
         const body = await readSmallBody(reply.body, {
           upstream: this.name,
-          limit: maxManifestBytes,
+          limit: largestManifest,
           timeout: this.#smallBodyTimeout,
         });
         if (body === undefined) return { kind: "oversize", size, ...head };

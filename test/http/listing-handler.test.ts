@@ -195,3 +195,16 @@ t.test("referrers in pages come as one list; a web page or another type is absen
     undo();
   }
 });
+
+t.test("2,500 tags, page by page: all of them, once each, in order", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  const image = makeImage({ layers: [10] });
+  const tags = Array.from({ length: 2_500 }, (_, i) => `build-${String(i).padStart(5, "0")}`);
+  for (const tag of tags) upstream.addImage("team/app", tag, image);
+  const byHundred = await pages(mirror, "/v2/team/app/tags/list?n=100", "tags");
+  t.equal(byHundred.length, 25);
+  t.strictSame(byHundred.flat(), tags);
+  t.strictSame((await pages(mirror, "/v2/team/app/tags/list?n=2000", "tags")).flat(), tags);
+  t.strictSame((await pages(mirror, "/v2/team/app/tags/list", "tags")).flat(), tags);
+});

@@ -1,8 +1,8 @@
 import t from "tap";
 import type { ManifestAnswer } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import { largestManifest } from "../../src/oci/manifest.ts";
 import { manifestAccept } from "../../src/oci/media-type.ts";
-import { maxManifestBytes } from "../../src/upstream/http-upstream.ts";
 import {
   byDigest,
   connectUpstream,
@@ -140,10 +140,10 @@ t.test("a long error body is not read to its end", async (t) => {
 t.test("a manifest over 4 MiB is oversize and not read", async (t) => {
   const { registry, upstream } = await setUp(t);
   const mediaType = "application/vnd.example+json";
-  registry.addManifest(repository, "full", randomBytesFor("m", maxManifestBytes), mediaType);
+  registry.addManifest(repository, "full", randomBytesFor("m", largestManifest), mediaType);
   const digest = registry.addManifest(repository, "over", randomBytesFor("m", 32 * 1024 * 1024), mediaType);
   const full = found(await upstream.getManifest(repository, tagged("full")));
-  t.equal(full.body.length, maxManifestBytes);
+  t.equal(full.body.length, largestManifest);
   const size = 32 * 1024 * 1024;
   const oversize: ManifestAnswer = { kind: "oversize", digest, mediaType, size };
   t.same(await upstream.getManifest(repository, tagged("over")), oversize);
