@@ -30,6 +30,20 @@ t.test("podman", async (t) => {
     t.equal(await podman.greet(app), greeting, "it runs");
   });
 
+  await t.test(
+    "login: an open mirror asks for nothing and takes anything, and none of it goes upstream",
+    async (t) => {
+      front.log.forget();
+      await podman.podman("login", "--tls-verify=false", "-u", "anybody", "-p", "anything", mirror.host);
+      t.same(front.log.entries, []);
+      await pull(`${mirror.host}/made/app:1`);
+      t.ok(
+        front.log.entries.every(({ authorized }) => authorized),
+        "with the mirror's own account",
+      );
+    },
+  );
+
   await t.test("by digest needs no upstream", async (t) => {
     await pull(`${mirror.host}/made/app@${images.app.digest}`);
     t.same(front.log.entries, [], "not one request");
