@@ -1,7 +1,7 @@
 // The newest bytes of a running fill, kept in memory: followers that keep up are fed from here without touching
 // the spool. One budget is shared by all fills, so memory does not grow with their number.
 
-const largestWindow = 4 * 1024 * 1024;
+const largestWindow = 2 * 1024 * 1024;
 const smallestWindow = 512 * 1024;
 
 /** Splits a number of bytes evenly over the running fills. */
@@ -22,7 +22,7 @@ export class WindowBudget {
     this.#fills--;
   }
 
-  /** Bytes one fill may hold now: between 512 KiB and 4 MiB. */
+  /** Bytes one fill may hold now: between 512 KiB and 2 MiB. */
   get share(): number {
     return Math.max(
       smallestWindow,

@@ -1,4 +1,4 @@
-// From a blob reader to the client: one chunk is being written while the next is read.
+// From a blob reader to the client: one chunk is being written while the next is read, unless many clients read.
 import { type BlobReader, StoreError } from "../cache/ports.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
@@ -26,6 +26,7 @@ export async function sendBody(
 ): Promise<void> {
   let writing: Promise<void> | undefined;
   for (let position = start; end === undefined || position < end; ) {
+    if (pool.busy) await writing;
     const chunk = await readChunk(reader, position, end === undefined ? largestChunk : end - position, pool);
     const { bytes, buffer } = chunk;
     if (bytes.length === 0) {

@@ -55,11 +55,15 @@ t.test("what arrives during a write goes with the next one", async (t) => {
     if (sizes.length === 1) await slow.opened;
   });
   const fill = startFill(house, digest);
-  await eventually("every byte is here", () => fill.received === bytes.length);
+  await eventually("as much is here as may be held", () => fill.received >= 2 * mebibyte);
   t.same(sizes, [mebibyte], "one write at a time");
   slow.open();
   await fill.done;
-  t.same(sizes, [mebibyte, bytes.length - mebibyte]);
+  t.equal(
+    sizes.reduce((sum, size) => sum + size, 0),
+    bytes.length,
+  );
+  t.ok((sizes[1] ?? 0) >= mebibyte, "all that had come meanwhile");
 });
 
 t.test("a fill whose share shrinks writes what is too much before it takes more", async (t) => {

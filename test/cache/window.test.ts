@@ -92,20 +92,20 @@ t.test("what is handed out is the memory of the chunk, not a copy", async (t) =>
   t.equal(window.since(0)[0], chunk);
 });
 
-t.test("fills share the budget evenly, each within 512 KiB and 4 MiB", async (t) => {
+t.test("fills share the budget evenly, each within 512 KiB and 2 MiB", async (t) => {
   const kibibyte = 1024;
-  const budget = new WindowBudget(6_000 * kibibyte);
-  t.equal(budget.share, 4_096 * kibibyte, "nobody there yet");
+  const budget = new WindowBudget(4_000 * kibibyte);
+  t.equal(budget.share, 2_048 * kibibyte, "nobody there yet");
   budget.enter();
-  t.equal(budget.share, 4_096 * kibibyte);
+  t.equal(budget.share, 2_048 * kibibyte);
   budget.enter();
-  t.equal(budget.share, 3_000 * kibibyte);
+  t.equal(budget.share, 2_000 * kibibyte);
   for (let fills = 3; fills <= 7; fills++) budget.enter();
-  t.equal(budget.share, Math.floor((6_000 * kibibyte) / 7));
+  t.equal(budget.share, Math.floor((4_000 * kibibyte) / 7));
   for (let fills = 8; fills <= 50; fills++) budget.enter();
   t.equal(budget.share, 512 * kibibyte);
   for (let fills = 50; fills > 2; fills--) budget.leave();
-  t.equal(budget.share, 3_000 * kibibyte);
+  t.equal(budget.share, 2_000 * kibibyte);
   t.equal(new WindowBudget(100).share, 512 * kibibyte);
-  t.equal(new WindowBudget(2 ** 40).share, 4_096 * kibibyte);
+  t.equal(new WindowBudget(2 ** 40).share, 2_048 * kibibyte);
 });
