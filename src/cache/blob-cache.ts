@@ -5,6 +5,7 @@ import type { Repository } from "../oci/name.ts";
 import type { NoticeSink, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import { Fill, type FillOptions } from "./fill.ts";
+import { FillSource, type Sharing } from "./fill-source.ts";
 import type { LocalBlob, LocalBlobs } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import type { BlobReader, Clock, Pause, Refusal, Upstream } from "./ports.ts";
@@ -20,6 +21,8 @@ export interface BlobCacheOptions {
   readonly local: LocalBlobs;
   readonly access: Access;
   readonly negative: NegativeAnswers;
+  /** What this node shares with others; left out: nothing. */
+  readonly sharing?: Sharing | undefined;
   /** Bytes of running fills kept in memory, over all fills. */
   readonly windowBytes: number;
   readonly notices: NoticeSink;
@@ -42,6 +45,7 @@ export type BlobFound = Omit<OpenedBlob, "reader">;
 /** A fill and for whom it asks upstream. */
 interface Filling {
   readonly fill: Fill;
+  readonly source: FillSource;
   readonly upstream: Upstream;
   readonly repository: Repository;
 }
@@ -52,6 +56,8 @@ export class BlobCache {
   readonly #fills = new Map<Digest, Filling>();
   /** Every fill under way, also those nobody may join any more. */
   readonly #running = new Set<Fill>();
+  /** Fills whose blob is being given to other nodes, or will be. */
+  readonly #ending = new Set<Promise<void>>();
   readonly #budget: WindowBudget;
 
   constructor(options: BlobCacheOptions) {
@@ -73,13 +79,28 @@ export class BlobCache {
 
   async #open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
     for (let look = 1; look <= maxLooks; look++) {
-      const opened = await this.#find(upstream, repository, digest);
+      const opened = await this.#find(upstream, repository, digest, () =>
+        this.#start(upstream, repository, digest),
+      );
       if (opened !== "again") return opened;
     }
     const filling = this.#joinable(digest);
     return filling !== undefined && isFor(filling, upstream, repository)
-      ? this.#follow(filling.upstream, filling.fill, "joined")
+      ? this.#join(filling)
       : this.#start(upstream, repository, digest);
+  }
+
+  /**
+   * For another node of this datacenter, which fills its own store: only what is here or on its way, so that nodes
+   * never wait for each other. Rejects with UpstreamError when upstream has to prove the right and cannot.
+   */
+  async openForPeer(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+  ): Promise<OpenedBlob | Refusal> {
+    const opened = await this.#find(upstream, repository, digest, async () => ({ kind: "absent" }));
+    return opened === "again" ? { kind: "absent" } : opened;
   }
 
   /** As `open`, for HEAD: never starts a download. */
@@ -98,23 +119,34 @@ export class BlobCache {
       await here.reader.close();
       return { kind: "found", result: "hit", source: here.source, size: here.size };
     }
+    const shared = await this.#sharedHead(digest);
+    if (shared !== undefined) return shared;
     const head = proof.kind === "found" ? proof : await upstream.headBlob(repository, digest);
     if (head.kind === "absent") await access.unlink(upstream, repository, digest);
     return head.kind === "found" ? { ...fromUpstream(upstream, head.size), result: "miss" } : head;
   }
 
-  /** Finds the blob here or on its way, else starts a fill. "again" when what was found has gone meanwhile. */
+  /** A shared store that fails reports that itself. */
+  async #sharedHead(digest: Digest): Promise<BlobFound | undefined> {
+    const store = this.#options.sharing?.blobs?.store;
+    const head = await store?.head(digest).catch(() => undefined);
+    if (store === undefined || head === undefined) return undefined;
+    return { kind: "found", result: "hit", source: store.source, size: head.size };
+  }
+
+  /** Finds the blob here or on its way, else `start`s. "again" when what was found has gone meanwhile. */
   async #find(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
+    start: () => Promise<OpenedBlob | Refusal>,
   ): Promise<OpenedBlob | Refusal | "again"> {
     const { access, local } = this.#options;
     const linked = await access.linked(upstream, repository, digest);
     const here = this.#joinable(digest) === undefined ? await local.open(digest) : undefined;
     if (here === undefined && this.#joinable(digest) === undefined) {
       // A fill that ran from start to end while the store was looked at has left its row behind.
-      return local.indexed(digest) ? "again" : this.#start(upstream, repository, digest);
+      return local.indexed(digest) ? "again" : start();
     }
     const running = here === undefined ? this.#joinable(digest) : undefined;
     // Upstream's answer to a fill for this very repository is the proof, and it is waited for anyway.
@@ -126,7 +158,7 @@ export class BlobCache {
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
     const filling = this.#joinable(digest);
     if (filling === undefined) return "again";
-    const opened = await this.#follow(filling.upstream, filling.fill, "joined");
+    const opened = await this.#join(filling);
     // A fill refused to another repository: this one may fare better.
     return opened.kind === "found" || isFor(filling, upstream, repository) ? opened : "again";
   }
@@ -158,17 +190,21 @@ export class BlobCache {
 
   /** Upstream's answer to the download proves the right of this repository. */
   async #start(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
-    const { local, access } = this.#options;
+    const { local, access, sharing = {}, clock, pause } = this.#options;
+    const source = new FillSource({ upstream, repository, digest, access, sharing, clock, pause });
     const fill = this.#run(upstream, digest, {
-      open: (from, signal) => upstream.openBlob(repository, digest, from, signal),
+      open: (from, signal) => source.open(from, signal),
       spool: (size) => local.spool(size),
     });
-    const filling = { fill, upstream, repository };
+    const filling = { fill, source, upstream, repository };
     this.#fills.set(digest, filling);
-    void fill.done.then(() => {
+    const ending = fill.done.then(async () => {
       if (this.#fills.get(digest) === filling) this.#fills.delete(digest);
+      await source.end(fill);
+      this.#ending.delete(ending);
     });
-    const opened = await this.#follow(upstream, fill, "miss");
+    this.#ending.add(ending);
+    const opened = await this.#follow(filling, "miss");
     if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: opened.size }]);
     if (opened.kind === "absent") await access.unlink(upstream, repository, digest);
     return opened;
@@ -184,7 +220,7 @@ export class BlobCache {
       open: (from, signal) => upstream.openBlob(repository, digest, from, signal, "manifests"),
       spool: async () => undefined,
     });
-    return this.#follow(upstream, fill, "miss");
+    return this.#opened(fill, () => ({ ...fromUpstream(upstream, fill.size), result: "miss" }));
   }
 
   #run(upstream: Upstream, digest: Digest, how: Pick<FillOptions, "open" | "spool">): Fill {
@@ -204,15 +240,29 @@ export class BlobCache {
     return fill;
   }
 
+  #join(filling: Filling): Promise<OpenedBlob | Refusal> {
+    return this.#follow(filling, "joined");
+  }
+
+  /** What comes from the shared store is a hit for everybody; a blob another node is fetching is joined there. */
+  #follow({ fill, source }: Filling, how: "miss" | "joined"): Promise<OpenedBlob | Refusal> {
+    return this.#opened(fill, () => ({
+      kind: "found",
+      result: source.result(how),
+      source: source.source,
+      size: fill.size,
+    }));
+  }
+
   /** Follows before upstream has answered, so that a fill without a spool waits for this reader. */
-  async #follow(upstream: Upstream, fill: Fill, result: "miss" | "joined"): Promise<OpenedBlob | Refusal> {
+  async #opened(fill: Fill, found: () => BlobFound): Promise<OpenedBlob | Refusal> {
     const reader = fill.follow();
     let opened = false;
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
       opened = true;
-      return { ...fromUpstream(upstream, head.size), result, reader };
+      return { ...found(), reader };
     } finally {
       if (!opened) await reader.close();
     }
@@ -242,6 +292,7 @@ export class BlobCache {
     const fills = this.fills;
     for (const fill of fills) fill.abort(reason);
     await Promise.all(fills.map((fill) => fill.done));
+    await Promise.all(this.#ending);
   }
 }
 

@@ -66,6 +66,7 @@ export class Fill {
   readonly #head = Promise.withResolvers<FillHead>();
   #verified = false;
   #failure: Error | undefined;
+  #stored = false;
   #over = false;
 
   constructor(options: FillOptions) {
@@ -111,6 +112,16 @@ export class Fill {
   /** Whether bytes are being kept. False once the store has failed, or has the blob. */
   get storing(): boolean {
     return this.#spool.usable && !this.#over;
+  }
+
+  /** Whether the store has the blob because of this fill. */
+  get stored(): boolean {
+    return this.#stored;
+  }
+
+  /** Why the fill has failed. */
+  get failure(): Error | undefined {
+    return this.#failure;
   }
 
   /** Whether a new follower can still read from the first byte. */
@@ -272,6 +283,7 @@ export class Fill {
     if (spool.usable && (await spool.commit(this.digest, this.received))) {
       // From here on it counts as stored, and whoever asks finds it there.
       this.#over = true;
+      this.#stored = true;
       this.#options.committed(this.received);
       this.#notice("committed");
       return;

@@ -1,13 +1,16 @@
 // Manifests from upstream: verified, read, stored and linked before anybody sees them.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
-import { type Descriptor, readManifest } from "../oci/manifest.ts";
+import { type Descriptor, largestManifest, readManifest } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Access } from "./access.ts";
+import type { Sharing } from "./fill-source.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type ManifestAnswer, type Refusal, type Upstream, UpstreamError } from "./ports.ts";
+import type { SharedBlobs } from "./shared-ports.ts";
+import { SingleFlight } from "./single-flight.ts";
 
 export interface FetchedManifest {
   readonly kind: "found";
@@ -27,10 +30,45 @@ export interface OversizeManifest {
 export class ManifestSource {
   readonly #local: LocalBlobs;
   readonly #access: Access;
+  readonly #shared: Sharing["blobs"];
+  readonly #looks = new SingleFlight<LocalManifest | undefined>();
 
-  constructor(local: LocalBlobs, access: Access) {
+  /** `shared` is the store of all nodes, when there is one. */
+  constructor(local: LocalBlobs, access: Access, shared: Sharing["blobs"]) {
     this.#local = local;
     this.#access = access;
+    this.#shared = shared;
+  }
+
+  /** From this node, else from the shared store, whose bytes are verified and kept here. */
+  async stored(digest: Digest): Promise<LocalManifest | undefined> {
+    const here = await this.#local.manifest(digest);
+    if (here !== undefined || this.#shared === undefined) return here;
+    const { store } = this.#shared;
+    return this.#looks.run(digest, () => this.#fromShared(store, digest)).promise;
+  }
+
+  /** Undefined also for what is no manifest, and when the store fails, which it reports itself. */
+  async #fromShared(store: SharedBlobs, digest: Digest): Promise<LocalManifest | undefined> {
+    const over = new AbortController();
+    try {
+      const found = await store.open(digest, 0, over.signal);
+      if (found?.mediaType === undefined || found.size > largestManifest) return undefined;
+      const chunks: Buffer[] = [];
+      for await (const chunk of found.body) chunks.push(chunk);
+      const body = Buffer.concat(chunks);
+      verified(body, digest);
+      const manifest = readManifest(body, found.mediaType);
+      if (typeof manifest === "string") return undefined;
+      const { mediaType, children } = manifest;
+      await this.#local.putManifest(digest, { body, mediaType }, digestsOf(children));
+      return { body, mediaType, source: store.source };
+    } catch (error) {
+      if (error instanceof UpstreamError) await store.delete(digest).catch(() => {});
+      return undefined;
+    } finally {
+      over.abort();
+    }
   }
 
   /** Rejects with UpstreamError, also for a body that is not what was asked for or that nobody should serve. */
@@ -50,8 +88,8 @@ export class ManifestSource {
       throw new UpstreamError("protocol", `upstream's manifest ${digest} cannot be used: ${manifest}`);
     }
     const { mediaType, children } = manifest;
-    const childDigests = children.map((child) => child.digest);
-    await this.#local.putManifest(digest, { body, mediaType }, childDigests);
+    await this.#local.putManifest(digest, { body, mediaType }, digestsOf(children));
+    void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(upstream, repository, digest, body.length, children);
     const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
     return { kind: "found", digest, manifest: here, age: answer.age };
@@ -83,6 +121,10 @@ export class ManifestSource {
     const blobs = children.filter(({ kind }) => kind === "blob");
     await this.#access.link(upstream, repository, [{ digest, size }, ...blobs]);
   }
+}
+
+function digestsOf(children: readonly Descriptor[]): Digest[] {
+  return children.map((child) => child.digest);
 }
 
 /** The digest of `body`, which is `wanted` when that is known. */

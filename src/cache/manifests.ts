@@ -6,6 +6,7 @@ import type { Reference } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
+import type { Sharing } from "./fill-source.ts";
 import { type Freshness, isFallbackTag } from "./freshness.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
@@ -22,6 +23,8 @@ export interface ManifestsOptions {
   readonly tags: TagStore;
   readonly freshness: Freshness;
   readonly negative: NegativeAnswers;
+  /** What this node shares with others; left out: nothing. */
+  readonly sharing?: Sharing | undefined;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -71,7 +74,7 @@ export class Manifests {
   constructor(options: ManifestsOptions) {
     this.#options = options;
     const { local, access, tags, notices } = options;
-    this.#source = new ManifestSource(local, access);
+    this.#source = new ManifestSource(local, access, options.sharing?.blobs);
     this.#records = new TagRecords(tags, notices);
     this.#revalidation = new Revalidation(options);
   }
@@ -112,8 +115,8 @@ export class Manifests {
   // ---- by digest ----------------------------------------------------------------------------------------------
 
   async #byDigest(upstream: Upstream, repository: Repository, digest: Digest): Promise<ManifestOpened> {
-    const { local, access, negative } = this.#options;
-    const here = await local.manifest(digest);
+    const { access, negative } = this.#options;
+    const here = await this.#source.stored(digest);
     if (here !== undefined) {
       const proof = await access.prove(upstream, repository, digest, "manifest");
       if (proof.kind === "absent" || proof.kind === "denied") return proof;
@@ -135,9 +138,9 @@ export class Manifests {
   // ---- by tag -------------------------------------------------------------------------------------------------
 
   async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
-    const { local, freshness, clock, negative } = this.#options;
+    const { freshness, clock, negative } = this.#options;
     const record = await this.#records.get(upstream, repository, tag);
-    const manifest = record && (await local.manifest(record.digest));
+    const manifest = record && (await this.#source.stored(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
     const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
     if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand);
@@ -202,7 +205,7 @@ export class Manifests {
     const head = await upstream.headManifest(repository, byTag);
     if (head.kind !== "found") return head;
     if (head.digest === undefined) return this.#fetch(upstream, repository, byTag);
-    const here = await this.#options.local.manifest(head.digest);
+    const here = await this.#source.stored(head.digest);
     if (here !== undefined) {
       const { digest } = head;
       if (digest !== record.digest) await this.#source.link(upstream, repository, digest, here);

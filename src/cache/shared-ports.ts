@@ -3,7 +3,7 @@
 // 8). Each port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
-import type { BlobInfo, BlobReader } from "./ports.ts";
+import type { BlobAnswer, BlobInfo, BlobReader } from "./ports.ts";
 
 /** A blob being read from the shared store. */
 export interface SharedBlob {
@@ -14,8 +14,8 @@ export interface SharedBlob {
   /** Last modification, milliseconds since the epoch. */
   readonly modifiedAt: number;
   /**
-   * Bytes from the offset asked for on. Rejects with StoreError when the store fails or ends early; leaving the
-   * iteration early closes the transfer. Not verified: the reader hashes.
+   * Bytes from the offset asked for on, never more than there should be. Rejects with StoreError when the store fails
+   * or ends early; leaving the iteration early closes the transfer. Not verified: the reader hashes.
    */
   readonly body: AsyncIterable<Buffer>;
 }
@@ -66,6 +66,22 @@ export interface Leases {
    * Rejects with StoreError when nobody can say.
    */
   acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }>;
+}
+
+/** Other nodes, as places to read from what they are fetching. */
+export interface Peers {
+  /**
+   * What the node at `address` has or is fetching, from `from` on; `absent` when it does neither. It checks the right
+   * of `repository` as for any client. Rejects with UpstreamError within a bounded time.
+   */
+  open(
+    address: string,
+    upstream: string,
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<BlobAnswer>;
 }
 
 /** What one node tells the others. Best effort: a message may be lost, and time-outs remain the bound. */

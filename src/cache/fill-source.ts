@@ -1,0 +1,217 @@
+// Where a fill takes its bytes from: the store all nodes share, the node that is fetching the blob for all of them,
+// else upstream. Each of the first two may fail at any byte; the fill then asks again from the offset it reached, and
+// is given the next place.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Source } from "../telemetry/event.ts";
+import type { Access } from "./access.ts";
+import type { Fill } from "./fill.ts";
+import {
+  type BlobAnswer,
+  type Clock,
+  type Pause,
+  type Refusal,
+  type Upstream,
+  UpstreamError,
+} from "./ports.ts";
+import type { Publisher } from "./publisher.ts";
+import type { Lease, Leases, Peers, SharedBlobs } from "./shared-ports.ts";
+
+/**
+ * How often a fill looks whether another node, which has the lease and cannot be read from, is done, and the most
+ * milliseconds between two looks. Then it asks upstream itself.
+ */
+const looks = 10;
+const betweenLooks = 500;
+/** A shared blob untouched for this long is marked as used when it is read, so that eviction by age spares it. */
+const refreshAfter = 24 * 3600_000;
+
+/** What this node shares with others; each part may be missing. */
+export interface Sharing {
+  readonly blobs?: { readonly store: SharedBlobs; readonly publisher: Publisher } | undefined;
+  readonly leases?: Leases | undefined;
+  readonly peers?: Peers | undefined;
+  /** Resolves when the lease may have been given back, or the signal aborts. */
+  readonly released?: ((key: string, signal: AbortSignal) => Promise<void>) | undefined;
+}
+
+export interface FillSourceOptions {
+  readonly upstream: Upstream;
+  readonly repository: Repository;
+  readonly digest: Digest;
+  readonly access: Access;
+  readonly sharing: Sharing;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+export class FillSource {
+  readonly #options: FillSourceOptions;
+  #place: "shared" | "peer" | "upstream" = "upstream";
+  #lease: Lease | undefined;
+  /** Bytes of the shared store are part of the fill. */
+  #fromShared = false;
+  #sharedFailed = false;
+  readonly #failedPeers = new Set<string>();
+
+  constructor(options: FillSourceOptions) {
+    this.#options = options;
+  }
+
+  /** Where the bytes of the last answer come from. */
+  get source(): Source {
+    const { sharing, upstream } = this.#options;
+    return this.#place === "shared" && sharing.blobs !== undefined
+      ? sharing.blobs.store.source
+      : `upstream:${upstream.name}`;
+  }
+
+  /** What a client got who is answered from the fill, and would have missed or joined if it asked upstream. */
+  result(how: "miss" | "joined"): "hit" | "miss" | "joined" {
+    if (this.#place === "shared") return "hit";
+    return this.#place === "peer" ? "joined" : how;
+  }
+
+  /** Rejects with UpstreamError when upstream has to answer and cannot, or with the signal's reason. */
+  async open(from: number, signal: AbortSignal): Promise<BlobAnswer> {
+    const near = (await this.#shared(from, signal)) ?? (await this.#turn(from, signal));
+    if (near !== undefined) return near;
+    signal.throwIfAborted();
+    this.#place = "upstream";
+    const { upstream, repository, digest } = this.#options;
+    return upstream.openBlob(repository, digest, from, signal);
+  }
+
+  /**
+   * The fill is over: what came from upstream is given to the others, then the lease. A blob whose shared bytes
+   * proved wrong is removed there.
+   */
+  async end(fill: Fill): Promise<void> {
+    const { digest, sharing } = this.#options;
+    const { blobs } = sharing;
+    try {
+      if (blobs === undefined) return;
+      if (fill.stored && this.#place === "upstream" && !this.#fromShared)
+        await blobs.publisher.publish(digest, fill.received, undefined);
+      if (this.#fromShared && isMismatch(fill.failure)) await blobs.store.delete(digest).catch(() => {});
+    } finally {
+      await this.#lease?.release();
+    }
+  }
+
+  // ---- the shared store ---------------------------------------------------------------------------------------
+
+  /** Undefined when the blob is not there or the store fails, which it reports itself. */
+  async #shared(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
+    const store = this.#options.sharing.blobs?.store;
+    if (store === undefined || this.#sharedFailed) return undefined;
+    const { digest } = this.#options;
+    try {
+      const refusal = await this.#refusal(store);
+      if (refusal !== undefined) return refusal;
+      const found = await store.open(digest, from, signal);
+      if (found === undefined) return undefined;
+      if (this.#options.clock() - found.modifiedAt > refreshAfter) store.refresh(digest).catch(() => {});
+      this.#place = "shared";
+      this.#fromShared = true;
+      const body = this.#guarded(found.body, signal, () => {
+        this.#sharedFailed = true;
+      });
+      return { kind: "found", size: found.size, offset: from, body };
+    } catch (error) {
+      if (error instanceof UpstreamError || signal.aborted) throw error;
+      this.#sharedFailed = true;
+      return undefined;
+    }
+  }
+
+  /** The shared store grants nothing: without a link upstream has to say that this repository may read the blob. */
+  async #refusal(store: SharedBlobs): Promise<Refusal | undefined> {
+    const { access, upstream, repository, digest } = this.#options;
+    if (await access.linked(upstream, repository, digest)) return undefined;
+    if ((await store.head(digest)) === undefined) return undefined;
+    const proof = await access.prove(upstream, repository, digest, "blob");
+    return proof.kind === "absent" || proof.kind === "denied" ? proof : undefined;
+  }
+
+  // ---- other nodes --------------------------------------------------------------------------------------------
+
+  /** The bytes another node has or is fetching; undefined when it is this node's turn to ask upstream. */
+  async #turn(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
+    const { digest, sharing } = this.#options;
+    const { leases, blobs, peers } = sharing;
+    if (leases === undefined || this.#lease !== undefined) return undefined;
+    const key = `blob:${digest}`;
+    for (let look = 1; look <= looks; look++) {
+      // Without an answer everybody works for himself.
+      const turn = await leases.acquire(key).catch(() => undefined);
+      if (turn === undefined) return undefined;
+      if ("lease" in turn) {
+        this.#lease = turn.lease;
+        // Whoever had it before may have stored the blob since we looked.
+        return await this.#shared(from, signal);
+      }
+      const running = await this.#peer(turn.heldBy, from, signal);
+      if (running !== undefined) return running;
+      // What the other node fetches will be in its own store only.
+      if (blobs === undefined && (peers === undefined || turn.heldBy === undefined)) return undefined;
+      await this.#wait(key, signal);
+      const stored = await this.#shared(from, signal);
+      if (stored !== undefined) return stored;
+    }
+    return undefined;
+  }
+
+  async #peer(
+    address: string | undefined,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<BlobAnswer | undefined> {
+    const { sharing, upstream, repository, digest } = this.#options;
+    if (address === undefined || sharing.peers === undefined || this.#failedPeers.has(address))
+      return undefined;
+    const failed = (): void => void this.#failedPeers.add(address);
+    try {
+      const answer = await sharing.peers.open(address, upstream.name, repository, digest, from, signal);
+      if (answer.kind !== "found") return undefined;
+      this.#place = "peer";
+      return { ...answer, body: this.#guarded(answer.body, signal, failed) };
+    } catch (error) {
+      if (signal.aborted) throw error;
+      failed();
+      return undefined;
+    }
+  }
+
+  async #wait(key: string, signal: AbortSignal): Promise<void> {
+    const { sharing, pause } = this.#options;
+    const over = new AbortController();
+    const either = AbortSignal.any([signal, over.signal]);
+    try {
+      const step = pause(betweenLooks, either);
+      await Promise.race([step, sharing.released?.(key, either) ?? step]);
+    } finally {
+      over.abort();
+    }
+  }
+
+  /** A place that fails in the middle is a broken transfer, which goes on elsewhere. */
+  async *#guarded(
+    body: AsyncIterable<Buffer>,
+    signal: AbortSignal,
+    failed: () => void,
+  ): AsyncGenerator<Buffer> {
+    try {
+      yield* body;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      failed();
+      const text = error instanceof Error ? error.message : String(error);
+      throw new UpstreamError("truncated", `the blob broke off nearby: ${text}`, { cause: error });
+    }
+  }
+}
+
+function isMismatch(failure: Error | undefined): boolean {
+  return failure instanceof UpstreamError && failure.code === "digest_mismatch";
+}
