@@ -1,6 +1,7 @@
 // The composition root: the only file that names concrete classes.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
+import { createPushWays, type PushWays } from "./app/push-ways.ts";
 import { Access } from "./cache/access.ts";
 import { BlobCache } from "./cache/blob-cache.ts";
 import { Eviction } from "./cache/eviction.ts";
@@ -14,7 +15,6 @@ import type { Clock } from "./cache/ports.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { Listener } from "./http/listener.ts";
-import { PassThrough } from "./http/pass-through.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { createHealth } from "./ops/health.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
@@ -24,9 +24,7 @@ import { openIndex, type SqliteIndex } from "./storage/sqlite-index.ts";
 import type { EventSink, Notice, NoticeSink } from "./telemetry/event.ts";
 import { createLogger, noticeLog, requestLog } from "./telemetry/json-log.ts";
 import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
-import { createAuthorizer } from "./upstream/authorization.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
-import { createPushTarget, type PushTarget } from "./upstream/push-target.ts";
 import { pseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
 
@@ -40,8 +38,6 @@ const diskCheckInterval = 30_000;
 const negativeTtl = 10_000;
 /** How long a list of tags or referrers is given without asking again. */
 const listingTtl = 10_000;
-/** How long a client may be silent in the middle of a push. */
-const pushSilence = 60_000;
 
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
@@ -104,7 +100,7 @@ class Entrepot implements App {
   async start(): Promise<{ listen: Address; ops: Address }> {
     const { cache, listen, ops } = this.#config;
     const store = await openDiskStore({ directory: cache.directory });
-    const running: Running = { store, timers: [], pushTargets: [] };
+    const running: Running = { store, timers: [] };
     this.#running = running;
     running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
     this.#health.set("store", true);
@@ -163,7 +159,10 @@ class Entrepot implements App {
     });
     const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
     const router = new Router(this.#routings(upstreams));
-    const pushes = this.#passThroughs(running, upstreams, { access, manifests, negative, listings });
+    const pushes = createPushWays(this.#config.upstreams, upstreams, {
+      ...shared,
+      told: { access, manifests, negative, listings },
+    });
     const listener = new Listener({
       blobs,
       manifests,
@@ -172,13 +171,13 @@ class Entrepot implements App {
       listings,
       router,
       pseudonym,
-      ...(pushes.size === 0 ? {} : { push: ({ name }) => pushes.get(name) }),
+      ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
       catalog,
       ready: () => this.#health.ready(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
       onEvent: this.#onEvent,
     });
-    Object.assign(running, { upstreams, blobs, listener });
+    Object.assign(running, { upstreams, pushes, blobs, listener });
     this.#maintain(running, store, index, eviction);
     return listener;
   }
@@ -188,44 +187,6 @@ class Entrepot implements App {
       ({ routing }, i): Routing => ({ ...routing, upstream: upstreams[i] as ClosableUpstream }),
     );
     return routings as [Routing, ...Routing[]];
-  }
-
-  /** The ways for writes, by name of the upstreams that have one. */
-  #passThroughs(
-    running: Running,
-    upstreams: readonly ClosableUpstream[],
-    { access, manifests, negative, listings }: Written,
-  ): ReadonlyMap<string, PassThrough> {
-    const pushes = new Map<string, PassThrough>();
-    for (const [at, config] of this.#config.upstreams.entries()) {
-      const upstream = upstreams[at];
-      if (!config.push || upstream === undefined) continue;
-      const target = createPushTarget(config, createAuthorizer(config, this.#notices, this.#clock));
-      running.pushTargets.push(target);
-      const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
-      const passThrough = new PassThrough({
-        name: config.name,
-        target,
-        sink: {
-          changed: async (repository, ...what) => {
-            negative.forget(upstream.name, repository);
-            listings.forget(upstream.name, repository);
-            await manifests.changed(upstream, repository, ...what);
-          },
-          blobPushed: async (repository, digest) => {
-            negative.forget(upstream.name, repository);
-            await access.link(upstream, repository, [{ digest, size: undefined }]);
-          },
-          blobDeleted: (repository, digest) => access.unlink(upstream, repository, digest),
-        },
-        patience: { connect, answer, idle, client: pushSilence },
-        limit: config.maxConnections,
-        notices: this.#notices,
-        clock: this.#clock,
-      });
-      pushes.set(config.name, passThrough);
-    }
-    return pushes;
   }
 
   /** What goes on beside the requests: the disk reserve, and making the index agree with the store. */
@@ -258,7 +219,7 @@ class Entrepot implements App {
     if (running !== undefined) {
       for (const timer of running.timers) clearInterval(timer);
       running.listener?.stop();
-      await Promise.all(running.pushTargets.map((target) => target.close()));
+      await running.pushes?.close();
       await running.blobs?.stop(new Error("this node is stopping"));
       await Promise.all(running.upstreams?.map((upstream) => upstream.close()) ?? []);
       await running.reconciling;
@@ -298,22 +259,14 @@ class Entrepot implements App {
   }
 }
 
-/** What has to hear of a push. */
-interface Written {
-  readonly access: Access;
-  readonly manifests: Manifests;
-  readonly negative: NegativeAnswers;
-  readonly listings: Listings;
-}
-
 /** What has been opened so far: `stop` closes that much, also after a start that failed half-way. */
 interface Running {
   readonly store: DiskStore;
   readonly timers: NodeJS.Timeout[];
-  readonly pushTargets: PushTarget[];
   index?: SqliteIndex;
   opsListener?: OpsListener;
   upstreams?: readonly ClosableUpstream[];
+  pushes?: PushWays;
   blobs?: BlobCache;
   listener?: Listener;
   reconciling?: Promise<void>;

@@ -1,0 +1,85 @@
+// The ways for writes: one for each upstream that lets them through, and who hears of what was written.
+import type { Access } from "../cache/access.ts";
+import type { Listings } from "../cache/listings.ts";
+import type { Manifests } from "../cache/manifests.ts";
+import type { NegativeAnswers } from "../cache/negative-answers.ts";
+import type { Clock, Upstream } from "../cache/ports.ts";
+import type { UpstreamConfig } from "../config/config.ts";
+import { PassThrough } from "../http/pass-through.ts";
+import type { PushSink } from "../http/push-ports.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { createAuthorizer } from "../upstream/authorization.ts";
+import { createPushTarget } from "../upstream/push-target.ts";
+
+/** How long a client may be silent in the middle of a push, in milliseconds. */
+const pushSilence = 60_000;
+
+export interface PushWaysOptions {
+  /** What has to hear of a push. */
+  readonly told: {
+    readonly access: Access;
+    readonly manifests: Manifests;
+    readonly negative: NegativeAnswers;
+    readonly listings: Listings;
+  };
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+}
+
+export interface PushWays {
+  /** By name of the upstream; without an entry writes are refused. */
+  readonly ways: ReadonlyMap<string, PassThrough>;
+  /** Ends every connection. */
+  close(): Promise<void>;
+}
+
+/** `upstreams` are those of `configs`, in the same order. */
+export function createPushWays(
+  configs: readonly UpstreamConfig[],
+  upstreams: readonly Upstream[],
+  { told, notices, clock }: PushWaysOptions,
+): PushWays {
+  const ways = new Map<string, PassThrough>();
+  const targets: { close(): Promise<void> }[] = [];
+  for (const [at, config] of configs.entries()) {
+    const upstream = upstreams[at];
+    if (!config.push || upstream === undefined) continue;
+    const target = createPushTarget(config, createAuthorizer(config, notices, clock));
+    targets.push(target);
+    const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
+    const passThrough = new PassThrough({
+      name: config.name,
+      target,
+      sink: sinkOf(upstream, told),
+      patience: { connect, answer, idle, client: pushSilence },
+      limit: config.maxConnections,
+      notices,
+      clock,
+    });
+    ways.set(config.name, passThrough);
+  }
+  return {
+    ways,
+    async close() {
+      await Promise.all(targets.map((target) => target.close()));
+    },
+  };
+}
+
+function sinkOf(
+  upstream: Upstream,
+  { access, manifests, negative, listings }: PushWaysOptions["told"],
+): PushSink {
+  return {
+    changed: async (repository, ...what) => {
+      negative.forget(upstream.name, repository);
+      listings.forget(upstream.name, repository);
+      await manifests.changed(upstream, repository, ...what);
+    },
+    blobPushed: async (repository, digest) => {
+      negative.forget(upstream.name, repository);
+      await access.link(upstream, repository, [{ digest, size: undefined }]);
+    },
+    blobDeleted: (repository, digest) => access.unlink(upstream, repository, digest),
+  };
+}
