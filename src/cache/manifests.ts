@@ -7,6 +7,7 @@ import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
 import { type Freshness, isFallbackTag } from "./freshness.ts";
+import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
@@ -22,6 +23,8 @@ export interface ManifestsOptions {
   readonly tags: TagStore;
   readonly freshness: Freshness;
   readonly negative: NegativeAnswers;
+  /** What is done with the manifest of an image that cannot be pulled whole because upstream is away. */
+  readonly manifestsWithoutLayers: ManifestsWithoutLayers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -67,6 +70,7 @@ export class Manifests {
   readonly #source: ManifestSource;
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Resolution>;
+  readonly #incomplete: IncompleteImages;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
@@ -74,9 +78,10 @@ export class Manifests {
     this.#source = new ManifestSource(local, access);
     this.#records = new TagRecords(tags, notices);
     this.#revalidation = new Revalidation(options);
+    this.#incomplete = new IncompleteImages(options);
   }
 
-  /** Rejects with UpstreamError when upstream has to answer and cannot. */
+  /** Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
   open(upstream: Upstream, repository: Repository, reference: Reference): Promise<ManifestOpened> {
     return reference.kind === "tag"
       ? this.#byTag(upstream, repository, reference.tag)
@@ -118,7 +123,7 @@ export class Manifests {
       const proof = await access.prove(upstream, repository, digest, "manifest");
       if (proof.kind === "absent" || proof.kind === "denied") return proof;
       if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
-      return { kind: "found", result: "hit", digest, age: 0, ...here };
+      return this.#whole(upstream, repository, { kind: "found", result: "hit", digest, age: 0, ...here });
     }
     if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
     const { value, joined } = await this.#revalidation.fetch(
@@ -140,7 +145,8 @@ export class Manifests {
     const manifest = record && (await local.manifest(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
     const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
-    if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand);
+    if (inHand !== undefined && state === "fresh")
+      return this.#whole(upstream, repository, this.#found("hit", inHand));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
     const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
@@ -154,14 +160,15 @@ export class Manifests {
       : this.#stale(upstream, repository, tag, inHand, outcome.reason);
   }
 
-  #stale(
+  async #stale(
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
     inHand: InHand,
     reason: UpstreamError,
-  ): OpenedManifest {
-    const stale = this.#found("stale", inHand);
+  ): Promise<OpenedManifest> {
+    this.#incomplete.failed(upstream, repository);
+    const stale = await this.#whole(upstream, repository, this.#found("stale", inHand));
     this.#options.notices({
       kind: "stale_served",
       upstream: upstream.name,
@@ -181,6 +188,7 @@ export class Manifests {
     counts: () => boolean,
   ): Promise<Resolution> {
     const resolution = await this.#ask(upstream, repository, tag, record);
+    this.#incomplete.answered(upstream, repository);
     if (!counts()) return resolution;
     if (resolution.kind === "found")
       await this.#records.put(upstream, repository, tag, resolution.record, record);
@@ -241,6 +249,13 @@ export class Manifests {
     const { digest, mediaType } = resolution;
     const relayed = await this.#options.blobs.relayManifest(upstream, repository, digest);
     return relayed.kind === "found" ? { ...relayed, digest, mediaType } : relayed;
+  }
+
+  /** Without a question to upstream: the image may have to be pulled without upstream as well. */
+  async #whole(upstream: Upstream, repository: Repository, found: OpenedManifest): Promise<OpenedManifest> {
+    if (this.#incomplete.watched(upstream, repository))
+      await this.#incomplete.check(upstream, found.digest, found);
+    return found;
   }
 
   #found(result: OpenedManifest["result"], { record, manifest }: InHand): OpenedManifest {

@@ -110,6 +110,11 @@ function failureOfUpstream(error: UpstreamError): Failure {
     const message = "the upstream registry does not answer at present";
     return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
   }
+  if (error.code === "layers_missing") {
+    const message =
+      "this mirror has the manifest but not all of its layers, and the upstream registry does not answer at present";
+    return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
+  }
   if (error.code === "timeout") {
     return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
   }

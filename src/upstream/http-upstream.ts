@@ -76,6 +76,10 @@ class HttpUpstream implements ClosableUpstream {
     return this.#client.active;
   }
 
+  get available(): boolean {
+    return this.#client.circuit.state === "closed";
+  }
+
   get circuit(): ClosableUpstream["circuit"] {
     return this.#client.circuit;
   }
