@@ -36,13 +36,6 @@ export const failures = {
     message: "this mirror is read-only: push to the upstream registry",
     headers: { allow: "GET, HEAD" },
   },
-  writeElsewhere: {
-    status: 405,
-    code: "UNSUPPORTED",
-    message:
-      "pushing is not possible under this name: name the upstream in the path, as /<upstream>/v2/<repository>",
-    headers: { allow: "GET, HEAD" },
-  },
   unknownMethod: { status: 405, code: "UNSUPPORTED", message: "the endpoint does not know this method" },
   expectation: { status: 417, code: "UNSUPPORTED", message: "the only expectation known is 100-continue" },
   bodyStalled: { status: 408, code: "BLOB_UPLOAD_INVALID", message: "the request's body stopped coming" },
