@@ -6,6 +6,7 @@ import type { Reference } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
+import { DeletedManifests } from "./deleted-manifests.ts";
 import { type Freshness, isFallbackTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
@@ -71,6 +72,7 @@ export class Manifests {
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Resolution>;
   readonly #incomplete: IncompleteImages;
+  readonly #deleted: DeletedManifests;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
@@ -79,6 +81,7 @@ export class Manifests {
     this.#records = new TagRecords(tags, notices);
     this.#revalidation = new Revalidation(options);
     this.#incomplete = new IncompleteImages(options);
+    this.#deleted = new DeletedManifests(options.clock);
   }
 
   /** Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
@@ -99,7 +102,9 @@ export class Manifests {
     what: "pushed" | "deleted" | "unsure",
   ): Promise<void> {
     if (reference.kind === "digest") {
-      if (what !== "pushed") await this.#options.access.unlink(upstream, repository, reference.digest);
+      if (what === "pushed") return;
+      this.#deleted.add(upstream, repository, reference.digest);
+      await this.#options.access.unlink(upstream, repository, reference.digest);
       return;
     }
     const { tag } = reference;
@@ -140,11 +145,11 @@ export class Manifests {
   // ---- by tag -------------------------------------------------------------------------------------------------
 
   async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
-    const { local, freshness, clock, negative } = this.#options;
+    const { local, negative } = this.#options;
     const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await local.manifest(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
+    const state = record && this.#state(upstream, repository, tag, record);
     if (inHand !== undefined && state === "fresh")
       return this.#whole(upstream, repository, this.#found("hit", inHand));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
@@ -158,6 +163,17 @@ export class Manifests {
     return outcome.kind === "answered"
       ? this.#answer(upstream, repository, outcome.value, outcome.joined)
       : this.#stale(upstream, repository, tag, inHand, outcome.reason);
+  }
+
+  #state(
+    upstream: Upstream,
+    repository: Repository,
+    tag: Tag,
+    record: TagRecord,
+  ): ReturnType<Freshness["state"]> {
+    const { freshness, clock } = this.#options;
+    const state = freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
+    return state === "fresh" && this.#deleted.doubts(upstream, repository, record) ? "stale" : state;
   }
 
   async #stale(
