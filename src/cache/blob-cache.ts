@@ -160,7 +160,7 @@ export class BlobCache {
   async #start(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
     const { local, access } = this.#options;
     const fill = this.#run(upstream, digest, {
-      open: (from, signal) => upstream.openBlob(repository, digest, from, signal),
+      open: (from, signal, use) => upstream.openBlob(repository, digest, from, signal, "blobs", use),
       spool: (size) => local.spool(size),
     });
     const filling = { fill, upstream, repository };

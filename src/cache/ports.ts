@@ -264,13 +264,17 @@ export interface Upstream {
   /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
-  /** `endpoint` is "manifests" for the body of an oversize manifest. The signal ends the transfer. */
+  /**
+   * `endpoint` is "manifests" for the body of an oversize manifest. `use` is "background" when nobody waits for the
+   * bytes: they come after everything clients wait for. The signal ends the transfer.
+   */
   openBlob(
     repository: Repository,
     digest: Digest,
     from: number,
     signal: AbortSignal,
     endpoint?: "blobs" | "manifests",
+    use?: "background",
   ): Promise<BlobAnswer>;
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
   /** Reads at most 4 MiB; `absent` also from registries that do not know the endpoint. */
