@@ -203,12 +203,17 @@ export class Manifests {
     record: TagRecord | undefined,
     counts: () => boolean,
   ): Promise<Resolution> {
+    const askedAt = this.#options.clock();
     const resolution = await this.#ask(upstream, repository, tag, record);
     this.#incomplete.answered(upstream, repository);
     if (!counts()) return resolution;
-    if (resolution.kind === "found")
-      await this.#records.put(upstream, repository, tag, resolution.record, record);
-    else await this.#records.delete(upstream, repository, tag);
+    if (resolution.kind === "found") {
+      // What was asked before the manifest was deleted is news of before, whenever the answer came.
+      const asked = { ...resolution.record, checkedAt: Math.min(askedAt, resolution.record.checkedAt) };
+      const doubted = this.#deleted.doubts(upstream, repository, asked);
+      const answered = doubted ? asked : resolution.record;
+      await this.#records.put(upstream, repository, tag, answered, record);
+    } else await this.#records.delete(upstream, repository, tag);
     if (resolution.kind === "absent" && !isFallbackTag(tag))
       this.#options.negative.add(upstream.name, repository, "manifest", tag);
     return resolution;

@@ -5,9 +5,9 @@ import type { Route } from "../oci/route.ts";
 import type { Router, Target } from "./routing.ts";
 
 /**
- * `repository` is what `target` calls that of the route. A mount from another upstream, or from where clients may
- * read nothing, is left out: upstream then begins a plain upload, and the client sends the blob. `host` is the Host
- * header.
+ * `repository` is what `target` calls that of the route. A mount from another upstream, from where clients may read
+ * nothing, or from wherever upstream finds the blob, is left out: a digest alone grants nothing (design.md, "What never
+ * bends", 3). Upstream then begins a plain upload, and the client sends the blob. `host` is the Host header.
  */
 export function writtenRoute(
   route: Route,
@@ -17,9 +17,10 @@ export function writtenRoute(
   host: string | undefined,
 ): Route {
   if (!("repository" in route)) return route;
-  if (route.kind !== "upload" || route.upload.from === undefined) return { ...route, repository };
-  const routed = router.route({ ...route, repository: route.upload.from }, host);
-  const [source] = routed.kind === "routed" ? routed.targets : [];
+  if (route.kind !== "upload") return { ...route, repository };
+  const { from: asked } = route.upload;
+  const routed = asked === undefined ? undefined : router.route({ ...route, repository: asked }, host);
+  const [source] = routed?.kind === "routed" ? routed.targets : [];
   const readable = source?.upstream.name === upstream.name && source.allowed;
   const from = readable ? source.repository : undefined;
   const mount = from === undefined ? undefined : route.upload.mount;

@@ -1,5 +1,6 @@
 import t from "tap";
 import type { House } from "../fixtures/cache-house.ts";
+import { eventually, gate } from "../fixtures/manual-time.ts";
 import { repo } from "../fixtures/memory-upstream.ts";
 import { app, failWith, first, push, resolvedHouse, tagGives, ttl } from "../fixtures/tag-house.ts";
 
@@ -20,6 +21,24 @@ for (const what of ["deleted", "unsure"] as const)
     house.clock.advance(ttl - 1);
     await tagGives(t, house, first, "hit", ttl - 1);
   });
+
+t.test("deleted while upstream's answer of before is on its way", async (t) => {
+  const house = await resolvedHouse(t);
+  house.clock.advance(ttl);
+  const answer = gate();
+  house.upstream.fault = () => answer.opened;
+  const before = tagGives(t, house, first, "revalidated");
+  await eventually("upstream is asked", () => house.upstream.calls.length === 1);
+  house.clock.advance(1);
+  await changed(house, "deleted");
+  house.clock.advance(1);
+  house.upstream.fault = undefined;
+  answer.open();
+  await before;
+  await tagGives(t, house, first, "revalidated");
+  await tagGives(t, house, first, "hit");
+  t.equal(house.upstream.calls.length, 2);
+});
 
 t.test("deleted, and upstream is away: stale rather than gone", async (t) => {
   const house = await resolvedHouse(t);
