@@ -117,7 +117,7 @@ class Entrepot implements App {
 
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
-    const { cache, tags, catalog } = this.#config;
+    const { cache, tags, catalog, manifestsWithoutLayers } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock),
@@ -156,6 +156,7 @@ class Entrepot implements App {
       negative,
       tags: index.tags,
       freshness,
+      manifestsWithoutLayers,
     });
     const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
     const router = new Router(this.#routings(upstreams));

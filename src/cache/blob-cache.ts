@@ -126,6 +126,18 @@ export class BlobCache {
     return head.kind === "found" ? { ...fromUpstream(upstream, head.size), result: "miss" } : head;
   }
 
+  /**
+   * Whether the blob can be served without upstream. The index does not know all that the stores have: they have the
+   * last word.
+   */
+  async isHere(digest: Digest): Promise<boolean> {
+    const { local } = this.#options;
+    if (local.indexed(digest) || this.inUse(digest)) return true;
+    const blob = await local.open(digest);
+    await blob?.reader.close();
+    return blob !== undefined || (await this.#sharedHead(digest)) !== undefined;
+  }
+
   /** A shared store that fails reports that itself. */
   async #sharedHead(digest: Digest): Promise<BlobFound | undefined> {
     const store = this.#options.sharing?.blobs?.store;
@@ -193,7 +205,7 @@ export class BlobCache {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const source = new FillSource({ upstream, repository, digest, access, sharing, clock, pause });
     const fill = this.#run(upstream, digest, {
-      open: (from, signal) => source.open(from, signal),
+      open: (from, signal, use) => source.open(from, signal, use),
       spool: (size) => local.spool(size),
     });
     const filling = { fill, source, upstream, repository };

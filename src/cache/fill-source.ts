@@ -72,14 +72,17 @@ export class FillSource {
     return this.#place === "peer" ? "joined" : how;
   }
 
-  /** Rejects with UpstreamError when upstream has to answer and cannot, or with the signal's reason. */
-  async open(from: number, signal: AbortSignal): Promise<BlobAnswer> {
+  /**
+   * The bytes from `from` on. `use` is for upstream: nobody waits for them. Rejects with UpstreamError when upstream
+   * has to answer and cannot, or with the signal's reason.
+   */
+  async open(from: number, signal: AbortSignal, use?: "background"): Promise<BlobAnswer> {
     const near = (await this.#shared(from, signal)) ?? (await this.#turn(from, signal));
     if (near !== undefined) return near;
     signal.throwIfAborted();
     this.#place = "upstream";
     const { upstream, repository, digest } = this.#options;
-    return upstream.openBlob(repository, digest, from, signal);
+    return upstream.openBlob(repository, digest, from, signal, "blobs", use);
   }
 
   /**

@@ -16,8 +16,9 @@ import {
   StoreError,
   UpstreamError,
 } from "./ports.ts";
+import { type OpenFrom, Resumption } from "./resumption.ts";
 import { Spool } from "./spool.ts";
-import { Transfer, type TransferOptions } from "./transfer.ts";
+import { Transfer } from "./transfer.ts";
 import { Window, type WindowBudget } from "./window.ts";
 
 export type { Pause } from "./ports.ts";
@@ -33,7 +34,7 @@ export interface FillOptions {
   readonly digest: Digest;
   /** Upstream's name, for notices. */
   readonly upstream: string;
-  readonly open: TransferOptions["open"];
+  readonly open: OpenFrom;
   /** A spool for a blob of `size` bytes; undefined: relay without storing. */
   readonly spool: (size: number | undefined) => Promise<BlobWriter | undefined>;
   /** Called once, after the commit and before `done` resolves. */
@@ -60,6 +61,7 @@ export class Fill {
   readonly #followers = new Followers();
   /** Rings when bytes have come, the fill is over, or a follower has moved that others wait for. */
   readonly #bell = new Bell();
+  readonly #resumption: Resumption;
   readonly #transfer: Transfer;
   readonly #spool: Spool;
   readonly #hash;
@@ -76,8 +78,9 @@ export class Fill {
     this.#hash = createHash(digestAlgorithm(options.digest));
     this.head = this.#head.promise;
     this.head.catch(() => {});
+    this.#resumption = new Resumption(options.open, () => this.#followers.size > 0);
     this.#transfer = new Transfer({
-      open: options.open,
+      open: (from, signal) => this.#resumption.open(from, signal),
       begin: (size) => this.#begin(size),
       take: (chunk) => this.#take(chunk),
       pause: options.pause,
@@ -141,6 +144,7 @@ export class Fill {
       },
     });
     this.#followers.add(follower);
+    this.#resumption.hurry();
     return follower;
   }
 

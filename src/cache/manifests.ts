@@ -6,8 +6,10 @@ import type { Reference } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
+import { DeletedManifests } from "./deleted-manifests.ts";
 import type { Sharing } from "./fill-source.ts";
 import { type Freshness, isFallbackTag } from "./freshness.ts";
+import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
@@ -25,6 +27,8 @@ export interface ManifestsOptions {
   readonly negative: NegativeAnswers;
   /** What this node shares with others; left out: nothing. */
   readonly sharing?: Sharing | undefined;
+  /** What is done with the manifest of an image that cannot be pulled whole because upstream is away. */
+  readonly manifestsWithoutLayers: ManifestsWithoutLayers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -70,6 +74,8 @@ export class Manifests {
   readonly #source: ManifestSource;
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Resolution>;
+  readonly #incomplete: IncompleteImages;
+  readonly #deleted: DeletedManifests;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
@@ -77,9 +83,12 @@ export class Manifests {
     this.#source = new ManifestSource(local, access, options.sharing?.blobs);
     this.#records = new TagRecords(tags, notices);
     this.#revalidation = new Revalidation(options);
+    const stored = (digest: Digest) => this.#source.stored(digest);
+    this.#incomplete = new IncompleteImages({ ...options, stored });
+    this.#deleted = new DeletedManifests(options.clock);
   }
 
-  /** Rejects with UpstreamError when upstream has to answer and cannot. */
+  /** Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
   open(upstream: Upstream, repository: Repository, reference: Reference): Promise<ManifestOpened> {
     return reference.kind === "tag"
       ? this.#byTag(upstream, repository, reference.tag)
@@ -97,7 +106,9 @@ export class Manifests {
     what: "pushed" | "deleted" | "unsure",
   ): Promise<void> {
     if (reference.kind === "digest") {
-      if (what !== "pushed") await this.#options.access.unlink(upstream, repository, reference.digest);
+      if (what === "pushed") return;
+      this.#deleted.add(upstream, repository, reference.digest);
+      await this.#options.access.unlink(upstream, repository, reference.digest);
       return;
     }
     const { tag } = reference;
@@ -121,7 +132,7 @@ export class Manifests {
       const proof = await access.prove(upstream, repository, digest, "manifest");
       if (proof.kind === "absent" || proof.kind === "denied") return proof;
       if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
-      return { kind: "found", result: "hit", digest, age: 0, ...here };
+      return this.#whole(upstream, repository, { kind: "found", result: "hit", digest, age: 0, ...here });
     }
     if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
     const { value, joined } = await this.#revalidation.fetch(
@@ -138,12 +149,13 @@ export class Manifests {
   // ---- by tag -------------------------------------------------------------------------------------------------
 
   async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
-    const { freshness, clock, negative } = this.#options;
+    const { negative } = this.#options;
     const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await this.#source.stored(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
-    if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand);
+    const state = record && this.#state(upstream, repository, tag, record);
+    if (inHand !== undefined && state === "fresh")
+      return this.#whole(upstream, repository, this.#found("hit", inHand));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
     const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
@@ -157,14 +169,26 @@ export class Manifests {
       : this.#stale(upstream, repository, tag, inHand, outcome.reason);
   }
 
-  #stale(
+  #state(
+    upstream: Upstream,
+    repository: Repository,
+    tag: Tag,
+    record: TagRecord,
+  ): ReturnType<Freshness["state"]> {
+    const { freshness, clock } = this.#options;
+    const state = freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
+    return state === "fresh" && this.#deleted.doubts(upstream, repository, record) ? "stale" : state;
+  }
+
+  async #stale(
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
     inHand: InHand,
     reason: UpstreamError,
-  ): OpenedManifest {
-    const stale = this.#found("stale", inHand);
+  ): Promise<OpenedManifest> {
+    this.#incomplete.failed(upstream, repository);
+    const stale = await this.#whole(upstream, repository, this.#found("stale", inHand));
     this.#options.notices({
       kind: "stale_served",
       upstream: upstream.name,
@@ -183,11 +207,17 @@ export class Manifests {
     record: TagRecord | undefined,
     counts: () => boolean,
   ): Promise<Resolution> {
+    const askedAt = this.#options.clock();
     const resolution = await this.#ask(upstream, repository, tag, record);
+    this.#incomplete.answered(upstream, repository);
     if (!counts()) return resolution;
-    if (resolution.kind === "found")
-      await this.#records.put(upstream, repository, tag, resolution.record, record);
-    else await this.#records.delete(upstream, repository, tag);
+    if (resolution.kind === "found") {
+      // What was asked before the manifest was deleted is news of before, whenever the answer came.
+      const asked = { ...resolution.record, checkedAt: Math.min(askedAt, resolution.record.checkedAt) };
+      const doubted = this.#deleted.doubts(upstream, repository, asked);
+      const answered = doubted ? asked : resolution.record;
+      await this.#records.put(upstream, repository, tag, answered, record);
+    } else await this.#records.delete(upstream, repository, tag);
     if (resolution.kind === "absent" && !isFallbackTag(tag))
       this.#options.negative.add(upstream.name, repository, "manifest", tag);
     return resolution;
@@ -244,6 +274,13 @@ export class Manifests {
     const { digest, mediaType } = resolution;
     const relayed = await this.#options.blobs.relayManifest(upstream, repository, digest);
     return relayed.kind === "found" ? { ...relayed, digest, mediaType } : relayed;
+  }
+
+  /** Without a question to upstream: the image may have to be pulled without upstream as well. */
+  async #whole(upstream: Upstream, repository: Repository, found: OpenedManifest): Promise<OpenedManifest> {
+    if (this.#incomplete.watched(upstream, repository))
+      await this.#incomplete.check(upstream, found.digest, found);
+    return found;
   }
 
   #found(result: OpenedManifest["result"], { record, manifest }: InHand): OpenedManifest {

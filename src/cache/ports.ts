@@ -36,7 +36,9 @@ export type UpstreamErrorCode =
   | "truncated"
   | "range_refused"
   | "digest_mismatch"
-  | "too_large";
+  | "too_large"
+  /** Upstream is away, and a manifest that is here names blobs that are not (`manifestsWithoutLayers: refuse`). */
+  | "layers_missing";
 
 /** Upstream failed to answer, or answered what cannot be used. 403, 404 and 410 are answers, not errors. */
 export class UpstreamError extends Error {
@@ -256,17 +258,23 @@ export type ReferrersAnswer =
 export interface Upstream {
   /** Name for events, keys and routes. */
   readonly name: string;
+  /** False while upstream is known not to answer: whatever it is asked fails at once. */
+  readonly available: boolean;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
   /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
-  /** `endpoint` is "manifests" for the body of an oversize manifest. The signal ends the transfer. */
+  /**
+   * `endpoint` is "manifests" for the body of an oversize manifest. `use` is "background" when nobody waits for the
+   * bytes: they come after everything clients wait for. The signal ends the transfer.
+   */
   openBlob(
     repository: Repository,
     digest: Digest,
     from: number,
     signal: AbortSignal,
     endpoint?: "blobs" | "manifests",
+    use?: "background",
   ): Promise<BlobAnswer>;
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
   /** Reads at most 4 MiB; `absent` also from registries that do not know the endpoint. */

@@ -29,6 +29,13 @@ export const settings = {
     type: type.yesOrNo,
     description: "Whether /v2/_catalog lists the repositories held here",
   },
+  manifestsWithoutLayers: {
+    env: "ENTREPOT_MANIFESTS_WITHOUT_LAYERS",
+    default: "serve",
+    type: type.oneOf(["serve", "refuse"]),
+    description:
+      "A manifest held here some of whose layers are not, while the registry is away: serve it, or refuse it with 502 so that clients try elsewhere",
+  },
   drainTimeout: {
     env: "ENTREPOT_DRAIN_TIMEOUT",
     default: "10m",

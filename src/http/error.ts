@@ -36,13 +36,6 @@ export const failures = {
     message: "this mirror is read-only: push to the upstream registry",
     headers: { allow: "GET, HEAD" },
   },
-  writeElsewhere: {
-    status: 405,
-    code: "UNSUPPORTED",
-    message:
-      "pushing is not possible under this name: name the upstream in the path, as /<upstream>/v2/<repository>",
-    headers: { allow: "GET, HEAD" },
-  },
   unknownMethod: { status: 405, code: "UNSUPPORTED", message: "the endpoint does not know this method" },
   expectation: { status: 417, code: "UNSUPPORTED", message: "the only expectation known is 100-continue" },
   bodyStalled: { status: 408, code: "BLOB_UPLOAD_INVALID", message: "the request's body stopped coming" },
@@ -108,6 +101,11 @@ function failureOfUpstream(error: UpstreamError): Failure {
   }
   if (error.code === "circuit_open") {
     const message = "the upstream registry does not answer at present";
+    return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
+  }
+  if (error.code === "layers_missing") {
+    const message =
+      "this mirror has the manifest but not all of its layers, and the upstream registry does not answer at present";
     return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
   }
   if (error.code === "timeout") {

@@ -3,6 +3,7 @@
 import type { IncomingMessage } from "node:http";
 import { type Clock, UpstreamError } from "../cache/ports.ts";
 import { parseDigest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import type { Route } from "../oci/route.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -39,7 +40,9 @@ const bodyPatience = 10;
 interface Passing {
   readonly exchange: Exchange;
   readonly place: Place;
+  /** In the names of the cache, and in those of upstream. */
   readonly write: WriteRequest;
+  readonly sent: WriteRequest;
   readonly withBody: boolean;
   /** Where upstream is asked, and with which of the client's headers. */
   readonly url: URL;
@@ -59,10 +62,11 @@ export class PassThrough {
   }
 
   /**
-   * Passes the request on, or answers why not. Rejects with UpstreamError, for the caller to answer, or with another
-   * error when the client has left.
+   * Passes the request on, or answers why not. `route` is in the names this cache has for what upstream holds, `as`
+   * is the repository as the client wrote it, and what a Location leads back to. Rejects with UpstreamError, for the
+   * caller to answer, or with another error when the client has left.
    */
-  async handle(exchange: Exchange, route: Route): Promise<void> {
+  async handle(exchange: Exchange, route: Route, as: Repository | undefined): Promise<void> {
     const { request } = exchange;
     const write = writeRequest(route, request.method ?? "");
     const withBody = exchange.hasBody && takesBody(request.method ?? "");
@@ -74,9 +78,11 @@ export class PassThrough {
     if ((exchange.header("expect") ?? "100-continue").toLowerCase() !== "100-continue")
       return fail(exchange, failures.expectation);
     if (this.#running >= this.#options.limit) return fail(exchange, failures.tooManyWrites);
-    const place = { prefix: route.prefix, ns: route.ns, repository: write.repository };
+    const sent = this.#inNamesThere(write);
+    const { prefix, ns } = route;
+    const place = { prefix, ns, repository: as ?? write.repository, there: sent.repository };
     const headers = headersToUpstream(request.headers, withBody);
-    await this.#pass({ exchange, place, write, withBody, url: this.#urlOf(write), headers });
+    await this.#pass({ exchange, place, write, sent, withBody, url: this.#urlOf(sent), headers });
   }
 
   async #pass(passing: Passing): Promise<void> {
@@ -97,8 +103,8 @@ export class PassThrough {
 
   /** False when the request is worth sending once more; it has no body then, and `first` is true. */
   async #send(passing: Passing, first: boolean): Promise<boolean> {
-    const { exchange, write, withBody, url, headers } = passing;
-    const authorization = await this.#authorization(write, url);
+    const { exchange, write, sent, withBody, url, headers } = passing;
+    const authorization = await this.#authorization(sent, url);
     if (withBody) exchange.proceed();
     const forwarding = this.#forwarder.start(
       exchange,
@@ -137,9 +143,9 @@ export class PassThrough {
     return await this.#options.target.authorization(write.repository, actionsOf(write), from);
   }
 
-  async #learns({ write, url }: Passing, answer: IncomingMessage): Promise<boolean> {
+  async #learns({ sent, url }: Passing, answer: IncomingMessage): Promise<boolean> {
     const challenges = answer.headersDistinct["www-authenticate"] ?? [];
-    return this.#isOwn(url) && (await this.#options.target.refused(write.repository, challenges));
+    return this.#isOwn(url) && (await this.#options.target.refused(sent.repository, challenges));
   }
 
   // ---- the answer -----------------------------------------------------------------------------------------------
@@ -216,6 +222,13 @@ export class PassThrough {
   }
 
   // ---- upstream -----------------------------------------------------------------------------------------------
+
+  #inNamesThere(write: WriteRequest): WriteRequest {
+    const { target } = this.#options;
+    const sent = { ...write, repository: target.there(write.repository) };
+    if (sent.kind !== "upload" || sent.upload.from === undefined) return sent;
+    return { ...sent, upload: { ...sent.upload, from: target.there(sent.upload.from) } };
+  }
 
   #urlOf(write: WriteRequest): URL {
     const { url } = this.#options.target;

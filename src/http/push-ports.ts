@@ -11,6 +11,8 @@ export type Actions = "pull" | "pull,push" | "*";
 export interface PassThroughTarget {
   /** http or https; may have a path. */
   readonly url: URL;
+  /** What upstream calls a repository of ours; the other methods are asked in its names. Throws UpstreamError. */
+  there(repository: Repository): Repository;
   /**
    * The Authorization header for a request to the origin of `url`; undefined to send none. Asked before a body is
    * streamed, because a body cannot be sent twice: whatever has to be learnt from upstream first, a token challenge

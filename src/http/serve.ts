@@ -16,6 +16,7 @@ import type { Outcome } from "./outcome.ts";
 import type { PassThrough } from "./pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import type { Router, Target } from "./routing.ts";
+import { writtenRoute } from "./written-route.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;
@@ -80,17 +81,17 @@ async function write(exchange: Exchange, options: ServeOptions, route: Route | R
   }
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return refuseWrite(exchange);
-  const [{ upstream, repository, allowed }] = routed.targets;
+  const [target] = routed.targets;
+  const { upstream, repository, allowed } = target;
   const passThrough = options.push?.(upstream);
   if (passThrough === undefined) return refuseWrite(exchange);
   findings.upstream = upstream.name;
   findings.repository = repository;
   findings.reference = writtenReference(route);
-  if (!allowed) return refuseWrite(exchange, failures.notAllowed);
-  // Upload addresses name the repository as the client did; under another name they would lead elsewhere.
-  if ("repository" in route && repository !== route.repository)
-    return refuseWrite(exchange, failures.writeElsewhere);
-  return passThrough.handle(exchange, route);
+  if (!("repository" in route)) return passThrough.handle(exchange, route, undefined);
+  if (!allowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
+  const there = writtenRoute(route, target, repository, options.router, exchange.header("host"));
+  return passThrough.handle(exchange, there, route.repository);
 }
 
 async function read(exchange: Exchange, options: ServeOptions, route: Route): Promise<void> {

@@ -22,10 +22,14 @@ const addedByClient = 256;
 export interface Place {
   readonly prefix: string;
   readonly ns: string | undefined;
+  /** As the client named it. */
   readonly repository: Repository;
+  /** As upstream does. */
+  readonly there: Repository;
 }
 
 interface Kept {
+  /** As upstream names it. */
   readonly repository: Repository;
   readonly url: URL;
 }
@@ -48,7 +52,7 @@ export class UploadSessions {
     });
   }
 
-  /** The URL an upload goes on at; another origin only where upstream itself has led there. */
+  /** The URL an upload to `repository`, as upstream names it, goes on at; another origin only where upstream itself has led there. */
   urlOf(repository: Repository, upload: Upload): URL {
     const kept = this.#find(repository, upload.session);
     if (kept === undefined)
@@ -80,9 +84,9 @@ export class UploadSessions {
     target.password = "";
     target.hash = "";
     // One name for the whole of an upload, so that many chunks push nobody else's out.
-    const known = this.#find(place.repository, upload.session) && upload.session;
+    const known = this.#find(place.there, upload.session) && upload.session;
     const session = known ?? randomBytes(24).toString("base64url");
-    this.#kept.set(session, { repository: place.repository, url: target });
+    this.#kept.set(session, { repository: place.there, url: target });
     return ourLocation(place, session, "");
   }
 
@@ -101,7 +105,7 @@ export class UploadSessions {
    * scheme does not count: registries behind a TLS proxy often name the wrong one, and it is not used.
    */
   #mapped(place: Place, target: URL): string | undefined {
-    const below = `${basePath(this.#base)}/v2/${place.repository}/blobs/uploads/`;
+    const below = `${basePath(this.#base)}/v2/${place.there}/blobs/uploads/`;
     if (target.host !== this.#base.host || !target.pathname.startsWith(below)) return undefined;
     const session = target.pathname.slice(below.length);
     const ours = ourLocation(place, session, target.search);

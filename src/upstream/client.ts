@@ -6,7 +6,7 @@ import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { type Clock, type Pause, type Refusal, UpstreamError } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
-import { parseRepository, type Repository } from "../oci/name.ts";
+import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { type ReplyHead, readStatus } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
@@ -17,6 +17,7 @@ import { Connections } from "./connections.ts";
 import { dispatch, orAborted } from "./dispatch.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
+import { repositoryThere } from "./repository-there.ts";
 import { userAgent } from "./user-agent.ts";
 import { via } from "./via.ts";
 
@@ -95,7 +96,7 @@ export class UpstreamClient {
    * asked to slow down, or that has not answered lately, is not asked.
    */
   async ask(ask: Ask): Promise<Reply> {
-    const there = { ...ask, repository: this.#repositoryThere(ask.repository) };
+    const there = { ...ask, repository: repositoryThere(this.#config, ask.repository) };
     const use = useOf(ask);
     this.#mayAsk(use);
     const release = await this.#gate.enter(use, ask.signal);
@@ -120,16 +121,6 @@ export class UpstreamClient {
   async close(): Promise<void> {
     this.#circuit.close();
     await Promise.all([this.#connections.close(), this.#authorizer.close()]);
-  }
-
-  /** The repository as upstream knows it: Artifactory's repository-path method puts its own name before ours. */
-  #repositoryThere(repository: Repository): Repository {
-    const { name, repositoryPrefix } = this.#config;
-    if (repositoryPrefix === "") return repository;
-    const there = parseRepository(`${repositoryPrefix}/${repository}`);
-    if (there === undefined)
-      throw new UpstreamError("protocol", `upstream ${name}: a repository name is too long with its prefix`);
-    return there;
   }
 
   /**

@@ -76,6 +76,10 @@ class HttpUpstream implements ClosableUpstream {
     return this.#client.active;
   }
 
+  get available(): boolean {
+    return this.#client.circuit.state === "closed";
+  }
+
   get circuit(): ClosableUpstream["circuit"] {
     return this.#client.circuit;
   }
@@ -131,6 +135,7 @@ class HttpUpstream implements ClosableUpstream {
     from: number,
     signal: AbortSignal,
     endpoint: "blobs" | "manifests" = "blobs",
+    use?: "background",
   ): Promise<BlobAnswer> {
     return this.#noticed(async () => {
       const reply = await this.#client.ask({
@@ -143,6 +148,7 @@ class HttpUpstream implements ClosableUpstream {
           ...(from > 0 ? { range: `bytes=${from}-` } : {}),
         },
         signal,
+        ...(use === undefined ? {} : { use }),
       });
       const refusal = statusOf(this.name, reply, from > 0 ? [200, 206] : [200], this.#clock());
       if (refusal !== undefined) return refusal;

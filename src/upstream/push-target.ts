@@ -7,6 +7,7 @@ import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Authorizer, Scope } from "./authorizer.ts";
 import { connectOptions } from "./connection-options.ts";
+import { repositoryThere } from "./repository-there.ts";
 
 /** Idle connections are closed before the usual servers do it, in milliseconds; and how many are kept. */
 const keepAlive = 15_000;
@@ -20,6 +21,7 @@ type Actions = NonNullable<Scope["actions"]>;
 export interface PushTarget {
   readonly url: URL;
   readonly agent: Agent;
+  there(repository: Repository): Repository;
   authorization(repository: Repository, actions: Actions): Promise<string | undefined>;
   refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
   /** Ends every connection. */
@@ -45,6 +47,7 @@ export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer)
   return {
     url,
     agent,
+    there: (repository) => repositoryThere(config, repository),
     async authorization(repository, actions) {
       const scope = { repository, actions };
       const header = await authorizer.header(scope);

@@ -11,12 +11,14 @@ const usualWait = 4;
 const shortestWait = 1;
 const longestWait = 60;
 
+type Kind = Exclude<Use, "background">;
+
 export class RateLimits {
   readonly #upstream: string;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
   /** Until when, in the clock's milliseconds. Registries limit manifests and blobs apart. */
-  readonly #until: Record<Use, number> = { small: 0, transfer: 0 };
+  readonly #until: Record<Kind, number> = { small: 0, transfer: 0 };
 
   constructor(upstream: string, notices: NoticeSink, clock: Clock) {
     this.#upstream = upstream;
@@ -26,7 +28,7 @@ export class RateLimits {
 
   /** Throws UpstreamError rate_limited, with the seconds left, while requests of this kind are held back. */
   check(use: Use): void {
-    const left = (this.#until[use] - this.#clock()) / 1000;
+    const left = (this.#until[kindOf(use)] - this.#clock()) / 1000;
     // More than was ever agreed: the clock was set back.
     if (left <= 0 || left > longestWait) return;
     const text = `upstream ${this.#upstream} asked to slow down; it is asked again in ${Math.ceil(left)} s`;
@@ -43,8 +45,13 @@ export class RateLimits {
     const now = this.#clock();
     const asked = readRetryAfter(headers["retry-after"], now) ?? leadingNumber(headers["ratelimit-reset"]);
     const wait = Math.max(shortestWait, Math.min(asked ?? usualWait, longestWait));
-    this.#until[use] = now + wait * 1000;
+    this.#until[kindOf(use)] = now + wait * 1000;
   }
+}
+
+/** To the registry a transfer is a transfer, whoever waits for it. */
+function kindOf(use: Use): Kind {
+  return use === "background" ? "transfer" : use;
 }
 
 /**

@@ -7,6 +7,7 @@ const yaml = `
 listen: "[::1]:5000"
 opsListen: :0
 catalog: false
+manifestsWithoutLayers: refuse
 drainTimeout: 90s
 log: {level: debug}
 upstream: {name: far, url: https://registry.example.com/a, maxConnections: 7}

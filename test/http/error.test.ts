@@ -20,6 +20,7 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
     range_refused: 502,
     digest_mismatch: 502,
     too_large: 502,
+    layers_missing: 502,
   };
   for (const [code, status] of Object.entries(statuses)) {
     t.equal(failureOfError(new UpstreamError(code as UpstreamErrorCode, "x")).status, status, code);

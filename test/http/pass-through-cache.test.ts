@@ -87,6 +87,27 @@ t.test("what is deleted through the mirror is not served from its cache", async 
   t.equal((await mirror.get(paths[0] ?? "")).status, 404, "until somebody is told");
 });
 
+t.test("a manifest deleted by digest: its tags are asked for before they are served again", async (t) => {
+  const { upstream, mirror } = await startBoth(t, { tags: { ttl: Number.POSITIVE_INFINITY } });
+  const [gone, kept] = [makeImage({ layers: [10], seed: "gone" }), makeImage({ layers: [10], seed: "kept" })];
+  await pushImage(mirror, repository, "1", gone);
+  await pushManifest(mirror, repository, "2", gone);
+  await pushImage(mirror, repository, "3", kept);
+  const statuses = async (): Promise<number[]> =>
+    await Promise.all(
+      ["1", "2", "3"].map(async (tag) => (await mirror.get(`/v2/${repository}/manifests/${tag}`)).status),
+    );
+  t.same(await statuses(), [200, 200, 200]);
+  upstream.requests.length = 0;
+  t.equal((await mirror.ask("DELETE", `/v2/${repository}/manifests/${gone.digest}`)).status, 202);
+  t.same(await statuses(), [404, 404, 200]);
+  t.same(
+    upstream.requests.map(({ method, path }) => `${method} ${path.slice(path.lastIndexOf("/") + 1)}`).sort(),
+    [`DELETE ${gone.digest}`, "HEAD 1", "HEAD 2"].sort(),
+    "nothing is asked about other tags",
+  );
+});
+
 t.test("a blob upstream has lost does not stand in the way of every push", async (t) => {
   const { upstream, mirror } = await startBoth(t);
   const image = makeImage({ layers: [1000] });

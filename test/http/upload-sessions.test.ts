@@ -10,7 +10,7 @@ const digest = `sha256:${"a".repeat(64)}` as Digest;
 const repository = "team/app" as Repository;
 const base = new URL("https://registry.example.com/api/docker");
 const asked = new URL(`${base.href}/v2/team/app/blobs/uploads/`);
-const place: Place = { prefix: "", ns: undefined, repository };
+const place: Place = { prefix: "", ns: undefined, repository, there: repository };
 const start: Upload = { session: undefined, digest: undefined, mount: undefined, from: undefined, state: [] };
 
 /** What the listener reads out of a Location of ours. */

@@ -1,4 +1,5 @@
 // Real clients pushing through the mirror to a real registry; what they pushed is then pulled, through the mirror too.
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { attempt, run } from "./fixtures/child.ts";
@@ -105,6 +106,38 @@ for (const locations of ["front", "registry"] as const) {
     });
   });
 }
+
+t.test("docker push and skopeo copy under a name that is not the registry's own", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, ...dockerPrograms)) return;
+  const far = await startFarRegistry(t);
+  const config = join(await workDirectory(t), "entrepot.yaml");
+  await writeFile(config, "upstream: {component: hub, library: true, repositoryPrefix: docker-local}\n");
+  const env = { ENTREPOT_UPSTREAM_PUSH: "true", ENTREPOT_TAG_TTL: "forever" };
+  const listen = `127.0.0.1:${await freePort()}`;
+  const mirror = await startMirror(t, far.front, { env, listen, config });
+  const from = `oci:${far.images.directory}:app`;
+  const [first, second] = [`${mirror.host}/hub/pushed:1`, `${mirror.host}/hub/other/app:1`];
+  await skopeo("copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false", from, `docker://${first}`);
+  t.equal(await digestOf(mirror, "hub/pushed:1"), far.images.app.digest);
+  t.ok(far.front.log.entries.every(({ path }) => path.startsWith("/v2/docker-local/library/pushed/")));
+  const daemon = await startDockerd(t, mirror.url);
+  await daemon.docker("pull", first);
+  await daemon.docker("tag", first, second);
+  far.front.log.forget();
+  await daemon.docker("push", second);
+  const mounts = far.front.log.entries.filter(({ query }) => query.includes("mount="));
+  t.ok(
+    mounts.length > 0 && mounts.every(({ status }) => status === 201),
+    "mounted from the other name's layers",
+  );
+  t.ok(
+    mounts.every(({ query }) => query.includes(`from=${encodeURIComponent("docker-local/library/pushed")}`)),
+    "under upstream's name",
+  );
+  await daemon.forget();
+  await daemon.docker("pull", second);
+  t.equal(await daemon.greet(second), greeting);
+});
 
 t.test("podman push", async (t) => {
   if (!requires(t, ...farRegistryPrograms, ...podmanPrograms)) return;

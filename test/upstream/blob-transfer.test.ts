@@ -191,3 +191,20 @@ t.test("close ends what is under way", async (t) => {
   await registry.until(() => registry.openSockets === 0);
   await idle(upstream);
 });
+
+t.test("what nobody waits for waits for everything else", async (t) => {
+  const { registry, upstream } = await setUp(t, { maxConnections: 2 });
+  const open = (from: number, use?: "background"): Promise<BlobAnswer> =>
+    upstream.openBlob(repository, layer.digest, from, never, "blobs", use);
+  const first = found(await open(0));
+  const last = open(3, "background");
+  const second = open(2);
+  await drain(first.body);
+  await drain(found(await second).body);
+  await drain(found(await last).body);
+  t.same(
+    registry.requests.map(({ headers }) => headers.range),
+    [undefined, "bytes=2-", "bytes=3-"],
+  );
+  await idle(upstream);
+});

@@ -38,12 +38,59 @@ t.test("transfers leave an eighth for small requests", async (t) => {
   }
 });
 
-t.test("small requests go first, then in order", async (t) => {
+t.test("the background gets a quarter, one at least, and counts among the transfers", async (t) => {
+  for (const [connections, background, transfers] of [
+    [1, 1, 1],
+    [2, 1, 1],
+    [4, 1, 3],
+    [64, 16, 56],
+  ] as const) {
+    const gate = new ConnectionGate("main", connections, 1000);
+    const last = Array.from({ length: connections + 5 }, () => enter(gate, "background"));
+    await turn();
+    t.equal(gate.held, background, `${connections}`);
+    const asked = Array.from({ length: connections }, () => enter(gate, "transfer"));
+    await turn();
+    t.equal(gate.held, transfers, "what is left of the transfers'");
+    const small = Array.from({ length: connections - transfers }, () => enter(gate, "small"));
+    await turn();
+    t.equal(gate.held, connections, "small requests have theirs");
+    const all = [...last, ...asked, ...small];
+    while (gate.held > 0) {
+      for (const { leave } of all) leave?.();
+      await turn();
+    }
+    await Promise.all(all.map((entry) => entry.in));
+  }
+});
+
+t.test("while transfers wait, a connection that the background leaves is theirs", async (t) => {
+  const gate = new ConnectionGate("main", 8, 1000);
+  const last = Array.from({ length: 4 }, () => enter(gate, "background"));
+  const asked = Array.from({ length: 7 }, () => enter(gate, "transfer"));
+  await turn();
+  const inside = (entries: readonly { leave?: () => void }[]) => entries.filter(({ leave }) => leave).length;
+  t.same([inside(last), inside(asked)], [2, 5]);
+  for (const { leave } of last) leave?.();
+  await turn();
+  t.same([inside(last), inside(asked)], [2, 7], "those of the background go on waiting");
+  asked[0]?.leave?.();
+  await turn();
+  t.equal(inside(last), 3, "until no transfer waits");
+  for (const entries of [last, asked]) for (const { leave } of entries) leave?.();
+  await turn();
+  for (const { leave } of last) leave?.();
+  await Promise.all([...last, ...asked].map((entry) => entry.in));
+  t.equal(gate.held, 0);
+});
+
+t.test("small requests go first, then transfers, then the background, each in order", async (t) => {
   const gate = new ConnectionGate("main", 1, 1000);
   const first = enter(gate, "transfer");
   await first.in;
   const order: string[] = [];
   const waiting = [
+    ["background", "z"],
     ["transfer", "a"],
     ["transfer", "b"],
     ["small", "c"],
@@ -57,7 +104,7 @@ t.test("small requests go first, then in order", async (t) => {
   first.leave?.();
   first.leave?.();
   await Promise.all(done);
-  t.same(order, ["c", "a", "b"]);
+  t.same(order, ["c", "a", "b", "z"]);
   t.equal(gate.held, 0, "leaving twice counts once");
 });
 

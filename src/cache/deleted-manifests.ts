@@ -1,0 +1,31 @@
+// Manifests somebody has deleted by digest through this node. Registries drop every tag of such a manifest as well, and
+// nobody says which: a tag record that names it is confirmed before it is believed again.
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Clock, TagRecord, Upstream } from "./ports.ts";
+import { flightKey } from "./single-flight.ts";
+
+/** Of older deletions the tags stay as they are until their time to live is over. */
+const maxDeleted = 10_000;
+
+export class DeletedManifests {
+  readonly #clock: Clock;
+  /** When, in the clock's milliseconds. */
+  readonly #deleted = new LRUCache<string, number>({ max: maxDeleted });
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  add(upstream: Upstream, repository: Repository, digest: Digest): void {
+    this.#deleted.set(flightKey(upstream.name, repository, digest), this.#clock());
+  }
+
+  /** Whether the record is of before the deletion of what it names. */
+  doubts(upstream: Upstream, repository: Repository, { digest, checkedAt }: TagRecord): boolean {
+    if (this.#deleted.size === 0) return false;
+    const deletedAt = this.#deleted.get(flightKey(upstream.name, repository, digest));
+    return deletedAt !== undefined && checkedAt <= deletedAt;
+  }
+}

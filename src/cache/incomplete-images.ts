@@ -1,0 +1,102 @@
+// Images whose manifest is here and some of whose layers are not, while upstream is away. podman and CRI-O take every
+// layer from where the manifest came from: served, such a manifest ends a pull that the next mirror, or the registry
+// itself, could still have answered. Which of the two is wanted, the configuration says.
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import { readManifest } from "../oci/manifest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { BlobCache } from "./blob-cache.ts";
+import type { LocalManifest } from "./local-blobs.ts";
+import { type Clock, type Upstream, UpstreamError } from "./ports.ts";
+import { flightKey } from "./single-flight.ts";
+
+export type ManifestsWithoutLayers = "serve" | "refuse";
+
+/** Parts of one manifest looked for: container runtimes take at most 127 layers, and indexes have some dozen images. */
+const maxLooked = 256;
+/**
+ * Milliseconds after a tag's question has failed in which a client asks for the manifests of its index: one failure
+ * does not open the circuit. And for how many repositories that is remembered.
+ */
+const failureMemory = 5_000;
+const maxRepositories = 10_000;
+
+export interface IncompleteImagesOptions {
+  readonly manifestsWithoutLayers: ManifestsWithoutLayers;
+  readonly blobs: Pick<BlobCache, "isHere">;
+  /** A manifest that can be served without upstream. */
+  readonly stored: (digest: Digest) => Promise<LocalManifest | undefined>;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+}
+
+export class IncompleteImages {
+  readonly #blobs: IncompleteImagesOptions["blobs"];
+  readonly #stored: IncompleteImagesOptions["stored"];
+  readonly #notices: NoticeSink;
+  /** Undefined: everything is served. */
+  readonly #failing: LRUCache<string, true> | undefined;
+
+  constructor({ manifestsWithoutLayers, blobs, stored, notices, clock }: IncompleteImagesOptions) {
+    this.#blobs = blobs;
+    this.#stored = stored;
+    this.#notices = notices;
+    if (manifestsWithoutLayers === "refuse") {
+      this.#failing = new LRUCache({
+        max: maxRepositories,
+        ttl: failureMemory,
+        ttlResolution: 0,
+        perf: { now: clock },
+      });
+    }
+  }
+
+  /** A question about a tag of the repository has failed just now. */
+  failed(upstream: Upstream, repository: Repository): void {
+    this.#failing?.set(flightKey(upstream.name, repository), true);
+  }
+
+  /** Upstream has answered one. */
+  answered(upstream: Upstream, repository: Repository): void {
+    this.#failing?.delete(flightKey(upstream.name, repository));
+  }
+
+  /** Whether manifests are to be checked: upstream is known to be away, and the configuration says refuse. */
+  watched(upstream: Upstream, repository: Repository): boolean {
+    if (this.#failing === undefined) return false;
+    return !upstream.available || this.#failing.has(flightKey(upstream.name, repository));
+  }
+
+  /**
+   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here nor on its way; for an
+   * index, when that is so for every image in it, since podman takes the image too from where the index came from.
+   * Foreign layers do not count.
+   */
+  async check(upstream: Upstream, digest: Digest, manifest: LocalManifest): Promise<void> {
+    const missing = await this.#missing(manifest, true);
+    if (missing === undefined) return;
+    const code = "layers_missing";
+    const message = `upstream ${upstream.name} is away, and ${missing} of ${digest} is not here`;
+    this.#notices({ kind: "upstream_error", upstream: upstream.name, code, status: undefined, message });
+    throw new UpstreamError(code, message);
+  }
+
+  /** What keeps the image, or the first one of an index, from being pulled; an index in an index is not looked into. */
+  async #missing({ body, mediaType }: LocalManifest, intoImages: boolean): Promise<Digest | undefined> {
+    const manifest = readManifest(body, mediaType);
+    const children = typeof manifest === "string" ? [] : manifest.children.slice(0, maxLooked);
+    for (const { kind, digest } of children) {
+      if (kind === "blob" && !(await this.#blobs.isHere(digest))) return digest;
+    }
+    let first: Digest | undefined;
+    for (const { kind, digest } of intoImages ? children : []) {
+      if (kind === "blob") continue;
+      const image = await this.#stored(digest);
+      const missing = image === undefined ? digest : await this.#missing(image, false);
+      if (missing === undefined) return undefined;
+      first ??= missing;
+    }
+    return first;
+  }
+}

@@ -1,0 +1,168 @@
+// A manifest that is here, layers that are not, and an upstream that is away: what the configuration decides.
+import t, { type Test } from "tap";
+import type { ManifestOpened } from "../../src/cache/manifests.ts";
+import { UpstreamError } from "../../src/cache/ports.ts";
+import type { Reference } from "../../src/oci/reference.ts";
+import { type House, noticesOf, openHouse, readAll, storeBlob } from "../fixtures/cache-house.ts";
+import { type Content, type Image, makeImage, makeIndex } from "../fixtures/images.ts";
+import { eventually, gate } from "../fixtures/manual-time.ts";
+import { repo, tagOf } from "../fixtures/memory-upstream.ts";
+
+const app = repo("team/app");
+const tag: Reference = { kind: "tag", tag: tagOf("1.0") };
+const image = makeImage({ layers: [100, 200_000] });
+const index = makeIndex([image, makeImage({ layers: [10], seed: "arm" })]);
+const blobs = [image.config, ...image.layers];
+const byDigest: Reference = { kind: "digest", digest: image.digest };
+const byIndex: Reference = { kind: "digest", digest: index.digest };
+const ttl = 60_000;
+
+/** A house that has the manifests of index and image, and what `here` lists; upstream has everything. */
+async function holding(
+  t: Test,
+  here: readonly Content[],
+  policy: "serve" | "refuse" = "refuse",
+): Promise<House> {
+  const house = await openHouse(t, { manifestsWithoutLayers: policy });
+  house.upstream.addManifest(app, undefined, image.manifest, image.mediaType);
+  house.upstream.addManifest(app, "1.0", index.manifest, index.mediaType);
+  for (const { bytes } of blobs) house.upstream.addBlob(app, bytes);
+  for (const reference of [tag, byDigest]) await open(house, reference);
+  for (const { bytes, digest } of here) await storeBlob(house, bytes, digest);
+  house.upstream.calls.length = 0;
+  return house;
+}
+
+function open({ manifests, upstream }: House, reference: Reference): Promise<ManifestOpened> {
+  return manifests.open(upstream, app, reference);
+}
+
+/** As while the circuit is open. */
+function goAway({ upstream }: House): void {
+  upstream.available = false;
+  upstream.fault = () => {
+    throw new UpstreamError("circuit_open", "by the test");
+  };
+}
+
+t.test(
+  "refuse: whatever misses one of its blobs, config included, and only while upstream is away",
+  async (t) => {
+    for (const missing of blobs) {
+      const house = await holding(
+        t,
+        blobs.filter((blob) => blob !== missing),
+      );
+      t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "upstream is there");
+      goAway(house);
+      await t.rejects(open(house, byDigest), { code: "layers_missing" });
+      t.match(noticesOf(house, "upstream_error"), [
+        { upstream: "up", code: "layers_missing", message: new RegExp(missing.digest) },
+      ]);
+      await storeBlob(house, missing.bytes, missing.digest);
+      t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "all of it is here");
+    }
+  },
+);
+
+t.test("serve: as if nothing were missing", async (t) => {
+  const house = await holding(t, [], "serve");
+  goAway(house);
+  t.match(await open(house, byDigest), { kind: "found", result: "hit" });
+  house.clock.advance(ttl);
+  t.match(await open(house, tag), { kind: "found", result: "stale" });
+});
+
+t.test("an index: served as long as one of its images is here whole", async (t) => {
+  const house = await holding(t, blobs);
+  const arm = index.images[1] as Image;
+  house.upstream.addManifest(app, undefined, arm.manifest, arm.mediaType);
+  for (const { digest } of [arm, index]) await open(house, { kind: "digest", digest });
+  goAway(house);
+  for (const reference of [tag, byIndex])
+    t.match(await open(house, reference), { kind: "found", result: "hit" });
+  await t.rejects(open(house, { kind: "digest", digest: arm.digest }), { code: "layers_missing" });
+  house.clock.advance(ttl);
+  t.match(await open(house, tag), { kind: "found", result: "stale" });
+  await house.store.delete(image.config.digest);
+  house.index.blobs.remove(image.config.digest);
+  for (const reference of [tag, byIndex]) await t.rejects(open(house, reference), { code: "layers_missing" });
+  t.match(
+    noticesOf(house, "upstream_error").at(-1)?.message,
+    new RegExp(image.config.digest),
+    "of the first",
+  );
+});
+
+t.test("an index none of whose images were ever asked for", async (t) => {
+  const house = await openHouse(t, { manifestsWithoutLayers: "refuse" });
+  house.upstream.addManifest(app, undefined, index.manifest, index.mediaType);
+  await open(house, byIndex);
+  goAway(house);
+  await t.rejects(open(house, byIndex), { code: "layers_missing" });
+});
+
+t.test("a tag of the image itself, fresh and stale", async (t) => {
+  const house = await holding(t, []);
+  house.upstream.addManifest(app, "1.0", image.manifest, image.mediaType);
+  house.clock.advance(ttl);
+  t.match(await open(house, tag), { kind: "found", result: "revalidated" });
+  goAway(house);
+  await t.rejects(open(house, tag), { code: "layers_missing" }, "fresh");
+  house.clock.advance(ttl);
+  await t.rejects(open(house, tag), { code: "layers_missing" }, "stale");
+  t.same(noticesOf(house, "stale_served"), [], "nothing was served");
+});
+
+t.test(
+  "the first failure, before any circuit opens: digests of the repository too, for five seconds",
+  async (t) => {
+    const house = await holding(t, []);
+    house.clock.advance(ttl);
+    house.upstream.fault = () => {
+      throw new UpstreamError("unreachable", "by the test");
+    };
+    await t.rejects(open(house, tag), { code: "layers_missing" });
+    await t.rejects(open(house, byDigest), { code: "layers_missing" });
+    house.clock.advance(5_000);
+    await t.rejects(open(house, byDigest), { code: "layers_missing" });
+    house.clock.advance(1);
+    t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "nobody knows any more");
+    await t.rejects(open(house, tag), { code: "layers_missing" });
+    await t.rejects(open(house, byDigest), { code: "layers_missing" });
+    house.upstream.fault = undefined;
+    house.clock.advance(4_501);
+    t.match(await open(house, tag), { kind: "found", result: "revalidated" });
+    t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "an answer ends it");
+  },
+);
+
+t.test("a layer on its way counts as here; so does one that the index does not know", async (t) => {
+  const [config, small, large] = blobs as [Content, Content, Content];
+  const house = await holding(t, [config, small]);
+  const held = gate();
+  house.upstream.transfers.push({ hold: { at: 100_000, until: held.opened } });
+  const opened = await house.blobs.open(house.upstream, app, large.digest);
+  if (opened.kind !== "found") throw new Error(opened.kind);
+  goAway(house);
+  t.match(await open(house, byDigest), { kind: "found" });
+  held.open();
+  await readAll(opened.reader);
+  await eventually("the fill is over", () => house.blobs.fills.length === 0);
+  house.index.blobs.remove(large.digest);
+  t.match(await open(house, byDigest), { kind: "found" });
+});
+
+t.test("foreign layers do not count", async (t) => {
+  const foreign = makeImage({ layers: [10, 20], seed: "foreign" });
+  const json = JSON.parse(foreign.manifest.toString());
+  json.layers[0].urls = ["https://storage.example.com/layer"];
+  const house = await openHouse(t, { manifestsWithoutLayers: "refuse" });
+  const body = Buffer.from(JSON.stringify(json));
+  const digest = house.upstream.addManifest(app, undefined, body, foreign.mediaType);
+  await open(house, { kind: "digest", digest });
+  for (const { bytes, digest } of [foreign.config, ...foreign.layers.slice(1)])
+    await storeBlob(house, bytes, digest);
+  goAway(house);
+  t.match(await open(house, { kind: "digest", digest }), { kind: "found", result: "hit" });
+});
