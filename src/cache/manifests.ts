@@ -123,6 +123,11 @@ export class Manifests {
       await this.#records.put(upstream, repository, tag, { ...record, checkedAt }, undefined);
   }
 
+  /** Another node has changed the record of the tag: a question under way may bring the answer of before. */
+  changedElsewhere(upstream: string, repository: Repository, tag: Tag): void {
+    this.#revalidation.forget(flightKey(upstream, repository, tag));
+  }
+
   // ---- by digest ----------------------------------------------------------------------------------------------
 
   async #byDigest(upstream: Upstream, repository: Repository, digest: Digest): Promise<ManifestOpened> {

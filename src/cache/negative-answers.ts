@@ -1,8 +1,10 @@
 // What upstream has just said is not there. Remembered for seconds, so that a client that retries, or a fleet asking
 // for an image not yet pushed, does not reach over the long link each time; dropped at once when something is pushed.
+// The other nodes of the datacenter are told, and tell this one.
 import { LRUCache } from "lru-cache";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "./ports.ts";
+import type { Announcements } from "./shared-ports.ts";
 import { flightKey } from "./single-flight.ts";
 
 /** Repositories with names a client may invent: the memory is bounded. */
@@ -10,12 +12,21 @@ const maxAnswers = 10_000;
 
 export class NegativeAnswers {
   readonly #answers: LRUCache<string, true> | undefined;
+  readonly #announcements: Announcements | undefined;
 
   /** `ttl` in milliseconds; 0 remembers nothing. */
-  constructor(ttl: number, clock: Clock) {
+  constructor(ttl: number, clock: Clock, announcements?: Announcements) {
     if (ttl > 0) {
       this.#answers = new LRUCache({ max: maxAnswers, ttl, ttlResolution: 0, perf: { now: clock } });
     }
+    this.#announcements = announcements;
+    announcements?.subscribe(
+      (news) => {
+        if (news.kind === "absent") this.#remember(keyOf(news.upstream, news.repository, news.as, news.what));
+        else if (news.kind === "written") this.#forget(news.upstream, news.repository);
+      },
+      () => this.#answers?.clear(),
+    );
   }
 
   /** `what` is a tag or digest; a digest may be absent as a manifest and present as a blob. */
@@ -24,11 +35,21 @@ export class NegativeAnswers {
   }
 
   add(upstream: string, repository: Repository, kind: "manifest" | "blob", what: string): void {
-    this.#answers?.set(keyOf(upstream, repository, kind, what), true);
+    this.#remember(keyOf(upstream, repository, kind, what));
+    this.#announcements?.publish({ kind: "absent", upstream, repository, as: kind, what });
   }
 
   /** Everything about the repository: something has changed there. */
   forget(upstream: string, repository: Repository): void {
+    this.#forget(upstream, repository);
+    this.#announcements?.publish({ kind: "written", upstream, repository });
+  }
+
+  #remember(key: string): void {
+    this.#answers?.set(key, true);
+  }
+
+  #forget(upstream: string, repository: Repository): void {
     const start = `${flightKey(upstream, repository).slice(0, -1)},`;
     for (const key of this.#answers?.keys() ?? []) if (key.startsWith(start)) this.#answers?.delete(key);
   }

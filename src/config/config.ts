@@ -90,9 +90,41 @@ export interface TagRule {
   readonly ttl: number;
 }
 
+/** Redis, where the nodes of one datacenter share what they know. */
+export interface RedisConfig {
+  readonly servers:
+    | ({ readonly kind: "standalone" } & Address)
+    | {
+        readonly kind: "sentinel";
+        readonly sentinels: readonly Address[];
+        /** What the sentinels call the group of servers. */
+        readonly master: string;
+        readonly password: SecretSource | undefined;
+      }
+    | { readonly kind: "cluster"; readonly nodes: readonly Address[] };
+  /** Left out: the default user. */
+  readonly username: string | undefined;
+  readonly password: SecretSource | undefined;
+  readonly database: number;
+  /** What every key and channel begins with. */
+  readonly prefix: string;
+  /** Undefined: no TLS. */
+  readonly tls: TlsConfig | undefined;
+}
+
+export interface NodeConfig {
+  /** Name for people, in logs. */
+  readonly name: string;
+  /** Origin, such as `http://10.0.0.7:5000`, under which the other nodes reach this one. */
+  readonly address: string | undefined;
+}
+
 export interface Config {
   readonly listen: Address;
   readonly ops: Address;
+  readonly node: NodeConfig;
+  /** Undefined: this node shares nothing. */
+  readonly redis?: RedisConfig | undefined;
   readonly upstreams: readonly [UpstreamConfig, ...UpstreamConfig[]];
   readonly cache: {
     readonly directory: string;

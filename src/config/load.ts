@@ -1,5 +1,6 @@
 // File and environment in, checked configuration out. Pure but for the injected readFile.
-import type { Config, UpstreamConfig } from "./config.ts";
+import { hostname } from "node:os";
+import type { Config, RedisConfig, UpstreamConfig } from "./config.ts";
 import { bothFormsProblems, listenProblems } from "./consistency.ts";
 import type { Entries, UpstreamInput } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
@@ -7,6 +8,7 @@ import { deepFreeze } from "./freeze.ts";
 import { type Origins, originsOf } from "./origin.ts";
 import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
+import { understandRedis } from "./redis.ts";
 import { parseCommon, type Values } from "./schema.ts";
 import { type CommonKey, isUpstreamKey } from "./settings.ts";
 import { understandUpstream, upstreamConfig } from "./upstream.ts";
@@ -63,6 +65,7 @@ export function loadConfig(sources: {
   const entries: Entries = new Map([...(file?.entries ?? []), ...environment.entries]);
   const inputs = file?.upstreams ?? [singleUpstream(entries)];
   const common = parseCommon(entries);
+  const redis = understandRedis(entries, common, sources.readFile);
   const upstreams = understandAll(inputs, sources.readFile);
   const problems = [
     ...(file?.problems ?? []),
@@ -70,13 +73,14 @@ export function loadConfig(sources: {
     ...(file?.upstreams === undefined ? [] : bothFormsProblems(entries)),
     ...listenProblems(entries),
     ...("issues" in common ? common.issues.map((issue) => valueProblem(issue, entries)) : []),
+    ...("problems" in redis ? redis.problems : []),
     ...missing(inputs, file),
     ...upstreams.problems,
     ...upstreamListProblems(inputs),
   ];
-  if (problems.length > 0 || !("values" in common))
+  if (problems.length > 0 || !("values" in common) || !("config" in redis))
     return { ok: false, problems: problems.toSorted(byPlace) };
-  const config = assemble(common.values, upstreams.configs());
+  const config = assemble(common.values, redis.config, upstreams.configs());
   return {
     ok: true,
     config: deepFreeze(config),
@@ -132,12 +136,18 @@ function missing(inputs: readonly UpstreamInput[], file: FileSource | undefined)
   });
 }
 
-function assemble(values: Values<CommonKey>, upstreams: readonly UpstreamConfig[]): Config {
+function assemble(
+  values: Values<CommonKey>,
+  redis: RedisConfig | undefined,
+  upstreams: readonly UpstreamConfig[],
+): Config {
   const [first, ...others] = upstreams;
   if (first === undefined) throw new TypeError("there was checked to be an upstream");
   return {
     listen: values.listen,
     ops: values.opsListen,
+    node: { name: values["node.name"] ?? hostname(), address: values["node.address"] },
+    redis,
     upstreams: [first, ...others],
     cache: {
       directory: values["cache.dir"],

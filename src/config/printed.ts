@@ -1,7 +1,8 @@
 // What the values of a configuration look like in the file.
 import { formatAddress } from "./address.ts";
-import type { Config, RoutingConfig, TagRule, UpstreamConfig } from "./config.ts";
+import type { Address, Config, RedisConfig, RoutingConfig, TagRule, UpstreamConfig } from "./config.ts";
 import type { OriginsByKey } from "./origin.ts";
+import type { RedisKey } from "./redis-settings.ts";
 import type { CommonKey, UpstreamKey } from "./settings.ts";
 import { formatDuration, formatPercent, formatSize } from "./units.ts";
 
@@ -14,7 +15,8 @@ export type Printed =
   | { readonly [key: string]: Printed }
   | undefined;
 
-export function printedCommon(config: Config): Readonly<Record<CommonKey, Printed>> {
+/** `origins` knows the paths of the files that were read. */
+export function printedCommon(config: Config, origins: OriginsByKey): Readonly<Record<CommonKey, Printed>> {
   return {
     listen: formatAddress(config.listen),
     opsListen: formatAddress(config.ops),
@@ -22,6 +24,8 @@ export function printedCommon(config: Config): Readonly<Record<CommonKey, Printe
     manifestsWithoutLayers: config.manifestsWithoutLayers,
     drainTimeout: formatDuration(config.drainTimeout),
     drainDelay: formatDuration(config.drainDelay),
+    "node.name": config.node.name,
+    "node.address": config.node.address,
     "log.level": config.logLevel,
     "cache.dir": config.cache.directory,
     "cache.maxSize": formatSize(config.cache.maxSize),
@@ -30,6 +34,36 @@ export function printedCommon(config: Config): Readonly<Record<CommonKey, Printe
     "tags.ttl": formatDuration(config.tags.ttl),
     "tags.staleIfError": formatDuration(config.tags.staleIfError),
     "tags.rules": rules(config.tags.rules),
+    ...printedRedis(config.redis, origins),
+  };
+}
+
+/** Nothing at all without Redis: settings of its own would ask for a server. */
+function printedRedis(
+  redis: RedisConfig | undefined,
+  origins: OriginsByKey,
+): Readonly<Record<RedisKey, Printed>> {
+  const path = (key: RedisKey) => origins.get(key)?.path;
+  const servers = redis?.servers;
+  const { kind } = servers ?? {};
+  const scheme = redis?.tls === undefined ? "redis" : "rediss";
+  return {
+    "redis.url": kind === "standalone" ? `${scheme}://${formatAddress(servers as Address)}` : undefined,
+    "redis.sentinels": servers?.kind === "sentinel" ? servers.sentinels.map(formatAddress) : undefined,
+    "redis.master": servers?.kind === "sentinel" ? servers.master : undefined,
+    "redis.sentinelPassword": undefined,
+    "redis.sentinelPasswordFile": path("redis.sentinelPasswordFile"),
+    "redis.cluster": servers?.kind === "cluster" ? servers.nodes.map(formatAddress) : undefined,
+    "redis.username": redis?.username,
+    "redis.password": undefined,
+    "redis.passwordFile": path("redis.passwordFile"),
+    "redis.db": redis?.database,
+    "redis.prefix": redis?.prefix,
+    "redis.tls.enabled": redis && redis.tls !== undefined,
+    "redis.tls.ca": path("redis.tls.ca"),
+    "redis.tls.cert": path("redis.tls.cert"),
+    "redis.tls.key": path("redis.tls.key"),
+    "redis.tls.serverName": redis?.tls?.serverName,
   };
 }
 

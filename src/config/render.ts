@@ -7,7 +7,8 @@ import { type Printed, printedCommon, printedUpstream } from "./printed.ts";
 import { commonKeys, type SettingKey, settingOf, upstreamKeys } from "./settings.ts";
 
 /** What may stand in the file or the environment itself and is not shown. */
-const secrets = ["upstream.password", "upstream.authorization"] as const;
+const upstreamSecrets = ["upstream.password", "upstream.authorization"] as const;
+const redisSecrets = ["redis.password", "redis.sentinelPassword"] as const;
 
 type Path = readonly (string | number)[];
 
@@ -18,18 +19,19 @@ export function renderConfig(config: Config, origins: Origins): string {
   for (const [index, own] of origins.upstreams.entries()) {
     const path = origins.listed ? ["upstreams", index] : ["upstream"];
     for (const key of upstreamKeys) addOrigin(document, [...path, ...key.split(".").slice(1)], key, own);
-    addSecret(document, path, own);
+    addSecrets(document, path, own, upstreamSecrets);
   }
+  addSecrets(document, ["redis"], origins.common, redisSecrets);
   return document.toString({ lineWidth: 0 });
 }
 
 /** In the order of the table of settings. */
 function content(config: Config, origins: Origins): Record<string, unknown> {
-  const { cache, tags, ...others } = nested(printedCommon(config));
+  const { cache, tags, redis, ...others } = nested(printedCommon(config, origins.common));
   const upstreams = config.upstreams.map(
     (upstream, index) => nested(printedUpstream(upstream, origins.upstreams[index] ?? new Map())).upstream,
   );
-  return { ...others, ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }), cache, tags };
+  return { ...others, ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }), cache, tags, redis };
 }
 
 /** `a.b` becomes b in a; what has no value is left out. */
@@ -57,11 +59,16 @@ function addOrigin(document: Document, path: Path, key: SettingKey, origins: Ori
   node.comment = ` ${origins.get(key)?.place ?? "default"}`;
 }
 
-function addSecret(document: Document, path: Path, origins: OriginsByKey): void {
+function addSecrets(
+  document: Document,
+  path: Path,
+  origins: OriginsByKey,
+  secrets: readonly SettingKey[],
+): void {
   const map = document.getIn(path, true);
   for (const key of secrets) {
     const origin = origins.get(key);
     if (origin !== undefined && isMap(map))
-      map.comment = ` ${key.slice("upstream.".length)}: not shown, from ${origin.place}`;
+      map.comment = ` ${key.slice(key.indexOf(".") + 1)}: not shown, from ${origin.place}`;
   }
 }

@@ -1,5 +1,7 @@
 // The one table of settings. The schema, the environment section of --help and the configuration table of the README
 // are made from it. Keys are paths in the YAML file.
+import { redisSettings } from "./redis-settings.ts";
+import * as redis from "./redis-types.ts";
 import type { Setting } from "./setting.ts";
 import { upstreamSettings } from "./upstream-settings.ts";
 import * as type from "./value-types.ts";
@@ -48,6 +50,19 @@ export const settings = {
     type: type.timer(0),
     description:
       "How long after SIGTERM new requests are still answered while /readyz says 503; part of drainTimeout",
+  },
+  "node.name": {
+    env: "ENTREPOT_NODE_NAME",
+    default: undefined,
+    type: redis.nodeName,
+    description: "Name of this node among those of its datacenter; the machine's host name unless set",
+  },
+  "node.address": {
+    env: "ENTREPOT_NODE_ADDRESS",
+    default: undefined,
+    type: redis.nodeAddress,
+    description:
+      "Where the other nodes reach this one, such as http://10.0.0.7:5000; without it they do not read from it",
   },
   "log.level": {
     env: "ENTREPOT_LOG_LEVEL",
@@ -102,6 +117,7 @@ export const settings = {
     description:
       "List of {match, ttl} for tags with a ttl of their own: a pattern over repository:tag, the first match wins",
   },
+  ...redisSettings,
 } as const satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof settings;

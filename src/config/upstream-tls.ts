@@ -17,19 +17,37 @@ interface Pem<T> {
   readonly parsed: T;
 }
 
+/** Settings that name the files of one TLS client. */
+export interface TlsEntries {
+  /** What the keys begin with in messages, up to `.tls`. */
+  readonly label: string;
+  readonly ca: Entry | undefined;
+  readonly cert: Entry | undefined;
+  readonly key: Entry | undefined;
+}
+
+export type TlsFiles =
+  | { readonly files: Omit<TlsConfig, "serverName"> }
+  | { readonly problems: readonly Problem[] };
+
 /** `serverName` is not read here; everything else of TlsConfig is. */
-export function readTlsFiles(
-  { label, entries }: UpstreamInput,
+export function readTlsFiles({ label, entries }: UpstreamInput, readFile: ReadFile): TlsFiles {
+  const [ca, cert, key] = (["ca", "cert", "key"] as const).map((name) => entries.get(`upstream.tls.${name}`));
+  return readTlsEntries({ label, ca, cert, key }, readFile);
+}
+
+/** Reads the files and checks that they go together. */
+export function readTlsEntries(
+  { label, ca: caEntry, cert: certEntry, key: keyEntry }: TlsEntries,
   readFile: ReadFile,
-): { readonly files: Omit<TlsConfig, "serverName"> } | { readonly problems: readonly Problem[] } {
+): TlsFiles {
   const problems: Problem[] = [];
   const refuse = (entry: Entry, message: string): void => {
     problems.push(problemAt(entry, message));
   };
   const read = <T>(entry: Entry | undefined, parse: (text: string) => T | string) =>
     readPem(entry, parse, readFile, refuse);
-  const [certEntry, keyEntry] = [entries.get("upstream.tls.cert"), entries.get("upstream.tls.key")];
-  const ca = read(entries.get("upstream.tls.ca"), parseCertificates);
+  const ca = read(caEntry, parseCertificates);
   const cert = read(certEntry, parseCertificates);
   const key = read(keyEntry, parseKey);
   if (certEntry !== undefined && keyEntry === undefined)

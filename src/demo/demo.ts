@@ -109,6 +109,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
   return {
     listen: { host: "127.0.0.1", port },
     ops: { host: "127.0.0.1", port: opsPort ?? nextPort },
+    node: { name: "demo", address: undefined },
     upstreams: [
       {
         ...plainUpstream("artifactory", url),

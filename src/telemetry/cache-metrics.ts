@@ -1,5 +1,5 @@
 // Metrics of the store and of the fills that feed it, from the notices about them.
-import { Counter, Histogram, type Registry } from "prom-client";
+import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Notice, NoticeSink } from "./event.ts";
 import { amount, closedList } from "./label.ts";
 
@@ -23,6 +23,7 @@ export const storeOps = [
   "index",
   "tags",
   "links",
+  "redis",
   "other",
 ] as const;
 
@@ -55,12 +56,20 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     help: "Tags answered from an expired record because upstream failed.",
     registers: [registry],
   });
+  // No series for what is not configured: nothing is told of it.
+  const sharedUp = new Gauge({
+    name: "entrepot_shared_store_up",
+    help: "Whether what the nodes share can be used: 1 or 0. A node goes on alone without it.",
+    labelNames: ["store"],
+    registers: [registry],
+  });
   return (notice) => {
     if (notice.kind === "fill") fill(notice);
     else if (notice.kind === "eviction") eviction(notice);
     else if (notice.kind === "store_error")
       storeErrors.inc({ op: storeOp(notice.op.split(".", 1)[0] ?? ""), code: storeCode(notice.code) });
     else if (notice.kind === "stale_served") staleServed.inc();
+    else if (notice.kind === "shared_store") sharedUp.set({ store: notice.store }, notice.usable ? 1 : 0);
   };
 }
 

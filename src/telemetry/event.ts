@@ -33,6 +33,10 @@ export const circuitStates = ["closed", "open", "half_open"] as const;
 /** `closed`: the upstream is asked; `open`: it is not; `half_open`: a probe finds out whether it answers again. */
 export type CircuitStateName = (typeof circuitStates)[number];
 
+export const sharedStores = ["redis", "s3"] as const;
+/** What the nodes of one datacenter share, where it is configured. */
+export type SharedStoreName = (typeof sharedStores)[number];
+
 /** Where the bytes came from. */
 export type Source = "memory" | "disk" | "s3" | `upstream:${string}` | "none";
 
@@ -128,6 +132,14 @@ export type Notice =
       readonly orphaned: number;
     }
   | { readonly kind: "store_error"; readonly op: string; readonly code: string; readonly message: string }
+  /** What the nodes share can be used from now on, or cannot; every node goes on by itself meanwhile. */
+  | {
+      readonly kind: "shared_store";
+      readonly store: SharedStoreName;
+      readonly usable: boolean;
+      /** Why it cannot be used. */
+      readonly message: string;
+    }
   | {
       readonly kind: "stale_served";
       readonly upstream: string;

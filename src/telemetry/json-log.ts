@@ -129,6 +129,8 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
           const { op, code, message } = notice;
           logger.error({ op, code, detail: scrub(message, maxText), suppressed }, "the store failed");
         });
+      case "shared_store":
+        return logSharedStore(logger, notice);
       case "eviction":
         return logEviction(logger, notice);
       case "fill":
@@ -165,6 +167,15 @@ function logCircuit(logger: Logger, { upstream, state, previous }: Notice & { ki
   if (state === "closed") logger.info(fields, "upstream answers again");
   else if (previous === "closed") logger.warn(fields, "upstream does not answer and is not asked for now");
   else logger.debug(fields, "probing upstream");
+}
+
+function logSharedStore(logger: Logger, { store, usable, message }: Notice & { kind: "shared_store" }): void {
+  if (usable) logger.info({ store }, `${store} answers: shared with the other nodes`);
+  else
+    logger.warn(
+      { store, detail: scrub(message, maxText) },
+      `${store} does not answer: this node goes on alone`,
+    );
 }
 
 function logStaleServed(

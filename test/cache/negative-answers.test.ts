@@ -1,5 +1,6 @@
 import t from "tap";
 import { NegativeAnswers } from "../../src/cache/negative-answers.ts";
+import { MemoryShared } from "../fixtures/memory-shared.ts";
 import { repo } from "../fixtures/memory-upstream.ts";
 
 t.test("an answer is remembered for its time, for one upstream, repository, kind and name", async (t) => {
@@ -35,4 +36,28 @@ t.test("no time, no memory", async (t) => {
   answers.add("up", repo("a"), "manifest", "1");
   t.notOk(answers.has("up", repo("a"), "manifest", "1"));
   answers.forget("up", repo("a"));
+});
+
+t.test("the nodes tell each other, and no answer goes round", async (t) => {
+  let now = 1_000;
+  const shared = new MemoryShared();
+  const [first, second] = [shared.node(), shared.node()];
+  const [here, there] = [first, second].map(
+    ({ announcements }) => new NegativeAnswers(10_000, () => now, announcements),
+  );
+  here?.add("up", repo("team/app"), "manifest", "latest");
+  t.ok(there?.has("up", repo("team/app"), "manifest", "latest"));
+  now += 10_001;
+  t.notOk(there?.has("up", repo("team/app"), "manifest", "latest"), "for the same time");
+  here?.add("up", repo("team/app"), "blob", "x");
+  here?.add("up", repo("team/web"), "blob", "x");
+  there?.forget("up", repo("team/app"));
+  t.notOk(here?.has("up", repo("team/app"), "blob", "x"), "something was written there");
+  t.ok(here?.has("up", repo("team/web"), "blob", "x"));
+  t.strictSame(
+    [first, second].map(({ announcements }) => announcements.published.map(({ kind }) => kind)),
+    [["absent", "absent", "absent"], ["written"]],
+  );
+  second.announcements.missed();
+  t.notOk(there?.has("up", repo("team/web"), "blob", "x"), "something may have been written");
 });

@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import t from "tap";
 import { loadConfig } from "../../src/config/load.ts";
 import { formatProblems } from "../../src/config/problem.ts";
@@ -7,6 +8,8 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
   t.same(configOf({ env: upstreamUrl }), {
     listen: { host: "0.0.0.0", port: 5000 },
     ops: { host: "127.0.0.1", port: 5001 },
+    node: { name: hostname(), address: undefined },
+    redis: undefined,
     upstreams: [
       {
         name: "upstream",

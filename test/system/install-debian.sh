@@ -6,6 +6,7 @@ packages=(
   docker-registry skopeo busybox-static # the far registry and its images
   openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
+  redis-server redis-sentinel           # what nodes share
 )
 
 say() { printf 'install-debian.sh: %s\n' "$*" >&2; }

@@ -1,0 +1,49 @@
+// Announcements over a channel of Redis. At most once: what is said while a node does not listen is lost to it, so it
+// is told whenever it begins to listen again.
+import { randomUUID } from "node:crypto";
+import type { Announcement, Announcements } from "../cache/shared-ports.ts";
+import { parseAnnouncement } from "./redis-announcement.ts";
+import type { RedisConnection } from "./redis-connection.ts";
+import type { RedisListener } from "./redis-listener.ts";
+
+/** Messages on their way out; beyond that they are lost. */
+const mostUnderWay = 1_000;
+
+export interface RedisAnnouncementsOptions {
+  readonly connection: RedisConnection;
+  readonly listener: RedisListener;
+}
+
+export class RedisAnnouncements implements Announcements {
+  readonly #connection: RedisConnection;
+  readonly #listener: RedisListener;
+  /** Names can be given twice. */
+  readonly #self = randomUUID();
+  #underWay = 0;
+
+  constructor({ connection, listener }: RedisAnnouncementsOptions) {
+    this.#connection = connection;
+    this.#listener = listener;
+  }
+
+  publish(announcement: Announcement): void {
+    if (!this.#connection.usable || this.#underWay >= mostUnderWay) return;
+    const { announcements } = this.#connection.keys;
+    const message = JSON.stringify({ from: this.#self, ...announcement });
+    this.#underWay++;
+    this.#connection
+      .run("publish", (client) => client.publish(announcements, message))
+      // The circuit has seen it, and those it was for will find out by themselves.
+      .catch(() => {})
+      .finally(() => {
+        this.#underWay--;
+      });
+  }
+
+  subscribe(listener: (announcement: Announcement) => void, missed: () => void): void {
+    this.#listener.listen((text) => {
+      const announcement = parseAnnouncement(text, this.#self);
+      if (announcement !== undefined) listener(announcement);
+    }, missed);
+  }
+}
