@@ -23,6 +23,7 @@ export const storeOps = [
   "index",
   "tags",
   "links",
+  "s3",
   "other",
 ] as const;
 
