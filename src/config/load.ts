@@ -1,5 +1,5 @@
 // File and environment in, checked configuration out. Pure but for the injected readFile.
-import type { Config, UpstreamConfig } from "./config.ts";
+import type { Config, S3Config, UpstreamConfig } from "./config.ts";
 import { bothFormsProblems, listenProblems } from "./consistency.ts";
 import type { Entries, UpstreamInput } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
@@ -7,6 +7,7 @@ import { deepFreeze } from "./freeze.ts";
 import { type Origins, originsOf } from "./origin.ts";
 import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
+import { s3Config, understandS3 } from "./s3.ts";
 import { parseCommon, type Values } from "./schema.ts";
 import { type CommonKey, isUpstreamKey } from "./settings.ts";
 import { understandUpstream, upstreamConfig } from "./upstream.ts";
@@ -64,19 +65,21 @@ export function loadConfig(sources: {
   const inputs = file?.upstreams ?? [singleUpstream(entries)];
   const common = parseCommon(entries);
   const upstreams = understandAll(inputs, sources.readFile);
+  const s3 = understandS3(entries, sources.readFile);
   const problems = [
     ...(file?.problems ?? []),
     ...environment.problems,
     ...(file?.upstreams === undefined ? [] : bothFormsProblems(entries)),
     ...listenProblems(entries),
     ...("issues" in common ? common.issues.map((issue) => valueProblem(issue, entries)) : []),
+    ...("problems" in s3 ? s3.problems : []),
     ...missing(inputs, file),
     ...upstreams.problems,
     ...upstreamListProblems(inputs),
   ];
-  if (problems.length > 0 || !("values" in common))
+  if (problems.length > 0 || !("values" in common) || !("files" in s3))
     return { ok: false, problems: problems.toSorted(byPlace) };
-  const config = assemble(common.values, upstreams.configs());
+  const config = assemble(common.values, upstreams.configs(), s3Config(common.values, s3.files));
   return {
     ok: true,
     config: deepFreeze(config),
@@ -132,7 +135,11 @@ function missing(inputs: readonly UpstreamInput[], file: FileSource | undefined)
   });
 }
 
-function assemble(values: Values<CommonKey>, upstreams: readonly UpstreamConfig[]): Config {
+function assemble(
+  values: Values<CommonKey>,
+  upstreams: readonly UpstreamConfig[],
+  s3: S3Config | undefined,
+): Config {
   const [first, ...others] = upstreams;
   if (first === undefined) throw new TypeError("there was checked to be an upstream");
   return {
@@ -150,6 +157,7 @@ function assemble(values: Values<CommonKey>, upstreams: readonly UpstreamConfig[
       staleIfError: values["tags.staleIfError"],
       rules: values["tags.rules"] ?? [],
     },
+    ...(s3 === undefined ? {} : { s3 }),
     catalog: values.catalog,
     drainTimeout: values.drainTimeout,
     drainDelay: values.drainDelay,

@@ -7,7 +7,10 @@ import { type Printed, printedCommon, printedUpstream } from "./printed.ts";
 import { commonKeys, type SettingKey, settingOf, upstreamKeys } from "./settings.ts";
 
 /** What may stand in the file or the environment itself and is not shown. */
-const secrets = ["upstream.password", "upstream.authorization"] as const;
+const secrets = {
+  upstream: ["upstream.password", "upstream.authorization"],
+  s3: ["s3.accessKeyId", "s3.secretAccessKey"],
+} as const;
 
 type Path = readonly (string | number)[];
 
@@ -15,21 +18,28 @@ type Path = readonly (string | number)[];
 export function renderConfig(config: Config, origins: Origins): string {
   const document = new Document(content(config, origins));
   for (const key of commonKeys) addOrigin(document, key.split("."), key, origins.common);
+  addSecrets(document, ["s3"], "s3", origins.common);
   for (const [index, own] of origins.upstreams.entries()) {
     const path = origins.listed ? ["upstreams", index] : ["upstream"];
     for (const key of upstreamKeys) addOrigin(document, [...path, ...key.split(".").slice(1)], key, own);
-    addSecret(document, path, own);
+    addSecrets(document, path, "upstream", own);
   }
   return document.toString({ lineWidth: 0 });
 }
 
 /** In the order of the table of settings. */
 function content(config: Config, origins: Origins): Record<string, unknown> {
-  const { cache, tags, ...others } = nested(printedCommon(config));
+  const { cache, s3, tags, ...others } = nested(printedCommon(config, origins.common));
   const upstreams = config.upstreams.map(
     (upstream, index) => nested(printedUpstream(upstream, origins.upstreams[index] ?? new Map())).upstream,
   );
-  return { ...others, ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }), cache, tags };
+  return {
+    ...others,
+    ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }),
+    cache,
+    ...(s3 === undefined ? {} : { s3 }),
+    tags,
+  };
 }
 
 /** `a.b` becomes b in a; what has no value is left out. */
@@ -57,11 +67,17 @@ function addOrigin(document: Document, path: Path, key: SettingKey, origins: Ori
   node.comment = ` ${origins.get(key)?.place ?? "default"}`;
 }
 
-function addSecret(document: Document, path: Path, origins: OriginsByKey): void {
+function addSecrets(
+  document: Document,
+  path: Path,
+  section: keyof typeof secrets,
+  origins: OriginsByKey,
+): void {
   const map = document.getIn(path, true);
-  for (const key of secrets) {
+  if (!isMap(map)) return;
+  const comments = secrets[section].flatMap((key) => {
     const origin = origins.get(key);
-    if (origin !== undefined && isMap(map))
-      map.comment = ` ${key.slice("upstream.".length)}: not shown, from ${origin.place}`;
-  }
+    return origin === undefined ? [] : ` ${key.slice(section.length + 1)}: not shown, from ${origin.place}`;
+  });
+  if (comments.length > 0) map.comment = comments.join("\n");
 }

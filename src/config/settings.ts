@@ -1,5 +1,6 @@
 // The one table of settings. The schema, the environment section of --help and the configuration table of the README
 // are made from it. Keys are paths in the YAML file.
+import { s3Settings } from "./s3-settings.ts";
 import type { Setting } from "./setting.ts";
 import { upstreamSettings } from "./upstream-settings.ts";
 import * as type from "./value-types.ts";
@@ -73,6 +74,7 @@ export const settings = {
     type: type.percent(0, 90),
     description: "Share of the file system that stays free, whatever cache.maxSize says",
   },
+  ...s3Settings,
   "tags.ttl": {
     env: "ENTREPOT_TAG_TTL",
     default: "60s",
