@@ -8,7 +8,7 @@ import type { SharedBlob, SharedBlobs } from "../cache/shared-ports.ts";
 import type { S3Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { CircuitStateName } from "../telemetry/event.ts";
-import { answerTimeout, backgroundTimeout, S3Bucket, type S3Surroundings } from "./s3-bucket.ts";
+import { backgroundTimeout, S3Bucket, type S3Surroundings } from "./s3-bucket.ts";
 import { type Evicted, evictOldest } from "./s3-eviction.ts";
 import { objectKey } from "./s3-key.ts";
 import { listBlobs } from "./s3-list.ts";
@@ -129,7 +129,7 @@ class S3SharedBlobs implements S3Blobs {
     const url = await this.#bucket.output({
       op: "s3.presign",
       deed: `sign a URL of ${digest}`,
-      timeout: answerTimeout,
+      timeout: this.#bucket.timing.answer,
       ask: (client) =>
         getSignedUrl(client, new GetObjectCommand({ Bucket, Key: objectKey(prefix, digest) }), {
           expiresIn: expirySeconds,

@@ -3,14 +3,14 @@ import { on } from "node:events";
 import type { Readable } from "node:stream";
 import type { StoreError } from "../cache/ports.ts";
 
-/** Longest silence between two chunks, in milliseconds, while somebody waits for one. */
-const idleTimeout = 3_000;
 /** Chunks (of at most 64 KiB) held for a reader that is behind; then S3 is made to wait. */
 const readAhead = 4;
 
 export interface S3BodyOptions {
   /** Bytes there have to be. */
   readonly expected: number;
+  /** Longest silence in milliseconds, while somebody waits. */
+  readonly idle: number;
   /** Destroys the transfer, whether it is being read or not. */
   readonly signal: AbortSignal;
   /** Makes the error to reject with of what went wrong; told once. */
@@ -32,10 +32,9 @@ export function s3Body(source: Readable, options: S3BodyOptions): AsyncIterable<
   return chunks(source, options);
 }
 
-async function* chunks(source: Readable, { expected, failure }: S3BodyOptions): AsyncGenerator<Buffer> {
-  const silence = (): void =>
-    void source.destroy(new DOMException(`silent for ${idleTimeout} ms`, "TimeoutError"));
-  let timer = setTimeout(silence, idleTimeout);
+async function* chunks(source: Readable, { expected, idle, failure }: S3BodyOptions): AsyncGenerator<Buffer> {
+  const silence = (): void => void source.destroy(new DOMException(`silent for ${idle} ms`, "TimeoutError"));
+  let timer = setTimeout(silence, idle);
   let received = 0;
   try {
     // Iterating the stream itself would join what is buffered into new memory.
@@ -51,7 +50,7 @@ async function* chunks(source: Readable, { expected, failure }: S3BodyOptions): 
       received += chunk.length;
       if (received > expected) throw new RangeError(`more than ${expected} bytes`);
       yield chunk;
-      timer = setTimeout(silence, idleTimeout);
+      timer = setTimeout(silence, idle);
     }
     if (received < expected) throw new RangeError(`${received} of ${expected} bytes`);
   } catch (error) {

@@ -11,8 +11,15 @@ import { within } from "./s3-deadline.ts";
 import { isOutage, isPassing, refusalOf, S3Outage, type S3Refusal, s3Failure } from "./s3-failure.ts";
 import { StoreCircuit } from "./store-circuit.ts";
 
-/** Milliseconds an S3 that answers nothing costs whoever asks it for a blob. */
-export const answerTimeout = 1_000;
+/** In milliseconds. */
+export interface S3Timing {
+  /** What an S3 that answers nothing costs whoever asks it for a blob. */
+  readonly answer: number;
+  /** Longest silence between two chunks of a body, while somebody waits for one. */
+  readonly idle: number;
+}
+
+const usualTiming: S3Timing = { answer: 1_000, idle: 3_000 };
 /** The same for what nobody waits for: pages of lists, deletions, copies, the steps of an upload. */
 export const backgroundTimeout = 30_000;
 
@@ -24,6 +31,7 @@ export interface S3Surroundings {
   readonly notices: NoticeSink;
   /** Default: real time. */
   readonly pause?: Pause;
+  readonly timing?: S3Timing;
   /** Told whenever the circuit changes. */
   readonly onState?: (state: CircuitStateName, previous: CircuitStateName) => void;
 }
@@ -66,12 +74,14 @@ const again = retry(handleWhen(isPassing), {
 
 export class S3Bucket {
   readonly config: S3Config;
+  readonly timing: S3Timing;
   readonly #client: S3Client;
   readonly #notices: NoticeSink;
   readonly #circuit: StoreCircuit;
 
-  constructor(config: S3Config, { notices, pause = wait, onState }: S3Surroundings) {
+  constructor(config: S3Config, { notices, pause = wait, timing = usualTiming, onState }: S3Surroundings) {
     this.config = config;
+    this.timing = timing;
     this.#client = createS3Client(config);
     this.#notices = notices;
     this.#circuit = new StoreCircuit({
@@ -144,7 +154,7 @@ export class S3Bucket {
   async #probe(): Promise<void> {
     const { bucket: Bucket } = this.config;
     try {
-      await within({ timeout: answerTimeout, signal: undefined, late: undefined }, (abortSignal) =>
+      await within({ timeout: this.timing.answer, signal: undefined, late: undefined }, (abortSignal) =>
         this.#client.send(new HeadBucketCommand({ Bucket }), { abortSignal }),
       );
     } catch (error) {

@@ -22,10 +22,14 @@ export function refusalOf(error: unknown): S3Refusal | undefined {
   return typeof status === "number" ? { status, code: wordOf(error.name) } : undefined;
 }
 
+/** Statuses from 500 on that say more than "not now": what is asked is unknown (501), or there is no room (507). */
+const lasting = new Set([501, 507]);
+
 /** Worth another try: no answer, or one that says "not now". A time-out is not: its time is used up. */
 export function isPassing(error: unknown): boolean {
   const refusal = refusalOf(error);
-  if (refusal !== undefined) return refusal.status >= 500 || refusal.status === 429;
+  if (refusal !== undefined)
+    return (refusal.status >= 500 && !lasting.has(refusal.status)) || refusal.status === 429;
   const code = systemCode(error);
   return code !== undefined && /^(?:ECONN|EPIPE|EAI_AGAIN)/.test(code);
 }
@@ -57,11 +61,14 @@ function reasonOf(error: unknown): string {
   const refusal = refusalOf(error);
   if (refusal !== undefined) return `it answered ${refusal.status} ${refusal.code}`;
   if (!(error instanceof Error)) return "for an unknown reason";
+  // First: the SDK calls a connection that was reset a time-out.
+  const code = systemCode(error);
+  if (code !== undefined) return wordOf(code);
   if (error.name === "TimeoutError") return "no answer in time";
   if (error.name === "AbortError") return "given up";
   // Ours: a count of bytes.
   if (error instanceof RangeError) return error.message;
-  return systemCode(error) ?? wordOf(error.name);
+  return wordOf(error.name);
 }
 
 /** Name and codes only: the SDK hangs the whole response on its errors, and servers write requests into theirs. */

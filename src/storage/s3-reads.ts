@@ -10,7 +10,7 @@ import { StoreError } from "../cache/ports.ts";
 import type { SharedBlob } from "../cache/shared-ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { s3Body } from "./s3-body.ts";
-import { answerTimeout, type S3Bucket } from "./s3-bucket.ts";
+import type { S3Bucket } from "./s3-bucket.ts";
 import { s3Failure, s3Lie } from "./s3-failure.ts";
 import { objectKey } from "./s3-key.ts";
 import { mediaTypeOf } from "./s3-parameters.ts";
@@ -57,7 +57,7 @@ export class S3Reads {
     const answer = await this.#bucket.ask({
       op: "s3.head",
       deed,
-      timeout: answerTimeout,
+      timeout: this.#bucket.timing.answer,
       accepts: ({ status }) => status === 404,
       ask: (client, options) =>
         client.send(new HeadObjectCommand({ Bucket, Key: this.#key(digest) }), options),
@@ -77,7 +77,7 @@ export class S3Reads {
     await this.#bucket.output({
       op: "s3.head",
       deed: "find the bucket",
-      timeout: answerTimeout,
+      timeout: this.#bucket.timing.answer,
       ask: (client, options) => client.send(new HeadBucketCommand({ Bucket }), options),
     });
   }
@@ -89,7 +89,7 @@ export class S3Reads {
     const answer = await this.#bucket.ask({
       op: "s3.open",
       deed: `read ${digest}`,
-      timeout: answerTimeout,
+      timeout: this.#bucket.timing.answer,
       signal,
       accepts: ({ status, code }) => (status === 404 && code === "NoSuchKey") || status === 416,
       late: ({ Body }: GetObjectCommandOutput) => void (Body as unknown as Readable).destroy(),
@@ -121,7 +121,7 @@ export class S3Reads {
       this.#bucket.failed("s3.read", error);
       return error;
     };
-    const body = s3Body(source, { expected: size - from, signal, failure });
+    const body = s3Body(source, { expected: size - from, idle: this.#bucket.timing.idle, signal, failure });
     const { ContentType, LastModified } = output;
     return { size, mediaType: mediaTypeOf(ContentType), modifiedAt: LastModified?.getTime() ?? 0, body };
   }
