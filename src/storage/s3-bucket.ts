@@ -78,6 +78,7 @@ export class S3Bucket {
   readonly #client: S3Client;
   readonly #notices: NoticeSink;
   readonly #circuit: StoreCircuit;
+  #closed = false;
 
   constructor(config: S3Config, { notices, pause = wait, timing = usualTiming, onState }: S3Surroundings) {
     this.config = config;
@@ -99,6 +100,7 @@ export class S3Bucket {
 
   /** Ends the probes and closes all connections. */
   close(): void {
+    this.#closed = true;
     this.#circuit.close();
     this.#client.destroy();
   }
@@ -107,8 +109,10 @@ export class S3Bucket {
    * The answer, or a refusal that the question accepts. Rejects with StoreError within the question's time; at once
    * while S3 is known not to work.
    */
-  ask<T>(question: Question<T>): Promise<S3Answer<T>> {
-    return this.#circuit.run(() => this.#ask(question));
+  async ask<T>(question: Question<T>): Promise<S3Answer<T>> {
+    // The SDK would open new connections.
+    if (this.#closed) throw new StoreError("closed", "the shared store has been closed");
+    return await this.#circuit.run(() => this.#ask(question));
   }
 
   /** As `ask`, of what S3 may not refuse. */
