@@ -95,6 +95,15 @@ class S3SharedBlobs implements S3Blobs {
     const now = this.#clock();
     if (now - (this.#refreshed.get(digest) ?? Number.NEGATIVE_INFINITY) < day) return;
     this.#refreshed.set(digest, now);
+    try {
+      await this.#renew(digest, now);
+    } catch (error) {
+      this.#refreshed.delete(digest);
+      throw error;
+    }
+  }
+
+  async #renew(digest: Digest, now: number): Promise<void> {
     const found = await this.#reads.head(digest);
     if (found === undefined || now - found.modifiedAt < day || found.size > largestCopy) return;
     const { config } = this.#bucket;

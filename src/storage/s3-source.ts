@@ -43,7 +43,8 @@ export class S3Source {
           `${this.#digest} ends at ${this.#position} of ${this.#size} bytes`,
         );
       }
-      if (read.buffer !== bytes.buffer) read.copy(bytes, filled);
+      const inPlace = read.buffer === bytes.buffer && read.byteOffset === scratch.byteOffset;
+      if (!inPlace) read.copy(bytes, filled);
       const chunk = scratch.subarray(0, read.length);
       hash.update(chunk);
       this.#whole.update(chunk);
