@@ -119,6 +119,31 @@ export interface NodeConfig {
   readonly address: string | undefined;
 }
 
+/** A bucket of an S3-compatible store that the nodes of one datacenter share. */
+export interface S3Config {
+  /** Undefined: that of AWS for the region. */
+  readonly endpoint: URL | undefined;
+  readonly region: string;
+  readonly bucket: string;
+  /** What every key begins with; "" or ends in a slash. */
+  readonly prefix: string;
+  /** Whether the bucket is named in the path of URLs instead of in their host. */
+  readonly pathStyle: boolean;
+  /** Undefined: the AWS SDK finds them (environment, files, instance role). */
+  readonly credentials:
+    | { readonly accessKeyId: SecretSource; readonly secretAccessKey: SecretSource }
+    | undefined;
+  /** Encryption asked for with every object; undefined: what the bucket does by itself. */
+  readonly encryption:
+    | { readonly algorithm: "AES256"; readonly keyId?: undefined }
+    | { readonly algorithm: "aws:kms"; readonly keyId: string | undefined }
+    | undefined;
+  /** Bytes of blobs kept at most; undefined: a rule of the bucket sees to that. */
+  readonly maxSize: number | undefined;
+  /** Blobs of at least so many bytes are read from S3 by clients themselves; undefined: none. */
+  readonly redirectAbove: number | undefined;
+}
+
 export interface Config {
   readonly listen: Address;
   readonly ops: Address;
@@ -135,6 +160,8 @@ export interface Config {
     readonly keepFree: number;
   };
   readonly tags: { readonly ttl: number; readonly staleIfError: number; readonly rules: readonly TagRule[] };
+  /** Left out: nothing is shared with other nodes but what upstream has. */
+  readonly s3?: S3Config | undefined;
   /** Whether `/v2/_catalog` answers. */
   readonly catalog: boolean;
   /** What is done with the manifest of an image that cannot be pulled whole because its upstream is away. */

@@ -1,6 +1,6 @@
 // File and environment in, checked configuration out. Pure but for the injected readFile.
 import { hostname } from "node:os";
-import type { Config, RedisConfig, UpstreamConfig } from "./config.ts";
+import type { Config, RedisConfig, S3Config, UpstreamConfig } from "./config.ts";
 import { bothFormsProblems, listenProblems } from "./consistency.ts";
 import type { Entries, UpstreamInput } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
@@ -9,6 +9,7 @@ import { type Origins, originsOf } from "./origin.ts";
 import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
 import { understandRedis } from "./redis.ts";
+import { s3Config, understandS3 } from "./s3.ts";
 import { parseCommon, type Values } from "./schema.ts";
 import { type CommonKey, isUpstreamKey } from "./settings.ts";
 import { understandUpstream, upstreamConfig } from "./upstream.ts";
@@ -67,6 +68,7 @@ export function loadConfig(sources: {
   const common = parseCommon(entries);
   const redis = understandRedis(entries, common, sources.readFile);
   const upstreams = understandAll(inputs, sources.readFile);
+  const s3 = understandS3(entries, sources.readFile);
   const problems = [
     ...(file?.problems ?? []),
     ...environment.problems,
@@ -74,13 +76,15 @@ export function loadConfig(sources: {
     ...listenProblems(entries),
     ...("issues" in common ? common.issues.map((issue) => valueProblem(issue, entries)) : []),
     ...("problems" in redis ? redis.problems : []),
+    ...("problems" in s3 ? s3.problems : []),
     ...missing(inputs, file),
     ...upstreams.problems,
     ...upstreamListProblems(inputs),
   ];
-  if (problems.length > 0 || !("values" in common) || !("config" in redis))
+  if (problems.length > 0 || !("values" in common) || !("config" in redis) || !("files" in s3))
     return { ok: false, problems: problems.toSorted(byPlace) };
-  const config = assemble(common.values, redis.config, upstreams.configs());
+  const s3Values = s3Config(common.values, s3.files);
+  const config = assemble(common.values, redis.config, s3Values, upstreams.configs());
   return {
     ok: true,
     config: deepFreeze(config),
@@ -139,6 +143,7 @@ function missing(inputs: readonly UpstreamInput[], file: FileSource | undefined)
 function assemble(
   values: Values<CommonKey>,
   redis: RedisConfig | undefined,
+  s3: S3Config | undefined,
   upstreams: readonly UpstreamConfig[],
 ): Config {
   const [first, ...others] = upstreams;
@@ -160,6 +165,7 @@ function assemble(
       staleIfError: values["tags.staleIfError"],
       rules: values["tags.rules"] ?? [],
     },
+    ...(s3 === undefined ? {} : { s3 }),
     catalog: values.catalog,
     manifestsWithoutLayers: values.manifestsWithoutLayers,
     drainTimeout: values.drainTimeout,

@@ -1,6 +1,14 @@
 // What the values of a configuration look like in the file.
 import { formatAddress } from "./address.ts";
-import type { Address, Config, RedisConfig, RoutingConfig, TagRule, UpstreamConfig } from "./config.ts";
+import type {
+  Address,
+  Config,
+  RedisConfig,
+  RoutingConfig,
+  S3Config,
+  TagRule,
+  UpstreamConfig,
+} from "./config.ts";
 import type { OriginsByKey } from "./origin.ts";
 import type { RedisKey } from "./redis-settings.ts";
 import type { CommonKey, UpstreamKey } from "./settings.ts";
@@ -15,7 +23,7 @@ export type Printed =
   | { readonly [key: string]: Printed }
   | undefined;
 
-/** `origins` knows the paths of the files that were read. */
+/** Secrets are left out; `origins` knows the paths of the files that were read. */
 export function printedCommon(config: Config, origins: OriginsByKey): Readonly<Record<CommonKey, Printed>> {
   return {
     listen: formatAddress(config.listen),
@@ -31,6 +39,7 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
     "cache.maxSize": formatSize(config.cache.maxSize),
     "cache.evictTo": formatPercent(config.cache.evictTo),
     "cache.keepFree": formatPercent(config.cache.keepFree),
+    ...printedS3(config.s3, origins),
     "tags.ttl": formatDuration(config.tags.ttl),
     "tags.staleIfError": formatDuration(config.tags.staleIfError),
     "tags.rules": rules(config.tags.rules),
@@ -64,6 +73,27 @@ function printedRedis(
     "redis.tls.cert": path("redis.tls.cert"),
     "redis.tls.key": path("redis.tls.key"),
     "redis.tls.serverName": redis?.tls?.serverName,
+  };
+}
+
+type S3Key = CommonKey & `s3.${string}`;
+
+function printedS3(s3: S3Config | undefined, origins: OriginsByKey): Readonly<Record<S3Key, Printed>> {
+  const { encryption, maxSize, redirectAbove } = s3 ?? {};
+  return {
+    "s3.bucket": s3?.bucket,
+    "s3.endpoint": s3?.endpoint?.href,
+    "s3.region": s3?.region,
+    "s3.prefix": s3?.prefix || undefined,
+    "s3.pathStyle": s3?.pathStyle,
+    "s3.accessKeyId": undefined,
+    "s3.accessKeyIdFile": s3 && origins.get("s3.accessKeyIdFile")?.path,
+    "s3.secretAccessKey": undefined,
+    "s3.secretAccessKeyFile": s3 && origins.get("s3.secretAccessKeyFile")?.path,
+    "s3.sse": encryption?.algorithm,
+    "s3.sseKeyId": encryption?.keyId,
+    "s3.maxSize": maxSize === undefined ? undefined : formatSize(maxSize),
+    "s3.redirectAbove": redirectAbove === undefined ? undefined : formatSize(redirectAbove),
   };
 }
 

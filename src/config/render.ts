@@ -7,8 +7,11 @@ import { type Printed, printedCommon, printedUpstream } from "./printed.ts";
 import { commonKeys, type SettingKey, settingOf, upstreamKeys } from "./settings.ts";
 
 /** What may stand in the file or the environment itself and is not shown. */
-const upstreamSecrets = ["upstream.password", "upstream.authorization"] as const;
-const redisSecrets = ["redis.password", "redis.sentinelPassword"] as const;
+const secrets = {
+  upstream: ["upstream.password", "upstream.authorization"],
+  redis: ["redis.password", "redis.sentinelPassword"],
+  s3: ["s3.accessKeyId", "s3.secretAccessKey"],
+} as const;
 
 type Path = readonly (string | number)[];
 
@@ -19,19 +22,26 @@ export function renderConfig(config: Config, origins: Origins): string {
   for (const [index, own] of origins.upstreams.entries()) {
     const path = origins.listed ? ["upstreams", index] : ["upstream"];
     for (const key of upstreamKeys) addOrigin(document, [...path, ...key.split(".").slice(1)], key, own);
-    addSecrets(document, path, own, upstreamSecrets);
+    addSecrets(document, path, "upstream", own);
   }
-  addSecrets(document, ["redis"], origins.common, redisSecrets);
+  for (const section of ["redis", "s3"] as const) addSecrets(document, [section], section, origins.common);
   return document.toString({ lineWidth: 0 });
 }
 
 /** In the order of the table of settings. */
 function content(config: Config, origins: Origins): Record<string, unknown> {
-  const { cache, tags, redis, ...others } = nested(printedCommon(config, origins.common));
+  const { cache, tags, redis, s3, ...others } = nested(printedCommon(config, origins.common));
   const upstreams = config.upstreams.map(
     (upstream, index) => nested(printedUpstream(upstream, origins.upstreams[index] ?? new Map())).upstream,
   );
-  return { ...others, ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }), cache, tags, redis };
+  return {
+    ...others,
+    ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }),
+    cache,
+    tags,
+    redis,
+    s3,
+  };
 }
 
 /** `a.b` becomes b in a; what has no value is left out. */
@@ -62,13 +72,14 @@ function addOrigin(document: Document, path: Path, key: SettingKey, origins: Ori
 function addSecrets(
   document: Document,
   path: Path,
+  section: keyof typeof secrets,
   origins: OriginsByKey,
-  secrets: readonly SettingKey[],
 ): void {
   const map = document.getIn(path, true);
-  for (const key of secrets) {
+  if (!isMap(map)) return;
+  const comments = secrets[section].flatMap((key) => {
     const origin = origins.get(key);
-    if (origin !== undefined && isMap(map))
-      map.comment = ` ${key.slice(key.indexOf(".") + 1)}: not shown, from ${origin.place}`;
-  }
+    return origin === undefined ? [] : ` ${key.slice(section.length + 1)}: not shown, from ${origin.place}`;
+  });
+  if (comments.length > 0) map.comment = comments.join("\n");
 }

@@ -2,6 +2,7 @@
 // are made from it. Keys are paths in the YAML file.
 import { redisSettings } from "./redis-settings.ts";
 import * as redis from "./redis-types.ts";
+import { s3Settings } from "./s3-settings.ts";
 import type { Setting } from "./setting.ts";
 import { upstreamSettings } from "./upstream-settings.ts";
 import * as type from "./value-types.ts";
@@ -95,6 +96,7 @@ export const settings = {
     type: type.percent(0, 90),
     description: "Share of the file system that stays free, whatever cache.maxSize says",
   },
+  ...s3Settings,
   "tags.ttl": {
     env: "ENTREPOT_TAG_TTL",
     default: "60s",

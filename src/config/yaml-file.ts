@@ -104,7 +104,7 @@ class YamlReader {
 
   #unknownKey(node: unknown, name: string | undefined, { key, label }: Section): void {
     const near = name === undefined ? undefined : suggestKey(name, key);
-    if (name === undefined || (/^(?:upstream|redis)/.test(key) && near === undefined)) {
+    if (name === undefined || (/^(?:upstream|redis|s3)/.test(key) && near === undefined)) {
       // `{password: ,hunter2}` makes a key of the password, and so does a missing space after the colon.
       const message = "an unknown key (not shown: it may be part of a password that needs quotes)";
       this.#nodes.problem(label || "file", node, message);

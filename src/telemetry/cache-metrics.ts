@@ -23,7 +23,9 @@ export const storeOps = [
   "index",
   "tags",
   "links",
+  "publish",
   "redis",
+  "s3",
   "other",
 ] as const;
 

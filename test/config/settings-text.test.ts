@@ -58,5 +58,5 @@ t.test("help keeps to its width", async (t) => {
 t.test("variables have one name each, made in one way", async (t) => {
   const names = settingKeys.map((key) => settingOf(key).env).filter((name) => name !== undefined);
   t.equal(new Set(names).size, names.length);
-  for (const name of names) t.match(name, /^ENTREPOT_[A-Z]+(?:_[A-Z]+)*$/);
+  for (const name of names) t.match(name, /^ENTREPOT_[A-Z0-9]+(?:_[A-Z]+)*$/);
 });

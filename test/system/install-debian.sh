@@ -7,6 +7,8 @@ packages=(
   openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
   redis-server redis-sentinel           # what nodes share
+  radosgw ceph-mon ceph-osd             # the store that nodes share: Ceph
+  swift-proxy swift-account swift-container swift-object memcached # and Swift
 )
 
 say() { printf 'install-debian.sh: %s\n' "$*" >&2; }

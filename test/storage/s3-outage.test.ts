@@ -1,0 +1,123 @@
+// An S3 that is gone, hung or refuses us: it costs little, then nothing, and is used again without a restart.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { performance } from "node:perf_hooks";
+import t, { type Test } from "tap";
+import type { S3Config } from "../../src/config/config.ts";
+import { Secret } from "../../src/config/secret.ts";
+import { secretFile } from "../../src/config/secret-file.ts";
+import { digestOf, someBytes } from "../fixtures/blob-store-suite.ts";
+import { eventually, ManualPause, quiet } from "../fixtures/manual-time.ts";
+import { s3ConfigOf, s3House, secretOf } from "../fixtures/s3-house.ts";
+import { startS3 } from "../fixtures/scripted-s3.ts";
+import { fetchShared, noSignal, share } from "../fixtures/shared-blobs-suite.ts";
+
+const bytes = someBytes(100_000);
+const digest = digestOf(bytes);
+
+async function started(t: Test, over: Partial<S3Config> = {}) {
+  const s3 = await startS3(t);
+  const time = new ManualPause();
+  const house = s3House(t, s3ConfigOf(s3.url, over), {
+    pause: time.pause,
+    timing: { answer: 150, idle: 150 },
+  });
+  /** Lets probes through until the circuit closes. */
+  const recovered = () =>
+    eventually("S3 is asked again", () => {
+      time.elapse();
+      return house.blobs.state === "closed";
+    });
+  return { s3, time, recovered, ...house };
+}
+
+t.test("hung: the first few wait, then nobody, and then it works again", async (t) => {
+  const { s3, blobs, notices, states, recovered } = await started(t);
+  await share(blobs, bytes);
+  const lifted = s3.fault(() => ({ hang: true }));
+  for (let i = 0; i < 3; i++) await t.rejects(blobs.open(digest, 0, noSignal()), { name: "StoreError" });
+  t.equal(blobs.state, "open");
+  const asked = s3.requests.length;
+  const begin = performance.now();
+  for (let i = 0; i < 100; i++) {
+    await t.rejects(blobs.open(digest, 0, noSignal()), { code: "unavailable" });
+    await t.rejects(share(blobs, bytes), { code: "unavailable" });
+  }
+  t.ok(performance.now() - begin < 1_000);
+  t.equal(s3.requests.length, asked, "it is left alone");
+  t.equal(notices.length, 3, "and not complained about for ever");
+  lifted();
+  await recovered();
+  t.ok((await fetchShared(blobs, digest))?.bytes.equals(bytes));
+  t.match(states, ["open", "half_open"]);
+  t.equal(states.at(-1), "closed");
+});
+
+t.test("a probe that hangs keeps it open, and nobody else waiting", async (t) => {
+  const { s3, time, blobs } = await started(t);
+  s3.fault(() => ({ hang: true }));
+  for (let i = 0; i < 3; i++) await t.rejects(blobs.head(digest), { name: "StoreError" });
+  await eventually("a probe is planned", () => time.waiting === 1);
+  time.elapse();
+  await eventually("it is under way", () => blobs.state === "half_open");
+  const begin = performance.now();
+  await t.rejects(blobs.head(digest), { message: /not asked for now/ });
+  t.ok(performance.now() - begin < 100);
+  await eventually("the next one is planned", () => time.waiting === 1);
+  t.equal(blobs.state, "open");
+});
+
+t.test("down at start, and up later", async (t) => {
+  const { s3, blobs, recovered } = await started(t);
+  await s3.stop();
+  for (let i = 0; i < 3; i++) {
+    await t.rejects(blobs.open(digest, 0, noSignal()), { message: /ECONNREFUSED/ });
+  }
+  t.equal(blobs.state, "open");
+  await s3.start();
+  await recovered();
+  await share(blobs, bytes);
+  t.ok((await fetchShared(blobs, digest))?.bytes.equals(bytes));
+});
+
+t.test("restarted between two questions: the dead connection costs a second try", async (t) => {
+  const { s3, blobs, notices } = await started(t);
+  await share(blobs, bytes);
+  await s3.stop();
+  await s3.start();
+  t.ok((await fetchShared(blobs, digest))?.bytes.equals(bytes));
+  t.same(notices, []);
+});
+
+t.test("wrong credentials, put right in their file", async (t) => {
+  const path = join(t.testdir({ id: "wrong" }), "id");
+  let now = 0;
+  const accessKeyId = secretFile({
+    path,
+    name: "the file",
+    initial: new Secret("wrong"),
+    parse: (text) => new Secret(text),
+    clock: () => (now += 1_000),
+  });
+  const credentials = { accessKeyId, secretAccessKey: secretOf("secret") };
+  const { blobs, recovered } = await started(t, { credentials });
+  for (let i = 0; i < 3; i++) {
+    await t.rejects(blobs.open(digest, 0, noSignal()), { message: /403 InvalidAccessKeyId/ });
+  }
+  t.equal(blobs.state, "open");
+  writeFileSync(path, "key");
+  await recovered();
+  await share(blobs, bytes);
+});
+
+t.test("closed: probes end, and questions fail", async (t) => {
+  const { s3, time, blobs } = await started(t);
+  await s3.stop();
+  for (let i = 0; i < 3; i++) await t.rejects(blobs.head(digest), { name: "StoreError" });
+  await eventually("a probe is planned", () => time.waiting === 1);
+  blobs.close();
+  blobs.close();
+  await quiet();
+  t.equal(time.waiting, 0);
+  await t.rejects(blobs.head(digest), { name: "StoreError", code: "closed" });
+});
