@@ -27,7 +27,7 @@ import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
 import { createAuthorizer } from "./upstream/authorization.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
 import { createPushTarget, type PushTarget } from "./upstream/push-target.ts";
-import { pseudonym } from "./upstream/via.ts";
+import { makePseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
 
 /** Bytes of manifests and small blobs in memory. */
@@ -67,6 +67,7 @@ const pause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { 
 class Entrepot implements App {
   readonly #config: Config;
   readonly #clock: Clock;
+  readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
   readonly #flushLog: () => Promise<void>;
   readonly #health = createHealth();
@@ -124,7 +125,7 @@ class Entrepot implements App {
     const { cache, tags, catalog } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
-      createUpstream(upstream, this.#notices, this.#clock),
+      createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
     );
     const access = new Access(index.links, this.#notices);
     const local = new LocalBlobs({
@@ -171,7 +172,7 @@ class Entrepot implements App {
       pool: new BufferPool(),
       listings,
       router,
-      pseudonym,
+      pseudonym: this.#pseudonym,
       ...(pushes.size === 0 ? {} : { push: ({ name }) => pushes.get(name) }),
       catalog,
       ready: () => this.#health.ready(),
@@ -205,6 +206,7 @@ class Entrepot implements App {
       const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
       const passThrough = new PassThrough({
         name: config.name,
+        pseudonym: this.#pseudonym,
         target,
         sink: {
           changed: async (repository, ...what) => {

@@ -36,7 +36,9 @@ export type UpstreamErrorCode =
   | "truncated"
   | "range_refused"
   | "digest_mismatch"
-  | "too_large";
+  | "too_large"
+  /** Upstream says that a request came back to a mirror it had gone through (508). */
+  | "loop";
 
 /** Upstream failed to answer, or answered what cannot be used. 403, 404 and 410 are answers, not errors. */
 export class UpstreamError extends Error {
@@ -256,6 +258,11 @@ export type ReferrersAnswer =
 export interface Upstream {
   /** Name for events, keys and routes. */
   readonly name: string;
+  /**
+   * The same upstream, asked for a client that is a mirror itself, or behind one: its questions name the ones they
+   * came through, so that a circle of mirrors ends where it closes. `via`: members of Via (RFC 9110, section 7.6.3).
+   */
+  forwarding(via: string): Upstream;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
   /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;

@@ -21,6 +21,8 @@ import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest }
 export interface PassThroughOptions {
   /** Upstream's name, for events. */
   readonly name: string;
+  /** How this node names itself in Via. */
+  readonly pseudonym: string;
   readonly target: PassThroughTarget;
   readonly sink: PushSink;
   readonly patience: Patience;
@@ -59,10 +61,10 @@ export class PassThrough {
   }
 
   /**
-   * Passes the request on, or answers why not. Rejects with UpstreamError, for the caller to answer, or with another
-   * error when the client has left.
+   * Passes the request on, or answers why not. `via`: the members of Via it came with. Rejects with UpstreamError, for
+   * the caller to answer, or with another error when the client has left.
    */
-  async handle(exchange: Exchange, route: Route): Promise<void> {
+  async handle(exchange: Exchange, route: Route, via: string | undefined): Promise<void> {
     const { request } = exchange;
     const write = writeRequest(route, request.method ?? "");
     const withBody = exchange.hasBody && takesBody(request.method ?? "");
@@ -75,7 +77,9 @@ export class PassThrough {
       return fail(exchange, failures.expectation);
     if (this.#running >= this.#options.limit) return fail(exchange, failures.tooManyWrites);
     const place = { prefix: route.prefix, ns: route.ns, repository: write.repository };
-    const headers = headersToUpstream(request.headers, withBody);
+    const own = `1.1 ${this.#options.pseudonym}`;
+    const members = via === undefined ? own : `${via}, ${own}`;
+    const headers = headersToUpstream(request.headers, withBody, members);
     await this.#pass({ exchange, place, write, withBody, url: this.#urlOf(write), headers });
   }
 

@@ -19,6 +19,7 @@ export const upstreamReasons = [
   "range_refused",
   "digest_mismatch",
   "too_large",
+  "loop",
   "other",
 ] as const;
 

@@ -3,7 +3,7 @@
 import { type Clock, type Refusal, type TagsAnswer, UpstreamError } from "../cache/ports.ts";
 import { parseTag, type Repository } from "../oci/name.ts";
 import { readSmallBody } from "./body.ts";
-import { statusOf, type UpstreamClient } from "./client.ts";
+import { type Asker, statusOf } from "./client.ts";
 import { nextQuery } from "./next-link.ts";
 
 /** Largest page read, in bytes. */
@@ -15,7 +15,7 @@ const maxTags = 100_000;
 const largestPage = 1000;
 
 export interface TagList {
-  readonly client: UpstreamClient;
+  readonly client: Asker;
   readonly upstream: string;
   readonly clock: Clock;
   /** Milliseconds for one page's body, and for all pages of a list together. */

@@ -35,6 +35,7 @@ const codes = [
   "range_refused",
   "digest_mismatch",
   "too_large",
+  "loop",
 ] as const satisfies readonly UpstreamErrorCode[];
 
 for (const code of codes)

@@ -19,6 +19,7 @@ const codes: Record<UpstreamErrorCode, true> = {
   range_refused: true,
   digest_mismatch: true,
   too_large: true,
+  loop: true,
 };
 
 async function after(notices: readonly Notice[]) {

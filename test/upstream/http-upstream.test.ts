@@ -108,6 +108,7 @@ t.test("a status means the same for every question", async (t) => {
     500: "server_error",
     503: "server_error",
     504: "server_error",
+    508: "loop",
     400: "protocol",
     206: "protocol",
     204: "protocol",
