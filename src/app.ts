@@ -122,7 +122,7 @@ class Entrepot implements App {
 
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
-    const { cache, tags, catalog } = this.#config;
+    const { cache, tags, catalog, cacheStatus } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
@@ -175,6 +175,7 @@ class Entrepot implements App {
       pseudonym: this.#pseudonym,
       ...(pushes.size === 0 ? {} : { push: ({ name }) => pushes.get(name) }),
       catalog,
+      cacheStatus,
       ready: () => this.#health.ready(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
       onEvent: this.#onEvent,

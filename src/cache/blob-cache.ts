@@ -33,6 +33,8 @@ export interface OpenedBlob {
   readonly source: Source;
   /** Bytes of the whole blob; undefined while upstream sends without a length. */
   readonly size: number | undefined;
+  /** Cache-Status of upstream's answer, when it was asked for this request. */
+  readonly cacheStatus?: string;
   /** To be closed by whoever opened it. */
   readonly reader: BlobReader;
 }
@@ -92,7 +94,7 @@ export class BlobCache {
     const filling = this.#fills.get(digest);
     const size = filling?.fill.size;
     if (filling !== undefined && size !== undefined)
-      return { ...fromUpstream(filling.upstream, size), result: "joined" };
+      return { ...fromUpstream(filling.upstream, { size }), result: "joined" };
     const here = await local.open(digest);
     if (here !== undefined) {
       await here.reader.close();
@@ -100,7 +102,7 @@ export class BlobCache {
     }
     const head = proof.kind === "found" ? proof : await upstream.headBlob(repository, digest);
     if (head.kind === "absent") await access.unlink(upstream, repository, digest);
-    return head.kind === "found" ? { ...fromUpstream(upstream, head.size), result: "miss" } : head;
+    return head.kind === "found" ? { ...fromUpstream(upstream, head), result: "miss" } : head;
   }
 
   /** Finds the blob here or on its way, else starts a fill. "again" when what was found has gone meanwhile. */
@@ -212,7 +214,7 @@ export class BlobCache {
       const head = await fill.head;
       if (head.kind !== "found") return head;
       opened = true;
-      return { ...fromUpstream(upstream, head.size), result, reader };
+      return { ...fromUpstream(upstream, head), result, reader };
     } finally {
       if (!opened) await reader.close();
     }
@@ -250,6 +252,10 @@ function isFor(filling: Filling, upstream: Upstream, repository: Repository): bo
   return filling.upstream.name === upstream.name && filling.repository === repository;
 }
 
-function fromUpstream(upstream: Upstream, size: number | undefined): Omit<BlobFound, "result"> {
-  return { kind: "found", source: `upstream:${upstream.name}`, size };
+function fromUpstream(
+  upstream: Upstream,
+  { size, cacheStatus }: Pick<BlobFound, "size"> & { readonly cacheStatus?: string | undefined },
+): Omit<BlobFound, "result"> {
+  const said = cacheStatus === undefined ? {} : { cacheStatus };
+  return { kind: "found", source: `upstream:${upstream.name}`, size, ...said };
 }

@@ -36,6 +36,14 @@ export interface OpenedManifest {
   readonly body: Buffer;
   /** Milliseconds since upstream last confirmed the tag; 0 for digests. */
   readonly age: number;
+  /** Milliseconds until the tag is to be confirmed, below 0 when that is overdue; undefined for digests. */
+  readonly freshFor?: number;
+  /** The tag was here, and upstream had to be asked whether it still holds. */
+  readonly outdated?: true;
+  /** Why upstream could not be asked. */
+  readonly reason?: UpstreamError;
+  /** Cache-Status of upstream's answer, when it was asked for this request. */
+  readonly cacheStatus?: string;
 }
 
 /** A manifest above 4 MiB: a stream that is verified on the way and not stored. */
@@ -49,6 +57,7 @@ export type ManifestOpened = OpenedManifest | RelayedManifest | Refusal;
 type Resolved = {
   readonly kind: "found";
   readonly how: "miss" | "revalidated";
+  readonly cacheStatus: string | undefined;
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 };
@@ -139,29 +148,29 @@ export class Manifests {
     const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await local.manifest(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const state = record && freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
-    if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand);
+    const ttl = freshness.ttl(upstream.name, repository, tag);
+    const state = record && freshness.state(record, ttl, clock());
+    if (inHand !== undefined && state === "fresh") return this.#found("hit", inHand, ttl);
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
     const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
     if (inHand === undefined || state !== "stale") {
       const { value, joined } = await this.#revalidation.fetch(key, ask);
-      return this.#answer(upstream, repository, value, joined);
+      return this.#answer(upstream, repository, value, joined, inHand !== undefined);
     }
     const outcome = await this.#revalidation.refresh(key, ask);
     return outcome.kind === "answered"
-      ? this.#answer(upstream, repository, outcome.value, outcome.joined)
-      : this.#stale(upstream, repository, tag, inHand, outcome.reason);
+      ? this.#answer(upstream, repository, outcome.value, outcome.joined, true)
+      : this.#stale(upstream, repository, tag, { inHand, ttl, reason: outcome.reason });
   }
 
   #stale(
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
-    inHand: InHand,
-    reason: UpstreamError,
+    { inHand, ttl, reason }: { inHand: InHand; ttl: number; reason: UpstreamError },
   ): OpenedManifest {
-    const stale = this.#found("stale", inHand);
+    const stale = { ...this.#found("stale", inHand, ttl), reason };
     this.#options.notices({
       kind: "stale_served",
       upstream: upstream.name,
@@ -206,24 +215,33 @@ export class Manifests {
     if (here !== undefined) {
       const { digest } = head;
       if (digest !== record.digest) await this.#source.link(upstream, repository, digest, here);
-      return this.#resolved("revalidated", { digest, manifest: here, age: head.age });
+      return this.#resolved("revalidated", { ...head, digest, manifest: here });
     }
     // By the digest HEAD named, so that a tag moving meanwhile cannot mix two answers.
-    const moved = await this.#fetch(upstream, repository, { kind: "digest", digest: head.digest });
+    const byDigest: Reference = { kind: "digest", digest: head.digest };
+    // What is said of a digest is always fresh; it was HEAD that told of the tag.
+    const moved = await this.#fetch(upstream, repository, byDigest, head.age);
     return moved.kind === "absent" ? this.#fetch(upstream, repository, byTag) : moved;
   }
 
-  async #fetch(upstream: Upstream, repository: Repository, reference: Reference): Promise<Resolution> {
+  async #fetch(
+    upstream: Upstream,
+    repository: Repository,
+    reference: Reference,
+    age?: number,
+  ): Promise<Resolution> {
     const fetched = await this.#source.fetch(upstream, repository, reference);
-    return fetched.kind === "found" ? this.#resolved("miss", fetched) : fetched;
+    if (fetched.kind !== "found") return fetched;
+    return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
   }
 
   /** What another mirror answers is as old here as it was there: the ages of a chain do not add up. */
-  #resolved(how: Resolved["how"], { digest, manifest, age = 0 }: Omit<FetchedManifest, "kind">): Resolved {
+  #resolved(how: Resolved["how"], said: Omit<FetchedManifest, "kind">): Resolved {
+    const { digest, manifest, age = 0, cacheStatus } = said;
     const { mediaType, body } = manifest;
     const checkedAt = this.#options.clock() - age * 1000;
     const record = { digest, mediaType, size: body.length, checkedAt };
-    return { kind: "found", how, manifest, record };
+    return { kind: "found", how, manifest, record, cacheStatus };
   }
 
   // ---- answers ------------------------------------------------------------------------------------------------
@@ -233,18 +251,26 @@ export class Manifests {
     repository: Repository,
     resolution: Resolution,
     joined: boolean,
+    outdated = false,
   ): Promise<ManifestOpened> {
     if (resolution.kind === "absent" || resolution.kind === "denied") return resolution;
     if (resolution.kind === "found") {
-      return this.#found(joined ? "joined" : resolution.how, resolution);
+      const { how, cacheStatus } = resolution;
+      return {
+        ...this.#found(joined ? "joined" : how, resolution),
+        ...(outdated ? { outdated } : {}),
+        ...(cacheStatus === undefined ? {} : { cacheStatus }),
+      };
     }
     const { digest, mediaType } = resolution;
     const relayed = await this.#options.blobs.relayManifest(upstream, repository, digest);
     return relayed.kind === "found" ? { ...relayed, digest, mediaType } : relayed;
   }
 
-  #found(result: OpenedManifest["result"], { record, manifest }: InHand): OpenedManifest {
+  /** `ttl` for what is answered without asking. */
+  #found(result: OpenedManifest["result"], { record, manifest }: InHand, ttl?: number): OpenedManifest {
     const age = Math.max(0, this.#options.clock() - record.checkedAt);
-    return { kind: "found", result, digest: record.digest, age, ...manifest };
+    const found = { kind: "found", result, digest: record.digest, age, ...manifest } as const;
+    return ttl === undefined ? found : { ...found, freshFor: ttl - age };
   }
 }

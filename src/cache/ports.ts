@@ -237,21 +237,21 @@ export type BlobAnswer =
   | Refusal;
 
 export type TagsAnswer =
-  | {
+  | ({
       readonly kind: "found";
       readonly tags: readonly string[] /** There may be more after the last tag. */;
       readonly more: boolean;
-    }
+    } & CacheMarks)
   | Refusal;
 
 export type ReferrersAnswer =
-  | {
+  | ({
       readonly kind: "found";
       /** An image index, as upstream sent it. */
       readonly body: Buffer;
       /** The OCI-Filters-Applied header, when upstream sent one. */
       readonly filtersApplied: string | undefined;
-    }
+    } & CacheMarks)
   | Refusal;
 
 /** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */

@@ -105,6 +105,8 @@ export interface Config {
   readonly tags: { readonly ttl: number; readonly staleIfError: number; readonly rules: readonly TagRule[] };
   /** Whether `/v2/_catalog` answers. */
   readonly catalog: boolean;
+  /** Whether answers carry Cache-Status. */
+  readonly cacheStatus: boolean;
   readonly drainTimeout: number;
   /** How long a draining node still accepts requests, so that load balancers see /readyz first. */
   readonly drainDelay: number;

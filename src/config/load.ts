@@ -151,6 +151,7 @@ function assemble(values: Values<CommonKey>, upstreams: readonly UpstreamConfig[
       rules: values["tags.rules"] ?? [],
     },
     catalog: values.catalog,
+    cacheStatus: values.cacheStatus,
     drainTimeout: values.drainTimeout,
     drainDelay: values.drainDelay,
     logLevel: values["log.level"],

@@ -19,6 +19,7 @@ export function printedCommon(config: Config): Readonly<Record<CommonKey, Printe
     listen: formatAddress(config.listen),
     opsListen: formatAddress(config.ops),
     catalog: config.catalog,
+    cacheStatus: config.cacheStatus,
     drainTimeout: formatDuration(config.drainTimeout),
     drainDelay: formatDuration(config.drainDelay),
     "log.level": config.logLevel,

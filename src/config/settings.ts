@@ -29,6 +29,12 @@ export const settings = {
     type: type.yesOrNo,
     description: "Whether /v2/_catalog lists the repositories held here",
   },
+  cacheStatus: {
+    env: "ENTREPOT_CACHE_STATUS",
+    default: "true",
+    type: type.yesOrNo,
+    description: "Whether answers carry Cache-Status (RFC 9211), which tells clients what is held here",
+  },
   drainTimeout: {
     env: "ENTREPOT_DRAIN_TIMEOUT",
     default: "10m",

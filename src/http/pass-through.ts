@@ -159,7 +159,7 @@ export class PassThrough {
     if (status >= 300 && !redirects) throw this.#error("protocol", "redirected a write", status);
     const location = this.#locationOf(passing, answer, status);
     const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
-    exchange.findings.result = "pass";
+    exchange.found({ result: "pass", source: exchange.findings.source, written: true });
     await this.#relayBody(exchange, answer, status, headers);
   }
 

@@ -36,6 +36,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     cache: { directory: "./data", maxSize: 50_000_000_000, evictTo: 0.9, keepFree: 0.05 },
     tags: { ttl: 60_000, staleIfError: 604_800_000, rules: [] },
     catalog: true,
+    cacheStatus: true,
     drainTimeout: 600_000,
     drainDelay: 7_000,
     logLevel: "info",
@@ -47,6 +48,7 @@ t.test("everything can be set in the file", async (t) => {
 listen: 127.0.0.1:0
 opsListen: "[::1]:0"
 catalog: false
+cacheStatus: false
 drainTimeout: 0s
 drainDelay: 250ms
 log: {level: WARN}
@@ -73,6 +75,7 @@ tags:
     listen: { host: "127.0.0.1", port: 0 },
     ops: { host: "::1", port: 0 },
     catalog: false,
+    cacheStatus: false,
     drainTimeout: 0,
     drainDelay: 250,
     logLevel: "warn",
