@@ -25,7 +25,7 @@ import type { EventSink, Notice, NoticeSink } from "./telemetry/event.ts";
 import { createLogger, noticeLog, requestLog } from "./telemetry/json-log.ts";
 import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
-import { pseudonym } from "./upstream/via.ts";
+import { makePseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
 
 /** Bytes of manifests and small blobs in memory. */
@@ -63,6 +63,7 @@ const pause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { 
 class Entrepot implements App {
   readonly #config: Config;
   readonly #clock: Clock;
+  readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
   readonly #flushLog: () => Promise<void>;
   readonly #health = createHealth();
@@ -117,10 +118,10 @@ class Entrepot implements App {
 
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
-    const { cache, tags, catalog, manifestsWithoutLayers } = this.#config;
+    const { cache, tags, catalog, cacheStatus, manifestsWithoutLayers } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
-      createUpstream(upstream, this.#notices, this.#clock),
+      createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
     );
     const access = new Access(index.links, this.#notices);
     const local = new LocalBlobs({
@@ -162,6 +163,7 @@ class Entrepot implements App {
     const router = new Router(this.#routings(upstreams));
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...shared,
+      pseudonym: this.#pseudonym,
       told: { access, manifests, negative, listings },
     });
     const listener = new Listener({
@@ -171,9 +173,10 @@ class Entrepot implements App {
       pool: new BufferPool(),
       listings,
       router,
-      pseudonym,
+      pseudonym: this.#pseudonym,
       ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
       catalog,
+      cacheStatus,
       ready: () => this.#health.ready(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
       onEvent: this.#onEvent,

@@ -15,6 +15,8 @@ import { createPushTarget } from "../upstream/push-target.ts";
 const pushSilence = 60_000;
 
 export interface PushWaysOptions {
+  /** How this node names itself in Via. */
+  readonly pseudonym: string;
   /** What has to hear of a push. */
   readonly told: {
     readonly access: Access;
@@ -37,7 +39,7 @@ export interface PushWays {
 export function createPushWays(
   configs: readonly UpstreamConfig[],
   upstreams: readonly Upstream[],
-  { told, notices, clock }: PushWaysOptions,
+  { pseudonym, told, notices, clock }: PushWaysOptions,
 ): PushWays {
   const ways = new Map<string, PassThrough>();
   const targets: { close(): Promise<void> }[] = [];
@@ -49,6 +51,7 @@ export function createPushWays(
     const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
     const passThrough = new PassThrough({
       name: config.name,
+      pseudonym,
       target,
       sink: sinkOf(upstream, told),
       patience: { connect, answer, idle, client: pushSilence },

@@ -4,13 +4,13 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import type { LinkedBlob, LinkStore, Refusal, Upstream } from "./ports.ts";
+import type { CacheMarks, LinkedBlob, LinkStore, Refusal, Upstream } from "./ports.ts";
 import { flightKey, SingleFlight } from "./single-flight.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
 export type Proof =
   | { readonly kind: "linked" }
-  | { readonly kind: "found"; readonly size: number | undefined }
+  | ({ readonly kind: "found"; readonly size: number | undefined } & Pick<CacheMarks, "cacheStatus">)
   | Refusal;
 
 export class Access {
@@ -59,7 +59,9 @@ export class Access {
         ? await upstream.headBlob(repository, digest)
         : await upstream.headManifest(repository, { kind: "digest", digest });
     if (head.kind === "found") await this.link(upstream, repository, [{ digest, size: head.size }]);
-    return head.kind === "found" ? { kind: "found", size: head.size } : head;
+    if (head.kind !== "found") return head;
+    const { kind, size, cacheStatus } = head;
+    return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }
 
   /** Records that upstream showed these digests in `repository`. A failing store costs a question later. */

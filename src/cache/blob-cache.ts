@@ -2,14 +2,12 @@
 // and whichever repositories they name; every client's right is proved for its own repository.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink, Source } from "../telemetry/event.ts";
-import type { Access } from "./access.ts";
-import { Fill, type FillOptions } from "./fill.ts";
-import { FillSource, type Sharing } from "./fill-source.ts";
-import type { LocalBlob, LocalBlobs } from "./local-blobs.ts";
+import type { Source } from "../telemetry/event.ts";
+import type { Fill, FillHead } from "./fill.ts";
+import { type Filling, Fills, type FillsOptions, isFor } from "./fills.ts";
+import type { LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import type { BlobReader, Clock, Pause, Refusal, Upstream } from "./ports.ts";
-import { WindowBudget } from "./window.ts";
+import type { BlobReader, Refusal, Upstream } from "./ports.ts";
 
 /**
  * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, or been refused
@@ -17,17 +15,8 @@ import { WindowBudget } from "./window.ts";
  */
 const maxLooks = 3;
 
-export interface BlobCacheOptions {
-  readonly local: LocalBlobs;
-  readonly access: Access;
+export interface BlobCacheOptions extends FillsOptions {
   readonly negative: NegativeAnswers;
-  /** What this node shares with others; left out: nothing. */
-  readonly sharing?: Sharing | undefined;
-  /** Bytes of running fills kept in memory, over all fills. */
-  readonly windowBytes: number;
-  readonly notices: NoticeSink;
-  readonly clock: Clock;
-  readonly pause: Pause;
 }
 
 export interface OpenedBlob {
@@ -36,33 +25,23 @@ export interface OpenedBlob {
   readonly source: Source;
   /** Bytes of the whole blob; undefined while upstream sends without a length. */
   readonly size: number | undefined;
+  /** Cache-Status of upstream's answer, when it was asked for this request. */
+  readonly cacheStatus?: string;
   /** To be closed by whoever opened it. */
   readonly reader: BlobReader;
 }
 
 export type BlobFound = Omit<OpenedBlob, "reader">;
 
-/** A fill and for whom it asks upstream. */
-interface Filling {
-  readonly fill: Fill;
-  readonly source: FillSource;
-  readonly upstream: Upstream;
-  readonly repository: Repository;
-}
+type FoundHead = Extract<FillHead, { readonly kind: "found" }>;
 
 export class BlobCache {
   readonly #options: BlobCacheOptions;
-  /** The fill a client of this digest joins. */
-  readonly #fills = new Map<Digest, Filling>();
-  /** Every fill under way, also those nobody may join any more. */
-  readonly #running = new Set<Fill>();
-  /** Fills whose blob is being given to other nodes, or will be. */
-  readonly #ending = new Set<Promise<void>>();
-  readonly #budget: WindowBudget;
+  readonly #fills: Fills;
 
   constructor(options: BlobCacheOptions) {
     this.#options = options;
-    this.#budget = new WindowBudget(options.windowBytes);
+    this.#fills = new Fills(options);
   }
 
   /**
@@ -84,9 +63,9 @@ export class BlobCache {
       );
       if (opened !== "again") return opened;
     }
-    const filling = this.#joinable(digest);
+    const filling = this.#fills.joinable(digest);
     return filling !== undefined && isFor(filling, upstream, repository)
-      ? this.#join(filling)
+      ? this.#follow(filling, "joined")
       : this.#start(upstream, repository, digest);
   }
 
@@ -110,10 +89,10 @@ export class BlobCache {
     const proof = await access.prove(upstream, repository, digest, "blob");
     if (proof.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
     if (proof.kind === "absent" || proof.kind === "denied") return proof;
-    const filling = this.#fills.get(digest);
+    const filling = this.#fills.of(digest);
     const size = filling?.fill.size;
     if (filling !== undefined && size !== undefined)
-      return { ...fromUpstream(filling.upstream, size), result: "joined" };
+      return { ...fromUpstream(filling.upstream, { size }), result: "joined" };
     const here = await local.open(digest);
     if (here !== undefined) {
       await here.reader.close();
@@ -123,7 +102,7 @@ export class BlobCache {
     if (shared !== undefined) return shared;
     const head = proof.kind === "found" ? proof : await upstream.headBlob(repository, digest);
     if (head.kind === "absent") await access.unlink(upstream, repository, digest);
-    return head.kind === "found" ? { ...fromUpstream(upstream, head.size), result: "miss" } : head;
+    return head.kind === "found" ? { ...fromUpstream(upstream, head), result: "miss" } : head;
   }
 
   /**
@@ -155,12 +134,12 @@ export class BlobCache {
   ): Promise<OpenedBlob | Refusal | "again"> {
     const { access, local } = this.#options;
     const linked = await access.linked(upstream, repository, digest);
-    const here = this.#joinable(digest) === undefined ? await local.open(digest) : undefined;
-    if (here === undefined && this.#joinable(digest) === undefined) {
+    const here = this.#fills.joinable(digest) === undefined ? await local.open(digest) : undefined;
+    if (here === undefined && this.#fills.joinable(digest) === undefined) {
       // A fill that ran from start to end while the store was looked at has left its row behind.
       return local.indexed(digest) ? "again" : start();
     }
-    const running = here === undefined ? this.#joinable(digest) : undefined;
+    const running = here === undefined ? this.#fills.joinable(digest) : undefined;
     // Upstream's answer to a fill for this very repository is the proof, and it is waited for anyway.
     const proving = running !== undefined && isFor(running, upstream, repository);
     if (!linked && !proving) {
@@ -168,9 +147,9 @@ export class BlobCache {
       if (refusal !== undefined) return refusal;
     }
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
-    const filling = this.#joinable(digest);
+    const filling = this.#fills.joinable(digest);
     if (filling === undefined) return "again";
-    const opened = await this.#join(filling);
+    const opened = await this.#follow(filling, "joined");
     // A fill refused to another repository: this one may fare better.
     return opened.kind === "found" || isFor(filling, upstream, repository) ? opened : "again";
   }
@@ -195,86 +174,37 @@ export class BlobCache {
 
   // ---- fills --------------------------------------------------------------------------------------------------
 
-  #joinable(digest: Digest): Filling | undefined {
-    const filling = this.#fills.get(digest);
-    return filling?.fill.joinable === true ? filling : undefined;
-  }
-
-  /** Upstream's answer to the download proves the right of this repository. */
   async #start(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
-    const { local, access, sharing = {}, clock, pause } = this.#options;
-    const source = new FillSource({ upstream, repository, digest, access, sharing, clock, pause });
-    const fill = this.#run(upstream, digest, {
-      open: (from, signal, use) => source.open(from, signal, use),
-      spool: (size) => local.spool(size),
-    });
-    const filling = { fill, source, upstream, repository };
-    this.#fills.set(digest, filling);
-    const ending = fill.done.then(async () => {
-      if (this.#fills.get(digest) === filling) this.#fills.delete(digest);
-      await source.end(fill);
-      this.#ending.delete(ending);
-    });
-    this.#ending.add(ending);
-    const opened = await this.#follow(filling, "miss");
+    const { access } = this.#options;
+    const opened = await this.#follow(this.#fills.start(upstream, repository, digest), "miss");
     if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: opened.size }]);
     if (opened.kind === "absent") await access.unlink(upstream, repository, digest);
     return opened;
   }
 
   /** Relays a manifest too large to hold: verified like a blob, never stored. */
-  async relayManifest(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-  ): Promise<OpenedBlob | Refusal> {
-    const fill = this.#run(upstream, digest, {
-      open: (from, signal) => upstream.openBlob(repository, digest, from, signal, "manifests"),
-      spool: async () => undefined,
-    });
-    return this.#opened(fill, () => ({ ...fromUpstream(upstream, fill.size), result: "miss" }));
-  }
-
-  #run(upstream: Upstream, digest: Digest, how: Pick<FillOptions, "open" | "spool">): Fill {
-    const { local, notices, clock, pause } = this.#options;
-    const fill = new Fill({
-      ...how,
-      digest,
-      upstream: upstream.name,
-      committed: (size) => local.committed(digest, size, undefined),
-      budget: this.#budget,
-      notices,
-      clock,
-      pause,
-    });
-    this.#running.add(fill);
-    void fill.done.then(() => this.#running.delete(fill));
-    return fill;
-  }
-
-  #join(filling: Filling): Promise<OpenedBlob | Refusal> {
-    return this.#follow(filling, "joined");
+  relayManifest(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
+    const fill = this.#fills.relayManifest(upstream, repository, digest);
+    return this.#opened(fill, (head) => ({ ...fromUpstream(upstream, head), result: "miss" }));
   }
 
   /** What comes from the shared store is a hit for everybody; a blob another node is fetching is joined there. */
-  #follow({ fill, source }: Filling, how: "miss" | "joined"): Promise<OpenedBlob | Refusal> {
-    return this.#opened(fill, () => ({
-      kind: "found",
-      result: source.result(how),
-      source: source.source,
-      size: fill.size,
-    }));
+  #follow({ fill, source, upstream }: Filling, how: "miss" | "joined"): Promise<OpenedBlob | Refusal> {
+    return this.#opened(fill, (head) => {
+      const found = { ...fromUpstream(upstream, head), result: source.result(how) };
+      return { ...found, source: source.source };
+    });
   }
 
   /** Follows before upstream has answered, so that a fill without a spool waits for this reader. */
-  async #opened(fill: Fill, found: () => BlobFound): Promise<OpenedBlob | Refusal> {
+  async #opened(fill: Fill, found: (head: FoundHead) => BlobFound): Promise<OpenedBlob | Refusal> {
     const reader = fill.follow();
     let opened = false;
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
       opened = true;
-      return { ...found(), reader };
+      return { ...found(head), reader };
     } finally {
       if (!opened) await reader.close();
     }
@@ -284,35 +214,29 @@ export class BlobCache {
 
   /** Running fills, for metrics and pages. */
   get fills(): readonly Fill[] {
-    return [...this.#running];
+    return this.#fills.running;
   }
 
   /** Whether a client is reading the stored blob, or it is being filled: eviction must leave it alone. */
   inUse(digest: Digest): boolean {
-    return this.#fills.has(digest) || this.#options.local.beingRead(digest);
+    return this.#fills.of(digest) !== undefined || this.#options.local.beingRead(digest);
   }
 
   /** Bytes running fills hold or will hold in the store. */
   get fillingBytes(): number {
-    let bytes = 0;
-    for (const fill of this.#running) if (fill.storing) bytes += fill.size ?? fill.received;
-    return bytes;
+    return this.#fills.bytes;
   }
 
   /** Ends every fill; resolves when their spools are gone. */
-  async stop(reason: Error): Promise<void> {
-    const fills = this.fills;
-    for (const fill of fills) fill.abort(reason);
-    await Promise.all(fills.map((fill) => fill.done));
-    await Promise.all(this.#ending);
+  stop(reason: Error): Promise<void> {
+    return this.#fills.stop(reason);
   }
 }
 
-/** Whether upstream's answer to the fill is its answer to this repository. */
-function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
-  return filling.upstream.name === upstream.name && filling.repository === repository;
-}
-
-function fromUpstream(upstream: Upstream, size: number | undefined): Omit<BlobFound, "result"> {
-  return { kind: "found", source: `upstream:${upstream.name}`, size };
+function fromUpstream(
+  upstream: Upstream,
+  { size, cacheStatus }: Pick<BlobFound, "size"> & { readonly cacheStatus?: string | undefined },
+): Omit<BlobFound, "result"> {
+  const said = cacheStatus === undefined ? {} : { cacheStatus };
+  return { kind: "found", source: `upstream:${upstream.name}`, size, ...said };
 }

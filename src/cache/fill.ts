@@ -45,7 +45,9 @@ export interface FillOptions {
   readonly pause: Pause;
 }
 
-export type FillHead = { readonly kind: "found"; readonly size: number | undefined } | Refusal;
+export type FillHead =
+  | { readonly kind: "found"; readonly size: number | undefined; readonly cacheStatus: string | undefined }
+  | Refusal;
 
 export class Fill {
   readonly digest: Digest;
@@ -81,7 +83,7 @@ export class Fill {
     this.#resumption = new Resumption(options.open, () => this.#followers.size > 0);
     this.#transfer = new Transfer({
       open: (from, signal) => this.#resumption.open(from, signal),
-      begin: (size) => this.#begin(size),
+      begin: (...head) => this.#begin(...head),
       take: (chunk) => this.#take(chunk),
       pause: options.pause,
       signal: this.#abort.signal,
@@ -217,8 +219,8 @@ export class Fill {
     }
   }
 
-  async #begin(size: number | undefined): Promise<void> {
-    this.#head.resolve({ kind: "found", size });
+  async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
+    this.#head.resolve({ kind: "found", size, cacheStatus });
     await this.#spool.open(() => this.#options.spool(size));
   }
 

@@ -27,8 +27,13 @@ export type Listed<Answer> =
       readonly kind: "found";
       readonly answer: Answer;
       readonly result: Extract<Result, "hit" | "miss" | "joined" | "stale">;
-      /** Milliseconds since upstream said so. */
+      /** Milliseconds since the registry said so, and until upstream is asked again: below 0 when that is overdue. */
       readonly age: number;
+      readonly freshFor: number;
+      /** An older one was here when upstream was asked. */
+      readonly outdated: boolean;
+      /** Cache-Status of upstream's answer to this request. */
+      readonly cacheStatus: string | undefined;
       /** Why it is stale. */
       readonly reason: UpstreamError | undefined;
     }
@@ -93,20 +98,22 @@ export class Listings {
     const kept = this.#kept.get(key) as { answer: Answer; at: number } | undefined;
     const age = kept === undefined ? 0 : Math.max(0, clock() - kept.at);
     if (kept !== undefined && age < ttl) {
-      return { kind: "found", answer: kept.answer, result: "hit", age, reason: undefined };
+      return { ...given(kept.answer, "hit", age, ttl), reason: undefined };
     }
     const fetch = async (): Promise<Answer | Refusal> => {
       const answer = await ask();
-      if (answer.kind === "found") this.#kept.set(key, { answer, at: clock() });
+      // As old here as at the mirror that said so: the ages of a chain do not add up.
+      if (answer.kind === "found") this.#kept.set(key, { answer, at: clock() - ageOf(answer) });
       else this.#kept.delete(key);
       return answer;
     };
     if (kept === undefined || age >= ttl + staleIfError) {
       const { value, joined } = await this.#revalidation.fetch(key, fetch);
-      return listed(value as Answer | Refusal, joined);
+      return listed(value as Answer | Refusal, joined, ttl, kept !== undefined);
     }
     const outcome = await this.#revalidation.refresh(key, fetch);
-    if (outcome.kind === "answered") return listed(outcome.value as Answer | Refusal, outcome.joined);
+    if (outcome.kind === "answered")
+      return listed(outcome.value as Answer | Refusal, outcome.joined, ttl, true);
     const { reason } = outcome;
     this.#options.notices({
       kind: "stale_served",
@@ -116,19 +123,41 @@ export class Listings {
       ageMs: age,
       reason: reason.code,
     });
-    return { kind: "found", answer: kept.answer, result: "stale", age, reason };
+    return { ...given(kept.answer, "stale", age, ttl), reason };
   }
 }
 
-function listed<Answer extends Found>(answer: Answer | Refusal, joined: boolean): Listed<Answer> {
+function listed<Answer extends Found>(
+  answer: Answer | Refusal,
+  joined: boolean,
+  ttl: number,
+  outdated: boolean,
+): Listed<Answer> {
   if (answer.kind !== "found") return answer;
+  const found = given(answer as Answer, joined ? "joined" : "miss", ageOf(answer), ttl);
+  return { ...found, outdated, cacheStatus: answer.cacheStatus, reason: undefined };
+}
+
+function given<Answer extends Found, How extends string>(
+  answer: Answer,
+  result: How,
+  age: number,
+  ttl: number,
+) {
   return {
     kind: "found",
-    answer: answer as Answer,
-    result: joined ? "joined" : "miss",
-    age: 0,
-    reason: undefined,
-  };
+    answer,
+    result,
+    age,
+    freshFor: ttl - age,
+    outdated: false,
+    cacheStatus: undefined,
+  } as const;
+}
+
+/** Milliseconds. */
+function ageOf({ age = 0 }: Found): number {
+  return age * 1000;
 }
 
 function sizeOf(answer: Found): number {

@@ -8,16 +8,14 @@ import type { Reference } from "../oci/reference.ts";
 import type { Access } from "./access.ts";
 import type { Sharing } from "./fill-source.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
-import { type ManifestAnswer, type Refusal, type Upstream, UpstreamError } from "./ports.ts";
+import { type CacheMarks, type ManifestAnswer, type Refusal, type Upstream, UpstreamError } from "./ports.ts";
 import type { SharedBlobs } from "./shared-ports.ts";
 import { SingleFlight } from "./single-flight.ts";
 
-export interface FetchedManifest {
+export interface FetchedManifest extends CacheMarks {
   readonly kind: "found";
   readonly digest: Digest;
   readonly manifest: LocalManifest;
-  /** Seconds since the origin said so, when upstream is a cache itself. */
-  readonly age: number | undefined;
 }
 
 /** A manifest above 4 MiB, which has not been read. */
@@ -92,7 +90,14 @@ export class ManifestSource {
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(upstream, repository, digest, body.length, children);
     const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
-    return { kind: "found", digest, manifest: here, age: answer.age };
+    const { age, cacheStatus } = answer;
+    return {
+      kind: "found",
+      digest,
+      manifest: here,
+      ...(age === undefined ? {} : { age }),
+      ...(cacheStatus === undefined ? {} : { cacheStatus }),
+    };
   }
 
   /** Upstream showed this repository a manifest that another one had brought here: so are its parts readable. */

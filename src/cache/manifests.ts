@@ -43,6 +43,14 @@ export interface OpenedManifest {
   readonly body: Buffer;
   /** Milliseconds since upstream last confirmed the tag; 0 for digests. */
   readonly age: number;
+  /** Milliseconds until the tag is to be confirmed, below 0 when that is overdue; undefined for digests. */
+  readonly freshFor?: number;
+  /** The tag was here, and upstream had to be asked whether it still holds. */
+  readonly outdated?: true;
+  /** Why upstream could not be asked. */
+  readonly reason?: UpstreamError;
+  /** Cache-Status of upstream's answer, when it was asked for this request. */
+  readonly cacheStatus?: string;
 }
 
 /** A manifest above 4 MiB: a stream that is verified on the way and not stored. */
@@ -56,6 +64,7 @@ export type ManifestOpened = OpenedManifest | RelayedManifest | Refusal;
 type Resolved = {
   readonly kind: "found";
   readonly how: "miss" | "revalidated";
+  readonly cacheStatus: string | undefined;
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 };
@@ -158,30 +167,30 @@ export class Manifests {
     const record = await this.#records.get(upstream, repository, tag);
     const manifest = record && (await this.#source.stored(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const state = record && this.#state(upstream, repository, tag, record);
+    const ttl = this.#options.freshness.ttl(upstream.name, repository, tag);
+    const state = record && this.#state(upstream, repository, record, ttl);
     if (inHand !== undefined && state === "fresh")
-      return this.#whole(upstream, repository, this.#found("hit", inHand));
+      return this.#whole(upstream, repository, this.#found("hit", inHand, ttl));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
     const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
     if (inHand === undefined || state !== "stale") {
       const { value, joined } = await this.#revalidation.fetch(key, ask);
-      return this.#answer(upstream, repository, value, joined);
+      return this.#answer(upstream, repository, value, joined, inHand !== undefined);
     }
     const outcome = await this.#revalidation.refresh(key, ask);
     return outcome.kind === "answered"
-      ? this.#answer(upstream, repository, outcome.value, outcome.joined)
-      : this.#stale(upstream, repository, tag, inHand, outcome.reason);
+      ? this.#answer(upstream, repository, outcome.value, outcome.joined, true)
+      : this.#stale(upstream, repository, tag, { inHand, ttl, reason: outcome.reason });
   }
 
   #state(
     upstream: Upstream,
     repository: Repository,
-    tag: Tag,
     record: TagRecord,
+    ttl: number,
   ): ReturnType<Freshness["state"]> {
-    const { freshness, clock } = this.#options;
-    const state = freshness.state(record, freshness.ttl(upstream.name, repository, tag), clock());
+    const state = this.#options.freshness.state(record, ttl, this.#options.clock());
     return state === "fresh" && this.#deleted.doubts(upstream, repository, record) ? "stale" : state;
   }
 
@@ -189,11 +198,13 @@ export class Manifests {
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
-    inHand: InHand,
-    reason: UpstreamError,
+    { inHand, ttl, reason }: { inHand: InHand; ttl: number; reason: UpstreamError },
   ): Promise<OpenedManifest> {
     this.#incomplete.failed(upstream, repository);
-    const stale = await this.#whole(upstream, repository, this.#found("stale", inHand));
+    const stale = {
+      ...(await this.#whole(upstream, repository, this.#found("stale", inHand, ttl))),
+      reason,
+    };
     this.#options.notices({
       kind: "stale_served",
       upstream: upstream.name,
@@ -244,24 +255,33 @@ export class Manifests {
     if (here !== undefined) {
       const { digest } = head;
       if (digest !== record.digest) await this.#source.link(upstream, repository, digest, here);
-      return this.#resolved("revalidated", { digest, manifest: here, age: head.age });
+      return this.#resolved("revalidated", { ...head, digest, manifest: here });
     }
     // By the digest HEAD named, so that a tag moving meanwhile cannot mix two answers.
-    const moved = await this.#fetch(upstream, repository, { kind: "digest", digest: head.digest });
+    const byDigest: Reference = { kind: "digest", digest: head.digest };
+    // What is said of a digest is always fresh; it was HEAD that told of the tag.
+    const moved = await this.#fetch(upstream, repository, byDigest, head.age);
     return moved.kind === "absent" ? this.#fetch(upstream, repository, byTag) : moved;
   }
 
-  async #fetch(upstream: Upstream, repository: Repository, reference: Reference): Promise<Resolution> {
+  async #fetch(
+    upstream: Upstream,
+    repository: Repository,
+    reference: Reference,
+    age?: number,
+  ): Promise<Resolution> {
     const fetched = await this.#source.fetch(upstream, repository, reference);
-    return fetched.kind === "found" ? this.#resolved("miss", fetched) : fetched;
+    if (fetched.kind !== "found") return fetched;
+    return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
   }
 
   /** What another mirror answers is as old here as it was there: the ages of a chain do not add up. */
-  #resolved(how: Resolved["how"], { digest, manifest, age = 0 }: Omit<FetchedManifest, "kind">): Resolved {
+  #resolved(how: Resolved["how"], said: Omit<FetchedManifest, "kind">): Resolved {
+    const { digest, manifest, age = 0, cacheStatus } = said;
     const { mediaType, body } = manifest;
     const checkedAt = this.#options.clock() - age * 1000;
     const record = { digest, mediaType, size: body.length, checkedAt };
-    return { kind: "found", how, manifest, record };
+    return { kind: "found", how, manifest, record, cacheStatus };
   }
 
   // ---- answers ------------------------------------------------------------------------------------------------
@@ -271,10 +291,16 @@ export class Manifests {
     repository: Repository,
     resolution: Resolution,
     joined: boolean,
+    outdated = false,
   ): Promise<ManifestOpened> {
     if (resolution.kind === "absent" || resolution.kind === "denied") return resolution;
     if (resolution.kind === "found") {
-      return this.#found(joined ? "joined" : resolution.how, resolution);
+      const { how, cacheStatus } = resolution;
+      return {
+        ...this.#found(joined ? "joined" : how, resolution),
+        ...(outdated ? { outdated } : {}),
+        ...(cacheStatus === undefined ? {} : { cacheStatus }),
+      };
     }
     const { digest, mediaType } = resolution;
     const relayed = await this.#options.blobs.relayManifest(upstream, repository, digest);
@@ -288,8 +314,10 @@ export class Manifests {
     return found;
   }
 
-  #found(result: OpenedManifest["result"], { record, manifest }: InHand): OpenedManifest {
+  /** `ttl` for what is answered without asking. */
+  #found(result: OpenedManifest["result"], { record, manifest }: InHand, ttl?: number): OpenedManifest {
     const age = Math.max(0, this.#options.clock() - record.checkedAt);
-    return { kind: "found", result, digest: record.digest, age, ...manifest };
+    const found = { kind: "found", result, digest: record.digest, age, ...manifest } as const;
+    return ttl === undefined ? found : { ...found, freshFor: ttl - age };
   }
 }

@@ -38,7 +38,9 @@ export type UpstreamErrorCode =
   | "digest_mismatch"
   | "too_large"
   /** Upstream is away, and a manifest that is here names blobs that are not (`manifestsWithoutLayers: refuse`). */
-  | "layers_missing";
+  | "layers_missing"
+  /** Upstream says that a request came back to a mirror it had gone through (508). */
+  | "loop";
 
 /** Upstream failed to answer, or answered what cannot be used. 403, 404 and 410 are answers, not errors. */
 export class UpstreamError extends Error {
@@ -237,21 +239,21 @@ export type BlobAnswer =
   | Refusal;
 
 export type TagsAnswer =
-  | {
+  | ({
       readonly kind: "found";
       readonly tags: readonly string[] /** There may be more after the last tag. */;
       readonly more: boolean;
-    }
+    } & CacheMarks)
   | Refusal;
 
 export type ReferrersAnswer =
-  | {
+  | ({
       readonly kind: "found";
       /** An image index, as upstream sent it. */
       readonly body: Buffer;
       /** The OCI-Filters-Applied header, when upstream sent one. */
       readonly filtersApplied: string | undefined;
-    }
+    } & CacheMarks)
   | Refusal;
 
 /** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
@@ -260,6 +262,11 @@ export interface Upstream {
   readonly name: string;
   /** False while upstream is known not to answer: whatever it is asked fails at once. */
   readonly available: boolean;
+  /**
+   * The same upstream, asked for a client that is a mirror itself, or behind one: its questions name the ones they
+   * came through, so that a circle of mirrors ends where it closes. `via`: members of Via (RFC 9110, section 7.6.3).
+   */
+  forwarding(via: string): Upstream;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
   /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;

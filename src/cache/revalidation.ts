@@ -1,7 +1,7 @@
 // Asking upstream whether what is here still holds: once for all who ask at the same time, never longer than clients
 // with something in hand would wait, and not again right after it failed.
 import { LRUCache } from "lru-cache";
-import { type Clock, type Pause, UpstreamError } from "./ports.ts";
+import { type Clock, type Pause, UpstreamError, type UpstreamErrorCode } from "./ports.ts";
 import { SingleFlight } from "./single-flight.ts";
 
 /** With a stale answer in hand, clients wait this long for upstream; the question goes on behind them. */
@@ -9,6 +9,9 @@ const patience = 1_000;
 /** After a failure the stale answer is given at once for this long, and for half as long again at random. */
 const failureMemory = 3_000;
 const failureJitter = 1_500;
+
+/** Not remembered. */
+const selfEvident: ReadonlySet<UpstreamErrorCode> = new Set(["circuit_open", "rate_limited", "loop"]);
 
 export interface RevalidationOptions {
   readonly clock: Clock;
@@ -79,9 +82,12 @@ export class Revalidation<Value> {
     });
   }
 
-  /** An open circuit and a limit are left out: they know themselves when to ask again, and cost nothing till then. */
+  /**
+   * An open circuit and a limit are left out: they know themselves when to ask again, and cost nothing till then. So is
+   * a circle, which ends at once, and may be that of one client alone.
+   */
   #remember(key: string, error: UpstreamError): void {
-    if (error.code === "circuit_open" || error.code === "rate_limited") return;
+    if (selfEvident.has(error.code)) return;
     this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
   }
 

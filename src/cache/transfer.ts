@@ -7,7 +7,7 @@ export interface TransferOptions {
   /** Asks upstream for the bytes from an offset on. */
   readonly open: (from: number, signal: AbortSignal) => Promise<BlobAnswer>;
   /** Waited for before the first byte; `size` is undefined when upstream announces none. */
-  readonly begin: (size: number | undefined) => Promise<void>;
+  readonly begin: (size: number | undefined, cacheStatus: string | undefined) => Promise<void>;
   /** Takes the next bytes. Upstream sends on when it resolves. */
   readonly take: (chunk: Buffer) => Promise<void>;
   readonly pause: Pause;
@@ -48,7 +48,7 @@ export class Transfer {
           if (!this.#begun) return answer;
           throw new UpstreamError("protocol", "upstream no longer has the blob it was sending");
         }
-        await this.#begin(answer.size);
+        await this.#begin(answer.size, answer.cacheStatus);
         await this.#receive(answer.body, answer.offset);
         return undefined;
       } catch (error) {
@@ -60,14 +60,14 @@ export class Transfer {
   }
 
   /** What was announced first stays: clients have been told. */
-  async #begin(size: number | undefined): Promise<void> {
+  async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
     if (size !== undefined && size !== (this.#size ?? size)) {
       throw new UpstreamError("protocol", `upstream changed the size from ${this.#size} to ${size} bytes`);
     }
     this.#size ??= size;
     if (this.#begun) return;
     this.#begun = true;
-    await this.#options.begin(size);
+    await this.#options.begin(size, cacheStatus);
   }
 
   async #receive(body: AsyncIterable<Buffer>, offset: number): Promise<void> {

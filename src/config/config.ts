@@ -166,6 +166,8 @@ export interface Config {
   readonly catalog: boolean;
   /** What is done with the manifest of an image that cannot be pulled whole because its upstream is away. */
   readonly manifestsWithoutLayers: "serve" | "refuse";
+  /** Whether answers carry Cache-Status. */
+  readonly cacheStatus: boolean;
   readonly drainTimeout: number;
   /** How long a draining node still accepts requests, so that load balancers see /readyz first. */
   readonly drainDelay: number;

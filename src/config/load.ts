@@ -168,6 +168,7 @@ function assemble(
     ...(s3 === undefined ? {} : { s3 }),
     catalog: values.catalog,
     manifestsWithoutLayers: values.manifestsWithoutLayers,
+    cacheStatus: values.cacheStatus,
     drainTimeout: values.drainTimeout,
     drainDelay: values.drainDelay,
     logLevel: values["log.level"],

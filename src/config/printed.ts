@@ -30,6 +30,7 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
     opsListen: formatAddress(config.ops),
     catalog: config.catalog,
     manifestsWithoutLayers: config.manifestsWithoutLayers,
+    cacheStatus: config.cacheStatus,
     drainTimeout: formatDuration(config.drainTimeout),
     drainDelay: formatDuration(config.drainDelay),
     "node.name": config.node.name,

@@ -39,6 +39,12 @@ export const settings = {
     description:
       "A manifest held here some of whose layers are not, while the registry is away: serve it, or refuse it with 502 so that clients try elsewhere",
   },
+  cacheStatus: {
+    env: "ENTREPOT_CACHE_STATUS",
+    default: "true",
+    type: type.yesOrNo,
+    description: "Whether answers carry Cache-Status (RFC 9211), which tells clients what is held here",
+  },
   drainTimeout: {
     env: "ENTREPOT_DRAIN_TIMEOUT",
     default: "10m",

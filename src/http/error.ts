@@ -5,6 +5,7 @@ import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import type { Result } from "../telemetry/event.ts";
 import type { Exchange } from "./exchange.ts";
+import { mostMembers } from "./loop.ts";
 
 export interface Failure {
   readonly status: number;
@@ -51,10 +52,10 @@ export const failures = {
     message: "the upstream registry lists no referrers",
   },
   catalogOff: { status: 404, code: "UNSUPPORTED", message: "the catalog is switched off on this mirror" },
-  loop: {
+  tooFar: {
     status: 508,
     code: "UNAVAILABLE",
-    message: "this mirror is its own upstream: check the upstream's URL",
+    message: `the request has come through more than ${mostMembers} mirrors: do they fetch from each other?`,
   },
   badRequest: { status: 400, code: "UNSUPPORTED", message: "the request is malformed" },
 } as const satisfies Record<string, Failure>;
@@ -85,6 +86,16 @@ export function failureOfProblem(problem: RouteProblem): Failure {
   return problems[problem];
 }
 
+/** `names`: the mirrors a request came through since it was here, this one first. */
+export function failureOfCircle(names: readonly string[]): Failure {
+  const circle = [...names, names[0]].join(" -> ");
+  const message =
+    names.length > 1
+      ? `mirrors fetch from each other in a circle: ${circle}; check their upstreams' URLs`
+      : "this mirror is its own upstream: check the upstream's URL";
+  return { status: 508, code: "UNAVAILABLE", message };
+}
+
 /** Messages of upstream errors name no URL, header or credential; see upstream/. */
 export function failureOfError(error: unknown): Failure {
   if (error instanceof UpstreamError) return failureOfUpstream(error);
@@ -110,6 +121,10 @@ function failureOfUpstream(error: UpstreamError): Failure {
   }
   if (error.code === "timeout") {
     return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
+  }
+  if (error.code === "loop") {
+    const message = "the upstream leads back to this mirror: mirrors fetch from each other in a circle";
+    return { status: 508, code: "UNAVAILABLE", message };
   }
   return { status: 502, code: "UNAVAILABLE", message: `the upstream registry failed (${error.code})` };
 }

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { EventSink, Result, RouteKind, Source } from "../telemetry/event.ts";
+import { cacheStatus, type Served } from "./cache-status.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 
 /** Longest path and User-Agent put into an event. */
@@ -36,6 +37,8 @@ export class Exchange {
     detail: undefined,
   };
   readonly #response: ServerResponse;
+  readonly #tellsCache: boolean;
+  #cacheStatus: string | undefined;
   readonly #time = new Date();
   readonly #startedAt = performance.now();
   #firstByteAt: number | undefined;
@@ -48,7 +51,15 @@ export class Exchange {
   #answered = false;
   #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, onEvent: EventSink, over: () => void) {
+  /** `tellsCache`: answers carry Cache-Status. */
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    onEvent: EventSink,
+    over: () => void,
+    tellsCache: boolean,
+  ) {
+    this.#tellsCache = tellsCache;
     this.request = request;
     this.#response = response;
     this.hasBody = hasBody(request);
@@ -61,10 +72,11 @@ export class Exchange {
     response.on("error", () => {});
   }
 
-  /** Notes where an answer comes from. */
-  found({ result, source }: Pick<Findings, "result" | "source">): void {
-    this.findings.result = result;
-    this.findings.source = source;
+  /** Notes where an answer comes from; unless it becomes an error, it says so itself. */
+  found(served: Served): void {
+    this.findings.result = served.result;
+    this.findings.source = served.source;
+    if (this.#tellsCache) this.#cacheStatus = cacheStatus(served);
   }
 
   get isHead(): boolean {
@@ -192,7 +204,10 @@ export class Exchange {
 
   #head(status: number, headers: OutgoingHttpHeaders): void {
     this.#firstByteAt = performance.now();
-    this.#response.writeHead(status, { ...this.always, ...headers });
+    const all: OutgoingHttpHeaders = { ...this.always, ...headers };
+    // An error is made here, whatever was found before (RFC 9211, section 2).
+    if (this.#cacheStatus !== undefined && status < 400) all["cache-status"] = this.#cacheStatus;
+    this.#response.writeHead(status, all);
   }
 
   #event(): Parameters<EventSink>[0] {

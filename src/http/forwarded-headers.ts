@@ -18,12 +18,16 @@ const toClient = [
 
 /**
  * The client's headers that go on. The length of the body goes with it as it came, known or chunked; without a body
- * a request has none of the headers that describe one. What Connection names stays here.
+ * a request has none of the headers that describe one. What Connection names stays here. `via` goes along.
  */
-export function headersToUpstream(headers: IncomingHttpHeaders, withBody: boolean): Record<string, string> {
+export function headersToUpstream(
+  headers: IncomingHttpHeaders,
+  withBody: boolean,
+  via: string,
+): Record<string, string> {
   const named = new Set(headers.connection?.split(",").map((name) => name.trim().toLowerCase()));
   // Answers are read here, so they must not come encoded.
-  const forwarded: Record<string, string> = { "accept-encoding": "identity" };
+  const forwarded: Record<string, string> = { "accept-encoding": "identity", via };
   for (const name of toUpstream) {
     const value = headers[name];
     if (value === undefined || named.has(name)) continue;

@@ -7,6 +7,8 @@ import { type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions {
   readonly onEvent: EventSink;
+  /** Whether answers carry Cache-Status (RFC 9211). */
+  readonly cacheStatus: boolean;
 }
 
 /** 1,024 ranges in one header are 20 kB; Node's own 16 KiB would answer them with 431. */
@@ -70,7 +72,8 @@ export class Listener {
   }
 
   #take(request: IncomingMessage, response: ServerResponse, options: ListenerOptions): void {
-    const exchange = new Exchange(request, response, options.onEvent, () => this.#exchanges.delete(exchange));
+    const over = (): void => void this.#exchanges.delete(exchange);
+    const exchange = new Exchange(request, response, options.onEvent, over, options.cacheStatus);
     this.#exchanges.add(exchange);
     void serve(exchange, options);
   }

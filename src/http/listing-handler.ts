@@ -31,7 +31,7 @@ export async function handleTags(
 ): Promise<Outcome> {
   const listed = await listings.tags(upstream, repository, page);
   if (listed.kind !== "found") return refused(exchange, listed);
-  exchange.found({ result: listed.result, source: sourceOf(upstream, listed) });
+  exchange.found({ ...listed, source: sourceOf(upstream, listed) });
   const { tags, more } = listed.answer;
   const next = more
     ? nextLink(origin, `${origin.repository}/tags/list`, page.n ?? tags.length, tags.at(-1))
@@ -52,7 +52,7 @@ export async function handleReferrers(
 ): Promise<Outcome> {
   const listed = await listings.referrers(upstream, repository, digest, artifactType);
   if (listed.kind !== "found") return refused(exchange, listed);
-  exchange.found({ result: listed.result, source: sourceOf(upstream, listed) });
+  exchange.found({ ...listed, source: sourceOf(upstream, listed) });
   const { body, filtersApplied } = listed.answer;
   const applied = filtersApplied === undefined ? {} : { "oci-filters-applied": filtersApplied };
   const headers = {
@@ -91,7 +91,8 @@ export function handleCatalog(
   const size = Math.min(page.n ?? defaultPage, largestPage);
   const names = size === 0 ? [] : index.repositories(upstream.name, page.last, size + 1);
   const repositories = names.slice(0, size);
-  exchange.found({ result: "hit", source: "disk" });
+  // Made here of what the index knows: no answer of a cache.
+  Object.assign(exchange.findings, { result: "hit", source: "disk" });
   const next = names.length > size && size > 0 ? nextLink(origin, "_catalog", size, repositories.at(-1)) : {};
   exchange.send(200, { ...next, ...listingHeaders }, JSON.stringify({ repositories }));
 }

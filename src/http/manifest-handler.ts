@@ -26,7 +26,7 @@ export async function handleManifest(
 ): Promise<Outcome> {
   const found = await manifests.open(upstream, repository, reference);
   if (found.kind !== "found") return refused(exchange, found);
-  exchange.found(found);
+  exchange.found("reader" in found ? { ...found, result: "pass" } : found);
   if ("reader" in found) {
     await relay(exchange, found, pool);
     return "served";
@@ -39,7 +39,6 @@ export async function handleManifest(
 }
 
 async function relay(exchange: Exchange, manifest: RelayedManifest, pool: BufferPool): Promise<void> {
-  exchange.findings.result = "pass";
   try {
     const headers = manifestHeaders(manifest.digest, manifest.mediaType);
     if (exchange.isHead) return exchange.sendHead(200, headers, manifest.size);

@@ -22,6 +22,8 @@ import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest }
 export interface PassThroughOptions {
   /** Upstream's name, for events. */
   readonly name: string;
+  /** How this node names itself in Via. */
+  readonly pseudonym: string;
   readonly target: PassThroughTarget;
   readonly sink: PushSink;
   readonly patience: Patience;
@@ -63,10 +65,15 @@ export class PassThrough {
 
   /**
    * Passes the request on, or answers why not. `route` is in the names this cache has for what upstream holds, `as`
-   * is the repository as the client wrote it, and what a Location leads back to. Rejects with UpstreamError, for the
-   * caller to answer, or with another error when the client has left.
+   * is the repository as the client wrote it, and what a Location leads back to. `via`: the members of Via the request
+   * came with. Rejects with UpstreamError, for the caller to answer, or with another error when the client has left.
    */
-  async handle(exchange: Exchange, route: Route, as: Repository | undefined): Promise<void> {
+  async handle(
+    exchange: Exchange,
+    route: Route,
+    as: Repository | undefined,
+    via: string | undefined,
+  ): Promise<void> {
     const { request } = exchange;
     const write = writeRequest(route, request.method ?? "");
     const withBody = exchange.hasBody && takesBody(request.method ?? "");
@@ -81,7 +88,9 @@ export class PassThrough {
     const sent = this.#inNamesThere(write);
     const { prefix, ns } = route;
     const place = { prefix, ns, repository: as ?? write.repository, there: sent.repository };
-    const headers = headersToUpstream(request.headers, withBody);
+    const own = `1.1 ${this.#options.pseudonym}`;
+    const members = via === undefined ? own : `${via}, ${own}`;
+    const headers = headersToUpstream(request.headers, withBody, members);
     await this.#pass({ exchange, place, write, sent, withBody, url: this.#urlOf(sent), headers });
   }
 
@@ -161,7 +170,7 @@ export class PassThrough {
     if (status >= 300 && !redirects) throw this.#error("protocol", "redirected a write", status);
     const location = this.#locationOf(passing, answer, status);
     const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
-    exchange.findings.result = "pass";
+    exchange.found({ result: "pass", source: exchange.findings.source, written: true });
     await this.#relayBody(exchange, answer, status, headers);
   }
 

@@ -33,6 +33,7 @@ export function failureOfRefusal(
 ): Failure {
   const told = readErrors(text);
   const words = typeof told === "object" ? { body: told.body } : {};
+  if (status === 508) return { ...failureOf("loop", status), ...words };
   if (status >= 500 || status === 407) return { ...failureOf("server_error", status), ...words };
   if (status === 429) {
     const seconds = /^\d{1,5}$/.test(retryAfter ?? "") ? Number(retryAfter) : undefined;
@@ -55,7 +56,11 @@ export function digestsNamed(text: string | undefined): readonly Digest[] {
   return digests.slice(0, maxNamed);
 }
 
-function failureOf(code: "server_error" | "rate_limited", status: number, retryAfter?: number): Failure {
+function failureOf(
+  code: "server_error" | "rate_limited" | "loop",
+  status: number,
+  retryAfter?: number,
+): Failure {
   return failureOfError(
     new UpstreamError(code, "upstream failed a write", {
       status,

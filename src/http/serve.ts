@@ -6,11 +6,11 @@ import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
-import { type Failure, fail, failureOfProblem, failures, failWith } from "./error.ts";
+import { type Failure, fail, failureOfCircle, failureOfProblem, failures, failWith } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
-import { loopsBack } from "./loop.ts";
+import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
 import type { Outcome } from "./outcome.ts";
 import type { PassThrough } from "./pass-through.ts";
@@ -58,21 +58,29 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
     readAway(exchange);
     return probe(exchange, target === "/livez" || options.ready());
   }
-  if (loopsBack(exchange.header("via"), options.pseudonym)) {
+  const passed = passage(exchange.header("via"), options.pseudonym);
+  if (passed.kind !== "passes") {
     readAway(exchange);
-    return fail(exchange, failures.loop);
+    if (passed.kind === "too_far") return fail(exchange, failures.tooFar);
+    exchange.findings.detail = `circle ${passed.names.join(" ")}`;
+    return fail(exchange, failureOfCircle(passed.names));
   }
   const route = parseTarget(target);
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
   const reads = request.method === "GET" || request.method === "HEAD";
   if (!reads || (typeof route !== "string" && route.kind === "upload"))
-    return write(exchange, options, route);
+    return write(exchange, options, route, passed.via);
   readAway(exchange);
   if (typeof route === "string") return fail(exchange, failureOfProblem(route));
-  return read(exchange, options, route);
+  return read(exchange, options, route, passed.via);
 }
 
-async function write(exchange: Exchange, options: ServeOptions, route: Route | RouteProblem): Promise<void> {
+async function write(
+  exchange: Exchange,
+  options: ServeOptions,
+  route: Route | RouteProblem,
+  via: string | undefined,
+): Promise<void> {
   const { findings } = exchange;
   if (typeof route === "string") {
     if (options.push === undefined || route === "unknown") return refuseWrite(exchange);
@@ -88,17 +96,23 @@ async function write(exchange: Exchange, options: ServeOptions, route: Route | R
   findings.upstream = upstream.name;
   findings.repository = repository;
   findings.reference = writtenReference(route);
-  if (!("repository" in route)) return passThrough.handle(exchange, route, undefined);
+  if (!("repository" in route)) return passThrough.handle(exchange, route, undefined, via);
   if (!allowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
   const there = writtenRoute(route, target, repository, options.router, exchange.header("host"));
-  return passThrough.handle(exchange, there, route.repository);
+  return passThrough.handle(exchange, there, route.repository, via);
 }
 
-async function read(exchange: Exchange, options: ServeOptions, route: Route): Promise<void> {
+async function read(
+  exchange: Exchange,
+  options: ServeOptions,
+  route: Route,
+  via: string | undefined,
+): Promise<void> {
   const { findings } = exchange;
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
-  const [{ upstream }] = routed.targets;
+  const targets = seenBy(routed.targets, via);
+  const [{ upstream }] = targets;
   findings.upstream = upstream.name;
   if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
   switch (route.kind) {
@@ -108,54 +122,94 @@ async function read(exchange: Exchange, options: ServeOptions, route: Route): Pr
       if (!options.catalog) return fail(exchange, failures.catalogOff);
       return handleCatalog(exchange, options.index, upstream, route.page, route);
     case "tags":
-      return askInTurn(exchange, routed.targets, failures.repositoryUnknown, (upstream, repository) =>
+      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (upstream, repository) =>
         handleTags(exchange, options.listings, upstream, repository, route.page, route),
       );
     case "manifest":
       findings.reference = referenceText(route.reference);
-      return askInTurn(exchange, routed.targets, failures.manifestUnknown, (upstream, repository) =>
+      return askInTurn(exchange, targets, via, failures.manifestUnknown, (upstream, repository) =>
         handleManifest(exchange, options, upstream, repository, route.reference),
       );
     case "blob":
       findings.reference = route.digest;
-      return askInTurn(exchange, routed.targets, failures.blobUnknown, (upstream, repository) =>
+      return askInTurn(exchange, targets, via, failures.blobUnknown, (upstream, repository) =>
         handleBlob(exchange, options, upstream, repository, route.digest),
       );
     case "referrers":
       findings.reference = route.digest;
-      return askInTurn(exchange, routed.targets, failures.referrersUnknown, (upstream, repository) =>
+      return askInTurn(exchange, targets, via, failures.referrersUnknown, (upstream, repository) =>
         handleReferrers(exchange, options.listings, upstream, repository, route.digest, route.artifactType),
       );
     case "upload":
-      return write(exchange, options, route);
+      return write(exchange, options, route, via);
   }
+}
+
+type Ask = (upstream: Upstream, repository: Repository) => Promise<Outcome>;
+type Targets = readonly [Target, ...Target[]];
+
+/** The targets as asked on behalf of the mirrors and proxies `via`. */
+function seenBy(targets: Targets, via: string | undefined): Targets {
+  if (via === undefined) return targets;
+  const seen = (target: Target): Target => ({ ...target, upstream: target.upstream.forwarding(via) });
+  const [first, ...rest] = targets;
+  return [seen(first), ...rest.map(seen)];
 }
 
 /**
  * Asks one upstream after the other, as far as the configuration lets a refusal or a failure pass on; the last one's
- * refusal or failure is the answer. Nothing passes on once an answer has begun.
+ * refusal or failure is the answer. Nothing passes on once an answer has begun. Of two mirrors that are each other's
+ * next the question comes back: what was said before it went there is the answer then.
  */
 async function askInTurn(
   exchange: Exchange,
-  targets: readonly [Target, ...Target[]],
+  targets: Targets,
+  via: string | undefined,
   absent: Failure,
-  ask: (upstream: Upstream, repository: Repository) => Promise<Outcome>,
+  ask: Ask,
 ): Promise<void> {
   const { findings } = exchange;
+  const askFor = via === undefined ? onceMore(exchange, ask) : ask;
+  let before: (() => void) | undefined;
   for (const [i, { upstream, repository, allowed, onAbsent, onFailure }] of targets.entries()) {
     const last = i === targets.length - 1;
     findings.upstream = upstream.name;
     findings.repository = repository;
     try {
-      const outcome = allowed && repository !== undefined ? await ask(upstream, repository) : "not_allowed";
+      const outcome =
+        allowed && repository !== undefined ? await askFor(upstream, repository) : "not_allowed";
       if (outcome === "served") return;
-      if (!last && onAbsent && outcome !== "denied") continue;
-      if (outcome === "absent") return fail(exchange, absent, findings.result);
+      const isAbsent = (): void => fail(exchange, absent, findings.result);
+      if (!last && onAbsent && outcome !== "denied") {
+        before = isAbsent;
+        continue;
+      }
+      if (outcome === "absent") return isAbsent();
       return fail(exchange, outcome === "denied" ? failures.denied : failures.notAllowed, "denied");
     } catch (error) {
-      if (last || !onFailure || exchange.headersSent || !(error instanceof UpstreamError)) throw error;
+      if (exchange.headersSent || !(error instanceof UpstreamError)) throw error;
+      if (error.code === "loop" && (last || !onFailure) && before !== undefined) return before();
+      if (last || !onFailure) throw error;
+      before ??= () => {
+        throw error;
+      };
     }
   }
+}
+
+/**
+ * Questions under way are shared, also with one that came through mirrors, or says so: its circle is not that of a
+ * client that names nobody, who asks once more for itself. In a circle this goes round twice, and ends.
+ */
+function onceMore(exchange: Exchange, ask: Ask): Ask {
+  return async (upstream, repository) => {
+    try {
+      return await ask(upstream, repository);
+    } catch (error) {
+      if (exchange.headersSent || !(error instanceof UpstreamError) || error.code !== "loop") throw error;
+      return await ask(upstream, repository);
+    }
+  };
 }
 
 /** Answered here and at once: docker waits 15 s for it, podman skips a mirror that fails it (clients.md 1, 2). */

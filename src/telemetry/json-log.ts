@@ -158,6 +158,8 @@ function logUpstreamError(
 ): void {
   const fields = { upstream, code, status, detail: scrub(message, maxText), suppressed };
   if (code === "auth") logger.error(fields, `upstream ${upstream} refuses this mirror's credentials`);
+  else if (code === "loop")
+    logger.error(fields, `upstream ${upstream} leads back here: mirrors form a circle`);
   else logger.warn(fields, "upstream failed");
 }
 

@@ -20,6 +20,7 @@ export const upstreamReasons = [
   "digest_mismatch",
   "too_large",
   "layers_missing",
+  "loop",
   "other",
 ] as const;
 

@@ -39,6 +39,8 @@ export function readStatus(
   };
   if (status === 429) return fail("rate_limited", "asks to slow down");
   if (status === 416) return fail("range_refused", "refused the range asked for");
+  if (status === 508)
+    return fail("loop", "was led back to itself: mirrors fetch from each other in a circle");
   if (status >= 500) return fail("server_error", "failed");
   if (foreign) {
     // The registry said the content is there; a storage behind it that denies it is out of order.

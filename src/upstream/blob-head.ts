@@ -4,31 +4,29 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { cacheMarks, contentLength, contentRangeSize } from "./answer.ts";
 import { discard } from "./body.ts";
-import { type Reply, statusOf, type UpstreamClient } from "./client.ts";
+import { type Asker, type Reply, statusOf } from "./client.ts";
 
 /** How long a refused HEAD is remembered, in milliseconds; then it is tried again. */
 const memory = 10 * 60_000;
 
 export class BlobHeads {
-  readonly #client: UpstreamClient;
   readonly #upstream: string;
   readonly #clock: Clock;
   #headRefusedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(client: UpstreamClient, upstream: string, clock: Clock) {
-    this.#client = client;
+  constructor(upstream: string, clock: Clock) {
     this.#upstream = upstream;
     this.#clock = clock;
   }
 
   /** Rejects with UpstreamError. A blob is never downloaded for it. */
-  async head(repository: Repository, digest: Digest): Promise<BlobHead> {
+  async head(client: Asker, repository: Repository, digest: Digest): Promise<BlobHead> {
     const endpoint = `blobs/${digest}`;
-    if (this.#headIsRefused) return this.#byFirstByte(repository, endpoint);
-    const reply = await this.#client.ask({ method: "HEAD", type: "blob", repository, endpoint });
+    if (this.#headIsRefused) return this.#byFirstByte(client, repository, endpoint);
+    const reply = await client.ask({ method: "HEAD", type: "blob", repository, endpoint });
     if (refusesHead(reply)) {
       discard(reply.body);
-      const answer = await this.#byFirstByte(repository, endpoint);
+      const answer = await this.#byFirstByte(client, repository, endpoint);
       if (answer.kind === "found") this.#headRefusedAt = this.#clock();
       return answer;
     }
@@ -43,9 +41,9 @@ export class BlobHeads {
     return since >= 0 && since < memory;
   }
 
-  async #byFirstByte(repository: Repository, endpoint: string): Promise<BlobHead> {
+  async #byFirstByte(client: Asker, repository: Repository, endpoint: string): Promise<BlobHead> {
     const headers = { range: "bytes=0-0" };
-    const reply = await this.#client.ask({
+    const reply = await client.ask({
       method: "GET",
       type: "blob",
       use: "small",

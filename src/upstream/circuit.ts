@@ -170,7 +170,8 @@ export class Circuit {
   }
 }
 
+/** 508 is about the way one request took (RFC 5842, section 7.2): who answers it is well. */
 function isServerError(reply: unknown): boolean {
   const { statusCode } = (reply ?? {}) as { readonly statusCode?: number };
-  return statusCode !== undefined && statusCode >= 500;
+  return statusCode !== undefined && statusCode >= 500 && statusCode !== 508;
 }

@@ -19,7 +19,7 @@ import { RateLimits } from "./rate-limits.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { repositoryThere } from "./repository-there.ts";
 import { userAgent } from "./user-agent.ts";
-import { via } from "./via.ts";
+import { viaOf } from "./via.ts";
 
 /** One question to the registry, about one repository. */
 export interface Ask {
@@ -32,6 +32,8 @@ export interface Ask {
   /** Besides the ones every request has. Never Authorization. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Members of Via that go before our own: the mirrors whose request this question answers. */
+  readonly via?: string;
   /** Left out: the GET of a blob is a transfer, everything else is small. */
   readonly use?: Use;
 }
@@ -40,6 +42,9 @@ export interface Ask {
 export interface Reply extends ReplyHead {
   readonly body: Readable;
 }
+
+/** Asks one upstream. */
+export type Asker = Pick<UpstreamClient, "ask">;
 
 /** What storages answer when the address they were asked at has expired: S3 and Azure 403, Google 400 or 403. */
 const expired: ReadonlySet<number> = new Set([400, 401, 403]);
@@ -51,6 +56,7 @@ type Options = Dispatcher.RequestOptions<null>;
 
 export class UpstreamClient {
   readonly #config: UpstreamConfig;
+  readonly #pseudonym: string;
   readonly #authorizer: Authorizer;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
@@ -67,14 +73,16 @@ export class UpstreamClient {
     notices: NoticeSink,
     clock: Clock,
     pause: Pause,
+    pseudonym: string,
   ) {
     this.#config = config;
+    this.#pseudonym = pseudonym;
     this.#authorizer = authorizer;
     this.#notices = notices;
     this.#clock = clock;
     this.#gate = new ConnectionGate(config.name, config.maxConnections, config.firstByteTimeout);
     this.#limits = new RateLimits(config.name, notices, clock);
-    this.#connections = new Connections(config);
+    this.#connections = new Connections(config, pseudonym);
     const probe = (signal: AbortSignal) => this.#connections.ping(signal);
     this.#circuit = new Circuit({ upstream: config.name, probe, notices, clock, pause });
     this.#own = this.#connections.own;
@@ -175,7 +183,7 @@ export class UpstreamClient {
   }
 
   #askForeign(url: URL, ask: Ask): Promise<Reply> {
-    return this.#send(this.#foreign, request(url, ask), ask, true);
+    return this.#send(this.#foreign, this.#request(url, ask), ask, true);
   }
 
   /** The one place where credentials are added, and only to requests to the configured origin. */
@@ -183,7 +191,7 @@ export class UpstreamClient {
     if (url.origin !== this.#config.url.origin) {
       throw new Error("credentials were about to be added to a request to another origin");
     }
-    const options = request(url, ask);
+    const options = this.#request(url, ask);
     const header = this.#authorizer.header({ repository: ask.repository });
     const authorization = await orAborted(header, ask.signal);
     if (authorization === undefined) return { options, authorization };
@@ -213,6 +221,20 @@ export class UpstreamClient {
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };
   }
 
+  #request(url: URL, ask: Ask): Options {
+    const via = viaOf(this.#pseudonym, ask.via);
+    return {
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method: ask.method,
+      headers: { ...ask.headers, "accept-encoding": "identity", "user-agent": userAgent, via },
+      // undici closes the connection after every HEAD otherwise, and a revalidation would pay for a handshake each
+      // time.
+      reset: false,
+      ...(ask.signal === undefined ? {} : { signal: ask.signal }),
+    };
+  }
+
   /** Tag lists may take as long as transfers: some registries put them together when they are asked. */
   #firstByteTimeout(ask: Ask): number {
     const { firstByteTimeout, manifestTimeout = usualManifestTimeout } = this.#config;
@@ -240,18 +262,6 @@ export function statusOf(
 
 function useOf({ use, type, method }: Ask): Use {
   return use ?? (type === "blob" && method === "GET" ? "transfer" : "small");
-}
-
-function request(url: URL, ask: Ask): Options {
-  return {
-    origin: url.origin,
-    path: url.pathname + url.search,
-    method: ask.method,
-    headers: { ...ask.headers, "accept-encoding": "identity", "user-agent": userAgent, via },
-    // undici closes the connection after every HEAD otherwise, and a revalidation would pay for a handshake each time.
-    reset: false,
-    ...(ask.signal === undefined ? {} : { signal: ask.signal }),
-  };
 }
 
 /**

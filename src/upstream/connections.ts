@@ -6,7 +6,7 @@ import { discard } from "./body.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
 import { guardedConnector } from "./guarded-connector.ts";
 import { userAgent } from "./user-agent.ts";
-import { via } from "./via.ts";
+import { viaOf } from "./via.ts";
 
 /** Other origins connected to at once, after redirects. */
 const maxForeignOrigins = 16;
@@ -18,9 +18,11 @@ export class Connections {
   readonly foreign: Agent;
   readonly #url: URL;
   readonly #options: Client.Options;
+  readonly #headers: Readonly<Record<string, string>>;
 
   /** Connects to nothing before the first request. Throws the system's error for unreadable certificates. */
-  constructor(config: UpstreamConfig) {
+  constructor(config: UpstreamConfig, pseudonym: string) {
+    this.#headers = { "user-agent": userAgent, via: viaOf(pseudonym) };
     this.#url = config.url;
     const options = connectionOptions(config);
     const connect = connectOptions(config);
@@ -44,7 +46,7 @@ export class Connections {
     const client = new Client(this.#url.origin, this.#options);
     try {
       const path = `${this.#url.pathname.replace(/\/+$/, "")}/v2/`;
-      const headers = { "user-agent": userAgent, via };
+      const headers = this.#headers;
       const { statusCode, body } = await client.request({ path, method: "GET", headers, signal });
       discard(body);
       return statusCode < 500;

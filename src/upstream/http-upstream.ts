@@ -23,10 +23,11 @@ import { cacheMarks, contentDigest, contentLength, contentRangeSize } from "./an
 import { createAuthorizer } from "./authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readSmallBody, smallBodyPatience } from "./body.ts";
-import { type Ask, type Reply, statusOf, UpstreamClient } from "./client.ts";
+import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { listReferrers } from "./referrers.ts";
 import { listTags, type TagList } from "./tags.ts";
+import { makePseudonym } from "./via.ts";
 
 /** An upstream as the rest of the program holds it. */
 export type ClosableUpstream = Upstream & {
@@ -43,49 +44,66 @@ const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined,
 
 /**
  * Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings; `pause`
- * between the probes of an upstream that does not answer. Throws the system's error for unreadable certificates.
+ * between the probes of an upstream that does not answer; `pseudonym` is this mirror's name in Via. Throws the
+ * system's error for unreadable certificates.
  */
 export function createUpstream(
   config: UpstreamConfig,
   notices: NoticeSink,
   clock: Clock = Date.now,
   pause: Pause = ownPause,
+  pseudonym: string = makePseudonym(),
 ): ClosableUpstream {
-  const client = new UpstreamClient(config, createAuthorizer(config, notices, clock), notices, clock, pause);
-  return new HttpUpstream(config, client, notices, clock);
+  const authorizer = createAuthorizer(config, notices, clock);
+  const client = new UpstreamClient(config, authorizer, notices, clock, pause, pseudonym);
+  const blobHeads = new BlobHeads(config.name, clock);
+  return new HttpUpstream({ config, client, notices, clock, blobHeads });
+}
+
+interface Parts {
+  readonly config: UpstreamConfig;
+  readonly client: UpstreamClient;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly blobHeads: BlobHeads;
 }
 
 class HttpUpstream implements ClosableUpstream {
   readonly name: string;
+  readonly #parts: Parts;
   readonly #config: UpstreamConfig;
-  readonly #client: UpstreamClient;
+  readonly #client: Asker;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
-  readonly #blobHeads: BlobHeads;
 
-  constructor(config: UpstreamConfig, client: UpstreamClient, notices: NoticeSink, clock: Clock) {
-    this.name = config.name;
-    this.#config = config;
-    this.#client = client;
-    this.#notices = notices;
-    this.#clock = clock;
-    this.#blobHeads = new BlobHeads(client, config.name, clock);
+  /** Every question goes out with the members `via` before this mirror's own. */
+  constructor(parts: Parts, via?: string) {
+    this.name = parts.config.name;
+    this.#parts = parts;
+    this.#config = parts.config;
+    this.#client = via === undefined ? parts.client : { ask: (ask) => parts.client.ask({ ...ask, via }) };
+    this.#notices = parts.notices;
+    this.#clock = parts.clock;
+  }
+
+  forwarding(via: string): Upstream {
+    return new HttpUpstream(this.#parts, via);
   }
 
   get active(): number {
-    return this.#client.active;
+    return this.#parts.client.active;
   }
 
   get available(): boolean {
-    return this.#client.circuit.state === "closed";
+    return this.#parts.client.circuit.state === "closed";
   }
 
   get circuit(): ClosableUpstream["circuit"] {
-    return this.#client.circuit;
+    return this.#parts.client.circuit;
   }
 
   close(): Promise<void> {
-    return this.#client.close();
+    return this.#parts.client.close();
   }
 
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {
@@ -125,7 +143,7 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead> {
-    return this.#noticed(() => this.#blobHeads.head(repository, digest));
+    return this.#noticed(() => this.#parts.blobHeads.head(this.#client, repository, digest));
   }
 
   /** The body must be iterated, or the signal aborted: until then it holds a connection. */

@@ -1,8 +1,9 @@
 // The referrers of a manifest (distribution-spec, "Listing Referrers"), as one list whatever pages upstream makes of it.
-import { type ReferrersAnswer, type Refusal, UpstreamError } from "../cache/ports.ts";
+import { type CacheMarks, type ReferrersAnswer, type Refusal, UpstreamError } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
+import { cacheMarks } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
 import { type Reply, statusOf } from "./client.ts";
 import { nextQuery } from "./next-link.ts";
@@ -16,6 +17,7 @@ interface Page {
   readonly body: Buffer;
   readonly filtersApplied: string | undefined;
   readonly next: URLSearchParams | undefined;
+  readonly marks: CacheMarks;
 }
 
 /**
@@ -31,7 +33,9 @@ export async function listReferrers(
 ): Promise<ReferrersAnswer> {
   const query = new URLSearchParams(artifactType === undefined ? {} : { artifactType });
   const first = await readPage(list, repository, digest, query);
-  if (first.kind !== "found" || first.next === undefined) return first;
+  if (first.kind !== "found") return first;
+  const { filtersApplied, marks } = first;
+  if (first.next === undefined) return { kind: "found", body: first.body, filtersApplied, ...marks };
   const manifests = [...manifestsOf(list.upstream, first.body)];
   let next: URLSearchParams | undefined = first.next;
   for (let pages = 1; next !== undefined && pages < maxPages; pages++) {
@@ -44,7 +48,7 @@ export async function listReferrers(
   if (next !== undefined)
     throw new UpstreamError("too_large", `upstream ${list.upstream} sent more than ${maxPages} pages`);
   const body = Buffer.from(JSON.stringify({ ...(JSON.parse(first.body.toString()) as object), manifests }));
-  return { kind: "found", body, filtersApplied: first.filtersApplied };
+  return { kind: "found", body, filtersApplied, ...marks };
 }
 
 async function readPage(
@@ -71,7 +75,13 @@ async function readPage(
   const filtersApplied =
     typeof applied === "string" && /^[a-zA-Z, ]{1,100}$/.test(applied) ? applied : undefined;
   manifestsOf(upstream, body);
-  return { kind: "found", body, filtersApplied, next: nextQuery(reply.headers.link) };
+  return {
+    kind: "found",
+    body,
+    filtersApplied,
+    next: nextQuery(reply.headers.link),
+    marks: cacheMarks(reply),
+  };
 }
 
 /** Only a 200 with the one exact type is an answer of this endpoint (clients.md section 6). */

@@ -1,9 +1,10 @@
 // Tag lists (distribution-spec, "Listing Tags"), made uniform: some registries ignore `n` and `last`, some page by
 // themselves, and none of their Link headers may reach a client.
-import { type Clock, type Refusal, type TagsAnswer, UpstreamError } from "../cache/ports.ts";
+import { type CacheMarks, type Clock, type Refusal, type TagsAnswer, UpstreamError } from "../cache/ports.ts";
 import { parseTag, type Repository } from "../oci/name.ts";
+import { cacheMarks } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
-import { statusOf, type UpstreamClient } from "./client.ts";
+import { type Asker, statusOf } from "./client.ts";
 import { nextQuery } from "./next-link.ts";
 
 /** Largest page read, in bytes. */
@@ -15,7 +16,7 @@ const maxTags = 100_000;
 const largestPage = 1000;
 
 export interface TagList {
-  readonly client: UpstreamClient;
+  readonly client: Asker;
   readonly upstream: string;
   readonly clock: Clock;
   /** Milliseconds for one page's body, and for all pages of a list together. */
@@ -29,9 +30,10 @@ interface TagPage {
   readonly tags: readonly string[];
   /** Query of upstream's `rel="next"` link. */
   readonly next: URLSearchParams | undefined;
+  readonly marks: CacheMarks;
 }
 
-/** The tags after `last` in ASCII order, at most `n`; rejects with UpstreamError. */
+/** The tags after `last` in ASCII order, at most `n`, with the marks of the first page; rejects with UpstreamError. */
 export async function listTags(
   list: TagList,
   repository: Repository,
@@ -43,8 +45,9 @@ export async function listTags(
   if (last !== undefined) query.set("last", last);
   const first = await readPage(list, repository, query);
   if (first.kind !== "found") return first;
-  if (n === 0) return { kind: "found", tags: [], more: false };
-  if (n !== undefined) return cut(first.tags, n, last, first.next !== undefined);
+  const { marks } = first;
+  if (n === 0) return { kind: "found", tags: [], more: false, ...marks };
+  if (n !== undefined) return { ...cut(first.tags, n, last, first.next !== undefined), ...marks };
   const all = new Set(first.tags);
   const started = list.clock();
   let next = first.next;
@@ -59,7 +62,7 @@ export async function listTags(
     // A page without anything new would be followed by itself for ever.
     next = all.size > before ? page.next : undefined;
   }
-  return cut([...all], maxTags, last, next !== undefined);
+  return { ...cut([...all], maxTags, last, next !== undefined), ...marks };
 }
 
 function cut(
@@ -98,7 +101,8 @@ async function readPage(
     );
   }
   list.received(body.length);
-  return { kind: "found", tags: readTags(upstream, body), next: nextQuery(reply.headers.link) };
+  const tags = readTags(upstream, body);
+  return { kind: "found", tags, next: nextQuery(reply.headers.link), marks: cacheMarks(reply) };
 }
 
 /** Names that are no tags are left out: nobody could ask for them. */

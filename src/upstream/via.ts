@@ -1,11 +1,12 @@
-// The name under which this process passes requests on, so that one that comes back to it is known again.
+// The name under which this mirror passes requests on, so that one that comes back to it is known again.
 import { randomBytes } from "node:crypto";
 
-/** Pseudonym for Via (RFC 9110, section 7.6.3): of its own in every process, since a chain may have many mirrors. */
-export const pseudonym = `entrepot-${randomBytes(4).toString("hex")}`;
+/** A pseudonym for Via (RFC 9110, section 7.6.3): every mirror of a chain has one of its own. */
+export function makePseudonym(): string {
+  return `entrepot-${randomBytes(4).toString("hex")}`;
+}
 
-/**
- * The Via of every request upstream. Members that came in are not passed on: one request upstream answers many
- * clients. A loop is still seen, for every mirror in it adds itself again.
- */
-export const via = `1.1 ${pseudonym}`;
+/** The value of Via: `before`, the members of those a request came through, and this mirror's own. */
+export function viaOf(pseudonym: string, before?: string): string {
+  return before === undefined ? `1.1 ${pseudonym}` : `${before}, 1.1 ${pseudonym}`;
+}

@@ -58,6 +58,7 @@ t.test("a fresh tag needs no upstream; its age grows", async (t) => {
     result: "hit",
     source: "memory",
     age: ttl - 1,
+    freshFor: 1,
   });
   t.same(house.upstream.calls, []);
 });
@@ -70,6 +71,7 @@ t.test("an expired tag that has not moved costs a HEAD, and is fresh again", asy
     result: "revalidated",
     source: "memory",
     age: 0,
+    outdated: true,
   });
   t.same(house.upstream.calls, [`HEAD manifest team/app ${tag}`]);
   t.equal((await record(house))?.checkedAt, house.clock.now);

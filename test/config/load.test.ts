@@ -40,6 +40,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     tags: { ttl: 60_000, staleIfError: 604_800_000, rules: [] },
     catalog: true,
     manifestsWithoutLayers: "serve",
+    cacheStatus: true,
     drainTimeout: 600_000,
     drainDelay: 7_000,
     logLevel: "info",
@@ -52,6 +53,7 @@ listen: 127.0.0.1:0
 opsListen: "[::1]:0"
 catalog: false
 manifestsWithoutLayers: refuse
+cacheStatus: false
 drainTimeout: 0s
 drainDelay: 250ms
 log: {level: WARN}
@@ -79,6 +81,7 @@ tags:
     ops: { host: "::1", port: 0 },
     catalog: false,
     manifestsWithoutLayers: "refuse",
+    cacheStatus: false,
     drainTimeout: 0,
     drainDelay: 250,
     logLevel: "warn",

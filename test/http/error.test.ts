@@ -21,6 +21,7 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
     digest_mismatch: 502,
     too_large: 502,
     layers_missing: 502,
+    loop: 508,
   };
   for (const [code, status] of Object.entries(statuses)) {
     t.equal(failureOfError(new UpstreamError(code as UpstreamErrorCode, "x")).status, status, code);
@@ -65,6 +66,7 @@ t.test("what clients see for each state of the upstream; no challenge is ever re
     ],
     [{ status: 500 }, 502],
     [{ status: 503 }, 502],
+    [{ status: 508 }, 508],
     [{ reset: true }, 502],
     [{ hang: true }, 504],
     [{ html: true }, 502],

@@ -1,6 +1,8 @@
 import t from "tap";
 import { headersToClient, headersToUpstream } from "../../src/http/forwarded-headers.ts";
 
+const via = "1.1 entrepot-test";
+
 t.test("to upstream: what describes the request, and nothing else", async (t) => {
   const sent = {
     host: "mirror.example.com",
@@ -16,14 +18,22 @@ t.test("to upstream: what describes the request, and nothing else", async (t) =>
     "x-anything": "1",
   };
   const described = { "content-type": "application/octet-stream", "content-range": "0-9" };
-  const always = { "accept-encoding": "identity", "user-agent": "docker" };
-  t.strictSame(headersToUpstream(sent, true), { ...always, ...described }, "a chunked body stays chunked");
-  t.strictSame(headersToUpstream({ ...sent, "content-length": "10" }, true), {
+  const always = { "accept-encoding": "identity", "user-agent": "docker", via };
+  t.strictSame(
+    headersToUpstream(sent, true, via),
+    { ...always, ...described },
+    "a chunked body stays chunked",
+  );
+  t.strictSame(headersToUpstream({ ...sent, "content-length": "10" }, true, via), {
     ...always,
     ...described,
     "content-length": "10",
   });
-  t.strictSame(headersToUpstream({ ...sent, "content-length": "10" }, false), always, "no body, no length");
+  t.strictSame(
+    headersToUpstream({ ...sent, "content-length": "10" }, false, via),
+    always,
+    "no body, no length",
+  );
 });
 
 t.test("what Connection names goes no further, except the length, which is the body's", async (t) => {
@@ -33,7 +43,11 @@ t.test("what Connection names goes no further, except the length, which is the b
     "user-agent": "x",
     "content-length": "10",
   };
-  t.strictSame(headersToUpstream(sent, true), { "accept-encoding": "identity", "content-length": "10" });
+  t.strictSame(headersToUpstream(sent, true, via), {
+    "accept-encoding": "identity",
+    "content-length": "10",
+    via,
+  });
 });
 
 t.test("to the client: never a cookie, a challenge, or what upstream says of itself", async (t) => {

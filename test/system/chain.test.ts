@@ -26,6 +26,8 @@ t.test("three mirrors in a row", async (t) => {
 
   const tagged = await fetch(`${datacenter.url}/v2/made/app/manifests/1`, { headers: { accept } });
   t.equal(tagged.headers.get("docker-content-digest"), images.app.digest);
+  const fetched = Array(3).fill("entrepot; fwd=uri-miss").join(", ");
+  t.equal(tagged.headers.get("cache-status"), fetched, "each says that it had to ask on");
   front.log.forget();
   const clients = images.app.blobs.flatMap((digest) =>
     Array.from({ length: 5 }, () => download(`${datacenter.url}/v2/made/app/blobs/${digest}`)),
@@ -38,6 +40,7 @@ t.test("three mirrors in a row", async (t) => {
   await front.down();
   const warm = await fetch(`${datacenter.url}/v2/made/app/manifests/1`, { headers: { accept } });
   t.equal(warm.status, 200);
+  t.match(warm.headers.get("cache-status"), /^entrepot; hit; ttl=\d+; detail=memory$/);
   await headquarters.kill();
   await region.kill();
   const alone = await Promise.all(

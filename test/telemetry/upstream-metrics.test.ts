@@ -20,6 +20,7 @@ const codes: Record<UpstreamErrorCode, true> = {
   digest_mismatch: true,
   too_large: true,
   layers_missing: true,
+  loop: true,
 };
 
 async function after(notices: readonly Notice[]) {

@@ -63,6 +63,7 @@ t.test("three failures in a row open it, a time-out counting twice", async (t) =
     [["unreachable", "unreachable", 200, "unreachable", "unreachable"], "closed"],
     [["timeout", 404, "timeout", 401, "timeout", 429], "closed"],
     [["protocol", "auth", "rate_limited", "redirect_refused", "protocol"], "closed"],
+    [["unreachable", "unreachable", 508, "unreachable", "unreachable"], "closed"],
     [["unreachable", "protocol", "unreachable", "protocol", "unreachable"], "open"],
   ] as const) {
     const { circuit, ask } = setUp();

@@ -2,7 +2,7 @@ import t from "tap";
 import type { ManifestAnswer } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
-import { manifestAccept } from "../../src/oci/media-type.ts";
+import { manifestAccept, mediaTypes } from "../../src/oci/media-type.ts";
 import {
   byDigest,
   connectUpstream,
@@ -76,6 +76,10 @@ t.test("every answer tells what a mirror between us and the registry says of it"
   const { body, ...answer } = found(await upstream.openBlob(repository, layer.digest, 0, never));
   t.match(answer, marks);
   await drain(body);
+  for (const n of [undefined, 0, 1]) t.match(await upstream.listTags(repository, n, undefined), marks);
+  const headers = { age: "30", "cache-status": "far; hit", "content-type": mediaTypes.ociIndex };
+  registry.fault(() => ({ status: 200, headers, body: '{"manifests":[]}' }));
+  t.match(await upstream.listReferrers(repository, image.digest, undefined), marks);
 });
 
 t.test("blobs are per repository upstream, and absence is an answer", async (t) => {
@@ -108,6 +112,7 @@ t.test("a status means the same for every question", async (t) => {
     500: "server_error",
     503: "server_error",
     504: "server_error",
+    508: "loop",
     400: "protocol",
     206: "protocol",
     204: "protocol",

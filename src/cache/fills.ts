@@ -1,0 +1,125 @@
+// The fills under way: one for each blob that clients can join, however many nodes' worth of clients wait for it.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { Access } from "./access.ts";
+import { Fill, type FillOptions } from "./fill.ts";
+import { FillSource, type Sharing } from "./fill-source.ts";
+import type { LocalBlobs } from "./local-blobs.ts";
+import type { Clock, Pause, Upstream } from "./ports.ts";
+import { WindowBudget } from "./window.ts";
+
+export interface FillsOptions {
+  readonly local: LocalBlobs;
+  readonly access: Access;
+  /** What this node shares with others; left out: nothing. */
+  readonly sharing?: Sharing | undefined;
+  /** Bytes of running fills kept in memory, over all fills. */
+  readonly windowBytes: number;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+/** A fill, where its bytes come from, and for whom it asks upstream. */
+export interface Filling {
+  readonly fill: Fill;
+  readonly source: FillSource;
+  readonly upstream: Upstream;
+  readonly repository: Repository;
+}
+
+export class Fills {
+  readonly #options: FillsOptions;
+  /** The fill a client of this digest joins. */
+  readonly #byDigest = new Map<Digest, Filling>();
+  /** Every fill under way, also those nobody may join any more. */
+  readonly #running = new Set<Fill>();
+  /** Fills whose blob is being given to other nodes, or will be. */
+  readonly #ending = new Set<Promise<void>>();
+  readonly #budget: WindowBudget;
+
+  constructor(options: FillsOptions) {
+    this.#options = options;
+    this.#budget = new WindowBudget(options.windowBytes);
+  }
+
+  /** Every fill under way, in the order of their start. */
+  get running(): readonly Fill[] {
+    return [...this.#running];
+  }
+
+  /** Bytes running fills hold or will hold in the store. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const fill of this.#running) if (fill.storing) bytes += fill.size ?? fill.received;
+    return bytes;
+  }
+
+  of(digest: Digest): Filling | undefined {
+    return this.#byDigest.get(digest);
+  }
+
+  /** A fill that a new client can read from the first byte. */
+  joinable(digest: Digest): Filling | undefined {
+    const filling = this.#byDigest.get(digest);
+    return filling?.fill.joinable === true ? filling : undefined;
+  }
+
+  /** Upstream's answer to the download proves the right of this repository. */
+  start(upstream: Upstream, repository: Repository, digest: Digest): Filling {
+    const { local, access, sharing = {}, clock, pause } = this.#options;
+    const source = new FillSource({ upstream, repository, digest, access, sharing, clock, pause });
+    const fill = this.#run(upstream, digest, {
+      open: (from, signal, use) => source.open(from, signal, use),
+      spool: (size) => local.spool(size),
+    });
+    const filling = { fill, source, upstream, repository };
+    this.#byDigest.set(digest, filling);
+    const ending = fill.done.then(async () => {
+      if (this.#byDigest.get(digest) === filling) this.#byDigest.delete(digest);
+      await source.end(fill);
+      this.#ending.delete(ending);
+    });
+    this.#ending.add(ending);
+    return filling;
+  }
+
+  /** Of a manifest too large to hold: verified like a blob, never stored, joined by nobody. */
+  relayManifest(upstream: Upstream, repository: Repository, digest: Digest): Fill {
+    return this.#run(upstream, digest, {
+      open: (from, signal) => upstream.openBlob(repository, digest, from, signal, "manifests"),
+      spool: async () => undefined,
+    });
+  }
+
+  #run(upstream: Upstream, digest: Digest, how: Pick<FillOptions, "open" | "spool">): Fill {
+    const { local, notices, clock, pause } = this.#options;
+    const fill = new Fill({
+      ...how,
+      digest,
+      upstream: upstream.name,
+      committed: (size) => local.committed(digest, size, undefined),
+      budget: this.#budget,
+      notices,
+      clock,
+      pause,
+    });
+    this.#running.add(fill);
+    void fill.done.then(() => this.#running.delete(fill));
+    return fill;
+  }
+
+  /** Ends every fill; resolves when their spools are gone and other nodes have been told. */
+  async stop(reason: Error): Promise<void> {
+    const fills = this.running;
+    for (const fill of fills) fill.abort(reason);
+    await Promise.all(fills.map((fill) => fill.done));
+    await Promise.all(this.#ending);
+  }
+}
+
+/** Whether upstream's answer to the fill is its answer to this repository. */
+export function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
+  return filling.upstream.name === upstream.name && filling.repository === repository;
+}

@@ -1,0 +1,96 @@
+// What a mirror upstream says of its answers: told to the clients of this request, and to nobody later.
+import t from "tap";
+import type { ManifestOpened, OpenedManifest } from "../../src/cache/manifests.ts";
+import { openHouse } from "../fixtures/cache-house.ts";
+import { gate } from "../fixtures/manual-time.ts";
+import {
+  app,
+  failWith,
+  first,
+  openTag,
+  other,
+  push,
+  record,
+  resolvedHouse,
+  second,
+  ttl,
+} from "../fixtures/tag-house.ts";
+
+const layer = first.layers[0] as (typeof first.layers)[0];
+
+function said(opened: ManifestOpened) {
+  const { result, age, freshFor, outdated, reason, cacheStatus } = opened as OpenedManifest;
+  return { result, age, freshFor, outdated, reason: reason?.code, cacheStatus };
+}
+
+t.test("a tag: told when it is fetched, joined or confirmed, not by the hits after that", async (t) => {
+  const house = await openHouse(t);
+  push(house, first);
+  house.upstream.marks = { cacheStatus: "far; hit" };
+  const answering = gate();
+  house.upstream.fault = () => answering.opened;
+  const both = [openTag(house), openTag(house)];
+  answering.open();
+  const [miss, joined] = await Promise.all(both);
+  t.match(said(miss as never), { result: "miss", cacheStatus: "far; hit", outdated: undefined });
+  t.match(said(joined as never), { result: "joined", cacheStatus: "far; hit", outdated: undefined });
+  t.match(said(await openTag(house)), { result: "hit", freshFor: ttl, cacheStatus: undefined });
+  house.clock.advance(ttl + 1);
+  house.upstream.marks = { cacheStatus: "far; hit; ttl=3" };
+  const confirmed = { result: "revalidated", outdated: true, cacheStatus: "far; hit; ttl=3" };
+  t.match(said(await openTag(house)), confirmed);
+  house.clock.advance(ttl);
+  push(house, second);
+  t.match(said(await openTag(house)), { ...confirmed, result: "miss" }, "it has moved");
+});
+
+t.test("a stale tag says why, and for how long it has been", async (t) => {
+  const house = await resolvedHouse(t);
+  failWith(house, "loop");
+  house.clock.advance(ttl + 5_000);
+  t.match(said(await openTag(house)), {
+    result: "stale",
+    age: ttl + 5_000,
+    freshFor: -5_000,
+    reason: "loop",
+  });
+});
+
+t.test(
+  "a tag that moved is as old as HEAD says: its body is asked for by digest, which is always fresh",
+  async (t) => {
+    const house = await resolvedHouse(t);
+    push(house, second);
+    house.clock.advance(ttl);
+    house.upstream.fault = (call) => {
+      house.upstream.marks = call.startsWith("HEAD") ? { age: 50 } : { age: 0 };
+    };
+    t.match(said(await openTag(house)), { result: "miss", age: 50_000 });
+    t.match(await record(house), { digest: second.digest, checkedAt: house.clock.now - 50_000 });
+    house.clock.advance(ttl - 50_000);
+    t.match(said(await openTag(house)), { result: "revalidated" }, "ages do not add up");
+  },
+);
+
+t.test("a blob: told to those the transfer is for, and to HEAD that asked", async (t) => {
+  const house = await openHouse(t);
+  const { blobs, upstream } = house;
+  upstream.addBlob(app, layer.bytes);
+  upstream.addBlob(other, layer.bytes);
+  upstream.marks = { cacheStatus: "far; fwd=uri-miss" };
+  t.match(await blobs.head(upstream, app, layer.digest), {
+    result: "miss",
+    cacheStatus: "far; fwd=uri-miss",
+  });
+  const both = await Promise.all([1, 2].map(() => blobs.open(upstream, app, layer.digest)));
+  t.same(both.map((opened) => "result" in opened && opened.result).sort(), ["joined", "miss"]);
+  for (const opened of both) {
+    t.match(opened, { cacheStatus: "far; fwd=uri-miss" });
+    if (opened.kind === "found") await opened.reader.close();
+  }
+  await Promise.all(blobs.fills.map(({ done }) => done));
+  const hit = await blobs.open(upstream, other, layer.digest);
+  t.match(hit, { result: "hit" }, "though upstream was asked whether it may be read");
+  t.notOk("cacheStatus" in hit);
+  if (hit.kind === "found") await hit.reader.close();
+});
