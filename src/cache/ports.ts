@@ -265,8 +265,9 @@ export interface Upstream {
   /**
    * The same upstream, asked for a client that is a mirror itself, or behind one: its questions name the ones they
    * came through, so that a circle of mirrors ends where it closes. `via`: members of Via (RFC 9110, section 7.6.3).
+   * `traceparent` goes along as it is (W3C Trace Context).
    */
-  forwarding(via: string): Upstream;
+  forwarding(via: string | undefined, traceparent?: string): Upstream;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
   /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;

@@ -1,12 +1,15 @@
 // One request's life: what is learned on the way, the answer, and the one event when it is over.
-import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { EventSink, Result, RouteKind, Source } from "../telemetry/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
+import { requestId, traceId } from "./request-identity.ts";
+import { serverTiming } from "./server-timing.ts";
 
 /** Longest path and User-Agent put into an event. */
 const longestText = 1024;
+/** Longest X-Forwarded-For put into an event: a handful of addresses. */
+const longestChain = 256;
 
 /** What handlers find out for the event. */
 export interface Findings {
@@ -20,10 +23,18 @@ export interface Findings {
   detail: string | undefined;
 }
 
+/** What answers say of how they came about. */
+export interface ToldHeaders {
+  /** Whether they carry Cache-Status (RFC 9211). */
+  readonly cacheStatus: boolean;
+  /** Whether they carry Server-Timing; not, when left out. */
+  readonly serverTiming?: boolean;
+}
+
 export class Exchange {
   readonly request: IncomingMessage;
   /** Sent with every answer from now on. */
-  readonly always: OutgoingHttpHeaders = {};
+  readonly always: OutgoingHttpHeaders;
   /** The request came with a body, or promises one. */
   readonly hasBody: boolean;
   readonly findings: Findings = {
@@ -37,7 +48,8 @@ export class Exchange {
     detail: undefined,
   };
   readonly #response: ServerResponse;
-  readonly #tellsCache: boolean;
+  readonly #id: string;
+  readonly #tells: ToldHeaders;
   #cacheStatus: string | undefined;
   readonly #time = new Date();
   readonly #startedAt = performance.now();
@@ -51,17 +63,18 @@ export class Exchange {
   #answered = false;
   #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
 
-  /** `tellsCache`: answers carry Cache-Status. */
   constructor(
     request: IncomingMessage,
     response: ServerResponse,
     onEvent: EventSink,
     over: () => void,
-    tellsCache: boolean,
+    tells: ToldHeaders,
   ) {
-    this.#tellsCache = tellsCache;
+    this.#tells = tells;
     this.request = request;
     this.#response = response;
+    this.#id = requestId(request.headers["x-request-id"]);
+    this.always = { "x-request-id": this.#id };
     this.hasBody = hasBody(request);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
     response.once("close", () => {
@@ -76,7 +89,7 @@ export class Exchange {
   found(served: Served): void {
     this.findings.result = served.result;
     this.findings.source = served.source;
-    if (this.#tellsCache) this.#cacheStatus = cacheStatus(served);
+    if (this.#tells.cacheStatus) this.#cacheStatus = cacheStatus(served);
   }
 
   get isHead(): boolean {
@@ -207,6 +220,8 @@ export class Exchange {
     const all: OutgoingHttpHeaders = { ...this.always, ...headers };
     // An error is made here, whatever was found before (RFC 9211, section 2).
     if (this.#cacheStatus !== undefined && status < 400) all["cache-status"] = this.#cacheStatus;
+    if (this.#tells.serverTiming === true)
+      all["server-timing"] = serverTiming(this.findings.result, this.#firstByteAt - this.#startedAt);
     this.#response.writeHead(status, all);
   }
 
@@ -222,7 +237,8 @@ export class Exchange {
       ...findings,
       result: byClient ? "aborted" : this.#cutBy === undefined ? findings.result : "error",
       time: this.#time,
-      id: randomUUID(),
+      id: this.#id,
+      traceId: traceId(request.headers.traceparent),
       method: request.method ?? "",
       path: target.slice(0, query < 0 ? longestText : Math.min(query, longestText)),
       status,
@@ -232,6 +248,7 @@ export class Exchange {
       durationMs: now - this.#startedAt,
       abortedBy: complete ? undefined : (this.#cutBy ?? "client"),
       client: request.socket.remoteAddress ?? "",
+      forwardedFor: this.header("x-forwarded-for")?.slice(0, longestChain),
       userAgent: request.headers["user-agent"]?.slice(0, longestText),
     };
   }

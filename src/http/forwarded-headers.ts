@@ -2,6 +2,7 @@
 // challenge ever does, whatever it is called (RFC 9110 section 7.6.1; design.md, "What never bends", 4 and 6).
 import type { IncomingHttpHeaders } from "node:http";
 import { UpstreamError } from "../cache/ports.ts";
+import { tracedOn } from "./request-identity.ts";
 
 const toUpstream = ["content-type", "content-range", "user-agent"] as const;
 
@@ -28,6 +29,8 @@ export function headersToUpstream(
   const named = new Set(headers.connection?.split(",").map((name) => name.trim().toLowerCase()));
   // Answers are read here, so they must not come encoded.
   const forwarded: Record<string, string> = { "accept-encoding": "identity", via };
+  const traceparent = tracedOn(headers.traceparent);
+  if (traceparent !== undefined) forwarded.traceparent = traceparent;
   for (const name of toUpstream) {
     const value = headers[name];
     if (value === undefined || named.has(name)) continue;

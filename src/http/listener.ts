@@ -2,13 +2,13 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
-import { Exchange } from "./exchange.ts";
+import { Exchange, type ToldHeaders } from "./exchange.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 
-export interface ListenerOptions extends ServeOptions {
+export interface ListenerOptions extends ServeOptions, ToldHeaders {
   readonly onEvent: EventSink;
-  /** Whether answers carry Cache-Status (RFC 9211). */
-  readonly cacheStatus: boolean;
+  /** Whether answers carry Via (RFC 9110, section 7.6.3), which names this node; not, when left out. */
+  readonly via?: boolean;
 }
 
 /** 1,024 ranges in one header are 20 kB; Node's own 16 KiB would answer them with 431. */
@@ -73,7 +73,8 @@ export class Listener {
 
   #take(request: IncomingMessage, response: ServerResponse, options: ListenerOptions): void {
     const over = (): void => void this.#exchanges.delete(exchange);
-    const exchange = new Exchange(request, response, options.onEvent, over, options.cacheStatus);
+    const exchange = new Exchange(request, response, options.onEvent, over, options);
+    if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
     this.#exchanges.add(exchange);
     void serve(exchange, options);
   }

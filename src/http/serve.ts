@@ -15,6 +15,7 @@ import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.
 import type { Outcome } from "./outcome.ts";
 import type { PassThrough } from "./pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
+import { tracedOn } from "./request-identity.ts";
 import type { Router, Target } from "./routing.ts";
 import { writtenRoute } from "./written-route.ts";
 
@@ -111,7 +112,7 @@ async function read(
   const { findings } = exchange;
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
-  const targets = seenBy(routed.targets, via);
+  const targets = seenBy(routed.targets, via, tracedOn(exchange.header("traceparent")));
   const [{ upstream }] = targets;
   findings.upstream = upstream.name;
   if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
@@ -148,10 +149,13 @@ async function read(
 type Ask = (upstream: Upstream, repository: Repository) => Promise<Outcome>;
 type Targets = readonly [Target, ...Target[]];
 
-/** The targets as asked on behalf of the mirrors and proxies `via`. */
-function seenBy(targets: Targets, via: string | undefined): Targets {
-  if (via === undefined) return targets;
-  const seen = (target: Target): Target => ({ ...target, upstream: target.upstream.forwarding(via) });
+/** The targets as asked on behalf of the mirrors and proxies `via`, in the trace of the client. */
+function seenBy(targets: Targets, via: string | undefined, traceparent: string | undefined): Targets {
+  if (via === undefined && traceparent === undefined) return targets;
+  const seen = (target: Target): Target => ({
+    ...target,
+    upstream: target.upstream.forwarding(via, traceparent),
+  });
   const [first, ...rest] = targets;
   return [seen(first), ...rest.map(seen)];
 }

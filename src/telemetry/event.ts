@@ -15,6 +15,13 @@ export const results = [
 /** How the answer came about; exclusive, one per request. */
 export type Result = (typeof results)[number];
 
+const asking: ReadonlySet<Result> = new Set(["stale", "revalidated", "miss", "joined", "pass"]);
+
+/** Whether an answer with this result waited for upstream: its time to first byte is mostly upstream's. */
+export function asksUpstream(result: Result): boolean {
+  return asking.has(result);
+}
+
 export const routeKinds = [
   "ping",
   "manifest_tag",
@@ -43,7 +50,10 @@ export type Source = "memory" | "disk" | "s3" | `upstream:${string}` | "none";
 /** One finished request. Byte counts are of response bodies; times in milliseconds. */
 export interface RequestEvent {
   readonly time: Date;
+  /** The client's X-Request-Id where it may stand in a log, else ours; 1 to 64 of A-Z a-z 0-9 . _ - */
   readonly id: string;
+  /** The trace the client's traceparent names, 32 hex digits. */
+  readonly traceId: string | undefined;
   readonly method: string;
   readonly route: RouteKind;
   /** The path without its query; at most 1 KiB. */
@@ -65,6 +75,8 @@ export interface RequestEvent {
   /** A short reason for anything that is not a plain success; never a header value, URL or secret. */
   readonly detail: string | undefined;
   readonly client: string;
+  /** X-Forwarded-For as it came, at most 256 characters: true only where a load balancer in front sets it. */
+  readonly forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
 }
 
@@ -120,10 +132,14 @@ export type Notice =
       readonly upstream: string;
       readonly digest: string;
       readonly bytes: number;
+      /** Of these, the bytes that came when the last client had left; left out: none. */
+      readonly unattendedBytes?: number;
       readonly durationMs: number;
     }
   | {
       readonly kind: "eviction";
+      /** Left out: disk. */
+      readonly store?: "disk" | "s3";
       readonly reason: "lru" | "low_disk" | "corrupt";
       readonly digest: string;
       readonly bytes: number;

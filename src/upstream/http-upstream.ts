@@ -60,6 +60,13 @@ export function createUpstream(
   return new HttpUpstream({ config, client, notices, clock, blobHeads });
 }
 
+function askerFor(client: UpstreamClient, via: string | undefined, traceparent: string | undefined): Asker {
+  if (via === undefined && traceparent === undefined) return client;
+  const said = via === undefined ? {} : { via };
+  const trace = traceparent === undefined ? {} : { traceparent };
+  return { ask: (ask) => client.ask({ ...ask, ...said, headers: { ...ask.headers, ...trace } }) };
+}
+
 interface Parts {
   readonly config: UpstreamConfig;
   readonly client: UpstreamClient;
@@ -76,18 +83,18 @@ class HttpUpstream implements ClosableUpstream {
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
 
-  /** Every question goes out with the members `via` before this mirror's own. */
-  constructor(parts: Parts, via?: string) {
+  /** Every question goes out with the members `via` before this mirror's own, and with `traceparent`. */
+  constructor(parts: Parts, via?: string, traceparent?: string) {
     this.name = parts.config.name;
     this.#parts = parts;
     this.#config = parts.config;
-    this.#client = via === undefined ? parts.client : { ask: (ask) => parts.client.ask({ ...ask, via }) };
+    this.#client = askerFor(parts.client, via, traceparent);
     this.#notices = parts.notices;
     this.#clock = parts.clock;
   }
 
-  forwarding(via: string): Upstream {
-    return new HttpUpstream(this.#parts, via);
+  forwarding(via: string | undefined, traceparent?: string): Upstream {
+    return new HttpUpstream(this.#parts, via, traceparent);
   }
 
   get active(): number {

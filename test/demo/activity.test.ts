@@ -7,6 +7,7 @@ const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
 const event: RequestEvent = {
   time: new Date(),
   id: "1",
+  traceId: undefined,
   method: "GET",
   route: "blob",
   path: `/v2/team/app/blobs/${digest}`,
@@ -24,6 +25,7 @@ const event: RequestEvent = {
   abortedBy: undefined,
   detail: undefined,
   client: "127.0.0.1",
+  forwardedFor: undefined,
   userAgent: undefined,
 };
 
