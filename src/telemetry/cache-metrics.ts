@@ -1,7 +1,7 @@
 // Metrics of the store and of the fills that feed it, from the notices about them.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Notice, NoticeSink } from "./event.ts";
-import { amount, closedList } from "./label.ts";
+import { amount, closedList, storeLabels } from "./label.ts";
 
 /** The codes of StoreError. A test holds the list to the type, which this folder may not import. */
 export const storeCodes = ["no_space", "io", "unavailable", "size_mismatch", "closed", "other"] as const;
@@ -37,6 +37,7 @@ const day = 24 * hour;
 /** Seconds since last use. A median under a day means that the cache is too small for its clients. */
 const ageBuckets = [60, 600, hour, 6 * hour, day, 3 * day, 7 * day, 14 * day, 30 * day, 90 * day];
 
+const storeLabel = closedList(storeLabels, "disk");
 const storeOp = closedList(storeOps, "other");
 const storeCode = closedList(storeCodes, "other");
 const fillResult = closedList([...fillResults, "other"], "other");
@@ -88,9 +89,18 @@ function createFillMetrics(registry: Registry): (notice: Notice & { kind: "fill"
     help: "Bytes downloaded by finished fills, whatever became of them.",
     registers: [registry],
   });
+  const background = new Counter({
+    name: "entrepot_background_fill_bytes_total",
+    help: "Of the bytes of finished fills, those that came when the last client had left.",
+    labelNames: ["result"],
+    registers: [registry],
+  });
+  for (const result of fillResults) background.inc({ result }, 0);
   return (notice) => {
-    fills.inc({ result: fillResult(notice.result) });
+    const result = fillResult(notice.result);
+    fills.inc({ result });
     bytes.inc(amount(notice.bytes));
+    background.inc({ result }, amount(notice.unattendedBytes ?? 0));
   };
 }
 
@@ -99,30 +109,35 @@ function createEvictionMetrics(registry: Registry): (notice: Notice & { kind: "e
   const evictions = new Counter({
     name: "entrepot_cache_evictions_total",
     help: "Blobs removed from the store.",
-    labelNames: ["reason"],
+    labelNames: ["store", "reason"],
     registers,
   });
-  for (const reason of evictionReasons) evictions.inc({ reason }, 0);
+  for (const reason of evictionReasons) evictions.inc({ store: "disk", reason }, 0);
   const bytes = new Counter({
     name: "entrepot_cache_evicted_bytes_total",
     help: "Bytes of the blobs removed from the store.",
+    labelNames: ["store"],
     registers,
   });
+  bytes.inc({ store: "disk" }, 0);
   const age = new Histogram({
     name: "entrepot_cache_eviction_age_seconds",
     help: "How long ago an evicted blob was last used.",
+    labelNames: ["store"],
     buckets: ageBuckets,
     registers,
   });
+  age.zero({ store: "disk" });
   const orphaned = new Counter({
     name: "entrepot_evicted_orphaned_images_total",
     help: "Manifests still in the store that named a blob at its eviction.",
     registers,
   });
   return (notice) => {
-    evictions.inc({ reason: evictionReason(notice.reason) });
-    bytes.inc(amount(notice.bytes));
-    age.observe(amount(notice.ageMs) / 1000);
+    const store = storeLabel(notice.store ?? "disk");
+    evictions.inc({ store, reason: evictionReason(notice.reason) });
+    bytes.inc({ store }, amount(notice.bytes));
+    age.observe({ store }, amount(notice.ageMs) / 1000);
     orphaned.inc(amount(notice.orphaned));
   };
 }

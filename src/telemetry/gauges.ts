@@ -1,14 +1,16 @@
 // Values read at the moment of a scrape.
 import { Gauge, type Registry } from "prom-client";
+import { type StoreLabel, storeLabels } from "./label.ts";
 
 /** Where the gauges read from. Synchronous and cheap; undefined (or a throw) leaves the sample out. */
 export interface GaugeSources {
   fillsRunning(): number | undefined;
   /** Clients reading a running fill, the one that caused it included. */
   followers(): number | undefined;
-  cacheBytes(): number | undefined;
-  cacheLimitBytes(): number | undefined;
-  cacheObjects(): number | undefined;
+  /** The three of a store that is not used: undefined. */
+  cacheBytes(store: StoreLabel): number | undefined;
+  cacheLimitBytes(store: StoreLabel): number | undefined;
+  cacheObjects(store: StoreLabel): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;
   httpInFlightRequests(): number | undefined;
@@ -16,12 +18,11 @@ export interface GaugeSources {
   draining(): boolean;
 }
 
-const gauges: readonly { name: string; help: string; source: keyof GaugeSources }[] = [
+type StoreSource = "cacheBytes" | "cacheLimitBytes" | "cacheObjects";
+
+const gauges: readonly { name: string; help: string; source: Exclude<keyof GaugeSources, StoreSource> }[] = [
   { name: "entrepot_fills_running", help: "Downloads from upstream under way.", source: "fillsRunning" },
   { name: "entrepot_followers", help: "Clients reading a download under way.", source: "followers" },
-  { name: "entrepot_cache_bytes", help: "Bytes in the store.", source: "cacheBytes" },
-  { name: "entrepot_cache_limit_bytes", help: "Bytes the store may hold.", source: "cacheLimitBytes" },
-  { name: "entrepot_cache_objects", help: "Blobs in the store.", source: "cacheObjects" },
   {
     name: "entrepot_cache_disk_free_bytes",
     help: "Bytes free on the file system of the store.",
@@ -36,7 +37,13 @@ const gauges: readonly { name: string; help: string; source: keyof GaugeSources 
   { name: "entrepot_draining", help: "1 when this node is finishing its last requests.", source: "draining" },
 ];
 
-/** Registers one gauge per source. */
+const storeGauges: readonly { name: string; help: string; source: StoreSource }[] = [
+  { name: "entrepot_cache_bytes", help: "Bytes in the store.", source: "cacheBytes" },
+  { name: "entrepot_cache_limit_bytes", help: "Bytes the store may hold.", source: "cacheLimitBytes" },
+  { name: "entrepot_cache_objects", help: "Blobs in the store.", source: "cacheObjects" },
+];
+
+/** Registers one gauge per source; those of a store have a series for each that is used. */
 export function registerGauges(registry: Registry, sources: GaugeSources): void {
   for (const { name, help, source } of gauges) {
     new Gauge({
@@ -44,18 +51,33 @@ export function registerGauges(registry: Registry, sources: GaugeSources): void 
       help,
       registers: [registry],
       collect() {
-        const value = read(sources, source);
+        const value = read(() => sources[source]());
         if (value === undefined) this.remove();
         else this.set(value);
+      },
+    });
+  }
+  for (const { name, help, source } of storeGauges) {
+    new Gauge({
+      name,
+      help,
+      labelNames: ["store"],
+      registers: [registry],
+      collect() {
+        for (const store of storeLabels) {
+          const value = read(() => sources[source](store));
+          if (value === undefined) this.remove({ store });
+          else this.set({ store }, value);
+        }
       },
     });
   }
 }
 
 /** One broken source must not cost the whole scrape. */
-function read(sources: GaugeSources, source: keyof GaugeSources): number | undefined {
+function read(source: () => number | boolean | undefined): number | undefined {
   try {
-    const value = Number(sources[source]());
+    const value = Number(source());
     return Number.isFinite(value) ? value : undefined;
   } catch {
     return undefined;

@@ -1,6 +1,6 @@
 // Bounded label values. Whatever a client or an upstream sends, a label holds one value of a closed list, so the
 // number of series has a ceiling known before the program starts.
-import type { Source } from "./event.ts";
+import { results, type Source } from "./event.ts";
 
 /** Request methods as a label; everything else is OTHER. */
 export const methodLabels = [
@@ -18,6 +18,10 @@ export const methodLabels = [
 
 /** Where response bytes came from; which upstream it was is told by the upstream metrics. */
 export const sourceLabels = ["memory", "disk", "s3", "upstream", "none"] as const;
+
+/** The stores blobs are kept in. */
+export const storeLabels = ["disk", "s3"] as const;
+export type StoreLabel = (typeof storeLabels)[number];
 
 /** Statuses that registries, proxies and this program send; any other counts under its class. */
 const namedStatuses = [
@@ -50,6 +54,11 @@ export function closedList<T extends string>(known: readonly T[], fallback: T): 
   return (value) => (values.has(value) ? (value as T) : fallback);
 }
 
+/** Kinds of read; every other route counts as `other`. */
+export const readTypes = ["blob", "manifest_tag", "manifest_digest", "tags", "referrers", "other"] as const;
+
+export const readType = closedList(readTypes, "other");
+export const resultLabel = closedList(results, "error");
 export const methodLabel = closedList(methodLabels, "OTHER");
 
 /** What a counter may be raised by: the libraries throw on NaN and on negative numbers, and a sink must not. */

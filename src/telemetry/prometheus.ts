@@ -3,12 +3,16 @@ import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import type { EventSink, NoticeSink } from "./event.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
+import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createRequestMetrics } from "./request-metrics.ts";
+import { createSinkMetrics } from "./sink-metrics.ts";
 import { createUpstreamMetrics } from "./upstream-metrics.ts";
 
 export interface Metrics {
   readonly onEvent: EventSink;
   readonly onNotice: NoticeSink;
+  /** Counts what the sink of this name could not take. */
+  readonly lost: (sink: string, count: number) => void;
   /** The text exposition format, version 0.0.4. */
   render(): Promise<string>;
   readonly contentType: string;
@@ -37,23 +41,31 @@ const unwanted = [
 
 /**
  * Creates every metric of the program, with the known series at 0. Our names start with `entrepot_`; those of the
- * process and the runtime keep the names every dashboard knows (`process_*`, `nodejs_*`).
+ * process and the runtime, and those that Distribution's dashboards ask for, keep the names these know (`process_*`,
+ * `nodejs_*`, `registry_proxy_*`).
  */
 export function createMetrics({ gauges, upstreams, version }: MetricsOptions): Metrics {
   const registry = new Registry();
   registerBuildInfo(registry, version);
   registerGauges(registry, gauges);
-  const onEvent = createRequestMetrics(registry);
+  const requestSink = createRequestMetrics(registry);
+  const proxy = createProxyMetrics(registry);
   const upstreamSink = createUpstreamMetrics(registry, upstreams);
   const cacheSink = createCacheMetrics(registry);
+  const lost = createSinkMetrics(registry);
   collectDefaultMetrics({ register: registry });
   for (const name of unwanted) registry.removeSingleMetric(name);
   return {
-    onEvent,
+    onEvent(event) {
+      requestSink(event);
+      proxy.onEvent(event);
+    },
     onNotice(notice) {
+      proxy.onNotice(notice);
       upstreamSink(notice);
       cacheSink(notice);
     },
+    lost,
     render: async () => withoutNaN(await registry.metrics()),
     contentType: registry.contentType,
   };

@@ -1,6 +1,6 @@
 // Metrics of the traffic with upstream, from the notices about it.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
-import { circuitStates, type NoticeSink } from "./event.ts";
+import { circuitStates, type Notice, type NoticeSink } from "./event.ts";
 import { amount, closedList, codeLabel } from "./label.ts";
 
 const upstreamTypes = ["manifest", "blob", "tags", "token"] as const;
@@ -34,7 +34,11 @@ const upstreamType = closedList([...upstreamTypes, "other"], "other");
 const upstreamReason = closedList(upstreamReasons, "other");
 
 /** Registers the metrics for the configured upstreams (any other name counts as `other`) and returns their sink. */
-export function createUpstreamMetrics(registry: Registry, upstreams: readonly string[]): NoticeSink {
+export function createUpstreamMetrics(
+  registry: Registry,
+  upstreams: readonly string[],
+  now: () => number = Date.now,
+): NoticeSink {
   const registers = [registry];
   const requests = new Counter({
     name: "entrepot_upstream_requests_total",
@@ -76,7 +80,14 @@ export function createUpstreamMetrics(registry: Registry, upstreams: readonly st
     labelNames: ["upstream"],
     registers,
   });
+  const lastSuccess = new Gauge({
+    name: "entrepot_upstream_last_success_timestamp_seconds",
+    help: "When upstream last answered what it was asked for, in Unix time; 0: not since the start.",
+    labelNames: ["upstream"],
+    registers,
+  });
   for (const upstream of upstreams) {
+    lastSuccess.set({ upstream }, 0);
     showCircuit(upstream, "closed");
     for (const reason of upstreamReasons) errors.inc({ upstream, reason }, 0);
     for (const type of upstreamTypes) {
@@ -92,6 +103,7 @@ export function createUpstreamMetrics(registry: Registry, upstreams: readonly st
       const type = upstreamType(notice.type);
       requests.inc({ upstream, type, code: codeLabel(notice.status) });
       ttfb.observe({ upstream, type }, amount(notice.ttfbMs) / 1000);
+      if (isSuccess(notice)) lastSuccess.set({ upstream }, Math.floor(now() / 1000));
     } else if (notice.kind === "upstream_bytes") {
       received.inc(
         { upstream: upstreamLabel(notice.upstream), type: upstreamType(notice.type) },
@@ -105,4 +117,9 @@ export function createUpstreamMetrics(registry: Registry, upstreams: readonly st
       remaining.set({ upstream: upstreamLabel(notice.upstream) }, amount(notice.remaining));
     }
   };
+}
+
+/** 404 is an answer like any other. A token server that answers is no sign of life of the registry. */
+function isSuccess({ type, status }: Notice & { kind: "upstream_request" }): boolean {
+  return type !== "token" && ((status >= 200 && status < 400) || status === 404);
 }

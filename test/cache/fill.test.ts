@@ -71,6 +71,29 @@ t.test("a follower that joins late, and one that joins in the middle, read every
   await nothingLeft(t, house);
 });
 
+t.test("bytes that come while nobody reads are told apart", async (t) => {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob("team/app", bytes);
+  const [first, second] = [gate(), gate()];
+  const gates = new Map([
+    [mebibyte, first.opened],
+    [2 * mebibyte, second.opened],
+  ]);
+  house.upstream.transfers.push({ pace: (at) => gates.get(at) });
+  const fill = startFill(house, digest);
+  await eventually("the first MiB is here", () => fill.received === mebibyte);
+  const reader = fill.follow();
+  await reader.close();
+  await reader.close();
+  first.open();
+  await eventually("the second MiB is here", () => fill.received === 2 * mebibyte);
+  const another = fill.follow();
+  second.open();
+  await fill.done;
+  await another.close();
+  t.match(house.notices.at(-1), { kind: "fill", result: "committed", unattendedBytes: mebibyte });
+});
+
 t.test("a follower may begin anywhere and waits for its bytes", async (t) => {
   const house = await openHouse(t);
   const digest = house.upstream.addBlob("team/app", bytes);

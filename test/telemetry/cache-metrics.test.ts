@@ -33,18 +33,19 @@ t.test("every result, reason and code has its own series, from the start", async
   for (const result of ["committed", "discarded", "not_stored"])
     t.equal(sampleOf(families, "entrepot_fills_total", { result }), 0);
   for (const reason of ["lru", "low_disk", "corrupt"])
-    t.equal(sampleOf(families, "entrepot_cache_evictions_total", { reason }), 0);
+    t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "disk", reason }), 0);
   for (const op of storeOps)
     for (const code of storeCodes)
       t.equal(sampleOf(families, "entrepot_store_errors_total", { op, code }), 0);
-  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_count"), 0);
+  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_count", { store: "disk" }), 0);
   t.equal(sampleOf(families, "entrepot_stale_served_total"), 0);
 });
 
 t.test("what happens in the cache is counted", async (t) => {
   const families = await after([
     { ...fill, result: "committed", bytes: 100 },
-    { ...fill, result: "discarded", bytes: 20 },
+    { ...fill, result: "discarded", bytes: 20, unattendedBytes: 5 },
+    { ...eviction, store: "s3", reason: "lru", bytes: 7, ageMs: 1000, orphaned: 0 },
     { ...eviction, reason: "lru", bytes: 100, ageMs: 7_200_000, orphaned: 2 },
     { ...eviction, reason: "low_disk", bytes: 50, ageMs: 30_000, orphaned: 0 },
     { kind: "stale_served", upstream: "hub", repository: "a", tag: "b", ageMs: 1, reason: "timeout" },
@@ -53,10 +54,14 @@ t.test("what happens in the cache is counted", async (t) => {
   t.equal(sampleOf(families, "entrepot_fills_total", { result: "committed" }), 1);
   t.equal(sampleOf(families, "entrepot_fills_total", { result: "discarded" }), 1);
   t.equal(sampleOf(families, "entrepot_fill_bytes_total"), 120);
-  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { reason: "lru" }), 1);
-  t.equal(sampleOf(families, "entrepot_cache_evicted_bytes_total"), 150);
-  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_bucket", { le: "60" }), 1);
-  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_sum"), 7230);
+  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "disk", reason: "lru" }), 1);
+  t.equal(sampleOf(families, "entrepot_background_fill_bytes_total", { result: "committed" }), 0);
+  t.equal(sampleOf(families, "entrepot_background_fill_bytes_total", { result: "discarded" }), 5);
+  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "s3", reason: "lru" }), 1);
+  t.equal(sampleOf(families, "entrepot_cache_evicted_bytes_total", { store: "s3" }), 7);
+  t.equal(sampleOf(families, "entrepot_cache_evicted_bytes_total", { store: "disk" }), 150);
+  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_bucket", { store: "disk", le: "60" }), 1);
+  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_sum", { store: "disk" }), 7230);
   t.equal(sampleOf(families, "entrepot_evicted_orphaned_images_total"), 2);
   t.equal(sampleOf(families, "entrepot_stale_served_total"), 1);
   t.equal(sampleOf(families, "entrepot_store_errors_total", { op: "tags", code: "unavailable" }), 1);
@@ -72,8 +77,8 @@ t.test("unknown words share one series, and bad numbers count as nothing", async
   t.equal(sampleOf(families, "entrepot_store_errors_total", { op: "other", code: "other" }), 2);
   t.equal(sampleOf(families, "entrepot_fills_total", { result: "other" }), 1);
   t.equal(sampleOf(families, "entrepot_fill_bytes_total"), 0);
-  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { reason: "other" }), 1);
-  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_sum"), 0);
+  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "disk", reason: "other" }), 1);
+  t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_sum", { store: "disk" }), 0);
 });
 
 t.test("every operation the sources report has a label of its own", (t) => {

@@ -10,6 +10,8 @@ function create(gauges = sampleGauges()) {
 }
 
 const promised = [
+  "entrepot_background_fill_bytes_total",
+  "entrepot_blob_throughput_bytes_per_second",
   "entrepot_build_info",
   "entrepot_cache_bytes",
   "entrepot_cache_disk_free_bytes",
@@ -24,6 +26,7 @@ const promised = [
   "entrepot_fills_running",
   "entrepot_fills_total",
   "entrepot_followers",
+  "entrepot_http_client_aborts_total",
   "entrepot_http_in_flight_requests",
   "entrepot_http_request_duration_seconds",
   "entrepot_http_request_ttfb_seconds",
@@ -33,14 +36,21 @@ const promised = [
   "entrepot_response_bytes_total",
   "entrepot_stale_served_total",
   "entrepot_store_errors_total",
+  "entrepot_telemetry_lost_total",
   "entrepot_upstream_circuit_state",
   "entrepot_upstream_errors_total",
+  "entrepot_upstream_last_success_timestamp_seconds",
   "entrepot_upstream_received_bytes_total",
   "entrepot_upstream_requests_total",
   "entrepot_upstream_ttfb_seconds",
   "nodejs_eventloop_lag_p99_seconds",
   "process_cpu_seconds_total",
   "process_resident_memory_bytes",
+  "registry_proxy_hits_total",
+  "registry_proxy_misses_total",
+  "registry_proxy_pulled_bytes_total",
+  "registry_proxy_pushed_bytes_total",
+  "registry_proxy_requests_total",
 ];
 
 t.test("the exposition is clean from the first scrape on", async (t) => {
@@ -53,7 +63,7 @@ t.test("the exposition is clean from the first scrape on", async (t) => {
     "every family has a sample before anything happened",
   );
   for (const [name, { help, type, samples }] of families) {
-    t.match(name, /^(?:entrepot|process|nodejs)_[a-z0-9_]+$/);
+    t.match(name, /^(?:entrepot|process|nodejs|registry_proxy)_[a-z0-9_]+$/);
     t.match(help, /.{8,}/, `${name} explains itself`);
     t.equal(
       type === "counter",
@@ -102,14 +112,14 @@ t.test("histograms add up", async (t) => {
 t.test("gauges read their sources at the scrape", async (t) => {
   let bytes = 10;
   const metrics = create(sampleGauges({ cacheBytes: () => bytes }));
-  t.equal(sampleOf(parseExposition(await metrics.render()), "entrepot_cache_bytes"), 10);
+  t.equal(sampleOf(parseExposition(await metrics.render()), "entrepot_cache_bytes", { store: "disk" }), 10);
   bytes = 20;
   const families = parseExposition(await metrics.render());
-  t.equal(sampleOf(families, "entrepot_cache_bytes"), 20);
+  t.equal(sampleOf(families, "entrepot_cache_bytes", { store: "disk" }), 20);
   t.equal(sampleOf(families, "entrepot_fills_running"), 1);
   t.equal(sampleOf(families, "entrepot_followers"), 2);
-  t.equal(sampleOf(families, "entrepot_cache_limit_bytes"), 4);
-  t.equal(sampleOf(families, "entrepot_cache_objects"), 5);
+  t.equal(sampleOf(families, "entrepot_cache_limit_bytes", { store: "disk" }), 4);
+  t.equal(sampleOf(families, "entrepot_cache_objects", { store: "disk" }), 5);
   t.equal(sampleOf(families, "entrepot_cache_disk_free_bytes"), 6);
   t.equal(sampleOf(families, "entrepot_http_in_flight_requests"), 7);
   t.equal(sampleOf(families, "entrepot_ready"), 1);
@@ -130,9 +140,9 @@ t.test("a source that is unknown, broken or not a number costs only its own samp
   );
   const families = parseExposition(await metrics.render());
   t.equal(sampleOf(families, "entrepot_cache_disk_free_bytes"), undefined);
-  t.equal(sampleOf(families, "entrepot_cache_objects"), undefined);
+  t.equal(sampleOf(families, "entrepot_cache_objects", { store: "disk" }), undefined);
   t.equal(sampleOf(families, "entrepot_followers"), undefined);
-  t.equal(sampleOf(families, "entrepot_cache_bytes"), 3);
+  t.equal(sampleOf(families, "entrepot_cache_bytes", { store: "disk" }), 3);
   known = true;
   t.equal(sampleOf(parseExposition(await metrics.render()), "entrepot_cache_disk_free_bytes"), 6);
 });

@@ -127,3 +127,23 @@ t.test("whatever clients send: the sums hold, and the number of series has a cei
   t.ok(codes.size < 60, `${codes.size} codes`);
   t.strictSame([...methods].sort(), ["GET", "HEAD", "OTHER"]);
 });
+
+t.test("clients that leave are counted, and the pace of those who get large blobs", async (t) => {
+  const large = { bytesSent: 10_000_000, durationMs: 2000 };
+  const families = await after([
+    sampleEvent({ ...large, abortedBy: "client", result: "aborted" }),
+    sampleEvent({ ...large, abortedBy: "upstream", result: "error" }),
+    sampleEvent({ ...large, result: "hit" }),
+    sampleEvent({ ...large, result: "pass", status: 206 }),
+    sampleEvent({ ...large, route: "manifest_digest" }),
+    sampleEvent({ bytesSent: 1_048_575 }),
+    sampleEvent({ ...large, durationMs: 0 }),
+  ]);
+  t.equal(sampleOf(families, "entrepot_http_client_aborts_total", { route: "blob" }), 1);
+  t.equal(sampleOf(families, "entrepot_http_client_aborts_total", { route: "manifest_tag" }), 0);
+  const name = "entrepot_blob_throughput_bytes_per_second";
+  t.equal(sampleOf(families, `${name}_count`, { result: "hit" }), 1);
+  t.equal(sampleOf(families, `${name}_sum`, { result: "hit" }), 5_000_000);
+  t.equal(sampleOf(families, `${name}_count`, { result: "other" }), 1);
+  t.equal(sampleOf(families, `${name}_count`, { result: "miss" }), 0);
+});

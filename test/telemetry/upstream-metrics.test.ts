@@ -25,7 +25,7 @@ const codes: Record<UpstreamErrorCode, true> = {
 
 async function after(notices: readonly Notice[]) {
   const registry = new Registry();
-  const sink = createUpstreamMetrics(registry, ["hub", "quay"]);
+  const sink = createUpstreamMetrics(registry, ["hub", "quay"], () => 1_767_323_045_678);
   for (const notice of notices) sink(notice);
   return parseExposition(await registry.metrics());
 }
@@ -109,4 +109,21 @@ t.test("unknown upstreams, types, statuses and codes share one series", async (t
   t.equal(sampleOf(families, "entrepot_upstream_requests_total", { ...other, code: "other" }), 500);
   t.equal(sampleOf(families, "entrepot_upstream_received_bytes_total", other), 0);
   t.equal(families.get("entrepot_upstream_errors_total")?.samples.length, 2 * upstreamReasons.length + 1);
+});
+
+t.test("the last success is a time, 0 while there was none", async (t) => {
+  const name = "entrepot_upstream_last_success_timestamp_seconds";
+  const request = { kind: "upstream_request", upstream: "hub", method: "GET", ttfbMs: 1 } as const;
+  const failed = await after([
+    { ...request, type: "manifest", status: 401 },
+    { ...request, type: "manifest", status: 429 },
+    { ...request, type: "blob", status: 503 },
+    { ...request, type: "token", status: 200 },
+  ]);
+  t.equal(sampleOf(failed, name, { upstream: "hub" }), 0);
+  for (const status of [200, 206, 307, 404]) {
+    const families = await after([{ ...request, type: "blob", status }]);
+    t.equal(sampleOf(families, name, { upstream: "hub" }), 1_767_323_045, String(status));
+    t.equal(sampleOf(families, name, { upstream: "quay" }), 0);
+  }
 });
