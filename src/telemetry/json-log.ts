@@ -1,9 +1,10 @@
 // The JSON log: one line per request at its end, and lines for what operators must hear about besides.
 // Names of fields are the interface of log pipelines: add, never rename.
 import { type Logger, pino } from "pino";
-import type { EventSink, Notice, NoticeSink, RequestEvent } from "./event.ts";
+import type { EventSink, Notice, NoticeSink } from "./event.ts";
 import { type LogOutput, openLogOutput } from "./log-output.ts";
 import { createRepeatGate } from "./repeat-gate.ts";
+import { requestLevel } from "./request-level.ts";
 import { scrub } from "./scrub.ts";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "silent";
@@ -66,6 +67,7 @@ export function requestLog(logger: Logger): EventSink {
     lines[level](
       {
         id: event.id,
+        trace: event.traceId,
         method: cut(event.method, 32),
         route: event.route,
         path: event.path.includes("://") ? scrub(event.path, maxPath) : cut(event.path, maxPath),
@@ -83,22 +85,12 @@ export function requestLog(logger: Logger): EventSink {
         aborted_by: event.abortedBy,
         detail: event.detail === undefined ? undefined : scrub(event.detail, maxText),
         client: cut(event.client, 64),
+        forwarded_for: cut(event.forwardedFor, maxText),
         user_agent: cut(event.userAgent, maxText),
       },
       "request",
     );
   };
-}
-
-/**
- * 401 and 404 are everyday answers (token dance, absent referrers), and a client that leaves is no fault of ours.
- * A body cut by upstream or by us is a failure whatever the status line said.
- */
-function requestLevel({ status, result, abortedBy }: RequestEvent): "info" | "warn" | "error" {
-  if (abortedBy === "upstream" || abortedBy === "node") return "error";
-  if (abortedBy === "client" || result === "aborted") return "info";
-  if (status >= 500) return "error";
-  return status >= 400 && status !== 401 && status !== 404 ? "warn" : "info";
 }
 
 /** Lines for notices; upstream errors, stale answers and store errors of one kind make one line per 10 s. */

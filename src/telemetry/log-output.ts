@@ -19,13 +19,21 @@ const maxPending = 4 * 1024 * 1024;
 const retryDelay = 5;
 const flushTimeout = 1000;
 
-/** Writes to an open descriptor, one write at a time; the lines that arrive meanwhile make up the next one. */
-export function openLogOutput(descriptor: number): LogOutput {
+/**
+ * Writes to an open descriptor, one write at a time; the lines that arrive meanwhile make up the next one. `onLost` is
+ * told of lines lost, as they are.
+ */
+export function openLogOutput(descriptor: number, onLost: (lines: number) => void = () => {}): LogOutput {
   let pending: string[] = [];
   let pendingLength = 0;
   let writing = false;
   let lost = 0;
   const idle: (() => void)[] = [];
+
+  function lose(lines: number): void {
+    lost += lines;
+    onLost(lines);
+  }
 
   function writeNext(): void {
     const lines = pending.length;
@@ -45,7 +53,7 @@ export function openLogOutput(descriptor: number): LogOutput {
       if (error?.code === "EAGAIN") {
         setTimeout(writeRest, retryDelay, batch, lines).unref();
       } else if (error) {
-        lost += lines;
+        lose(lines);
         writeNext();
       } else if (written < batch.length) {
         writeRest(batch.subarray(written), lines);
@@ -58,7 +66,7 @@ export function openLogOutput(descriptor: number): LogOutput {
   return {
     write(line) {
       if (pendingLength + line.length > maxPending) {
-        lost++;
+        lose(1);
         return;
       }
       pending.push(line);
