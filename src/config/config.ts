@@ -144,6 +144,15 @@ export interface S3Config {
   readonly redirectAbove: number | undefined;
 }
 
+/** Files with a line of InfluxDB's line protocol for every request. */
+export interface InfluxConfig {
+  readonly directory: string;
+  /** Bytes at which a file is set aside. */
+  readonly maxFileSize: number;
+  /** Files set aside that are kept. */
+  readonly keep: number;
+}
+
 export interface Config {
   readonly listen: Address;
   readonly ops: Address;
@@ -172,4 +181,11 @@ export interface Config {
   /** How long a draining node still accepts requests, so that load balancers see /readyz first. */
   readonly drainDelay: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "silent";
+  /** What a request's line looks like; all other lines are JSON. */
+  readonly logFormat: "json" | "combined";
+  /** Undefined: no such files. */
+  readonly influx?: InfluxConfig | undefined;
+  /** Whether answers carry Server-Timing, and Via. */
+  readonly serverTiming: boolean;
+  readonly via: boolean;
 }

@@ -172,7 +172,17 @@ function assemble(
     drainTimeout: values.drainTimeout,
     drainDelay: values.drainDelay,
     logLevel: values["log.level"],
+    logFormat: values["log.format"],
+    influx: influxConfig(values),
+    serverTiming: values.serverTiming,
+    via: values.via,
   };
+}
+
+function influxConfig(values: Values<CommonKey>): Config["influx"] {
+  const directory = values["influx.dir"];
+  if (directory === undefined) return undefined;
+  return { directory, maxFileSize: values["influx.maxFileSize"], keep: values["influx.keep"] };
 }
 
 /** Problems of the file by line, then the others as they came. */

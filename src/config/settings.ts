@@ -1,5 +1,6 @@
 // The one table of settings. The schema, the environment section of --help and the configuration table of the README
 // are made from it. Keys are paths in the YAML file.
+import { influxSettings } from "./influx-settings.ts";
 import { redisSettings } from "./redis-settings.ts";
 import * as redis from "./redis-types.ts";
 import { s3Settings } from "./s3-settings.ts";
@@ -76,6 +77,26 @@ export const settings = {
     default: "info",
     type: type.oneOf(["trace", "debug", "info", "warn", "error", "silent"]),
     description: "Least severe message that is logged: trace, debug, info, warn, error or silent",
+  },
+  "log.format": {
+    env: "ENTREPOT_LOG_FORMAT",
+    default: "json",
+    type: type.oneOf(["json", "combined"]),
+    description:
+      "What a request's line looks like: json, or combined as web servers write it, which sends all other lines to the standard error",
+  },
+  ...influxSettings,
+  serverTiming: {
+    env: "ENTREPOT_SERVER_TIMING",
+    default: "false",
+    type: type.yesOrNo,
+    description: "Whether answers carry Server-Timing: how they came about and how long upstream took",
+  },
+  via: {
+    env: "ENTREPOT_VIA",
+    default: "false",
+    type: type.yesOrNo,
+    description: "Whether answers carry Via, which names the node they came through",
   },
   ...upstreamSettings,
   "cache.dir": {

@@ -128,6 +128,9 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
     drainTimeout: ms("5s"),
     drainDelay: 0,
     logLevel: "silent",
+    logFormat: "json",
+    serverTiming: false,
+    via: false,
   };
 }
 

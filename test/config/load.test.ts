@@ -44,6 +44,10 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     drainTimeout: 600_000,
     drainDelay: 7_000,
     logLevel: "info",
+    logFormat: "json",
+    influx: undefined,
+    serverTiming: false,
+    via: false,
   });
 });
 
@@ -56,7 +60,10 @@ manifestsWithoutLayers: refuse
 cacheStatus: false
 drainTimeout: 0s
 drainDelay: 250ms
-log: {level: WARN}
+log: {level: WARN, format: combined}
+influx: {dir: /var/log/entrepot, maxFileSize: 2MB, keep: 0}
+serverTiming: true
+via: true
 upstream:
   name: far-away
   url: https://registry.example.com/team
@@ -85,6 +92,10 @@ tags:
     drainTimeout: 0,
     drainDelay: 250,
     logLevel: "warn",
+    logFormat: "combined",
+    influx: { directory: "/var/log/entrepot", maxFileSize: 2_000_000, keep: 0 },
+    serverTiming: true,
+    via: true,
     upstreams: [
       {
         name: "far-away",
@@ -167,6 +178,9 @@ t.test("each setting has its rule", async (t) => {
     ["DRAIN_TIMEOUT", "25d", /at most 24d/],
     ["DRAIN_TIMEOUT", "forever", /a duration with a unit/],
     ["LOG_LEVEL", "verbose", /one of trace, debug, info, warn, error, silent/],
+    ["LOG_FORMAT", "ncsa", /one of json, combined/],
+    ["INFLUX_MAX_FILE_SIZE", "64", /64MB/],
+    ["INFLUX_KEEP", "101", /from 0 to 100/],
     ["UPSTREAM_NAME", "v2", /and not v2/],
     ["UPSTREAM_NAME", "Docker", /1 to 32 of a-z/],
     ["UPSTREAM_NAME", "a".repeat(33), /1 to 32 of a-z/],
