@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
+import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { Access } from "./cache/access.ts";
 import { BlobCache } from "./cache/blob-cache.ts";
 import { Eviction } from "./cache/eviction.ts";
@@ -21,9 +22,9 @@ import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { type DiskStore, openDiskStore } from "./storage/disk-store.ts";
 import { reconcile } from "./storage/rebuild.ts";
 import { openIndex, type SqliteIndex } from "./storage/sqlite-index.ts";
-import type { EventSink, Notice, NoticeSink } from "./telemetry/event.ts";
-import { createLogger, noticeLog, requestLog } from "./telemetry/json-log.ts";
-import { createMetrics, type Metrics } from "./telemetry/prometheus.ts";
+import type { Notice, NoticeSink } from "./telemetry/event.ts";
+import type { Sink } from "./telemetry/fan-out.ts";
+import type { GaugeSources } from "./telemetry/gauges.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
 import { makePseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
@@ -51,6 +52,8 @@ export interface App {
 export interface BuildOptions {
   readonly log?: Logger;
   readonly clock?: Clock;
+  /** What listens to events and notices besides the program's own. */
+  readonly sinks?: readonly Sink[];
 }
 
 /** Puts the program together. Nothing is opened before `start`. */
@@ -65,37 +68,24 @@ class Entrepot implements App {
   readonly #clock: Clock;
   readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
-  readonly #flushLog: () => Promise<void>;
-  readonly #health = createHealth();
-  readonly #metrics: Metrics;
-  readonly #onEvent: EventSink;
+  readonly #telemetry: Telemetry;
   readonly #notices: NoticeSink;
+  readonly #health = createHealth();
   readonly #stopping = new AbortController();
   #running: Running | undefined;
   #free: number | undefined;
 
-  constructor(config: Config, { log, clock = Date.now }: BuildOptions) {
+  constructor(config: Config, { log, clock = Date.now, sinks = [] }: BuildOptions) {
     this.#config = config;
     this.#clock = clock;
-    const own = log === undefined ? createLogger(config.logLevel) : undefined;
-    this.#log = log ?? (own as NonNullable<typeof own>).logger;
-    this.#flushLog = async () => await own?.flush();
-    this.#metrics = createMetrics({
+    this.#telemetry = createTelemetry({
+      config,
+      log,
       gauges: this.#gauges(),
-      upstreams: config.upstreams.map(({ name }) => name),
-      version,
+      sinks: [{ name: "health", onNotice: (notice) => this.#noteHealth(notice) }, ...sinks],
     });
-    const toLog = requestLog(this.#log);
-    this.#onEvent = (event) => {
-      this.#metrics.onEvent(event);
-      toLog(event);
-    };
-    const noticeToLog = noticeLog(this.#log);
-    this.#notices = (notice) => {
-      this.#metrics.onNotice(notice);
-      noticeToLog(notice);
-      this.#noteHealth(notice);
-    };
+    this.#log = this.#telemetry.log;
+    this.#notices = this.#telemetry.notices;
   }
 
   async start(): Promise<{ listen: Address; ops: Address }> {
@@ -105,7 +95,11 @@ class Entrepot implements App {
     this.#running = running;
     running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
     this.#health.set("store", true);
-    running.opsListener = createOpsListener({ health: this.#health, metrics: this.#metrics, log: this.#log });
+    running.opsListener = createOpsListener({
+      health: this.#health,
+      metrics: this.#telemetry.metrics,
+      log: this.#log,
+    });
     const opsAddress = await running.opsListener.listen(ops);
     const listener = this.#assemble(running, store, running.index);
     const bound = await listener.listen(listen.host, listen.port);
@@ -118,7 +112,7 @@ class Entrepot implements App {
 
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
-    const { cache, tags, catalog, cacheStatus, manifestsWithoutLayers } = this.#config;
+    const { cache, tags, catalog, cacheStatus, manifestsWithoutLayers, serverTiming, via } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
@@ -177,9 +171,11 @@ class Entrepot implements App {
       ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
       catalog,
       cacheStatus,
+      serverTiming,
+      via,
       ready: () => this.#health.ready(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
-      onEvent: this.#onEvent,
+      onEvent: this.#telemetry.onEvent,
     });
     Object.assign(running, { upstreams, pushes, blobs, listener });
     this.#maintain(running, store, index, eviction);
@@ -231,7 +227,7 @@ class Entrepot implements App {
       running.index?.close();
       await running.store.close();
     }
-    await this.#flushLog();
+    await this.#telemetry.flush();
   }
 
   /** For people reading /readyz: what an upstream does never decides readiness. */
@@ -248,13 +244,14 @@ class Entrepot implements App {
     return space;
   }
 
-  #gauges(): Parameters<typeof createMetrics>[0]["gauges"] {
+  #gauges(): GaugeSources {
+    const onDisk = (store: string, value: number | undefined) => (store === "disk" ? value : undefined);
     return {
       fillsRunning: () => this.#running?.blobs?.fills.length,
       followers: () => this.#running?.blobs?.fills.reduce((sum, fill) => sum + fill.followers, 0),
-      cacheBytes: () => this.#running?.index?.blobs.totals().bytes,
-      cacheLimitBytes: () => this.#config.cache.maxSize,
-      cacheObjects: () => this.#running?.index?.blobs.totals().count,
+      cacheBytes: (store) => onDisk(store, this.#running?.index?.blobs.totals().bytes),
+      cacheLimitBytes: (store) => onDisk(store, this.#config.cache.maxSize),
+      cacheObjects: (store) => onDisk(store, this.#running?.index?.blobs.totals().count),
       cacheDiskFreeBytes: () => this.#free,
       httpInFlightRequests: () => this.#running?.listener?.inFlight,
       ready: () => this.#health.ready(),

@@ -1,0 +1,113 @@
+// What listens to events and notices, put together: metrics, the log, and what the configuration asks for besides.
+import type { Logger } from "pino";
+import type { Config, InfluxConfig } from "../config/config.ts";
+import { combinedLog } from "../telemetry/combined-log.ts";
+import type { EventSink, NoticeSink } from "../telemetry/event.ts";
+import { fanOut, type Sink } from "../telemetry/fan-out.ts";
+import type { GaugeSources } from "../telemetry/gauges.ts";
+import { InfluxFile } from "../telemetry/influx-file.ts";
+import { createInfluxPoints } from "../telemetry/influx-points.ts";
+import { createLogger, noticeLog, requestLog } from "../telemetry/json-log.ts";
+import { openLogOutput } from "../telemetry/log-output.ts";
+import { createMetrics, type Metrics } from "../telemetry/prometheus.ts";
+import { createRepeatGate } from "../telemetry/repeat-gate.ts";
+import { version } from "../version.ts";
+
+/** File descriptors of the standard output and the standard error. */
+const standardOutput = 1;
+const standardError = 2;
+/** Milliseconds in which the failures of one sink make one line. */
+const repeatWindow = 10_000;
+
+export interface TelemetryOptions {
+  readonly config: Config;
+  readonly gauges: GaugeSources;
+  /** Takes every line instead of the standard output. */
+  readonly log?: Logger | undefined;
+  /** What listens besides; called last. */
+  readonly sinks?: readonly Sink[];
+}
+
+export interface Telemetry {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly onEvent: EventSink;
+  readonly notices: NoticeSink;
+  /** Resolves when what was taken so far is written or given up, after 6 s at the latest. */
+  flush(): Promise<void>;
+}
+
+/** A sink that may hold lines back for a while. */
+interface Held extends Sink {
+  flush?(): Promise<void>;
+}
+
+export function createTelemetry({ config, gauges, log: given, sinks = [] }: TelemetryOptions): Telemetry {
+  const upstreams = config.upstreams.map(({ name }) => name);
+  const metrics = createMetrics({ gauges, upstreams, version });
+  const combined = given === undefined && config.logFormat === "combined";
+  const own =
+    given === undefined
+      ? createLogger(config.logLevel, output(combined ? standardError : standardOutput, metrics))
+      : undefined;
+  const log = given ?? (own as NonNullable<typeof own>).logger;
+  const all: readonly Held[] = [
+    { name: "metrics", onEvent: metrics.onEvent, onNotice: metrics.onNotice },
+    { name: "log", onNotice: noticeLog(log) },
+    combined ? accessLog(log, metrics) : { name: "log", onEvent: requestLog(log) },
+    ...(config.influx === undefined ? [] : [influx(config.influx, config.node.name, log, metrics)]),
+    ...sinks,
+  ];
+  const { onEvent, onNotice } = fanOut(all, sinkFailure(log, metrics));
+  return {
+    log,
+    metrics,
+    onEvent,
+    notices: onNotice,
+    async flush() {
+      await Promise.all(all.map((sink) => sink.flush?.()));
+      await own?.flush();
+    },
+  };
+}
+
+function output(descriptor: number, metrics: Metrics) {
+  return openLogOutput(descriptor, (lines) => metrics.lost("log", lines));
+}
+
+/** Programs that read access logs take every line of the standard output for one. */
+function accessLog(log: Logger, metrics: Metrics): Held {
+  const lines = output(standardOutput, metrics);
+  return { name: "log", onEvent: combinedLog(log, lines), flush: () => lines.flush() };
+}
+
+function influx(options: InfluxConfig, node: string, log: Logger, metrics: Metrics): Held {
+  const { directory, maxFileSize, keep } = options;
+  const file = new InfluxFile({
+    directory,
+    maxSize: maxFileSize,
+    keep,
+    lost: (lines) => metrics.lost("influx", lines),
+    failing(error) {
+      if (error === undefined) log.info("the file for InfluxDB is written again");
+      else log.error({ err: error }, "the file for InfluxDB cannot be written; its lines are lost meanwhile");
+    },
+  });
+  const points = createInfluxPoints({ node });
+  return {
+    name: "influx",
+    onEvent(event) {
+      for (const line of points(event)) file.write(line);
+    },
+    flush: () => file.flush(),
+  };
+}
+
+/** A sink that throws has a bug of ours: counted each time, logged now and then. */
+function sinkFailure(log: Logger, metrics: Metrics): (sink: string, error: unknown) => void {
+  const mayPass = createRepeatGate(repeatWindow, () => performance.now());
+  return (sink, error) => {
+    metrics.lost(sink, 1);
+    if (mayPass(sink) !== undefined) log.error({ err: error, sink }, "a part of telemetry failed");
+  };
+}

@@ -1,0 +1,45 @@
+// One event and one notice for many sinks. A sink that throws costs its own line, never the request it tells of, nor
+// the sinks after it.
+import type { EventSink, Notice, NoticeSink, RequestEvent } from "./event.ts";
+
+/** What listens; each of the two may be left out. */
+export interface Sink {
+  /** A short word for metrics and logs. */
+  readonly name: string;
+  readonly onEvent?: EventSink | undefined;
+  readonly onNotice?: NoticeSink | undefined;
+}
+
+/** Both sinks call those given, in their order. `failed` is told of whatever one throws; what it throws is dropped. */
+export function fanOut(
+  sinks: readonly Sink[],
+  failed: (sink: string, error: unknown) => void,
+): { readonly onEvent: EventSink; readonly onNotice: NoticeSink } {
+  const report = (sink: string, error: unknown): void => {
+    try {
+      failed(sink, error);
+    } catch {
+      // Nobody is left to be told.
+    }
+  };
+  return {
+    onEvent(event: RequestEvent) {
+      for (const { name, onEvent } of sinks) {
+        try {
+          onEvent?.(event);
+        } catch (error) {
+          report(name, error);
+        }
+      }
+    },
+    onNotice(notice: Notice) {
+      for (const { name, onNotice } of sinks) {
+        try {
+          onNotice?.(notice);
+        } catch (error) {
+          report(name, error);
+        }
+      }
+    },
+  };
+}
