@@ -6,6 +6,7 @@ packages=(
   docker-registry skopeo busybox-static # the far registry and its images
   openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
+  influxdb                              # what reads the lines written for it
   redis-server redis-sentinel           # what nodes share
   radosgw ceph-mon ceph-osd             # the store that nodes share: Ceph
   swift-proxy swift-account swift-container swift-object memcached # and Swift
