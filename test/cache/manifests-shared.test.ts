@@ -51,9 +51,11 @@ t.test("a question under way there does not bring the old image back", async (t)
   for (const { clock } of [here, there]) clock.advance(ttl + 1);
   const slow = gate();
   const { upstream } = there;
-  upstream.fault = async () => {
-    upstream.fault = undefined;
+  const headManifest = upstream.headManifest.bind(upstream);
+  upstream.headManifest = async (...question) => {
+    const answer = await headManifest(...question);
     await slow.opened;
+    return answer;
   };
   const early = openTag(there);
   await quiet();
