@@ -15,6 +15,7 @@ import {
   UpstreamError,
 } from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
+import type { Releases } from "./releases.ts";
 import type { Lease, Leases, Peers, SharedBlobs } from "./shared-ports.ts";
 
 /**
@@ -31,8 +32,7 @@ export interface Sharing {
   readonly blobs?: { readonly store: SharedBlobs; readonly publisher: Publisher } | undefined;
   readonly leases?: Leases | undefined;
   readonly peers?: Peers | undefined;
-  /** Resolves when the lease may have been given back, or the signal aborts. */
-  readonly released?: ((key: string, signal: AbortSignal) => Promise<void>) | undefined;
+  readonly releases?: Releases | undefined;
 }
 
 export interface FillSourceOptions {
@@ -192,7 +192,7 @@ export class FillSource {
     const either = AbortSignal.any([signal, over.signal]);
     try {
       const step = pause(betweenLooks, either);
-      await Promise.race([step, sharing.released?.(key, either) ?? step]);
+      await Promise.race([step, sharing.releases?.released(key, either) ?? step]);
     } finally {
       over.abort();
     }

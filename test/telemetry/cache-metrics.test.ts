@@ -62,6 +62,15 @@ t.test("what happens in the cache is counted", async (t) => {
   t.equal(sampleOf(families, "entrepot_store_errors_total", { op: "tags", code: "unavailable" }), 1);
 });
 
+t.test("what is shared has a series once it is told of", async (t) => {
+  const told = { kind: "shared_store", store: "redis", message: "" } as const;
+  const up = async (...notices: Notice[]) =>
+    sampleOf(await after(notices), "entrepot_shared_store_up", { store: "redis" });
+  t.equal(await up(), undefined);
+  t.equal(await up({ ...told, usable: true }), 1);
+  t.equal(await up({ ...told, usable: true }, { ...told, usable: false }), 0);
+});
+
 t.test("unknown words share one series, and bad numbers count as nothing", async (t) => {
   const families = await after([
     { kind: "store_error", op: "x".repeat(1000), code: "EWHATEVER", message: "" },
@@ -80,7 +89,9 @@ t.test("every operation the sources report has a label of its own", (t) => {
   const src = join(import.meta.dirname, "../../src");
   const reported = globSync("**/*.ts", { cwd: src }).flatMap((path) =>
     [
-      ...readFileSync(join(src, path), "utf8").matchAll(/(?:noticeOfStoreError|#storeFailed)\("([^".]+)/g),
+      ...readFileSync(join(src, path), "utf8").matchAll(
+        /(?:noticeOfStoreError|garbageNotice|#told|#storeFailed)\("([^".]+)/g,
+      ),
     ].map(([, op]) => op as (typeof storeOps)[number]),
   );
   t.ok(reported.includes("open"), "the search finds call sites");
