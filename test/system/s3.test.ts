@@ -172,23 +172,25 @@ async function outages(t: Test, ceph: Ceph): Promise<void> {
   };
 
   await t.test("frozen before an answer", async (t) => {
-    ceph.gateway.signal("SIGSTOP");
+    await ceph.freeze();
+    t.teardown(() => ceph.thaw());
     for (let i = 0; i < 3; i++) t.ok((await failing()) < 1_500);
     t.equal(blobs.state, "open");
     t.ok((await failing()) < 100);
-    ceph.gateway.signal("SIGCONT");
+    ceph.thaw();
     t.comment(`used again after ${Math.round(await worksAgain())} ms`);
     t.equal(blobs.state, "closed");
   });
 
   await t.test("frozen in the middle of a body, which then goes on from there", async (t) => {
+    t.teardown(() => ceph.thaw());
     const blob = await blobs.open(digest, 0, noSignal());
     let read = 0;
     const begin = performance.now();
     await t.rejects(
       async () => {
         for await (const chunk of blob?.body ?? []) {
-          if (read === 0) ceph.gateway.signal("SIGSTOP");
+          if (read === 0) await ceph.freeze();
           read += chunk.length;
         }
       },
@@ -196,7 +198,7 @@ async function outages(t: Test, ceph: Ceph): Promise<void> {
     );
     t.ok(read > 0 && read < bytes.length);
     t.ok(performance.now() - begin < 6_000);
-    ceph.gateway.signal("SIGCONT");
+    ceph.thaw();
     await worksAgain();
     t.ok((await fetchShared(blobs, digest, read))?.bytes.equals(bytes.subarray(read)));
   });
@@ -213,7 +215,7 @@ async function outages(t: Test, ceph: Ceph): Promise<void> {
         read: async (position, scratch) => {
           if (position > 60 * MiB && !killed) {
             killed = true;
-            await ceph.gateway.stop("SIGKILL");
+            await ceph.kill();
           }
           return await reader.read(position, scratch);
         },
