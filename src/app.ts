@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
+import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { Access } from "./cache/access.ts";
 import { BlobCache } from "./cache/blob-cache.ts";
 import { Eviction } from "./cache/eviction.ts";
@@ -107,7 +108,16 @@ class Entrepot implements App {
     this.#health.set("store", true);
     running.opsListener = createOpsListener({ health: this.#health, metrics: this.#metrics, log: this.#log });
     const opsAddress = await running.opsListener.listen(ops);
-    const listener = this.#assemble(running, store, running.index);
+    running.shared = await openSharedParts({
+      config: this.#config,
+      pseudonym: this.#pseudonym,
+      store,
+      own: running.index,
+      notices: this.#notices,
+      clock: this.#clock,
+      pause,
+    });
+    const listener = this.#assemble(running, store, running.index, running.shared);
     const bound = await listener.listen(listen.host, listen.port);
     this.#health.set("listening", true);
     const listenAddress = { host: bound.address, port: bound.port };
@@ -117,13 +127,18 @@ class Entrepot implements App {
   }
 
   /** Policy over the opened store and index, and the listener in front of it. */
-  #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
+  #assemble(
+    running: Running,
+    store: DiskStore,
+    index: SqliteIndex,
+    { tags: tagStore, links, announcements, sharing }: SharedParts,
+  ): Listener {
     const { cache, tags, catalog, cacheStatus, manifestsWithoutLayers } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
     );
-    const access = new Access(index.links, this.#notices);
+    const access = new Access(links, this.#notices);
     const local = new LocalBlobs({
       ...shared,
       store,
@@ -133,8 +148,8 @@ class Entrepot implements App {
       grown: () => eviction.check(),
       memoryBytes,
     });
-    const negative = new NegativeAnswers(negativeTtl, this.#clock);
-    const blobs = new BlobCache({ ...shared, local, access, negative, windowBytes });
+    const negative = new NegativeAnswers(negativeTtl, this.#clock, announcements);
+    const blobs = new BlobCache({ ...shared, local, access, negative, sharing, windowBytes });
     const eviction = new Eviction({
       ...shared,
       ...cache,
@@ -155,11 +170,19 @@ class Entrepot implements App {
       blobs,
       access,
       negative,
-      tags: index.tags,
+      sharing,
+      tags: tagStore,
       freshness,
       manifestsWithoutLayers,
     });
     const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
+    announcements?.subscribe(
+      (news) => {
+        if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
+        if (news.kind === "written") listings.forget(news.upstream, news.repository);
+      },
+      () => {},
+    );
     const router = new Router(this.#routings(upstreams));
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...shared,
@@ -224,7 +247,9 @@ class Entrepot implements App {
       for (const timer of running.timers) clearInterval(timer);
       running.listener?.stop();
       await running.pushes?.close();
-      await running.blobs?.stop(new Error("this node is stopping"));
+      const stopping = running.blobs?.stop(new Error("this node is stopping"));
+      await running.shared?.close();
+      await stopping;
       await Promise.all(running.upstreams?.map((upstream) => upstream.close()) ?? []);
       await running.reconciling;
       await running.opsListener?.close();
@@ -237,6 +262,8 @@ class Entrepot implements App {
   /** For people reading /readyz: what an upstream does never decides readiness. */
   #noteHealth(notice: Notice): void {
     if (notice.kind === "upstream_error") this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
+    if (notice.kind === "shared_store")
+      this.#health.set(notice.store, notice.usable, notice.usable ? undefined : notice.message);
     // A token server that answers is no sign of life of the registry.
     if (notice.kind === "upstream_request" && notice.type !== "token" && notice.status < 400)
       this.#health.set(`upstream ${notice.upstream}`, true);
@@ -270,6 +297,7 @@ interface Running {
   index?: SqliteIndex;
   opsListener?: OpsListener;
   upstreams?: readonly ClosableUpstream[];
+  shared?: SharedParts;
   pushes?: PushWays;
   blobs?: BlobCache;
   listener?: Listener;

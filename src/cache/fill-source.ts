@@ -29,7 +29,16 @@ const refreshAfter = 24 * 3600_000;
 
 /** What this node shares with others; each part may be missing. */
 export interface Sharing {
-  readonly blobs?: { readonly store: SharedBlobs; readonly publisher: Publisher } | undefined;
+  readonly blobs?:
+    | {
+        readonly store: SharedBlobs;
+        readonly publisher: Publisher;
+        /** Clients fetch blobs of at least `above` bytes from there themselves, by an address made for them. */
+        readonly redirect?:
+          | { readonly above: number; readonly presign: (digest: Digest) => Promise<URL> }
+          | undefined;
+      }
+    | undefined;
   readonly leases?: Leases | undefined;
   readonly peers?: Peers | undefined;
   readonly releases?: Releases | undefined;
@@ -141,10 +150,11 @@ export class FillSource {
 
   /** The bytes another node has or is fetching; undefined when it is this node's turn to ask upstream. */
   async #turn(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
-    const { digest, sharing } = this.#options;
+    const { upstream, digest, sharing } = this.#options;
     const { leases, blobs, peers } = sharing;
     if (leases === undefined || this.#lease !== undefined) return undefined;
-    const key = `blob:${digest}`;
+    // Two registries may be asked at once for one blob: nodes need not know the same ones.
+    const key = `blob:${upstream.name}/${digest}`;
     for (let look = 1; look <= looks; look++) {
       // Without an answer everybody works for himself.
       const turn = await leases.acquire(key).catch(() => undefined);

@@ -24,6 +24,7 @@ export const storeOps = [
   "tags",
   "links",
   "publish",
+  "peer",
   "redis",
   "s3",
   "other",

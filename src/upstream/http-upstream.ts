@@ -44,8 +44,8 @@ const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined,
 
 /**
  * Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings; `pause`
- * between the probes of an upstream that does not answer; `pseudonym` is this mirror's name in Via. Throws the
- * system's error for unreadable certificates.
+ * between the probes of an upstream that does not answer; `pseudonym` is this mirror's name in Via; `headers`
+ * go with every question. Throws the system's error for unreadable certificates.
  */
 export function createUpstream(
   config: UpstreamConfig,
@@ -53,11 +53,12 @@ export function createUpstream(
   clock: Clock = Date.now,
   pause: Pause = ownPause,
   pseudonym: string = makePseudonym(),
+  headers: Ask["headers"] = {},
 ): ClosableUpstream {
   const authorizer = createAuthorizer(config, notices, clock);
   const client = new UpstreamClient(config, authorizer, notices, clock, pause, pseudonym);
   const blobHeads = new BlobHeads(config.name, clock);
-  return new HttpUpstream({ config, client, notices, clock, blobHeads });
+  return new HttpUpstream({ config, client, notices, clock, blobHeads, headers });
 }
 
 interface Parts {
@@ -66,6 +67,7 @@ interface Parts {
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly blobHeads: BlobHeads;
+  readonly headers: NonNullable<Ask["headers"]>;
 }
 
 class HttpUpstream implements ClosableUpstream {
@@ -81,7 +83,11 @@ class HttpUpstream implements ClosableUpstream {
     this.name = parts.config.name;
     this.#parts = parts;
     this.#config = parts.config;
-    this.#client = via === undefined ? parts.client : { ask: (ask) => parts.client.ask({ ...ask, via }) };
+    const { client, headers } = parts;
+    const added = { ...(via === undefined ? {} : { via }) };
+    this.#client = {
+      ask: (ask) => client.ask({ ...ask, ...added, headers: { ...headers, ...ask.headers } }),
+    };
     this.#notices = parts.notices;
     this.#clock = parts.clock;
   }

@@ -190,7 +190,7 @@ t.test("the node that fetches dies: another goes on where it broke off", async (
   const second = await found(t, b, app, digest);
   const reading = readAll(second.reader);
   await eventually("b looks at the lease again", () => b.time.asked.filter((ms) => ms === 500).length > 1);
-  shared.known.expire(`blob:${digest}`);
+  shared.known.expire(`blob:up/${digest}`);
   t.ok((await reading).equals(bytes));
   t.same(b.upstream.calls, [`GET blob ${app} ${digest} from 200000`]);
   t.equal(shared.peers.calls.length, 1, "a peer that broke off is not asked again");
@@ -201,7 +201,7 @@ t.test("the node that fetches dies: another goes on where it broke off", async (
 t.test("a node that cannot be read from is waited for a while, then upstream is asked", async (t) => {
   const shared = neighbours();
   const b = await node(t, shared, "b");
-  await shared.known.node().leases.acquire(`blob:${digest}`);
+  await shared.known.node().leases.acquire(`blob:up/${digest}`);
   t.same(await pull(t, b), missed);
   t.same(b.time.asked.filter((ms) => ms === 500).length, 10, "five seconds at most");
 });
@@ -210,7 +210,7 @@ t.test("what another node has stored meanwhile is read from the shared store", a
   const shared = neighbours();
   const b = await node(t, shared, "b");
   await link(b);
-  const turn = await shared.known.node().leases.acquire(`blob:${digest}`);
+  const turn = await shared.known.node().leases.acquire(`blob:up/${digest}`);
   b.time.instant = () => false;
   const opening = found(t, b, app, digest);
   await eventually("b waits", () => b.time.waiting > 0);
