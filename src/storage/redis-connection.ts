@@ -48,7 +48,10 @@ export class RedisConnection {
     this.#circuit = new RedisCircuit({
       reset: () => this.#drop(),
       probe: () => this.#probe(),
-      changed: () => this.#tell("it has stopped answering"),
+      changed: () => {
+        this.#reason = "it is connected and silent";
+        this.#tell(this.#reason);
+      },
       pause,
     });
     void this.#renew();
