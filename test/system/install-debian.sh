@@ -6,6 +6,8 @@ packages=(
   docker-registry skopeo busybox-static # the far registry and its images
   openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
+  haproxy                               # before several nodes
+  docker-compose systemd                # what reads docker-compose.yml and the unit
 )
 
 say() { printf 'install-debian.sh: %s\n' "$*" >&2; }
