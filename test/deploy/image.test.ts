@@ -1,4 +1,4 @@
-// deploy/Dockerfile: what its stages run, run here; and the image itself where a base image is to be had.
+// deploy/Dockerfile: what its stages run, run here. The image itself is built in test/system/image.test.ts.
 import { cpSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
@@ -9,7 +9,6 @@ const root = join(import.meta.dirname, "../..");
 const dockerfile = readFileSync(join(root, "deploy/Dockerfile"), "utf8").replaceAll("\\\n", "");
 /** For `env`: without the loader that the test runner gives to children. */
 const bare = ["-u", "NODE_OPTIONS"];
-const base = /^ARG NODE_IMAGE=(\S+)$/m.exec(dockerfile)?.[1] ?? "";
 
 t.test("the context holds what is copied, and little else", async (t) => {
   const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, names]) =>
@@ -49,20 +48,6 @@ t.test("the program starts", async (t) => {
   t.equal(await healthy(), 0, "the health check is content");
   t.same(await mirror.stop("SIGTERM"), { code: 0, signal: null }, "the stop signal ends it");
   t.equal(await healthy(), 1, "and the health check notices");
-});
-
-t.test("docker build", async (t) => {
-  const found = await attempt("docker", ["image", "inspect", base]);
-  if (found.code !== 0) return t.plan(0, `no ${base} here to build on`);
-  const tag = `entrepot-test-${process.pid}`;
-  t.teardown(() => attempt("docker", ["rmi", "--force", tag]));
-  await run("docker", ["build", "--tag", tag, "--file", join(root, "deploy/Dockerfile"), root], {
-    timeout: 300_000,
-  });
-  const options = ["--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"];
-  const version = (JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string })
-    .version;
-  t.equal((await run("docker", ["run", ...options, tag, "--version"])).trim(), version);
 });
 
 /** What the last stage holds: the compiled program, and of the libraries only those it may have at run time. */

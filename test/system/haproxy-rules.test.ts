@@ -1,5 +1,6 @@
-// What haproxy/haproxy.cfg tries again elsewhere and what not, on scripted nodes: a read that one node cannot answer is
-// another's, an upstream's fault is nobody's, and a write that may have arrived is never sent twice.
+// What haproxy/haproxy.cfg decides, on scripted nodes: which node a request is for, what is tried again elsewhere and
+// what is not: a read that one node cannot answer is another's, an upstream's fault is nobody's, and a write that may
+// have arrived is never sent twice.
 import type { RequestListener } from "node:http";
 import t from "tap";
 import { BalancedClient } from "./fixtures/balanced-client.ts";
@@ -19,7 +20,7 @@ const status = (code: number): RequestListener => {
 };
 const hangUp: RequestListener = ({ socket }) => socket.destroy();
 
-t.test("retries", async (t) => {
+t.test("two nodes behind HAProxy", async (t) => {
   if (!requires(t, ...haproxyPrograms)) return;
   const [port, opsPort] = [await freePort(), await freePort()];
   const sick = await startScriptedNode(t, "127.0.0.2", port, opsPort);
@@ -43,6 +44,32 @@ t.test("retries", async (t) => {
 
   const { sick: share, well: other } = await sendAll("GET", reads);
   t.ok(share > 5 && other > 5 && share + other === reads.length, `shares ${share} and ${other}`);
+
+  await t.test("one node for a digest, and one for everything else of a repository", async (t) => {
+    const digest = digestOf(Buffer.from("shared"));
+    const blobs = ["/v2/a", "/v2/a/b/c", "/v2/blobs/x", "/hub/v2/a", "/eu/hub/v2/a"];
+    const seen = await sendAll(
+      "GET",
+      blobs.map((path) => `${path}/blobs/${digest}`),
+    );
+    t.equal(Math.max(seen.sick, seen.well), blobs.length, "whichever repository and path");
+    const shares = { sick: 0, well: 0 };
+    const others = [
+      "manifests/1",
+      `manifests/${digest}`,
+      "tags/list",
+      `referrers/${digest}`,
+      "blobs/uploads/",
+    ];
+    for (let i = 0; i < 20; i += 1) {
+      const within = [...others, "blobs/uploads/a-b_c=="].map((path) => `/v2/team/app${i}/${path}`);
+      const paths = [...within, ...within.map((path) => `/hub${path}`)];
+      const { sick, well } = await sendAll("GET", paths);
+      t.equal(Math.max(sick, well), paths.length);
+      shares[sick > 0 ? "sick" : "well"] += 1;
+    }
+    t.ok(shares.sick > 3 && shares.well > 3, "and repositories are spread");
+  });
 
   for (const [name, answer] of [
     ["503", status(503)],
