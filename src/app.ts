@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
+import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { Access } from "./cache/access.ts";
 import { BlobCache } from "./cache/blob-cache.ts";
@@ -101,7 +102,16 @@ class Entrepot implements App {
       log: this.#log,
     });
     const opsAddress = await running.opsListener.listen(ops);
-    const listener = this.#assemble(running, store, running.index);
+    running.shared = await openSharedParts({
+      config: this.#config,
+      pseudonym: this.#pseudonym,
+      store,
+      own: running.index,
+      notices: this.#notices,
+      clock: this.#clock,
+      pause,
+    });
+    const listener = this.#assemble(running, store, running.index, running.shared);
     const bound = await listener.listen(listen.host, listen.port);
     this.#health.set("listening", true);
     const listenAddress = { host: bound.address, port: bound.port };
@@ -111,13 +121,18 @@ class Entrepot implements App {
   }
 
   /** Policy over the opened store and index, and the listener in front of it. */
-  #assemble(running: Running, store: DiskStore, index: SqliteIndex): Listener {
+  #assemble(
+    running: Running,
+    store: DiskStore,
+    index: SqliteIndex,
+    { tags: tagStore, links, announcements, sharing }: SharedParts,
+  ): Listener {
     const { cache, tags, catalog, cacheStatus, manifestsWithoutLayers, serverTiming, via } = this.#config;
     const shared = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
     );
-    const access = new Access(index.links, this.#notices);
+    const access = new Access(links, this.#notices);
     const local = new LocalBlobs({
       ...shared,
       store,
@@ -127,8 +142,8 @@ class Entrepot implements App {
       grown: () => eviction.check(),
       memoryBytes,
     });
-    const negative = new NegativeAnswers(negativeTtl, this.#clock);
-    const blobs = new BlobCache({ ...shared, local, access, negative, windowBytes });
+    const negative = new NegativeAnswers(negativeTtl, this.#clock, announcements);
+    const blobs = new BlobCache({ ...shared, local, access, negative, sharing, windowBytes });
     const eviction = new Eviction({
       ...shared,
       ...cache,
@@ -149,11 +164,19 @@ class Entrepot implements App {
       blobs,
       access,
       negative,
-      tags: index.tags,
+      sharing,
+      tags: tagStore,
       freshness,
       manifestsWithoutLayers,
     });
     const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
+    announcements?.subscribe(
+      (news) => {
+        if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
+        if (news.kind === "written") listings.forget(news.upstream, news.repository);
+      },
+      () => {},
+    );
     const router = new Router(this.#routings(upstreams));
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...shared,
@@ -220,7 +243,9 @@ class Entrepot implements App {
       for (const timer of running.timers) clearInterval(timer);
       running.listener?.stop();
       await running.pushes?.close();
-      await running.blobs?.stop(new Error("this node is stopping"));
+      const stopping = running.blobs?.stop(new Error("this node is stopping"));
+      await running.shared?.close();
+      await stopping;
       await Promise.all(running.upstreams?.map((upstream) => upstream.close()) ?? []);
       await running.reconciling;
       await running.opsListener?.close();
@@ -233,6 +258,8 @@ class Entrepot implements App {
   /** For people reading /readyz: what an upstream does never decides readiness. */
   #noteHealth(notice: Notice): void {
     if (notice.kind === "upstream_error") this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
+    if (notice.kind === "shared_store")
+      this.#health.set(notice.store, notice.usable, notice.usable ? undefined : notice.message);
     // A token server that answers is no sign of life of the registry.
     if (notice.kind === "upstream_request" && notice.type !== "token" && notice.status < 400)
       this.#health.set(`upstream ${notice.upstream}`, true);
@@ -245,14 +272,16 @@ class Entrepot implements App {
   }
 
   #gauges(): GaugeSources {
-    const onDisk = (store: string, value: number | undefined) => (store === "disk" ? value : undefined);
+    const { cache, s3 } = this.#config;
+    const totals = () => this.#running?.index?.blobs.totals();
     return {
       fillsRunning: () => this.#running?.blobs?.fills.length,
       followers: () => this.#running?.blobs?.fills.reduce((sum, fill) => sum + fill.followers, 0),
-      cacheBytes: (store) => onDisk(store, this.#running?.index?.blobs.totals().bytes),
-      cacheLimitBytes: (store) => onDisk(store, this.#config.cache.maxSize),
-      cacheObjects: (store) => onDisk(store, this.#running?.index?.blobs.totals().count),
+      cacheBytes: (store) => (store === "disk" ? totals()?.bytes : this.#running?.shared?.storedBytes()),
+      cacheLimitBytes: (store) => (store === "disk" ? cache.maxSize : s3?.maxSize),
+      cacheObjects: (store) => (store === "disk" ? totals()?.count : undefined),
       cacheDiskFreeBytes: () => this.#free,
+      pendingUploads: () => this.#running?.shared?.pendingUploads(),
       httpInFlightRequests: () => this.#running?.listener?.inFlight,
       ready: () => this.#health.ready(),
       draining: () => this.#health.isDraining(),
@@ -267,6 +296,7 @@ interface Running {
   index?: SqliteIndex;
   opsListener?: OpsListener;
   upstreams?: readonly ClosableUpstream[];
+  shared?: SharedParts;
   pushes?: PushWays;
   blobs?: BlobCache;
   listener?: Listener;

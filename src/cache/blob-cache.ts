@@ -33,6 +33,13 @@ export interface OpenedBlob {
 
 export type BlobFound = Omit<OpenedBlob, "reader">;
 
+/** In the shared store and not here: the client may fetch it there. */
+export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
+  readonly kind: "elsewhere";
+  /** Its query is a secret. */
+  readonly url: URL;
+}
+
 type FoundHead = Extract<FillHead, { readonly kind: "found" }>;
 
 export class BlobCache {
@@ -48,12 +55,36 @@ export class BlobCache {
    * Opens the blob for a client of `repository`. Rejects with UpstreamError when upstream has to answer and
    * cannot.
    */
-  async open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
+  async open(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+  ): Promise<OpenedBlob | BlobElsewhere | Refusal> {
     const { negative } = this.#options;
     if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
-    const opened = await this.#open(upstream, repository, digest);
+    const opened =
+      (await this.#elsewhere(upstream, repository, digest)) ??
+      (await this.#open(upstream, repository, digest));
     if (opened.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
     return opened;
+  }
+
+  /** Undefined when the client is to get the blob from here. */
+  async #elsewhere(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+  ): Promise<BlobElsewhere | Refusal | undefined> {
+    const { local, access, sharing } = this.#options;
+    const redirect = sharing?.blobs?.redirect;
+    if (redirect === undefined || local.indexed(digest) || this.#fills.of(digest) !== undefined)
+      return undefined;
+    const there = await this.#sharedHead(digest);
+    if (there?.size === undefined || there.size < redirect.above) return undefined;
+    const proof = await access.prove(upstream, repository, digest, "blob");
+    if (proof.kind === "absent" || proof.kind === "denied") return proof;
+    const url = await redirect.presign(digest).catch(() => undefined);
+    return url && { ...there, kind: "elsewhere", url };
   }
 
   async #open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {

@@ -15,6 +15,7 @@ import {
   UpstreamError,
 } from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
+import type { Releases } from "./releases.ts";
 import type { Lease, Leases, Peers, SharedBlobs } from "./shared-ports.ts";
 
 /**
@@ -28,11 +29,19 @@ const refreshAfter = 24 * 3600_000;
 
 /** What this node shares with others; each part may be missing. */
 export interface Sharing {
-  readonly blobs?: { readonly store: SharedBlobs; readonly publisher: Publisher } | undefined;
+  readonly blobs?:
+    | {
+        readonly store: SharedBlobs;
+        readonly publisher: Publisher;
+        /** Clients fetch blobs of at least `above` bytes from there themselves, by an address made for them. */
+        readonly redirect?:
+          | { readonly above: number; readonly presign: (digest: Digest) => Promise<URL> }
+          | undefined;
+      }
+    | undefined;
   readonly leases?: Leases | undefined;
   readonly peers?: Peers | undefined;
-  /** Resolves when the lease may have been given back, or the signal aborts. */
-  readonly released?: ((key: string, signal: AbortSignal) => Promise<void>) | undefined;
+  readonly releases?: Releases | undefined;
 }
 
 export interface FillSourceOptions {
@@ -141,10 +150,11 @@ export class FillSource {
 
   /** The bytes another node has or is fetching; undefined when it is this node's turn to ask upstream. */
   async #turn(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
-    const { digest, sharing } = this.#options;
+    const { upstream, digest, sharing } = this.#options;
     const { leases, blobs, peers } = sharing;
     if (leases === undefined || this.#lease !== undefined) return undefined;
-    const key = `blob:${digest}`;
+    // Two registries may be asked at once for one blob: nodes need not know the same ones.
+    const key = `blob:${upstream.name}/${digest}`;
     for (let look = 1; look <= looks; look++) {
       // Without an answer everybody works for himself.
       const turn = await leases.acquire(key).catch(() => undefined);
@@ -192,7 +202,7 @@ export class FillSource {
     const either = AbortSignal.any([signal, over.signal]);
     try {
       const step = pause(betweenLooks, either);
-      await Promise.race([step, sharing.released?.(key, either) ?? step]);
+      await Promise.race([step, sharing.releases?.released(key, either) ?? step]);
     } finally {
       over.abort();
     }

@@ -11,9 +11,10 @@ import type { Sharing } from "./fill-source.ts";
 import { type Freshness, isFallbackTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
-import { type FetchedManifest, ManifestSource, type OversizeManifest } from "./manifest-source.ts";
+import { ManifestSource } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import type { Clock, Pause, Refusal, TagRecord, TagStore, Upstream, UpstreamError } from "./ports.ts";
+import { type Resolution, Resolver } from "./resolver.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 import { TagRecords } from "./tag-records.ts";
@@ -61,15 +62,6 @@ export interface RelayedManifest extends OpenedBlob {
 
 export type ManifestOpened = OpenedManifest | RelayedManifest | Refusal;
 
-type Resolved = {
-  readonly kind: "found";
-  readonly how: "miss" | "revalidated";
-  readonly cacheStatus: string | undefined;
-  readonly record: TagRecord;
-  readonly manifest: LocalManifest;
-};
-type Resolution = Resolved | OversizeManifest | Refusal;
-
 /** A tag record whose body is here. */
 interface InHand {
   readonly record: TagRecord;
@@ -81,6 +73,7 @@ const remembered: Refusal = { kind: "absent", negative: true };
 export class Manifests {
   readonly #options: ManifestsOptions;
   readonly #source: ManifestSource;
+  readonly #resolver: Resolver;
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Resolution>;
   readonly #incomplete: IncompleteImages;
@@ -90,6 +83,7 @@ export class Manifests {
     this.#options = options;
     const { local, access, tags, notices } = options;
     this.#source = new ManifestSource(local, access, options.sharing?.blobs);
+    this.#resolver = new Resolver(this.#source, options.clock);
     this.#records = new TagRecords(tags, notices);
     this.#revalidation = new Revalidation(options);
     const stored = (digest: Digest) => this.#source.stored(digest);
@@ -151,7 +145,7 @@ export class Manifests {
     if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
     const { value, joined } = await this.#revalidation.fetch(
       flightKey(upstream.name, repository, digest),
-      () => this.#fetch(upstream, repository, { kind: "digest", digest }),
+      () => this.#resolver.fetch(upstream, repository, { kind: "digest", digest }),
     );
     if (value.kind === "absent") {
       await access.unlink(upstream, repository, digest);
@@ -224,7 +218,7 @@ export class Manifests {
     counts: () => boolean,
   ): Promise<Resolution> {
     const askedAt = this.#options.clock();
-    const resolution = await this.#ask(upstream, repository, tag, record);
+    const resolution = await this.#resolver.byTag(upstream, repository, tag, record);
     this.#incomplete.answered(upstream, repository);
     if (!counts()) return resolution;
     if (resolution.kind === "found") {
@@ -237,51 +231,6 @@ export class Manifests {
     if (resolution.kind === "absent" && !isFallbackTag(tag))
       this.#options.negative.add(upstream.name, repository, "manifest", tag);
     return resolution;
-  }
-
-  /** HEAD when there is something to confirm; the body only when it moved or is not here. */
-  async #ask(
-    upstream: Upstream,
-    repository: Repository,
-    tag: Tag,
-    record: TagRecord | undefined,
-  ): Promise<Resolution> {
-    const byTag: Reference = { kind: "tag", tag };
-    if (record === undefined) return this.#fetch(upstream, repository, byTag);
-    const head = await upstream.headManifest(repository, byTag);
-    if (head.kind !== "found") return head;
-    if (head.digest === undefined) return this.#fetch(upstream, repository, byTag);
-    const here = await this.#source.stored(head.digest);
-    if (here !== undefined) {
-      const { digest } = head;
-      if (digest !== record.digest) await this.#source.link(upstream, repository, digest, here);
-      return this.#resolved("revalidated", { ...head, digest, manifest: here });
-    }
-    // By the digest HEAD named, so that a tag moving meanwhile cannot mix two answers.
-    const byDigest: Reference = { kind: "digest", digest: head.digest };
-    // What is said of a digest is always fresh; it was HEAD that told of the tag.
-    const moved = await this.#fetch(upstream, repository, byDigest, head.age);
-    return moved.kind === "absent" ? this.#fetch(upstream, repository, byTag) : moved;
-  }
-
-  async #fetch(
-    upstream: Upstream,
-    repository: Repository,
-    reference: Reference,
-    age?: number,
-  ): Promise<Resolution> {
-    const fetched = await this.#source.fetch(upstream, repository, reference);
-    if (fetched.kind !== "found") return fetched;
-    return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
-  }
-
-  /** What another mirror answers is as old here as it was there: the ages of a chain do not add up. */
-  #resolved(how: Resolved["how"], said: Omit<FetchedManifest, "kind">): Resolved {
-    const { digest, manifest, age = 0, cacheStatus } = said;
-    const { mediaType, body } = manifest;
-    const checkedAt = this.#options.clock() - age * 1000;
-    const record = { digest, mediaType, size: body.length, checkedAt };
-    return { kind: "found", how, manifest, record, cacheStatus };
   }
 
   // ---- answers ------------------------------------------------------------------------------------------------

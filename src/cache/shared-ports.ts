@@ -68,6 +68,9 @@ export interface Leases {
   acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }>;
 }
 
+/** Header of a request by another node of this datacenter, with its name: see BlobCache.openForPeer. */
+export const peerHeader = "entrepot-node";
+
 /** Other nodes, as places to read from what they are fetching. */
 export interface Peers {
   /**

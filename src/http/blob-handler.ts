@@ -2,6 +2,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { BlobCache, OpenedBlob } from "../cache/blob-cache.ts";
 import type { Upstream } from "../cache/ports.ts";
+import { peerHeader } from "../cache/shared-ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
@@ -33,7 +34,15 @@ export async function handleBlob(
     else exchange.sendHead(200, blobHeaders(digest), found.size);
     return "served";
   }
-  const opened = await blobs.open(upstream, repository, digest);
+  const forPeer = exchange.header(peerHeader) !== undefined;
+  const opened = forPeer
+    ? await blobs.openForPeer(upstream, repository, digest)
+    : await blobs.open(upstream, repository, digest);
+  if (opened.kind === "elsewhere") {
+    exchange.found(opened);
+    exchange.send(307, { location: opened.url.href, "cache-control": "no-store" });
+    return "served";
+  }
   if (opened.kind !== "found") return refused(exchange, opened);
   exchange.found(opened);
   try {

@@ -6,23 +6,26 @@ import { parseRepository, parseTag } from "../oci/name.ts";
 /** In UTF-16 units; nothing that is announced is as long. */
 const maxLength = 4_096;
 
-/** Undefined for what `self` said itself, and for what is no announcement. */
-export function parseAnnouncement(text: string, self: string): Announcement | undefined {
+/** The name here of an upstream as all nodes call it. */
+type NameOf = (id: string) => string | undefined;
+
+/** Undefined for what `self` said itself, for what is about an upstream not here, and for what is no announcement. */
+export function parseAnnouncement(text: string, self: string, nameOf: NameOf): Announcement | undefined {
   if (text.length > maxLength) return undefined;
   try {
     const message = JSON.parse(text) as Record<string, unknown>;
-    return message.from === self ? undefined : announcementIn(message);
+    return message.from === self ? undefined : announcementIn(message, nameOf);
   } catch {
     return undefined;
   }
 }
 
-function announcementIn(message: Record<string, unknown>): Announcement | undefined {
+function announcementIn(message: Record<string, unknown>, nameOf: NameOf): Announcement | undefined {
   const { kind, as, key } = message;
   if (kind === "released") return typeof key === "string" ? { kind, key } : undefined;
-  const upstream = textOf(message.upstream);
+  const upstream = nameOf(textOf(message.upstream));
   const repository = parseRepository(textOf(message.repository));
-  if (upstream === "" || repository === undefined) return undefined;
+  if (upstream === undefined || repository === undefined) return undefined;
   if (kind === "written") return { kind, upstream, repository };
   if (kind === "tag") {
     const tag = parseTag(textOf(message.tag));

@@ -28,11 +28,12 @@ export class RedisAnnouncements implements Announcements {
 
   publish(announcement: Announcement): void {
     if (!this.#connection.usable || this.#underWay >= mostUnderWay) return;
-    const { announcements } = this.#connection.keys;
-    const message = JSON.stringify({ from: this.#self, ...announcement });
+    const { keys } = this.#connection;
+    const upstream = "upstream" in announcement ? { upstream: keys.upstream(announcement.upstream) } : {};
+    const message = JSON.stringify({ from: this.#self, ...announcement, ...upstream });
     this.#underWay++;
     this.#connection
-      .run("publish", (client) => client.publish(announcements, message))
+      .run("publish", (client) => client.publish(keys.announcements, message))
       // The circuit has seen it, and those it was for will find out by themselves.
       .catch(() => {})
       .finally(() => {
@@ -41,8 +42,9 @@ export class RedisAnnouncements implements Announcements {
   }
 
   subscribe(listener: (announcement: Announcement) => void, missed: () => void): void {
+    const { keys } = this.#connection;
     this.#listener.listen((text) => {
-      const announcement = parseAnnouncement(text, this.#self);
+      const announcement = parseAnnouncement(text, this.#self, (id) => keys.nameOf(id));
       if (announcement !== undefined) listener(announcement);
     }, missed);
   }

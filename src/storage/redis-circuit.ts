@@ -23,6 +23,7 @@ export class RedisCircuit {
   readonly #policy: CircuitBreakerPolicy;
   readonly #closing = new AbortController();
   #unanswered = 0;
+  #watching = false;
 
   constructor(options: RedisCircuitOptions) {
     this.#options = options;
@@ -38,15 +39,12 @@ export class RedisCircuit {
       halfOpenAfter: Number.NEGATIVE_INFINITY,
     });
     this.#policy.onStateChange((state) => {
-      if (state === CircuitState.HalfOpen) return;
-      options.changed();
+      if (state !== CircuitState.HalfOpen) options.changed();
     });
     this.#policy.onBreak(() => {
       if (!this.#watching) void this.#watch();
     });
   }
-
-  #watching = false;
 
   get isClosed(): boolean {
     return this.#policy.state === CircuitState.Closed;

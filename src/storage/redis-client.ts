@@ -36,8 +36,8 @@ export function retryDelay(attempt: number): number {
 }
 
 /** For commands. Connects at once and again whenever it has to; nothing is queued while it cannot. */
-export function commandClient(config: RedisConfig, passwords: RedisPasswords): RedisClient {
-  const options = { ...commonOptions(config, passwords), scripts, reconnectOnError: onReadOnly() };
+export function commandClient(config: RedisConfig, passwords: RedisPasswords, nodeName: string): RedisClient {
+  const options = { ...commonOptions(config, passwords, nodeName), scripts, reconnectOnError: onReadOnly() };
   const { servers } = config;
   if (servers.kind !== "cluster")
     return new Redis({ ...options, ...place(servers, config, passwords), retryStrategy: retryDelay });
@@ -74,13 +74,18 @@ export function isReady(client: RedisClient): boolean {
  * For listening: one connection, which is not made again once it ends. A Cluster passes messages on to all of its
  * nodes, so any will do; `attempt` chooses.
  */
-export function listeningClient(config: RedisConfig, passwords: RedisPasswords, attempt: number): Redis {
+export function listeningClient(
+  config: RedisConfig,
+  passwords: RedisPasswords,
+  nodeName: string,
+  attempt: number,
+): Redis {
   const { servers } = config;
   const nodes = servers.kind === "cluster" ? servers.nodes : [];
   const node = nodes[attempt % nodes.length];
   const where = servers.kind === "cluster" ? { ...node } : place(servers, config, passwords);
   return new Redis({
-    ...commonOptions(config, passwords),
+    ...commonOptions(config, passwords, nodeName),
     ...where,
     lazyConnect: true,
     retryStrategy: null,
@@ -106,8 +111,9 @@ function place(
   };
 }
 
-function commonOptions({ username, tls }: RedisConfig, passwords: RedisPasswords): Options {
+function commonOptions({ username, tls }: RedisConfig, passwords: RedisPasswords, nodeName: string): Options {
   return {
+    connectionName: `entrepot-${nodeName}`,
     // Every server and proxy speaks it, and nothing here needs the third version.
     protocol: 2,
     disableClientInfo: true,

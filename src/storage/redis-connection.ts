@@ -6,7 +6,7 @@ import type { RedisConfig } from "../config/config.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { RedisCircuit } from "./redis-circuit.ts";
 import { commandClient, isReady, type RedisClient, type RedisPasswords } from "./redis-client.ts";
-import { RedisKeys } from "./redis-keys.ts";
+import { type NamedUpstream, RedisKeys } from "./redis-keys.ts";
 import { PasswordReader } from "./redis-passwords.ts";
 
 /** Milliseconds before a client that gave up is replaced. */
@@ -14,6 +14,10 @@ const retryPause = 1_000;
 
 export interface RedisConnectionOptions {
   readonly redis: RedisConfig;
+  /** Those whose content is shared. */
+  readonly upstreams: readonly NamedUpstream[];
+  /** Shown to administrators of Redis (CLIENT LIST). */
+  readonly nodeName: string;
   readonly notices: NoticeSink;
   readonly pause: Pause;
 }
@@ -39,12 +43,15 @@ export class RedisConnection {
   constructor(options: RedisConnectionOptions) {
     const { redis, notices, pause } = options;
     this.#options = options;
-    this.keys = new RedisKeys(redis.prefix, redis.database);
+    this.keys = new RedisKeys(redis.prefix, redis.database, options.upstreams);
     this.#passwords = new PasswordReader(redis, notices);
     this.#circuit = new RedisCircuit({
       reset: () => this.#drop(),
       probe: () => this.#probe(),
-      changed: () => this.#tell("it has stopped answering"),
+      changed: () => {
+        this.#reason = "it is connected and silent";
+        this.#tell(this.#reason);
+      },
       pause,
     });
     void this.#renew();
@@ -104,8 +111,9 @@ export class RedisConnection {
     const same = known?.server === passwords.server && known?.sentinels === passwords.sentinels;
     if (this.#closing.signal.aborted || (this.#client !== undefined && same)) return;
     const old = this.#client;
+    const { redis, nodeName } = this.#options;
     this.#clientPasswords = passwords;
-    this.#client = this.#listenTo(commandClient(this.#options.redis, passwords));
+    this.#client = this.#listenTo(commandClient(redis, passwords, nodeName));
     old?.disconnect();
   }
 

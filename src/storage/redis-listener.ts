@@ -1,20 +1,12 @@
 // The second connection to Redis, which only listens: a connection that has subscribed can do little else. It is made
 // anew whenever it ends, with the passwords as they are then, and looked after by pings, as nothing else is sent on it.
-import type { Pause } from "../cache/ports.ts";
-import type { RedisConfig } from "../config/config.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
 import { listeningClient, retryDelay } from "./redis-client.ts";
+import type { RedisConnectionOptions } from "./redis-connection.ts";
 import { RedisKeys } from "./redis-keys.ts";
 import { PasswordReader } from "./redis-passwords.ts";
 
 /** Milliseconds between pings. */
 const pingInterval = 2_000;
-
-export interface RedisListenerOptions {
-  readonly redis: RedisConfig;
-  readonly notices: NoticeSink;
-  readonly pause: Pause;
-}
 
 interface Ears {
   readonly hear: (text: string) => void;
@@ -22,22 +14,22 @@ interface Ears {
 }
 
 /** Begins to listen and does not wait for it. */
-export function openRedisListener(options: RedisListenerOptions): RedisListener {
+export function openRedisListener(options: RedisConnectionOptions): RedisListener {
   return new RedisListener(options);
 }
 
 export class RedisListener {
-  readonly #options: RedisListenerOptions;
+  readonly #options: RedisConnectionOptions;
   readonly #channel: string;
   readonly #passwords: PasswordReader;
   readonly #ears: Ears[] = [];
   readonly #closing = new AbortController();
   #listening = false;
 
-  constructor(options: RedisListenerOptions) {
+  constructor(options: RedisConnectionOptions) {
     this.#options = options;
-    const { redis, notices } = options;
-    this.#channel = new RedisKeys(redis.prefix, redis.database).announcements;
+    const { redis, notices, upstreams } = options;
+    this.#channel = new RedisKeys(redis.prefix, redis.database, upstreams).announcements;
     this.#passwords = new PasswordReader(redis, notices);
     void this.#run();
   }
@@ -71,9 +63,10 @@ export class RedisListener {
   /** Resolves when the connection has ended; false when it never listened. */
   async #listenOnce(attempt: number): Promise<boolean> {
     const { signal } = this.#closing;
+    const { redis, nodeName } = this.#options;
     const passwords = await this.#passwords.read();
     if (signal.aborted) return false;
-    const client = listeningClient(this.#options.redis, passwords, attempt);
+    const client = listeningClient(redis, passwords, nodeName, attempt);
     const ended = new Promise<void>((resolve) => client.once("end", resolve));
     const end = (): void => client.disconnect();
     // The command connection tells what is wrong with Redis.

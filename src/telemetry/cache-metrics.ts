@@ -1,7 +1,7 @@
 // Metrics of the store and of the fills that feed it, from the notices about them.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import type { Notice, NoticeSink } from "./event.ts";
-import { amount, closedList, storeLabels } from "./label.ts";
+import { amount, closedList } from "./label.ts";
 
 /** The codes of StoreError. A test holds the list to the type, which this folder may not import. */
 export const storeCodes = ["no_space", "io", "unavailable", "size_mismatch", "closed", "other"] as const;
@@ -24,6 +24,7 @@ export const storeOps = [
   "tags",
   "links",
   "publish",
+  "peer",
   "redis",
   "s3",
   "other",
@@ -37,7 +38,6 @@ const day = 24 * hour;
 /** Seconds since last use. A median under a day means that the cache is too small for its clients. */
 const ageBuckets = [60, 600, hour, 6 * hour, day, 3 * day, 7 * day, 14 * day, 30 * day, 90 * day];
 
-const storeLabel = closedList(storeLabels, "disk");
 const storeOp = closedList(storeOps, "other");
 const storeCode = closedList(storeCodes, "other");
 const fillResult = closedList([...fillResults, "other"], "other");
@@ -68,7 +68,7 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
   });
   return (notice) => {
     if (notice.kind === "fill") fill(notice);
-    else if (notice.kind === "eviction") eviction(notice);
+    else if (notice.kind === "eviction" || notice.kind === "shared_eviction") eviction(notice);
     else if (notice.kind === "store_error")
       storeErrors.inc({ op: storeOp(notice.op.split(".", 1)[0] ?? ""), code: storeCode(notice.code) });
     else if (notice.kind === "stale_served") staleServed.inc();
@@ -104,7 +104,9 @@ function createFillMetrics(registry: Registry): (notice: Notice & { kind: "fill"
   };
 }
 
-function createEvictionMetrics(registry: Registry): (notice: Notice & { kind: "eviction" }) => void {
+function createEvictionMetrics(
+  registry: Registry,
+): (notice: Notice & { kind: "eviction" | "shared_eviction" }) => void {
   const registers = [registry];
   const evictions = new Counter({
     name: "entrepot_cache_evictions_total",
@@ -134,7 +136,12 @@ function createEvictionMetrics(registry: Registry): (notice: Notice & { kind: "e
     registers,
   });
   return (notice) => {
-    const store = storeLabel(notice.store ?? "disk");
+    if (notice.kind === "shared_eviction") {
+      evictions.inc({ store: notice.store, reason: "lru" }, amount(notice.deleted));
+      bytes.inc({ store: notice.store }, amount(notice.freed));
+      return;
+    }
+    const store = "disk";
     evictions.inc({ store, reason: evictionReason(notice.reason) });
     bytes.inc({ store }, amount(notice.bytes));
     age.observe({ store }, amount(notice.ageMs) / 1000);

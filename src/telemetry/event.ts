@@ -138,14 +138,21 @@ export type Notice =
     }
   | {
       readonly kind: "eviction";
-      /** Left out: disk. */
-      readonly store?: "disk" | "s3";
       readonly reason: "lru" | "low_disk" | "corrupt";
       readonly digest: string;
       readonly bytes: number;
       readonly ageMs: number;
       /** Manifests still here that name the evicted blob. */
       readonly orphaned: number;
+    }
+  /** The shared store has been looked through, and what was too much deleted. Numbers of blobs and bytes. */
+  | {
+      readonly kind: "shared_eviction";
+      readonly store: "s3";
+      readonly deleted: number;
+      readonly freed: number;
+      /** Bytes left. */
+      readonly bytes: number;
     }
   | { readonly kind: "store_error"; readonly op: string; readonly code: string; readonly message: string }
   /** What the nodes share can be used from now on, or cannot; every node goes on by itself meanwhile. */

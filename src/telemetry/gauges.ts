@@ -13,6 +13,8 @@ export interface GaugeSources {
   cacheObjects(store: StoreLabel): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;
+  /** Blobs that wait to be uploaded to the shared store. */
+  pendingUploads(): number | undefined;
   httpInFlightRequests(): number | undefined;
   ready(): boolean;
   draining(): boolean;
@@ -27,6 +29,11 @@ const gauges: readonly { name: string; help: string; source: Exclude<keyof Gauge
     name: "entrepot_cache_disk_free_bytes",
     help: "Bytes free on the file system of the store.",
     source: "cacheDiskFreeBytes",
+  },
+  {
+    name: "entrepot_uploads_pending",
+    help: "Blobs that wait to be uploaded to the shared store.",
+    source: "pendingUploads",
   },
   {
     name: "entrepot_http_in_flight_requests",

@@ -123,6 +123,10 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         });
       case "shared_store":
         return logSharedStore(logger, notice);
+      case "shared_eviction": {
+        const { kind, ...fields } = notice;
+        return notice.deleted > 0 ? logger.info(fields, "made room in the shared store") : undefined;
+      }
       case "eviction":
         return logEviction(logger, notice);
       case "fill":

@@ -44,8 +44,8 @@ const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined,
 
 /**
  * Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings; `pause`
- * between the probes of an upstream that does not answer; `pseudonym` is this mirror's name in Via. Throws the
- * system's error for unreadable certificates.
+ * between the probes of an upstream that does not answer; `pseudonym` is this mirror's name in Via; `headers`
+ * go with every question. Throws the system's error for unreadable certificates.
  */
 export function createUpstream(
   config: UpstreamConfig,
@@ -53,18 +53,12 @@ export function createUpstream(
   clock: Clock = Date.now,
   pause: Pause = ownPause,
   pseudonym: string = makePseudonym(),
+  headers: Ask["headers"] = {},
 ): ClosableUpstream {
   const authorizer = createAuthorizer(config, notices, clock);
   const client = new UpstreamClient(config, authorizer, notices, clock, pause, pseudonym);
   const blobHeads = new BlobHeads(config.name, clock);
-  return new HttpUpstream({ config, client, notices, clock, blobHeads });
-}
-
-function askerFor(client: UpstreamClient, via: string | undefined, traceparent: string | undefined): Asker {
-  if (via === undefined && traceparent === undefined) return client;
-  const said = via === undefined ? {} : { via };
-  const trace = traceparent === undefined ? {} : { traceparent };
-  return { ask: (ask) => client.ask({ ...ask, ...said, headers: { ...ask.headers, ...trace } }) };
+  return new HttpUpstream({ config, client, notices, clock, blobHeads, headers });
 }
 
 interface Parts {
@@ -73,6 +67,7 @@ interface Parts {
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly blobHeads: BlobHeads;
+  readonly headers: NonNullable<Ask["headers"]>;
 }
 
 class HttpUpstream implements ClosableUpstream {
@@ -88,7 +83,12 @@ class HttpUpstream implements ClosableUpstream {
     this.name = parts.config.name;
     this.#parts = parts;
     this.#config = parts.config;
-    this.#client = askerFor(parts.client, via, traceparent);
+    const { client, headers } = parts;
+    const added = { ...(via === undefined ? {} : { via }) };
+    const always = { ...headers, ...(traceparent === undefined ? {} : { traceparent }) };
+    this.#client = {
+      ask: (ask) => client.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
+    };
     this.#notices = parts.notices;
     this.#clock = parts.clock;
   }

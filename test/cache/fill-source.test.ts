@@ -20,8 +20,9 @@ import {
   readUntilFailure,
 } from "../fixtures/cache-house.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
+import { MemoryShared } from "../fixtures/memory-shared.ts";
 import { sha256 } from "../fixtures/memory-upstream.ts";
-import { HousePeers, MemoryLeases, MemorySharedBlobs } from "../fixtures/neighbours.ts";
+import { HousePeers, MemorySharedBlobs } from "../fixtures/neighbours.ts";
 
 const digest = sha256(bytes);
 const size = bytes.length;
@@ -38,18 +39,18 @@ async function house(t: Test, options: HouseOptions): Promise<House> {
 
 /** Node `name` of a datacenter that shares everything; `address` is where the others find it. */
 function node(t: Test, shared: Neighbours, name: string, address?: string): Promise<House> {
-  const { blobs, leases, peers } = shared;
-  return house(t, { name, shared: blobs, leases: leases.of(name, address), peers });
+  const { blobs, known, peers } = shared;
+  return house(t, { name, shared: known, sharedBlobs: blobs, peers, ...(address && { address }) });
 }
 
 interface Neighbours {
   readonly blobs: MemorySharedBlobs;
-  readonly leases: MemoryLeases;
+  readonly known: MemoryShared;
   readonly peers: HousePeers;
 }
 
 function neighbours(): Neighbours {
-  return { blobs: new MemorySharedBlobs(), leases: new MemoryLeases(), peers: new HousePeers() };
+  return { blobs: new MemorySharedBlobs(), known: new MemoryShared(), peers: new HousePeers() };
 }
 
 /** Reads the blob as a client does and checks every byte. */
@@ -71,7 +72,7 @@ t.test("what one node has fetched the others read from the shared store, and kee
   t.same(await pull(t, a), missed);
   await eventually("the blob is shared", () => shared.blobs.kept.has(digest));
   t.ok(shared.blobs.kept.get(digest)?.bytes.equals(bytes));
-  await eventually("the lease is given back", () => shared.leases.held.size === 0);
+  await eventually("the lease is given back", () => shared.known.leases.size === 0);
   await link(b);
   t.same(await pull(t, b), fromS3);
   t.same(await pull(t, b), { ...fromS3, source: "disk" }, "the second time from its own disk");
@@ -104,7 +105,7 @@ t.test(
     t.same(await pull(t, b), fromS3, "the answer began there");
     t.same(b.upstream.calls, [`GET blob ${app} ${digest} from 300000`]);
     t.equal(shared.blobs.sending, 0);
-    t.equal(shared.leases.held.size, 0);
+    t.equal(shared.known.leases.size, 0);
   },
 );
 
@@ -174,7 +175,7 @@ t.test("a node reads what another is fetching, while it is fetched", async (t) =
   await readAll(first.reader);
   await Promise.all([fillsOver(a), fillsOver(b)]);
   t.equal(a.upstream.calls.length + b.upstream.calls.length, 1, "one transfer for both");
-  await eventually("a gives back its lease", () => shared.leases.held.size === 0);
+  await eventually("a gives back its lease", () => shared.known.leases.size === 0);
   t.equal(shared.blobs.count("put"), 1, "the node that fetched it has uploaded it");
 });
 
@@ -189,7 +190,7 @@ t.test("the node that fetches dies: another goes on where it broke off", async (
   const second = await found(t, b, app, digest);
   const reading = readAll(second.reader);
   await eventually("b looks at the lease again", () => b.time.asked.filter((ms) => ms === 500).length > 1);
-  shared.leases.held.clear();
+  shared.known.expire(`blob:up/${digest}`);
   t.ok((await reading).equals(bytes));
   t.same(b.upstream.calls, [`GET blob ${app} ${digest} from 200000`]);
   t.equal(shared.peers.calls.length, 1, "a peer that broke off is not asked again");
@@ -200,7 +201,7 @@ t.test("the node that fetches dies: another goes on where it broke off", async (
 t.test("a node that cannot be read from is waited for a while, then upstream is asked", async (t) => {
   const shared = neighbours();
   const b = await node(t, shared, "b");
-  shared.leases.held.set(`blob:${digest}`, { by: "frozen", address: undefined });
+  await shared.known.node().leases.acquire(`blob:up/${digest}`);
   t.same(await pull(t, b), missed);
   t.same(b.time.asked.filter((ms) => ms === 500).length, 10, "five seconds at most");
 });
@@ -209,19 +210,19 @@ t.test("what another node has stored meanwhile is read from the shared store", a
   const shared = neighbours();
   const b = await node(t, shared, "b");
   await link(b);
-  shared.leases.held.set(`blob:${digest}`, { by: "a", address: undefined });
+  const turn = await shared.known.node().leases.acquire(`blob:up/${digest}`);
   b.time.instant = () => false;
   const opening = found(t, b, app, digest);
   await eventually("b waits", () => b.time.waiting > 0);
   shared.blobs.kept.set(digest, { bytes, mediaType: undefined, modifiedAt: shared.blobs.now });
-  b.time.elapse();
-  t.same(summary(await opening), fromS3);
+  if ("lease" in turn) await turn.lease.release();
+  t.same(summary(await opening), fromS3, "it hears of it before its time has come");
   t.same(b.upstream.calls, []);
 });
 
 t.test("without leases everybody fetches for himself", async (t) => {
   const shared = neighbours();
-  shared.leases.down = true;
+  shared.known.working = false;
   const [a, b] = [await node(t, shared, "a", "http://a"), await node(t, shared, "b")];
   shared.blobs.fault = () => {
     throw new Error("no store either");

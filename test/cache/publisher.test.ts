@@ -12,7 +12,7 @@ const manifest = "application/vnd.oci.image.manifest.v1+json";
 
 async function open(t: Test) {
   const shared = new MemorySharedBlobs();
-  const house = await openHouse(t, { shared });
+  const house = await openHouse(t, { sharedBlobs: shared });
   return { house, shared, publisher: house.publisher as Publisher };
 }
 

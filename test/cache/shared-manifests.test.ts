@@ -17,8 +17,8 @@ import {
 
 async function twoNodes(t: Test) {
   const shared = new MemorySharedBlobs();
-  const a = await openHouse(t, { name: "a", shared });
-  const b = await openHouse(t, { name: "b", shared });
+  const a = await openHouse(t, { name: "a", sharedBlobs: shared });
+  const b = await openHouse(t, { name: "b", sharedBlobs: shared });
   for (const house of [a, b]) push(house, first);
   return { shared, a, b };
 }
@@ -56,7 +56,7 @@ t.test("wrong bytes, or what is no manifest, is not served from there", async (t
   shared.kept.set(digest, { bytes: wrong, mediaType, modifiedAt: shared.now });
   t.match(summary(t, await openDigest(b, digest), first), { result: "miss", source: "upstream:up" });
   t.equal(shared.count(`delete ${digest}`), 1, "wrong bytes are removed");
-  const c = await openHouse(t, { name: "c", shared });
+  const c = await openHouse(t, { name: "c", sharedBlobs: shared });
   push(c, first);
   await c.access.link(c.upstream, app, [{ digest, size: undefined }]);
   shared.kept.set(digest, { bytes: first.manifest, mediaType: undefined, modifiedAt: shared.now });

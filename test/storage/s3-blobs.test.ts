@@ -4,7 +4,8 @@ import { objectKey } from "../../src/storage/s3-key.ts";
 import { digestOf, someBytes } from "../fixtures/blob-store-suite.ts";
 import { ManualClock } from "../fixtures/manual-time.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../fixtures/s3-house.ts";
-import { errorBody, refused, startS3 } from "../fixtures/scripted-s3.ts";
+import { errorBody } from "../fixtures/s3-protocol.ts";
+import { refused, startS3 } from "../fixtures/scripted-s3.ts";
 import { share, sharedBlobsSuite } from "../fixtures/shared-blobs-suite.ts";
 
 const day = 24 * 3_600_000;

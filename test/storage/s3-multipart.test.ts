@@ -5,7 +5,8 @@ import { partLength, partSize, uploadMemory } from "../../src/storage/s3-upload-
 import { digestOf, someBytes } from "../fixtures/blob-store-suite.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../fixtures/s3-house.ts";
-import { errorBody, refused, type S3Fault, startS3 } from "../fixtures/scripted-s3.ts";
+import { errorBody } from "../fixtures/s3-protocol.ts";
+import { refused, type S3Fault, startS3 } from "../fixtures/scripted-s3.ts";
 import { noSignal, readerOf, share } from "../fixtures/shared-blobs-suite.ts";
 
 const MiB = 1024 * 1024;

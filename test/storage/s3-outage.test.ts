@@ -20,7 +20,7 @@ async function started(t: Test, over: Partial<S3Config> = {}) {
   const time = new ManualPause();
   const house = s3House(t, s3ConfigOf(s3.url, over), {
     pause: time.pause,
-    timing: { answer: 150, idle: 150 },
+    timing: { answer: 400, idle: 300 },
   });
   /** Lets probes through until the circuit closes. */
   const recovered = () =>

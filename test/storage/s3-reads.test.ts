@@ -9,7 +9,7 @@ import { fetchShared, noSignal, share } from "../fixtures/shared-blobs-suite.ts"
 
 const bytes = someBytes(1_000_000);
 const digest = digestOf(bytes);
-const timing = { answer: 300, idle: 200 };
+const timing = { answer: 600, idle: 300 };
 
 async function stored(t: Test, answer = timing.answer) {
   const s3 = await startS3(t);
@@ -36,7 +36,7 @@ t.test("answers that are no answers", async (t) => {
       s3.faultOf("get", fault);
       const begin = performance.now();
       await t.rejects(blobs.open(digest, 0, noSignal()), { name: "StoreError", ...error });
-      t.ok(performance.now() - begin < 1_000, "within a bounded time");
+      t.ok(performance.now() - begin < 2_000, "within a bounded time");
       t.match(notices, [{ kind: "store_error", op: "s3.open", code: error.code }]);
       t.ok(s3.count("get") <= 2, "tried again once at most");
       await eventually("no transfer is left", () => blobs.load.transfers === 0);

@@ -10,6 +10,8 @@ packages=(
   redis-server redis-sentinel           # what nodes share
   radosgw ceph-mon ceph-osd             # the store that nodes share: Ceph
   swift-proxy swift-account swift-container swift-object memcached # and Swift
+  haproxy                               # before several nodes
+  docker-compose systemd                # what reads docker-compose.yml and the unit
 )
 
 say() { printf 'install-debian.sh: %s\n' "$*" >&2; }

@@ -22,16 +22,39 @@ t.test("Cluster of three masters", async (t) => {
     "every master has some of it",
   );
 
+  const names = Array.from({ length: 30 }, (_, at) => `team/app${at}` as typeof app);
+  /** A record of each of many repositories, which are on all masters. */
+  const putAll = (node: RedisNode, time: number) =>
+    Promise.all(names.map((name) => timed(() => node.tags.put("hub", name, latest, record("a", time)))));
+
+  await t.test("one master frozen: nobody waits long, and it is used when it is back", async (t) => {
+    const node = await new RedisNode(t, ownPrefix(redis)).ready();
+    t.ok((await putAll(node, 1)).every(({ value }) => value === true));
+    first.signal("SIGSTOP");
+    t.teardown(() => first.signal("SIGCONT"));
+    const during = await putAll(node, 2);
+    t.ok(
+      during.every(({ took }) => took < 500),
+      "bounded",
+    );
+    t.ok(
+      during.some(({ value }) => value === true),
+      "the others answer",
+    );
+    t.notOk(node.connection.usable, "it is given up for a second: who asks cannot know which is frozen");
+    first.signal("SIGCONT");
+    const isWhole = async (): Promise<boolean> =>
+      (await putAll(node, 3)).every(({ value }) => value === true);
+    await until("all is used again", isWhole, recovery);
+  });
+
   await t.test("one master gone: the others are used, and it is when it is back", async (t) => {
     const node = await new RedisNode(t, ownPrefix(redis)).ready();
-    const names = Array.from({ length: 30 }, (_, at) => `team/app${at}` as typeof app);
-    const putAll = (time: number) =>
-      Promise.all(names.map((name) => timed(() => node.tags.put("hub", name, latest, record("a", time)))));
-    t.ok((await putAll(1)).every(({ value }) => value === true));
+    t.ok((await putAll(node, 1)).every(({ value }) => value === true));
     await first.ask((client) => client.config("SET", "cluster-require-full-coverage", "no"));
     for (const server of others) await server.call("CONFIG", "SET", "cluster-require-full-coverage", "no");
     await first.kill();
-    const during = await putAll(2);
+    const during = await putAll(node, 2);
     t.ok(
       during.every(({ took }) => took < 500),
       "bounded",
@@ -40,7 +63,7 @@ t.test("Cluster of three masters", async (t) => {
     await first.start();
     await until(
       "all is used again",
-      async () => (await putAll(3)).every(({ value }) => value === true),
+      async () => (await putAll(node, 3)).every(({ value }) => value === true),
       recovery,
     );
   });

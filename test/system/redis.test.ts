@@ -9,6 +9,7 @@ import type { Announcement } from "../../src/cache/shared-ports.ts";
 import { SharedTags } from "../../src/cache/shared-tags.ts";
 import { fixedSecret, Secret } from "../../src/config/secret.ts";
 import { secretFile } from "../../src/config/secret-file.ts";
+import { openRedisShared } from "../../src/storage/redis-shared.ts";
 import { openIndex } from "../../src/storage/sqlite-index.ts";
 import type { Notice } from "../../src/telemetry/event.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
@@ -17,7 +18,18 @@ import { linkStoreSuite } from "../fixtures/link-store-suite.ts";
 import { tagStoreSuite } from "../fixtures/tag-store-suite.ts";
 import { freePort } from "./fixtures/free-port.ts";
 import { redisConfig, redisPrograms, startRedis, startSentinels } from "./fixtures/redis.ts";
-import { app, latest, lifetime, ownPrefix, RedisNode, record, timed } from "./fixtures/redis-node.ts";
+import {
+  app,
+  latest,
+  lifetime,
+  ownPrefix,
+  pause,
+  RedisNode,
+  record,
+  recovery,
+  timed,
+  upstreams,
+} from "./fixtures/redis-node.ts";
 import { redisSuites } from "./fixtures/redis-suites.ts";
 import { requires } from "./fixtures/requires.ts";
 import { until } from "./fixtures/until.ts";
@@ -103,6 +115,75 @@ t.test("one server", async (t) => {
     t.equal(await connection.run("look", (client) => client.exists(connection.keys.lease("blob a"))), 0);
   });
 
+  await t.test("one name for two registries: neither believes the other", async (t) => {
+    const redis = ownPrefix(redisConfig(server));
+    const elsewhere = upstreams.map((each) => ({ ...each, url: new URL("https://other.example.com") }));
+    const first = await new RedisNode(t, redis).ready();
+    const second = await new RedisNode(t, redis, { upstreams: elsewhere }).ready();
+    const same = await new RedisNode(t, redis).ready();
+    await first.tags.put("hub", app, latest, record("a", 1));
+    await first.links.add("hub", app, [{ digest: record("a", 1).digest, size: 1 }]);
+    t.equal(await second.tags.get("hub", app, latest), undefined);
+    t.equal(await second.links.has("hub", app, record("a", 1).digest), false);
+    const heard: Record<"second" | "same", Announcement[]> = { second: [], same: [] };
+    for (const [name, node] of Object.entries({ second, same }) as ["second" | "same", RedisNode][])
+      node.announcements.subscribe(
+        (announcement) => heard[name].push(announcement),
+        () => {},
+      );
+    first.announcements.publish({
+      kind: "absent",
+      upstream: "hub",
+      repository: app,
+      as: "manifest",
+      what: "1",
+    });
+    first.announcements.publish({ kind: "released", key: "last" });
+    await until("the last is heard", () => heard.second.length > 0 && heard.same.length > 1);
+    t.strictSame(
+      heard.second.map(({ kind }) => kind),
+      ["released"],
+    );
+  });
+
+  await t.test("a broken connection of the listener: what was missed is told", async (t) => {
+    const node = await new RedisNode(t, ownPrefix(redisConfig(server))).ready();
+    let missed = 0;
+    node.announcements.subscribe(
+      () => {},
+      () => {
+        missed++;
+      },
+    );
+    t.equal(missed, 1, "at once");
+    t.match(await server.call("CLIENT", "LIST"), /name=entrepot-node /, "administrators see whose it is");
+    await server.call("CLIENT", "KILL", "TYPE", "pubsub");
+    await until("it listens again", () => missed === 2, recovery);
+  });
+
+  await t.test("all of it opened and closed at once", async (t) => {
+    const notices = (): void => {};
+    const redis = ownPrefix(redisConfig(server));
+    const common = { redis, upstreams, notices, pause, tagLifetime: Number.POSITIVE_INFINITY };
+    const shared = openRedisShared({ ...common, nodeName: "one", address: "http://10.0.0.1:5000" });
+    const other = await new RedisNode(t, redis).ready();
+    await until("redis can be used", () => shared.usable);
+    t.equal(await shared.tags.put("hub", app, latest, record("a", 1)), true);
+    t.ok("lease" in (await shared.leases.acquire("blob a")));
+    const heard: Announcement[] = [];
+    other.announcements.subscribe(
+      (announcement) => heard.push(announcement),
+      () => {},
+    );
+    const { took } = await timed(() => shared.close());
+    t.ok(took < 400, `${took} ms`);
+    await until("the lease was given back, and said so", () => heard.length > 0);
+    t.strictSame(heard, [{ kind: "released", key: "blob a" }]);
+    t.ok("lease" in (await other.leases.acquire("blob a")));
+    t.notOk(shared.usable);
+    await t.rejects(shared.tags.get("hub", app, latest), { code: "unavailable" });
+  });
+
   await t.test("the cost of a question", async (t) => {
     const { tags } = await new RedisNode(t, ownPrefix(redisConfig(server))).ready();
     await tags.put("hub", app, latest, record("a", 1));
@@ -162,9 +243,6 @@ t.test("a password in a file that is replaced", async (t) => {
   await node.ready();
   t.strictSame(await node.tags.get("hub", app, latest), record("a", 1), "used again with the new one");
   t.notMatch(JSON.stringify(node.notices), /first|second/, "no password in what is told");
-
-  await server.call("CLIENT", "KILL", "USER", "mirror", "TYPE", "pubsub");
-  await until("it listens again", () => node.listener.listening);
 });
 
 t.test("Sentinel: a failover", async (t) => {

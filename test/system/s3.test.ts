@@ -5,6 +5,7 @@ import { CreateMultipartUploadCommand } from "@aws-sdk/client-s3";
 import t, { type Test } from "tap";
 import { StoreError } from "../../src/cache/ports.ts";
 import type { SharedBlobs } from "../../src/cache/shared-ports.ts";
+import type { Digest } from "../../src/oci/digest.ts";
 import { objectKey } from "../../src/storage/s3-key.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { type S3House, s3House, s3Prefix, secretOf } from "../fixtures/s3-house.ts";
@@ -78,33 +79,34 @@ async function everyServer(t: Test, server: S3Server): Promise<void> {
     t.equal((await fetch(url)).status, 403);
   });
 
-  await t.test("a forgotten upload is swept, blobs are renewed and evicted", async (t) => {
-    await makeBucket(server, "upkeep");
-    const clock = { now: Date.now() };
-    const { blobs, notices } = s3House(t, configFor(server, "upkeep"), { clock: () => clock.now });
-    const client = plainClient(server);
-    t.teardown(() => client.destroy());
-    const Key = objectKey(s3Prefix, digestOf(Buffer.from("forgotten")));
-    await client.send(new CreateMultipartUploadCommand({ Bucket: "upkeep", Key }));
-    t.equal(await blobs.sweep(noSignal()), 0);
-    clock.now += 25 * hour;
-    t.equal(await blobs.sweep(noSignal()), 1);
-    t.equal(await unfinishedUploads(server, "upkeep"), 0);
-    const [small, large] = [randomBytes(10_000), randomBytes(20 * MiB)];
-    for (const bytes of [small, large])
-      await share(blobs, bytes, "application/vnd.oci.image.manifest.v1+json");
-    const before = await blobs.head(digestOf(large));
-    // Modification is told in whole seconds.
-    await until("a second has passed", () => Date.now() > (before?.modifiedAt ?? 0) + 1_500);
-    await blobs.refresh(digestOf(large));
-    const after = await blobs.head(digestOf(large));
-    t.ok((after?.modifiedAt ?? 0) > (before?.modifiedAt ?? 0), "young again");
-    t.equal(after?.mediaType, "application/vnd.oci.image.manifest.v1+json");
-    t.ok((await fetchShared(blobs, digestOf(large)))?.bytes.equals(large));
-    t.match(await blobs.evict(20 * MiB, noSignal()), { deleted: 2, bytes: 0 });
-    t.equal(await countOf(blobs), 0);
-    t.same(notices, []);
-  });
+  await t.test("a forgotten upload is swept, blobs are renewed and evicted", (t) => upkeep(t, server));
+}
+
+async function upkeep(t: Test, server: S3Server): Promise<void> {
+  await makeBucket(server, "upkeep");
+  const clock = { now: Date.now() };
+  const { blobs, notices } = s3House(t, configFor(server, "upkeep"), { clock: () => clock.now });
+  const client = plainClient(server);
+  t.teardown(() => client.destroy());
+  const Key = objectKey(s3Prefix, digestOf(Buffer.from("forgotten")));
+  await client.send(new CreateMultipartUploadCommand({ Bucket: "upkeep", Key }));
+  t.equal(await blobs.sweep(noSignal()), 0);
+  clock.now += 25 * hour;
+  t.equal(await blobs.sweep(noSignal()), 1);
+  t.equal(await unfinishedUploads(server, "upkeep"), 0);
+  const [small, large] = [randomBytes(10_000), randomBytes(20 * MiB)];
+  for (const bytes of [small, large]) await share(blobs, bytes, "application/vnd.oci.image.manifest.v1+json");
+  const before = await blobs.head(digestOf(large));
+  // Modification is told in whole seconds.
+  await until("a second has passed", () => Date.now() > (before?.modifiedAt ?? 0) + 1_500);
+  await blobs.refresh(digestOf(large));
+  const after = await blobs.head(digestOf(large));
+  t.ok((after?.modifiedAt ?? 0) > (before?.modifiedAt ?? 0), "young again");
+  t.equal(after?.mediaType, "application/vnd.oci.image.manifest.v1+json");
+  t.ok((await fetchShared(blobs, digestOf(large)))?.bytes.equals(large));
+  t.match(await blobs.evict(20 * MiB, noSignal()), { deleted: 2, bytes: 0 });
+  t.equal(await countOf(blobs), 0);
+  t.same(notices, []);
 }
 
 async function countOf(blobs: SharedBlobs): Promise<number> {
@@ -135,12 +137,7 @@ async function rates(t: Test, server: S3Server): Promise<void> {
 }
 
 /** Reads and hashes it as a fill does. */
-async function drained(
-  t: Test,
-  blobs: SharedBlobs,
-  digest: ReturnType<typeof digestOf>,
-  size: number,
-): Promise<void> {
+async function drained(t: Test, blobs: SharedBlobs, digest: Digest, size: number): Promise<void> {
   const hash = createHash("sha256");
   let read = 0;
   for await (const chunk of (await blobs.open(digest, 0, noSignal()))?.body ?? []) {
@@ -149,6 +146,18 @@ async function drained(
   }
   t.equal(read, size);
   t.equal(`sha256:${hash.digest("hex")}`, digest);
+}
+
+interface Ground {
+  readonly ceph: Ceph;
+  readonly blobs: S3House["blobs"];
+  readonly bytes: Buffer;
+  /** Of a blob that is there. */
+  readonly digest: Digest;
+  /** Milliseconds that one question takes; rejects when it is answered. */
+  readonly failing: () => Promise<number>;
+  /** Milliseconds until one is answered. */
+  readonly worksAgain: () => Promise<number>;
 }
 
 async function outages(t: Test, ceph: Ceph): Promise<void> {
@@ -171,76 +180,86 @@ async function outages(t: Test, ceph: Ceph): Promise<void> {
     return performance.now() - begin;
   };
 
-  await t.test("frozen before an answer", async (t) => {
-    ceph.gateway.signal("SIGSTOP");
-    for (let i = 0; i < 3; i++) t.ok((await failing()) < 1_500);
-    t.equal(blobs.state, "open");
-    t.ok((await failing()) < 100);
-    ceph.gateway.signal("SIGCONT");
-    t.comment(`used again after ${Math.round(await worksAgain())} ms`);
-    t.equal(blobs.state, "closed");
-  });
-
-  await t.test("frozen in the middle of a body, which then goes on from there", async (t) => {
-    const blob = await blobs.open(digest, 0, noSignal());
-    let read = 0;
-    const begin = performance.now();
-    await t.rejects(
-      async () => {
-        for await (const chunk of blob?.body ?? []) {
-          if (read === 0) ceph.gateway.signal("SIGSTOP");
-          read += chunk.length;
-        }
-      },
-      { name: "StoreError", code: "unavailable" },
-    );
-    t.ok(read > 0 && read < bytes.length);
-    t.ok(performance.now() - begin < 6_000);
-    ceph.gateway.signal("SIGCONT");
-    await worksAgain();
-    t.ok((await fetchShared(blobs, digest, read))?.bytes.equals(bytes.subarray(read)));
-  });
-
-  await t.test("killed in the middle of an upload, and another one in its place", async (t) => {
-    const other = randomBytes(100 * MiB);
-    const reader = readerOf(other);
-    let killed = false;
-    const put = blobs.put(
-      digestOf(other),
-      other.length,
-      undefined,
-      {
-        read: async (position, scratch) => {
-          if (position > 60 * MiB && !killed) {
-            killed = true;
-            await ceph.gateway.stop("SIGKILL");
-          }
-          return await reader.read(position, scratch);
-        },
-      },
-      noSignal(),
-    );
-    await t.rejects(put, { name: "StoreError", code: "unavailable" });
-    for (let i = 0; i < 3; i++) t.ok((await failing()) < 1_500);
-    t.equal(blobs.state, "open");
-    await ceph.startAgain();
-    t.comment(`used again after ${Math.round(await worksAgain())} ms`);
-    t.equal(await blobs.head(digestOf(other)), undefined, "nothing of it is visible");
-    await share(blobs, other);
-    t.ok((await fetchShared(blobs, digestOf(other)))?.bytes.equals(other));
-  });
-
-  await t.test("credentials that are wrong", async (t) => {
-    const secretAccessKey = secretOf("wrong");
-    const credentials = { accessKeyId: secretOf(ceph.accessKeyId), secretAccessKey };
-    const wrong = s3House(t, configFor(ceph, "outages", { credentials }));
-    for (let i = 0; i < 3; i++) {
-      await t.rejects(wrong.blobs.open(digest, 0, noSignal()), { message: /403 SignatureDoesNotMatch/ });
-    }
-    t.equal(wrong.blobs.state, "open");
-    await t.rejects(wrong.blobs.head(digest), { message: /not asked for now/ });
-  });
+  const ground = { ceph, blobs, bytes, digest, failing, worksAgain };
+  await t.test("frozen before an answer", (t) => frozenAtFirst(t, ground));
+  await t.test("frozen in the middle of a body, which then goes on from there", (t) =>
+    frozenInTheMiddle(t, ground),
+  );
+  await t.test("killed in the middle of an upload, and another one in its place", (t) => killed(t, ground));
+  await t.test("credentials that are wrong", (t) => wrongCredentials(t, ground));
   t.ok(notices.length > 0 && notices.length < 20, "said, and not for ever");
+}
+
+async function frozenAtFirst(t: Test, { ceph, blobs, failing, worksAgain }: Ground): Promise<void> {
+  await ceph.freeze();
+  t.teardown(() => ceph.thaw());
+  for (let i = 0; i < 3; i++) t.ok((await failing()) < 1_500);
+  t.equal(blobs.state, "open");
+  t.ok((await failing()) < 100);
+  ceph.thaw();
+  t.comment(`used again after ${Math.round(await worksAgain())} ms`);
+  t.equal(blobs.state, "closed");
+}
+
+async function frozenInTheMiddle(t: Test, { ceph, blobs, bytes, digest, worksAgain }: Ground): Promise<void> {
+  t.teardown(() => ceph.thaw());
+  const blob = await blobs.open(digest, 0, noSignal());
+  let read = 0;
+  const begin = performance.now();
+  await t.rejects(
+    async () => {
+      for await (const chunk of blob?.body ?? []) {
+        if (read === 0) await ceph.freeze();
+        read += chunk.length;
+      }
+    },
+    { name: "StoreError", code: "unavailable" },
+  );
+  t.ok(read > 0 && read < bytes.length);
+  t.ok(performance.now() - begin < 6_000);
+  ceph.thaw();
+  await worksAgain();
+  t.ok((await fetchShared(blobs, digest, read))?.bytes.equals(bytes.subarray(read)));
+}
+
+async function killed(t: Test, { ceph, blobs, failing, worksAgain }: Ground): Promise<void> {
+  const other = randomBytes(100 * MiB);
+  const reader = readerOf(other);
+  let killed = false;
+  const put = blobs.put(
+    digestOf(other),
+    other.length,
+    undefined,
+    {
+      read: async (position, scratch) => {
+        if (position > 60 * MiB && !killed) {
+          killed = true;
+          await ceph.kill();
+        }
+        return await reader.read(position, scratch);
+      },
+    },
+    noSignal(),
+  );
+  await t.rejects(put, { name: "StoreError", code: "unavailable" });
+  for (let i = 0; i < 3; i++) t.ok((await failing()) < 1_500);
+  t.equal(blobs.state, "open");
+  await ceph.startAgain();
+  t.comment(`used again after ${Math.round(await worksAgain())} ms`);
+  t.equal(await blobs.head(digestOf(other)), undefined, "nothing of it is visible");
+  await share(blobs, other);
+  t.ok((await fetchShared(blobs, digestOf(other)))?.bytes.equals(other));
+}
+
+async function wrongCredentials(t: Test, { ceph, digest }: Ground): Promise<void> {
+  const secretAccessKey = secretOf("wrong");
+  const credentials = { accessKeyId: secretOf(ceph.accessKeyId), secretAccessKey };
+  const wrong = s3House(t, configFor(ceph, "outages", { credentials }));
+  for (let i = 0; i < 3; i++) {
+    await t.rejects(wrong.blobs.open(digest, 0, noSignal()), { message: /403 SignatureDoesNotMatch/ });
+  }
+  t.equal(wrong.blobs.state, "open");
+  await t.rejects(wrong.blobs.head(digest), { message: /not asked for now/ });
 }
 
 async function leave(blob: Awaited<ReturnType<SharedBlobs["open"]>>): Promise<boolean> {

@@ -45,7 +45,7 @@ t.test("what happens in the cache is counted", async (t) => {
   const families = await after([
     { ...fill, result: "committed", bytes: 100 },
     { ...fill, result: "discarded", bytes: 20, unattendedBytes: 5 },
-    { ...eviction, store: "s3", reason: "lru", bytes: 7, ageMs: 1000, orphaned: 0 },
+    { kind: "shared_eviction", store: "s3", deleted: 3, freed: 7, bytes: 90 },
     { ...eviction, reason: "lru", bytes: 100, ageMs: 7_200_000, orphaned: 2 },
     { ...eviction, reason: "low_disk", bytes: 50, ageMs: 30_000, orphaned: 0 },
     { kind: "stale_served", upstream: "hub", repository: "a", tag: "b", ageMs: 1, reason: "timeout" },
@@ -57,7 +57,7 @@ t.test("what happens in the cache is counted", async (t) => {
   t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "disk", reason: "lru" }), 1);
   t.equal(sampleOf(families, "entrepot_background_fill_bytes_total", { result: "committed" }), 0);
   t.equal(sampleOf(families, "entrepot_background_fill_bytes_total", { result: "discarded" }), 5);
-  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "s3", reason: "lru" }), 1);
+  t.equal(sampleOf(families, "entrepot_cache_evictions_total", { store: "s3", reason: "lru" }), 3);
   t.equal(sampleOf(families, "entrepot_cache_evicted_bytes_total", { store: "s3" }), 7);
   t.equal(sampleOf(families, "entrepot_cache_evicted_bytes_total", { store: "disk" }), 150);
   t.equal(sampleOf(families, "entrepot_cache_eviction_age_seconds_bucket", { store: "disk", le: "60" }), 1);
@@ -65,6 +65,15 @@ t.test("what happens in the cache is counted", async (t) => {
   t.equal(sampleOf(families, "entrepot_evicted_orphaned_images_total"), 2);
   t.equal(sampleOf(families, "entrepot_stale_served_total"), 1);
   t.equal(sampleOf(families, "entrepot_store_errors_total", { op: "tags", code: "unavailable" }), 1);
+});
+
+t.test("what is shared has a series once it is told of", async (t) => {
+  const told = { kind: "shared_store", store: "redis", message: "" } as const;
+  const up = async (...notices: Notice[]) =>
+    sampleOf(await after(notices), "entrepot_shared_store_up", { store: "redis" });
+  t.equal(await up(), undefined);
+  t.equal(await up({ ...told, usable: true }), 1);
+  t.equal(await up({ ...told, usable: true }, { ...told, usable: false }), 0);
 });
 
 t.test("unknown words share one series, and bad numbers count as nothing", async (t) => {
@@ -85,7 +94,9 @@ t.test("every operation the sources report has a label of its own", (t) => {
   const src = join(import.meta.dirname, "../../src");
   const reported = globSync("**/*.ts", { cwd: src }).flatMap((path) =>
     [
-      ...readFileSync(join(src, path), "utf8").matchAll(/(?:noticeOfStoreError|#storeFailed)\("([^".]+)/g),
+      ...readFileSync(join(src, path), "utf8").matchAll(
+        /(?:noticeOfStoreError|garbageNotice|#told|#storeFailed)\("([^".]+)/g,
+      ),
     ].map(([, op]) => op as (typeof storeOps)[number]),
   );
   t.ok(reported.includes("open"), "the search finds call sites");

@@ -246,6 +246,18 @@ t.test("an outage makes one line at its beginning and one at its end", (t) => {
   t.end();
 });
 
+t.test("what is shared: one line when it cannot be used, one when it can", (t) => {
+  const { sink, take } = logNotices();
+  const redis = { kind: "shared_store", store: "redis" } as const;
+  sink({ ...redis, usable: false, message: "connect ECONNREFUSED 10.0.0.1:6379" });
+  sink({ ...redis, usable: true, message: "" });
+  t.match(take(), [
+    { level: "warn", store: "redis", detail: /ECONNREFUSED/, msg: /goes on alone/ },
+    { level: "info", store: "redis", msg: /^redis answers/ },
+  ]);
+  t.end();
+});
+
 t.test("other notices have the level of their weight", (t) => {
   const { sink, take } = logNotices();
   const fill = { kind: "fill", upstream: "hub", digest: sampleDigest, bytes: 5, durationMs: 1.23 } as const;

@@ -37,6 +37,7 @@ const promised = [
   "entrepot_stale_served_total",
   "entrepot_store_errors_total",
   "entrepot_telemetry_lost_total",
+  "entrepot_uploads_pending",
   "entrepot_upstream_circuit_state",
   "entrepot_upstream_errors_total",
   "entrepot_upstream_last_success_timestamp_seconds",
@@ -122,6 +123,7 @@ t.test("gauges read their sources at the scrape", async (t) => {
   t.equal(sampleOf(families, "entrepot_cache_objects", { store: "disk" }), 5);
   t.equal(sampleOf(families, "entrepot_cache_disk_free_bytes"), 6);
   t.equal(sampleOf(families, "entrepot_http_in_flight_requests"), 7);
+  t.equal(sampleOf(families, "entrepot_uploads_pending"), 8);
   t.equal(sampleOf(families, "entrepot_ready"), 1);
   t.equal(sampleOf(families, "entrepot_draining"), 0);
   t.equal(sampleOf(families, "entrepot_build_info", { version: "1.2.3" }), 1);

@@ -1,0 +1,166 @@
+// What this node shares with the others of its datacenter, as far as the configuration says: what it knows in Redis,
+// blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
+import type { Sharing } from "../cache/fill-source.ts";
+import type { BlobStore, Clock, LinkStore, Pause, TagStore } from "../cache/ports.ts";
+import { Publisher } from "../cache/publisher.ts";
+import { Releases } from "../cache/releases.ts";
+import { SharedLinks } from "../cache/shared-links.ts";
+import type { Announcements } from "../cache/shared-ports.ts";
+import { SharedTags } from "../cache/shared-tags.ts";
+import type { Config } from "../config/config.ts";
+import type { RedisShared } from "../storage/redis-shared.ts";
+import type { S3Blobs } from "../storage/s3-blobs.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { createPeers } from "../upstream/peers.ts";
+
+/** Between two looks for what is left of interrupted uploads, and whether S3 has grown too large. */
+const upkeepInterval = 3_600_000;
+/** Seconds in which a client has to begin a download it is sent to S3 for. */
+const redirectLifetime = 15 * 60;
+/** Longest a tag record is kept in Redis: its index forgets nothing, and this node's own goes on from there. */
+const longestLifetime = 365 * 86_400_000;
+
+export interface SharedParts {
+  /** For the policy: this node's own stores, or these over what is shared. */
+  readonly tags: TagStore;
+  readonly links: LinkStore;
+  readonly announcements: Announcements | undefined;
+  readonly sharing: Sharing;
+  /** Blobs that wait to be uploaded; undefined without S3. */
+  readonly pendingUploads: () => number | undefined;
+  /** Bytes of blobs in S3 as of the last look, an hour old at most; undefined without a size to keep. */
+  readonly storedBytes: () => number | undefined;
+  /** Ends uploads, gives back leases, closes connections; in bounded time. */
+  close(): Promise<void>;
+}
+
+export interface SharedPartsOptions {
+  readonly config: Config;
+  /** How this node names itself in Via. */
+  readonly pseudonym: string;
+  readonly store: Pick<BlobStore, "open">;
+  readonly own: { readonly tags: TagStore; readonly links: LinkStore };
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+/** Waits for nobody: what cannot be reached now is found later. */
+export async function openSharedParts(options: SharedPartsOptions): Promise<SharedParts> {
+  const { own } = options;
+  const redis = await openRedis(options);
+  const s3 = await openS3(options);
+  const peers = redis && createPeers({ ...options, node: options.config.node.name });
+  const known = redis === undefined ? own : layered(options, redis);
+  return {
+    ...known,
+    announcements: redis?.announcements,
+    sharing: {
+      blobs: s3?.blobs,
+      leases: redis?.leases,
+      releases: redis && new Releases(redis.announcements),
+      peers,
+    },
+    pendingUploads: () => s3?.blobs.publisher.pending,
+    storedBytes: () => s3?.storedBytes(),
+    async close() {
+      await s3?.close();
+      await peers?.close();
+      await redis?.close();
+    },
+  };
+}
+
+async function openRedis({ config, notices, pause }: SharedPartsOptions): Promise<RedisShared | undefined> {
+  if (config.redis === undefined) return undefined;
+  // Loaded by those who use it.
+  const { openRedisShared } = await import("../storage/redis-shared.ts");
+  return openRedisShared({
+    redis: config.redis,
+    upstreams: config.upstreams,
+    nodeName: config.node.name,
+    address: config.node.address,
+    tagLifetime: tagLifetime(config),
+    notices,
+    pause,
+  });
+}
+
+function layered({ own, notices, clock }: SharedPartsOptions, redis: RedisShared) {
+  const { announcements } = redis;
+  const common = { usable: () => redis.usable, announcements, notices, clock };
+  return {
+    tags: new SharedTags({ ...common, local: own.tags, shared: redis.tags }),
+    links: new SharedLinks({ ...common, local: own.links, shared: redis.links }),
+  };
+}
+
+/** A record is kept as long as it may be served: fresh, and then while upstream fails. */
+function tagLifetime({ tags, upstreams }: Config): number {
+  const ttls = [tags.ttl, ...tags.rules.map(({ ttl }) => ttl)];
+  for (const { tags: own } of upstreams) ttls.push(own.ttl ?? 0, ...own.rules.map(({ ttl }) => ttl));
+  return Math.min(Math.max(...ttls, 1_000) + tags.staleIfError, longestLifetime);
+}
+
+interface S3Parts {
+  readonly blobs: NonNullable<Sharing["blobs"]>;
+  storedBytes(): number | undefined;
+  close(): Promise<void>;
+}
+
+async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined> {
+  const { config, store, notices, clock, pause } = options;
+  if (config.s3 === undefined) return undefined;
+  // The SDK takes 0.2 s and 70 MB to load.
+  const { createS3Blobs } = await import("../storage/s3-blobs.ts");
+  const { redirectAbove, maxSize } = config.s3;
+  const s3 = createS3Blobs(config.s3, { notices, clock, pause, onState: (state) => tell(notices, state) });
+  const publisher = new Publisher({ shared: s3, local: store, notices, pause });
+  const closing = new AbortController();
+  let storedBytes: number | undefined;
+  const keep = async (): Promise<void> => {
+    storedBytes = (await keepUp(s3, maxSize, notices, closing.signal)) ?? storedBytes;
+  };
+  const upkeep = setInterval(() => void keep(), upkeepInterval).unref();
+  const redirect = redirectAbove === undefined ? undefined : { above: redirectAbove, presign: presign(s3) };
+  return {
+    blobs: { store: s3, publisher, redirect },
+    storedBytes: () => storedBytes,
+    async close() {
+      clearInterval(upkeep);
+      closing.abort();
+      await publisher.stop();
+      s3.close();
+    },
+  };
+}
+
+function presign(s3: S3Blobs): NonNullable<NonNullable<Sharing["blobs"]>["redirect"]>["presign"] {
+  return (digest) => s3.presign(digest, redirectLifetime);
+}
+
+/** Half open is still open to everybody but the probe. */
+function tell(notices: NoticeSink, state: S3Blobs["state"]): void {
+  if (state === "half_open") return;
+  const usable = state === "closed";
+  notices({ kind: "shared_store", store: "s3", usable, message: usable ? "" : "it has stopped answering" });
+}
+
+/** Every node does it: two at once do no harm. Failures are told by S3 itself. Bytes left, when somebody counted. */
+async function keepUp(
+  s3: S3Blobs,
+  maxSize: number | undefined,
+  notices: NoticeSink,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    await s3.sweep(signal);
+    if (maxSize === undefined) return undefined;
+    const evicted = await s3.evict(maxSize, signal);
+    notices({ kind: "shared_eviction", store: "s3", ...evicted });
+    return evicted.bytes;
+  } catch {
+    // The next hour.
+    return undefined;
+  }
+}

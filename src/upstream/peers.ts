@@ -1,0 +1,97 @@
+// The other nodes of the datacenter, read from as registries are: they answer what any client gets, but never start a
+// download for us (BlobCache.openForPeer).
+import { LRUCache } from "lru-cache";
+import { type Clock, UpstreamError } from "../cache/ports.ts";
+import { type Peers, peerHeader } from "../cache/shared-ports.ts";
+import type { UpstreamConfig } from "../config/config.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { type ClosableUpstream, createUpstream } from "./http-upstream.ts";
+
+/** Nodes times upstreams that connections are kept to. */
+const maxPeers = 64;
+/** Milliseconds. A node is near: one that takes longer is passed over. */
+const connectTimeout = 1_000;
+/** The other node may itself be waiting for upstream's first byte. */
+const firstByteTimeout = 5_000;
+const idleTimeout = 10_000;
+
+export interface PeersOptions {
+  /** Name of this node, for the other's log. */
+  readonly node: string;
+  /** How this node names itself in Via. */
+  readonly pseudonym: string;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+}
+
+export type ClosablePeers = Peers & {
+  /** Ends every transfer and closes every connection. */
+  close(): Promise<void>;
+};
+
+export function createPeers(options: PeersOptions): ClosablePeers {
+  const closing = new Set<Promise<void>>();
+  const peers = new LRUCache<string, ClosableUpstream>({
+    max: maxPeers,
+    dispose: (peer) => {
+      const closed = peer.close().finally(() => closing.delete(closed));
+      closing.add(closed);
+    },
+  });
+  const peerAt = (address: string, upstream: string): ClosableUpstream => {
+    const key = `${address} ${upstream}`;
+    const known = peers.get(key);
+    if (known !== undefined) return known;
+    const made = createPeer(originOf(address), upstream, options);
+    peers.set(key, made);
+    return made;
+  };
+  return {
+    open: async (address, upstream, repository, digest, from, signal) =>
+      await peerAt(address, upstream).openBlob(repository, digest, from, signal),
+    close: async () => {
+      peers.clear();
+      await Promise.all(closing);
+    },
+  };
+}
+
+/** Addresses come out of a shared store, which may hold anything. */
+function originOf(address: string): URL {
+  const url = URL.parse(address);
+  if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`)
+    throw new UpstreamError("unreachable", "another node names an address that is none");
+  return url;
+}
+
+function createPeer(origin: URL, name: string, { node, pseudonym, notices, clock }: PeersOptions) {
+  const config: UpstreamConfig = {
+    name,
+    url: new URL(name, origin),
+    auth: { kind: "none" },
+    tokenRealms: [],
+    connectTimeout,
+    firstByteTimeout,
+    idleTimeout,
+    maxConnections: 256,
+    repositoryPrefix: "",
+    routing: {
+      component: undefined,
+      namespaces: [],
+      hosts: [],
+      library: false,
+      allow: [],
+      deny: [],
+      next: undefined,
+    },
+    tags: { ttl: undefined, rules: [] },
+    push: false,
+  };
+  // What a neighbour does is no news of the registry.
+  const told: NoticeSink = (notice) => {
+    if (notice.kind !== "upstream_error") return;
+    const message = `${origin.host}: ${notice.message}`;
+    notices({ kind: "store_error", op: "peer", code: "unavailable", message });
+  };
+  return createUpstream(config, told, clock, undefined, pseudonym, { [peerHeader]: node });
+}

@@ -1,0 +1,56 @@
+// The unit as systemd reads it, and the settings it gives.
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { defaultConfiguration, problemsOf } from "../fixtures/deployed-configuration.ts";
+import { attempt } from "../system/fixtures/child.ts";
+import { requires } from "../system/fixtures/requires.ts";
+
+const directory = join(import.meta.dirname, "../../deploy/systemd");
+const unit = readFileSync(join(directory, "entrepot.service"), "utf8");
+const example = readFileSync(join(directory, "entrepot.yaml"), "utf8");
+
+/** Values of one key, in order. */
+const values = (key: string): readonly string[] =>
+  unit
+    .split("\n")
+    .filter((line) => line.startsWith(`${key}=`))
+    .map((line) => line.slice(key.length + 1));
+
+/** systemd looks for the program: the unit with one that is here. */
+function written(t: Test, text = unit): string {
+  const path = join(t.testdir(), "entrepot.service");
+  writeFileSync(path, text.replace("/usr/local/bin/entrepot", process.execPath));
+  return path;
+}
+
+t.test("systemd-analyze verify", async (t) => {
+  if (!requires(t, "systemd-analyze")) return;
+  const { code, output } = await attempt("systemd-analyze", ["verify", written(t)]);
+  t.same({ code, output }, { code: 0, output: "" });
+  const wrong = unit.replace("LockPersonality=", "LockedPersonality=");
+  t.match((await attempt("systemd-analyze", ["verify", written(t, wrong)])).output, /LockedPersonality/);
+});
+
+t.test("systemd-analyze security", async (t) => {
+  if (!requires(t, "systemd-analyze")) return;
+  const options = ["security", "--offline=true", "--no-pager", "--threshold=15"];
+  const { code, output } = await attempt("systemd-analyze", [...options, written(t)]);
+  t.equal(code, 0, /Overall exposure.*/.exec(output)?.[0] ?? output);
+});
+
+t.test("the settings", async (t) => {
+  const env = Object.fromEntries(
+    values("Environment")
+      .map((line) => line.replace("%C", "/var/cache").replace("%d", "/run/credentials/entrepot.service"))
+      .map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+  );
+  t.same(problemsOf({ env, file: example }), []);
+  const drain = defaultConfiguration().drainTimeout / 1000;
+  t.ok(
+    Number.parseInt(values("TimeoutStopSec")[0] ?? "", 10) >= drain + 20,
+    "stopping may take as long as draining",
+  );
+  t.same(values("LoadCredential"), ["upstream-password:/etc/entrepot/secrets/upstream-password"]);
+  t.equal(env.ENTREPOT_UPSTREAM_PASSWORD_FILE, "/run/credentials/entrepot.service/upstream-password");
+});
