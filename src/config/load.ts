@@ -4,6 +4,7 @@ import { bothFormsProblems, listenProblems } from "./consistency.ts";
 import type { Entries, UpstreamInput } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
 import { deepFreeze } from "./freeze.ts";
+import { hookProblems, notificationsConfig, readHookSecrets, webhooksConfig } from "./hooks.ts";
 import { type Origins, originsOf } from "./origin.ts";
 import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
@@ -64,11 +65,14 @@ export function loadConfig(sources: {
   const inputs = file?.upstreams ?? [singleUpstream(entries)];
   const common = parseCommon(entries);
   const upstreams = understandAll(inputs, sources.readFile);
+  const hooks = readHookSecrets(entries, sources.readFile);
   const problems = [
     ...(file?.problems ?? []),
     ...environment.problems,
     ...(file?.upstreams === undefined ? [] : bothFormsProblems(entries)),
     ...listenProblems(entries),
+    ...hookProblems(entries),
+    ...hooks.problems,
     ...("issues" in common ? common.issues.map((issue) => valueProblem(issue, entries)) : []),
     ...missing(inputs, file),
     ...upstreams.problems,
@@ -76,7 +80,11 @@ export function loadConfig(sources: {
   ];
   if (problems.length > 0 || !("values" in common))
     return { ok: false, problems: problems.toSorted(byPlace) };
-  const config = assemble(common.values, upstreams.configs());
+  const config: Config = {
+    ...assemble(common.values, upstreams.configs()),
+    notifications: notificationsConfig(common.values, entries, hooks.secrets),
+    webhooks: webhooksConfig(common.values, entries, hooks.secrets),
+  };
   return {
     ok: true,
     config: deepFreeze(config),

@@ -1,6 +1,6 @@
 // What the values of a configuration look like in the file.
 import { formatAddress } from "./address.ts";
-import type { Config, RoutingConfig, TagRule, UpstreamConfig } from "./config.ts";
+import type { Config, NotificationEndpointConfig, RoutingConfig, TagRule, UpstreamConfig } from "./config.ts";
 import type { OriginsByKey } from "./origin.ts";
 import type { CommonKey, UpstreamKey } from "./settings.ts";
 import { formatDuration, formatPercent, formatSize } from "./units.ts";
@@ -14,7 +14,8 @@ export type Printed =
   | { readonly [key: string]: Printed }
   | undefined;
 
-export function printedCommon(config: Config): Readonly<Record<CommonKey, Printed>> {
+/** Secrets are left out; `origins` knows the paths of the files that were read. */
+export function printedCommon(config: Config, origins: OriginsByKey): Readonly<Record<CommonKey, Printed>> {
   return {
     listen: formatAddress(config.listen),
     opsListen: formatAddress(config.ops),
@@ -29,7 +30,35 @@ export function printedCommon(config: Config): Readonly<Record<CommonKey, Printe
     "tags.ttl": formatDuration(config.tags.ttl),
     "tags.staleIfError": formatDuration(config.tags.staleIfError),
     "tags.rules": rules(config.tags.rules),
+    "notifications.endpoints": config.notifications?.endpoints.map(printedEndpoint),
+    "webhooks.secret": undefined,
+    "webhooks.secretFile": origins.get("webhooks.secretFile")?.path,
+    "webhooks.secretFiles": config.webhooks && filled(config.webhooks.files),
+    "webhooks.prefetch": config.webhooks?.prefetch,
   };
+}
+
+/** Without the headers that stand in the configuration itself, and without the URL's query: both may be secret. */
+function printedEndpoint(endpoint: NotificationEndpointConfig): Printed {
+  const { name, url, headers, timeout, threshold, backoff, mediaType, ignore, headRequests } = endpoint;
+  const files = headers.flatMap(({ name, file }) => (file === undefined ? [] : [[name, file] as const]));
+  const headerFiles = filled(Object.fromEntries(files));
+  return {
+    name,
+    url: `${url.origin}${url.pathname}`,
+    ...(headerFiles === undefined ? {} : { headerFiles }),
+    timeout: formatDuration(timeout),
+    threshold,
+    backoff: formatDuration(backoff),
+    mediaType,
+    ignore: { ...ignore },
+    headRequests,
+  };
+}
+
+/** Undefined for a mapping with nothing in it. */
+function filled(map: Readonly<Record<string, string>>): Printed {
+  return Object.keys(map).length === 0 ? undefined : map;
 }
 
 /** Secrets are left out; `origins` knows the paths of the files that were read. */

@@ -1,13 +1,14 @@
 // The resolved configuration as YAML for `entrepot check`: a file that can be given back with --config, except that
 // it never holds a secret.
 import { Document, isMap, isNode, isScalar } from "yaml";
-import type { Config } from "./config.ts";
+import type { Config, NotificationEndpointConfig } from "./config.ts";
 import type { Origins, OriginsByKey } from "./origin.ts";
 import { type Printed, printedCommon, printedUpstream } from "./printed.ts";
 import { commonKeys, type SettingKey, settingOf, upstreamKeys } from "./settings.ts";
 
 /** What may stand in the file or the environment itself and is not shown. */
 const secrets = ["upstream.password", "upstream.authorization"] as const;
+const commonSecrets = ["webhooks.secret"] as const;
 
 type Path = readonly (string | number)[];
 
@@ -15,21 +16,29 @@ type Path = readonly (string | number)[];
 export function renderConfig(config: Config, origins: Origins): string {
   const document = new Document(content(config, origins));
   for (const key of commonKeys) addOrigin(document, key.split("."), key, origins.common);
+  addSecrets(document, ["webhooks"], commonSecrets, origins.common);
+  for (const [index, endpoint] of (config.notifications?.endpoints ?? []).entries())
+    addHidden(document, ["notifications", "endpoints", index], endpoint);
   for (const [index, own] of origins.upstreams.entries()) {
     const path = origins.listed ? ["upstreams", index] : ["upstream"];
     for (const key of upstreamKeys) addOrigin(document, [...path, ...key.split(".").slice(1)], key, own);
-    addSecret(document, path, own);
+    addSecrets(document, path, secrets, own);
   }
   return document.toString({ lineWidth: 0 });
 }
 
 /** In the order of the table of settings. */
 function content(config: Config, origins: Origins): Record<string, unknown> {
-  const { cache, tags, ...others } = nested(printedCommon(config));
+  const { cache, tags, notifications, webhooks, ...others } = nested(printedCommon(config, origins.common));
   const upstreams = config.upstreams.map(
     (upstream, index) => nested(printedUpstream(upstream, origins.upstreams[index] ?? new Map())).upstream,
   );
-  return { ...others, ...(origins.listed ? { upstreams } : { upstream: upstreams[0] }), cache, tags };
+  const hooks = {
+    ...(notifications === undefined ? {} : { notifications }),
+    ...(webhooks === undefined ? {} : { webhooks }),
+  };
+  const own = origins.listed ? { upstreams } : { upstream: upstreams[0] };
+  return { ...others, ...own, cache, tags, ...hooks };
 }
 
 /** `a.b` becomes b in a; what has no value is left out. */
@@ -51,17 +60,34 @@ function nested(values: Readonly<Record<string, Printed>>): Record<string, unkno
 
 function addOrigin(document: Document, path: Path, key: SettingKey, origins: OriginsByKey): void {
   const node = document.getIn(path, true);
+  const { form } = settingOf(key);
   // One rule a line reads better; that leaves no line for the comment.
-  if (!isNode(node) || settingOf(key).form === "rules") return;
+  if (!isNode(node) || form === "rules" || form === "endpoints") return;
   if (!isScalar(node)) Object.assign(node, { flow: true });
   node.comment = ` ${origins.get(key)?.place ?? "default"}`;
 }
 
-function addSecret(document: Document, path: Path, origins: OriginsByKey): void {
+function addSecrets(
+  document: Document,
+  path: Path,
+  keys: readonly SettingKey[],
+  origins: OriginsByKey,
+): void {
   const map = document.getIn(path, true);
-  for (const key of secrets) {
+  for (const key of keys) {
     const origin = origins.get(key);
     if (origin !== undefined && isMap(map))
-      map.comment = ` ${key.slice("upstream.".length)}: not shown, from ${origin.place}`;
+      map.comment = ` ${key.slice(key.indexOf(".") + 1)}: not shown, from ${origin.place}`;
   }
+}
+
+/** Says what of an endpoint is not printed. */
+function addHidden(document: Document, path: Path, { headers, url }: NotificationEndpointConfig): void {
+  const map = document.getIn(path, true);
+  const names = headers.filter(({ file }) => file === undefined).map(({ name }) => name);
+  const hidden = [
+    ...(url.search === "" ? [] : [" the URL's query: not shown"]),
+    ...(names.length === 0 ? [] : [` headers: not shown (${names.join(", ")})`]),
+  ];
+  if (isMap(map) && hidden.length > 0) map.comment = hidden.join("\n");
 }

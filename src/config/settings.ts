@@ -1,5 +1,6 @@
 // The one table of settings. The schema, the environment section of --help and the configuration table of the README
 // are made from it. Keys are paths in the YAML file.
+import { hookSettings } from "./hook-settings.ts";
 import type { Setting } from "./setting.ts";
 import { upstreamSettings } from "./upstream-settings.ts";
 import * as type from "./value-types.ts";
@@ -95,6 +96,7 @@ export const settings = {
     description:
       "List of {match, ttl} for tags with a ttl of their own: a pattern over repository:tag, the first match wins",
   },
+  ...hookSettings,
 } as const satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof settings;
