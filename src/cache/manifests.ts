@@ -97,7 +97,9 @@ export class Manifests {
     what: "pushed" | "deleted" | "unsure",
   ): Promise<void> {
     if (reference.kind === "digest") {
-      if (what !== "pushed") await this.#options.access.unlink(upstream, repository, reference.digest);
+      if (what === "pushed") return;
+      this.#records.digestDeleted(upstream, repository, reference.digest, this.#options.clock());
+      await this.#options.access.unlink(upstream, repository, reference.digest);
       return;
     }
     const { tag } = reference;
