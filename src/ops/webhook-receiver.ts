@@ -60,7 +60,7 @@ export class WebhookReceiver {
     this.#options = options;
   }
 
-  /** Undefined where there is no such endpoint. Rejects when the request breaks off. */
+  /** Undefined where there is no such endpoint. */
   async receive(request: IncomingMessage): Promise<WebhookAnswer | undefined> {
     const [path = "", query = ""] = (request.url ?? "").split("?", 2);
     const source = webhookSources.find((each) => path === `/hooks/${each}`);
@@ -96,7 +96,9 @@ export class WebhookReceiver {
     this.#running++;
     try {
       const body = await bodyOf(request);
-      if (body === undefined) return { status: 413, body: "more than 1 MiB\n", result: "failed" };
+      if (body === "too_large") return { status: 413, body: "more than 1 MiB\n", result: "failed" };
+      // Nobody is left to hear it.
+      if (body === "broken_off") return { status: 400, body: "broken off\n", result: "failed" };
       const result = await this.#act(target, source, upstream, body);
       return { status: 202, body: `${result}\n`, result };
     } finally {
@@ -162,22 +164,25 @@ function jsonOf(body: Buffer): unknown {
   }
 }
 
-/** The whole body; undefined, and the rest unread, above 1 MiB. */
-async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
-  if (Number(request.headers["content-length"]) > largestBody) return undefined;
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
-  const chunks: Buffer[] = [];
-  let length = 0;
-  request.on("data", (chunk: Buffer) => {
-    length += chunk.length;
-    if (length <= largestBody) chunks.push(chunk);
-    else {
-      request.pause();
-      resolve(undefined);
+/** The whole body; the rest of one above 1 MiB stays unread. */
+function bodyOf(request: IncomingMessage): Promise<Buffer | "too_large" | "broken_off"> {
+  return new Promise((resolve) => {
+    if (Number(request.headers["content-length"]) > largestBody) {
+      resolve("too_large");
+      return;
     }
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= largestBody) chunks.push(chunk);
+      else {
+        request.pause();
+        resolve("too_large");
+      }
+    });
+    request.once("end", () => resolve(Buffer.concat(chunks, length)));
+    request.once("close", () => resolve("broken_off"));
+    request.on("error", () => resolve("broken_off"));
   });
-  request.once("end", () => resolve(Buffer.concat(chunks, length)));
-  request.once("error", reject);
-  request.once("close", () => reject(new Error("the sender of a webhook has left")));
-  return promise;
 }
