@@ -13,7 +13,7 @@ import { type CommonKey, isUpstreamKey } from "./settings.ts";
 import { understandUpstream, upstreamConfig } from "./upstream.ts";
 import { namedNamespaces, upstreamListProblems } from "./upstream-list.ts";
 import { valueProblem } from "./value-problem.ts";
-import { upstreamWarnings } from "./warnings.ts";
+import { endpointWarnings, upstreamWarnings } from "./warnings.ts";
 import { type FileSource, readYamlFile } from "./yaml-file.ts";
 import type { ConfigFile } from "./yaml-nodes.ts";
 
@@ -89,7 +89,10 @@ export function loadConfig(sources: {
     ok: true,
     config: deepFreeze(config),
     origins: originsOf(entries, inputs, file?.upstreams !== undefined),
-    warnings: config.upstreams.flatMap((each, i) => upstreamWarnings(inputs[i] as UpstreamInput, each)),
+    warnings: [
+      ...config.upstreams.flatMap((each, i) => upstreamWarnings(inputs[i] as UpstreamInput, each)),
+      ...endpointWarnings(entries.get("notifications.endpoints"), config.notifications?.endpoints ?? []),
+    ],
   };
 }
 

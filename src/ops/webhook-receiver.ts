@@ -62,14 +62,15 @@ export class WebhookReceiver {
 
   /** Undefined where there is no such endpoint. */
   async receive(request: IncomingMessage): Promise<WebhookAnswer | undefined> {
-    const [path = "", query = ""] = (request.url ?? "").split("?", 2);
+    const { url = "" } = request;
+    const [path = ""] = url.split("?", 1);
     const source = webhookSources.find((each) => path === `/hooks/${each}`);
     const secret = source && this.#options.secrets[source];
     if (source === undefined || secret === undefined) return undefined;
     if (request.method !== "POST") return { status: 405, body: "only POST\n", headers: { allow: "POST" } };
     let result: WebhookResult = "failed";
     try {
-      const outcome = await this.#take(request, source, new URLSearchParams(query), secret);
+      const outcome = await this.#take(request, source, new URLSearchParams(url.slice(path.length)), secret);
       result = outcome.result;
       return outcome;
     } finally {

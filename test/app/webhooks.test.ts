@@ -164,3 +164,16 @@ t.test("without a secret there are no hooks", async (t) => {
   const mirror = await startMirror(t, upstream);
   t.match(await send(mirror, "generic", { ...pushed, action: "push" }), /^404 here are:/);
 });
+
+t.test("no secret, right or wrong, gets into the log", async (t) => {
+  const { mirror } = await start(t);
+  const url = new URL(`/hooks/quay?secret=${secret}`, mirror.ops);
+  const body = JSON.stringify(pushBodies.quay(pushed));
+  t.equal((await fetch(url, { method: "POST", body })).status, 202);
+  const wrong = new URL("/hooks/quay?secret=hunter2", mirror.ops);
+  t.equal((await fetch(wrong, { method: "POST", body })).status, 401);
+  await mirror.line(
+    ({ msg, source }) => msg === "a webhook came without the right secret" && source === "quay",
+  );
+  t.notMatch(JSON.stringify(mirror.lines), new RegExp(`${secret}|hunter2`));
+});

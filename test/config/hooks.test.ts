@@ -2,7 +2,7 @@ import t from "tap";
 import { webhookSources as sourcesOfConfig } from "../../src/config/hook-types.ts";
 import { renderConfig } from "../../src/config/render.ts";
 import { webhookSources } from "../../src/telemetry/event.ts";
-import { configOf, loadedFrom, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
+import { configOf, loadedFrom, problemsOf, upstreamUrl, warningsOf } from "../fixtures/loading.ts";
 
 const files = {
   "/token": "Bearer hunter2\n",
@@ -164,4 +164,14 @@ t.test("both are printed so that they load again, without their secrets", async 
   t.match(again.webhooks, { files: { artifactory: "/own" }, prefetch: true });
   const file = loadedFrom({ yaml: "webhooks: {secretFile: /common}", env: upstreamUrl, files });
   t.match(renderConfig(file.config, file.origins), /secretFile: \/common # mirror\.yaml:1:24/);
+});
+
+t.test("plain http with headers is warned of, unless it stays on the machine", async (t) => {
+  const given = (url: string, headers: string) => endpoints(`name: a, url: "${url}", headers: {${headers}}`);
+  t.match(warningsOf(given("http://a.example.com/", "X-A: b")), [
+    /^notifications\.endpoints\[0\]\.url \(mirror\.yaml:3:22\): plain http: everybody/,
+  ]);
+  t.same(warningsOf(given("http://127.0.0.1:9000/", "X-A: b")), []);
+  t.same(warningsOf(given("http://a.example.com/", "")), []);
+  t.same(warningsOf(given("https://a.example.com/", "X-A: b")), []);
 });

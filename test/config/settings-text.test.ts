@@ -28,8 +28,12 @@ t.test(
       ([, yaml = ""]) => yaml,
     );
     t.ok(blocks.length >= 2);
-    for (const yaml of blocks)
-      t.same(problemsOf({ yaml, files: { "/etc/entrepot/password": "p" } }), [], yaml);
+    const files = {
+      "/etc/entrepot/password": "p",
+      "/etc/entrepot/audit-authorization": "Bearer p",
+      "/etc/entrepot/hook-secret": "0123456789abcdef",
+    };
+    for (const yaml of blocks) t.same(problemsOf({ yaml, files }), [], yaml);
   },
 );
 
