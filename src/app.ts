@@ -170,11 +170,9 @@ class Entrepot implements App {
     });
     const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
     const router = new Router(this.#routings(upstreams));
-    const pushes = createPushWays(this.#config.upstreams, upstreams, {
-      ...shared,
-      told: { access, manifests, negative, listings },
-    });
-    this.#hooks.attach(upstreams, { manifests, negative, listings, tags: index.tags });
+    const told = { access, manifests, negative, listings };
+    const pushes = createPushWays(this.#config.upstreams, upstreams, { ...shared, told });
+    this.#hooks.attach(upstreams, { told, tags: index.tags });
     const listener = new Listener({
       blobs,
       manifests,

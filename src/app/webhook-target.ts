@@ -1,17 +1,13 @@
 // Where webhooks go: to those who hear of what is pushed through this mirror.
-import type { Listings } from "../cache/listings.ts";
-import type { Manifests } from "../cache/manifests.ts";
-import type { NegativeAnswers } from "../cache/negative-answers.ts";
 import type { TagStore, Upstream } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import type { WebhookChange, WebhookTarget } from "../ops/webhook-target.ts";
 import type { Prefetch } from "./prefetch.ts";
+import { sinkOf, type Told } from "./push-ways.ts";
 
 export interface WebhookTargetOptions {
-  readonly manifests: Manifests;
-  readonly negative: NegativeAnswers;
-  readonly listings: Listings;
+  readonly told: Told;
   /** Knows which tags have been pulled. */
   readonly tags: Pick<TagStore, "get">;
   /** Left out: what was pushed waits for the next client. */
@@ -22,30 +18,31 @@ export interface WebhookTargetOptions {
 export function createWebhookTarget(
   configs: readonly UpstreamConfig[],
   upstreams: readonly Upstream[],
-  { manifests, negative, listings, tags, prefetch }: WebhookTargetOptions,
+  { told, tags, prefetch }: WebhookTargetOptions,
 ): WebhookTarget {
+  const sinks = upstreams.map((upstream) => sinkOf(upstream, told));
   return {
     async changed(change) {
       const { reference, what } = change;
       const at =
         change.upstream === undefined ? 0 : configs.findIndex(({ name }) => name === change.upstream);
-      const [config, upstream] = [configs[at], upstreams[at]];
-      const repository = config && repositoryHere(config, change);
-      if (config === undefined || upstream === undefined || repository === undefined) return false;
-      negative.forget(upstream.name, repository);
-      listings.forget(upstream.name, repository);
+      const [config, upstream, sink] = [configs[at], upstreams[at], sinks[at]];
+      if (config === undefined || upstream === undefined || sink === undefined) return false;
+      const repository = repositoryHere(config, change);
+      if (repository === undefined) return false;
       if (reference.kind === "digest") {
-        await manifests.changed(upstream, repository, reference, what === "drop" ? "deleted" : "pushed");
+        await sink.changed(repository, reference, what === "drop" ? "deleted" : "pushed");
         return true;
       }
-      const { tag } = reference;
-      const wanted = prefetch && what === "confirm";
       // Only what somebody here uses: whoever pushes must not choose what this mirror downloads.
-      const pulled = wanted && (await tags.get(upstream.name, repository, tag).catch(() => undefined));
+      const used =
+        prefetch !== undefined &&
+        what === "confirm" &&
+        (await tags.get(upstream.name, repository, reference.tag).catch(() => undefined)) !== undefined;
       // A record that is only to be confirmed is there for when upstream fails.
       const gone = what === "drop" && isItsStorage(config, change.storage);
-      await manifests.changed(upstream, repository, reference, gone ? "deleted" : "unsure");
-      if (pulled) prefetch?.add(() => manifests.open(upstream, repository, reference));
+      await sink.changed(repository, reference, gone ? "deleted" : "unsure");
+      if (used) prefetch.add(() => told.manifests.open(upstream, repository, reference));
       return true;
     },
   };

@@ -2,8 +2,7 @@
 import type { NotificationEndpointConfig, WebhooksConfig } from "./config.ts";
 import { type EndpointInput, type Entries, type Entry, problemAt } from "./entry.ts";
 import { headerValue, webhookSecret, webhookSources } from "./hook-types.ts";
-import type { Problem } from "./problem.ts";
-import { quote } from "./problem.ts";
+import { type Problem, quote } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
 import type { Values } from "./schema.ts";
 import { fixedSecret, type SecretSource } from "./secret.ts";
@@ -39,35 +38,36 @@ export function readHookSecrets(entries: Entries, readFile: ReadFile): HookSecre
 
 /** What contradicts what in the two sections. */
 export function hookProblems(entries: Entries): Problem[] {
-  const problems: Problem[] = [];
   const [secret, file] = [entries.get("webhooks.secret"), entries.get("webhooks.secretFile")];
-  if (secret !== undefined && file !== undefined)
-    problems.push(problemAt(file, `found both this and ${secret.label}, expected only one of the two`));
-  const names = new Set<string>();
-  for (const endpoint of endpointsOf(entries)) {
-    const { name, headers = {}, headerFiles = {} } = endpoint.input as EndpointInput;
-    if (name !== undefined && names.has(name.trim()))
-      problems.push(
-        problemAt(endpoint, `found ${quote(name)}, which another endpoint has`, `${endpoint.label}.name`),
-      );
-    names.add(name?.trim() ?? "");
-    const seen = new Set<string>();
-    for (const [part, header] of [
-      ...Object.keys(headers).map((header) => ["headers", header] as const),
-      ...Object.keys(headerFiles).map((header) => ["headerFiles", header] as const),
-    ]) {
-      if (seen.has(header.toLowerCase()))
-        problems.push(
-          problemAt(
-            endpoint,
-            "found this header twice, expected it once",
-            `${endpoint.label}.${part}.${header}`,
-          ),
-        );
-      seen.add(header.toLowerCase());
-    }
-  }
-  return problems;
+  const either =
+    secret === undefined || file === undefined
+      ? []
+      : [problemAt(file, `found both this and ${secret.label}, expected only one of the two`)];
+  const endpoints = endpointsOf(entries);
+  return [...either, ...repeatedNames(endpoints), ...endpoints.flatMap(repeatedHeaders)];
+}
+
+function repeatedNames(endpoints: readonly Entry[]): Problem[] {
+  const names = endpoints.map(({ input }) => (input as EndpointInput).name?.trim());
+  return endpoints.flatMap((endpoint, index) => {
+    const name = names[index];
+    if (name === undefined || names.indexOf(name) === index) return [];
+    return problemAt(endpoint, `found ${quote(name)}, which another endpoint has`, `${endpoint.label}.name`);
+  });
+}
+
+function repeatedHeaders(endpoint: Entry): Problem[] {
+  const { headers = {}, headerFiles = {} } = endpoint.input as EndpointInput;
+  const paths = [
+    ...Object.keys(headers).map((name) => `headers.${name}`),
+    ...Object.keys(headerFiles).map((name) => `headerFiles.${name}`),
+  ];
+  const names = paths.map((path) => path.slice(path.indexOf(".") + 1).toLowerCase());
+  return paths
+    .filter((_, index) => names.indexOf(names[index] as string) !== index)
+    .map((path) =>
+      problemAt(endpoint, "found this header twice, expected it once", `${endpoint.label}.${path}`),
+    );
 }
 
 /** `secrets` are those that were read for the same settings. */
