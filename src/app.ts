@@ -1,6 +1,7 @@
 // The composition root: the only file that names concrete classes.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
+import { Hooks } from "./app/hooks.ts";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { Access } from "./cache/access.ts";
@@ -69,6 +70,7 @@ class Entrepot implements App {
   readonly #flushLog: () => Promise<void>;
   readonly #health = createHealth();
   readonly #metrics: Metrics;
+  readonly #hooks: Hooks;
   readonly #onEvent: EventSink;
   readonly #notices: NoticeSink;
   readonly #stopping = new AbortController();
@@ -85,11 +87,16 @@ class Entrepot implements App {
       gauges: this.#gauges(),
       upstreams: config.upstreams.map(({ name }) => name),
       version,
+      notifications: {
+        endpoints: config.notifications?.endpoints.map(({ name }) => name) ?? [],
+        pending: (endpoint) => this.#hooks.notifications.pending(endpoint),
+      },
     });
     const toLog = requestLog(this.#log);
     this.#onEvent = (event) => {
       this.#metrics.onEvent(event);
       toLog(event);
+      this.#hooks.notifications.onEvent(event);
     };
     const noticeToLog = noticeLog(this.#log);
     this.#notices = (notice) => {
@@ -97,6 +104,7 @@ class Entrepot implements App {
       noticeToLog(notice);
       this.#noteHealth(notice);
     };
+    this.#hooks = new Hooks(config, this.#notices, pause);
   }
 
   async start(): Promise<{ listen: Address; ops: Address }> {
@@ -106,7 +114,9 @@ class Entrepot implements App {
     this.#running = running;
     running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
     this.#health.set("store", true);
-    running.opsListener = createOpsListener({ health: this.#health, metrics: this.#metrics, log: this.#log });
+    const { webhooks } = this.#hooks;
+    const ofOps = { health: this.#health, metrics: this.#metrics, log: this.#log, webhooks };
+    running.opsListener = createOpsListener(ofOps);
     const opsAddress = await running.opsListener.listen(ops);
     running.shared = await openSharedParts({
       config: this.#config,
@@ -119,6 +129,7 @@ class Entrepot implements App {
     });
     const listener = this.#assemble(running, store, running.index, running.shared);
     const bound = await listener.listen(listen.host, listen.port);
+    this.#hooks.port = bound.port;
     this.#health.set("listening", true);
     const listenAddress = { host: bound.address, port: bound.port };
     if (store.swept > 0) this.#log.info({ files: store.swept }, "removed what interrupted fills had left");
@@ -184,11 +195,13 @@ class Entrepot implements App {
       () => {},
     );
     const router = new Router(this.#routings(upstreams));
+    const told = { access, manifests, negative, listings };
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...shared,
       pseudonym: this.#pseudonym,
-      told: { access, manifests, negative, listings },
+      told,
     });
+    this.#hooks.attach(upstreams, { told, tags: tagStore });
     const listener = new Listener({
       blobs,
       manifests,
@@ -235,12 +248,14 @@ class Entrepot implements App {
     this.#log.info({ delay_ms: delay }, "draining");
     await pause(delay, this.#stopping.signal).catch(() => {});
     await this.#running?.listener?.drain();
+    await this.#hooks.notifications.flush();
     this.#log.info("drained");
   }
 
   async stop(): Promise<void> {
     this.#health.draining(true);
     this.#stopping.abort();
+    this.#hooks.stop();
     const running = this.#running;
     this.#running = undefined;
     if (running !== undefined) {
@@ -256,6 +271,7 @@ class Entrepot implements App {
       running.index?.close();
       await running.store.close();
     }
+    await this.#hooks.notifications.close();
     await this.#flushLog();
   }
 

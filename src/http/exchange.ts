@@ -1,12 +1,14 @@
 // One request's life: what is learned on the way, the answer, and the one event when it is over.
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import type { EventSink, Result, RouteKind, Source } from "../telemetry/event.ts";
+import type { EventContent, EventSink, EventWrite, Result, RouteKind, Source } from "../telemetry/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 
 /** Longest path and User-Agent put into an event. */
 const longestText = 1024;
+/** Longest Host header put into an event: a name of 255 characters and a port. */
+const longestHost = 300;
 
 /** What handlers find out for the event. */
 export interface Findings {
@@ -18,6 +20,8 @@ export interface Findings {
   reference: string | undefined;
   upstreamStatus: number | undefined;
   detail: string | undefined;
+  content: EventContent | undefined;
+  write: EventWrite | undefined;
 }
 
 export class Exchange {
@@ -35,7 +39,10 @@ export class Exchange {
     reference: undefined,
     upstreamStatus: undefined,
     detail: undefined,
+    content: undefined,
+    write: undefined,
   };
+  readonly #host: string | undefined;
   readonly #response: ServerResponse;
   readonly #tellsCache: boolean;
   #cacheStatus: string | undefined;
@@ -63,6 +70,8 @@ export class Exchange {
     this.request = request;
     this.#response = response;
     this.hasBody = hasBody(request);
+    // Taken now: a request that is passed on has other headers at its end.
+    this.#host = request.headers.host?.slice(0, longestHost);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
     response.once("close", () => {
       this.#writing?.fail(new Error("the client has left"));
@@ -233,6 +242,7 @@ export class Exchange {
       abortedBy: complete ? undefined : (this.#cutBy ?? "client"),
       client: request.socket.remoteAddress ?? "",
       userAgent: request.headers["user-agent"]?.slice(0, longestText),
+      host: this.#host,
     };
   }
 }

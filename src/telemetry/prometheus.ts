@@ -3,6 +3,7 @@ import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import type { EventSink, NoticeSink } from "./event.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
+import { createHookMetrics, type HookMetricsOptions } from "./hook-metrics.ts";
 import { createRequestMetrics } from "./request-metrics.ts";
 import { createUpstreamMetrics } from "./upstream-metrics.ts";
 
@@ -20,6 +21,8 @@ export interface MetricsOptions {
   readonly upstreams: readonly string[];
   /** The program's version, for `entrepot_build_info`. */
   readonly version: string;
+  /** Left out: nobody is notified. */
+  readonly notifications?: HookMetricsOptions | undefined;
 }
 
 /**
@@ -39,13 +42,19 @@ const unwanted = [
  * Creates every metric of the program, with the known series at 0. Our names start with `entrepot_`; those of the
  * process and the runtime keep the names every dashboard knows (`process_*`, `nodejs_*`).
  */
-export function createMetrics({ gauges, upstreams, version }: MetricsOptions): Metrics {
+export function createMetrics({
+  gauges,
+  upstreams,
+  version,
+  notifications = { endpoints: [], pending: () => 0 },
+}: MetricsOptions): Metrics {
   const registry = new Registry();
   registerBuildInfo(registry, version);
   registerGauges(registry, gauges);
   const onEvent = createRequestMetrics(registry);
   const upstreamSink = createUpstreamMetrics(registry, upstreams);
   const cacheSink = createCacheMetrics(registry);
+  const hookSink = createHookMetrics(registry, notifications);
   collectDefaultMetrics({ register: registry });
   for (const name of unwanted) registry.removeSingleMetric(name);
   return {
@@ -53,6 +62,7 @@ export function createMetrics({ gauges, upstreams, version }: MetricsOptions): M
     onNotice(notice) {
       upstreamSink(notice);
       cacheSink(notice);
+      hookSink(notice);
     },
     render: async () => withoutNaN(await registry.metrics()),
     contentType: registry.contentType,
