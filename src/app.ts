@@ -1,6 +1,7 @@
 // The composition root: the only file that names concrete classes.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
+import { Hooks } from "./app/hooks.ts";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
@@ -70,6 +71,7 @@ class Entrepot implements App {
   readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
   readonly #telemetry: Telemetry;
+  readonly #hooks: Hooks;
   readonly #notices: NoticeSink;
   readonly #health = createHealth();
   readonly #stopping = new AbortController();
@@ -83,10 +85,19 @@ class Entrepot implements App {
       config,
       log,
       gauges: this.#gauges(),
-      sinks: [{ name: "health", onNotice: (notice) => this.#noteHealth(notice) }, ...sinks],
+      notifications: {
+        endpoints: config.notifications?.endpoints.map(({ name }) => name) ?? [],
+        pending: (endpoint) => this.#hooks.notifications.pending(endpoint),
+      },
+      sinks: [
+        { name: "health", onNotice: (notice) => this.#noteHealth(notice) },
+        { name: "notifications", onEvent: (event) => this.#hooks.notifications.onEvent(event) },
+        ...sinks,
+      ],
     });
     this.#log = this.#telemetry.log;
     this.#notices = this.#telemetry.notices;
+    this.#hooks = new Hooks(config, this.#notices, pause);
   }
 
   async start(): Promise<{ listen: Address; ops: Address }> {
@@ -96,11 +107,9 @@ class Entrepot implements App {
     this.#running = running;
     running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
     this.#health.set("store", true);
-    running.opsListener = createOpsListener({
-      health: this.#health,
-      metrics: this.#telemetry.metrics,
-      log: this.#log,
-    });
+    const { webhooks } = this.#hooks;
+    const { metrics } = this.#telemetry;
+    running.opsListener = createOpsListener({ health: this.#health, metrics, log: this.#log, webhooks });
     const opsAddress = await running.opsListener.listen(ops);
     running.shared = await openSharedParts({
       config: this.#config,
@@ -113,6 +122,7 @@ class Entrepot implements App {
     });
     const listener = this.#assemble(running, store, running.index, running.shared);
     const bound = await listener.listen(listen.host, listen.port);
+    this.#hooks.port = bound.port;
     this.#health.set("listening", true);
     const listenAddress = { host: bound.address, port: bound.port };
     if (store.swept > 0) this.#log.info({ files: store.swept }, "removed what interrupted fills had left");
@@ -178,11 +188,13 @@ class Entrepot implements App {
       () => {},
     );
     const router = new Router(this.#routings(upstreams));
+    const told = { access, manifests, negative, listings };
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...shared,
       pseudonym: this.#pseudonym,
-      told: { access, manifests, negative, listings },
+      told,
     });
+    this.#hooks.attach(upstreams, { told, tags: tagStore });
     const listener = new Listener({
       blobs,
       manifests,
@@ -231,12 +243,14 @@ class Entrepot implements App {
     this.#log.info({ delay_ms: delay }, "draining");
     await pause(delay, this.#stopping.signal).catch(() => {});
     await this.#running?.listener?.drain();
+    await this.#hooks.notifications.flush();
     this.#log.info("drained");
   }
 
   async stop(): Promise<void> {
     this.#health.draining(true);
     this.#stopping.abort();
+    this.#hooks.stop();
     const running = this.#running;
     this.#running = undefined;
     if (running !== undefined) {
@@ -252,6 +266,7 @@ class Entrepot implements App {
       running.index?.close();
       await running.store.close();
     }
+    await this.#hooks.notifications.close();
     await this.#telemetry.flush();
   }
 

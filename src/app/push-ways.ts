@@ -14,16 +14,18 @@ import { createPushTarget } from "../upstream/push-target.ts";
 /** How long a client may be silent in the middle of a push, in milliseconds. */
 const pushSilence = 60_000;
 
+/** What has to hear of a push. */
+export interface Told {
+  readonly access: Access;
+  readonly manifests: Manifests;
+  readonly negative: NegativeAnswers;
+  readonly listings: Listings;
+}
+
 export interface PushWaysOptions {
   /** How this node names itself in Via. */
   readonly pseudonym: string;
-  /** What has to hear of a push. */
-  readonly told: {
-    readonly access: Access;
-    readonly manifests: Manifests;
-    readonly negative: NegativeAnswers;
-    readonly listings: Listings;
-  };
+  readonly told: Told;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -69,10 +71,8 @@ export function createPushWays(
   };
 }
 
-function sinkOf(
-  upstream: Upstream,
-  { access, manifests, negative, listings }: PushWaysOptions["told"],
-): PushSink {
+/** Tells all of them what has changed upstream, whoever says so: a push that passed, or a webhook. */
+export function sinkOf(upstream: Upstream, { access, manifests, negative, listings }: Told): PushSink {
   return {
     changed: async (repository, ...what) => {
       negative.forget(upstream.name, repository);

@@ -5,6 +5,7 @@ import { combinedLog } from "../telemetry/combined-log.ts";
 import type { EventSink, NoticeSink } from "../telemetry/event.ts";
 import { fanOut, type Sink } from "../telemetry/fan-out.ts";
 import type { GaugeSources } from "../telemetry/gauges.ts";
+import type { HookMetricsOptions } from "../telemetry/hook-metrics.ts";
 import { InfluxFile } from "../telemetry/influx-file.ts";
 import { createInfluxPoints } from "../telemetry/influx-points.ts";
 import { createLogger, noticeLog, requestLog } from "../telemetry/json-log.ts";
@@ -22,6 +23,7 @@ const repeatWindow = 10_000;
 export interface TelemetryOptions {
   readonly config: Config;
   readonly gauges: GaugeSources;
+  readonly notifications?: HookMetricsOptions;
   /** Takes every line instead of the standard output. */
   readonly log?: Logger | undefined;
   /** What listens besides; called last. */
@@ -42,9 +44,10 @@ interface Held extends Sink {
   flush?(): Promise<void>;
 }
 
-export function createTelemetry({ config, gauges, log: given, sinks = [] }: TelemetryOptions): Telemetry {
+export function createTelemetry(options: TelemetryOptions): Telemetry {
+  const { config, gauges, notifications, log: given, sinks = [] } = options;
   const upstreams = config.upstreams.map(({ name }) => name);
-  const metrics = createMetrics({ gauges, upstreams, version });
+  const metrics = createMetrics({ gauges, upstreams, version, ...(notifications && { notifications }) });
   const combined = given === undefined && config.logFormat === "combined";
   const own =
     given === undefined

@@ -153,6 +153,33 @@ export interface InfluxConfig {
   readonly keep: number;
 }
 
+/** See telemetry/notification-endpoint.ts for what each of them does. */
+export interface NotificationEndpointConfig {
+  readonly name: string;
+  readonly url: URL;
+  /** `file`: the path the value comes from, when it does not stand in the configuration. */
+  readonly headers: readonly {
+    readonly name: string;
+    readonly value: SecretSource;
+    readonly file: string | undefined;
+  }[];
+  readonly timeout: number;
+  readonly threshold: number;
+  readonly backoff: number;
+  readonly mediaType: "v1" | "v2";
+  readonly ignore: { readonly actions: readonly string[]; readonly mediaTypes: readonly string[] };
+  readonly headRequests: boolean;
+}
+
+export interface WebhooksConfig {
+  /** By source; one without a secret takes nothing. */
+  readonly secrets: Readonly<Record<string, SecretSource>>;
+  /** The paths of those that have a file of their own, by source. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Whether a pushed tag that has been pulled through here is fetched at once. */
+  readonly prefetch: boolean;
+}
+
 export interface Config {
   readonly listen: Address;
   readonly ops: Address;
@@ -180,6 +207,10 @@ export interface Config {
   readonly drainTimeout: number;
   /** How long a draining node still accepts requests, so that load balancers see /readyz first. */
   readonly drainDelay: number;
+  /** Who is told of pulls and pushes; left out: nobody. */
+  readonly notifications?: { readonly endpoints: readonly NotificationEndpointConfig[] } | undefined;
+  /** Left out: no webhook is taken. */
+  readonly webhooks?: WebhooksConfig | undefined;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "silent";
   /** What a request's line looks like; all other lines are JSON. */
   readonly logFormat: "json" | "combined";

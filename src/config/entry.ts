@@ -14,7 +14,30 @@ export interface NextInput {
   readonly on?: readonly string[];
 }
 
-export type Input = string | readonly string[] | readonly RuleInput[] | NextInput;
+/** Texts by keys of the user's choosing: header names, sources. */
+export type MapInput = Readonly<Record<string, string>>;
+
+/** Text of an item of notifications.endpoints; what is missing is left out. */
+export interface EndpointInput {
+  readonly name?: string;
+  readonly url?: string;
+  readonly headers?: MapInput;
+  readonly headerFiles?: MapInput;
+  readonly timeout?: string;
+  readonly threshold?: string;
+  readonly backoff?: string;
+  readonly mediaType?: string;
+  readonly ignore?: { readonly actions?: readonly string[]; readonly mediaTypes?: readonly string[] };
+  readonly headRequests?: string;
+}
+
+export type Input =
+  | string
+  | readonly string[]
+  | readonly RuleInput[]
+  | readonly EndpointInput[]
+  | NextInput
+  | MapInput;
 
 export interface Entry {
   readonly input: Input;

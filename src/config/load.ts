@@ -5,6 +5,7 @@ import { bothFormsProblems, listenProblems } from "./consistency.ts";
 import type { Entries, UpstreamInput } from "./entry.ts";
 import { type Environment, readEnvironment } from "./environment.ts";
 import { deepFreeze } from "./freeze.ts";
+import { hookProblems, notificationsConfig, readHookSecrets, webhooksConfig } from "./hooks.ts";
 import { type Origins, originsOf } from "./origin.ts";
 import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
@@ -15,7 +16,7 @@ import { type CommonKey, isUpstreamKey } from "./settings.ts";
 import { understandUpstream, upstreamConfig } from "./upstream.ts";
 import { namedNamespaces, upstreamListProblems } from "./upstream-list.ts";
 import { valueProblem } from "./value-problem.ts";
-import { upstreamWarnings } from "./warnings.ts";
+import { endpointWarnings, upstreamWarnings } from "./warnings.ts";
 import { type FileSource, readYamlFile } from "./yaml-file.ts";
 import type { ConfigFile } from "./yaml-nodes.ts";
 
@@ -69,11 +70,14 @@ export function loadConfig(sources: {
   const redis = understandRedis(entries, common, sources.readFile);
   const upstreams = understandAll(inputs, sources.readFile);
   const s3 = understandS3(entries, sources.readFile);
+  const hooks = readHookSecrets(entries, sources.readFile);
   const problems = [
     ...(file?.problems ?? []),
     ...environment.problems,
     ...(file?.upstreams === undefined ? [] : bothFormsProblems(entries)),
     ...listenProblems(entries),
+    ...hookProblems(entries),
+    ...hooks.problems,
     ...("issues" in common ? common.issues.map((issue) => valueProblem(issue, entries)) : []),
     ...("problems" in redis ? redis.problems : []),
     ...("problems" in s3 ? s3.problems : []),
@@ -84,12 +88,19 @@ export function loadConfig(sources: {
   if (problems.length > 0 || !("values" in common) || !("config" in redis) || !("files" in s3))
     return { ok: false, problems: problems.toSorted(byPlace) };
   const s3Values = s3Config(common.values, s3.files);
-  const config = assemble(common.values, redis.config, s3Values, upstreams.configs());
+  const config: Config = {
+    ...assemble(common.values, redis.config, s3Values, upstreams.configs()),
+    notifications: notificationsConfig(common.values, entries, hooks.secrets),
+    webhooks: webhooksConfig(common.values, entries, hooks.secrets),
+  };
   return {
     ok: true,
     config: deepFreeze(config),
     origins: originsOf(entries, inputs, file?.upstreams !== undefined),
-    warnings: config.upstreams.flatMap((each, i) => upstreamWarnings(inputs[i] as UpstreamInput, each)),
+    warnings: [
+      ...config.upstreams.flatMap((each, i) => upstreamWarnings(inputs[i] as UpstreamInput, each)),
+      ...endpointWarnings(entries.get("notifications.endpoints"), config.notifications?.endpoints ?? []),
+    ],
   };
 }
 

@@ -3,6 +3,7 @@ import { formatAddress } from "./address.ts";
 import type {
   Address,
   Config,
+  NotificationEndpointConfig,
   RedisConfig,
   RoutingConfig,
   S3Config,
@@ -50,6 +51,11 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
     "tags.ttl": formatDuration(config.tags.ttl),
     "tags.staleIfError": formatDuration(config.tags.staleIfError),
     "tags.rules": rules(config.tags.rules),
+    "notifications.endpoints": config.notifications?.endpoints.map(printedEndpoint),
+    "webhooks.secret": undefined,
+    "webhooks.secretFile": origins.get("webhooks.secretFile")?.path,
+    "webhooks.secretFiles": config.webhooks && filled(config.webhooks.files),
+    "webhooks.prefetch": config.webhooks?.prefetch,
     ...printedRedis(config.redis, origins),
   };
 }
@@ -102,6 +108,29 @@ function printedS3(s3: S3Config | undefined, origins: OriginsByKey): Readonly<Re
     "s3.maxSize": maxSize === undefined ? undefined : formatSize(maxSize),
     "s3.redirectAbove": redirectAbove === undefined ? undefined : formatSize(redirectAbove),
   };
+}
+
+/** Without the headers that stand in the configuration itself, and without the URL's query: both may be secret. */
+function printedEndpoint(endpoint: NotificationEndpointConfig): Printed {
+  const { name, url, headers, timeout, threshold, backoff, mediaType, ignore, headRequests } = endpoint;
+  const files = headers.flatMap(({ name, file }) => (file === undefined ? [] : [[name, file] as const]));
+  const headerFiles = filled(Object.fromEntries(files));
+  return {
+    name,
+    url: `${url.origin}${url.pathname}`,
+    ...(headerFiles === undefined ? {} : { headerFiles }),
+    timeout: formatDuration(timeout),
+    threshold,
+    backoff: formatDuration(backoff),
+    mediaType,
+    ignore: { ...ignore },
+    headRequests,
+  };
+}
+
+/** Undefined for a mapping with nothing in it. */
+function filled(map: Readonly<Record<string, string>>): Printed {
+  return Object.keys(map).length === 0 ? undefined : map;
 }
 
 /** Secrets are left out; `origins` knows the paths of the files that were read. */

@@ -1,5 +1,6 @@
 // The one table of settings. The schema, the environment section of --help and the configuration table of the README
 // are made from it. Keys are paths in the YAML file.
+import { hookSettings } from "./hook-settings.ts";
 import { influxSettings } from "./influx-settings.ts";
 import { redisSettings } from "./redis-settings.ts";
 import * as redis from "./redis-types.ts";
@@ -147,6 +148,7 @@ export const settings = {
       "List of {match, ttl} for tags with a ttl of their own: a pattern over repository:tag, the first match wins",
   },
   ...redisSettings,
+  ...hookSettings,
 } as const satisfies Record<string, Setting>;
 
 export type SettingKey = keyof typeof settings;

@@ -33,7 +33,9 @@ function found(setting: SettingKey, entry: Entry, path: readonly PropertyKey[]):
   for (const part of path) value = (value as Readonly<Record<PropertyKey, unknown>> | undefined)?.[part];
   if (Array.isArray(value)) return `${value.length} items`;
   if (typeof value !== "string") return "nothing";
-  const { shown } = settingOf(setting);
+  const { partsShown = {}, ...whole } = settingOf(setting);
+  const [part] = path.flatMap((each) => partsShown[String(each)] ?? []);
+  const shown = part ?? whole.shown;
   if (shown === "hidden") return "a value that is not shown";
   if (shown === "url") return describeUrl(value);
   return shown === "path" ? describePath(value) : quote(value);

@@ -1,6 +1,6 @@
 // What is right and still likely not what somebody wants.
 import { isIPv4 } from "node:net";
-import type { UpstreamConfig } from "./config.ts";
+import type { NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
 import { type Entry, problemAt, type UpstreamInput } from "./entry.ts";
 import type { Problem } from "./problem.ts";
 
@@ -19,6 +19,22 @@ export function upstreamWarnings({ entries }: UpstreamInput, { url, auth }: Upst
   const unused = entries.get("upstream.tls.cert") ?? entries.get("upstream.tls.serverName");
   warn(unused, "has no effect: the registry is asked over plain http");
   return warnings;
+}
+
+/** Warnings about receivers of notifications; `entry` is what `endpoints` came from. */
+export function endpointWarnings(
+  entry: Entry | undefined,
+  endpoints: readonly NotificationEndpointConfig[],
+): Problem[] {
+  return endpoints.flatMap(({ url, headers }, index) =>
+    entry === undefined || url.protocol !== "http:" || headers.length === 0 || isLoopback(url.hostname)
+      ? []
+      : problemAt(
+          entry,
+          "plain http: everybody on the way can read the headers",
+          `${entry.label}[${index}].url`,
+        ),
+  );
 }
 
 function isLoopback(host: string): boolean {

@@ -30,6 +30,7 @@ export async function handleBlob(
     const found = await blobs.head(upstream, repository, digest);
     if (found.kind !== "found") return refused(exchange, found);
     exchange.found(found);
+    exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: found.size };
     if (isUnchanged(exchange, digest)) exchange.send(304, blobHeaders(digest));
     else exchange.sendHead(200, blobHeaders(digest), found.size);
     return "served";
@@ -45,6 +46,7 @@ export async function handleBlob(
   }
   if (opened.kind !== "found") return refused(exchange, opened);
   exchange.found(opened);
+  exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
   try {
     await sendBlob(exchange, opened, digest, pool);
   } finally {

@@ -1,6 +1,6 @@
 // One request's life: what is learned on the way, the answer, and the one event when it is over.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import type { EventSink, Result, RouteKind, Source } from "../telemetry/event.ts";
+import type { EventContent, EventSink, EventWrite, Result, RouteKind, Source } from "../telemetry/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 import { requestId, traceId } from "./request-identity.ts";
@@ -10,6 +10,8 @@ import { serverTiming } from "./server-timing.ts";
 const longestText = 1024;
 /** Longest X-Forwarded-For put into an event: a handful of addresses. */
 const longestChain = 256;
+/** Longest Host header put into an event: a name of 255 characters and a port. */
+const longestHost = 300;
 
 /** What handlers find out for the event. */
 export interface Findings {
@@ -21,6 +23,8 @@ export interface Findings {
   reference: string | undefined;
   upstreamStatus: number | undefined;
   detail: string | undefined;
+  content: EventContent | undefined;
+  write: EventWrite | undefined;
 }
 
 /** What answers say of how they came about. */
@@ -46,7 +50,12 @@ export class Exchange {
     reference: undefined,
     upstreamStatus: undefined,
     detail: undefined,
+    content: undefined,
+    write: undefined,
   };
+  readonly #host: string | undefined;
+  readonly #traceId: string | undefined;
+  readonly #forwardedFor: string | undefined;
   readonly #response: ServerResponse;
   readonly #id: string;
   readonly #tells: ToldHeaders;
@@ -76,6 +85,10 @@ export class Exchange {
     this.#id = requestId(request.headers["x-request-id"]);
     this.always = { "x-request-id": this.#id };
     this.hasBody = hasBody(request);
+    // Taken now: a request that is passed on has other headers at its end.
+    this.#host = request.headers.host?.slice(0, longestHost);
+    this.#traceId = traceId(request.headers.traceparent);
+    this.#forwardedFor = this.header("x-forwarded-for")?.slice(0, longestChain);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
     response.once("close", () => {
       this.#writing?.fail(new Error("the client has left"));
@@ -238,7 +251,7 @@ export class Exchange {
       result: byClient ? "aborted" : this.#cutBy === undefined ? findings.result : "error",
       time: this.#time,
       id: this.#id,
-      traceId: traceId(request.headers.traceparent),
+      traceId: this.#traceId,
       method: request.method ?? "",
       path: target.slice(0, query < 0 ? longestText : Math.min(query, longestText)),
       status,
@@ -248,8 +261,9 @@ export class Exchange {
       durationMs: now - this.#startedAt,
       abortedBy: complete ? undefined : (this.#cutBy ?? "client"),
       client: request.socket.remoteAddress ?? "",
-      forwardedFor: this.header("x-forwarded-for")?.slice(0, longestChain),
+      forwardedFor: this.#forwardedFor,
       userAgent: request.headers["user-agent"]?.slice(0, longestText),
+      host: this.#host,
     };
   }
 }

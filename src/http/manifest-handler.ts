@@ -27,6 +27,9 @@ export async function handleManifest(
   const found = await manifests.open(upstream, repository, reference);
   if (found.kind !== "found") return refused(exchange, found);
   exchange.found("reader" in found ? { ...found, result: "pass" } : found);
+  const { digest, mediaType } = found;
+  const size = "reader" in found ? found.size : found.body.length;
+  exchange.findings.content = { digest, mediaType, size };
   if ("reader" in found) {
     await relay(exchange, found, pool);
     return "served";

@@ -18,6 +18,7 @@ import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { ourPath, type Place, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
 import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
+import { writtenBy } from "./written.ts";
 
 export interface PassThroughOptions {
   /** Upstream's name, for events. */
@@ -165,7 +166,7 @@ export class PassThrough {
     if (status >= 400) return this.#relayRefusal(passing, answer, status);
     if (passing.withBody && !exchange.request.complete)
       throw this.#error("protocol", "accepted a write before it had the whole of it", status);
-    if (status < 300) await this.#done(write, status);
+    if (status < 300) await this.#done(passing, answer, status);
     const redirects = write.kind === "upload" && (status === 307 || status === 308);
     if (status >= 300 && !redirects) throw this.#error("protocol", "redirected a write", status);
     const location = this.#locationOf(passing, answer, status);
@@ -209,7 +210,8 @@ export class PassThrough {
     fail(exchange, { ...failure, headers }, resultOfRefusal(failure));
   }
 
-  async #done(write: WriteRequest, status: number): Promise<void> {
+  async #done({ exchange, write }: Passing, answer: IncomingMessage, status: number): Promise<void> {
+    Object.assign(exchange.findings, writtenBy(exchange.request, write, answer, status));
     if (write.kind === "upload" && (status === 201 || write.method === "DELETE"))
       this.#sessions.forget(write.upload);
     await tellDone(this.#options.sink, write, status);

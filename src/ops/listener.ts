@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { Metrics } from "../telemetry/prometheus.ts";
 import type { Health } from "./health.ts";
+import type { WebhookReceiver } from "./webhook-receiver.ts";
 
 export interface OpsAddress {
   readonly host: string;
@@ -22,12 +23,15 @@ export interface OpsListenerOptions {
   readonly health: Pick<Health, "ready" | "report">;
   readonly metrics: Pick<Metrics, "render" | "contentType">;
   readonly log: Pick<Logger, "error">;
+  /** Left out: no webhook is taken. */
+  readonly webhooks?: Pick<WebhookReceiver, "receive"> | undefined;
 }
 
 interface Answer {
   readonly status: number;
   readonly body: string;
   readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 type Page = () => Answer | Promise<Answer>;
@@ -39,8 +43,8 @@ const idleTimeout = 30_000;
 const closeTimeout = 1000;
 const maxHeaderSize = 8192;
 
-/** Serves `/livez`, `/readyz` and `/metrics`, and nothing else; request bodies are never read. */
-export function createOpsListener({ health, metrics, log }: OpsListenerOptions): OpsListener {
+/** Serves `/livez`, `/readyz` and `/metrics`, whose request bodies are never read, and webhooks below `/hooks/`. */
+export function createOpsListener({ health, metrics, log, webhooks }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
     ["/readyz", () => ({ status: health.ready() ? 200 : 503, body: `${health.report().join("\n")}\n` })],
@@ -55,7 +59,7 @@ export function createOpsListener({ health, metrics, log }: OpsListenerOptions):
       maxHeaderSize,
     },
     (request, response) => {
-      answer(pages, request, response).catch((error: unknown) => {
+      answer(pages, webhooks, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
         if (response.headersSent) response.destroy();
         else send(request, response, { status: 500, body: "failed; the log tells why\n" });
@@ -92,12 +96,16 @@ function metricsPage(metrics: OpsListenerOptions["metrics"]): Page {
 
 async function answer(
   pages: ReadonlyMap<string, Page>,
+  webhooks: OpsListenerOptions["webhooks"],
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const [path = ""] = (request.url ?? "").split("?", 1);
   const page = pages.get(path);
-  if (page === undefined) {
+  const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
+  if (received !== undefined) {
+    send(request, response, received);
+  } else if (page === undefined) {
     send(request, response, { status: 404, body: `here are: ${[...pages.keys()].join(" ")}\n` });
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
@@ -110,13 +118,14 @@ async function answer(
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, body, type = "text/plain; charset=utf-8" }: Answer,
+  { status, body, type = "text/plain; charset=utf-8", headers: more = {} }: Answer,
 ): void {
   const { headers } = request;
   // Node would read the unread body to its end before the next request; closing does away with both.
-  if ("transfer-encoding" in headers || (headers["content-length"] ?? "0") !== "0")
+  if (!request.complete && ("transfer-encoding" in headers || (headers["content-length"] ?? "0") !== "0"))
     response.setHeader("connection", "close");
   response.writeHead(status, {
+    ...more,
     "content-type": type,
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",

@@ -47,6 +47,21 @@ export type SharedStoreName = (typeof sharedStores)[number];
 /** Where the bytes came from. */
 export type Source = "memory" | "disk" | "s3" | `upstream:${string}` | "none";
 
+/** The content an answer gave or a write was about, as far as it is known. */
+export interface EventContent {
+  readonly digest: string;
+  readonly mediaType: string | undefined;
+  /** Of the whole content in bytes, whatever part of it was sent. */
+  readonly size: number | undefined;
+}
+
+/** What a write has done upstream. */
+export interface EventWrite {
+  readonly action: "push" | "mount" | "delete";
+  /** The repository a blob was mounted from. */
+  readonly from: string | undefined;
+}
+
 /** One finished request. Byte counts are of response bodies; times in milliseconds. */
 export interface RequestEvent {
   readonly time: Date;
@@ -78,7 +93,34 @@ export interface RequestEvent {
   /** X-Forwarded-For as it came, at most 256 characters: true only where a load balancer in front sets it. */
   readonly forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
+  /** The Host header; at most 300 characters. */
+  readonly host?: string | undefined;
+  readonly content?: EventContent | undefined;
+  /** Only when upstream has said that it is done, whether or not the client has heard of it. */
+  readonly write?: EventWrite | undefined;
 }
+
+/** Those who may send webhooks, by the name of their way of writing them: the closed list of a label. */
+export const webhookSources = [
+  "distribution",
+  "artifactory",
+  "harbor",
+  "dockerhub",
+  "quay",
+  "generic",
+] as const;
+export type WebhookSource = (typeof webhookSources)[number];
+
+export const webhookResults = ["applied", "ignored", "duplicate", "unknown", "refused", "failed"] as const;
+/**
+ * `ignored`: nothing in it concerns what is kept here; `unknown`: a shape or an upstream nobody knows; `refused`: not
+ * the secret; `failed`: too large, too many at once, or broken off.
+ */
+export type WebhookResult = (typeof webhookResults)[number];
+
+export const notificationResults = ["delivered", "failed", "dropped"] as const;
+/** `failed`: an attempt did, and the events stay queued; `dropped`: they are lost. */
+export type NotificationResult = (typeof notificationResults)[number];
 
 /** Takes every event; must not throw and must not block. */
 export type EventSink = (event: RequestEvent) => void;
@@ -170,7 +212,16 @@ export type Notice =
       readonly tag: string;
       readonly ageMs: number;
       readonly reason: string;
-    };
+    }
+  /** What became of notifications to an endpoint of the configuration. */
+  | {
+      readonly kind: "notification";
+      readonly endpoint: string;
+      readonly result: NotificationResult;
+      readonly events: number;
+      readonly message?: string | undefined;
+    }
+  | { readonly kind: "webhook"; readonly source: WebhookSource; readonly result: WebhookResult };
 
 /** Takes every notice; must not throw and must not block. */
 export type NoticeSink = (notice: Notice) => void;

@@ -131,6 +131,15 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         return logEviction(logger, notice);
       case "fill":
         return logFill(logger, notice);
+      case "notification":
+        if (notice.result === "delivered") return;
+        return limited(mayPass, `${notice.kind} ${notice.endpoint} ${notice.result}`, (suppressed) =>
+          logNotification(logger, notice, suppressed),
+        );
+      case "webhook":
+        return limited(mayPass, `${notice.kind} ${notice.source} ${notice.result}`, (suppressed) =>
+          logWebhook(logger, notice, suppressed),
+        );
       default:
         notice satisfies never;
     }
@@ -200,6 +209,28 @@ function logFill(logger: Logger, notice: Notice & { kind: "fill" }): void {
   if (result === "committed") logger.debug(fields, "fill committed");
   else if (result === "not_stored") logger.warn(fields, "served a blob that could not be stored");
   else logger.error(fields, "discarded a fill: upstream sent wrong or incomplete bytes");
+}
+
+function logNotification(
+  logger: Logger,
+  { endpoint, result, events, message }: Notice & { kind: "notification" },
+  suppressed: number | undefined,
+): void {
+  const detail = message === undefined ? undefined : scrub(message, maxText);
+  const fields = { endpoint, events, detail, suppressed };
+  if (result === "dropped") logger.error(fields, "notifications were dropped");
+  else logger.warn(fields, "notifications could not be delivered and stay queued");
+}
+
+function logWebhook(
+  logger: Logger,
+  { source, result }: Notice & { kind: "webhook" },
+  suppressed: number | undefined,
+): void {
+  const fields = { source, result, suppressed };
+  if (result === "refused") logger.warn(fields, "a webhook came without the right secret");
+  else if (result === "unknown" || result === "failed") logger.warn(fields, "a webhook was of no use");
+  else logger.debug(fields, "webhook");
 }
 
 function cut<T extends string | undefined>(text: T, maxLength: number): T {

@@ -3,6 +3,7 @@ import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import type { EventSink, NoticeSink } from "./event.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
+import { createHookMetrics, type HookMetricsOptions } from "./hook-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createRequestMetrics } from "./request-metrics.ts";
 import { createSinkMetrics } from "./sink-metrics.ts";
@@ -24,6 +25,8 @@ export interface MetricsOptions {
   readonly upstreams: readonly string[];
   /** The program's version, for `entrepot_build_info`. */
   readonly version: string;
+  /** Left out: nobody is notified. */
+  readonly notifications?: HookMetricsOptions | undefined;
 }
 
 /**
@@ -44,7 +47,12 @@ const unwanted = [
  * process and the runtime, and those that Distribution's dashboards ask for, keep the names these know (`process_*`,
  * `nodejs_*`, `registry_proxy_*`).
  */
-export function createMetrics({ gauges, upstreams, version }: MetricsOptions): Metrics {
+export function createMetrics({
+  gauges,
+  upstreams,
+  version,
+  notifications = { endpoints: [], pending: () => 0 },
+}: MetricsOptions): Metrics {
   const registry = new Registry();
   registerBuildInfo(registry, version);
   registerGauges(registry, gauges);
@@ -52,6 +60,7 @@ export function createMetrics({ gauges, upstreams, version }: MetricsOptions): M
   const proxy = createProxyMetrics(registry);
   const upstreamSink = createUpstreamMetrics(registry, upstreams);
   const cacheSink = createCacheMetrics(registry);
+  const hookSink = createHookMetrics(registry, notifications);
   const lost = createSinkMetrics(registry);
   collectDefaultMetrics({ register: registry });
   for (const name of unwanted) registry.removeSingleMetric(name);
@@ -64,6 +73,7 @@ export function createMetrics({ gauges, upstreams, version }: MetricsOptions): M
       proxy.onNotice(notice);
       upstreamSink(notice);
       cacheSink(notice);
+      hookSink(notice);
     },
     lost,
     render: async () => withoutNaN(await registry.metrics()),

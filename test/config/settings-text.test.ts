@@ -29,7 +29,10 @@ t.test(
     );
     t.ok(blocks.length >= 2);
     for (const yaml of blocks) {
-      const secrets = [...yaml.matchAll(/File: (\S+)/g)].map(([, path = ""]) => [path, "p"]);
+      const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }|$)/gm)].map(([, path = ""]) => [
+        path,
+        "0123456789abcdef",
+      ]);
       t.same(problemsOf({ yaml, files: Object.fromEntries(secrets) }), [], yaml);
     }
   },
