@@ -16,15 +16,21 @@ export interface InfluxFileOptions {
   readonly failing: (error: Error | undefined) => void;
 }
 
+/** Whole lines, and how many. */
+interface Batch {
+  readonly bytes: Buffer;
+  readonly lines: number;
+}
+
 type File = Awaited<ReturnType<typeof open>>;
 
 /** What Telegraf is told to read; set aside as `entrepot.influx.1` and so on, which `*.influx` does not match. */
 export const influxFileName = "entrepot.influx";
 
-/** UTF-16 units that wait to be written; later lines are lost. */
-const maxPending = 16 * 1024 * 1024;
-/** So many do not wait for the next beat; at most as many, or one line, go into one write. */
+/** Bytes in one write. Full, it does not wait for the next beat. */
 const batchSize = 256 * 1024;
+/** Batches that wait to be written, 16 MiB; later lines are lost. */
+const maxWaiting = 64;
 /** Milliseconds between writes at an easy pace. */
 const beat = 1000;
 const flushTimeout = 5000;
@@ -33,8 +39,11 @@ const lineEnd = 0x0a;
 export class InfluxFile {
   readonly #options: InfluxFileOptions;
   readonly #path: string;
-  #pending: string[] = [];
-  #pendingLength = 0;
+  /** Lines are bytes at once: thousands of strings kept for a second cost the garbage collector more than they do. */
+  #filling = Buffer.allocUnsafeSlow(batchSize);
+  #used = 0;
+  #lines = 0;
+  #waiting: Batch[] = [];
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   /** The file may end in the middle of a line: another process died over it, or a write broke off. */
@@ -46,17 +55,17 @@ export class InfluxFile {
     this.#path = join(options.directory, influxFileName);
   }
 
-  /** Takes one whole line. Never throws and never blocks. */
+  /** Takes one whole line of less than 80 KiB. Never throws and never blocks. */
   write(line: string): void {
-    if (this.#pendingLength + line.length > maxPending) {
+    const mostBytes = 3 * line.length;
+    if (this.#used + mostBytes > batchSize) this.#seal();
+    if (mostBytes > batchSize || this.#waiting.length >= maxWaiting) {
       this.#options.lost(1);
       return;
     }
-    this.#pending.push(line);
-    this.#pendingLength += line.length;
-    if (this.#writing !== undefined) return;
-    if (this.#pendingLength >= batchSize) this.#start();
-    else this.#timer ??= setTimeout(() => this.#start(), beat).unref();
+    this.#used += this.#filling.write(line, this.#used);
+    this.#lines++;
+    this.#schedule();
   }
 
   /** Resolves when everything taken so far is written or given up, after 5 s at the latest. */
@@ -64,7 +73,7 @@ export class InfluxFile {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, flushTimeout);
     const written = async () => {
-      while (this.#pending.length > 0 || this.#writing !== undefined) {
+      while (this.#used > 0 || this.#waiting.length > 0 || this.#writing !== undefined) {
         this.#start();
         await this.#writing;
       }
@@ -73,25 +82,38 @@ export class InfluxFile {
     clearTimeout(timer);
   }
 
+  #seal(): void {
+    if (this.#used === 0) return;
+    this.#waiting.push({ bytes: this.#filling.subarray(0, this.#used), lines: this.#lines });
+    this.#filling = Buffer.allocUnsafeSlow(batchSize);
+    this.#used = 0;
+    this.#lines = 0;
+  }
+
+  #schedule(): void {
+    if (this.#writing !== undefined) return;
+    if (this.#waiting.length > 0) this.#start();
+    else if (this.#used > 0) this.#timer ??= setTimeout(() => this.#start(), beat).unref();
+  }
+
   #start(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#writing ??= this.#writeAll().finally(() => {
       this.#writing = undefined;
+      this.#schedule();
     });
   }
 
   async #writeAll(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const lines = this.#pending;
-      this.#pending = [];
-      this.#pendingLength = 0;
-      for (const batch of batches(lines)) await this.#writeBatch(batch);
+    if (this.#waiting.length === 0) this.#seal();
+    for (let batch = this.#waiting[0]; batch !== undefined; batch = this.#waiting[0]) {
+      await this.#writeBatch(batch);
+      this.#waiting.shift();
     }
   }
 
-  async #writeBatch(lines: readonly string[]): Promise<void> {
-    const bytes = Buffer.from(lines.join(""));
+  async #writeBatch({ bytes, lines }: Batch): Promise<void> {
     let written = 0;
     try {
       const { file, size } = await this.#open(bytes.length);
@@ -105,7 +127,7 @@ export class InfluxFile {
       }
       this.#tell(undefined);
     } catch (error) {
-      this.#options.lost(lines.length - count(bytes.subarray(0, written)));
+      this.#options.lost(lines - count(bytes.subarray(0, written)));
       this.#tell(error instanceof Error ? error : new Error(String(error)));
     }
   }
@@ -164,19 +186,6 @@ export class InfluxFile {
     this.#failing = error !== undefined;
     this.#options.failing(error);
   }
-}
-
-function* batches(lines: readonly string[]): Generator<readonly string[]> {
-  let start = 0;
-  let length = 0;
-  for (const [at, line] of lines.entries()) {
-    length += line.length;
-    if (length < batchSize) continue;
-    yield lines.slice(start, at + 1);
-    start = at + 1;
-    length = 0;
-  }
-  if (start < lines.length) yield lines.slice(start);
 }
 
 async function endsWhole(file: File, size: number): Promise<boolean> {

@@ -56,6 +56,17 @@ t.test("the client's trace is in the log and goes on upstream, under a parent of
   t.ok(upstream.requests.every(({ headers }) => headers.traceparent === undefined));
 });
 
+t.test("a push is traced like a pull", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { upstream: { push: true } });
+  const headers = { traceparent, "x-forwarded-for": "192.0.2.1", "content-type": image.mediaType };
+  await mirror.ask("PUT", "/v2/team/app/manifests/2", headers, image.manifest);
+  t.match(await mirror.line((line) => line.method === "PUT"), { trace, forwarded_for: "192.0.2.1" });
+  const [put] = upstream.requests.filter(({ method }) => method === "PUT");
+  t.match(put?.headers.traceparent, new RegExp(`^00-${trace}-[0-9a-f]{16}-01$`));
+  t.not(put?.headers.traceparent, traceparent);
+});
+
 t.test("Server-Timing and Via, where they are asked for", async (t) => {
   const upstream = await startUpstream(t);
   upstream.addImage("team/app", "1", image);
