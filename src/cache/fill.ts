@@ -60,7 +60,7 @@ export class Fill {
   readonly #options: FillOptions;
   readonly #abort = new AbortController();
   readonly #window = new Window();
-  readonly #followers = new Followers();
+  readonly #followers = new Followers(() => this.received);
   /** Rings when bytes have come, the fill is over, or a follower has moved that others wait for. */
   readonly #bell = new Bell();
   readonly #resumption: Resumption;
@@ -72,9 +72,6 @@ export class Fill {
   #failure: Error | undefined;
   #stored = false;
   #over = false;
-  /** How far the fill had got when its last follower left; undefined while it has one, or never had. */
-  #leftAt: number | undefined;
-  #unattended = 0;
 
   constructor(options: FillOptions) {
     this.#options = options;
@@ -144,14 +141,11 @@ export class Fill {
       held: (...asked) => this.#held(...asked),
       leave: (leaving) => {
         this.#followers.remove(leaving);
-        if (this.#followers.size === 0) this.#leftAt ??= this.received;
         this.#bell.ring();
         this.#releaseWhenUnused();
       },
     });
     this.#followers.add(follower);
-    this.#unattended = this.#unattendedBytes;
-    this.#leftAt = undefined;
     this.#resumption.hurry();
     return follower;
   }
@@ -161,11 +155,6 @@ export class Fill {
     this.#failure ??= reason;
     this.#abort.abort(reason);
     this.#bell.ring();
-  }
-
-  /** Bytes that came after the last follower had left. */
-  get #unattendedBytes(): number {
-    return this.#unattended + (this.#leftAt === undefined ? 0 : this.received - this.#leftAt);
   }
 
   // ---- followers ----------------------------------------------------------------------------------------------
@@ -333,7 +322,7 @@ export class Fill {
   #notice(result: "committed" | "discarded" | "not_stored"): void {
     const { notices, upstream, clock } = this.#options;
     const { digest, received: bytes, startedAt } = this;
-    const unattendedBytes = this.#unattendedBytes;
+    const unattendedBytes = this.#followers.unattended;
     const unattended = unattendedBytes > 0 ? { unattendedBytes } : {};
     const durationMs = clock() - startedAt;
     notices({ kind: "fill", result, upstream, digest, bytes, ...unattended, durationMs });

@@ -27,17 +27,34 @@ export class Follower implements BlobReader {
 
 export class Followers {
   readonly #all = new Set<Follower>();
+  readonly #received: () => number;
+  /** How far the fill had got when its last follower left; undefined while it has one, or never had. */
+  #leftAt: number | undefined;
+  #unattended = 0;
+
+  /** `received`: how far the fill has got. */
+  constructor(received: () => number) {
+    this.#received = received;
+  }
+
+  /** Bytes that came while every follower had left. */
+  get unattended(): number {
+    return this.#unattended + (this.#leftAt === undefined ? 0 : this.#received() - this.#leftAt);
+  }
 
   get size(): number {
     return this.#all.size;
   }
 
   add(follower: Follower): void {
+    this.#unattended = this.unattended;
+    this.#leftAt = undefined;
     this.#all.add(follower);
   }
 
   remove(follower: Follower): void {
     this.#all.delete(follower);
+    if (this.#all.size === 0) this.#leftAt ??= this.#received();
   }
 
   /** How far the slowest has got; Infinity without followers. */
@@ -57,7 +74,7 @@ export class Followers {
     for (const follower of this.#all) {
       if (follower.position < end && places.get(follower) === follower.position) {
         follower.dropped = true;
-        this.#all.delete(follower);
+        this.remove(follower);
       }
     }
   }

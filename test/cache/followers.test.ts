@@ -34,7 +34,7 @@ t.test("reading and closing name the follower", async (t) => {
 });
 
 t.test("the slowest decides; nobody is infinitely far", async (t) => {
-  const followers = new Followers();
+  const followers = new Followers(() => 0);
   t.equal(followers.slowest, Number.POSITIVE_INFINITY);
   const [fast, slow] = [followerAt(90), followerAt(30)];
   followers.add(fast);
@@ -48,7 +48,7 @@ t.test("the slowest decides; nobody is infinitely far", async (t) => {
 });
 
 t.test("only those are let go who stand before the end and have not moved", async (t) => {
-  const followers = new Followers();
+  const followers = new Followers(() => 0);
   const [stopped, moved, atEnd, beyond] = [followerAt(10), followerAt(10), followerAt(20), followerAt(50)];
   for (const follower of [stopped, moved, atEnd, beyond]) followers.add(follower);
   const places = followers.places();
