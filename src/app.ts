@@ -284,6 +284,7 @@ class Entrepot implements App {
       cacheLimitBytes: () => this.#config.cache.maxSize,
       cacheObjects: () => this.#running?.index?.blobs.totals().count,
       cacheDiskFreeBytes: () => this.#free,
+      uploadsPending: () => this.#running?.shared?.pendingUploads(),
       httpInFlightRequests: () => this.#running?.listener?.inFlight,
       ready: () => this.#health.ready(),
       draining: () => this.#health.isDraining(),

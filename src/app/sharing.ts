@@ -126,6 +126,11 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   const { createS3Blobs } = await import("../storage/s3-blobs.ts");
   const { redirectAbove, maxSize } = config.s3;
   const s3 = createS3Blobs(config.s3, { notices, clock, pause, onState: (state) => tell(notices, state) });
+  // Said once at the start; what fails S3 reports itself.
+  s3.reach().then(
+    () => tell(notices, "closed"),
+    () => {},
+  );
   const publisher = new Publisher({ shared: s3, local: store, notices, pause });
   const closing = new AbortController();
   const upkeep = setInterval(() => void keepUp(s3, maxSize, closing.signal), upkeepInterval).unref();

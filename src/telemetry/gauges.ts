@@ -11,6 +11,8 @@ export interface GaugeSources {
   cacheObjects(): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;
+  /** Blobs that wait to be uploaded; undefined without S3. */
+  uploadsPending(): number | undefined;
   httpInFlightRequests(): number | undefined;
   ready(): boolean;
   draining(): boolean;
@@ -26,6 +28,11 @@ const gauges: readonly { name: string; help: string; source: keyof GaugeSources 
     name: "entrepot_cache_disk_free_bytes",
     help: "Bytes free on the file system of the store.",
     source: "cacheDiskFreeBytes",
+  },
+  {
+    name: "entrepot_uploads_pending",
+    help: "Blobs that wait to be uploaded to what the nodes share.",
+    source: "uploadsPending",
   },
   {
     name: "entrepot_http_in_flight_requests",
