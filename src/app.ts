@@ -224,7 +224,7 @@ class Entrepot implements App {
     return routings as [Routing, ...Routing[]];
   }
 
-  /** What goes on beside the requests: the disk reserve, and making the index agree with the store. */
+  /** Beside the requests: the disk reserve, making the index agree with the store, and uploads that are overdue. */
   #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
     running.timers.push(setInterval(() => void eviction.run(), diskCheckInterval).unref());
     running.reconciling = reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal })
@@ -232,7 +232,8 @@ class Entrepot implements App {
       .catch((error: unknown) => {
         if (!this.#stopping.signal.aborted)
           this.#log.error({ err: error }, "the index could not be repaired");
-      });
+      })
+      .then(() => running.shared?.catchUp(index.blobs, this.#stopping.signal));
   }
 
   async drain(): Promise<void> {

@@ -1,12 +1,14 @@
 // What this node shares with the others of its datacenter, as far as the configuration says: what it knows in Redis,
 // blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
 import type { Sharing } from "../cache/fill-source.ts";
-import type { BlobStore, Clock, LinkStore, Pause, TagStore } from "../cache/ports.ts";
+import type { BlobIndex, BlobStore, Clock, LinkStore, Pause, TagStore } from "../cache/ports.ts";
 import { Publisher } from "../cache/publisher.ts";
 import { Releases } from "../cache/releases.ts";
 import { SharedLinks } from "../cache/shared-links.ts";
 import type { Announcements } from "../cache/shared-ports.ts";
 import { SharedTags } from "../cache/shared-tags.ts";
+import { noticeOfStoreError } from "../cache/store-notice.ts";
+import { publishUnpublished } from "../cache/unpublished.ts";
 import type { Config } from "../config/config.ts";
 import type { RedisShared } from "../storage/redis-shared.ts";
 import type { S3Blobs } from "../storage/s3-blobs.ts";
@@ -17,6 +19,11 @@ import { createPeers } from "../upstream/peers.ts";
 const upkeepInterval = 3_600_000;
 /** Seconds in which a client has to begin a download it is sent to S3 for. */
 const redirectLifetime = 15 * 60;
+/**
+ * Milliseconds a start waits for Redis: a node whose disk is empty knows nothing before, and would send its first
+ * clients away while upstream is down.
+ */
+const startPatience = 1_000;
 /** Longest a tag record is kept in Redis: its index forgets nothing, and this node's own goes on from there. */
 const longestLifetime = 365 * 86_400_000;
 
@@ -30,6 +37,8 @@ export interface SharedParts {
   readonly pendingUploads: () => number | undefined;
   /** Bytes of blobs in S3 as of the last look, an hour old at most; undefined without a size to keep. */
   readonly storedBytes: () => number | undefined;
+  /** Uploads what the last run had no time for; ends early with the signal and never rejects. */
+  catchUp(index: Pick<BlobIndex, "get">, signal: AbortSignal): Promise<void>;
   /** Ends uploads, gives back leases, closes connections; in bounded time. */
   close(): Promise<void>;
 }
@@ -38,14 +47,14 @@ export interface SharedPartsOptions {
   readonly config: Config;
   /** How this node names itself in Via. */
   readonly pseudonym: string;
-  readonly store: Pick<BlobStore, "open">;
+  readonly store: Pick<BlobStore, "open" | "list">;
   readonly own: { readonly tags: TagStore; readonly links: LinkStore };
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
 }
 
-/** Waits for nobody: what cannot be reached now is found later. */
+/** What cannot be reached now is found later. */
 export async function openSharedParts(options: SharedPartsOptions): Promise<SharedParts> {
   const { own } = options;
   const redis = await openRedis(options);
@@ -63,6 +72,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
     },
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),
+    catchUp: async (index, signal) => await s3?.catchUp(index, signal),
     async close() {
       await s3?.close();
       await peers?.close();
@@ -75,7 +85,7 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
   if (config.redis === undefined) return undefined;
   // Loaded by those who use it.
   const { openRedisShared } = await import("../storage/redis-shared.ts");
-  return openRedisShared({
+  const redis = openRedisShared({
     redis: config.redis,
     upstreams: config.upstreams,
     nodeName: config.node.name,
@@ -84,6 +94,10 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
     notices,
     pause,
   });
+  const over = new AbortController();
+  await Promise.race([redis.settled, pause(startPatience, over.signal).catch(() => {})]);
+  over.abort();
+  return redis;
 }
 
 function layered({ own, notices, clock }: SharedPartsOptions, redis: RedisShared) {
@@ -105,6 +119,7 @@ function tagLifetime({ tags, upstreams }: Config): number {
 interface S3Parts {
   readonly blobs: NonNullable<Sharing["blobs"]>;
   storedBytes(): number | undefined;
+  readonly catchUp: SharedParts["catchUp"];
   close(): Promise<void>;
 }
 
@@ -115,6 +130,11 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   const { createS3Blobs } = await import("../storage/s3-blobs.ts");
   const { redirectAbove, maxSize } = config.s3;
   const s3 = createS3Blobs(config.s3, { notices, clock, pause, onState: (state) => tell(notices, state) });
+  // Said once at the start; what fails S3 reports itself.
+  s3.reach().then(
+    () => tell(notices, "closed"),
+    () => {},
+  );
   const publisher = new Publisher({ shared: s3, local: store, notices, pause });
   const closing = new AbortController();
   let storedBytes: number | undefined;
@@ -126,6 +146,13 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   return {
     blobs: { store: s3, publisher, redirect },
     storedBytes: () => storedBytes,
+    async catchUp(index, signal) {
+      try {
+        await publishUnpublished({ local: store, index, shared: s3, publisher, clock, signal });
+      } catch (error) {
+        notices(noticeOfStoreError("publish", error));
+      }
+    },
     async close() {
       clearInterval(upkeep);
       closing.abort();

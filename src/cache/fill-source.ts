@@ -1,6 +1,7 @@
 // Where a fill takes its bytes from: the store all nodes share, the node that is fetching the blob for all of them,
 // else upstream. Each of the first two may fail at any byte; the fill then asks again from the offset it reached, and
 // is given the next place.
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
@@ -44,12 +45,24 @@ export interface Sharing {
   readonly releases?: Releases | undefined;
 }
 
+/** Blobs whose bytes in the shared store proved wrong, remembered at most. */
+const maxDistrusted = 10_000;
+
+/** Bytes that were wrong there may stay, where this node may not delete. */
+export type Distrusted = Pick<LRUCache<Digest, true>, "has" | "set">;
+
+export function createDistrusted(): Distrusted {
+  return new LRUCache({ max: maxDistrusted });
+}
+
 export interface FillSourceOptions {
   readonly upstream: Upstream;
   readonly repository: Repository;
   readonly digest: Digest;
   readonly access: Access;
   readonly sharing: Sharing;
+  /** Of all fills. */
+  readonly distrusted: Distrusted;
   readonly clock: Clock;
   readonly pause: Pause;
 }
@@ -99,9 +112,10 @@ export class FillSource {
    * proved wrong is removed there.
    */
   async end(fill: Fill): Promise<void> {
-    const { digest, sharing } = this.#options;
+    const { digest, sharing, distrusted } = this.#options;
     const { blobs } = sharing;
     try {
+      if (this.#fromShared && isMismatch(fill.failure)) distrusted.set(digest, true);
       if (blobs === undefined) return;
       if (fill.stored && this.#place === "upstream" && !this.#fromShared)
         await blobs.publisher.publish(digest, fill.received, undefined);
@@ -116,8 +130,8 @@ export class FillSource {
   /** Undefined when the blob is not there or the store fails, which it reports itself. */
   async #shared(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const store = this.#options.sharing.blobs?.store;
-    if (store === undefined || this.#sharedFailed) return undefined;
-    const { digest } = this.#options;
+    const { digest, distrusted } = this.#options;
+    if (store === undefined || this.#sharedFailed || distrusted.has(digest)) return undefined;
     try {
       const refusal = await this.#refusal(store);
       if (refusal !== undefined) return refusal;

@@ -4,7 +4,7 @@ import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import { Fill, type FillOptions } from "./fill.ts";
-import { FillSource, type Sharing } from "./fill-source.ts";
+import { createDistrusted, FillSource, type Sharing } from "./fill-source.ts";
 import type { LocalBlobs } from "./local-blobs.ts";
 import type { Clock, Pause, Upstream } from "./ports.ts";
 import { WindowBudget } from "./window.ts";
@@ -38,6 +38,7 @@ export class Fills {
   /** Fills whose blob is being given to other nodes, or will be. */
   readonly #ending = new Set<Promise<void>>();
   readonly #budget: WindowBudget;
+  readonly #distrusted = createDistrusted();
 
   constructor(options: FillsOptions) {
     this.#options = options;
@@ -69,7 +70,9 @@ export class Fills {
   /** Upstream's answer to the download proves the right of this repository. */
   start(upstream: Upstream, repository: Repository, digest: Digest): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
-    const source = new FillSource({ upstream, repository, digest, access, sharing, clock, pause });
+    const distrusted = this.#distrusted;
+    const asked = { upstream, repository, digest };
+    const source = new FillSource({ ...asked, access, sharing, distrusted, clock, pause });
     const fill = this.#run(upstream, digest, {
       open: (from, signal, use) => source.open(from, signal, use),
       spool: (size) => local.spool(size),

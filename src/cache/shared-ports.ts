@@ -63,6 +63,7 @@ export interface Lease {
 export interface Leases {
   /**
    * A lease, or who has it: the address the holder serves on (`http://host:port`), undefined when it names none.
+   * A node that asks for what it has, or had before it was killed, gets it and is not sent to itself.
    * Rejects with StoreError when nobody can say.
    */
   acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }>;

@@ -29,6 +29,9 @@ export function openRedis(options: RedisConnectionOptions): RedisConnection {
 
 export class RedisConnection {
   readonly keys: RedisKeys;
+  /** Resolves when it is first known whether Redis can be used. */
+  readonly settled: Promise<void>;
+  readonly #settle: () => void;
   readonly #options: RedisConnectionOptions;
   readonly #passwords: PasswordReader;
   readonly #circuit: RedisCircuit;
@@ -43,6 +46,9 @@ export class RedisConnection {
   constructor(options: RedisConnectionOptions) {
     const { redis, notices, pause } = options;
     this.#options = options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.settled = promise;
+    this.#settle = resolve;
     this.keys = new RedisKeys(redis.prefix, redis.database, options.upstreams);
     this.#passwords = new PasswordReader(redis, notices);
     this.#circuit = new RedisCircuit({
@@ -86,6 +92,7 @@ export class RedisConnection {
   /** Closes at once what is open; idempotent. */
   close(): void {
     this.#closing.abort();
+    this.#settle();
     this.#circuit.close();
     this.#client?.disconnect();
   }
@@ -145,6 +152,7 @@ export class RedisConnection {
   /** Says so when Redis has become usable or stopped being it. */
   #tell(message: string): void {
     const { usable } = this;
+    this.#settle();
     if (this.#told === usable || this.#closing.signal.aborted) return;
     this.#told = usable;
     this.#options.notices({ kind: "shared_store", store: "redis", usable, message: usable ? "" : message });

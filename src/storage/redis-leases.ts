@@ -22,7 +22,8 @@ export interface RedisLeasesOptions {
 export class RedisLeases implements Leases {
   readonly #options: RedisLeasesOptions;
   readonly #lifetime: number;
-  readonly #held = new Set<HeldLease>();
+  /** By value. */
+  readonly #held = new Map<string, HeldLease>();
 
   constructor(options: RedisLeasesOptions) {
     this.#options = options;
@@ -30,27 +31,39 @@ export class RedisLeases implements Leases {
   }
 
   async acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }> {
-    const { connection, address, announcements } = this.#options;
+    const { connection, address } = this.#options;
     const place = connection.keys.lease(key);
     const value = `${randomUUID()} ${address ?? ""}`;
     const askedAt = performance.now();
     const holder = await connection.run("acquire a lease", (client) =>
       client.takeLease(place, value, this.#lifetime),
     );
-    if (holder !== null) return { heldBy: addressIn(holder) };
+    if (holder === null) return { lease: this.#hold(key, place, value, askedAt) };
+    const heldBy = addressIn(holder);
+    if (heldBy === undefined || heldBy !== address) return { heldBy };
+    const mine = this.#held.get(holder);
+    if (mine !== undefined) return { lease: { lost: mine.lost, release: async () => {} } };
+    // From before this node was killed, or the answer was lost: it goes on.
+    const keptAt = performance.now();
+    const kept = await this.#commands(place, holder).keep();
+    return kept ? { lease: this.#hold(key, place, holder, keptAt) } : { heldBy: undefined };
+  }
+
+  #hold(key: string, place: string, value: string, askedAt: number): Lease {
+    const { announcements } = this.#options;
     const ended = (dropped: boolean): void => {
-      this.#held.delete(lease);
+      this.#held.delete(value);
       if (dropped) announcements.publish({ kind: "released", key });
     };
     const { keep, drop } = this.#commands(place, value);
     const lease = new HeldLease({ lifetime: this.#lifetime, askedAt, keep, drop, ended });
-    this.#held.add(lease);
-    return { lease };
+    this.#held.set(value, lease);
+    return lease;
   }
 
   /** Gives back what is held, in 0.2 s at most. */
   async close(): Promise<void> {
-    await Promise.all([...this.#held].map((lease) => lease.release()));
+    await Promise.all([...this.#held.values()].map((lease) => lease.release()));
   }
 
   #commands(place: string, value: string): Pick<HeldLeaseOptions, "keep" | "drop"> {

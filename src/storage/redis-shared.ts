@@ -22,6 +22,8 @@ export interface RedisShared {
   readonly announcements: Announcements;
   /** Whether it is worth while to ask. */
   readonly usable: boolean;
+  /** Resolves when it is first known whether Redis can be used. */
+  readonly settled: Promise<void>;
   /** Gives back the leases and closes both connections, in 0.3 s at most. */
   close(): Promise<void>;
 }
@@ -38,6 +40,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
     links: new RedisLinks({ connection, notices }),
     leases,
     announcements,
+    settled: connection.settled,
     get usable() {
       return connection.usable;
     },

@@ -30,6 +30,8 @@ export interface S3BlobsOptions extends S3Surroundings {
 export interface S3Blobs extends SharedBlobs {
   /** `closed`: S3 is asked; `open`: it is not, for it failed; `half_open`: a probe is under way. */
   readonly state: CircuitStateName;
+  /** Resolves when the bucket answers. Rejects with StoreError in bounded time. */
+  reach(): Promise<void>;
   /** Transfers from S3 under way, and bytes of blobs held in memory by uploads. */
   readonly load: { readonly transfers: number; readonly uploadBytes: number };
   /**
@@ -70,6 +72,10 @@ class S3SharedBlobs implements S3Blobs {
 
   get load(): S3Blobs["load"] {
     return { transfers: this.#reads.transfers, uploadBytes: this.#uploads.held };
+  }
+
+  reach(): Promise<void> {
+    return this.#reads.findBucket();
   }
 
   open(digest: Digest, from: number, signal: AbortSignal): Promise<SharedBlob | undefined> {

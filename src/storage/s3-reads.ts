@@ -63,7 +63,7 @@ export class S3Reads {
         client.send(new HeadObjectCommand({ Bucket, Key: this.#key(digest) }), options),
     });
     if (answer.refusal !== undefined) {
-      await this.#findBucket();
+      await this.findBucket();
       return undefined;
     }
     const { ContentLength: size, ContentType, LastModified } = answer.output;
@@ -71,8 +71,8 @@ export class S3Reads {
     return { size, mediaType: mediaTypeOf(ContentType), modifiedAt: LastModified?.getTime() ?? 0 };
   }
 
-  /** To HEAD, a key that is not there and a bucket that is not there have the same answer. */
-  async #findBucket(): Promise<void> {
+  /** To HEAD, a key that is not there and a bucket that is not there have the same answer. Rejects with StoreError. */
+  async findBucket(): Promise<void> {
     const { bucket: Bucket } = this.#bucket.config;
     await this.#bucket.output({
       op: "s3.head",

@@ -1,6 +1,7 @@
 // Where fills take their bytes from when nodes share a blob store, leases and each other: one transfer from upstream
 // for all nodes, and every failure of what is shared is passed over.
 import t, { type Test } from "tap";
+import { StoreError } from "../../src/cache/ports.ts";
 import {
   app,
   bytes,
@@ -138,6 +139,22 @@ t.test("wrong bytes in the shared store never make a complete blob, and are remo
   t.match(error, { code: "digest_mismatch" });
   t.ok(got.length < size);
   await eventually("the wrong bytes are gone", () => !shared.blobs.kept.has(digest));
+  t.same(await pull(t, b), missed);
+});
+
+t.test("wrong bytes that cannot be removed there fail one pull, not every one", async (t) => {
+  const shared = neighbours();
+  const b = await node(t, shared, "b");
+  await link(b);
+  const wrong = Buffer.from("a page of a proxy");
+  shared.blobs.kept.set(digest, { bytes: wrong, mediaType: undefined, modifiedAt: shared.blobs.now });
+  shared.blobs.fault = (call) => {
+    if (call.startsWith("delete")) throw new StoreError("unavailable", "not allowed");
+  };
+  const opened = await found(t, b, app, digest);
+  const { error } = await readUntilFailure(opened.reader);
+  t.match(error, { code: "digest_mismatch" });
+  await eventually("it was tried", () => shared.blobs.count("delete") === 1);
   t.same(await pull(t, b), missed);
 });
 

@@ -44,6 +44,7 @@ const promised = [
   "entrepot_upstream_received_bytes_total",
   "entrepot_upstream_requests_total",
   "entrepot_upstream_ttfb_seconds",
+  "entrepot_uploads_pending",
   "nodejs_eventloop_lag_p99_seconds",
   "process_cpu_seconds_total",
   "process_resident_memory_bytes",

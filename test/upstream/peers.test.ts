@@ -1,0 +1,156 @@
+// Other nodes as places to read from: real mirrors, and servers that only look like one.
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import { buffer } from "node:stream/consumers";
+import t, { type Test } from "tap";
+import { UpstreamError } from "../../src/cache/ports.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import type { Repository } from "../../src/oci/name.ts";
+import type { Notice } from "../../src/telemetry/event.ts";
+import { createPeers } from "../../src/upstream/peers.ts";
+import { digestOf, randomBytesFor } from "../fixtures/images.ts";
+import { startMirror } from "../fixtures/mirror.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
+
+const app = "team/app" as Repository;
+const bytes = randomBytesFor("blob", 300_000);
+const digest = digestOf(bytes);
+const signal = new AbortController().signal;
+
+function peersOf(t: Test) {
+  const notices: Notice[] = [];
+  const peers = createPeers({
+    node: "node-b",
+    pseudonym: "entrepot-b",
+    notices: (notice) => notices.push(notice),
+    clock: Date.now,
+  });
+  t.teardown(() => peers.close());
+  const ask = (address: string, from = 0, by = signal, wanted: Digest = digest) =>
+    peers.open(address, "upstream", app, wanted, from, by);
+  return { peers, notices, ask };
+}
+
+/** Something that listens; gives its origin and what it was asked. */
+async function server(t: Test, listener: RequestListener) {
+  const requests: IncomingMessage[] = [];
+  const listening = createServer((request, response) => {
+    requests.push(request);
+    listener(request, response);
+  }).listen(0, "127.0.0.1");
+  await once(listening, "listening");
+  t.teardown(() => {
+    listening.closeAllConnections();
+    listening.close();
+  });
+  return { address: `http://127.0.0.1:${(listening.address() as AddressInfo).port}`, requests };
+}
+
+t.test("what another node is fetching is read from any offset, and upstream is asked once", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addBlob(app, bytes);
+  const gate = Promise.withResolvers<void>();
+  upstream.fault(() => ({ stallAfter: 150_000, releaseOn: gate.promise }));
+  const mirror = await startMirror(t, upstream);
+  const { ask, notices } = peersOf(t);
+  const first = mirror.get(`/v2/${app}/blobs/${digest}`);
+  await upstream.until(() => upstream.count({ kind: "blob" }) === 1);
+  const answer = await ask(mirror.url.origin, 100_000);
+  if (answer.kind !== "found") throw new Error("it is not there");
+  t.equal(answer.offset, 100_000);
+  t.equal(answer.size, bytes.length);
+  const body = buffer(answer.body);
+  gate.resolve();
+  t.ok((await body).equals(bytes.subarray(100_000)));
+  t.ok((await first).body.equals(bytes));
+  t.equal(upstream.count({ kind: "blob" }), 1);
+  await mirror.line(({ msg }) => msg === "fill committed");
+  const stored = await ask(mirror.url.origin);
+  t.ok(stored.kind === "found" && (await buffer(stored.body)).equals(bytes), "and when it is there");
+  t.same(notices, [], "it is no news of the registry");
+});
+
+t.test("a node never starts a download for another", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addBlob(app, bytes);
+  const mirror = await startMirror(t, upstream);
+  const { ask } = peersOf(t);
+  t.match(await ask(mirror.url.origin), { kind: "absent" });
+  t.equal(upstream.count({ kind: "blob" }), 0);
+});
+
+t.test("it reads only what the repository may", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addBlob("team/other", bytes);
+  const mirror = await startMirror(t, upstream);
+  t.equal((await mirror.get(`/v2/team/other/blobs/${digest}`)).status, 200);
+  const { ask } = peersOf(t);
+  t.match(await ask(mirror.url.origin), { kind: "absent" });
+});
+
+t.test("it says who it is, and asks below the upstream's name", async (t) => {
+  const { address, requests } = await server(t, (_, response) => {
+    response.writeHead(206, { "content-range": "bytes 5-9/10", "content-length": 5 }).end("56789");
+  });
+  const { ask } = peersOf(t);
+  const answer = await ask(address, 5);
+  t.ok(answer.kind === "found" && (await buffer(answer.body)).toString() === "56789");
+  t.equal(requests[0]?.url, `/upstream/v2/${app}/blobs/${digest}`);
+  t.match(requests[0]?.headers, { "entrepot-node": "node-b", range: "bytes=5-", via: /entrepot-b/ });
+  t.notOk("authorization" in (requests[0]?.headers ?? {}), "without credentials");
+});
+
+t.test("what is no address is refused without asking anybody", async (t) => {
+  const { peers, ask } = peersOf(t);
+  const none = [
+    "",
+    "10.0.0.7:5000",
+    "ftp://10.0.0.7",
+    "http://a@10.0.0.7",
+    "http://10.0.0.7/x",
+    "http://10.0.0.7?x",
+  ];
+  for (const address of none) await t.rejects(ask(address), { code: "unreachable" }, JSON.stringify(address));
+  await peers.close();
+});
+
+t.test("nobody there, errors and a body that breaks off", async (t) => {
+  const { ask, notices } = peersOf(t);
+  await t.rejects(ask("http://127.0.0.1:1"), { code: "unreachable" });
+  t.match(notices[0], { kind: "store_error", op: "peer", message: /127\.0\.0\.1:1/ });
+  const broken = await server(t, (_, response) => response.writeHead(500).end());
+  await t.rejects(ask(broken.address), { code: "server_error" });
+  const cut = await server(t, (request, response) => {
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, 1_000), () => request.socket.destroy());
+  });
+  const answer = await ask(cut.address);
+  if (answer.kind !== "found") throw new Error("it does not begin");
+  await t.rejects(buffer(answer.body), UpstreamError);
+});
+
+t.test("one that hangs is given up after its few seconds, or when nobody waits any more", async (t) => {
+  const { address } = await server(t, () => {});
+  const { ask } = peersOf(t);
+  const leaving = new AbortController();
+  const left = ask(address, 0, leaving.signal);
+  setImmediate(() => leaving.abort());
+  await t.rejects(left);
+  const begin = performance.now();
+  await t.rejects(ask(address), { code: "timeout" });
+  const took = performance.now() - begin;
+  t.ok(took > 4_000 && took < 8_000, `${took.toFixed(0)} ms`);
+});
+
+t.test("closing ends what is under way", async (t) => {
+  const { address } = await server(t, (_, response) => {
+    response.writeHead(200, { "content-length": bytes.length }).write(bytes.subarray(0, 1_000));
+  });
+  const { peers, ask } = peersOf(t);
+  const answer = await ask(address);
+  if (answer.kind !== "found") throw new Error("it does not begin");
+  const body = t.rejects(buffer(answer.body));
+  await peers.close();
+  await body;
+});
