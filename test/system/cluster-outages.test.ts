@@ -205,14 +205,12 @@ async function sharesAgain(t: Test, { fleet, far }: House): Promise<void> {
   );
 }
 
-/** Every value of another kind, or of no sense. */
+/** Every value of another kind, or of no sense; at one moment, for the nodes write on. */
 async function spoil({ services: { redis } }: House): Promise<void> {
+  const script = `redis.call("DEL", KEYS[1]) redis.call(ARGV[1], KEYS[1], "no value at all")`;
   const keys = (await redis.call("KEYS", "*")) as string[];
-  for (const [at, key] of keys.entries()) {
-    await redis.call("DEL", key);
-    if (at % 2 === 0) await redis.call("SET", key, "no value at all");
-    else await redis.call("RPUSH", key, "a list");
-  }
+  for (const [at, key] of keys.entries())
+    await redis.call("EVAL", script, 1, key, at % 2 === 0 ? "SET" : "RPUSH");
 }
 
 function shown({ p99, longest, count }: ReturnType<Probe["take"]>): string {
