@@ -1,5 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
+import { createExplain } from "../../src/app/explain.ts";
+import { plainUpstream } from "../../src/config/plain-upstream.ts";
 import type { Explanation } from "../../src/ops/stats-document.ts";
 import { digestOf, makeImage } from "../fixtures/images.ts";
 import { ManualClock } from "../fixtures/manual-time.ts";
@@ -125,4 +127,35 @@ t.test("an index of images: those that are here, and that others are not", async
     ],
   );
   t.match(summary, /^2 of 6 parts here, .*; 1 manifest missing, and with it what it names$/);
+});
+
+t.test("what is not on the disk may be in a store of all nodes; the disk is asked first", async (t) => {
+  const asked: string[] = [];
+  const stored = new Set<string>([image.digest]);
+  const explain = createExplain({
+    upstreams: [plainUpstream("hub", new URL("https://registry.example.com"))],
+    tags: { get: async () => undefined },
+    freshness: { ttl: () => 0, state: () => "fresh" },
+    index: { get: () => undefined, usedAt: () => undefined },
+    links: { has: async () => true, repositoriesOf: () => [] },
+    store: {
+      source: "disk",
+      open: async () => undefined,
+      storedAt: async (digest) => (stored.has(digest) ? 7 : undefined),
+    },
+    coming: () => false,
+    elsewhere: async (digest) => {
+      asked.push(digest);
+      return digest === small.digest ? ["s3"] : [];
+    },
+    clock: () => 0,
+  });
+  t.match(await explain(`team/app@${image.digest}`), {
+    parts: [{ state: "here", where: ["disk"], storedAt: 7 }],
+  });
+  t.match(await explain(`team/app@${small.digest}`), {
+    parts: [{ state: "here", where: ["s3"], storedAt: null }],
+  });
+  t.match(await explain(`team/app@${large.digest}`), { parts: [{ state: "missing", where: [] }] });
+  t.strictSame(asked, [small.digest, large.digest]);
 });
