@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { Hooks } from "./app/hooks.ts";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
+import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { Access } from "./cache/access.ts";
 import { BlobCache } from "./cache/blob-cache.ts";
@@ -27,6 +28,7 @@ import { openIndex, type SqliteIndex } from "./storage/sqlite-index.ts";
 import type { Notice, NoticeSink } from "./telemetry/event.ts";
 import type { Sink } from "./telemetry/fan-out.ts";
 import type { GaugeSources } from "./telemetry/gauges.ts";
+import { createRecentActivity, type RecentActivity } from "./telemetry/recent-activity.ts";
 import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.ts";
 import { makePseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
@@ -71,16 +73,19 @@ class Entrepot implements App {
   readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
   readonly #telemetry: Telemetry;
+  readonly #activity: RecentActivity;
   readonly #hooks: Hooks;
   readonly #notices: NoticeSink;
   readonly #health = createHealth();
   readonly #stopping = new AbortController();
   #running: Running | undefined;
-  #free: number | undefined;
+  #space: { readonly free: number; readonly total: number } | undefined;
 
   constructor(config: Config, { log, clock = Date.now, sinks = [] }: BuildOptions) {
     this.#config = config;
     this.#clock = clock;
+    const names = config.upstreams.map(({ name }) => name);
+    this.#activity = createRecentActivity({ upstreams: names, clock });
     this.#telemetry = createTelemetry({
       config,
       log,
@@ -92,6 +97,7 @@ class Entrepot implements App {
       sinks: [
         { name: "health", onNotice: (notice) => this.#noteHealth(notice) },
         { name: "notifications", onEvent: (event) => this.#hooks.notifications.onEvent(event) },
+        { name: "stats", onEvent: this.#activity.onEvent, onNotice: this.#activity.onNotice },
         ...sinks,
       ],
     });
@@ -109,7 +115,14 @@ class Entrepot implements App {
     this.#health.set("store", true);
     const { webhooks } = this.#hooks;
     const { metrics } = this.#telemetry;
-    running.opsListener = createOpsListener({ health: this.#health, metrics, log: this.#log, webhooks });
+    running.stats = await this.#openStats(running, store, running.index);
+    running.opsListener = createOpsListener({
+      health: this.#health,
+      metrics,
+      log: this.#log,
+      webhooks,
+      stats: running.stats.pages,
+    });
     const opsAddress = await running.opsListener.listen(ops);
     running.shared = await openSharedParts({
       config: this.#config,
@@ -128,6 +141,22 @@ class Entrepot implements App {
     if (store.swept > 0) this.#log.info({ files: store.swept }, "removed what interrupted fills had left");
     this.#log.info({ version, listen: text(listenAddress), ops: text(opsAddress) }, "listening");
     return { listen: listenAddress, ops: opsAddress };
+  }
+
+  #openStats(running: Running, store: DiskStore, index: SqliteIndex): Promise<StatsPage> {
+    return openStatsPage({
+      config: this.#config,
+      version,
+      clock: this.#clock,
+      activity: this.#activity,
+      health: this.#health,
+      notices: this.#notices,
+      disk: () => this.#space,
+      running: () => running,
+      notifications: this.#hooks.notifications,
+      store,
+      index,
+    });
   }
 
   /** Policy over the opened store and index, and the listener in front of it. */
@@ -242,6 +271,7 @@ class Entrepot implements App {
     // Half of the time at least is for the transfers under way.
     const delay = Math.min(drainDelay, drainTimeout / 2);
     this.#log.info({ delay_ms: delay }, "draining");
+    this.#running?.stats?.pages.end();
     await pause(delay, this.#stopping.signal).catch(() => {});
     await this.#running?.listener?.drain();
     await this.#hooks.notifications.flush();
@@ -264,6 +294,7 @@ class Entrepot implements App {
       await Promise.all(running.upstreams?.map((upstream) => upstream.close()) ?? []);
       await running.reconciling;
       await running.opsListener?.close();
+      await running.stats?.close();
       running.index?.close();
       await running.store.close();
     }
@@ -282,9 +313,8 @@ class Entrepot implements App {
   }
 
   async #freeSpace(store: DiskStore): Promise<{ free: number; total: number }> {
-    const space = await store.freeSpace();
-    this.#free = space.free;
-    return space;
+    this.#space = await store.freeSpace();
+    return this.#space;
   }
 
   #gauges(): GaugeSources {
@@ -296,7 +326,7 @@ class Entrepot implements App {
       cacheBytes: (store) => (store === "disk" ? totals()?.bytes : this.#running?.shared?.storedBytes()),
       cacheLimitBytes: (store) => (store === "disk" ? cache.maxSize : s3?.maxSize),
       cacheObjects: (store) => (store === "disk" ? totals()?.count : undefined),
-      cacheDiskFreeBytes: () => this.#free,
+      cacheDiskFreeBytes: () => this.#space?.free,
       pendingUploads: () => this.#running?.shared?.pendingUploads(),
       httpInFlightRequests: () => this.#running?.listener?.inFlight,
       ready: () => this.#health.ready(),
@@ -317,6 +347,7 @@ interface Running {
   blobs?: BlobCache;
   listener?: Listener;
   reconciling?: Promise<void>;
+  stats?: StatsPage;
 }
 
 function text({ host, port }: Address): string {

@@ -33,6 +33,18 @@ function tolerateBrokenPipe(stream: NodeJS.WriteStream): void {
 }
 
 /**
+ * Run from source, the stats page's scripts are stripped of their types as Node strips ours (ops/page/assets.ts), and
+ * Node tells everybody who starts the program that this function of it may change one day.
+ */
+function silenceStripping(): void {
+  const emitWarning = process.emitWarning;
+  process.emitWarning = (warning: string | Error, ...rest: unknown[]) => {
+    if (!String(warning).startsWith("stripTypeScriptTypes"))
+      Reflect.apply(emitWarning, process, [warning, ...rest]);
+  };
+}
+
+/**
  * SIGTERM and SIGINT. Repeats within 200 ms are one signal: at Ctrl-C under `npm start` the terminal sends it and npm
  * passes on another. Nobody listens again after the release, but the process stays deaf to a late repeat: it is about
  * to end, and with its own exit code.
@@ -78,6 +90,7 @@ if (isAtLeast(process.versions.node, oldestNode)) {
   process.on("unhandledRejection", (reason) => die("unhandled rejection", reason));
   tolerateBrokenPipe(process.stdout);
   tolerateBrokenPipe(process.stderr);
+  silenceStripping();
   const code = await main();
   // Whatever a failed or timed-out stop left open must not keep the process; what was written goes out first.
   process.stdout.write("", () => process.exit(code));

@@ -248,6 +248,11 @@ export class BlobCache {
     return this.#fills.running;
   }
 
+  /** Those of them that clients join, with where they come from and for whom. */
+  get fillings(): readonly Filling[] {
+    return this.#fills.byDigest;
+  }
+
   /** Whether a client is reading the stored blob, or it is being filled: eviction must leave it alone. */
   inUse(digest: Digest): boolean {
     return this.#fills.of(digest) !== undefined || this.#options.local.beingRead(digest);

@@ -50,6 +50,11 @@ export class Fills {
     return [...this.#running];
   }
 
+  /** Those of blobs, in the order of their start. */
+  get byDigest(): readonly Filling[] {
+    return [...this.#byDigest.values()];
+  }
+
   /** Bytes running fills hold or will hold in the store. */
   get bytes(): number {
     let bytes = 0;

@@ -6,7 +6,8 @@ Examples:
   entrepot demo                        see it work, with nothing to configure
   ENTREPOT_UPSTREAM_URL=https://registry.example.com entrepot
   entrepot --config mirror.yaml        the same as entrepot serve --config mirror.yaml
-  entrepot check --config mirror.yaml  validate, and print what every setting comes to`;
+  entrepot check --config mirror.yaml  validate, and print what every setting comes to
+  entrepot why team/app:1.0 --ops 127.0.0.1:5001   what of the image is here`;
 
 const exitCodes = `
 Exit codes:

@@ -7,6 +7,7 @@ import { type DemoFlags, demo } from "./demo.ts";
 import { exitCode } from "./exit-code.ts";
 import { helpText } from "./help-text.ts";
 import { serve } from "./serve.ts";
+import { type WhyOptions, why } from "./why.ts";
 
 const configOption = ["-c, --config <file>", "YAML file with settings (also: ENTREPOT_CONFIG)"] as const;
 
@@ -35,6 +36,13 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description("validate the configuration and print it as YAML, without secrets")
     .option(...configOption)
     .action((options: { config?: string }) => finish(check(options, context)));
+  root
+    .command("why")
+    .description("tell what a running mirror knows of an image: what of it is here, since when, last used")
+    .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
+    .option(...configOption)
+    .option("--ops <address>", "where the mirror's ops listener is, when not where the settings say")
+    .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
   root
     .command("demo")
     .description("show the mirror at work in front of a small registry of its own")

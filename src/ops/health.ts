@@ -23,6 +23,8 @@ export interface Health {
   ready(): boolean;
   draining(flag: boolean): void;
   isDraining(): boolean;
+  /** The lines of the required checks that fail. */
+  failing(): readonly string[];
   /** A line per check: the required ones, draining, then those for information. Carries details: not for clients. */
   report(): readonly string[];
 }
@@ -44,6 +46,8 @@ export function createHealth(): Health {
       draining = flag;
     },
     isDraining: () => draining,
+    failing: () =>
+      [...checks].filter(([, { ok, required }]) => required && !ok).map((check) => describe(check)),
     report() {
       const all = [...checks];
       return [

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { Metrics } from "../telemetry/prometheus.ts";
 import type { Health } from "./health.ts";
+import type { StatsPages } from "./stats-pages.ts";
 import type { WebhookReceiver } from "./webhook-receiver.ts";
 
 export interface OpsAddress {
@@ -25,6 +26,8 @@ export interface OpsListenerOptions {
   readonly log: Pick<Logger, "error">;
   /** Left out: no webhook is taken. */
   readonly webhooks?: Pick<WebhookReceiver, "receive"> | undefined;
+  /** Left out: there is no stats page. */
+  readonly stats?: StatsPages | undefined;
 }
 
 interface Answer {
@@ -43,8 +46,17 @@ const idleTimeout = 30_000;
 const closeTimeout = 1000;
 const maxHeaderSize = 8192;
 
-/** Serves `/livez`, `/readyz` and `/metrics`, whose request bodies are never read, and webhooks below `/hooks/`. */
-export function createOpsListener({ health, metrics, log, webhooks }: OpsListenerOptions): OpsListener {
+/**
+ * Serves `/livez`, `/readyz`, `/metrics` and the stats page, whose request bodies are never read, and webhooks below
+ * `/hooks/`.
+ */
+export function createOpsListener({
+  health,
+  metrics,
+  log,
+  webhooks,
+  stats,
+}: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
     ["/readyz", () => ({ status: health.ready() ? 200 : 503, body: `${health.report().join("\n")}\n` })],
@@ -59,7 +71,7 @@ export function createOpsListener({ health, metrics, log, webhooks }: OpsListene
       maxHeaderSize,
     },
     (request, response) => {
-      answer(pages, webhooks, request, response).catch((error: unknown) => {
+      answer({ pages, webhooks, stats }, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
         if (response.headersSent) response.destroy();
         else send(request, response, { status: 500, body: "failed; the log tells why\n" });
@@ -77,6 +89,7 @@ export function createOpsListener({ health, metrics, log, webhooks }: OpsListene
       return bound;
     },
     close() {
+      stats?.end();
       closing ??= close(server);
       return closing;
     },
@@ -94,9 +107,12 @@ function metricsPage(metrics: OpsListenerOptions["metrics"]): Page {
   };
 }
 
+interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
+  readonly pages: ReadonlyMap<string, Page>;
+}
+
 async function answer(
-  pages: ReadonlyMap<string, Page>,
-  webhooks: OpsListenerOptions["webhooks"],
+  { pages, webhooks, stats }: Served,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -105,11 +121,15 @@ async function answer(
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
   if (received !== undefined) {
     send(request, response, received);
-  } else if (page === undefined) {
-    send(request, response, { status: 404, body: `here are: ${[...pages.keys()].join(" ")}\n` });
+  } else if (page === undefined && !stats?.has(path)) {
+    const here = [...(stats?.paths ?? []), ...pages.keys()];
+    send(request, response, { status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
     send(request, response, { status: 405, body: "only GET and HEAD\n" });
+  } else if (page === undefined) {
+    closeAfterBody(request, response);
+    await stats?.answer(path, request, response);
   } else {
     send(request, response, await page());
   }
@@ -120,10 +140,7 @@ function send(
   response: ServerResponse,
   { status, body, type = "text/plain; charset=utf-8", headers: more = {} }: Answer,
 ): void {
-  const { headers } = request;
-  // Node would read the unread body to its end before the next request; closing does away with both.
-  if (!request.complete && ("transfer-encoding" in headers || (headers["content-length"] ?? "0") !== "0"))
-    response.setHeader("connection", "close");
+  closeAfterBody(request, response);
   response.writeHead(status, {
     ...more,
     "content-type": type,
@@ -132,6 +149,12 @@ function send(
     "x-content-type-options": "nosniff",
   });
   response.end(body);
+}
+
+/** Node would read an unread body to its end before the next request; closing does away with both. */
+function closeAfterBody({ complete, headers }: IncomingMessage, response: ServerResponse): void {
+  if (!complete && ("transfer-encoding" in headers || (headers["content-length"] ?? "0") !== "0"))
+    response.setHeader("connection", "close");
 }
 
 function listen(server: Server, { host, port }: OpsAddress): Promise<OpsAddress> {

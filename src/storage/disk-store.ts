@@ -156,6 +156,16 @@ export class DiskStore implements BlobStore {
     }
   }
 
+  /** When the blob was stored, in milliseconds since the epoch; undefined when it is not here. */
+  async storedAt(digest: Digest): Promise<number | undefined> {
+    try {
+      const stats = await statIfThere(this.#layout.blob(digest));
+      return stats && Math.trunc(stats.mtimeMs);
+    } catch (error) {
+      throw storeFailure(error, `look for ${digest}`);
+    }
+  }
+
   /** Lets another process have the directory. Open readers and writers are the caller's to close first. */
   async close(): Promise<void> {
     this.#lock.release();

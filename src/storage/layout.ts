@@ -4,6 +4,7 @@
 //   index.db, index.db-wal            the index; index.db.corrupt-<time> is one that could not be read
 //   index.clean                       the index was closed in good order
 //   index.db.damaged                  damage was met while running: begin a new index at the next start
+//   history.json                      traffic of the last day, for the stats page; nothing depends on it
 //   spool/<32 hex>.part               blobs under way
 //   blobs/<algorithm>/<2 hex>/<hex>   verified blobs, sharded by the digest's first two digits
 import { randomBytes } from "node:crypto";
@@ -26,6 +27,7 @@ export class Layout {
   readonly indexLock: string;
   readonly cleanMark: string;
   readonly damaged: string;
+  readonly history: string;
 
   constructor(directory: string) {
     this.directory = directory;
@@ -36,6 +38,7 @@ export class Layout {
     this.indexLock = join(directory, "index.lock");
     this.cleanMark = join(directory, "index.clean");
     this.damaged = join(directory, "index.db.damaged");
+    this.history = join(directory, "history.json");
   }
 
   algorithm(algorithm: DigestAlgorithm): string {

@@ -25,6 +25,10 @@ export class PendingTouches {
     else this.#timer ??= setTimeout(() => this.#flushOrTell(), maxDelay).unref();
   }
 
+  get(digest: Digest): number | undefined {
+    return this.#touches.get(digest);
+  }
+
   forget(digest: Digest): void {
     this.#touches.delete(digest);
   }

@@ -54,6 +54,12 @@ export class SqliteBlobs implements BlobIndex {
     );
   }
 
+  /** When the blob was last used, in milliseconds since the epoch; undefined when it is not here. */
+  usedAt(digest: Digest): number | undefined {
+    const row = this.#statements.usedAt.get(digestKey(digest));
+    return row && (this.#touches.get(digest) ?? Number(row.used_at));
+  }
+
   touch(digest: Digest, usedAt: number): void {
     this.#touches.add(digest, usedAt);
   }
@@ -164,6 +170,7 @@ function prepareAll(database: Database) {
          media_type = coalesce(excluded.media_type, media_type)`,
     ),
     get: database.prepare("SELECT size, media_type FROM blobs WHERE digest = ?"),
+    usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),
     touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
     remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
     removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),

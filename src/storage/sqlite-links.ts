@@ -13,6 +13,7 @@ export class SqliteLinks implements LinkStore {
   readonly #add: Statement;
   readonly #remove: Statement;
   readonly #size: Statement;
+  readonly #repositoriesOf: Statement;
 
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
@@ -24,6 +25,10 @@ export class SqliteLinks implements LinkStore {
     );
     this.#remove = database.prepare(`DELETE FROM links WHERE digest = ? AND repository = ${repositoryId}`);
     this.#size = database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1");
+    this.#repositoriesOf = database.prepare(
+      `SELECT upstream, name FROM links JOIN repositories ON repositories.id = links.repository
+       WHERE digest = ? LIMIT ?`,
+    );
   }
 
   async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
@@ -45,5 +50,15 @@ export class SqliteLinks implements LinkStore {
   async statedSize(digest: Digest): Promise<number | undefined> {
     const row = this.#size.get(digestKey(digest));
     return row && Number(row.size);
+  }
+
+  /** At most `limit` repositories that are known to contain the digest, in no order. */
+  repositoriesOf(
+    digest: Digest,
+    limit: number,
+  ): readonly { readonly upstream: string; readonly repository: Repository }[] {
+    return this.#repositoriesOf
+      .all(digestKey(digest), limit)
+      .map((row) => ({ upstream: String(row.upstream), repository: row.name as Repository }));
   }
 }

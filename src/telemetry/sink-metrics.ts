@@ -2,7 +2,7 @@
 import { Counter, type Registry } from "prom-client";
 import { amount, closedList } from "./label.ts";
 
-const sinkNames = ["metrics", "log", "influx", "health", "notifications", "other"] as const;
+const sinkNames = ["metrics", "log", "influx", "health", "notifications", "stats", "other"] as const;
 const sinkLabel = closedList(sinkNames, "other");
 
 /** Registers the counter and returns how it is raised; a sink that is not known counts as `other`. */

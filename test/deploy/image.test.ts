@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
 import { attempt, Child, run } from "../system/fixtures/child.ts";
+import { searchPath } from "../system/fixtures/requires.ts";
 import { workDirectory } from "../system/fixtures/work-directory.ts";
 
 const root = join(import.meta.dirname, "../..");
@@ -38,6 +39,10 @@ t.test("the program starts", async (t) => {
     },
   });
   const ops = await mirror.line((line) => /"ops":"([^"]+)"/.exec(line)?.[1]);
+  const page = await (await fetch(`http://${ops}/`)).text();
+  const files = [...page.matchAll(/"(\/page\/[^"]+)"/g)].map(([, path]) => String(path));
+  t.ok(files.includes("/page/browser/live.js"), "the stats page is compiled too");
+  for (const path of files) t.equal((await fetch(`http://${ops}${path}`)).status, 200, path);
   const command = /^HEALTHCHECK .*?CMD (\[.+\])$/m.exec(dockerfile)?.[1] ?? "[]";
   const [node, ...words] = JSON.parse(command) as string[];
   t.equal(node, "node");
@@ -59,8 +64,9 @@ async function built(t: Test): Promise<string> {
   const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
     scripts: { build: string };
   };
-  const [compiler = "", ...words] = scripts.build.split(" ");
-  await run("env", [...bare, join(app, "node_modules/.bin", compiler), ...words], { cwd: app });
+  // As npm runs it: by a shell, with the package's own programs first.
+  const path = `PATH=${join(app, "node_modules/.bin")}:${searchPath}`;
+  await run("env", [...bare, path, "sh", "-c", scripts.build], { cwd: app });
   const production = join(app, "production");
   cpSync(join(app, "dist"), join(production, "dist"), { recursive: true });
   cpSync(join(app, "package.json"), join(production, "package.json"));

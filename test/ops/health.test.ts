@@ -70,3 +70,13 @@ t.test("a report has one short line per check, whatever an error says", (t) => {
   t.ok(line.length < 250);
   t.end();
 });
+
+t.test("what keeps a node from being ready", (t) => {
+  const health = createHealth();
+  health.set("listening", true);
+  health.set("store", false, "EIO");
+  health.set("redis", false, "refused");
+  health.draining(true);
+  t.strictSame(health.failing(), ["store failed: EIO"]);
+  t.end();
+});

@@ -171,3 +171,13 @@ t.test("free space, and a blob larger than it", async (t) => {
   t.ok(free > 0 && free <= total);
   await t.rejects(store.create(total + 1), { name: "StoreError", code: "no_space" });
 });
+
+t.test("when a blob was stored; nothing for one that is not here", async (t) => {
+  const store = await openStore(t);
+  const bytes = someBytes(10);
+  t.equal(await store.storedAt(digestOf(bytes)), undefined);
+  const before = Date.now() - 1000;
+  const digest = await putBlob(store, bytes);
+  const storedAt = (await store.storedAt(digest)) ?? 0;
+  t.ok(storedAt > before && storedAt <= Date.now() + 1000);
+});

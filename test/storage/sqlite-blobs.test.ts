@@ -203,3 +203,16 @@ t.test("a closed index fails, it is not an empty one", async (t) => {
   await t.rejects(index.links.has("hub", "a" as Repository, digest("a")), closed);
   t.doesNotThrow(() => index.blobs.touch(digest("a"), 2));
 });
+
+t.test("last use, also when it is not written yet", async (t) => {
+  const { blobs } = openTestIndex(t);
+  t.equal(blobs.usedAt(digest("a")), undefined);
+  blobs.add(digest("a"), 1, undefined, 10);
+  t.equal(blobs.usedAt(digest("a")), 10);
+  blobs.touch(digest("a"), 20);
+  t.equal(blobs.usedAt(digest("a")), 20);
+  blobs.flush();
+  t.equal(blobs.usedAt(digest("a")), 20);
+  blobs.touch(digest("b"), 30);
+  t.equal(blobs.usedAt(digest("b")), undefined, "of a blob that is not here");
+});

@@ -1,5 +1,7 @@
 import t from "tap";
+import type { Repository } from "../../src/oci/name.ts";
 import { openIndex } from "../../src/storage/sqlite-index.ts";
+import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { linkStoreSuite } from "../fixtures/link-store-suite.ts";
 
 t.test("the suite of every LinkStore", (t) =>
@@ -9,3 +11,21 @@ t.test("the suite of every LinkStore", (t) =>
     return index.links;
   }),
 );
+
+t.test("repositories of a digest, as many as asked for", async (t) => {
+  const index = openIndex({ directory: t.testdir(), clock: Date.now });
+  t.teardown(() => index.close());
+  const [digest, other] = [digestOf(Buffer.from("a")), digestOf(Buffer.from("b"))];
+  t.strictSame(index.links.repositoriesOf(digest, 10), []);
+  for (const repository of ["team/a", "team/b", "team/c"] as Repository[])
+    await index.links.add("hub", repository, [{ digest, size: 1 }]);
+  await index.links.add("other", "team/a" as Repository, [{ digest: other, size: 1 }]);
+  t.strictSame(
+    index.links
+      .repositoriesOf(digest, 10)
+      .map(({ upstream, repository }) => `${upstream}/${repository}`)
+      .sort(),
+    ["hub/team/a", "hub/team/b", "hub/team/c"],
+  );
+  t.equal(index.links.repositoriesOf(digest, 2).length, 2);
+});

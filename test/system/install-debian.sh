@@ -6,6 +6,7 @@ packages=(
   docker-registry skopeo busybox-static # the far registry and its images
   openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
+  chromium                              # the reader of the stats page
   influxdb                              # what reads the lines written for it
   redis-server redis-sentinel           # what nodes share
   radosgw ceph-mon ceph-osd             # the store that nodes share: Ceph

@@ -1,0 +1,91 @@
+// The stats page put together: recent activity with its history, the document, and what explains an image.
+import type { BlobCache } from "../cache/blob-cache.ts";
+import { Freshness } from "../cache/freshness.ts";
+import type { Config } from "../config/config.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { QueueStats } from "../ops/stats-document.ts";
+import { createStatsPages, type StatsPages } from "../ops/stats-pages.ts";
+import type { DiskStore } from "../storage/disk-store.ts";
+import { Layout } from "../storage/layout.ts";
+import type { SqliteIndex } from "../storage/sqlite-index.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { Notifications } from "../telemetry/notifications.ts";
+import { createExplain } from "./explain.ts";
+import { createHistory, historyInterval } from "./history.ts";
+import type { SharedParts } from "./sharing.ts";
+import { createStats, type StatsOptions } from "./stats.ts";
+
+export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running" | "services" | "queues"> {
+  readonly config: Config;
+  readonly store: DiskStore;
+  readonly index: SqliteIndex;
+  readonly running: () => ReturnType<StatsOptions["running"]> & {
+    readonly blobs?: Pick<BlobCache, "fills" | "fillings">;
+    readonly shared?: Pick<SharedParts, "tags" | "sharing" | "pendingUploads">;
+  };
+  readonly notifications: Pick<Notifications, "pending">;
+  readonly notices: NoticeSink;
+}
+
+export interface StatsPage {
+  readonly pages: StatsPages;
+  /** Ends the streams, writes the history and stops measuring. The index must still be open. */
+  close(): Promise<void>;
+}
+
+/** Takes up the history of the last run. Throws the system's error when the page's files are not there. */
+export async function openStatsPage(options: StatsPageOptions): Promise<StatsPage> {
+  const { config, store, index, running, clock } = options;
+  const { tags, upstreams } = config;
+  const history = createHistory(
+    new Layout(config.cache.directory).history,
+    options.activity,
+    options.notices,
+  );
+  const explain = createExplain({
+    upstreams,
+    tags: { get: (...tag) => (running().shared?.tags ?? index.tags).get(...tag) },
+    freshness: new Freshness(tags, new Map(upstreams.map((upstream) => [upstream.name, upstream.tags]))),
+    index: index.blobs,
+    links: index.links,
+    store,
+    coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
+    elsewhere: (digest) => inS3(running().shared, digest),
+    clock,
+  });
+  const shared = (["redis", "s3"] as const).filter((name) => config[name] !== undefined);
+  const stats = createStats({ ...options, services: shared, queues: () => queuesOf(options) });
+  const pages = createStatsPages({ document: () => stats.document(), explain });
+  await history.load();
+  const timer = setInterval(() => void history.save(), historyInterval).unref();
+  return {
+    pages,
+    async close() {
+      clearInterval(timer);
+      pages.end();
+      stats.close();
+      await history.save();
+    },
+  };
+}
+
+/** An S3 that fails says so itself. */
+async function inS3(
+  shared: Pick<SharedParts, "sharing"> | undefined,
+  digest: Digest,
+): Promise<readonly string[]> {
+  const store = shared?.sharing.blobs?.store;
+  const head = await store?.head(digest).catch(() => undefined);
+  return store === undefined || head === undefined ? [] : [store.source];
+}
+
+function queuesOf({ config, running, notifications }: StatsPageOptions): QueueStats[] {
+  const uploads = running().shared?.pendingUploads();
+  return [
+    ...(uploads === undefined ? [] : [{ name: "uploads to S3", length: uploads }]),
+    ...(config.notifications?.endpoints ?? []).map(({ name }) => ({
+      name: `notifications for ${name}`,
+      length: notifications.pending(name) ?? 0,
+    })),
+  ];
+}

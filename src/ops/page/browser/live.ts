@@ -1,0 +1,111 @@
+// Keeps the page up to date: the stream of events while the page is seen, asking now and then where there is none.
+import type { Explanation, StatsDocument } from "../../stats-document.ts";
+import { explanationView } from "../explain-view.ts";
+import { liveView } from "../live-view.ts";
+import { createCharts } from "./charts.ts";
+import { make, patch } from "./patch.ts";
+
+type Range = keyof StatsDocument["traffic"]["series"];
+
+/** Milliseconds between two questions where streams are not to be had. */
+const pollInterval = 5_000;
+const ranges: readonly (readonly [Range, string])[] = [
+  ["minute", "1 min"],
+  ["hour", "1 h"],
+  ["day", "24 h"],
+];
+
+const charts = createCharts();
+let range: Range = "hour";
+let last: StatsDocument | undefined;
+let stream: EventSource | undefined;
+let polling: ReturnType<typeof setTimeout> | undefined;
+
+function show(document_: StatsDocument): void {
+  last = document_;
+  const live = document.getElementById("live");
+  if (live !== null) patch(live, liveView(document_));
+  charts.show(document_, range);
+}
+
+function connection(text: string, state: "live" | "lost"): void {
+  const place = document.getElementById("connection");
+  if (place === null) return;
+  if (place.textContent !== text) place.textContent = text;
+  place.className = state;
+}
+
+function watch(): void {
+  stream?.close();
+  clearTimeout(polling);
+  if (document.hidden) return;
+  const source = new EventSource("/stats/events");
+  stream = source;
+  source.onmessage = ({ data }: MessageEvent<string>) => {
+    show(JSON.parse(data) as StatsDocument);
+    connection("live", "live");
+  };
+  source.onerror = () => {
+    connection("connection lost, trying again", "lost");
+    // Refused: too many viewers, or the node is draining. Browsers do not try that again.
+    if (source.readyState === EventSource.CLOSED) void poll();
+  };
+}
+
+async function poll(): Promise<void> {
+  clearTimeout(polling);
+  if (document.hidden) return;
+  try {
+    const answer = await fetch("/stats.json");
+    show((await answer.json()) as StatsDocument);
+    connection(`every ${pollInterval / 1000} s`, "live");
+  } catch {
+    connection("connection lost, trying again", "lost");
+  }
+  polling = setTimeout(() => void poll(), pollInterval);
+}
+
+function addRangePicker(): void {
+  const picker = document.createElement("fieldset");
+  picker.id = "range";
+  picker.append(make({ tag: "legend", attributes: {}, children: ["Charts over"] }));
+  for (const [value, words] of ranges) {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    Object.assign(input, { type: "radio", name: "range", value, checked: value === range });
+    input.addEventListener("change", () => {
+      range = value;
+      if (last !== undefined) charts.show(last, range);
+    });
+    label.append(input, ` ${words}`);
+    picker.append(label);
+  }
+  document.querySelector("header")?.append(picker);
+}
+
+function explainInPlace(): void {
+  const form = document.getElementById("explain-form");
+  const place = document.getElementById("explanation");
+  if (!(form instanceof HTMLFormElement) || place === null) return;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const reference = String(new FormData(form).get("explain") ?? "").trim();
+    history.replaceState(null, "", `?explain=${encodeURIComponent(reference)}`);
+    void explain(reference, place);
+  });
+}
+
+async function explain(reference: string, place: HTMLElement): Promise<void> {
+  try {
+    const answer = await fetch(`/explain.json?reference=${encodeURIComponent(reference)}`);
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    place.replaceChildren(make(explanationView((await answer.json()) as Explanation)));
+  } catch (error) {
+    place.replaceChildren(`That could not be explained: ${String(error)}`);
+  }
+}
+
+addRangePicker();
+explainInPlace();
+document.addEventListener("visibilitychange", watch);
+watch();

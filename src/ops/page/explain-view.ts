@@ -1,0 +1,93 @@
+// What is known here of one image.
+import type { ExplainedPart, Explanation } from "../stats-document.ts";
+import { duration, shortDigest, size } from "./format.ts";
+import { type Content, h, type PageNode } from "./node.ts";
+import { ago, section, state, table } from "./parts.ts";
+
+/** The box and, below it, the answer. A plain form, so that it works without a script. */
+export function explainView(reference: string, explanation: Explanation | undefined): PageNode {
+  return section(
+    "explain",
+    "Explain this image",
+    h(
+      "form",
+      { action: "/", method: "get", role: "search", id: "explain-form" },
+      h("label", { for: "explain-reference" }, "Reference"),
+      h("input", {
+        id: "explain-reference",
+        name: "explain",
+        type: "text",
+        value: reference,
+        placeholder: "team/app:1.0",
+        autocomplete: "off",
+        autocapitalize: "none",
+        spellcheck: "false",
+        maxlength: 500,
+        required: true,
+      }),
+      h("button", { type: "submit" }, "Explain"),
+    ),
+    h("div", { id: "explanation", "aria-live": "polite" }, explanation && explanationView(explanation)),
+  );
+}
+
+export function explanationView(explanation: Explanation): PageNode {
+  if (explanation.kind === "unreadable") return h("div", {}, h("p", {}, state("bad", explanation.reason)));
+  const { at, upstream, repository, reference, summary, parts, truncated } = explanation;
+  const columns = ["What", "State", "Size", "Where", "Stored", "Last used", "Type", "Repositories"];
+  const rows = parts.map((part) => partRow(part, at));
+  return h(
+    "div",
+    {},
+    h(
+      "p",
+      {},
+      h("b", {}, `${repository}${reference.includes(":") ? "@" : ":"}${reference}`),
+      ` from ${upstream}: ${summary}`,
+    ),
+    tagView(explanation),
+    table(
+      "Parts of the image",
+      columns.map((name) => (name === "Size" ? { name, number: true as const } : { name })),
+      rows,
+      "Nothing of it is known here.",
+    ),
+    truncated && h("p", { class: "note" }, "There is more than is shown."),
+  );
+}
+
+function tagView({ tag, at }: Explanation & { kind: "explained" }): Content {
+  if (tag === null) return undefined;
+  const then = {
+    fresh: "it is answered from here",
+    stale: "upstream is asked before it is answered",
+    expired: "it is not answered without upstream",
+  };
+  const ttl = tag.ttlMs === null ? "never checked again" : `good for ${duration(tag.ttlMs)}`;
+  return h(
+    "p",
+    { class: "note" },
+    "The tag was checked ",
+    ago(tag.checkedAt, at),
+    `, is ${ttl}: ${then[tag.state]}.`,
+  );
+}
+
+const levels = { here: "ok", coming: "warn", missing: "bad" } as const;
+
+function partRow(part: ExplainedPart, now: number): Content[] {
+  return [
+    [
+      part.depth > 0 && h("span", { "aria-hidden": "true" }, "└ ".padStart(part.depth * 2 + 2, "\u00a0")),
+      `${part.kind} `,
+      h("code", { title: part.digest }, shortDigest(part.digest)),
+    ],
+    state(levels[part.state], part.state),
+    part.sizeBytes === null ? "–" : size(part.sizeBytes),
+    part.where.join(", "),
+    ago(part.storedAt, now),
+    ago(part.usedAt, now),
+    part.mediaType ?? "",
+    part.linked ? part.repositories.join(", ") : ["not linked", ...part.repositories].join(", "),
+  ];
+}

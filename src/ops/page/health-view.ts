@@ -1,0 +1,126 @@
+// Is it well, and are the registries behind it? And what this node leans on besides.
+import type { QueueStats, ServiceStats, StatsDocument, UpstreamStats } from "../stats-document.ts";
+import { count, duration, number, size } from "./format.ts";
+import { type Content, h, type PageNode } from "./node.ts";
+import { ago, fact, facts, section, state, table } from "./parts.ts";
+
+const words = { ok: "All is well", degraded: "Degraded", down: "Down" } as const;
+const levels = { ok: "ok", degraded: "warn", down: "bad" } as const;
+
+export function verdictView({ verdict, node, at }: StatsDocument): PageNode {
+  return h(
+    "section",
+    { id: "verdict", class: levels[verdict.level], role: "status", "aria-label": "Verdict" },
+    h("h2", {}, state(levels[verdict.level], words[verdict.level])),
+    verdict.reasons.length > 0 &&
+      h(
+        "ul",
+        {},
+        verdict.reasons.map((reason) => h("li", {}, reason)),
+      ),
+    h(
+      "p",
+      { class: "note" },
+      `entrepot ${node.version}, up ${duration(at - node.startedAt)}, as of `,
+      h("time", { datetime: new Date(at).toISOString() }, `${new Date(at).toISOString().slice(11, 19)} UTC`),
+    ),
+  );
+}
+
+export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
+  const columns = [
+    { name: "Upstream" },
+    { name: "State" },
+    { name: "Last success" },
+    { name: "First byte p50", number: true as const },
+    { name: "p95", number: true as const },
+    { name: "Requests, 1 h", number: true as const },
+    { name: "Errors, 1 h", number: true as const },
+    { name: "429s", number: true as const },
+    { name: "Connections", number: true as const },
+  ];
+  const rows = upstreams.map((upstream) => [
+    h("b", {}, upstream.name),
+    upstreamState(upstream),
+    ago(upstream.lastSuccessAt, at),
+    milliseconds(upstream.ttfbP50Ms),
+    milliseconds(upstream.ttfbP95Ms),
+    number(upstream.requests),
+    number(upstream.errors),
+    number(upstream.limited),
+    `${upstream.activeConnections} of ${upstream.maxConnections}`,
+  ]);
+  return section(
+    "upstreams",
+    "Upstreams",
+    table("Upstreams", columns, rows, "No upstream is configured."),
+    upstreams.map((upstream) => troubles(upstream, at)),
+  );
+}
+
+function upstreamState({ circuit, errors, lastError, lastSuccessAt }: UpstreamStats): PageNode {
+  if (circuit === "open") return state("bad", "not answering");
+  if (circuit === "half_open") return state("warn", "being probed");
+  if (lastError !== null && lastError.at > (lastSuccessAt ?? 0)) return state("warn", "failing");
+  if (lastSuccessAt === null) return state("ok", "not asked yet");
+  return state("ok", errors > 0 ? "answering again" : "answering");
+}
+
+function troubles({ name, errorCodes, lastError, rateLimitRemaining }: UpstreamStats, now: number): Content {
+  const codes = errorCodes.map(({ code, count }) => `${code} ${count}×`).join(", ");
+  return [
+    lastError !== null &&
+      h(
+        "p",
+        { class: "note" },
+        `${name}: ${codes === "" ? "" : `${codes}; `}last error `,
+        ago(lastError.at, now),
+        `: ${lastError.message}`,
+      ),
+    rateLimitRemaining !== null &&
+      h("p", { class: "note" }, `${name} allows ${count(rateLimitRemaining, "more request")}.`),
+  ];
+}
+
+function milliseconds(value: number | null): string {
+  return value === null ? "–" : duration(value);
+}
+
+export function nodeView({ services, queues, runtime, traffic, node, at }: StatsDocument): PageNode {
+  return section(
+    "node",
+    "This node",
+    facts(
+      fact(
+        "Event loop, late by",
+        milliseconds(runtime.eventLoopP50Ms),
+        `p99 ${milliseconds(runtime.eventLoopP99Ms)}`,
+      ),
+      runtime.residentBytes !== null && fact("Memory", size(runtime.residentBytes), "resident"),
+      fact("Heap", size(runtime.heapBytes), `and ${size(runtime.externalBytes)} of buffers`),
+      fact("Requests under way", number(traffic.inFlight)),
+      fact("Ready", node.ready ? "yes" : "no", `up ${duration(at - node.startedAt)}`),
+    ),
+    services.length > 0 && servicesView(services),
+    queues.length > 0 && queuesView(queues),
+  );
+}
+
+function servicesView(services: readonly ServiceStats[]): PageNode {
+  const rows = services.map(({ name, ok, detail }) => [
+    h("b", {}, name),
+    ok ? state("ok", "in use") : state("warn", "done without"),
+    detail,
+  ]);
+  return table("Services", [{ name: "Service" }, { name: "State" }, { name: "" }], rows, "");
+}
+
+function queuesView(queues: readonly QueueStats[]): PageNode {
+  const columns = [{ name: "Queue" }, { name: "Waiting", number: true as const }];
+  return table(
+    "Queues",
+    columns,
+    queues.map(({ name, length }) => [name, number(length)]),
+    "",
+  );
+}

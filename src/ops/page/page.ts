@@ -1,0 +1,72 @@
+// The whole page as the server sends it. It is complete without a script, which then only keeps it up to date.
+import type { Explanation, StatsDocument } from "../stats-document.ts";
+import { explainView } from "./explain-view.ts";
+import { toHtml } from "./html.ts";
+import { liveView } from "./live-view.ts";
+import { h } from "./node.ts";
+
+/** What the browser may load and do: nothing but ours, and no script or style that stands in the page itself. */
+export const contentSecurityPolicy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self' data:",
+  "form-action 'self'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join("; ");
+
+export interface PageAssets {
+  /** Paths on this listener. */
+  readonly styles: readonly string[];
+  /** Classic scripts, then the module that starts everything, then the modules it imports. */
+  readonly scripts: readonly string[];
+  readonly module: string;
+  readonly imported: readonly string[];
+}
+
+/** Seconds between two loads of the page without a script. */
+const refresh = 10;
+
+/** A dot in the colour of the verdict, so that a tab tells how the node is. */
+const icon = (colour: string) =>
+  `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`)}`;
+const iconColours = { ok: "#16813d", degraded: "#c77700", down: "#c8281e" } as const;
+
+/** `reference`: what the box was asked to explain, as it was typed. */
+export function pageHtml(
+  document: StatsDocument,
+  assets: PageAssets,
+  reference: string,
+  explanation: Explanation | undefined,
+): string {
+  const head = h(
+    "head",
+    {},
+    h("meta", { charset: "utf-8" }),
+    h("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
+    h("meta", { name: "color-scheme", content: "light dark" }),
+    h("title", {}, "entrepot"),
+    h("link", { rel: "icon", href: icon(iconColours[document.verdict.level]) }),
+    assets.styles.map((href) => h("link", { rel: "stylesheet", href })),
+    assets.scripts.map((src) => h("script", { src, defer: true })),
+    h("script", { src: assets.module, type: "module" }),
+    assets.imported.map((href) => h("link", { rel: "modulepreload", href })),
+    h("noscript", {}, h("meta", { "http-equiv": "refresh", content: refresh })),
+  );
+  const body = h(
+    "body",
+    {},
+    h("header", {}, h("h1", {}, "entrepot"), h("p", { id: "connection", role: "status" })),
+    h("main", {}, liveView(document), explainView(reference, explanation)),
+    h(
+      "footer",
+      {},
+      h("a", { href: "/stats.json" }, "stats.json"),
+      h("a", { href: "/metrics" }, "metrics"),
+      h("a", { href: "/readyz" }, "readyz"),
+    ),
+  );
+  return `<!doctype html>\n${toHtml(h("html", { lang: "en" }, head, body))}\n`;
+}

@@ -1,0 +1,94 @@
+// The store, and the downloads that feed it.
+import type { RunningFill, StatsDocument } from "../stats-document.ts";
+import { count, duration, number, rate, share, shortDigest, size } from "./format.ts";
+import { h, type PageNode } from "./node.ts";
+import { ago, bar, fact, facts, section, state } from "./parts.ts";
+
+/** Blobs that are evicted sooner than this after their last use may be wanted again. */
+const shortLife = 86_400_000;
+
+export function storeView({ store, traffic, at }: StatsDocument): PageNode {
+  const { usedBytes, limitBytes, evictionMedianAgeMs, lastStoreError } = store;
+  const day = traffic.windows["24h"];
+  return section(
+    "store",
+    "Store",
+    facts(
+      fact("Used", size(usedBytes), `of ${size(limitBytes)}, ${share(usedBytes / limitBytes)}`),
+      fact("Objects", number(store.objects)),
+      fact(
+        "Full in",
+        store.timeToFullMs === null ? "–" : duration(store.timeToFullMs),
+        "at the pace of the last hour",
+      ),
+      fact(
+        "Eviction age",
+        evictionMedianAgeMs === null ? "–" : duration(evictionMedianAgeMs),
+        day.evictions === 0
+          ? "nothing evicted in 24 h"
+          : `${number(day.evictions)} evicted in 24 h, ${size(day.evictedBytes)}`,
+      ),
+      store.diskFreeBytes !== null &&
+        fact(
+          "Disk free",
+          size(store.diskFreeBytes),
+          store.diskTotalBytes === null ? undefined : `of ${size(store.diskTotalBytes)}`,
+        ),
+    ),
+    bar("Store, used share", usedBytes / limitBytes),
+    evictionMedianAgeMs !== null &&
+      evictionMedianAgeMs < shortLife &&
+      h(
+        "p",
+        {},
+        state("warn", "What is evicted was used within the last day: a larger cache would save more."),
+      ),
+    lastStoreError !== null &&
+      h(
+        "p",
+        { class: "note" },
+        `Last store error `,
+        ago(lastStoreError.at, at),
+        `: ${lastStoreError.op} ${lastStoreError.code}: ${lastStoreError.message}`,
+      ),
+  );
+}
+
+export function fillsView({ fills, at }: StatsDocument): PageNode {
+  return section(
+    "fills",
+    "Downloads under way",
+    fills.length === 0
+      ? h("p", { class: "none" }, "None.")
+      : h(
+          "ul",
+          { class: "fills" },
+          fills.map((fill) => fillView(fill, at)),
+        ),
+  );
+}
+
+function fillView(fill: RunningFill, now: number): PageNode {
+  const { repository, digest, upstream, receivedBytes, sizeBytes, followers } = fill;
+  const of = sizeBytes === null ? "" : ` of ${size(sizeBytes)}`;
+  return h(
+    "li",
+    {},
+    h(
+      "div",
+      { class: "what" },
+      h("b", {}, repository),
+      " ",
+      h("code", { title: digest }, shortDigest(digest)),
+    ),
+    bar(
+      `Download of ${shortDigest(digest)}`,
+      sizeBytes === null || sizeBytes === 0 ? null : receivedBytes / sizeBytes,
+    ),
+    h(
+      "div",
+      { class: "note" },
+      `${size(receivedBytes)}${of} at ${rate(fill.bytesPerSecond)} from ${upstream}, for ${duration(now - fill.startedAt)}, ${count(followers, "client")}`,
+    ),
+  );
+}

@@ -1,0 +1,124 @@
+// What goes through, what it saved, and where answers came from.
+import type { StatsDocument } from "../stats-document.ts";
+import { number, rate, share, size } from "./format.ts";
+import { h, type PageNode } from "./node.ts";
+import { bar, fact, facts, section, table } from "./parts.ts";
+
+const windows = [
+  ["5m", "5 min", 300],
+  ["1h", "1 h", 3600],
+  ["24h", "24 h", 86_400],
+] as const;
+
+export function trafficView({ traffic, at, node }: StatsDocument): PageNode {
+  const hour = traffic.windows["1h"];
+  const day = traffic.windows["24h"];
+  // A node that has not run for as long has had less time for the same bytes; 240 s: the step under way counts in.
+  const over = (seconds: number) =>
+    Math.max(1, Math.min(seconds, seconds === 300 ? 240 : seconds, (at - node.startedAt) / 1000));
+  const rows = windows.map(([key, name, seconds]) => {
+    const window = traffic.windows[key];
+    return [
+      name,
+      number(window.requests),
+      size(window.sentBytes),
+      size(window.fetchedBytes),
+      h("b", {}, size(window.savedBytes)),
+      key === "24h" ? "" : rate(window.sentBytes / over(seconds)),
+      share(window.hitRatio),
+      share(window.layerHitRatio),
+      share(window.manifestHitRatio),
+      share(window.byteHitRatio),
+      number(window.failed),
+    ];
+  });
+  const columns = [
+    "Requests",
+    "Sent",
+    "Fetched",
+    "Saved",
+    "Sent per s",
+    "Hit ratio",
+    "of layers",
+    "of manifests",
+    "of bytes",
+    "Failed",
+  ];
+  return section(
+    "traffic",
+    "Traffic",
+    facts(
+      fact("Saved in 24 h", size(day.savedBytes), `of ${size(day.sentBytes)} sent`),
+      fact("Hits in 1 h", share(hour.hitRatio), "of requests"),
+      fact("Byte hits in 1 h", share(hour.byteHitRatio), "never fetched"),
+      fact("Requests in 1 h", number(hour.requests), `${number(traffic.inFlight)} under way`),
+    ),
+    h(
+      "div",
+      { class: "columns" },
+      chart("bandwidth", "Sent to clients (up), fetched from upstreams (down)"),
+      chart("requests", "Requests per second"),
+    ),
+    table(
+      "Traffic",
+      [{ name: "Last" }, ...columns.map((name) => ({ name, number: true as const }))],
+      rows,
+      "",
+    ),
+  );
+}
+
+/** Where answers came from, in the order of the stack and the legend. */
+export const origins = [
+  ["hit", "from the cache"],
+  ["revalidated", "confirmed upstream, body from the cache"],
+  ["stale", "stale, as upstream failed"],
+  ["joined", "shared a running download"],
+  ["miss", "fetched from upstream"],
+  ["pass", "passed through"],
+  ["negative", "known not to be there"],
+  ["denied", "refused"],
+  ["error", "failed"],
+  ["aborted", "the client left"],
+] as const;
+
+export function originView({ traffic }: StatsDocument): PageNode {
+  const { results } = traffic.windows["1h"];
+  const total = Math.max(
+    1,
+    origins.reduce((sum, [result]) => sum + results[result], 0),
+  );
+  const rows = origins
+    .filter(([result]) => results[result] > 0 || traffic.windows["24h"].results[result] > 0)
+    .map(([result, words]) => [
+      h("span", {}, h("span", { class: `swatch ${result}`, "aria-hidden": "true" }), ` ${result}`),
+      words,
+      number(results[result]),
+      share(results[result] / total),
+      bar(`${result}, share of the answers`, results[result] / total, result),
+      number(traffic.windows["24h"].results[result]),
+    ]);
+  const columns = [
+    { name: "Origin" },
+    { name: "" },
+    { name: "1 h", number: true as const },
+    { name: "Share", number: true as const },
+    { name: "" },
+    { name: "24 h", number: true as const },
+  ];
+  return section(
+    "origin",
+    "Where answers came from",
+    chart("origins", "Answers per second by origin"),
+    table("Origins of answers", columns, rows, "No answers yet."),
+  );
+}
+
+/** Drawn by the browser, which also takes the place's label away when it cannot. */
+function chart(name: string, label: string): PageNode {
+  return h(
+    "figure",
+    { class: "chart", id: `chart-${name}`, "aria-label": label, hidden: true, "data-keep": "" },
+    h("figcaption", {}, label),
+  );
+}

@@ -1,0 +1,66 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import type { Explanation } from "../../src/ops/stats-document.ts";
+import { commandLine } from "../fixtures/command-line.ts";
+import { upstreamUrl } from "../fixtures/loading.ts";
+import { fullExplanation } from "../fixtures/stats-samples.ts";
+
+/** Something that answers like a mirror's ops listener. */
+async function start(t: Test, explanation: Explanation, status = 200) {
+  const asked: (string | null)[] = [];
+  const server = createServer((request, response) => {
+    asked.push(new URL(request.url ?? "", "http://x").searchParams.get("reference"));
+    response.writeHead(status).end(JSON.stringify(explanation));
+  }).listen(0, "127.0.0.1");
+  t.teardown(() => server.close());
+  await once(server, "listening");
+  return { asked, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+t.test("what is known is printed", async (t) => {
+  const { asked, address } = await start(t, fullExplanation("x"));
+  const line = commandLine(["why", "team/app:1.0", "--ops", address]);
+  t.equal(await line.exit, 0);
+  t.strictSame(asked, ["team/app:1.0"]);
+  t.equal(
+    line.out(),
+    [
+      "x:x from x: x",
+      "tag: fresh, checked 1.0 s ago",
+      "here      manifest x  5 B, disk, not linked to this repository",
+      "and more",
+      "",
+    ].join("\n"),
+  );
+  t.equal(line.err(), "");
+});
+
+t.test("the address is that of the configuration; every address means this machine", async (t) => {
+  const { asked, address } = await start(t, fullExplanation("x"));
+  const env = { ...upstreamUrl, ENTREPOT_OPS_LISTEN: address.replace("127.0.0.1", "0.0.0.0") };
+  t.equal(await commandLine(["why", "app"], { env }).exit, 0);
+  t.equal(asked.length, 1);
+});
+
+t.test("no mirror, no reference, no configuration, no address", async (t) => {
+  const reason = "expected something else";
+  const { address } = await start(t, { schema: 1, kind: "unreadable", reference: "X", reason });
+  const unreadable = commandLine(["why", "X", "--ops", `http://${address}`]);
+  t.equal(await unreadable.exit, 2);
+  t.equal(unreadable.err(), `entrepot: "X": ${reason}\n`);
+  const failing = await start(t, fullExplanation("x"), 500);
+  const failed = commandLine(["why", "app", "--ops", failing.address]);
+  t.equal(await failed.exit, 1);
+  t.equal(failed.err(), `entrepot: no mirror answers at http://${failing.address} (status 500)\n`);
+  const nobody = commandLine(["why", "app", "--ops", "127.0.0.1:1"]);
+  t.equal(await nobody.exit, 1);
+  t.match(nobody.err(), /^entrepot: no mirror answers at http:\/\/127\.0\.0\.1:1 \(/);
+  const unset = commandLine(["why", "app"]);
+  t.equal(await unset.exit, 2);
+  t.match(unset.err(), /ENTREPOT_UPSTREAM_URL/);
+  const address_ = commandLine(["why", "app", "--ops", "a b"]);
+  t.equal(await address_.exit, 2);
+  t.match(address_.err(), /expected an address like/);
+});
