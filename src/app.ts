@@ -1,20 +1,15 @@
-// The composition root: the only file that names concrete classes.
+// The composition root: this file and those in app/ are the only ones that name concrete classes.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { Hooks } from "./app/hooks.ts";
+import { createPolicy } from "./app/policy.ts";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
-import { Access } from "./cache/access.ts";
-import { BlobCache } from "./cache/blob-cache.ts";
-import { Eviction } from "./cache/eviction.ts";
+import type { BlobCache } from "./cache/blob-cache.ts";
+import type { Eviction } from "./cache/eviction.ts";
 import type { Pause } from "./cache/fill.ts";
-import { Freshness } from "./cache/freshness.ts";
-import { Listings } from "./cache/listings.ts";
-import { LocalBlobs } from "./cache/local-blobs.ts";
-import { Manifests } from "./cache/manifests.ts";
-import { NegativeAnswers } from "./cache/negative-answers.ts";
 import type { Clock } from "./cache/ports.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
@@ -33,17 +28,8 @@ import { type ClosableUpstream, createUpstream } from "./upstream/http-upstream.
 import { makePseudonym } from "./upstream/via.ts";
 import { version } from "./version.ts";
 
-/** Bytes of manifests and small blobs in memory. */
-const memoryBytes = 64 * 1024 * 1024;
-/** Bytes of running fills in memory, over all fills. */
-const windowBytes = 64 * 1024 * 1024;
 /** How often the free disk space is looked at. */
 const diskCheckInterval = 30_000;
-/** How long what upstream says is not there is not asked for again. */
-const negativeTtl = 10_000;
-/** How long a list of tags or referrers is given without asking again. */
-const listingTtl = 10_000;
-
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
   start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
@@ -160,70 +146,28 @@ class Entrepot implements App {
   }
 
   /** Policy over the opened store and index, and the listener in front of it. */
-  #assemble(
-    running: Running,
-    store: DiskStore,
-    index: SqliteIndex,
-    { tags: tagStore, links, announcements, sharing }: SharedParts,
-  ): Listener {
-    const { cache, tags, catalog, cacheStatus, manifestsWithoutLayers, serverTiming, via } = this.#config;
-    const shared = { notices: this.#notices, clock: this.#clock, pause };
+  #assemble(running: Running, store: DiskStore, index: SqliteIndex, shared: SharedParts): Listener {
+    const { catalog, cacheStatus, serverTiming, via } = this.#config;
+    const common = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
     );
-    const access = new Access(links, this.#notices);
-    const local = new LocalBlobs({
-      ...shared,
+    const { eviction, blobs, manifests, listings, ...others } = createPolicy({
+      ...common,
+      config: this.#config,
       store,
       index: index.blobs,
-      largest: cache.maxSize,
-      makeRoom: (bytes) => eviction.run(bytes),
-      grown: () => eviction.check(),
-      memoryBytes,
-    });
-    const negative = new NegativeAnswers(negativeTtl, this.#clock, announcements);
-    const blobs = new BlobCache({ ...shared, local, access, negative, sharing, windowBytes });
-    const eviction = new Eviction({
-      ...shared,
-      ...cache,
-      store,
-      index: index.blobs,
+      shared,
       freeSpace: () => this.#freeSpace(store),
-      fillingBytes: () => blobs.fillingBytes,
-      inUse: (digest) => blobs.inUse(digest),
-      evicting: (digest) => local.forget(digest),
     });
-    const freshness = new Freshness(
-      tags,
-      new Map(this.#config.upstreams.map((upstream) => [upstream.name, upstream.tags])),
-    );
-    const manifests = new Manifests({
-      ...shared,
-      local,
-      blobs,
-      access,
-      negative,
-      sharing,
-      tags: tagStore,
-      freshness,
-      manifestsWithoutLayers,
-    });
-    const listings = new Listings({ ...shared, ttl: listingTtl, staleIfError: tags.staleIfError });
-    announcements?.subscribe(
-      (news) => {
-        if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
-        if (news.kind === "written") listings.forget(news.upstream, news.repository);
-      },
-      () => {},
-    );
     const router = new Router(this.#routings(upstreams));
-    const told = { access, manifests, negative, listings };
+    const told = { ...others, manifests, listings };
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
-      ...shared,
+      ...common,
       pseudonym: this.#pseudonym,
       told,
     });
-    this.#hooks.attach(upstreams, { told, tags: tagStore });
+    this.#hooks.attach(upstreams, { told, tags: shared.tags });
     const listener = new Listener({
       blobs,
       manifests,

@@ -1,0 +1,90 @@
+// The cache's policy over the stores that were opened: what is kept, for how long, and who may have it.
+import { Access } from "../cache/access.ts";
+import { BlobCache } from "../cache/blob-cache.ts";
+import { Eviction, type EvictionOptions } from "../cache/eviction.ts";
+import { Freshness } from "../cache/freshness.ts";
+import { Listings } from "../cache/listings.ts";
+import { LocalBlobs } from "../cache/local-blobs.ts";
+import { Manifests } from "../cache/manifests.ts";
+import { NegativeAnswers } from "../cache/negative-answers.ts";
+import type { BlobIndex, BlobStore, Clock, Pause } from "../cache/ports.ts";
+import type { Config } from "../config/config.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { SharedParts } from "./sharing.ts";
+
+/** Bytes of manifests and small blobs in memory. */
+const memoryBytes = 64 * 1024 * 1024;
+/** Bytes of running fills in memory, over all fills. */
+const windowBytes = 64 * 1024 * 1024;
+/** Milliseconds in which what upstream says is not there is not asked for again. */
+const negativeTtl = 10_000;
+/** Milliseconds in which a list of tags or referrers is given without asking again. */
+const listingTtl = 10_000;
+
+export interface PolicyOptions {
+  readonly config: Config;
+  readonly store: BlobStore;
+  readonly index: BlobIndex;
+  readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
+  readonly freeSpace: EvictionOptions["freeSpace"];
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+export interface Policy {
+  readonly access: Access;
+  readonly negative: NegativeAnswers;
+  readonly blobs: BlobCache;
+  readonly manifests: Manifests;
+  readonly listings: Listings;
+  readonly eviction: Eviction;
+}
+
+export function createPolicy({ config, store, index, shared, freeSpace, ...common }: PolicyOptions): Policy {
+  const { cache, tags, manifestsWithoutLayers } = config;
+  const { announcements, sharing } = shared;
+  const access = new Access(shared.links, common.notices);
+  const local = new LocalBlobs({
+    ...common,
+    store,
+    index,
+    largest: cache.maxSize,
+    makeRoom: (bytes) => eviction.run(bytes),
+    grown: () => eviction.check(),
+    memoryBytes,
+  });
+  const negative = new NegativeAnswers(negativeTtl, common.clock, announcements);
+  const blobs = new BlobCache({ ...common, local, access, negative, sharing, windowBytes });
+  const eviction = new Eviction({
+    ...common,
+    ...cache,
+    store,
+    index,
+    freeSpace,
+    fillingBytes: () => blobs.fillingBytes,
+    inUse: (digest) => blobs.inUse(digest),
+    evicting: (digest) => local.forget(digest),
+  });
+  const ownTags = new Map(config.upstreams.map((upstream) => [upstream.name, upstream.tags]));
+  const manifests = new Manifests({
+    ...common,
+    local,
+    blobs,
+    access,
+    negative,
+    sharing,
+    tags: shared.tags,
+    freshness: new Freshness(tags, ownTags),
+    manifestsWithoutLayers,
+  });
+  const listings = new Listings({ ...common, ttl: listingTtl, staleIfError: tags.staleIfError });
+  announcements?.subscribe(
+    (news) => {
+      if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
+      if (news.kind === "written") listings.forget(news.upstream, news.repository);
+    },
+    () => {},
+  );
+  return { access, negative, blobs, manifests, listings, eviction };
+}
