@@ -170,8 +170,11 @@ export class FillSource {
     // Two registries may be asked at once for one blob: nodes need not know the same ones.
     const key = `blob:${upstream.name}/${digest}`;
     for (let look = 1; look <= looks; look++) {
-      // Without an answer everybody works for himself.
-      const turn = await leases.acquire(key).catch(() => undefined);
+      // Without an answer everybody works for himself; one that was merely late is worth a second question.
+      const turn = await leases
+        .acquire(key)
+        .catch(() => leases.acquire(key))
+        .catch(() => undefined);
       if (turn === undefined) return undefined;
       if ("lease" in turn) {
         this.#lease = turn.lease;

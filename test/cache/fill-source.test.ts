@@ -142,6 +142,20 @@ t.test("wrong bytes in the shared store never make a complete blob, and are remo
   t.same(await pull(t, b), missed);
 });
 
+t.test("a lost answer about the lease is asked for again, before the long way is taken twice", async (t) => {
+  const shared = neighbours();
+  const address = "http://10.0.0.1:5000";
+  const a = await node(t, shared, "a", address);
+  shared.known.lostAnswers = 1;
+  let asked = 0;
+  const { leases } = shared.known;
+  shared.blobs.fault = (call) => {
+    if (call.startsWith("open") && leases.get(`blob:up/${digest}`)?.address === address) asked++;
+  };
+  t.same(await pull(t, a), missed);
+  t.equal(asked, 1, "with the lease it looked once more whether another node had stored the blob meanwhile");
+});
+
 t.test("wrong bytes that cannot be removed there fail one pull, not every one", async (t) => {
   const shared = neighbours();
   const b = await node(t, shared, "b");
