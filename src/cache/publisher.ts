@@ -33,6 +33,8 @@ export class Publisher {
   readonly #stopping = new AbortController();
   readonly #waiting = new Map<Digest, Upload>();
   readonly #workers = new Set<Promise<void>>();
+  /** Workers that will still look for more to do. */
+  #looking = 0;
   #failures = 0;
 
   constructor(options: PublisherOptions) {
@@ -55,7 +57,7 @@ export class Publisher {
     if (this.#waiting.size >= longestQueue) this.#forgetOldest();
     this.#waiting.get(digest)?.tried();
     this.#waiting.set(digest, { digest, size, mediaType, tried: resolve });
-    if (this.#workers.size < workers) this.#startWorker();
+    if (this.#looking < workers) this.#startWorker();
     return promise;
   }
 
@@ -68,6 +70,7 @@ export class Publisher {
   }
 
   #startWorker(): void {
+    this.#looking++;
     const worker = this.#work().finally(() => this.#workers.delete(worker));
     this.#workers.add(worker);
   }
@@ -83,6 +86,8 @@ export class Publisher {
       const wait = Math.min(firstPause * 2 ** (this.#failures - 1), longestPause);
       await this.#options.pause(wait, signal).catch(() => {});
     }
+    // At once, not when the promise settles: whoever publishes in between would wait for nobody.
+    this.#looking--;
   }
 
   #take(): Upload | undefined {

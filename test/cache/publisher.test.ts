@@ -1,10 +1,10 @@
 // Uploads to the store all nodes share: behind the clients' backs, a few at once, again after a failure, bounded.
 import t, { type Test } from "tap";
 import { StoreError } from "../../src/cache/ports.ts";
-import type { Publisher } from "../../src/cache/publisher.ts";
+import { Publisher } from "../../src/cache/publisher.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { type House, noticesOf, openHouse, storeBlob } from "../fixtures/cache-house.ts";
-import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
+import { eventually, gate, ManualPause, quiet } from "../fixtures/manual-time.ts";
 import { sha256 } from "../fixtures/memory-upstream.ts";
 import { MemorySharedBlobs } from "../fixtures/neighbours.ts";
 
@@ -118,4 +118,26 @@ t.test("stopping ends what waits and what is under way", async (t) => {
   t.equal(house.time.waiting, 0);
   await publisher.publish(digest, size, undefined);
   t.equal(shared.count("put"), 1, "nothing more is uploaded");
+});
+
+t.test("what is published at the very moment the last worker ends is uploaded", async (t) => {
+  const bytes = Buffer.from("a blob that is read at once");
+  const local = {
+    open: async () => ({ size: bytes.length, read: async () => bytes, close: async () => {} }),
+  };
+  for (let turns = 0; turns < 20; turns++) {
+    const shared = new MemorySharedBlobs();
+    const { pause } = new ManualPause();
+    const publisher = new Publisher({ shared, local, pause, notices: () => {} });
+    const held = gate();
+    shared.fault = () => held.opened;
+    for (let i = 0; i < 4; i++) void publisher.publish(sha256(Buffer.from(`${i}`)), bytes.length, undefined);
+    await eventually("four are under way", () => shared.count("put") === 4);
+    held.open();
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    const late = sha256(Buffer.from("late"));
+    void publisher.publish(late, bytes.length, undefined);
+    await quiet();
+    t.ok(shared.kept.has(late), `${turns} turns after the last answer`);
+  }
 });
