@@ -7,7 +7,7 @@ packages=(
   openssl                               # the certificate of its token issuer
   docker.io containerd runc podman      # the clients
   chromium                              # the reader of the stats page
-  influxdb                              # what reads the lines written for it
+  influxdb prometheus                   # what reads the lines, metrics and rules written for it
   redis-server redis-sentinel           # what nodes share
   radosgw ceph-mon ceph-osd             # the store that nodes share: Ceph
   swift-proxy swift-account swift-container swift-object memcached # and Swift
