@@ -17,6 +17,8 @@ import { workDirectory } from "./fixtures/work-directory.ts";
 
 t.setTimeout(180_000);
 
+const dashboard = join(import.meta.dirname, "../../deploy/grafana/dashboards/entrepot-influxdb.json");
+
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 
 function ask(url: string, method: string, headers: Record<string, string> = {}): Promise<number> {
@@ -96,6 +98,21 @@ t.test("every line of a mirror's day is a point in InfluxDB", async (t) => {
     `SELECT SUM(bytes) FROM request_origin WHERE ref = '${large.digest}' AND success = true`,
   );
   t.equal(layers[0]?.[1], 20 * large.size);
+
+  await t.test("every query of the dashboard is understood, and most have an answer", async (t) => {
+    const text = await readFile(dashboard, "utf8");
+    const queries = [...text.matchAll(/"query": ("SELECT .*")/g)].map(([, query = ""]) => JSON.parse(query));
+    t.ok(queries.length > 25);
+    let answered = 0;
+    for (const query of queries) {
+      const filled = query
+        .replace(/\/\^\$(?:node|upstream)\$\//g, "/^.*$/")
+        .replace("$timeFilter", "time > now() - 1h")
+        .replace("$__interval", "1m");
+      if ((await influx.rows(filled)).length > 0) answered++;
+    }
+    t.ok(answered > queries.length / 2, `${answered} of ${queries.length} have an answer`);
+  });
 });
 
 t.test("a full disk costs the lines that do not fit, and no part of one is left", async (t) => {
