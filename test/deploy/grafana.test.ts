@@ -6,7 +6,7 @@ import t from "tap";
 import { parse, stringify } from "yaml";
 import { createInfluxPoints } from "../../src/telemetry/influx-points.ts";
 import { createMetrics } from "../../src/telemetry/prometheus.ts";
-import { exportedSeries, metricsIn } from "../fixtures/metrics-in-use.ts";
+import { exportedSeries, groupedBy, metricsIn } from "../fixtures/metrics-in-use.ts";
 import { sampleEvent, sampleGauges } from "../fixtures/telemetry-samples.ts";
 import { attempt } from "../system/fixtures/child.ts";
 import { requires } from "../system/fixtures/requires.ts";
@@ -17,6 +17,7 @@ interface Target {
   readonly datasource: unknown;
   readonly refId: string;
   readonly expr?: string;
+  readonly legendFormat?: string;
   readonly query?: string;
 }
 
@@ -90,14 +91,25 @@ t.test("the five rows, panels side by side", async (t) => {
 });
 
 t.test("Prometheus is asked for what is exported", async (t) => {
-  const metrics = createMetrics({ gauges: sampleGauges(), upstreams: ["hub"], version: "1" });
+  const notifications = { endpoints: ["audit"], pending: () => 0 };
+  const metrics = createMetrics({
+    gauges: sampleGauges(),
+    upstreams: ["hub"],
+    version: "1",
+    notifications,
+  });
+  // These two have series from the first news on.
   metrics.onNotice({ kind: "rate_limit", upstream: "hub", remaining: 5 });
+  metrics.onNotice({ kind: "shared_store", store: "redis", usable: true, message: "" });
   const exported = exportedSeries(await metrics.render());
   const asked = queries(of("prometheus"));
   t.ok(asked.length > 40);
-  for (const { expr = "" } of asked) {
+  for (const { expr = "", legendFormat = "" } of asked) {
     const used = metricsIn(expr);
     t.ok(used.length > 0, expr);
+    const there = new Set(["le", ...used.flatMap(({ name }) => [...(exported.get(name) ?? [])])]);
+    const shown = [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map(([, label = ""]) => label);
+    for (const label of [...groupedBy(expr), ...shown]) t.ok(there.has(label), `${label} is on something`);
     for (const { name, labels } of used) {
       t.ok(exported.has(name), `${name} is exported`);
       for (const label of labels) t.ok(exported.get(name)?.has(label), `${name} has ${label}`);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import t from "tap";
 import { parse } from "yaml";
 import { createMetrics } from "../../src/telemetry/prometheus.ts";
-import { exportedSeries, metricsIn } from "../fixtures/metrics-in-use.ts";
+import { exportedSeries, groupedBy, metricsIn } from "../fixtures/metrics-in-use.ts";
 import { sampleGauges } from "../fixtures/telemetry-samples.ts";
 import { attempt } from "../system/fixtures/child.ts";
 import { requires } from "../system/fixtures/requires.ts";
@@ -69,6 +69,9 @@ t.test("rules and alerts name what is exported, with labels it has", async (t) =
   for (const { alert, record, expr } of [...alerts, ...recorded]) {
     const used = metricsIn(expr);
     t.ok(used.length > 0, `${alert ?? record} asks for something`);
+    const there = new Set(["le", ...used.flatMap(({ name }) => [...(exported.get(name) ?? ["job"])])]);
+    for (const label of groupedBy(expr))
+      t.ok(there.has(label), `${alert ?? record}: ${label} is on something`);
     for (const { name, labels } of used) {
       if (name === "up" || names.has(name)) continue;
       const known = exported.get(name);
