@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 import type { Announcement, Announcements } from "../cache/shared-ports.ts";
 import { parseAnnouncement } from "./redis-announcement.ts";
+import type { RedisClient } from "./redis-client.ts";
 import type { RedisConnection } from "./redis-connection.ts";
 import type { RedisListener } from "./redis-listener.ts";
 
@@ -33,7 +34,7 @@ export class RedisAnnouncements implements Announcements {
     const message = JSON.stringify({ from: this.#self, ...announcement, ...upstream });
     this.#underWay++;
     this.#connection
-      .run("publish", (client) => client.publish(keys.announcements, message))
+      .run("publish", (client) => publishInOrder(client, keys.announcements, message))
       // The circuit has seen it, and those it was for will find out by themselves.
       .catch(() => {})
       .finally(() => {
@@ -48,4 +49,13 @@ export class RedisAnnouncements implements Announcements {
       if (announcement !== undefined) listener(announcement);
     }, missed);
   }
+}
+
+/**
+ * A Cluster takes what is published at any of its nodes, and two messages may overtake each other on their ways. A
+ * script goes where its key belongs: to one node, in order.
+ */
+function publishInOrder(client: RedisClient, channel: string, message: string): Promise<unknown> {
+  if (!client.isCluster) return client.publish(channel, message);
+  return client.eval('return redis.call("PUBLISH", KEYS[1], ARGV[1])', 1, channel, message);
 }
