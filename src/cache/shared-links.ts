@@ -2,23 +2,15 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
 import type { LinkedBlob, LinkStore } from "./ports.ts";
-import type { Announcements } from "./shared-ports.ts";
+import type { LayeredOptions } from "./shared-ports.ts";
 import { flightKey } from "./single-flight.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import { noticeOfStoreError, orTold } from "./store-notice.ts";
 
 /** Links removed here, remembered at most. */
 const maxRemoved = 10_000;
 
-export interface SharedLinksOptions {
-  readonly local: LinkStore;
-  readonly shared: LinkStore;
-  /** Whether the shared store can be asked; when not, nothing is tried and nothing told. */
-  readonly usable: () => boolean;
-  readonly announcements: Announcements;
-  readonly notices: NoticeSink;
-}
+export type SharedLinksOptions = LayeredOptions<LinkStore>;
 
 /** Rejects with StoreError when the local store fails; the shared one failing is told and costs nothing else. */
 export class SharedLinks implements LinkStore {
@@ -92,12 +84,7 @@ export class SharedLinks implements LinkStore {
 
   /** Undefined when the shared store cannot say. */
   async #told<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
-    if (!this.#options.usable()) return undefined;
-    try {
-      return await ask();
-    } catch (error) {
-      this.#options.notices(noticeOfStoreError(op, error));
-      return undefined;
-    }
+    const { usable, notices } = this.#options;
+    return usable() ? await orTold(op, notices, ask) : undefined;
   }
 }

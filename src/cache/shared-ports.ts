@@ -3,6 +3,7 @@
 // 8). Each port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
 import type { BlobAnswer, BlobInfo, BlobReader } from "./ports.ts";
 
 /** A blob being read from the shared store. */
@@ -125,4 +126,14 @@ export interface Announcements {
    * what others may have changed are to be looked up again.
    */
   subscribe(listener: (announcement: Announcement) => void, missed: () => void): void;
+}
+
+/** For a store of this node over the one all nodes share. */
+export interface LayeredOptions<Store> {
+  readonly local: Store;
+  readonly shared: Store;
+  /** Whether the shared store can be asked; when not, nothing is tried and nothing told. */
+  readonly usable: () => boolean;
+  readonly announcements: Announcements;
+  readonly notices: NoticeSink;
 }

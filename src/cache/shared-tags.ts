@@ -2,24 +2,17 @@
 // while, and at once when another node says that one has changed. Without them a node knows what it knew.
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
 import type { Clock, TagRecord, TagStore } from "./ports.ts";
-import type { Announcements } from "./shared-ports.ts";
+import type { LayeredOptions } from "./shared-ports.ts";
 import { flightKey, SingleFlight } from "./single-flight.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import { orTold } from "./store-notice.ts";
 
 /** Milliseconds in which the shared record of a tag is not looked at again. */
 const lookInterval = 5_000;
 /** Tags come from clients: the memory is bounded. */
 const maxTags = 10_000;
 
-export interface SharedTagsOptions {
-  readonly local: TagStore;
-  readonly shared: TagStore;
-  /** Whether the shared store can be asked; when not, nothing is tried and nothing told. */
-  readonly usable: () => boolean;
-  readonly announcements: Announcements;
-  readonly notices: NoticeSink;
+export interface SharedTagsOptions extends LayeredOptions<TagStore> {
   readonly clock: Clock;
 }
 
@@ -162,13 +155,8 @@ export class SharedTags implements TagStore {
 
   /** Undefined when the shared store cannot say. */
   async #told<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
-    if (!this.#options.usable()) return undefined;
-    try {
-      return await ask();
-    } catch (error) {
-      this.#options.notices(noticeOfStoreError(op, error));
-      return undefined;
-    }
+    const { usable, notices } = this.#options;
+    return usable() ? await orTold(op, notices, ask) : undefined;
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Repository, Tag } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { TagRecord, TagStore, Upstream } from "./ports.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import { orTold } from "./store-notice.ts";
 
 export class TagRecords {
   readonly #tags: TagStore;
@@ -34,12 +34,7 @@ export class TagRecords {
     await this.#told("tags.delete", () => this.#tags.delete(upstream.name, repository, tag));
   }
 
-  async #told<Value>(op: string, work: () => Promise<Value>): Promise<Value | undefined> {
-    try {
-      return await work();
-    } catch (error) {
-      this.#notices(noticeOfStoreError(op, error));
-      return undefined;
-    }
+  #told<Value>(op: string, work: () => Promise<Value>): Promise<Value | undefined> {
+    return orTold(op, this.#notices, work);
   }
 }
