@@ -10,6 +10,7 @@ import { SharedTags } from "../cache/shared-tags.ts";
 import { noticeOfStoreError } from "../cache/store-notice.ts";
 import { publishUnpublished } from "../cache/unpublished.ts";
 import type { Config } from "../config/config.ts";
+import { plainUpstream } from "../config/plain-upstream.ts";
 import type { RedisShared } from "../storage/redis-shared.ts";
 import type { S3Blobs } from "../storage/s3-blobs.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -59,7 +60,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   const { own } = options;
   const redis = await openRedis(options);
   const s3 = await openS3(options);
-  const peers = redis && createPeers({ ...options, node: options.config.node.name });
+  const peers = redis && createPeers({ ...options, plain: plainUpstream, node: options.config.node.name });
   const known = redis === undefined ? own : layered(options, redis);
   return {
     ...known,

@@ -14,12 +14,15 @@ const connectTimeout = 1_000;
 /** The other node may itself be waiting for upstream's first byte. */
 const firstByteTimeout = 5_000;
 const idleTimeout = 10_000;
+const maxConnections = 256;
 
 export interface PeersOptions {
   /** Name of this node, for the other's log. */
   readonly node: string;
   /** How this node names itself in Via. */
   readonly pseudonym: string;
+  /** The configuration of an upstream with nothing special about it. */
+  readonly plain: (name: string, url: URL) => UpstreamConfig;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -64,29 +67,10 @@ function originOf(address: string): URL {
   return url;
 }
 
-function createPeer(origin: URL, name: string, { node, pseudonym, notices, clock }: PeersOptions) {
-  const config: UpstreamConfig = {
-    name,
-    url: new URL(name, origin),
-    auth: { kind: "none" },
-    tokenRealms: [],
-    connectTimeout,
-    firstByteTimeout,
-    idleTimeout,
-    maxConnections: 256,
-    repositoryPrefix: "",
-    routing: {
-      component: undefined,
-      namespaces: [],
-      hosts: [],
-      library: false,
-      allow: [],
-      deny: [],
-      next: undefined,
-    },
-    tags: { ttl: undefined, rules: [] },
-    push: false,
-  };
+function createPeer(origin: URL, name: string, options: PeersOptions) {
+  const { node, pseudonym, notices, clock } = options;
+  const plain = options.plain(name, new URL(name, origin));
+  const config = { ...plain, connectTimeout, firstByteTimeout, idleTimeout, maxConnections };
   // What a neighbour does is no news of the registry.
   const told: NoticeSink = (notice) => {
     if (notice.kind !== "upstream_error") return;

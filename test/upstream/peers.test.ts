@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import { UpstreamError } from "../../src/cache/ports.ts";
+import { plainUpstream } from "../../src/config/plain-upstream.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import type { Notice } from "../../src/telemetry/event.ts";
@@ -23,6 +24,7 @@ function peersOf(t: Test) {
   const peers = createPeers({
     node: "node-b",
     pseudonym: "entrepot-b",
+    plain: plainUpstream,
     notices: (notice) => notices.push(notice),
     clock: Date.now,
   });
