@@ -6,7 +6,7 @@ import type { ReadFile } from "./read-text.ts";
 import { type RedisKey, redisKeys } from "./redis-settings.ts";
 import type { Understood, Values } from "./schema.ts";
 import { fixedSecret, type SecretSource } from "./secret.ts";
-import { readSecretSetting } from "./secret-setting.ts";
+import { readSecretSettings } from "./secret-setting.ts";
 import { readTlsEntries } from "./upstream-tls.ts";
 import { password } from "./upstream-types.ts";
 
@@ -36,30 +36,32 @@ export function understandRedis(
     const entry = entries.get(key);
     return entry === undefined ? [] : [[key, entry]];
   });
-  const secret = (key: RedisKey) =>
-    readSecretSetting(entries.get(key), { word: "password", type: password }, readFile);
-  const fromServer = secret("redis.passwordFile");
-  const fromSentinels = secret("redis.sentinelPasswordFile");
+  const kind = { word: "password", type: password };
+  const secrets = readSecretSettings(
+    {
+      server: { entry: entries.get("redis.passwordFile"), kind },
+      sentinels: { entry: entries.get("redis.sentinelPasswordFile"), kind },
+    },
+    readFile,
+  );
   const [ca, cert, key] = (["ca", "cert", "key"] as const).map((name) => entries.get(`redis.tls.${name}`));
   const tls = readTlsEntries({ label: "redis", ca, cert, key }, readFile);
   const problems = [
     ...placeProblems(found),
     ...contradictions(new Map(found)),
-    ...("problem" in fromServer ? [fromServer.problem] : []),
-    ...("problem" in fromSentinels ? [fromSentinels.problem] : []),
+    ...secrets.problems,
     ...("problems" in tls ? tls.problems : []),
   ];
-  if (problems.length > 0 || !("source" in fromServer) || !("source" in fromSentinels) || !("files" in tls))
-    return { problems };
+  if (problems.length > 0 || !("files" in tls)) return { problems };
   // Problems of single values are the schema's to report.
   if (found.length === 0 || !("values" in common)) return { config: undefined };
   const { values } = common;
-  const sentinelPassword = secretOf(values["redis.sentinelPassword"], fromSentinels.source);
+  const sentinelPassword = secretOf(values["redis.sentinelPassword"], secrets.files.sentinels);
   return {
     config: {
       servers: serversOf(values, sentinelPassword),
       username: values["redis.username"],
-      password: secretOf(values["redis.password"], fromServer.source),
+      password: secretOf(values["redis.password"], secrets.files.server),
       database: values["redis.db"],
       prefix: values["redis.prefix"],
       tls: tlsOf(values, tls.files),

@@ -6,7 +6,7 @@ import type { ReadFile } from "./read-text.ts";
 import { accessKeyId, secretAccessKey } from "./s3-types.ts";
 import type { Values } from "./schema.ts";
 import { fixedSecret, type SecretSource } from "./secret.ts";
-import { readSecretSetting } from "./secret-setting.ts";
+import { readSecretSettings } from "./secret-setting.ts";
 import type { CommonKey } from "./settings.ts";
 
 /** Secrets out of files; undefined where no file is set. */
@@ -53,22 +53,21 @@ export function understandS3(
   entries: Entries,
   readFile: ReadFile,
 ): { readonly files: S3SecretFiles } | { readonly problems: readonly Problem[] } {
-  const id = readSecretSetting(
-    entries.get("s3.accessKeyIdFile"),
-    { word: "access key's id", type: accessKeyId },
+  const secrets = readSecretSettings(
+    {
+      accessKeyId: {
+        entry: entries.get("s3.accessKeyIdFile"),
+        kind: { word: "access key's id", type: accessKeyId },
+      },
+      secretAccessKey: {
+        entry: entries.get("s3.secretAccessKeyFile"),
+        kind: { word: "secret access key", type: secretAccessKey },
+      },
+    },
     readFile,
   );
-  const secret = readSecretSetting(
-    entries.get("s3.secretAccessKeyFile"),
-    { word: "secret access key", type: secretAccessKey },
-    readFile,
-  );
-  const problems = s3Problems(entries);
-  if (problems.length === 0 && "source" in id && "source" in secret)
-    return { files: { accessKeyId: id.source, secretAccessKey: secret.source } };
-  return {
-    problems: [...problems, ...[id, secret].flatMap((read) => ("problem" in read ? read.problem : []))],
-  };
+  const problems = [...s3Problems(entries), ...secrets.problems];
+  return problems.length === 0 ? { files: secrets.files } : { problems };
 }
 
 /** Undefined without a bucket. `values` and `files` were checked by `understandS3`. */

@@ -43,3 +43,19 @@ export function readSecretSetting(
   const message = `found other content (not shown) in ${describePath(path)}, expected ${expected}`;
   return { problem: problemAt(entry, message) };
 }
+
+/** Several of them by name, and every problem; a file that is not named, or has a problem, gives undefined. */
+export function readSecretSettings<Name extends string>(
+  wanted: Readonly<Record<Name, { readonly entry: Entry | undefined; readonly kind: SecretKind }>>,
+  readFile: ReadFile,
+): { readonly files: Readonly<Record<Name, SecretSource | undefined>>; readonly problems: Problem[] } {
+  const files = {} as Record<Name, SecretSource | undefined>;
+  const problems: Problem[] = [];
+  for (const name of Object.keys(wanted) as Name[]) {
+    const { entry, kind } = wanted[name];
+    const read = readSecretSetting(entry, kind, readFile);
+    if ("problem" in read) problems.push(read.problem);
+    files[name] = "source" in read ? read.source : undefined;
+  }
+  return { files, problems };
+}

@@ -5,7 +5,7 @@ import type { Problem } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
 import type { Values } from "./schema.ts";
 import { fixedSecret, type SecretSource } from "./secret.ts";
-import { readSecretSetting } from "./secret-setting.ts";
+import { readSecretSettings } from "./secret-setting.ts";
 import type { UpstreamKey } from "./settings.ts";
 import { authorization, password } from "./upstream-types.ts";
 
@@ -56,26 +56,24 @@ export interface SecretFiles {
   readonly authorization: SecretSource | undefined;
 }
 
-/** Reads the files of secrets there are. */
+/** Reads the files of secrets there are, and every problem with them. */
 export function readSecretFiles(
   { entries }: UpstreamInput,
   readFile: ReadFile,
-): { readonly files: SecretFiles } | { readonly problems: readonly Problem[] } {
-  const fromPassword = readSecretSetting(
-    entries.get("upstream.passwordFile"),
-    { word: "password", type: password },
+): { readonly files: SecretFiles; readonly problems: readonly Problem[] } {
+  return readSecretSettings(
+    {
+      password: {
+        entry: entries.get("upstream.passwordFile"),
+        kind: { word: "password", type: password },
+      },
+      authorization: {
+        entry: entries.get("upstream.authorizationFile"),
+        kind: { word: "Authorization header's value", type: authorization },
+      },
+    },
     readFile,
   );
-  const fromAuthorization = readSecretSetting(
-    entries.get("upstream.authorizationFile"),
-    { word: "Authorization header's value", type: authorization },
-    readFile,
-  );
-  if ("source" in fromPassword && "source" in fromAuthorization)
-    return { files: { password: fromPassword.source, authorization: fromAuthorization.source } };
-  return {
-    problems: [fromPassword, fromAuthorization].flatMap((read) => ("problem" in read ? read.problem : [])),
-  };
 }
 
 /** The way to log in. `values` were checked by `loginProblems`; `registry` is what a helper is asked for unless set. */

@@ -28,11 +28,10 @@ export function understandUpstream(
   const problems = [
     ...loginProblems(input),
     ...("issues" in parsed ? parsed.issues.map((issue) => valueProblem(issue, input.entries)) : []),
-    ...("problems" in secrets ? secrets.problems : []),
+    ...secrets.problems,
     ...("problems" in tls ? tls.problems : []),
   ];
-  if (problems.length > 0 || !("values" in parsed) || !("files" in secrets) || !("files" in tls))
-    return { problems };
+  if (problems.length > 0 || !("values" in parsed) || !("files" in tls)) return { problems };
   return { values: parsed.values, secrets: secrets.files, tls: tls.files };
 }
 
