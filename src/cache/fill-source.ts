@@ -115,11 +115,11 @@ export class FillSource {
     const { digest, sharing, distrusted } = this.#options;
     const { blobs } = sharing;
     try {
-      if (this.#fromShared && isMismatch(fill.failure)) distrusted.set(digest, true);
-      if (blobs === undefined) return;
-      if (fill.stored && this.#place === "upstream" && !this.#fromShared)
-        await blobs.publisher.publish(digest, fill.received, undefined);
-      if (this.#fromShared && isMismatch(fill.failure)) await blobs.store.delete(digest).catch(() => {});
+      if (this.#fromShared && isMismatch(fill.failure)) {
+        distrusted.set(digest, true);
+        await blobs?.store.delete(digest).catch(() => {});
+      } else if (fill.stored && this.#place === "upstream" && !this.#fromShared)
+        await blobs?.publisher.publish(digest, fill.received, undefined);
     } finally {
       await this.#lease?.release();
     }
