@@ -17,8 +17,11 @@ export interface FarRequest {
 }
 
 export interface FarRegistry extends Server {
-  /** What has been asked and is over, oldest first. Waits until 50 ms pass without a request that ends. */
-  asked(): Promise<readonly FarRequest[]>;
+  /**
+   * What has been asked and is over, oldest first, without the first `since` requests. Waits until 50 ms pass without
+   * a request that ends.
+   */
+  asked(since?: number): Promise<readonly FarRequest[]>;
 }
 
 export interface FarRegistryOptions {
@@ -38,7 +41,7 @@ export async function startFarRegistry(options: FarRegistryOptions): Promise<Far
   await writeFile(log, "");
   const http = (listen: string): string => httpBlock(listen, root, log, content);
   const server = await startNginx({ name: "far registry", directory, place, http });
-  return { ...server, asked: () => settled(log) };
+  return { ...server, asked: async (since = 0) => (await settled(log)).slice(since) };
 }
 
 async function writeRepository(root: string, { name, manifests, tags, blobs }: FarRepository): Promise<void> {

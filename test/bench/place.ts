@@ -1,4 +1,4 @@
-// Where a process of the bench runs: on which core, in which network namespace, on which address.
+// Where a process of the bench runs: on which cores, in which network namespace, on which address.
 
 export interface Place {
   /** Command and arguments put before the program; each must end by executing the rest, so that the pid stays. */
@@ -7,7 +7,7 @@ export interface Place {
   readonly address: string;
 }
 
-/** Loopback, on one core only, counted from 0. */
-export function onCore(core: number): Place {
-  return { prefix: ["taskset", "-c", String(core)], address: "127.0.0.1" };
+/** Loopback, on these cores only: a list as taskset takes it, such as `0` or `1-3`. */
+export function onCores(cores: string): Place {
+  return { prefix: ["taskset", "-c", cores], address: "127.0.0.1" };
 }
