@@ -8,6 +8,7 @@ import { blobHits } from "./blob-hits.ts";
 import { cachedManifests } from "./cached-manifests.ts";
 import { coldMisses } from "./cold-misses.ts";
 import { debianRegistry, versionOfDistribution } from "./distribution.ts";
+import { longLink } from "./long-link.ts";
 import { machineFacts, moveTo, placesOf } from "./machine.ts";
 import { mixedLoad } from "./mixed-load.ts";
 import { parallelDownloads } from "./parallel-downloads.ts";
@@ -26,6 +27,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   parallelDownloads,
   coldMisses,
   mixedLoad,
+  longLink,
   twoNodes,
 ];
 

@@ -14,6 +14,8 @@ export interface FarRequest {
   readonly status: number;
   /** Bytes of the body that were written to the connection. */
   readonly bytes: number;
+  /** Address of who asked. */
+  readonly client: string;
 }
 
 export interface FarRegistry extends Server {
@@ -68,7 +70,7 @@ function httpBlock(listen: string, root: string, log: string, content: readonly 
   keepalive_requests 1000000;
   map_hash_bucket_size 512;
   map_hash_max_size 65536;
-  log_format asked '$request_method $uri $status $body_bytes_sent';
+  log_format asked '$request_method $uri $status $body_bytes_sent $remote_addr';
   access_log ${log} asked;
   map $uri $digest {
     ~/blobs/(?<blob>sha256:[0-9a-f]+)$ $blob;
@@ -121,6 +123,6 @@ async function settled(log: string): Promise<readonly FarRequest[]> {
 }
 
 function parseLine(line: string): FarRequest {
-  const [method = "", path = "", status, bytes] = line.split(" ");
-  return { method, path, status: Number(status), bytes: Number(bytes) };
+  const [method = "", path = "", status, bytes, client = ""] = line.split(" ");
+  return { method, path, status: Number(status), bytes: Number(bytes), client };
 }
