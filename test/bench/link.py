@@ -39,11 +39,11 @@ BATCH = 512
 class End:
     """A TUN device in a namespace. It goes when the program does."""
 
-    def __init__(self, namespace, address, other_address):
+    def __init__(self, side, namespace, address, other_address):
+        # Of this process alone: it must be free where it is made and where it goes. At most 15 characters (IFNAMSIZ).
+        device = f"{side}{os.getpid()}"
         self.file = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        # The kernel puts a free number for %d and writes the name back.
-        request = struct.pack("16sH22x", b"longlink%d", IFF_TUN | IFF_NO_PI)
-        device = fcntl.ioctl(self.file, TUNSETIFF, request)[:16].rstrip(b"\0").decode()
+        fcntl.ioctl(self.file, TUNSETIFF, struct.pack("16sH22x", device.encode(), IFF_TUN | IFF_NO_PI))
         ip("link", "set", device, "netns", namespace)
         # A queue before the device that no window of TCP overflows: packets are to be dropped here, and counted.
         ip("-n", namespace, "link", "set", device, "mtu", str(MTU), "txqueuelen", "10000", "up")
@@ -143,8 +143,8 @@ def stop(_signal, _frame):
 
 def main():
     shape = arguments()
-    near = End(shape.near_namespace, shape.near_address, shape.far_address)
-    far = End(shape.far_namespace, shape.far_address, shape.near_address)
+    near = End("near", shape.near_namespace, shape.near_address, shape.far_address)
+    far = End("far", shape.far_namespace, shape.far_address, shape.near_address)
     # Seeds apart, so that the two directions do not lose the same numbers.
     up, down = Direction(near, far, shape, 2 * shape.seed), Direction(far, near, shape, 2 * shape.seed + 1)
     signal.signal(signal.SIGTERM, stop)
