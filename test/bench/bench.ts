@@ -56,10 +56,10 @@ async function main(flags: Flags): Promise<number> {
   const problem = problemWith(flags, chosen);
   if (problem !== undefined) return say(problem, 2);
   const places = placesOf();
+  const machine = await machineFacts();
   await moveTo(places.load);
   const start = performance.now();
   const peers = await makePeers(flags.registry);
-  const machine = await machineFacts();
   const reports: ScenarioReport[] = [];
   const current = endedBySignals();
   for (const scenario of chosen)
@@ -73,6 +73,7 @@ async function main(flags: Flags): Promise<number> {
   };
   if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report, null, 2)}\n`);
   process.stdout.write(markdownOf(report));
+  say(`${report.seconds} s`);
   return reports.some(({ result }) => result === "failed") ? 1 : 0;
 }
 

@@ -17,6 +17,8 @@ export async function startNginxCache({ upstream, directory, place }: ServerOpti
   }
   server {
     listen ${listen} backlog=4096;
+    # As the others, which never hang up on a client for having asked a thousand times.
+    keepalive_requests 1000000;
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_cache registry;

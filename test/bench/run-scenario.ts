@@ -26,32 +26,41 @@ export function missingPrograms(scenario: Scenario): readonly string[] {
 /** Never rejects. */
 export async function runScenario(scenario: Scenario, options: RunOptions): Promise<ScenarioReport> {
   const { name, title } = scenario;
-  const reason = scenario.unable?.();
-  if (reason !== undefined) return { name, title, result: "skipped", reason, rounds: 0, checks: 0, rows: [] };
+  const unable = scenario.unable?.();
+  if (unable !== undefined)
+    return { name, title, result: "skipped", reason: unable, rounds: 0, checks: 0, rows: [] };
   const samples: (readonly Sample[])[] = [];
   let checks = 0;
-  const report = (): Pick<ScenarioReport, "name" | "title" | "rounds" | "checks" | "rows"> => ({
-    name,
-    title,
-    rounds: samples.length,
-    checks,
-    rows: rowsOf(scenario, samples),
-  });
-  for (let number = 1; number <= options.rounds; number++) {
+  let failure: string | undefined;
+  for (let number = 1; number <= options.rounds && failure === undefined; number++) {
     options.say(`${name}: round ${number} of ${options.rounds}`);
     const round = new Round({ number, peers: options.peers, places: options.places });
     options.onRound(round);
-    try {
-      samples.push(await scenario.run(round));
-    } catch (error) {
-      return { ...report(), result: "failed", reason: describe(error) };
-    } finally {
-      checks += round.checks;
-      options.onRound(undefined);
-      await round.end().catch((error: unknown) => options.say(`${name}: cleaning up: ${describe(error)}`));
-    }
+    failure = await runRound(scenario, round, samples);
+    await round.end().catch((error: unknown) => {
+      failure ??= `cleaning up: ${describe(error)}`;
+    });
+    options.onRound(undefined);
+    checks += round.checks;
   }
-  return { ...report(), result: "passed" };
+  const report = { name, title, rounds: samples.length, checks, rows: rowsOf(scenario, samples) };
+  return failure === undefined
+    ? { ...report, result: "passed" }
+    : { ...report, result: "failed", reason: failure };
+}
+
+/** Adds the samples, and gives what went wrong. */
+async function runRound(
+  scenario: Scenario,
+  round: Round,
+  samples: (readonly Sample[])[],
+): Promise<string | undefined> {
+  try {
+    samples.push(await scenario.run(round));
+    return undefined;
+  } catch (error) {
+    return describe(error);
+  }
 }
 
 function describe(error: unknown): string {

@@ -7,7 +7,7 @@ export interface Spread {
 }
 
 /** Nearest rank, of values in ascending order; NaN of none. */
-export function percentile(sorted: readonly number[], percent: number): number {
+export function percentile(sorted: ArrayLike<number>, percent: number): number {
   return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? Number.NaN;
 }
 
