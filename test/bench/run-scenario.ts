@@ -32,8 +32,9 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
   const samples: (readonly Sample[])[] = [];
   let checks = 0;
   let failure: string | undefined;
-  for (let number = 1; number <= options.rounds && failure === undefined; number++) {
-    options.say(`${name}: round ${number} of ${options.rounds}`);
+  const rounds = Math.min(options.rounds, scenario.mostRounds ?? options.rounds);
+  for (let number = 1; number <= rounds && failure === undefined; number++) {
+    options.say(`${name}: round ${number} of ${rounds}`);
     const round = new Round({ number, peers: options.peers, places: options.places });
     options.onRound(round);
     failure = await runRound(scenario, round, samples);

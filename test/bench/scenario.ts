@@ -50,6 +50,8 @@ export interface Scenario {
   readonly unable?: () => string | undefined;
   /** Programs without which it fails. */
   readonly programs?: readonly string[];
+  /** More rounds than this are not run: for one that waits long and varies little. */
+  readonly mostRounds?: number;
   /** One round. Rejects when something is wrong with what was answered or counted, never for a time. */
   run(round: Round): Promise<readonly Sample[]>;
 }
