@@ -12,6 +12,8 @@ packages=(
   radosgw ceph-mon ceph-osd             # the store that nodes share: Ceph
   swift-proxy swift-account swift-container swift-object memcached # and Swift
   haproxy                               # before several nodes
+  nginx-light wrk                       # the bench: a peer and the far registry, and the clients
+  python3-minimal iproute2              # the bench: its long link
   docker-compose systemd                # what reads docker-compose.yml and the unit
 )
 

@@ -1,0 +1,220 @@
+// Cold layers over 100 Mbit/s and 40 ms there and back, without and with loss: one TCP stream does not fill such a link.
+import { type Content, makeImage } from "../fixtures/images.ts";
+import { startEntrepot } from "./entrepot.ts";
+import { repositoryOf } from "./far-content.ts";
+import { startFarRegistry } from "./far-registry.ts";
+import { type House, type Measured, type Puller, pullCold } from "./long-link-pull.ts";
+import { type LinkShape, longLinkMissing, startLongLinkRig } from "./long-link-rig.ts";
+import type { ExpectedBlob } from "./pulling.ts";
+import type { Round } from "./round.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, type Target } from "./scenario.ts";
+import { gigabyte, mebibyte, sizeText } from "./size.ts";
+
+const repository = "bench/long";
+const link = { mbit: 100, roundTrip: 40 };
+/** Milliseconds: asking and being answered takes one round trip; opening a connection first would take another. */
+const firstByteLimit = 2 * link.roundTrip;
+/** How much more than a blob may be fetched for it: what a range given up midway may cost. */
+const mostBytes = 1.02;
+
+const direct: Puller = { name: "direct" };
+/** What the ranges are worth: the same mirror without them. */
+const oneSegment: Puller = {
+  name: "one segment",
+  start: (options) => startEntrepot({ ...options, env: { ENTREPOT_UPSTREAM_SEGMENTS: "1" } }),
+};
+
+/** One loss, in percent, and what is asked of a layer pulled at it. */
+interface Condition {
+  readonly id: string;
+  readonly loss: number;
+  readonly targets: readonly Target[];
+  /** One stream does so little here that those who use one pull side by side, each over a link of its own. */
+  readonly trickle: boolean;
+  /** Also a large layer. */
+  readonly large: boolean;
+}
+
+const conditions: readonly Condition[] = [
+  {
+    id: "clean",
+    loss: 0,
+    targets: ["direct", "Distribution", "nginx", "one segment"].map((against) => ({ against, atMost: 1.05 })),
+    trickle: false,
+    large: true,
+  },
+  {
+    id: "loss-0.1",
+    loss: 0.1,
+    targets: [{ against: "Distribution", atMost: 1 / 2 }],
+    trickle: false,
+    large: false,
+  },
+  {
+    id: "loss-1",
+    loss: 1,
+    targets: [{ against: "Distribution", atMost: 1 / 5 }],
+    trickle: true,
+    large: false,
+  },
+];
+
+/** Sizes of the two layers each mirror pulls one after the other, and of the large one; in bytes. */
+interface Sizes {
+  readonly layer: number;
+  readonly large: number;
+}
+
+interface Layers {
+  readonly first: ExpectedBlob;
+  /** Pulled when the mirror has learnt from the first. */
+  readonly second: ExpectedBlob;
+  readonly large: ExpectedBlob;
+}
+
+export function longLink({ quick }: Scale): Scenario {
+  const sizes = quick
+    ? { layer: 4 * mebibyte, large: 64 * 1024 }
+    : { layer: 16 * mebibyte, large: 100 * mebibyte };
+  const chosen = quick ? conditions.filter(({ id }) => id === "loss-0.1") : conditions;
+  return {
+    name: "long-link",
+    title: `Cold ${sizeText(sizes.layer)} over ${link.mbit} Mbit/s and ${link.roundTrip} ms there and back`,
+    measures: chosen.flatMap((condition) => measuresOf(condition, sizes)),
+    unable: longLinkMissing,
+    // A round waits three minutes for the link; which packets it loses is the same in every run.
+    mostRounds: 3,
+    async run(round) {
+      const { house, layers } = await startHouse(round, sizes);
+      const samples: Sample[] = [];
+      for (const condition of chosen)
+        samples.push(...(await (quick ? countsAt : timesAt)(house, condition, layers)));
+      return samples;
+    },
+  };
+}
+
+function measuresOf({ id, loss, targets, large }: Condition, sizes: Sizes): readonly Measure[] {
+  const where = loss === 0 ? "clean link" : `${loss} % lost`;
+  const measures: readonly Measure[] = [
+    { id: `${id}-wall`, title: where, unit: "s", targets },
+    { id: `${id}-second`, title: `${where}: the next layer`, unit: "s" },
+    {
+      id: `${id}-first-byte`,
+      title: `${where}: first byte`,
+      unit: "ms",
+      targets: [{ atMost: firstByteLimit }],
+    },
+    { id: `${id}-requests`, title: `${where}: upstream's requests`, unit: "requests" },
+    {
+      id: `${id}-bytes`,
+      title: `${where}: upstream's bytes per byte`,
+      unit: "×",
+      targets: [{ atMost: mostBytes }],
+    },
+  ];
+  if (!large) return measures;
+  return [
+    ...measures,
+    {
+      id: `${id}-large`,
+      title: `${where}: ${sizeText(sizes.large)}`,
+      unit: "s",
+      targets: [{ against: "direct", atMost: 1.03 }],
+    },
+    { id: `${id}-cpu`, title: `${where}: all layers`, unit: "CPU s/GB" },
+  ];
+}
+
+async function startHouse(round: Round, sizes: Sizes): Promise<{ house: House; layers: Layers }> {
+  const image = makeImage({ seed: "long link", layers: [sizes.layer, sizes.layer, sizes.large] });
+  const rig = startLongLinkRig(round);
+  const far = await round.stopping(
+    startFarRegistry({
+      content: [repositoryOf(repository, "1", image)],
+      directory: await round.directory(),
+      place: rig.far,
+    }),
+  );
+  const layer = (at: number): ExpectedBlob => {
+    const { digest, bytes } = image.layers[at] as Content;
+    return { path: `/v2/${repository}/blobs/${digest}`, digest, size: bytes.length };
+  };
+  const mirrorPrefix = round.places.mirrors[0].prefix;
+  return {
+    house: { round, rig, far, manifest: `/v2/${repository}/manifests/1`, mirrorPrefix },
+    layers: { first: layer(0), second: layer(1), large: layer(2) },
+  };
+}
+
+/** With --quick: one layer through each mirror, and no times. */
+async function countsAt(house: House, condition: Condition, { first }: Layers): Promise<readonly Sample[]> {
+  const { round } = house;
+  const samples: Sample[] = [];
+  for (const peer of round.peers) {
+    const measured = await pullCold(house, peer, shapeAt(round, condition), [first]);
+    samples.push(...samplesOf(round, condition, peer, measured));
+  }
+  return samples.filter(({ measure }) => /-(requests|bytes)$/.test(measure));
+}
+
+async function timesAt(
+  house: House,
+  condition: Condition,
+  { first, second, large }: Layers,
+): Promise<readonly Sample[]> {
+  const { round } = house;
+  const measure = async (puller: Puller): Promise<readonly Sample[]> => {
+    const alone = puller.name === ours;
+    const layers = [
+      first,
+      ...(condition.trickle && !alone ? [] : [second]),
+      ...(condition.large && puller !== oneSegment ? [large] : []),
+    ];
+    const measured = await pullCold(house, puller, shapeAt(round, condition), layers);
+    return samplesOf(round, condition, puller, measured);
+  };
+  const pullers: readonly Puller[] = [...round.peers, oneSegment, direct];
+  const samples: (readonly Sample[])[] = [];
+  for (const puller of pullers) {
+    if (!condition.trickle || puller.name === ours) samples.push(await measure(puller));
+  }
+  if (condition.trickle) {
+    const others = pullers.filter(({ name }) => name !== ours);
+    samples.push(...(await Promise.all(others.map(measure))));
+  }
+  return samples.flat();
+}
+
+/** Each round loses other packets, and in each round all lose the same. */
+function shapeAt(round: Round, { loss }: Condition): LinkShape {
+  return { ...link, loss, seed: round.number };
+}
+
+/** Checks that the link has lost something or nothing, as it should, and what our mirror has fetched over it. */
+function samplesOf(
+  round: Round,
+  { id, loss }: Condition,
+  { name }: Puller,
+  { pulls, cpuSeconds, link: { down } }: Measured,
+): readonly Sample[] {
+  round.within(`packets lost at ${id}, ${name}`, down.lost, Math.sign(loss), loss * down.packets);
+  const [first, second, large] = pulls;
+  if (name === ours || name === oneSegment.name) {
+    for (const { layer, upstreamBytes } of pulls)
+      round.within(`upstream's bytes at ${id}, ${name}`, upstreamBytes / layer.size, 1, mostBytes);
+  }
+  const total = pulls.reduce((sum, { layer }) => sum + layer.size, 0);
+  const values = {
+    wall: first && first.wall / 1000,
+    second: second && second.wall / 1000,
+    "first-byte": first?.firstByte,
+    requests: first?.requests,
+    bytes: first && first.upstreamBytes / first.layer.size,
+    large: large && large.wall / 1000,
+    cpu: cpuSeconds && cpuSeconds / (total / gigabyte),
+  };
+  return Object.entries(values).flatMap(([measure, value]) =>
+    value === undefined ? [] : [{ measure: `${id}-${measure}`, peer: name, value }],
+  );
+}

@@ -1,0 +1,51 @@
+// The machine the bench runs on: what it is, and which cores do what.
+import { readFileSync } from "node:fs";
+import { availableParallelism, cpus, release, totalmem } from "node:os";
+import { attempt, run } from "../system/fixtures/child.ts";
+import { onCores, type Place } from "./place.ts";
+
+export interface Places {
+  /** One core each: the mirror that is measured, and a second one beside it. */
+  readonly mirrors: readonly [Place, Place];
+  /** Clients and the far registry beside one mirror: every other core. */
+  readonly load: Place;
+  /** The same beside two mirrors: the cores these leave, or all when there are only two. */
+  readonly loadBesideTwo: Place;
+}
+
+/** Throws on a machine with one core: a mirror that shares it with its clients is not measured. */
+export function placesOf(cores = availableParallelism()): Places {
+  if (cores < 2)
+    throw new Error("the bench needs two cores: one for the mirror, one for clients and upstream");
+  const from = (first: number): string => `${first}-${cores - 1}`;
+  return {
+    mirrors: [onCores("0"), onCores("1")],
+    load: onCores(from(1)),
+    loadBesideTwo: onCores(cores > 2 ? from(2) : "0,1"),
+  };
+}
+
+/** Moves this process to the place of the clients: it is one. */
+export async function moveTo(place: Place): Promise<void> {
+  const [command = "taskset", ...flags] = place.prefix;
+  await run(command, ["-a", "-p", ...flags, String(process.pid)]);
+}
+
+/** Facts for the head of the report, by name. */
+export async function machineFacts(): Promise<Readonly<Record<string, string>>> {
+  const version = async (command: string, flag: string): Promise<string> => {
+    // wrk says its version and ends with 1; nginx says it on the error stream.
+    const { output } = await attempt(command, [flag]);
+    return /\d+\.\d+(?:\.\d+)*/.exec(output)?.[0] ?? "unknown";
+  };
+  const congestion = readFileSync("/proc/sys/net/ipv4/tcp_congestion_control", "latin1").trim();
+  return {
+    cores: `${availableParallelism()} × ${cpus()[0]?.model ?? "unknown"}`,
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    kernel: `${release()}, TCP ${congestion}`,
+    node: process.versions.node,
+    nginx: await version("nginx", "-v"),
+    HAProxy: await version("haproxy", "-v"),
+    wrk: await version("wrk", "-v"),
+  };
+}
