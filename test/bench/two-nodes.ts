@@ -37,7 +37,7 @@ interface Wanted {
 export function twoNodes({ quick }: Scale): Scenario {
   const sizes: Sizes = quick
     ? { seconds: 1, blob: 1 * mebibyte, pulls: 1 }
-    : { seconds: 3, blob: 8 * mebibyte, pulls: 4 };
+    : { seconds: 2, blob: 8 * mebibyte, pulls: 8 };
   return {
     name: "two-nodes",
     title: "Two nodes behind HAProxy against one behind it",
