@@ -91,9 +91,12 @@ function problemWith({ only, registry }: Flags, chosen: readonly Scenario[]): st
 }
 
 async function makePeers(registry: string | undefined): Promise<readonly Peer[]> {
-  const programs = [debianRegistry, ...(registry === undefined ? [] : [resolve(registry)])];
-  const registries = programs.map(async (path) => distribution(path, await versionOfDistribution(path)));
-  return [entrepot, ...(await Promise.all(registries)), nginx];
+  const debian = await versionOfDistribution(debianRegistry);
+  if (registry === undefined) return [entrepot, distribution(debianRegistry, debian), nginx];
+  const path = resolve(registry);
+  const version = await versionOfDistribution(path);
+  const given = distribution(path, version === debian ? `${version} as given` : version);
+  return [entrepot, distribution(debianRegistry, debian), given, nginx];
 }
 
 /** Makes a signal end the round that runs, and then this process. Gives what is to be told of each round. */
