@@ -47,8 +47,10 @@ t.test("the bench in small", { timeout }, async (t) => {
 
   const cold = (id: string): number | undefined =>
     named("cold-misses")?.rows.find((row) => row.id === id)?.values[ours]?.median;
-  t.equal(cold("alone-bytes"), 1, "one client: upstream sends the blob once");
-  t.equal(cold("crowd-bytes"), 1, "ten clients: upstream sends the blob once");
+  for (const id of ["alone-bytes", "crowd-bytes"]) {
+    const bytes = cold(id) ?? Number.NaN;
+    t.ok(bytes >= 1 && bytes <= 1.02, `upstream sends each blob once: ${id} ${bytes}`);
+  }
   t.match(
     standardOutput,
     /^\| measurement \| Entrepôt \| Distribution [\d.]+ \| nginx \| ratio \| target \|$/m,
