@@ -70,20 +70,27 @@ export async function run(t: Cleanup, options: IndexSizeOptions): Promise<IndexS
   const size = { ...options, own: options.evicted };
   if (!existsSync(join(directory, "index.db"))) await makeLargeIndex(directory, size);
   const makeSeconds = (performance.now() - began) / 1_000;
+  return {
+    makeSeconds,
+    ...(await measureStarts(t, directory, options)),
+    ...(await measureEviction(directory, options)),
+  };
+}
+
+/** The real program, started after a clean stop and after kill -9. */
+export async function measureStarts(
+  t: Cleanup,
+  directory: string,
+  options: IndexSizeOptions,
+): Promise<Pick<IndexSizeMeasurements, "cleanStart" | "dirtyStart">> {
   const clean = await start(t, directory, options);
   await clean.mirror.kill();
   const dirty = await start(t, directory, options);
-  const counts = await dirty.mirror.process.line(reconciled, 300_000);
+  const { removed } = await dirty.mirror.process.line(reconciled, 300_000);
   const reconcileSeconds = (performance.now() - dirty.began) / 1_000;
   await dirty.mirror.stop();
-  const { load, eviction } = await evict(directory, options);
-  return {
-    makeSeconds,
-    cleanStart: clean.measured,
-    dirtyStart: { ...dirty.measured, reconcileSeconds, removedRows: counts.removed },
-    load,
-    eviction,
-  };
+  const dirtyStart = { ...dirty.measured, reconcileSeconds, removedRows: removed };
+  return { cleanStart: clean.measured, dirtyStart };
 }
 
 async function start(t: Cleanup, cacheDirectory: string, options: IndexSizeOptions) {
@@ -139,8 +146,11 @@ function reconciled(line: string): { removed: number } | undefined {
   return line.includes("made the index agree") ? JSON.parse(line) : undefined;
 }
 
-/** A pass of the real eviction over the real store, in this process, whose loop is watched. */
-async function evict(directory: string, options: IndexSizeOptions) {
+/** Load, then load and a pass of the real eviction over the real store, in this process, whose loop is watched. */
+export async function measureEviction(
+  directory: string,
+  options: IndexSizeOptions,
+): Promise<Pick<IndexSizeMeasurements, "load" | "eviction">> {
   const store = await openDiskStore({ directory });
   const index = openIndex({ directory, clock: Date.now });
   let evicted = 0;
