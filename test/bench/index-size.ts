@@ -2,7 +2,6 @@
 //
 //   node test/bench/index-size.ts [--quick] [--directory DIR]   (kept there, and used again, when given)
 import { existsSync, statSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -47,7 +46,7 @@ export const quickSize: IndexSizeOptions = {
 export interface StartMeasurement {
   /** From the start of the process to the first 200 of /readyz. */
   readonly readyMs: number;
-  /** Peak resident memory after the look-ups. */
+  /** Peak resident memory: after the look-ups, or when the index agrees with the store. */
   readonly rssMb: number;
   readonly headP50Ms: number;
   readonly headP99Ms: number;
@@ -61,6 +60,29 @@ export interface IndexSizeMeasurements {
   readonly load: LoadMeasurement;
   /** `logMb`: the greatest size of the write-ahead log. */
   readonly eviction: LoadMeasurement & { readonly evicted: number; readonly logMb: number };
+}
+
+/** Rows of a table: what is measured, with its bounds. */
+export const measures = [
+  { id: "ready", title: "Start to ready, after a clean stop", unit: "ms", targets: [{ atMost: 3_000 }] },
+  { id: "ready-killed", title: "Start to ready, after kill -9", unit: "ms", targets: [{ atMost: 3_000 }] },
+  { id: "rss", title: "Peak RSS while comparing index and store", unit: "MB", targets: [{ atMost: 400 }] },
+  { id: "lookup-p99", title: "Look-ups beside load, p99", unit: "ms", targets: [{ atMost: 1 }] },
+  { id: "loop-load", title: "Longest stop of the loop, load alone", unit: "ms", targets: [{ atMost: 50 }] },
+  { id: "loop-eviction", title: "Longest stop, eviction pass", unit: "ms", targets: [{ atMost: 50 }] },
+] as const;
+
+/** The numbers for `measures`. */
+export function valuesOf(measured: IndexSizeMeasurements): Record<(typeof measures)[number]["id"], number> {
+  const { cleanStart, dirtyStart, load, eviction } = measured;
+  return {
+    ready: cleanStart.readyMs,
+    "ready-killed": dirtyStart.readyMs,
+    rss: Math.max(cleanStart.rssMb, dirtyStart.rssMb),
+    "lookup-p99": Math.max(load.lookupP99Ms, eviction.lookupP99Ms),
+    "loop-load": load.loopMaxMs,
+    "loop-eviction": eviction.loopMaxMs,
+  };
 }
 
 /** Everything is measured one after the other; nothing else should run on the machine. */
@@ -88,8 +110,9 @@ export async function measureStarts(
   const dirty = await start(t, directory, options);
   const { removed } = await dirty.mirror.process.line(reconciled, 300_000);
   const reconcileSeconds = (performance.now() - dirty.began) / 1_000;
+  const rssMb = (await dirty.mirror.peakMemory()) / 2 ** 20;
   await dirty.mirror.stop();
-  const dirtyStart = { ...dirty.measured, reconcileSeconds, removedRows: removed };
+  const dirtyStart = { ...dirty.measured, rssMb, reconcileSeconds, removedRows: removed };
   return { cleanStart: clean.measured, dirtyStart };
 }
 
@@ -102,19 +125,13 @@ async function start(t: Cleanup, cacheDirectory: string, options: IndexSizeOptio
   await ready(mirror);
   const readyMs = performance.now() - began;
   const times = await lookUp(mirror, options);
-  const rssMb = (await peak(mirror.process.pid)) / 1024;
+  const rssMb = (await mirror.peakMemory()) / 2 ** 20;
   const at = (share: number): number => times[Math.floor((times.length - 1) * share)] ?? Number.NaN;
   return { mirror, began, measured: { readyMs, rssMb, headP50Ms: at(0.5), headP99Ms: at(0.99) } };
 }
 
 async function ready({ ops }: Mirror): Promise<void> {
   while ((await fetch(`http://${ops}/readyz`)).status !== 200) await delay(5);
-}
-
-/** Peak resident memory in KiB. */
-async function peak(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN);
 }
 
 /** Milliseconds each HEAD of a blob took, in order of size; one after the other over one connection. */
