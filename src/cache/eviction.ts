@@ -5,7 +5,7 @@ import type { NoticeSink } from "../telemetry/event.ts";
 import type { BlobIndex, BlobStore, Clock } from "./ports.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
-/** Rows looked at in one turn of the event loop, and removed in one write: 5-10 ms at a million blobs. */
+/** Rows looked at in one turn of the event loop, and removed in one write. */
 const batch = 100;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;

@@ -1,14 +1,14 @@
-// Keeps the index's log short from a thread of its own. On the event loop a checkpoint of 1,000 pages under load,
-// with its two waits for the disk, stopped everything for 90-120 ms at a million blobs.
+// Keeps the index's log short from a thread of its own. A checkpoint waits for the disk twice; on the event
+// loop everything would wait with it.
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { type CheckpointAnswer, type CheckpointWork, gateStates } from "./checkpoint-work.ts";
 
-/** Rows changed between two checkpoints; about four pages each when they are scattered. */
+/** Rows changed between two checkpoints. */
 const rowsBetween = 500;
 /**
  * Pages (of 4 KiB) of a log that has become long. Only a log that is copied to its last page is written from its
- * beginning again, so writes that can wait do for as long as the last pages take the thread, some 10 ms.
+ * beginning again, so writes that can wait do for as long as the last pages take the thread.
  */
 const longLog = 8_192;
 /** Checkpoints during such a pause, if other writes came between; then the program copies the few pages left. */
