@@ -5,7 +5,7 @@ import type { NoticeSink } from "../telemetry/event.ts";
 import type { BlobIndex, BlobStore, Clock } from "./ports.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
-/** Rows looked at between two turns of the event loop. */
+/** Rows looked at in one turn of the event loop, and removed in one write. */
 const batch = 100;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;
@@ -28,6 +28,8 @@ export interface EvictionOptions {
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
+
+type OldBlob = ReturnType<BlobIndex["oldest"]>[number];
 
 export class Eviction {
   readonly #options: EvictionOptions;
@@ -71,46 +73,53 @@ export class Eviction {
     const overDisk = Math.max(0, total * keepFree - free);
     const reason = overDisk > overBudget || (overBudget === 0 && this.#wanted > 0) ? "low_disk" : "lru";
     const passedOver = new Set<Digest>();
+    const wanted = (): number => Math.max(overBudget, overDisk, this.#wanted);
     let freed = 0;
     let failures = 0;
-    for (;;) {
+    for (let over = false; !over; ) {
       const oldest = index.oldest(batch + passedOver.size).filter(({ digest }) => !passedOver.has(digest));
       if (oldest.length === 0) return;
+      const deleted: OldBlob[] = [];
       for (const blob of oldest) {
-        if (freed >= Math.max(overBudget, overDisk, this.#wanted) || failures === maxFailures) return;
+        over = freed >= wanted() || failures === maxFailures;
+        if (over) break;
         if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
-        else if (await this.#evict(blob, reason)) freed += blob.size;
-        else {
+        else if (await this.#delete(blob.digest)) {
+          deleted.push(blob);
+          freed += blob.size;
+        } else {
           passedOver.add(blob.digest);
           failures++;
         }
       }
+      await this.#forget(deleted, reason);
     }
   }
 
   /** False when the store cannot delete it. */
-  async #evict(
-    { digest, size, usedAt }: { digest: Digest; size: number; usedAt: number },
-    reason: "lru" | "low_disk",
-  ): Promise<boolean> {
-    const { store, index, evicting, notices, clock } = this.#options;
+  async #delete(digest: Digest): Promise<boolean> {
+    const { store, evicting, notices } = this.#options;
     evicting(digest);
     try {
       await store.delete(digest);
+      return true;
     } catch (error) {
       notices(noticeOfStoreError("evict", error));
       return false;
     }
-    index.remove(digest);
-    const orphaned = index.manifestsNaming(digest);
-    notices({
-      kind: "eviction",
-      reason,
-      digest,
-      bytes: size,
-      ageMs: Math.max(0, clock() - usedAt),
-      orphaned,
-    });
-    return true;
+  }
+
+  async #forget(deleted: readonly OldBlob[], reason: "lru" | "low_disk"): Promise<void> {
+    const { index, notices, clock } = this.#options;
+    await index.removeUnused(deleted);
+    for (const { digest, size, usedAt } of deleted)
+      notices({
+        kind: "eviction",
+        reason,
+        digest,
+        bytes: size,
+        ageMs: Math.max(0, clock() - usedAt),
+        orphaned: index.manifestsNaming(digest),
+      });
   }
 }

@@ -171,6 +171,8 @@ export interface BlobIndex {
   /** Cheap: remembered in memory, written in batches. */
   touch(digest: Digest, usedAt: number): void;
   remove(digest: Digest): void;
+  /** Removes them in one write, except those added or used anew since `oldest` named them. */
+  removeUnused(blobs: readonly { readonly digest: Digest; readonly usedAt: number }[]): Promise<void>;
   /** Least recently used first; at most `limit`. */
   oldest(
     limit: number,

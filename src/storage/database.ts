@@ -1,7 +1,10 @@
-// One SQLite connection that has its file for itself, with failures as StoreError.
+// The index's SQLite connection, in a process that has the file for itself, with failures as StoreError.
 import { closeSync, openSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import { pathToFileURL } from "node:url";
 import type { StoreError } from "../cache/ports.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import type { Layout } from "./layout.ts";
 import { applicationId, schema, schemaVersion } from "./schema.ts";
 import { isDamage, storeFailure } from "./store-failure.ts";
@@ -11,14 +14,17 @@ export type Row = Readonly<Record<string, unknown>>;
 
 /**
  * Page cache in KiB. The rest is the kernel's: a lookup in a million rows costs microseconds from there.
- * The log is checkpointed every 1000 pages (SQLite's default) and cut back to `journal_size_limit` bytes.
+ * The log is checkpointed by a thread (checkpoints.ts) and cut back to `journal_size_limit` bytes.
  */
 const pragmas = `
 PRAGMA cache_size = -32768;
 PRAGMA synchronous = NORMAL;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA journal_mode = WAL;
+PRAGMA wal_autocheckpoint = 0;
 `;
+/** SQLite's default: checkpoints on the event loop, where there is no thread for them. */
+const ownCheckpoints = "PRAGMA wal_autocheckpoint = 1000";
 
 /** A database this version cannot read: another program's, or another version's. */
 export class ForeignDatabase extends Error {}
@@ -28,13 +34,26 @@ export class Database {
   readonly isNew: boolean;
   readonly #db: DatabaseSync;
   readonly #layout: Layout;
+  readonly #notice: NoticeSink | undefined;
+  readonly #checkpoints: Checkpoints;
 
-  /** Throws errors of `node:sqlite`, or ForeignDatabase. The caller holds the directory's lock. */
-  constructor(layout: Layout) {
+  /**
+   * Throws errors of `node:sqlite`, or ForeignDatabase. The caller holds the directory's lock. `notice` is told of
+   * checkpoints that fail; `thread` is their program, another one only in tests.
+   */
+  constructor(layout: Layout, notice: NoticeSink | undefined, thread?: URL) {
     this.#layout = layout;
-    this.#db = new DatabaseSync(layout.index);
+    this.#notice = notice;
+    const location = exclusively(layout.index);
+    this.#db = new DatabaseSync(location);
+    this.#checkpoints = new Checkpoints({
+      location: location.href,
+      finish: () => this.#finishCheckpoint(),
+      failed: (error) => this.#tell(this.failure(error)),
+      lost: (error) => this.#keepOwnLog(error),
+      ...(thread === undefined ? {} : { program: thread }),
+    });
     try {
-      this.#db.exec("PRAGMA locking_mode = EXCLUSIVE");
       this.isNew = checkVersion(this.#db) === "empty";
       this.#db.exec(pragmas);
       // Takes the lock for good, also when nothing is written.
@@ -78,9 +97,20 @@ export class Database {
     }
   }
 
+  /** To be told of every row changed, so that the log stays short. */
+  wrote(rows: number): void {
+    this.#checkpoints.wrote(rows);
+  }
+
+  /** Writes that can wait should until it ends (checkpoints.ts). */
+  get pause(): Promise<void> | undefined {
+    return this.#checkpoints.pause;
+  }
+
   /** Idempotent; closed also when it throws. SQLite itself would close over a failing last write in silence. */
   close(): void {
     if (!this.#db.isOpen) return;
+    this.#checkpoints.close();
     try {
       this.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     } finally {
@@ -92,6 +122,23 @@ export class Database {
   failure(error: unknown): StoreError {
     if (isDamage(error)) markDamaged(this.#layout);
     return storeFailure(error, "use the index");
+  }
+
+  #finishCheckpoint(): void {
+    try {
+      this.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch (error) {
+      this.#tell(storeFailure(error, "checkpoint the index"));
+    }
+  }
+
+  #keepOwnLog(error: Error): void {
+    this.#tell(storeFailure(error, "checkpoint the index in a thread"));
+    this.#db.exec(ownCheckpoints);
+  }
+
+  #tell({ code, message }: StoreError): void {
+    this.#notice?.({ kind: "store_error", op: "index.checkpoint", code, message });
   }
 }
 
@@ -108,7 +155,9 @@ export class Statement {
   /** Rows changed. */
   run(...values: SQLInputValue[]): number {
     try {
-      return Number(this.#statement.run(...values).changes);
+      const changes = Number(this.#statement.run(...values).changes);
+      this.#database.wrote(changes);
+      return changes;
     } catch (error) {
       throw this.#database.failure(error);
     }
@@ -129,6 +178,16 @@ export class Statement {
       throw this.#database.failure(error);
     }
   }
+}
+
+/**
+ * By SQLite's `unix-excl`: no other process can open the file, and the log's index is in memory that the threads of
+ * this one share, not in a file of its own, which could not be made on a full disk (https://sqlite.org/vfs.html).
+ */
+function exclusively(path: string): URL {
+  const location = pathToFileURL(path);
+  location.searchParams.set("vfs", "unix-excl");
+  return location;
 }
 
 function checkVersion(db: DatabaseSync): "empty" | "current" {

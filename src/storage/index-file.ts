@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename } from "node:path";
 import type { Clock } from "../cache/ports.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
 import { setCleanMark, takeCleanMark } from "./clean-mark.ts";
 import { Database, ForeignDatabase } from "./database.ts";
 import { type DirectoryLock, directoryInUse, lockDirectory } from "./directory-lock.ts";
@@ -9,7 +10,7 @@ import { Layout } from "./layout.ts";
 import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "./store-failure.ts";
 
 /** Throws StoreError `unavailable` when another process has the index; nothing is moved aside for that. */
-export function openIndexFile(directory: string, clock: Clock): IndexFile {
+export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSink): IndexFile {
   const layout = new Layout(directory);
   let lock: DirectoryLock | undefined;
   let database: Database | undefined;
@@ -17,10 +18,10 @@ export function openIndexFile(directory: string, clock: Clock): IndexFile {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     // Not SQLite's own lock: a file is moved aside only by the process that has the directory.
     lock = lockDirectory(directory, layout.indexLock);
-    database = existsSync(layout.damaged) ? undefined : openUsable(layout);
+    database = existsSync(layout.damaged) ? undefined : openUsable(layout, notice);
     const rebuilt = database === undefined;
     if (rebuilt) moveAside(layout, clock);
-    database ??= new Database(layout);
+    database ??= new Database(layout, notice);
     const clean = takeCleanMark(layout) && !database.isNew;
     return new IndexFile(layout, lock, database, rebuilt, clean);
   } catch (error) {
@@ -62,9 +63,9 @@ export class IndexFile {
 }
 
 /** Undefined when the file is there but cannot be read as this version's index. */
-function openUsable(layout: Layout): Database | undefined {
+function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | undefined {
   try {
-    return new Database(layout);
+    return new Database(layout, notice);
   } catch (error) {
     if (error instanceof ForeignDatabase || isDamage(error)) return undefined;
     throw error;

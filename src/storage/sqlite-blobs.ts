@@ -33,7 +33,11 @@ export class SqliteBlobs implements BlobIndex {
     this.#database = database;
     this.#repositories = repositories;
     this.#statements = prepareAll(database);
-    this.#touches = new PendingTouches((touches) => this.#writeTouches(touches), notice);
+    this.#touches = new PendingTouches(
+      (touches) => this.#writeTouches(touches),
+      () => database.pause !== undefined,
+      notice,
+    );
   }
 
   add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number): void {
@@ -77,13 +81,25 @@ export class SqliteBlobs implements BlobIndex {
     );
   }
 
+  async removeUnused(blobs: readonly { readonly digest: Digest; readonly usedAt: number }[]): Promise<void> {
+    await this.#database.pause;
+    this.#orIncomplete(() =>
+      this.#database.transaction(() => {
+        for (const { digest, usedAt } of blobs) this.#removeUnused(digest, usedAt);
+      }),
+    );
+  }
+
+  /** Writes the last uses of those it finds that are still in memory, and of no others. */
   oldest(
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[] {
-    this.flush();
-    return this.#statements.oldest
-      .all(limit)
-      .map((row) => ({ ...indexedBlob(row), usedAt: Number(row.used_at) }));
+    for (;;) {
+      const oldest = this.#statements.oldest
+        .all(limit)
+        .map((row) => ({ ...indexedBlob(row), usedAt: Number(row.used_at) }));
+      if (!this.#touches.write(oldest.map(({ digest }) => digest))) return oldest;
+    }
   }
 
   totals(): { readonly bytes: number; readonly count: number } {
@@ -144,6 +160,14 @@ export class SqliteBlobs implements BlobIndex {
     });
   }
 
+  #removeUnused(digest: Digest, usedAt: number): void {
+    const key = digestKey(digest);
+    if (this.#statements.removeUnused.run(key, usedAt) === 0) return;
+    this.#touches.forget(digest);
+    this.#tell(digest);
+    this.#statements.removeChildren.run(key);
+  }
+
   #orIncomplete(change: () => void): void {
     try {
       change();
@@ -173,6 +197,7 @@ function prepareAll(database: Database) {
     usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),
     touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
     remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
+    removeUnused: database.prepare("DELETE FROM blobs WHERE digest = ? AND used_at = ?"),
     removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
     addChild: database.prepare("INSERT OR IGNORE INTO children (manifest, child) VALUES (?, ?)"),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),

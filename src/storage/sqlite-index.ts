@@ -12,7 +12,7 @@ export interface IndexOptions {
   readonly directory: string;
   /** Names a file moved aside. */
   readonly clock: Clock;
-  /** Told of failures that no caller sees: last uses that could not be written. */
+  /** Told of failures that no caller sees: last uses that could not be written, checkpoints that failed. */
   readonly notice?: NoticeSink;
 }
 
@@ -22,7 +22,7 @@ export interface IndexOptions {
  * after `close`, `no_space` on a full disk. StoreError `unavailable` here when the directory is another's.
  */
 export function openIndex(options: IndexOptions): SqliteIndex {
-  const file = openIndexFile(options.directory, options.clock);
+  const file = openIndexFile(options.directory, options.clock, options.notice);
   try {
     return new SqliteIndex(file, options.notice);
   } catch (error) {

@@ -37,6 +37,7 @@ export class SqliteLinks implements LinkStore {
 
   async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     if (blobs.length === 0) return;
+    if (this.#database.pause !== undefined) await this.#database.pause;
     this.#database.transaction(() => {
       const id = this.#repositories.id(upstream, repository);
       for (const { digest, size } of blobs) this.#add.run(digestKey(digest), id, size ?? null);
@@ -44,6 +45,7 @@ export class SqliteLinks implements LinkStore {
   }
 
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
     this.#remove.run(digestKey(digest), upstream, repository);
   }
 

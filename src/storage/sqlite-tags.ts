@@ -6,12 +6,14 @@ import { digestKey, digestOfKey } from "./digest-key.ts";
 import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
 
 export class SqliteTags implements TagStore {
+  readonly #database: Database;
   readonly #repositories: Repositories;
   readonly #get: Statement;
   readonly #put: Statement;
   readonly #delete: Statement;
 
   constructor(database: Database, repositories: Repositories) {
+    this.#database = database;
     this.#repositories = repositories;
     this.#get = database.prepare(
       `SELECT digest, media_type, size, checked_at FROM tags WHERE repository = ${repositoryId} AND tag = ?`,
@@ -38,12 +40,14 @@ export class SqliteTags implements TagStore {
   }
 
   async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
     const id = this.#repositories.id(upstream, repository);
     const { digest, mediaType, size, checkedAt } = record;
     return this.#put.run(id, tag, digestKey(digest), mediaType, size, Math.round(checkedAt)) > 0;
   }
 
   async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
     this.#delete.run(upstream, repository, tag);
   }
 }

@@ -274,6 +274,34 @@ t.test("a row whose file is gone goes all the same", async (t) => {
   t.same(await gone(house, digests), [0], "and counts as freed");
 });
 
+t.test("rows go a hundred in one write, after their files", async (t) => {
+  const house = await openHouse(t, { maxSize: 1 });
+  for (let at = 0; at < 350; at++) house.index.blobs.add(sha256(Buffer.from(`row ${at}`)), 10, undefined, at);
+  const writes: number[] = [];
+  const { removeUnused } = house.index.blobs;
+  house.index.blobs.removeUnused = (blobs) => {
+    writes.push(blobs.length);
+    t.equal(house.store.count("delete"), Math.min(writes.length * 100, 350));
+    return removeUnused.call(house.index.blobs, blobs);
+  };
+  await house.eviction.run();
+  t.same(writes, [100, 100, 100, 50]);
+  t.same(house.index.blobs.totals(), { bytes: 0, count: 0 });
+});
+
+t.test("a blob that is stored anew while its batch is being deleted stays known", async (t) => {
+  const house = await openHouse(t, { maxSize: 1 });
+  const digests = await storeSome(house, 3);
+  const held = gate();
+  house.store.faults.set("delete", ({ digest }) => (digest === digests[2] ? held.opened : undefined));
+  const pass = house.eviction.run();
+  await eventually("the last is being deleted", () => house.store.count("delete") === 3);
+  await storeBlob(house, randomBytesFor("blob 0", size), digests[0] as Digest);
+  held.open();
+  await pass;
+  t.same(await gone(house, digests), [1, 2], "and the index and the store agree");
+});
+
 // ---- failures ---------------------------------------------------------------------------------------------------
 
 t.test("a blob that cannot be deleted is told and passed over; the next ones go instead", async (t) => {

@@ -16,16 +16,28 @@ function recorded(): {
   writes: ReadonlyMap<Digest, number>[];
   notices: Notice[];
   fail: (failure: Error | undefined) => void;
+  pause: (paused: boolean) => void;
 } {
   const writes: ReadonlyMap<Digest, number>[] = [];
   const notices: Notice[] = [];
   let failure: Error | undefined;
+  let paused = false;
   const write = (touches: ReadonlyMap<Digest, number>): void => {
     if (failure) throw failure;
     writes.push(touches);
   };
-  const touches = new PendingTouches(write, (notice) => notices.push(notice));
-  return { touches, writes, notices, fail: (next) => (failure = next) };
+  const touches = new PendingTouches(
+    write,
+    () => paused,
+    (notice) => notices.push(notice),
+  );
+  return {
+    touches,
+    writes,
+    notices,
+    fail: (next) => (failure = next),
+    pause: (next) => (paused = next),
+  };
 }
 
 function mockTimers(t: Test): void {
@@ -33,16 +45,63 @@ function mockTimers(t: Test): void {
   t.teardown(() => mock.timers.reset());
 }
 
-t.test("a thousand digests make one write, whatever the number of touches", async (t) => {
-  const { touches, writes } = recorded();
-  for (let round = 0; round < 3; round++) for (let at = 0; at < 999; at++) touches.add(digest(at), round);
+t.test(
+  "a thousand digests wait, whatever the number of touches; one more, and a hundred are written",
+  async (t) => {
+    const { touches, writes } = recorded();
+    for (let round = 0; round < 3; round++) for (let at = 0; at < 999; at++) touches.add(digest(at), round);
+    t.equal(writes.length, 0);
+    touches.add(digest(999), 7);
+    t.equal(writes.length, 1);
+    t.same(
+      [...(writes[0]?.keys() ?? [])],
+      Array.from({ length: 100 }, (_, at) => digest(at)),
+      "those that waited longest",
+    );
+    t.equal(writes[0]?.get(digest(0)), 2, "the last use of each");
+    for (let at = 1_000; at < 1_100; at++) touches.add(digest(at), 7);
+    t.same(
+      writes.map(({ size }) => size),
+      [100, 100],
+    );
+    touches.flush();
+    t.same(
+      writes.map(({ size }) => size),
+      [100, 100, 900],
+    );
+    touches.flush();
+    t.equal(writes.length, 3, "nothing is left to write");
+  },
+);
+
+t.test("in a pause of the writing they wait, and no more than two thousand", async (t) => {
+  mockTimers(t);
+  const { touches, writes, pause } = recorded();
+  pause(true);
+  for (let at = 0; at < 1_999; at++) touches.add(digest(at), 1);
+  mock.timers.tick(10_000);
   t.equal(writes.length, 0);
-  touches.add(digest(999), 7);
+  touches.add(digest(1_999), 1);
+  t.same(
+    writes.map(({ size }) => size),
+    [100],
+  );
+  pause(false);
+  for (let turns = 0; turns < 30; turns++) mock.timers.tick(5);
+  t.same(
+    writes.map(({ size }) => size),
+    Array(20).fill(100),
+    "then a hundred at a time",
+  );
+});
+
+t.test("those asked for are written, and no others", async (t) => {
+  const { touches, writes } = recorded();
+  for (let at = 0; at < 3; at++) touches.add(digest(at), at);
+  t.equal(touches.write([digest(1), digest(7)]), true);
+  t.same(writes, [new Map([[digest(1), 1]])]);
+  t.equal(touches.write([digest(1), digest(7)]), false);
   t.equal(writes.length, 1);
-  t.equal(writes[0]?.size, 1000);
-  t.equal(writes[0]?.get(digest(0)), 2, "the last use of each");
-  touches.flush();
-  t.equal(writes.length, 1, "nothing is left to write");
 });
 
 t.test("after five seconds they are written", async (t) => {
