@@ -4,6 +4,8 @@ import type { Sharing } from "../cache/fill-source.ts";
 import type { BlobIndex, BlobStore, Clock, LinkStore, Pause, TagStore } from "../cache/ports.ts";
 import { Publisher } from "../cache/publisher.ts";
 import { Releases } from "../cache/releases.ts";
+import { RememberedLinks } from "../cache/remembered-links.ts";
+import { RememberedTags } from "../cache/remembered-tags.ts";
 import { SharedLinks } from "../cache/shared-links.ts";
 import type { Announcements } from "../cache/shared-ports.ts";
 import { SharedTags } from "../cache/shared-tags.ts";
@@ -57,11 +59,12 @@ export interface SharedPartsOptions {
 
 /** What cannot be reached now is found later. */
 export async function openSharedParts(options: SharedPartsOptions): Promise<SharedParts> {
-  const { own } = options;
+  // Nobody else changes these stores.
+  const own = { tags: new RememberedTags(options.own.tags), links: new RememberedLinks(options.own.links) };
   const redis = await openRedis(options);
   const s3 = await openS3(options);
   const peers = redis && createPeers({ ...options, plain: plainUpstream, node: options.config.node.name });
-  const known = redis === undefined ? own : layered(options, redis);
+  const known = redis === undefined ? own : layered({ ...options, own }, redis);
   return {
     ...known,
     announcements: redis?.announcements,

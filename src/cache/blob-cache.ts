@@ -29,9 +29,11 @@ export interface OpenedBlob {
   readonly cacheStatus?: string;
   /** To be closed by whoever opened it. */
   readonly reader: BlobReader;
+  /** All of a small blob that is here. */
+  readonly body?: Buffer;
 }
 
-export type BlobFound = Omit<OpenedBlob, "reader">;
+export type BlobFound = Omit<OpenedBlob, "reader" | "body">;
 
 /** In the shared store and not here: the client may fetch it there. */
 export interface BlobElsewhere extends Omit<BlobFound, "kind"> {

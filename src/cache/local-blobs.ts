@@ -41,6 +41,8 @@ export interface LocalBlob {
   readonly size: number;
   /** To be closed by whoever opened it. */
   readonly reader: BlobReader;
+  /** All of a small blob, which never changes. */
+  readonly body?: Buffer;
 }
 
 export interface LocalManifest {
@@ -76,7 +78,7 @@ export class LocalBlobs {
     const held = this.#memory.get(digest);
     if (held !== undefined) {
       this.#touch(digest);
-      return { source: "memory", size: held.body.length, reader: memoryReader(held.body) };
+      return inMemory("memory", held.body);
     }
     try {
       const known = index.get(digest);
@@ -105,7 +107,7 @@ export class LocalBlobs {
       const body = await this.#readVerified(digest, blob, blob.size);
       if (body === undefined) return undefined;
       this.#memory.set(digest, { body, mediaType: known?.mediaType });
-      return { source: store.source, size: body.length, reader: memoryReader(body) };
+      return inMemory(store.source, body);
     } finally {
       if (open) await reader.close();
     }
@@ -262,6 +264,10 @@ async function readWhole(reader: BlobReader, size: number): Promise<Buffer> {
     position += chunk.length;
   }
   return body.subarray(0, position);
+}
+
+function inMemory(source: Source, body: Buffer): LocalBlob {
+  return { source, size: body.length, reader: memoryReader(body), body };
 }
 
 function memoryReader(body: Buffer): BlobReader {

@@ -72,6 +72,7 @@ async function sendBlob(
   }
   const first = range.kind === "ranges" ? range.ranges[0] : undefined;
   if (range.kind === "none" || first === undefined) {
+    if (blob.body !== undefined) return exchange.send(200, headers, blob.body);
     exchange.begin(200, headers, size);
     await sendBody(exchange, reader, 0, size, pool);
   } else if (range.multipart) {

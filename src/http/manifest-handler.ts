@@ -34,8 +34,8 @@ export async function handleManifest(
     await relay(exchange, found, pool);
     return "served";
   }
-  const age = { age: String(Math.floor(found.age / 1000)) };
-  const headers = { ...manifestHeaders(found.digest, found.mediaType), ...age };
+  const headers = manifestHeaders(found.digest, found.mediaType);
+  headers.age = String(Math.floor(found.age / 1000));
   if (matchesEtag(exchange.header("if-none-match"), etagOf(found.digest))) exchange.send(304, headers);
   else exchange.send(200, headers, found.body);
   return "served";

@@ -41,6 +41,26 @@ t.test("a blob crosses the link once; its headers are the same on miss, hit and 
   t.equal(upstream.count({ kind: "blob", method: "HEAD" }), 0);
 });
 
+t.test("every byte of a small blob arrives as it is, from upstream, disk and memory", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  for (const length of [1, 256, 12 * 1024, 12 * 1024 + 1, 64 * 1024]) {
+    const bytes = Buffer.from(Array.from({ length }, (_, at) => at % 256));
+    const digest = upstream.addBlob("team/app", bytes);
+    const path = `/v2/team/app/blobs/${digest}`;
+    for (const said of [/fwd=uri-miss/, /detail=disk/, /detail=memory/]) {
+      const answer = await mirror.get(path);
+      t.ok(answer.body.equals(bytes), `${length} bytes`);
+      t.equal(answer.headers["content-length"], String(length));
+      t.match(answer.headers["cache-status"], said);
+      await mirror.line((line) => line.msg === "fill committed" && line.digest === digest);
+    }
+    const part = await mirror.get(path, { range: "bytes=0-99" });
+    t.equal(part.status, 206);
+    t.ok(part.body.equals(bytes.subarray(0, 100)));
+  }
+});
+
 t.test("ranges: hit, miss and running fill answer alike", async (t) => {
   const upstream = await startUpstream(t);
   const mirror = await startMirror(t, upstream);
