@@ -31,20 +31,20 @@ export class FillReading {
     this.#bell = bell;
   }
 
-  /** See BlobReader. */
+  /** See BlobReader. What is in memory is copied, so that the window's memory is nobody else's. */
   async read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer> {
-    const held = await this.held(follower, position, scratch.length);
-    if (held !== undefined) return held;
-    const spooled = Math.min(this.#released, this.#spool.written) - position;
+    await this.arrived(follower, position);
+    const released = this.#released - position;
+    const target = released < scratch.length ? scratch.subarray(0, Math.max(0, released)) : scratch;
+    const copied = this.#window.copy(position, target);
+    if (copied > 0 || target.length === 0) return target.subarray(0, copied);
+    const spooled = Math.min(target.length, this.#spool.written - position);
     if (spooled <= 0) throw new StoreError("io", `bytes at ${position} are no longer held`);
-    return await this.#spool.read(
-      position,
-      spooled < scratch.length ? scratch.subarray(0, spooled) : scratch,
-    );
+    return await this.#spool.read(position, target.subarray(0, spooled));
   }
 
-  /** Waits for the bytes; undefined when the window has moved past them and the spool has them. */
-  async held(follower: Follower, position: number, max: number): Promise<Buffer | undefined> {
+  /** See BlobReader. */
+  async arrived(follower: Follower, position: number): Promise<void> {
     follower.position = position;
     if (!this.#spool.usable) this.#bell.ring();
     for (;;) {
@@ -52,12 +52,7 @@ export class FillReading {
       if (failure !== undefined) throw failure;
       if (follower.dropped)
         throw new StoreError("no_space", "too slow to follow a blob that cannot be stored");
-      const available = Math.min(this.#released - position, max);
-      if (available > 0) {
-        const chunk = this.#window.at(position);
-        return chunk !== undefined && chunk.length > available ? chunk.subarray(0, available) : chunk;
-      }
-      if (verified) return Buffer.alloc(0);
+      if (verified || this.#released > position) return;
       await this.#bell.rung;
     }
   }

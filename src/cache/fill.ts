@@ -58,7 +58,7 @@ export class Fill {
 
   readonly #options: FillOptions;
   readonly #abort = new AbortController();
-  readonly #window = new Window();
+  readonly #window: Window;
   readonly #followers = new Followers(() => this.received);
   /** Rings when bytes have come, the fill is over, or a follower has moved that others wait for. */
   readonly #bell = new Bell();
@@ -77,6 +77,7 @@ export class Fill {
     this.#options = options;
     this.digest = options.digest;
     this.startedAt = options.clock();
+    this.#window = new Window(options.budget.slabs);
     this.#hash = createHash(digestAlgorithm(options.digest));
     this.head = this.#head.promise;
     this.head.catch(() => {});
@@ -144,7 +145,7 @@ export class Fill {
   follow(): BlobReader {
     const follower = new Follower({
       read: (...asked) => this.#reading.read(...asked),
-      held: (...asked) => this.#reading.held(...asked),
+      arrived: (...asked) => this.#reading.arrived(...asked),
       leave: (leaving) => {
         this.#followers.remove(leaving);
         this.#bell.ring();
@@ -223,7 +224,7 @@ export class Fill {
       this.#window.trim(Math.max(written, this.#followers.slowest), share / 2);
   }
 
-  /** Resolves when the oldest chunk can be forgotten; whoever takes nothing meanwhile is let go in the end. */
+  /** Resolves when the oldest bytes can be forgotten; whoever takes nothing meanwhile is let go in the end. */
   async #waitForFollowers(): Promise<void> {
     if (this.#followers.size === 0) {
       throw new StoreError("unavailable", "the blob cannot be stored and nobody is reading it");
@@ -235,8 +236,7 @@ export class Fill {
       return this.#window.start > oldest || this.#failure !== undefined || this.#followers.size === 0;
     };
     if (await this.#bell.within(relayPatience, this.#options.pause, goesOn)) return;
-    const chunk = this.#window.at(oldest) as Buffer;
-    this.#followers.dropStopped(oldest + chunk.length, places);
+    this.#followers.dropStopped(oldest + 1, places);
     this.#bell.ring();
   }
 

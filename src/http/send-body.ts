@@ -26,7 +26,8 @@ export async function sendBody(
 ): Promise<void> {
   let writing: Promise<void> | undefined;
   for (let position = start; end === undefined || position < end; ) {
-    if (pool.busy) await writing;
+    // A fill is read late: what has come meanwhile goes out in one write.
+    if (pool.busy || reader.arrived !== undefined) await writing;
     const chunk = await readChunk(reader, position, end === undefined ? largestChunk : end - position, pool);
     const { bytes, buffer } = chunk;
     if (bytes.length === 0) {
@@ -55,6 +56,7 @@ async function readChunk(
   const max = Math.min(wanted, largestChunk);
   const held = await reader.held?.(position, max);
   if (held !== undefined) return { bytes: held, buffer: undefined };
+  await reader.arrived?.(position);
   const buffer = pool.take();
   try {
     const scratch = max < buffer.length ? buffer.subarray(0, max) : buffer;
