@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { Bell } from "./bell.ts";
+import { FillReading } from "./fill-reading.ts";
 import { Follower, Followers } from "./followers.ts";
 import {
   type BlobReader,
@@ -23,8 +24,6 @@ import { Window, type WindowBudget } from "./window.ts";
 
 export type { Pause } from "./ports.ts";
 
-/** Never given to a follower before the digest is verified. */
-export const holdBack = 64 * 1024;
 /** Bytes collected before one write to the spool: one `write` per chunk costs twice the CPU. */
 const batchSize = 1024 * 1024;
 /** A follower that takes nothing for this long while others wait for it (no spool to read behind) is let go. */
@@ -59,13 +58,14 @@ export class Fill {
 
   readonly #options: FillOptions;
   readonly #abort = new AbortController();
-  readonly #window = new Window();
+  readonly #window: Window;
   readonly #followers = new Followers(() => this.received);
   /** Rings when bytes have come, the fill is over, or a follower has moved that others wait for. */
   readonly #bell = new Bell();
   readonly #resumption: Resumption;
   readonly #transfer: Transfer;
   readonly #spool: Spool;
+  readonly #reading: FillReading;
   readonly #hash;
   readonly #head = Promise.withResolvers<FillHead>();
   #verified = false;
@@ -77,6 +77,7 @@ export class Fill {
     this.#options = options;
     this.digest = options.digest;
     this.startedAt = options.clock();
+    this.#window = new Window(options.budget.slabs);
     this.#hash = createHash(digestAlgorithm(options.digest));
     this.head = this.#head.promise;
     this.head.catch(() => {});
@@ -92,6 +93,7 @@ export class Fill {
       this.#trim();
       this.#bell.ring();
     });
+    this.#reading = new FillReading(this, this.#window, this.#spool, this.#bell);
     options.budget.enter();
     this.done = this.#run().finally(() => options.budget.leave());
   }
@@ -124,6 +126,11 @@ export class Fill {
     return this.#stored;
   }
 
+  /** Whether every byte has come and the digest is right. */
+  get verified(): boolean {
+    return this.#verified;
+  }
+
   /** Why the fill has failed. */
   get failure(): Error | undefined {
     return this.#failure;
@@ -137,8 +144,8 @@ export class Fill {
   /** A reader from any offset; it counts as a follower until closed. */
   follow(): BlobReader {
     const follower = new Follower({
-      read: (...asked) => this.#read(...asked),
-      held: (...asked) => this.#held(...asked),
+      read: (...asked) => this.#reading.read(...asked),
+      arrived: (...asked) => this.#reading.arrived(...asked),
       leave: (leaving) => {
         this.#followers.remove(leaving);
         this.#bell.ring();
@@ -155,44 +162,6 @@ export class Fill {
     this.#failure ??= reason;
     this.#abort.abort(reason);
     this.#bell.ring();
-  }
-
-  // ---- followers ----------------------------------------------------------------------------------------------
-
-  /** Bytes followers may have. */
-  get #released(): number {
-    if (this.#verified) return this.received;
-    const end = this.size ?? this.received;
-    return Math.max(0, Math.min(this.received, end - holdBack));
-  }
-
-  async #read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer> {
-    const held = await this.#held(follower, position, scratch.length);
-    if (held !== undefined) return held;
-    const spooled = Math.min(this.#released, this.#spool.written) - position;
-    if (spooled <= 0) throw new StoreError("io", `bytes at ${position} are no longer held`);
-    return await this.#spool.read(
-      position,
-      spooled < scratch.length ? scratch.subarray(0, spooled) : scratch,
-    );
-  }
-
-  /** Waits for the bytes; undefined when the window has moved past them and the spool has them. */
-  async #held(follower: Follower, position: number, max: number): Promise<Buffer | undefined> {
-    follower.position = position;
-    if (!this.#spool.usable) this.#bell.ring();
-    for (;;) {
-      if (this.#failure !== undefined) throw this.#failure;
-      if (follower.dropped)
-        throw new StoreError("no_space", "too slow to follow a blob that cannot be stored");
-      const available = Math.min(this.#released - position, max);
-      if (available > 0) {
-        const chunk = this.#window.at(position);
-        return chunk !== undefined && chunk.length > available ? chunk.subarray(0, available) : chunk;
-      }
-      if (this.#verified) return Buffer.alloc(0);
-      await this.#bell.rung;
-    }
   }
 
   // ---- the download -------------------------------------------------------------------------------------------
@@ -255,7 +224,7 @@ export class Fill {
       this.#window.trim(Math.max(written, this.#followers.slowest), share / 2);
   }
 
-  /** Resolves when the oldest chunk can be forgotten; whoever takes nothing meanwhile is let go in the end. */
+  /** Resolves when the oldest bytes can be forgotten; whoever takes nothing meanwhile is let go in the end. */
   async #waitForFollowers(): Promise<void> {
     if (this.#followers.size === 0) {
       throw new StoreError("unavailable", "the blob cannot be stored and nobody is reading it");
@@ -267,8 +236,7 @@ export class Fill {
       return this.#window.start > oldest || this.#failure !== undefined || this.#followers.size === 0;
     };
     if (await this.#bell.within(relayPatience, this.#options.pause, goesOn)) return;
-    const chunk = this.#window.at(oldest) as Buffer;
-    this.#followers.dropStopped(oldest + chunk.length, places);
+    this.#followers.dropStopped(oldest + 1, places);
     this.#bell.ring();
   }
 

@@ -4,7 +4,7 @@ import type { BlobReader } from "./ports.ts";
 /** What a follower asks of its fill. */
 export interface Followed {
   read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
-  held(follower: Follower, position: number, max: number): Promise<Buffer | undefined>;
+  arrived(follower: Follower, position: number): Promise<void>;
   leave(follower: Follower): void;
 }
 
@@ -15,12 +15,12 @@ export class Follower implements BlobReader {
   /** Too slow for the others, who had to wait for it. */
   dropped = false;
   readonly read: BlobReader["read"];
-  readonly held: NonNullable<BlobReader["held"]>;
+  readonly arrived: NonNullable<BlobReader["arrived"]>;
   readonly close: BlobReader["close"];
 
-  constructor({ read, held, leave }: Followed) {
+  constructor({ read, arrived, leave }: Followed) {
     this.read = (position, scratch) => read(this, position, scratch);
-    this.held = (position, max) => held(this, position, max);
+    this.arrived = (position) => arrived(this, position);
     this.close = async () => leave(this);
   }
 }

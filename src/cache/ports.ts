@@ -72,12 +72,13 @@ export class UpstreamError extends Error {
  */
 export interface BlobReader {
   read(position: number, scratch: Buffer): Promise<Buffer>;
-  /**
-   * As `read`, but only from memory: resolves, when the bytes have come, with at most `max` of them, or with
-   * undefined when they have to be read into a scratch buffer. A hundred clients that wait for one fill then hold no
-   * buffers. Readers that hold nothing in memory do not have it.
-   */
+  /** As `read`, for readers that have the bytes in memory for good: at most `max` of them, never to change. */
   held?(position: number, max: number): Promise<Buffer | undefined>;
+  /**
+   * Resolves when `read` has something to give at `position`, if only the end; rejects as it does. A hundred clients
+   * that wait for one fill then hold no buffers. Readers that are complete do not have it.
+   */
+  arrived?(position: number): Promise<void>;
   /** Releases what the reader holds; idempotent. */
   close(): Promise<void>;
 }

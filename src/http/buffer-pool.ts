@@ -1,20 +1,24 @@
-// Buffers between store and socket. Reads of 256 KiB cost a third of the CPU of 64 KiB streams (design.md, section 3);
-// when many clients read at once, smaller ones keep the memory flat: a hundred slow clients hold a buffer each.
+// Buffers between store and socket. One read and one write of 1 MiB cost two thirds of the CPU of four of 256 KiB, which
+// cost a third of 64 KiB streams (design.md, section 3); when many clients read at once, smaller ones keep the memory
+// flat: a hundred slow clients hold a buffer each.
 
-const large = 256 * 1024;
-const small = 64 * 1024;
-/** Bytes lent out above which only small buffers are lent, and nobody should read ahead. */
+/** Bytes of a buffer while fewer than `below` bytes are lent out; the first that holds. */
+const tiers = [
+  { size: 1024 * 1024, below: 2 * 1024 * 1024 },
+  { size: 256 * 1024, below: 4 * 1024 * 1024 },
+  { size: 64 * 1024, below: Number.POSITIVE_INFINITY },
+] as const;
+/** Bytes lent out above which nobody should read ahead. */
 const enough = 4 * 1024 * 1024;
-/** Bytes of returned buffers kept for the next response. */
-const kept = 4 * 1024 * 1024;
+/** Bytes of returned buffers kept for the next response, of each size: the large ones must not crowd out the small. */
+const kept = 2 * 1024 * 1024;
+
+/** Most bytes of a buffer. */
+export const largestBuffer = tiers[0].size;
 
 export class BufferPool {
-  readonly #free = new Map<number, Buffer[]>([
-    [large, []],
-    [small, []],
-  ]);
+  readonly #free = new Map<number, Buffer[]>(tiers.map(({ size }) => [size, []]));
   #lent = 0;
-  #kept = 0;
 
   /** Bytes lent out. */
   get lent(): number {
@@ -26,22 +30,18 @@ export class BufferPool {
     return this.#lent >= enough;
   }
 
-  /** 256 KiB, or 64 KiB while much is lent out. To be returned with `give`. */
+  /** 1 MiB, 256 KiB when some is lent out, 64 KiB while much is. To be returned with `give`. */
   take(): Buffer {
-    const size = this.busy ? small : large;
+    const size = tiers.find(({ below }) => this.#lent < below)?.size ?? 0;
     this.#lent += size;
-    const buffer = this.#free.get(size)?.pop();
-    if (buffer === undefined) return Buffer.allocUnsafeSlow(size);
-    this.#kept -= size;
-    return buffer;
+    return this.#free.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size);
   }
 
   /** Only for buffers no pending write can still refer to; others are `lost`. */
   give(buffer: Buffer): void {
     this.lost(buffer);
-    if (this.#kept + buffer.length > kept) return;
-    this.#kept += buffer.length;
-    this.#free.get(buffer.length)?.push(buffer);
+    const free = this.#free.get(buffer.length);
+    if (free !== undefined && (free.length + 1) * buffer.length <= kept) free.push(buffer);
   }
 
   /** A lent buffer that does not come back: a socket may still be sending from it. */

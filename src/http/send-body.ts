@@ -1,10 +1,7 @@
 // From a blob reader to the client: one chunk is being written while the next is read, unless many clients read.
 import { type BlobReader, StoreError } from "../cache/ports.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import { type BufferPool, largestBuffer } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
-
-/** Most bytes in one write to the socket. */
-const largestChunk = 256 * 1024;
 
 /** Bytes on their way to the client, and the lent buffer they stand in, if they do. */
 interface Chunk {
@@ -26,8 +23,9 @@ export async function sendBody(
 ): Promise<void> {
   let writing: Promise<void> | undefined;
   for (let position = start; end === undefined || position < end; ) {
-    if (pool.busy) await writing;
-    const chunk = await readChunk(reader, position, end === undefined ? largestChunk : end - position, pool);
+    // A fill is read late: what has come meanwhile goes out in one write.
+    if (pool.busy || reader.arrived !== undefined) await writing;
+    const chunk = await readChunk(reader, position, end === undefined ? largestBuffer : end - position, pool);
     const { bytes, buffer } = chunk;
     if (bytes.length === 0) {
       if (buffer !== undefined) pool.give(buffer);
@@ -52,9 +50,10 @@ async function readChunk(
   wanted: number,
   pool: BufferPool,
 ): Promise<Chunk> {
-  const max = Math.min(wanted, largestChunk);
+  const max = Math.min(wanted, largestBuffer);
   const held = await reader.held?.(position, max);
   if (held !== undefined) return { bytes: held, buffer: undefined };
+  await reader.arrived?.(position);
   const buffer = pool.take();
   try {
     const scratch = max < buffer.length ? buffer.subarray(0, max) : buffer;

@@ -1,6 +1,6 @@
 // Without a spool to read behind, a fill goes at the pace of the slowest client that goes on reading.
 import t, { type Test } from "tap";
-import { holdBack } from "../../src/cache/fill.ts";
+import { holdBack } from "../../src/cache/fill-reading.ts";
 import type { BlobReader } from "../../src/cache/ports.ts";
 import { mebibyte, readAll, readBytes } from "../fixtures/cache-house.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";

@@ -1,7 +1,7 @@
 // One transfer, many followers: what they read, from where, and what happens when they lag or leave.
 import { readdirSync } from "node:fs";
 import t from "tap";
-import { holdBack } from "../../src/cache/fill.ts";
+import { holdBack } from "../../src/cache/fill-reading.ts";
 import { type BlobReader, UpstreamError } from "../../src/cache/ports.ts";
 import {
   mebibyte,

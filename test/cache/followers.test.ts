@@ -4,7 +4,7 @@ import { Follower, Followers } from "../../src/cache/followers.ts";
 function followerAt(position: number): Follower {
   const follower = new Follower({
     read: async () => Buffer.alloc(0),
-    held: async () => undefined,
+    arrived: async () => {},
     leave: () => {},
   });
   follower.position = position;
@@ -18,14 +18,13 @@ t.test("reading and closing name the follower", async (t) => {
       who.position = position;
       return scratch;
     },
-    held: async (who, position, max) => {
+    arrived: async (who, position) => {
       who.position = position;
-      return Buffer.alloc(max);
     },
     leave: (who) => left.push(who),
   });
   const scratch = Buffer.alloc(3);
-  t.equal((await follower.held(7, 5))?.length, 5);
+  await follower.arrived(7);
   t.equal(follower.position, 7);
   t.equal(await follower.read(42, scratch), scratch);
   t.equal(follower.position, 42);

@@ -1,22 +1,24 @@
 import t from "tap";
 import { BufferPool } from "../../src/http/buffer-pool.ts";
 
-const large = 256 * 1024;
-const small = 64 * 1024;
+const kibibyte = 1024;
+const mebibyte = 1024 * kibibyte;
 
 t.test("few clients get large buffers, many get small ones, and nobody reads ahead then", async (t) => {
   const pool = new BufferPool();
   const lent: Buffer[] = [];
   while (!pool.busy) lent.push(pool.take());
-  t.ok(lent.every(({ length }) => length === large));
-  t.equal(pool.lent, lent.length * large);
-  t.equal(pool.lent, 4 * 1024 * 1024);
+  t.same(
+    lent.map(({ length }) => length),
+    [mebibyte, mebibyte, ...Array.from({ length: 8 }, () => 256 * kibibyte)],
+  );
+  t.equal(pool.lent, 4 * mebibyte);
   const more = pool.take();
-  t.equal(more.length, small);
+  t.equal(more.length, 64 * kibibyte);
   pool.give(more);
   pool.give(lent.pop() as Buffer);
   t.notOk(pool.busy);
-  t.equal(pool.take().length, large);
+  t.equal(pool.take().length, 256 * kibibyte);
 });
 
 t.test("returned buffers are lent again; lost ones are only no longer counted", async (t) => {
@@ -30,13 +32,16 @@ t.test("returned buffers are lent again; lost ones are only no longer counted", 
   t.not(pool.take(), buffer);
 });
 
-t.test("no more than 4 MiB are kept for later", async (t) => {
-  const pool = new BufferPool();
-  const lent = Array.from({ length: 100 }, () => pool.take());
-  for (const buffer of lent) pool.give(buffer);
-  t.equal(pool.lent, 0);
-  const again = new Set(Array.from({ length: 100 }, () => pool.take()));
-  const kept = lent.filter((buffer) => again.has(buffer)).reduce((sum, { length }) => sum + length, 0);
-  t.ok(kept <= 4 * 1024 * 1024, `${kept}`);
-  t.ok(kept > 0);
-});
+t.test(
+  "no more than 2 MiB of each size are kept for later, and large ones crowd out no small ones",
+  async (t) => {
+    const pool = new BufferPool();
+    const lent = Array.from({ length: 100 }, () => pool.take());
+    for (const buffer of lent) pool.give(buffer);
+    t.equal(pool.lent, 0);
+    const again = new Set(Array.from({ length: 100 }, () => pool.take()));
+    const kept = lent.filter((buffer) => again.has(buffer));
+    for (const size of [mebibyte, 256 * kibibyte, 64 * kibibyte])
+      t.equal(kept.filter(({ length }) => length === size).length, (2 * mebibyte) / size, `of ${size} bytes`);
+  },
+);

@@ -1,0 +1,65 @@
+// What followers see of a running fill: the bytes they may have, as they come, from memory or from the spool.
+import type { Bell } from "./bell.ts";
+import type { Follower } from "./followers.ts";
+import { StoreError } from "./ports.ts";
+import type { Spool } from "./spool.ts";
+import type { Window } from "./window.ts";
+
+/** Never given to a follower before the digest is verified. */
+export const holdBack = 64 * 1024;
+
+/** How far the fill is. */
+export interface FillProgress {
+  readonly received: number;
+  /** Size of the whole blob in bytes, when known. */
+  readonly size: number | undefined;
+  /** Every byte has come, and the digest is right. */
+  readonly verified: boolean;
+  readonly failure: Error | undefined;
+}
+
+export class FillReading {
+  readonly #fill: FillProgress;
+  readonly #window: Window;
+  readonly #spool: Spool;
+  readonly #bell: Bell;
+
+  constructor(fill: FillProgress, window: Window, spool: Spool, bell: Bell) {
+    this.#fill = fill;
+    this.#window = window;
+    this.#spool = spool;
+    this.#bell = bell;
+  }
+
+  /** See BlobReader. What is in memory is copied, so that the window's memory is nobody else's. */
+  async read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer> {
+    await this.arrived(follower, position);
+    const released = this.#released - position;
+    const target = released < scratch.length ? scratch.subarray(0, Math.max(0, released)) : scratch;
+    const copied = this.#window.copy(position, target);
+    if (copied > 0 || target.length === 0) return target.subarray(0, copied);
+    const spooled = Math.min(target.length, this.#spool.written - position);
+    if (spooled <= 0) throw new StoreError("io", `bytes at ${position} are no longer held`);
+    return await this.#spool.read(position, target.subarray(0, spooled));
+  }
+
+  /** See BlobReader. */
+  async arrived(follower: Follower, position: number): Promise<void> {
+    follower.position = position;
+    if (!this.#spool.usable) this.#bell.ring();
+    for (;;) {
+      const { failure, verified } = this.#fill;
+      if (failure !== undefined) throw failure;
+      if (follower.dropped)
+        throw new StoreError("no_space", "too slow to follow a blob that cannot be stored");
+      if (verified || this.#released > position) return;
+      await this.#bell.rung;
+    }
+  }
+
+  /** Bytes followers may have. */
+  get #released(): number {
+    const { verified, received, size } = this.#fill;
+    return verified ? received : Math.max(0, Math.min(received, (size ?? received) - holdBack));
+  }
+}
