@@ -16,11 +16,11 @@ const busy = 0.7;
 /** A rate that rises by more than this is that of a stream that has not found its speed. */
 const rising = 1.25;
 /**
- * A rate that changes by less than this share is that of a full link, or of an upstream that grants no more: losses make
- * it go up and down. Several transfers help with the latter only, so much has to be left: what a server has sent ahead
- * when its transfer is cut off is lost, on a full link some MiB.
+ * A rate that changes by less than this share from one interval to the next, twice, is that of a full link, or of an
+ * upstream that grants no more: losses make it go up and down. Several transfers help with the latter only, so much has
+ * to be left: what a server has sent ahead when its transfer is cut off is lost, on a full link some MiB.
  */
-const even = 0.1;
+const even = 0.06;
 const muchLeft = 256 * 1024 * 1024;
 /** Milliseconds for new transfers to get going, and over which their rate is then measured. */
 const settling = 1_000;
@@ -67,8 +67,10 @@ export class Pace {
   readonly #load: () => number;
   #bytes = 0;
   #since: number;
-  /** Bytes a millisecond of the last interval. */
+  /** Bytes a millisecond of the last interval, and of the one before. */
   #rate = 0;
+  #rateBefore = 0;
+  #intervals = 0;
 
   /** `load`: share of the time since its last call in which the event loop was busy. */
   constructor(clock: Clock, load: () => number) {
@@ -86,12 +88,15 @@ export class Pace {
     if (elapsed < watching) return false;
     const before = this.#rate;
     const rate = this.#bytes / elapsed;
+    const isEven = [before, this.#rateBefore].every((other) => Math.abs(rate - other) < rate * even);
+    this.#rateBefore = before;
     this.#rate = rate;
     this.#bytes = 0;
     this.#since = now;
     const idle = this.#load() < busy;
-    if (before === 0 || rate > before * rising) return false;
-    const least = Math.abs(rate - before) < before * even ? muchLeft : leastLeft;
+    // Two intervals tell nothing of evenness yet.
+    if (this.#intervals++ < 2 || rate > before * rising) return false;
+    const least = isEven ? muchLeft : leastLeft;
     return idle && left >= least && left > rate * long;
   }
 

@@ -5,8 +5,11 @@ import type { SegmentBudget } from "./segment-line.ts";
 import { type KnownWidth, Pace, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
 import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
 
-/** Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices. */
-const longRoundTrip = 10;
+/**
+ * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices, and what is
+ * slow is something else.
+ */
+const longRoundTrip = 20;
 /**
  * Bytes asked for first over a long link, so that what several transfers are to bring need not be cut off from the
  * first one: a server has sent hundreds of KiB ahead by then.
@@ -41,15 +44,18 @@ export async function openSegmented(
   signal: AbortSignal,
 ): Promise<BlobAnswer> {
   const { upstream, open, segmenting } = blob;
-  const { name, segments, roundTrip } = upstream;
+  const { name, segments } = upstream;
   const known = segmenting.widths.of(name);
   const alone = segments === 1 || (known?.settled === true && known.width === 1);
-  if (alone || (roundTrip !== undefined && roundTrip < longRoundTrip)) return await open(from, signal, {});
+  const isShort = () => upstream.roundTrip !== undefined && upstream.roundTrip < longRoundTrip;
+  if (alone || isShort()) return await open(from, signal, {});
   const several = known !== undefined && known.width > 1;
   const first = several ? shortFirstPart : firstPart;
-  const inParts = several || (known === undefined && roundTrip !== undefined);
+  const inParts = several || (known === undefined && upstream.roundTrip !== undefined);
   const answer = await (inParts ? openPart(open, from, from + first, signal) : open(from, signal, {}));
   if (answer.kind !== "found" || answer.size === undefined || answer.offset !== from) return answer;
+  // The first answer of all tells how long the link is.
+  if (!inParts && isShort()) return answer;
   const { end, size, ...found } = answer;
   const begun: Begun = { blob, body: answer.body[Symbol.asyncIterator](), size, signal };
   if (!inParts) return { ...found, size, body: watched(begun, from) };

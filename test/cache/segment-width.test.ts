@@ -26,14 +26,17 @@ t.test("one transfer is slow", async (t) => {
     const pace = new Pace(clock.read, () => load);
     return rates.map((rate) => flow(clock, rate, 250, (bytes) => pace.slow(bytes, left)).includes(true));
   };
-  t.same(slowAfter([1000, 700]), [false, true], "when it has found its speed, and the rest would take long");
-  t.same(slowAfter([1000, 2000, 4000]), [false, false, false], "not while it still becomes faster");
-  t.same(slowAfter([1000, 700], 1_399), [false, false], "not when little is left");
-  t.same(slowAfter([10_000, 7_000], 14 * 1000 * 1000), [false, false], "not when the rest takes two seconds");
-  t.same(slowAfter([10_000, 7_000], 14 * 1000 * 1000 + 1), [false, true]);
-  t.same(slowAfter([1000, 700], much, 0.7), [false, false], "not when it is this node that has no time");
-  t.same(slowAfter([1000, 1000, 1050]), [false, false, false], "not when an even rate tells of a full link");
-  t.same(slowAfter([1000, 1000], 256 * mebibyte), [false, true], "unless there is very much left");
+  const no = [false, false, false];
+  const yes = [false, false, true];
+  t.same(slowAfter([1000, 900, 700]), yes, "when it has found its speed, and the rest would take long");
+  t.same(slowAfter([1000, 2000, 4000]), no, "not while it still becomes faster");
+  t.same(slowAfter([1000, 900, 700], 4 * mebibyte - 1), no, "not when little is left");
+  t.same(slowAfter([9_000, 8_000, 7_000], 14 * 1000 * 1000), no, "not when the rest takes two seconds");
+  t.same(slowAfter([9_000, 8_000, 7_000], 14 * 1000 * 1000 + 1), yes);
+  t.same(slowAfter([1000, 900, 700], much, 0.7), no, "not when it is this node that has no time");
+  t.same(slowAfter([1000, 1040, 1000]), no, "not when an even rate tells of a full link");
+  t.same(slowAfter([1000, 1060, 1120]), yes, "losses let it rise again slowly");
+  t.same(slowAfter([1000, 1000, 1000], 256 * mebibyte), yes, "or there is very much left");
 });
 
 t.test("at best", async (t) => {
@@ -66,8 +69,7 @@ const enough = 2_500;
 t.test("as many as there may be, then half as many as long as that is no slower", async (t) => {
   const { width, learnt, send } = setUp(undefined);
   t.equal(width.now, 1);
-  send(1000, 250);
-  send(700, 250);
+  for (const rate of [1000, 900, 700]) send(rate, 250);
   t.equal(width.now, 8, "one was slow");
   t.same(learnt, ["8"]);
   send(4000, enough);
@@ -118,8 +120,7 @@ t.test("transfers that are still ending are not measured as fewer", async (t) =>
 t.test("the bound of the configuration", async (t) => {
   t.equal(setUp({ width: 8, settled: true }, 3).width.now, 3);
   const { width, send } = setUp(undefined, 2);
-  send(1000, 250);
-  send(700, 250);
+  for (const rate of [1000, 900, 700]) send(rate, 250);
   t.equal(width.now, 2);
 });
 

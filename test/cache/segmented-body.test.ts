@@ -15,6 +15,8 @@ const blob = randomBytesFor("layer", 8 * mebibyte);
 interface Link {
   readonly segments?: number;
   readonly roundTrip?: number | undefined;
+  /** The round trip that is known from the first answer on. */
+  readonly firstAnswer?: number;
   readonly known?: KnownWidth;
   readonly size?: number;
   readonly ignoresRanges?: boolean;
@@ -23,7 +25,15 @@ interface Link {
 }
 
 /** The whole blob over a link, the ranges upstream was asked for, and the bytes it sent. */
-function setUp({ segments = 4, roundTrip, known, size = blob.length, ignoresRanges, pace = () => 0 }: Link) {
+function setUp({
+  segments = 4,
+  roundTrip,
+  known,
+  size = blob.length,
+  ignoresRanges,
+  pace = () => 0,
+  firstAnswer,
+}: Link) {
   const clock = new ManualClock();
   const widths = new SegmentWidths(clock.read, () => {});
   if (known !== undefined) widths.learn("far", known);
@@ -33,6 +43,7 @@ function setUp({ segments = 4, roundTrip, known, size = blob.length, ignoresRang
   const open: OpenPart = async (from, _signal, { to, use }): Promise<BlobAnswer> => {
     asked.push(`${from}-${to ?? ""}${use === undefined ? "" : ` ${use}`}`);
     if (to !== undefined && from >= size) throw new UpstreamError("range_refused", "416", { status: 416 });
+    upstream.roundTrip ??= firstAnswer;
     const transfer = asked.length;
     const end = ignoresRanges || to === undefined ? size : Math.min(to, size);
     const offset = ignoresRanges ? 0 : from;
@@ -84,7 +95,7 @@ function setUp({ segments = 4, roundTrip, known, size = blob.length, ignoresRang
 
 t.test("one transfer", async (t) => {
   const cases: Record<string, Link> = {
-    "over a short link": { roundTrip: 9 },
+    "over a short link": { roundTrip: 19 },
     "when the configuration says so": { segments: 1, roundTrip: 40 },
     "when several are no faster": { roundTrip: 40, known: { width: 1, settled: true } },
     "when one has been fast enough": { roundTrip: 40, known: { width: 1, settled: false } },
@@ -94,7 +105,7 @@ t.test("one transfer", async (t) => {
 });
 
 t.test("a long link of which nothing is known: a first part, then the rest while it is fast", async (t) => {
-  const far = setUp({ roundTrip: 10, pace: () => 5 });
+  const far = setUp({ roundTrip: 20, pace: () => 5 });
   t.same(await far.pull(t), ["0-2097152", "2097152-8388608"]);
   t.same(await far.pull(t), ["0-"], "the next time in one");
 });
@@ -106,6 +117,14 @@ t.test("a long link where the first part was slow", async (t) => {
   t.equal(asked.filter((range) => range.endsWith("background")).length >= 3, true, asked.join(", "));
   t.same(far.widths.of("far"), { width: 4, settled: false });
   t.match(await far.pull(t), ["0-524288"], "the next time several at once");
+});
+
+t.test("the first answer of all tells how long the link is", async (t) => {
+  const slow = (_: number, at: number): number => (at < mebibyte ? 15 : 80);
+  const near = setUp({ pace: slow, firstAnswer: 19 });
+  t.same(await near.pull(t), ["0-"], "over a short link nobody helps");
+  const far = setUp({ pace: slow, firstAnswer: 20 });
+  t.ok((await far.pull(t)).length > 3);
 });
 
 t.test("a transfer that becomes slow on the way is helped", async (t) => {
