@@ -27,7 +27,10 @@ export interface ColdPull extends LinkPull {
   readonly layer: ExpectedBlob;
   /** GETs upstream for the layer. */
   readonly requests: number;
-  /** Of their bodies, as the far registry's log has them: bytes given to its kernel to send. */
+  /**
+   * Of their bodies, as the far registry's log has them: bytes given to its kernel to send. Of a request that is given
+   * up that may be some MB more than ever crossed the link.
+   */
   readonly upstreamBytes: number;
 }
 
@@ -36,7 +39,7 @@ export interface Measured {
   readonly pulls: readonly ColdPull[];
   /** User and system time of the mirror for all of them, from its start; undefined when there is none. */
   readonly cpuSeconds: number | undefined;
-  /** What the link carried and lost, all packets of manifest and layers. */
+  /** All packets of manifest and layers. */
   readonly link: LinkCounts;
 }
 
