@@ -9,6 +9,7 @@ import type { Access } from "./access.ts";
 import type { Fill } from "./fill.ts";
 import {
   type BlobAnswer,
+  type BlobAsk,
   type Clock,
   type Pause,
   type Refusal,
@@ -17,6 +18,7 @@ import {
 } from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Releases } from "./releases.ts";
+import { openSegmented, type Segmenting } from "./segmented-body.ts";
 import type { Lease, Leases, Peers, SharedBlobs } from "./shared-ports.ts";
 
 /**
@@ -63,6 +65,7 @@ export interface FillSourceOptions {
   readonly sharing: Sharing;
   /** Of all fills. */
   readonly distrusted: Distrusted;
+  readonly segmenting: Segmenting;
   readonly clock: Clock;
   readonly pause: Pause;
 }
@@ -103,8 +106,12 @@ export class FillSource {
     if (near !== undefined) return near;
     signal.throwIfAborted();
     this.#place = "upstream";
-    const { upstream, repository, digest } = this.#options;
-    return upstream.openBlob(repository, digest, from, signal, "blobs", use);
+    const { upstream, repository, digest, segmenting } = this.#options;
+    const open = (at: number, over: AbortSignal, ask: BlobAsk) =>
+      upstream.openBlob(repository, digest, at, over, ask);
+    return use === undefined
+      ? await openSegmented({ upstream, open, segmenting }, from, signal)
+      : await open(from, signal, { use });
   }
 
   /**

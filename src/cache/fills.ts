@@ -7,7 +7,13 @@ import { Fill, type FillOptions } from "./fill.ts";
 import { createDistrusted, FillSource, type Sharing } from "./fill-source.ts";
 import type { LocalBlobs } from "./local-blobs.ts";
 import type { Clock, Pause, Upstream } from "./ports.ts";
+import { SegmentBudget } from "./segment-line.ts";
+import { SegmentWidths } from "./segment-width.ts";
+import type { Segmenting } from "./segmented-body.ts";
 import { WindowBudget } from "./window.ts";
+
+/** Bytes of segments that came before those ahead of them, over all fills. */
+const segmentBytes = 32 * 1024 * 1024;
 
 export interface FillsOptions {
   readonly local: LocalBlobs;
@@ -16,6 +22,8 @@ export interface FillsOptions {
   readonly sharing?: Sharing | undefined;
   /** Bytes of running fills kept in memory, over all fills. */
   readonly windowBytes: number;
+  /** Share of the time since the last call in which this node had no time to spare, 0 to 1; left out: measured. */
+  readonly load?: () => number;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -39,10 +47,14 @@ export class Fills {
   readonly #ending = new Set<Promise<void>>();
   readonly #budget: WindowBudget;
   readonly #distrusted = createDistrusted();
+  readonly #segmenting: Segmenting;
 
   constructor(options: FillsOptions) {
     this.#options = options;
     this.#budget = new WindowBudget(options.windowBytes);
+    const { clock, pause, notices, load = eventLoopLoad() } = options;
+    const budget = new SegmentBudget(segmentBytes);
+    this.#segmenting = { widths: new SegmentWidths(clock, notices), budget, load, clock, pause };
   }
 
   /** Every fill under way, in the order of their start. */
@@ -77,7 +89,8 @@ export class Fills {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const distrusted = this.#distrusted;
     const asked = { upstream, repository, digest };
-    const source = new FillSource({ ...asked, access, sharing, distrusted, clock, pause });
+    const segmenting = this.#segmenting;
+    const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
     const fill = this.#run(upstream, digest, {
       open: (from, signal, use) => source.open(from, signal, use),
       spool: (size) => local.spool(size),
@@ -96,7 +109,7 @@ export class Fills {
   /** Of a manifest too large to hold: verified like a blob, never stored, joined by nobody. */
   relayManifest(upstream: Upstream, repository: Repository, digest: Digest): Fill {
     return this.#run(upstream, digest, {
-      open: (from, signal) => upstream.openBlob(repository, digest, from, signal, "manifests"),
+      open: (from, signal) => upstream.openBlob(repository, digest, from, signal, { endpoint: "manifests" }),
       spool: async () => undefined,
     });
   }
@@ -130,4 +143,15 @@ export class Fills {
 /** Whether upstream's answer to the fill is its answer to this repository. */
 export function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
   return filling.upstream.name === upstream.name && filling.repository === repository;
+}
+
+/** Share of the time since the last call in which the event loop was busy; since the start at first. */
+function eventLoopLoad(): () => number {
+  let before = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, before);
+    before = now;
+    return utilization;
+  };
 }

@@ -234,9 +234,24 @@ export type BlobAnswer =
       readonly kind: "found";
       readonly size: number | undefined;
       readonly offset: number;
+      /** Where the body ends (exclusive), when that is not the end of the blob. */
+      readonly end?: number;
       readonly body: AsyncIterable<Buffer>;
     } & CacheMarks)
   | Refusal;
+
+/** How a blob is asked for. */
+export interface BlobAsk {
+  /** "manifests" for the body of an oversize manifest; "blobs" when left out. */
+  readonly endpoint?: "blobs" | "manifests";
+  /**
+   * "background" when nobody waits for the bytes: they come after everything clients wait for, and have fewer
+   * connections.
+   */
+  readonly use?: "background" | undefined;
+  /** Only the bytes before this one; an upstream may send them all. */
+  readonly to?: number | undefined;
+}
 
 export type TagsAnswer =
   | ({
@@ -272,18 +287,20 @@ export interface Upstream {
   /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
-  /**
-   * `endpoint` is "manifests" for the body of an oversize manifest. `use` is "background" when nobody waits for the
-   * bytes: they come after everything clients wait for. The signal ends the transfer.
-   */
+  /** The signal ends the transfer. */
   openBlob(
     repository: Repository,
     digest: Digest,
     from: number,
     signal: AbortSignal,
-    endpoint?: "blobs" | "manifests",
-    use?: "background",
+    ask?: BlobAsk,
   ): Promise<BlobAnswer>;
+  /** Most transfers one blob may come in at once; 1: always one after the other. */
+  readonly segments: number;
+  /** Milliseconds the quickest answer took so far: a round trip at most that long. Undefined before the first one. */
+  readonly roundTrip: number | undefined;
+  /** Whether a background transfer asked for now would have a connection at once. */
+  readonly spare: boolean;
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
   /** Reads at most 4 MiB; `absent` also from registries that do not know the endpoint. */
   listReferrers(

@@ -41,6 +41,8 @@ export interface UpstreamConfig {
   /** Longest silence between two chunks of a body. */
   readonly idleTimeout: number;
   readonly maxConnections: number;
+  /** Most transfers one blob may come in at once; 1: one. */
+  readonly segments: number;
   /** For https; left out: what Node trusts, and no certificate of our own. */
   readonly tls?: TlsConfig | undefined;
   /** Left out: nothing is listed. */

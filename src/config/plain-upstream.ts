@@ -21,6 +21,7 @@ export function plainUpstream(name: string, url: URL): UpstreamConfig {
     firstByteTimeout: 30_000,
     idleTimeout: 30_000,
     maxConnections: 64,
+    segments: 8,
     repositoryPrefix: "",
     routing: {
       component: undefined,

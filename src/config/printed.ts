@@ -163,6 +163,7 @@ export function printedUpstream(
     "upstream.firstByteTimeout": formatDuration(upstream.firstByteTimeout),
     "upstream.idleTimeout": formatDuration(upstream.idleTimeout),
     "upstream.maxConnections": upstream.maxConnections,
+    "upstream.segments": upstream.segments,
     "upstream.namespaces": routing.namespaces,
     "upstream.hosts": routing.hosts,
     "upstream.component": routing.component,

@@ -146,6 +146,13 @@ export const upstreamSettings = {
     type: type.wholeNumber(1, 10_000),
     description: "Most connections open to the registry at once",
   },
+  "upstream.segments": {
+    env: "ENTREPOT_UPSTREAM_SEGMENTS",
+    default: "8",
+    type: type.wholeNumber(1, 16),
+    description:
+      "Most parts of one blob fetched at once, by Range, where one transfer is slow and several are faster; 1 turns it off",
+  },
   "upstream.namespaces": {
     env: "ENTREPOT_UPSTREAM_NAMESPACES",
     default: undefined,

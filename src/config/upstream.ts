@@ -53,6 +53,7 @@ export function upstreamConfig(
     firstByteTimeout: values["upstream.firstByteTimeout"],
     idleTimeout: values["upstream.idleTimeout"],
     maxConnections: values["upstream.maxConnections"],
+    segments: values["upstream.segments"],
     repositoryPrefix: values["upstream.repositoryPrefix"] ?? "",
     routing: {
       component: values["upstream.component"],

@@ -167,6 +167,8 @@ export type Notice =
       /** Requests upstream still allows us, as its last answer says. */
       readonly remaining: number;
     }
+  /** From now on large blobs of the upstream come in this many transfers at once: that has proved to help, or not. */
+  | { readonly kind: "segments"; readonly upstream: string; readonly width: number }
   | {
       readonly kind: "fill";
       /** `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed. */

@@ -131,6 +131,10 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         return logEviction(logger, notice);
       case "fill":
         return logFill(logger, notice);
+      case "segments": {
+        const { upstream, width } = notice;
+        return logger.info({ upstream, width }, "large blobs come in another number of transfers at once");
+      }
       case "notification":
         if (notice.result === "delivered") return;
         return limited(mayPass, `${notice.kind} ${notice.endpoint} ${notice.result}`, (suppressed) =>

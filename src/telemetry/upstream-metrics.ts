@@ -80,6 +80,12 @@ export function createUpstreamMetrics(
     labelNames: ["upstream"],
     registers,
   });
+  const segments = new Gauge({
+    name: "entrepot_upstream_segments",
+    help: "Transfers at once that a large blob comes in, as far as is known; 1: several are not needed, or no help.",
+    labelNames: ["upstream"],
+    registers,
+  });
   const lastSuccess = new Gauge({
     name: "entrepot_upstream_last_success_timestamp_seconds",
     help: "When upstream last answered what it was asked for, in Unix time; 0: not since the start.",
@@ -88,6 +94,7 @@ export function createUpstreamMetrics(
   });
   for (const upstream of upstreams) {
     lastSuccess.set({ upstream }, 0);
+    segments.set({ upstream }, 1);
     showCircuit(upstream, "closed");
     for (const reason of upstreamReasons) errors.inc({ upstream, reason }, 0);
     for (const type of upstreamTypes) {
@@ -115,6 +122,8 @@ export function createUpstreamMetrics(
       showCircuit(upstreamLabel(notice.upstream), notice.state);
     } else if (notice.kind === "rate_limit") {
       remaining.set({ upstream: upstreamLabel(notice.upstream) }, amount(notice.remaining));
+    } else if (notice.kind === "segments") {
+      segments.set({ upstream: upstreamLabel(notice.upstream) }, amount(notice.width));
     }
   };
 }

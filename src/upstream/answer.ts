@@ -91,14 +91,34 @@ export function contentDigest(upstream: string, headers: IncomingHttpHeaders): D
   return digest;
 }
 
+/** Part of a blob: from `offset` up to `end` (exclusive), of `size` bytes. */
+export interface Part {
+  readonly offset: number;
+  readonly end: number;
+  readonly size: number;
+}
+
 /**
- * Size of the whole from `Content-Range: bytes <from>-<end>/<size>` (RFC 9110, section 14.4). Throws UpstreamError
- * range_refused when it starts elsewhere, has no size, or contradicts itself.
+ * What `Content-Range: bytes <from>-<last>/<size>` says (RFC 9110, section 14.4); it may be less than was asked for.
+ * Throws UpstreamError range_refused when it starts elsewhere, goes beyond `to` (exclusive), has no size, or
+ * contradicts itself.
  */
-export function contentRangeSize(upstream: string, headers: IncomingHttpHeaders, from: number): number {
+export function contentRange(
+  upstream: string,
+  headers: IncomingHttpHeaders,
+  from: number,
+  to = Number.POSITIVE_INFINITY,
+): Part {
   const match = /^bytes (\d{1,15})-(\d{1,15})\/(\d{1,15})$/.exec(headers["content-range"] ?? "");
-  const [start, end, size] = match ? match.slice(1).map(Number) : [];
-  if (start === from && end !== undefined && size !== undefined && end >= start && end < size) return size;
+  const [start, last, size] = match ? match.slice(1).map(Number) : [];
+  if (
+    start === from &&
+    last !== undefined &&
+    size !== undefined &&
+    last >= start &&
+    last < Math.min(size, to)
+  )
+    return { offset: from, end: last + 1, size };
   throw new UpstreamError("range_refused", `upstream ${upstream} answered another range than asked for`, {
     status: 206,
   });

@@ -2,7 +2,7 @@
 import type { BlobHead, Clock } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import { cacheMarks, contentLength, contentRangeSize } from "./answer.ts";
+import { cacheMarks, contentLength, contentRange } from "./answer.ts";
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";
 
@@ -62,7 +62,7 @@ export class BlobHeads {
 
   #sizeOf({ status, headers }: Reply): number | undefined {
     return status === 206
-      ? contentRangeSize(this.#upstream, headers, 0)
+      ? contentRange(this.#upstream, headers, 0).size
       : contentLength(this.#upstream, headers);
   }
 }

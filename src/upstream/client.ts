@@ -66,6 +66,7 @@ export class UpstreamClient {
   readonly #connections: Connections;
   readonly #own: Dispatcher;
   readonly #foreign: Dispatcher;
+  #roundTrip: number | undefined;
 
   constructor(
     config: UpstreamConfig,
@@ -92,6 +93,16 @@ export class UpstreamClient {
   /** Requests that hold a connection. */
   get active(): number {
     return this.#gate.held;
+  }
+
+  /** Milliseconds the quickest answer of the registry took; undefined before the first one. */
+  get roundTrip(): number | undefined {
+    return this.#roundTrip;
+  }
+
+  /** Whether a request of the background would be let in at once. */
+  get spare(): boolean {
+    return this.#gate.free("background");
   }
 
   get circuit(): Pick<Circuit, "state" | "lastSuccess"> {
@@ -209,13 +220,15 @@ export class UpstreamClient {
     const { statusCode, headers, body } = foreign
       ? await send()
       : await this.#circuit.run(`${ask.repository}/${ask.endpoint}`, send);
+    const ttfbMs = this.#clock() - started;
+    if (!foreign) this.#roundTrip = Math.min(this.#roundTrip ?? ttfbMs, ttfbMs);
     this.#notices({
       kind: "upstream_request",
       upstream: this.#config.name,
       type: ask.type,
       method: ask.method,
       status: statusCode,
-      ttfbMs: this.#clock() - started,
+      ttfbMs,
     });
     if (!foreign) this.#limits.note(useOf(ask), statusCode, headers as IncomingHttpHeaders);
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };

@@ -56,7 +56,7 @@ export class ConnectionGate {
    */
   async enter(use: Use, signal: AbortSignal | undefined): Promise<() => void> {
     signal?.throwIfAborted();
-    if (this.#free(use)) this.#count(use, 1);
+    if (this.free(use)) this.#count(use, 1);
     else await this.#wait(use, signal);
     let released = false;
     return () => {
@@ -67,7 +67,8 @@ export class ConnectionGate {
     };
   }
 
-  #free(use: Use): boolean {
+  /** Whether `enter` would let it in at once. */
+  free(use: Use): boolean {
     if (this.#held >= this.#limits.small) return false;
     if (use === "small") return true;
     if (this.#transfers >= this.#limits.transfer) return false;
@@ -112,7 +113,7 @@ export class ConnectionGate {
   #admitNext(): void {
     for (const use of uses) {
       const [first] = this.#queues[use];
-      if (first === undefined || !this.#free(use)) continue;
+      if (first === undefined || !this.free(use)) continue;
       this.#queues[use].delete(first);
       this.#count(use, 1);
       first.admit();

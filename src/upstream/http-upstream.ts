@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   type BlobAnswer,
+  type BlobAsk,
   type BlobHead,
   type Clock,
   type ManifestAnswer,
@@ -19,7 +20,7 @@ import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
 import type { CircuitStateName, NoticeSink } from "../telemetry/event.ts";
-import { cacheMarks, contentDigest, contentLength, contentRangeSize } from "./answer.ts";
+import { cacheMarks, contentDigest, contentLength, contentRange } from "./answer.ts";
 import { createAuthorizer } from "./authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readSmallBody, smallBodyPatience } from "./body.ts";
@@ -105,6 +106,18 @@ class HttpUpstream implements ClosableUpstream {
     return this.#parts.client.circuit.state === "closed";
   }
 
+  get segments(): number {
+    return this.#config.segments;
+  }
+
+  get roundTrip(): number | undefined {
+    return this.#parts.client.roundTrip;
+  }
+
+  get spare(): boolean {
+    return this.#parts.client.spare;
+  }
+
   get circuit(): ClosableUpstream["circuit"] {
     return this.#parts.client.circuit;
   }
@@ -159,10 +172,10 @@ class HttpUpstream implements ClosableUpstream {
     digest: Digest,
     from: number,
     signal: AbortSignal,
-    endpoint: "blobs" | "manifests" = "blobs",
-    use?: "background",
+    { endpoint = "blobs", use, to }: BlobAsk = {},
   ): Promise<BlobAnswer> {
     return this.#noticed(async () => {
+      const ranged = from > 0 || to !== undefined;
       const reply = await this.#client.ask({
         method: "GET",
         type: "blob",
@@ -170,19 +183,24 @@ class HttpUpstream implements ClosableUpstream {
         endpoint: `${endpoint}/${digest}`,
         headers: {
           ...(endpoint === "manifests" ? { accept: manifestAccept } : {}),
-          ...(from > 0 ? { range: `bytes=${from}-` } : {}),
+          ...(ranged ? { range: `bytes=${from}-${to === undefined ? "" : to - 1}` } : {}),
         },
         signal,
         ...(use === undefined ? {} : { use }),
       });
-      const refusal = statusOf(this.name, reply, from > 0 ? [200, 206] : [200], this.#clock());
+      const refusal = statusOf(this.name, reply, ranged ? [200, 206] : [200], this.#clock());
       if (refusal !== undefined) return refusal;
       return await this.#whileOpen(reply, async () => {
-        const offset = reply.status === 206 ? from : 0;
         const length = contentLength(this.name, reply.headers);
-        const size = offset > 0 ? contentRangeSize(this.name, reply.headers, offset) : length;
-        const body = this.#blobBody(reply, size === undefined ? undefined : size - offset, signal);
-        return { kind: "found", size, offset, body, ...cacheMarks(reply) };
+        const { offset, size, ...range } =
+          reply.status === 206
+            ? contentRange(this.name, reply.headers, from, to)
+            : { offset: 0, size: length };
+        // Who asks for everything is not content with less.
+        const end = to !== undefined && "end" in range ? range.end : size;
+        const body = this.#blobBody(reply, end === undefined ? undefined : end - offset, signal);
+        const part = end === size || end === undefined ? {} : { end };
+        return { kind: "found", size, offset, ...part, body, ...cacheMarks(reply) };
       });
     }, signal);
   }

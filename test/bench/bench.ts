@@ -62,18 +62,20 @@ async function main(flags: Flags): Promise<number> {
   const peers = await makePeers(flags.registry);
   const reports: ScenarioReport[] = [];
   const current = endedBySignals();
-  for (const scenario of chosen)
-    reports.push(await runScenario(scenario, { rounds, peers, places, say, onRound: current }));
-  const report: Report = {
+  const report = (): Report => ({
     quick,
     machine,
     peers: peers.map(({ name }) => name),
     seconds: Math.round((performance.now() - start) / 1000),
     scenarios: reports,
-  };
-  if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report, null, 2)}\n`);
-  process.stdout.write(markdownOf(report));
-  say(`${report.seconds} s`);
+  });
+  for (const scenario of chosen) {
+    reports.push(await runScenario(scenario, { rounds, peers, places, say, onRound: current }));
+    // After each: a full run takes a quarter of an hour, and whoever ends it early keeps what there is.
+    if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report(), null, 2)}\n`);
+  }
+  process.stdout.write(markdownOf(report()));
+  say(`${report().seconds} s`);
   return reports.some(({ result }) => result === "failed") ? 1 : 0;
 }
 
@@ -93,9 +95,12 @@ function problemWith({ only, registry }: Flags, chosen: readonly Scenario[]): st
 }
 
 async function makePeers(registry: string | undefined): Promise<readonly Peer[]> {
-  const programs = [debianRegistry, ...(registry === undefined ? [] : [resolve(registry)])];
-  const registries = programs.map(async (path) => distribution(path, await versionOfDistribution(path)));
-  return [entrepot, ...(await Promise.all(registries)), nginx];
+  const debian = await versionOfDistribution(debianRegistry);
+  if (registry === undefined) return [entrepot, distribution(debianRegistry, debian), nginx];
+  const path = resolve(registry);
+  const version = await versionOfDistribution(path);
+  const given = distribution(path, version === debian ? `${version} as given` : version);
+  return [entrepot, distribution(debianRegistry, debian), given, nginx];
 }
 
 /** Makes a signal end the round that runs, and then this process. Gives what is to be told of each round. */

@@ -18,7 +18,7 @@ const references = { tag: "1", digest: image.digest } as const;
 type Kind = keyof typeof references;
 
 export function cachedManifests({ quick }: Scale): Scenario {
-  const seconds = quick ? 1 : 3;
+  const seconds = quick ? 1 : 2;
   return {
     name: "cached-manifests",
     title: `Cached manifest of ${image.manifest.length} bytes, 32 connections`,

@@ -1,6 +1,7 @@
 // The machine the bench runs on: what it is, and which cores do what.
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, release, totalmem } from "node:os";
+import { version } from "../../src/version.ts";
 import { attempt, run } from "../system/fixtures/child.ts";
 import { onCores, type Place } from "./place.ts";
 
@@ -33,7 +34,7 @@ export async function moveTo(place: Place): Promise<void> {
 
 /** Facts for the head of the report, by name. */
 export async function machineFacts(): Promise<Readonly<Record<string, string>>> {
-  const version = async (command: string, flag: string): Promise<string> => {
+  const versionOf = async (command: string, flag: string): Promise<string> => {
     // wrk says its version and ends with 1; nginx says it on the error stream.
     const { output } = await attempt(command, [flag]);
     return /\d+\.\d+(?:\.\d+)*/.exec(output)?.[0] ?? "unknown";
@@ -43,9 +44,9 @@ export async function machineFacts(): Promise<Readonly<Record<string, string>>> 
     cores: `${availableParallelism()} × ${cpus()[0]?.model ?? "unknown"}`,
     memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
     kernel: `${release()}, TCP ${congestion}`,
-    node: process.versions.node,
-    nginx: await version("nginx", "-v"),
-    HAProxy: await version("haproxy", "-v"),
-    wrk: await version("wrk", "-v"),
+    Entrepôt: `${version} on Node ${process.versions.node}`,
+    nginx: await versionOf("nginx", "-v"),
+    HAProxy: await versionOf("haproxy", "-v"),
+    wrk: await versionOf("wrk", "-v"),
   };
 }

@@ -1,16 +1,20 @@
 // Everything at once, on one core of the mirror: a fill at the pace of a 100 Mbit link, which is hashed and written
 // while a hundred clients follow it, and a stream of manifest requests beside it.
+import { fileURLToPath } from "node:url";
 import { makeImage } from "../fixtures/images.ts";
+import { run } from "../system/fixtures/child.ts";
 import { Content } from "../system/fixtures/content.ts";
 import { costOf } from "./cost.ts";
 import { metricOf, startEntrepot } from "./entrepot.ts";
 import { repositoryOf } from "./far-content.ts";
 import { pacedLoad } from "./paced-load.ts";
 import { startPacedRelay } from "./paced-relay.ts";
-import { drainBlob, fetchesOf, pull, pullBlob } from "./pulling.ts";
+import { fetchesOf, pull, pullBlob } from "./pulling.ts";
+import type { Round } from "./round.ts";
 import { ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
 import { mebibyte, sizeText } from "./size.ts";
 
+const crowd = fileURLToPath(new URL("./crowd.ts", import.meta.url));
 const name = "bench/mixed";
 const image = makeImage({ seed: "mixed load", layers: Array.from({ length: 8 }, () => 64) });
 /** 100 Mbit/s. */
@@ -30,6 +34,7 @@ export function mixedLoad({ quick }: Scale): Scenario {
       { id: "manifest-p50", title: "Cached manifest meanwhile, p50", unit: "ms" },
       { id: "manifest-p99", title: "Cached manifest meanwhile, p99", unit: "ms" },
       { id: "pace", title: "Followers' bytes against the link's", unit: "%" },
+      { id: "core", title: "The mirror's core in use", unit: "%" },
       { id: "rss", title: "Peak memory", unit: "MB" },
     ],
     async run(round) {
@@ -45,14 +50,12 @@ export function mixedLoad({ quick }: Scale): Scenario {
       await pull(round, server, path, image);
       const seconds = size / linkPace;
       const accept = image.mediaType;
-      const manifests = { base: server.url, path, accept, perSecond };
+      const manifests = { base: server.url, path, accept, perSecond, coarse: true };
       await pacedLoad({ ...manifests, seconds: 1 });
       // Reading the metric begins its next interval.
       await metricOf(server, "nodejs_eventloop_lag_p99_seconds");
-      const [{ seconds: taken }, load] = await Promise.all([
-        costOf([], () =>
-          Promise.all(Array.from({ length: followers }, () => drainBlob(round, server, blob))),
-        ),
+      const [{ result: taken, cpuSeconds }, load] = await Promise.all([
+        costOf([server], () => follow(round, new URL(blob.path, server.url), followers, size)),
         pacedLoad({ ...manifests, seconds }),
       ]);
       const lag = (await metricOf(server, "nodejs_eventloop_lag_p99_seconds")) * 1000 - onTime;
@@ -64,6 +67,7 @@ export function mixedLoad({ quick }: Scale): Scenario {
         "manifest-p50": load.p50Ms,
         "manifest-p99": load.p99Ms,
         pace: (100 * seconds) / taken,
+        core: (100 * cpuSeconds) / taken,
         rss: server.peakRss() / 1e6,
       };
       const samples: Sample[] = Object.entries(values).map(([measure, value]) => ({
@@ -75,4 +79,11 @@ export function mixedLoad({ quick }: Scale): Scenario {
       return samples;
     },
   };
+}
+
+/** Seconds until every follower has all of it. Rejects when one has not. */
+async function follow(round: Round, url: URL, followers: number, size: number): Promise<number> {
+  const [command = "node", ...rest] = [...round.places.load.prefix, process.execPath, crowd];
+  const output = await run(command, [...rest, url.href, String(followers), String(size)]);
+  return (JSON.parse(output) as { seconds: number }).seconds;
 }

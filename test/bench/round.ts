@@ -22,6 +22,7 @@ export class Round implements Cleanup {
   /** Checks made so far, all of which held. */
   checks = 0;
   readonly #undo: (() => unknown)[] = [];
+  #ended = false;
 
   constructor({ number, peers, places }: RoundOptions) {
     const first = (number - 1) % peers.length;
@@ -30,12 +31,15 @@ export class Round implements Cleanup {
     this.places = places;
   }
 
+  /** At the end of the round; at once when a signal has ended it, and what was starting then has started. */
   teardown(fn: () => unknown): void {
     this.#undo.push(fn);
+    if (this.#ended) void this.end().catch(() => {});
   }
 
   /** Undoes everything, the last thing first, and goes on when something of it fails; rejects with the first failure. */
   async end(): Promise<void> {
+    this.#ended = true;
     const failures: unknown[] = [];
     for (let fn = this.#undo.pop(); fn !== undefined; fn = this.#undo.pop()) {
       try {

@@ -37,7 +37,7 @@ interface Wanted {
 export function twoNodes({ quick }: Scale): Scenario {
   const sizes: Sizes = quick
     ? { seconds: 1, blob: 1 * mebibyte, pulls: 1 }
-    : { seconds: 3, blob: 8 * mebibyte, pulls: 4 };
+    : { seconds: 2, blob: 8 * mebibyte, pulls: 8 };
   return {
     name: "two-nodes",
     title: "Two nodes behind HAProxy against one behind it",
@@ -121,7 +121,7 @@ async function measure(round: Round, far: FarRegistry, count: 1 | 2, wanted: Wan
   const manifest = await hitManifests(round, { balancer, nodes, load }, wanted, sizes.seconds);
   const blob = await hitBlobs(round, { balancer, nodes }, wanted, sizes);
   const fetched = fetchesOf(await far.asked(before), ...wanted.blobs).bytes;
-  round.equal(`upstream's bytes for ${count} nodes`, fetched, sizes.blob * blobCount);
+  round.within(`upstream's bytes for ${count} nodes`, fetched / (sizes.blob * blobCount), 1, 1.02);
   for (const server of [balancer, ...nodes]) await server.stop();
   return { manifest, blob };
 }

@@ -17,9 +17,7 @@ async function startBroken(t: Test, around: (open: OpenFrom) => OpenFrom = (open
   const broken = gate();
   house.upstream.transfers.push({ hold: { at: cutAt, until: broken.opened }, cutAt });
   const opens: string[] = [];
-  const open = around((from, signal, use) =>
-    house.upstream.openBlob(app, digest, from, signal, "blobs", use),
-  );
+  const open = around((from, signal, use) => house.upstream.openBlob(app, digest, from, signal, { use }));
   const fill = startFill(house, digest, {
     open: (from, signal, use) => {
       opens.push(`${from} ${use ?? "transfer"}`);

@@ -22,6 +22,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
         firstByteTimeout: 30_000,
         idleTimeout: 30_000,
         maxConnections: 64,
+        segments: 8,
         repositoryPrefix: "",
         routing: {
           component: undefined,

@@ -17,6 +17,7 @@ upstreams:
     firstByteTimeout: 2s
     idleTimeout: 3s
     maxConnections: 4
+    segments: 2
     namespaces: [Registry.example.com, "registry.example.com:8443"]
     hosts: [mirror.example.com]
     component: team
@@ -42,6 +43,7 @@ upstreams:
     firstByteTimeout: 2000,
     idleTimeout: 3000,
     maxConnections: 4,
+    segments: 2,
     repositoryPrefix: "docker-local/team",
     routing: {
       component: "team",

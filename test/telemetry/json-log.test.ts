@@ -273,6 +273,7 @@ t.test("other notices have the level of their weight", (t) => {
   sink({ kind: "upstream_request", upstream: "hub", type: "blob", method: "GET", status: 200, ttfbMs: 1 });
   sink({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 1 });
   sink({ kind: "rate_limit", upstream: "hub", remaining: 0 });
+  sink({ kind: "segments", upstream: "hub", width: 8 });
   t.match(take(), [
     {
       level: "debug",
@@ -288,6 +289,7 @@ t.test("other notices have the level of their weight", (t) => {
     { level: "error", reason: "corrupt" },
     { level: "error", op: "commit", code: "no_space", detail: "ENOSPC" },
     { level: "warn", upstream: "hub", detail: "/p is empty", msg: /credentials/ },
+    { level: "info", upstream: "hub", width: 8, msg: /transfers at once/ },
   ]);
   t.strictSame(take(), [], "traffic is for the metrics, and a broken store makes one line per window");
   t.end();

@@ -90,6 +90,13 @@ t.test("what a limit leaves is shown once upstream says it", async (t) => {
   t.equal(sampleOf(families, name, { upstream: "hub" }), 42);
 });
 
+t.test("how many transfers at once a blob comes in", async (t) => {
+  const name = "entrepot_upstream_segments";
+  t.equal(sampleOf(await after([]), name, { upstream: "hub" }), 1);
+  const families = await after([8, 4].map((width) => ({ kind: "segments", upstream: "hub", width })));
+  t.equal(sampleOf(families, name, { upstream: "hub" }), 4);
+});
+
 t.test("unknown upstreams, types, statuses and codes share one series", async (t) => {
   const notices = Array.from({ length: 500 }, (_, i): Notice[] => [
     { kind: "upstream_error", upstream: `up${i}`, code: `code${i}`, status: i, message: "" },

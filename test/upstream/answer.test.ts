@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import t from "tap";
 import { UpstreamError } from "../../src/cache/ports.ts";
-import { cacheMarks, contentLength, contentRangeSize, readStatus } from "../../src/upstream/answer.ts";
+import { cacheMarks, contentLength, contentRange, readStatus } from "../../src/upstream/answer.ts";
 
 const now = Date.parse("2026-01-01T00:00:00Z");
 
@@ -59,9 +59,11 @@ t.test("Content-Length is digits", async (t) => {
 });
 
 t.test("Content-Range agrees with what was asked", async (t) => {
-  const read = (value: string) => contentRangeSize("main", { "content-range": value }, 5);
-  t.equal(read("bytes 5-9/10"), 10);
-  t.equal(read("bytes 5-7/10"), 10, "a shorter range is allowed; its end is noticed");
+  const read = (value: string, to?: number) => contentRange("main", { "content-range": value }, 5, to);
+  t.same(read("bytes 5-9/10"), { offset: 5, end: 10, size: 10 });
+  t.same(read("bytes 5-7/10"), { offset: 5, end: 8, size: 10 }, "a shorter range is allowed");
+  t.same(read("bytes 5-7/10", 8), { offset: 5, end: 8, size: 10 });
+  t.throws(() => read("bytes 5-8/10", 8), { code: "range_refused" }, "beyond what was asked for");
   for (const wrong of [
     "bytes 4-9/10",
     "bytes 5-10/10",

@@ -41,6 +41,33 @@ t.test("a blob from its beginning and from the middle", async (t) => {
   await idle(upstream);
 });
 
+t.test("a part of a blob", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  t.equal(upstream.roundTrip, undefined, "nothing has been asked");
+  const part = (from: number, to: number) => upstream.openBlob(repository, layer.digest, from, never, { to });
+  for (const [from, to] of [
+    [0, 1],
+    [0, 100_000],
+    [123_456, 200_000],
+  ] as const) {
+    const { body, ...answer } = found(await part(from, to));
+    t.same(answer, { kind: "found", offset: from, end: to, size: 300_000 });
+    t.ok((await drain(body)).bytes.equals(layer.bytes.subarray(from, to)));
+  }
+  const { body, ...last } = found(await part(200_000, 400_000));
+  t.same(last, { kind: "found", offset: 200_000, size: 300_000 }, "no end of its own at the end of the blob");
+  t.equal((await drain(body)).bytes.length, 100_000);
+  t.type(upstream.roundTrip, "number");
+  const wrong = registry.fault(() => ({ headers: { "content-range": "bytes 1000-2000/300000" } }));
+  t.equal((await upstreamError(part(1000, 2000))).code, "range_refused", "more than was asked for");
+  wrong();
+  registry.fault(() => ({ ignoreRange: true }));
+  const whole = found(await part(1000, 2000));
+  t.match(whole, { offset: 0, size: 300_000, end: undefined });
+  t.equal((await drain(whole.body)).bytes.length, 300_000);
+  await idle(upstream);
+});
+
 t.test("ranges upstream answers otherwise", async (t) => {
   const { registry, upstream } = await setUp(t);
   const open = (from: number): Promise<BlobAnswer> =>
@@ -195,7 +222,7 @@ t.test("close ends what is under way", async (t) => {
 t.test("what nobody waits for waits for everything else", async (t) => {
   const { registry, upstream } = await setUp(t, { maxConnections: 2 });
   const open = (from: number, use?: "background"): Promise<BlobAnswer> =>
-    upstream.openBlob(repository, layer.digest, from, never, "blobs", use);
+    upstream.openBlob(repository, layer.digest, from, never, { use });
   const first = found(await open(0));
   const last = open(3, "background");
   const second = open(2);

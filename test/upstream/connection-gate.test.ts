@@ -46,8 +46,10 @@ t.test("the background gets a quarter, one at least, and counts among the transf
     [64, 16, 56],
   ] as const) {
     const gate = new ConnectionGate("main", connections, 1000);
+    t.ok(gate.free("background"));
     const last = Array.from({ length: connections + 5 }, () => enter(gate, "background"));
     await turn();
+    t.notOk(gate.free("background"));
     t.equal(gate.held, background, `${connections}`);
     const asked = Array.from({ length: connections }, () => enter(gate, "transfer"));
     await turn();

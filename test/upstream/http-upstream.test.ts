@@ -159,7 +159,7 @@ t.test("a manifest over 4 MiB is oversize and not read", async (t) => {
   t.same(await upstream.getManifest(repository, tagged("over")), { ...oversize, size: undefined });
   await registry.until(() => registry.count({ finished: false }) === 0);
   t.ok(registry.bytesSent < 40 * 1024 * 1024, `${registry.bytesSent} bytes were sent`);
-  const body = found(await upstream.openBlob(repository, digest, 0, never, "manifests")).body;
+  const body = found(await upstream.openBlob(repository, digest, 0, never, { endpoint: "manifests" })).body;
   t.equal((await drain(body)).bytes.length, size, "it can be had as a transfer");
   t.equal(registry.requests.at(-1)?.headers.accept, manifestAccept);
 });

@@ -1,0 +1,209 @@
+// How many transfers one blob comes in at once. One TCP stream does not fill a long link that loses packets, several
+// do; on a clean link they only share what one would have had. So one transfer is watched; when it is slow there are as
+// many as there may be, then half as many as long as that is no slower. What comes of it is remembered for a while.
+// (Whether several are faster cannot be told from how fast the first one began: TCP's slow start is.)
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { Clock } from "./ports.ts";
+
+/** Milliseconds over which the rate of a single transfer is measured, again and again. */
+const watching = 250;
+/** What would still take this many milliseconds in one transfer is worth more of them, */
+const long = 2_000;
+/** if it is at least so many bytes, */
+const leastLeft = 4 * 1024 * 1024;
+/** and unless the event loop is busy for more than this share of the time: then it is this node that is slow. */
+const busy = 0.7;
+/** A rate that rises by more than this is that of a stream that has not found its speed. */
+const rising = 1.25;
+/**
+ * A rate that changes by less than this share is that of a full link, or of an upstream that grants no more: losses make
+ * it go up and down. Several transfers help with the latter only, so much has to be left: what a server has sent ahead
+ * when its transfer is cut off is lost, on a full link some MiB.
+ */
+const even = 0.1;
+const muchLeft = 256 * 1024 * 1024;
+/** Milliseconds for new transfers to get going, and over which their rate is then measured. */
+const settling = 1_000;
+const measuring = 1_000;
+/** What will still take this many milliseconds is enough to find out whether half as many transfers do as well. */
+const longEnough = 10_000;
+/** Half as many have to bring this share of what all brought. */
+const asGood = 0.85;
+/** Milliseconds after which everything is found out anew. */
+const remembered = 10 * 60_000;
+
+/** `settled`: fewer transfers were slower. Else this number has been fast enough so far. */
+export interface KnownWidth {
+  readonly width: number;
+  readonly settled: boolean;
+}
+
+/** What is known of each upstream. */
+export class SegmentWidths {
+  readonly #clock: Clock;
+  readonly #notices: NoticeSink;
+  readonly #known = new Map<string, { known: KnownWidth; readonly until: number }>();
+
+  constructor(clock: Clock, notices: NoticeSink) {
+    this.#clock = clock;
+    this.#notices = notices;
+  }
+
+  of(upstream: string): KnownWidth | undefined {
+    const entry = this.#known.get(upstream);
+    return entry !== undefined && this.#clock() < entry.until ? entry.known : undefined;
+  }
+
+  learn(upstream: string, known: KnownWidth): void {
+    const before = this.#known.get(upstream)?.known.width ?? 1;
+    if (known.width !== before) this.#notices({ kind: "segments", upstream, width: known.width });
+    this.#known.set(upstream, { known, until: this.#clock() + remembered });
+  }
+}
+
+/** How fast one transfer is. */
+export class Pace {
+  readonly #clock: Clock;
+  readonly #load: () => number;
+  #bytes = 0;
+  #since: number;
+  /** Bytes a millisecond of the last interval. */
+  #rate = 0;
+
+  /** `load`: share of the time since its last call in which the event loop was busy. */
+  constructor(clock: Clock, load: () => number) {
+    this.#clock = clock;
+    this.#load = load;
+    this.#since = clock();
+    load();
+  }
+
+  /** Takes note of bytes that have come; whether the `left` bytes still to come will take long as things go. */
+  slow(bytes: number, left: number): boolean {
+    this.#bytes += bytes;
+    const now = this.#clock();
+    const elapsed = now - this.#since;
+    if (elapsed < watching) return false;
+    const before = this.#rate;
+    const rate = this.#bytes / elapsed;
+    this.#rate = rate;
+    this.#bytes = 0;
+    this.#since = now;
+    const idle = this.#load() < busy;
+    if (before === 0 || rate > before * rising) return false;
+    const least = Math.abs(rate - before) < before * even ? muchLeft : leastLeft;
+    return idle && left >= least && left > rate * long;
+  }
+
+  /** Whether the `left` bytes will take long, even if the stream still doubles its speed. */
+  slowAtBest(left: number): boolean {
+    const elapsed = this.#clock() - this.#since;
+    const rate = Math.max(this.#rate, elapsed > 0 ? this.#bytes / elapsed : 0);
+    return left >= leastLeft && left > 2 * rate * long;
+  }
+}
+
+export interface SegmentWidthOptions {
+  /** Most transfers at once: 2 or more. */
+  readonly max: number;
+  readonly clock: Clock;
+  /** Called when more is known. */
+  readonly learnt: (known: KnownWidth) => void;
+}
+
+/** The width of one blob under way. */
+export class SegmentWidth {
+  readonly #options: SegmentWidthOptions;
+  #width = 1;
+  /** While there is one transfer. */
+  #pace: Pace | undefined;
+  /** Since when the present width is being measured, and the bytes since it was reached. */
+  #since: number | undefined;
+  #from: number | undefined;
+  #bytes = 0;
+  /** What the next larger width brought, in bytes a millisecond. */
+  #before: { readonly width: number; readonly rate: number } | undefined;
+
+  /** `start`: a width that is known, or the pace of the one transfer there is. */
+  constructor(options: SegmentWidthOptions, start: KnownWidth | Pace) {
+    this.#options = options;
+    if (start instanceof Pace) this.#pace = start;
+    else {
+      this.#width = Math.min(options.max, start.width);
+      if (!start.settled) this.#since = options.clock();
+    }
+  }
+
+  get now(): number {
+    return this.#width;
+  }
+
+  /** As many as there may be: one is slow. */
+  widen(): void {
+    this.#pace = undefined;
+    this.#learn(this.#options.max, false);
+    this.#measure();
+  }
+
+  /** A part has come, and what comes next is asked for: the time to ask for it in several parts, if ever. */
+  decide(left: number): void {
+    if (this.#pace?.slowAtBest(left)) this.widen();
+  }
+
+  /** Several transfers at once are not to be had. */
+  refuse(): void {
+    this.#settle(1);
+  }
+
+  /** Takes note of bytes that have come; `running` transfers are under way, and `left` bytes are still to come. */
+  note(bytes: number, running: number, left: number): void {
+    if (this.#pace?.slow(bytes, left)) this.widen();
+    if (this.#since === undefined) return;
+    const now = this.#options.clock();
+    if (this.#from === undefined) {
+      if (running <= this.#width && now - this.#since >= settling) this.#from = now;
+      return;
+    }
+    this.#bytes += bytes;
+    const elapsed = now - this.#from;
+    if (elapsed < measuring) return;
+    this.#since = undefined;
+    // Without connections for the others there is nothing to compare.
+    if (running === this.#width) this.#judge(this.#bytes / elapsed, left);
+  }
+
+  /** Everything has come. */
+  end(): void {
+    if (this.#pace !== undefined) this.#learn(1, false);
+  }
+
+  #judge(rate: number, left: number): void {
+    const before = this.#before;
+    if (before !== undefined && rate < before.rate * asGood) this.#settle(before.width);
+    else if (this.#width === 1) this.#settle(1);
+    else {
+      if (before !== undefined) this.#learn(this.#width, false);
+      if (left < rate * longEnough) return;
+      this.#before = { width: this.#width, rate };
+      this.#width = Math.ceil(this.#width / 2);
+      this.#measure();
+    }
+  }
+
+  #measure(): void {
+    this.#since = this.#options.clock();
+    this.#from = undefined;
+    this.#bytes = 0;
+  }
+
+  #settle(width: number): void {
+    this.#pace = undefined;
+    this.#since = undefined;
+    this.#learn(width, true);
+  }
+
+  #learn(width: number, settled: boolean): void {
+    this.#width = width;
+    this.#options.learnt({ width, settled });
+  }
+}
