@@ -37,7 +37,7 @@ export interface ColdPull extends LinkPull {
 export interface Measured {
   /** In the order asked for. */
   readonly pulls: readonly ColdPull[];
-  /** User and system time of the mirror for all of them, from its start; undefined when there is none. */
+  /** User and system time of the mirror for all of them; undefined when there is none. */
   readonly cpuSeconds: number | undefined;
   /** All packets of manifest and layers. */
   readonly link: LinkCounts;
@@ -90,6 +90,7 @@ async function measure(
   const place = { prefix: [...prefix, ...mirrorPrefix], address };
   const mirror = await start?.({ upstream: far.url, directory: await workDirectory(t), place });
   t.teardown(() => mirror?.stop());
+  const atStart = mirror?.cpuSeconds() ?? 0;
   const pulled: (LinkPull & { layer: ExpectedBlob })[] = [];
   for (const layer of layers) {
     const got = await pull(near.place, (mirror ?? far).url, manifest, layer.path);
@@ -99,7 +100,7 @@ async function measure(
     pulled.push({ ...got, layer });
   }
   if (mirror !== undefined) await atRest(mirror);
-  const cpuSeconds = mirror?.cpuSeconds();
+  const cpuSeconds = mirror && mirror.cpuSeconds() - atStart;
   // Before the link goes, so that the far registry learns of what is given up.
   await mirror?.stop();
   const asked = await far.asked(earlier);

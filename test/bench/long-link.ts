@@ -215,7 +215,8 @@ function samplesOf(
     bytes: crossed,
     sent: pulls.reduce((sum, { upstreamBytes }) => sum + upstreamBytes, 0) / total,
     large: large && large.wall / 1000,
-    cpu: cpuSeconds && cpuSeconds / (total / gigabyte),
+    // Not of who pulled less: what a first request costs once would weigh more.
+    cpu: large && cpuSeconds && cpuSeconds / (total / gigabyte),
   };
   return Object.entries(values).flatMap(([measure, value]) =>
     value === undefined ? [] : [{ measure: `${id}-${measure}`, peer: name, value }],
