@@ -8,8 +8,8 @@ holds back for the time a packet is on its way, and hands to the other end.
           [--queue-kib N] [--seed N]
 
 The addresses must already be there (on `lo`, say); each end gets the route to the other's. The link is there from the
-line `ready` until SIGTERM, which it answers with one line of JSON: what each direction carried, what it lost and what
-found the queue full. Which packets of a direction are lost depends on the seed alone: the same ones, by number, in
+line `ready` until SIGTERM, which it answers with one line of JSON: how many packets each direction was given, how many it
+lost, how many found the queue full, and how many bytes of what TCP carries it delivered. Which packets of a direction are lost depends on the seed alone: the same ones, by number, in
 every run. Root only. Needs no more of Python than Debian's python3-minimal.
 """
 
@@ -28,6 +28,7 @@ import time
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 
+IPPROTO_TCP = 6
 MTU = 1500
 # Seconds between two looks at both ends while packets are under way: a packet may be that much late. A look at every
 # packet would be three times the work, on cores the measured programs need.
@@ -75,7 +76,7 @@ class Direction:
         self.chance = random.Random(seed)
         self.line_free_at = 0.0
         self.under_way = collections.deque()  # (when it arrives, packet), in order
-        self.packets = self.bytes = self.lost = self.overflowed = 0
+        self.packets = self.lost = self.overflowed = self.payload = 0
 
     def take(self, now):
         """Takes what the source has sent since the last look."""
@@ -84,7 +85,6 @@ class Direction:
             if packet is None:
                 return
             self.packets += 1
-            self.bytes += len(packet)
             if self.chance.random() < self.loss:
                 self.lost += 1
                 continue
@@ -98,11 +98,21 @@ class Direction:
     def deliver(self, now):
         """Hands over what has arrived by now."""
         while self.under_way and self.under_way[0][0] <= now:
-            self.target.write(self.under_way.popleft()[1])
+            packet = self.under_way.popleft()[1]
+            self.payload += payload_length(packet)
+            self.target.write(packet)
 
     def report(self):
-        counts = ("packets", "bytes", "lost", "overflowed")
+        counts = ("packets", "lost", "overflowed", "payload")
         return "{" + ", ".join(f'"{name}": {getattr(self, name)}' for name in counts) + "}"
+
+
+def payload_length(packet):
+    """Bytes of data in a TCP segment over IPv4 (RFC 791, RFC 9293); 0 of anything else."""
+    header = (packet[0] & 0x0F) * 4
+    if packet[0] >> 4 != 4 or packet[9] != IPPROTO_TCP:
+        return 0
+    return len(packet) - header - (packet[header + 12] >> 4) * 4
 
 
 def ip(*arguments):

@@ -27,16 +27,19 @@ export interface ColdPull extends LinkPull {
   readonly layer: ExpectedBlob;
   /** GETs upstream for the layer. */
   readonly requests: number;
-  /** Of their bodies, as the far registry's log has them: bytes given to its kernel to send. */
+  /**
+   * Of their bodies, as the far registry's log has them: bytes given to its kernel to send. Of a request that is given
+   * up that may be some MB more than ever crossed the link.
+   */
   readonly upstreamBytes: number;
 }
 
 export interface Measured {
   /** In the order asked for. */
   readonly pulls: readonly ColdPull[];
-  /** User and system time of the mirror for all of them, from its start; undefined when there is none. */
+  /** User and system time of the mirror for all of them; undefined when there is none. */
   readonly cpuSeconds: number | undefined;
-  /** What the link carried and lost, all packets of manifest and layers. */
+  /** All packets of manifest and layers. */
   readonly link: LinkCounts;
 }
 
@@ -87,6 +90,7 @@ async function measure(
   const place = { prefix: [...prefix, ...mirrorPrefix], address };
   const mirror = await start?.({ upstream: far.url, directory: await workDirectory(t), place });
   t.teardown(() => mirror?.stop());
+  const atStart = mirror?.cpuSeconds() ?? 0;
   const pulled: (LinkPull & { layer: ExpectedBlob })[] = [];
   for (const layer of layers) {
     const got = await pull(near.place, (mirror ?? far).url, manifest, layer.path);
@@ -96,7 +100,7 @@ async function measure(
     pulled.push({ ...got, layer });
   }
   if (mirror !== undefined) await atRest(mirror);
-  const cpuSeconds = mirror?.cpuSeconds();
+  const cpuSeconds = mirror && mirror.cpuSeconds() - atStart;
   // Before the link goes, so that the far registry learns of what is given up.
   await mirror?.stop();
   const asked = await far.asked(earlier);

@@ -28,12 +28,14 @@ export interface LinkShape {
   readonly seed: number;
 }
 
-/** What one direction carried: IP packets and their bytes, how many were lost, how many found the queue full. */
+/** What one direction was given in IP packets, and what became of it. */
 export interface DirectionCounts {
   readonly packets: number;
-  readonly bytes: number;
   readonly lost: number;
+  /** Found the queue full. */
   readonly overflowed: number;
+  /** Bytes of TCP's data that arrived, those sent twice too. */
+  readonly payload: number;
 }
 
 export interface LinkCounts {

@@ -27,11 +27,11 @@ export interface PacedResult {
   readonly p99Ms: number;
 }
 
-/** Milliseconds after the last request was due in which every answer must be there. */
+/** Milliseconds after the last request was due after which nothing more is waited for. */
 const patience = 10_000;
 const readSize = 16 * 1024;
 
-/** Resolves when everything has been answered; what never is counts as failed. */
+/** Resolves when everything has been answered, or 10 s late: what is still open then counts with its wait so far. */
 export async function pacedLoad(options: PacedLoadOptions): Promise<PacedResult> {
   const { base, path, accept, perSecond, seconds, connections = 32, coarse = false } = options;
   const request = Buffer.from(
@@ -42,10 +42,10 @@ export async function pacedLoad(options: PacedLoadOptions): Promise<PacedResult>
     await Promise.all(opened.map((connection) => connection.opened));
     const pace = new Pace(opened, perSecond, Math.round(perSecond * seconds), coarse);
     await pace.over.promise;
-    const latencies = pace.latencies.slice(0, pace.answered).sort();
+    const latencies = pace.latencies.slice(0, pace.timed).sort();
     return {
       requests: pace.total,
-      failed: pace.total - pace.answered,
+      failed: pace.total - pace.timed,
       p50Ms: percentile(latencies, 50),
       p99Ms: percentile(latencies, 99),
     };
@@ -59,7 +59,8 @@ class Pace {
   readonly over = Promise.withResolvers<void>();
   readonly total: number;
   readonly latencies: Float64Array;
-  answered = 0;
+  /** Latencies there are. */
+  timed = 0;
   readonly #coarse: boolean;
   readonly #interval: number;
   readonly #start = performance.now();
@@ -86,13 +87,20 @@ class Pace {
       connection.ask(this.#start + this.#asked * this.#interval);
     }
     const late = now > this.#start + this.total * this.#interval + patience;
-    if (this.answered + this.#failed === this.total || late) this.over.resolve();
+    if (late) this.#giveUp(now);
+    if (this.timed + this.#failed === this.total) this.over.resolve();
     else if (this.#coarse) setTimeout(this.#turn, 1);
     else setImmediate(this.#turn);
   };
 
+  /** What is open are the last ones: they are asked, and all but always answered, in order. */
+  #giveUp(now: number): void {
+    for (let number = this.timed + this.#failed; number < this.total; number++)
+      this.latencies[this.timed++] = now - (this.#start + number * this.#interval);
+  }
+
   readonly #onAnswer = (connection: Connection, ok: boolean): void => {
-    if (ok) this.latencies[this.answered++] = performance.now() - connection.due;
+    if (ok) this.latencies[this.timed++] = performance.now() - connection.due;
     else this.#failed += 1;
     if (!connection.broken) this.#idle.push(connection);
   };
