@@ -54,7 +54,7 @@ async function readChunk(
   const held = await reader.held?.(position, max);
   if (held !== undefined) return { bytes: held, buffer: undefined };
   await reader.arrived?.(position);
-  const buffer = pool.take();
+  const buffer = pool.take(reader.arrived !== undefined);
   try {
     const scratch = max < buffer.length ? buffer.subarray(0, max) : buffer;
     const bytes = await reader.read(position, scratch);

@@ -30,9 +30,9 @@ export const manifestAccept = [
 /** `type/subtype` of RFC 6838 section 4.2, each at most 127 characters: what we read becomes a header we send. */
 const grammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/;
 
-/** The type without parameters, lower case; undefined for an empty or malformed header. */
-export function bareMediaType(header: string | undefined): string | undefined {
-  const bare = header?.split(";", 1)[0]?.trim().toLowerCase();
+/** The type without parameters, lower case, the first of several; undefined for an empty or malformed header. */
+export function bareMediaType(header: string | readonly string[] | undefined): string | undefined {
+  const bare = [header].flat()[0]?.split(";", 1)[0]?.trim().toLowerCase();
   return bare !== undefined && grammar.test(bare) ? bare : undefined;
 }
 

@@ -54,8 +54,9 @@ export function readStatus(
 
 /** Throws UpstreamError protocol for an encoded answer (identity was asked for) and for an HTML page. */
 function refuseEncoding(upstream: string, { status, headers }: ReplyHead): void {
-  const encoding = headers["content-encoding"];
-  if (encoding !== undefined && encoding.trim().toLowerCase() !== "identity") {
+  const encoding: unknown = headers["content-encoding"];
+  // Several of them come as an array, whatever the type says.
+  if (encoding !== undefined && String(encoding).trim().toLowerCase() !== "identity") {
     throw new UpstreamError("protocol", `upstream ${upstream} encoded its answer, unasked`, { status });
   }
   if (bareMediaType(headers["content-type"]) === "text/html") {

@@ -4,42 +4,62 @@ import { BufferPool } from "../../src/http/buffer-pool.ts";
 const kibibyte = 1024;
 const mebibyte = 1024 * kibibyte;
 
-t.test("few clients get large buffers, many get small ones, and nobody reads ahead then", async (t) => {
+/** Sizes in KiB of what is lent as long as `until` allows. */
+function lend(pool: BufferPool, following: boolean, until: () => boolean): number[] {
+  const sizes: number[] = [];
+  while (!until()) sizes.push(pool.take(following).length / kibibyte);
+  return sizes;
+}
+
+const middles = (count: number): number[] => Array.from({ length: count }, () => 256);
+
+t.test("few clients get large buffers, many get smaller ones, and nobody reads ahead then", async (t) => {
   const pool = new BufferPool();
-  const lent: Buffer[] = [];
-  while (!pool.busy) lent.push(pool.take());
   t.same(
-    lent.map(({ length }) => length),
-    [mebibyte, mebibyte, ...Array.from({ length: 8 }, () => 256 * kibibyte)],
+    lend(pool, false, () => pool.busy),
+    [1024, 1024, ...middles(8)],
   );
   t.equal(pool.lent, 4 * mebibyte);
-  const more = pool.take();
-  t.equal(more.length, 64 * kibibyte);
-  pool.give(more);
-  pool.give(lent.pop() as Buffer);
-  t.notOk(pool.busy);
-  t.equal(pool.take().length, 256 * kibibyte);
+  t.same(
+    lend(pool, false, () => pool.lent >= 32 * mebibyte),
+    middles(112),
+  );
+  const small = pool.take(false);
+  t.equal(small.length, 64 * kibibyte);
+  pool.give(small);
+});
+
+t.test("followers of a fill, who may be slow, get small ones sooner", async (t) => {
+  const pool = new BufferPool();
+  t.same(
+    lend(pool, true, () => pool.busy),
+    [1024, 1024, ...middles(8)],
+  );
+  const small = pool.take(true);
+  t.equal(small.length, 64 * kibibyte);
+  t.equal(pool.take(false).length, 256 * kibibyte, "others do not");
+  pool.give(small);
 });
 
 t.test("returned buffers are lent again; lost ones are only no longer counted", async (t) => {
   const pool = new BufferPool();
-  const buffer = pool.take();
+  const buffer = pool.take(false);
   pool.give(buffer);
   t.equal(pool.lent, 0);
-  t.equal(pool.take(), buffer);
+  t.equal(pool.take(false), buffer);
   pool.lost(buffer);
   t.equal(pool.lent, 0);
-  t.not(pool.take(), buffer);
+  t.not(pool.take(false), buffer);
 });
 
 t.test(
   "no more than 2 MiB of each size are kept for later, and large ones crowd out no small ones",
   async (t) => {
     const pool = new BufferPool();
-    const lent = Array.from({ length: 100 }, () => pool.take());
+    const lent = Array.from({ length: 200 }, () => pool.take(false));
     for (const buffer of lent) pool.give(buffer);
     t.equal(pool.lent, 0);
-    const again = new Set(Array.from({ length: 100 }, () => pool.take()));
+    const again = new Set(Array.from({ length: 200 }, () => pool.take(false)));
     const kept = lent.filter((buffer) => again.has(buffer));
     for (const size of [mebibyte, 256 * kibibyte, 64 * kibibyte])
       t.equal(kept.filter(({ length }) => length === size).length, (2 * mebibyte) / size, `of ${size} bytes`);

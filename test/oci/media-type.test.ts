@@ -14,6 +14,8 @@ t.test("parameters, space and case are dropped", async (t) => {
     t.equal(bareMediaType(header), type, header);
   }
   t.equal(bareMediaType("a/b"), "a/b");
+  t.equal(bareMediaType(["a/b; c=d", "e/f"]), "a/b", "a server that says it twice");
+  t.equal(bareMediaType([]), undefined);
   t.equal(bareMediaType("0!#$&^_.+-z/9!#$&^_.+-z"), "0!#$&^_.+-z/9!#$&^_.+-z");
 });
 

@@ -82,6 +82,12 @@ t.test("every answer tells what a mirror between us and the registry says of it"
   t.match(await upstream.listReferrers(repository, image.digest, undefined), marks);
 });
 
+t.test("a server that says its Content-Type twice is understood", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  registry.fault(() => ({ headers: { "content-type": [mediaTypes.ociIndex, mediaTypes.ociIndex] } }));
+  t.match(await upstream.headManifest(repository, tagged("1")), { mediaType: mediaTypes.ociIndex });
+});
+
 t.test("blobs are per repository upstream, and absence is an answer", async (t) => {
   const { registry, upstream, of } = await setUp(t);
   registry.addBlob("team/other", Buffer.from("theirs"));
