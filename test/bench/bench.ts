@@ -8,6 +8,7 @@ import { blobHits } from "./blob-hits.ts";
 import { cachedManifests } from "./cached-manifests.ts";
 import { coldMisses } from "./cold-misses.ts";
 import { debianRegistry, versionOfDistribution } from "./distribution.ts";
+import { indexSize } from "./index-size.ts";
 import { longLink } from "./long-link.ts";
 import { machineFacts, moveTo, placesOf } from "./machine.ts";
 import { mixedLoad } from "./mixed-load.ts";
@@ -29,6 +30,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   mixedLoad,
   longLink,
   twoNodes,
+  indexSize,
 ];
 
 interface Flags {

@@ -18,7 +18,7 @@ const references = { tag: "1", digest: image.digest } as const;
 type Kind = keyof typeof references;
 
 export function cachedManifests({ quick }: Scale): Scenario {
-  const seconds = quick ? 1 : 2;
+  const seconds = quick ? 1 : 3;
   return {
     name: "cached-manifests",
     title: `Cached manifest of ${image.manifest.length} bytes, 32 connections`,
@@ -74,8 +74,8 @@ async function load(round: Round, server: Server, path: string, seconds: number)
   const accept = image.mediaType;
   const full = (time: number) =>
     wrk({ base: server.url, paths: [path], accept, seconds: time, place: round.places.load });
-  // The first second shows how a program warms up, not how it runs.
-  await full(1);
+  // The first seconds show how a program warms up, not how it runs.
+  await full(seconds);
   const { result, cpuSeconds } = await costOf([server], () => full(seconds));
   round.equal(`failed requests of ${server.name} for ${path}`, result.failed, 0);
   round.within(

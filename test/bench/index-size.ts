@@ -1,21 +1,18 @@
 // A cache of a million blobs and 200,000 tags: start, memory, look-ups, and what an eviction pass does to the loop.
-//
-//   node test/bench/index-size.ts [--quick] [--directory DIR]   (kept there, and used again, when given)
-import { existsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
 import { Eviction } from "../../src/cache/eviction.ts";
 import { openDiskStore } from "../../src/storage/disk-store.ts";
 import { openIndex } from "../../src/storage/sqlite-index.ts";
 import { type Mirror, startMirror } from "../system/fixtures/mirror.ts";
-import { type Cleanup, workDirectory } from "../system/fixtures/work-directory.ts";
 import { IndexLoad, type LoadMeasurement } from "./index-load.ts";
 import { blobDigest, blobSize, makeLargeIndex, repositoryOf } from "./large-index.ts";
+import type { Round } from "./round.ts";
+import { ours, type Scale, type Scenario } from "./scenario.ts";
 
-export interface IndexSizeOptions {
+interface IndexSizeOptions {
   readonly blobs: number;
   readonly tags: number;
   /** Blobs one eviction pass removes. */
@@ -24,18 +21,16 @@ export interface IndexSizeOptions {
   readonly seconds: number;
   /** Looked-up blobs over HTTP. */
   readonly requests: number;
-  /** Kept, and used again by the next run; a temporary one when left out. */
-  readonly directory?: string | undefined;
 }
 
-export const fullSize: IndexSizeOptions = {
+const fullSize: IndexSizeOptions = {
   blobs: 1_000_000,
   tags: 200_000,
   evicted: 10_000,
   seconds: 5,
   requests: 3_000,
 };
-export const quickSize: IndexSizeOptions = {
+const quickSize: IndexSizeOptions = {
   blobs: 20_000,
   tags: 4_000,
   evicted: 2_000,
@@ -43,7 +38,7 @@ export const quickSize: IndexSizeOptions = {
   requests: 500,
 };
 
-export interface StartMeasurement {
+interface StartMeasurement {
   /** From the start of the process to the first 200 of /readyz. */
   readonly readyMs: number;
   /** Peak resident memory: after the look-ups, or when the index agrees with the store. */
@@ -52,8 +47,7 @@ export interface StartMeasurement {
   readonly headP99Ms: number;
 }
 
-export interface IndexSizeMeasurements {
-  readonly makeSeconds: number;
+interface IndexSizeMeasurements {
   readonly cleanStart: StartMeasurement;
   /** After kill -9: the index is compared with the store meanwhile. */
   readonly dirtyStart: StartMeasurement & { readonly reconcileSeconds: number; readonly removedRows: number };
@@ -62,8 +56,25 @@ export interface IndexSizeMeasurements {
   readonly eviction: LoadMeasurement & { readonly evicted: number; readonly logMb: number };
 }
 
-/** Rows of a table: what is measured, with its bounds. */
-export const measures = [
+export function indexSize({ quick }: Scale): Scenario {
+  const options = quick ? quickSize : fullSize;
+  const { blobs, tags, evicted } = options;
+  return {
+    name: "index-size",
+    title: `An index of ${blobs.toLocaleString("en")} blobs and ${tags.toLocaleString("en")} tags; eviction of ${evicted.toLocaleString("en")}`,
+    measures,
+    // Making it takes minutes.
+    mostRounds: 1,
+    async run(round) {
+      const measured = await measure(round, options);
+      round.equal("blobs evicted", measured.eviction.evicted, evicted);
+      const values = Object.entries(valuesOf(measured));
+      return values.map(([measure, value]) => ({ measure, peer: ours, value }));
+    },
+  };
+}
+
+const measures = [
   { id: "ready", title: "Start to ready, after a clean stop", unit: "ms", targets: [{ atMost: 3_000 }] },
   { id: "ready-killed", title: "Start to ready, after kill -9", unit: "ms", targets: [{ atMost: 3_000 }] },
   { id: "rss", title: "Peak RSS while comparing index and store", unit: "MB", targets: [{ atMost: 400 }] },
@@ -73,7 +84,7 @@ export const measures = [
 ] as const;
 
 /** The numbers for `measures`. */
-export function valuesOf(measured: IndexSizeMeasurements): Record<(typeof measures)[number]["id"], number> {
+function valuesOf(measured: IndexSizeMeasurements): Record<(typeof measures)[number]["id"], number> {
   const { cleanStart, dirtyStart, load, eviction } = measured;
   return {
     ready: cleanStart.readyMs,
@@ -86,28 +97,24 @@ export function valuesOf(measured: IndexSizeMeasurements): Record<(typeof measur
 }
 
 /** Everything is measured one after the other; nothing else should run on the machine. */
-export async function run(t: Cleanup, options: IndexSizeOptions): Promise<IndexSizeMeasurements> {
-  const directory = options.directory ?? (await workDirectory(t));
-  const began = performance.now();
-  const size = { ...options, own: options.evicted };
-  if (!existsSync(join(directory, "index.db"))) await makeLargeIndex(directory, size);
-  const makeSeconds = (performance.now() - began) / 1_000;
+async function measure(round: Round, options: IndexSizeOptions): Promise<IndexSizeMeasurements> {
+  const directory = await round.directory();
+  await makeLargeIndex(directory, { ...options, own: options.evicted });
   return {
-    makeSeconds,
-    ...(await measureStarts(t, directory, options)),
+    ...(await measureStarts(round, directory, options)),
     ...(await measureEviction(directory, options)),
   };
 }
 
 /** The real program, started after a clean stop and after kill -9. */
-export async function measureStarts(
-  t: Cleanup,
+async function measureStarts(
+  round: Round,
   directory: string,
   options: IndexSizeOptions,
 ): Promise<Pick<IndexSizeMeasurements, "cleanStart" | "dirtyStart">> {
-  const clean = await start(t, directory, options);
+  const clean = await start(round, directory, options);
   await clean.mirror.kill();
-  const dirty = await start(t, directory, options);
+  const dirty = await start(round, directory, options);
   const { removed } = await dirty.mirror.process.line(reconciled, 300_000);
   const reconcileSeconds = (performance.now() - dirty.began) / 1_000;
   const rssMb = (await dirty.mirror.peakMemory()) / 2 ** 20;
@@ -116,15 +123,15 @@ export async function measureStarts(
   return { cleanStart: clean.measured, dirtyStart };
 }
 
-async function start(t: Cleanup, cacheDirectory: string, options: IndexSizeOptions) {
+async function start(round: Round, cacheDirectory: string, options: IndexSizeOptions) {
   const began = performance.now();
   // Nobody is asked: everything looked up is here.
   const nowhere = { url: "http://127.0.0.1:9", username: "mirror", password: "secret" };
   const env = { ENTREPOT_CACHE_MAX_SIZE: "10TB" };
-  const mirror = await startMirror(t, nowhere, { cacheDirectory, env });
+  const mirror = await startMirror(round, nowhere, { cacheDirectory, env });
   await ready(mirror);
   const readyMs = performance.now() - began;
-  const times = await lookUp(mirror, options);
+  const times = await lookUp(round, mirror, options);
   const rssMb = (await mirror.peakMemory()) / 2 ** 20;
   const at = (share: number): number => times[Math.floor((times.length - 1) * share)] ?? Number.NaN;
   return { mirror, began, measured: { readyMs, rssMb, headP50Ms: at(0.5), headP99Ms: at(0.99) } };
@@ -135,7 +142,11 @@ async function ready({ ops }: Mirror): Promise<void> {
 }
 
 /** Milliseconds each HEAD of a blob took, in order of size; one after the other over one connection. */
-async function lookUp(mirror: Mirror, { blobs, evicted, requests }: IndexSizeOptions): Promise<Float64Array> {
+async function lookUp(
+  round: Round,
+  mirror: Mirror,
+  { blobs, evicted, requests }: IndexSizeOptions,
+): Promise<Float64Array> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const times = new Float64Array(requests);
   for (let i = 0; i < requests; i++) {
@@ -143,7 +154,7 @@ async function lookUp(mirror: Mirror, { blobs, evicted, requests }: IndexSizeOpt
     const began = performance.now();
     const status = await head(mirror.blobUrl(blobDigest(at), repositoryOf(at)), agent);
     times[i] = performance.now() - began;
-    if (status !== 200) throw new Error(`HEAD of blob ${at}: ${status}\n${mirror.process.output()}`);
+    round.equal(`status of HEAD of blob ${at}`, status, 200);
   }
   agent.destroy();
   return times.sort();
@@ -164,7 +175,7 @@ function reconciled(line: string): { removed: number } | undefined {
 }
 
 /** Load, then load and a pass of the real eviction over the real store, in this process, whose loop is watched. */
-export async function measureEviction(
+async function measureEviction(
   directory: string,
   options: IndexSizeOptions,
 ): Promise<Pick<IndexSizeMeasurements, "load" | "eviction">> {
@@ -196,26 +207,3 @@ export async function measureEviction(
   await store.close();
   return { load, eviction: { ...measured, evicted, logMb } };
 }
-
-async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { quick: { type: "boolean" }, directory: { type: "string" } } });
-  const undo: (() => unknown)[] = [];
-  const size = values.quick ? quickSize : fullSize;
-  try {
-    const measured = await run(
-      { teardown: (fn) => undo.unshift(fn) },
-      { ...size, directory: values.directory },
-    );
-    console.log(
-      JSON.stringify(measured, (_, value) => (typeof value === "number" ? round(value) : value), 2),
-    );
-  } finally {
-    for (const fn of undo) await fn();
-  }
-}
-
-function round(value: number): number {
-  return Math.round(value * 1_000) / 1_000;
-}
-
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await main();
