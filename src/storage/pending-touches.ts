@@ -36,7 +36,7 @@ export class PendingTouches {
   add(digest: Digest, usedAt: number): void {
     this.#touches.set(digest, usedAt);
     if (this.#touches.size >= (this.#paused() ? 2 * maxPending : maxPending)) this.#writeSome();
-    this.#timer ??= setTimeout(() => this.#writeInTurns(), maxDelay).unref();
+    this.#timer ??= this.#later();
   }
 
   get(digest: Digest): number | undefined {
@@ -70,10 +70,17 @@ export class PendingTouches {
     this.#write(touches);
   }
 
-  #writeInTurns(): void {
-    if (!this.#paused()) this.#writeSome();
-    this.#timer =
-      this.#touches.size === 0 ? undefined : setTimeout(() => this.#writeInTurns(), nextTurn).unref();
+  /** As many as wait now, and no more: those of a busy blob are written once in `maxDelay`, not in every turn. */
+  #writeInTurns(waiting = this.#touches.size): void {
+    const paused = this.#paused();
+    if (!paused) this.#writeSome();
+    const left = paused ? waiting : waiting - perTurn;
+    if (left > 0) this.#timer = setTimeout(() => this.#writeInTurns(left), nextTurn).unref();
+    else this.#timer = this.#touches.size === 0 ? undefined : this.#later();
+  }
+
+  #later(): NodeJS.Timeout {
+    return setTimeout(() => this.#writeInTurns(), maxDelay).unref();
   }
 
   /** Those that have waited longest. */

@@ -125,6 +125,20 @@ t.test("after five seconds they are written", async (t) => {
   t.equal(writes.length, 2);
 });
 
+t.test("a blob that is used all the time is written once in five seconds", async (t) => {
+  mockTimers(t);
+  const { touches, writes } = recorded();
+  for (let at = 0; at < 250; at++) touches.add(digest(at), 0);
+  for (let time = 0; time < 15_000; time += 5) {
+    mock.timers.tick(5);
+    touches.add(digest(0), time);
+  }
+  t.same(
+    writes.map(({ size }) => size),
+    [100, 100, 51, 1],
+  );
+});
+
 t.test("what is forgotten is not written", async (t) => {
   const { touches, writes } = recorded();
   touches.add(digest(1), 1);
