@@ -3,13 +3,21 @@ import type { Pause } from "./ports.ts";
 
 export class Bell {
   #next = Promise.withResolvers<void>();
+  #soon: NodeJS.Timeout | undefined;
 
   /** Resolves when the bell rings next. */
   get rung(): Promise<void> {
     return this.#next.promise;
   }
 
+  /** Rings within so many milliseconds, once for all who want it to meanwhile. */
+  ringSoon(milliseconds: number): void {
+    this.#soon ??= setTimeout(() => this.ring(), milliseconds);
+  }
+
   ring(): void {
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     const rung = this.#next;
     this.#next = Promise.withResolvers();
     rung.resolve();

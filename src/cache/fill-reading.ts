@@ -1,12 +1,20 @@
 // What followers see of a running fill: the bytes they may have, as they come, from memory or from the spool.
 import type { Bell } from "./bell.ts";
-import type { Follower } from "./followers.ts";
+import type { Follower, Followers } from "./followers.ts";
 import { StoreError } from "./ports.ts";
 import type { Spool } from "./spool.ts";
 import type { Window } from "./window.ts";
 
 /** Never given to a follower before the digest is verified. */
 export const holdBack = 64 * 1024;
+
+/**
+ * With more followers than a few they are told of bytes in steps, or after so many milliseconds: woken for every packet of
+ * a slow link, a hundred followers write a hundred packets for each that comes.
+ */
+const fewFollowers = 8;
+const step = 256 * 1024;
+const patienceOfMany = 20;
 
 /** How far the fill is. */
 export interface FillProgress {
@@ -20,15 +28,36 @@ export interface FillProgress {
 
 export class FillReading {
   readonly #fill: FillProgress;
+  readonly #followers: Pick<Followers, "size">;
   readonly #window: Window;
   readonly #spool: Spool;
   readonly #bell: Bell;
+  /** Bytes followers were told of at once. */
+  #told = 0;
 
-  constructor(fill: FillProgress, window: Window, spool: Spool, bell: Bell) {
+  constructor(
+    fill: FillProgress,
+    followers: Pick<Followers, "size">,
+    window: Window,
+    spool: Spool,
+    bell: Bell,
+  ) {
     this.#fill = fill;
+    this.#followers = followers;
     this.#window = window;
     this.#spool = spool;
     this.#bell = bell;
+  }
+
+  /** Bytes have come. */
+  tell(): void {
+    const { received } = this.#fill;
+    const many = this.#followers.size > fewFollowers && this.#told > 0;
+    if (many && received - this.#told < step) this.#bell.ringSoon(patienceOfMany);
+    else {
+      this.#told = received;
+      this.#bell.ring();
+    }
   }
 
   /** See BlobReader. What is in memory is copied, so that the window's memory is nobody else's. */

@@ -93,7 +93,7 @@ export class Fill {
       this.#trim();
       this.#bell.ring();
     });
-    this.#reading = new FillReading(this, this.#window, this.#spool, this.#bell);
+    this.#reading = new FillReading(this, this.#followers, this.#window, this.#spool, this.#bell);
     options.budget.enter();
     this.done = this.#run().finally(() => options.budget.leave());
   }
@@ -202,7 +202,7 @@ export class Fill {
     if (spool.usable && spool.writing === undefined && this.received - spool.written >= batch)
       void this.#append();
     this.#trim();
-    this.#bell.ring();
+    this.#reading.tell();
     while (this.#window.bytes > this.#options.budget.share && this.#failure === undefined) {
       if (spool.usable) await (spool.writing ?? this.#append());
       else await this.#waitForFollowers();

@@ -1,3 +1,4 @@
+import { mock } from "node:test";
 import t from "tap";
 import { Bell } from "../../src/cache/bell.ts";
 import { ManualPause, quiet } from "../fixtures/manual-time.ts";
@@ -14,6 +15,33 @@ t.test("a ring wakes all who wait, and nobody who waits for the next", async (t)
   bell.ring();
   await second;
   t.equal(woken.length, 3);
+});
+
+t.test("soon: one ring for all who want one, and none when it has rung meanwhile", async (t) => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  t.teardown(() => mock.timers.reset());
+  const bell = new Bell();
+  let rings = 0;
+  const listen = (): void =>
+    void bell.rung.then(() => {
+      rings++;
+      listen();
+    });
+  listen();
+  bell.ringSoon(20);
+  mock.timers.tick(15);
+  bell.ringSoon(20);
+  await quiet();
+  t.equal(rings, 0);
+  mock.timers.tick(5);
+  await quiet();
+  t.equal(rings, 1, "20 ms after the first");
+  bell.ringSoon(20);
+  bell.ring();
+  await quiet();
+  mock.timers.tick(100);
+  await quiet();
+  t.equal(rings, 2);
 });
 
 t.test("within: true at once, or at the ring after it has come about", async (t) => {

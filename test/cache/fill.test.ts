@@ -1,5 +1,6 @@
 // One transfer, many followers: what they read, from where, and what happens when they lag or leave.
 import { readdirSync } from "node:fs";
+import { mock } from "node:test";
 import t from "tap";
 import { holdBack } from "../../src/cache/fill-reading.ts";
 import { type BlobReader, UpstreamError } from "../../src/cache/ports.ts";
@@ -49,6 +50,39 @@ t.test("many followers of one transfer all get every byte, and the blob is store
   t.ok(stored && (await readAll(stored)).equals(bytes));
   t.equal(house.store.count("abort"), 0, "a spool is committed or aborted, not both");
   await nothingLeft(t, house);
+});
+
+t.test("many followers of a slow transfer are woken in steps, a few for every chunk", async (t) => {
+  // Nothing is told for the time that has passed.
+  mock.timers.enable({ apis: ["setTimeout"] });
+  t.teardown(() => mock.timers.reset());
+  const reads = async (followers: number): Promise<number> => {
+    const house = await openHouse(t, { name: `${followers} followers` });
+    const digest = house.upstream.addBlob("team/app", bytes);
+    house.upstream.transfers.push({ pace: () => quiet(2) });
+    const fill = startFill(house, digest);
+    const readers = Array.from({ length: followers }, () => fill.follow());
+    let count = 0;
+    const bodies = readers.map(async (reader) => {
+      const parts: Buffer[] = [];
+      for (let position = 0; ; count++) {
+        const chunk = Buffer.from(await reader.read(position, Buffer.alloc(mebibyte)));
+        if (chunk.length === 0) break;
+        parts.push(chunk);
+        position += chunk.length;
+      }
+      await reader.close();
+      return Buffer.concat(parts);
+    });
+    t.ok((await Promise.all(bodies)).every((body) => body.equals(bytes)));
+    await fill.done;
+    return count / followers;
+  };
+  const chunks = bytes.length / (16 * 1024);
+  t.ok((await reads(8)) > chunks / 2, "eight followers read nearly every chunk by itself");
+  const steps = bytes.length / (256 * 1024);
+  const many = await reads(9);
+  t.ok(many < 2 * steps, `nine read ${many} times`);
 });
 
 t.test("a follower that joins late, and one that joins in the middle, read everything", async (t) => {
