@@ -3,6 +3,7 @@ import type { Bell } from "./bell.ts";
 import type { Follower, Followers } from "./followers.ts";
 import { StoreError } from "./ports.ts";
 import type { Spool } from "./spool.ts";
+import { Turnstile } from "./turnstile.ts";
 import type { Window } from "./window.ts";
 
 /** Never given to a follower before the digest is verified. */
@@ -34,6 +35,7 @@ export class FillReading {
   readonly #bell: Bell;
   /** Bytes followers were told of at once. */
   #told = 0;
+  readonly #turnstile = new Turnstile();
 
   constructor(
     fill: FillProgress,
@@ -76,14 +78,18 @@ export class FillReading {
   async arrived(follower: Follower, position: number): Promise<void> {
     follower.position = position;
     if (!this.#spool.usable) this.#bell.ring();
-    for (;;) {
-      const { failure, verified } = this.#fill;
-      if (failure !== undefined) throw failure;
-      if (follower.dropped)
-        throw new StoreError("no_space", "too slow to follow a blob that cannot be stored");
-      if (verified || this.#released > position) return;
+    while (!this.#has(follower, position)) {
       await this.#bell.rung;
+      if (this.#followers.size > fewFollowers) await this.#turnstile.pass();
     }
+  }
+
+  /** Whether there is something to read; throws when there will not be. */
+  #has(follower: Follower, position: number): boolean {
+    const { failure, verified } = this.#fill;
+    if (failure !== undefined) throw failure;
+    if (follower.dropped) throw new StoreError("no_space", "too slow to follow a blob that cannot be stored");
+    return verified || this.#released > position;
   }
 
   /** Bytes followers may have. */
