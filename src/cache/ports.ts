@@ -300,7 +300,7 @@ export interface Upstream {
   ): Promise<BlobAnswer>;
   /** Most transfers one blob may come in at once; 1: always one after the other. */
   readonly segments: number;
-  /** Milliseconds the quickest answer took so far: a round trip at most that long. Undefined before the first one. */
+  /** Milliseconds a round trip takes at most, as far as has been seen; undefined before the first connection. */
   readonly roundTrip: number | undefined;
   /** Whether a background transfer asked for now would have a connection at once. */
   readonly spare: boolean;

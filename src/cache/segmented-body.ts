@@ -9,7 +9,7 @@ import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
  * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices, and what is
  * slow is something else.
  */
-const longRoundTrip = 20;
+const longRoundTrip = 25;
 /**
  * Bytes asked for first over a long link, so that what several transfers are to bring need not be cut off from the
  * first one: a server has sent hundreds of KiB ahead by then.

@@ -66,7 +66,8 @@ export class UpstreamClient {
   readonly #connections: Connections;
   readonly #own: Dispatcher;
   readonly #foreign: Dispatcher;
-  #roundTrip: number | undefined;
+  /** Milliseconds from a request to the registry to the headers of its answer, at least. */
+  #quickest = Number.POSITIVE_INFINITY;
 
   constructor(
     config: UpstreamConfig,
@@ -95,9 +96,10 @@ export class UpstreamClient {
     return this.#gate.held;
   }
 
-  /** Milliseconds the quickest answer of the registry took; undefined before the first one. */
+  /** Milliseconds the quickest answer of the registry took, or connecting to it; undefined before the first one. */
   get roundTrip(): number | undefined {
-    return this.#roundTrip;
+    const connecting = this.#connections.roundTrip;
+    return connecting === undefined ? undefined : Math.min(connecting, this.#quickest);
   }
 
   /** Whether a request of the background would be let in at once. */
@@ -221,7 +223,7 @@ export class UpstreamClient {
       ? await send()
       : await this.#circuit.run(`${ask.repository}/${ask.endpoint}`, send);
     const ttfbMs = this.#clock() - started;
-    if (!foreign) this.#roundTrip = Math.min(this.#roundTrip ?? ttfbMs, ttfbMs);
+    if (!foreign) this.#quickest = Math.min(this.#quickest, ttfbMs);
     this.#notices({
       kind: "upstream_request",
       upstream: this.#config.name,

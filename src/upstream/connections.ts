@@ -5,6 +5,7 @@ import { createAddressRules } from "./address-rules.ts";
 import { discard } from "./body.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
 import { guardedConnector } from "./guarded-connector.ts";
+import { TimedConnector } from "./timed-connector.ts";
 import { userAgent } from "./user-agent.ts";
 import { viaOf } from "./via.ts";
 
@@ -18,6 +19,7 @@ export class Connections {
   readonly foreign: Agent;
   readonly #url: URL;
   readonly #options: Client.Options;
+  readonly #connector: TimedConnector;
   readonly #headers: Readonly<Record<string, string>>;
 
   /** Connects to nothing before the first request. Throws the system's error for unreadable certificates. */
@@ -28,13 +30,19 @@ export class Connections {
     const connect = connectOptions(config);
     const rules = createAddressRules(config.redirects?.allowPrivate ?? []);
     const { connections: _, ...ofClient } = options;
-    this.#options = { ...ofClient, connect: buildConnector(connect.own) };
+    this.#connector = new TimedConnector(buildConnector(connect.own));
+    this.#options = { ...ofClient, connect: this.#connector.connect };
     this.own = new Pool(config.url.origin, { ...this.#options, connections: config.maxConnections });
     this.foreign = new Agent({
       ...options,
       maxOrigins: maxForeignOrigins,
       connect: guardedConnector(config.name, rules, connect.foreign),
     });
+  }
+
+  /** Milliseconds a round trip to the configured origin takes at most; undefined before the first connection. */
+  get roundTrip(): number | undefined {
+    return this.#connector.roundTrip;
   }
 
   /**

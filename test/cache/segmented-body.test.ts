@@ -95,7 +95,7 @@ function setUp({
 
 t.test("one transfer", async (t) => {
   const cases: Record<string, Link> = {
-    "over a short link": { roundTrip: 19 },
+    "over a short link": { roundTrip: 24 },
     "when the configuration says so": { segments: 1, roundTrip: 40 },
     "when several are no faster": { roundTrip: 40, known: { width: 1, settled: true } },
     "when one has been fast enough": { roundTrip: 40, known: { width: 1, settled: false } },
@@ -105,7 +105,7 @@ t.test("one transfer", async (t) => {
 });
 
 t.test("a long link of which nothing is known: a first part, then the rest while it is fast", async (t) => {
-  const far = setUp({ roundTrip: 20, pace: () => 5 });
+  const far = setUp({ roundTrip: 25, pace: () => 5 });
   t.same(await far.pull(t), ["0-2097152", "2097152-8388608"]);
   t.same(await far.pull(t), ["0-"], "the next time in one");
 });
@@ -121,9 +121,9 @@ t.test("a long link where the first part was slow", async (t) => {
 
 t.test("the first answer of all tells how long the link is", async (t) => {
   const slow = (_: number, at: number): number => (at < mebibyte ? 15 : 80);
-  const near = setUp({ pace: slow, firstAnswer: 19 });
+  const near = setUp({ pace: slow, firstAnswer: 24 });
   t.same(await near.pull(t), ["0-"], "over a short link nobody helps");
-  const far = setUp({ pace: slow, firstAnswer: 20 });
+  const far = setUp({ pace: slow, firstAnswer: 25 });
   t.ok((await far.pull(t)).length > 3);
 });
 
