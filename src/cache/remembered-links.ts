@@ -4,6 +4,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { LinkedBlob, LinkStore } from "./ports.ts";
+import { flightKey } from "./single-flight.ts";
 
 /** Repositories and digests come from clients: the memory is bounded. About half a kilobyte each. */
 const maxLinks = 10_000;
@@ -20,7 +21,7 @@ export class RememberedLinks implements LinkStore {
   }
 
   async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    const key = keyOf(upstream, repository, digest);
+    const key = flightKey(upstream, repository, digest);
     if (this.#found.get(key) === true) return true;
     const removals = this.#removals;
     const found = await this.#store.has(upstream, repository, digest);
@@ -34,7 +35,7 @@ export class RememberedLinks implements LinkStore {
 
   /** Grants nothing from its beginning on, also when it fails: the store is asked again then. */
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
-    const key = keyOf(upstream, repository, digest);
+    const key = flightKey(upstream, repository, digest);
     this.#forget(key);
     try {
       await this.#store.remove(upstream, repository, digest);
@@ -51,9 +52,4 @@ export class RememberedLinks implements LinkStore {
     this.#removals++;
     this.#found.delete(key);
   }
-}
-
-/** No name of an upstream or a repository has a blank. */
-function keyOf(upstream: string, repository: Repository, digest: Digest): string {
-  return `${upstream} ${repository} ${digest}`;
 }

@@ -3,6 +3,7 @@
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { TagRecord, TagStore } from "./ports.ts";
+import { flightKey } from "./single-flight.ts";
 
 /** Tags come from clients: the memory is bounded. About half a kilobyte each. */
 const maxTags = 10_000;
@@ -19,7 +20,7 @@ export class RememberedTags implements TagStore {
   }
 
   async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    const key = keyOf(upstream, repository, tag);
+    const key = flightKey(upstream, repository, tag);
     const remembered = this.#records.get(key);
     if (remembered !== undefined) return remembered;
     const changes = this.#changes;
@@ -29,12 +30,12 @@ export class RememberedTags implements TagStore {
   }
 
   async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
-    const key = keyOf(upstream, repository, tag);
+    const key = flightKey(upstream, repository, tag);
     return await this.#changing(key, () => this.#store.put(upstream, repository, tag, record));
   }
 
   async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
-    const key = keyOf(upstream, repository, tag);
+    const key = flightKey(upstream, repository, tag);
     await this.#changing(key, () => this.#store.delete(upstream, repository, tag));
   }
 
@@ -52,9 +53,4 @@ export class RememberedTags implements TagStore {
     this.#changes++;
     this.#records.delete(key);
   }
-}
-
-/** No name of an upstream or a repository has a blank. */
-function keyOf(upstream: string, repository: Repository, tag: Tag): string {
-  return `${upstream} ${repository} ${tag}`;
 }
