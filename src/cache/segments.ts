@@ -51,7 +51,7 @@ export async function* inSegments(
 ): AsyncGenerator<Buffer> {
   const crew = new Crew(options, from);
   try {
-    crew.start(from, { body, end });
+    crew.start({ body, end });
     for (let chunk = await crew.next(); chunk !== undefined; chunk = await crew.next()) yield chunk;
   } finally {
     crew.stop();
@@ -64,9 +64,9 @@ class Crew {
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
   readonly #line: SegmentLine;
+  readonly #from: number;
+  /** Bytes that have come since. */
   #received = 0;
-  /** Bytes of the blob that have not come. */
-  #left: number;
   #helpers = 0;
   #brokenHelpers = 0;
   /** Rings when bytes have come or gone, when a segment is left, and when it is all over. */
@@ -78,13 +78,16 @@ class Crew {
     this.#signal = AbortSignal.any([options.signal, this.#over.signal]);
     this.#signal.addEventListener("abort", () => this.#bell.ring(), { once: true });
     this.#line = new SegmentLine(from, options.size, options.budget);
-    this.#left = options.size - from;
+    this.#from = from;
   }
 
-  start(from: number, first: Transfer): void {
+  /** With a transfer under way, that of the lead. */
+  start(first: Transfer): void {
     const { size, width } = this.#options;
     const segment =
-      first.end < size ? this.#line.add(first.end - from, 0) : (this.#line.take(width.now, true) as Segment);
+      first.end < size
+        ? this.#line.add(first.end - this.#from, 0)
+        : (this.#line.take(width.now, true) as Segment);
     void this.#work("lead", { segment, transfer: first });
     this.#callHelpers();
   }
@@ -222,9 +225,13 @@ class Crew {
     return true;
   }
 
+  /** Bytes of the blob that have not come. */
+  get #left(): number {
+    return this.#options.size - this.#from - this.#received;
+  }
+
   #count(bytes: number): void {
     this.#received += bytes;
-    this.#left -= bytes;
     this.#options.width.note(bytes, this.#helpers + 1, this.#left);
   }
 
