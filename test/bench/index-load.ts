@@ -2,6 +2,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { SqliteIndex } from "../../src/storage/sqlite-index.ts";
 import { blobDigest, blobSize, repositoryOf, tagOf, upstreamName } from "./large-index.ts";
+import { percentile } from "./statistics.ts";
 
 /** Milliseconds between two rounds of calls. */
 const interval = 2;
@@ -19,15 +20,9 @@ export interface LoadRate {
 
 /** In milliseconds. */
 export interface LoadMeasurement {
-  readonly seconds: number;
-  readonly lookups: number;
-  readonly lookupP50Ms: number;
   readonly lookupP99Ms: number;
-  readonly lookupMaxMs: number;
-  /** How late the event loop was at most, and for one sample in a hundred. */
+  /** How late the event loop was at most. */
   readonly loopMaxMs: number;
-  readonly loopP99Ms: number;
-  readonly rowsWritten: number;
 }
 
 export class IndexLoad {
@@ -36,9 +31,7 @@ export class IndexLoad {
   readonly #rate: LoadRate;
   readonly #loop = monitorEventLoopDelay({ resolution });
   readonly #times: number[] = [];
-  readonly #start = performance.now();
   readonly #timer: NodeJS.Timeout;
-  #rows = 0;
   #late = 0;
   #due = 0;
 
@@ -55,17 +48,9 @@ export class IndexLoad {
   stop(): LoadMeasurement {
     clearInterval(this.#timer);
     this.#loop.disable();
-    const times = Float64Array.from(this.#times).sort();
-    const at = (share: number): number => times[Math.floor((times.length - 1) * share)] ?? Number.NaN;
     return {
-      seconds: (performance.now() - this.#start) / 1_000,
-      lookups: times.length,
-      lookupP50Ms: at(0.5),
-      lookupP99Ms: at(0.99),
-      lookupMaxMs: at(1),
+      lookupP99Ms: percentile(Float64Array.from(this.#times).sort(), 99),
       loopMaxMs: Math.max(this.#late, this.#loop.max / 1e6 - resolution),
-      loopP99Ms: this.#loop.percentile(99) / 1e6 - resolution,
-      rowsWritten: this.#rows,
     };
   }
 
@@ -87,7 +72,6 @@ export class IndexLoad {
         undefined,
         Date.now(),
       );
-    this.#rows += tags + links + touches + adds;
   }
 
   /** Not one of the longest unused, which an eviction pass is to find. */
