@@ -1,9 +1,10 @@
 // The Prometheus side of telemetry: one registry of our own, fed by events and notices, rendered on a scrape.
-import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Gauge, Registry } from "prom-client";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import type { EventSink, NoticeSink } from "./event.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
 import { createHookMetrics, type HookMetricsOptions } from "./hook-metrics.ts";
+import { registerProcessMetrics } from "./process-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createRequestMetrics } from "./request-metrics.ts";
 import { createSinkMetrics } from "./sink-metrics.ts";
@@ -30,19 +31,6 @@ export interface MetricsOptions {
 }
 
 /**
- * Default metrics left out: gauges that call themselves `_total` against the naming rules, deprecated doubles of
- * nodejs_active_resources, and a minimum that is 2^63 when two scrapes follow each other at once.
- */
-const unwanted = [
-  "nodejs_active_handles",
-  "nodejs_active_handles_total",
-  "nodejs_active_requests",
-  "nodejs_active_requests_total",
-  "nodejs_active_resources_total",
-  "nodejs_eventloop_lag_min_seconds",
-];
-
-/**
  * Creates every metric of the program, with the known series at 0. Our names start with `entrepot_`; those of the
  * process and the runtime, and those that Distribution's dashboards ask for, keep the names these know (`process_*`,
  * `nodejs_*`, `registry_proxy_*`).
@@ -62,8 +50,7 @@ export function createMetrics({
   const cacheSink = createCacheMetrics(registry);
   const hookSink = createHookMetrics(registry, notifications);
   const lost = createSinkMetrics(registry);
-  collectDefaultMetrics({ register: registry });
-  for (const name of unwanted) registry.removeSingleMetric(name);
+  registerProcessMetrics(registry);
   return {
     onEvent(event) {
       requestSink(event);
