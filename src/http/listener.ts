@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
-import { Exchange, type ToldHeaders } from "./exchange.ts";
+import { Exchange, type Host, type ToldHeaders } from "./exchange.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions, ToldHeaders {
@@ -21,29 +21,46 @@ const stallLimit = 300_000;
 const stallCheck = 10_000;
 export class Listener {
   readonly #server: Server;
-  readonly #exchanges = new Set<Exchange>();
+  /** Only those whose body goes out in pieces: a set of all would be made anew every few dozen requests. */
+  readonly #sending = new Set<Exchange>();
+  #inFlight = 0;
   readonly #stalls: NodeJS.Timeout;
 
   constructor(options: ListenerOptions) {
+    const host: Host = {
+      begun: (exchange) => void this.#sending.add(exchange),
+      over: (exchange) => {
+        this.#inFlight -= 1;
+        this.#sending.delete(exchange);
+      },
+      onEvent: options.onEvent,
+      tells: options,
+    };
+    const take = (request: IncomingMessage, response: ServerResponse): void => {
+      this.#inFlight += 1;
+      const exchange = new Exchange(request, response, host);
+      if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
+      void serve(exchange, options);
+    };
     this.#server = createServer(
       // No limit on a whole request: a layer may take hours to push. Whoever takes a body bounds its silences
       // (forwarding.ts), whoever does not bounds the whole of it (request-body.ts).
       { maxHeaderSize, keepAliveTimeout, headersTimeout, requestTimeout: 0, noDelay: true },
-      (request, response) => this.#take(request, response, options),
+      take,
     );
     // All headers are seen or the request is refused: a limit on their number hides a body length behind it
     // (CVE-2026-58044). Their size is bounded above.
     this.#server.maxHeadersCount = 0;
     this.#server.on("clientError", answerUnreadable);
-    this.#server.on("checkContinue", (request, response) => this.#take(request, response, options));
-    this.#server.on("checkExpectation", (request, response) => this.#take(request, response, options));
+    this.#server.on("checkContinue", take);
+    this.#server.on("checkExpectation", take);
     this.#stalls = setInterval(() => this.#cutStalled(), stallCheck);
     this.#stalls.unref();
   }
 
   /** Answers under way. */
   get inFlight(): number {
-    return this.#exchanges.size;
+    return this.#inFlight;
   }
 
   /** Rejects with the system's error when the address cannot be had. */
@@ -71,17 +88,9 @@ export class Listener {
     this.#server.closeAllConnections();
   }
 
-  #take(request: IncomingMessage, response: ServerResponse, options: ListenerOptions): void {
-    const over = (): void => void this.#exchanges.delete(exchange);
-    const exchange = new Exchange(request, response, options.onEvent, over, options);
-    if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
-    this.#exchanges.add(exchange);
-    void serve(exchange, options);
-  }
-
   #cutStalled(): void {
     const now = performance.now();
-    for (const exchange of this.#exchanges) if (exchange.stalledFor(now) > stallLimit) exchange.drop();
+    for (const exchange of this.#sending) if (exchange.stalledFor(now) > stallLimit) exchange.drop();
   }
 }
 
