@@ -111,9 +111,9 @@ export class Router {
   /** The chain of `next`; a name that comes round again ends it. */
   #targets(first: Entry, repository: Repository | undefined, tag: string | undefined): [Target, ...Target[]] {
     const targets: Target[] = [];
-    const seen = new Set<Entry>();
-    for (let entry: Entry | undefined = first; entry !== undefined && !seen.has(entry); ) {
-      seen.add(entry);
+    const seen: Entry[] = [];
+    for (let entry: Entry | undefined = first; entry !== undefined && !seen.includes(entry); ) {
+      seen.push(entry);
       const { upstream, library, next }: Routing = entry.routing;
       const there = library ? withLibrary(repository) : repository;
       targets.push({

@@ -71,7 +71,7 @@ export function parseTarget(target: string): Route | RouteProblem {
   const at = findApiRoot(path);
   if (at < 0) return "unknown";
   const query = queryAt < 0 ? noQuery : new URLSearchParams(target.slice(queryAt + 1));
-  if (new Set(query.getAll("ns")).size > 1) return "bad_path";
+  if (query !== noQuery && new Set(query.getAll("ns")).size > 1) return "bad_path";
   const base = { prefix: path.slice(1, at), ns: query.get("ns") || undefined };
   const rest = path.slice(at + "/v2/".length);
   if (rest === "") return { kind: "ping", ...base };
