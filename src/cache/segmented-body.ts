@@ -2,7 +2,8 @@
 // faster.
 import { type BlobAnswer, type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import type { SegmentBudget } from "./segment-line.ts";
-import { type KnownWidth, Pace, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
+import { Pace } from "./segment-pace.ts";
+import { type KnownWidth, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
 import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
 
 /**
