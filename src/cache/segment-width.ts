@@ -48,6 +48,8 @@ export interface SegmentWidthOptions {
   /** Most transfers at once: 2 or more. */
   readonly max: number;
   readonly clock: Clock;
+  /** Share of the time since its last call in which the event loop was busy, 0 to 1. */
+  readonly load: () => number;
   /** Called when more is known. */
   readonly learnt: (known: KnownWidth) => void;
 }
@@ -65,30 +67,22 @@ export class SegmentWidth {
   /** What the next larger width brought, in bytes a millisecond. */
   #before: { readonly width: number; readonly rate: number } | undefined;
 
-  /** `start`: a width that is known, or the pace of the one transfer there is. */
-  constructor(options: SegmentWidthOptions, start: KnownWidth | Pace) {
+  /** Of a blob whose first transfer begins to send now. */
+  constructor(options: SegmentWidthOptions, known: KnownWidth | undefined) {
     this.#options = options;
-    if (start instanceof Pace) this.#pace = start;
-    else {
-      this.#width = Math.min(options.max, start.width);
-      if (!start.settled) this.#since = options.clock();
-    }
+    if (known !== undefined && known.width > 1) {
+      this.#width = Math.min(options.max, known.width);
+      if (!known.settled) this.#measure();
+    } else this.#pace = new Pace(options.clock, options.load);
   }
 
   get now(): number {
     return this.#width;
   }
 
-  /** As many as there may be: one is slow. */
-  widen(): void {
-    this.#pace = undefined;
-    this.#learn(this.#options.max, false);
-    this.#measure();
-  }
-
   /** A part has come, and what comes next is asked for: the time to ask for it in several parts, if ever. */
   decide(left: number): void {
-    if (this.#pace?.slowAtBest(left)) this.widen();
+    if (this.#pace?.slowAtBest(left)) this.#widen();
   }
 
   /** Several transfers at once are not to be had. */
@@ -98,7 +92,7 @@ export class SegmentWidth {
 
   /** Takes note of bytes that have come; `running` transfers are under way, and `left` bytes are still to come. */
   note(bytes: number, running: number, left: number): void {
-    if (this.#pace?.slow(bytes, left)) this.widen();
+    if (this.#pace?.slow(bytes, left)) this.#widen();
     if (this.#since === undefined) return;
     const now = this.#options.clock();
     if (this.#from === undefined) {
@@ -116,6 +110,13 @@ export class SegmentWidth {
   /** Everything has come. */
   end(): void {
     if (this.#pace !== undefined) this.#learn(1, false);
+  }
+
+  /** To as many as there may be. */
+  #widen(): void {
+    this.#pace = undefined;
+    this.#learn(this.#options.max, false);
+    this.#measure();
   }
 
   #judge(rate: number, left: number): void {

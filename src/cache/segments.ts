@@ -83,11 +83,8 @@ class Crew {
 
   /** With a transfer under way, that of the lead. */
   start(first: Transfer): void {
-    const { size, width } = this.#options;
-    const segment =
-      first.end < size
-        ? this.#line.add(first.end - this.#from, 0)
-        : (this.#line.take(width.now, true) as Segment);
+    const { size } = this.#options;
+    const segment = this.#line.add(first.end < size ? first.end - this.#from : 0, 0);
     void this.#work("lead", { segment, transfer: first });
     this.#callHelpers();
   }

@@ -1,6 +1,5 @@
 // How many transfers at once, from how fast bytes come: a clock that is moved by hand, bytes that are only counted.
 import t from "tap";
-import { Pace } from "../../src/cache/segment-pace.ts";
 import { type KnownWidth, SegmentWidth, SegmentWidths } from "../../src/cache/segment-width.ts";
 import type { Notice } from "../../src/telemetry/event.ts";
 import { flow } from "../fixtures/byte-flow.ts";
@@ -14,8 +13,13 @@ function setUp(start: KnownWidth | undefined, max = 8) {
   const clock = new ManualClock();
   const learnt: string[] = [];
   const width = new SegmentWidth(
-    { max, clock: clock.read, learnt: (known) => learnt.push(`${known.width}${known.settled ? "!" : ""}`) },
-    start ?? new Pace(clock.read, () => 0),
+    {
+      max,
+      clock: clock.read,
+      load: () => 0,
+      learnt: (known) => learnt.push(`${known.width}${known.settled ? "!" : ""}`),
+    },
+    start,
   );
   const send = (rate: number, milliseconds: number, running = width.now, left = much) =>
     flow(clock, rate, milliseconds, (bytes) => width.note(bytes, running, left));

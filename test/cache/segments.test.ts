@@ -94,7 +94,7 @@ function setUp({ width = 4, from = 0, end = blob.length, memory = 1e9, answer }:
   };
   const budget = new SegmentBudget(memory);
   const widthNow = new SegmentWidth(
-    { max: width, clock: () => 0, learnt: (known) => learnt.push(known.width) },
+    { max: width, clock: () => 0, load: () => 0, learnt: (known) => learnt.push(known.width) },
     { width, settled: true },
   );
   const options: SegmentsOptions = {
