@@ -2,14 +2,20 @@
 // fast it began: TCP's slow start is.
 import type { Clock } from "./ports.ts";
 
-/** Milliseconds over which the rate of a single transfer is measured, again and again. */
+/** Milliseconds over which the rate is measured, again and again. */
 const watching = 250;
-/** What would still take this many milliseconds in one transfer is worth more of them, */
-const long = 2_000;
-/** if it is at least so many bytes, */
-const leastLeft = 4 * 1024 * 1024;
-/** and unless the event loop is busy for more than this share of the time: then it is this node that is slow. */
+/** A node whose event loop is busy for more than this share of the time is itself what is slow. */
 const busy = 0.7;
+/**
+ * A rate below this share of the best one is that of a stream that lost packets: the link can do more. What would then
+ * still take so many milliseconds, and is at least so many bytes, is worth several transfers.
+ */
+const fallen = 1 / 3;
+const longFallen = 1_000;
+const leastFallen = 512 * 1024;
+/** The same for a stream that never was faster: the link may be full. */
+const long = 2_000;
+const leastLeft = 4 * 1024 * 1024;
 /** A rate that rises by more than this is that of a stream that has not found its speed. */
 const rising = 1.25;
 /**
@@ -24,12 +30,16 @@ const muchLeft = 256 * 1024 * 1024;
 export class Pace {
   readonly #clock: Clock;
   readonly #load: () => number;
+  /** When this interval began; undefined until bytes come. */
+  #since: number | undefined;
   #bytes = 0;
-  #since: number;
-  /** Bytes a millisecond of the last interval, and of the one before. */
+  /** Bytes a millisecond of the last interval and of the one before. */
   #rate = 0;
   #rateBefore = 0;
-  #intervals = 0;
+  /** Of the best two in a row. */
+  #best = 0;
+  /** Intervals since the rate stopped rising. */
+  #steady = 0;
 
   /** `load`: share of the time since its last call in which the event loop was busy. */
   constructor(clock: Clock, load: () => number) {
@@ -41,27 +51,45 @@ export class Pace {
 
   /** Takes note of bytes that have come; whether the `left` bytes still to come will take long as things go. */
   slow(bytes: number, left: number): boolean {
-    this.#bytes += bytes;
     const now = this.#clock();
+    if (this.#since === undefined) {
+      this.#since = now;
+      return false;
+    }
+    this.#bytes += bytes;
     const elapsed = now - this.#since;
     if (elapsed < watching) return false;
-    const before = this.#rate;
     const rate = this.#bytes / elapsed;
-    const isEven = [before, this.#rateBefore].every((other) => Math.abs(rate - other) < rate * even);
-    this.#rateBefore = before;
-    this.#rate = rate;
-    this.#bytes = 0;
     this.#since = now;
+    this.#bytes = 0;
     const idle = this.#load() < busy;
-    // Two intervals tell nothing of evenness yet.
-    if (this.#intervals++ < 2 || rate > before * rising) return false;
-    const least = isEven ? muchLeft : leastLeft;
-    return idle && left >= least && left > rate * long;
+    return this.#judge(rate, left) && idle;
+  }
+
+  #judge(rate: number, left: number): boolean {
+    const before = [this.#rate, this.#rateBefore] as const;
+    this.#rateBefore = this.#rate;
+    this.#rate = rate;
+    // Where a lost packet is missing nothing can be handed on, and then much at once: one interval alone says little.
+    const both = (rate + before[0]) / 2;
+    this.#best = Math.max(this.#best, both);
+    if (both < this.#best * fallen) return left >= leastFallen && left > both * longFallen;
+    this.#steady = rate > before[0] * rising ? 0 : this.#steady + 1;
+    // Fewer tell nothing of evenness yet.
+    if (this.#steady < 2) return false;
+    const isEven = before.every((other) => Math.abs(rate - other) < rate * even);
+    return left >= (isEven ? muchLeft : leastLeft) && left > rate * long;
+  }
+
+  /** The transfer is over: the time until another one sends does not count. */
+  interrupt(): void {
+    this.#since = undefined;
+    this.#bytes = 0;
   }
 
   /** Whether the `left` bytes will take long, even if the stream still doubles its speed. */
   slowAtBest(left: number): boolean {
-    const elapsed = this.#clock() - this.#since;
+    const elapsed = this.#since === undefined ? 0 : this.#clock() - this.#since;
     const rate = Math.max(this.#rate, elapsed > 0 ? this.#bytes / elapsed : 0);
     return left >= leastLeft && left > 2 * rate * long;
   }

@@ -83,6 +83,7 @@ export class SegmentWidth {
   /** A part has come, and what comes next is asked for: the time to ask for it in several parts, if ever. */
   decide(left: number): void {
     if (this.#pace?.slowAtBest(left)) this.#widen();
+    else this.#pace?.interrupt();
   }
 
   /** Several transfers at once are not to be had. */

@@ -237,7 +237,7 @@ class Crew {
     for (;;) {
       const following = this.#line.after(segment);
       if (following === undefined) {
-        this.#line.stretch(segment, this.#options.width.now);
+        this.#line.stretch(segment);
         return true;
       }
       if (!following.untouched || this.#signal.aborted) return false;
