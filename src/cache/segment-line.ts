@@ -119,20 +119,11 @@ export class SegmentLine {
       left.taken = true;
       return left;
     }
-    if (this.#segments.at(-1)?.open) this.#promise();
+    if (this.#segments.at(-1)?.open) this.promise(Math.min(this.#size, this.#next + sentAhead));
     if (this.complete) return this.#takePromised(lead);
     const length = this.#length(width);
     if (this.#budget.reserve(length)) return this.add(length, length);
     return lead && this.#segments.length === 0 ? this.add(length, 0) : this.#takePromised(lead);
-  }
-
-  #promise(): void {
-    const end = Math.min(this.#size, this.#next + sentAhead);
-    while (this.#next < end) {
-      const segment = this.add(Math.min(smallestSegment, end - this.#next), 0);
-      segment.promised = true;
-      segment.taken = false;
-    }
   }
 
   /** Helpers begin with the last one, which the open transfer reaches last. */
@@ -153,6 +144,15 @@ export class SegmentLine {
     this.#next = segment.end;
     this.#segments.push(segment);
     return segment;
+  }
+
+  /** Promises what is in no segment yet, up to `end`, to the transfer under way. */
+  promise(end: number): void {
+    while (this.#next < end) {
+      const segment = this.add(Math.min(smallestSegment, end - this.#next), 0);
+      segment.promised = true;
+      segment.taken = false;
+    }
   }
 
   /** Makes the last segment longer: no more than its transfer brings soon, so that others may begin after that. */

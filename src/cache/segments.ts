@@ -83,8 +83,8 @@ class Crew {
 
   /** With a transfer under way, that of the lead. */
   start(first: Transfer): void {
-    const { size } = this.#options;
-    const segment = this.#line.add(first.end < size ? first.end - this.#from : 0, 0);
+    const segment = this.#line.add(0, 0);
+    if (first.end < this.#options.size) this.#line.promise(first.end);
     void this.#work("lead", { segment, transfer: first });
     this.#callHelpers();
   }
@@ -166,13 +166,13 @@ class Crew {
   }
 
   async #open(segment: Segment, role: Role): Promise<Transfer> {
-    const { open, upstream, size, width } = this.#options;
+    const { open, upstream, size } = this.#options;
     const { at, end } = segment;
     // The connection of the transfer before is free again in the next turn of the event loop, and warm.
     await setImmediate();
     const use = role === "lead" ? undefined : "background";
     // Alone, it goes on to the end of the blob, unless others begin to help meanwhile.
-    const to = width.now === 1 ? size : end;
+    const to = this.#helpers === 0 ? size : end;
     const answer = await open(at, this.#signal, { to, use });
     if (answer.kind !== "found")
       throw new UpstreamError("protocol", `upstream ${upstream.name} no longer has the blob it was sending`);
