@@ -36,7 +36,7 @@ export class Pace {
   /** Bytes a millisecond of the last interval and of the one before. */
   #rate = 0;
   #rateBefore = 0;
-  /** Of the best two in a row. */
+  /** The mean of the best two in a row. */
   #best = 0;
   /** Intervals since the rate stopped rising. */
   #steady = 0;
@@ -67,17 +67,17 @@ export class Pace {
   }
 
   #judge(rate: number, left: number): boolean {
-    const before = [this.#rate, this.#rateBefore] as const;
-    this.#rateBefore = this.#rate;
+    const [before, earlier] = [this.#rate, this.#rateBefore];
+    this.#rateBefore = before;
     this.#rate = rate;
-    // Where a lost packet is missing nothing can be handed on, and then much at once: one interval alone says little.
-    const both = (rate + before[0]) / 2;
+    // While a lost packet is missing nothing is handed on, and then much at once: one interval alone says little.
+    const both = (rate + before) / 2;
     this.#best = Math.max(this.#best, both);
     if (both < this.#best * fallen) return left >= leastFallen && left > both * longFallen;
-    this.#steady = rate > before[0] * rising ? 0 : this.#steady + 1;
+    this.#steady = rate > before * rising ? 0 : this.#steady + 1;
     // Fewer tell nothing of evenness yet.
     if (this.#steady < 2) return false;
-    const isEven = before.every((other) => Math.abs(rate - other) < rate * even);
+    const isEven = [before, earlier].every((other) => Math.abs(rate - other) < rate * even);
     return left >= (isEven ? muchLeft : leastLeft) && left > rate * long;
   }
 

@@ -168,6 +168,8 @@ class Crew {
   async #open(segment: Segment, role: Role): Promise<Transfer> {
     const { open, upstream, size } = this.#options;
     const { at, end } = segment;
+    // Helpers begin after the lead's segment, which is in the line by now.
+    if (role === "lead") this.#callHelpers();
     // The connection of the transfer before is free again in the next turn of the event loop, and warm.
     await setImmediate();
     const use = role === "lead" ? undefined : "background";
