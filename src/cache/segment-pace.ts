@@ -16,8 +16,11 @@ const leastFallen = 512 * 1024;
 /** The same for a stream that never was faster: the link may be full. */
 const long = 2_000;
 const leastLeft = 4 * 1024 * 1024;
-/** A rate that rises by more than this is that of a stream that has not found its speed. */
-const rising = 1.25;
+/**
+ * A rate that rises by more than this is that of a stream that has not found its speed, or has just got a lost packet
+ * again. That of a slow stream rises by up to 40 % while it avoids congestion: a packet more each round trip.
+ */
+const rising = 1.5;
 /**
  * A rate that changes by less than this share from one interval to the next, twice, is that of a full link, or of an
  * upstream that grants no more: losses make it go up and down. Several transfers help with the latter only, so much has

@@ -27,6 +27,7 @@ t.test("one transfer is slow", async (t) => {
   t.same(slowAfter([1000, 2000, 2000, 2000]), [...no, false], "whose speed it only found now");
   t.same(slowAfter([1000, 2000, 1800, 1600]), [...no, true]);
   t.same(slowAfter([1000, 1060, 1120]), yes, "losses let it rise again slowly");
+  t.same(slowAfter([600, 700, 1000]), yes, "by little, that is");
   t.same(slowAfter([1000, 1000, 1000], 256 * mebibyte), yes, "or there is very much left");
 });
 
