@@ -110,30 +110,28 @@ export class SegmentLine {
 
   /**
    * The next one to be fetched: what was left unfinished first, else a new one for the share of one of `width`
-   * transfers, else one that was promised. Undefined when there is nothing left, or no memory, which the lead does not
-   * need for the front.
+   * transfers, else one that was promised, helpers beginning with what the open transfer reaches last. Undefined when
+   * there is nothing left, or no memory, which the front does not need.
    */
   take(width: number, lead: boolean): Segment | undefined {
     const left = this.#segments.find((segment) => !segment.taken && !segment.full && !segment.promised);
-    if (left !== undefined) {
-      left.taken = true;
-      return left;
-    }
+    if (left !== undefined) return this.#claim(left);
     if (this.#segments.at(-1)?.open) this.promise(Math.min(this.#size, this.#next + sentAhead));
-    if (this.complete) return this.#takePromised(lead);
-    const length = this.#length(width);
-    if (this.#budget.reserve(length)) return this.add(length, length);
-    return lead && this.#segments.length === 0 ? this.add(length, 0) : this.#takePromised(lead);
+    if (!this.complete) {
+      const length = this.#length(width);
+      if (this.#budget.reserve(length)) return this.add(length, length);
+      if (lead && this.#segments.length === 0) return this.add(length, 0);
+    }
+    const promised = this.#segments.filter((segment) => segment.promised).at(lead ? 0 : -1);
+    return promised && this.#claim(promised);
   }
 
-  /** Helpers begin with the last one, which the open transfer reaches last. */
-  #takePromised(lead: boolean): Segment | undefined {
-    const promised = this.#segments.filter((segment) => segment.promised && !segment.taken);
-    const segment = promised.at(lead ? 0 : -1);
-    if (segment === undefined) return undefined;
+  #claim(segment: Segment): Segment | undefined {
     const length = segment.end - segment.start;
-    if (this.#budget.reserve(length)) segment.reserved = length;
-    else if (!lead || segment !== this.front) return undefined;
+    if (segment.reserved === 0 && segment !== this.front) {
+      if (!this.#budget.reserve(length)) return undefined;
+      segment.reserved = length;
+    }
     segment.promised = false;
     segment.taken = true;
     return segment;
@@ -146,13 +144,18 @@ export class SegmentLine {
     return segment;
   }
 
-  /** Promises what is in no segment yet, up to `end`, to the transfer under way. */
+  /** Keeps what is in no segment yet, up to `end`, for the transfer under way. */
   promise(end: number): void {
     while (this.#next < end) {
       const segment = this.add(Math.min(smallestSegment, end - this.#next), 0);
       segment.promised = true;
       segment.taken = false;
     }
+  }
+
+  /** The transfer under way has ended before it brought what it was promised. */
+  withdraw(): void {
+    for (const segment of this.#segments) segment.promised = false;
   }
 
   /** Makes the last segment longer: no more than its transfer brings soon, so that others may begin after that. */

@@ -152,6 +152,7 @@ class Crew {
         await this.#wait(patience, error);
       } finally {
         first = undefined;
+        if (segment.open) this.#line.withdraw();
         segment.open = false;
         this.#bell.ring();
       }

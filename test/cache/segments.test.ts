@@ -216,6 +216,24 @@ t.test("what a transfer has been sent ahead others fetch last, and from its end"
   nothingHeld(t, far.budget);
 });
 
+t.test("what a transfer that breaks was promised is next", async (t) => {
+  const far = setUp({ from: 0, end: share });
+  const reading = far.read();
+  await eventually("helpers are asked for", () => far.sendings.length === 3);
+  far.first.send(1000);
+  far.first.fail();
+  await quiet();
+  for (const sending of far.sendings.slice(0, 3)) sending.send();
+  await eventually("others go on", () => far.sendings.length > 5);
+  t.same(
+    far.sendings.slice(3, 6).map(({ name }) => Number.parseInt(name, 10)),
+    [1000, 128 * kibibyte, 256 * kibibyte],
+  );
+  await far.sendAll(reading);
+  t.ok((await reading).equals(blob));
+  nothingHeld(t, far.budget);
+});
+
 t.test("alone, a transfer is never cut", async (t) => {
   const far = setUp();
   far.upstream.spare = false;
