@@ -2,7 +2,7 @@
 import { type BlobAnswer, type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import type { SegmentBudget } from "./segment-line.ts";
 import { type KnownWidth, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
-import { inSegments, type OpenPart } from "./segments.ts";
+import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
 
 /**
  * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices, and what is
@@ -106,5 +106,34 @@ function segmented(
   const width = new SegmentWidth({ max: upstream.segments, clock, load, learnt }, known);
   const body = answer.body[Symbol.asyncIterator]();
   const options = { open, upstream, size, width, budget, pause, signal };
-  return { ...found, size, body: inSegments(options, from, body, end ?? size) };
+  return {
+    ...found,
+    size,
+    body: end === undefined ? watched(options, from, body) : inSegments(options, from, body, end),
+  };
+}
+
+/** The whole in one transfer, until that proves slow. Chunks as they come: segments cost a few µs for each. */
+async function* watched(
+  options: SegmentsOptions,
+  from: number,
+  body: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer> {
+  const { size, width } = options;
+  let at = from;
+  try {
+    while (width.now === 1) {
+      const step = await body.next();
+      if (step.done) {
+        width.end();
+        return;
+      }
+      at += step.value.length;
+      width.note(step.value.length, 1, size - at);
+      yield step.value;
+    }
+    yield* inSegments(options, at, body, size);
+  } finally {
+    await body.return?.();
+  }
 }
