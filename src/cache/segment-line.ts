@@ -3,6 +3,11 @@
 
 const smallestSegment = 128 * 1024;
 const largestSegment = 1024 * 1024;
+/**
+ * Bytes promised to an open transfer when others begin after it: about what its server has sent ahead. While a lost
+ * packet is missing most of that is here already, and would cross the link again.
+ */
+const sentAhead = 1024 * 1024;
 
 /** Memory for bytes that wait for those before them, over all blobs. */
 export class SegmentBudget {
@@ -33,8 +38,10 @@ export class Segment {
   taken = true;
   /** Whether its transfer brings more than the segment, which may yet become longer. */
   open = false;
+  /** Whether the open transfer before it is to bring it, unless nothing else is left for others. */
+  promised = false;
   /** Bytes of memory it may fill before its turn comes. */
-  readonly reserved: number;
+  reserved: number;
   readonly chunks: Buffer[] = [];
   /** Bytes of `chunks`. */
   held = 0;
@@ -103,18 +110,31 @@ export class SegmentLine {
 
   /**
    * The next one to be fetched: what was left unfinished first, else a new one for the share of one of `width`
-   * transfers. Undefined when there is nothing left, or no memory, which the lead does not need for the front.
+   * transfers, else one that was promised, helpers beginning with what the open transfer reaches last. Undefined when
+   * there is nothing left, or no memory, which the front does not need.
    */
   take(width: number, lead: boolean): Segment | undefined {
-    const left = this.#segments.find((segment) => !segment.taken && !segment.full);
-    if (left !== undefined) {
-      left.taken = true;
-      return left;
+    const left = this.#segments.find((segment) => !segment.taken && !segment.full && !segment.promised);
+    if (left !== undefined) return this.#claim(left);
+    if (this.#segments.at(-1)?.open) this.promise(Math.min(this.#size, this.#next + sentAhead));
+    if (!this.complete) {
+      const length = this.#length(width);
+      if (this.#budget.reserve(length)) return this.add(length, length);
+      if (lead && this.#segments.length === 0) return this.add(length, 0);
     }
-    if (this.complete) return undefined;
-    const length = this.#length(width);
-    if (this.#budget.reserve(length)) return this.add(length, length);
-    return lead && this.#segments.length === 0 ? this.add(length, 0) : undefined;
+    const promised = this.#segments.filter((segment) => segment.promised).at(lead ? 0 : -1);
+    return promised && this.#claim(promised);
+  }
+
+  #claim(segment: Segment): Segment | undefined {
+    const length = segment.end - segment.start;
+    if (segment.reserved === 0 && segment !== this.front) {
+      if (!this.#budget.reserve(length)) return undefined;
+      segment.reserved = length;
+    }
+    segment.promised = false;
+    segment.taken = true;
+    return segment;
   }
 
   add(length: number, reserved: number): Segment {
@@ -124,9 +144,23 @@ export class SegmentLine {
     return segment;
   }
 
-  /** Makes the last segment longer. */
-  stretch(segment: Segment, width: number): void {
-    this.#next += this.#length(width);
+  /** Keeps what is in no segment yet, up to `end`, for the transfer under way. */
+  promise(end: number): void {
+    while (this.#next < end) {
+      const segment = this.add(Math.min(smallestSegment, end - this.#next), 0);
+      segment.promised = true;
+      segment.taken = false;
+    }
+  }
+
+  /** The transfer under way has ended before it brought what it was promised. */
+  withdraw(): void {
+    for (const segment of this.#segments) segment.promised = false;
+  }
+
+  /** Makes the last segment longer: no more than its transfer brings soon, so that others may begin after that. */
+  stretch(segment: Segment): void {
+    this.#next += Math.min(smallestSegment, this.#size - this.#next);
     segment.end = this.#next;
   }
 

@@ -1,27 +1,10 @@
 // How many transfers one blob comes in at once. One TCP stream does not fill a long link that loses packets, several
 // do; on a clean link they only share what one would have had. So one transfer is watched; when it is slow there are as
 // many as there may be, then half as many as long as that is no slower. What comes of it is remembered for a while.
-// (Whether several are faster cannot be told from how fast the first one began: TCP's slow start is.)
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { Clock } from "./ports.ts";
+import { Pace } from "./segment-pace.ts";
 
-/** Milliseconds over which the rate of a single transfer is measured, again and again. */
-const watching = 250;
-/** What would still take this many milliseconds in one transfer is worth more of them, */
-const long = 2_000;
-/** if it is at least so many bytes, */
-const leastLeft = 4 * 1024 * 1024;
-/** and unless the event loop is busy for more than this share of the time: then it is this node that is slow. */
-const busy = 0.7;
-/** A rate that rises by more than this is that of a stream that has not found its speed. */
-const rising = 1.25;
-/**
- * A rate that changes by less than this share from one interval to the next, twice, is that of a full link, or of an
- * upstream that grants no more: losses make it go up and down. Several transfers help with the latter only, so much has
- * to be left: what a server has sent ahead when its transfer is cut off is lost, on a full link some MiB.
- */
-const even = 0.06;
-const muchLeft = 256 * 1024 * 1024;
 /** Milliseconds for new transfers to get going, and over which their rate is then measured. */
 const settling = 1_000;
 const measuring = 1_000;
@@ -61,57 +44,12 @@ export class SegmentWidths {
   }
 }
 
-/** How fast one transfer is. */
-export class Pace {
-  readonly #clock: Clock;
-  readonly #load: () => number;
-  #bytes = 0;
-  #since: number;
-  /** Bytes a millisecond of the last interval, and of the one before. */
-  #rate = 0;
-  #rateBefore = 0;
-  #intervals = 0;
-
-  /** `load`: share of the time since its last call in which the event loop was busy. */
-  constructor(clock: Clock, load: () => number) {
-    this.#clock = clock;
-    this.#load = load;
-    this.#since = clock();
-    load();
-  }
-
-  /** Takes note of bytes that have come; whether the `left` bytes still to come will take long as things go. */
-  slow(bytes: number, left: number): boolean {
-    this.#bytes += bytes;
-    const now = this.#clock();
-    const elapsed = now - this.#since;
-    if (elapsed < watching) return false;
-    const before = this.#rate;
-    const rate = this.#bytes / elapsed;
-    const isEven = [before, this.#rateBefore].every((other) => Math.abs(rate - other) < rate * even);
-    this.#rateBefore = before;
-    this.#rate = rate;
-    this.#bytes = 0;
-    this.#since = now;
-    const idle = this.#load() < busy;
-    // Two intervals tell nothing of evenness yet.
-    if (this.#intervals++ < 2 || rate > before * rising) return false;
-    const least = isEven ? muchLeft : leastLeft;
-    return idle && left >= least && left > rate * long;
-  }
-
-  /** Whether the `left` bytes will take long, even if the stream still doubles its speed. */
-  slowAtBest(left: number): boolean {
-    const elapsed = this.#clock() - this.#since;
-    const rate = Math.max(this.#rate, elapsed > 0 ? this.#bytes / elapsed : 0);
-    return left >= leastLeft && left > 2 * rate * long;
-  }
-}
-
 export interface SegmentWidthOptions {
   /** Most transfers at once: 2 or more. */
   readonly max: number;
   readonly clock: Clock;
+  /** Share of the time since its last call in which the event loop was busy, 0 to 1. */
+  readonly load: () => number;
   /** Called when more is known. */
   readonly learnt: (known: KnownWidth) => void;
 }
@@ -129,30 +67,23 @@ export class SegmentWidth {
   /** What the next larger width brought, in bytes a millisecond. */
   #before: { readonly width: number; readonly rate: number } | undefined;
 
-  /** `start`: a width that is known, or the pace of the one transfer there is. */
-  constructor(options: SegmentWidthOptions, start: KnownWidth | Pace) {
+  /** Of a blob whose first transfer begins to send now. */
+  constructor(options: SegmentWidthOptions, known: KnownWidth | undefined) {
     this.#options = options;
-    if (start instanceof Pace) this.#pace = start;
-    else {
-      this.#width = Math.min(options.max, start.width);
-      if (!start.settled) this.#since = options.clock();
-    }
+    if (known !== undefined && known.width > 1) {
+      this.#width = Math.min(options.max, known.width);
+      if (!known.settled) this.#measure();
+    } else this.#pace = new Pace(options.clock, options.load);
   }
 
   get now(): number {
     return this.#width;
   }
 
-  /** As many as there may be: one is slow. */
-  widen(): void {
-    this.#pace = undefined;
-    this.#learn(this.#options.max, false);
-    this.#measure();
-  }
-
   /** A part has come, and what comes next is asked for: the time to ask for it in several parts, if ever. */
   decide(left: number): void {
-    if (this.#pace?.slowAtBest(left)) this.widen();
+    if (this.#pace?.slowAtBest(left)) this.#widen();
+    else this.#pace?.interrupt();
   }
 
   /** Several transfers at once are not to be had. */
@@ -162,7 +93,7 @@ export class SegmentWidth {
 
   /** Takes note of bytes that have come; `running` transfers are under way, and `left` bytes are still to come. */
   note(bytes: number, running: number, left: number): void {
-    if (this.#pace?.slow(bytes, left)) this.widen();
+    if (this.#pace?.slow(bytes, left)) this.#widen();
     if (this.#since === undefined) return;
     const now = this.#options.clock();
     if (this.#from === undefined) {
@@ -180,6 +111,13 @@ export class SegmentWidth {
   /** Everything has come. */
   end(): void {
     if (this.#pace !== undefined) this.#learn(1, false);
+  }
+
+  /** To as many as there may be. */
+  #widen(): void {
+    this.#pace = undefined;
+    this.#learn(this.#options.max, false);
+    this.#measure();
   }
 
   #judge(rate: number, left: number): void {

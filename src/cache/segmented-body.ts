@@ -1,8 +1,7 @@
-// A blob's bytes from upstream: in one transfer as long as that is fast enough, in several at once where they are
-// faster.
+// A blob's bytes from upstream: what is asked for first, and whether more transfers may then help.
 import { type BlobAnswer, type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import type { SegmentBudget } from "./segment-line.ts";
-import { type KnownWidth, Pace, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
+import { type KnownWidth, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
 import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
 
 /**
@@ -44,27 +43,30 @@ export async function openSegmented(
   signal: AbortSignal,
 ): Promise<BlobAnswer> {
   const { upstream, open, segmenting } = blob;
-  const { name, segments } = upstream;
-  const known = segmenting.widths.of(name);
-  const alone = segments === 1 || (known?.settled === true && known.width === 1);
-  const isShort = () => upstream.roundTrip !== undefined && upstream.roundTrip < longRoundTrip;
-  if (alone || isShort()) return await open(from, signal, {});
-  const several = known !== undefined && known.width > 1;
-  const first = several ? shortFirstPart : firstPart;
-  const inParts = several || (known === undefined && upstream.roundTrip !== undefined);
-  const answer = await (inParts ? openPart(open, from, from + first, signal) : open(from, signal, {}));
-  if (answer.kind !== "found" || answer.size === undefined || answer.offset !== from) return answer;
-  // The first answer of all tells how long the link is.
-  if (!inParts && isShort()) return answer;
-  const { end, size, ...found } = answer;
-  const begun: Begun = { blob, body: answer.body[Symbol.asyncIterator](), size, signal };
-  if (!inParts) return { ...found, size, body: watched(begun, from) };
-  if (end === undefined) {
-    if (size > from + first) segmenting.widths.learn(name, { width: 1, settled: true });
-    return answer;
+  const known = segmenting.widths.of(upstream.name);
+  if (upstream.segments === 1 || isShort(upstream) || (known?.settled && known.width === 1))
+    return await open(from, signal, {});
+  const part = firstPartOver(upstream, known);
+  if (part !== undefined) {
+    const answer = await openPart(open, from, from + part, signal);
+    return segmented(blob, known, answer, { from, part, signal });
   }
-  const width = widthOf(begun, several ? known : new Pace(segmenting.clock, segmenting.load));
-  return { ...found, size, body: inSegments(segmentsOf(begun, width), from, begun.body, end) };
+  const answer = await open(from, signal, {});
+  // The first answer of all tells how long the link is.
+  return isShort(upstream) ? answer : segmented(blob, known, answer, { from, signal });
+}
+
+function isShort({ roundTrip }: SegmentedBlob["upstream"]): boolean {
+  return roundTrip !== undefined && roundTrip < longRoundTrip;
+}
+
+/** Bytes asked for first; undefined: all, where one transfer was fast enough or nobody knows how long the link is. */
+function firstPartOver(
+  { roundTrip }: SegmentedBlob["upstream"],
+  known: KnownWidth | undefined,
+): number | undefined {
+  if (known !== undefined) return known.width > 1 ? shortFirstPart : undefined;
+  return roundTrip === undefined ? undefined : firstPart;
 }
 
 /** An empty blob has no first part. */
@@ -77,48 +79,61 @@ async function openPart(open: OpenPart, from: number, to: number, signal: AbortS
   }
 }
 
-interface Begun {
-  readonly blob: SegmentedBlob;
-  readonly body: AsyncIterator<Buffer>;
-  readonly size: number;
+interface Asked {
+  readonly from: number;
+  /** Bytes; left out: all there are. */
+  readonly part?: number;
   readonly signal: AbortSignal;
 }
 
-/** One transfer, until it proves slow. */
-async function* watched(begun: Begun, from: number): AsyncGenerator<Buffer> {
-  const { blob, body, size } = begun;
-  const { clock, load } = blob.segmenting;
-  const pace = new Pace(clock, load);
-  let at = from;
-  let ours = true;
-  try {
-    for (;;) {
-      const step = await body.next();
-      if (step.done) return;
-      at += step.value.length;
-      yield step.value;
-      if (!pace.slow(step.value.length, size - at) || !blob.upstream.spare) continue;
-      ours = false;
-      const width = widthOf(begun, pace);
-      width.widen();
-      yield* inSegments(segmentsOf(begun, width), at, body, size);
-      return;
-    }
-  } finally {
-    if (ours) await body.return?.();
+/** The same answer with a body that several transfers may bring, if there is more than a first part. */
+function segmented(
+  { upstream, open, segmenting }: SegmentedBlob,
+  known: KnownWidth | undefined,
+  answer: BlobAnswer,
+  { from, part, signal }: Asked,
+): BlobAnswer {
+  if (answer.kind !== "found" || answer.size === undefined || answer.offset !== from) return answer;
+  const { end, size, ...found } = answer;
+  if (size - from <= (part ?? firstPart)) return answer;
+  const { widths, budget, load, clock, pause } = segmenting;
+  const learnt = (now: KnownWidth): void => widths.learn(upstream.name, now);
+  if (part !== undefined && end === undefined) {
+    // It ignores ranges.
+    learnt({ width: 1, settled: true });
+    return answer;
   }
+  const width = new SegmentWidth({ max: upstream.segments, clock, load, learnt }, known);
+  const body = answer.body[Symbol.asyncIterator]();
+  const options = { open, upstream, size, width, budget, pause, signal };
+  return {
+    ...found,
+    size,
+    body: end === undefined ? watched(options, from, body) : inSegments(options, from, body, end),
+  };
 }
 
-function widthOf({ blob }: Begun, start: KnownWidth | Pace): SegmentWidth {
-  const { upstream, segmenting } = blob;
-  const { widths, clock } = segmenting;
-  const { name, segments: max } = upstream;
-  const learnt = (known: KnownWidth): void => widths.learn(name, known);
-  return new SegmentWidth({ max, clock, learnt }, start);
-}
-
-function segmentsOf({ blob, size, signal }: Begun, width: SegmentWidth): SegmentsOptions {
-  const { upstream, open, segmenting } = blob;
-  const { budget, pause } = segmenting;
-  return { open, upstream, size, width, budget, pause, signal };
+/** The whole in one transfer, until that proves slow. Chunks as they come: segments cost a few µs for each. */
+async function* watched(
+  options: SegmentsOptions,
+  from: number,
+  body: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer> {
+  const { size, width } = options;
+  let at = from;
+  try {
+    while (width.now === 1) {
+      const step = await body.next();
+      if (step.done) {
+        width.end();
+        return;
+      }
+      at += step.value.length;
+      width.note(step.value.length, 1, size - at);
+      yield step.value;
+    }
+    yield* inSegments(options, at, body, size);
+  } finally {
+    await body.return?.();
+  }
 }

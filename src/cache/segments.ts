@@ -83,11 +83,8 @@ class Crew {
 
   /** With a transfer under way, that of the lead. */
   start(first: Transfer): void {
-    const { size, width } = this.#options;
-    const segment =
-      first.end < size
-        ? this.#line.add(first.end - this.#from, 0)
-        : (this.#line.take(width.now, true) as Segment);
+    const segment = this.#line.add(0, 0);
+    if (first.end < this.#options.size) this.#line.promise(first.end);
     void this.#work("lead", { segment, transfer: first });
     this.#callHelpers();
   }
@@ -155,6 +152,7 @@ class Crew {
         await this.#wait(patience, error);
       } finally {
         first = undefined;
+        if (segment.open) this.#line.withdraw();
         segment.open = false;
         this.#bell.ring();
       }
@@ -169,13 +167,15 @@ class Crew {
   }
 
   async #open(segment: Segment, role: Role): Promise<Transfer> {
-    const { open, upstream, size, width } = this.#options;
+    const { open, upstream, size } = this.#options;
     const { at, end } = segment;
+    // Helpers begin after the lead's segment, which is in the line by now.
+    if (role === "lead") this.#callHelpers();
     // The connection of the transfer before is free again in the next turn of the event loop, and warm.
     await setImmediate();
     const use = role === "lead" ? undefined : "background";
     // Alone, it goes on to the end of the blob, unless others begin to help meanwhile.
-    const to = width.now === 1 ? size : end;
+    const to = this.#helpers === 0 ? size : end;
     const answer = await open(at, this.#signal, { to, use });
     if (answer.kind !== "found")
       throw new UpstreamError("protocol", `upstream ${upstream.name} no longer has the blob it was sending`);
@@ -240,7 +240,7 @@ class Crew {
     for (;;) {
       const following = this.#line.after(segment);
       if (following === undefined) {
-        this.#line.stretch(segment, this.#options.width.now);
+        this.#line.stretch(segment);
         return true;
       }
       if (!following.untouched || this.#signal.aborted) return false;

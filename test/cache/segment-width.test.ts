@@ -1,62 +1,25 @@
 // How many transfers at once, from how fast bytes come: a clock that is moved by hand, bytes that are only counted.
 import t from "tap";
-import { type KnownWidth, Pace, SegmentWidth, SegmentWidths } from "../../src/cache/segment-width.ts";
+import { type KnownWidth, SegmentWidth, SegmentWidths } from "../../src/cache/segment-width.ts";
 import type { Notice } from "../../src/telemetry/event.ts";
+import { flow } from "../fixtures/byte-flow.ts";
 import { ManualClock } from "../fixtures/manual-time.ts";
 
 const mebibyte = 1024 * 1024;
 const much = 64 * mebibyte;
-
-/** Bytes that come at `rate` a millisecond for `milliseconds`, in steps of 50; what `note` said to the last of them. */
-function flow<Said>(
-  clock: ManualClock,
-  rate: number,
-  milliseconds: number,
-  note: (bytes: number) => Said,
-): Said[] {
-  return Array.from({ length: milliseconds / 50 }, () => {
-    clock.advance(50);
-    return note(rate * 50);
-  });
-}
-
-t.test("one transfer is slow", async (t) => {
-  const slowAfter = (rates: readonly number[], left = much, load = 0) => {
-    const clock = new ManualClock();
-    const pace = new Pace(clock.read, () => load);
-    return rates.map((rate) => flow(clock, rate, 250, (bytes) => pace.slow(bytes, left)).includes(true));
-  };
-  const no = [false, false, false];
-  const yes = [false, false, true];
-  t.same(slowAfter([1000, 900, 700]), yes, "when it has found its speed, and the rest would take long");
-  t.same(slowAfter([1000, 2000, 4000]), no, "not while it still becomes faster");
-  t.same(slowAfter([1000, 900, 700], 4 * mebibyte - 1), no, "not when little is left");
-  t.same(slowAfter([9_000, 8_000, 7_000], 14 * 1000 * 1000), no, "not when the rest takes two seconds");
-  t.same(slowAfter([9_000, 8_000, 7_000], 14 * 1000 * 1000 + 1), yes);
-  t.same(slowAfter([1000, 900, 700], much, 0.7), no, "not when it is this node that has no time");
-  t.same(slowAfter([1000, 1040, 1000]), no, "not when an even rate tells of a full link");
-  t.same(slowAfter([1000, 1060, 1120]), yes, "losses let it rise again slowly");
-  t.same(slowAfter([1000, 1000, 1000], 256 * mebibyte), yes, "or there is very much left");
-});
-
-t.test("at best", async (t) => {
-  const clock = new ManualClock();
-  const pace = new Pace(clock.read, () => 0);
-  flow(clock, 1000, 100, (bytes) => pace.slow(bytes, much));
-  t.equal(pace.slowAtBest(5_000_000), true, "twice as fast it would still take long");
-  t.equal(pace.slowAtBest(4_000_000), false, "there is too little left");
-  flow(clock, 4000, 150, (bytes) => pace.slow(bytes, much));
-  flow(clock, 0, 50, (bytes) => pace.slow(bytes, much));
-  t.equal(pace.slowAtBest(11_000_000), false, "the better of the last interval and this one counts");
-});
 
 /** A width that is told of bytes; `learnt` in order. */
 function setUp(start: KnownWidth | undefined, max = 8) {
   const clock = new ManualClock();
   const learnt: string[] = [];
   const width = new SegmentWidth(
-    { max, clock: clock.read, learnt: (known) => learnt.push(`${known.width}${known.settled ? "!" : ""}`) },
-    start ?? new Pace(clock.read, () => 0),
+    {
+      max,
+      clock: clock.read,
+      load: () => 0,
+      learnt: (known) => learnt.push(`${known.width}${known.settled ? "!" : ""}`),
+    },
+    start,
   );
   const send = (rate: number, milliseconds: number, running = width.now, left = much) =>
     flow(clock, rate, milliseconds, (bytes) => width.note(bytes, running, left));

@@ -94,7 +94,7 @@ function setUp({ width = 4, from = 0, end = blob.length, memory = 1e9, answer }:
   };
   const budget = new SegmentBudget(memory);
   const widthNow = new SegmentWidth(
-    { max: width, clock: () => 0, learnt: (known) => learnt.push(known.width) },
+    { max: width, clock: () => 0, load: () => 0, learnt: (known) => learnt.push(known.width) },
     { width, settled: true },
   );
   const options: SegmentsOptions = {
@@ -157,7 +157,9 @@ function nothingHeld(t: Tap, budget: SegmentBudget, memory = 1e9): void {
 }
 type Tap = { ok(value: unknown, name: string): boolean };
 
-/** The share of one of four transfers, at first. */
+/** What is left to a transfer under way when others begin: 128 KiB it has been asked for, and 1 MiB sent ahead. */
+const ahead = 1152 * kibibyte;
+/** A first part. */
 const share = 512 * kibibyte;
 
 t.test("segments that come in another order are handed on in theirs", async (t) => {
@@ -166,14 +168,14 @@ t.test("segments that come in another order are handed on in theirs", async (t) 
   await eventually("helpers are asked for", () => far.sendings.length === 3);
   t.same(
     far.sendings.map(({ name }) => name),
-    [`${share}-1015808 background`, "1015808-1476608 background", "1476608-1908608 background"],
+    [`${ahead}-1630208 background`, "1630208-2052608 background", "2052608-2448608 background"],
     "what comes after the first, in shares of what is left",
   );
   for (const sending of far.sendings.toReversed()) sending.send();
   await eventually("each helper goes on", () => far.sendings.length === 6);
   t.equal(far.received, 0, "nothing before the first byte");
-  far.first.send(share);
-  await eventually("they are handed on", () => far.received === 1908608);
+  far.first.send(ahead);
+  await eventually("they are handed on", () => far.received === 2448608);
   t.ok(far.first.closed, "the first transfer is cut where others have begun");
   await far.sendAll(reading);
   t.ok((await reading).equals(blob));
@@ -194,6 +196,42 @@ t.test("a first part is no transfer to be cut", async (t) => {
   await far.sendAll(reading);
   t.ok((await reading).equals(blob.subarray(100)));
   t.equal(far.first.at, far.first.to, "it came to its end");
+});
+
+t.test("what a transfer has been sent ahead others fetch last, and from its end", async (t) => {
+  const far = setUp();
+  const reading = far.read();
+  await eventually("helpers are asked for", () => far.sendings.length === 3);
+  for (let sent = 0; !far.sendings.some(({ at, to }) => at < ahead && at === to); sent++) {
+    t.ok(sent < 50);
+    await quiet();
+    for (const sending of far.sendings) if (sending.at < sending.to) sending.send();
+  }
+  const names = far.sendings.map(({ name }) => name);
+  const [first] = names.filter((name) => Number.parseInt(name, 10) < ahead);
+  t.equal(first, `${ahead - 128 * kibibyte}-${ahead} background`);
+  t.ok(names.slice(0, names.indexOf(first ?? "")).some((name) => name.includes(`-${blob.length} `)));
+  await far.sendAll(reading);
+  t.ok((await reading).equals(blob));
+  nothingHeld(t, far.budget);
+});
+
+t.test("what a transfer that breaks was promised is next", async (t) => {
+  const far = setUp({ from: 0, end: share });
+  const reading = far.read();
+  await eventually("helpers are asked for", () => far.sendings.length === 3);
+  far.first.send(1000);
+  far.first.fail();
+  await quiet();
+  for (const sending of far.sendings.slice(0, 3)) sending.send();
+  await eventually("others go on", () => far.sendings.length > 5);
+  t.same(
+    far.sendings.slice(3, 6).map(({ name }) => Number.parseInt(name, 10)),
+    [1000, 128 * kibibyte, 256 * kibibyte],
+  );
+  await far.sendAll(reading);
+  t.ok((await reading).equals(blob));
+  nothingHeld(t, far.budget);
 });
 
 t.test("alone, a transfer is never cut", async (t) => {
@@ -244,7 +282,7 @@ t.test("helpers that are too many leave when their segments have come", async (t
   t.ok((await reading).equals(blob));
   t.same(
     far.sendings.slice(3).map(({ name }) => name),
-    [`1908608-${blob.length} transfer`],
+    [`2448608-${blob.length} transfer`],
     "the lead brings the rest",
   );
 });
@@ -259,7 +297,7 @@ t.test("a segment that breaks goes on from the byte it reached", async (t) => {
   await quiet();
   far.first.send(1000);
   await eventually("another goes on", () => far.sendings.length > 3);
-  t.equal(far.sendings[3]?.name, `${share + 70_000}-1015808 background`);
+  t.equal(far.sendings[3]?.name, `${ahead + 70_000}-1630208 background`);
   await far.sendAll(reading);
   t.ok((await reading).equals(blob));
 });
@@ -273,7 +311,7 @@ t.test("a body that ends early is a broken one", async (t) => {
   await quiet();
   far.first.send(1000);
   await eventually("another goes on", () => far.sendings.length > 3);
-  t.equal(far.sendings[3]?.name, `${share + 1000}-1015808 background`);
+  t.equal(far.sendings[3]?.name, `${ahead + 1000}-1630208 background`);
   await far.sendAll(reading);
   t.ok((await reading).equals(blob));
 });
@@ -330,10 +368,10 @@ t.test("a lead without memory holds little when nobody reads", async (t) => {
 });
 
 t.test("a size that changes is not believed", async (t) => {
-  const far = setUp({ answer: ({ name }) => (name.startsWith(`${share}-`) ? { size: 7 } : {}) });
+  const far = setUp({ answer: ({ name }) => (name.startsWith(`${ahead}-`) ? { size: 7 } : {}) });
   const reading = far.read();
   await eventually("helpers are asked for", () => far.sendings.length >= 3);
-  far.first.send(share);
+  far.first.send(ahead);
   await far.sendAll(reading);
   t.ok((await reading).equals(blob), "the others bring what it would have brought");
 });
