@@ -9,6 +9,9 @@ import { TimedConnector } from "./timed-connector.ts";
 import { userAgent } from "./user-agent.ts";
 import { viaOf } from "./via.ts";
 
+/** Milliseconds, of thirty years: connections end for other reasons. Without a limit undici looks at no client's age. */
+const clientTtl = 1e12;
+
 /** Other origins connected to at once, after redirects. */
 const maxForeignOrigins = 16;
 
@@ -32,7 +35,14 @@ export class Connections {
     const { connections: _, ...ofClient } = options;
     this.#connector = new TimedConnector(buildConnector(connect.own));
     this.#options = { ...ofClient, connect: this.#connector.connect };
-    this.own = new Pool(config.url.origin, { ...this.#options, connections: config.maxConnections });
+    this.own = new Pool(config.url.origin, {
+      ...this.#options,
+      connections: config.maxConnections,
+      clientTtl,
+    });
+    // undici asks the first client that is not busy, also one that has lost its connection (a transfer was cut off) while
+    // others idle on theirs: the next request paid for a handshake, 40 ms and more. Too old, it is not asked again.
+    this.own.on("disconnect", (_origin, targets) => void Object.assign(targets.at(-1) ?? {}, { ttl: 1 }));
     this.foreign = new Agent({
       ...options,
       maxOrigins: maxForeignOrigins,
