@@ -105,6 +105,12 @@ function measuresOf({ id, loss, targets, large }: Condition, sizes: Sizes): read
       unit: "ms",
       targets: [{ atMost: firstByteLimit }],
     },
+    {
+      id: `${id}-second-first-byte`,
+      title: `${where}: the next layer's first byte`,
+      unit: "ms",
+      targets: [{ atMost: firstByteLimit }],
+    },
     { id: `${id}-requests`, title: `${where}: upstream's requests`, unit: "requests" },
     {
       id: `${id}-bytes`,
@@ -211,6 +217,7 @@ function samplesOf(
     wall: first && first.wall / 1000,
     second: second && second.wall / 1000,
     "first-byte": first?.firstByte,
+    "second-first-byte": second?.firstByte,
     requests: first?.requests,
     bytes: crossed,
     sent: pulls.reduce((sum, { upstreamBytes }) => sum + upstreamBytes, 0) / total,
