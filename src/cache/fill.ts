@@ -18,6 +18,7 @@ import {
   UpstreamError,
 } from "./ports.ts";
 import { type OpenFrom, Resumption } from "./resumption.ts";
+import { BlobChunks } from "./shared-chunks.ts";
 import { Spool } from "./spool.ts";
 import { Transfer } from "./transfer.ts";
 import { Window, type WindowBudget } from "./window.ts";
@@ -66,6 +67,7 @@ export class Fill {
   readonly #transfer: Transfer;
   readonly #spool: Spool;
   readonly #reading: FillReading;
+  readonly #chunks: BlobChunks;
   readonly #hash;
   readonly #head = Promise.withResolvers<FillHead>();
   #verified = false;
@@ -93,7 +95,15 @@ export class Fill {
       this.#trim();
       this.#bell.ring();
     });
-    this.#reading = new FillReading(this, this.#followers, this.#window, this.#spool, this.#bell);
+    this.#chunks = new BlobChunks(options.budget.chunks, () => this.#followers.size);
+    this.#reading = new FillReading(
+      this,
+      this.#followers,
+      this.#window,
+      this.#spool,
+      this.#bell,
+      this.#chunks,
+    );
     options.budget.enter();
     this.done = this.#run().finally(() => options.budget.leave());
   }
@@ -145,9 +155,11 @@ export class Fill {
   follow(): BlobReader {
     const follower = new Follower({
       read: (...asked) => this.#reading.read(...asked),
+      lend: (...asked) => this.#reading.lend(...asked),
       arrived: (...asked) => this.#reading.arrived(...asked),
       leave: (leaving) => {
         this.#followers.remove(leaving);
+        this.#chunks.left();
         this.#bell.ring();
         this.#releaseWhenUnused();
       },

@@ -58,12 +58,22 @@ interface HeldBody {
   readonly mediaType: string | undefined;
 }
 
+/** Everybody who reads one stored blob. */
+class Reading {
+  readers = 0;
+  readonly chunks: BlobChunks;
+
+  constructor(shared: SharedChunks) {
+    this.chunks = new BlobChunks(shared, () => this.readers);
+  }
+}
+
 type Known = ReturnType<BlobIndex["get"]>;
 
 export class LocalBlobs {
   readonly #options: LocalBlobsOptions;
   readonly #memory: LRUCache<Digest, HeldBody>;
-  readonly #readers = new Map<Digest, BlobChunks>();
+  readonly #readers = new Map<Digest, Reading>();
   readonly #chunks = new SharedChunks();
 
   constructor(options: LocalBlobsOptions) {
@@ -227,18 +237,18 @@ export class LocalBlobs {
   }
 
   #counted(digest: Digest, blob: BlobReader): BlobReader {
-    const chunks = this.#readers.get(digest) ?? new BlobChunks(this.#chunks);
-    this.#readers.set(digest, chunks);
-    chunks.enter();
+    const reading = this.#readers.get(digest) ?? new Reading(this.#chunks);
+    this.#readers.set(digest, reading);
+    reading.readers++;
     let open = true;
     return {
       read: (position, scratch) => blob.read(position, scratch),
-      lend: (position, max) => chunks.lend(blob, position, max),
+      lend: (position, max) => reading.chunks.lend(blob, position, max),
       close: async () => {
         if (!open) return;
         open = false;
-        chunks.leave();
-        if (chunks.readers === 0) this.#readers.delete(digest);
+        if (--reading.readers === 0) this.#readers.delete(digest);
+        reading.chunks.left();
         await blob.close();
       },
     };

@@ -70,32 +70,26 @@ export class SharedChunks {
 /** The chunks of one blob, as long as somebody reads it. */
 export class BlobChunks {
   readonly #shared: SharedChunks;
+  readonly #readers: () => number;
   readonly #chunks = new Map<number, Chunk>();
-  #readers = 0;
 
-  constructor(shared: SharedChunks) {
+  /** `readers`: how many read the blob. */
+  constructor(shared: SharedChunks, readers: () => number) {
     this.#shared = shared;
+    this.#readers = readers;
   }
 
-  get readers(): number {
-    return this.#readers;
-  }
-
-  enter(): void {
-    this.#readers++;
-  }
-
-  /** The last one takes what is kept along. */
-  leave(): void {
-    if (--this.#readers > 0) return;
+  /** A reader has gone: the last one takes what is kept along. */
+  left(): void {
+    if (this.#readers() > 0) return;
     for (const chunk of this.#chunks.values()) if (chunk.users === 0) this.#shared.drop(chunk);
   }
 
   /** See BlobReader; never rejects. `reader`: reads what nobody has read. */
-  async lend(reader: BlobReader, position: number, max: number): Promise<Lent | undefined> {
+  async lend(reader: Pick<BlobReader, "read">, position: number, max: number): Promise<Lent | undefined> {
     const index = Math.floor(position / chunkSize);
     const chunk =
-      this.#chunks.get(index) ?? (this.#readers < several ? undefined : this.#read(reader, index));
+      this.#chunks.get(index) ?? (this.#readers() < several ? undefined : this.#read(reader, index));
     if (chunk === undefined) return undefined;
     this.#shared.use(chunk);
     const from = position - index * chunkSize;
@@ -109,7 +103,7 @@ export class BlobChunks {
     if (this.#chunks.get(chunk.index) === chunk) this.#chunks.delete(chunk.index);
   }
 
-  #read(reader: BlobReader, index: number): Chunk | undefined {
+  #read(reader: Pick<BlobReader, "read">, index: number): Chunk | undefined {
     const memory = this.#shared.take();
     if (memory === undefined) return undefined;
     const filled = reader.read(index * chunkSize, memory).then(
@@ -126,7 +120,7 @@ export class BlobChunks {
 
   #giveBack(chunk: Chunk, sent: boolean): void {
     if (!sent) chunk.spoiled = true;
-    const keep = sent && !chunk.spoiled && this.#readers > 0 && this.#chunks.get(chunk.index) === chunk;
+    const keep = sent && !chunk.spoiled && this.#readers() > 0 && this.#chunks.get(chunk.index) === chunk;
     this.#shared.leave(chunk, keep);
   }
 }
