@@ -97,6 +97,11 @@ export class FillReading {
     return whole ? await this.#chunks.lend(this.#spool, position, wanted) : undefined;
   }
 
+  /** A follower has gone. */
+  left(): void {
+    this.#chunks.left();
+  }
+
   /** See BlobReader. */
   async arrived(follower: Follower, position: number): Promise<void> {
     follower.position = position;
