@@ -1,8 +1,7 @@
 // What this mirror tells others and what others tell it: notifications out, webhooks in.
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { Pause } from "../cache/fill.ts";
-import type { Upstream } from "../cache/ports.ts";
+import type { Pause, Upstream } from "../cache/ports.ts";
 import type { Config } from "../config/config.ts";
 import { WebhookReceiver } from "../ops/webhook-receiver.ts";
 import type { WebhookTarget } from "../ops/webhook-target.ts";

@@ -1,7 +1,8 @@
 // What followers see of a running fill: the bytes they may have, as they come, from memory or from the spool.
 import type { Bell } from "./bell.ts";
 import type { Follower, Followers } from "./followers.ts";
-import { StoreError } from "./ports.ts";
+import { type Lent, StoreError } from "./ports.ts";
+import { type BlobChunks, chunkSize } from "./shared-chunks.ts";
 import type { Spool } from "./spool.ts";
 import { Turnstile } from "./turnstile.ts";
 import type { Window } from "./window.ts";
@@ -16,6 +17,13 @@ export const holdBack = 64 * 1024;
 const fewFollowers = 8;
 const step = 256 * 1024;
 const patienceOfMany = 20;
+/**
+ * From so many followers on they are sent the window's own memory, and what one of them reads from the spool serves those
+ * near it. A hundred of them, with 5,000 manifests a second beside them, then keep up with a link of 100 Mbit/s; when each
+ * read for itself, those that fell behind cost so much that all of them stayed there: up to twice the CPU time. A few are
+ * better off with copies, which are larger than the window's pieces: ten by its pieces cost a third more.
+ */
+export const manyFollowers = 32;
 
 /** How far the fill is. */
 export interface FillProgress {
@@ -33,6 +41,7 @@ export class FillReading {
   readonly #window: Window;
   readonly #spool: Spool;
   readonly #bell: Bell;
+  readonly #chunks: BlobChunks;
   /** Bytes followers were told of at once. */
   #told = 0;
   readonly #turnstile = new Turnstile();
@@ -43,7 +52,9 @@ export class FillReading {
     window: Window,
     spool: Spool,
     bell: Bell,
+    chunks: BlobChunks,
   ) {
+    this.#chunks = chunks;
     this.#fill = fill;
     this.#followers = followers;
     this.#window = window;
@@ -72,6 +83,23 @@ export class FillReading {
     const spooled = Math.min(target.length, this.#spool.written - position);
     if (spooled <= 0) throw new StoreError("io", `bytes at ${position} are no longer held`);
     return await this.#spool.read(position, target.subarray(0, spooled));
+  }
+
+  /** See BlobReader. */
+  async lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> {
+    if (this.#followers.size < manyFollowers) return undefined;
+    await this.arrived(follower, position);
+    const wanted = Math.min(max, this.#released - position);
+    const lent = this.#window.lend(position, wanted);
+    if (lent !== undefined) return lent;
+    // A chunk that the spool has in part would be read short, and again.
+    const whole = (Math.floor(position / chunkSize) + 1) * chunkSize <= this.#spool.written;
+    return whole ? await this.#chunks.lend(this.#spool, position, wanted) : undefined;
+  }
+
+  /** A follower has gone. */
+  left(): void {
+    this.#chunks.left();
   }
 
   /** See BlobReader. */

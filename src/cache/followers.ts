@@ -1,9 +1,10 @@
 // Who reads a fill, and how far each has got.
-import type { BlobReader } from "./ports.ts";
+import type { BlobReader, Lent } from "./ports.ts";
 
 /** What a follower asks of its fill. */
 export interface Followed {
   read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
+  lend(follower: Follower, position: number, max: number): Promise<Lent | undefined>;
   arrived(follower: Follower, position: number): Promise<void>;
   leave(follower: Follower): void;
 }
@@ -15,11 +16,13 @@ export class Follower implements BlobReader {
   /** Too slow for the others, who had to wait for it. */
   dropped = false;
   readonly read: BlobReader["read"];
+  readonly lend: NonNullable<BlobReader["lend"]>;
   readonly arrived: NonNullable<BlobReader["arrived"]>;
   readonly close: BlobReader["close"];
 
-  constructor({ read, arrived, leave }: Followed) {
+  constructor({ read, lend, arrived, leave }: Followed) {
     this.read = (position, scratch) => read(this, position, scratch);
+    this.lend = (position, max) => lend(this, position, max);
     this.arrived = (position) => arrived(this, position);
     this.close = async () => leave(this);
   }

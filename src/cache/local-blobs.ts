@@ -14,6 +14,7 @@ import {
   type StoredBlob,
   StoreError,
 } from "./ports.ts";
+import { BlobChunks, SharedChunks } from "./shared-chunks.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
@@ -57,12 +58,23 @@ interface HeldBody {
   readonly mediaType: string | undefined;
 }
 
+/** Everybody who reads one stored blob. */
+class Reading {
+  readers = 0;
+  readonly chunks: BlobChunks;
+
+  constructor(shared: SharedChunks) {
+    this.chunks = new BlobChunks(shared, () => this.readers);
+  }
+}
+
 type Known = ReturnType<BlobIndex["get"]>;
 
 export class LocalBlobs {
   readonly #options: LocalBlobsOptions;
   readonly #memory: LRUCache<Digest, HeldBody>;
-  readonly #readers = new Map<Digest, number>();
+  readonly #readers = new Map<Digest, Reading>();
+  readonly #chunks = new SharedChunks();
 
   constructor(options: LocalBlobsOptions) {
     this.#options = options;
@@ -225,16 +237,18 @@ export class LocalBlobs {
   }
 
   #counted(digest: Digest, blob: BlobReader): BlobReader {
-    this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
+    const reading = this.#readers.get(digest) ?? new Reading(this.#chunks);
+    this.#readers.set(digest, reading);
+    reading.readers++;
     let open = true;
     return {
       read: (position, scratch) => blob.read(position, scratch),
+      lend: (position, max) => reading.chunks.lend(blob, position, max),
       close: async () => {
         if (!open) return;
         open = false;
-        const left = (this.#readers.get(digest) as number) - 1;
-        if (left === 0) this.#readers.delete(digest);
-        else this.#readers.set(digest, left);
+        if (--reading.readers === 0) this.#readers.delete(digest);
+        reading.chunks.left();
         await blob.close();
       },
     };
@@ -273,7 +287,7 @@ function inMemory(source: Source, body: Buffer): LocalBlob {
 function memoryReader(body: Buffer): BlobReader {
   return {
     read: async (position, scratch) => body.subarray(position, position + scratch.length),
-    held: async (position, max) => body.subarray(position, position + max),
+    lend: async (position, max) => ({ bytes: body.subarray(position, position + max), giveBack: () => {} }),
     close: async () => {},
   };
 }

@@ -64,6 +64,13 @@ export class UpstreamError extends Error {
 
 // ---- blobs ----------------------------------------------------------------------------------------------------
 
+/** Bytes that several clients may be sent from one place in memory: nobody changes them until they are given back. */
+export interface Lent {
+  readonly bytes: Buffer;
+  /** To be called once. Not `sent`: a socket may still be sending from it, and the memory is not used again. */
+  readonly giveBack: (sent: boolean) => void;
+}
+
 /**
  * Readable bytes of one blob, complete or still being filled.
  * `read` resolves with at least one byte from `position` (0 <= position < the end the caller asked for), at most
@@ -72,8 +79,10 @@ export class UpstreamError extends Error {
  */
 export interface BlobReader {
   read(position: number, scratch: Buffer): Promise<Buffer>;
-  /** As `read`, for readers that have the bytes in memory for good: at most `max` of them, never to change. */
-  held?(position: number, max: number): Promise<Buffer | undefined>;
+  /**
+   * As `read`, for at most `max` bytes that are in memory already or will be of use to others too; undefined: `read` them.
+   */
+  lend?(position: number, max: number): Promise<Lent | undefined>;
   /**
    * Resolves when `read` has something to give at `position`, if only the end; rejects as it does. A hundred clients
    * that wait for one fill then hold no buffers. Readers that are complete do not have it.

@@ -1,6 +1,8 @@
 // The newest bytes of a running fill, kept in memory: followers that keep up are fed from here without touching
 // the spool. One budget is shared by all fills, so memory does not grow with their number.
-import { Slabs, slabSize } from "./slabs.ts";
+import type { Lent } from "./ports.ts";
+import { SharedChunks } from "./shared-chunks.ts";
+import { type Slab, Slabs, slabSize } from "./slabs.ts";
 
 const largestWindow = 2 * 1024 * 1024;
 const smallestWindow = 512 * 1024;
@@ -8,6 +10,7 @@ const smallestWindow = 512 * 1024;
 /** Splits a number of bytes evenly over the running fills. */
 export class WindowBudget {
   readonly slabs = new Slabs();
+  readonly chunks = new SharedChunks();
   readonly #total: number;
   #fills = 0;
 
@@ -37,7 +40,7 @@ export class WindowBudget {
 export class Window {
   readonly #slabs: Slabs;
   /** The first one holds `start`; all but the first and the last are wholly in use. */
-  readonly #held: Buffer[] = [];
+  readonly #held: Slab[] = [];
   /** Where in the blob the first slab begins. */
   #base = 0;
   #start = 0;
@@ -64,8 +67,8 @@ export class Window {
     for (let taken = 0; taken < chunk.length; ) {
       const at = this.#end - this.#base;
       if (at === this.#held.length * slabSize) this.#held.push(this.#slabs.take());
-      const slab = this.#held[this.#held.length - 1] as Buffer;
-      const copied = chunk.copy(slab, at % slabSize, taken);
+      const { bytes } = this.#held[this.#held.length - 1] as Slab;
+      const copied = chunk.copy(bytes, at % slabSize, taken);
       taken += copied;
       this.#end += copied;
     }
@@ -90,6 +93,15 @@ export class Window {
     return copied;
   }
 
+  /** At most `max` bytes from `position` on, not copied; undefined when that byte is not held, or too much is lent. */
+  lend(position: number, max: number): Lent | undefined {
+    if (position < this.#start || position >= this.#end) return undefined;
+    const at = position - this.#base;
+    const from = at % slabSize;
+    const to = Math.min(slabSize, from + Math.min(max, this.#end - position));
+    return this.#slabs.lend(this.#held[Math.floor(at / slabSize)] as Slab, from, to);
+  }
+
   /** Everything from `offset` (at least `start`) to the end: views that are good until it is trimmed. */
   since(offset: number): Buffer[] {
     return this.#parts(offset, this.#end);
@@ -99,8 +111,8 @@ export class Window {
     const parts: Buffer[] = [];
     for (let position = from; position < end; ) {
       const at = position - this.#base;
-      const slab = this.#held[Math.floor(at / slabSize)] as Buffer;
-      const part = slab.subarray(at % slabSize, (at % slabSize) + end - position);
+      const { bytes } = this.#held[Math.floor(at / slabSize)] as Slab;
+      const part = bytes.subarray(at % slabSize, (at % slabSize) + end - position);
       parts.push(part);
       position += part.length;
     }
@@ -108,7 +120,7 @@ export class Window {
   }
 
   #giveFirst(): void {
-    this.#slabs.give(this.#held.shift() as Buffer);
+    this.#slabs.give(this.#held.shift() as Slab);
     this.#base += slabSize;
   }
 }

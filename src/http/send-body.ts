@@ -1,13 +1,7 @@
 // From a blob reader to the client: one chunk is being written while the next is read, unless many clients read.
-import { type BlobReader, StoreError } from "../cache/ports.ts";
+import { type BlobReader, type Lent, StoreError } from "../cache/ports.ts";
 import { type BufferPool, largestBuffer } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
-
-/** Bytes on their way to the client, and the lent buffer they stand in, if they do. */
-interface Chunk {
-  readonly bytes: Buffer;
-  readonly buffer: Buffer | undefined;
-}
 
 /**
  * Writes the bytes from `start` up to `end` (exclusive; undefined: to the end of the blob, whose size nobody
@@ -25,18 +19,18 @@ export async function sendBody(
   for (let position = start; end === undefined || position < end; ) {
     // A fill is read late: what has come meanwhile goes out in one write.
     if (pool.busy || reader.arrived !== undefined) await writing;
-    const chunk = await readChunk(reader, position, end === undefined ? largestBuffer : end - position, pool);
-    const { bytes, buffer } = chunk;
+    const lent = await readChunk(reader, position, end === undefined ? largestBuffer : end - position, pool);
+    const { bytes } = lent;
     if (bytes.length === 0) {
-      if (buffer !== undefined) pool.give(buffer);
+      lent.giveBack(true);
       if (end === undefined) break;
       throw new StoreError("io", `the blob ended at ${position} of ${end} bytes`);
     }
     await writing?.catch((error: unknown) => {
-      if (buffer !== undefined) pool.give(buffer);
+      lent.giveBack(true);
       throw error;
     });
-    writing = writeChunk(exchange, chunk, pool);
+    writing = writeChunk(exchange, lent);
     // Looked at in the next turn or after the loop; until then a client that leaves is no unhandled rejection.
     writing.catch(() => {});
     position += bytes.length;
@@ -49,30 +43,31 @@ async function readChunk(
   position: number,
   wanted: number,
   pool: BufferPool,
-): Promise<Chunk> {
+): Promise<Lent> {
   const max = Math.min(wanted, largestBuffer);
-  const held = await reader.held?.(position, max);
-  if (held !== undefined) return { bytes: held, buffer: undefined };
+  const lent = await reader.lend?.(position, max);
+  if (lent !== undefined) return lent;
   await reader.arrived?.(position);
   const buffer = pool.take(reader.arrived !== undefined);
   try {
     const scratch = max < buffer.length ? buffer.subarray(0, max) : buffer;
     const bytes = await reader.read(position, scratch);
-    if (bytes.buffer === buffer.buffer) return { bytes, buffer };
+    if (bytes.buffer === buffer.buffer)
+      return { bytes, giveBack: (sent) => (sent ? pool.give(buffer) : pool.lost(buffer)) };
     pool.give(buffer);
-    return { bytes, buffer: undefined };
+    return { bytes, giveBack: () => {} };
   } catch (error) {
     pool.give(buffer);
     throw error;
   }
 }
 
-async function writeChunk(exchange: Exchange, { bytes, buffer }: Chunk, pool: BufferPool): Promise<void> {
+async function writeChunk(exchange: Exchange, { bytes, giveBack }: Lent): Promise<void> {
   try {
     await exchange.write(bytes);
-    if (buffer !== undefined) pool.give(buffer);
   } catch (error) {
-    if (buffer !== undefined) pool.lost(buffer);
+    giveBack(false);
     throw error;
   }
+  giveBack(true);
 }

@@ -1,6 +1,9 @@
 // Memory of running fills: bounded per fill and over all fills, whatever the disk and the clients do.
 import t from "tap";
 import type { Fill } from "../../src/cache/fill.ts";
+import { holdBack, manyFollowers } from "../../src/cache/fill-reading.ts";
+import type { BlobReader } from "../../src/cache/ports.ts";
+import { chunkSize } from "../../src/cache/shared-chunks.ts";
 import { WindowBudget } from "../../src/cache/window.ts";
 import { mebibyte, nothingLeft, openHouse, readAll, readBytes, startFill } from "../fixtures/cache-house.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
@@ -173,6 +176,67 @@ t.test("arrived: when there is something to read, and the newest of it is read f
   await arrived(bytes.length);
   t.equal((await reader.read(bytes.length, scratch)).length, 0, "the end");
   await reader.close();
+});
+
+t.test(
+  "many followers are sent the fill's own memory, and read the spool once for all of them",
+  async (t) => {
+    const house = await openHouse(t);
+    const digest = house.upstream.addBlob("team/app", bytes);
+    const middle = gate();
+    const at = bytes.length - chunk;
+    house.upstream.transfers.push({ hold: { at, until: middle.opened } });
+    const fill = startFill(house, digest, { windowBytes: share });
+    const readers = Array.from({ length: manyFollowers }, () => fill.follow());
+    const lendAll = (position: number) =>
+      Promise.all(readers.map((reader) => reader.lend?.(position, mebibyte)));
+    await eventually("most is no longer in memory", () => fill.received === at && fill.held <= share);
+    for (const lent of await lendAll(100)) {
+      t.ok(lent?.bytes.equals(bytes.subarray(100, chunkSize)), "from the spool");
+      lent?.giveBack(true);
+    }
+    t.equal(house.store.spoolBytesRead, chunkSize);
+    const newest = at - 8 * chunk;
+    for (const lent of await lendAll(newest)) {
+      const length = lent?.bytes.length as number;
+      t.ok(length > 0 && newest + length <= bytes.length - holdBack, "never what is held back");
+      t.ok(lent?.bytes.equals(bytes.subarray(newest, newest + length)), "from memory");
+      lent?.giveBack(true);
+    }
+    t.equal(house.store.spoolBytesRead, chunkSize);
+    middle.open();
+    await fill.done;
+    t.ok(
+      (await lendAll(bytes.length)).every((lent) => lent === undefined),
+      "nothing at the end",
+    );
+    for (const reader of readers) await reader.close();
+    await nothingLeft(t, house);
+  },
+);
+
+t.test("many followers of any pace get every byte once", async (t) => {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob("team/app", bytes);
+  const fill = startFill(house, digest, { windowBytes: share });
+  const readers = Array.from({ length: manyFollowers + 8 }, () => fill.follow());
+  const drain = async (reader: BlobReader, at: number): Promise<Buffer> => {
+    const parts: Buffer[] = [];
+    for (let position = 0; position < bytes.length; ) {
+      const max = chunk + ((at * 7_919) % mebibyte);
+      const lent = await reader.lend?.(position, max);
+      if (at % 3 === 0) await quiet();
+      const part = Buffer.from(lent?.bytes ?? (await reader.read(position, Buffer.alloc(max))));
+      lent?.giveBack(at % 5 > 0);
+      parts.push(part);
+      position += part.length;
+    }
+    await reader.close();
+    return Buffer.concat(parts);
+  };
+  for (const got of await Promise.all(readers.map(drain))) t.ok(got.equals(bytes));
+  await fill.done;
+  await nothingLeft(t, house);
 });
 
 t.test("arrived fails when the fill has failed", async (t) => {

@@ -4,6 +4,7 @@ import { Follower, Followers } from "../../src/cache/followers.ts";
 function followerAt(position: number): Follower {
   const follower = new Follower({
     read: async () => Buffer.alloc(0),
+    lend: async () => undefined,
     arrived: async () => {},
     leave: () => {},
   });
@@ -18,6 +19,7 @@ t.test("reading and closing name the follower", async (t) => {
       who.position = position;
       return scratch;
     },
+    lend: async () => undefined,
     arrived: async (who, position) => {
       who.position = position;
     },

@@ -3,7 +3,8 @@
 import { readdirSync } from "node:fs";
 import t from "tap";
 import { LocalBlobs } from "../../src/cache/local-blobs.ts";
-import { StoreError } from "../../src/cache/ports.ts";
+import { type BlobReader, StoreError } from "../../src/cache/ports.ts";
+import { several } from "../../src/cache/shared-chunks.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import {
   type House,
@@ -53,16 +54,44 @@ t.test(
   },
 );
 
-t.test("only a blob in memory has bytes that are held", async (t) => {
+t.test("a blob in memory is sent from there", async (t) => {
   const house = await openHouse(t);
-  for (const bytes of [small, large]) await storeBlob(house, bytes, sha256(bytes));
-  const held = (await house.local.open(sha256(small)))?.reader;
-  t.ok((await held?.held?.(7, 100))?.equals(small.subarray(7, 107)));
-  t.ok((await held?.held?.(kept - 5, 100))?.equals(small.subarray(-5)));
-  t.equal((await held?.held?.(kept, 100))?.length, 0);
-  const stored = await house.local.open(sha256(large));
-  t.equal(stored?.reader.held, undefined);
-  await stored?.reader.close();
+  await storeBlob(house, small, sha256(small));
+  const reader = (await house.local.open(sha256(small)))?.reader;
+  for (const [position, max] of [
+    [7, 100],
+    [kept - 5, 100],
+    [kept, 100],
+  ] as const) {
+    const lent = await reader?.lend?.(position, max);
+    t.ok(lent?.bytes.equals(small.subarray(position, position + max)), `${max} bytes at ${position}`);
+    lent?.giveBack(true);
+  }
+});
+
+t.test("several readers of one stored blob read it once, and who reads may leave meanwhile", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, large, sha256(large));
+  const readers: BlobReader[] = [];
+  while (readers.length < several) {
+    t.equal(await readers[0]?.lend?.(0, large.length), undefined, "a few read for themselves");
+    readers.push((await house.local.open(sha256(large)))?.reader as BlobReader);
+  }
+  const lendAll = () => Promise.all(readers.map((reader) => reader.lend?.(0, large.length)));
+  const lending = lendAll();
+  await readers[0]?.close();
+  for (const lent of await lending) t.equal(lent, undefined, "its read was never made");
+  readers[0] = (await house.local.open(sha256(large)))?.reader as BlobReader;
+  const reads = house.store.count("read");
+  for (const lent of await lendAll()) {
+    t.ok(lent?.bytes.equals(large));
+    lent?.giveBack(true);
+  }
+  t.equal(house.store.count("read"), reads + 1);
+  for (const reader of readers) await reader.close();
+  const later = await house.local.open(sha256(large));
+  t.equal(await later?.reader.lend?.(0, large.length), undefined, "nothing is kept for nobody");
+  await later?.reader.close();
 });
 
 t.test("every use is remembered, from memory and from the store", async (t) => {

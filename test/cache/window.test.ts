@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import { Slabs, slabSize } from "../../src/cache/slabs.ts";
+import type { Lent } from "../../src/cache/ports.ts";
+import { mostStray, type Slab, Slabs, slabSize } from "../../src/cache/slabs.ts";
 import { Window, WindowBudget } from "../../src/cache/window.ts";
 
 /** The same, with nothing clever: every byte that came, and where what is held begins. */
@@ -91,7 +92,7 @@ t.test("memory that is forgotten is used again, and no more than the bytes held 
       made = Math.max(made, lent);
       return slabs.take();
     },
-    give: (slab: Buffer) => {
+    give: (slab: Slab) => {
       lent--;
       slabs.give(slab);
     },
@@ -108,8 +109,72 @@ t.test("memory that is forgotten is used again, and no more than the bytes held 
   t.ok(made <= 6);
   const [first, second] = [slabs.take(), slabs.take()];
   slabs.give(first);
-  t.equal(slabs.take(), first);
-  t.not(second, first);
+  t.equal(slabs.take().bytes, first.bytes);
+  t.not(second.bytes, first.bytes);
+});
+
+t.test("what is lent stays as it is until it is given back, wherever the window has gone", async (t) => {
+  const slabs = new Slabs();
+  const window = new Window(slabs);
+  const begin = Buffer.alloc(slabSize - 100, 1);
+  window.push(begin);
+  const lent = window.lend(10, 50) as Lent;
+  t.equal(lent.bytes.length, 50, "no more than asked for");
+  const again = window.lend(10, slabSize) as Lent;
+  t.ok(again.bytes.equals(begin.subarray(10)), "no more than there is");
+  for (let round = 2; round < 6; round++) {
+    window.push(Buffer.alloc(slabSize, round));
+    window.trim(window.end, 0);
+  }
+  t.equal(window.lend(10, 50), undefined, "forgotten");
+  t.equal(window.lend(window.end, 50), undefined, "not there yet");
+  lent.giveBack(true);
+  window.push(Buffer.alloc(slabSize, 6));
+  t.ok(again.bytes.equals(begin.subarray(10)), "somebody is still being sent it");
+  again.giveBack(true);
+  window.trim(window.end, 0);
+  const reused = [slabs.take(), slabs.take(), slabs.take()].map(({ bytes }) => bytes.buffer);
+  t.ok(reused.includes(lent.bytes.buffer), "then its memory is used again");
+});
+
+t.test("at most the rest of one slab is lent, and all of it may be had", async (t) => {
+  const window = new Window(new Slabs());
+  const bytes = Buffer.from(Array.from({ length: 2 * slabSize + 77 }, (_, at) => at % 251));
+  window.push(bytes);
+  window.trim(1000, 0);
+  for (let position = 1000; position < bytes.length; ) {
+    const lent = window.lend(position, bytes.length) as Lent;
+    t.ok(lent.bytes.equals(bytes.subarray(position, position + lent.bytes.length)), `at ${position}`);
+    position += lent.bytes.length;
+    lent.giveBack(true);
+  }
+});
+
+t.test("memory a socket may still send from is not used again", async (t) => {
+  const slabs = new Slabs();
+  const window = new Window(slabs);
+  window.push(Buffer.alloc(10));
+  const lent = window.lend(0, 10) as Lent;
+  lent.giveBack(false);
+  window.trim(10, 0);
+  t.not(slabs.take().bytes.buffer, lent.bytes.buffer);
+});
+
+t.test("clients that take nothing keep so much memory from the windows, and no more", async (t) => {
+  const slabs = new Slabs();
+  const window = new Window(slabs);
+  const lent: Lent[] = [];
+  for (;;) {
+    window.push(Buffer.alloc(slabSize));
+    const one = window.lend(window.start, slabSize);
+    window.trim(window.end, 0);
+    if (one === undefined) break;
+    lent.push(one);
+  }
+  t.equal(lent.length, mostStray / slabSize);
+  lent[0]?.giveBack(true);
+  window.push(Buffer.alloc(slabSize));
+  t.ok(window.lend(window.start, slabSize), "one has gone on");
 });
 
 t.test("fills share the budget evenly, each within 512 KiB and 2 MiB", async (t) => {
