@@ -2,7 +2,7 @@
 import type { Bell } from "./bell.ts";
 import type { Follower, Followers } from "./followers.ts";
 import { type Lent, StoreError } from "./ports.ts";
-import { type BlobChunks, chunkSize } from "./shared-chunks.ts";
+import { BlobChunks, chunkSize, type SharedChunks } from "./shared-chunks.ts";
 import type { Spool } from "./spool.ts";
 import { Turnstile } from "./turnstile.ts";
 import type { Window } from "./window.ts";
@@ -52,9 +52,9 @@ export class FillReading {
     window: Window,
     spool: Spool,
     bell: Bell,
-    chunks: BlobChunks,
+    chunks: SharedChunks,
   ) {
-    this.#chunks = chunks;
+    this.#chunks = new BlobChunks(chunks, () => followers.size);
     this.#fill = fill;
     this.#followers = followers;
     this.#window = window;
@@ -86,8 +86,11 @@ export class FillReading {
   }
 
   /** See BlobReader. */
-  async lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> {
-    if (this.#followers.size < manyFollowers) return undefined;
+  lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> | undefined {
+    return this.#followers.size < manyFollowers ? undefined : this.#lend(follower, position, max);
+  }
+
+  async #lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> {
     await this.arrived(follower, position);
     const wanted = Math.min(max, this.#released - position);
     const lent = this.#window.lend(position, wanted);

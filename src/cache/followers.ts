@@ -4,7 +4,7 @@ import type { BlobReader, Lent } from "./ports.ts";
 /** What a follower asks of its fill. */
 export interface Followed {
   read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
-  lend(follower: Follower, position: number, max: number): Promise<Lent | undefined>;
+  lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> | undefined;
   arrived(follower: Follower, position: number): Promise<void>;
   leave(follower: Follower): void;
 }

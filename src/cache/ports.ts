@@ -82,7 +82,7 @@ export interface BlobReader {
   /**
    * As `read`, for at most `max` bytes that are in memory already or will be of use to others too; undefined: `read` them.
    */
-  lend?(position: number, max: number): Promise<Lent | undefined>;
+  lend?(position: number, max: number): Promise<Lent | undefined> | undefined;
   /**
    * Resolves when `read` has something to give at `position`, if only the end; rejects as it does. A hundred clients
    * that wait for one fill then hold no buffers. Readers that are complete do not have it.

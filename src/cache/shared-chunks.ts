@@ -86,13 +86,19 @@ export class BlobChunks {
   }
 
   /** See BlobReader; never rejects. `reader`: reads what nobody has read. */
-  async lend(reader: Pick<BlobReader, "read">, position: number, max: number): Promise<Lent | undefined> {
+  lend(
+    reader: Pick<BlobReader, "read">,
+    position: number,
+    max: number,
+  ): Promise<Lent | undefined> | undefined {
     const index = Math.floor(position / chunkSize);
     const chunk =
       this.#chunks.get(index) ?? (this.#readers() < several ? undefined : this.#read(reader, index));
-    if (chunk === undefined) return undefined;
+    return chunk && this.#lend(chunk, position - index * chunkSize, max);
+  }
+
+  async #lend(chunk: Chunk, from: number, max: number): Promise<Lent | undefined> {
     this.#shared.use(chunk);
-    const from = position - index * chunkSize;
     const bytes = chunk.memory.subarray(from, Math.min(from + max, await chunk.filled));
     if (bytes.length > 0) return { bytes, giveBack: (sent) => this.#giveBack(chunk, sent) };
     this.#giveBack(chunk, true);

@@ -45,7 +45,8 @@ async function readChunk(
   pool: BufferPool,
 ): Promise<Lent> {
   const max = Math.min(wanted, largestBuffer);
-  const lent = await reader.lend?.(position, max);
+  const lending = reader.lend?.(position, max);
+  const lent = lending && (await lending);
   if (lent !== undefined) return lent;
   await reader.arrived?.(position);
   const buffer = pool.take(reader.arrived !== undefined);
