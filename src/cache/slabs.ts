@@ -15,24 +15,22 @@ export interface Slab {
   readonly bytes: Buffer;
   /** The window that has it, and the clients it is being sent to. */
   users: number;
-  /** The window has gone on. */
-  stray: boolean;
   /** A socket may still send from it when nobody uses it any more. */
   spoiled: boolean;
 }
 
 export class Slabs {
   readonly #free: Buffer[] = [];
+  /** Those that no window has any more and that are still being sent. */
   #strays = 0;
 
   take(): Slab {
     const bytes = this.#free.pop() ?? Buffer.allocUnsafeSlow(slabSize);
-    return { bytes, users: 1, stray: false, spoiled: false };
+    return { bytes, users: 1, spoiled: false };
   }
 
   /** The window needs it no more. */
   give(slab: Slab): void {
-    slab.stray = true;
     this.#strays++;
     this.#leave(slab);
   }
