@@ -135,7 +135,8 @@ async function hitManifests(
   const paths = wanted.manifests.map(({ path }) => path) as [string, ...string[]];
   const options = { base: balancer.url, paths, accept: wanted.manifests[0]?.image.mediaType ?? "*/*" };
   const full = (time: number) => wrk({ ...options, seconds: time, place: load });
-  await full(1);
+  // So that each of two warms up on as many requests as one alone.
+  await full(seconds * nodes.length);
   const { result, cpuSeconds } = await costOf(nodes, () => full(seconds));
   round.equal("failed requests behind HAProxy", result.failed, 0);
   return { rate: result.perSecond, cpu: cpuSeconds / result.requests };
