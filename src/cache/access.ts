@@ -4,9 +4,10 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import type { CacheMarks, LinkedBlob, LinkStore, Refusal, Upstream } from "./ports.ts";
+import type { LinkedBlob, LinkStore, Upstream } from "./ports.ts";
 import { flightKey, SingleFlight } from "./single-flight.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
+import type { CacheMarks, Refusal } from "./upstream-answer.ts";
 
 export type Proof =
   | { readonly kind: "linked" }

@@ -7,7 +7,8 @@ import type { Fill, FillHead } from "./fill.ts";
 import { type Filling, Fills, type FillsOptions, isFor } from "./fills.ts";
 import type { LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import type { BlobReader, Refusal, Upstream } from "./ports.ts";
+import type { BlobReader, Upstream } from "./ports.ts";
+import type { Refusal } from "./upstream-answer.ts";
 
 /**
  * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, or been refused

@@ -7,19 +7,12 @@ import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { Fill } from "./fill.ts";
-import {
-  type BlobAnswer,
-  type BlobAsk,
-  type Clock,
-  type Pause,
-  type Refusal,
-  type Upstream,
-  UpstreamError,
-} from "./ports.ts";
+import { type BlobAsk, type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Releases } from "./releases.ts";
 import { openSegmented, type Segmenting } from "./segmented-body.ts";
 import type { Lease, Leases, Peers, SharedBlobs } from "./shared-ports.ts";
+import type { BlobAnswer, Refusal } from "./upstream-answer.ts";
 
 /**
  * How often a fill looks whether another node, which has the lease and cannot be read from, is done, and the most

@@ -13,13 +13,13 @@ import {
   type BlobWriter,
   type Clock,
   type Pause,
-  type Refusal,
   StoreError,
   UpstreamError,
 } from "./ports.ts";
 import { type OpenFrom, Resumption } from "./resumption.ts";
 import { Spool } from "./spool.ts";
 import { Transfer } from "./transfer.ts";
+import type { Refusal } from "./upstream-answer.ts";
 import { Window, type WindowBudget } from "./window.ts";
 
 /** Bytes collected before one write to the spool: one `write` per chunk costs twice the CPU. */

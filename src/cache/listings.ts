@@ -5,9 +5,10 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import type { NoticeSink, Result } from "../telemetry/event.ts";
-import type { Clock, Pause, ReferrersAnswer, Refusal, TagsAnswer, Upstream, UpstreamError } from "./ports.ts";
+import type { Clock, Pause, Upstream, UpstreamError } from "./ports.ts";
 import { Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
+import type { ReferrersAnswer, Refusal, TagsAnswer } from "./upstream-answer.ts";
 
 /** Bytes of listings kept, about. */
 const memoryBytes = 16 * 1024 * 1024;

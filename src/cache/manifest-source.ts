@@ -8,9 +8,10 @@ import type { Reference } from "../oci/reference.ts";
 import type { Access } from "./access.ts";
 import type { Sharing } from "./fill-source.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
-import { type CacheMarks, type ManifestAnswer, type Refusal, type Upstream, UpstreamError } from "./ports.ts";
+import { type Upstream, UpstreamError } from "./ports.ts";
 import type { SharedBlobs } from "./shared-ports.ts";
 import { SingleFlight } from "./single-flight.ts";
+import type { CacheMarks, ManifestAnswer, Refusal } from "./upstream-answer.ts";
 
 export interface FetchedManifest extends CacheMarks {
   readonly kind: "found";

@@ -13,11 +13,12 @@ import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-imag
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { ManifestSource } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import type { Clock, Pause, Refusal, TagRecord, TagStore, Upstream, UpstreamError } from "./ports.ts";
+import type { Clock, Pause, TagRecord, TagStore, Upstream, UpstreamError } from "./ports.ts";
 import { type Resolution, Resolver } from "./resolver.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 import { TagRecords } from "./tag-records.ts";
+import type { Refusal } from "./upstream-answer.ts";
 
 export interface ManifestsOptions {
   readonly local: LocalBlobs;

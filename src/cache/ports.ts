@@ -3,6 +3,14 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import type {
+  BlobAnswer,
+  BlobHead,
+  ManifestAnswer,
+  ManifestHead,
+  ReferrersAnswer,
+  TagsAnswer,
+} from "./upstream-answer.ts";
 
 /** Milliseconds since the epoch; injected so that no policy test sleeps. */
 export type Clock = () => number;
@@ -198,60 +206,6 @@ export interface BlobIndex {
 
 // ---- upstream -------------------------------------------------------------------------------------------------
 
-/** Upstream's authoritative no: 404 and 410 (absent), 403 (denied). `negative`: remembered, not asked again. */
-export type Refusal =
-  | { readonly kind: "absent"; readonly negative?: true }
-  | { readonly kind: "denied"; readonly negative?: undefined };
-
-/** What a cache between us and the registry said of the answer, when there is one. */
-export interface CacheMarks {
-  /** Seconds since the registry itself gave or confirmed the answer (RFC 9111, section 5.1); 0 to 2^31. */
-  readonly age?: number;
-  /** The Cache-Status header (RFC 9211): at most 1 KiB of printable ASCII. */
-  readonly cacheStatus?: string;
-}
-
-export type ManifestHead =
-  | ({
-      readonly kind: "found";
-      readonly digest: Digest | undefined;
-      readonly mediaType: string | undefined;
-      readonly size: number | undefined;
-    } & CacheMarks)
-  | Refusal;
-
-export type ManifestAnswer =
-  | ({
-      readonly kind: "found";
-      readonly digest: Digest | undefined;
-      readonly mediaType: string | undefined;
-      readonly body: Buffer;
-    } & CacheMarks)
-  | {
-      readonly kind: "oversize";
-      readonly digest: Digest | undefined;
-      readonly mediaType: string | undefined;
-      readonly size: number | undefined;
-    }
-  | Refusal;
-
-export type BlobHead = ({ readonly kind: "found"; readonly size: number | undefined } & CacheMarks) | Refusal;
-
-/**
- * A body upstream is sending, from `offset` (0 when upstream ignored the range asked for). `size` is that of the
- * whole blob. The body rejects with UpstreamError; leaving the iteration early closes the transfer.
- */
-export type BlobAnswer =
-  | ({
-      readonly kind: "found";
-      readonly size: number | undefined;
-      readonly offset: number;
-      /** Where the body ends (exclusive), when that is not the end of the blob. */
-      readonly end?: number;
-      readonly body: AsyncIterable<Buffer>;
-    } & CacheMarks)
-  | Refusal;
-
 /** How a blob is asked for. */
 export interface BlobAsk {
   /** "manifests" for the body of an oversize manifest; "blobs" when left out. */
@@ -264,24 +218,6 @@ export interface BlobAsk {
   /** Only the bytes before this one; an upstream may send them all. */
   readonly to?: number | undefined;
 }
-
-export type TagsAnswer =
-  | ({
-      readonly kind: "found";
-      readonly tags: readonly string[] /** There may be more after the last tag. */;
-      readonly more: boolean;
-    } & CacheMarks)
-  | Refusal;
-
-export type ReferrersAnswer =
-  | ({
-      readonly kind: "found";
-      /** An image index, as upstream sent it. */
-      readonly body: Buffer;
-      /** The OCI-Filters-Applied header, when upstream sent one. */
-      readonly filtersApplied: string | undefined;
-    } & CacheMarks)
-  | Refusal;
 
 /** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
 export interface Upstream {

@@ -3,7 +3,8 @@ import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import type { FetchedManifest, ManifestSource, OversizeManifest } from "./manifest-source.ts";
-import type { Clock, Refusal, TagRecord, Upstream } from "./ports.ts";
+import type { Clock, TagRecord, Upstream } from "./ports.ts";
+import type { Refusal } from "./upstream-answer.ts";
 
 export interface Resolved {
   readonly kind: "found";

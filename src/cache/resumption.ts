@@ -1,6 +1,6 @@
 // Asking upstream for a blob, and for the rest of it after a break: as a client's transfer while one reads along, else
 // behind everything that clients wait for. A client that comes while the rest waits for its turn takes it along.
-import type { BlobAnswer } from "./ports.ts";
+import type { BlobAnswer } from "./upstream-answer.ts";
 
 /** `use` is given when nobody waits for the bytes. */
 export type OpenFrom = (from: number, signal: AbortSignal, use?: "background") => Promise<BlobAnswer>;

@@ -1,8 +1,9 @@
 // A blob's bytes from upstream: what is asked for first, and whether more transfers may then help.
-import { type BlobAnswer, type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
+import { type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import type { SegmentBudget } from "./segment-line.ts";
 import { type KnownWidth, SegmentWidth, type SegmentWidths } from "./segment-width.ts";
 import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
+import type { BlobAnswer } from "./upstream-answer.ts";
 
 /**
  * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices, and what is

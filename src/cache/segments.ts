@@ -4,9 +4,10 @@
 import { setImmediate } from "node:timers/promises";
 import { Bell } from "./bell.ts";
 import { Patience } from "./patience.ts";
-import { type BlobAnswer, type BlobAsk, type Pause, type Upstream, UpstreamError } from "./ports.ts";
+import { type BlobAsk, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import { type Segment, type SegmentBudget, SegmentLine } from "./segment-line.ts";
 import type { SegmentWidth } from "./segment-width.ts";
+import type { BlobAnswer } from "./upstream-answer.ts";
 
 /** Bytes held of a segment nothing is reserved for: they are handed on while it comes. */
 const readAhead = 256 * 1024;

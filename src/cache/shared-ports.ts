@@ -4,7 +4,8 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import type { BlobAnswer, BlobInfo, BlobReader } from "./ports.ts";
+import type { BlobInfo, BlobReader } from "./ports.ts";
+import type { BlobAnswer } from "./upstream-answer.ts";
 
 /** A blob being read from the shared store. */
 export interface SharedBlob {

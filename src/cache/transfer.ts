@@ -1,7 +1,8 @@
 // The bytes of one blob from upstream, in order and each of them once, however often the connection breaks: a broken
 // transfer goes on by Range from the byte it reached (design.md, section 3).
 import { Patience } from "./patience.ts";
-import { type BlobAnswer, type Pause, type Refusal, UpstreamError } from "./ports.ts";
+import { type Pause, UpstreamError } from "./ports.ts";
+import type { BlobAnswer, Refusal } from "./upstream-answer.ts";
 
 export interface TransferOptions {
   /** Asks upstream for the bytes from an offset on. */

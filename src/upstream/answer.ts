@@ -1,6 +1,7 @@
 // What an upstream's status and headers mean. Everything that is not an answer becomes an UpstreamError here.
 import type { IncomingHttpHeaders } from "node:http";
-import { type CacheMarks, type Refusal, UpstreamError } from "../cache/ports.ts";
+import { UpstreamError } from "../cache/ports.ts";
+import type { CacheMarks, Refusal } from "../cache/upstream-answer.ts";
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import { bareMediaType } from "../oci/media-type.ts";
 import { challengeOf, parseChallenges } from "./challenge.ts";

@@ -1,5 +1,6 @@
 // Whether upstream has a blob, and how large it is: by HEAD, or by the first byte of a GET where HEAD is refused.
-import type { BlobHead, Clock } from "../cache/ports.ts";
+import type { Clock } from "../cache/ports.ts";
+import type { BlobHead } from "../cache/upstream-answer.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { cacheMarks, contentLength, contentRange } from "./answer.ts";

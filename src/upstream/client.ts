@@ -4,7 +4,8 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
-import { type Clock, type Pause, type Refusal, UpstreamError } from "../cache/ports.ts";
+import { type Clock, type Pause, UpstreamError } from "../cache/ports.ts";
+import type { Refusal } from "../cache/upstream-answer.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";

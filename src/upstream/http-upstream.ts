@@ -1,18 +1,14 @@
 // The Upstream port over HTTP: questions of the cache in, unions and UpstreamErrors out.
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type BlobAnswer,
-  type BlobAsk,
-  type BlobHead,
-  type Clock,
-  type ManifestAnswer,
-  type ManifestHead,
-  type Pause,
-  type ReferrersAnswer,
-  type TagsAnswer,
-  type Upstream,
-  UpstreamError,
-} from "../cache/ports.ts";
+import { type BlobAsk, type Clock, type Pause, type Upstream, UpstreamError } from "../cache/ports.ts";
+import type {
+  BlobAnswer,
+  BlobHead,
+  ManifestAnswer,
+  ManifestHead,
+  ReferrersAnswer,
+  TagsAnswer,
+} from "../cache/upstream-answer.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import { largestManifest } from "../oci/manifest.ts";

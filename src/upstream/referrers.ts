@@ -1,5 +1,6 @@
 // The referrers of a manifest (distribution-spec, "Listing Referrers"), as one list whatever pages upstream makes of it.
-import { type CacheMarks, type ReferrersAnswer, type Refusal, UpstreamError } from "../cache/ports.ts";
+import { UpstreamError } from "../cache/ports.ts";
+import type { CacheMarks, ReferrersAnswer, Refusal } from "../cache/upstream-answer.ts";
 import type { Digest } from "../oci/digest.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";

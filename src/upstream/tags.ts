@@ -1,6 +1,7 @@
 // Tag lists (distribution-spec, "Listing Tags"), made uniform: some registries ignore `n` and `last`, some page by
 // themselves, and none of their Link headers may reach a client.
-import { type CacheMarks, type Clock, type Refusal, type TagsAnswer, UpstreamError } from "../cache/ports.ts";
+import { type Clock, UpstreamError } from "../cache/ports.ts";
+import type { CacheMarks, Refusal, TagsAnswer } from "../cache/upstream-answer.ts";
 import { parseTag, type Repository } from "../oci/name.ts";
 import { cacheMarks } from "./answer.ts";
 import { readSmallBody } from "./body.ts";

@@ -1,10 +1,11 @@
 // When the bytes of a blob come in one transfer, and when in several: what upstream is asked for.
 import t, { type Test } from "tap";
-import { type BlobAnswer, UpstreamError } from "../../src/cache/ports.ts";
+import { UpstreamError } from "../../src/cache/ports.ts";
 import { SegmentBudget } from "../../src/cache/segment-line.ts";
 import { type KnownWidth, SegmentWidths } from "../../src/cache/segment-width.ts";
 import { openSegmented } from "../../src/cache/segmented-body.ts";
 import type { OpenPart } from "../../src/cache/segments.ts";
+import type { BlobAnswer } from "../../src/cache/upstream-answer.ts";
 import { app, fillsOver, found } from "../fixtures/blob-clients.ts";
 import { mebibyte, nothingLeft, openHouse, readAll } from "../fixtures/cache-house.ts";
 import { randomBytesFor } from "../fixtures/images.ts";

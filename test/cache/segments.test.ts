@@ -1,10 +1,11 @@
 // The rest of a blob in several transfers, each of which sends what the test says and when: order, bounds, and every
 // way a transfer can fail.
 import t from "tap";
-import { type BlobAnswer, type BlobAsk, UpstreamError } from "../../src/cache/ports.ts";
+import { type BlobAsk, UpstreamError } from "../../src/cache/ports.ts";
 import { SegmentBudget } from "../../src/cache/segment-line.ts";
 import { SegmentWidth } from "../../src/cache/segment-width.ts";
 import { inSegments, type SegmentsOptions } from "../../src/cache/segments.ts";
+import type { BlobAnswer } from "../../src/cache/upstream-answer.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
 import { eventually, ManualPause, quiet } from "../fixtures/manual-time.ts";
 

@@ -1,5 +1,5 @@
 import t from "tap";
-import type { BlobAnswer } from "../../src/cache/ports.ts";
+import type { BlobAnswer } from "../../src/cache/upstream-answer.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import {
   connectUpstream,

@@ -1,5 +1,5 @@
 import t from "tap";
-import type { ManifestAnswer } from "../../src/cache/ports.ts";
+import type { ManifestAnswer } from "../../src/cache/upstream-answer.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
 import { manifestAccept, mediaTypes } from "../../src/oci/media-type.ts";

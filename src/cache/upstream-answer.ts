@@ -1,0 +1,75 @@
+// What an upstream answers, as values: what is not there, and what it may not give, are answers too. That it failed is an
+// UpstreamError (ports.ts).
+import type { Digest } from "../oci/digest.ts";
+
+/** Upstream's authoritative no: 404 and 410 (absent), 403 (denied). `negative`: remembered, not asked again. */
+export type Refusal =
+  | { readonly kind: "absent"; readonly negative?: true }
+  | { readonly kind: "denied"; readonly negative?: undefined };
+
+/** What a cache between us and the registry said of the answer, when there is one. */
+export interface CacheMarks {
+  /** Seconds since the registry itself gave or confirmed the answer (RFC 9111, section 5.1); 0 to 2^31. */
+  readonly age?: number;
+  /** The Cache-Status header (RFC 9211): at most 1 KiB of printable ASCII. */
+  readonly cacheStatus?: string;
+}
+
+export type ManifestHead =
+  | ({
+      readonly kind: "found";
+      readonly digest: Digest | undefined;
+      readonly mediaType: string | undefined;
+      readonly size: number | undefined;
+    } & CacheMarks)
+  | Refusal;
+
+export type ManifestAnswer =
+  | ({
+      readonly kind: "found";
+      readonly digest: Digest | undefined;
+      readonly mediaType: string | undefined;
+      readonly body: Buffer;
+    } & CacheMarks)
+  | {
+      readonly kind: "oversize";
+      readonly digest: Digest | undefined;
+      readonly mediaType: string | undefined;
+      readonly size: number | undefined;
+    }
+  | Refusal;
+
+export type BlobHead = ({ readonly kind: "found"; readonly size: number | undefined } & CacheMarks) | Refusal;
+
+/**
+ * A body upstream is sending, from `offset` (0 when upstream ignored the range asked for). `size` is that of the
+ * whole blob. The body rejects with UpstreamError; leaving the iteration early closes the transfer.
+ */
+export type BlobAnswer =
+  | ({
+      readonly kind: "found";
+      readonly size: number | undefined;
+      readonly offset: number;
+      /** Where the body ends (exclusive), when that is not the end of the blob. */
+      readonly end?: number;
+      readonly body: AsyncIterable<Buffer>;
+    } & CacheMarks)
+  | Refusal;
+
+export type TagsAnswer =
+  | ({
+      readonly kind: "found";
+      readonly tags: readonly string[] /** There may be more after the last tag. */;
+      readonly more: boolean;
+    } & CacheMarks)
+  | Refusal;
+
+export type ReferrersAnswer =
+  | ({
+      readonly kind: "found";
+      /** An image index, as upstream sent it. */
+      readonly body: Buffer;
+      /** The OCI-Filters-Applied header, when upstream sent one. */
+      readonly filtersApplied: string | undefined;
+    } & CacheMarks)
+  | Refusal;
