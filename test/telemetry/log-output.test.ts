@@ -47,6 +47,18 @@ t.test("lines arrive whole and in order", async (t) => {
   t.pass("there is nothing left to wait for");
 });
 
+t.test("lines of one moment go out in one write, without being asked for", async (t) => {
+  const pipe = openPipe(t);
+  const output = openLogOutput(pipe.input);
+  for (const line of ["one\n", "two\n", "three\n"]) output.write(line);
+  let text = "";
+  while (text === "") {
+    await turn();
+    text = drain(pipe.output);
+  }
+  t.equal(text, "one\ntwo\nthree\n");
+});
+
 const skip = existsSync("/dev/full") ? false : "this system has no /dev/full";
 t.test("a full disk loses lines, never the process", { skip }, async (t) => {
   const descriptor = openSync("/dev/full", "w");
