@@ -7,7 +7,10 @@ import { type Slab, Slabs, slabSize } from "./slabs.ts";
 const largestWindow = 2 * 1024 * 1024;
 const smallestWindow = 512 * 1024;
 
-/** Splits a number of bytes evenly over the running fills. */
+/**
+ * The memory of all fills: a number of bytes split evenly over the windows of those that run, the slabs windows are made
+ * of, and what many followers share of the spools.
+ */
 export class WindowBudget {
   readonly slabs = new Slabs();
   readonly chunks = new SharedChunks();
