@@ -43,7 +43,7 @@ export interface ToldHeaders {
 }
 
 /** Who answers for the exchanges of a listener. */
-export interface Host {
+export interface Keeper {
   /** The body of the answer goes out in pieces from now on. */
   begun(exchange: Exchange): void;
   /** The exchange has ended, however it went. */
@@ -70,12 +70,12 @@ export class Exchange {
     content: undefined,
     write: undefined,
   };
-  readonly #hostHeader: string | undefined;
+  readonly #host: string | undefined;
   readonly #traceId: string | undefined;
   readonly #forwardedFor: string | undefined;
   readonly #response: ServerResponse;
   readonly #id: string;
-  readonly #host: Host;
+  readonly #keeper: Keeper;
   #cacheStatus: string | undefined;
   readonly #time = new Date();
   readonly #startedAt = performance.now();
@@ -89,22 +89,22 @@ export class Exchange {
   #answered = false;
   #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, host: Host) {
-    this.#host = host;
+  constructor(request: IncomingMessage, response: ServerResponse, keeper: Keeper) {
+    this.#keeper = keeper;
     this.request = request;
     this.#response = response;
     this.#id = requestId(request.headers["x-request-id"]);
     this.always = { "x-request-id": this.#id };
     this.hasBody = hasBody(request);
     // Taken now: a request that is passed on has other headers at its end.
-    this.#hostHeader = request.headers.host?.slice(0, longestHost);
+    this.#host = request.headers.host?.slice(0, longestHost);
     this.#traceId = traceId(request.headers.traceparent);
     this.#forwardedFor = this.header("x-forwarded-for")?.slice(0, longestChain);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
     response.once("close", () => {
       this.#writing?.fail(new Error("the client has left"));
-      host.over(this);
-      host.onEvent(this.#event());
+      keeper.over(this);
+      keeper.onEvent(this.#event());
     });
     response.on("error", () => {});
   }
@@ -113,7 +113,7 @@ export class Exchange {
   found(served: Served): void {
     this.findings.result = served.result;
     this.findings.source = served.source;
-    if (this.#host.tells.cacheStatus) this.#cacheStatus = cacheStatus(served);
+    if (this.#keeper.tells.cacheStatus) this.#cacheStatus = cacheStatus(served);
   }
 
   get isHead(): boolean {
@@ -184,12 +184,12 @@ export class Exchange {
     this.#response.end();
   }
 
-  /** Starts an answer whose body follows through `write`; without a length it is chunked. */
+  /** Starts an answer whose body follows through `write`; without a length it is chunked. Not once it is `closed`. */
   begin(status: number, headers: OutgoingHttpHeaders, length: number | undefined): void {
     this.#head(status, headers, length);
     this.#bytesExpected = length;
     this.#response.flushHeaders();
-    this.#host.begun(this);
+    this.#keeper.begun(this);
   }
 
   /** Resolves when the kernel has taken the chunk; rejects when the client is gone. One call at a time. */
@@ -248,7 +248,7 @@ export class Exchange {
     if (length !== undefined) all["content-length"] = length;
     // An error is made here, whatever was found before (RFC 9211, section 2).
     if (this.#cacheStatus !== undefined && status < 400) all["cache-status"] = this.#cacheStatus;
-    if (this.#host.tells.serverTiming === true)
+    if (this.#keeper.tells.serverTiming === true)
       all["server-timing"] = serverTiming(this.findings.result, this.#firstByteAt - this.#startedAt);
     this.#response.writeHead(status, all);
   }
@@ -278,7 +278,7 @@ export class Exchange {
       client: request.socket.remoteAddress ?? "",
       forwardedFor: this.#forwardedFor,
       userAgent: request.headers["user-agent"]?.slice(0, longestText),
-      host: this.#hostHeader,
+      host: this.#host,
     };
   }
 }

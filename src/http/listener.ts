@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
-import { Exchange, type Host, type ToldHeaders } from "./exchange.ts";
+import { Exchange, type Keeper, type ToldHeaders } from "./exchange.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions, ToldHeaders {
@@ -27,7 +27,7 @@ export class Listener {
   readonly #stalls: NodeJS.Timeout;
 
   constructor(options: ListenerOptions) {
-    const host: Host = {
+    const keeper: Keeper = {
       begun: (exchange) => void this.#sending.add(exchange),
       over: (exchange) => {
         this.#inFlight -= 1;
@@ -38,7 +38,7 @@ export class Listener {
     };
     const take = (request: IncomingMessage, response: ServerResponse): void => {
       this.#inFlight += 1;
-      const exchange = new Exchange(request, response, host);
+      const exchange = new Exchange(request, response, keeper);
       if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
       void serve(exchange, options);
     };
