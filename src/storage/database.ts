@@ -6,7 +6,7 @@ import type { StoreError } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import type { Layout } from "./layout.ts";
-import { applicationId, schema, schemaVersion } from "./schema.ts";
+import { migrate, schemaVersion } from "./schema.ts";
 import { isDamage, storeFailure } from "./store-failure.ts";
 
 /** A row of `node:sqlite`, by column name. */
@@ -26,9 +26,6 @@ PRAGMA wal_autocheckpoint = 0;
 /** SQLite's default: checkpoints on the event loop, where there is no thread for them. */
 const ownCheckpoints = "PRAGMA wal_autocheckpoint = 1000";
 
-/** A database this version cannot read: another program's, or another version's. */
-export class ForeignDatabase extends Error {}
-
 export class Database {
   /** There was no file, or an empty one. */
   readonly isNew: boolean;
@@ -38,7 +35,7 @@ export class Database {
   readonly #checkpoints: Checkpoints;
 
   /**
-   * Throws errors of `node:sqlite`, or ForeignDatabase. The caller holds the directory's lock. `notice` is told of
+   * Throws errors of `node:sqlite`, and those of schema.ts. The caller holds the directory's lock. `notice` is told of
    * checkpoints that fail; `thread` is their program, another one only in tests.
    */
   constructor(layout: Layout, notice: NoticeSink | undefined, thread?: URL) {
@@ -54,12 +51,11 @@ export class Database {
       ...(thread === undefined ? {} : { program: thread }),
     });
     try {
-      this.isNew = checkVersion(this.#db) === "empty";
+      // First: a file that is not ours, or not to be read, stays as it is.
+      const version = schemaVersion(this.#db);
+      this.isNew = version === 0;
       this.#db.exec(pragmas);
-      // Takes the lock for good, also when nothing is written.
-      this.#db.exec("BEGIN EXCLUSIVE");
-      if (this.isNew) this.#db.exec(schema);
-      this.#db.exec("COMMIT");
+      migrate(this.#db, version);
     } catch (error) {
       this.#db.close();
       throw error;
@@ -188,16 +184,6 @@ function exclusively(path: string): URL {
   const location = pathToFileURL(path);
   location.searchParams.set("vfs", "unix-excl");
   return location;
-}
-
-function checkVersion(db: DatabaseSync): "empty" | "current" {
-  const tables = Number(db.prepare("SELECT count(*) AS n FROM sqlite_schema").get()?.n);
-  if (tables === 0) return "empty";
-  const id = db.prepare("PRAGMA application_id").get()?.application_id;
-  const version = db.prepare("PRAGMA user_version").get()?.user_version;
-  if (id !== applicationId || version !== schemaVersion)
-    throw new ForeignDatabase(`application ${id}, version ${version}`);
-  return "current";
 }
 
 function markDamaged(layout: Layout): void {

@@ -1,15 +1,19 @@
 // The index's file from start to stop: locked, moved aside when it cannot be read, marked when closed in good order.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename } from "node:path";
-import type { Clock } from "../cache/ports.ts";
+import { type Clock, StoreError } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { setCleanMark, takeCleanMark } from "./clean-mark.ts";
-import { Database, ForeignDatabase } from "./database.ts";
+import { Database } from "./database.ts";
 import { type DirectoryLock, directoryInUse, lockDirectory } from "./directory-lock.ts";
 import { Layout } from "./layout.ts";
+import { NewerSchema, UnknownSchema } from "./schema.ts";
 import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "./store-failure.ts";
 
-/** Throws StoreError `unavailable` when another process has the index; nothing is moved aside for that. */
+/**
+ * Throws StoreError `unavailable` when another process has the index, and when a later version wrote it; nothing is
+ * moved aside for either.
+ */
 export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSink): IndexFile {
   const layout = new Layout(directory);
   let lock: DirectoryLock | undefined;
@@ -28,13 +32,20 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
     database?.close();
     lock?.release();
     if (sqliteCode(error) === sqliteCodes.busy) throw directoryInUse(directory, error);
+    if (error instanceof NewerSchema) {
+      const remedy =
+        "start that one, or move the file away: then tags are asked for anew, and layers are kept";
+      throw new StoreError("unavailable", `cannot use ${layout.index}: ${error.message}; ${remedy}`, {
+        cause: error,
+      });
+    }
     throw storeFailure(error, `open the index in the cache directory ${directory}`);
   }
 }
 
 export class IndexFile {
   readonly database: Database;
-  /** An unreadable file, or one of another version, was moved aside. */
+  /** An unreadable file was moved aside. */
   readonly rebuilt: boolean;
   /** Closed in good order by its last user: the tables may be trusted. */
   readonly clean: boolean;
@@ -62,12 +73,12 @@ export class IndexFile {
   }
 }
 
-/** Undefined when the file is there but cannot be read as this version's index. */
+/** Undefined when the file is there but cannot be read as an index. */
 function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | undefined {
   try {
     return new Database(layout, notice);
   } catch (error) {
-    if (error instanceof ForeignDatabase || isDamage(error)) return undefined;
+    if (error instanceof UnknownSchema || isDamage(error)) return undefined;
     throw error;
   }
 }

@@ -1,14 +1,10 @@
-// The index's tables. A file with another version is moved aside and rebuilt: nothing in it is worth a migration.
-
-/** Raised with every change to the tables below. */
-export const schemaVersion = 1;
-
-/** "Entr", so that a foreign database is told from an old one of ours. */
-export const applicationId = 0x456e7472;
+// The index's tables, as an ordered list of migrations. A new file is made by running all of them, an older one by
+// running those it has not had, so that there is one way to a schema.
+import { DatabaseSync } from "node:sqlite";
 
 /**
- * `state`: one row. `bytes` and `count` are the totals of `blobs`, so no start and no eviction pass adds up a
- * million rows.
+ * The first version. `state`: one row. `bytes` and `count` are the totals of `blobs`, so no start and no eviction
+ * pass adds up a million rows.
  *
  * `repositories.present`: how many of the repository's links name a blob that is here. Kept by triggers, so that
  * a page of the catalog reads one index and never searches links.
@@ -17,7 +13,7 @@ export const applicationId = 0x456e7472;
  * "which repositories does a new blob make present". Links outlive their blobs: what is known about access
  * stays true when the bytes are evicted.
  */
-export const schema = `
+const firstTables = `
 CREATE TABLE state (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   bytes INTEGER NOT NULL,
@@ -85,7 +81,89 @@ END;
 CREATE TRIGGER link_removed AFTER DELETE ON links WHEN EXISTS (SELECT 1 FROM blobs WHERE digest = old.digest) BEGIN
   UPDATE repositories SET present = present - 1 WHERE id = old.repository;
 END;
-
-PRAGMA application_id = ${applicationId};
-PRAGMA user_version = ${schemaVersion};
 `;
+
+/**
+ * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
+ * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
+ */
+export const migrations: readonly string[] = [firstTables];
+
+/** "Entr", so that a foreign database is told from an old one of ours. */
+const applicationId = 0x456e7472;
+
+/** The file is a database, and not a whole index of any version this program knows. */
+export class UnknownSchema extends Error {}
+
+/** The index was written by a later version of this program, which is the only one that can read it. */
+export class NewerSchema extends Error {}
+
+/**
+ * The version of a file that is whole, 0 when it is empty; nothing is written. `steps` are others only in tests.
+ * Throws UnknownSchema, NewerSchema and the errors of `node:sqlite`.
+ */
+export function schemaVersion(db: DatabaseSync, steps: readonly string[] = migrations): number {
+  const tables = schemaOf(db);
+  if (tables.size === 0) return 0;
+  const id = Number(db.prepare("PRAGMA application_id").get()?.application_id);
+  const version = Number(db.prepare("PRAGMA user_version").get()?.user_version);
+  if (id !== applicationId || version < 1)
+    throw new UnknownSchema(`it is of application ${id}, version ${version}`);
+  if (version > steps.length) {
+    throw new NewerSchema(
+      `a later entrepot wrote it, in version ${version}; this one reads versions up to ${steps.length}`,
+    );
+  }
+  const torn = difference(tables, schemaAfter(steps.slice(0, version)));
+  if (torn !== undefined) throw new UnknownSchema(`its schema is not that of version ${version}: ${torn}`);
+  return version;
+}
+
+/**
+ * Brings a file of `version` up to date, whole or not at all, in one transaction, which leaves the file locked for as
+ * long as it is open. Throws the errors of `node:sqlite`.
+ */
+export function migrate(db: DatabaseSync, version: number, steps: readonly string[] = migrations): void {
+  // Locks also when there is nothing to write, for which a full disk has room.
+  db.exec("BEGIN EXCLUSIVE");
+  try {
+    if (version < steps.length) {
+      for (const step of steps.slice(version)) db.exec(step);
+      db.exec(`PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${steps.length}`);
+    }
+    db.exec("COMMIT");
+  } catch (error) {
+    // SQLite has rolled back by itself after some failures.
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}
+
+/** By name, the SQL that made each table, index and trigger; without what SQLite makes for itself. */
+function schemaOf(db: DatabaseSync): ReadonlyMap<string, string> {
+  const made = db.prepare("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'");
+  return new Map(made.all().map(({ name, sql }) => [String(name), String(sql)]));
+}
+
+function schemaAfter(steps: readonly string[]): ReadonlyMap<string, string> {
+  const db = new DatabaseSync(":memory:");
+  try {
+    for (const step of steps) db.exec(step);
+    return schemaOf(db);
+  } finally {
+    db.close();
+  }
+}
+
+/** The first thing that is missing, foreign or another; undefined when there is none. */
+function difference(
+  found: ReadonlyMap<string, string>,
+  expected: ReadonlyMap<string, string>,
+): string | undefined {
+  for (const [name, sql] of expected) {
+    if (!found.has(name)) return `${name} is missing`;
+    if (found.get(name) !== sql) return `${name} is another`;
+  }
+  for (const name of found.keys()) if (!expected.has(name)) return `${name} is foreign`;
+  return undefined;
+}

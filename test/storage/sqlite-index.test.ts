@@ -102,6 +102,11 @@ t.test("an index that cannot be read is moved aside", async (t) => {
     database.exec(sql);
     database.close();
   };
+  const altered = (sql: string) => async (file: string) => {
+    const database = new DatabaseSync(file);
+    database.exec(sql);
+    database.close();
+  };
   const overwrite = (bytes: Buffer, at: number) => async (file: string) => {
     const handle = await open(file, "r+");
     await handle.write(bytes, 0, bytes.length, at);
@@ -112,7 +117,11 @@ t.test("an index that cannot be read is moved aside", async (t) => {
     "a spoiled header": overwrite(Buffer.alloc(100, 0xee), 0),
     "a spoiled first page": overwrite(Buffer.alloc(3000, 0xee), 100),
     "another program's": foreign("CREATE TABLE things (id INTEGER)"),
-    "a later version of ours": overwrite(Buffer.from([0, 0, 0, 99]), 60),
+    "one whose trigger is gone": altered("DROP TRIGGER blob_added"),
+    "one whose table is gone": altered("DROP TABLE children"),
+    "one with another table": altered("CREATE TABLE things (id INTEGER)"),
+    "one whose table lacks a column": altered("ALTER TABLE blobs DROP COLUMN media_type"),
+    "one without a version": overwrite(Buffer.from([0, 0, 0, 0]), 60),
   };
   for (const [name, spoil] of Object.entries(spoiled))
     await t.test(name, async (t) => {
@@ -135,6 +144,28 @@ t.test("an index that cannot be read is moved aside", async (t) => {
       index.close();
       t.equal(openHere(t, directory).rebuilt, false);
     });
+});
+
+t.test("an index of a later version refuses the start and stays as it is", async (t) => {
+  const directory = await workDirectory(t);
+  await cleanIndex(directory);
+  const file = join(directory, "index.db");
+  const later = new DatabaseSync(file);
+  later.exec("CREATE TABLE of_the_future (id INTEGER); PRAGMA user_version = 99");
+  later.close();
+  const bytes = await readFile(file);
+  for (const start of ["first", "second"])
+    t.throws(
+      () => openIndex({ directory, clock: () => now }),
+      {
+        name: "StoreError",
+        code: "unavailable",
+        message: /index\.db: a later entrepot wrote it, in version 99; /,
+      },
+      start,
+    );
+  t.ok((await readFile(file)).equals(bytes));
+  t.same((await readdir(directory)).sort(), ["index.clean", "index.db", "index.lock"]);
 });
 
 t.test("the log of a file moved aside goes with it", async (t) => {
