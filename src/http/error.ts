@@ -77,7 +77,7 @@ const problems: Record<RouteProblem, Failure> = {
   bad_upload: {
     status: 400,
     code: "BLOB_UPLOAD_INVALID",
-    message: "neither an upload session nor arguments upstream could have named",
+    message: "no upload session, or arguments that contradict each other or upstream cannot have named",
   },
   unknown: { status: 404, code: "UNSUPPORTED", message: "no such endpoint in the distribution API" },
 };

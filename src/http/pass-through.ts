@@ -18,7 +18,7 @@ import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { ourPath, type Place, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
 import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
-import { writtenBy } from "./written.ts";
+import { uploadedBlob, writtenBy } from "./written.ts";
 
 export interface PassThroughOptions {
   /** Upstream's name, for events. */
@@ -214,7 +214,7 @@ export class PassThrough {
     Object.assign(exchange.findings, writtenBy(exchange.request, write, answer, status));
     if (write.kind === "upload" && (status === 201 || write.method === "DELETE"))
       this.#sessions.forget(write.upload);
-    await tellDone(this.#options.sink, write, status);
+    await tellDone(this.#options.sink, write, uploadedBlob(write, answer, status));
   }
 
   /** Where the client goes on, or finds what it has written; always here. */
@@ -227,7 +227,7 @@ export class PassThrough {
         : undefined;
     }
     if (write.kind === "blob") return undefined;
-    const blob = write.upload.digest ?? write.upload.mount;
+    const blob = write.upload.mount ?? write.upload.digest;
     if (status === 201) return blob === undefined ? undefined : ourPath(place, `blobs/${blob}`);
     return location === undefined ? undefined : this.#sessions.locationOf(place, write.upload, url, location);
   }

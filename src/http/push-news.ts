@@ -1,16 +1,16 @@
 // What the outcome of a write says about what the cache holds of the repository.
+import type { Digest } from "../oci/digest.ts";
 import type { PushSink } from "./push-ports.ts";
 import { digestsNamed } from "./refused-write.ts";
 import type { WriteRequest } from "./write-request.ts";
 
-/** Upstream has done it, with a status from 200 to 299. */
-export async function tellDone(sink: PushSink, write: WriteRequest, status: number): Promise<void> {
+/** Upstream has done it. `blob`: what it has in the repository now because of an upload. */
+export async function tellDone(sink: PushSink, write: WriteRequest, blob: Digest | undefined): Promise<void> {
   const { repository } = write;
   if (write.kind === "manifest")
     return sink.changed(repository, write.reference, write.method === "PUT" ? "pushed" : "deleted");
   if (write.kind === "blob") return sink.blobDeleted(repository, write.digest);
-  const blob = write.upload.digest ?? write.upload.mount;
-  if (status === 201 && blob !== undefined) await sink.blobPushed(repository, blob);
+  if (blob !== undefined) await sink.blobPushed(repository, blob);
 }
 
 /** Upstream has refused it, with a status from 400 to 499 and this body. */
@@ -20,7 +20,8 @@ export async function tellRefused(
   status: number,
   text: string | undefined,
 ): Promise<void> {
-  if (write.method === "DELETE" && (status === 404 || status === 410)) return tellDone(sink, write, status);
+  if (write.method === "DELETE" && (status === 404 || status === 410))
+    return tellDone(sink, write, undefined);
   // Clients skip blobs that HEAD says are there. One this mirror still knows and upstream has lost would be
   // skipped by every later try as well.
   if (write.kind !== "manifest" || write.method !== "PUT") return;

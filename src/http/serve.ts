@@ -245,7 +245,7 @@ function readAway({ request, hasBody }: Exchange): void {
 
 function writtenReference(route: Route): string | undefined {
   if (route.kind === "manifest") return referenceText(route.reference);
-  if (route.kind === "upload") return route.upload.digest ?? route.upload.mount;
+  if (route.kind === "upload") return route.upload.mount ?? route.upload.digest;
   return route.kind === "blob" ? route.digest : undefined;
 }
 

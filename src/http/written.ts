@@ -1,6 +1,6 @@
 // What a write that upstream has taken did, for the event.
 import type { IncomingMessage } from "node:http";
-import { parseDigest } from "../oci/digest.ts";
+import { type Digest, parseDigest } from "../oci/digest.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import type { EventContent, EventWrite } from "../telemetry/event.ts";
 import type { WriteRequest } from "./write-request.ts";
@@ -19,11 +19,11 @@ export function writtenBy(
 ): Written {
   switch (write.kind) {
     case "upload": {
-      const { digest, mount, from } = write.upload;
-      const blob = digest ?? mount;
-      if (status !== 201 || blob === undefined) return { write: undefined, content: undefined };
+      const { mount, from } = write.upload;
+      const blob = uploadedBlob(write, answer, status);
+      if (blob === undefined) return { write: undefined, content: undefined };
       return {
-        write: digest === undefined ? { action: "mount", from } : { action: "push", from: undefined },
+        write: mount === undefined ? { action: "push", from: undefined } : { action: "mount", from },
         content: { digest: blob, mediaType: mediaTypes.octetStream, size: undefined },
       };
     }
@@ -45,4 +45,21 @@ export function writtenBy(
       };
     }
   }
+}
+
+/**
+ * The blob that is in the repository since upstream's answer to an upload: only where that says so, 201 to what
+ * completes an upload (PUT with `digest`, POST with `mount` or `digest`), and names no other blob. What a client wrote
+ * beside that grants nothing (design.md, "What never bends", 3).
+ */
+export function uploadedBlob(
+  write: WriteRequest,
+  { headers }: IncomingMessage,
+  status: number,
+): Digest | undefined {
+  if (write.kind !== "upload" || status !== 201) return undefined;
+  const { digest, mount } = write.upload;
+  const asked = write.method === "POST" ? (mount ?? digest) : write.method === "PUT" ? digest : undefined;
+  const said = headers["docker-content-digest"];
+  return said === undefined || said === asked ? asked : undefined;
 }

@@ -24,8 +24,10 @@ const stateName = /^[A-Za-z0-9._~-]{1,64}$/;
 const stateValue = /^[^\p{Cc}\ufffd]*$/u;
 
 /**
- * The upload a target names. Of several arguments of one known name the first counts, and one without a value is
- * none. At most 16 arguments are state; more, or any that could not be sent on as it is, is `bad_upload`.
+ * The upload a target names. An argument without a value is none. At most 16 arguments are state; more, or any that
+ * could not be sent on as it is, is `bad_upload`, and so are arguments that contradict each other, of which upstream
+ * might follow one and this mirror believe another: two values of one name, a `mount` that is not the `digest`, and a
+ * `mount` into a session that has begun.
  */
 export function parseUpload(
   session: string | undefined,
@@ -35,9 +37,11 @@ export function parseUpload(
   const state = [...query].filter(([name]) => !known.has(name));
   if (state.length > maxState) return "bad_upload";
   if (!state.every(([name, value]) => stateName.test(name) && stateValue.test(value))) return "bad_upload";
+  if (["digest", "mount", "from"].some((name) => new Set(query.getAll(name)).size > 1)) return "bad_upload";
   const digest = argument(query, "digest", parseDigest);
   const mount = argument(query, "mount", parseDigest);
   if (digest === "malformed" || mount === "malformed") return "bad_digest";
+  if (mount !== undefined && (session !== undefined || mount !== (digest ?? mount))) return "bad_upload";
   const from = argument(query, "from", parseRepository);
   return from === "malformed" ? "bad_name" : { session, digest, mount, from, state };
 }

@@ -308,3 +308,27 @@ t.test("the client has left while the account was asked for: upstream hears noth
     "its place is free again; without an account upstream refuses",
   );
 });
+
+t.test("only what completes an upload, as upstream tells it, is said to be there", async (t) => {
+  const { upstream, mirror } = await startBoth(t);
+  const ask = async (method: string, path: string, headers: Record<string, string> = {}): Promise<void> => {
+    const heal = upstream.fault(() => ({ status: 201, headers }));
+    const { request, answer } = openRequest(mirror.url, method, path, 0);
+    request.end();
+    await readAnswer(await answer);
+    heal();
+  };
+  const session = `${uploads}id`;
+  const other = `sha256:${"b".repeat(64)}`;
+  for (const method of ["GET", "HEAD", "PATCH", "DELETE"]) await ask(method, `${session}?digest=${digest}`);
+  await ask("PUT", session);
+  await ask("POST", uploads);
+  await ask("PUT", `${session}?digest=${digest}`, { "docker-content-digest": other });
+  await ask("POST", `${uploads}?mount=${digest}&from=team/base`, { "docker-content-digest": other });
+  t.same(mirror.told, []);
+  t.ok(mirror.events.every(({ write, content }) => write === undefined && content === undefined));
+  await ask("PUT", `${session}?digest=${digest}`, { "docker-content-digest": digest });
+  await ask("POST", `${uploads}?mount=${digest}&from=team/base`);
+  await ask("POST", `${uploads}?digest=${digest}`);
+  t.same(mirror.told, Array(3).fill(`blob team/app ${digest}`));
+});

@@ -123,3 +123,31 @@ t.test("a blob upstream has lost does not stand in the way of every push", async
   t.equal((await mirror.ask("HEAD", path)).status, 404, "now they do");
   await pushImage(mirror, repository, "2", image);
 });
+
+t.test("a mount grants what was mounted, and nothing that was written beside it", async (t) => {
+  const { upstream, mirror } = await startBoth(t);
+  const [secret, own] = [makeContent(Buffer.from("secret ".repeat(99))), makeContent(Buffer.from("own"))];
+  upstream.content("secret/app").blobs.set(secret.digest, secret.bytes);
+  upstream.content("evil/app").blobs.set(own.digest, own.bytes);
+  t.equal((await mirror.get(`/v2/secret/app/blobs/${secret.digest}`)).status, 200, "it is in the cache");
+  const begin = `/v2/evil/app/blobs/uploads/`;
+  const mount = `mount=${own.digest}&from=evil/app`;
+  for (const [method, path] of [
+    ["POST", `${begin}?${mount}&digest=${secret.digest}`],
+    ["POST", `${begin}?digest=${secret.digest}&${mount}`],
+    ["POST", `${begin}?${mount}&mount=${secret.digest}`],
+    ["POST", `${begin}?${mount}&from=secret/app`],
+    ["PUT", `${begin}id?digest=${own.digest}&digest=${secret.digest}`],
+    ["PUT", `${begin}id?digest=${own.digest}&mount=${secret.digest}&from=evil/app`],
+  ] as const) {
+    upstream.requests.length = 0;
+    const answer = await mirror.ask(method, path, { "content-length": "0" });
+    t.match(answer, { status: 400 }, `${method} ${path}`);
+    t.match(JSON.parse(answer.body.toString()), { errors: [{ code: "BLOB_UPLOAD_INVALID" }] });
+    t.same(upstream.requests, [], "upstream is not asked");
+  }
+  t.equal((await mirror.get(`/v2/evil/app/blobs/${secret.digest}`)).status, 404);
+  const mounted = await mirror.ask("POST", `${begin}?${mount}`, { "content-length": "0" });
+  t.match(mounted, { status: 201, headers: { location: `/v2/evil/app/blobs/${own.digest}` } });
+  t.equal((await mirror.get(`/v2/evil/app/blobs/${secret.digest}`)).status, 404);
+});

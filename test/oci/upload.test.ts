@@ -43,7 +43,7 @@ t.test("digest, mount and from are read; the rest is upstream's, in its order", 
     from: "team/app" as Repository,
   });
   t.strictSame(parse(undefined, "mount=&from=&digest="), nothing, "without a value there is nothing");
-  t.match(parse("s", `digest=${digest}&digest=${other}`), { digest }, "the first counts");
+  t.match(parse("s", `digest=${digest}&digest=${digest}`), { digest }, "said twice is said");
 });
 
 t.test("what is malformed is told apart", async (t) => {
@@ -59,9 +59,24 @@ t.test("what is malformed is told apart", async (t) => {
   t.equal(parse("s", many(17)), "bad_upload");
 });
 
+t.test("arguments that contradict each other are none: upstream might follow the other one", async (t) => {
+  for (const [session, query] of [
+    ["s", `digest=${digest}&digest=${other}`],
+    ["s", `digest=${digest}&digest=`],
+    ["s", `digest=${digest}&mount=${digest}`],
+    ["s", `mount=${digest}&from=team/app`],
+    [undefined, `mount=${digest}&from=team/app&digest=${other}`],
+    [undefined, `mount=${digest}&mount=${other}&from=team/app`],
+    [undefined, `mount=${digest}&from=team/app&from=secret/app`],
+  ] as const) {
+    t.equal(parse(session, query), "bad_upload", query);
+  }
+  t.match(parse(undefined, `mount=${digest}&from=team/app&digest=${digest}`), { mount: digest, digest });
+});
+
 t.test("the query to upstream says the same again", async (t) => {
-  const query = `_state=a%2Bb%3D&mount=${encodeURIComponent(digest)}&from=team%2Fapp&digest=${encodeURIComponent(other)}`;
-  const upload = parse("s", query);
+  const query = `_state=a%2Bb%3D&mount=${encodeURIComponent(digest)}&from=team%2Fapp&digest=${encodeURIComponent(digest)}`;
+  const upload = parse(undefined, query);
   t.type(upload, "object");
   t.equal(uploadQuery(upload as Upload).toString(), query);
 });
