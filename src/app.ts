@@ -156,6 +156,7 @@ class Entrepot implements App {
       config: this.#config,
       store,
       index: index.blobs,
+      answers: index.answers,
       shared,
       freeSpace: () => this.#freeSpace(store),
     });

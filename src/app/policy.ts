@@ -3,11 +3,12 @@ import { Access } from "../cache/access.ts";
 import { BlobCache } from "../cache/blob-cache.ts";
 import { Eviction, type EvictionOptions } from "../cache/eviction.ts";
 import { Freshness } from "../cache/freshness.ts";
+import { KeptAnswers } from "../cache/kept-answers.ts";
 import { Listings } from "../cache/listings.ts";
 import { LocalBlobs } from "../cache/local-blobs.ts";
 import { Manifests } from "../cache/manifests.ts";
 import { NegativeAnswers } from "../cache/negative-answers.ts";
-import type { BlobIndex, BlobStore, Clock, Pause } from "../cache/ports.ts";
+import type { AnswerStore, BlobIndex, BlobStore, Clock, Pause } from "../cache/ports.ts";
 import type { Config } from "../config/config.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { SharedParts } from "./sharing.ts";
@@ -25,6 +26,7 @@ export interface PolicyOptions {
   readonly config: Config;
   readonly store: BlobStore;
   readonly index: BlobIndex;
+  readonly answers: AnswerStore;
   readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
   readonly freeSpace: EvictionOptions["freeSpace"];
   readonly notices: NoticeSink;
@@ -41,7 +43,15 @@ export interface Policy {
   readonly eviction: Eviction;
 }
 
-export function createPolicy({ config, store, index, shared, freeSpace, ...common }: PolicyOptions): Policy {
+export function createPolicy({
+  config,
+  store,
+  index,
+  answers,
+  shared,
+  freeSpace,
+  ...common
+}: PolicyOptions): Policy {
   const { cache, tags, manifestsWithoutLayers } = config;
   const { announcements, sharing } = shared;
   const access = new Access(shared.links, common.notices);
@@ -66,6 +76,7 @@ export function createPolicy({ config, store, index, shared, freeSpace, ...commo
     inUse: (digest) => blobs.inUse(digest),
     evicting: (digest) => local.forget(digest),
   });
+  const kept = new KeptAnswers(answers, access, common.notices);
   const ownTags = new Map(config.upstreams.map((upstream) => [upstream.name, upstream.tags]));
   const manifests = new Manifests({
     ...common,
@@ -73,12 +84,14 @@ export function createPolicy({ config, store, index, shared, freeSpace, ...commo
     blobs,
     access,
     negative,
+    kept,
     sharing,
     tags: shared.tags,
     freshness: new Freshness(tags, ownTags),
     manifestsWithoutLayers,
   });
-  const listings = new Listings({ ...common, ttl: listingTtl, staleIfError: tags.staleIfError });
+  const { staleIfError } = tags;
+  const listings = new Listings({ ...common, ttl: listingTtl, staleIfError, kept });
   announcements?.subscribe(
     (news) => {
       if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);

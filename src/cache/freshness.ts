@@ -1,6 +1,7 @@
 // How long a tag record answers without asking upstream, and how long it may still answer when upstream cannot.
 import { LRUCache } from "lru-cache";
 import picomatch from "picomatch";
+import { type Digest, parseDigest } from "../oci/digest.ts";
 import type { TagRecord } from "./ports.ts";
 
 export interface FreshnessRule {
@@ -24,14 +25,16 @@ export interface FreshnessOverride {
   readonly rules: readonly FreshnessRule[];
 }
 
-const fallbackTag = /^sha(?:256|512)-[0-9a-f]{64,128}(?:\.[a-z0-9]+)?$/;
+const fallbackTag = /^(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z0-9]+)?$/;
 
 /**
- * Tags that stand for the referrers of a digest (distribution-spec, "Referrers Tag Schema"; cosign's `.sig`, `.att`,
- * `.sbom`). They appear after the image, so they are always asked for and their absence is never remembered.
+ * The digest whose referrers the tag stands for (distribution-spec, "Referrers Tag Schema"; cosign's `.sig`, `.att`,
+ * `.sbom`); undefined for every other tag. These tags appear after the image, so upstream is asked each time while it
+ * answers.
  */
-export function isFallbackTag(tag: string): boolean {
-  return fallbackTag.test(tag);
+export function subjectOfTag(tag: string): Digest | undefined {
+  const [, algorithm, hex] = fallbackTag.exec(tag) ?? [];
+  return hex === undefined ? undefined : parseDigest(`${algorithm}:${hex}`);
 }
 
 interface Policy {
@@ -68,7 +71,7 @@ export class Freshness {
     if (ttl === undefined) {
       const policy = this.#policies.get(upstream) ?? this.#policy;
       const rule = policy.rules.find(({ matches }) => matches(repository, tag));
-      ttl = isFallbackTag(tag) ? 0 : (rule?.ttl ?? policy.ttl);
+      ttl = subjectOfTag(tag) !== undefined ? 0 : (rule?.ttl ?? policy.ttl);
       this.#ttls.set(key, ttl);
     }
     return ttl;

@@ -1,23 +1,30 @@
-// Listings of upstream, kept for some seconds: tags and referrers. They are upstream's to say, so they are never
-// put together from what is here; when upstream fails, the last one is given and marked as stale.
+// Lists of tags and referrers. They are upstream's to say, so they are never put together from what is here. Each is
+// kept for some seconds, and on disk for when upstream fails: then the last one is given, marked as stale.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import type { NoticeSink, Result } from "../telemetry/event.ts";
-import type { Clock, Pause, Upstream, UpstreamError } from "./ports.ts";
+import type { KeptAnswers } from "./kept-answers.ts";
+import { type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import { Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 import type { ReferrersAnswer, Refusal, TagsAnswer } from "./upstream-answer.ts";
 
-/** Bytes of listings kept, about. */
+/** Bytes of lists in memory, with their keys, about. */
 const memoryBytes = 16 * 1024 * 1024;
+/** Milliseconds after which an answer that has not changed is written again, with its new age. */
+const rewriteAfter = 60_000;
 
 export interface ListingsOptions {
-  /** Milliseconds a listing is given without asking again. */
+  /** Milliseconds an answer is given without asking again. */
   readonly ttl: number;
-  /** Milliseconds past that it may still be given while upstream fails. */
+  /**
+   * Milliseconds past that a list of tags may still be given while upstream fails. Lists of referrers may be for ever,
+   * as manifests by digest may: clients ask for them with every pull (docker since 29.1).
+   */
   readonly staleIfError: number;
+  readonly kept: KeptAnswers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -42,16 +49,37 @@ export type Listed<Answer> =
 
 type Found = Extract<TagsAnswer | ReferrersAnswer, { kind: "found" }>;
 
-interface Kept {
-  readonly answer: Found;
+/** An answer as it is remembered. */
+interface Kept<Answer extends Found> {
+  readonly answer: Answer | Extract<Refusal, { kind: "absent" }>;
+  /** When the registry said so. */
   readonly at: number;
+}
+
+/** One list that is asked for. */
+interface Query<Answer extends Found> {
+  readonly upstream: Upstream;
+  readonly repository: Repository;
+  /** Tells the lists of a repository apart. */
+  readonly key: string;
+  /** The manifest it is about; undefined for tags. */
+  readonly subject: Digest | undefined;
+  readonly ask: () => Promise<Answer | Refusal>;
+  readonly format: Format<Answer>;
+}
+
+/** How an answer is written to disk. */
+interface Format<Answer extends Found> {
+  write(answer: Answer): Buffer;
+  /** Throws on bytes that are none. */
+  read(content: Buffer): Answer;
 }
 
 export class Listings {
   readonly #options: ListingsOptions;
-  readonly #kept = new LRUCache<string, Kept>({
+  readonly #memory = new LRUCache<string, Kept<Found>>({
     maxSize: memoryBytes,
-    sizeCalculation: ({ answer }) => sizeOf(answer),
+    sizeCalculation: ({ answer }, key) => 2 * key.length + sizeOf(answer),
   });
   readonly #revalidation: Revalidation<Found | Refusal>;
 
@@ -66,53 +94,56 @@ export class Listings {
     repository: Repository,
     page: Page,
   ): Promise<Listed<Extract<TagsAnswer, { kind: "found" }>>> {
-    const key = flightKey(upstream.name, repository, "tags", String(page.n), page.last ?? "");
-    return this.#list(upstream, repository, key, () => upstream.listTags(repository, page.n, page.last));
+    const key = `tags/list?${new URLSearchParams({ n: String(page.n ?? ""), last: page.last ?? "" })}`;
+    const ask = () => upstream.listTags(repository, page.n, page.last);
+    return this.#list({ upstream, repository, key, subject: undefined, ask, format: tagsFormat });
   }
 
-  /** One entry for each artifact type asked for: a filtered list is not the whole one (clients.md item 51). */
+  /**
+   * One entry for each artifact type asked for: a filtered list is not the whole one (clients.md item 51). Nothing known
+   * of them while upstream fails is `absent` when the manifest is known to be in the repository.
+   */
   referrers(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
     artifactType: string | undefined,
   ): Promise<Listed<Extract<ReferrersAnswer, { kind: "found" }>>> {
-    const key = flightKey(upstream.name, repository, "referrers", digest, artifactType ?? "");
-    return this.#list(upstream, repository, key, () =>
-      upstream.listReferrers(repository, digest, artifactType),
-    );
+    const key = `referrers/${digest}?${new URLSearchParams({ artifactType: artifactType ?? "" })}`;
+    const ask = () => upstream.listReferrers(repository, digest, artifactType);
+    return this.#list({ upstream, repository, key, subject: digest, ask, format: referrersFormat });
   }
 
-  /** Something was pushed to or deleted from the repository. */
+  /** Something was pushed to or deleted from the repository: it is asked for again, and stays for when upstream fails. */
   forget(upstream: string, repository: Repository): void {
     const start = flightKey(upstream, repository).slice(0, -1);
-    for (const key of this.#kept.keys()) if (key.startsWith(`${start},`)) this.#kept.delete(key);
+    for (const key of this.#memory.keys()) if (key.startsWith(`${start},`)) this.#memory.delete(key);
+    const { kept, clock, ttl } = this.#options;
+    kept.expire(upstream, repository, clock() - ttl);
   }
 
-  async #list<Answer extends Found>(
-    upstream: Upstream,
-    repository: Repository,
-    key: string,
-    ask: () => Promise<Answer | Refusal>,
-  ): Promise<Listed<Answer>> {
+  async #list<Answer extends Found>(query: Query<Answer>): Promise<Listed<Answer>> {
     const { clock, ttl, staleIfError } = this.#options;
-    const kept = this.#kept.get(key) as { answer: Answer; at: number } | undefined;
+    const { upstream, repository, key, subject } = query;
+    const id = flightKey(upstream.name, repository, key);
+    const kept = this.#kept(id, query);
     const age = kept === undefined ? 0 : Math.max(0, clock() - kept.at);
-    if (kept !== undefined && age < ttl) {
-      return { ...given(kept.answer, "hit", age, ttl), reason: undefined };
-    }
+    if (kept !== undefined && age < ttl) return again(kept.answer, "hit", age, ttl);
     const fetch = async (): Promise<Answer | Refusal> => {
-      const answer = await ask();
-      // As old here as at the mirror that said so: the ages of a chain do not add up.
-      if (answer.kind === "found") this.#kept.set(key, { answer, at: clock() - ageOf(answer) });
-      else this.#kept.delete(key);
+      const answer = await query.ask();
+      this.#keep(id, query, answer, kept);
       return answer;
     };
-    if (kept === undefined || age >= ttl + staleIfError) {
-      const { value, joined } = await this.#revalidation.fetch(key, fetch);
-      return listed(value as Answer | Refusal, joined, ttl, kept !== undefined);
+    if (kept === undefined || (subject === undefined && age >= ttl + staleIfError)) {
+      try {
+        const { value, joined } = await this.#revalidation.fetch(id, fetch);
+        return listed(value as Answer | Refusal, joined, ttl, kept !== undefined);
+      } catch (error) {
+        if (subject === undefined || !(error instanceof UpstreamError)) throw error;
+        return await this.#options.kept.unknown(upstream, repository, subject, error);
+      }
     }
-    const outcome = await this.#revalidation.refresh(key, fetch);
+    const outcome = await this.#revalidation.refresh(id, fetch);
     if (outcome.kind === "answered")
       return listed(outcome.value as Answer | Refusal, outcome.joined, ttl, true);
     const { reason } = outcome;
@@ -124,8 +155,96 @@ export class Listings {
       ageMs: age,
       reason: reason.code,
     });
-    return { ...given(kept.answer, "stale", age, ttl), reason };
+    return again(kept.answer, "stale", age, ttl, reason);
   }
+
+  /** From memory, else from disk. */
+  #kept<Answer extends Found>(id: string, query: Query<Answer>): Kept<Answer> | undefined {
+    const held = this.#memory.get(id) as Kept<Answer> | undefined;
+    if (held !== undefined) return held;
+    const { upstream, repository, key, format } = query;
+    const stored = this.#options.kept.get(upstream.name, repository, key);
+    if (stored === undefined) return undefined;
+    const { content, at } = stored;
+    try {
+      const kept: Kept<Answer> = {
+        answer: content === undefined ? { kind: "absent" } : format.read(content),
+        at,
+      };
+      this.#memory.set(id, kept);
+      return kept;
+    } catch {
+      // Bytes that another version wrote: it is asked for again.
+      return undefined;
+    }
+  }
+
+  /** As old here as at the mirror that said so: the ages of a chain do not add up. A refusal is kept by nobody. */
+  #keep<Answer extends Found>(
+    id: string,
+    { upstream, repository, key, subject, format }: Query<Answer>,
+    answer: Answer | Refusal,
+    before: Kept<Answer> | undefined,
+  ): void {
+    const { clock, kept } = this.#options;
+    if (answer.kind !== "found" && answer.kind !== "absent") {
+      this.#memory.delete(id);
+      kept.delete(upstream.name, repository, key);
+      return;
+    }
+    const at = clock() - (answer.kind === "found" ? ageOf(answer) : 0);
+    this.#memory.set(id, { answer, at });
+    // A repository that is not there has no place on the disk: clients invent names.
+    if (answer.kind === "absent" && subject === undefined) kept.delete(upstream.name, repository, key);
+    else if (
+      before === undefined ||
+      at - before.at >= rewriteAfter ||
+      !sameAnswer(format, before.answer, answer)
+    ) {
+      const content = answer.kind === "found" ? format.write(answer) : undefined;
+      kept.put(upstream.name, repository, key, subject, { content, at });
+    }
+  }
+}
+
+function sameAnswer<Answer extends Found>(
+  { write }: Format<Answer>,
+  before: Kept<Answer>["answer"],
+  now: Kept<Answer>["answer"],
+): boolean {
+  if (before.kind === "absent" || now.kind === "absent") return before.kind === now.kind;
+  return write(before).equals(write(now));
+}
+
+const tagsFormat: Format<Extract<TagsAnswer, { kind: "found" }>> = {
+  write: ({ tags, more }) => Buffer.from(JSON.stringify({ tags, more })),
+  read(content) {
+    const { tags, more } = JSON.parse(content.toString()) as { tags: string[]; more: boolean };
+    return { kind: "found", tags, more };
+  },
+};
+
+/** The filters applied on a line of their own, then the index as upstream sent it. */
+const referrersFormat: Format<Extract<ReferrersAnswer, { kind: "found" }>> = {
+  write: ({ body, filtersApplied }) => Buffer.concat([Buffer.from(`${filtersApplied ?? ""}\n`), body]),
+  read(content) {
+    const line = content.indexOf("\n");
+    const filtersApplied = content.toString("latin1", 0, line) || undefined;
+    return { kind: "found", body: content.subarray(line + 1), filtersApplied };
+  },
+};
+
+/** An answer that was given before. */
+function again<Answer extends Found>(
+  answer: Kept<Answer>["answer"],
+  result: "hit" | "stale",
+  age: number,
+  ttl: number,
+  reason?: UpstreamError,
+): Listed<Answer> {
+  if (answer.kind === "absent")
+    return { kind: "absent", negative: true, ...(reason === undefined ? {} : { reason }) };
+  return { ...given(answer, result, age, ttl), reason };
 }
 
 function listed<Answer extends Found>(
@@ -161,7 +280,8 @@ function ageOf({ age = 0 }: Found): number {
   return age * 1000;
 }
 
-function sizeOf(answer: Found): number {
+function sizeOf(answer: Kept<Found>["answer"]): number {
+  if (answer.kind === "absent") return 256;
   return (
     256 + ("tags" in answer ? answer.tags.reduce((sum, tag) => sum + tag.length + 16, 0) : answer.body.length)
   );

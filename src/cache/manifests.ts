@@ -8,12 +8,20 @@ import type { Access } from "./access.ts";
 import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
 import { DeletedManifests } from "./deleted-manifests.ts";
 import type { Sharing } from "./fill-source.ts";
-import { type Freshness, isFallbackTag } from "./freshness.ts";
+import { type Freshness, subjectOfTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
+import type { KeptAnswers } from "./kept-answers.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { ManifestSource } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import type { Clock, Pause, TagRecord, TagStore, Upstream, UpstreamError } from "./ports.ts";
+import {
+  type Clock,
+  type Pause,
+  type TagRecord,
+  type TagStore,
+  type Upstream,
+  UpstreamError,
+} from "./ports.ts";
 import { type Resolution, Resolver } from "./resolver.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
@@ -27,6 +35,7 @@ export interface ManifestsOptions {
   readonly tags: TagStore;
   readonly freshness: Freshness;
   readonly negative: NegativeAnswers;
+  readonly kept: KeptAnswers;
   /** What this node shares with others; left out: nothing. */
   readonly sharing?: Sharing | undefined;
   /** What is done with the manifest of an image that cannot be pulled whole because upstream is away. */
@@ -70,6 +79,11 @@ interface InHand {
 }
 
 const remembered: Refusal = { kind: "absent", negative: true };
+
+/** In the kept answers: that upstream does not have the tag. */
+function absenceKey(tag: Tag): string {
+  return `manifests/${tag}`;
+}
 
 export class Manifests {
   readonly #options: ManifestsOptions;
@@ -116,6 +130,7 @@ export class Manifests {
       return;
     }
     const { tag } = reference;
+    if (what !== "deleted") this.#options.kept.delete(upstream.name, repository, absenceKey(tag));
     const record = what === "unsure" ? await this.#records.get(upstream, repository, tag) : undefined;
     // A question under way may bring the answer of before.
     this.#revalidation.forget(flightKey(upstream.name, repository, tag));
@@ -170,6 +185,8 @@ export class Manifests {
     const key = flightKey(upstream.name, repository, tag);
     const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
     if (inHand === undefined || state !== "stale") {
+      const subject = inHand === undefined ? subjectOfTag(tag) : undefined;
+      if (subject !== undefined) return this.#byFallbackTag(upstream, repository, tag, subject, ask);
       const { value, joined } = await this.#revalidation.fetch(key, ask);
       return this.#answer(upstream, repository, value, joined, inHand !== undefined);
     }
@@ -177,6 +194,33 @@ export class Manifests {
     return outcome.kind === "answered"
       ? this.#answer(upstream, repository, outcome.value, outcome.joined, true)
       : this.#stale(upstream, repository, tag, { inHand, ttl, reason: outcome.reason });
+  }
+
+  /**
+   * A tag that stands for the referrers of `subject` and is not here. That upstream does not have it is an answer clients
+   * need while upstream is away; what was never asked then is none where the manifest is known.
+   */
+  async #byFallbackTag(
+    upstream: Upstream,
+    repository: Repository,
+    tag: Tag,
+    subject: Digest,
+    ask: Question<Resolution>,
+  ): Promise<ManifestOpened> {
+    const { kept } = this.#options;
+    const key = flightKey(upstream.name, repository, tag);
+    if (kept.get(upstream.name, repository, absenceKey(tag)) !== undefined) {
+      const outcome = await this.#revalidation.refresh(key, ask);
+      if (outcome.kind === "failed") return { kind: "absent", negative: true, reason: outcome.reason };
+      return this.#answer(upstream, repository, outcome.value, outcome.joined);
+    }
+    try {
+      const { value, joined } = await this.#revalidation.fetch(key, ask);
+      return await this.#answer(upstream, repository, value, joined);
+    } catch (error) {
+      if (!(error instanceof UpstreamError)) throw error;
+      return await kept.unknown(upstream, repository, subject, error);
+    }
   }
 
   #state(
@@ -229,8 +273,13 @@ export class Manifests {
       const answered = doubted ? asked : resolution.record;
       await this.#records.put(upstream, repository, tag, answered, record);
     } else await this.#records.delete(upstream, repository, tag);
-    if (resolution.kind === "absent" && !isFallbackTag(tag))
-      this.#options.negative.add(upstream.name, repository, "manifest", tag);
+    const { kept, negative } = this.#options;
+    const subject = subjectOfTag(tag);
+    if (subject !== undefined) {
+      if (resolution.kind === "absent")
+        kept.put(upstream.name, repository, absenceKey(tag), subject, { content: undefined, at: askedAt });
+      else kept.delete(upstream.name, repository, absenceKey(tag));
+    } else if (resolution.kind === "absent") negative.add(upstream.name, repository, "manifest", tag);
     return resolution;
   }
 

@@ -181,6 +181,38 @@ export interface LinkStore {
   statedSize(digest: Digest): Promise<number | undefined>;
 }
 
+/**
+ * What upstream said of a repository besides manifests and blobs: a list of tags or referrers, or that it has none.
+ * Clients ask for the referrers of what they pull, and fail on any answer but 200 and 404 (docker since 29.1), so an
+ * outage must find what was said before it.
+ */
+export interface StoredAnswer {
+  /** The list, as whoever put it wrote it; undefined: upstream does not have it. */
+  readonly content: Buffer | undefined;
+  /** When the registry said so. */
+  readonly at: number;
+}
+
+/** Answers on disk. Bounded: the oldest go first, those about no manifest before the others. Throws StoreError. */
+export interface AnswerStore {
+  /** `key` tells the answers about one repository apart; it is at most 1,024 characters. */
+  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined;
+  /**
+   * `subject`: the manifest the answer is about. It is forgotten with that manifest, and not kept when the manifest is
+   * not here or not known to be in the repository: clients may ask about anything. At most 16 for one subject.
+   */
+  put(
+    upstream: string,
+    repository: Repository,
+    key: string,
+    subject: Digest | undefined,
+    answer: StoredAnswer,
+  ): void;
+  delete(upstream: string, repository: Repository, key: string): void;
+  /** Something has been written to the repository: what it lacked is forgotten, and no list is newer than `before`. */
+  expire(upstream: string, repository: Repository, before: number): void;
+}
+
 /** What is in the blob store: sizes, media types of manifests, order of last use. Rebuildable from the store. */
 export interface BlobIndex {
   /** `mediaType` only for manifests. Adding a known digest updates last use and, when given, the media type. */

@@ -2,9 +2,12 @@
 // UpstreamError (ports.ts).
 import type { Digest } from "../oci/digest.ts";
 
-/** Upstream's authoritative no: 404 and 410 (absent), 403 (denied). `negative`: remembered, not asked again. */
+/**
+ * Upstream's authoritative no: 404 and 410 (absent), 403 (denied). `negative`: remembered, not asked again. `reason`: why
+ * upstream could not be asked again.
+ */
 export type Refusal =
-  | { readonly kind: "absent"; readonly negative?: true }
+  | { readonly kind: "absent"; readonly negative?: true; readonly reason?: { readonly code: string } }
   | { readonly kind: "denied"; readonly negative?: undefined };
 
 /** What a cache between us and the registry said of the answer, when there is one. */

@@ -6,6 +6,9 @@ export type Outcome = "served" | "absent" | "denied";
 
 /** Notes where a refusal came from. Nothing is sent: serve.ts does that when no other upstream is left. */
 export function refused(exchange: Exchange, refusal: Refusal): Outcome {
+  // podman and containerd show it to their users.
+  if (refusal.kind === "absent" && refusal.reason !== undefined)
+    exchange.always.warning = `299 - "not asked again: the upstream registry failed (${refusal.reason.code})"`;
   exchange.findings.result = refusal.kind === "denied" ? "denied" : refusal.negative ? "negative" : "miss";
   return refusal.kind;
 }

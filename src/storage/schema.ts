@@ -84,10 +84,43 @@ END;
 `;
 
 /**
+ * What upstream said besides manifests and blobs (see AnswerStore). An answer about a manifest goes with it.
+ * `state.answer_bytes` is the total of keys and contents, kept by triggers as `bytes` is.
+ */
+const answers = `
+ALTER TABLE state ADD COLUMN answer_bytes INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE answers (
+  id INTEGER PRIMARY KEY,
+  repository INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  subject BLOB,
+  content BLOB,
+  answered_at INTEGER NOT NULL,
+  UNIQUE (repository, key)
+) STRICT;
+CREATE INDEX answers_subject ON answers (subject) WHERE subject IS NOT NULL;
+CREATE INDEX answers_order ON answers (subject IS NOT NULL, answered_at);
+
+CREATE TRIGGER answer_added AFTER INSERT ON answers BEGIN
+  UPDATE state SET answer_bytes = answer_bytes + length(new.key) + ifnull(length(new.content), 0);
+END;
+CREATE TRIGGER answer_changed AFTER UPDATE OF content ON answers BEGIN
+  UPDATE state SET answer_bytes = answer_bytes + ifnull(length(new.content), 0) - ifnull(length(old.content), 0);
+END;
+CREATE TRIGGER answer_removed AFTER DELETE ON answers BEGIN
+  UPDATE state SET answer_bytes = answer_bytes - length(old.key) - ifnull(length(old.content), 0);
+END;
+CREATE TRIGGER subject_removed AFTER DELETE ON blobs BEGIN
+  DELETE FROM answers WHERE subject = old.digest;
+END;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
  * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
  */
-export const migrations: readonly string[] = [firstTables];
+export const migrations: readonly string[] = [firstTables, answers];
 
 /** "Entr", so that a foreign database is told from an old one of ours. */
 const applicationId = 0x456e7472;

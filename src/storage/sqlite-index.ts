@@ -1,7 +1,8 @@
-// The embedded index: tag records, links and the blob table as three ports over one database.
+// The embedded index: tag records, links, kept answers and the blob table as four ports over one database.
 import type { Clock } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { type IndexFile, openIndexFile } from "./index-file.ts";
+import { SqliteAnswers } from "./sqlite-answers.ts";
 import { SqliteBlobs } from "./sqlite-blobs.ts";
 import { SqliteLinks } from "./sqlite-links.ts";
 import { Repositories } from "./sqlite-repositories.ts";
@@ -34,6 +35,7 @@ export function openIndex(options: IndexOptions): SqliteIndex {
 export class SqliteIndex {
   readonly tags: SqliteTags;
   readonly links: SqliteLinks;
+  readonly answers: SqliteAnswers;
   readonly blobs: SqliteBlobs;
   /** The index could not be read and is a new one; the old file is beside it. */
   readonly rebuilt: boolean;
@@ -46,6 +48,7 @@ export class SqliteIndex {
     const repositories = new Repositories(database);
     this.tags = new SqliteTags(database, repositories);
     this.links = new SqliteLinks(database, repositories);
+    this.answers = new SqliteAnswers(database, repositories);
     this.blobs = new SqliteBlobs(database, repositories, notice);
     this.rebuilt = file.rebuilt;
     this.#file = file;

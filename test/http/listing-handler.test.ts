@@ -134,9 +134,14 @@ t.test(
     const subject = makeImage({ layers: [10] }).digest;
     const type = "application/vnd.oci.image.index.v1+json";
     const path = `/v2/team/app/referrers/${subject}`;
-    const absent = await mirror.get(path);
-    t.equal(absent.status, 404);
-    t.match(JSON.parse(absent.body.toString()), { errors: [{ code: "MANIFEST_UNKNOWN" }] });
+    const other = makeImage({ layers: [10], seed: "other" }).digest;
+    for (let i = 0; i < 2; i++) {
+      const absent = await mirror.get(`/v2/team/app/referrers/${other}`);
+      t.equal(absent.status, 404);
+      t.notOk(absent.headers.warning);
+      t.match(JSON.parse(absent.body.toString()), { errors: [{ code: "MANIFEST_UNKNOWN" }] });
+    }
+    t.equal(upstream.count({ kind: "referrers" }), 1, "that there are none is remembered");
     const all =
       '{"schemaVersion": 2, "mediaType":"application/vnd.oci.image.index.v1+json", "manifests":[{"a":1},{"b":2}]}';
     const some = '{"schemaVersion":2,"manifests":[{"a":1}]}';

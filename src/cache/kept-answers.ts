@@ -1,0 +1,71 @@
+// What upstream said besides manifests and blobs, kept on disk for when it is away: lists of tags and referrers, and that
+// a manifest has no referrers or no signature tag. Clients ask for these with every pull: docker since 29.1 for the
+// referrers of attested images, podman, cosign, oras and notation for signatures. Each takes 404 for "none" and fails
+// on anything else, so an outage without this knowledge would fail pulls of images that are here whole.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { Access } from "./access.ts";
+import type { AnswerStore, StoredAnswer, Upstream, UpstreamError } from "./ports.ts";
+import { noticeOfStoreError } from "./store-notice.ts";
+import type { Refusal } from "./upstream-answer.ts";
+
+/** The answers, over a store that may fail: each failure is told and costs a question to upstream, nothing more. */
+export class KeptAnswers {
+  readonly #store: AnswerStore;
+  readonly #access: Pick<Access, "linked">;
+  readonly #notices: NoticeSink;
+
+  constructor(store: AnswerStore, access: Pick<Access, "linked">, notices: NoticeSink) {
+    this.#store = store;
+    this.#access = access;
+    this.#notices = notices;
+  }
+
+  /** See AnswerStore, as the others below. */
+  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined {
+    return this.#told("answers.get", () => this.#store.get(upstream, repository, key));
+  }
+
+  put(
+    upstream: string,
+    repository: Repository,
+    key: string,
+    subject: Digest | undefined,
+    answer: StoredAnswer,
+  ): void {
+    this.#told("answers.put", () => this.#store.put(upstream, repository, key, subject, answer));
+  }
+
+  delete(upstream: string, repository: Repository, key: string): void {
+    this.#told("answers.delete", () => this.#store.delete(upstream, repository, key));
+  }
+
+  expire(upstream: string, repository: Repository, before: number): void {
+    this.#told("answers.expire", () => this.#store.expire(upstream, repository, before));
+  }
+
+  /**
+   * What a client is told of the referrers or signatures of `subject` when upstream is away (`reason`) and has never been
+   * asked: none, when the repository is known to hold the manifest. That lets pulls go on; whoever demands a signature
+   * refuses an image without one. Rejects with `reason` otherwise.
+   */
+  async unknown(
+    upstream: Upstream,
+    repository: Repository,
+    subject: Digest,
+    reason: UpstreamError,
+  ): Promise<Refusal> {
+    if (!(await this.#access.linked(upstream, repository, subject))) throw reason;
+    return { kind: "absent", negative: true, reason };
+  }
+
+  #told<Value>(op: string, work: () => Value): Value | undefined {
+    try {
+      return work();
+    } catch (error) {
+      this.#notices(noticeOfStoreError(op, error));
+      return undefined;
+    }
+  }
+}
