@@ -146,7 +146,7 @@ class Entrepot implements App {
 
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex, shared: SharedParts): Listener {
-    const { catalog, cacheStatus, serverTiming, via } = this.#config;
+    const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = this.#config;
     const common = { notices: this.#notices, clock: this.#clock, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
@@ -178,6 +178,7 @@ class Entrepot implements App {
       pseudonym: this.#pseudonym,
       ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
       catalog,
+      trustedProxies,
       cacheStatus,
       serverTiming,
       via,

@@ -185,6 +185,8 @@ export interface WebhooksConfig {
 export interface Config {
   readonly listen: Address;
   readonly ops: Address;
+  /** Addresses and CIDR networks of proxies that are believed about the client's address; left out: none. */
+  readonly trustedProxies?: readonly string[] | undefined;
   readonly node: NodeConfig;
   /** Undefined: this node shares nothing. */
   readonly redis?: RedisConfig | undefined;

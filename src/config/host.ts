@@ -39,6 +39,19 @@ export function parseServerName(text: string): Parsed<string> {
   return isName(value) ? { value } : { expected: "a host name, such as registry.example.com" };
 }
 
+/** An IP address or a CIDR network (RFC 4632, section 3.1; RFC 4291, section 2.3), in lower case. */
+export function parseNetwork(text: string): Parsed<string> {
+  const value = text.trim().toLowerCase();
+  const [address = "", length, ...more] = value.split("/");
+  const bits = isIPv4(address) ? 32 : 128;
+  // A network of IPv4-mapped addresses is one of IPv4, whose prefix begins after 96 bits.
+  const least = /^(?:0+:|::)+ffff:/.test(address) ? 96 : 0;
+  const fits = length === undefined || (/^\d{1,3}$/.test(length) && +length >= least && +length <= bits);
+  return (isIPv4(address) || (isIPv6(address) && !address.includes("%"))) && fits && more.length === 0
+    ? { value }
+    : { expected: "an IP address or a network, such as 10.0.0.0/8 or 2001:db8::/32" };
+}
+
 /** A host name, an IP address or a CIDR network, in lower case. */
 export function parseDestination(text: string): Parsed<string> {
   const value = text.trim().toLowerCase();

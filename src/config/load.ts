@@ -162,6 +162,7 @@ function assemble(
   return {
     listen: values.listen,
     ops: values.opsListen,
+    trustedProxies: values.trustedProxies ?? [],
     node: { name: values["node.name"] ?? hostname(), address: values["node.address"] },
     redis,
     upstreams: [first, ...others],

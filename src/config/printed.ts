@@ -29,6 +29,7 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
   return {
     listen: formatAddress(config.listen),
     opsListen: formatAddress(config.ops),
+    trustedProxies: config.trustedProxies ?? [],
     catalog: config.catalog,
     manifestsWithoutLayers: config.manifestsWithoutLayers,
     cacheStatus: config.cacheStatus,

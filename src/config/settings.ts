@@ -7,6 +7,7 @@ import * as redis from "./redis-types.ts";
 import { s3Settings } from "./s3-settings.ts";
 import type { Setting } from "./setting.ts";
 import { upstreamSettings } from "./upstream-settings.ts";
+import { networks } from "./upstream-types.ts";
 import * as type from "./value-types.ts";
 
 /** Names the file itself; the same as `--config`. */
@@ -27,6 +28,14 @@ export const settings = {
     default: "127.0.0.1:5001",
     type: type.address,
     description: "Address of health, metrics and the status page; keep it private",
+  },
+  trustedProxies: {
+    env: "ENTREPOT_TRUSTED_PROXIES",
+    default: undefined,
+    type: networks,
+    form: "list",
+    description:
+      "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is; nobody's unless set",
   },
   catalog: {
     env: "ENTREPOT_CATALOG",

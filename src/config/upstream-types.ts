@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { parsePermissionGlob } from "./glob.ts";
-import { parseDestination, parseHost, parseHostAndPort, parseServerName } from "./host.ts";
+import { parseDestination, parseHost, parseHostAndPort, parseNetwork, parseServerName } from "./host.ts";
 import type { Parsed } from "./parsed.ts";
 import { parsedBy } from "./parsed-by.ts";
 import { Secret } from "./secret.ts";
@@ -73,6 +73,7 @@ export const credentialHelperRegistry = parsedBy((text): Parsed<string> => {
 export const serverName = parsedBy(parseServerName);
 export const tokenRealms = listOf(parsedBy(parseHostAndPort));
 export const destinations = listOf(parsedBy(parseDestination));
+export const networks = listOf(parsedBy(parseNetwork));
 export const namespaces = listOf(parsedBy(parseHostAndPort));
 export const hosts = listOf(parsedBy(parseHost));
 export const permissions = listOf(parsedBy(parsePermissionGlob));

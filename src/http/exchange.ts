@@ -2,6 +2,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { EventContent, EventSink, EventWrite, Result, RouteKind, Source } from "../telemetry/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
+import type { Client } from "./client-address.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 import { requestId, traceId } from "./request-identity.ts";
 import { serverTiming } from "./server-timing.ts";
@@ -54,6 +55,8 @@ export interface Keeper {
 
 export class Exchange {
   readonly request: IncomingMessage;
+  /** Who asks. */
+  readonly client: Client;
   /** Sent with every answer from now on. */
   readonly always: OutgoingHttpHeaders;
   /** The request came with a body, or promises one. */
@@ -89,9 +92,10 @@ export class Exchange {
   #answered = false;
   #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, keeper: Keeper) {
+  constructor(request: IncomingMessage, response: ServerResponse, client: Client, keeper: Keeper) {
     this.#keeper = keeper;
     this.request = request;
+    this.client = client;
     this.#response = response;
     this.#id = requestId(request.headers["x-request-id"]);
     this.always = { "x-request-id": this.#id };
@@ -275,7 +279,7 @@ export class Exchange {
       ttfbMs: this.#firstByteAt === undefined ? undefined : this.#firstByteAt - this.#startedAt,
       durationMs: now - this.#startedAt,
       abortedBy: complete ? undefined : (this.#cutBy ?? "client"),
-      client: request.socket.remoteAddress ?? "",
+      client: this.client.address,
       forwardedFor: this.#forwardedFor,
       userAgent: request.headers["user-agent"]?.slice(0, longestText),
       host: this.#host,

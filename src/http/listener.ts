@@ -2,10 +2,11 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
+import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Exchange, type Keeper, type ToldHeaders } from "./exchange.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 
-export interface ListenerOptions extends ServeOptions, ToldHeaders {
+export interface ListenerOptions extends ServeOptions, ToldHeaders, ClientAddressesOptions {
   readonly onEvent: EventSink;
   /** Whether answers carry Via (RFC 9110, section 7.6.3), which names this node; not, when left out. */
   readonly via?: boolean;
@@ -36,9 +37,10 @@ export class Listener {
       onEvent: options.onEvent,
       tells: options,
     };
+    const clients = new ClientAddresses(options);
     const take = (request: IncomingMessage, response: ServerResponse): void => {
       this.#inFlight += 1;
-      const exchange = new Exchange(request, response, keeper);
+      const exchange = new Exchange(request, response, clients.of(request), keeper);
       if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
       void serve(exchange, options);
     };
@@ -51,6 +53,8 @@ export class Listener {
     // All headers are seen or the request is refused: a limit on their number hides a body length behind it
     // (CVE-2026-58044). Their size is bounded above.
     this.#server.maxHeadersCount = 0;
+    // Node asks the system once, and forgets nothing: a client that has left by its second request still has a name.
+    this.#server.on("connection", ({ remoteAddress }) => void remoteAddress);
     this.#server.on("clientError", answerUnreadable);
     this.#server.on("checkContinue", take);
     this.#server.on("checkExpectation", take);

@@ -89,8 +89,9 @@ export interface RequestEvent {
   readonly abortedBy: "client" | "upstream" | "node" | undefined;
   /** A short reason for anything that is not a plain success; never a header value, URL or secret. */
   readonly detail: string | undefined;
+  /** The client's address: that of the connection, or the one a trusted proxy has named (http/client-address.ts). */
   readonly client: string;
-  /** X-Forwarded-For as it came, at most 256 characters: true only where a load balancer in front sets it. */
+  /** X-Forwarded-For as it came, at most 256 characters, whoever wrote it. */
   readonly forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
   /** The Host header; at most 300 characters. */

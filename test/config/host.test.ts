@@ -1,5 +1,11 @@
 import t from "tap";
-import { parseDestination, parseHost, parseHostAndPort, parseServerName } from "../../src/config/host.ts";
+import {
+  parseDestination,
+  parseHost,
+  parseHostAndPort,
+  parseNetwork,
+  parseServerName,
+} from "../../src/config/host.ts";
 
 const names = ["registry.example.com", "localhost", "my_registry", "10.0.0.1", "[::1]"];
 const noHosts = [
@@ -39,4 +45,22 @@ t.test("where redirects may lead: hosts, addresses, networks", async (t) => {
     t.same(parseDestination(text), { value: text });
   for (const text of ["10.0.0.0/33", "a.example.com/8", "a.example.com:9000", "https://a.example.com"])
     t.match(parseDestination(text), { expected: /a network such as 10\.0\.0\.0\/8/ }, text);
+});
+
+t.test("networks and addresses, and no names", async (t) => {
+  const networks = [
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "0.0.0.0/0",
+    "::1",
+    "2001:db8::/32",
+    "::ffff:10.0.0.0/104",
+    "::ffff:10.0.0.1",
+  ];
+  for (const text of networks) t.same(parseNetwork(` ${text.toUpperCase()} `), { value: text });
+  const others = [
+    ...["", "a.example.com", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/", "10.0.0.0/8/8", "10.1/16", "0x7f.1"],
+    ...["::1/129", "[::1]", "fe80::1%eth0", "::ffff:10.0.0.0/8", "10.0.0.1:80", "*"],
+  ];
+  for (const text of others) t.match(parseNetwork(text), { expected: /^an IP address or a network/ }, text);
 });

@@ -8,6 +8,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
   t.same(configOf({ env: upstreamUrl }), {
     listen: { host: "0.0.0.0", port: 5000 },
     ops: { host: "127.0.0.1", port: 5001 },
+    trustedProxies: [],
     node: { name: hostname(), address: undefined },
     redis: undefined,
     upstreams: [
@@ -56,6 +57,7 @@ t.test("everything can be set in the file", async (t) => {
   const yaml = `
 listen: 127.0.0.1:0
 opsListen: "[::1]:0"
+trustedProxies: [10.0.0.0/8, " ::1 "]
 catalog: false
 manifestsWithoutLayers: refuse
 cacheStatus: false
@@ -87,6 +89,7 @@ tags:
   t.match(config, {
     listen: { host: "127.0.0.1", port: 0 },
     ops: { host: "::1", port: 0 },
+    trustedProxies: ["10.0.0.0/8", "::1"],
     catalog: false,
     manifestsWithoutLayers: "refuse",
     cacheStatus: false,

@@ -21,6 +21,9 @@ interface Service {
 interface Composed {
   readonly services: Readonly<Record<string, Service>>;
   readonly volumes: Readonly<Record<string, unknown>>;
+  readonly networks: Readonly<
+    Record<string, { readonly ipam: { readonly config: readonly { readonly subnet: string }[] } }>
+  >;
   readonly secrets: Readonly<Record<string, { readonly file: string }>>;
 }
 
@@ -44,7 +47,7 @@ t.test("docker compose config", async (t) => {
   const ran = await compose(t, settings);
   if (ran === undefined) return;
   t.equal(ran.code, 0, ran.output);
-  const { services, volumes, secrets } = parse(ran.standardOutput) as Composed;
+  const { services, volumes, networks, secrets } = parse(ran.standardOutput) as Composed;
   t.same(Object.keys(services).sort(), ["haproxy", "mirror-1", "mirror-2", "redis", "s3"]);
 
   await t.test("every container is hardened and checked", async (t) => {
@@ -97,7 +100,9 @@ t.test("docker compose config", async (t) => {
     t.notOk(one?.ports, "reached through HAProxy only");
   });
 
-  await t.test("HAProxy knows both", async (t) => {
+  await t.test("HAProxy knows both, and both believe it about clients", async (t) => {
+    const subnets = Object.values(networks).flatMap(({ ipam }) => ipam.config.map(({ subnet }) => subnet));
+    t.equal(services["mirror-1"]?.environment?.ENTREPOT_TRUSTED_PROXIES, subnets.join(","));
     t.match(services.haproxy?.environment, { LB_NODE_1: "mirror-1:5000", LB_NODE_2: "mirror-2:5000" });
     t.ok(existsSync(join(root, "haproxy/haproxy.cfg")));
   });

@@ -1,0 +1,188 @@
+// Whose request it is: the address of the connection or, behind proxies of one's own, the one they vouch for.
+// Everything that counts by client (limits, logs, the page) uses this address and no other.
+import type { IncomingHttpHeaders } from "node:http";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
+import { LRUCache } from "lru-cache";
+
+export interface Client {
+  /** IPv4 as such, also where the system says `::ffff:10.0.0.1`; "" when the connection was gone before it was asked. */
+  readonly address: string;
+  /** What limits count by: the IPv4 address, or the /64 of an IPv6 address, of which one machine has all. */
+  readonly network: string;
+  /** Nothing that this client does is limited. */
+  readonly exempt: boolean;
+}
+
+export interface ClientAddressesOptions {
+  /** Addresses and CIDR networks of proxies whose word for the client's address is taken. */
+  readonly trustedProxies?: readonly string[];
+  /** Addresses and CIDR networks of clients that are not limited. */
+  readonly exempt?: readonly string[];
+}
+
+/** What is passed on of a request for an address to be found in it. */
+export interface Asking {
+  readonly headers: IncomingHttpHeaders;
+  readonly socket: { readonly remoteAddress?: string | undefined };
+}
+
+/** Proxies one behind the other that are followed at most. */
+const mostHops = 16;
+/** Characters of a header that are looked at, from its end: what stands before them was not written by our proxies. */
+const longestChain = 2048;
+/** Addresses, and headers, whose meaning is remembered; longer headers than this are not. */
+const remembered = 4096;
+const longestRemembered = 128;
+
+interface Peer {
+  readonly client: Client;
+  readonly trusted: boolean;
+}
+
+export class ClientAddresses {
+  readonly #trusted: Networks;
+  readonly #exempt: Networks;
+  readonly #peers = new LRUCache<string, Peer>({ max: remembered });
+  readonly #chains = new LRUCache<string, Client>({ max: remembered });
+
+  /** Throws the system's error for what is neither an address nor a network. */
+  constructor({ trustedProxies = [], exempt = [] }: ClientAddressesOptions = {}) {
+    this.#trusted = new Networks(trustedProxies);
+    this.#exempt = new Networks(exempt);
+  }
+
+  /**
+   * The client a request came from. Of X-Forwarded-For and Forwarded (RFC 7239) the right-most hop that is no trusted
+   * proxy counts, and only on connections from one; where all are trusted, the left-most. What follows from a hop that is
+   * no address (`unknown`, an obfuscated name) is not believed: the last proxy before it is the client then. The same
+   * where both headers were sent and disagree, for one of them is the client's own.
+   */
+  of({ headers, socket }: Asking): Client {
+    const peer = this.#peer(socket.remoteAddress ?? "");
+    if (!peer.trusted) return peer.client;
+    const { forwarded, "x-forwarded-for": list } = headers;
+    const chain = typeof list === "string" ? list : list?.join(",");
+    if (chain === undefined && forwarded === undefined) return peer.client;
+    // No header has a line break in it.
+    const key = `${peer.client.address}\n${chain ?? ""}\n${forwarded ?? ""}`;
+    const known = this.#chains.get(key);
+    if (known !== undefined) return known;
+    const client = this.#peer(this.#believed(peer.client.address, chain, forwarded)).client;
+    if (key.length <= longestRemembered) this.#chains.set(key, client);
+    return client;
+  }
+
+  #believed(peer: string, chain: string | undefined, forwarded: string | undefined): string {
+    const first = chain === undefined ? undefined : this.#follow(peer, chain, listedHop);
+    const second = forwarded === undefined ? undefined : this.#follow(peer, forwarded, forwardedHop);
+    if (first === undefined || second === undefined) return first ?? second ?? peer;
+    return first === second ? first : peer;
+  }
+
+  /** From the right, as long as whoever wrote the hop is trusted. */
+  #follow(peer: string, header: string, hopOf: (element: string) => string | undefined): string {
+    let believed = peer;
+    let rest = header.slice(-longestChain);
+    for (let hop = 0; hop < mostHops && this.#trusted.has(believed); hop++) {
+      const comma = rest.lastIndexOf(",");
+      const address = hopOf(rest.slice(comma + 1));
+      if (address === undefined) break;
+      believed = address;
+      if (comma < 0) break;
+      rest = rest.slice(0, comma);
+    }
+    return believed;
+  }
+
+  #peer(text: string): Peer {
+    let peer = this.#peers.get(text);
+    if (peer === undefined) {
+      const address = plainAddress(text);
+      const client = { address, network: networkOf(address), exempt: this.#exempt.has(address) };
+      peer = { client, trusted: this.#trusted.has(address) };
+      this.#peers.set(text, peer);
+    }
+    return peer;
+  }
+}
+
+/** A set of addresses and CIDR networks; one of IPv4-mapped addresses is the IPv4 network it maps. */
+class Networks {
+  readonly #list = new BlockList();
+
+  constructor(networks: readonly string[]) {
+    for (const network of networks) {
+      const [text = "", length] = network.split("/");
+      const address = plainAddress(text);
+      const family = isIPv4(address) ? "ipv4" : "ipv6";
+      const bits = family === "ipv4" ? 32 : 128;
+      const mapped = address === text ? 0 : 96;
+      this.#list.addSubnet(address, length === undefined ? bits : Number(length) - mapped, family);
+    }
+  }
+
+  has(address: string): boolean {
+    const family = isIP(address);
+    return family !== 0 && this.#list.check(address, family === 4 ? "ipv4" : "ipv6");
+  }
+}
+
+/** An element of X-Forwarded-For: an address, with a port where a proxy adds one. */
+function listedHop(element: string): string | undefined {
+  const text = element.trim();
+  if (isIP(text) !== 0) return plainAddress(text);
+  const [, bracketed, plain] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d{1,5})?$/.exec(text) ?? [];
+  if (bracketed !== undefined) return isIPv6(bracketed) ? plainAddress(bracketed) : undefined;
+  return plain !== undefined && isIPv4(plain) ? plain : undefined;
+}
+
+/** RFC 7239, section 4: pairs of token=token or token="quoted". */
+const forwardedPair = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([!#$%&'*+.^_`|~\w-]+)|"((?:[^"\\]|\\.)*)")\s*(;|$)/gy;
+
+/** An element of Forwarded: what its `for` says; undefined for anything that is not written as it has to be. */
+function forwardedHop(element: string): string | undefined {
+  let hop: string | undefined;
+  forwardedPair.lastIndex = 0;
+  for (let end = 0; end < element.length; end = forwardedPair.lastIndex) {
+    const [, name, token, quoted] = forwardedPair.exec(element) ?? [];
+    if (name === undefined) return undefined;
+    if (name.toLowerCase() !== "for") continue;
+    // Twice in one element: two words of which one may be the client's.
+    if (hop !== undefined) return undefined;
+    hop = token ?? quoted?.replaceAll(/\\(.)/g, "$1") ?? "";
+  }
+  // Section 6: an IPv6 address stands in brackets; `unknown` and `_names` are no addresses.
+  return hop === undefined || isIPv6(hop) ? undefined : listedHop(hop);
+}
+
+/** Without a zone; an IPv4-mapped address as the IPv4 address it maps, however it is written. */
+function plainAddress(text: string): string {
+  if (!isIPv6(text)) return text;
+  const address = text.replace(/%.*$/, "").toLowerCase();
+  const groups = groupsOf(address);
+  const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
+  if (!isMapped) return address;
+  const [high = 0, low = 0] = groups.slice(6);
+  return [high >> 8, high & 0xff, low >> 8, low & 0xff].join(".");
+}
+
+/** The first four groups of an IPv6 address, RFC 4291; any other text as it is. */
+function networkOf(address: string): string {
+  if (!isIPv6(address)) return address;
+  const groups = groupsOf(address).slice(0, 4);
+  return `${groups.map((group) => group.toString(16)).join(":")}::/64`;
+}
+
+/** The eight groups of an IPv6 address without a zone (RFC 4291, section 2.2). */
+function groupsOf(address: string): readonly number[] {
+  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(address);
+  const [, before = "", a = 0, b = 0, c = 0, d = 0] = dotted ?? [];
+  const pair = (high: unknown, low: unknown): string => (Number(high) * 256 + Number(low)).toString(16);
+  const text = dotted === null ? address : `${before}${pair(a, b)}:${pair(c, d)}`;
+  const [left = "", right] = text.split("::");
+  const parse = (part: string): number[] =>
+    part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16));
+  const [head, tail] = [parse(left), parse(right ?? "")];
+  const zeros = right === undefined ? [] : new Array<number>(8 - head.length - tail.length).fill(0);
+  return [...head, ...zeros, ...tail];
+}

@@ -1,0 +1,130 @@
+import { once } from "node:events";
+import { connect } from "node:net";
+import t from "tap";
+import { ClientAddresses } from "../../src/http/client-address.ts";
+import { makeImage } from "../fixtures/images.ts";
+import { startMirror } from "../fixtures/mirror.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
+
+type Headers = Readonly<Record<string, string>>;
+
+function addresses(...trustedProxies: readonly string[]) {
+  const clients = new ClientAddresses({ trustedProxies });
+  return (remoteAddress: string | undefined, headers: Headers = {}): string =>
+    clients.of({ socket: { remoteAddress }, headers }).address;
+}
+
+const forged = "198.51.100.66";
+const client = "203.0.113.9";
+
+t.test("nobody is believed unless trusted", async (t) => {
+  const headers = { "x-forwarded-for": forged, forwarded: `for=${forged}` };
+  t.equal(addresses()(client, headers), client);
+  t.equal(addresses("10.0.0.0/8")(client, headers), client);
+  t.equal(addresses()("::ffff:203.0.113.9"), client, "IPv4-mapped is IPv4");
+  t.equal(addresses()(undefined, headers), "", "gone before it was asked");
+  t.equal(addresses("10.0.0.0/8")("10.0.0.1"), "10.0.0.1", "a proxy that asks for itself");
+});
+
+t.test("the right-most hop that is no trusted proxy is the client", async (t) => {
+  const of = addresses("10.0.0.0/8", "2001:db8:1::/48", "192.0.2.1", "::ffff:172.16.0.0/108");
+  for (const [list, wanted] of [
+    [client, client],
+    [`${forged}, ${client}`, client],
+    [`${forged},${client} ,10.1.1.1,  10.2.2.2`, client],
+    [`${forged}, ${client}, 192.0.2.1, 2001:db8:1::9`, client],
+    [`${client}:4711`, client],
+    [`${client}, 172.16.3.4`, client],
+    ["[2001:db8:2::9]:4711", "2001:db8:2::9"],
+    ["2001:db8:2::9", "2001:db8:2::9"],
+    ["::ffff:203.0.113.9", client],
+    ["::ffff:cb00:7109", client],
+    ["10.0.0.7, 10.0.0.8", "10.0.0.7"],
+    [`${client}, unknown`, "10.0.0.1"],
+    [`${client}, unknown, 10.3.3.3`, "10.3.3.3"],
+    [`${client},`, "10.0.0.1"],
+    [`${client}, 10.0.0.300`, "10.0.0.1"],
+    ["", "10.0.0.1"],
+    [`${`${forged}, `.repeat(2000)}${client}`, client],
+    [`x${", 10.0.0.2".repeat(2000)}`, "10.0.0.2"],
+  ] as const) {
+    for (const _ of [1, 2]) t.equal(of("10.0.0.1", { "x-forwarded-for": list }), wanted, list.slice(0, 60));
+  }
+  t.equal(of("::ffff:10.0.0.1", { "x-forwarded-for": client }), client, "a proxy seen as IPv4-mapped");
+  t.equal(of("2001:DB8:1::1", { "x-forwarded-for": client }), client);
+  t.equal(of("192.0.2.2", { "x-forwarded-for": client }), "192.0.2.2");
+});
+
+t.test("Forwarded, as RFC 7239 writes it", async (t) => {
+  const of = addresses("10.0.0.0/8");
+  for (const [forwarded, wanted] of [
+    [`for=${client}`, client],
+    [`For="${client}:4711";proto=http; by=10.0.0.1`, client],
+    ['for="[2001:db8:cafe::17]:4711"', "2001:db8:cafe::17"],
+    [`for=${forged}, for=${client}, for=10.0.0.2;host="a\\"b"`, client],
+    [`proto=https;for="${client}"`, client],
+    [`for=${client}, for=unknown`, "10.0.0.1"],
+    [`for=${client}, for=_hidden, for=10.0.0.5`, "10.0.0.5"],
+    ["for=2001:db8:cafe::17", "10.0.0.1"],
+    ['for="2001:db8:cafe::17"', "10.0.0.1"],
+    [`for=${client};for=${forged}`, "10.0.0.1"],
+    [`for=${client};host="evil,for=${forged};a="`, "10.0.0.1"],
+    [`for=${client};host="evil,for=${forged}"`, "10.0.0.1"],
+    [`for="${forged}, for=${client}`, client],
+    [client, "10.0.0.1"],
+    ["proto=https", "10.0.0.1"],
+  ] as const)
+    t.equal(of("10.0.0.1", { forwarded }), wanted, forwarded);
+});
+
+t.test("of two headers that disagree one is the client's own, and neither is believed", async (t) => {
+  const of = addresses("10.0.0.0/8");
+  t.equal(of("10.0.0.1", { forwarded: `for=${client}`, "x-forwarded-for": client }), client);
+  t.equal(of("10.0.0.1", { forwarded: `for=${forged}`, "x-forwarded-for": client }), "10.0.0.1");
+  t.equal(of("10.0.0.1", { forwarded: `for=${client}`, "x-forwarded-for": forged }), "10.0.0.1");
+});
+
+t.test("limits count IPv6 by /64, IPv4 by address, and not who is exempt", async (t) => {
+  const clients = new ClientAddresses({ exempt: ["192.0.2.0/24", "2001:db8:ffff::/48"] });
+  const of = (remoteAddress: string) => clients.of({ socket: { remoteAddress }, headers: {} });
+  t.equal(of("2001:db8::1").network, "2001:db8:0:0::/64");
+  t.equal(of("2001:0DB8:0:0:ffff::2").network, of("2001:db8::1").network);
+  t.not(of("2001:db8:0:1::1").network, of("2001:db8::1").network);
+  t.equal(of("fe80::1%eth0").network, of("fe80::2").network);
+  t.equal(of("64:ff9b::192.0.2.33").network, "64:ff9b:0:0::/64", "translated is not mapped");
+  t.equal(of("::ffff:203.0.113.9").network, client);
+  t.match(
+    [of("192.0.2.7"), of("::ffff:192.0.2.7"), of("2001:db8:ffff::1"), of(client)],
+    [{ exempt: true }, { exempt: true }, { exempt: true }, { exempt: false }],
+  );
+});
+
+t.test("the log names the client a trusted proxy speaks for, also when it leaves", async (t) => {
+  const upstream = await startUpstream(t);
+  const image = makeImage({ layers: [1000, 1001] });
+  upstream.addImage("team/app", "1", image);
+  const mirror = await startMirror(t, upstream, { trustedProxies: ["127.0.0.1"] });
+  await mirror.get("/v2/", { "x-forwarded-for": `${forged}, ${client}` });
+  t.match(await mirror.line(({ path }) => path === "/v2/"), { client });
+  await mirror.get("/v2/team/app/manifests/1", { forwarded: `for=${client}` });
+  t.match(await mirror.line(({ route }) => route === "manifest_tag"), { client });
+  await mirror.raw(`GET /v2/x HTTP/1.1\r\nHost: a\r\nHost: b\r\nX-Forwarded-For: ${client}\r\n\r\n`);
+  t.match(await mirror.line(({ status }) => status === 400), { client }, "refused before it is understood");
+
+  upstream.fault(({ kind }) => (kind === "blob" ? { hang: true } : undefined));
+  for (const [at, header, wanted] of [
+    [0, `X-Forwarded-For: ${client}\r\n`, client],
+    [1, "", "127.0.0.1"],
+  ] as const) {
+    const digest = image.layers[at]?.digest;
+    const socket = connect(Number(mirror.url.port), mirror.url.hostname);
+    await once(socket, "connect");
+    socket.write(`GET /v2/team/app/blobs/${digest} HTTP/1.1\r\nHost: a\r\n${header}\r\n`);
+    await upstream.until(() => upstream.count({ reference: digest }) === 1);
+    socket.resetAndDestroy();
+    t.match(await mirror.line(({ path }) => `${path}`.endsWith(`${digest}`)), {
+      result: "aborted",
+      client: wanted,
+    });
+  }
+});
