@@ -10,6 +10,7 @@ import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import type { BlobCache } from "./cache/blob-cache.ts";
 import type { Eviction } from "./cache/eviction.ts";
 import type { Clock, Pause } from "./cache/ports.ts";
+import { noticeOfStoreError } from "./cache/store-notice.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { Listener } from "./http/listener.ts";
@@ -200,7 +201,7 @@ class Entrepot implements App {
 
   /** Beside the requests: the disk reserve, making the index agree with the store, and uploads that are overdue. */
   #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
-    running.timers.push(setInterval(() => void eviction.run(), diskCheckInterval).unref());
+    running.timers.push(setInterval(() => void this.#keepSpace(store, eviction), diskCheckInterval).unref());
     running.reconciling = reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal })
       .then((counts) => counts && this.#log.info(counts, "made the index agree with the store"))
       .catch((error: unknown) => {
@@ -208,6 +209,16 @@ class Entrepot implements App {
           this.#log.error({ err: error }, "the index could not be repaired");
       })
       .then(() => running.shared?.catchUp(index.blobs, this.#stopping.signal));
+  }
+
+  async #keepSpace(store: DiskStore, eviction: Eviction): Promise<void> {
+    try {
+      const files = await store.sweep();
+      if (files > 0) this.#log.warn({ files }, "removed files of no fill from the spool");
+    } catch (error) {
+      this.#notices(noticeOfStoreError("sweep", error));
+    }
+    await eviction.run();
   }
 
   async drain(): Promise<void> {
@@ -271,6 +282,7 @@ class Entrepot implements App {
       cacheBytes: (store) => (store === "disk" ? totals()?.bytes : this.#running?.shared?.storedBytes()),
       cacheLimitBytes: (store) => (store === "disk" ? cache.maxSize : s3?.maxSize),
       cacheObjects: (store) => (store === "disk" ? totals()?.count : undefined),
+      spoolBytes: () => this.#running?.store.spoolBytes,
       cacheDiskFreeBytes: () => this.#space?.free,
       pendingUploads: () => this.#running?.shared?.pendingUploads(),
       httpInFlightRequests: () => this.#running?.listener?.inFlight,

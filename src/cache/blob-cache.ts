@@ -261,7 +261,7 @@ export class BlobCache {
     return this.#fills.of(digest) !== undefined || this.#options.local.beingRead(digest);
   }
 
-  /** Bytes running fills hold or will hold in the store. */
+  /** Bytes of the store that are fills' or will be, and of what they left. */
   get fillingBytes(): number {
     return this.#fills.bytes;
   }

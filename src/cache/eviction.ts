@@ -20,7 +20,7 @@ export interface EvictionOptions {
   /** Fraction of the file system to keep free. */
   readonly keepFree: number;
   readonly freeSpace: () => Promise<{ readonly free: number; readonly total: number }>;
-  /** Bytes of running fills, stored ones to be. */
+  /** Bytes of spools, as long as they will be. */
   readonly fillingBytes: () => number;
   readonly inUse: (digest: Digest) => boolean;
   /** Told of every blob removed, before its file goes. */

@@ -70,6 +70,8 @@ export class Fill {
   #failure: Error | undefined;
   #stored = false;
   #over = false;
+  /** The spool is committed or thrown away. */
+  #finished = false;
 
   constructor(options: FillOptions) {
     this.#options = options;
@@ -114,6 +116,11 @@ export class Fill {
   /** Bytes held in memory. */
   get held(): number {
     return this.#window.bytes;
+  }
+
+  /** Bytes in the spool. */
+  get spooled(): number {
+    return this.#spool.written;
   }
 
   /** Whether bytes are being kept. False once the store has failed, or has the blob. */
@@ -183,6 +190,7 @@ export class Fill {
     } finally {
       this.#over = true;
       await this.#spool.abort();
+      this.#finished = true;
       // What is left to be read is in the spool; followers may take for ever.
       this.#window.trim(this.received, 0);
       this.#bell.ring();
@@ -277,6 +285,7 @@ export class Fill {
     this.#failure ??= error;
     this.#head.reject(this.#failure);
     this.#abort.abort(error);
+    this.#bell.ring();
     if (this.received > 0 && !this.#verified) this.#notice("discarded");
     if (error instanceof UpstreamError && error.code === "digest_mismatch") {
       const { notices, upstream } = this.#options;
@@ -286,7 +295,7 @@ export class Fill {
   }
 
   #releaseWhenUnused(): void {
-    if (this.#over && this.#followers.size === 0) this.#spool.release();
+    if (this.#finished && this.#followers.size === 0) this.#spool.release();
   }
 
   #notice(result: "committed" | "discarded" | "not_stored"): void {

@@ -67,10 +67,11 @@ export class Fills {
     return [...this.#byDigest.values()];
   }
 
-  /** Bytes running fills hold or will hold in the store. */
+  /** Bytes of the store that are spools' or will be: those of running fills as long as they will be, and of what is left. */
   get bytes(): number {
-    let bytes = 0;
-    for (const fill of this.#running) if (fill.storing) bytes += fill.size ?? fill.received;
+    let bytes = this.#options.local.spoolBytes;
+    for (const fill of this.#running)
+      if (fill.storing) bytes += Math.max(0, (fill.size ?? fill.received) - fill.spooled);
     return bytes;
   }
 

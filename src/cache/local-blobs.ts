@@ -205,6 +205,11 @@ export class LocalBlobs {
     }
   }
 
+  /** Bytes in spools, of fills and of what they left. */
+  get spoolBytes(): number {
+    return this.#options.store.spoolBytes;
+  }
+
   /** Records a blob that the store has just committed. */
   committed(digest: Digest, size: number, mediaType: string | undefined): void {
     try {

@@ -144,6 +144,8 @@ export interface BlobStore {
   delete(digest: Digest): Promise<boolean>;
   /** Every stored blob, in no order. */
   list(): AsyncIterable<BlobInfo>;
+  /** Bytes that are in spools, also in those thrown away that are still read. */
+  readonly spoolBytes: number;
 }
 
 // ---- index ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // Verified blobs as files named by their digest, and the spool they come from, under one cache directory.
 import type { Dir, Stats } from "node:fs";
-import { mkdir, open, opendir, readdir, stat, statfs, unlink } from "node:fs/promises";
+import { mkdir, open, opendir, stat, statfs, unlink } from "node:fs/promises";
 import {
   type BlobInfo,
   type BlobStore,
@@ -11,8 +11,8 @@ import {
 import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
 import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
 import { DiskReader } from "./disk-reader.ts";
-import { DiskWriter } from "./disk-writer.ts";
-import { digestAlgorithms, digestOfName, isSpoolName, Layout, shards } from "./layout.ts";
+import { digestAlgorithms, digestOfName, Layout, shards } from "./layout.ts";
+import { SpoolDirectory } from "./spool-directory.ts";
 import { storeFailure, systemCode } from "./store-failure.ts";
 import { syncDirectory } from "./sync-directory.ts";
 
@@ -41,7 +41,8 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     lock = lockDirectory(layout.directory, layout.spoolLock);
     const created = await makeBlobDirectories(layout);
     await checkSpool(layout);
-    return new DiskStore(layout, lock, created, await sweepSpool(layout));
+    const spool = new SpoolDirectory(layout);
+    return new DiskStore(layout, spool, lock, created, await spool.sweep());
   } catch (error) {
     lock?.release();
     const failure = storeFailure(error, `use the cache directory ${options.directory}`);
@@ -58,10 +59,12 @@ export class DiskStore implements BlobStore {
   /** The directory for blobs was not there: whatever an index says is stale. */
   readonly created: boolean;
   readonly #layout: Layout;
+  readonly #spool: SpoolDirectory;
   readonly #lock: DirectoryLock;
 
-  constructor(layout: Layout, lock: DirectoryLock, created: boolean, swept: number) {
+  constructor(layout: Layout, spool: SpoolDirectory, lock: DirectoryLock, created: boolean, swept: number) {
     this.#layout = layout;
+    this.#spool = spool;
     this.#lock = lock;
     this.created = created;
     this.swept = swept;
@@ -92,12 +95,17 @@ export class DiskStore implements BlobStore {
       if (free < size)
         throw new StoreError("no_space", `cannot store ${size} bytes: the disk has ${free} bytes free`);
     }
-    const path = this.#layout.newSpool();
-    try {
-      return new DiskWriter(await open(path, "wx+", 0o600), path, this.#layout);
-    } catch (error) {
-      throw storeFailure(error, "create a spool file");
-    }
+    return await this.#spool.create();
+  }
+
+  /** Bytes of everything in the spool directory, also of removed files that are still read. */
+  get spoolBytes(): number {
+    return this.#spool.bytes;
+  }
+
+  /** Removes what is in the spool and belongs to no fill; resolves with the number of files. Rejects with StoreError. */
+  sweep(): Promise<number> {
+    return this.#spool.sweep();
   }
 
   /**
@@ -184,7 +192,7 @@ async function makeBlobDirectories(layout: Layout): Promise<boolean> {
 
 /** Proves what every fill relies on: that a file can be made here, and renamed into the store. */
 async function checkSpool(layout: Layout): Promise<void> {
-  const probe = layout.newSpool();
+  const probe = layout.spoolFile(layout.newSpool());
   const handle = await open(probe, "wx", 0o600);
   await handle.close();
   await unlink(probe);
@@ -194,12 +202,6 @@ async function checkSpool(layout: Layout): Promise<void> {
       "unavailable",
       `${layout.spool} and ${layout.blobs} are on different file systems: mount the cache directory as a whole`,
     );
-}
-
-async function sweepSpool(layout: Layout): Promise<number> {
-  const leftovers = (await readdir(layout.spool)).filter(isSpoolName);
-  for (const name of leftovers) await unlink(layout.spoolFile(name));
-  return leftovers.length;
 }
 
 async function openDirectory(path: string): Promise<Dir | undefined> {

@@ -18,11 +18,14 @@ export class DiskWriter implements BlobWriter {
   /** Set by the first commit or abort. */
   #finished = false;
   #closing: Promise<void> | undefined;
+  readonly #over: () => void;
 
-  constructor(handle: FileHandle, path: string, layout: Layout) {
+  /** `over` is told when the spool's bytes are a blob, or their space is free. */
+  constructor(handle: FileHandle, path: string, layout: Layout, over: () => void) {
     this.#handle = handle;
     this.#path = path;
     this.#layout = layout;
+    this.#over = over;
   }
 
   get written(): number {
@@ -72,8 +75,9 @@ export class DiskWriter implements BlobWriter {
       await this.#rename(digest, target);
       doomed = target;
       await syncDirectory(dirname(target));
+      this.#over();
     } catch (error) {
-      // The first failure is the one to report; what stays behind is swept or reconciled at the next start.
+      // The first failure is the one to report; what stays behind is swept, or reconciled at the next start.
       await unlink(doomed).catch(() => undefined);
       throw storeFailure(error, `commit ${digest}`);
     }
@@ -90,7 +94,7 @@ export class DiskWriter implements BlobWriter {
   }
 
   release(): Promise<void> {
-    this.#closing ??= closeHandle(this.#handle);
+    this.#closing ??= closeHandle(this.#handle).finally(this.#over);
     return this.#closing;
   }
 

@@ -62,9 +62,9 @@ export class Layout {
     return join(this.spool, name);
   }
 
-  /** A name no other fill has. */
+  /** A name in the spool directory that no other fill has. */
   newSpool(): string {
-    return this.spoolFile(`${randomBytes(16).toString("hex")}.part`);
+    return `${randomBytes(16).toString("hex")}.part`;
   }
 }
 

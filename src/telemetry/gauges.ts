@@ -11,6 +11,8 @@ export interface GaugeSources {
   cacheBytes(store: StoreLabel): number | undefined;
   cacheLimitBytes(store: StoreLabel): number | undefined;
   cacheObjects(store: StoreLabel): number | undefined;
+  /** Bytes of fills under way and of what they left, in the spool directory. */
+  spoolBytes(): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;
   /** Blobs that wait to be uploaded to the shared store. */
@@ -25,6 +27,11 @@ type StoreSource = "cacheBytes" | "cacheLimitBytes" | "cacheObjects";
 const gauges: readonly { name: string; help: string; source: Exclude<keyof GaugeSources, StoreSource> }[] = [
   { name: "entrepot_fills_running", help: "Downloads from upstream under way.", source: "fillsRunning" },
   { name: "entrepot_followers", help: "Clients reading a download under way.", source: "followers" },
+  {
+    name: "entrepot_spool_bytes",
+    help: "Bytes in the spool: downloads under way, and what they left.",
+    source: "spoolBytes",
+  },
   {
     name: "entrepot_cache_disk_free_bytes",
     help: "Bytes free on the file system of the store.",

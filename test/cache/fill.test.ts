@@ -354,3 +354,21 @@ t.test("aborting before upstream has answered rejects the head with the reason",
   t.equal(house.upstream.count("GET blob"), 1, "and does not try again");
   t.same(house.notices, [], "nothing had been received that could be discarded");
 });
+
+t.test("a failed fill whose followers leave during an append leaves no spool file", async (t) => {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob("team/app", bytes);
+  const append = gate();
+  house.store.faults.set("append", () => append.opened);
+  const cutWith = new UpstreamError("protocol", "no more of it");
+  house.upstream.transfers.push({ cutAt: 2 * mebibyte, cutWith });
+  const fill = startFill(house, digest);
+  const [reader, waiting] = [fill.follow(), fill.follow()];
+  await t.rejects(waiting.read(bytes.length - 1, Buffer.alloc(10)), { code: "protocol" }, "told at once");
+  t.equal(house.store.count("append"), 1, "one is under way");
+  await Promise.all([reader.close(), waiting.close()]);
+  append.open();
+  await fill.done;
+  t.equal(house.store.count("abort"), 1);
+  await nothingLeft(t, house);
+});

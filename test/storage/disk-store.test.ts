@@ -5,6 +5,7 @@ import {
   readdir,
   readFile,
   rename,
+  rm,
   stat,
   symlink,
   truncate,
@@ -180,4 +181,46 @@ t.test("when a blob was stored; nothing for one that is not here", async (t) => 
   const digest = await putBlob(store, bytes);
   const storedAt = (await store.storedAt(digest)) ?? 0;
   t.ok(storedAt > before && storedAt <= Date.now() + 1000);
+});
+
+t.test(
+  "what is nobody's in the spool is swept while the store is used, and every byte of it counts",
+  async (t) => {
+    const directory = t.testdir();
+    const store = await openStore(t, directory);
+    const running = await store.create();
+    await running.append([someBytes(100)]);
+    const read = await store.create();
+    await read.append([someBytes(1_000)]);
+    await read.abort();
+    t.equal(store.spoolBytes, 1_100, "removed, but its space is not free before it is released");
+    const left = join(directory, "spool", `${"a".repeat(32)}.part`);
+    await writeFile(left, someBytes(10_000));
+    await writeFile(join(directory, "spool", "somebody-elses.part"), "x");
+    t.equal(await store.sweep(), 1);
+    t.same((await readdir(join(directory, "spool"))).length, 2, "the running fill and the foreign file stay");
+    t.equal(await store.sweep(), 0);
+    await read.release();
+    t.equal(store.spoolBytes, 100);
+    await running.append([someBytes(23)]);
+    t.equal(store.spoolBytes, 123);
+    await running.commit(digestOf(Buffer.concat([someBytes(100), someBytes(23)])), 123);
+    t.equal(store.spoolBytes, 0, "a blob now, whoever still reads the spool");
+    await running.release();
+    t.equal(store.spoolBytes, 0);
+  },
+);
+
+t.test("what cannot be swept is counted until it can", async (t) => {
+  const directory = t.testdir();
+  const store = await openStore(t, directory);
+  const left = join(directory, "spool", `${"a".repeat(32)}.part`);
+  // A directory cannot be unlinked, whoever asks.
+  await mkdir(left);
+  await writeFile(join(left, "inside"), "x");
+  t.equal(await store.sweep(), 0);
+  t.ok(store.spoolBytes > 0);
+  await rm(left, { recursive: true });
+  await store.sweep();
+  t.equal(store.spoolBytes, 0);
 });

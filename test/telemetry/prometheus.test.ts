@@ -34,6 +34,7 @@ const promised = [
   "entrepot_ready",
   "entrepot_requests_total",
   "entrepot_response_bytes_total",
+  "entrepot_spool_bytes",
   "entrepot_stale_served_total",
   "entrepot_store_errors_total",
   "entrepot_telemetry_lost_total",
