@@ -85,7 +85,8 @@ export const upstreamSettings = {
     default: undefined,
     type: upstream.tokenRealms,
     form: "list",
-    description: "Hosts that may hand out tokens for the registry although they are not on its own domain",
+    description:
+      "Hosts that may hand out tokens for the registry although they are not on its own domain, or have private addresses",
   },
   "upstream.tls.ca": {
     env: undefined,
@@ -120,7 +121,7 @@ export const upstreamSettings = {
     type: upstream.destinations,
     form: "list",
     description:
-      "Hosts and networks, such as 10.0.0.0/8, of private storages that the registry may redirect downloads to",
+      "Hosts and networks, such as 10.0.0.0/8, of private storages where the registry may send downloads and uploads",
   },
   "upstream.connectTimeout": {
     env: "ENTREPOT_UPSTREAM_CONNECT_TIMEOUT",

@@ -27,8 +27,7 @@ export interface Outgoing {
   readonly authorization: string | undefined;
   /** Whether the client's body goes along. It can do so once. */
   readonly withBody: boolean;
-  /** Undefined: a connection of its own. */
-  readonly agent: Agent | undefined;
+  readonly agent: Agent;
 }
 
 /** The client took too long over its body. */
@@ -66,7 +65,7 @@ export class Forwarder {
     const options = {
       target: url,
       connectTimeout: patience.connect,
-      ...(agent === undefined ? {} : { agent }),
+      agent,
       ...(authorization === undefined ? {} : { headers: { authorization } }),
       // Never the client's body where none belongs: a length that is not the body's smuggles a second request.
       ...(withBody ? {} : { buffer: Readable.from([]) }),

@@ -123,7 +123,7 @@ export class PassThrough {
         headers,
         authorization,
         withBody,
-        agent: this.#isOwn(url) ? this.#options.target.agent : undefined,
+        agent: this.#options.target.agentFor(url),
       },
       this.#patience(withBody),
     );

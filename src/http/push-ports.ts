@@ -25,8 +25,12 @@ export interface PassThroughTarget {
    * had a body is not sent again even so; the client's next try is the better for it.
    */
   refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
-  /** Of the protocol of `url`. Keeps connections, and bounds for how long. */
-  readonly agent: Agent;
+  /**
+   * Of the protocol of `to`. For the origin of `url` it keeps connections, and bounds for how long; any other address
+   * has come from outside, and only those downloads may be redirected to are connected to: requests to others fail with
+   * UpstreamError redirect_refused.
+   */
+  agentFor(to: URL): Agent;
 }
 
 /** Told what a write has changed, before the client is. Must not reject. */

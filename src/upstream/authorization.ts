@@ -1,15 +1,18 @@
 // From the configured kind of credentials to the authorizer of an upstream.
+import type { lookup } from "node:dns";
 import { Agent, buildConnector, Pool } from "undici";
 import type { Clock } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { SecretSource } from "../config/secret.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
+import { createAddressRules } from "./address-rules.ts";
 import { askForChallenges } from "./api-check.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
 import { fixedHeader } from "./fixed-header.ts";
+import { guardedConnector } from "./guarded-connector.ts";
 import { Negotiator } from "./negotiator.ts";
 import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
@@ -22,8 +25,16 @@ const connectionsPerOrigin = 4;
 /** Token servers, and upstream, connected to at once. */
 const maxOrigins = 8;
 
-/** Asks nothing and connects to nothing before the first request. `clock` in milliseconds. */
-export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, clock: Clock): Authorizer {
+/**
+ * Asks nothing and connects to nothing before the first request. `clock` in milliseconds; `resolve` finds the addresses
+ * of token servers.
+ */
+export function createAuthorizer(
+  config: UpstreamConfig,
+  notices: NoticeSink,
+  clock: Clock,
+  resolve?: typeof lookup,
+): Authorizer {
   const { auth, name } = config;
   const reported = (source: SecretSource) =>
     reporting(source, (message) => notices({ kind: "secret_problem", upstream: name, message }));
@@ -34,13 +45,25 @@ export function createAuthorizer(config: UpstreamConfig, notices: NoticeSink, cl
       ? configuredCredentials({ ...auth, password: reported(auth.password) })
       : (helper ?? noCredentials);
   const connect = connectOptions(config);
+  // Which token servers upstream may name at all is decided in token-realm.ts; where they are found to be, here.
+  const guard = {
+    upstream: name,
+    rules: createAddressRules([
+      ...(config.redirects?.allowPrivate ?? []),
+      ...config.tokenRealms.map((realm) => URL.parse(`https://${realm}`)?.hostname ?? realm),
+    ]),
+    did: "wants tokens from",
+    setting: "tokenRealms",
+    resolve,
+  };
   const dispatcher = new Agent({
     ...connectionOptions(config),
     connections: Math.min(connectionsPerOrigin, config.maxConnections),
     maxOrigins,
     factory: (origin, options) => {
-      const to = String(origin) === config.url.origin ? connect.own : connect.foreign;
-      return new Pool(origin, { ...options, connect: buildConnector(to) });
+      const own = String(origin) === config.url.origin;
+      const to = own ? buildConnector(connect.own) : guardedConnector(guard, connect.foreign);
+      return new Pool(origin, { ...options, connect: to });
     },
   });
   const server = new TokenServer({ config, dispatcher, notices, clock });

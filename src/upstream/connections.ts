@@ -32,6 +32,7 @@ export class Connections {
     const options = connectionOptions(config);
     const connect = connectOptions(config);
     const rules = createAddressRules(config.redirects?.allowPrivate ?? []);
+    const guard = { upstream: config.name, rules, did: "redirected to", setting: "redirectsTo" };
     const { connections: _, ...ofClient } = options;
     this.#connector = new TimedConnector(buildConnector(connect.own));
     this.#options = { ...ofClient, connect: this.#connector.connect };
@@ -46,7 +47,7 @@ export class Connections {
     this.foreign = new Agent({
       ...options,
       maxOrigins: maxForeignOrigins,
-      connect: guardedConnector(config.name, rules, connect.foreign),
+      connect: guardedConnector(guard, connect.foreign),
     });
   }
 

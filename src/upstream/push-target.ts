@@ -5,8 +5,10 @@ import type { SecureContext } from "node:tls";
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
+import { createAddressRules } from "./address-rules.ts";
 import type { Authorizer, Scope } from "./authorizer.ts";
 import { connectOptions } from "./connection-options.ts";
+import { guardedAgent } from "./guarded-connector.ts";
 import { repositoryThere } from "./repository-there.ts";
 
 /** Idle connections are closed before the usual servers do it, in milliseconds; and how many are kept. */
@@ -20,7 +22,7 @@ type Actions = NonNullable<Scope["actions"]>;
 
 export interface PushTarget {
   readonly url: URL;
-  readonly agent: Agent;
+  agentFor(url: URL): Agent;
   there(repository: Repository): Repository;
   authorization(repository: Repository, actions: Actions): Promise<string | undefined>;
   refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
@@ -34,19 +36,26 @@ export interface PushTarget {
  */
 export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer): PushTarget {
   const { url } = config;
-  const { secureContext, servername } = connectOptions(config).own as {
-    secureContext?: SecureContext;
-    servername?: string;
-  };
+  const connect = connectOptions(config);
   const options = { keepAlive: true, timeout: keepAlive, maxFreeSockets: maxIdle };
-  const tls = { ...(secureContext && { secureContext }), ...(servername && { servername }) };
-  const agent = url.protocol === "https:" ? new HttpsAgent({ ...options, ...tls }) : new Agent(options);
+  const agent =
+    url.protocol === "https:" ? new HttpsAgent({ ...options, ...tlsOf(connect.own) }) : new Agent(options);
+  const guard = {
+    upstream: config.name,
+    rules: createAddressRules(config.redirects?.allowPrivate ?? []),
+    did: "led an upload to",
+    setting: "redirectsTo",
+  };
+  const foreign: Readonly<Record<string, Agent>> = {
+    "http:": guardedAgent(guard, new Agent()),
+    "https:": guardedAgent(guard, new HttpsAgent(tlsOf(connect.foreign))),
+  };
   const sent = new LRUCache<Repository, { readonly scope: Scope; readonly header: string }>({
     max: maxRepositories,
   });
   return {
     url,
-    agent,
+    agentFor: ({ origin, protocol }) => (origin === url.origin ? agent : (foreign[protocol] ?? agent)),
     there: (repository) => repositoryThere(config, repository),
     async authorization(repository, actions) {
       const scope = { repository, actions };
@@ -60,8 +69,13 @@ export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer)
       return authorizer.refused(scope, challenges, last?.header);
     },
     async close() {
-      agent.destroy();
+      for (const each of [agent, ...Object.values(foreign)]) each.destroy();
       await authorizer.close();
     },
   };
+}
+
+function tlsOf(options: object): { readonly secureContext?: SecureContext; readonly servername?: string } {
+  const { secureContext, servername } = options as { secureContext?: SecureContext; servername?: string };
+  return { ...(secureContext && { secureContext }), ...(servername && { servername }) };
 }

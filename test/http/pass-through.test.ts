@@ -101,6 +101,35 @@ for (const locations of kinds) {
   );
 }
 
+t.test("an upload never goes on at an address no download may be redirected to", async (t) => {
+  const { upstream, mirror } = await startBoth(t, {
+    upstream: { redirects: { allowPrivate: ["10.0.0.0/8"] } },
+  });
+  const { port } = new URL(upstream.foreignOrigin);
+  const hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0", "127.1"];
+  for (const host of [...hosts, "169.254.169.254", "[::1]", "[fe80::1]"]) {
+    for (const scheme of ["http", "https"]) {
+      const heal = upstream.fault(() => ({
+        status: 202,
+        headers: { location: `${scheme}://${host}:${port}/latest/meta-data` },
+      }));
+      const location = await beginUpload(mirror, repository);
+      heal();
+      upstream.requests.length = 0;
+      for (const method of ["GET", "HEAD", "PATCH", "PUT", "DELETE"]) {
+        const body = method.startsWith("P") ? Buffer.from("abc") : undefined;
+        const { status, body: told } = await mirror.ask(method, location, {}, body);
+        t.equal(status, 502, `${method} ${scheme}://${host}`);
+        if (method !== "HEAD") t.match(told.toString(), /redirect_refused/);
+      }
+      t.same(upstream.requests, []);
+    }
+  }
+  t.equal(upstream.connections, 1, "that of upstream itself");
+  const told = mirror.lines.filter(({ detail }) => detail === "redirect_refused");
+  t.equal(told.length, 9 * 2 * 5);
+});
+
 t.test("a prefix and ns lead back to the same upstream, and stay here", async (t) => {
   const { upstream, mirror } = await startBoth(t);
   for (const locations of kinds) {

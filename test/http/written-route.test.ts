@@ -27,6 +27,7 @@ async function startFar(
     auth: basicAuth(upstream.username, upstream.password),
     routing: { ...plain.routing, ...routing },
     push: true,
+    redirects: { allowPrivate: ["127.0.0.1"] },
     ...changes,
   };
   return {

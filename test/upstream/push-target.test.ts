@@ -15,7 +15,11 @@ t.test("writes go where reads come from, with the same account", async (t) => {
       createAuthorizer(config, () => {}, Date.now),
     );
     t.equal(target.url, config.url);
-    t.equal(target.agent instanceof HttpsAgent, href.startsWith("https:"), "an agent of the URL's protocol");
+    t.equal(
+      target.agentFor(config.url) instanceof HttpsAgent,
+      href.startsWith("https:"),
+      "an agent of the URL's protocol",
+    );
     t.equal(await target.authorization(repository, "pull,push"), `Basic ${btoa("ci:s3cret")}`);
     t.equal(await target.refused(repository, ["Basic"]), false);
     await target.close();

@@ -1,5 +1,7 @@
 // The exchange with a token server, and what it does wrong.
+import type { lookup } from "node:dns";
 import t, { type Test } from "tap";
+import type { UpstreamError } from "../../src/cache/ports.ts";
 import type { UpstreamConfig } from "../../src/config/config.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import { createAuthorizer } from "../../src/upstream/authorization.ts";
@@ -197,4 +199,30 @@ t.test("a kept connection that the token server closes at the moment of use is n
     t.equal(await authorizer.header({ repository: name }), "Bearer t");
   }
   t.equal(raw.heads.length, 4);
+});
+
+t.test("a token server on upstream's domain, at an address no download may be redirected to", async (t) => {
+  const tokens = await startTokenServer(t, {});
+  const realm = `https://auth.example.com:${tokens.realm.port}/token`;
+  const resolve = ((_: string, __: unknown, callback: (...found: unknown[]) => void) =>
+    callback(null, [{ address: "127.0.0.1", family: 4 }])) as unknown as typeof lookup;
+  const ask = async (changes: Partial<UpstreamConfig>): Promise<UpstreamError> => {
+    const config = upstreamConfig(new URL("https://registry.example.com"), changes);
+    const authorizer = createAuthorizer(config, () => {}, Date.now, resolve);
+    t.teardown(() => authorizer.close());
+    await authorizer.refused({ repository }, [`Bearer realm="${realm}"`], undefined);
+    return await upstreamError(authorizer.header({ repository }));
+  };
+  const before = tokens.connections;
+  t.match(await ask({}), {
+    code: "redirect_refused",
+    message: /wants tokens from auth\.example\.com, .* listed under tokenRealms/,
+  });
+  t.equal(tokens.connections, before, "nothing was sent there");
+  for (const changes of [
+    { tokenRealms: [`auth.example.com:${tokens.realm.port}`] },
+    { redirects: { allowPrivate: ["127.0.0.0/8"] } },
+  ])
+    t.not((await ask(changes)).code, "redirect_refused", "connected to, where no TLS is spoken");
+  t.equal(tokens.connections, before + 2);
 });
