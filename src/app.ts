@@ -30,6 +30,11 @@ import { version } from "./version.ts";
 
 /** How often the free disk space is looked at. */
 const diskCheckInterval = 30_000;
+/** Between two copies of the index. */
+const indexCopyInterval = 3_600_000;
+/** Milliseconds a stop waits for the last copy of the index. */
+const lastCopyPatience = 5_000;
+
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
   start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
@@ -65,6 +70,8 @@ class Entrepot implements App {
   readonly #health = createHealth();
   readonly #stopping = new AbortController();
   #running: Running | undefined;
+  /** What is wrong with the index. */
+  #trouble: string | undefined;
   #space: { readonly free: number; readonly total: number } | undefined;
 
   constructor(config: Config, { log, clock = Date.now, sinks = [] }: BuildOptions) {
@@ -138,6 +145,7 @@ class Entrepot implements App {
       health: this.#health,
       notices: this.#notices,
       disk: () => this.#space,
+      indexTrouble: () => this.#trouble,
       running: () => running,
       notifications: this.#hooks.notifications,
       store,
@@ -208,7 +216,27 @@ class Entrepot implements App {
         if (!this.#stopping.signal.aborted)
           this.#log.error({ err: error }, "the index could not be repaired");
       })
-      .then(() => running.shared?.catchUp(index.blobs, this.#stopping.signal));
+      .then(() => {
+        // Of what the last run had, before much of it changes.
+        void this.#copyIndex(index);
+        return running.shared?.catchUp(index.blobs, this.#stopping.signal);
+      });
+    const copy = async (): Promise<void> => {
+      // An hour after a loss everything is in order again.
+      if (await this.#copyIndex(index)) this.#indexTrouble(undefined);
+    };
+    running.timers.push(setInterval(() => void copy(), indexCopyInterval).unref());
+  }
+
+  /** False when it failed. */
+  async #copyIndex(index: SqliteIndex, where: "thread" | "here" = "thread"): Promise<boolean> {
+    try {
+      if (index.changed) await index.copy(where);
+      return true;
+    } catch (error) {
+      this.#notices(noticeOfStoreError("index.copy", error));
+      return false;
+    }
   }
 
   async #keepSpace(store: DiskStore, eviction: Eviction): Promise<void> {
@@ -251,6 +279,7 @@ class Entrepot implements App {
       await running.reconciling;
       await running.opsListener?.close();
       await running.stats?.close();
+      if (running.listener !== undefined) await this.#lastCopy(running.index);
       running.index?.close();
       await running.store.close();
     }
@@ -258,8 +287,28 @@ class Entrepot implements App {
     await this.#telemetry.flush();
   }
 
+  /** Of an orderly end, so that what was learned since the last one survives a broken file. */
+  async #lastCopy(index: SqliteIndex | undefined): Promise<void> {
+    const over = new AbortController();
+    if (index !== undefined)
+      await Promise.race([
+        this.#copyIndex(index, "here"),
+        pause(lastCopyPatience, over.signal).catch(() => {}),
+      ]);
+    over.abort();
+  }
+
+  /** `detail`: what is wrong with the index, for /readyz and the stats page. */
+  #indexTrouble(detail: string | undefined): void {
+    this.#trouble = detail;
+    this.#health.set("index", detail === undefined, detail);
+  }
+
   /** For people reading /readyz: what an upstream does never decides readiness. */
   #noteHealth(notice: Notice): void {
+    if (notice.kind === "index_lost") this.#indexTrouble(lossText(notice));
+    if (notice.kind === "store_error" && notice.op === "index.damaged")
+      this.#indexTrouble(`damaged, and replaced at the next start: ${notice.message}`);
     if (notice.kind === "upstream_error") this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
     if (notice.kind === "shared_store")
       this.#health.set(notice.store, notice.usable, notice.usable ? undefined : notice.message);
@@ -305,6 +354,14 @@ interface Running {
   listener?: Listener;
   reconciling?: Promise<void>;
   stats?: StatsPage;
+}
+
+function lossText({ reason, copiedAt }: Notice & { kind: "index_lost" }): string {
+  const now =
+    copiedAt === undefined
+      ? "it was made anew from the store, without tags"
+      : `its copy of ${new Date(copiedAt).toISOString()} is used`;
+  return `could not be read at the start, and ${now}: ${reason}`;
 }
 
 function text({ host, port }: Address): string {

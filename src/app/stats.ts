@@ -26,6 +26,8 @@ export interface StatsOptions {
   readonly health: Pick<Health, "ready" | "isDraining" | "failing">;
   /** Bytes of the file system under the cache; undefined until they were first read. */
   readonly disk: () => { readonly free: number; readonly total: number } | undefined;
+  /** What is wrong with the index, for people. */
+  readonly indexTrouble?: () => string | undefined;
   /** What runs now; parts are missing during start and stop. */
   readonly running: () => {
     readonly upstreams?: readonly Pick<ClosableUpstream, "name" | "active" | "circuit">[];
@@ -70,7 +72,10 @@ export function createStats(options: StatsOptions): Stats {
         slow,
         errors,
         repositories,
-        services: options.services?.map((name) => serviceOf(name, report, now)) ?? [],
+        services: [
+          ...indexService(options.indexTrouble?.()),
+          ...(options.services?.map((name) => serviceOf(name, report, now)) ?? []),
+        ],
         queues: options.queues?.() ?? [],
         runtime: watch.read(),
       };
@@ -117,6 +122,11 @@ function storeOf(
     lastEvictionAt: report.eviction.lastAt,
     timeToFullMs: pace > 0 && bytes < maxSize ? Math.round((maxSize - bytes) / pace) : null,
   };
+}
+
+/** Not a word of it while all is well. */
+function indexService(trouble: string | undefined): ServiceStats[] {
+  return trouble === undefined ? [] : [{ name: "index", ok: false, detail: trouble }];
 }
 
 /** In use until the opposite is heard of it. */

@@ -1,10 +1,11 @@
 // The index's SQLite connection, in a process that has the file for itself, with failures as StoreError.
-import { closeSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import type { StoreError } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { Checkpoints } from "./checkpoints.ts";
+import { IndexCopy } from "./index-copy.ts";
 import type { Layout } from "./layout.ts";
 import { migrate, schemaVersion } from "./schema.ts";
 import { isDamage, storeFailure } from "./store-failure.ts";
@@ -33,6 +34,10 @@ export class Database {
   readonly #layout: Layout;
   readonly #notice: NoticeSink | undefined;
   readonly #checkpoints: Checkpoints;
+  readonly #copy: IndexCopy;
+  /** Rows changed since the last copy was begun. */
+  #uncopied = 0;
+  #toldOfDamage = false;
 
   /**
    * Throws errors of `node:sqlite`, and those of schema.ts. The caller holds the directory's lock. `notice` is told of
@@ -49,6 +54,11 @@ export class Database {
       failed: (error) => this.#tell(this.failure(error)),
       lost: (error) => this.#keepOwnLog(error),
       ...(thread === undefined ? {} : { program: thread }),
+    });
+    this.#copy = new IndexCopy({
+      location: location.href,
+      target: layout.indexCopy,
+      part: layout.indexCopyPart,
     });
     try {
       // First: a file that is not ours, or not to be read, stays as it is.
@@ -96,6 +106,29 @@ export class Database {
   /** To be told of every row changed, so that the log stays short. */
   wrote(rows: number): void {
     this.#checkpoints.wrote(rows);
+    this.#uncopied += rows;
+  }
+
+  /** Something was written since the last copy, or there is none. */
+  get changed(): boolean {
+    return this.#uncopied > 0 || !existsSync(this.#layout.indexCopy);
+  }
+
+  /**
+   * In a thread, or `here` when the event loop has nothing else to do: replaces the copy that a later start goes on with when it cannot read this file. Rejects with StoreError; then the
+   * last copy stays. Damage that it finds is remembered for the next start.
+   */
+  async copy(where: "thread" | "here" = "thread"): Promise<void> {
+    const uncopied = this.#uncopied;
+    this.#uncopied = 0;
+    try {
+      await this.#copy.make(where);
+    } catch (error) {
+      this.#uncopied += uncopied;
+      const failure = storeFailure(error, "copy the index");
+      if (isDamage(error)) this.#damaged(failure);
+      throw failure;
+    }
   }
 
   /** Writes that can wait should until it ends (checkpoints.ts). */
@@ -106,6 +139,7 @@ export class Database {
   /** Idempotent; closed also when it throws. SQLite itself would close over a failing last write in silence. */
   close(): void {
     if (!this.#db.isOpen) return;
+    this.#copy.close();
     this.#checkpoints.close();
     try {
       this.exec("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -116,8 +150,9 @@ export class Database {
 
   /** Remembers, for the next start, a file that turns out to be damaged deeper than opening it shows. */
   failure(error: unknown): StoreError {
-    if (isDamage(error)) markDamaged(this.#layout);
-    return storeFailure(error, "use the index");
+    const failure = storeFailure(error, "use the index");
+    if (isDamage(error)) this.#damaged(failure);
+    return failure;
   }
 
   #finishCheckpoint(): void {
@@ -131,6 +166,13 @@ export class Database {
   #keepOwnLog(error: Error): void {
     this.#tell(storeFailure(error, "checkpoint the index in a thread"));
     this.#db.exec(ownCheckpoints);
+  }
+
+  #damaged({ code, message }: StoreError): void {
+    markDamaged(this.#layout);
+    if (this.#toldOfDamage) return;
+    this.#toldOfDamage = true;
+    this.#notice?.({ kind: "store_error", op: "index.damaged", code, message });
   }
 
   #tell({ code, message }: StoreError): void {

@@ -1,18 +1,26 @@
-// The index's file from start to stop: locked, moved aside when it cannot be read, marked when closed in good order.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+// The index's file from start to stop: locked, replaced when it cannot be read, marked when closed in good order.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { type Clock, StoreError } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { setCleanMark, takeCleanMark } from "./clean-mark.ts";
 import { Database } from "./database.ts";
 import { type DirectoryLock, directoryInUse, lockDirectory } from "./directory-lock.ts";
-import { Layout } from "./layout.ts";
+import { digestAlgorithms, Layout } from "./layout.ts";
 import { NewerSchema, UnknownSchema } from "./schema.ts";
 import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "./store-failure.ts";
 
+/** What became of an index that could not be read. The file is kept beside the new one. */
+export interface IndexLoss {
+  /** For people. */
+  readonly reason: string;
+  /** When the copy that took its place was made, in milliseconds since the epoch; undefined: there was none. */
+  readonly copiedAt: number | undefined;
+}
+
 /**
- * Throws StoreError `unavailable` when another process has the index, and when a later version wrote it; nothing is
- * moved aside for either.
+ * What cannot be read is moved aside, told, and replaced by its copy or a new file. Throws StoreError `unavailable` when
+ * another process has the index, and when a later version wrote it; nothing is moved aside for either.
  */
 export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSink): IndexFile {
   const layout = new Layout(directory);
@@ -22,12 +30,13 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     // Not SQLite's own lock: a file is moved aside only by the process that has the directory.
     lock = lockDirectory(directory, layout.indexLock);
-    database = existsSync(layout.damaged) ? undefined : openUsable(layout, notice);
-    const rebuilt = database === undefined;
-    if (rebuilt) moveAside(layout, clock);
-    database ??= new Database(layout, notice);
-    const clean = takeCleanMark(layout) && !database.isNew;
-    return new IndexFile(layout, lock, database, rebuilt, clean);
+    const unusable = missing(layout) ?? openUsable(layout, notice);
+    const [opened, loss] =
+      unusable instanceof Database ? [unusable] : replace(layout, unusable, clock, notice);
+    database = opened;
+    const clean = takeCleanMark(layout) && !database.isNew && loss === undefined;
+    if (loss !== undefined) notice?.({ kind: "index_lost", ...loss });
+    return new IndexFile(layout, lock, database, loss, clean);
   } catch (error) {
     database?.close();
     lock?.release();
@@ -45,18 +54,24 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
 
 export class IndexFile {
   readonly database: Database;
-  /** An unreadable file was moved aside. */
-  readonly rebuilt: boolean;
+  /** Set when the file could not be read. */
+  readonly loss: IndexLoss | undefined;
   /** Closed in good order by its last user: the tables may be trusted. */
   readonly clean: boolean;
   readonly #layout: Layout;
   readonly #lock: DirectoryLock;
 
-  constructor(layout: Layout, lock: DirectoryLock, database: Database, rebuilt: boolean, clean: boolean) {
+  constructor(
+    layout: Layout,
+    lock: DirectoryLock,
+    database: Database,
+    loss: IndexLoss | undefined,
+    clean: boolean,
+  ) {
     this.#layout = layout;
     this.#lock = lock;
     this.database = database;
-    this.rebuilt = rebuilt;
+    this.loss = loss;
     this.clean = clean;
   }
 
@@ -73,12 +88,64 @@ export class IndexFile {
   }
 }
 
-/** Undefined when the file is there but cannot be read as an index. */
-function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | undefined {
+/** Why there is no index to open where there has been one; undefined when there is one, or nothing yet. */
+function missing(layout: Layout): string | undefined {
+  if (existsSync(layout.damaged)) return "it turned out to be damaged while it was used";
+  if (sizeOf(layout.index) > 0 || sizeOf(`${layout.index}-wal`) > 0) return undefined;
+  return existsSync(layout.indexCopy) || existsSync(layout.cleanMark) || hasBlobs(layout)
+    ? "it is missing or empty"
+    : undefined;
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** The first blob of a shard makes its directory. */
+function hasBlobs(layout: Layout): boolean {
+  return digestAlgorithms.some((algorithm) => {
+    const path = layout.algorithm(algorithm);
+    return existsSync(path) && readdirSync(path).length > 0;
+  });
+}
+
+/** The reason when the file is there but cannot be read as an index. */
+function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | string {
   try {
     return new Database(layout, notice);
   } catch (error) {
-    if (error instanceof UnknownSchema || isDamage(error)) return undefined;
+    if (error instanceof UnknownSchema || isDamage(error)) return (error as Error).message;
+    throw error;
+  }
+}
+
+/** The copy is taken, not copied again: it needs no room, and one that is no good is not tried twice. */
+function replace(
+  layout: Layout,
+  reason: string,
+  clock: Clock,
+  notice: NoticeSink | undefined,
+): [Database, IndexLoss] {
+  moveAside(layout, clock);
+  const copiedAt = statSync(layout.indexCopy, { throwIfNoEntry: false })?.mtimeMs;
+  if (copiedAt !== undefined) {
+    renameSync(layout.indexCopy, layout.index);
+    const opened = openCopy(layout, notice);
+    if (opened instanceof Database) return [opened, { reason, copiedAt: Math.trunc(copiedAt) }];
+    rmSync(layout.index);
+    return [
+      new Database(layout, notice),
+      { reason: `${reason}; nor its copy: ${opened}`, copiedAt: undefined },
+    ];
+  }
+  return [new Database(layout, notice), { reason, copiedAt: undefined }];
+}
+
+function openCopy(layout: Layout, notice: NoticeSink | undefined): Database | string {
+  try {
+    return openUsable(layout, notice);
+  } catch (error) {
+    if (error instanceof NewerSchema) return error.message;
     throw error;
   }
 }

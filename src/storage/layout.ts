@@ -2,6 +2,7 @@
 //
 //   spool.lock, index.lock            held while a process uses the directory; never written to
 //   index.db, index.db-wal            the index; index.db.corrupt-<time> is one that could not be read
+//   index.db.copy                     an earlier state of it, for when it cannot be read; index.db.copy.part is made
 //   index.clean                       the index was closed in good order
 //   index.db.damaged                  damage was met while running: begin a new index at the next start
 //   history.json                      traffic of the last day, for the stats page; nothing depends on it
@@ -25,6 +26,8 @@ export class Layout {
   readonly spoolLock: string;
   readonly index: string;
   readonly indexLock: string;
+  readonly indexCopy: string;
+  readonly indexCopyPart: string;
   readonly cleanMark: string;
   readonly damaged: string;
   readonly history: string;
@@ -36,6 +39,8 @@ export class Layout {
     this.spoolLock = join(directory, "spool.lock");
     this.index = join(directory, "index.db");
     this.indexLock = join(directory, "index.lock");
+    this.indexCopy = join(directory, "index.db.copy");
+    this.indexCopyPart = join(directory, "index.db.copy.part");
     this.cleanMark = join(directory, "index.clean");
     this.damaged = join(directory, "index.db.damaged");
     this.history = join(directory, "history.json");

@@ -1,7 +1,7 @@
 // The embedded index: tag records, links, kept answers and the blob table as four ports over one database.
 import type { Clock } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import { type IndexFile, openIndexFile } from "./index-file.ts";
+import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteAnswers } from "./sqlite-answers.ts";
 import { SqliteBlobs } from "./sqlite-blobs.ts";
 import { SqliteLinks } from "./sqlite-links.ts";
@@ -37,8 +37,8 @@ export class SqliteIndex {
   readonly links: SqliteLinks;
   readonly answers: SqliteAnswers;
   readonly blobs: SqliteBlobs;
-  /** The index could not be read and is a new one; the old file is beside it. */
-  readonly rebuilt: boolean;
+  /** The index could not be read, and is its last copy or a new one. */
+  readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
   #needsReconcile: boolean;
   #closed = false;
@@ -50,7 +50,7 @@ export class SqliteIndex {
     this.links = new SqliteLinks(database, repositories);
     this.answers = new SqliteAnswers(database, repositories);
     this.blobs = new SqliteBlobs(database, repositories, notice);
-    this.rebuilt = file.rebuilt;
+    this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;
   }
@@ -73,6 +73,16 @@ export class SqliteIndex {
   /** All of `change` or nothing, in one write. `change` must not wait for anything. */
   transaction(change: () => void): void {
     this.#file.database.transaction(change);
+  }
+
+  /** Something was written since the last copy, or there is none. */
+  get changed(): boolean {
+    return this.#file.database.changed;
+  }
+
+  /** See Database.copy. */
+  copy(where: "thread" | "here" = "thread"): Promise<void> {
+    return this.#file.database.copy(where);
   }
 
   /**

@@ -30,6 +30,11 @@ export function isDamage(error: unknown): boolean {
   return code === sqliteCodes.corrupt || code === sqliteCodes.notADb;
 }
 
+/** An error of `node:sqlite` as it was in another thread. */
+export function sqliteError({ message, errcode }: { message: string; errcode: number | undefined }): Error {
+  return Object.assign(new Error(message), errcode === undefined ? {} : { errcode });
+}
+
 /** The `code` of a Node system error, such as "ENOENT". */
 export function systemCode(error: unknown): string | undefined {
   const code = error instanceof Error && "code" in error ? error.code : undefined;

@@ -59,6 +59,13 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     help: "Tags answered from an expired record because upstream failed.",
     registers: [registry],
   });
+  const indexLost = new Counter({
+    name: "entrepot_index_lost_total",
+    help: "Indexes that could not be read at the start; replaced by a copy, or put together anew from the store.",
+    labelNames: ["replaced_by"],
+    registers: [registry],
+  });
+  for (const replaced_by of ["copy", "store"]) indexLost.inc({ replaced_by }, 0);
   // No series for what is not configured: nothing is told of it.
   const sharedUp = new Gauge({
     name: "entrepot_shared_store_up",
@@ -72,6 +79,8 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     else if (notice.kind === "store_error")
       storeErrors.inc({ op: storeOp(notice.op.split(".", 1)[0] ?? ""), code: storeCode(notice.code) });
     else if (notice.kind === "stale_served") staleServed.inc();
+    else if (notice.kind === "index_lost")
+      indexLost.inc({ replaced_by: notice.copiedAt === undefined ? "store" : "copy" });
     else if (notice.kind === "shared_store") sharedUp.set({ store: notice.store }, notice.usable ? 1 : 0);
   };
 }

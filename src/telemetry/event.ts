@@ -200,6 +200,13 @@ export type Notice =
       readonly bytes: number;
     }
   | { readonly kind: "store_error"; readonly op: string; readonly code: string; readonly message: string }
+  /** The index could not be read at the start. The node goes on with what the store shows, and its last copy. */
+  | {
+      readonly kind: "index_lost";
+      readonly reason: string;
+      /** When the copy was made, in milliseconds since the epoch; undefined: there was none that can be used. */
+      readonly copiedAt: number | undefined;
+    }
   /** What the nodes share can be used from now on, or cannot; every node goes on by itself meanwhile. */
   | {
       readonly kind: "shared_store";

@@ -135,6 +135,8 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
           const { op, code, message } = notice;
           logger.error({ op, code, detail: scrub(message, maxText), suppressed }, "the store failed");
         });
+      case "index_lost":
+        return logIndexLost(logger, notice);
       case "shared_store":
         return logSharedStore(logger, notice);
       case "shared_eviction": {
@@ -192,6 +194,20 @@ function logCircuit(logger: Logger, { upstream, state, previous }: Notice & { ki
   if (state === "closed") logger.info(fields, "upstream answers again");
   else if (previous === "closed") logger.warn(fields, "upstream does not answer and is not asked for now");
   else logger.debug(fields, "probing upstream");
+}
+
+function logIndexLost(logger: Logger, { reason, copiedAt }: Notice & { kind: "index_lost" }): void {
+  const detail = scrub(reason, maxText);
+  if (copiedAt === undefined)
+    logger.error(
+      { detail },
+      "the index could not be read and there is no copy: its tags are unknown until upstream is asked",
+    );
+  else
+    logger.error(
+      { detail, copied_at: new Date(copiedAt).toISOString() },
+      "the index could not be read: this node goes on with its last copy",
+    );
 }
 
 function logSharedStore(logger: Logger, { store, usable, message }: Notice & { kind: "shared_store" }): void {

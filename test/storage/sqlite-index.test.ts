@@ -46,7 +46,7 @@ t.test("everything is there after a clean stop, and nothing needs repair", async
   const directory = join(await workDirectory(t), "not/yet/there");
   await cleanIndex(directory);
   const index = openHere(t, directory);
-  t.equal(index.rebuilt, false);
+  t.equal(index.loss, undefined);
   t.equal(index.needsReconcile, false);
   t.same(index.blobs.totals(), { bytes: 4950, count: 100 });
   t.match(await index.tags.get("hub", repository, "1" as Tag), { digest: digest(1), checkedAt: now });
@@ -79,7 +79,7 @@ t.test("when the table may be wrong", async (t) => {
     await child.stop("SIGKILL");
     const index = openHere(t, directory);
     t.equal(index.needsReconcile, true);
-    t.equal(index.rebuilt, false);
+    t.equal(index.loss, undefined);
     t.ok(index.blobs.totals().count >= 1, "what was written before is there");
     t.match(await index.tags.get("hub", repository, "1" as Tag), { digest: digest(1) });
   });
@@ -90,7 +90,7 @@ t.test("when the table may be wrong", async (t) => {
     await rm(join(directory, "index.db"));
     const index = openHere(t, directory);
     t.equal(index.needsReconcile, true);
-    t.equal(index.rebuilt, false);
+    t.match(index.loss, { reason: "it is missing or empty", copiedAt: undefined }, "and that is told");
     t.same(index.blobs.totals(), { bytes: 0, count: 0 });
   });
 });
@@ -132,7 +132,7 @@ t.test("an index that cannot be read is moved aside", async (t) => {
       await spoil(file);
       const bytes = await readFile(file);
       const index = openHere(t, directory);
-      t.equal(index.rebuilt, true);
+      t.ok(index.loss);
       t.equal(index.needsReconcile, true);
       t.same(index.blobs.totals(), { bytes: 0, count: 0 });
       const aside = (await readdir(directory)).filter((each) => each.includes("corrupt"));
@@ -142,7 +142,7 @@ t.test("an index that cannot be read is moved aside", async (t) => {
       t.equal(index.blobs.get(digest("a"))?.size, 1, "the new one works");
       index.reconciled();
       index.close();
-      t.equal(openHere(t, directory).rebuilt, false);
+      t.equal(openHere(t, directory).loss, undefined);
     });
 });
 
@@ -175,7 +175,7 @@ t.test("the log of a file moved aside goes with it", async (t) => {
   t.ok((await stat(join(directory, "index.db-wal"))).size > 0, "the killed process left one");
   await writeFile(join(directory, "index.db.damaged"), "");
   const index = openHere(t, directory);
-  t.equal(index.rebuilt, true);
+  t.ok(index.loss);
   t.same(index.blobs.totals(), { bytes: 0, count: 0 }, "not played into the new file");
   t.ok((await stat(join(directory, `index.db.corrupt-${now}-wal`))).size > 0);
 });
@@ -190,7 +190,7 @@ t.test("damage met while running is an error now and a new index at the next sta
   await handle.write(Buffer.alloc(size - 80_000, 0xee), 0, size - 80_000, 80_000);
   await handle.close();
   const index = openIndex({ directory, clock: () => now });
-  t.equal(index.rebuilt, false, "opening does not read that far");
+  t.equal(index.loss, undefined, "opening does not read that far");
   const lookUp = (): void => {
     for (let at = 0; at < 5000; at++) index.blobs.get(digest(at));
   };
@@ -198,11 +198,11 @@ t.test("damage met while running is an error now and a new index at the next sta
   index.reconciled();
   index.close();
   const next = openHere(t, directory);
-  t.equal(next.rebuilt, true);
+  t.ok(next.loss);
   t.equal(next.needsReconcile, true);
   next.reconciled();
   next.close();
-  t.equal(openHere(t, directory).rebuilt, false, "once");
+  t.equal(openHere(t, directory).loss, undefined, "once");
 });
 
 t.test("one index per directory", async (t) => {
@@ -228,7 +228,7 @@ t.test("one index per directory", async (t) => {
       [],
     );
     await child.stop("SIGKILL");
-    t.equal(openHere(t, directory).rebuilt, true);
+    t.ok(openHere(t, directory).loss);
   });
 
   await t.test("also against another program that has the file", async (t) => {
