@@ -8,7 +8,7 @@ import { type Filling, Fills, type FillsOptions, isFor } from "./fills.ts";
 import type { LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import type { BlobReader, Upstream } from "./ports.ts";
-import type { Refusal } from "./upstream-answer.ts";
+import type { OversizeAnswer, Refusal } from "./upstream-answer.ts";
 
 /**
  * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, or been refused
@@ -32,6 +32,15 @@ export interface OpenedBlob {
   readonly reader: BlobReader;
   /** All of a small blob that is here. */
   readonly body?: Buffer;
+}
+
+/** A manifest that is on its way through. */
+export interface ManifestRelay {
+  readonly digest: Digest;
+  /** Whether it can still be read from its first byte. */
+  joinable(): boolean;
+  /** Rejects with UpstreamError. */
+  open(): Promise<OpenedBlob | Refusal>;
 }
 
 export type BlobFound = Omit<OpenedBlob, "reader" | "body">;
@@ -216,10 +225,25 @@ export class BlobCache {
     return opened;
   }
 
-  /** Relays a manifest too large to hold: verified like a blob, never stored. */
-  relayManifest(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
-    const fill = this.#fills.relayManifest(upstream, repository, digest);
-    return this.#opened(fill, (head) => ({ ...fromUpstream(upstream, head), result: "miss" }));
+  /** Relays a manifest too large to hold: verified like a blob, never stored. See Fills. */
+  relayManifest(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    first?: OversizeAnswer,
+  ): ManifestRelay {
+    const fill = this.#fills.relayManifest(upstream, repository, digest, first);
+    return {
+      digest,
+      joinable: () => fill.joinable,
+      open: async () => {
+        const opened = await this.#opened(fill, (head) => ({
+          ...fromUpstream(upstream, head),
+          result: "miss",
+        }));
+        return opened.kind === "found" ? { ...opened, reader: endingWith(fill, opened.reader) } : opened;
+      },
+    };
   }
 
   /** What comes from the shared store is a hit for everybody; a blob another node is fetching is joined there. */
@@ -270,6 +294,19 @@ export class BlobCache {
   stop(reason: Error): Promise<void> {
     return this.#fills.stop(reason);
   }
+}
+
+/** Ends a relay, which nobody else will want, when its last reader leaves: HEAD needs no more than the beginning. */
+function endingWith(fill: Fill, reader: BlobReader): BlobReader {
+  return {
+    read: (position, scratch) => reader.read(position, scratch),
+    lend: (position, max) => reader.lend?.(position, max),
+    arrived: async (position) => await reader.arrived?.(position),
+    close: async () => {
+      await reader.close();
+      if (fill.followers === 0 && !fill.verified) fill.abort(new Error("nobody reads the manifest any more"));
+    },
+  };
 }
 
 function fromUpstream(

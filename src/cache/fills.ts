@@ -10,6 +10,7 @@ import type { Clock, Pause, Upstream } from "./ports.ts";
 import { SegmentBudget } from "./segment-line.ts";
 import { SegmentWidths } from "./segment-width.ts";
 import type { Segmenting } from "./segmented-body.ts";
+import type { OversizeAnswer } from "./upstream-answer.ts";
 import { WindowBudget } from "./window.ts";
 
 /** Bytes of segments that came before those ahead of them, over all fills. */
@@ -107,10 +108,22 @@ export class Fills {
     return filling;
   }
 
-  /** Of a manifest too large to hold: verified like a blob, never stored, joined by nobody. */
-  relayManifest(upstream: Upstream, repository: Repository, digest: Digest): Fill {
+  /**
+   * Of a manifest too large to hold: verified like a blob, never stored. `first` is upstream's answer to the question
+   * that found it so; the rest of one that breaks off is asked for by digest.
+   */
+  relayManifest(upstream: Upstream, repository: Repository, digest: Digest, first?: OversizeAnswer): Fill {
+    let unread = first;
     return this.#run(upstream, digest, {
-      open: (from, signal) => upstream.openBlob(repository, digest, from, signal, { endpoint: "manifests" }),
+      open: async (from, signal) => {
+        const answer = unread;
+        unread = undefined;
+        if (answer === undefined)
+          return upstream.openBlob(repository, digest, from, signal, { endpoint: "manifests" });
+        if (signal.aborted) answer.discard();
+        signal.throwIfAborted();
+        return { kind: "found", size: answer.size, offset: 0, body: answer.read(signal) };
+      },
       spool: async () => undefined,
     });
   }

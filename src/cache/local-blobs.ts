@@ -285,7 +285,8 @@ async function readWhole(reader: BlobReader, size: number): Promise<Buffer> {
   return body.subarray(0, position);
 }
 
-function inMemory(source: Source, body: Buffer): LocalBlob {
+/** A blob of which all is here in memory. */
+export function inMemory(source: Source, body: Buffer): LocalBlob {
   return { source, size: body.length, reader: memoryReader(body), body };
 }
 

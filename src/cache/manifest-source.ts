@@ -1,7 +1,7 @@
 // Manifests from upstream: verified, read, stored and linked before anybody sees them.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
-import { type Descriptor, largestManifest, readManifest } from "../oci/manifest.ts";
+import { type Descriptor, largestManifest, readManifest, signedPayload } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
@@ -11,7 +11,7 @@ import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 import { type Upstream, UpstreamError } from "./ports.ts";
 import type { SharedBlobs } from "./shared-ports.ts";
 import { SingleFlight } from "./single-flight.ts";
-import type { CacheMarks, ManifestAnswer, Refusal } from "./upstream-answer.ts";
+import type { CacheMarks, OversizeAnswer, Refusal } from "./upstream-answer.ts";
 
 export interface FetchedManifest extends CacheMarks {
   readonly kind: "found";
@@ -20,10 +20,17 @@ export interface FetchedManifest extends CacheMarks {
 }
 
 /** A manifest above 4 MiB, which has not been read. */
-export interface OversizeManifest {
-  readonly kind: "oversize";
+export interface OversizeManifest extends OversizeAnswer {
   readonly digest: Digest;
   readonly mediaType: string;
+}
+
+/** One that is verified, and that the cache cannot keep: it goes to whoever asked. */
+export interface UncachedManifest {
+  readonly kind: "uncached";
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly body: Buffer;
 }
 
 export class ManifestSource {
@@ -56,7 +63,8 @@ export class ManifestSource {
       const chunks: Buffer[] = [];
       for await (const chunk of found.body) chunks.push(chunk);
       const body = Buffer.concat(chunks);
-      verified(body, digest);
+      if (hashOf(body, digest) !== digest)
+        throw new UpstreamError("digest_mismatch", "not what it is stored as");
       const manifest = readManifest(body, found.mediaType);
       if (typeof manifest === "string") return undefined;
       const { mediaType, children } = manifest;
@@ -75,21 +83,24 @@ export class ManifestSource {
     upstream: Upstream,
     repository: Repository,
     reference: Reference,
-  ): Promise<FetchedManifest | OversizeManifest | Refusal> {
+  ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
     const answer = await upstream.getManifest(repository, reference);
     if (answer.kind === "absent" || answer.kind === "denied") return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
     if (answer.kind === "oversize") return oversize(answer, wanted);
     const { body } = answer;
-    const digest = verified(body, wanted);
+    const { digest, ofPayload } = digestOf(body, wanted);
     const manifest = readManifest(body, answer.mediaType);
+    if (manifest === "too_many")
+      return { kind: "uncached", digest, mediaType: answer.mediaType ?? mediaTypes.octetStream, body };
     if (typeof manifest === "string") {
       throw new UpstreamError("protocol", `upstream's manifest ${digest} cannot be used: ${manifest}`);
     }
     const { mediaType, children } = manifest;
+    if (ofPayload) return { kind: "uncached", digest, mediaType, body };
     await this.#local.putManifest(digest, { body, mediaType }, digestsOf(children));
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
-    await this.#link(upstream, repository, digest, body.length, children);
+    await this.#link(upstream, repository, digest, body.length, manifest.blobs);
     const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
     const { age, cacheStatus } = answer;
     return {
@@ -109,22 +120,18 @@ export class ManifestSource {
     { body, mediaType }: LocalManifest,
   ): Promise<void> {
     const manifest = readManifest(body, mediaType);
-    const children = typeof manifest === "string" ? [] : manifest.children;
-    await this.#link(upstream, repository, digest, body.length, children);
+    const blobs = typeof manifest === "string" ? [] : manifest.blobs;
+    await this.#link(upstream, repository, digest, body.length, blobs);
   }
 
-  /**
-   * Blobs only: registries look for them when a manifest is pushed, but many take an index of manifests they do not
-   * have, and naming one must not make it readable. Its right is proved when it is first asked for.
-   */
+  /** Not the manifests an index names: their right is proved when they are first asked for. */
   async #link(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
     size: number,
-    children: readonly Descriptor[],
+    blobs: readonly Descriptor[],
   ): Promise<void> {
-    const blobs = children.filter(({ kind }) => kind === "blob");
     await this.#access.link(upstream, repository, [{ digest, size }, ...blobs]);
   }
 }
@@ -133,20 +140,32 @@ function digestsOf(children: readonly Descriptor[]): Digest[] {
   return children.map((child) => child.digest);
 }
 
-/** The digest of `body`, which is `wanted` when that is known. */
-function verified(body: Buffer, wanted: Digest | undefined): Digest {
-  const algorithm = wanted === undefined ? "sha256" : digestAlgorithm(wanted);
-  const digest = makeDigest(algorithm, createHash(algorithm).update(body).digest("hex"));
-  if (wanted === undefined || wanted === digest) return digest;
-  throw new UpstreamError("digest_mismatch", `upstream sent a manifest with digest ${digest} for ${wanted}`);
+function hashOf(bytes: Buffer, as: Digest | undefined): Digest {
+  const algorithm = as === undefined ? "sha256" : digestAlgorithm(as);
+  return makeDigest(algorithm, createHash(algorithm).update(bytes).digest("hex"));
+}
+
+/**
+ * The digest of `body`, which is `wanted` when that is known. That of a signed schema 1 manifest is its payload's: the
+ * store could neither find nor verify its bytes by it.
+ */
+function digestOf(
+  body: Buffer,
+  wanted: Digest | undefined,
+): { readonly digest: Digest; readonly ofPayload: boolean } {
+  const own = hashOf(body, wanted);
+  if (own === wanted) return { digest: own, ofPayload: false };
+  const payload = signedPayload(body);
+  const signed = payload && hashOf(payload, wanted);
+  if (signed !== undefined && signed === (wanted ?? signed)) return { digest: signed, ofPayload: true };
+  if (wanted === undefined) return { digest: own, ofPayload: false };
+  throw new UpstreamError("digest_mismatch", `upstream sent a manifest with digest ${own} for ${wanted}`);
 }
 
 /** Without a digest nothing could be verified on the way, so it is refused. */
-function oversize(
-  { mediaType }: Extract<ManifestAnswer, { kind: "oversize" }>,
-  digest: Digest | undefined,
-): OversizeManifest {
-  if (digest === undefined)
-    throw new UpstreamError("too_large", "upstream's manifest is above 4 MiB and names no digest");
-  return { kind: "oversize", digest, mediaType: mediaType ?? mediaTypes.octetStream };
+function oversize(answer: OversizeAnswer, digest: Digest | undefined): OversizeManifest {
+  const { mediaType } = answer;
+  if (digest !== undefined) return { ...answer, digest, mediaType: mediaType ?? mediaTypes.octetStream };
+  answer.discard();
+  throw new UpstreamError("too_large", "upstream's manifest is above 4 MiB and names no digest");
 }

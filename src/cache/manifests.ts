@@ -5,13 +5,13 @@ import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
-import type { BlobCache, OpenedBlob } from "./blob-cache.ts";
+import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
 import { DeletedManifests } from "./deleted-manifests.ts";
 import type { Sharing } from "./fill-source.ts";
 import { type Freshness, subjectOfTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
-import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
+import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts";
 import { ManifestSource } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import {
@@ -64,7 +64,7 @@ export interface OpenedManifest {
   readonly cacheStatus?: string;
 }
 
-/** A manifest above 4 MiB: a stream that is verified on the way and not stored. */
+/** A manifest that is verified and not stored: one above 4 MiB as a stream, one the cache cannot keep from memory. */
 export interface RelayedManifest extends OpenedBlob {
   readonly digest: Digest;
   readonly mediaType: string;
@@ -78,6 +78,11 @@ interface InHand {
   readonly manifest: LocalManifest;
 }
 
+/** What a question to upstream brought, for everybody who asked it. */
+type Brought =
+  | Exclude<Resolution, { kind: "oversize" }>
+  | { readonly kind: "relay"; readonly mediaType: string; readonly relay: ManifestRelay };
+
 const remembered: Refusal = { kind: "absent", negative: true };
 
 /** In the kept answers: that upstream does not have the tag. */
@@ -90,7 +95,7 @@ export class Manifests {
   readonly #source: ManifestSource;
   readonly #resolver: Resolver;
   readonly #records: TagRecords;
-  readonly #revalidation: Revalidation<Resolution>;
+  readonly #revalidation: Revalidation<Brought>;
   readonly #incomplete: IncompleteImages;
   readonly #deleted: DeletedManifests;
 
@@ -161,7 +166,10 @@ export class Manifests {
     if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
     const { value, joined } = await this.#revalidation.fetch(
       flightKey(upstream.name, repository, digest),
-      () => this.#resolver.fetch(upstream, repository, { kind: "digest", digest }),
+      async () => {
+        const byDigest = { kind: "digest", digest } as const;
+        return this.#begun(upstream, repository, await this.#resolver.fetch(upstream, repository, byDigest));
+      },
     );
     if (value.kind === "absent") {
       await access.unlink(upstream, repository, digest);
@@ -183,7 +191,10 @@ export class Manifests {
       return this.#whole(upstream, repository, this.#found("hit", inHand, ttl));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
     const key = flightKey(upstream.name, repository, tag);
-    const ask: Question<Resolution> = (counts) => this.#resolve(upstream, repository, tag, record, counts);
+    const ask: Question<Brought> = async (counts) => {
+      const resolution = await this.#resolve(upstream, repository, tag, record, counts);
+      return this.#begun(upstream, repository, resolution);
+    };
     if (inHand === undefined || state !== "stale") {
       const subject = inHand === undefined ? subjectOfTag(tag) : undefined;
       if (subject !== undefined) return this.#byFallbackTag(upstream, repository, tag, subject, ask);
@@ -205,7 +216,7 @@ export class Manifests {
     repository: Repository,
     tag: Tag,
     subject: Digest,
-    ask: Question<Resolution>,
+    ask: Question<Brought>,
   ): Promise<ManifestOpened> {
     const { kept } = this.#options;
     const key = flightKey(upstream.name, repository, tag);
@@ -285,25 +296,49 @@ export class Manifests {
 
   // ---- answers ------------------------------------------------------------------------------------------------
 
+  /** A manifest that is too large begins to be relayed when nothing is left to be waited for but those who asked. */
+  #begun(upstream: Upstream, repository: Repository, resolution: Resolution): Brought {
+    if (resolution.kind !== "oversize") return resolution;
+    const { digest, mediaType } = resolution;
+    const relay = this.#options.blobs.relayManifest(upstream, repository, digest, resolution);
+    return { kind: "relay", mediaType, relay };
+  }
+
   async #answer(
     upstream: Upstream,
     repository: Repository,
-    resolution: Resolution,
+    brought: Brought,
     joined: boolean,
     outdated = false,
   ): Promise<ManifestOpened> {
-    if (resolution.kind === "absent" || resolution.kind === "denied") return resolution;
-    if (resolution.kind === "found") {
-      const { how, cacheStatus } = resolution;
-      return {
-        ...this.#found(joined ? "joined" : how, resolution),
-        ...(outdated ? { outdated } : {}),
-        ...(cacheStatus === undefined ? {} : { cacheStatus }),
-      };
+    switch (brought.kind) {
+      case "absent":
+      case "denied":
+        return brought;
+      case "found": {
+        const { how, cacheStatus } = brought;
+        return {
+          ...this.#found(joined ? "joined" : how, brought),
+          ...(outdated ? { outdated } : {}),
+          ...(cacheStatus === undefined ? {} : { cacheStatus }),
+        };
+      }
+      case "uncached": {
+        const { digest, mediaType, body } = brought;
+        const source: Source = `upstream:${upstream.name}`;
+        return { result: "miss", digest, mediaType, ...inMemory(source, body), kind: "found" };
+      }
+      case "relay": {
+        const { mediaType, relay } = brought;
+        const { digest } = relay;
+        // Who comes too late for its beginning asks for himself.
+        const open = relay.joinable()
+          ? relay
+          : this.#options.blobs.relayManifest(upstream, repository, digest);
+        const opened = await open.open();
+        return opened.kind === "found" ? { ...opened, digest, mediaType } : opened;
+      }
     }
-    const { digest, mediaType } = resolution;
-    const relayed = await this.#options.blobs.relayManifest(upstream, repository, digest);
-    return relayed.kind === "found" ? { ...relayed, digest, mediaType } : relayed;
   }
 
   /** Without a question to upstream: the image may have to be pulled without upstream as well. */

@@ -266,7 +266,7 @@ export interface Upstream {
    */
   forwarding(via: string | undefined, traceparent?: string): Upstream;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
-  /** Reads at most 4 MiB; a larger body is `oversize` and is not read. */
+  /** Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away. */
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
   /** The signal ends the transfer. */

@@ -2,7 +2,12 @@
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { LocalManifest } from "./local-blobs.ts";
-import type { FetchedManifest, ManifestSource, OversizeManifest } from "./manifest-source.ts";
+import type {
+  FetchedManifest,
+  ManifestSource,
+  OversizeManifest,
+  UncachedManifest,
+} from "./manifest-source.ts";
 import type { Clock, TagRecord, Upstream } from "./ports.ts";
 import type { Refusal } from "./upstream-answer.ts";
 
@@ -13,7 +18,7 @@ export interface Resolved {
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 }
-export type Resolution = Resolved | OversizeManifest | Refusal;
+export type Resolution = Resolved | OversizeManifest | UncachedManifest | Refusal;
 
 export class Resolver {
   readonly #source: ManifestSource;

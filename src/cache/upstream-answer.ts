@@ -34,13 +34,20 @@ export type ManifestAnswer =
       readonly mediaType: string | undefined;
       readonly body: Buffer;
     } & CacheMarks)
-  | {
-      readonly kind: "oversize";
-      readonly digest: Digest | undefined;
-      readonly mediaType: string | undefined;
-      readonly size: number | undefined;
-    }
+  | OversizeAnswer
   | Refusal;
+
+/** A manifest above 4 MiB, which holds a connection until its body has been read or thrown away. */
+export interface OversizeAnswer {
+  readonly kind: "oversize";
+  readonly digest: Digest | undefined;
+  readonly mediaType: string | undefined;
+  readonly size: number | undefined;
+  /** All of the body, once. It rejects with UpstreamError; the signal ends the transfer. */
+  readonly read: (signal: AbortSignal) => AsyncIterable<Buffer>;
+  /** Instead of reading it. */
+  readonly discard: () => void;
+}
 
 export type BlobHead = ({ readonly kind: "found"; readonly size: number | undefined } & CacheMarks) | Refusal;
 

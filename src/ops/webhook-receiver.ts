@@ -3,7 +3,7 @@
 import type { IncomingMessage } from "node:http";
 import { LRUCache } from "lru-cache";
 import { parseDigest } from "../oci/digest.ts";
-import { nestsDeeper } from "../oci/json-depth.ts";
+import { jsonExcess } from "../oci/json-depth.ts";
 import { parseTag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import {
@@ -38,7 +38,8 @@ export interface WebhookAnswer {
 }
 
 const largestBody = 1024 * 1024;
-const deepestBody = 64;
+/** Of the JSON in it; a push of some hundred tags has some thousand values. */
+const bodyBounds = { depth: 64, values: 20_000 };
 /** Bodies held at once. */
 const maxRunning = 16;
 /** Changes acted on for one request; what is more is left to the tags' time to live. */
@@ -155,9 +156,9 @@ function keyOf(source: WebhookSource, id: string): string {
   return `${source} ${id.slice(0, longestId)}`;
 }
 
-/** Undefined for what is no JSON, or nests too deep to be read. */
+/** Undefined for what is no JSON, nests too deep or has too much in it to be read. */
 function jsonOf(body: Buffer): unknown {
-  if (nestsDeeper(body, deepestBody)) return undefined;
+  if (jsonExcess(body, bodyBounds) !== undefined) return undefined;
   try {
     return JSON.parse(body.toString("utf8"));
   } catch {

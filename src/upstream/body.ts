@@ -36,7 +36,7 @@ export async function readSmallBody(
   const chunks: Buffer[] = [];
   let length = 0;
   const timer = setTimeout(() => {
-    body.destroy(Object.assign(new Error(`body not complete after ${timeout} ms`), { code: "ETIMEDOUT" }));
+    body.destroy(lateError(timeout));
   }, timeout);
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
@@ -50,6 +50,35 @@ export async function readSmallBody(
     clearTimeout(timer);
   }
   return Buffer.concat(chunks, length);
+}
+
+function lateError(timeout: number): Error {
+  return Object.assign(new Error(`body not complete after ${timeout} ms`), { code: "ETIMEDOUT" });
+}
+
+/**
+ * The whole body when it has at most `limit` bytes; else what has come when that is told, and the body goes on from
+ * there. Rejects as the body does, and when it is not complete after `timeout` milliseconds.
+ */
+export async function readBeginning(
+  body: BlobBody,
+  limit: number,
+  timeout: number,
+): Promise<{ readonly complete: boolean; readonly chunks: readonly Buffer[] }> {
+  const chunks: Buffer[] = [];
+  if (limit === 0) return { complete: false, chunks };
+  const timer = setTimeout(() => body.late(timeout), timeout);
+  try {
+    for (let length = 0; length <= limit; ) {
+      const { done, value } = await body.next();
+      if (done === true) return { complete: true, chunks };
+      chunks.push(value);
+      length += value.length;
+    }
+    return { complete: false, chunks };
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Gets rid of a body in the background: reads a short one, destroys the connection of a long or slow one. */
@@ -118,6 +147,11 @@ export class BlobBody implements AsyncIterableIterator<Buffer> {
         this.#wake = resolve;
       });
     }
+  }
+
+  /** Ends the transfer, which has taken `timeout` milliseconds. */
+  late(timeout: number): void {
+    this.#source.destroy(lateError(timeout));
   }
 
   async return(): Promise<IteratorResult<Buffer, undefined>> {

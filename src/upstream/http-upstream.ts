@@ -19,7 +19,7 @@ import type { CircuitStateName, NoticeSink } from "../telemetry/event.ts";
 import { cacheMarks, contentDigest, contentLength, contentRange } from "./answer.ts";
 import { createAuthorizer } from "./authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
-import { BlobBody, discard, readSmallBody, smallBodyPatience } from "./body.ts";
+import { BlobBody, discard, readBeginning, smallBodyPatience } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { listReferrers } from "./referrers.ts";
@@ -142,18 +142,23 @@ class HttpUpstream implements ClosableUpstream {
       return await this.#whileOpen(reply, async () => {
         const head = this.#manifestHeaders(reply);
         const size = contentLength(this.name, reply.headers);
-        if (size !== undefined && size > largestManifest) {
-          reply.body.destroy();
-          return { kind: "oversize", size, ...head };
-        }
-        const body = await readSmallBody(reply.body, {
-          upstream: this.name,
-          limit: largestManifest,
-          timeout: this.#smallBodyTimeout,
+        // Until somebody reads on, whoever asked is told of a failure.
+        let reader: AbortSignal | undefined;
+        const body = new BlobBody(reply.body, {
+          expected: size,
+          received: (bytes) => this.#received("manifest", bytes),
+          failure: (cause) => this.#bodyFailure(cause, reader, reader !== undefined),
         });
-        if (body === undefined) return { kind: "oversize", size, ...head };
-        this.#received("manifest", body.length);
-        return { kind: "found", body, ...head, ...cacheMarks(reply) };
+        const limit = size !== undefined && size > largestManifest ? 0 : largestManifest;
+        const beginning = await readBeginning(body, limit, this.#smallBodyTimeout);
+        if (beginning.complete)
+          return { kind: "found", body: Buffer.concat(beginning.chunks), ...head, ...cacheMarks(reply) };
+        const read = (signal: AbortSignal): AsyncIterable<Buffer> => {
+          reader = signal;
+          signal.addEventListener("abort", () => reply.body.destroy(), { once: true });
+          return joined(beginning.chunks, body);
+        };
+        return { kind: "oversize", size, ...head, read, discard: () => void body.return() };
       });
     });
   }
@@ -239,19 +244,19 @@ class HttpUpstream implements ClosableUpstream {
     return new BlobBody(reply.body, {
       expected,
       received: (bytes) => this.#received("blob", bytes),
-      failure: (cause) => {
-        if (signal.aborted) return signal.reason;
-        const error =
-          cause === undefined
-            ? new UpstreamError(
-                "truncated",
-                `upstream ${this.name} sent a body of another length than announced`,
-              )
-            : asUpstreamError(cause, "body", this.name);
-        this.#failed(error);
-        return error;
-      },
+      failure: (cause) => this.#bodyFailure(cause, signal, true),
     });
+  }
+
+  /** What a body that has not come to its end rejects with: `cause`, or undefined for one of another length. */
+  #bodyFailure(cause: unknown, signal: AbortSignal | undefined, tell: boolean): Error {
+    if (signal?.aborted) return signal.reason;
+    const error =
+      cause === undefined
+        ? new UpstreamError("truncated", `upstream ${this.name} sent a body of another length than announced`)
+        : asUpstreamError(cause, "body", this.name);
+    if (tell) this.#failed(error);
+    return error;
   }
 
   /** Destroys the body when its headers turn out to be unusable. */
@@ -286,4 +291,9 @@ class HttpUpstream implements ClosableUpstream {
 function manifestAsk(method: "GET" | "HEAD", repository: Repository, reference: Reference): Ask {
   const endpoint = `manifests/${referenceText(reference)}`;
   return { method, type: "manifest", repository, endpoint, headers: { accept: manifestAccept } };
+}
+
+async function* joined(chunks: readonly Buffer[], rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield* chunks;
+  yield* rest;
 }

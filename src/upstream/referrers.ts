@@ -2,6 +2,7 @@
 import { UpstreamError } from "../cache/ports.ts";
 import type { CacheMarks, ReferrersAnswer, Refusal } from "../cache/upstream-answer.ts";
 import type { Digest } from "../oci/digest.ts";
+import { jsonExcess } from "../oci/json-depth.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { cacheMarks } from "./answer.ts";
@@ -12,6 +13,8 @@ import type { TagList } from "./tags.ts";
 
 const maxBytes = 4 * 1024 * 1024;
 const maxPages = 20;
+/** What one page may have, told before it is parsed: some thousand referrers with annotations. 100 ms at worst. */
+const pageBounds = { depth: 64, values: 100_000 };
 
 interface Page {
   readonly kind: "found";
@@ -92,6 +95,8 @@ function hasReferrers({ status, headers }: Reply): boolean {
 }
 
 function manifestsOf(upstream: string, body: Buffer): readonly unknown[] {
+  if (jsonExcess(body, pageBounds) !== undefined)
+    throw new UpstreamError("too_large", `upstream ${upstream} sent more referrers than are read`);
   let json: unknown;
   try {
     json = JSON.parse(body.toString("utf8"));

@@ -164,7 +164,7 @@ t.test("an oversize manifest is relayed from its own endpoint, verified and not 
   const house = await openHouse(t);
   const { upstream, blobs } = house;
   const digest = upstream.addManifest("team/app", undefined, bytes, undefined);
-  const relayed = await blobs.relayManifest(upstream, app, digest);
+  const relayed = await blobs.relayManifest(upstream, app, digest).open();
   t.match(relayed, { kind: "found", result: "miss", source: "upstream:up", size: bytes.length });
   t.equal(blobs.inUse(digest), false, "nobody joins it as a blob");
   t.ok(relayed.kind === "found" && (await readAll(relayed.reader)).equals(bytes));
@@ -181,10 +181,10 @@ t.test("an oversize manifest is relayed from its own endpoint, verified and not 
     undefined,
     sha256(config),
   );
-  const wrong = await blobs.relayManifest(upstream, app, liar);
+  const wrong = await blobs.relayManifest(upstream, app, liar).open();
   const { error } = await readUntilFailure((wrong as OpenedBlob).reader);
   t.match(error, { code: "digest_mismatch" });
-  t.same(await blobs.relayManifest(upstream, stranger, digest), { kind: "absent" });
+  t.same(await blobs.relayManifest(upstream, stranger, digest).open(), { kind: "absent" });
 });
 
 // ---- state ------------------------------------------------------------------------------------------------------

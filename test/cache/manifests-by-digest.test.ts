@@ -6,6 +6,7 @@ import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
 import {
   type House,
+  mebibyte,
   noticesOf,
   openHouse,
   readAll,
@@ -246,12 +247,30 @@ t.test("an oversize manifest nobody names a digest for could not be verified: re
   t.ok((await readAll(relayed.reader)).equals(oversize), "asked for by digest, the digest is known");
 });
 
-t.test("an oversize manifest that is gone when it is relayed is absent", async (t) => {
+t.test("an oversize manifest costs one request, however many ask for it at once", async (t) => {
   const house = await openHouse(t);
   const { upstream, manifests } = house;
-  upstream.addManifest("team/app", tag, oversize, undefined);
-  upstream.transfers.push({ refuse: "absent" });
-  t.same(await manifests.open(upstream, app, { kind: "tag", tag }), { kind: "absent" });
+  const digest = upstream.addManifest("team/app", tag, oversize, undefined);
+  for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
+    upstream.calls.length = 0;
+    const ask = async (): Promise<Buffer> => {
+      const opened = (await manifests.open(upstream, app, reference)) as RelayedManifest;
+      return readAll(opened.reader);
+    };
+    const bodies = await Promise.all([ask(), ask(), ask()]);
+    t.ok(bodies.every((body) => body.equals(oversize)));
+    t.equal(upstream.count("GET"), 1, upstream.calls.join(", "));
+  }
+});
+
+t.test("an oversize manifest that breaks off goes on by its digest, from where it was", async (t) => {
+  const house = await openHouse(t);
+  const { upstream, manifests } = house;
+  const digest = upstream.addManifest("team/app", tag, oversize, undefined);
+  upstream.transfers.push({ cutAt: mebibyte });
+  const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+  t.ok((await readAll(relayed.reader)).equals(oversize));
+  t.same(upstream.calls, [`GET manifest team/app ${tag}`, `GET body team/app ${digest} from ${mebibyte}`]);
 });
 
 t.test("HEAD of an oversize manifest does not download it", async (t) => {
@@ -262,4 +281,104 @@ t.test("HEAD of an oversize manifest does not download it", async (t) => {
   await relayed.reader.close();
   await Promise.all(house.blobs.fills.map((fill) => fill.done));
   t.ok(upstream.bytesSent <= 600 * 1024, `${upstream.bytesSent} bytes`);
+});
+
+// ---- verified, and nothing the cache can keep --------------------------------------------------------------------
+
+const signed = signedManifest({
+  schemaVersion: 1,
+  fsLayers: [{ blobSum: image.config.digest }],
+  history: [],
+});
+const crowded = Buffer.from(
+  JSON.stringify({ schemaVersion: 2, config: {}, layers: [], annotations: manyNames("k") }),
+);
+
+/** As registries sign schema 1: the digest is that of the payload. */
+function signedManifest(manifest: object): { body: Buffer; digest: Digest } {
+  const payload = JSON.stringify(manifest, undefined, 3);
+  const format = { formatLength: Buffer.byteLength(payload) - 2, formatTail: "Cn0" };
+  const signature = { protected: Buffer.from(JSON.stringify(format)).toString("base64url"), signature: "x" };
+  const body = Buffer.from(`${payload.slice(0, -2)},"signatures":[${JSON.stringify(signature)}]\n}`);
+  return { body, digest: sha256(Buffer.from(payload)) };
+}
+
+function manyNames(start: string): Record<string, number> {
+  return Object.fromEntries(Array.from({ length: 50_000 }, (_, at) => [`${start}${at}`, 1]));
+}
+
+const schema1Type = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+const imageType = "application/vnd.oci.image.manifest.v1+json";
+const uncacheable = [
+  { name: "a signed schema 1 manifest", ...signed, mediaType: schema1Type },
+  {
+    name: "one with more in it than is read",
+    body: crowded,
+    digest: sha256(crowded),
+    mediaType: imageType,
+  },
+];
+
+for (const { name, body, digest, mediaType } of uncacheable) {
+  t.test(`${name} is passed through and not kept, by tag and by digest`, async (t) => {
+    const house = await openHouse(t, { freshness: { ttl: 0 } });
+    const { upstream, manifests } = house;
+    upstream.addManifest("team/app", tag, image.manifest, image.mediaType);
+    await manifests.open(upstream, app, { kind: "tag", tag });
+    upstream.addManifest("team/app", tag, body, mediaType, digest);
+    const spools = house.store.spools;
+    for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
+      upstream.calls.length = 0;
+      const ask = async (): Promise<RelayedManifest> =>
+        (await manifests.open(upstream, app, reference)) as RelayedManifest;
+      for (const passed of await Promise.all([ask(), ask()])) {
+        t.match(passed, { result: "miss", source: "upstream:up", digest, mediaType, size: body.length });
+        t.ok((await readAll(passed.reader)).equals(body));
+      }
+      t.equal(upstream.count("GET"), 1, "once for all who ask");
+    }
+    t.equal(house.store.spools, spools);
+    t.equal(house.index.blobs.get(digest), undefined);
+    t.equal(await house.index.tags.get("up", app, tag), undefined, "nor what the tag named before");
+    t.equal(await house.access.linked(upstream, app, digest), false);
+    upstream.fault = () => {
+      throw new UpstreamError("unreachable", "no route");
+    };
+    await t.rejects(open(house, digest), { code: "unreachable" });
+  });
+}
+
+t.test(
+  "what is signed has its payload's digest, whether or not upstream says so, and no other",
+  async (t) => {
+    const house = await openHouse(t);
+    const { upstream, manifests } = house;
+    upstream.silentHead = true;
+    upstream.addManifest("team/app", tag, signed.body, undefined, signed.digest);
+    const passed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+    t.match(passed, { digest: signed.digest, mediaType: schema1Type });
+    await passed.reader.close();
+    upstream.addManifest("team/app", undefined, signed.body, schema1Type, image.digest);
+    await t.rejects(open(house), { code: "digest_mismatch" });
+    const changed = Buffer.from(signed.body.toString().replace('"schemaVersion": 1', '"schemaVersion": 7'));
+    upstream.addManifest("team/app", undefined, changed, schema1Type, signed.digest);
+    await t.rejects(open(house, signed.digest), { code: "digest_mismatch" });
+  },
+);
+
+t.test("a signed manifest that upstream calls by its bytes is kept like any other", async (t) => {
+  const house = await openHouse(t);
+  const digest = house.upstream.addManifest("team/app", undefined, signed.body, schema1Type);
+  t.match(await open(house, digest), { result: "miss", digest, mediaType: schema1Type });
+  t.match(await open(house, digest), { result: "hit" });
+});
+
+t.test("what is no manifest is not stored as one, whatever upstream calls it", async (t) => {
+  const house = await openHouse(t);
+  for (const mediaType of [imageType, "application/vnd.oci.image.index.v1+json", "application/vnd.x+json"]) {
+    const body = Buffer.from('{"k0":1}');
+    const digest = house.upstream.addManifest("team/app", undefined, body, mediaType);
+    await t.rejects(open(house, digest), { code: "protocol" });
+    t.equal(house.index.blobs.get(digest), undefined);
+  }
 });

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import t from "tap";
-import { nestsDeeper } from "../../src/oci/json-depth.ts";
+import { jsonExcess } from "../../src/oci/json-depth.ts";
 
-const deeper = (text: string, limit: number): boolean => nestsDeeper(Buffer.from(text), limit);
+const deeper = (text: string, depth: number): boolean =>
+  jsonExcess(Buffer.from(text), { depth, values: Number.POSITIVE_INFINITY }) === "depth";
 
 t.test("objects and arrays count, one below the other", async (t) => {
   t.equal(deeper("", 0), false);
@@ -42,6 +43,34 @@ t.test("agrees with JSON.parse", async () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 8 }), fc.nat(6), (text, limit) => {
       return deeper(text, limit) === depthOf(JSON.parse(text)) > limit;
+    }),
+  );
+});
+
+t.test("values are counted, and names apart from them", async (t) => {
+  const excess = (text: string, values: number, names?: number): string | undefined =>
+    jsonExcess(Buffer.from(text), { depth: 8, values, ...(names === undefined ? {} : { names }) });
+  t.equal(excess("[1,2,3]", 3), undefined);
+  t.equal(excess("[1,2,3]", 2), "count");
+  t.equal(excess('{"a":1,"b":[]}', 3), undefined);
+  t.equal(excess('{"a":1,"b":[]}', 2), "count");
+  t.equal(excess("[{},{}]", 3), "count", "an empty object is a value");
+  t.equal(excess('[",,,:::[[[","\\",,"]', 2), undefined, "what is in strings is not");
+  t.equal(excess('["a","b","c"]', 9, 1), undefined);
+  t.equal(excess('[{"a":1}]', 9, 3), undefined);
+  t.equal(excess('[{"a":1}]', 9, 2), "count");
+  t.equal(excess("[[[]]]", 9, 2), "count");
+});
+
+t.test("no fewer than JSON.parse makes", async () => {
+  const valuesIn = (value: unknown): number =>
+    typeof value === "object" && value !== null
+      ? Object.values(value).reduce((sum: number, part) => sum + valuesIn(part), 1)
+      : 1;
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 8 }), fc.nat(20), (text, values) => {
+      const json: unknown = JSON.parse(text);
+      return valuesIn(json) <= values + 1 || jsonExcess(Buffer.from(text), { depth: 99, values }) === "count";
     }),
   );
 });

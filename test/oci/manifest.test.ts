@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
-import { type Manifest, type ManifestProblem, readManifest } from "../../src/oci/manifest.ts";
+import { type Manifest, type ManifestProblem, readManifest, signedPayload } from "../../src/oci/manifest.ts";
 import { mediaTypes } from "../../src/oci/media-type.ts";
 import { cpuTime } from "../fixtures/cpu-time.ts";
 
@@ -54,6 +54,11 @@ t.test("an image of either family: config, then layers", async (t) => {
         { digest: d1, size: 20, kind: "blob" },
         { digest: d2, size: 30, kind: "blob" },
       ],
+      blobs: [
+        { digest: d0, size: 10, kind: "blob" },
+        { digest: d1, size: 20, kind: "blob" },
+        { digest: d2, size: 30, kind: "blob" },
+      ],
       foreign: [],
     });
   }
@@ -67,6 +72,7 @@ t.test("an index of either family: its manifests, nested indexes too", async (t)
         { digest: d1, size: 20, kind: "manifest" },
         { digest: d2, size: 30, kind: "manifest" },
       ],
+      blobs: [],
       foreign: [],
     });
   }
@@ -77,19 +83,20 @@ t.test("the index of a build cache lists blobs", async (t) => {
     { mediaType: layerType, digest: d1, size: 20 },
     { mediaType: "application/vnd.buildkit.cacheconfig.v0", digest: d2, size: 30 },
   ];
-  const { children } = accepted({ schemaVersion: 2, manifests }, mediaTypes.ociIndex);
+  const { children, blobs } = accepted({ schemaVersion: 2, manifests }, mediaTypes.ociIndex);
   t.strictSame(
     children.map((child) => child.kind),
     ["blob", "blob"],
   );
+  t.strictSame(blobs, [], "no registry looks for them when it takes the index");
 });
 
 t.test("schema 1, signed or not", async (t) => {
   const children = [d1, d2].map((digest) => ({ digest, size: undefined, kind: "blob" }));
   for (const type of [mediaTypes.dockerManifestV1, mediaTypes.dockerManifestV1Signed]) {
-    t.strictSame(read(schema1, type), { mediaType: type, children, foreign: [] });
+    t.strictSame(read(schema1, type), { mediaType: type, children, blobs: children, foreign: [] });
     const inner = { ...schema1, mediaType: mediaTypes.dockerManifestV1, signatures: [] };
-    t.strictSame(read(inner, type), { mediaType: type, children, foreign: [] });
+    t.strictSame(read(inner, type), { mediaType: type, children, blobs: children, foreign: [] });
   }
 });
 
@@ -102,6 +109,7 @@ t.test("an artifact manifest lists blobs", async (t) => {
   t.strictSame(read(artifact, mediaTypes.ociArtifact), {
     mediaType: mediaTypes.ociArtifact,
     children: [{ digest: d0, size: 10, kind: "blob" }],
+    blobs: [{ digest: d0, size: 10, kind: "blob" }],
     foreign: [],
   });
 });
@@ -119,8 +127,25 @@ t.test("no layers, no manifests, nothing at all", async (t) => {
   t.strictSame(childDigests({ schemaVersion: 2, layers: [] }), []);
   t.strictSame(childDigests({ schemaVersion: 2, manifests: [] }), []);
   t.strictSame(childDigests({ schemaVersion: 2, manifests: null }, mediaTypes.ociIndex), []);
-  t.strictSame(childDigests({}, mediaTypes.ociManifest), []);
+  t.strictSame(childDigests({ schemaVersion: 1, fsLayers: null }, mediaTypes.dockerManifestV1), []);
+  t.strictSame(childDigests({ artifactType: "application/x" }, mediaTypes.ociArtifact), []);
 });
+
+t.test(
+  "what has not the members of its type is no manifest, nor is one that says nothing of itself",
+  async (t) => {
+    const { ociManifest, dockerManifest, ociIndex, dockerList, dockerManifestV1, ociArtifact } = mediaTypes;
+    for (const type of [ociManifest, dockerManifest, ociIndex, dockerList, dockerManifestV1, ociArtifact]) {
+      t.equal(read({ k0: 1 }, type), "not_a_manifest", type);
+      t.equal(read({}, type), "not_a_manifest", type);
+      t.equal(read({ schemaVersion: 2, mediaType: type }, type), "not_a_manifest", type);
+    }
+    t.equal(read({ layers: {} }, ociManifest), "not_a_manifest");
+    t.equal(read({ manifests: "x" }, ociIndex), "not_a_manifest");
+    t.equal(read({ k0: 1 }, vendor), "not_a_manifest");
+    t.equal(read({ errors: [{ code: "X" }] }, vendor), "not_a_manifest");
+  },
+);
 
 t.test("the type: header first, then the field, then the shape", async (t) => {
   const typeOf = (json: unknown, contentType?: string): string => accepted(json, contentType).mediaType;
@@ -152,9 +177,20 @@ t.test("the type: header first, then the field, then the shape", async (t) => {
 });
 
 t.test("unknown vendor types pass, without children: nobody checked what they name", async (t) => {
-  for (const json of [image, index, schema1, { blobs: [image.config] }, { anything: 1 }]) {
-    t.strictSame(read(json, vendor), { mediaType: vendor, children: [], foreign: [] });
-    t.strictSame(read({ ...json, mediaType: vendor }), { mediaType: vendor, children: [], foreign: [] });
+  for (const json of [
+    image,
+    index,
+    schema1,
+    { schemaVersion: 2, blobs: [image.config] },
+    { schemaVersion: 3 },
+  ]) {
+    t.strictSame(read(json, vendor), { mediaType: vendor, children: [], blobs: [], foreign: [] });
+    t.strictSame(read({ ...json, mediaType: vendor }), {
+      mediaType: vendor,
+      children: [],
+      blobs: [],
+      foreign: [],
+    });
   }
 });
 
@@ -281,17 +317,46 @@ t.test("what is no descriptor is passed over", async (t) => {
   t.strictSame(childDigests({ ...schema1, fsLayers: ["x", { blobSum: d1 }, { digest: d2 }] }), [d1]);
 });
 
-t.test("10,000 descriptors are read, whatever they are", async (t) => {
-  const layers = Array.from({ length: 10_001 }, (_, at) => ({
+t.test("4,000 descriptors are read, whatever they are, and no manifest with more", async (t) => {
+  const layers = Array.from({ length: 4_000 }, (_, at) => ({
     mediaType: layerType,
     digest: `sha256:${String(at + 1).padStart(64, "0")}`,
   }));
   const { config } = image;
-  const { children } = accepted({ config, layers });
-  t.equal(children.length, 10_000);
-  t.equal(children.at(-1)?.digest, layers[9998]?.digest);
-  const { foreign } = accepted({ config, layers: layers.map((layer) => ({ ...layer, urls: ["x"] })) });
-  t.equal(foreign.length, 9_999);
+  t.equal(accepted({ config, layers: layers.slice(1) }).children.length, 4_000);
+  t.equal(accepted({ manifests: layers }).children.length, 4_000);
+  t.equal(read({ config, layers }), "too_many");
+  t.equal(read({ manifests: [...layers, null] }), "too_many");
+  t.equal(read({ config, layers: layers.map((layer) => ({ ...layer, urls: ["x"] })) }), "too_many");
+  t.equal(read({ fsLayers: [...layers, {}] }), "too_many");
+});
+
+t.test("a manifest with more values than are read is not parsed at all", async (t) => {
+  const many = 41_000;
+  const named = (start: string): string =>
+    `{${Array.from({ length: many }, (_, at) => `"${start}${at}":1`).join(",")}}`;
+  const { ociManifest } = mediaTypes;
+  const bodies = [
+    named("k"),
+    named(""),
+    `{"layers":[],"annotations":${named("k")}}`,
+    `{"layers":[],"x":[${"1,".repeat(many)}1]}`,
+    `{"layers":[],"x":[${"{},".repeat(many)}{}]}`,
+    `{"layers":[],"x":[${"[],".repeat(many)}[]]}`,
+  ];
+  const { parse } = JSON;
+  t.teardown(() => {
+    JSON.parse = parse;
+  });
+  let parsed = 0;
+  JSON.parse = (...asked) => {
+    parsed++;
+    return parse(...asked);
+  };
+  for (const body of bodies) t.equal(read(body, ociManifest), "too_many");
+  t.equal(parsed, 0);
+  t.equal(typeof read(`{"layers":[],"x":[${"1,".repeat(39_990)}1]}`, ociManifest), "object");
+  t.equal(parsed, 1);
 });
 
 t.test("what is not JSON or not an object", async (t) => {
@@ -326,7 +391,7 @@ t.test("bytes that are no UTF-8 are read around, never thrown at", async (t) => 
 
 t.test("__proto__ and its like are members of no meaning", async (t) => {
   const nasty = `{"__proto__":{"manifests":[{"digest":"${d1}"}],"mediaType":"${mediaTypes.ociIndex}"},"constructor":{"prototype":{}},"layers":[{"__proto__":{"digest":"${d2}","urls":["x"]}}]}`;
-  t.strictSame(read(nasty), { mediaType: mediaTypes.ociManifest, children: [], foreign: [] });
+  t.strictSame(read(nasty), { mediaType: mediaTypes.ociManifest, children: [], blobs: [], foreign: [] });
   t.equal(({} as Record<string, unknown>).manifests, undefined);
 });
 
@@ -342,10 +407,9 @@ t.test("nesting is bounded, and deep nesting takes no time", async (t) => {
   t.ok(spent < 1000, `${spent} ms`);
 });
 
-t.test("4 MiB of anything is read in bounded time", async (t) => {
+t.test("4 MiB of one string is read in bounded time", async (t) => {
   const fill = (unit: string): string => unit.repeat(Math.floor((4 * 1024 * 1024 - 100) / unit.length));
   const bodies = [
-    `{"layers":[${fill("{},")}{}]}`,
     `{"layers":[],"mediaType":"${fill("a")}/b"}`,
     `{"layers":[],"mediaType":"${fill(" ")}"}`,
     `{"layers":[{"digest":"${fill("sha256:")}"}]}`,
@@ -368,7 +432,7 @@ t.test("any JSON gives a manifest or a problem, and children only by their diges
     { mediaType: type, manifests: list, layers: list, config: descriptor, fsLayers: list, blobs: list },
     { requiredKeys: [] },
   );
-  const problems = new Set<unknown>(["not_json", "not_a_manifest", "ambiguous", "type_mismatch"]);
+  const problems = new Set<unknown>(["not_json", "not_a_manifest", "too_many", "ambiguous", "type_mismatch"]);
   fc.assert(
     fc.property(fc.oneof(body, fc.jsonValue()), type, (json, header) => {
       const text = JSON.stringify(json);
@@ -378,4 +442,45 @@ t.test("any JSON gives a manifest or a problem, and children only by their diges
     }),
     { numRuns: 2000 },
   );
+});
+
+// ---- signed schema 1 --------------------------------------------------------------------------------------------
+
+/** As libtrust signs: the signatures are put in before the last brace. */
+function signed(payload: string, format: object = {}): Buffer {
+  const body = payload.slice(0, -2);
+  const formatLength = Buffer.byteLength(body);
+  const formatTail = Buffer.from("\n}").toString("base64url");
+  const text = JSON.stringify({ formatLength, formatTail, time: "2016-01-01T00:00:00Z", ...format });
+  const signature = {
+    header: { alg: "ES256" },
+    signature: "xx",
+    protected: Buffer.from(text).toString("base64url"),
+  };
+  return Buffer.from(`${body},\n   "signatures": [${JSON.stringify(signature)}]\n}`);
+}
+
+t.test("what the signatures of a schema 1 manifest cover", async (t) => {
+  const payload = JSON.stringify({ ...schema1, name: "library/äpp" }, undefined, 3);
+  t.equal(signedPayload(signed(payload))?.toString(), payload);
+  t.equal(accepted(signed(payload).toString()).mediaType, mediaTypes.dockerManifestV1Signed);
+});
+
+t.test("what is not signed has no payload, however it is spelled", async (t) => {
+  const payload = JSON.stringify(schema1, undefined, 3);
+  const none: (string | Buffer)[] = [
+    payload,
+    "x",
+    "null",
+    JSON.stringify({ ...schema1, signatures: [] }),
+    JSON.stringify({ ...schema1, signatures: [{}] }),
+    JSON.stringify({ ...schema1, signatures: {} }),
+    JSON.stringify({ ...schema1, signatures: [{ protected: "!" }] }),
+    signed(payload, { formatLength: 0 }),
+    signed(payload, { formatLength: "7" }),
+    signed(payload, { formatLength: 1e9 }),
+    signed(payload, { formatTail: 7 }),
+    signed(JSON.stringify(image, undefined, 3)),
+  ];
+  for (const body of none) t.equal(signedPayload(Buffer.from(body)), undefined, String(body).slice(0, 80));
 });

@@ -136,3 +136,34 @@ t.test("what is no tag list", async (t) => {
   t.equal((await upstreamError(ask())).code, "too_large");
   await idle(upstream);
 });
+
+t.test("a list with more in it than is read is not parsed", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const { parse } = JSON;
+  t.teardown(() => {
+    JSON.parse = parse;
+  });
+  let body = "";
+  JSON.parse = (...asked) => {
+    if (asked[0] === body) throw new Error("parsed");
+    return parse(...asked);
+  };
+  registry.fault(() => ({ status: 200, body }));
+  for (body of [
+    `{"tags":[${'"a",'.repeat(250_000)}"a"]}`,
+    `{"tags":[${"{},".repeat(1_000)}{}]}`,
+    `{"tags":[],"x":{${Array.from({ length: 1_000 }, (_, at) => `"k${at}":1`).join(",")}}}`,
+    `{"tags":[],"x":${"[".repeat(17)}${"]".repeat(17)}}`,
+  ])
+    t.equal((await upstreamError(upstream.listTags(repository, undefined, undefined))).code, "too_large");
+  await idle(upstream);
+});
+
+t.test("nor are referrers", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const digest = registry.addManifest(repository, "1.0", Buffer.from("{}"), "application/json");
+  const headers = { "content-type": "application/vnd.oci.image.index.v1+json" };
+  registry.fault(() => ({ status: 200, headers, body: `{"manifests":[${"{},".repeat(50_000)}{}]}` }));
+  t.equal((await upstreamError(upstream.listReferrers(repository, digest, undefined))).code, "too_large");
+  await idle(upstream);
+});
