@@ -82,6 +82,7 @@ export class Forwarder {
 export class Forwarding {
   readonly #exchange: Exchange;
   readonly #withBody: boolean;
+  readonly #agent: Agent;
   readonly #patience: Patience;
   readonly #upstream: string;
   readonly #answer = Promise.withResolvers<IncomingMessage>();
@@ -97,6 +98,7 @@ export class Forwarding {
   constructor(exchange: Exchange, outgoing: Outgoing, patience: Patience, upstream: string) {
     this.#exchange = exchange;
     this.#withBody = outgoing.withBody;
+    this.#agent = outgoing.agent;
     this.#patience = patience;
     this.#upstream = upstream;
     this.#answer.promise.catch(() => {});
@@ -153,7 +155,10 @@ export class Forwarding {
   failed(error: Error): void {
     if (this.#over) return;
     const { code } = error as NodeJS.ErrnoException;
-    this.#lostIdle = code === "ECONNRESET" && this.#sent?.reusedSocket === true && !this.#withBody;
+    const lost = (code === "ECONNRESET" || code === "EPIPE") && this.#sent?.reusedSocket === true;
+    this.#lostIdle = lost && !this.#withBody;
+    // What took this one may have taken all that were kept: the next request connects anew.
+    if (lost) for (const idle of Object.values(this.#agent.freeSockets).flat()) idle?.destroy();
     this.#settle();
     this.#answer.reject(error instanceof UpstreamError ? error : this.#failure(error));
     this.#sent?.destroy();

@@ -13,6 +13,7 @@ import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
 import { fixedHeader } from "./fixed-header.ts";
 import { guardedConnector } from "./guarded-connector.ts";
+import { KeptConnections, watched } from "./kept-connections.ts";
 import { Negotiator } from "./negotiator.ts";
 import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
@@ -56,26 +57,29 @@ export function createAuthorizer(
     setting: "tokenRealms",
     resolve,
   };
-  const dispatcher = new Agent({
-    ...connectionOptions(config),
-    connections: Math.min(connectionsPerOrigin, config.maxConnections),
-    maxOrigins,
-    factory: (origin, options) => {
-      const own = String(origin) === config.url.origin;
-      const to = own ? buildConnector(connect.own) : guardedConnector(guard, connect.foreign);
-      return new Pool(origin, { ...options, connect: to });
-    },
-  });
-  const server = new TokenServer({ config, dispatcher, notices, clock });
+  const connections = new KeptConnections(
+    () =>
+      new Agent({
+        ...connectionOptions(config),
+        connections: Math.min(connectionsPerOrigin, config.maxConnections),
+        maxOrigins,
+        factory: (origin, options) => {
+          const own = String(origin) === config.url.origin;
+          const to = own ? buildConnector(connect.own) : guardedConnector(guard, connect.foreign);
+          return new Pool(origin, { ...options, connect: watched(to) });
+        },
+      }),
+  );
+  const server = new TokenServer({ config, connections, notices, clock });
   const tokens = new TokenCache((target, account) => server.token(target, account), clock);
   return new Negotiator({
     config,
     credentials,
     tokens,
-    challenges: () => askForChallenges(config, dispatcher),
+    challenges: () => askForChallenges(config, connections),
     close: async () => {
       helper?.close();
-      await dispatcher.destroy();
+      await connections.destroy();
     },
   });
 }

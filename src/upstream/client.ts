@@ -16,6 +16,7 @@ import { Circuit } from "./circuit.ts";
 import { ConnectionGate, type Use } from "./connection-gate.ts";
 import { Connections } from "./connections.ts";
 import { dispatch, orAborted } from "./dispatch.ts";
+import type { KeptConnections } from "./kept-connections.ts";
 import { RateLimits } from "./rate-limits.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { repositoryThere } from "./repository-there.ts";
@@ -65,8 +66,6 @@ export class UpstreamClient {
   readonly #limits: RateLimits;
   readonly #circuit: Circuit;
   readonly #connections: Connections;
-  readonly #own: Dispatcher;
-  readonly #foreign: Dispatcher;
   /** Milliseconds from a request to the registry to the headers of its answer, at least. */
   #quickest = Number.POSITIVE_INFINITY;
 
@@ -88,8 +87,6 @@ export class UpstreamClient {
     this.#connections = new Connections(config, pseudonym);
     const probe = (signal: AbortSignal) => this.#connections.ping(signal);
     this.#circuit = new Circuit({ upstream: config.name, probe, notices, clock, pause });
-    this.#own = this.#connections.own;
-    this.#foreign = this.#connections.foreign;
   }
 
   /** Requests that hold a connection. */
@@ -179,10 +176,10 @@ export class UpstreamClient {
 
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
     const { options, authorization } = await this.#ownRequest(url, ask);
-    const reply = await this.#send(this.#own, options, ask, false);
+    const reply = await this.#send(this.#connections.own, options, ask, false);
     if (reply.status !== 401 || !(await this.#hasBetterProof(reply, ask, authorization))) return reply;
     discard(reply.body);
-    return await this.#send(this.#own, (await this.#ownRequest(url, ask)).options, ask, false);
+    return await this.#send(this.#connections.own, (await this.#ownRequest(url, ask)).options, ask, false);
   }
 
   async #hasBetterProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
@@ -197,7 +194,7 @@ export class UpstreamClient {
   }
 
   #askForeign(url: URL, ask: Ask): Promise<Reply> {
-    return this.#send(this.#foreign, this.#request(url, ask), ask, true);
+    return this.#send(this.#connections.foreign, this.#request(url, ask), ask, true);
   }
 
   /** The one place where credentials are added, and only to requests to the configured origin. */
@@ -215,10 +212,10 @@ export class UpstreamClient {
     };
   }
 
-  async #send(dispatcher: Dispatcher, options: Options, ask: Ask, foreign: boolean): Promise<Reply> {
+  async #send(connections: KeptConnections, options: Options, ask: Ask, foreign: boolean): Promise<Reply> {
     const started = this.#clock();
     const timed = { ...options, headersTimeout: this.#firstByteTimeout(ask) };
-    const send = () => dispatch(dispatcher, timed, this.#config.name);
+    const send = () => dispatch(connections, timed, this.#config.name);
     // What storages do says nothing about the registry.
     const { statusCode, headers, body } = foreign
       ? await send()

@@ -5,6 +5,7 @@ import { createAddressRules } from "./address-rules.ts";
 import { discard } from "./body.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
 import { guardedConnector } from "./guarded-connector.ts";
+import { KeptConnections, watched } from "./kept-connections.ts";
 import { TimedConnector } from "./timed-connector.ts";
 import { userAgent } from "./user-agent.ts";
 import { viaOf } from "./via.ts";
@@ -17,9 +18,9 @@ const maxForeignOrigins = 16;
 
 export class Connections {
   /** To the configured origin. */
-  readonly own: Pool;
+  readonly own: KeptConnections;
   /** To every other origin; requests through it never carry credentials. */
-  readonly foreign: Agent;
+  readonly foreign: KeptConnections;
   readonly #url: URL;
   readonly #options: Client.Options;
   readonly #connector: TimedConnector;
@@ -35,20 +36,24 @@ export class Connections {
     const guard = { upstream: config.name, rules, did: "redirected to", setting: "redirectsTo" };
     const { connections: _, ...ofClient } = options;
     this.#connector = new TimedConnector(buildConnector(connect.own));
-    this.#options = { ...ofClient, connect: this.#connector.connect };
-    this.own = new Pool(config.url.origin, {
-      ...this.#options,
-      connections: config.maxConnections,
-      clientTtl,
+    this.#options = { ...ofClient, connect: watched(this.#connector.connect) };
+    this.own = new KeptConnections(() => {
+      const pool = new Pool(config.url.origin, {
+        ...this.#options,
+        connections: config.maxConnections,
+        clientTtl,
+      });
+      // undici asks the first client that is not busy, also one that has lost its connection (a transfer was cut off)
+      // while others idle on theirs: the next request paid for a handshake, 40 ms and more. Too old, it is not asked again.
+      return pool.on(
+        "disconnect",
+        (_origin, targets) => void Object.assign(targets.at(-1) ?? {}, { ttl: 1 }),
+      );
     });
-    // undici asks the first client that is not busy, also one that has lost its connection (a transfer was cut off) while
-    // others idle on theirs: the next request paid for a handshake, 40 ms and more. Too old, it is not asked again.
-    this.own.on("disconnect", (_origin, targets) => void Object.assign(targets.at(-1) ?? {}, { ttl: 1 }));
-    this.foreign = new Agent({
-      ...options,
-      maxOrigins: maxForeignOrigins,
-      connect: guardedConnector(guard, connect.foreign),
-    });
+    const toForeign = watched(guardedConnector(guard, connect.foreign));
+    this.foreign = new KeptConnections(
+      () => new Agent({ ...options, maxOrigins: maxForeignOrigins, connect: toForeign }),
+    );
   }
 
   /** Milliseconds a round trip to the configured origin takes at most; undefined before the first connection. */

@@ -1,26 +1,36 @@
 // One request over undici, with failures as UpstreamErrors.
 import type { Dispatcher } from "undici";
 import { asUpstreamError } from "./failure.ts";
+import { type KeptConnections, wasKept } from "./kept-connections.ts";
 
 /**
- * The answer's head, with a body that must be read to its end or destroyed. Sent twice only when a kept connection
- * turned out to be closed. Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages.
+ * Most times a request is sent: on a kept connection that proves dead, on another one that others had opened anew by
+ * then, and on one of its own.
+ */
+const maxAttempts = 3;
+
+/**
+ * The answer's head, with a body that must be read to its end or destroyed. A kept connection that is closed or reset
+ * before a byte of the answer is no failure: all that idle beside it are dropped, and the request goes out again.
+ * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages.
  */
 export async function dispatch(
-  dispatcher: Dispatcher,
+  connections: KeptConnections,
   options: Dispatcher.RequestOptions<null>,
   upstream: string,
 ): Promise<Dispatcher.ResponseData<null>> {
   const signal = options.signal as AbortSignal | null | undefined;
-  for (let retried = false; ; retried = true) {
+  for (let attempt = 1; ; attempt++) {
+    const { current } = connections;
     try {
-      const answer = await dispatcher.request(options);
+      const answer = await current.request(options);
       // A body that breaks before anybody listens to it must not end the process.
       answer.body.on("error", () => {});
       return answer;
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (retried || !wasIdleConnection(error)) throw asUpstreamError(error, "head", upstream);
+      if (attempt === maxAttempts || !wasKept(error)) throw asUpstreamError(error, "head", upstream);
+      connections.replace(current);
     }
   }
 }
@@ -37,13 +47,4 @@ export async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undef
   } finally {
     signal.removeEventListener("abort", abort);
   }
-}
-
-/**
- * Upstream closed a kept-alive connection at the moment it was used again: it had answered before on it, and not at
- * all now. Such a request may be sent once more (RFC 9112, section 9.3.1).
- */
-function wasIdleConnection(error: unknown): boolean {
-  const { code, socket } = error as { code?: unknown; socket?: { bytesRead?: number } | null };
-  return code === "UND_ERR_SOCKET" && (socket?.bytesRead ?? 0) > 0;
 }

@@ -2,7 +2,6 @@
 // by POST ("Oauth2 Token Authentication", RFC 6749) where GET is not served or the secret is an identity token.
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
-import type { Dispatcher } from "undici";
 import { type Clock, UpstreamError, type UpstreamErrorCode } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -10,6 +9,7 @@ import { readRetryAfter } from "./answer.ts";
 import { discard, readSmallBody, smallBodyPatience } from "./body.ts";
 import type { Credentials } from "./credentials.ts";
 import { dispatch } from "./dispatch.ts";
+import type { KeptConnections } from "./kept-connections.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { type AccessToken, readTokenAnswer } from "./token-answer.ts";
 import type { TokenTarget } from "./token-cache.ts";
@@ -22,7 +22,7 @@ const clientId = "entrepot";
 
 export interface TokenServerOptions {
   readonly config: UpstreamConfig;
-  readonly dispatcher: Dispatcher;
+  readonly connections: KeptConnections;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -99,7 +99,7 @@ export class TokenServer {
     url: URL,
     request: { method: "GET" | "POST"; headers: Record<string, string>; body?: string },
   ): Promise<Reply> {
-    const { config, dispatcher, notices, clock } = this.#options;
+    const { config, connections, notices, clock } = this.#options;
     const started = clock();
     const options = {
       ...request,
@@ -112,7 +112,7 @@ export class TokenServer {
         "user-agent": userAgent,
       },
     };
-    const { statusCode: status, headers, body } = await dispatch(dispatcher, options, label);
+    const { statusCode: status, headers, body } = await dispatch(connections, options, label);
     const { method } = request;
     const ttfbMs = clock() - started;
     notices({ kind: "upstream_request", upstream: config.name, type: "token", method, status, ttfbMs });

@@ -1,6 +1,6 @@
 // What ends a request that is being sent on, from either side. Of design.md, section 5, the three abort paths that
 // http-proxy 1.18 failed are named as such.
-import { Agent } from "node:http";
+import { Agent, type IncomingMessage } from "node:http";
 import { Socket } from "node:net";
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
@@ -172,6 +172,36 @@ t.test("upstream closes a kept connection just then: a request without a body is
   t.equal(await post(), 202);
   t.equal(upstream.requests.length, 3);
 });
+
+t.test(
+  "connections to upstream that were kept and died: one request finds out, the next ones connect anew",
+  async (t) => {
+    const { upstream, mirror, path } = await startBoth(t);
+    const post = (): Promise<IncomingMessage> => {
+      const { request, answer } = openRequest(mirror.url, "POST", uploads, 0);
+      request.end();
+      return answer;
+    };
+    const begun = Promise.withResolvers<void>();
+    const heal = upstream.fault(() => ({ answerOn: begun.promise }));
+    const many = Array.from({ length: 5 }, post);
+    await upstream.until(() => upstream.requests.length === 5);
+    begun.resolve();
+    for (const answer of await Promise.all(many)) await readAnswer(answer);
+    heal();
+    const before = upstream.connections;
+    upstream.requests.length = 0;
+    const lost = upstream.fault(() =>
+      upstream.connections === before ? { dieBeforeAnswer: true } : undefined,
+    );
+    t.equal((await post()).statusCode, 202);
+    t.equal(upstream.requests.length, 2, "one of them, and the second try");
+    const { request, answer } = openRequest(mirror.url, "PATCH", path, 10);
+    request.end(Buffer.alloc(10));
+    t.equal((await answer).statusCode, 202, "a body cannot be sent twice, and need not be");
+    lost();
+  },
+);
 
 t.test("upstream takes a request and says nothing: 504", async (t) => {
   const { upstream, mirror } = await startBoth(t, { patience: { answer: 50 } });

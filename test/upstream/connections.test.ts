@@ -27,17 +27,17 @@ t.test("after a transfer was cut off the next request takes an idle connection, 
   });
 
   const cut = new AbortController();
-  const first = await connections.own.request({ path: "/part", method: "GET", signal: cut.signal });
-  const second = await connections.own.request({ path: "/part", method: "GET" });
+  const first = await connections.own.current.request({ path: "/part", method: "GET", signal: cut.signal });
+  const second = await connections.own.current.request({ path: "/part", method: "GET" });
   t.equal(connected, 2);
   for (const response of waiting.slice(1)) response.end();
   await second.body.text();
 
-  const disconnected = once(connections.own, "disconnect");
+  const disconnected = once(connections.own.current, "disconnect");
   cut.abort();
   await t.rejects(first.body.text());
   await disconnected;
-  const next = await connections.own.request({ path: "/whole", method: "GET" });
+  const next = await connections.own.current.request({ path: "/whole", method: "GET" });
   t.equal(await next.body.text(), "whole");
   t.equal(connected, 2);
 });
