@@ -47,6 +47,8 @@ export interface App {
 export interface BuildOptions {
   readonly log?: Logger;
   readonly clock?: Clock;
+  /** For intervals (ports.ts); the clock itself when only that is given. */
+  readonly steady?: Clock;
   /** What listens to events and notices besides the program's own. */
   readonly sinks?: readonly Sink[];
 }
@@ -61,6 +63,7 @@ const pause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { 
 class Entrepot implements App {
   readonly #config: Config;
   readonly #clock: Clock;
+  readonly #steady: Clock;
   readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
   readonly #telemetry: Telemetry;
@@ -74,9 +77,10 @@ class Entrepot implements App {
   #trouble: string | undefined;
   #space: { readonly free: number; readonly total: number } | undefined;
 
-  constructor(config: Config, { log, clock = Date.now, sinks = [] }: BuildOptions) {
+  constructor(config: Config, { log, clock = Date.now, steady, sinks = [] }: BuildOptions) {
     this.#config = config;
     this.#clock = clock;
+    this.#steady = steady ?? (clock === Date.now ? steadyFrom(clock()) : clock);
     const names = config.upstreams.map(({ name }) => name);
     this.#activity = createRecentActivity({ upstreams: names, clock });
     this.#telemetry = createTelemetry({
@@ -124,6 +128,7 @@ class Entrepot implements App {
       own: running.index,
       notices: this.#notices,
       clock: this.#clock,
+      steady: this.#steady,
       pause,
     });
     const listener = this.#assemble(running, store, running.index, running.shared);
@@ -141,6 +146,7 @@ class Entrepot implements App {
       config: this.#config,
       version,
       clock: this.#clock,
+      steady: this.#steady,
       activity: this.#activity,
       health: this.#health,
       notices: this.#notices,
@@ -156,9 +162,9 @@ class Entrepot implements App {
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex, shared: SharedParts): Listener {
     const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = this.#config;
-    const common = { notices: this.#notices, clock: this.#clock, pause };
+    const common = { notices: this.#notices, clock: this.#clock, steady: this.#steady, pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
-      createUpstream(upstream, this.#notices, this.#clock, undefined, this.#pseudonym),
+      createUpstream(upstream, this.#notices, this.#steady, undefined, this.#pseudonym),
     );
     const { eviction, blobs, manifests, listings, ...others } = createPolicy({
       ...common,
@@ -173,6 +179,7 @@ class Entrepot implements App {
     const told = { ...others, manifests, listings };
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...common,
+      clock: this.#steady,
       pseudonym: this.#pseudonym,
       told,
     });
@@ -354,6 +361,12 @@ interface Running {
   listener?: Listener;
   reconciling?: Promise<void>;
   stats?: StatsPage;
+}
+
+/** What the clock says now, and from here on what has passed since, whoever sets the clock. */
+function steadyFrom(now: number): Clock {
+  const start = now - performance.now();
+  return () => start + performance.now();
 }
 
 function lossText({ reason, copiedAt }: Notice & { kind: "index_lost" }): string {

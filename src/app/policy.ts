@@ -31,6 +31,7 @@ export interface PolicyOptions {
   readonly freeSpace: EvictionOptions["freeSpace"];
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  readonly steady: Clock;
   readonly pause: Pause;
 }
 
@@ -64,8 +65,16 @@ export function createPolicy({
     grown: () => eviction.check(),
     memoryBytes,
   });
-  const negative = new NegativeAnswers(negativeTtl, common.clock, announcements);
-  const blobs = new BlobCache({ ...common, local, access, negative, sharing, windowBytes });
+  const negative = new NegativeAnswers(negativeTtl, common.steady, announcements);
+  const blobs = new BlobCache({
+    ...common,
+    clock: common.steady,
+    local,
+    access,
+    negative,
+    sharing,
+    windowBytes,
+  });
   const eviction = new Eviction({
     ...common,
     ...cache,

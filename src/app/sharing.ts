@@ -54,6 +54,7 @@ export interface SharedPartsOptions {
   readonly own: { readonly tags: TagStore; readonly links: LinkStore };
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  readonly steady: Clock;
   readonly pause: Pause;
 }
 
@@ -63,7 +64,9 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   const own = { tags: new RememberedTags(options.own.tags), links: new RememberedLinks(options.own.links) };
   const redis = await openRedis(options);
   const s3 = await openS3(options);
-  const peers = redis && createPeers({ ...options, plain: plainUpstream, node: options.config.node.name });
+  const peers =
+    redis &&
+    createPeers({ ...options, clock: options.steady, plain: plainUpstream, node: options.config.node.name });
   const known = redis === undefined ? own : layered({ ...options, own }, redis);
   return {
     ...known,
@@ -104,9 +107,9 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
   return redis;
 }
 
-function layered({ own, notices, clock }: SharedPartsOptions, redis: RedisShared) {
+function layered({ own, notices, clock, steady }: SharedPartsOptions, redis: RedisShared) {
   const { announcements } = redis;
-  const common = { usable: () => redis.usable, announcements, notices, clock };
+  const common = { usable: () => redis.usable, announcements, notices, clock, steady };
   return {
     tags: new SharedTags({ ...common, local: own.tags, shared: redis.tags }),
     links: new SharedLinks({ ...common, local: own.links, shared: redis.links }),
@@ -128,12 +131,17 @@ interface S3Parts {
 }
 
 async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined> {
-  const { config, store, notices, clock, pause } = options;
+  const { config, store, notices, clock, steady, pause } = options;
   if (config.s3 === undefined) return undefined;
   // The SDK takes 0.2 s and 70 MB to load.
   const { createS3Blobs } = await import("../storage/s3-blobs.ts");
   const { redirectAbove, maxSize } = config.s3;
-  const s3 = createS3Blobs(config.s3, { notices, clock, pause, onState: (state) => tell(notices, state) });
+  const s3 = createS3Blobs(config.s3, {
+    notices,
+    clock: steady,
+    pause,
+    onState: (state) => tell(notices, state),
+  });
   // Said once at the start; what fails S3 reports itself.
   s3.reach().then(
     () => tell(notices, "closed"),

@@ -22,6 +22,8 @@ export interface StatsOptions {
   readonly config: Pick<Config, "upstreams" | "cache">;
   readonly version: string;
   readonly clock: Clock;
+  /** That of fills and circuits. */
+  readonly steady: Clock;
   readonly activity: RecentActivity;
   readonly health: Pick<Health, "ready" | "isDraining" | "failing">;
   /** Bytes of the file system under the cache; undefined until they were first read. */
@@ -52,7 +54,7 @@ const hour = 3_600_000;
 const shortestPace = 300_000;
 
 export function createStats(options: StatsOptions): Stats {
-  const { clock, version, health } = options;
+  const { clock, steady, version, health } = options;
   const startedAt = clock();
   const watch = createRuntimeWatch();
   return {
@@ -68,7 +70,7 @@ export function createStats(options: StatsOptions): Stats {
         upstreams: upstreamsOf(options, report),
         traffic: { inFlight: running.listener?.inFlight ?? 0, windows, series },
         store: { ...storeOf(options, report, now - startedAt), lastStoreError },
-        fills: running.blobs?.fillings.map((filling) => fillOf(filling, now)) ?? [],
+        fills: running.blobs?.fillings.map((filling) => fillOf(filling, now, steady())) ?? [],
         slow,
         errors,
         repositories,
@@ -86,14 +88,19 @@ export function createStats(options: StatsOptions): Stats {
   };
 }
 
-function upstreamsOf({ config, running }: StatsOptions, report: ActivityReport): UpstreamStats[] {
+function upstreamsOf(
+  { config, running, clock, steady }: StatsOptions,
+  report: ActivityReport,
+): UpstreamStats[] {
   const parts = running().upstreams;
   return report.upstreams.map((upstream) => {
     const part = parts?.find(({ name }) => name === upstream.name);
+    const lastSuccess = part?.circuit.lastSuccess;
     const { maxConnections = 0 } = config.upstreams.find(({ name }) => name === upstream.name) ?? {};
     return {
       ...upstream,
-      lastSuccessAt: part?.circuit.lastSuccess ?? upstream.lastSuccessAt,
+      lastSuccessAt:
+        lastSuccess === undefined ? upstream.lastSuccessAt : Math.round(lastSuccess + clock() - steady()),
       circuit: part?.circuit.state ?? upstream.circuit,
       activeConnections: part?.active ?? 0,
       maxConnections,
@@ -137,8 +144,14 @@ function serviceOf(name: string, { sharedStores }: ActivityReport, now: number):
   return { name, ok: false, detail };
 }
 
-function fillOf({ fill, upstream, repository }: BlobCache["fillings"][number], now: number): RunningFill {
-  const { digest, received, size, followers, startedAt } = fill;
+/** `now` by the clock, and by that of fills. */
+function fillOf(
+  { fill, upstream, repository }: BlobCache["fillings"][number],
+  now: number,
+  steadyNow: number,
+): RunningFill {
+  const { digest, received, size, followers } = fill;
+  const elapsed = steadyNow - fill.startedAt;
   return {
     digest,
     upstream: upstream.name,
@@ -146,7 +159,7 @@ function fillOf({ fill, upstream, repository }: BlobCache["fillings"][number], n
     receivedBytes: received,
     sizeBytes: size ?? null,
     followers,
-    startedAt,
-    bytesPerSecond: Math.round((received * 1000) / Math.max(1, now - startedAt)),
+    startedAt: Math.round(now - elapsed),
+    bytesPerSecond: Math.round((received * 1000) / Math.max(1, elapsed)),
   };
 }

@@ -11,21 +11,23 @@ const maxDeleted = 10_000;
 
 export class DeletedManifests {
   readonly #clock: Clock;
-  /** When, in the clock's milliseconds. */
+  readonly #steady: Clock;
+  /** When, by the steady clock: what is left of it does not depend on how the other is set meanwhile. */
   readonly #deleted = new LRUCache<string, number>({ max: maxDeleted });
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, steady: Clock) {
     this.#clock = clock;
+    this.#steady = steady;
   }
 
   add(upstream: Upstream, repository: Repository, digest: Digest): void {
-    this.#deleted.set(flightKey(upstream.name, repository, digest), this.#clock());
+    this.#deleted.set(flightKey(upstream.name, repository, digest), this.#steady());
   }
 
   /** Whether the record is of before the deletion of what it names. */
   doubts(upstream: Upstream, repository: Repository, { digest, checkedAt }: TagRecord): boolean {
     if (this.#deleted.size === 0) return false;
     const deletedAt = this.#deleted.get(flightKey(upstream.name, repository, digest));
-    return deletedAt !== undefined && checkedAt <= deletedAt;
+    return deletedAt !== undefined && checkedAt <= this.#clock() - (this.#steady() - deletedAt);
   }
 }

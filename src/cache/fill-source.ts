@@ -7,7 +7,7 @@ import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import type { Fill } from "./fill.ts";
-import { type BlobAsk, type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
+import { type BlobAsk, type Clock, type Pause, recordAge, type Upstream, UpstreamError } from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Releases } from "./releases.ts";
 import { openSegmented, type Segmenting } from "./segmented-body.ts";
@@ -137,7 +137,8 @@ export class FillSource {
       if (refusal !== undefined) return refusal;
       const found = await store.open(digest, from, signal);
       if (found === undefined) return undefined;
-      if (this.#options.clock() - found.modifiedAt > refreshAfter) store.refresh(digest).catch(() => {});
+      if (recordAge(found.modifiedAt, this.#options.clock()) > refreshAfter)
+        store.refresh(digest).catch(() => {});
       this.#place = "shared";
       this.#fromShared = true;
       const body = this.#guarded(found.body, signal, () => {

@@ -2,7 +2,7 @@
 import { LRUCache } from "lru-cache";
 import picomatch from "picomatch";
 import { type Digest, parseDigest } from "../oci/digest.ts";
-import type { TagRecord } from "./ports.ts";
+import { recordAge, type TagRecord } from "./ports.ts";
 
 export interface FreshnessRule {
   /** A glob over the repository, `:`, a glob over the tag; without the colon, any tag. */
@@ -78,13 +78,21 @@ export class Freshness {
   }
 
   /**
-   * A record from the future tells that a clock was or is wrong, and nothing about its age: within its TTL it is
-   * believed, from further ahead it is asked for, or a tag would stay as it is until the clock has caught up.
+   * A record from more than 5 minutes ahead (`recordAge`) is asked for, or a tag would stay as it is until the clock
+   * has caught up; while upstream fails it is all that is known, and `datedBack` lets that end.
    */
   state(record: TagRecord, ttl: number, now: number): "fresh" | "stale" | "expired" {
-    const age = now - record.checkedAt;
-    if (Math.abs(age) < ttl) return "fresh";
-    return age < ttl + this.#staleIfError ? "stale" : "expired";
+    if (ttl === Number.POSITIVE_INFINITY) return "fresh";
+    const age = recordAge(record.checkedAt, now);
+    if (age < ttl) return "fresh";
+    return age < ttl + this.#staleIfError || age === Number.POSITIVE_INFINITY ? "stale" : "expired";
+  }
+
+  /** The record as one that has just ceased to be fresh, when it is of another clock; undefined for any other. */
+  datedBack(record: TagRecord, ttl: number, now: number): TagRecord | undefined {
+    if (recordAge(record.checkedAt, now) !== Number.POSITIVE_INFINITY || !Number.isFinite(ttl))
+      return undefined;
+    return { ...record, checkedAt: now - ttl };
   }
 }
 

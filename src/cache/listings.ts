@@ -6,7 +6,7 @@ import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import type { NoticeSink, Result } from "../telemetry/event.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
-import { type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
+import { type Clock, type Pause, recordAge, type Upstream, UpstreamError } from "./ports.ts";
 import { Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 import type { ReferrersAnswer, Refusal, TagsAnswer } from "./upstream-answer.ts";
@@ -27,6 +27,7 @@ export interface ListingsOptions {
   readonly kept: KeptAnswers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  readonly steady: Clock;
   readonly pause: Pause;
 }
 
@@ -85,7 +86,7 @@ export class Listings {
 
   constructor(options: ListingsOptions) {
     this.#options = options;
-    this.#revalidation = new Revalidation(options);
+    this.#revalidation = new Revalidation({ clock: options.steady, pause: options.pause });
   }
 
   /** Rejects with UpstreamError when upstream has to answer and cannot. */
@@ -127,7 +128,9 @@ export class Listings {
     const { upstream, repository, key, subject } = query;
     const id = flightKey(upstream.name, repository, key);
     const kept = this.#kept(id, query);
-    const age = kept === undefined ? 0 : Math.max(0, clock() - kept.at);
+    const known = kept === undefined ? 0 : recordAge(kept.at, clock());
+    // Of a clock that was wrong: it has just ceased to be fresh.
+    const age = known === Number.POSITIVE_INFINITY ? ttl : known;
     if (kept !== undefined && age < ttl) return again(kept.answer, "hit", age, ttl);
     const fetch = async (): Promise<Answer | Refusal> => {
       const answer = await query.ask();

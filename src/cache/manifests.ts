@@ -42,6 +42,7 @@ export interface ManifestsOptions {
   readonly manifestsWithoutLayers: ManifestsWithoutLayers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  readonly steady: Clock;
   readonly pause: Pause;
 }
 
@@ -105,10 +106,10 @@ export class Manifests {
     this.#source = new ManifestSource(local, access, options.sharing?.blobs);
     this.#resolver = new Resolver(this.#source, options.clock);
     this.#records = new TagRecords(tags, notices);
-    this.#revalidation = new Revalidation(options);
+    this.#revalidation = new Revalidation({ clock: options.steady, pause: options.pause });
     const stored = (digest: Digest) => this.#source.stored(digest);
-    this.#incomplete = new IncompleteImages({ ...options, stored });
-    this.#deleted = new DeletedManifests(options.clock);
+    this.#incomplete = new IncompleteImages({ ...options, clock: options.steady, stored });
+    this.#deleted = new DeletedManifests(options.clock, options.steady);
   }
 
   /** Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
@@ -181,11 +182,14 @@ export class Manifests {
   // ---- by tag -------------------------------------------------------------------------------------------------
 
   async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
-    const { negative } = this.#options;
-    const record = await this.#records.get(upstream, repository, tag);
+    const { negative, freshness, clock } = this.#options;
+    const ttl = freshness.ttl(upstream.name, repository, tag);
+    const known = await this.#records.get(upstream, repository, tag);
+    const datedBack = known && freshness.datedBack(known, ttl, clock());
+    if (datedBack !== undefined) await this.#records.put(upstream, repository, tag, datedBack, known);
+    const record = datedBack ?? known;
     const manifest = record && (await this.#source.stored(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const ttl = this.#options.freshness.ttl(upstream.name, repository, tag);
     const state = record && this.#state(upstream, repository, record, ttl);
     if (inHand !== undefined && state === "fresh")
       return this.#whole(upstream, repository, this.#found("hit", inHand, ttl));

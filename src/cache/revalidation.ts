@@ -14,6 +14,7 @@ const failureJitter = 1_500;
 const selfEvident: ReadonlySet<UpstreamErrorCode> = new Set(["circuit_open", "rate_limited", "loop"]);
 
 export interface RevalidationOptions {
+  /** A steady one. */
   readonly clock: Clock;
   readonly pause: Pause;
 }

@@ -14,6 +14,7 @@ const maxTags = 10_000;
 
 export interface SharedTagsOptions extends LayeredOptions<TagStore> {
   readonly clock: Clock;
+  readonly steady: Clock;
 }
 
 /** Rejects with StoreError when the local store fails; the shared one failing is told and costs nothing else. */
@@ -25,7 +26,7 @@ export class SharedTags implements TagStore {
   readonly #outdated = new LRUCache<string, true>({ max: maxTags });
   /**
    * When tags were deleted here: a shared record from before is not believed. Redis may not have heard of it, or
-   * another node may have written what it asked upstream for before.
+   * another node may have written what it asked upstream for before. By the steady clock.
    */
   readonly #deleted = new LRUCache<string, number>({ max: maxTags });
   readonly #looks = new SingleFlight<TagRecord | undefined>();
@@ -34,7 +35,7 @@ export class SharedTags implements TagStore {
 
   constructor(options: SharedTagsOptions) {
     this.#options = options;
-    const perf = { now: options.clock };
+    const perf = { now: options.steady };
     this.#known = new LRUCache({ max: maxTags, ttl: lookInterval, ttlResolution: 0, perf });
     options.announcements.subscribe(
       (announcement) => {
@@ -86,11 +87,11 @@ export class SharedTags implements TagStore {
   }
 
   async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
-    const { local, announcements, clock } = this.#options;
+    const { local, announcements, steady } = this.#options;
     const key = flightKey(upstream, repository, tag);
     this.#forget(key);
     this.#outdated.delete(key);
-    this.#deleted.set(key, clock());
+    this.#deleted.set(key, steady());
     await local.delete(upstream, repository, tag);
     await this.#deleteShared(upstream, repository, tag, key);
     announcements.publish({ kind: "tag", upstream, repository, tag });
@@ -131,7 +132,8 @@ export class SharedTags implements TagStore {
   ): Promise<TagRecord | undefined> {
     const deletedAt = this.#deleted.get(key);
     if (record === undefined || deletedAt === undefined) return record;
-    if (record.checkedAt > deletedAt) {
+    const { clock, steady } = this.#options;
+    if (record.checkedAt > clock() - (steady() - deletedAt)) {
       this.#deleted.delete(key);
       return record;
     }

@@ -50,7 +50,8 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
       ),
     ];
   }
-  if (lastError === null || now - lastError.at > lately || lastError.at <= (lastSuccessAt ?? 0)) return [];
+  if (lastError === null || Math.abs(now - lastError.at) > lately || lastError.at <= (lastSuccessAt ?? 0))
+    return [];
   return [degraded(`upstream ${name} fails: ${lastError.code} (last success ${last})`)];
 }
 

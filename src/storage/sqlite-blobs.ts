@@ -1,5 +1,5 @@
 // What is in the blob store, in the index: sizes, media types of manifests, last use, and what manifests name.
-import type { BlobIndex } from "../cache/ports.ts";
+import { type BlobIndex, type Clock, clockTolerance } from "../cache/ports.ts";
 import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -24,13 +24,15 @@ const keyLengths = { sha256: 32, sha512: 64 } as const;
 export class SqliteBlobs implements BlobIndex {
   readonly #database: Database;
   readonly #repositories: Repositories;
+  readonly #clock: Clock;
   readonly #touches: PendingTouches;
   readonly #watches = new Set<Set<Digest>>();
   readonly #statements: ReturnType<typeof prepareAll>;
   #complete = true;
 
-  constructor(database: Database, repositories: Repositories, notice: NoticeSink | undefined) {
+  constructor(database: Database, repositories: Repositories, clock: Clock, notice: NoticeSink | undefined) {
     this.#database = database;
+    this.#clock = clock;
     this.#repositories = repositories;
     this.#statements = prepareAll(database);
     this.#touches = new PendingTouches(
@@ -90,14 +92,18 @@ export class SqliteBlobs implements BlobIndex {
     );
   }
 
-  /** Writes the last uses of those it finds that are still in memory, and of no others. */
+  /**
+   * Writes the last uses of those it finds that are still in memory, and of no others. What was used in the future was
+   * used by another clock, and goes first: else it would stay until this one has caught up.
+   */
   oldest(
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[] {
     for (;;) {
-      const oldest = this.#statements.oldest
-        .all(limit)
-        .map((row) => ({ ...indexedBlob(row), usedAt: Number(row.used_at) }));
+      const latest = this.#clock() + clockTolerance;
+      const ahead = this.#statements.ahead.all(latest, limit);
+      const rest = limit > ahead.length ? this.#statements.oldest.all(latest, limit - ahead.length) : [];
+      const oldest = [...ahead, ...rest].map((row) => ({ ...indexedBlob(row), usedAt: Number(row.used_at) }));
       if (!this.#touches.write(oldest.map(({ digest }) => digest))) return oldest;
     }
   }
@@ -201,7 +207,12 @@ function prepareAll(database: Database) {
     removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
     addChild: database.prepare("INSERT OR IGNORE INTO children (manifest, child) VALUES (?, ?)"),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
-    oldest: database.prepare("SELECT digest, size, used_at FROM blobs ORDER BY used_at LIMIT ?"),
+    ahead: database.prepare(
+      "SELECT digest, size, used_at FROM blobs WHERE used_at > ? ORDER BY used_at LIMIT ?",
+    ),
+    oldest: database.prepare(
+      "SELECT digest, size, used_at FROM blobs WHERE used_at <= ? ORDER BY used_at LIMIT ?",
+    ),
     totals: database.prepare("SELECT bytes, count FROM state"),
     shard: database.prepare(
       `SELECT digest, size FROM blobs WHERE digest > ? AND digest <= ? AND length(digest) = ?

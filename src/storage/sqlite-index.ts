@@ -11,7 +11,7 @@ import { SqliteTags } from "./sqlite-tags.ts";
 export interface IndexOptions {
   /** The cache directory; created when missing. */
   readonly directory: string;
-  /** Names a file moved aside. */
+  /** Names a file moved aside, and tells what was used by a clock that was wrong. */
   readonly clock: Clock;
   /** Told of failures that no caller sees: last uses that could not be written, checkpoints that failed. */
   readonly notice?: NoticeSink;
@@ -25,7 +25,7 @@ export interface IndexOptions {
 export function openIndex(options: IndexOptions): SqliteIndex {
   const file = openIndexFile(options.directory, options.clock, options.notice);
   try {
-    return new SqliteIndex(file, options.notice);
+    return new SqliteIndex(file, options.clock, options.notice);
   } catch (error) {
     file.close(false);
     throw error;
@@ -43,13 +43,13 @@ export class SqliteIndex {
   #needsReconcile: boolean;
   #closed = false;
 
-  constructor(file: IndexFile, notice: NoticeSink | undefined) {
+  constructor(file: IndexFile, clock: Clock, notice: NoticeSink | undefined) {
     const { database } = file;
     const repositories = new Repositories(database);
     this.tags = new SqliteTags(database, repositories);
     this.links = new SqliteLinks(database, repositories);
     this.answers = new SqliteAnswers(database, repositories);
-    this.blobs = new SqliteBlobs(database, repositories, notice);
+    this.blobs = new SqliteBlobs(database, repositories, clock, notice);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

@@ -49,6 +49,7 @@ class HouseNode {
       announcements: this.node.announcements,
       notices: (notice) => this.notices.push(notice),
       clock: house.clock.read,
+      steady: house.clock.read,
     });
   }
 
@@ -281,6 +282,7 @@ t.test("a failing index is a failure", async (t) => {
     announcements: node.node.announcements,
     notices: () => {},
     clock: house.clock.read,
+    steady: house.clock.read,
   });
   house.shared.working = false;
   await t.rejects(tags.get("hub", app, latest), { code: "unavailable" });

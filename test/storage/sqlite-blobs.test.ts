@@ -216,3 +216,25 @@ t.test("last use, also when it is not written yet", async (t) => {
   blobs.touch(digest("b"), 30);
   t.equal(blobs.usedAt(digest("b")), undefined, "of a blob that is not here");
 });
+
+t.test("what was used by a clock far ahead goes first, in order of its use", async (t) => {
+  const now = 1_700_000_000_000;
+  const index = openIndex({ directory: t.testdir(), clock: () => now });
+  t.teardown(() => index.close());
+  const year = 365 * 86_400_000;
+  index.blobs.add(digest("old"), 1, undefined, now - year);
+  index.blobs.add(digest("a little ahead"), 1, undefined, now + 300_000);
+  index.blobs.add(digest("far ahead"), 1, undefined, now + year + 1);
+  index.blobs.add(digest("less far"), 1, undefined, now + year);
+  index.blobs.add(digest("used since"), 1, undefined, now + year);
+  index.blobs.touch(digest("used since"), now);
+  const order = ["less far", "far ahead", "old", "used since", "a little ahead"].map(digest);
+  t.same(
+    oldest(index).map(([each]) => each),
+    order,
+  );
+  t.same(
+    oldest(index, 3).map(([each]) => each),
+    order.slice(0, 3),
+  );
+});

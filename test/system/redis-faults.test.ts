@@ -34,7 +34,13 @@ class Layered extends RedisNode {
     const { announcements } = this;
     const common = { usable, notices, announcements };
     const clock = (): number => this.now;
-    this.sharedTags = new SharedTags({ ...common, local: this.index.tags, shared: this.tags, clock });
+    this.sharedTags = new SharedTags({
+      ...common,
+      local: this.index.tags,
+      shared: this.tags,
+      clock,
+      steady: clock,
+    });
     this.sharedLinks = new SharedLinks({ ...common, local: this.index.links, shared: this.links });
   }
 

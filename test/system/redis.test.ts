@@ -54,7 +54,13 @@ t.test("one server", async (t) => {
   await t.test("tags over the index", (t) =>
     tagStoreSuite(t, async (t) => {
       const { node, index, shared } = await layered(t);
-      return new SharedTags({ ...shared, local: index.tags, shared: node.tags, clock: Date.now });
+      return new SharedTags({
+        ...shared,
+        local: index.tags,
+        shared: node.tags,
+        clock: Date.now,
+        steady: Date.now,
+      });
     }),
   );
   await t.test("links over the index", (t) =>
