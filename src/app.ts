@@ -49,6 +49,8 @@ export interface BuildOptions {
   readonly clock?: Clock;
   /** For intervals (ports.ts); the clock itself when only that is given. */
   readonly steady?: Clock;
+  /** Default: real time. */
+  readonly pause?: Pause;
   /** What listens to events and notices besides the program's own. */
   readonly sinks?: readonly Sink[];
 }
@@ -58,12 +60,13 @@ export function build(config: Config, options: BuildOptions = {}): App {
   return new Entrepot(config, options);
 }
 
-const pause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
+const realPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
 
 class Entrepot implements App {
   readonly #config: Config;
   readonly #clock: Clock;
   readonly #steady: Clock;
+  readonly #pause: Pause;
   readonly #pseudonym = makePseudonym();
   readonly #log: Logger;
   readonly #telemetry: Telemetry;
@@ -77,9 +80,10 @@ class Entrepot implements App {
   #trouble: string | undefined;
   #space: { readonly free: number; readonly total: number } | undefined;
 
-  constructor(config: Config, { log, clock = Date.now, steady, sinks = [] }: BuildOptions) {
+  constructor(config: Config, { log, clock = Date.now, steady, pause = realPause, sinks = [] }: BuildOptions) {
     this.#config = config;
     this.#clock = clock;
+    this.#pause = pause;
     this.#steady = steady ?? (clock === Date.now ? steadyFrom(clock()) : clock);
     const names = config.upstreams.map(({ name }) => name);
     this.#activity = createRecentActivity({ upstreams: names, clock });
@@ -129,7 +133,7 @@ class Entrepot implements App {
       notices: this.#notices,
       clock: this.#clock,
       steady: this.#steady,
-      pause,
+      pause: this.#pause,
     });
     const listener = this.#assemble(running, store, running.index, running.shared);
     const bound = await listener.listen(listen.host, listen.port);
@@ -162,9 +166,9 @@ class Entrepot implements App {
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex, shared: SharedParts): Listener {
     const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = this.#config;
-    const common = { notices: this.#notices, clock: this.#clock, steady: this.#steady, pause };
+    const common = { notices: this.#notices, clock: this.#clock, steady: this.#steady, pause: this.#pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
-      createUpstream(upstream, this.#notices, this.#steady, undefined, this.#pseudonym),
+      createUpstream(upstream, this.#notices, this.#steady, this.#pause, this.#pseudonym),
     );
     const { eviction, blobs, manifests, listings, ...others } = createPolicy({
       ...common,
@@ -263,7 +267,7 @@ class Entrepot implements App {
     const delay = Math.min(drainDelay, drainTimeout / 2);
     this.#log.info({ delay_ms: delay }, "draining");
     this.#running?.stats?.pages.end();
-    await pause(delay, this.#stopping.signal).catch(() => {});
+    await this.#pause(delay, this.#stopping.signal).catch(() => {});
     await this.#running?.listener?.drain();
     await this.#hooks.notifications.flush();
     this.#log.info("drained");
@@ -300,7 +304,7 @@ class Entrepot implements App {
     if (index !== undefined)
       await Promise.race([
         this.#copyIndex(index, "here"),
-        pause(lastCopyPatience, over.signal).catch(() => {}),
+        this.#pause(lastCopyPatience, over.signal).catch(() => {}),
       ]);
     over.abort();
   }

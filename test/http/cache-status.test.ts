@@ -1,5 +1,6 @@
 import t from "tap";
 import { cacheStatus, type Served } from "../../src/http/cache-status.ts";
+import { cpuTime } from "../fixtures/cpu-time.ts";
 
 const upstream = "upstream:corp" as const;
 
@@ -81,11 +82,12 @@ t.test("what is no list of caches is left out: it would take our own member alon
 });
 
 t.test("reading what others said takes no longer than it is long", async (t) => {
-  const started = performance.now();
   for (const piece of ['"', "a;", "a; ", '"\\', "a,", "a , ", "a=1;", ":a"]) {
     const said = `a; x=${piece.repeat(1024)}`.slice(0, 1023);
-    for (let round = 0; round < 50; round++)
-      cacheStatus({ result: "miss", source: upstream, cacheStatus: `${said}!` });
+    const spent = cpuTime(() => {
+      for (let round = 0; round < 50; round++)
+        cacheStatus({ result: "miss", source: upstream, cacheStatus: `${said}!` });
+    });
+    t.ok(spent < 1_000, `${piece}: ${spent} ms of processor time`);
   }
-  t.ok(performance.now() - started < 1_000);
 });

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { challengeOf, parseChallenges } from "../../src/upstream/challenge.ts";
+import { cpuTime } from "../fixtures/cpu-time.ts";
 
 /** Challenges as plain data. */
 function parse(...fields: string[]): [string, Record<string, string>][] {
@@ -136,9 +137,9 @@ t.test("no header is too strange or takes long", async (t) => {
     }),
     { numRuns: 500 },
   );
-  const started = performance.now();
   for (const unit of ['"', "\\", 'a="', "a=", "a ", ",", 'a="\\"', "a "]) {
-    parseChallenges([unit.repeat(65_536 / unit.length), `Bearer a="${unit.repeat(65_000 / unit.length)}`]);
+    const fields = [unit.repeat(65_536 / unit.length), `Bearer a="${unit.repeat(65_000 / unit.length)}`];
+    const spent = cpuTime(() => parseChallenges(fields));
+    t.ok(spent < 2_000, `${unit}: ${spent} ms of processor time`);
   }
-  t.ok(performance.now() - started < 2_000);
 });

@@ -58,7 +58,7 @@ t.test("a hung upstream is asked twice, then by one probe at a time, then by eve
   await is("closed");
   t.match(await ask(), { kind: "found" }, "the first request after it goes upstream");
   t.equal(registry.count(), 5);
-  t.ok(Date.now() - (upstream.circuit.lastSuccess ?? 0) < 60_000);
+  t.type(upstream.circuit.lastSuccess, "number");
   t.same(
     of("circuit").map(({ state }) => state),
     ["open", "half_open", "open", "half_open", "closed"],
