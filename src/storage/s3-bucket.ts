@@ -13,13 +13,15 @@ import { StoreCircuit } from "./store-circuit.ts";
 
 /** In milliseconds. */
 export interface S3Timing {
+  /** For a connection; a store of the same datacenter accepts in far less. */
+  readonly connect: number;
   /** What an S3 that answers nothing costs whoever asks it for a blob. */
   readonly answer: number;
   /** Longest silence between two chunks of a body, while somebody waits for one. */
   readonly idle: number;
 }
 
-const usualTiming: S3Timing = { answer: 1_000, idle: 3_000 };
+const usualTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
 /** The same for what nobody waits for: pages of lists, deletions, copies, the steps of an upload. */
 export const backgroundTimeout = 30_000;
 
@@ -83,7 +85,7 @@ export class S3Bucket {
   constructor(config: S3Config, { notices, pause = wait, timing = usualTiming, onState }: S3Surroundings) {
     this.config = config;
     this.timing = timing;
-    this.#client = createS3Client(config);
+    this.#client = createS3Client(config, timing.connect);
     this.#notices = notices;
     this.#circuit = new StoreCircuit({
       store: `S3 bucket ${config.bucket}`,

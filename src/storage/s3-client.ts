@@ -4,11 +4,11 @@ import type { S3Config } from "../config/config.ts";
 
 /** Sockets to S3: one for each request the bucket's own bounds let through, so that none ever waits for a socket. */
 const maxSockets = 512;
-/** Milliseconds; a store of the same datacenter accepts in far less. */
-const connectTimeout = 1_000;
-
-/** The client. Opens nothing: addresses, sockets and credentials are looked up with the first request. */
-export function createS3Client(config: S3Config): S3Client {
+/**
+ * The client. Opens nothing: addresses, sockets and credentials are looked up with the first request. `connectTimeout`
+ * in milliseconds.
+ */
+export function createS3Client(config: S3Config, connectTimeout: number): S3Client {
   const { endpoint, region, pathStyle } = config;
   return new S3Client({
     region,

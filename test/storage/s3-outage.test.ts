@@ -43,12 +43,12 @@ t.test("hung: the first few wait, then nobody, and then it works again", async (
   const lifted = hang();
   for (let i = 0; i < 3; i++) await t.rejects(blobs.open(digest, 0, noSignal()), { name: "StoreError" });
   t.equal(blobs.state, "open");
-  const asked = s3.requests.length;
   for (let i = 0; i < 100; i++) {
     await t.rejects(atOnce(blobs.open(digest, 0, noSignal())), { code: "unavailable" });
     await t.rejects(atOnce(share(blobs, bytes)), { code: "unavailable" });
   }
-  t.equal(s3.requests.length, asked, "it is left alone");
+  // One that was given up may reach a busy server later, or never.
+  t.ok(s3.count("get") <= 3 && s3.count("put") === 1, "it is left alone");
   t.equal(notices.length, 3, "and not complained about for ever");
   lifted();
   await recovered();
