@@ -30,7 +30,7 @@ export class TimeRing {
     const first = Math.min(Math.floor(from / this.step), Math.floor(now / this.step));
     this.#advance(now);
     const steps = Math.max(1, this.#newest - first + 1);
-    const kept = Math.min(this.#newest, Math.max(first, this.#newest - this.slots + 1));
+    const kept = Math.max(first, this.#newest - this.slots + 1);
     for (let step = kept; step <= this.#newest; step++) {
       const at = this.#offset(step) + field;
       this.#cells[at] = (this.#cells[at] as number) + amount / steps;

@@ -63,6 +63,8 @@ t.test("the catalog is empty at first, then lists what is here, in pages", async
   }
   t.strictSame(await pages(mirror, "/v2/_catalog", "repositories"), [names]);
   t.strictSame(await pages(mirror, "/v2/_catalog?n=3", "repositories"), [names.slice(0, 3), names.slice(3)]);
+  t.strictSame(await pages(mirror, "/v2/_catalog?n=4", "repositories"), [names], "no empty page at the end");
+  t.strictSame(await pages(mirror, "/v2/_catalog?n=2", "repositories"), [names.slice(0, 2), names.slice(2)]);
   t.strictSame(await pages(mirror, "/v2/_catalog?n=0", "repositories"), [[]]);
   t.equal((await mirror.get("/v2/_catalog?n=999999999999999")).status, 200);
   t.equal(upstream.count({ kind: "other" }), 0, "upstream's own catalog is never asked");

@@ -239,3 +239,20 @@ t.test("as many writes as connections, then 503 for a load balancer to take else
   t.equal((await answer).statusCode, 202);
   t.equal((await mirror.ask("POST", uploads)).status, 202);
 });
+
+t.test("an answer to a write is 4 MiB at most: it is cut there, and upstream blamed", async (t) => {
+  const { upstream, mirror } = await startBoth(t);
+  const most = 4 * 1024 * 1024;
+  const heal = upstream.fault(() => ({ status: 201, body: "x".repeat(most) }));
+  const whole = await mirror.ask("POST", uploads);
+  t.match([whole.status, whole.body.length, whole.complete], [201, most, true]);
+  heal();
+  upstream.fault(() => ({ status: 201, body: "x".repeat(most + 1) }));
+  const cut = await mirror.ask("POST", uploads);
+  t.equal(cut.complete, false);
+  t.ok(cut.body.length <= most);
+  t.match(await mirror.line(({ aborted_by: by }) => by !== undefined), {
+    aborted_by: "upstream",
+    result: "error",
+  });
+});

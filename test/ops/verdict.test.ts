@@ -44,7 +44,9 @@ t.test("upstreams", (t) => {
     "upstream hub fails: timeout (last success 2 min ago)",
   ]);
   t.strictSame(reasonsAfter(error, minutes(1), success), [], "it has answered since");
-  t.strictSame(reasonsAfter(error, minutes(6)), [], "nobody has asked it for long");
+  t.strictSame(reasonsAfter(error, minutes(5)).length, 1, "five minutes are lately");
+  const overFive: Happen = (_, clock) => clock.advance(5 * 60_000 + 1);
+  t.strictSame(reasonsAfter(error, overFive), [], "nobody has asked it for long");
   t.match(
     reasonsAfter(success, minutes(1), (activity) =>
       activity.onNotice({ kind: "circuit", upstream: "hub", state: "open", previous: "closed" }),
@@ -64,8 +66,18 @@ t.test("what clients got", (t) => {
   t.strictSame(reasonsAfter(events(100, {}), events(2, { status: 503 })), [
     "2.0% of the answers failed in 5 min",
   ]);
-  t.strictSame(reasonsAfter(events(100, {}), events(1, { status: 503 })), [], "one is not yet a verdict");
-  t.strictSame(reasonsAfter(events(10, { status: 503 })), [], "too few to tell");
+  t.strictSame(
+    reasonsAfter(events(99, {}), events(1, { status: 503 })),
+    [],
+    "one in a hundred is no verdict",
+  );
+  t.strictSame(reasonsAfter(events(98, {}), events(1, { status: 503 })), [
+    "1.0% of the answers failed in 5 min",
+  ]);
+  t.strictSame(reasonsAfter(events(49, { status: 503 })), [], "too few to tell");
+  t.strictSame(reasonsAfter(events(49, {}), events(1, { status: 503 })), [
+    "2.0% of the answers failed in 5 min",
+  ]);
   t.strictSame(reasonsAfter(events(100, { status: 503 }), minutes(6)), [], "long ago");
   t.match(
     reasonsAfter((activity) =>
@@ -92,6 +104,17 @@ t.test("the store and its disk", (t) => {
   );
   const full = sampleDocument(() => {}, { disk: () => ({ free: 100, total: 2000 }) });
   t.strictSame(full.verdict, { level: "degraded", reasons: ["the disk has only 100 B free"] });
+  const { diskReserveBytes } = full.store;
+  const least = (diskReserveBytes ?? 0) * 0.9;
+  for (const [free, level] of [
+    [least, "ok"],
+    [least - 1, "degraded"],
+  ] as const)
+    t.equal(
+      sampleDocument(() => {}, { disk: () => ({ free, total: 2000 }) }).verdict.level,
+      level,
+      `${free}`,
+    );
   t.end();
 });
 
@@ -120,5 +143,12 @@ t.test("the node itself, the worst first", (t) => {
       "this node is overloaded: timers come 300 ms late",
     ],
   });
+  const lateness = (eventLoopP99Ms: number) =>
+    verdictOf(
+      { ...late, services: [], node: document.node, runtime: { ...late.runtime, eventLoopP99Ms } },
+      [],
+    ).level;
+  t.equal(lateness(250), "ok");
+  t.equal(lateness(251), "degraded");
   t.end();
 });

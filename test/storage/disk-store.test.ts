@@ -171,6 +171,9 @@ t.test("free space, and a blob larger than it", async (t) => {
   const { free, total } = await store.freeSpace();
   t.ok(free > 0 && free <= total);
   await t.rejects(store.create(total + 1), { name: "StoreError", code: "no_space" });
+  t.intercept(store, "freeSpace", { value: async () => ({ free: 1_000, total }) });
+  await (await store.create(1_000)).abort();
+  await t.rejects(store.create(1_001), { name: "StoreError", code: "no_space" });
 });
 
 t.test("when a blob was stored; nothing for one that is not here", async (t) => {

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import t from "tap";
 import { TimeRing } from "../../src/telemetry/time-ring.ts";
 
@@ -51,6 +52,38 @@ t.test("what took long is spread over the time it took", (t) => {
   t.strictSame(instant.column(start, 0), [0, 3], "a start after the end is no reason to lose it");
   t.end();
 });
+
+t.test(
+  "spread, whatever the clock has done: in the rows there are, and never more than there was",
+  async (t) => {
+    const moment = fc.integer({ min: -20_000, max: 20_000 });
+    fc.assert(
+      fc.property(moment, moment, moment, (seen, from, now) => {
+        const ring = new TimeRing(1000, 4, 1);
+        ring.add(start + seen, 0, 0);
+        ring.spread(start + from, start + now, 0, 400);
+        const column = ring.column(start + now, 0);
+        const sum = column.reduce((all, value) => all + value, 0);
+        const kept = from > now || now - from <= 3_000;
+        // A clock set back adds to the rows up to the newest one.
+        return (
+          column.length === 4 &&
+          sum <= 402 &&
+          (seen > now || !kept || sum > 0) &&
+          column.every((value) => value >= 0)
+        );
+      }),
+    );
+    const late = new TimeRing(1000, 4, 1);
+    late.add(start + 2000, 0, 0);
+    late.spread(start, start + 1000, 0, 300);
+    t.strictSame(
+      late.column(start + 2000, 0),
+      [0, 100, 100, 100],
+      "set back by a second: none of it is lost",
+    );
+  },
+);
 
 t.test("saved rows come back where they were, old ones and those of the future do not", (t) => {
   const ring = new TimeRing(1000, 4, 2);

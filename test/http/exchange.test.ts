@@ -1,0 +1,87 @@
+// What an exchange says of itself, in its answer and in its event, over a real connection.
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import t, { type Test } from "tap";
+import { Exchange } from "../../src/http/exchange.ts";
+import type { RequestEvent } from "../../src/telemetry/event.ts";
+
+/** The answer, up to the end of the connection, and the event of one request that `handle` takes. */
+async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise<void>) {
+  const { promise: event, resolve } = Promise.withResolvers<RequestEvent>();
+  let begun = 0;
+  let over = 0;
+  const server = createServer((request, response) => {
+    const exchange = new Exchange(request, response, {
+      begun: () => begun++,
+      over: () => over++,
+      onEvent: resolve,
+      tells: { cacheStatus: true },
+    });
+    void handle(exchange);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk) => chunks.push(chunk));
+  socket.on("error", () => {});
+  socket.write("GET /v2/ HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n");
+  await once(socket, "close");
+  return { answer: Buffer.concat(chunks).toString("latin1"), event: await event, begun, over };
+}
+
+const found = { result: "hit", source: "disk" } as const;
+
+t.test("Cache-Status is of what the cache gave: an error is made here", async (t) => {
+  for (const status of [200, 206, 304, 399, 400, 404, 416, 502, 503]) {
+    const { answer } = await exchanged(t, (exchange) => {
+      exchange.found(found);
+      exchange.send(status, {}, "");
+    });
+    t.equal(/\r\ncache-status: entrepot; hit/i.test(answer), status < 400, String(status));
+  }
+  for (const status of [200, 502]) {
+    const { answer } = await exchanged(t, (exchange) => {
+      exchange.found(found);
+      exchange.begin(status, {}, 1);
+      void exchange.write(Buffer.from("x")).then(() => exchange.end());
+    });
+    t.equal(/\r\ncache-status:/i.test(answer), status < 400, `${status}, in pieces`);
+  }
+});
+
+t.test("why an answer ended early, and by whom", async (t) => {
+  const begin = (exchange: Exchange): void => {
+    exchange.found(found);
+    exchange.begin(200, {}, 100);
+    void exchange.write(Buffer.alloc(10)).catch(() => {});
+  };
+  const dropped = await exchanged(t, (exchange) => {
+    begin(exchange);
+    exchange.drop();
+  });
+  t.match(dropped.event, { result: "error", abortedBy: "node", detail: "the client stopped reading" });
+  const told = await exchanged(t, (exchange) => {
+    begin(exchange);
+    exchange.findings.detail = "something else";
+    exchange.drop();
+  });
+  t.match(told.event, { abortedBy: "node", detail: "something else" }, "what is known is not written over");
+  const cut = await exchanged(t, (exchange) => {
+    begin(exchange);
+    exchange.cut("upstream");
+    exchange.cut("node");
+    exchange.drop();
+  });
+  t.match(cut.event, { result: "error", abortedBy: "upstream" }, "the first word counts");
+  const whole = await exchanged(t, (exchange) => exchange.send(200, {}, "all"));
+  t.match(whole.event, {
+    status: 200,
+    bytesSent: 3,
+    bytesExpected: 3,
+    abortedBy: undefined,
+    detail: undefined,
+  });
+  for (const { begun, over } of [dropped, told, cut]) t.same([begun, over], [1, 1]);
+});
