@@ -12,7 +12,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
   let begun = 0;
   let over = 0;
   const server = createServer((request, response) => {
-    const exchange = new Exchange(request, response, {
+    const exchange = new Exchange(request, response, client, {
       begun: () => begun++,
       over: () => over++,
       onEvent: resolve,
@@ -31,6 +31,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
   return { answer: Buffer.concat(chunks).toString("latin1"), event: await event, begun, over };
 }
 
+const client = { address: "192.0.2.1", network: "192.0.2.1", exempt: false };
 const found = { result: "hit", source: "disk" } as const;
 
 t.test("Cache-Status is of what the cache gave: an error is made here", async (t) => {
