@@ -34,6 +34,8 @@ const diskCheckInterval = 30_000;
 const indexCopyInterval = 3_600_000;
 /** Milliseconds a stop waits for the last copy of the index. */
 const lastCopyPatience = 5_000;
+/** Share of the cache's size that blobs found wrong may take, which are kept for inspection. */
+const quarantineShare = 0.02;
 
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
@@ -109,7 +111,10 @@ class Entrepot implements App {
 
   async start(): Promise<{ listen: Address; ops: Address }> {
     const { cache, listen, ops } = this.#config;
-    const store = await openDiskStore({ directory: cache.directory });
+    const store = await openDiskStore({
+      directory: cache.directory,
+      quarantineBytes: cache.maxSize * quarantineShare,
+    });
     const running: Running = { store, timers: [] };
     this.#running = running;
     running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
@@ -170,13 +175,15 @@ class Entrepot implements App {
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#steady, this.#pause, this.#pseudonym),
     );
-    const { eviction, blobs, manifests, listings, ...others } = createPolicy({
+    const { eviction, local, blobs, manifests, listings, ...others } = createPolicy({
       ...common,
       config: this.#config,
       store,
       index: index.blobs,
       answers: index.answers,
       shared,
+      upstreams,
+      repositoriesOf: (digest, limit) => index.links.repositoriesOf(digest, limit),
       freeSpace: () => this.#freeSpace(store),
     });
     const router = new Router(this.#routings(upstreams));

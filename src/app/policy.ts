@@ -8,7 +8,8 @@ import { Listings } from "../cache/listings.ts";
 import { LocalBlobs } from "../cache/local-blobs.ts";
 import { Manifests } from "../cache/manifests.ts";
 import { NegativeAnswers } from "../cache/negative-answers.ts";
-import type { AnswerStore, BlobIndex, BlobStore, Clock, Pause } from "../cache/ports.ts";
+import type { AnswerStore, BlobIndex, BlobStore, Clock, Pause, Upstream } from "../cache/ports.ts";
+import { Refetch, type RefetchOptions } from "../cache/refetch.ts";
 import type { Config } from "../config/config.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { SharedParts } from "./sharing.ts";
@@ -24,10 +25,12 @@ const listingTtl = 10_000;
 
 export interface PolicyOptions {
   readonly config: Config;
-  readonly store: BlobStore;
+  readonly store: BlobStore & { readonly quarantined: { readonly bytes: number } };
   readonly index: BlobIndex;
   readonly answers: AnswerStore;
   readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
+  readonly upstreams: readonly Upstream[];
+  readonly repositoriesOf: RefetchOptions["repositoriesOf"];
   readonly freeSpace: EvictionOptions["freeSpace"];
   readonly notices: NoticeSink;
   readonly clock: Clock;
@@ -38,6 +41,7 @@ export interface PolicyOptions {
 export interface Policy {
   readonly access: Access;
   readonly negative: NegativeAnswers;
+  readonly local: LocalBlobs;
   readonly blobs: BlobCache;
   readonly manifests: Manifests;
   readonly listings: Listings;
@@ -50,6 +54,8 @@ export function createPolicy({
   index,
   answers,
   shared,
+  upstreams,
+  repositoriesOf,
   freeSpace,
   ...common
 }: PolicyOptions): Policy {
@@ -64,6 +70,8 @@ export function createPolicy({
     makeRoom: (bytes) => eviction.run(bytes),
     grown: () => eviction.check(),
     memoryBytes,
+    refetch: (digest, mediaType) => refetch.add(digest, mediaType),
+    recheckAfter: cache.scrub === 0 ? Number.POSITIVE_INFINITY : cache.scrub,
   });
   const negative = new NegativeAnswers(negativeTtl, common.steady, announcements);
   const blobs = new BlobCache({
@@ -81,7 +89,7 @@ export function createPolicy({
     store,
     index,
     freeSpace,
-    fillingBytes: () => blobs.fillingBytes,
+    fillingBytes: () => blobs.fillingBytes + store.quarantined.bytes,
     inUse: (digest) => blobs.inUse(digest),
     evicting: (digest) => local.forget(digest),
   });
@@ -101,6 +109,7 @@ export function createPolicy({
   });
   const { staleIfError } = tags;
   const listings = new Listings({ ...common, ttl: listingTtl, staleIfError, kept });
+  const refetch = new Refetch({ blobs, manifests, upstreams, repositoriesOf });
   announcements?.subscribe(
     (news) => {
       if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
@@ -108,5 +117,5 @@ export function createPolicy({
     },
     () => {},
   );
-  return { access, negative, blobs, manifests, listings, eviction };
+  return { access, negative, local, blobs, manifests, listings, eviction };
 }

@@ -5,7 +5,7 @@ import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
 import type { Fill, FillHead } from "./fill.ts";
 import { type Filling, Fills, type FillsOptions, isFor } from "./fills.ts";
-import type { LocalBlob } from "./local-blobs.ts";
+import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import type { BlobReader, Upstream } from "./ports.ts";
 import type { OversizeAnswer, Refusal } from "./upstream-answer.ts";
@@ -64,19 +64,20 @@ export class BlobCache {
   }
 
   /**
-   * Opens the blob for a client of `repository`. Rejects with UpstreamError when upstream has to answer and
-   * cannot.
+   * Opens the blob for a client of `repository`, who wants all of it or some part. Rejects with UpstreamError when
+   * upstream has to answer and cannot.
    */
   async open(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
+    use: BlobUse = "whole",
   ): Promise<OpenedBlob | BlobElsewhere | Refusal> {
     const { negative } = this.#options;
     if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
     const opened =
       (await this.#elsewhere(upstream, repository, digest)) ??
-      (await this.#open(upstream, repository, digest));
+      (await this.#open(upstream, repository, digest, use));
     if (opened.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
     return opened;
   }
@@ -99,9 +100,14 @@ export class BlobCache {
     return url && { ...there, kind: "elsewhere", url };
   }
 
-  async #open(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
+  async #open(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    use: BlobUse,
+  ): Promise<OpenedBlob | Refusal> {
     for (let look = 1; look <= maxLooks; look++) {
-      const opened = await this.#find(upstream, repository, digest, () =>
+      const opened = await this.#find(upstream, repository, digest, use, () =>
         this.#start(upstream, repository, digest),
       );
       if (opened !== "again") return opened;
@@ -120,8 +126,9 @@ export class BlobCache {
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
+    use: BlobUse = "whole",
   ): Promise<OpenedBlob | Refusal> {
-    const opened = await this.#find(upstream, repository, digest, async () => ({ kind: "absent" }));
+    const opened = await this.#find(upstream, repository, digest, use, async () => ({ kind: "absent" }));
     return opened === "again" ? { kind: "absent" } : opened;
   }
 
@@ -136,7 +143,7 @@ export class BlobCache {
     const size = filling?.fill.size;
     if (filling !== undefined && size !== undefined)
       return { ...fromUpstream(filling.upstream, { size }), result: "joined" };
-    const here = await local.open(digest);
+    const here = await local.open(digest, "look");
     if (here !== undefined) {
       await here.reader.close();
       return { kind: "found", result: "hit", source: here.source, size: here.size };
@@ -155,7 +162,7 @@ export class BlobCache {
   async isHere(digest: Digest): Promise<boolean> {
     const { local } = this.#options;
     if (local.indexed(digest) || this.inUse(digest)) return true;
-    const blob = await local.open(digest);
+    const blob = await local.open(digest, "look");
     await blob?.reader.close();
     return blob !== undefined || (await this.#sharedHead(digest)) !== undefined;
   }
@@ -173,11 +180,12 @@ export class BlobCache {
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
+    use: BlobUse,
     start: () => Promise<OpenedBlob | Refusal>,
   ): Promise<OpenedBlob | Refusal | "again"> {
     const { access, local } = this.#options;
     const linked = await access.linked(upstream, repository, digest);
-    const here = this.#fills.joinable(digest) === undefined ? await local.open(digest) : undefined;
+    const here = this.#fills.joinable(digest) === undefined ? await local.open(digest, use) : undefined;
     if (here === undefined && this.#fills.joinable(digest) === undefined) {
       // A fill that ran from start to end while the store was looked at has left its row behind.
       return local.indexed(digest) ? "again" : start();

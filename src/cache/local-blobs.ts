@@ -3,14 +3,20 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
-import { largestManifest } from "../oci/manifest.ts";
-import type { NoticeSink, Source } from "../telemetry/event.ts";
+import { largestManifest, readManifest } from "../oci/manifest.ts";
+import type { BitRotFinder, NoticeSink, Source } from "../telemetry/event.ts";
+import { BlobChecks, type CheckResult } from "./blob-checks.ts";
+import { holdBack } from "./fill-reading.ts";
 import {
   type BlobIndex,
   type BlobReader,
   type BlobStore,
   type BlobWriter,
   type Clock,
+  clockTolerance,
+  type IndexedBlob,
+  type LinkedBlob,
+  type Pause,
   type StoredBlob,
   StoreError,
 } from "./ports.ts";
@@ -19,6 +25,8 @@ import { noticeOfStoreError } from "./store-notice.ts";
 
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
 const smallBlob = 64 * 1024;
+/** A blob nobody here has hashed is hashed before its head is sent up to this size; a larger one, while it is sent. */
+const checkedFirst = 256 * 1024 * 1024;
 /** What one entry in memory costs besides its body, about. */
 const entryOverhead = 512;
 
@@ -33,9 +41,19 @@ export interface LocalBlobsOptions {
   readonly grown: () => void;
   /** Bytes of small blobs and manifests kept in memory. */
   readonly memoryBytes: number;
+  /**
+   * Milliseconds after which stored bytes are hashed again when they are sent to a client as a whole; left out: never.
+   */
+  readonly recheckAfter?: number;
+  /** See BlobChecksOptions; left out: nothing is fetched. */
+  readonly refetch?: (digest: Digest, mediaType: string | undefined) => void;
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  readonly pause: Pause;
 }
+
+/** What a blob is opened for: all of its bytes, some of them, or only to say that it is here and how large. */
+export type BlobUse = "whole" | "part" | "look";
 
 export interface LocalBlob {
   readonly source: Source;
@@ -61,6 +79,8 @@ interface HeldBody {
 /** Everybody who reads one stored blob. */
 class Reading {
   readers = 0;
+  /** Why nobody is given any more of it. */
+  failure: StoreError | undefined;
   readonly chunks: BlobChunks;
 
   constructor(shared: SharedChunks) {
@@ -68,9 +88,15 @@ class Reading {
   }
 }
 
-type Known = ReturnType<BlobIndex["get"]>;
+/** A check of the stored bytes. `first`: nothing is sent before its result; else the last bytes are held back for it. */
+interface Gate {
+  readonly first: boolean;
+  readonly result: Promise<CheckResult>;
+}
 
 export class LocalBlobs {
+  /** Whether what is stored is right. */
+  readonly checks: BlobChecks;
   readonly #options: LocalBlobsOptions;
   readonly #memory: LRUCache<Digest, HeldBody>;
   readonly #readers = new Map<Digest, Reading>();
@@ -82,20 +108,27 @@ export class LocalBlobs {
       maxSize: options.memoryBytes,
       sizeCalculation: ({ body }) => body.length + entryOverhead,
     });
+    this.checks = new BlobChecks({
+      ...options,
+      wrong: (digest) => this.#cut(digest),
+      repair: (digest) => this.#repair(digest),
+      refetch: (digest, mediaType) => options.refetch?.(digest, mediaType),
+    });
   }
 
-  /** Opens a blob; undefined when it is not here, or the store fails. */
-  async open(digest: Digest): Promise<LocalBlob | undefined> {
+  /** Opens a blob; undefined when it is not here, is not what its digest says, or the store fails. */
+  async open(digest: Digest, use: BlobUse = "whole"): Promise<LocalBlob | undefined> {
     const { store, index } = this.#options;
     const held = this.#memory.get(digest);
     if (held !== undefined) {
       this.#touch(digest);
       return inMemory("memory", held.body);
     }
+    if (this.checks.shuns(digest)) return undefined;
     try {
       const known = index.get(digest);
       const blob = await store.open(digest);
-      if (blob !== undefined) return await this.#opened(digest, blob, known);
+      if (blob !== undefined) return await this.#opened(digest, blob, known, use);
       if (known !== undefined) index.remove(digest);
     } catch (error) {
       this.#options.notices(noticeOfStoreError("open", error));
@@ -104,19 +137,28 @@ export class LocalBlobs {
   }
 
   /** Takes over an open blob: small ones go to memory; a size the index does not agree with is corruption. */
-  async #opened(digest: Digest, blob: StoredBlob, known: Known): Promise<LocalBlob | undefined> {
+  async #opened(
+    digest: Digest,
+    blob: StoredBlob,
+    known: IndexedBlob | undefined,
+    use: BlobUse,
+  ): Promise<LocalBlob | undefined> {
     const { store, index, clock } = this.#options;
+    const { size } = blob;
     const reader = this.#counted(digest, blob);
     let open = true;
     try {
-      if (known !== undefined && known.size !== blob.size) return await this.#dropCorrupt(digest, blob.size);
-      if (known === undefined) index.add(digest, blob.size, undefined, clock());
+      if (known !== undefined && known.size !== size) return await this.#found(digest, "open", size);
+      if (known === undefined) index.add(digest, size, undefined, clock());
       else this.#touch(digest);
-      if (blob.size > smallBlob) {
+      if (size > smallBlob) {
+        const gate = this.#gate(digest, size, known, use);
+        if (gate?.first === true && (await gate.result) !== "sound") return undefined;
         open = false;
-        return { source: store.source, size: blob.size, reader };
+        const held = gate === undefined || gate.first ? reader : heldBack(digest, reader, size, gate.result);
+        return { source: store.source, size, reader: held };
       }
-      const body = await this.#readVerified(digest, blob, blob.size);
+      const body = await this.#readVerified(digest, blob, size, known);
       if (body === undefined) return undefined;
       this.#memory.set(digest, { body, mediaType: known?.mediaType });
       return inMemory(store.source, body);
@@ -125,8 +167,28 @@ export class LocalBlobs {
     }
   }
 
+  /** Undefined for bytes that may be given away as they are: nearly always. */
+  #gate(digest: Digest, size: number, known: IndexedBlob | undefined, use: BlobUse): Gate | undefined {
+    if (known?.checkedAt !== undefined) {
+      if (use !== "whole" || !this.#overdue(known.checkedAt)) return undefined;
+      return { first: false, result: this.checks.check(digest, "read") };
+    }
+    const stated = this.#options.index.statedSize(digest);
+    if (use === "look" && stated === size && size > checkedFirst) return undefined;
+    // A manifest may lie about sizes too: the digest decides.
+    const first = use !== "whole" || size <= checkedFirst || (stated !== undefined && stated !== size);
+    return { first, result: this.checks.check(digest, "read") };
+  }
+
+  #overdue(checkedAt: number): boolean {
+    const { recheckAfter = Number.POSITIVE_INFINITY, clock } = this.#options;
+    const age = clock() - checkedAt;
+    return age > recheckAfter || (age < -clockTolerance && recheckAfter !== Number.POSITIVE_INFINITY);
+  }
+
   /** Whether the index knows the digest. A failing index knows nothing. */
   indexed(digest: Digest): boolean {
+    if (this.checks.shuns(digest)) return false;
     try {
       return this.#options.index.get(digest) !== undefined;
     } catch (error) {
@@ -154,7 +216,7 @@ export class LocalBlobs {
         index.remove(digest);
         return undefined;
       }
-      const body = await this.#readVerified(digest, blob, known.size).finally(() => blob.close());
+      const body = await this.#readVerified(digest, blob, known.size, known).finally(() => blob.close());
       if (body === undefined) return undefined;
       this.#memory.set(digest, { body, mediaType: known.mediaType });
       this.#touch(digest);
@@ -166,25 +228,35 @@ export class LocalBlobs {
   }
 
   /** Stores a verified manifest body. When the store fails it is reported, and memory alone holds the body. */
-  async putManifest(digest: Digest, manifest: LocalManifestBody, children: readonly Digest[]): Promise<void> {
+  async putManifest(
+    digest: Digest,
+    manifest: LocalManifestBody,
+    children: readonly LinkedBlob[],
+  ): Promise<void> {
     const { body, mediaType } = manifest;
     this.#memory.set(digest, { body, mediaType });
     try {
-      const writer = await this.spool(body.length);
-      if (writer === undefined) return;
-      try {
-        await writer.append([body]);
-        await writer.commit(digest, body.length);
-      } catch (error) {
-        await writer.abort();
-        throw error;
-      } finally {
-        await writer.release();
-      }
+      if (!(await this.#store(digest, body))) return;
       this.#options.index.setChildren(digest, children);
       this.committed(digest, body.length, mediaType);
     } catch (error) {
       this.#options.notices(noticeOfStoreError("put_manifest", error));
+    }
+  }
+
+  /** False for what is larger than the whole cache. Rejects with StoreError. */
+  async #store(digest: Digest, body: Buffer): Promise<boolean> {
+    const writer = await this.spool(body.length);
+    if (writer === undefined) return false;
+    try {
+      await writer.append([body]);
+      await writer.commit(digest, body.length);
+      return true;
+    } catch (error) {
+      await writer.abort();
+      throw error;
+    } finally {
+      await writer.release();
     }
   }
 
@@ -210,10 +282,12 @@ export class LocalBlobs {
     return this.#options.store.spoolBytes;
   }
 
-  /** Records a blob that the store has just committed. */
+  /** Records a blob that the store has just committed; its bytes were hashed as they came. */
   committed(digest: Digest, size: number, mediaType: string | undefined): void {
+    this.checks.stored(digest);
     try {
-      this.#options.index.add(digest, size, mediaType, this.#options.clock());
+      const now = this.#options.clock();
+      this.#options.index.add(digest, size, mediaType, now, now);
     } catch (error) {
       this.#options.notices(noticeOfStoreError("index.add", error));
     }
@@ -234,11 +308,18 @@ export class LocalBlobs {
     this.#options.index.touch(digest, this.#options.clock());
   }
 
-  async #readVerified(digest: Digest, blob: StoredBlob, size: number): Promise<Buffer | undefined> {
-    if (blob.size !== size) return await this.#dropCorrupt(digest, blob.size);
+  async #readVerified(
+    digest: Digest,
+    blob: StoredBlob,
+    size: number,
+    known: IndexedBlob | undefined,
+  ): Promise<Buffer | undefined> {
+    if (blob.size !== size) return await this.#found(digest, "open", blob.size);
     const body = await readWhole(blob, size);
-    const actual = createHash(digestAlgorithm(digest)).update(body).digest("hex");
-    return actual === digestHex(digest) ? body : await this.#dropCorrupt(digest, size);
+    if (!isBodyOf(digest, body)) return await this.#found(digest, "read", size);
+    if (known?.checkedAt === undefined || this.#overdue(known.checkedAt))
+      this.#options.index.checked(digest, this.#options.clock());
+    return body;
   }
 
   #counted(digest: Digest, blob: BlobReader): BlobReader {
@@ -247,25 +328,61 @@ export class LocalBlobs {
     reading.readers++;
     let open = true;
     return {
-      read: (position, scratch) => blob.read(position, scratch),
-      lend: (position, max) => reading.chunks.lend(blob, position, max),
+      read: async (position, scratch) => {
+        try {
+          const bytes = await blob.read(position, scratch);
+          if (reading.failure === undefined) return bytes;
+        } catch (error) {
+          // A place of the disk that cannot be read: a blob that can be read again is to be had upstream.
+          if (error instanceof StoreError && error.code === "io") void this.checks.check(digest, "read");
+          throw error;
+        }
+        throw reading.failure;
+      },
+      lend: (position, max) => {
+        if (reading.failure !== undefined) throw reading.failure;
+        return reading.chunks.lend(blob, position, max);
+      },
       close: async () => {
         if (!open) return;
         open = false;
-        if (--reading.readers === 0) this.#readers.delete(digest);
+        if (--reading.readers === 0 && this.#readers.get(digest) === reading) this.#readers.delete(digest);
         reading.chunks.left();
         await blob.close();
       },
     };
   }
 
-  /** The file first: without its row, one that stays behind would be taken for a blob of its own size. */
-  async #dropCorrupt(digest: Digest, bytes: number): Promise<undefined> {
-    const { store, index, notices } = this.#options;
-    await store.delete(digest);
-    index.remove(digest);
-    const orphaned = index.manifestsNaming(digest);
-    notices({ kind: "eviction", reason: "corrupt", digest, bytes, ageMs: 0, orphaned });
+  /** Whoever reads the stored bytes now gets no more of them; whoever opens the blob from now on reads others. */
+  #cut(digest: Digest): void {
+    const reading = this.#readers.get(digest);
+    if (reading === undefined) return;
+    this.#readers.delete(digest);
+    reading.failure = notTheDigests(digest);
+  }
+
+  /** What memory holds was right when it came there. It goes when it no longer is, and is stored again when it is. */
+  async #repair(digest: Digest): Promise<boolean> {
+    const held = this.#memory.peek(digest);
+    if (held === undefined) return false;
+    const { body, mediaType } = held;
+    if (!isBodyOf(digest, body)) {
+      this.#memory.delete(digest);
+      return false;
+    }
+    const manifest = mediaType === undefined ? undefined : readManifest(body, mediaType);
+    try {
+      if (!(await this.#store(digest, body))) return true;
+      if (typeof manifest === "object") this.#options.index.setChildren(digest, manifest.children);
+      this.committed(digest, body.length, mediaType);
+    } catch (error) {
+      this.#options.notices(noticeOfStoreError("repair", error));
+    }
+    return true;
+  }
+
+  async #found(digest: Digest, by: BitRotFinder, bytes: number): Promise<undefined> {
+    await this.checks.found(digest, by, bytes);
   }
 }
 
@@ -283,6 +400,41 @@ async function readWhole(reader: BlobReader, size: number): Promise<Buffer> {
     position += chunk.length;
   }
   return body.subarray(0, position);
+}
+
+function isBodyOf(digest: Digest, body: Buffer): boolean {
+  return createHash(digestAlgorithm(digest)).update(body).digest("hex") === digestHex(digest);
+}
+
+function notTheDigests(digest: Digest): StoreError {
+  return new StoreError("corrupt", `what is stored of ${digest} is something else`);
+}
+
+/** A reader whose last bytes are given away only when the check of the blob has found it sound. */
+function heldBack(
+  digest: Digest,
+  reader: BlobReader,
+  size: number,
+  result: Promise<CheckResult>,
+): BlobReader {
+  const free = size - holdBack;
+  let sound = false;
+  const passed = async (): Promise<void> => {
+    sound ||= (await result) === "sound";
+    if (!sound) throw notTheDigests(digest);
+  };
+  return {
+    read: async (position, scratch) => {
+      if (!sound && position < free) return await reader.read(position, scratch.subarray(0, free - position));
+      if (!sound) await passed();
+      return await reader.read(position, scratch);
+    },
+    lend: (position, max) => {
+      if (!sound && position < free) return reader.lend?.(position, Math.min(max, free - position));
+      return sound ? reader.lend?.(position, max) : undefined;
+    },
+    close: () => reader.close(),
+  };
 }
 
 /** A blob of which all is here in memory. */

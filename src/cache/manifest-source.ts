@@ -68,7 +68,7 @@ export class ManifestSource {
       const manifest = readManifest(body, found.mediaType);
       if (typeof manifest === "string") return undefined;
       const { mediaType, children } = manifest;
-      await this.#local.putManifest(digest, { body, mediaType }, digestsOf(children));
+      await this.#local.putManifest(digest, { body, mediaType }, children);
       return { body, mediaType, source: store.source };
     } catch (error) {
       if (error instanceof UpstreamError) await store.delete(digest).catch(() => {});
@@ -98,7 +98,7 @@ export class ManifestSource {
     }
     const { mediaType, children } = manifest;
     if (ofPayload) return { kind: "uncached", digest, mediaType, body };
-    await this.#local.putManifest(digest, { body, mediaType }, digestsOf(children));
+    await this.#local.putManifest(digest, { body, mediaType }, children);
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(upstream, repository, digest, body.length, manifest.blobs);
     const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
@@ -134,10 +134,6 @@ export class ManifestSource {
   ): Promise<void> {
     await this.#access.link(upstream, repository, [{ digest, size }, ...blobs]);
   }
-}
-
-function digestsOf(children: readonly Descriptor[]): Digest[] {
-  return children.map((child) => child.digest);
 }
 
 function hashOf(bytes: Buffer, as: Digest | undefined): Digest {

@@ -35,7 +35,8 @@ export type Pause = (milliseconds: number, signal: AbortSignal) => Promise<void>
 
 // ---- errors ---------------------------------------------------------------------------------------------------
 
-export type StoreErrorCode = "no_space" | "io" | "unavailable" | "size_mismatch" | "closed";
+/** `corrupt`: what is stored under a digest is not what the digest says. */
+export type StoreErrorCode = "no_space" | "io" | "unavailable" | "size_mismatch" | "closed" | "corrupt";
 
 /** The store failed. Never used for "not there": absence is a value. */
 export class StoreError extends Error {
@@ -157,6 +158,11 @@ export interface BlobStore {
   create(size?: number): Promise<BlobWriter>;
   /** True when something was removed. */
   delete(digest: Digest): Promise<boolean>;
+  /**
+   * Takes bytes that are not the digest's out of reach of `open` and `list`. They are kept for whoever looks into it, as
+   * far as there is room for such. True when there was something. Readers keep what they have open.
+   */
+  quarantine(digest: Digest): Promise<boolean>;
   /** Every stored blob, in no order. */
   list(): AsyncIterable<BlobInfo>;
   /** Bytes that are in spools, also in those thrown away that are still read. */
@@ -230,11 +236,35 @@ export interface AnswerStore {
   expire(upstream: string, repository: Repository, before: number): void;
 }
 
+export interface IndexedBlob {
+  readonly size: number;
+  /** Only of manifests. */
+  readonly mediaType: string | undefined;
+  /**
+   * When the stored bytes were last hashed: as they came, or since. Undefined: the file was found and nobody has, or it is
+   * as young as what a crash may have torn.
+   */
+  readonly checkedAt: number | undefined;
+}
+
 /** What is in the blob store: sizes, media types of manifests, order of last use. Rebuildable from the store. */
 export interface BlobIndex {
-  /** `mediaType` only for manifests. Adding a known digest updates last use and, when given, the media type. */
-  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number): void;
-  get(digest: Digest): { readonly size: number; readonly mediaType: string | undefined } | undefined;
+  /**
+   * `mediaType` only for manifests; `checkedAt` only when all of the bytes were hashed then. Adding a known digest updates
+   * last use and, when given, the other two.
+   */
+  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number, checkedAt?: number): void;
+  get(digest: Digest): IndexedBlob | undefined;
+  /** The stored bytes were hashed, and are what the digest says. */
+  checked(digest: Digest, at: number): void;
+  /** Those nobody has hashed here first, then the longest ago; at most `limit`. */
+  longestUnchecked(
+    limit: number,
+  ): readonly { readonly digest: Digest; readonly size: number; readonly checkedAt: number | undefined }[];
+  /** The size manifests state for this digest; undefined when none that is known here does. */
+  statedSize(digest: Digest): number | undefined;
+  /** When the blob was last used, in milliseconds since the epoch; undefined when it is not here. */
+  usedAt(digest: Digest): number | undefined;
   /** Cheap: remembered in memory, written in batches. */
   touch(digest: Digest, usedAt: number): void;
   remove(digest: Digest): void;
@@ -247,8 +277,8 @@ export interface BlobIndex {
   totals(): { readonly bytes: number; readonly count: number };
   /** Images (manifests) that name `digest`; for counting what an eviction orphans. */
   manifestsNaming(digest: Digest): number;
-  /** Records that manifest `digest` names `children`. */
-  setChildren(digest: Digest, children: readonly Digest[]): void;
+  /** Records that manifest `digest` names `children`, of the sizes it states. */
+  setChildren(digest: Digest, children: readonly LinkedBlob[]): void;
   /** Repositories of `upstream` with a linked blob that is here, in ASCII order, after `last`, at most `limit`. */
   repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[];
 }

@@ -198,6 +198,8 @@ export interface Config {
     readonly evictTo: number;
     /** Fraction of the file system kept free. */
     readonly keepFree: number;
+    /** Milliseconds in which everything stored is hashed again; 0: never. */
+    readonly scrub: number;
   };
   readonly tags: { readonly ttl: number; readonly staleIfError: number; readonly rules: readonly TagRule[] };
   /** Left out: nothing is shared with other nodes but what upstream has. */

@@ -171,6 +171,7 @@ function assemble(
       maxSize: values["cache.maxSize"],
       evictTo: values["cache.evictTo"],
       keepFree: values["cache.keepFree"],
+      scrub: values["cache.scrub"],
     },
     tags: {
       ttl: values["tags.ttl"],

@@ -48,6 +48,7 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
     "cache.maxSize": formatSize(config.cache.maxSize),
     "cache.evictTo": formatPercent(config.cache.evictTo),
     "cache.keepFree": formatPercent(config.cache.keepFree),
+    "cache.scrub": formatDuration(config.cache.scrub),
     ...printedS3(config.s3, origins),
     "tags.ttl": formatDuration(config.tags.ttl),
     "tags.staleIfError": formatDuration(config.tags.staleIfError),

@@ -133,6 +133,13 @@ export const settings = {
     type: type.percent(0, 90),
     description: "Share of the file system that stays free, whatever cache.maxSize says",
   },
+  "cache.scrub": {
+    env: "ENTREPOT_CACHE_SCRUB",
+    default: "7d",
+    type: type.interval,
+    description:
+      "How often everything stored is hashed again to find what the disk has changed, from 1s on; 0 never does",
+  },
   ...s3Settings,
   "tags.ttl": {
     env: "ENTREPOT_TAG_TTL",

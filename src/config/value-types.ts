@@ -22,6 +22,14 @@ export const age = parsedBy((text) =>
   parseDuration(text.trim(), { min: 0, max: hundredYears, forever: true }),
 );
 
+/** How often something is done: from 1 s to 100 years, or 0, which is never. */
+export const interval = parsedBy((text): Parsed<number> => {
+  const trimmed = text.trim();
+  if (/^0 ?(?:ms|s|m|h|d)?$/.test(trimmed)) return { value: 0 };
+  const parsed = parseDuration(trimmed, { min: 1_000, max: hundredYears, forever: false });
+  return "expected" in parsed ? { expected: `${parsed.expected}, or 0 for never` } : parsed;
+});
+
 export function size(minBytes: number) {
   return parsedBy((text) => parseSize(text.trim(), minBytes));
 }

@@ -120,7 +120,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
         },
       },
     ],
-    cache: { directory, maxSize: 1_000_000_000, evictTo: 0.9, keepFree: 0 },
+    cache: { directory, maxSize: 1_000_000_000, evictTo: 0.9, keepFree: 0, scrub: 0 },
     tags: { ttl: ms("60s"), staleIfError: ms("7d"), rules: [] },
     catalog: true,
     manifestsWithoutLayers: "serve",

@@ -35,10 +35,11 @@ export async function handleBlob(
     else exchange.sendHead(200, blobHeaders(digest), found.size);
     return "served";
   }
+  const use = exchange.header("range") === undefined ? "whole" : "part";
   const forPeer = exchange.header(peerHeader) !== undefined;
   const opened = forPeer
-    ? await blobs.openForPeer(upstream, repository, digest)
-    : await blobs.open(upstream, repository, digest);
+    ? await blobs.openForPeer(upstream, repository, digest, use)
+    : await blobs.open(upstream, repository, digest, use);
   if (opened.kind === "elsewhere") {
     exchange.found(opened);
     exchange.send(307, { location: opened.url.href, "cache-control": "no-store" });

@@ -12,6 +12,7 @@ import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
 import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
 import { DiskReader } from "./disk-reader.ts";
 import { digestAlgorithms, digestOfName, Layout, shards } from "./layout.ts";
+import { Quarantine } from "./quarantine.ts";
 import { SpoolDirectory } from "./spool-directory.ts";
 import { storeFailure, systemCode } from "./store-failure.ts";
 import { syncDirectory } from "./sync-directory.ts";
@@ -19,7 +20,12 @@ import { syncDirectory } from "./sync-directory.ts";
 export interface DiskStoreOptions {
   /** Created, with mode 0700, when missing. Its file system must be one for all of it. */
   readonly directory: string;
+  /** Bytes of wrong blobs kept for inspection at most. */
+  readonly quarantineBytes?: number;
 }
+
+/** Of `quarantineBytes`, where nothing is said. */
+const defaultQuarantine = 256 * 1024 * 1024;
 
 /** Bytes of the file system that holds the cache. */
 export interface FreeSpace {
@@ -42,7 +48,9 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     const created = await makeBlobDirectories(layout);
     await checkSpool(layout);
     const spool = new SpoolDirectory(layout);
-    return new DiskStore(layout, spool, lock, created, await spool.sweep());
+    const quarantine = new Quarantine(layout, options.quarantineBytes ?? defaultQuarantine);
+    await quarantine.load();
+    return new DiskStore(layout, spool, quarantine, lock, created, await spool.sweep());
   } catch (error) {
     lock?.release();
     const failure = storeFailure(error, `use the cache directory ${options.directory}`);
@@ -61,11 +69,20 @@ export class DiskStore implements BlobStore {
   readonly #layout: Layout;
   readonly #spool: SpoolDirectory;
   readonly #lock: DirectoryLock;
+  readonly #quarantine: Quarantine;
 
-  constructor(layout: Layout, spool: SpoolDirectory, lock: DirectoryLock, created: boolean, swept: number) {
+  constructor(
+    layout: Layout,
+    spool: SpoolDirectory,
+    quarantine: Quarantine,
+    lock: DirectoryLock,
+    created: boolean,
+    swept: number,
+  ) {
     this.#layout = layout;
     this.#spool = spool;
     this.#lock = lock;
+    this.#quarantine = quarantine;
     this.created = created;
     this.swept = swept;
   }
@@ -121,6 +138,22 @@ export class DiskStore implements BlobStore {
       await this.#requireStore();
       return false;
     }
+  }
+
+  async quarantine(digest: Digest): Promise<boolean> {
+    try {
+      if (await this.#quarantine.add(digest)) return true;
+    } catch (error) {
+      throw storeFailure(error, `quarantine ${digest}`);
+    }
+    await this.#requireStore();
+    return false;
+  }
+
+  /** What the quarantine holds: files, and their bytes, which are no part of what `list` gives. */
+  get quarantined(): { readonly files: number; readonly bytes: number } {
+    const { files, bytes } = this.#quarantine;
+    return { files, bytes };
   }
 
   /** Streams directory by directory; a blob deleted meanwhile may be left out. Foreign names are not blobs. */

@@ -7,6 +7,7 @@
 //   index.db.damaged                  damage was met while running: begin a new index at the next start
 //   history.json                      traffic of the last day, for the stats page; nothing depends on it
 //   spool/<32 hex>.part               blobs under way
+//   quarantine/<algorithm>-<hex>      stored bytes that turned out not to be the digest's: for people; nothing reads them
 //   blobs/<algorithm>/<2 hex>/<hex>   verified blobs, sharded by the digest's first two digits
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
@@ -23,6 +24,7 @@ export class Layout {
   readonly directory: string;
   readonly blobs: string;
   readonly spool: string;
+  readonly quarantine: string;
   readonly spoolLock: string;
   readonly index: string;
   readonly indexLock: string;
@@ -36,6 +38,7 @@ export class Layout {
     this.directory = directory;
     this.blobs = join(directory, "blobs");
     this.spool = join(directory, "spool");
+    this.quarantine = join(directory, "quarantine");
     this.spoolLock = join(directory, "spool.lock");
     this.index = join(directory, "index.db");
     this.indexLock = join(directory, "index.lock");
@@ -59,6 +62,10 @@ export class Layout {
     return join(this.blobs, digestAlgorithm(digest), hex.slice(0, 2), hex);
   }
 
+  quarantined(digest: Digest): string {
+    return join(this.quarantine, `${digestAlgorithm(digest)}-${digestHex(digest)}`);
+  }
+
   beside(name: string): string {
     return join(this.directory, name);
   }
@@ -76,6 +83,11 @@ export class Layout {
 /** Names we made ourselves; a directory given by mistake (`/var` has a `spool` too) loses nothing to the sweep. */
 export function isSpoolName(name: string): boolean {
   return /^[0-9a-f]{32}\.part$/.test(name);
+}
+
+/** Whether a file in the quarantine was put there by us. */
+export function isQuarantineName(name: string): boolean {
+  return parseDigest(name.replace("-", ":")) !== undefined;
 }
 
 /** The digest a file of this shard is named for; undefined for a foreign name. */

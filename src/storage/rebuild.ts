@@ -26,7 +26,7 @@ export interface ReconcileCounts {
   readonly manifests: number;
   /** Rows removed because their file is gone. */
   readonly removed: number;
-  /** Files deleted, and their rows, because their size is not the one that was verified. */
+  /** Files taken out of the store, and their rows, because their size is not the one that was verified. */
   readonly damaged: number;
 }
 
@@ -108,7 +108,7 @@ async function removeDamaged(
 ): Promise<number> {
   if (watch.changed.has(digest)) return 0;
   index.blobs.remove(digest);
-  await store.delete(digest);
+  await store.quarantine(digest);
   return 1;
 }
 
@@ -146,10 +146,7 @@ function addFile(
   index.blobs.add(digest, size, manifest?.mediaType, usedAt);
   if (manifest === undefined) return;
   counts.manifests++;
-  index.blobs.setChildren(
-    digest,
-    manifest.children.map((child) => child.digest),
-  );
+  index.blobs.setChildren(digest, manifest.children);
 }
 
 /**

@@ -117,10 +117,20 @@ END;
 `;
 
 /**
+ * `blobs.checked_at`: when all of the stored bytes were last hashed. Null: they never were, as far as this index knows,
+ * and are not to be trusted; 0, for rows of before, long ago. `children.size`: as the manifest states it.
+ */
+const blobChecks = `
+ALTER TABLE blobs ADD COLUMN checked_at INTEGER DEFAULT 0;
+CREATE INDEX blobs_checked ON blobs (checked_at);
+ALTER TABLE children ADD COLUMN size INTEGER;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
  * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
  */
-export const migrations: readonly string[] = [firstTables, answers];
+export const migrations: readonly string[] = [firstTables, answers, blobChecks];
 
 /** "Entr", so that a foreign database is told from an old one of ours. */
 const applicationId = 0x456e7472;

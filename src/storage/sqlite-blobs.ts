@@ -1,5 +1,11 @@
 // What is in the blob store, in the index: sizes, media types of manifests, last use, and what manifests name.
-import { type BlobIndex, type Clock, clockTolerance } from "../cache/ports.ts";
+import {
+  type BlobIndex,
+  type Clock,
+  clockTolerance,
+  type IndexedBlob,
+  type LinkedBlob,
+} from "../cache/ports.ts";
 import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -8,7 +14,7 @@ import { digestKey, digestOfKey } from "./digest-key.ts";
 import { PendingTouches } from "./pending-touches.ts";
 import type { Repositories } from "./sqlite-repositories.ts";
 
-export interface IndexedBlob {
+export interface BlobRow {
   readonly digest: Digest;
   readonly size: number;
 }
@@ -42,25 +48,47 @@ export class SqliteBlobs implements BlobIndex {
     );
   }
 
-  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number): void {
+  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number, checkedAt?: number): void {
     this.#touches.forget(digest);
     this.#tell(digest);
+    const checked = checkedAt === undefined ? null : Math.round(checkedAt);
     this.#orIncomplete(() => {
-      this.#statements.add.run(digestKey(digest), size, mediaType ?? null, Math.round(usedAt));
+      this.#statements.add.run(digestKey(digest), size, mediaType ?? null, Math.round(usedAt), checked);
     });
   }
 
-  get(digest: Digest): { readonly size: number; readonly mediaType: string | undefined } | undefined {
+  get(digest: Digest): IndexedBlob | undefined {
     const row = this.#statements.get.get(digestKey(digest));
     return (
       row && {
         size: Number(row.size),
         mediaType: row.media_type === null ? undefined : String(row.media_type),
+        checkedAt: checkedAt(row),
       }
     );
   }
 
-  /** When the blob was last used, in milliseconds since the epoch; undefined when it is not here. */
+  checked(digest: Digest, at: number): void {
+    this.#statements.checked.run(Math.round(at), digestKey(digest));
+  }
+
+  longestUnchecked(limit: number): readonly (BlobRow & { readonly checkedAt: number | undefined })[] {
+    return this.#statements.unchecked
+      .all(limit)
+      .map((row) => ({ ...blobRow(row), checkedAt: checkedAt(row) }));
+  }
+
+  /** What was checked at `since` or later, in milliseconds since the epoch, counts as never checked. */
+  doubtSince(since: number): void {
+    this.#statements.doubt.run(Math.floor(since));
+  }
+
+  statedSize(digest: Digest): number | undefined {
+    const key = digestKey(digest);
+    const row = this.#statements.childSize.get(key) ?? this.#statements.linkSize.get(key);
+    return row && Number(row.size);
+  }
+
   usedAt(digest: Digest): number | undefined {
     const row = this.#statements.usedAt.get(digestKey(digest));
     return row && (this.#touches.get(digest) ?? Number(row.used_at));
@@ -103,7 +131,7 @@ export class SqliteBlobs implements BlobIndex {
       const latest = this.#clock() + clockTolerance;
       const ahead = this.#statements.ahead.all(latest, limit);
       const rest = limit > ahead.length ? this.#statements.oldest.all(latest, limit - ahead.length) : [];
-      const oldest = [...ahead, ...rest].map((row) => ({ ...indexedBlob(row), usedAt: Number(row.used_at) }));
+      const oldest = [...ahead, ...rest].map((row) => ({ ...blobRow(row), usedAt: Number(row.used_at) }));
       if (!this.#touches.write(oldest.map(({ digest }) => digest))) return oldest;
     }
   }
@@ -118,10 +146,11 @@ export class SqliteBlobs implements BlobIndex {
   }
 
   /** A manifest never changes, so children are only ever added. Removing the manifest forgets them. */
-  setChildren(digest: Digest, children: readonly Digest[]): void {
+  setChildren(digest: Digest, children: readonly LinkedBlob[]): void {
     const key = digestKey(digest);
     this.#database.transaction(() => {
-      for (const child of children) this.#statements.addChild.run(key, digestKey(child));
+      for (const child of children)
+        this.#statements.addChild.run(key, digestKey(child.digest), child.size ?? null);
     });
   }
 
@@ -152,11 +181,11 @@ export class SqliteBlobs implements BlobIndex {
     shard: string,
     after: Digest | undefined,
     limit: number,
-  ): readonly IndexedBlob[] {
+  ): readonly BlobRow[] {
     const first = Buffer.from(shard, "hex");
     const beyond = Buffer.concat([first, Buffer.alloc(keyLengths.sha512, 0xff)]);
     const from = after === undefined ? first : digestKey(after);
-    return this.#statements.shard.all(from, beyond, keyLengths[algorithm], limit).map(indexedBlob);
+    return this.#statements.shard.all(from, beyond, keyLengths[algorithm], limit).map(blobRow);
   }
 
   #writeTouches(touches: ReadonlyMap<Digest, number>): void {
@@ -188,24 +217,37 @@ export class SqliteBlobs implements BlobIndex {
   }
 }
 
-function indexedBlob(row: Row): IndexedBlob {
+function blobRow(row: Row): BlobRow {
   return { digest: digestOfKey(row.digest), size: Number(row.size) };
+}
+
+function checkedAt(row: Row): number | undefined {
+  return row.checked_at === null ? undefined : Number(row.checked_at);
 }
 
 function prepareAll(database: Database) {
   return {
     add: database.prepare(
-      `INSERT INTO blobs (digest, size, media_type, used_at) VALUES (?, ?, ?, ?)
+      `INSERT INTO blobs (digest, size, media_type, used_at, checked_at) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET size = excluded.size, used_at = excluded.used_at,
-         media_type = coalesce(excluded.media_type, media_type)`,
+         media_type = coalesce(excluded.media_type, media_type),
+         checked_at = coalesce(excluded.checked_at, checked_at)`,
     ),
-    get: database.prepare("SELECT size, media_type FROM blobs WHERE digest = ?"),
+    get: database.prepare("SELECT size, media_type, checked_at FROM blobs WHERE digest = ?"),
+    checked: database.prepare("UPDATE blobs SET checked_at = ? WHERE digest = ?"),
+    unchecked: database.prepare("SELECT digest, size, checked_at FROM blobs ORDER BY checked_at LIMIT ?"),
+    doubt: database.prepare("UPDATE blobs SET checked_at = NULL WHERE checked_at >= ?"),
+    childSize: database.prepare("SELECT size FROM children WHERE child = ? AND size IS NOT NULL LIMIT 1"),
+    linkSize: database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1"),
     usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),
     touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
     remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
     removeUnused: database.prepare("DELETE FROM blobs WHERE digest = ? AND used_at = ?"),
     removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
-    addChild: database.prepare("INSERT OR IGNORE INTO children (manifest, child) VALUES (?, ?)"),
+    addChild: database.prepare(
+      `INSERT INTO children (manifest, child, size) VALUES (?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = excluded.size WHERE children.size IS NULL AND excluded.size IS NOT NULL`,
+    ),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
     ahead: database.prepare(
       "SELECT digest, size, used_at FROM blobs WHERE used_at > ? ORDER BY used_at LIMIT ?",

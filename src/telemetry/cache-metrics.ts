@@ -1,15 +1,26 @@
 // Metrics of the store and of the fills that feed it, from the notices about them.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
-import type { Notice, NoticeSink } from "./event.ts";
+import { bitRotFinders, type Notice, type NoticeSink } from "./event.ts";
 import { amount, closedList } from "./label.ts";
 
 /** The codes of StoreError. A test holds the list to the type, which this folder may not import. */
-export const storeCodes = ["no_space", "io", "unavailable", "size_mismatch", "closed", "other"] as const;
+export const storeCodes = [
+  "no_space",
+  "io",
+  "unavailable",
+  "size_mismatch",
+  "closed",
+  "corrupt",
+  "other",
+] as const;
 
 /** What was tried of a store: the verbs of the blob store, and one word for each other store (`tags.get`: tags). */
 export const storeOps = [
   "open",
   "read",
+  "check",
+  "quarantine",
+  "repair",
   "create",
   "append",
   "commit",
@@ -54,6 +65,7 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     registers: [registry],
   });
   for (const op of storeOps) for (const code of storeCodes) storeErrors.inc({ op, code }, 0);
+  const checks = createCheckMetrics(registry);
   const staleServed = new Counter({
     name: "entrepot_stale_served_total",
     help: "Tags answered from an expired record because upstream failed.",
@@ -66,6 +78,12 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     registers: [registry],
   });
   for (const replaced_by of ["copy", "store"]) indexLost.inc({ replaced_by }, 0);
+  const storeUp = new Gauge({
+    name: "entrepot_store_up",
+    help: "Whether the cache directory can be used: 1 or 0. Without it everything comes from upstream.",
+    registers: [registry],
+  });
+  storeUp.set(1);
   // No series for what is not configured: nothing is told of it.
   const sharedUp = new Gauge({
     name: "entrepot_shared_store_up",
@@ -78,6 +96,9 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     else if (notice.kind === "eviction" || notice.kind === "shared_eviction") eviction(notice);
     else if (notice.kind === "store_error")
       storeErrors.inc({ op: storeOp(notice.op.split(".", 1)[0] ?? ""), code: storeCode(notice.code) });
+    else if (notice.kind === "blob_check" || notice.kind === "bit_rot" || notice.kind === "bit_rot_alarm")
+      checks(notice);
+    else if (notice.kind === "store") storeUp.set(notice.usable ? 1 : 0);
     else if (notice.kind === "stale_served") staleServed.inc();
     else if (notice.kind === "index_lost")
       indexLost.inc({ replaced_by: notice.copiedAt === undefined ? "store" : "copy" });
@@ -110,6 +131,48 @@ function createFillMetrics(registry: Registry): (notice: Notice & { kind: "fill"
     fills.inc({ result });
     bytes.inc(amount(notice.bytes));
     background.inc({ result }, amount(notice.unattendedBytes ?? 0));
+  };
+}
+
+type CheckNotice = Extract<Notice, { kind: "blob_check" | "bit_rot" | "bit_rot_alarm" }>;
+
+function createCheckMetrics(registry: Registry): (notice: CheckNotice) => void {
+  const registers = [registry];
+  const checks = new Counter({
+    name: "entrepot_blob_checks_total",
+    help: "Stored blobs hashed again, by the scrubber or because a client or an upload wanted them.",
+    labelNames: ["by", "result"],
+    registers,
+  });
+  const bytes = new Counter({
+    name: "entrepot_blob_check_bytes_total",
+    help: "Bytes of stored blobs hashed again.",
+    labelNames: ["by"],
+    registers,
+  });
+  const rot = new Counter({
+    name: "entrepot_bit_rot_total",
+    help: "Stored blobs that were not what their digest says, by who met them.",
+    labelNames: ["by"],
+    registers,
+  });
+  const alarm = new Gauge({
+    name: "entrepot_bit_rot_alarm",
+    help: "1 while so much reads wrong in a row that the disk or the memory must be at fault.",
+    registers,
+  });
+  for (const by of bitRotFinders) {
+    for (const result of ["sound", "wrong"]) checks.inc({ by, result }, 0);
+    bytes.inc({ by }, 0);
+    rot.inc({ by }, 0);
+  }
+  return (notice) => {
+    if (notice.kind === "bit_rot_alarm") alarm.set(notice.raised ? 1 : 0);
+    else if (notice.kind === "bit_rot") rot.inc({ by: notice.by });
+    else {
+      checks.inc({ by: notice.by, result: notice.result });
+      bytes.inc({ by: notice.by }, amount(notice.bytes));
+    }
   };
 }
 

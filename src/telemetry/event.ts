@@ -112,6 +112,13 @@ export const webhookSources = [
 ] as const;
 export type WebhookSource = (typeof webhookSources)[number];
 
+export const bitRotFinders = ["scrub", "read", "open", "upload", "start"] as const;
+/**
+ * Who met stored bytes that are not what their digest says: the scrubber, a client's read, a look at the size when a blob
+ * was opened, an upload to the shared store, the comparison of index and store after a start.
+ */
+export type BitRotFinder = (typeof bitRotFinders)[number];
+
 export const webhookResults = ["applied", "ignored", "duplicate", "unknown", "refused", "failed"] as const;
 /**
  * `ignored`: nothing in it concerns what is kept here; `unknown`: a shape or an upstream nobody knows; `refused`: not
@@ -190,6 +197,35 @@ export type Notice =
       /** Manifests still here that name the evicted blob. */
       readonly orphaned: number;
     }
+  /** Stored bytes are not what their digest says. */
+  | {
+      readonly kind: "bit_rot";
+      readonly by: BitRotFinder;
+      readonly digest: string;
+      readonly bytes: number;
+      /** Taken out of the store. False while so much is wrong that the disk or the memory must be at fault. */
+      readonly quarantined: boolean;
+    }
+  /** All bytes stored under a digest have been hashed. */
+  | {
+      readonly kind: "blob_check";
+      readonly by: BitRotFinder;
+      readonly result: "sound" | "wrong";
+      readonly digest: string;
+      readonly bytes: number;
+    }
+  /** The scrubber has hashed all that was due. Numbers of this time alone. */
+  | {
+      readonly kind: "scrubbed";
+      readonly blobs: number;
+      readonly bytes: number;
+      readonly wrong: number;
+      readonly durationMs: number;
+    }
+  /** The cache directory can be used from now on, or cannot: it is gone, another one, or not to be written to. */
+  | { readonly kind: "store"; readonly usable: boolean; readonly message: string }
+  /** So much of what is stored reads wrong in a row that nothing more is taken out; or that is over. */
+  | { readonly kind: "bit_rot_alarm"; readonly raised: boolean }
   /** The shared store has been looked through, and what was too much deleted. Numbers of blobs and bytes. */
   | {
       readonly kind: "shared_eviction";

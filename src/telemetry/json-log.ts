@@ -137,6 +137,36 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         });
       case "index_lost":
         return logIndexLost(logger, notice);
+      case "bit_rot":
+        return logBitRot(logger, notice);
+      case "bit_rot_alarm":
+        if (notice.raised)
+          logger.error(
+            "so much of what is stored reads wrong in a row that the disk or the memory must be at fault: nothing more is taken out of the store",
+          );
+        else logger.info("what is stored reads right again");
+        return;
+      case "blob_check":
+        return logger.debug(
+          { found_by: notice.by, result: notice.result, digest: notice.digest },
+          "hashed a stored blob",
+        );
+      case "scrubbed": {
+        const { blobs, bytes, wrong, durationMs } = notice;
+        return limited(mayPass, notice.kind, (suppressed) =>
+          logger.info(
+            { blobs, bytes, wrong, duration_ms: tenths(durationMs), suppressed },
+            "hashed all that was due of what is stored",
+          ),
+        );
+      }
+      case "store":
+        return notice.usable
+          ? logger.info("the cache directory can be used again")
+          : logger.error(
+              { detail: scrub(notice.message, maxText) },
+              "the cache directory cannot be used: everything comes from upstream",
+            );
       case "shared_store":
         return logSharedStore(logger, notice);
       case "shared_eviction": {
@@ -217,6 +247,11 @@ function logSharedStore(logger: Logger, { store, usable, message }: Notice & { k
       { store, detail: scrub(message, maxText) },
       `${store} does not answer: this node goes on alone`,
     );
+}
+
+function logBitRot(logger: Logger, { by, digest, bytes, quarantined }: Notice & { kind: "bit_rot" }): void {
+  const fields = { found_by: by, digest, bytes, quarantined };
+  logger.error(fields, "what is stored under this digest is something else");
 }
 
 function logStaleServed(

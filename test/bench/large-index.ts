@@ -68,10 +68,13 @@ export async function makeLargeIndex(directory: string, size: IndexSize): Promis
 function addBlob(index: SqliteIndex, at: number, usedAt: number): void {
   const digest = blobDigest(at);
   const isManifest = at % imageSize === 0;
-  index.blobs.add(digest, blobSize, isManifest ? mediaType : undefined, usedAt);
+  index.blobs.add(digest, blobSize, isManifest ? mediaType : undefined, usedAt, usedAt);
   void index.links.add(upstreamName, repositoryOf(at), [{ digest, size: blobSize }]);
   if (!isManifest) return;
-  const layers = Array.from({ length: imageSize - 1 }, (_, layer) => blobDigest(at + layer + 1));
+  const layers = Array.from({ length: imageSize - 1 }, (_, layer) => ({
+    digest: blobDigest(at + layer + 1),
+    size: blobSize,
+  }));
   index.blobs.setChildren(digest, layers);
 }
 

@@ -260,7 +260,7 @@ t.test("an evicted blob leaves memory too, and the images that name it are count
   await opened?.reader.close();
   t.equal((await house.local.open(digest))?.source, "memory");
   for (const manifest of ["one", "two"])
-    house.index.blobs.setChildren(sha256(Buffer.from(manifest)), [digest]);
+    house.index.blobs.setChildren(sha256(Buffer.from(manifest)), [{ digest, size: 1 }]);
   await house.eviction.run();
   t.equal(await house.local.open(digest), undefined);
   t.equal(noticesOf(house, "eviction")[0]?.orphaned, 2);

@@ -128,7 +128,8 @@ t.test("a file without a row gets one", async (t) => {
       house.index.blobs.remove(digest);
       house.clock.advance(5_000);
       t.same((await openAndRead(house, digest))?.bytes, bytes);
-      t.same(house.index.blobs.get(digest), { size: bytes.length, mediaType: undefined });
+      const checkedAt = house.clock.now;
+      t.same(house.index.blobs.get(digest), { size: bytes.length, mediaType: undefined, checkedAt });
       t.equal(usedAt(house, digest), house.clock.now);
     });
 });
@@ -145,10 +146,11 @@ t.test("a file of the wrong size is no blob: it is removed and told", async (t) 
       const house = await openHouse(t);
       const digest = sha256(bytes);
       await storeBlob(house, bytes, digest);
-      house.index.blobs.setChildren(manifestDigest, [digest]);
+      house.index.blobs.setChildren(manifestDigest, [{ digest, size: bytes.length }]);
       await truncateBlob(house, digest, size);
       t.equal(await house.local.open(digest), undefined);
       t.same(house.notices, [
+        { kind: "bit_rot", by: "open", digest, bytes: size, quarantined: true },
         { kind: "eviction", reason: "corrupt", digest, bytes: size, ageMs: 0, orphaned: 1 },
       ]);
       t.equal(house.local.indexed(digest), false);
@@ -169,22 +171,24 @@ t.test("a small file with wrong bytes is no blob, with and without a row", async
       t.match(noticesOf(house, "eviction"), [{ reason: "corrupt", digest }]);
       t.equal(house.local.indexed(digest), false);
       t.equal(await house.local.open(digest), undefined);
-      t.equal(house.store.count("delete"), 1);
+      t.equal(house.store.count("quarantine"), 1);
     });
 });
 
-t.test("a wrong file that cannot be deleted is not served the next time either", async (t) => {
+t.test("a wrong file that cannot be taken out is not served the next time either", async (t) => {
   const house = await openHouse(t);
   const bytes = randomBytesFor("larger", 3 * kept);
   const digest = sha256(bytes);
   await storeBlob(house, bytes, digest);
   await truncateBlob(house, digest, 2 * kept);
-  house.store.faults.set("delete", failing());
+  house.store.faults.set("quarantine", failing());
   for (const _ of [1, 2]) t.equal(await house.local.open(digest), undefined);
-  t.match(noticesOf(house, "store_error"), [{ op: "open" }, { op: "open" }]);
+  t.equal(house.local.indexed(digest), false);
+  t.match(noticesOf(house, "store_error"), [{ op: "open" }]);
   house.store.faults.clear();
-  t.equal(await house.local.open(digest), undefined);
-  t.equal(await house.store.open(digest), undefined, "removed as soon as that works");
+  await storeBlob(house, bytes, digest);
+  house.local.committed(digest, bytes.length, undefined);
+  t.same((await openAndRead(house, digest))?.bytes, bytes, "until it is stored anew");
 });
 
 t.test("a reader's own memory is copied, and a reader that ends early is no blob", async (t) => {
@@ -307,6 +311,7 @@ function withRoom(house: House, makeRoom: () => void): Room {
     memoryBytes: mebibyte,
     notices: (notice) => notices.push(notice),
     clock: clock.read,
+    pause: house.time.pause,
   });
   return { local, asked };
 }
@@ -360,7 +365,7 @@ t.test("a commit is entered into the index and told; an index that fails is a no
   const { local, asked } = withRoom(house, () => {});
   const digest = sha256(small);
   local.committed(digest, kept, mediaType);
-  t.same(house.index.blobs.get(digest), { size: kept, mediaType });
+  t.same(house.index.blobs.get(digest), { size: kept, mediaType, checkedAt: house.clock.now });
   t.equal(usedAt(house, digest), house.clock.now);
   t.same(asked, ["grown"]);
   house.index.close();

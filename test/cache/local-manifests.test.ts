@@ -29,7 +29,7 @@ async function blobOf({ local }: House) {
 
 t.test("a manifest is kept in memory and in the store, with its type and its children", async (t) => {
   const house = await openHouse(t);
-  await house.local.putManifest(manifestDigest, manifest, [child]);
+  await house.local.putManifest(manifestDigest, manifest, [{ digest: child, size: 1 }]);
   t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
   t.equal(house.store.count("open"), 0);
   t.equal(house.index.blobs.manifestsNaming(child), 1);
@@ -92,8 +92,10 @@ t.test("a stored manifest that is wrong is removed and told, whatever its size",
       await storeBlob(house, manifest.body, manifestDigest, mediaType);
       await overwriteBlob(house, manifestDigest, wrong);
       t.equal(await house.local.manifest(manifestDigest), undefined);
+      const digest = manifestDigest;
       t.match(house.notices, [
-        { kind: "eviction", reason: "corrupt", digest: manifestDigest, bytes: wrong.length },
+        { kind: "bit_rot", digest, bytes: wrong.length, quarantined: true },
+        { kind: "eviction", reason: "corrupt", digest, bytes: wrong.length },
       ]);
       t.equal(house.local.indexed(manifestDigest), false);
       t.equal(await house.store.open(manifestDigest), undefined);
@@ -153,7 +155,7 @@ t.test("a manifest whose row or children cannot be written is served from memory
     await t.test(method, async (t) => {
       const house = await openHouse(t);
       house.faults.blobs.set(method, new StoreError("no_space", "full"));
-      await house.local.putManifest(manifestDigest, manifest, [child]);
+      await house.local.putManifest(manifestDigest, manifest, [{ digest: child, size: 1 }]);
       t.match(house.notices, [{ op: method === "add" ? "index.add" : "put_manifest", code: "no_space" }]);
       t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "memory" });
     });

@@ -38,7 +38,11 @@ t.test("a cold tag is fetched, stored, linked and recorded", async (t) => {
     size: first.manifest.length,
     checkedAt: house.clock.now,
   });
-  t.same(house.index.blobs.get(first.digest), { size: first.manifest.length, mediaType: first.mediaType });
+  t.same(house.index.blobs.get(first.digest), {
+    size: first.manifest.length,
+    mediaType: first.mediaType,
+    checkedAt: house.clock.now,
+  });
   for (const digest of [first.digest, first.config.digest, ...first.layers.map((layer) => layer.digest)])
     t.ok(
       await house.access.linked(house.upstream, app, digest),

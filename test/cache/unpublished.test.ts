@@ -33,6 +33,7 @@ async function restarted(t: Parameters<typeof openHouse>[0], stored: Record<stri
       index: {
         get: (digest: Digest) => ({
           size: 1,
+          checkedAt: 0,
           mediaType: digest === files[0]?.digest ? mediaType : undefined,
         }),
       },

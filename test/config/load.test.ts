@@ -38,7 +38,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
         push: false,
       },
     ],
-    cache: { directory: "./data", maxSize: 50_000_000_000, evictTo: 0.9, keepFree: 0.05 },
+    cache: { directory: "./data", maxSize: 50_000_000_000, evictTo: 0.9, keepFree: 0.05, scrub: 604_800_000 },
     tags: { ttl: 60_000, staleIfError: 604_800_000, rules: [] },
     catalog: true,
     manifestsWithoutLayers: "serve",
@@ -76,7 +76,7 @@ upstream:
   firstByteTimeout: 2s
   idleTimeout: 3s
   maxConnections: 8
-cache: {dir: /var/lib/entrepot, maxSize: 1MiB, evictTo: 50%, keepFree: 0%}
+cache: {dir: /var/lib/entrepot, maxSize: 1MiB, evictTo: 50%, keepFree: 0%, scrub: 1s}
 tags:
   ttl: 0s
   staleIfError: forever
@@ -110,7 +110,7 @@ tags:
         maxConnections: 8,
       },
     ],
-    cache: { directory: "/var/lib/entrepot", maxSize: 1_048_576, evictTo: 0.5, keepFree: 0 },
+    cache: { directory: "/var/lib/entrepot", maxSize: 1_048_576, evictTo: 0.5, keepFree: 0, scrub: 1_000 },
     tags: {
       ttl: 0,
       staleIfError: Number.POSITIVE_INFINITY,

@@ -227,3 +227,27 @@ t.test("what cannot be swept is counted until it can", async (t) => {
   await store.sweep();
   t.equal(store.spoolBytes, 0);
 });
+
+t.test("the quarantine keeps its bounds, the newest blobs first, also over a restart", async (t) => {
+  const directory = t.testdir();
+  const first = await openDiskStore({ directory, quarantineBytes: 2_500 });
+  const digests = [];
+  for (const seed of [1, 2, 3]) {
+    const digest = await putBlob(first, someBytes(1_000, seed));
+    digests.push(digest);
+    await first.quarantine(digest);
+  }
+  const names = digests.map((digest) => digest.replace(":", "-"));
+  t.same((await readdir(join(directory, "quarantine"))).sort(), names.slice(1).sort());
+  t.same(first.quarantined, { files: 2, bytes: 2_000 });
+  const large = await putBlob(first, someBytes(2_501, 4));
+  t.equal(await first.quarantine(large), true);
+  t.same(first.quarantined, { files: 2, bytes: 2_000 }, "what is larger than all of it is not kept");
+  t.equal(await getBlob(first, large), undefined);
+  for (let seed = 10; seed < 50; seed++) await first.quarantine(await putBlob(first, someBytes(1, seed)));
+  t.same(first.quarantined.files, 32);
+  await first.close();
+  await writeFile(join(directory, "quarantine/notes.txt"), "not ours");
+  const second = await openStore(t, directory);
+  t.same(second.quarantined, first.quarantined);
+});

@@ -134,7 +134,7 @@ t.test("a table that is wrong becomes right", async (t) => {
     index.blobs.add(digest, 100 + digests.indexOf(digest), types.image, 77);
   const gone = [1, 2, 3, 4, 5].map((name) => digestOf(Buffer.from(`gone ${name}`)));
   for (const digest of gone) index.blobs.add(digest, 1_000_000, undefined, 1);
-  index.blobs.setChildren(gone[0] as Digest, [sound[0] as Digest]);
+  index.blobs.setChildren(gone[0] as Digest, [{ digest: sound[0] as Digest, size: undefined }]);
   await truncate(fileOf(cache, cut), 50);
   await writeFile(fileOf(cache, grown), "more", { flag: "a" });
   await writeFile(join(dirname(fileOf(cache, cut)), "foreign"), "");

@@ -1,4 +1,5 @@
 import t, { type Test } from "tap";
+import type { LinkedBlob } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import { openIndex, type SqliteIndex } from "../../src/storage/sqlite-index.ts";
@@ -10,6 +11,10 @@ function openTestIndex(t: Test): SqliteIndex {
   const index = openIndex({ directory: t.testdir(), clock: Date.now });
   t.teardown(() => index.close());
   return index;
+}
+
+function named(name: string): LinkedBlob {
+  return { digest: digest(name), size: 1 };
 }
 
 function digest(name: string | number): Digest {
@@ -24,9 +29,13 @@ t.test("add, get and remove", async (t) => {
   const { blobs } = openTestIndex(t);
   t.equal(blobs.get(digest("a")), undefined);
   blobs.add(digest("a"), 2 ** 40, undefined, 10);
-  t.strictSame(blobs.get(digest("a")), { size: 2 ** 40, mediaType: undefined });
+  t.strictSame(blobs.get(digest("a")), { size: 2 ** 40, mediaType: undefined, checkedAt: undefined });
   blobs.add(digest("a"), 2 ** 40, ociManifest, 11);
-  t.strictSame(blobs.get(digest("a")), { size: 2 ** 40, mediaType: ociManifest }, "the type is filled in");
+  t.strictSame(
+    blobs.get(digest("a")),
+    { size: 2 ** 40, mediaType: ociManifest, checkedAt: undefined },
+    "the type is filled in",
+  );
   blobs.add(digest("a"), 2 ** 40, undefined, 12);
   t.equal(blobs.get(digest("a"))?.mediaType, ociManifest, "and stays");
   blobs.remove(digest("a"));
@@ -34,7 +43,7 @@ t.test("add, get and remove", async (t) => {
   blobs.remove(digest("a"));
   const long = digestOf(Buffer.from("a"), "sha512");
   blobs.add(long, 1, undefined, 1);
-  t.strictSame(blobs.get(long), { size: 1, mediaType: undefined });
+  t.strictSame(blobs.get(long), { size: 1, mediaType: undefined, checkedAt: undefined });
   t.equal(blobs.oldest(1)[0]?.digest, long);
 });
 
@@ -94,13 +103,13 @@ t.test("touches survive a stop", async (t) => {
 t.test("images that name a blob", async (t) => {
   const { blobs } = openTestIndex(t);
   for (const name of ["image 1", "image 2"]) {
-    blobs.setChildren(digest(name), [digest("base"), digest(`${name} layer`)]);
+    blobs.setChildren(digest(name), [named("base"), named(`${name} layer`)]);
     blobs.add(digest(name), 1, ociManifest, 1);
   }
   t.equal(blobs.manifestsNaming(digest("base")), 2);
   t.equal(blobs.manifestsNaming(digest("image 1 layer")), 1);
   t.equal(blobs.manifestsNaming(digest("image 1")), 0);
-  blobs.setChildren(digest("image 1"), [digest("base"), digest("image 1 layer")]);
+  blobs.setChildren(digest("image 1"), [named("base"), named("image 1 layer")]);
   t.equal(blobs.manifestsNaming(digest("base")), 2, "told twice, counted once");
   blobs.remove(digest("base"));
   t.equal(blobs.manifestsNaming(digest("base")), 2, "a missing layer is still named");
@@ -237,4 +246,38 @@ t.test("what was used by a clock far ahead goes first, in order of its use", asy
     oldest(index, 3).map(([each]) => each),
     order.slice(0, 3),
   );
+});
+
+t.test("when blobs were hashed last: the longest ago first, and before them what never was", async (t) => {
+  const { blobs } = openTestIndex(t);
+  blobs.add(digest("late"), 1, undefined, 1, 300.4);
+  blobs.add(digest("never"), 2, undefined, 1);
+  blobs.add(digest("early"), 3, undefined, 1, 100);
+  const order = () => blobs.longestUnchecked(10).map(({ checkedAt, size }) => [size, checkedAt]);
+  t.same(order(), [
+    [2, undefined],
+    [3, 100],
+    [1, 300],
+  ]);
+  blobs.add(digest("early"), 3, ociManifest, 5);
+  t.equal(blobs.get(digest("early"))?.checkedAt, 100, "a use is no check");
+  blobs.checked(digest("early"), 400.6);
+  t.same(blobs.longestUnchecked(2), [
+    { digest: digest("never"), size: 2, checkedAt: undefined },
+    { digest: digest("late"), size: 1, checkedAt: 300 },
+  ]);
+  blobs.doubtSince(301);
+  t.equal(blobs.get(digest("early"))?.checkedAt, undefined);
+  t.equal(blobs.get(digest("late"))?.checkedAt, 300, "what was checked before is not doubted");
+});
+
+t.test("the size manifests state, from children and from links", async (t) => {
+  const { blobs, links } = openTestIndex(t);
+  t.equal(blobs.statedSize(digest("layer")), undefined);
+  await links.add("hub", "team/app" as Repository, [{ digest: digest("layer"), size: 7 }]);
+  t.equal(blobs.statedSize(digest("layer")), 7);
+  blobs.setChildren(digest("image"), [{ digest: digest("layer"), size: undefined }]);
+  t.equal(blobs.statedSize(digest("layer")), 7);
+  blobs.setChildren(digest("image"), [{ digest: digest("layer"), size: 8 }]);
+  t.equal(blobs.statedSize(digest("layer")), 8, "filled in");
 });

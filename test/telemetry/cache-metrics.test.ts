@@ -15,6 +15,7 @@ const codes: Record<StoreErrorCode, true> = {
   unavailable: true,
   size_mismatch: true,
   closed: true,
+  corrupt: true,
 };
 
 async function after(notices: readonly Notice[]) {

@@ -1,0 +1,75 @@
+// Fetches again what had to be taken out of the store although clients want it: before the next of them has to wait.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { BlobCache } from "./blob-cache.ts";
+import type { Manifests } from "./manifests.ts";
+import type { Upstream } from "./ports.ts";
+
+/** Blobs that wait; what comes beyond is fetched when a client asks for it. */
+const longestQueue = 1_000;
+/** Repositories tried for one blob: a link may be older than what upstream still has. */
+const maxTries = 3;
+
+export interface RefetchOptions {
+  readonly blobs: Pick<BlobCache, "open">;
+  readonly manifests: Pick<Manifests, "open">;
+  readonly upstreams: readonly Upstream[];
+  /** Repositories known to contain the digest, at most `limit`. Throws StoreError. */
+  readonly repositoriesOf: (
+    digest: Digest,
+    limit: number,
+  ) => readonly { readonly upstream: string; readonly repository: Repository }[];
+}
+
+export class Refetch {
+  readonly #options: RefetchOptions;
+  /** Media types, of manifests only, by digest; in order. */
+  readonly #waiting = new Map<Digest, string | undefined>();
+  #working = false;
+
+  constructor(options: RefetchOptions) {
+    this.#options = options;
+  }
+
+  /** One at a time, in order. Failures are told by whoever fails; the next client who asks tries again. */
+  add(digest: Digest, mediaType: string | undefined): void {
+    if (this.#waiting.size >= longestQueue) return;
+    this.#waiting.set(digest, mediaType);
+    if (!this.#working) void this.#work();
+  }
+
+  async #work(): Promise<void> {
+    this.#working = true;
+    for (const [digest, mediaType] of this.#waiting) {
+      this.#waiting.delete(digest);
+      await this.#fetch(digest, mediaType).catch(() => {});
+    }
+    this.#working = false;
+  }
+
+  async #fetch(digest: Digest, mediaType: string | undefined): Promise<void> {
+    const { upstreams, repositoriesOf } = this.#options;
+    for (const { upstream: name, repository } of repositoriesOf(digest, maxTries)) {
+      const upstream = upstreams.find((each) => each.name === name);
+      if (upstream === undefined) continue;
+      const fetched =
+        mediaType === undefined
+          ? await this.#blob(upstream, repository, digest)
+          : (await this.#options.manifests.open(upstream, repository, { kind: "digest", digest })).kind ===
+            "found";
+      if (fetched) return;
+    }
+  }
+
+  /** Follows the download to its end, without reading what it brings. */
+  async #blob(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
+    const opened = await this.#options.blobs.open(upstream, repository, digest);
+    if (opened.kind !== "found") return opened.kind === "elsewhere";
+    try {
+      await opened.reader.arrived?.(opened.size ?? Number.MAX_SAFE_INTEGER);
+      return true;
+    } finally {
+      await opened.reader.close();
+    }
+  }
+}

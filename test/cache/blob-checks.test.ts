@@ -1,0 +1,303 @@
+// Stored bytes that have changed: found by hashing, taken out, told to whoever reads them, and fetched again.
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { findingsInRow } from "../../src/cache/blob-checks.ts";
+import type { LocalBlob } from "../../src/cache/local-blobs.ts";
+import { StoreError } from "../../src/cache/ports.ts";
+import { chunkSize, several } from "../../src/cache/shared-chunks.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import {
+  type House,
+  mebibyte,
+  noticesOf,
+  openHouse,
+  overwriteBlob,
+  readAll,
+  readBytes,
+  storeBlob,
+  truncateBlob,
+} from "../fixtures/cache-house.ts";
+import { failing } from "../fixtures/faulty-store.ts";
+import { randomBytesFor } from "../fixtures/images.ts";
+import { eventually, gate } from "../fixtures/manual-time.ts";
+import { sha256 } from "../fixtures/memory-upstream.ts";
+
+const held = 64 * 1024;
+const layer = randomBytesFor("layer", 3 * mebibyte + 7);
+const digest = sha256(layer);
+const week = 7 * 86_400_000;
+
+/** As the disk would: one bit, in the middle. */
+function rotten(bytes: Buffer): Buffer {
+  const copy = Buffer.from(bytes);
+  copy[copy.length >> 1] = (copy[copy.length >> 1] as number) ^ 4;
+  return copy;
+}
+
+/** A blob whose bytes have changed after it was stored. */
+async function rottenHouse(t: Test, options: Parameters<typeof openHouse>[1] = {}): Promise<House> {
+  const house = await openHouse(t, options);
+  await storeBlob(house, layer, digest);
+  await overwriteBlob(house, digest, rotten(layer));
+  return house;
+}
+
+async function quarantined({ directory }: House): Promise<readonly string[]> {
+  return await readdir(join(directory, "quarantine")).catch(() => []);
+}
+
+t.test("a sound blob is sound, which is remembered", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, layer, digest);
+  house.clock.advance(week);
+  t.equal(await house.local.checks.check(digest, "scrub"), "sound");
+  t.equal(house.index.blobs.get(digest)?.checkedAt, house.clock.now);
+  t.match(house.notices, [{ kind: "blob_check", result: "sound", by: "scrub", bytes: layer.length }]);
+  t.equal(await house.local.checks.check(sha256(Buffer.from("other")), "scrub"), "absent");
+  t.equal(house.store.count("open"), house.store.count("close") + 1, "one look found nothing");
+});
+
+t.test(
+  "a changed blob leaves the store, is kept aside, and is fetched again when it was wanted",
+  async (t) => {
+    for (const used of [true, false])
+      await t.test(used ? "wanted today" : "not wanted since two days", async (t) => {
+        const house = await rottenHouse(t);
+        if (!used) house.clock.advance(2 * 86_400_000);
+        t.equal(await house.local.checks.check(digest, "scrub"), "wrong");
+        t.equal(await house.local.open(digest), undefined);
+        t.equal(house.local.indexed(digest), false);
+        t.same(await quarantined(house), [digest.replace(":", "-")]);
+        t.match(noticesOf(house, "bit_rot"), [{ by: "scrub", digest, quarantined: true }]);
+        t.match(noticesOf(house, "eviction"), [{ reason: "corrupt", digest, bytes: layer.length }]);
+        t.same(house.refetched, used ? [{ digest, mediaType: undefined }] : []);
+        t.equal(house.store.count("open"), house.store.count("close") + 1);
+      });
+  },
+);
+
+t.test("whoever asks meanwhile shares one check, and a slow one hurries for those who wait", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, layer, digest);
+  house.time.instant = () => false;
+  const slow = house.local.checks.check(digest, "scrub", mebibyte);
+  await eventually("it pauses", () => house.time.waiting === 1);
+  t.same(house.time.asked, [125], "for as long as 128 KiB take at 1 MiB/s");
+  const urgent = house.local.checks.check(digest, "read");
+  t.same(await Promise.all([slow, urgent]), ["sound", "sound"]);
+  t.equal(house.store.count("open"), 1);
+  t.equal(house.time.waiting, 0);
+});
+
+t.test("what reads wrong once and right the next time has not changed", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, layer, digest);
+  const { open } = house.store;
+  let wrong = 1;
+  house.store.open = async (asked) => {
+    const blob = await open.call(house.store, asked);
+    if (blob === undefined || wrong-- <= 0) return blob;
+    return { ...blob, read: async (at, scratch) => rotten(Buffer.from(await blob.read(at, scratch))) };
+  };
+  t.equal(await house.local.checks.check(digest, "scrub"), "sound");
+  t.same(noticesOf(house, "bit_rot"), []);
+});
+
+t.test("a place that cannot be read is rot; a store that is away says nothing", async (t) => {
+  const house = await openHouse(t);
+  await storeBlob(house, layer, digest);
+  house.store.faults.set("open", failing("unavailable"));
+  t.equal(await house.local.checks.check(digest, "scrub"), "unknown");
+  t.match(house.notices, [{ kind: "store_error", op: "check", code: "unavailable" }]);
+  house.store.faults.clear();
+  house.store.faults.set("read", failing("io"));
+  const blob = await house.local.open(digest);
+  await t.rejects(blob?.reader.read(0, Buffer.alloc(10)) as Promise<Buffer>, { code: "io" });
+  await eventually("the client's read has had it checked", () => noticesOf(house, "bit_rot").length === 1);
+  await blob?.reader.close();
+  t.equal(await house.local.open(digest), undefined, "the next client gets it from upstream");
+});
+
+// ---- readers ----------------------------------------------------------------------------------------------------
+
+t.test("open readers of what turns out wrong get no more of it, by any way of reading", async (t) => {
+  const house = await rottenHouse(t);
+  const blobs: LocalBlob[] = [];
+  while (blobs.length < several) blobs.push((await house.local.open(digest)) as LocalBlob);
+  const [reading, lending] = blobs.map(({ reader }) => reader) as [LocalBlob["reader"], LocalBlob["reader"]];
+  t.equal((await reading.read(0, Buffer.alloc(1000))).length, 1000);
+  const lent = await lending.lend?.(chunkSize, 1000);
+  lent?.giveBack(true);
+  const waiting = gate();
+  house.store.faults.set("read", () => waiting.opened);
+  const underWay = reading.read(2 * mebibyte, Buffer.alloc(10));
+  house.store.faults.clear();
+  t.equal(await house.local.checks.check(digest, "scrub"), "wrong");
+  waiting.open();
+  await t.rejects(underWay, { code: "corrupt" });
+  await t.rejects(reading.read(1000, Buffer.alloc(1000)), { name: "StoreError", code: "corrupt" });
+  t.throws(() => lending.lend?.(chunkSize, 1000), { code: "corrupt" }, "also what is still in memory");
+  await storeBlob(house, layer, digest);
+  house.local.committed(digest, layer.length, undefined);
+  const fresh = await house.local.open(digest);
+  t.ok(layer.equals(await readAll((fresh as LocalBlob).reader)), "who comes later reads the new bytes");
+  await t.rejects(reading.read(1000, Buffer.alloc(1000)), { code: "corrupt" }, "and the old ones stay cut");
+  for (const { reader } of blobs) await reader.close();
+  t.equal(house.local.beingRead(digest), false);
+});
+
+t.test("a body in memory outlives its file, and is stored again", async (t) => {
+  const house = await openHouse(t);
+  const small = randomBytesFor("small", 1000);
+  const manifest = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      config: { mediaType: "application/vnd.oci.image.config.v1+json", digest, size: 5 },
+      layers: [],
+    }),
+  );
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  await storeBlob(house, small, sha256(small));
+  await (await house.local.open(sha256(small)))?.reader.close();
+  await house.local.putManifest(sha256(manifest), { body: manifest, mediaType }, [{ digest, size: 5 }]);
+  for (const body of [small, manifest]) {
+    await overwriteBlob(house, sha256(body), rotten(body));
+    t.equal(await house.local.checks.check(sha256(body), "scrub"), "wrong");
+    t.equal(await house.local.checks.check(sha256(body), "scrub"), "sound");
+    t.equal((await house.local.open(sha256(body)))?.source, "memory");
+  }
+  t.equal(house.index.blobs.get(sha256(manifest))?.mediaType, mediaType);
+  t.equal(house.index.blobs.manifestsNaming(digest), 1);
+  t.same(house.refetched, []);
+});
+
+// ---- on the way out ---------------------------------------------------------------------------------------------
+
+/** What a client who reads all of it gets, and why it is not more. */
+async function readOut(house: House): Promise<{ bytes: number; code?: string }> {
+  const blob = (await house.local.open(digest)) as LocalBlob;
+  let bytes = 0;
+  try {
+    for (; bytes < blob.size; ) bytes += (await blob.reader.read(bytes, Buffer.alloc(100_000))).length;
+    return { bytes };
+  } catch (error) {
+    return { bytes, ...(error instanceof StoreError ? { code: error.code } : {}) };
+  } finally {
+    await blob.reader.close();
+  }
+}
+
+t.test("what was not checked for longer than the interval is checked while it is sent", async (t) => {
+  const house = await rottenHouse(t, { recheckAfter: week });
+  house.clock.advance(week + 1);
+  t.same(await readOut(house), { bytes: layer.length - held, code: "corrupt" });
+  t.equal(await house.local.open(digest), undefined);
+  t.match(noticesOf(house, "bit_rot"), [{ by: "read" }]);
+});
+
+t.test("a sound one is sent whole, and checked once for all", async (t) => {
+  const house = await openHouse(t, { recheckAfter: week });
+  await storeBlob(house, layer, digest);
+  house.clock.advance(week + 1);
+  t.same(await Promise.all([readOut(house), readOut(house)]), [
+    { bytes: layer.length },
+    { bytes: layer.length },
+  ]);
+  t.equal(noticesOf(house, "blob_check").length, 1);
+  await readOut(house);
+  t.equal(noticesOf(house, "blob_check").length, 1, "and not again within the interval");
+});
+
+t.test(
+  "what was checked lately is not hashed, nor is a part of what was not, nor anything without an interval",
+  async (t) => {
+    const house = await openHouse(t, { recheckAfter: week });
+    await storeBlob(house, layer, digest);
+    await readOut(house);
+    house.clock.advance(week + 1);
+    for (const use of ["part", "look"] as const) await (await house.local.open(digest, use))?.reader.close();
+    t.same(noticesOf(house, "blob_check"), []);
+    const never = await openHouse(t, { name: "never" });
+    await storeBlob(never, layer, digest);
+    never.clock.advance(100 * week);
+    await readOut(never);
+    t.same(noticesOf(never, "blob_check"), []);
+  },
+);
+
+// ---- files nobody has hashed ------------------------------------------------------------------------------------
+
+t.test("a file without a check is hashed before anything is said of it: whole, part and look", async (t) => {
+  for (const use of ["whole", "part", "look"] as const)
+    for (const row of [true, false])
+      await t.test(`${use}, ${row ? "with" : "without"} a row`, async (t) => {
+        const house = await openHouse(t);
+        await storeBlob(house, layer, digest);
+        house.index.blobs.remove(digest);
+        await truncateBlob(house, digest, layer.length - 1);
+        if (row) house.index.blobs.add(digest, layer.length - 1, undefined, 0);
+        t.equal(await house.local.open(digest, use), undefined);
+        t.match(noticesOf(house, "bit_rot"), [{ digest }]);
+        await storeBlob(house, layer, digest);
+        house.index.blobs.remove(digest);
+        const blob = (await house.local.open(digest, use)) as LocalBlob;
+        t.ok(layer.equals(await readAll(blob.reader)), "a right one is served");
+        t.equal(house.index.blobs.get(digest)?.checkedAt, house.clock.now);
+      });
+});
+
+// ---- alarm ------------------------------------------------------------------------------------------------------
+
+async function storeMany(house: House, count: number): Promise<readonly Digest[]> {
+  const digests: Digest[] = [];
+  for (let at = 0; at < count; at++) {
+    const bytes = randomBytesFor(`blob ${at}`, held + 100 + at);
+    await storeBlob(house, bytes, sha256(bytes));
+    digests.push(sha256(bytes));
+  }
+  return digests;
+}
+
+t.test(
+  "many wrong in a row are the disk's fault: nothing more is taken out, nothing wrong is served",
+  async (t) => {
+    const house = await openHouse(t);
+    const digests = await storeMany(house, findingsInRow + 4);
+    for (const each of digests) await overwriteBlob(house, each, Buffer.alloc(held + 100));
+    for (const each of digests) t.equal(await house.local.checks.check(each, "scrub"), "wrong");
+    t.equal(house.local.checks.alarm, true);
+    t.equal((await quarantined(house)).length, findingsInRow - 1);
+    t.same(noticesOf(house, "bit_rot_alarm"), [{ kind: "bit_rot_alarm", raised: true }]);
+    for (const each of digests) {
+      t.equal(await house.local.open(each), undefined);
+      t.equal(house.local.indexed(each), false, "so that it comes from upstream");
+    }
+    const kept = digests.at(-1) as Digest;
+    t.ok(
+      await house.store.open(kept).then((blob) => blob?.close().then(() => true)),
+      "its file is still there",
+    );
+    const right = randomBytesFor(`blob ${digests.length - 1}`, held + 100 + digests.length - 1);
+    await storeBlob(house, right, kept);
+    house.local.committed(kept, right.length, undefined);
+    const blob = (await house.local.open(kept)) as LocalBlob;
+    t.ok(right.equals(await readBytes(blob.reader)), "what was fetched anew is served");
+    await blob.reader.close();
+    for (let times = 1; times < findingsInRow; times++) await house.local.checks.check(kept, "scrub");
+    t.equal(house.local.checks.alarm, true);
+    await house.local.checks.check(kept, "scrub");
+    t.equal(house.local.checks.alarm, false, "as many right ones in a row end it");
+    t.match(noticesOf(house, "bit_rot_alarm"), [{ raised: true }, { raised: false }]);
+  },
+);
+
+t.test("a sound one in between, and it was no row", async (t) => {
+  const house = await openHouse(t);
+  const digests = await storeMany(house, 2 * findingsInRow);
+  for (const [at, each] of digests.entries())
+    if (at !== findingsInRow - 1) await overwriteBlob(house, each, Buffer.alloc(held + 100));
+  for (const each of digests.slice(0, -1)) await house.local.checks.check(each, "scrub");
+  t.equal(house.local.checks.alarm, false);
+  t.equal((await quarantined(house)).length, 2 * findingsInRow - 2);
+});
