@@ -21,6 +21,8 @@ export const storeOps = [
   "check",
   "quarantine",
   "repair",
+  "sweep",
+  "answers",
   "create",
   "append",
   "commit",
