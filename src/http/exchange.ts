@@ -20,6 +20,8 @@ const longestHost = 300;
  * 16 KiB that Node writes without allocating.
  */
 const largestJoined = 12 * 1024;
+/** Larger ones go out in pieces of this many bytes, one after the other. */
+const largestPiece = 256 * 1024;
 
 /** What handlers find out for the event. */
 export interface Findings {
@@ -43,14 +45,22 @@ export interface ToldHeaders {
   readonly serverTiming?: boolean;
 }
 
-/** Who answers for the exchanges of a listener. */
+/** The connection an exchange is on. */
 export interface Keeper {
-  /** The body of the answer goes out in pieces from now on. */
-  begun(exchange: Exchange): void;
+  /** Milliseconds, from any start. */
+  now(): number;
   /** The exchange has ended, however it went. */
   over(exchange: Exchange): void;
   readonly onEvent: EventSink;
   readonly tells: ToldHeaders;
+}
+
+/** The client has gone, so nothing more can be sent to it: no failure of anybody here. */
+export class ClientLeft extends Error {
+  constructor() {
+    super("the client has left");
+    this.name = "ClientLeft";
+  }
 }
 
 export class Exchange {
@@ -90,7 +100,13 @@ export class Exchange {
   #bodyWaits: boolean;
   /** All of the answer is out, though the connection has not been let go. */
   #answered = false;
-  #writing: { readonly since: number; readonly fail: (error: Error) => void } | undefined;
+  #lingers = false;
+  /** Since when the client is to take what has been handed to the socket. */
+  #waitsSince: number | undefined;
+  #failWrite: ((error: Error) => void) | undefined;
+  #ended = false;
+  /** Told when it is over; most exchanges have none. */
+  #listeners: Set<() => void> | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, client: Client, keeper: Keeper) {
     this.#keeper = keeper;
@@ -105,12 +121,28 @@ export class Exchange {
     this.#traceId = traceId(request.headers.traceparent);
     this.#forwardedFor = this.header("x-forwarded-for")?.slice(0, longestChain);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
-    response.once("close", () => {
-      this.#writing?.fail(new Error("the client has left"));
-      keeper.over(this);
-      keeper.onEvent(this.#event());
-    });
+    response.once("close", () => this.over());
     response.on("error", () => {});
+  }
+
+  /**
+   * The exchange has ended: Node says so of the response, or the connection has gone, and then whatever Node says.
+   * Idempotent.
+   */
+  over(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#failWrite?.(new ClientLeft());
+    for (const listener of this.#listeners ?? []) listener();
+    this.#keeper.over(this);
+    this.#keeper.onEvent(this.#event());
+  }
+
+  /** Calls the listener when the exchange is over, until it is taken back. */
+  onOver(listener: () => void): () => void {
+    this.#listeners ??= new Set();
+    this.#listeners.add(listener);
+    return () => this.#listeners?.delete(listener);
   }
 
   /** Notes where an answer comes from; unless it becomes an error, it says so itself. */
@@ -128,15 +160,17 @@ export class Exchange {
     return this.#response.headersSent;
   }
 
-  /** True once the client is gone or has been cut off. */
+  /** True once the client is gone, has been cut off, or has the whole of an answer whose request is still coming. */
   get closed(): boolean {
-    return this.#response.destroyed;
+    return this.#ended || this.#lingers || this.#response.destroyed || this.request.socket.destroyed;
   }
 
-  /**
-   * The response as http-proxy needs it: to notice that the client has left. It must write nothing to it; answers
-   * go through the methods below, which count.
-   */
+  /** Its answer is out, and what is still to come of its request is being read away. */
+  get lingers(): boolean {
+    return this.#lingers;
+  }
+
+  /** The response as http-proxy needs it. It must write nothing to it: answers go through the methods below. */
   get response(): ServerResponse {
     return this.#response;
   }
@@ -164,19 +198,36 @@ export class Exchange {
     const bodiless = this.isHead || status === 304;
     this.#head(status, headers, status === 304 ? undefined : length, this.#bodyWaits);
     this.#bytesExpected = bodiless ? 0 : length;
+    this.#waitsSince = this.#keeper.now();
     const sent = bodiless ? "" : body;
-    this.#bytesSent = bodiless ? 0 : length;
     if (this.hasBody && !this.request.complete && !this.#bodyWaits) this.#linger(sent);
-    else if (typeof sent === "string" || sent.length > largestJoined) this.#response.end(sent);
-    else this.#response.end(sent.toString("latin1"), "latin1");
+    else if (sent.length > largestPiece) void this.#sendInPieces(Buffer.from(sent));
+    else {
+      this.#bytesSent = bodiless ? 0 : length;
+      if (typeof sent === "string" || sent.length > largestJoined) this.#response.end(sent);
+      else this.#response.end(sent.toString("latin1"), "latin1");
+    }
+  }
+
+  /** So that a client that takes some of it can be told from one that takes nothing. */
+  async #sendInPieces(body: Buffer): Promise<void> {
+    try {
+      for (let at = 0; at < body.length; at += largestPiece)
+        await this.write(body.subarray(at, at + largestPiece));
+      this.end();
+    } catch {
+      this.leave();
+    }
   }
 
   #linger(body: Buffer | string): void {
+    this.#lingers = true;
     const done = (): void => {
       this.#answered = true;
     };
     if (body.length === 0) this.#response.flushHeaders();
     this.#response.write(body, done);
+    this.#bytesSent = Buffer.byteLength(body);
     void discardBody(this.request, abandoned).then(() => this.#response.end());
   }
 
@@ -185,7 +236,7 @@ export class Exchange {
     if (this.closed) return;
     this.#head(status, headers, length);
     this.#bytesExpected = 0;
-    this.#response.end();
+    this.end();
   }
 
   /** Starts an answer whose body follows through `write`; without a length it is chunked. Not once it is `closed`. */
@@ -193,21 +244,22 @@ export class Exchange {
     this.#head(status, headers, length);
     this.#bytesExpected = length;
     this.#response.flushHeaders();
-    this.#keeper.begun(this);
   }
 
-  /** Resolves when the kernel has taken the chunk; rejects when the client is gone. One call at a time. */
+  /** Resolves when the kernel has taken the chunk; rejects with ClientLeft. One call at a time. */
   write(chunk: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.closed) {
-        reject(new Error("the client has left"));
+        reject(new ClientLeft());
         return;
       }
-      this.#writing = { since: performance.now(), fail: reject };
+      this.#waitsSince = this.#keeper.now();
+      this.#failWrite = reject;
       this.#response.write(chunk, (error) => {
-        this.#writing = undefined;
+        this.#waitsSince = undefined;
+        this.#failWrite = undefined;
         if (error) {
-          reject(error);
+          reject(new ClientLeft());
           return;
         }
         this.#bytesSent += chunk.length;
@@ -217,6 +269,7 @@ export class Exchange {
   }
 
   end(): void {
+    this.#waitsSince = this.#keeper.now();
     this.#response.end();
   }
 
@@ -226,6 +279,7 @@ export class Exchange {
    */
   cut(by: "upstream" | "node"): void {
     this.#cutBy ??= by;
+    this.#waitsSince = this.#keeper.now();
     const { socket } = this.#response;
     if (socket === null) this.#response.destroy();
     else socket.destroySoon();
@@ -238,9 +292,14 @@ export class Exchange {
     this.#response.destroy();
   }
 
-  /** Milliseconds the client has been taking no byte of a chunk handed to it; 0 when none waits. */
+  /** The client has been found gone, if by a write that failed: the connection may not know yet. */
+  leave(): void {
+    if (!this.#ended) this.#response.destroy();
+  }
+
+  /** Milliseconds the client has been taking no byte of what is handed to it; 0 when nothing waits for it. */
   stalledFor(now: number): number {
-    return this.#writing === undefined ? 0 : now - this.#writing.since;
+    return this.#waitsSince === undefined ? 0 : now - this.#waitsSince;
   }
 
   /** `length`: that of the body, when it is known. */

@@ -6,7 +6,7 @@ import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { createProxyServer, type ProxyServer } from "http-proxy";
 import { UpstreamError } from "../cache/ports.ts";
-import type { Exchange } from "./exchange.ts";
+import { ClientLeft, type Exchange } from "./exchange.ts";
 
 /** How long is waited for what, in milliseconds. */
 export interface Patience {
@@ -55,7 +55,7 @@ export class Forwarder {
     const { request, response } = exchange;
     const forwarding = new Forwarding(exchange, outgoing, patience, this.#upstream);
     if (exchange.closed) {
-      forwarding.failed(new Error("the client has left"));
+      forwarding.failed(new ClientLeft());
       return forwarding;
     }
     this.#under.set(request, forwarding);
@@ -86,6 +86,8 @@ export class Forwarding {
   readonly #patience: Patience;
   readonly #upstream: string;
   readonly #answer = Promise.withResolvers<IncomingMessage>();
+  /** The exchange's end is no longer of interest. */
+  readonly #unheard: () => void;
   #timer: NodeJS.Timeout | undefined;
   #sent: ClientRequest | undefined;
   #got: IncomingMessage | undefined;
@@ -102,8 +104,8 @@ export class Forwarding {
     this.#patience = patience;
     this.#upstream = upstream;
     this.#answer.promise.catch(() => {});
+    this.#unheard = exchange.onOver(() => this.failed(new ClientLeft()));
     this.#watch();
-    exchange.response.once("close", this.#left);
     if (this.#withBody) exchange.request.on("data", this.#moved);
   }
 
@@ -174,8 +176,6 @@ export class Forwarding {
     else this.#got?.destroy();
   }
 
-  readonly #left = (): void => this.failed(new Error("the client has left"));
-
   readonly #moved = (): void => {
     this.#movedAt = performance.now();
   };
@@ -202,7 +202,7 @@ export class Forwarding {
   #settle(): void {
     this.#over = true;
     clearTimeout(this.#timer);
-    this.#exchange.response.off("close", this.#left);
+    this.#unheard();
     this.#exchange.request.off("data", this.#moved);
   }
 

@@ -9,6 +9,7 @@ export function malformation(request: IncomingMessage): string | undefined {
     if (request.rawHeaders[i]?.toLowerCase() === "host") hosts++;
   }
   if (hosts > 1) return "more than one Host header";
+  if (hosts === 0 && request.httpVersion === "1.1") return "no Host header";
   const coding = request.headers["transfer-encoding"];
   if (coding !== undefined && coding.toLowerCase() !== "chunked")
     return "a transfer coding other than chunked";

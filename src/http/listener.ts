@@ -3,62 +3,98 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
-import { Exchange, type Keeper, type ToldHeaders } from "./exchange.ts";
+import { Connection, type ConnectionOwner } from "./connection.ts";
+import { fail, failures } from "./error.ts";
+import type { Exchange, ToldHeaders } from "./exchange.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions, ToldHeaders, ClientAddressesOptions {
   readonly onEvent: EventSink;
   /** Whether answers carry Via (RFC 9110, section 7.6.3), which names this node; not, when left out. */
   readonly via?: boolean;
+  readonly timeouts?: Partial<ListenerTimeouts>;
+  /** Milliseconds, from any start; the process's own when left out. */
+  readonly now?: () => number;
+}
+
+/** Milliseconds. */
+export interface ListenerTimeouts {
+  /** For a client's next request. */
+  readonly keepAlive: number;
+  /** For the head of a request, from its first byte, and for the first one from the connection. */
+  readonly headers: number;
 }
 
 /** 1,024 ranges in one header are 20 kB; Node's own 16 KiB would answer them with 431. */
 const maxHeaderSize = 64 * 1024;
 /** Go clients keep idle connections for 90 s; ours must outlive theirs. */
-const keepAliveTimeout = 100_000;
-const headersTimeout = 15_000;
+const defaultTimeouts: ListenerTimeouts = { keepAlive: 100_000, headers: 15_000 };
+const connectionsCheckingInterval = 1_000;
 /** A client that takes no byte for this long is cut off; kubelet gives up after the same time. */
 const stallLimit = 300_000;
 const stallCheck = 10_000;
+
 export class Listener {
   readonly #server: Server;
-  /** Only those whose body goes out in pieces: a set of all would be made anew every few dozen requests. */
-  readonly #sending = new Set<Exchange>();
+  readonly #connections = new Map<Socket, Connection>();
   #inFlight = 0;
   readonly #stalls: NodeJS.Timeout;
 
   constructor(options: ListenerOptions) {
-    const keeper: Keeper = {
-      begun: (exchange) => void this.#sending.add(exchange),
-      over: (exchange) => {
-        this.#inFlight -= 1;
-        this.#sending.delete(exchange);
-      },
+    const { timeouts, now = () => performance.now() } = options;
+    const { keepAlive: keepAliveTimeout, headers: headersTimeout } = { ...defaultTimeouts, ...timeouts };
+    const clients = new ClientAddresses(options);
+    const owner: ConnectionOwner = {
+      now,
+      clientOf: (request) => clients.of(request),
       onEvent: options.onEvent,
       tells: options,
+      begun: () => {
+        this.#inFlight += 1;
+      },
+      over: () => {
+        this.#inFlight -= 1;
+      },
+      serve: (exchange) => {
+        if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
+        void serve(exchange, options);
+      },
+      refuse: refuseBody,
     };
-    const clients = new ClientAddresses(options);
-    const take = (request: IncomingMessage, response: ServerResponse): void => {
-      this.#inFlight += 1;
-      const exchange = new Exchange(request, response, clients.of(request), keeper);
-      if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
-      void serve(exchange, options);
-    };
+    const take = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#connections.get(request.socket)?.take(request, response);
     this.#server = createServer(
-      // No limit on a whole request: a layer may take hours to push. Whoever takes a body bounds its silences
-      // (forwarding.ts), whoever does not bounds the whole of it (request-body.ts).
-      { maxHeaderSize, keepAliveTimeout, headersTimeout, requestTimeout: 0, noDelay: true },
+      {
+        maxHeaderSize,
+        keepAliveTimeout,
+        headersTimeout,
+        // Node looks for heads that are late once in this time.
+        connectionsCheckingInterval,
+        // No limit on a whole request: a layer may take hours to push. Whoever takes a body bounds its silences
+        // (forwarding.ts), whoever does not bounds the whole of it (request-body.ts).
+        requestTimeout: 0,
+        noDelay: true,
+        // Answered by us, as any other: with an event.
+        requireHostHeader: false,
+        // Node reads on by itself after a request without a body otherwise, however many wait already.
+        optimizeEmptyRequests: true,
+      },
       take,
     );
     // All headers are seen or the request is refused: a limit on their number hides a body length behind it
     // (CVE-2026-58044). Their size is bounded above.
     this.#server.maxHeadersCount = 0;
-    // Node asks the system once, and forgets nothing: a client that has left by its second request still has a name.
-    this.#server.on("connection", ({ remoteAddress }) => void remoteAddress);
-    this.#server.on("clientError", answerUnreadable);
+    this.#server.on("connection", (socket: Socket) => {
+      this.#connections.set(socket, new Connection(socket, owner));
+      socket.once("close", () => this.#connections.delete(socket));
+    });
+    this.#server.on("clientError", (error, socket) =>
+      this.#connections.get(socket as Socket)?.unreadable(error),
+    );
     this.#server.on("checkContinue", take);
     this.#server.on("checkExpectation", take);
-    this.#stalls = setInterval(() => this.#cutStalled(), stallCheck);
+    this.#server.on("connect", (request) => this.#connections.get(request.socket)?.connect(request));
+    this.#stalls = setInterval(() => this.cutStalled(), stallCheck);
     this.#stalls.unref();
   }
 
@@ -89,22 +125,18 @@ export class Listener {
   stop(): void {
     clearInterval(this.#stalls);
     this.#server.close();
-    this.#server.closeAllConnections();
+    for (const connection of this.#connections.values()) connection.destroy();
   }
 
-  #cutStalled(): void {
-    const now = performance.now();
-    for (const exchange of this.#sending) if (exchange.stalledFor(now) > stallLimit) exchange.drop();
+  /** Cuts connections whose client has taken no byte of its answer for 300 s; done every 10 s. */
+  cutStalled(): void {
+    for (const connection of this.#connections.values()) connection.cutStalled(stallLimit);
   }
 }
 
-/** Bytes that are no HTTP, a TLS hello among them: one plain 400, then the end. */
-function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === "ECONNRESET" || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const status =
-    error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+/** The head is sound, the body is not; an answer that has begun goes on. */
+function refuseBody(exchange: Exchange): void {
+  if (exchange.headersSent) return;
+  exchange.findings.detail = "a body that cannot be read";
+  fail(exchange, { ...failures.badRequest, headers: { connection: "close" } });
 }

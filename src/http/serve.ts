@@ -7,7 +7,7 @@ import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { type Failure, fail, failureOfCircle, failureOfProblem, failures, failWith } from "./error.ts";
-import type { Exchange } from "./exchange.ts";
+import { ClientLeft, type Exchange } from "./exchange.ts";
 import { malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
@@ -40,6 +40,7 @@ export async function serve(exchange: Exchange, options: ServeOptions): Promise<
     await dispatch(exchange, options);
   } catch (error) {
     if (exchange.closed) return;
+    if (error instanceof ClientLeft) return exchange.leave();
     failWith(exchange, error);
     const { detail } = exchange.findings;
     if (detail?.includes(":")) options.unexpected(error);

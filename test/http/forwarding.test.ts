@@ -2,11 +2,11 @@
 // http-proxy 1.18 failed are named as such.
 import { Agent, type IncomingMessage } from "node:http";
 import { Socket } from "node:net";
-import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { openRequest, readAnswer } from "../fixtures/push-client.ts";
 import { startPushMirror } from "../fixtures/push-mirror.ts";
 import { type PushUpstream, startPushUpstream } from "../fixtures/push-upstream.ts";
+import { still } from "../fixtures/still.ts";
 
 const mebibyte = 1024 * 1024;
 const digest = `sha256:${"a".repeat(64)}`;
@@ -20,18 +20,6 @@ async function session(upstream: PushUpstream): Promise<string> {
   const location = new URL(answer.headers.get("location") ?? "");
   upstream.requests.length = 0;
   return location.pathname.slice(upstream.url.pathname.length) + location.search;
-}
-
-/** The value once it has stayed the same for a thousand turns of the event loop, which all sides share. */
-async function still(value: () => number): Promise<number> {
-  let last = value();
-  for (let turns = 0; turns < 1_000; turns++) {
-    await turn();
-    if (value() === last) continue;
-    last = value();
-    turns = 0;
-  }
-  return last;
 }
 
 async function startBoth(
@@ -327,7 +315,7 @@ t.test("the client has left while the account was asked for: upstream hears noth
   request.destroy();
   await mirror.ended(1);
   gate.resolve(undefined);
-  await turn();
+  await still(() => 0);
   t.same(upstream.requests, []);
   t.match(mirror.events, [{ result: "aborted" }]);
   const next = openRequest(mirror.url, "POST", uploads, 0);
