@@ -13,6 +13,7 @@ import type { Clock, Pause } from "./cache/ports.ts";
 import { noticeOfStoreError } from "./cache/store-notice.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
+import { ColdFills, defaultLimits, openAnswers } from "./http/client-limits.ts";
 import { Listener } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { createHealth } from "./ops/health.ts";
@@ -82,7 +83,10 @@ class Entrepot implements App {
   #trouble: string | undefined;
   #space: { readonly free: number; readonly total: number } | undefined;
 
-  constructor(config: Config, { log, clock = Date.now, steady, pause = realPause, sinks = [] }: BuildOptions) {
+  constructor(
+    config: Config,
+    { log, clock = Date.now, steady, pause = realPause, sinks = [] }: BuildOptions,
+  ) {
     this.#config = config;
     this.#clock = clock;
     this.#pause = pause;
@@ -110,7 +114,7 @@ class Entrepot implements App {
   }
 
   async start(): Promise<{ listen: Address; ops: Address }> {
-    const { cache, listen, ops } = this.#config;
+    const { cache, listen, ops, node, opsHosts = [] } = this.#config;
     const store = await openDiskStore({
       directory: cache.directory,
       quarantineBytes: cache.maxSize * quarantineShare,
@@ -128,6 +132,12 @@ class Entrepot implements App {
       log: this.#log,
       webhooks,
       stats: running.stats.pages,
+      hosts: [
+        ops.host,
+        node.name,
+        ...(node.address === undefined ? [] : [new URL(node.address).hostname]),
+        ...opsHosts,
+      ],
     });
     const opsAddress = await running.opsListener.listen(ops);
     running.shared = await openSharedParts({
@@ -170,7 +180,8 @@ class Entrepot implements App {
 
   /** Policy over the opened store and index, and the listener in front of it. */
   #assemble(running: Running, store: DiskStore, index: SqliteIndex, shared: SharedParts): Listener {
-    const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = this.#config;
+    const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], limits: asked } = this.#config;
+    const limits = asked ?? { ...defaultLimits, exempt: [] };
     const common = { notices: this.#notices, clock: this.#clock, steady: this.#steady, pause: this.#pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#steady, this.#pause, this.#pseudonym),
@@ -193,6 +204,7 @@ class Entrepot implements App {
       clock: this.#steady,
       pseudonym: this.#pseudonym,
       told,
+      limits,
     });
     this.#hooks.attach(upstreams, { told, tags: shared.tags });
     const listener = new Listener({
@@ -206,6 +218,14 @@ class Entrepot implements App {
       ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
       catalog,
       trustedProxies,
+      exempt: limits.exempt,
+      answers: openAnswers(limits),
+      coldFills: new Map(
+        this.#config.upstreams.map(({ name, maxConnections }) => [
+          name,
+          new ColdFills(maxConnections, limits),
+        ]),
+      ),
       cacheStatus,
       serverTiming,
       via,

@@ -5,6 +5,7 @@ import type { Manifests } from "../cache/manifests.ts";
 import type { NegativeAnswers } from "../cache/negative-answers.ts";
 import type { Clock, Upstream } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
+import { type ClientLimits, writesTo } from "../http/client-limits.ts";
 import { PassThrough } from "../http/pass-through.ts";
 import type { PushSink } from "../http/push-ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -26,6 +27,7 @@ export interface PushWaysOptions {
   /** How this node names itself in Via. */
   readonly pseudonym: string;
   readonly told: Told;
+  readonly limits: ClientLimits;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -41,7 +43,7 @@ export interface PushWays {
 export function createPushWays(
   configs: readonly UpstreamConfig[],
   upstreams: readonly Upstream[],
-  { pseudonym, told, notices, clock }: PushWaysOptions,
+  { pseudonym, told, limits, notices, clock }: PushWaysOptions,
 ): PushWays {
   const ways = new Map<string, PassThrough>();
   const targets: { close(): Promise<void> }[] = [];
@@ -57,7 +59,10 @@ export function createPushWays(
       target,
       sink: sinkOf(upstream, told),
       patience: { connect, answer, idle, client: pushSilence },
-      limit: config.maxConnections,
+      places: {
+        bodies: writesTo(config.maxConnections, limits),
+        others: writesTo(config.maxConnections, limits),
+      },
       notices,
       clock,
     });

@@ -52,6 +52,17 @@ export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
   readonly url: URL;
 }
 
+/** Who may start a fill, and when. */
+export interface FillAdmission {
+  /**
+   * Undefined when a fill may start. Else resolves when it is worth looking again, since it may start then or another
+   * has; rejects when it is not to be. Also throws.
+   */
+  enter(): Promise<void> | undefined;
+  /** A fill has been started on it, which lasts until `done`. */
+  started(done: Promise<unknown>): void;
+}
+
 type FoundHead = Extract<FillHead, { readonly kind: "found" }>;
 
 export class BlobCache {
@@ -65,19 +76,21 @@ export class BlobCache {
 
   /**
    * Opens the blob for a client of `repository`, who wants all of it or some part. Rejects with UpstreamError when
-   * upstream has to answer and cannot.
+   * upstream has to answer and cannot, and with the error of `admission`, which is asked before a fill is started;
+   * left out: it may.
    */
   async open(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
     use: BlobUse = "whole",
+    admission?: FillAdmission,
   ): Promise<OpenedBlob | BlobElsewhere | Refusal> {
     const { negative } = this.#options;
     if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
     const opened =
       (await this.#elsewhere(upstream, repository, digest)) ??
-      (await this.#open(upstream, repository, digest, use));
+      (await this.#open(upstream, repository, digest, use, admission));
     if (opened.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
     return opened;
   }
@@ -105,17 +118,35 @@ export class BlobCache {
     repository: Repository,
     digest: Digest,
     use: BlobUse,
+    admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
-    for (let look = 1; look <= maxLooks; look++) {
-      const opened = await this.#find(upstream, repository, digest, use, () =>
-        this.#start(upstream, repository, digest),
-      );
-      if (opened !== "again") return opened;
+    for (let look = 1; ; ) {
+      // Waiting is no look: what there was to wait for has come.
+      const start = async (): Promise<OpenedBlob | Refusal | "waited"> => {
+        const waiting = admission?.enter();
+        if (waiting === undefined) return this.#start(upstream, repository, digest, admission);
+        await waiting;
+        return "waited";
+      };
+      const opened = await (look <= maxLooks
+        ? this.#find(upstream, repository, digest, use, start)
+        : this.#alone(upstream, repository, digest, start));
+      if (opened !== "again" && opened !== "waited") return opened;
+      if (opened === "again") look++;
     }
+  }
+
+  /** Relies on nobody else's fill. */
+  async #alone(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    start: () => Promise<OpenedBlob | Refusal | "waited">,
+  ): Promise<OpenedBlob | Refusal | "waited"> {
     const filling = this.#fills.joinable(digest);
     return filling !== undefined && isFor(filling, upstream, repository)
       ? this.#follow(filling, "joined")
-      : this.#start(upstream, repository, digest);
+      : start();
   }
 
   /**
@@ -128,7 +159,8 @@ export class BlobCache {
     digest: Digest,
     use: BlobUse = "whole",
   ): Promise<OpenedBlob | Refusal> {
-    const opened = await this.#find(upstream, repository, digest, use, async () => ({ kind: "absent" }));
+    const absent: Refusal = { kind: "absent" };
+    const opened = await this.#find(upstream, repository, digest, use, async () => absent);
     return opened === "again" ? { kind: "absent" } : opened;
   }
 
@@ -176,13 +208,13 @@ export class BlobCache {
   }
 
   /** Finds the blob here or on its way, else `start`s. "again" when what was found has gone meanwhile. */
-  async #find(
+  async #find<S>(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
     use: BlobUse,
-    start: () => Promise<OpenedBlob | Refusal>,
-  ): Promise<OpenedBlob | Refusal | "again"> {
+    start: () => Promise<S>,
+  ): Promise<OpenedBlob | Refusal | S | "again"> {
     const { access, local } = this.#options;
     const linked = await access.linked(upstream, repository, digest);
     const here = this.#fills.joinable(digest) === undefined ? await local.open(digest, use) : undefined;
@@ -225,9 +257,16 @@ export class BlobCache {
 
   // ---- fills --------------------------------------------------------------------------------------------------
 
-  async #start(upstream: Upstream, repository: Repository, digest: Digest): Promise<OpenedBlob | Refusal> {
+  async #start(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    admission: FillAdmission | undefined,
+  ): Promise<OpenedBlob | Refusal> {
     const { access } = this.#options;
-    const opened = await this.#follow(this.#fills.start(upstream, repository, digest), "miss");
+    const filling = this.#fills.start(upstream, repository, digest);
+    admission?.started(filling.fill.done);
+    const opened = await this.#follow(filling, "miss");
     if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: opened.size }]);
     if (opened.kind === "absent") await access.unlink(upstream, repository, digest);
     return opened;

@@ -121,6 +121,20 @@ export interface NodeConfig {
   readonly address: string | undefined;
 }
 
+/** An IPv6 client is all of its /64. */
+export interface LimitsConfig {
+  /** Answers open at once. */
+  readonly openAnswers: number;
+  /** Fills of one upstream waited for at once. */
+  readonly coldFills: number;
+  /** Writes passed on to one upstream at once. */
+  readonly writes: number;
+  /** Requests that wait for one of these, each. */
+  readonly waiting: number;
+  /** Addresses and CIDR networks of clients without limits. */
+  readonly exempt: readonly string[];
+}
+
 /** A bucket of an S3-compatible store that the nodes of one datacenter share. */
 export interface S3Config {
   /** Undefined: that of AWS for the region. */
@@ -185,8 +199,12 @@ export interface WebhooksConfig {
 export interface Config {
   readonly listen: Address;
   readonly ops: Address;
+  /** Host names of this machine under which the status page answers besides those it knows; left out: none. */
+  readonly opsHosts?: readonly string[] | undefined;
   /** Addresses and CIDR networks of proxies that are believed about the client's address; left out: none. */
   readonly trustedProxies?: readonly string[] | undefined;
+  /** What one client may have at once; see http/client-limits.ts. Left out: its defaults, for everybody. */
+  readonly limits?: LimitsConfig | undefined;
   readonly node: NodeConfig;
   /** Undefined: this node shares nothing. */
   readonly redis?: RedisConfig | undefined;

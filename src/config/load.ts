@@ -162,7 +162,15 @@ function assemble(
   return {
     listen: values.listen,
     ops: values.opsListen,
+    opsHosts: values.opsHosts ?? [],
     trustedProxies: values.trustedProxies ?? [],
+    limits: {
+      openAnswers: values["limits.openAnswers"],
+      coldFills: values["limits.coldFills"],
+      writes: values["limits.writes"],
+      waiting: values["limits.waiting"],
+      exempt: values["limits.exempt"] ?? [],
+    },
     node: { name: values["node.name"] ?? hostname(), address: values["node.address"] },
     redis,
     upstreams: [first, ...others],

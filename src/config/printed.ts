@@ -29,7 +29,13 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
   return {
     listen: formatAddress(config.listen),
     opsListen: formatAddress(config.ops),
+    opsHosts: config.opsHosts ?? [],
     trustedProxies: config.trustedProxies ?? [],
+    "limits.openAnswers": config.limits?.openAnswers,
+    "limits.coldFills": config.limits?.coldFills,
+    "limits.writes": config.limits?.writes,
+    "limits.waiting": config.limits?.waiting,
+    "limits.exempt": config.limits?.exempt ?? [],
     catalog: config.catalog,
     manifestsWithoutLayers: config.manifestsWithoutLayers,
     cacheStatus: config.cacheStatus,

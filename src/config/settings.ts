@@ -7,7 +7,7 @@ import * as redis from "./redis-types.ts";
 import { s3Settings } from "./s3-settings.ts";
 import type { Setting } from "./setting.ts";
 import { upstreamSettings } from "./upstream-settings.ts";
-import { networks } from "./upstream-types.ts";
+import { hosts, networks } from "./upstream-types.ts";
 import * as type from "./value-types.ts";
 
 /** Names the file itself; the same as `--config`. */
@@ -29,6 +29,14 @@ export const settings = {
     type: type.address,
     description: "Address of health, metrics and the status page; keep it private",
   },
+  opsHosts: {
+    env: "ENTREPOT_OPS_HOSTS",
+    default: undefined,
+    type: hosts,
+    form: "list",
+    description:
+      "Host names under which the status page is reached, besides addresses, localhost and the node's own name; others get 421",
+  },
   trustedProxies: {
     env: "ENTREPOT_TRUSTED_PROXIES",
     default: undefined,
@@ -36,6 +44,40 @@ export const settings = {
     form: "list",
     description:
       "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is; nobody's unless set",
+  },
+  "limits.openAnswers": {
+    env: "ENTREPOT_LIMITS_OPEN_ANSWERS",
+    default: "4000",
+    type: type.wholeNumber(1, 1_000_000),
+    description:
+      "Answers that one client (an address; of IPv6 a /64) may have open at once; what is over waits its turn",
+  },
+  "limits.coldFills": {
+    env: "ENTREPOT_LIMITS_COLD_FILLS",
+    default: "32",
+    type: type.wholeNumber(1, 10_000),
+    description:
+      "Blobs not held here that are fetched for one client at once, from one registry; at most three quarters of what maxConnections lets through",
+  },
+  "limits.writes": {
+    env: "ENTREPOT_LIMITS_WRITES",
+    default: "32",
+    type: type.wholeNumber(1, 10_000),
+    description:
+      "Writes of one client passed on at once to one registry; at most three quarters of maxConnections",
+  },
+  "limits.waiting": {
+    env: "ENTREPOT_LIMITS_WAITING",
+    default: "4000",
+    type: type.wholeNumber(0, 1_000_000),
+    description: "Requests of one client that may wait for each of these; more are 429",
+  },
+  "limits.exempt": {
+    env: "ENTREPOT_LIMITS_EXEMPT",
+    default: undefined,
+    type: networks,
+    form: "list",
+    description: "Addresses and networks of clients without these limits",
   },
   catalog: {
     env: "ENTREPOT_CATALOG",

@@ -1,7 +1,7 @@
 // GET and HEAD of blobs: whole, one range, or several (distribution-spec "Pulling blobs"; RFC 9110 section 14).
 import type { OutgoingHttpHeaders } from "node:http";
 import type { BlobCache, OpenedBlob } from "../cache/blob-cache.ts";
-import type { Upstream } from "../cache/ports.ts";
+import type { BlobReader, Upstream } from "../cache/ports.ts";
 import { peerHeader } from "../cache/shared-ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
@@ -9,6 +9,7 @@ import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
 import type { BufferPool } from "./buffer-pool.ts";
+import type { ColdFills } from "./client-limits.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendParts } from "./multipart.ts";
 import { type Outcome, refused } from "./outcome.ts";
@@ -17,11 +18,13 @@ import { sendBody } from "./send-body.ts";
 export interface BlobHandlerOptions {
   readonly blobs: BlobCache;
   readonly pool: BufferPool;
+  /** By name of the upstream; without an entry anybody may start any fill of it. */
+  readonly coldFills: ReadonlyMap<string, ColdFills>;
 }
 
 export async function handleBlob(
   exchange: Exchange,
-  { blobs, pool }: BlobHandlerOptions,
+  { blobs, pool, coldFills }: BlobHandlerOptions,
   upstream: Upstream,
   repository: Repository,
   digest: Digest,
@@ -36,24 +39,29 @@ export async function handleBlob(
     return "served";
   }
   const use = exchange.header("range") === undefined ? "whole" : "part";
-  const forPeer = exchange.header(peerHeader) !== undefined;
-  const opened = forPeer
-    ? await blobs.openForPeer(upstream, repository, digest, use)
-    : await blobs.open(upstream, repository, digest, use);
-  if (opened.kind === "elsewhere") {
-    exchange.found(opened);
-    exchange.send(307, { location: opened.url.href, "cache-control": "no-store" });
-    return "served";
-  }
-  if (opened.kind !== "found") return refused(exchange, opened);
-  exchange.found(opened);
-  exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
+  const admission = coldFills.get(upstream.name)?.admission(exchange, digest);
+  let reader: BlobReader | undefined;
   try {
+    const forPeer = exchange.header(peerHeader) !== undefined;
+    const opened = forPeer
+      ? await blobs.openForPeer(upstream, repository, digest, use)
+      : await blobs.open(upstream, repository, digest, use, admission);
+    admission?.opened();
+    if (opened.kind === "elsewhere") {
+      exchange.found(opened);
+      exchange.send(307, { location: opened.url.href, "cache-control": "no-store" });
+      return "served";
+    }
+    if (opened.kind !== "found") return refused(exchange, opened);
+    reader = opened.reader;
+    exchange.found(opened);
+    exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
     await sendBlob(exchange, opened, digest, pool);
+    return "served";
   } finally {
-    await opened.reader.close();
+    admission?.release();
+    await reader?.close();
   }
-  return "served";
 }
 
 async function sendBlob(

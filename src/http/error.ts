@@ -5,6 +5,7 @@ import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import type { Result } from "../telemetry/event.ts";
 import type { Exchange } from "./exchange.ts";
+import { OverLimit } from "./fair-queue.ts";
 import { mostMembers } from "./loop.ts";
 
 export interface Failure {
@@ -40,11 +41,17 @@ export const failures = {
   unknownMethod: { status: 405, code: "UNSUPPORTED", message: "the endpoint does not know this method" },
   expectation: { status: 417, code: "UNSUPPORTED", message: "the only expectation known is 100-continue" },
   bodyStalled: { status: 408, code: "BLOB_UPLOAD_INVALID", message: "the request's body stopped coming" },
-  tooManyWrites: {
+  tooMany: {
+    status: 429,
+    code: "TOOMANYREQUESTS",
+    message: "as many requests of this client wait here as may",
+    headers: { "retry-after": "10" },
+  },
+  late: {
     status: 503,
     code: "UNAVAILABLE",
-    message: "this mirror passes on as many writes as it may",
-    headers: { "retry-after": "1" },
+    message: "the request has waited here as long as it may",
+    headers: { "retry-after": "10" },
   },
   referrersUnknown: {
     status: 404,
@@ -99,6 +106,7 @@ export function failureOfCircle(names: readonly string[]): Failure {
 /** Messages of upstream errors name no URL, header or credential; see upstream/. */
 export function failureOfError(error: unknown): Failure {
   if (error instanceof UpstreamError) return failureOfUpstream(error);
+  if (error instanceof OverLimit) return error.code === "late" ? failures.late : failures.tooMany;
   if (error instanceof StoreError) {
     return { status: 503, code: "UNAVAILABLE", message: `this mirror's store failed (${error.code})` };
   }
@@ -154,10 +162,16 @@ export function failWith(exchange: Exchange, error: unknown): void {
   exchange.findings.detail = detailOf(error);
   if (error instanceof UpstreamError) exchange.findings.upstreamStatus ??= error.status;
   if (exchange.headersSent) exchange.cut(error instanceof UpstreamError ? "upstream" : "node");
-  else fail(exchange, failureOfError(error));
+  else fail(exchange, failureOfError(error), isRefusal(error) ? "denied" : "error");
+}
+
+/** The client has asked for too much: no failure of anybody. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof OverLimit && error.code === "too_many";
 }
 
 function detailOf(error: unknown): string {
+  if (error instanceof OverLimit) return `over_limit_${error.code}`;
   if (error instanceof UpstreamError || error instanceof StoreError) return error.code;
   return error instanceof Error ? `${error.name}: ${error.message}`.slice(0, 200) : "unknown error";
 }

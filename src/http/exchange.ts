@@ -3,6 +3,7 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import type { EventContent, EventSink, EventWrite, Result, RouteKind, Source } from "../telemetry/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
 import type { Client } from "./client-address.ts";
+import type { Place } from "./fair-queue.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 import { requestId, traceId } from "./request-identity.ts";
 import { serverTiming } from "./server-timing.ts";
@@ -67,6 +68,8 @@ export class Exchange {
   readonly request: IncomingMessage;
   /** Who asks. */
   readonly client: Client;
+  /** Among the answers its client may have open; released when the exchange is over. */
+  place: Place | undefined;
   /** Sent with every answer from now on. */
   readonly always: OutgoingHttpHeaders;
   /** The request came with a body, or promises one. */
@@ -134,6 +137,7 @@ export class Exchange {
     this.#ended = true;
     this.#failWrite?.(new ClientLeft());
     for (const listener of this.#listeners ?? []) listener();
+    this.place?.release();
     this.#keeper.over(this);
     this.#keeper.onEvent(this.#event());
   }

@@ -9,7 +9,8 @@ import type { Route } from "../oci/route.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { answerChunks, answerText } from "./answer-body.ts";
 import { fail, failures } from "./error.ts";
-import type { Exchange } from "./exchange.ts";
+import { ClientLeft, type Exchange } from "./exchange.ts";
+import { type FairQueue, OverLimit } from "./fair-queue.ts";
 import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
 import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
 import { tellDone, tellDoubtful, tellRefused } from "./push-news.ts";
@@ -28,8 +29,8 @@ export interface PassThroughOptions {
   readonly target: PassThroughTarget;
   readonly sink: PushSink;
   readonly patience: Patience;
-  /** Requests passed on at once; more are answered 503. */
-  readonly limit: number;
+  /** The writes with a body that are passed on at once, and those without, which no slow body can keep waiting. */
+  readonly places: { readonly bodies: FairQueue; readonly others: FairQueue };
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -56,7 +57,6 @@ export class PassThrough {
   readonly #options: PassThroughOptions;
   readonly #forwarder: Forwarder;
   readonly #sessions: UploadSessions;
-  #running = 0;
 
   constructor(options: PassThroughOptions) {
     this.#options = options;
@@ -85,20 +85,29 @@ export class PassThrough {
     }
     if ((exchange.header("expect") ?? "100-continue").toLowerCase() !== "100-continue")
       return fail(exchange, failures.expectation);
-    if (this.#running >= this.#options.limit) return fail(exchange, failures.tooManyWrites);
     const sent = this.#inNamesThere(write);
     const { prefix, ns } = route;
     const place = { prefix, ns, repository: as ?? write.repository, there: sent.repository };
     const own = `1.1 ${this.#options.pseudonym}`;
     const members = via === undefined ? own : `${via}, ${own}`;
     const headers = headersToUpstream(request.headers, withBody, members);
-    await this.#pass({ exchange, place, write, sent, withBody, url: this.#urlOf(sent), headers });
+    const { bodies, others } = this.#options.places;
+    const turn = (withBody ? bodies : others).enter(exchange.client);
+    const off = exchange.onOver(() => turn.release());
+    try {
+      const waited = await turn.granted;
+      if (waited === "late") throw new OverLimit("late");
+      if (waited !== "held") throw new ClientLeft();
+      await this.#pass({ exchange, place, write, sent, withBody, url: this.#urlOf(sent), headers });
+    } finally {
+      off();
+      turn.release();
+    }
   }
 
   async #pass(passing: Passing): Promise<void> {
     const { exchange } = passing;
     exchange.findings.source = `upstream:${this.#options.name}`;
-    this.#running++;
     try {
       if (!(await this.#send(passing, true))) await this.#send(passing, false);
     } catch (error) {
@@ -106,8 +115,6 @@ export class PassThrough {
       if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
       this.#noticed(error);
       throw error;
-    } finally {
-      this.#running--;
     }
   }
 

@@ -8,6 +8,7 @@ import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { type Failure, fail, failureOfCircle, failureOfProblem, failures, failWith } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
+import { type FairQueue, OverLimit } from "./fair-queue.ts";
 import { malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
@@ -24,6 +25,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly listings: Listings;
   readonly router: Router;
   /** The way for writes to an upstream; undefined, as here or as an answer: they are refused. */
+  /** The answers clients may have open. */
+  readonly answers: FairQueue;
   readonly push?: (upstream: Upstream) => PassThrough | undefined;
   /** How this node names itself in Via to upstreams: met in a request, it is its own upstream. */
   readonly pseudonym: string;
@@ -37,6 +40,13 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
 /** Answers the request. Never rejects: whatever is thrown becomes an error answer or a cut connection. */
 export async function serve(exchange: Exchange, options: ServeOptions): Promise<void> {
   try {
+    const place = isProbe(exchange.request.url) ? undefined : options.answers.enter(exchange.client);
+    exchange.place = place;
+    if (place !== undefined && !place.held) {
+      const waited = await place.granted;
+      if (waited === "late") throw new OverLimit("late");
+      if (exchange.closed) return;
+    }
     await dispatch(exchange, options);
   } catch (error) {
     if (exchange.closed) return;
@@ -56,7 +66,7 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
     readAway(exchange);
     return fail(exchange, { ...failures.badRequest, headers: { connection: "close" } });
   }
-  if (target === "/livez" || target === "/readyz") {
+  if (isProbe(target)) {
     readAway(exchange);
     return probe(exchange, target === "/livez" || options.ready());
   }
@@ -222,6 +232,10 @@ function ping(exchange: Exchange): void {
   exchange.findings.result = "hit";
   const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };
   exchange.send(200, headers, "{}");
+}
+
+function isProbe(target: string | undefined): boolean {
+  return target === "/livez" || target === "/readyz";
 }
 
 function probe(exchange: Exchange, ok: boolean): void {

@@ -1,7 +1,7 @@
 // The second listener, for operators and machines that watch: liveness, readiness with its reasons, metrics.
 // Bound to loopback by default, and apart from the first so that a flood of clients cannot hide a node's state.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Logger } from "pino";
 import type { Metrics } from "../telemetry/prometheus.ts";
 import type { Health } from "./health.ts";
@@ -28,6 +28,8 @@ export interface OpsListenerOptions {
   readonly webhooks?: Pick<WebhookReceiver, "receive"> | undefined;
   /** Left out: there is no stats page. */
   readonly stats?: StatsPages | undefined;
+  /** Host names, without port, under which the stats page answers besides addresses and localhost. */
+  readonly hosts?: readonly string[];
 }
 
 interface Answer {
@@ -39,6 +41,7 @@ interface Answer {
 
 type Page = () => Answer | Promise<Answer>;
 
+/** Connections at once; for one more, that which has been without a request the longest is closed. */
 const maxConnections = 256;
 /** Milliseconds for a whole request to arrive, and without progress on a connection before it is closed. */
 const requestTimeout = 10_000;
@@ -48,7 +51,8 @@ const maxHeaderSize = 8192;
 
 /**
  * Serves `/livez`, `/readyz`, `/metrics` and the stats page, whose request bodies are never read, and webhooks below
- * `/hooks/`.
+ * `/hooks/`. The stats page is for those who ask for this machine by an address or a name of its own: any other Host is
+ * one that a page from elsewhere has made a browser believe in (DNS rebinding), and gets 421.
  */
 export function createOpsListener({
   health,
@@ -56,12 +60,16 @@ export function createOpsListener({
   log,
   webhooks,
   stats,
+  hosts = [],
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
     ["/readyz", () => ({ status: health.ready() ? 200 : 503, body: `${health.report().join("\n")}\n` })],
     ["/metrics", metricsPage(metrics)],
   ]);
+  const names = new Set(["localhost", ...hosts.map((host) => host.toLowerCase())]);
+  const isOurs = (host: string | undefined): boolean => names.has(hostOf(host)) || isAddress(hostOf(host));
+  const used = recentlyUsed();
   const server = createServer(
     {
       headersTimeout: requestTimeout,
@@ -71,14 +79,15 @@ export function createOpsListener({
       maxHeaderSize,
     },
     (request, response) => {
-      answer({ pages, webhooks, stats }, request, response).catch((error: unknown) => {
+      used(request.socket);
+      answer({ pages, webhooks, stats, isOurs }, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
         if (response.headersSent) response.destroy();
         else send(request, response, { status: 500, body: "failed; the log tells why\n" });
       });
     },
   );
-  server.maxConnections = maxConnections;
+  server.on("connection", used);
   server.timeout = idleTimeout;
   let closing: Promise<void> | undefined;
   return {
@@ -107,12 +116,39 @@ function metricsPage(metrics: OpsListenerOptions["metrics"]): Page {
   };
 }
 
+/**
+ * To be told of every connection and request. A limit that turns away whoever comes last would let held connections
+ * keep a load balancer from /readyz.
+ */
+function recentlyUsed(): (socket: Socket) => void {
+  const sockets = new Set<Socket>();
+  return (socket) => {
+    if (!sockets.delete(socket)) socket.once("close", () => sockets.delete(socket));
+    sockets.add(socket);
+    if (sockets.size <= maxConnections) return;
+    const [longest] = sockets;
+    longest?.destroy();
+  };
+}
+
+/** A Host header without its port, in lower case; an IPv6 address without its brackets. */
+function hostOf(header: string | undefined): string {
+  const [, bracketed, plain = ""] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(header ?? "") ?? [];
+  return (bracketed ?? plain).toLowerCase();
+}
+
+function isAddress(host: string): boolean {
+  return isIP(host) !== 0;
+}
+
 interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
   readonly pages: ReadonlyMap<string, Page>;
+  /** Whether a Host header names this machine. */
+  readonly isOurs: (host: string | undefined) => boolean;
 }
 
 async function answer(
-  { pages, webhooks, stats }: Served,
+  { pages, webhooks, stats, isOurs }: Served,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -121,6 +157,9 @@ async function answer(
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
   if (received !== undefined) {
     send(request, response, received);
+  } else if (page === undefined && !isOurs(request.headers.host)) {
+    const body = "not a name of this machine; those it is reached by stand in opsHosts\n";
+    send(request, response, { status: 421, body });
   } else if (page === undefined && !stats?.has(path)) {
     const here = [...(stats?.paths ?? []), ...pages.keys()];
     send(request, response, { status: 404, body: `here are: ${here.join(" ")}\n` });

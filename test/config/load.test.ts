@@ -2,13 +2,16 @@ import { hostname } from "node:os";
 import t from "tap";
 import { loadConfig } from "../../src/config/load.ts";
 import { formatProblems } from "../../src/config/problem.ts";
+import { defaultLimits } from "../../src/http/client-limits.ts";
 import { configOf, passwordOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
 
 t.test("a URL is all that is needed; the rest has the defaults of the design", async (t) => {
   t.same(configOf({ env: upstreamUrl }), {
     listen: { host: "0.0.0.0", port: 5000 },
     ops: { host: "127.0.0.1", port: 5001 },
+    opsHosts: [],
     trustedProxies: [],
+    limits: { ...defaultLimits, exempt: [] },
     node: { name: hostname(), address: undefined },
     redis: undefined,
     upstreams: [
@@ -57,7 +60,9 @@ t.test("everything can be set in the file", async (t) => {
   const yaml = `
 listen: 127.0.0.1:0
 opsListen: "[::1]:0"
+opsHosts: Mirror.example.com
 trustedProxies: [10.0.0.0/8, " ::1 "]
+limits: {openAnswers: 2000, coldFills: 8, writes: 4, waiting: 0, exempt: 10.1.0.0/16}
 catalog: false
 manifestsWithoutLayers: refuse
 cacheStatus: false
@@ -89,7 +94,9 @@ tags:
   t.match(config, {
     listen: { host: "127.0.0.1", port: 0 },
     ops: { host: "::1", port: 0 },
+    opsHosts: ["mirror.example.com"],
     trustedProxies: ["10.0.0.0/8", "::1"],
+    limits: { openAnswers: 2000, coldFills: 8, writes: 4, waiting: 0, exempt: ["10.1.0.0/16"] },
     catalog: false,
     manifestsWithoutLayers: "refuse",
     cacheStatus: false,

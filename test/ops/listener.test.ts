@@ -136,24 +136,57 @@ t.test("an oversized header block is refused", async (t) => {
   t.match(answer, /^HTTP\/1\.1 431 /);
 });
 
-t.test("more than 256 connections are turned away, and those that are here still served", async (t) => {
-  const { address } = await start(t);
+t.test("any Host may ask for health and metrics; all else is for names of this machine", async (t) => {
+  const { address } = await start(t, { hosts: ["Node-1", "mirror.example.com"] });
+  const under = async (host: string, path: string) => {
+    const answer = await sendRaw(
+      address.port,
+      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+    );
+    return Number(answer.slice(9, 12));
+  };
+  for (const host of [
+    "evil.example",
+    "evil.example:5001",
+    "",
+    "localhost.evil.example",
+    "1.2.3.4.evil",
+    "[x]",
+  ]) {
+    for (const path of ["/livez", "/metrics"]) t.equal(await under(host, path), 200, `${host} ${path}`);
+    t.equal(await under(host, "/readyz"), 503);
+    for (const path of ["/", "/stats.json", "/stats/events", "/explain.json?reference=a", "/hooks/generic"])
+      t.equal(await under(host, path), 421, `${host} ${path}`);
+  }
+  const own = ["127.0.0.1", "10.1.2.3:5001", "[::1]", "[2001:db8::1]:5001", "localhost", "LOCALHOST:80"];
+  for (const host of [...own, "node-1", "Mirror.example.com:5001"])
+    t.equal(await under(host, "/stats.json"), 404, `${host}: no such page here, but a name of this machine`);
+  t.match(await sendRaw(address.port, "GET /stats.json HTTP/1.0\r\n\r\n"), /^HTTP\/1\.1 421 /);
+});
+
+t.test("256 connections that are held keep nobody from /readyz", async (t) => {
+  const { address, ask } = await start(t);
   const sockets: Socket[] = [];
   t.teardown(() => {
     for (const socket of sockets) socket.destroy();
   });
-  for (let i = 0; i < 256; i++) {
+  let closed = 0;
+  const hold = async (): Promise<Socket> => {
     const socket = connect(address.port, "127.0.0.1");
+    socket.on("error", () => {}).once("close", () => closed++);
     sockets.push(socket);
     await once(socket, "connect");
-  }
-  const late = connect(address.port, "127.0.0.1").on("error", () => {});
-  sockets.push(late);
-  await once(late, "close");
-  t.equal(late.bytesRead, 0);
-  const [first] = sockets as [Socket];
-  first.write("GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-  t.match(await text(first), /^HTTP\/1\.1 200 /);
+    return socket;
+  };
+  const first = await hold();
+  for (let i = 1; i < 256; i++) await hold();
+  first.write("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+  await once(first, "data");
+  for (let i = 0; i < 3; i++) t.equal((await ask("/readyz")).status, 503, "not ready, and says so");
+  t.ok(closed <= 3, "and the 256 are let go one by one");
+  t.notOk(first.destroyed, "the longest without a request first");
+  for (let i = 0; i < 44; i++) await hold();
+  t.equal((await ask("/readyz")).status, 503);
 });
 
 t.test("scrapes that come together share one rendering", async (t) => {
