@@ -35,6 +35,13 @@ export interface BlobChecksOptions {
   readonly refetch: (digest: Digest, mediaType: string | undefined) => void;
 }
 
+/** How fast a check may go that nobody waits for, and until when it goes on. */
+export interface Leisure {
+  /** Asked for anew at every step. */
+  readonly bytesPerSecond: () => number;
+  readonly signal: AbortSignal;
+}
+
 interface Running {
   readonly result: Promise<CheckResult>;
   /** Aborted once somebody waits for the result: from then on it pauses no more. */
@@ -78,18 +85,18 @@ export class BlobChecks {
 
   /**
    * Hashes what is stored, once for all who ask meanwhile, and does what a wrong result asks for before it resolves.
-   * `bytesPerSecond`: how fast at most while nobody but this caller waits; left out: at once. Never rejects.
+   * `slowly`: at leisure, while nobody but this caller waits. Never rejects.
    */
-  check(digest: Digest, by: BitRotFinder, bytesPerSecond?: number): Promise<CheckResult> {
+  check(digest: Digest, by: BitRotFinder, slowly?: Leisure): Promise<CheckResult> {
     const known = this.#running.get(digest);
     if (known !== undefined) {
-      if (bytesPerSecond === undefined) known.hurry.abort();
+      if (slowly === undefined) known.hurry.abort();
       return known.result;
     }
     const { promise: result, resolve } = Promise.withResolvers<CheckResult>();
     const running: Running = { result, hurry: new AbortController(), outdated: false };
     this.#running.set(digest, running);
-    void this.#check(digest, by, running, bytesPerSecond)
+    void this.#check(digest, by, running, slowly)
       .catch((error: unknown): CheckResult => {
         this.#options.notices(noticeOfStoreError("check", error));
         return "unknown";
@@ -134,10 +141,10 @@ export class BlobChecks {
     digest: Digest,
     by: BitRotFinder,
     running: Running,
-    bytesPerSecond: number | undefined,
+    slowly: Leisure | undefined,
   ): Promise<CheckResult> {
     const hurry = running.hurry.signal;
-    let result = await this.#hash(digest, hurry, bytesPerSecond);
+    let result = await this.#hash(digest, hurry, slowly);
     // Once more, and at once: a bit that fell over on the way from the disk says nothing about what is stored.
     if (result.kind === "wrong") result = await this.#hash(digest, hurry, undefined);
     if (running.outdated) return "unknown";
@@ -152,9 +159,9 @@ export class BlobChecks {
   async #hash(
     digest: Digest,
     hurry: AbortSignal,
-    bytesPerSecond: number | undefined,
+    slowly: Leisure | undefined,
   ): Promise<{ readonly kind: CheckResult; readonly bytes: number }> {
-    const urgent = bytesPerSecond === undefined;
+    const urgent = slowly === undefined;
     if (urgent) await this.#turn();
     try {
       const blob = await this.#options.store.open(digest);
@@ -167,7 +174,9 @@ export class BlobChecks {
           if (bytes.length === 0) break;
           hash.update(bytes);
           position += bytes.length;
-          if (!urgent && !hurry.aborted) await this.#rest((bytes.length * 1000) / bytesPerSecond, hurry);
+          if (urgent) continue;
+          if (!hurry.aborted) await this.#rest((bytes.length * 1000) / slowly.bytesPerSecond(), hurry);
+          if (slowly.signal.aborted) return { kind: "unknown", bytes: position };
         }
         const kind = hash.digest("hex") === digestHex(digest) ? "sound" : "wrong";
         return { kind, bytes: blob.size };

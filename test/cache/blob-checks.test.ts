@@ -81,7 +81,8 @@ t.test("whoever asks meanwhile shares one check, and a slow one hurries for thos
   const house = await openHouse(t);
   await storeBlob(house, layer, digest);
   house.time.instant = () => false;
-  const slow = house.local.checks.check(digest, "scrub", mebibyte);
+  const { signal } = new AbortController();
+  const slow = house.local.checks.check(digest, "scrub", { bytesPerSecond: () => mebibyte, signal });
   await eventually("it pauses", () => house.time.waiting === 1);
   t.same(house.time.asked, [125], "for as long as 128 KiB take at 1 MiB/s");
   const urgent = house.local.checks.check(digest, "read");

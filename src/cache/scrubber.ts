@@ -1,0 +1,149 @@
+// Hashes everything stored again within an interval, the longest unchecked first, slowly and beside everything else: a
+// disk changes bits without a word, and a layer nobody has pulled for months is wanted when the registry is away.
+import type { Digest } from "../oci/digest.ts";
+import type { NoticeSink } from "../telemetry/event.ts";
+import type { BlobChecks } from "./blob-checks.ts";
+import { type BlobIndex, type Clock, clockTolerance, type Pause } from "./ports.ts";
+import { noticeOfStoreError } from "./store-notice.ts";
+
+const mebibyte = 1024 * 1024;
+/** Bytes per second: never more, however short the interval. */
+const fastest = 64 * mebibyte;
+/** At least so many, while the node has time to spare and while it has not: a round ends before it has to. */
+const idleRate = 8 * mebibyte;
+const busyRate = mebibyte / 4;
+/** Milliseconds at most between two looks for what is due. */
+const longestWait = 60_000;
+const shortestWait = 50;
+/** Milliseconds between two checks while so much is wrong that the disk or the memory must be at fault. */
+const alarmedWait = 60_000;
+/** Share of its time in which the event loop has something to do, above which the node is busy; measured over a second. */
+const busyShare = 0.5;
+const busyStep = 1_000;
+/** Blobs passed over because the last check of them said nothing, or changed nothing. */
+const maxPassedOver = 1_000;
+
+export interface ScrubberOptions {
+  /** Milliseconds in which everything is to be hashed once. */
+  readonly interval: number;
+  readonly index: Pick<BlobIndex, "longestUnchecked" | "totals">;
+  readonly checks: Pick<BlobChecks, "check" | "alarm">;
+  /** Whether clients leave the node little time; left out: measured. */
+  readonly busy?: () => boolean;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+interface Round {
+  blobs: number;
+  bytes: number;
+  wrong: number;
+  readonly startedAt: number;
+}
+
+export class Scrubber {
+  readonly #options: ScrubberOptions;
+  readonly #busy: () => boolean;
+  readonly #stopping = new AbortController();
+  readonly #passedOver = new Set<Digest>();
+  #round: Round | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(options: ScrubberOptions) {
+    this.#options = options;
+    this.#busy = options.busy ?? busyWatch();
+  }
+
+  /** When the longest unchecked blob was last hashed; 0: there is one that never was; undefined: nothing is stored. */
+  get oldestCheck(): number | undefined {
+    const [oldest] = this.#options.index.longestUnchecked(1);
+    return oldest && (oldest.checkedAt ?? 0);
+  }
+
+  /** Works until `stop`. */
+  start(): void {
+    this.#running ??= this.#work();
+  }
+
+  /** Resolves when the check under way, if any, has ended, which it does soon. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #work(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      let wait: number;
+      try {
+        wait = await this.#turn();
+      } catch (error) {
+        this.#options.notices(noticeOfStoreError("check", error));
+        wait = longestWait;
+      }
+      if (wait > 0) await this.#options.pause(wait, signal).catch(() => {});
+    }
+  }
+
+  /** Checks one blob, when one is due. Resolves with the milliseconds until the next look. */
+  async #turn(): Promise<number> {
+    const { index, checks, clock } = this.#options;
+    const next = index
+      .longestUnchecked(this.#passedOver.size + 1)
+      .find(({ digest }) => !this.#passedOver.has(digest));
+    const due = next === undefined ? longestWait : this.#dueIn(next.checkedAt);
+    if (next === undefined || (due > 0 && !checks.alarm)) {
+      this.#endRound();
+      this.#passedOver.clear();
+      return Math.min(Math.max(due, shortestWait), longestWait);
+    }
+    this.#round ??= { blobs: 0, bytes: 0, wrong: 0, startedAt: clock() };
+    const result = await checks.check(next.digest, "scrub", {
+      bytesPerSecond: () => this.#rate(),
+      signal: this.#stopping.signal,
+    });
+    this.#round.blobs++;
+    this.#round.bytes += next.size;
+    if (result === "wrong") this.#round.wrong++;
+    // Its row is what it was, and would be the first again.
+    if (result !== "sound" && this.#passedOver.size < maxPassedOver) this.#passedOver.add(next.digest);
+    return checks.alarm ? alarmedWait : 0;
+  }
+
+  #dueIn(checkedAt: number | undefined): number {
+    const { interval, clock } = this.#options;
+    if (checkedAt === undefined) return 0;
+    const age = clock() - checkedAt;
+    return age < -clockTolerance ? 0 : interval - age;
+  }
+
+  /** Bytes per second, asked for anew all the time. */
+  #rate(): number {
+    const needed = (this.#options.index.totals().bytes * 1000) / this.#options.interval;
+    const wanted = this.#busy() ? Math.max(needed, busyRate) : Math.max(2 * needed, idleRate);
+    return Math.min(fastest, wanted);
+  }
+
+  #endRound(): void {
+    if (this.#round === undefined) return;
+    const { startedAt, ...counts } = this.#round;
+    this.#round = undefined;
+    const durationMs = Math.max(0, this.#options.clock() - startedAt);
+    this.#options.notices({ kind: "scrubbed", ...counts, durationMs });
+  }
+}
+
+function busyWatch(): () => boolean {
+  let since = performance.now();
+  let before = performance.eventLoopUtilization();
+  let busy = false;
+  return () => {
+    if (performance.now() - since < busyStep) return busy;
+    since = performance.now();
+    const now = performance.eventLoopUtilization();
+    busy = performance.eventLoopUtilization(now, before).utilization > busyShare;
+    before = now;
+    return busy;
+  };
+}
