@@ -10,6 +10,7 @@ import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import type { BlobCache } from "./cache/blob-cache.ts";
 import type { Eviction } from "./cache/eviction.ts";
 import type { Clock, Pause } from "./cache/ports.ts";
+import { Scrubber } from "./cache/scrubber.ts";
 import { noticeOfStoreError } from "./cache/store-notice.ts";
 import type { Address, Config } from "./config/config.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
@@ -233,7 +234,16 @@ class Entrepot implements App {
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
       onEvent: this.#telemetry.onEvent,
     });
-    Object.assign(running, { upstreams, pushes, blobs, listener });
+    const scrubber =
+      this.#config.cache.scrub === 0
+        ? undefined
+        : new Scrubber({
+            ...common,
+            interval: this.#config.cache.scrub,
+            index: index.blobs,
+            checks: local.checks,
+          });
+    Object.assign(running, { upstreams, pushes, blobs, listener, scrubber });
     this.#maintain(running, store, index, eviction);
     return listener;
   }
@@ -257,6 +267,7 @@ class Entrepot implements App {
       .then(() => {
         // Of what the last run had, before much of it changes.
         void this.#copyIndex(index);
+        if (!this.#stopping.signal.aborted) running.scrubber?.start();
         return running.shared?.catchUp(index.blobs, this.#stopping.signal);
       });
     const copy = async (): Promise<void> => {
@@ -315,6 +326,7 @@ class Entrepot implements App {
       await stopping;
       await Promise.all(running.upstreams?.map((upstream) => upstream.close()) ?? []);
       await running.reconciling;
+      await running.scrubber?.stop();
       await running.opsListener?.close();
       await running.stats?.close();
       if (running.listener !== undefined) await this.#lastCopy(running.index);
@@ -370,6 +382,11 @@ class Entrepot implements App {
       cacheLimitBytes: (store) => (store === "disk" ? cache.maxSize : s3?.maxSize),
       cacheObjects: (store) => (store === "disk" ? totals()?.count : undefined),
       spoolBytes: () => this.#running?.store.spoolBytes,
+      quarantineBytes: () => this.#running?.store.quarantined.bytes,
+      oldestCheckAge: () => {
+        const at = this.#running?.scrubber?.oldestCheck;
+        return at === undefined || at === 0 ? undefined : Math.max(0, this.#clock() - at) / 1000;
+      },
       cacheDiskFreeBytes: () => this.#space?.free,
       pendingUploads: () => this.#running?.shared?.pendingUploads(),
       httpInFlightRequests: () => this.#running?.listener?.inFlight,
@@ -390,6 +407,7 @@ interface Running {
   pushes?: PushWays;
   blobs?: BlobCache;
   listener?: Listener;
+  scrubber?: Scrubber;
   reconciling?: Promise<void>;
   stats?: StatsPage;
 }

@@ -8,6 +8,7 @@ import { duration } from "../ops/page/format.ts";
 import type {
   QueueStats,
   RunningFill,
+  ScrubStats,
   ServiceStats,
   StatsDocument,
   StoreStats,
@@ -36,6 +37,8 @@ export interface StatsOptions {
     readonly blobs?: Pick<BlobCache, "fillings">;
     readonly index?: { readonly blobs: { totals(): { readonly bytes: number; readonly count: number } } };
     readonly listener?: { readonly inFlight: number };
+    readonly scrubber?: { readonly oldestCheck: number | undefined };
+    readonly store?: { readonly quarantined: { readonly bytes: number } };
   };
   /** Names of what this node shares with others: `redis`, `s3`. */
   readonly services?: readonly string[];
@@ -69,7 +72,11 @@ export function createStats(options: StatsOptions): Stats {
         node: { version, startedAt, ready: health.ready(), draining: health.isDraining() },
         upstreams: upstreamsOf(options, report),
         traffic: { inFlight: running.listener?.inFlight ?? 0, windows, series },
-        store: { ...storeOf(options, report, now - startedAt), lastStoreError },
+        store: {
+          ...storeOf(options, report, now - startedAt),
+          lastStoreError,
+          scrub: scrubOf(options, report),
+        },
         fills: running.blobs?.fillings.map((filling) => fillOf(filling, now, steady())) ?? [],
         slow,
         errors,
@@ -134,6 +141,21 @@ function storeOf(
 /** Not a word of it while all is well. */
 function indexService(trouble: string | undefined): ServiceStats[] {
   return trouble === undefined ? [] : [{ name: "index", ok: false, detail: trouble }];
+}
+
+function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport): ScrubStats {
+  const { scrub } = config.cache;
+  const { scrubber, store } = running();
+  return {
+    intervalMs: scrub === 0 ? null : scrub,
+    oldestCheckAt: scrubber?.oldestCheck ?? null,
+    checkedBlobs: checks.blobs,
+    checkedBytes: checks.bytes,
+    wrongBlobs: checks.wrong,
+    lastWrongAt: checks.lastWrongAt,
+    alarm: checks.alarm,
+    quarantinedBytes: store?.quarantined.bytes ?? 0,
+  };
 }
 
 /** In use until the opposite is heard of it. */

@@ -34,6 +34,23 @@ export interface StoreStats {
   readonly timeToFullMs: number | null;
 }
 
+/** Hashing again what is stored; counts are since the start. */
+export interface ScrubStats {
+  /** Milliseconds in which everything is hashed once; null: never. */
+  readonly intervalMs: number | null;
+  /** Of the blob that was hashed the longest ago; 0: there is one that never was; null: nothing is stored. */
+  readonly oldestCheckAt: number | null;
+  readonly checkedBlobs: number;
+  readonly checkedBytes: number;
+  /** Blobs that were not what their digest says. */
+  readonly wrongBlobs: number;
+  readonly lastWrongAt: number | null;
+  /** So much reads wrong in a row that the disk or the memory must be at fault: nothing more is taken out. */
+  readonly alarm: boolean;
+  /** Wrong blobs kept for inspection. */
+  readonly quarantinedBytes: number;
+}
+
 export interface RunningFill {
   readonly digest: string;
   readonly upstream: string;
@@ -81,7 +98,7 @@ export interface StatsDocument {
   readonly verdict: Verdict;
   readonly upstreams: readonly UpstreamStats[];
   readonly traffic: Pick<ActivityReport, "windows" | "series"> & { readonly inFlight: number };
-  readonly store: StoreStats & Pick<ActivityReport, "lastStoreError">;
+  readonly store: StoreStats & Pick<ActivityReport, "lastStoreError"> & { readonly scrub: ScrubStats };
   readonly fills: readonly RunningFill[];
   readonly slow: ActivityReport["slow"];
   readonly errors: ActivityReport["errors"];

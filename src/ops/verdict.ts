@@ -1,7 +1,7 @@
 // One word on this node, and why: what somebody woken at night reads first.
 
 import { count, duration, share, size } from "./page/format.ts";
-import type { Level, StatsDocument, UpstreamStats, Verdict } from "./stats-document.ts";
+import type { Level, ScrubStats, StatsDocument, UpstreamStats, Verdict } from "./stats-document.ts";
 
 interface Finding {
   readonly level: Exclude<Level, "ok">;
@@ -13,6 +13,9 @@ const lately = 5 * 60_000;
 /** Failed answers are a finding from this share on, when there were enough answers to tell. */
 const failedShare = 0.01;
 const enoughAnswers = 50;
+/** For how long a changed blob is news, in milliseconds. */
+const rotIsNews = 3_600_000;
+const dayMs = 86_400_000;
 /** 99 of 100 timers came within this many milliseconds. */
 const lateLoop = 250;
 
@@ -70,7 +73,7 @@ function trafficFindings({ traffic }: Omit<StatsDocument, "verdict">): Finding[]
   return findings;
 }
 
-function storeFindings({ store, traffic }: Omit<StatsDocument, "verdict">): Finding[] {
+function storeFindings({ store, traffic, at }: Omit<StatsDocument, "verdict">): Finding[] {
   const findings: Finding[] = [];
   const { storeErrors } = traffic.windows["5m"];
   if (storeErrors > 0) {
@@ -80,10 +83,40 @@ function storeFindings({ store, traffic }: Omit<StatsDocument, "verdict">): Find
         : `, the last: ${store.lastStoreError.op} ${store.lastStoreError.code}`;
     findings.push(degraded(`${count(storeErrors, "store error")} in 5 min${last}`));
   }
+  findings.push(...scrubFindings(store.scrub, at));
   const { diskFreeBytes, diskReserveBytes } = store;
   // Eviction works in steps: a little under the reserve is its normal life.
   if (diskFreeBytes !== null && diskReserveBytes !== null && diskFreeBytes < diskReserveBytes * 0.9)
     findings.push(degraded(`the disk has only ${size(diskFreeBytes)} free`));
+  return findings;
+}
+
+function scrubFindings(
+  { alarm, wrongBlobs, lastWrongAt, intervalMs, oldestCheckAt }: ScrubStats,
+  now: number,
+) {
+  if (alarm)
+    return [
+      degraded(
+        "so much of what is stored reads wrong that the disk or the memory must be at fault: nothing more is taken out, and what is wrong comes from upstream",
+      ),
+    ];
+  const findings: Finding[] = [];
+  if (lastWrongAt !== null && now - lastWrongAt < rotIsNews)
+    findings.push(
+      degraded(
+        `${count(wrongBlobs, "stored blob")} had changed on the disk, the last ${duration(now - lastWrongAt)} ago; none is served`,
+      ),
+    );
+  if (intervalMs !== null && oldestCheckAt !== null && oldestCheckAt > 0) {
+    const behind = now - oldestCheckAt - intervalMs;
+    if (behind > Math.max(intervalMs, dayMs))
+      findings.push(
+        degraded(
+          `what is stored was to be hashed again ${duration(behind)} ago: cache.scrub is too short for this disk`,
+        ),
+      );
+  }
   return findings;
 }
 

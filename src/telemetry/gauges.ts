@@ -13,6 +13,10 @@ export interface GaugeSources {
   cacheObjects(store: StoreLabel): number | undefined;
   /** Bytes of fills under way and of what they left, in the spool directory. */
   spoolBytes(): number | undefined;
+  /** Bytes of blobs that turned out wrong, kept for inspection. */
+  quarantineBytes(): number | undefined;
+  /** Seconds since the longest unchecked blob was hashed; undefined without a scrubber, with nothing stored, and as long as one never was. */
+  oldestCheckAge(): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;
   /** Blobs that wait to be uploaded to the shared store. */
@@ -31,6 +35,16 @@ const gauges: readonly { name: string; help: string; source: Exclude<keyof Gauge
     name: "entrepot_spool_bytes",
     help: "Bytes in the spool: downloads under way, and what they left.",
     source: "spoolBytes",
+  },
+  {
+    name: "entrepot_quarantine_bytes",
+    help: "Bytes of stored blobs that turned out wrong, kept for inspection; part of the cache's size.",
+    source: "quarantineBytes",
+  },
+  {
+    name: "entrepot_scrub_oldest_check_age_seconds",
+    help: "How long ago the stored blob was hashed that was hashed the longest ago.",
+    source: "oldestCheckAge",
   },
   {
     name: "entrepot_cache_disk_free_bytes",

@@ -21,6 +21,18 @@ export interface StoreFailure {
   readonly message: string;
 }
 
+/** What hashing stored blobs again has found, since the start. */
+export interface StoredChecks {
+  readonly blobs: number;
+  readonly bytes: number;
+  /** Blobs that were not what their digest says. */
+  readonly wrong: number;
+  /** When the last of them was met, in milliseconds since the epoch. */
+  readonly lastWrongAt: number | null;
+  /** So much reads wrong in a row that the disk or the memory must be at fault. */
+  readonly alarm: boolean;
+}
+
 export interface ActivityReport {
   readonly windows: Readonly<Record<"5m" | "1h" | "24h", TrafficWindow>>;
   readonly series: Readonly<Record<"minute" | "hour" | "day", TrafficSeries>>;
@@ -34,6 +46,7 @@ export interface ActivityReport {
     readonly lastAt: number | null;
   };
   readonly lastStoreError: StoreFailure | null;
+  readonly checks: StoredChecks;
   /** What nodes share, by name, once something was heard of it. */
   readonly sharedStores: ReadonlyMap<string, SharedStoreState>;
 }
@@ -77,6 +90,7 @@ class Activity implements RecentActivity {
   readonly #ages = new LastOf<number>(evictionAges);
   #lastEviction: number | null = null;
   #lastStoreError: StoreFailure | null = null;
+  #checks: StoredChecks = { blobs: 0, bytes: 0, wrong: 0, lastWrongAt: null, alarm: false };
   readonly #sharedStores = new Map<string, SharedStoreState>();
 
   constructor(upstreams: readonly string[], clock: () => number) {
@@ -106,11 +120,20 @@ class Activity implements RecentActivity {
       const { usable, message } = notice;
       this.#sharedStores.set(notice.store, { usable, message: scrub(message, longestMessage), since: now });
     }
+    this.#onCheck(notice, now);
     if (notice.kind === "store_error") {
       const { op, code, message } = notice;
       this.#lastStoreError = { at: now, op, code, message: scrub(message, longestMessage) };
     }
   };
+
+  #onCheck(notice: Notice, now: number): void {
+    const checks = this.#checks;
+    if (notice.kind === "blob_check")
+      this.#checks = { ...checks, blobs: checks.blobs + 1, bytes: checks.bytes + notice.bytes };
+    if (notice.kind === "bit_rot") this.#checks = { ...checks, wrong: checks.wrong + 1, lastWrongAt: now };
+    if (notice.kind === "bit_rot_alarm") this.#checks = { ...checks, alarm: notice.raised };
+  }
 
   report(): ActivityReport {
     const now = this.#clock();
@@ -123,6 +146,7 @@ class Activity implements RecentActivity {
       repositories: this.#repositories.report(now),
       eviction: { medianAgeMs: percentile(this.#ages.list(), 0.5), lastAt: this.#lastEviction },
       lastStoreError: this.#lastStoreError,
+      checks: this.#checks,
       sharedStores: this.#sharedStores,
     };
   }

@@ -93,6 +93,16 @@ const schema = z.strictObject({
     evictionMedianAgeMs: maybe,
     lastEvictionAt: maybe,
     timeToFullMs: maybe,
+    scrub: z.strictObject({
+      intervalMs: maybe,
+      oldestCheckAt: maybe,
+      checkedBlobs: count,
+      checkedBytes: count,
+      wrongBlobs: count,
+      lastWrongAt: maybe,
+      alarm: z.boolean(),
+      quarantinedBytes: count,
+    }),
     lastStoreError: z.strictObject({ at: count, op: text, code: text, message: text }).nullable(),
   }),
   fills: z.array(

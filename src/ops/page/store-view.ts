@@ -1,5 +1,5 @@
 // The store, and the downloads that feed it.
-import type { RunningFill, StatsDocument } from "../stats-document.ts";
+import type { RunningFill, ScrubStats, StatsDocument } from "../stats-document.ts";
 import { count, duration, number, rate, share, shortDigest, size } from "./format.ts";
 import { h, type PageNode } from "./node.ts";
 import { ago, bar, fact, facts, section, state } from "./parts.ts";
@@ -34,6 +34,9 @@ export function storeView({ store, traffic, at }: StatsDocument): PageNode {
           size(store.diskFreeBytes),
           store.diskTotalBytes === null ? undefined : `of ${size(store.diskTotalBytes)}`,
         ),
+      scrubFact(store.scrub, at),
+      store.scrub.quarantinedBytes > 0 &&
+        fact("Quarantine", size(store.scrub.quarantinedBytes), "changed blobs, kept for inspection"),
     ),
     bar("Store, used share", usedBytes / limitBytes),
     evictionMedianAgeMs !== null &&
@@ -52,6 +55,21 @@ export function storeView({ store, traffic, at }: StatsDocument): PageNode {
         `: ${lastStoreError.op} ${lastStoreError.code}: ${lastStoreError.message}`,
       ),
   );
+}
+
+function scrubFact(scrub: ScrubStats, now: number): PageNode {
+  const { intervalMs, oldestCheckAt, checkedBlobs, checkedBytes, wrongBlobs, alarm } = scrub;
+  const found = wrongBlobs === 0 ? "none wrong" : `${number(wrongBlobs)} wrong`;
+  const done = `${number(checkedBlobs)} hashed since the start, ${size(checkedBytes)}, ${found}`;
+  if (alarm) return fact("Hashed again", "disk or memory at fault", done);
+  if (intervalMs === null) return fact("Hashed again", "never", "cache.scrub is 0");
+  const oldest =
+    oldestCheckAt === null
+      ? "–"
+      : oldestCheckAt === 0
+        ? "not all yet"
+        : `all within ${duration(now - oldestCheckAt)}`;
+  return fact("Hashed again", oldest, done);
 }
 
 export function fillsView({ fills, at }: StatsDocument): PageNode {
