@@ -122,7 +122,12 @@ class Entrepot implements App {
     });
     const running: Running = { store, timers: [] };
     this.#running = running;
-    running.index = openIndex({ directory: cache.directory, clock: this.#clock, notice: this.#notices });
+    running.index = openIndex({
+      directory: cache.directory,
+      clock: this.#clock,
+      notice: this.#notices,
+      proofs: this.#config.proofs,
+    });
     this.#health.set("store", true);
     const { webhooks } = this.#hooks;
     const { metrics } = this.#telemetry;

@@ -23,7 +23,7 @@ export interface ExplainOptions {
   readonly tags: Pick<TagStore, "get">;
   readonly freshness: Pick<Freshness, "ttl" | "state">;
   readonly index: Pick<BlobIndex, "get"> & { usedAt(digest: Digest): number | undefined };
-  readonly links: Pick<LinkStore, "has"> & {
+  readonly links: Pick<LinkStore, "named"> & {
     repositoriesOf(
       digest: Digest,
       limit: number,
@@ -135,7 +135,7 @@ async function explainPart(
     where,
     storedAt: storedAt ?? null,
     usedAt: index.usedAt(digest) ?? null,
-    linked: await links.has(upstream, repository, digest),
+    linked: await links.named(upstream, repository, digest),
     repositories: links
       .repositoriesOf(digest, maxRepositories)
       .map((link) => `${link.upstream}/${link.repository}`)

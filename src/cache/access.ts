@@ -1,6 +1,7 @@
 // Who may read what: knowing a digest grants nothing (design.md, "What never bends", 3; CVE-2024-39897 class).
 // A blob or manifest is readable through a repository only if the repository is linked to it, or upstream says
-// so for that repository, which then links it.
+// so for that repository, which then links it. That a manifest names a blob links it too; whether that is enough for bytes
+// which may have come from another upstream, `Proofs` says (ports.ts).
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -30,6 +31,16 @@ export class Access {
       return await this.#links.has(upstream.name, repository, digest);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.has", error));
+      return false;
+    }
+  }
+
+  /** Whether a manifest of the repository names the digest, which alone is no right. */
+  async named(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
+    try {
+      return await this.#links.named(upstream.name, repository, digest);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.named", error));
       return false;
     }
   }
@@ -65,7 +76,7 @@ export class Access {
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }
 
-  /** Records that upstream showed these digests in `repository`. A failing store costs a question later. */
+  /** Records that upstream showed these digests in `repository`, or that a manifest of it names them. A failing store costs a question later. */
   async link(upstream: Upstream, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     try {
       await this.#links.add(upstream.name, repository, blobs);

@@ -223,8 +223,12 @@ export class BlobCache {
       return local.indexed(digest) ? "again" : start();
     }
     const running = here === undefined ? this.#fills.joinable(digest) : undefined;
-    // Upstream's answer to a fill for this very repository is the proof, and it is waited for anyway.
-    const proving = running !== undefined && isFor(running, upstream, repository);
+    // Upstream's answer to a fill for this very repository is the proof, and it is waited for anyway. Where a manifest
+    // names the blob, so is its answer to one for another.
+    const proving =
+      running !== undefined &&
+      (isFor(running, upstream, repository) ||
+        (running.upstream.name === upstream.name && (await access.named(upstream, repository, digest))));
     if (!linked && !proving) {
       const refusal = await this.#prove(upstream, repository, digest, here);
       if (refusal !== undefined) return refusal;

@@ -132,7 +132,8 @@ export class ManifestSource {
     size: number,
     blobs: readonly Descriptor[],
   ): Promise<void> {
-    await this.#access.link(upstream, repository, [{ digest, size }, ...blobs]);
+    const named = blobs.map((blob) => ({ digest: blob.digest, size: blob.size, named: true }) as const);
+    await this.#access.link(upstream, repository, [{ digest, size }, ...named]);
   }
 }
 

@@ -187,16 +187,28 @@ export interface TagStore {
   delete(upstream: string, repository: Repository, tag: Tag): Promise<void>;
 }
 
-/** A blob a manifest of `repository` names, with the size its descriptor states. */
+/** A blob of a repository, with the size a descriptor states. */
 export interface LinkedBlob {
   readonly digest: Digest;
   readonly size: number | undefined;
+  /** Only a manifest of the repository names it: upstream itself has neither sent the blob nor said that it is there. */
+  readonly named?: true;
 }
+
+/**
+ * Where what a manifest names is a right to read. `own`: where upstream has shown the blob in one of its repositories,
+ * so that a manifest proves nothing of bytes that came from elsewhere. `shared`: everywhere, for upstreams that are
+ * trusted alike.
+ */
+export type Proofs = "own" | "shared";
 
 /** Which repository is known to contain which digest. */
 export interface LinkStore {
+  /** Whether there is a link that counts: one that upstream has shown, or one that `Proofs` makes as good. */
   has(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
-  /** Links all digests in one transaction; known links are left as they are (a size is filled in when missing). */
+  /** Whether there is a link on this node, if only because a manifest names the digest. */
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
+  /** Links all digests in one transaction; known links are left as they are (a size is filled in when missing, and what was named may be shown). */
   add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void>;
   /** Upstream no longer has the digest in this repository. */
   remove(upstream: string, repository: Repository, digest: Digest): Promise<void>;

@@ -29,6 +29,10 @@ export class RememberedLinks implements LinkStore {
     return found;
   }
 
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#store.named(upstream, repository, digest);
+  }
+
   add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     return this.#store.add(upstream, repository, blobs);
   }

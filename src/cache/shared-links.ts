@@ -49,12 +49,33 @@ export class SharedLinks implements LinkStore {
     return true;
   }
 
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#options.local.named(upstream, repository, digest);
+  }
+
   async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     const { local, shared } = this.#options;
     if (this.#removed.size > 0)
       for (const { digest } of blobs) this.#removed.delete(flightKey(upstream, repository, digest));
     await local.add(upstream, repository, blobs);
-    if (blobs.length > 0) await this.#told("redis.links.add", () => shared.add(upstream, repository, blobs));
+    if (!this.#options.usable()) return;
+    const counting = await this.#counting(upstream, repository, blobs);
+    if (counting.length > 0)
+      await this.#told("redis.links.add", () => shared.add(upstream, repository, counting));
+  }
+
+  /** The others cannot tell what has been shown here: they hear only of links that count. */
+  async #counting(
+    upstream: string,
+    repository: Repository,
+    blobs: readonly LinkedBlob[],
+  ): Promise<LinkedBlob[]> {
+    const counting: LinkedBlob[] = [];
+    for (const { digest, size, named } of blobs) {
+      if (!named || (await this.#options.local.has(upstream, repository, digest)))
+        counting.push({ digest, size });
+    }
+    return counting;
   }
 
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {

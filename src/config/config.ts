@@ -226,6 +226,8 @@ export interface Config {
   readonly catalog: boolean;
   /** What is done with the manifest of an image that cannot be pulled whole because its upstream is away. */
   readonly manifestsWithoutLayers: "serve" | "refuse";
+  /** Whether a manifest of one upstream gives the right to bytes that came from another; see cache/ports.ts. */
+  readonly proofs: "own" | "shared";
   /** Whether answers carry Cache-Status. */
   readonly cacheStatus: boolean;
   readonly drainTimeout: number;

@@ -189,6 +189,7 @@ function assemble(
     ...(s3 === undefined ? {} : { s3 }),
     catalog: values.catalog,
     manifestsWithoutLayers: values.manifestsWithoutLayers,
+    proofs: values.proofs,
     cacheStatus: values.cacheStatus,
     drainTimeout: values.drainTimeout,
     drainDelay: values.drainDelay,

@@ -38,6 +38,7 @@ export function printedCommon(config: Config, origins: OriginsByKey): Readonly<R
     "limits.exempt": config.limits?.exempt ?? [],
     catalog: config.catalog,
     manifestsWithoutLayers: config.manifestsWithoutLayers,
+    proofs: config.proofs,
     cacheStatus: config.cacheStatus,
     drainTimeout: formatDuration(config.drainTimeout),
     drainDelay: formatDuration(config.drainDelay),

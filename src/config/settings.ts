@@ -92,6 +92,13 @@ export const settings = {
     description:
       "A manifest held here some of whose layers are not, while the registry is away: serve it, or refuse it with 502 so that clients try elsewhere",
   },
+  proofs: {
+    env: "ENTREPOT_PROOFS",
+    default: "own",
+    type: type.oneOf(["own", "shared"]),
+    description:
+      "Whether a manifest gives the right to a blob whose bytes came from another upstream: own asks its upstream once, shared trusts all upstreams alike",
+  },
   cacheStatus: {
     env: "ENTREPOT_CACHE_STATUS",
     default: "true",

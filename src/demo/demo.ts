@@ -124,6 +124,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
     tags: { ttl: ms("60s"), staleIfError: ms("7d"), rules: [] },
     catalog: true,
     manifestsWithoutLayers: "serve",
+    proofs: "own",
     cacheStatus: true,
     drainTimeout: ms("5s"),
     drainDelay: 0,

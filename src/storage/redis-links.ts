@@ -17,7 +17,7 @@ export interface RedisLinksOptions {
   readonly notices: NoticeSink;
 }
 
-/** Everything rejects with StoreError `unavailable` in bounded time. */
+/** Only links that count are put here. Everything rejects with StoreError `unavailable` in bounded time. */
 export class RedisLinks implements LinkStore {
   readonly #connection: RedisConnection;
   readonly #notices: NoticeSink;
@@ -36,11 +36,17 @@ export class RedisLinks implements LinkStore {
     return reply === 1;
   }
 
+  /** What is in Redis has been shown to some node. */
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.has(upstream, repository, digest);
+  }
+
   async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     const { keys } = this.#connection;
     const key = keys.links(upstream, repository);
-    for (let at = 0; at < blobs.length; at += batch) {
-      const some = blobs.slice(at, at + batch);
+    const counting = blobs.filter(({ named }) => !named);
+    for (let at = 0; at < counting.length; at += batch) {
+      const some = counting.slice(at, at + batch);
       await this.#connection.run("write links", (client) =>
         Promise.all([
           client.addLinks(key, lifetime, ...some.map(({ digest }) => digest)),

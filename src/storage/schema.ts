@@ -127,10 +127,23 @@ ALTER TABLE children ADD COLUMN size INTEGER;
 `;
 
 /**
+ * `links.shown`: upstream itself has shown the digest in this repository, by its bytes or by saying that they are there;
+ * 0 where only a manifest names it. Of older links it is taken for so where one upstream alone has the digest: its bytes
+ * can have come from nowhere else.
+ */
+const shownLinks = `
+ALTER TABLE links ADD COLUMN shown INTEGER NOT NULL DEFAULT 0;
+UPDATE links SET shown = 1 WHERE digest IN (
+  SELECT digest FROM links JOIN repositories ON repositories.id = links.repository
+  GROUP BY digest HAVING count(DISTINCT upstream) = 1
+);
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
  * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
  */
-export const migrations: readonly string[] = [firstTables, answers, blobChecks];
+export const migrations: readonly string[] = [firstTables, answers, blobChecks, shownLinks];
 
 /** "Entr", so that a foreign database is told from an old one of ours. */
 const applicationId = 0x456e7472;

@@ -1,5 +1,5 @@
 // The embedded index: tag records, links, kept answers and the blob table as four ports over one database.
-import type { Clock } from "../cache/ports.ts";
+import type { Clock, Proofs } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteAnswers } from "./sqlite-answers.ts";
@@ -15,6 +15,8 @@ export interface IndexOptions {
   readonly clock: Clock;
   /** Told of failures that no caller sees: last uses that could not be written, checkpoints that failed. */
   readonly notice?: NoticeSink;
+  /** Which links count; `own` when left out. */
+  readonly proofs?: Proofs;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface IndexOptions {
 export function openIndex(options: IndexOptions): SqliteIndex {
   const file = openIndexFile(options.directory, options.clock, options.notice);
   try {
-    return new SqliteIndex(file, options.clock, options.notice);
+    return new SqliteIndex(file, options.clock, options.notice, options.proofs);
   } catch (error) {
     file.close(false);
     throw error;
@@ -43,11 +45,11 @@ export class SqliteIndex {
   #needsReconcile: boolean;
   #closed = false;
 
-  constructor(file: IndexFile, clock: Clock, notice: NoticeSink | undefined) {
+  constructor(file: IndexFile, clock: Clock, notice: NoticeSink | undefined, proofs: Proofs = "own") {
     const { database } = file;
     const repositories = new Repositories(database);
     this.tags = new SqliteTags(database, repositories);
-    this.links = new SqliteLinks(database, repositories);
+    this.links = new SqliteLinks(database, repositories, proofs);
     this.answers = new SqliteAnswers(database, repositories);
     this.blobs = new SqliteBlobs(database, repositories, clock, notice);
     this.loss = file.loss;

@@ -1,5 +1,5 @@
 // Which repository contains which digest, in the index. Links outlive their blobs (schema.ts).
-import type { LinkedBlob, LinkStore } from "../cache/ports.ts";
+import type { LinkedBlob, LinkStore, Proofs } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Database, Statement } from "./database.ts";
@@ -9,19 +9,29 @@ import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
 export class SqliteLinks implements LinkStore {
   readonly #database: Database;
   readonly #repositories: Repositories;
-  readonly #has: Statement;
+  readonly #proofs: Proofs;
+  readonly #named: Statement;
+  readonly #shown: Statement;
   readonly #add: Statement;
   readonly #remove: Statement;
   readonly #size: Statement;
   readonly #repositoriesOf: Statement;
 
-  constructor(database: Database, repositories: Repositories) {
+  constructor(database: Database, repositories: Repositories, proofs: Proofs) {
     this.#database = database;
     this.#repositories = repositories;
-    this.#has = database.prepare(`SELECT 1 FROM links WHERE digest = ? AND repository = ${repositoryId}`);
+    this.#proofs = proofs;
+    this.#named = database.prepare(
+      `SELECT shown FROM links WHERE digest = ? AND repository = ${repositoryId}`,
+    );
+    this.#shown = database.prepare(
+      `SELECT 1 FROM links JOIN repositories ON repositories.id = links.repository
+       WHERE digest = ? AND shown = 1 AND upstream = ? LIMIT 1`,
+    );
     this.#add = database.prepare(
-      `INSERT INTO links (digest, repository, size) VALUES (?, ?, ?)
-       ON CONFLICT DO UPDATE SET size = excluded.size WHERE links.size IS NULL AND excluded.size IS NOT NULL`,
+      `INSERT INTO links (digest, repository, size, shown) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = ifnull(size, excluded.size), shown = max(shown, excluded.shown)
+       WHERE (size IS NULL AND excluded.size IS NOT NULL) OR shown < excluded.shown`,
     );
     this.#remove = database.prepare(`DELETE FROM links WHERE digest = ? AND repository = ${repositoryId}`);
     this.#size = database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1");
@@ -32,7 +42,14 @@ export class SqliteLinks implements LinkStore {
   }
 
   async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    return this.#has.get(digestKey(digest), upstream, repository) !== undefined;
+    const key = digestKey(digest);
+    const link = this.#named.get(key, upstream, repository);
+    if (link === undefined) return false;
+    return this.#proofs === "shared" || link.shown === 1 || this.#shown.get(key, upstream) !== undefined;
+  }
+
+  async named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#named.get(digestKey(digest), upstream, repository) !== undefined;
   }
 
   async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
@@ -40,7 +57,8 @@ export class SqliteLinks implements LinkStore {
     if (this.#database.pause !== undefined) await this.#database.pause;
     this.#database.transaction(() => {
       const id = this.#repositories.id(upstream, repository);
-      for (const { digest, size } of blobs) this.#add.run(digestKey(digest), id, size ?? null);
+      for (const { digest, size, named } of blobs)
+        this.#add.run(digestKey(digest), id, size ?? null, named ? 0 : 1);
     });
   }
 

@@ -137,7 +137,7 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
     tags: { get: async () => undefined },
     freshness: { ttl: () => 0, state: () => "fresh" },
     index: { get: () => undefined, usedAt: () => undefined },
-    links: { has: async () => true, repositoriesOf: () => [] },
+    links: { named: async () => true, repositoriesOf: () => [] },
     store: {
       source: "disk",
       open: async () => undefined,

@@ -1,10 +1,10 @@
 // Nobody reads through a repository what upstream does not say to be in it.
-import t from "tap";
+import t, { type Test } from "tap";
 import { UpstreamError } from "../../src/cache/ports.ts";
 import { app, bytes, fillsOver, found, openBlob, other, stranger } from "../fixtures/blob-clients.ts";
 import { mebibyte, openHouse, readAll } from "../fixtures/cache-house.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
-import { repo } from "../fixtures/memory-upstream.ts";
+import { MemoryUpstream, repo } from "../fixtures/memory-upstream.ts";
 
 t.test(
   "a repository without the blob does not get it, whether it is here, under way or neither",
@@ -117,3 +117,103 @@ t.test("however many ask in vain before it, a repository with the blob gets it",
   t.ok((await Promise.all(vain)).every(({ kind }) => kind === "absent"));
   t.ok((await readAll((await opening).reader)).equals(bytes));
 });
+
+// ---- bytes of another upstream ------------------------------------------------------------------------------------
+
+/** A house with bytes of `team/app` of its upstream, and another upstream that does not have them. */
+async function twoUpstreams(t: Test) {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob("team/app", bytes);
+  await readAll((await found(t, house, app, digest)).reader);
+  const second = new MemoryUpstream("second");
+  const push = async (manifest: object, mediaType: string): Promise<void> => {
+    const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, ...manifest }));
+    const named = second.addManifest("team/app", undefined, body, mediaType);
+    await house.manifests.open(second, app, { kind: "digest", digest: named });
+    second.calls.length = 0;
+  };
+  return { house, digest, second, push };
+}
+
+const layerType = "application/vnd.oci.image.layer.v1.tar";
+const imageManifest = "application/vnd.oci.image.manifest.v1+json";
+
+t.test(
+  "a manifest proves nothing of bytes that came from another upstream: that one is asked, once",
+  async (t) => {
+    const { house, digest, second, push } = await twoUpstreams(t);
+    await push({ config: {}, layers: [{ mediaType: layerType, digest, size: bytes.length }] }, imageManifest);
+    for (let ask = 1; ask <= 2; ask++) {
+      t.same(await house.blobs.open(second, app, digest), { kind: "absent" });
+      t.same(await house.blobs.head(second, app, digest), { kind: "absent" });
+      t.same(await house.blobs.openForPeer(second, app, digest), { kind: "absent" });
+    }
+    second.addBlob("team/app", bytes);
+    second.calls.length = 0;
+    for (let ask = 1; ask <= 3; ask++) {
+      const opened = await house.blobs.open(second, app, digest);
+      t.match(opened, { kind: "found", result: "hit" });
+      if (opened.kind === "found") await opened.reader.close();
+    }
+    t.same(second.calls, [`HEAD blob team/app ${digest}`]);
+    await push({ config: {}, layers: [], annotations: { another: "one" } }, imageManifest);
+    t.equal(house.upstream.count("HEAD"), 0, "where the bytes came from nobody asks");
+  },
+);
+
+t.test("what an upstream has shown in one repository, a manifest proves in the others", async (t) => {
+  const { house, digest, second, push } = await twoUpstreams(t);
+  second.addBlob("team/other", bytes);
+  await push({ config: {}, layers: [{ mediaType: layerType, digest, size: bytes.length }] }, imageManifest);
+  t.match(await house.blobs.head(second, other, digest), { kind: "found" });
+  t.match(await house.blobs.head(second, app, digest), { kind: "found" });
+  t.same(second.calls, [`HEAD blob team/other ${digest}`]);
+});
+
+t.test("children of an index are no proof, whatever they call themselves", async (t) => {
+  for (const mediaType of [layerType, "application/vnd.buildkit.cacheconfig.v0", imageManifest, undefined]) {
+    const house = await openHouse(t, { name: `index of ${mediaType?.slice(-9)}` });
+    const digest = house.upstream.addBlob("team/app", bytes);
+    await readAll((await found(t, house, app, digest)).reader);
+    const child = { mediaType, digest, size: bytes.length };
+    const type = "application/vnd.oci.image.index.v1+json";
+    const body = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [child] }));
+    const index = house.upstream.addManifest("team/other", undefined, body, type);
+    await house.manifests.open(house.upstream, other, { kind: "digest", digest: index });
+    t.equal(await house.access.named(house.upstream, other, digest), false);
+    t.same(await openBlob(house, other, digest), { kind: "absent" });
+    t.same(await house.manifests.open(house.upstream, other, { kind: "digest", digest }), { kind: "absent" });
+  }
+});
+
+t.test("a blob named as a layer is no manifest of the other upstream either", async (t) => {
+  const { house, second, push } = await twoUpstreams(t);
+  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, config: {}, layers: [] }));
+  const secret = house.upstream.addManifest("team/app", undefined, body, imageManifest);
+  await house.manifests.open(house.upstream, app, { kind: "digest", digest: secret });
+  await push({ config: {}, layers: [{ mediaType: layerType, digest: secret, size: 1 }] }, imageManifest);
+  t.same(await house.manifests.open(second, app, { kind: "digest", digest: secret }), { kind: "absent" });
+  t.same(await house.blobs.open(second, app, secret), { kind: "absent" });
+});
+
+t.test(
+  "a download under way for one repository is joined by others whose manifests name the blob",
+  async (t) => {
+    const house = await openHouse(t);
+    const digest = house.upstream.addBlob("team/app", bytes);
+    const second = new MemoryUpstream("second");
+    for (const each of [house.upstream, second])
+      await house.access.link(each, other, [{ digest, size: bytes.length, named: true }]);
+    const answered = gate();
+    house.upstream.transfers.push({ answerAfter: answered.opened });
+    const first = found(t, house, app, digest);
+    await eventually("upstream is asked", () => house.upstream.count("GET blob") === 1);
+    const joined = found(t, house, other, digest);
+    await eventually("it is joined", () => house.blobs.fills[0]?.followers === 2);
+    t.same(await house.blobs.open(second, other, digest), { kind: "absent" }, "not through another upstream");
+    answered.open();
+    for (const { reader } of await Promise.all([first, joined])) t.ok((await readAll(reader)).equals(bytes));
+    t.equal(house.upstream.count("HEAD"), 0);
+    t.equal(house.upstream.count("GET"), 1);
+  },
+);

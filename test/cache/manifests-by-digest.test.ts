@@ -38,8 +38,10 @@ function gives(t: Test, opened: ManifestOpened, of: Image, result: string, sourc
   t.same(rest, { kind: "found", result, source, digest: of.digest, mediaType: of.mediaType, age: 0 });
 }
 
+/** Which parts the repository is linked to: the manifest because upstream has shown it, the others by name. */
 async function linked({ access, upstream }: House, repository: typeof app): Promise<boolean[]> {
-  return Promise.all(parts.map((digest) => access.linked(upstream, repository, digest)));
+  const named = parts.slice(1).map((digest) => access.named(upstream, repository, digest));
+  return Promise.all([access.linked(upstream, repository, image.digest), ...named]);
 }
 
 t.test("fetched once, then here for ever, without upstream", async (t) => {

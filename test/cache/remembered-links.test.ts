@@ -4,7 +4,7 @@ import { RememberedLinks } from "../../src/cache/remembered-links.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import { openIndex } from "../../src/storage/sqlite-index.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
-import { linkStoreSuite } from "../fixtures/link-store-suite.ts";
+import { linkStoreSuite, ownLinksSuite } from "../fixtures/link-store-suite.ts";
 
 const app = "team/app" as Repository;
 const digest = digestOf(Buffer.from("a"));
@@ -19,6 +19,7 @@ function storeOf(t: Test): LinkStore {
 function over(store: LinkStore, part: Partial<LinkStore>): LinkStore {
   return {
     has: (...link) => store.has(...link),
+    named: (...link) => store.named(...link),
     add: (...link) => store.add(...link),
     remove: (...link) => store.remove(...link),
     statedSize: (...link) => store.statedSize(...link),
@@ -28,6 +29,10 @@ function over(store: LinkStore, part: Partial<LinkStore>): LinkStore {
 
 t.test("the suite of every LinkStore", (t) =>
   linkStoreSuite(t, async (t) => new RememberedLinks(storeOf(t))),
+);
+
+t.test("the suite of what a node has for itself", (t) =>
+  ownLinksSuite(t, async (t) => new RememberedLinks(storeOf(t))),
 );
 
 t.test("a link is looked for once, a missing one each time", async (t) => {

@@ -2,7 +2,7 @@ import t from "tap";
 import { SharedLinks } from "../../src/cache/shared-links.ts";
 import type { Notice } from "../../src/telemetry/event.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
-import { linkStoreSuite } from "../fixtures/link-store-suite.ts";
+import { linkStoreSuite, ownLinksSuite } from "../fixtures/link-store-suite.ts";
 import { MemoryLinks, type MemoryNode, MemoryShared } from "../fixtures/memory-shared.ts";
 import { repo } from "../fixtures/memory-upstream.ts";
 
@@ -38,6 +38,10 @@ class HouseNode {
 
 t.test("the suite of every LinkStore", (t) =>
   linkStoreSuite(t, async () => new HouseNode(new MemoryShared()).links),
+);
+
+t.test("the suite of what a node has for itself", (t) =>
+  ownLinksSuite(t, async () => new HouseNode(new MemoryShared()).links),
 );
 
 t.test("what one node has proved, another need not", async (t) => {

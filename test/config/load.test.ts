@@ -45,6 +45,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     tags: { ttl: 60_000, staleIfError: 604_800_000, rules: [] },
     catalog: true,
     manifestsWithoutLayers: "serve",
+    proofs: "own",
     cacheStatus: true,
     drainTimeout: 600_000,
     drainDelay: 7_000,
@@ -65,6 +66,7 @@ trustedProxies: [10.0.0.0/8, " ::1 "]
 limits: {openAnswers: 2000, coldFills: 8, writes: 4, waiting: 0, exempt: 10.1.0.0/16}
 catalog: false
 manifestsWithoutLayers: refuse
+proofs: shared
 cacheStatus: false
 drainTimeout: 0s
 drainDelay: 250ms
@@ -99,6 +101,7 @@ tags:
     limits: { openAnswers: 2000, coldFills: 8, writes: 4, waiting: 0, exempt: ["10.1.0.0/16"] },
     catalog: false,
     manifestsWithoutLayers: "refuse",
+    proofs: "shared",
     cacheStatus: false,
     drainTimeout: 0,
     drainDelay: 250,

@@ -8,6 +8,7 @@ listen: "[::1]:5000"
 opsListen: :0
 catalog: false
 manifestsWithoutLayers: refuse
+proofs: shared
 drainTimeout: 90s
 log: {level: debug}
 upstream: {name: far, url: https://registry.example.com/a, maxConnections: 7}

@@ -43,7 +43,7 @@ for (let version = 1; version <= latest; version++)
     t.equal(index.loss, undefined);
     t.same(index.blobs.totals(), { bytes: 7, count: 1 });
     t.equal(index.blobs.manifestsNaming(makeDigest("sha256", "cd".repeat(32))), 1);
-    t.equal(await index.links.has("hub", "team/app" as Repository, digest), true);
+    t.equal(await index.links.named("hub", "team/app" as Repository, digest), true);
     t.same(index.blobs.repositories("hub", undefined, 10), ["team/app"]);
     index.close();
     const migrated = new DatabaseSync(join(directory, "index.db"));
@@ -53,6 +53,26 @@ for (let version = 1; version <= latest; version++)
     migrated.close();
     fresh.close();
   });
+
+t.test("links of before version 4 count where one upstream alone has the digest", async (t) => {
+  const directory = t.testdir();
+  const old = made(join(directory, "index.db"), 3);
+  old.exec(rowsOfVersion1);
+  old.exec(`INSERT INTO repositories (upstream, name) VALUES ('hub', 'team/other'), ('mirror', 'team/app');
+    INSERT INTO links (digest, repository, size) VALUES (x'${"ab".repeat(32)}', 2, 7),
+      (x'${"cd".repeat(32)}', 1, 7), (x'${"cd".repeat(32)}', 3, 7)`);
+  old.close();
+  const index = openIndex({ directory, clock: () => 2000 });
+  t.teardown(() => index.close());
+  const has = (upstream: string, name: string, of = digest) =>
+    index.links.has(upstream, name as Repository, of);
+  t.equal(await has("hub", "team/app"), true);
+  t.equal(await has("hub", "team/other"), true);
+  const both = makeDigest("sha256", "cd".repeat(32));
+  t.equal(await has("hub", "team/app", both), false, "its bytes may have come from either");
+  t.equal(await has("mirror", "team/app", both), false);
+  t.equal(await index.links.named("mirror", "team/app" as Repository, both), true);
+});
 
 t.test("steps", async (t) => {
   const steps = [
