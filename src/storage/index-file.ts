@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from
 import { basename } from "node:path";
 import { type Clock, StoreError } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import { setCleanMark, takeCleanMark } from "./clean-mark.ts";
+import { setCleanMark, takeCleanMark, touchUsedMark } from "./clean-mark.ts";
 import { Database } from "./database.ts";
 import { type DirectoryLock, directoryInUse, lockDirectory } from "./directory-lock.ts";
 import { digestAlgorithms, Layout } from "./layout.ts";
@@ -34,9 +34,10 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
     const [opened, loss] =
       unusable instanceof Database ? [unusable] : replace(layout, unusable, clock, notice);
     database = opened;
-    const clean = takeCleanMark(layout) && !database.isNew && loss === undefined;
+    const mark = takeCleanMark(layout, clock());
+    const clean = mark.clean && !database.isNew && loss === undefined;
     if (loss !== undefined) notice?.({ kind: "index_lost", ...loss });
-    return new IndexFile(layout, lock, database, loss, clean);
+    return new IndexFile(layout, lock, database, loss, clean, mark.since, clock);
   } catch (error) {
     database?.close();
     lock?.release();
@@ -58,8 +59,11 @@ export class IndexFile {
   readonly loss: IndexLoss | undefined;
   /** Closed in good order by its last user: the tables may be trusted. */
   readonly clean: boolean;
+  /** What is older no crash has torn, in milliseconds since the epoch; 0 when that is not known. */
+  readonly since: number;
   readonly #layout: Layout;
   readonly #lock: DirectoryLock;
+  readonly #clock: Clock;
 
   constructor(
     layout: Layout,
@@ -67,19 +71,28 @@ export class IndexFile {
     database: Database,
     loss: IndexLoss | undefined,
     clean: boolean,
+    since: number,
+    clock: Clock,
   ) {
     this.#layout = layout;
     this.#lock = lock;
     this.database = database;
     this.loss = loss;
     this.clean = clean;
+    this.since = since;
+    this.#clock = clock;
+  }
+
+  /** Everything of before `at`, in milliseconds since the epoch, has reached the disk. */
+  settled(at: number): void {
+    touchUsedMark(this.#layout, at);
   }
 
   /** `complete`: the next opening may trust the tables. Once only; closed also when it throws StoreError. */
   close(complete: boolean): void {
     try {
       this.database.close();
-      if (complete) setCleanMark(this.#layout);
+      if (complete) setCleanMark(this.#layout, this.#clock());
     } catch (error) {
       throw storeFailure(error, "close the index");
     } finally {

@@ -7,6 +7,7 @@ import { SqliteBlobs } from "./sqlite-blobs.ts";
 import { SqliteLinks } from "./sqlite-links.ts";
 import { Repositories } from "./sqlite-repositories.ts";
 import { SqliteTags } from "./sqlite-tags.ts";
+import { storeFailure } from "./store-failure.ts";
 
 export interface IndexOptions {
   /** The cache directory; created when missing. */
@@ -34,6 +35,9 @@ export function openIndex(options: IndexOptions): SqliteIndex {
   }
 }
 
+/** Milliseconds after which what was synced has left the caches of any disk. */
+const diskCache = 60_000;
+
 export class SqliteIndex {
   readonly tags: SqliteTags;
   readonly links: SqliteLinks;
@@ -42,6 +46,7 @@ export class SqliteIndex {
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
+  readonly #clock: Clock;
   #needsReconcile: boolean;
   #closed = false;
 
@@ -55,6 +60,19 @@ export class SqliteIndex {
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;
+    this.#clock = clock;
+    if (!file.clean) this.#doubt(file.since, notice);
+  }
+
+  /** What was stored, or hashed, shortly before a crash may be torn: it is hashed again before anybody gets it. */
+  #doubt(since: number, notice: NoticeSink | undefined): void {
+    try {
+      this.blobs.doubtSince(Math.max(1, since));
+    } catch (error) {
+      // On a full disk the node starts all the same: the scrubber comes round to them.
+      const { code, message } = storeFailure(error, "doubt what a crash may have torn");
+      notice?.({ kind: "store_error", op: "index.doubt", code, message });
+    }
   }
 
   /** True until `reconcile` has run, when the last stop was not a clean one: the blob table may be wrong. */
@@ -83,8 +101,11 @@ export class SqliteIndex {
   }
 
   /** See Database.copy. */
-  copy(where: "thread" | "here" = "thread"): Promise<void> {
-    return this.#file.database.copy(where);
+  async copy(where: "thread" | "here" = "thread"): Promise<void> {
+    const begun = this.#clock();
+    await this.#file.database.copy(where);
+    // Every blob was synced when it was stored, longer ago than a disk keeps anything to itself.
+    this.#file.settled(begun - diskCache);
   }
 
   /**

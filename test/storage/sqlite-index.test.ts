@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -328,4 +328,41 @@ t.test("100,000 blobs", async (t) => {
     for (const victim of victims) index.blobs.remove(victim.digest);
   });
   t.equal(index.blobs.totals().count, rows - 1000);
+});
+
+t.test("what was stored since the last clean stop is doubted after a crash, and nothing older", async (t) => {
+  const directory = t.testdir();
+  const [old, young] = [digestOf(Buffer.from("old")), digestOf(Buffer.from("young"))];
+  const times = (index: SqliteIndex) => [old, young].map((each) => index.blobs.get(each)?.checkedAt);
+  const first = openIndex({ directory, clock: () => now });
+  first.blobs.add(old, 1, undefined, now - 1000, now - 1000);
+  first.reconciled();
+  first.close();
+  const second = openIndex({ directory, clock: () => now + 500_000 });
+  t.same(times(second), [now - 1000, undefined], "a clean stop leaves no doubt");
+  second.blobs.add(young, 1, undefined, now + 1000, now + 1000);
+  t.equal(statSync(join(directory, "index.used")).mtimeMs, now, "the time of the clean stop");
+  second.close();
+  // As a killed process leaves it: the rows, and the mark of use.
+  rmSync(join(directory, "index.clean"));
+  writeFileSync(join(directory, "index.used"), "");
+  utimesSync(join(directory, "index.used"), now / 1000, now / 1000);
+  const third = openIndex({ directory, clock: () => now + 600_000 });
+  t.equal(third.needsReconcile, true);
+  t.same(times(third), [now - 1000, undefined]);
+  third.close();
+});
+
+t.test("an hourly copy moves the time from which on is doubted", async (t) => {
+  const directory = t.testdir();
+  let time = now;
+  const index = openIndex({ directory, clock: () => time });
+  t.equal(statSync(join(directory, "index.used")).mtimeMs, now, "since the first start");
+  time += 3_600_000;
+  await index.copy("here");
+  t.equal(statSync(join(directory, "index.used")).mtimeMs, time - 60_000);
+  index.reconciled();
+  index.close();
+  t.same(existsSync(join(directory, "index.used")), false);
+  t.equal(statSync(join(directory, "index.clean")).mtimeMs, time);
 });
