@@ -9,6 +9,17 @@ import { noticeOfStoreError } from "./store-notice.ts";
 const batch = 100;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;
+/** Files that can be made on the disk, at least: a spool, its directory in the store, and what the index needs. */
+const fewestFiles = 8;
+
+/** The file system of the cache. */
+export interface Space {
+  /** Bytes. */
+  readonly free: number;
+  readonly total: number;
+  /** Inodes; undefined where the file system does not count them. */
+  readonly files?: { readonly free: number; readonly total: number } | undefined;
+}
 
 export interface EvictionOptions {
   readonly store: Pick<BlobStore, "delete">;
@@ -17,9 +28,9 @@ export interface EvictionOptions {
   readonly maxSize: number;
   /** Fraction of `maxSize` a pass goes down to, so that passes are rare. */
   readonly evictTo: number;
-  /** Fraction of the file system to keep free. */
+  /** Fraction of the file system to keep free, of its bytes and of its inodes. */
   readonly keepFree: number;
-  readonly freeSpace: () => Promise<{ readonly free: number; readonly total: number }>;
+  readonly freeSpace: () => Promise<Space>;
   /** Bytes of spools, as long as they will be. */
   readonly fillingBytes: () => number;
   readonly inUse: (digest: Digest) => boolean;
@@ -51,6 +62,45 @@ export class Eviction {
   }
 
   /**
+   * Makes room for a new blob of `size` bytes, where that is known. False for one that cannot fit, even if all that can
+   * go went: then nothing goes. Rejects with StoreError.
+   */
+  async makeRoomFor(size: number | undefined): Promise<boolean> {
+    const { index, maxSize, fillingBytes, freeSpace } = this.#options;
+    const space = await freeSpace();
+    const reserve = this.#reserveOf(space);
+    if (size !== undefined) {
+      const filling = fillingBytes();
+      if (filling + size > maxSize) return false;
+      if (reserve.bytes + size > space.free + index.totals().bytes) return false;
+    }
+    const missing = reserve.bytes + (size ?? 0) - space.free;
+    if ((size !== undefined && missing > 0) || reserve.files > (space.files?.free ?? reserve.files))
+      await this.run(Math.max(0, size === undefined ? 0 : missing));
+    return true;
+  }
+
+  /**
+   * Whether a blob whose size nobody has said may take `bytes` more: it has what is free, and nothing goes for it, since
+   * it may have no end. Rejects with StoreError.
+   */
+  async mayGrow(bytes: number): Promise<boolean> {
+    const { index, maxSize, fillingBytes, freeSpace } = this.#options;
+    if (index.totals().bytes + fillingBytes() + bytes > maxSize) return false;
+    const space = await freeSpace();
+    return space.free - bytes >= this.#reserveOf(space).bytes;
+  }
+
+  #reserveOf({ total, files }: Space): { readonly bytes: number; readonly files: number } {
+    const { keepFree } = this.#options;
+    if (files === undefined) return { bytes: total * keepFree, files: 0 };
+    return {
+      bytes: total * keepFree,
+      files: Math.min(files.total / 2, Math.max(fewestFiles, files.total * keepFree)),
+    };
+  }
+
+  /**
    * One pass, at most one at a time: down to the budget and the free-space reserve, and by at least `wanted` bytes.
    * Resolves when done or when nothing more can go; failures are notices, and a blob that cannot be deleted stays.
    */
@@ -66,27 +116,32 @@ export class Eviction {
   }
 
   async #pass(): Promise<void> {
-    const { index, maxSize, evictTo, keepFree, freeSpace, fillingBytes } = this.#options;
-    const { free, total } = await freeSpace();
+    const { index, maxSize, evictTo, freeSpace, fillingBytes } = this.#options;
+    const space = await freeSpace();
+    const reserve = this.#reserveOf(space);
     const used = index.totals().bytes + fillingBytes();
     const overBudget = used > maxSize ? used - maxSize * evictTo : 0;
-    const overDisk = Math.max(0, total * keepFree - free);
-    const reason = overDisk > overBudget || (overBudget === 0 && this.#wanted > 0) ? "low_disk" : "lru";
+    const overDisk = Math.max(0, reserve.bytes - space.free);
+    const overFiles = Math.max(0, Math.ceil(reserve.files - (space.files?.free ?? reserve.files)));
+    const lowDisk = overDisk > overBudget || overFiles > 0 || (overBudget === 0 && this.#wanted > 0);
+    const reason = lowDisk ? "low_disk" : "lru";
     const passedOver = new Set<Digest>();
     const wanted = (): number => Math.max(overBudget, overDisk, this.#wanted);
     let freed = 0;
+    let files = 0;
     let failures = 0;
     for (let over = false; !over; ) {
       const oldest = index.oldest(batch + passedOver.size).filter(({ digest }) => !passedOver.has(digest));
       if (oldest.length === 0) return;
       const deleted: OldBlob[] = [];
       for (const blob of oldest) {
-        over = freed >= wanted() || failures === maxFailures;
+        over = (freed >= wanted() && files >= overFiles) || failures === maxFailures;
         if (over) break;
         if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
         else if (await this.#delete(blob.digest)) {
           deleted.push(blob);
           freed += blob.size;
+          files++;
         } else {
           passedOver.add(blob.digest);
           failures++;

@@ -33,8 +33,9 @@ const entryOverhead = 512;
 export interface LocalBlobsOptions {
   readonly store: BlobStore;
   readonly index: BlobIndex;
-  /** Bytes of the largest blob worth storing: the cache's own size. */
-  readonly largest: number;
+  /** See Eviction.makeRoomFor and Eviction.mayGrow. */
+  readonly makeRoomFor: (size: number | undefined) => Promise<boolean>;
+  readonly mayGrow: (bytes: number) => Promise<boolean>;
   /** Frees room for `bytes`; resolves when done or when nothing more can go. */
   readonly makeRoom: (bytes: number) => Promise<void>;
   /** Told before a spool is made and after every commit. */
@@ -261,13 +262,20 @@ export class LocalBlobs {
   }
 
   /**
-   * A spool for a blob of `size` bytes; undefined for one larger than the whole cache. Finding no room, it lets one
-   * eviction pass make some. Rejects with StoreError.
+   * A spool for a blob of `size` bytes; undefined for one that cannot fit, for which nothing goes. Finding no room, it
+   * lets one eviction pass make some. Without a size it takes what is free: then StoreError no_space. Rejects with
+   * StoreError.
    */
   async spool(size: number | undefined): Promise<BlobWriter | undefined> {
-    const { store, largest, makeRoom, grown } = this.#options;
-    if (size !== undefined && size > largest) return undefined;
+    const { makeRoomFor, grown } = this.#options;
+    if (!(await makeRoomFor(size))) return undefined;
     grown();
+    const writer = await this.#create(size);
+    return size === undefined ? this.#growing(writer) : writer;
+  }
+
+  async #create(size: number | undefined): Promise<BlobWriter> {
+    const { store, makeRoom } = this.#options;
     try {
       return await store.create(size);
     } catch (error) {
@@ -275,6 +283,24 @@ export class LocalBlobs {
       await makeRoom(size ?? 0);
       return await store.create(size);
     }
+  }
+
+  #growing(writer: BlobWriter): BlobWriter {
+    return {
+      get written() {
+        return writer.written;
+      },
+      append: async (buffers) => {
+        const bytes = buffers.reduce((sum, { length }) => sum + length, 0);
+        if (!(await this.#options.mayGrow(bytes)))
+          throw new StoreError("no_space", "no more room for a blob whose size nobody has said");
+        await writer.append(buffers);
+      },
+      read: (position, scratch) => writer.read(position, scratch),
+      commit: (digest, size) => writer.commit(digest, size),
+      abort: () => writer.abort(),
+      release: () => writer.release(),
+    };
   }
 
   /** Bytes in spools, of fills and of what they left. */

@@ -9,7 +9,7 @@ export class Spool {
   readonly #changed: () => void;
   #writer: BlobWriter | undefined;
   #writing: Promise<void> | undefined;
-  #usable = true;
+  #usable = false;
   #committed = false;
 
   /** `changed` is told after every append, and when the store has failed. */
@@ -22,6 +22,7 @@ export class Spool {
   async open(make: () => Promise<BlobWriter | undefined>): Promise<void> {
     try {
       this.#writer = await make();
+      // Not before: what will not be stored takes no room meanwhile, in anybody's sum.
       this.#usable = this.#writer !== undefined;
     } catch (error) {
       this.#fail("create", error);

@@ -27,11 +27,13 @@ export interface DiskStoreOptions {
 /** Of `quarantineBytes`, where nothing is said. */
 const defaultQuarantine = 256 * 1024 * 1024;
 
-/** Bytes of the file system that holds the cache. */
+/** The file system that holds the cache. */
 export interface FreeSpace {
-  /** What an unprivileged process may still write. */
+  /** Bytes an unprivileged process may still write. */
   readonly free: number;
   readonly total: number;
+  /** Inodes; undefined where the file system makes them as it needs them. */
+  readonly files: { readonly free: number; readonly total: number } | undefined;
 }
 
 /**
@@ -181,8 +183,9 @@ export class DiskStore implements BlobStore {
 
   async freeSpace(): Promise<FreeSpace> {
     try {
-      const { bavail, blocks, bsize } = await statfs(this.#layout.spool);
-      return { free: bavail * bsize, total: blocks * bsize };
+      const { bavail, blocks, bsize, files, ffree } = await statfs(this.#layout.spool);
+      const inodes = files > 0 ? { free: ffree, total: files } : undefined;
+      return { free: bavail * bsize, total: blocks * bsize, files: inodes };
     } catch (error) {
       throw storeFailure(error, "read the free space of the cache directory");
     }

@@ -302,7 +302,8 @@ function withRoom(house: House, makeRoom: () => void): Room {
   const local = new LocalBlobs({
     store,
     index: index.blobs,
-    largest: 1_000,
+    makeRoomFor: async (size) => size === undefined || size <= 1_000,
+    mayGrow: async () => true,
     makeRoom: async (bytes) => {
       asked.push(bytes);
       makeRoom();
