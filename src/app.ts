@@ -19,7 +19,7 @@ import { Listener } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { createHealth } from "./ops/health.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
-import { type DiskStore, openDiskStore } from "./storage/disk-store.ts";
+import { type DiskStore, type FreeSpace, fullness, openDiskStore } from "./storage/disk-store.ts";
 import { reconcile } from "./storage/rebuild.ts";
 import { openIndex, type SqliteIndex } from "./storage/sqlite-index.ts";
 import type { Notice, NoticeSink } from "./telemetry/event.ts";
@@ -82,7 +82,9 @@ class Entrepot implements App {
   #running: Running | undefined;
   /** What is wrong with the index. */
   #trouble: string | undefined;
-  #space: { readonly free: number; readonly total: number } | undefined;
+  #space: FreeSpace | undefined;
+  /** What the disk has no more of. */
+  #full: string | undefined;
 
   constructor(
     config: Config,
@@ -122,12 +124,15 @@ class Entrepot implements App {
     });
     const running: Running = { store, timers: [] };
     this.#running = running;
-    running.index = openIndex({
-      directory: cache.directory,
-      clock: this.#clock,
-      notice: this.#notices,
-      proofs: this.#config.proofs,
-    });
+    running.index = await store.withRoom(() =>
+      openIndex({
+        directory: cache.directory,
+        clock: this.#clock,
+        notice: this.#notices,
+        proofs: this.#config.proofs,
+      }),
+    );
+    if (store.shed > 0) this.#log.warn({ blobs: store.shed }, "the disk was full: removed blobs to start");
     this.#health.set("store", true);
     const { webhooks } = this.#hooks;
     const { metrics } = this.#telemetry;
@@ -176,7 +181,7 @@ class Entrepot implements App {
       health: this.#health,
       notices: this.#notices,
       disk: () => this.#space,
-      indexTrouble: () => this.#trouble,
+      troubles: () => ({ index: this.#trouble, disk: this.#full }),
       running: () => running,
       notifications: this.#hooks.notifications,
       store,
@@ -263,6 +268,7 @@ class Entrepot implements App {
   /** Beside the requests: the disk reserve, making the index agree with the store, and uploads that are overdue. */
   #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
     running.timers.push(setInterval(() => void this.#keepSpace(store, eviction), diskCheckInterval).unref());
+    void this.#keepSpace(store, eviction);
     running.reconciling = reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal })
       .then((counts) => counts && this.#log.info(counts, "made the index agree with the store"))
       .catch((error: unknown) => {
@@ -335,11 +341,20 @@ class Entrepot implements App {
       await running.opsListener?.close();
       await running.stats?.close();
       if (running.listener !== undefined) await this.#lastCopy(running.index);
-      running.index?.close();
+      this.#closeIndex(running.index);
       await running.store.close();
     }
     await this.#hooks.notifications.close();
     await this.#telemetry.flush();
+  }
+
+  /** On a full disk its log cannot be copied into it: the next start reads the log and compares index and store. */
+  #closeIndex(index: SqliteIndex | undefined): void {
+    try {
+      index?.close();
+    } catch (error) {
+      this.#log.error({ err: error }, "the index was not closed in good order: the next start repairs it");
+    }
   }
 
   /** Of an orderly end, so that what was learned since the last one survives a broken file. */
@@ -372,9 +387,14 @@ class Entrepot implements App {
       this.#health.set(`upstream ${notice.upstream}`, true);
   }
 
-  async #freeSpace(store: DiskStore): Promise<{ free: number; total: number }> {
-    this.#space = await store.freeSpace();
-    return this.#space;
+  async #freeSpace(store: DiskStore): Promise<FreeSpace> {
+    const space = await store.freeSpace();
+    this.#space = space;
+    const full = fullness(space);
+    if (full !== undefined || this.#full !== undefined) this.#health.set("disk", full === undefined, full);
+    if (full !== undefined && this.#full === undefined) this.#log.error(full);
+    this.#full = full;
+    return space;
   }
 
   #gauges(): GaugeSources {
@@ -393,6 +413,7 @@ class Entrepot implements App {
         return at === undefined || at === 0 ? undefined : Math.max(0, this.#clock() - at) / 1000;
       },
       cacheDiskFreeBytes: () => this.#space?.free,
+      cacheDiskFreeInodes: () => this.#space?.files?.free,
       pendingUploads: () => this.#running?.shared?.pendingUploads(),
       httpInFlightRequests: () => this.#running?.listener?.inFlight,
       ready: () => this.#health.ready(),

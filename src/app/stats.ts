@@ -29,8 +29,8 @@ export interface StatsOptions {
   readonly health: Pick<Health, "ready" | "isDraining" | "failing">;
   /** Bytes of the file system under the cache; undefined until they were first read. */
   readonly disk: () => { readonly free: number; readonly total: number } | undefined;
-  /** What is wrong with the index, for people. */
-  readonly indexTrouble?: () => string | undefined;
+  /** What is wrong here besides, by the name of the part, for people. */
+  readonly troubles?: () => Readonly<Record<string, string | undefined>>;
   /** What runs now; parts are missing during start and stop. */
   readonly running: () => {
     readonly upstreams?: readonly Pick<ClosableUpstream, "name" | "active" | "circuit">[];
@@ -82,7 +82,7 @@ export function createStats(options: StatsOptions): Stats {
         errors,
         repositories,
         services: [
-          ...indexService(options.indexTrouble?.()),
+          ...troubled(options.troubles?.() ?? {}),
           ...(options.services?.map((name) => serviceOf(name, report, now)) ?? []),
         ],
         queues: options.queues?.() ?? [],
@@ -138,9 +138,11 @@ function storeOf(
   };
 }
 
-/** Not a word of it while all is well. */
-function indexService(trouble: string | undefined): ServiceStats[] {
-  return trouble === undefined ? [] : [{ name: "index", ok: false, detail: trouble }];
+/** Not a word of a part that is well. */
+function troubled(troubles: Readonly<Record<string, string | undefined>>): ServiceStats[] {
+  return Object.entries(troubles).flatMap(([name, detail]) =>
+    detail === undefined ? [] : [{ name, ok: false, detail }],
+  );
 }
 
 function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport): ScrubStats {

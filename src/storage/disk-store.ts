@@ -1,6 +1,7 @@
 // Verified blobs as files named by their digest, and the spool they come from, under one cache directory.
 import type { Dir, Stats } from "node:fs";
-import { mkdir, open, opendir, stat, statfs, unlink } from "node:fs/promises";
+import { mkdir, open, opendir, readdir, rmdir, stat, statfs, unlink } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import {
   type BlobInfo,
   type BlobStore,
@@ -14,7 +15,7 @@ import { DiskReader } from "./disk-reader.ts";
 import { digestAlgorithms, digestOfName, Layout, shards } from "./layout.ts";
 import { Quarantine } from "./quarantine.ts";
 import { SpoolDirectory } from "./spool-directory.ts";
-import { storeFailure, systemCode } from "./store-failure.ts";
+import { sqliteCode, sqliteCodes, storeFailure, systemCode } from "./store-failure.ts";
 import { syncDirectory } from "./sync-directory.ts";
 
 export interface DiskStoreOptions {
@@ -36,6 +37,22 @@ export interface FreeSpace {
   readonly files: { readonly free: number; readonly total: number } | undefined;
 }
 
+/** Bytes and inodes that a start on a full disk makes free, and blobs it looks at for that. */
+const roomToStart = 16 * 1024 * 1024;
+const filesToStart = 16;
+const mostLookedAt = 1_000;
+/** With less than these, nothing can be stored. */
+const noRoom = 64 * 1024;
+const noFiles = 4;
+
+/** What the disk has no more of, for people; undefined while there is some. */
+export function fullness({ free, total, files }: FreeSpace): string | undefined {
+  if (free < Math.min(noRoom, total / 4)) return `the disk is full: ${free} of ${total} bytes are free`;
+  if (files !== undefined && files.free < Math.min(noFiles, files.total / 4))
+    return `the disk is full: ${files.free} of ${files.total} inodes are free`;
+  return undefined;
+}
+
 /**
  * Locks the directory, creates what is missing and removes what fills of a killed process left in the spool.
  * StoreError `unavailable` (or `no_space`, `io`) names the directory and what to do about it.
@@ -48,11 +65,13 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     // The spool of a running process must not be swept by a second one.
     lock = lockDirectory(layout.directory, layout.spoolLock);
     const created = await makeBlobDirectories(layout);
-    await checkSpool(layout);
     const spool = new SpoolDirectory(layout);
     const quarantine = new Quarantine(layout, options.quarantineBytes ?? defaultQuarantine);
     await quarantine.load();
-    return new DiskStore(layout, spool, quarantine, lock, created, await spool.sweep());
+    const swept = await spool.sweep();
+    const store = new DiskStore(layout, spool, quarantine, lock, created, swept);
+    await store.withRoom(() => checkSpool(layout));
+    return store;
   } catch (error) {
     lock?.release();
     const failure = storeFailure(error, `use the cache directory ${options.directory}`);
@@ -68,6 +87,8 @@ export class DiskStore implements BlobStore {
   readonly swept: number;
   /** The directory for blobs was not there: whatever an index says is stale. */
   readonly created: boolean;
+  /** Blobs removed because the disk was full at the start. */
+  shed = 0;
   readonly #layout: Layout;
   readonly #spool: SpoolDirectory;
   readonly #lock: DirectoryLock;
@@ -133,7 +154,10 @@ export class DiskStore implements BlobStore {
    */
   async delete(digest: Digest): Promise<boolean> {
     try {
-      await unlink(this.#layout.blob(digest));
+      const path = this.#layout.blob(digest);
+      await unlink(path);
+      // An empty directory keeps an inode from those who need one.
+      await rmdir(dirname(path)).catch(() => {});
       return true;
     } catch (error) {
       if (systemCode(error) !== "ENOENT") throw storeFailure(error, `delete ${digest}`);
@@ -191,6 +215,53 @@ export class DiskStore implements BlobStore {
     }
   }
 
+  /**
+   * What a start cannot do without, also on a full disk: when `work` fails for want of room, what is worth least goes
+   * until there is some, and it is tried once more. Rejects as `work` does, saying what is full.
+   */
+  async withRoom<Result>(work: () => Result | Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isForWantOfRoom(error)) throw error;
+    }
+    this.shed += await this.#shed();
+    try {
+      return await work();
+    } catch (error) {
+      const failure = storeFailure(error, "start");
+      const full = fullness(await this.freeSpace());
+      throw new StoreError(
+        failure.code,
+        full === undefined ? failure.message : `${failure.message}; ${full}`,
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+
+  /**
+   * Indexes moved aside, then the blobs stored first among the first thousand, which the index will miss: there is room
+   * for it to be opened, and for eviction to know better. Resolves with the blobs removed.
+   */
+  async #shed(): Promise<number> {
+    const aside = new RegExp(`^${basename(this.#layout.index)}\\.(?:corrupt-|copy\\.part$)`);
+    for (const name of await readdir(this.#layout.directory))
+      if (aside.test(name)) await unlink(this.#layout.beside(name));
+    const found: BlobInfo[] = [];
+    for await (const blob of this.list()) if (found.push(blob) === mostLookedAt) break;
+    found.sort((a, b) => a.modifiedAt - b.modifiedAt);
+    let removed = 0;
+    for (const { digest } of found) {
+      const { free, total, files } = await this.freeSpace();
+      const enough = free >= Math.min(roomToStart, total / 4);
+      if (enough && (files === undefined || files.free >= Math.min(filesToStart, files.total / 4))) break;
+      if (await this.delete(digest)) removed++;
+    }
+    return removed;
+  }
+
   /** A blob is absent only from a store that is there: an unmounted disk must not look like an empty cache. */
   async #requireStore(): Promise<void> {
     try {
@@ -214,6 +285,12 @@ export class DiskStore implements BlobStore {
   async close(): Promise<void> {
     this.#lock.release();
   }
+}
+
+/** SQLite says of a log that it has no inode for only that it cannot open it. */
+function isForWantOfRoom(error: unknown): boolean {
+  const cause = error instanceof StoreError ? error.cause : error;
+  return storeFailure(error, "start").code === "no_space" || sqliteCode(cause) === sqliteCodes.cantOpen;
 }
 
 /** True when the blobs' own directory had to be made. */

@@ -8,6 +8,9 @@ import type { Layout } from "./layout.ts";
 import { storeFailure, systemCode } from "./store-failure.ts";
 import { syncDirectory } from "./sync-directory.ts";
 
+/** How often a commit makes the directory of its shard, which a deletion may remove at the same time. */
+const shardAttempts = 3;
+
 export class DiskWriter implements BlobWriter {
   readonly #handle: FileHandle;
   readonly #path: string;
@@ -99,14 +102,15 @@ export class DiskWriter implements BlobWriter {
   }
 
   async #rename(digest: Digest, target: string): Promise<void> {
-    try {
-      await rename(this.#path, target);
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-      // The first blob of its shard.
-      await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-      await syncDirectory(this.#layout.algorithm(digestAlgorithm(digest)));
-      await rename(this.#path, target);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await rename(this.#path, target);
+      } catch (error) {
+        if (systemCode(error) !== "ENOENT" || attempt > shardAttempts) throw error;
+        // The first blob of its shard, or the last one has just been deleted.
+        await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+        await syncDirectory(this.#layout.algorithm(digestAlgorithm(digest)));
+      }
     }
   }
 }

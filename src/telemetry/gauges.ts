@@ -19,6 +19,8 @@ export interface GaugeSources {
   oldestCheckAge(): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;
+  /** Inodes free there. */
+  cacheDiskFreeInodes(): number | undefined;
   /** Blobs that wait to be uploaded to the shared store. */
   pendingUploads(): number | undefined;
   httpInFlightRequests(): number | undefined;
@@ -50,6 +52,11 @@ const gauges: readonly { name: string; help: string; source: Exclude<keyof Gauge
     name: "entrepot_cache_disk_free_bytes",
     help: "Bytes free on the file system of the store.",
     source: "cacheDiskFreeBytes",
+  },
+  {
+    name: "entrepot_cache_disk_free_inodes",
+    help: "Inodes free on the file system of the store.",
+    source: "cacheDiskFreeInodes",
   },
   {
     name: "entrepot_uploads_pending",

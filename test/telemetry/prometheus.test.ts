@@ -15,6 +15,7 @@ const promised = [
   "entrepot_build_info",
   "entrepot_cache_bytes",
   "entrepot_cache_disk_free_bytes",
+  "entrepot_cache_disk_free_inodes",
   "entrepot_cache_evicted_bytes_total",
   "entrepot_cache_eviction_age_seconds",
   "entrepot_cache_evictions_total",
@@ -136,6 +137,7 @@ t.test("a source that is unknown, broken or not a number costs only its own samp
   const metrics = create(
     sampleGauges({
       cacheDiskFreeBytes: () => (known ? 6 : undefined),
+      cacheDiskFreeInodes: () => (known ? 7 : undefined),
       cacheObjects() {
         throw new Error("the index is closed");
       },
