@@ -9,6 +9,8 @@ import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstr
 import { requires } from "../system/fixtures/requires.ts";
 import { mountSmallDisk, smallDiskPrograms } from "../system/fixtures/small-disk.ts";
 
+t.setTimeout(120_000);
+
 const mebibyte = 2 ** 20;
 const image = makeImage({ layers: [300_000] });
 
@@ -60,20 +62,20 @@ for (const sized of [true, false])
     `nothing goes for a blob that cannot fit, ${sized ? "announced" : "without a length"}`,
     async (t) => {
       if (!requires(t, ...smallDiskPrograms)) return;
-      const house = await openHouse(t, 30);
+      const house = await openHouse(t, 10);
       const { upstream } = house;
       const mirror = await house.start();
       const kept: Digest[] = [];
       for (let at = 0; at < 5; at++) {
-        kept.push(upstream.addBlob("team/app", randomBytesFor(`kept ${at}`, 3 * mebibyte)));
+        kept.push(upstream.addBlob("team/app", randomBytesFor(`kept ${at}`, mebibyte)));
         await pull(mirror, kept[at] as Digest);
       }
-      const large = upstream.addBlob("team/app", randomBytesFor("large", 64 * mebibyte));
+      const large = upstream.addBlob("team/app", randomBytesFor("large", 16 * mebibyte));
       if (!sized) upstream.fault(({ path }) => (path.includes(large) ? { noLength: true } : undefined));
       for (const _ of [1, 2]) await pull(mirror, large);
       t.equal(evictions(await text(mirror, "/metrics")), 0);
       for (const digest of kept) t.ok(await isCached(house, mirror, digest));
-      const fitting = upstream.addBlob("team/app", randomBytesFor("fitting", 20 * mebibyte));
+      const fitting = upstream.addBlob("team/app", randomBytesFor("fitting", 6 * mebibyte));
       await pull(mirror, fitting);
       t.ok(await isCached(house, mirror, fitting), "what fits has the room of others");
     },

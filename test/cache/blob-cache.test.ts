@@ -201,7 +201,7 @@ t.test("running fills, what they will take in the store, and what is in use", as
     { noSize: true, answerAfter: answered.opened, hold: { at: 300_000, until: held.opened } },
   );
   const first = await found(t, house, app, digests[0]);
-  t.equal(blobs.fillingBytes, bytes.length, "its size, when that is known");
+  await eventually("its size, when that is known", () => blobs.fillingBytes === bytes.length);
   const opening = found(t, house, app, digests[1]);
   await eventually("both run", () => blobs.fills.length === 2);
   answered.open();
