@@ -26,7 +26,7 @@ import { type Resolution, Resolver } from "./resolver.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
 import { flightKey } from "./single-flight.ts";
 import { TagRecords } from "./tag-records.ts";
-import type { Refusal } from "./upstream-answer.ts";
+import type { Refusal, Told } from "./upstream-answer.ts";
 
 export interface ManifestsOptions {
   readonly local: LocalBlobs;
@@ -63,6 +63,7 @@ export interface OpenedManifest {
   readonly reason?: UpstreamError;
   /** Cache-Status of upstream's answer, when it was asked for this request. */
   readonly cacheStatus?: string;
+  readonly told?: Told;
 }
 
 /** A manifest that is verified and not stored: one above 4 MiB as a stream, one the cache cannot keep from memory. */
@@ -320,11 +321,12 @@ export class Manifests {
       case "denied":
         return brought;
       case "found": {
-        const { how, cacheStatus } = brought;
+        const { how, cacheStatus, told } = brought;
         return {
           ...this.#found(joined ? "joined" : how, brought),
           ...(outdated ? { outdated } : {}),
           ...(cacheStatus === undefined ? {} : { cacheStatus }),
+          ...(told === undefined ? {} : { told }),
         };
       }
       case "uncached": {

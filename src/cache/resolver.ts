@@ -9,12 +9,13 @@ import type {
   UncachedManifest,
 } from "./manifest-source.ts";
 import type { Clock, TagRecord, Upstream } from "./ports.ts";
-import type { Refusal } from "./upstream-answer.ts";
+import type { Refusal, Told } from "./upstream-answer.ts";
 
 export interface Resolved {
   readonly kind: "found";
   readonly how: "miss" | "revalidated";
   readonly cacheStatus: string | undefined;
+  readonly told: Told | undefined;
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 }
@@ -68,10 +69,10 @@ export class Resolver {
 
   /** What another mirror answers is as old here as it was there: the ages of a chain do not add up. */
   #resolved(how: Resolved["how"], said: Omit<FetchedManifest, "kind">): Resolved {
-    const { digest, manifest, age = 0, cacheStatus } = said;
+    const { digest, manifest, age = 0, cacheStatus, told } = said;
     const { mediaType, body } = manifest;
     const checkedAt = this.#clock() - age * 1000;
     const record = { digest, mediaType, size: body.length, checkedAt };
-    return { kind: "found", how, manifest, record, cacheStatus };
+    return { kind: "found", how, manifest, record, cacheStatus, told };
   }
 }

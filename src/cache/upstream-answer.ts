@@ -2,13 +2,29 @@
 // UpstreamError (ports.ts).
 import type { Digest } from "../oci/digest.ts";
 
+/** Statuses of a read that are upstream's word about it, besides 404 and 410: nothing stale is given against them. */
+export const refusalStatuses = [400, 403, 406, 409, 412, 413, 418, 422, 423, 451] as const;
+export type RefusalStatus = (typeof refusalStatuses)[number];
+
+/** What upstream wrote beside a refusal, to be passed on. */
+export interface RefusalWords {
+  /** An error code: at most 64 of A-Z and _. */
+  readonly code?: string;
+  /** At most 1 KiB, without control characters. */
+  readonly message: string;
+}
+
 /**
- * Upstream's authoritative no: 404 and 410 (absent), 403 (denied). `negative`: remembered, not asked again. `reason`: why
- * upstream could not be asked again.
+ * Upstream's authoritative no: 404 and 410 (absent), and what it will not give (denied), with 403 when no status is here.
+ * `negative`: remembered, not asked again. `reason`: why upstream could not be asked again.
  */
-export type Refusal =
+export type Refusal = { readonly words?: RefusalWords; readonly told?: Told } & (
   | { readonly kind: "absent"; readonly negative?: true; readonly reason?: { readonly code: string } }
-  | { readonly kind: "denied"; readonly negative?: undefined };
+  | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus }
+);
+
+/** Warning and RateLimit headers of upstream's answer, for whoever asked: each at most 1 KiB of printable ASCII. */
+export type Told = Readonly<Record<string, string>>;
 
 /** What a cache between us and the registry said of the answer, when there is one. */
 export interface CacheMarks {
@@ -16,6 +32,7 @@ export interface CacheMarks {
   readonly age?: number;
   /** The Cache-Status header (RFC 9211): at most 1 KiB of printable ASCII. */
   readonly cacheStatus?: string;
+  readonly told?: Told;
 }
 
 export type ManifestHead =

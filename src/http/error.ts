@@ -1,6 +1,7 @@
 // The one place where a failure becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
 // node's: a load balancer may retry 503 only (design.md, "What never bends", 11).
 import { StoreError, UpstreamError } from "../cache/ports.ts";
+import type { Refusal, RefusalStatus } from "../cache/upstream-answer.ts";
 import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import type { Result } from "../telemetry/event.ts";
@@ -91,6 +92,34 @@ const problems: Record<RouteProblem, Failure> = {
 
 export function failureOfProblem(problem: RouteProblem): Failure {
   return problems[problem];
+}
+
+const refusalCodes: Readonly<Record<RefusalStatus, OciErrorCode>> = {
+  400: "UNSUPPORTED",
+  403: "DENIED",
+  406: "MANIFEST_UNKNOWN",
+  409: "DENIED",
+  412: "DENIED",
+  413: "SIZE_INVALID",
+  418: "DENIED",
+  422: "DENIED",
+  423: "DENIED",
+  451: "DENIED",
+};
+
+/** Upstream's refusal of a read, with its status and in its words where it gave any; else `absent`, or ours. */
+export function failureOfRefusal(refusal: Refusal, absent: Failure): Failure {
+  const { words } = refusal;
+  if (refusal.kind === "absent") return words === undefined ? absent : { ...absent, message: words.message };
+  const status = refusal.status ?? 403;
+  const { code, message } =
+    status === 403
+      ? failures.denied
+      : { code: refusalCodes[status], message: `the upstream registry refuses this (${status})` };
+  if (words === undefined) return { status, code, message };
+  // What 403 and 404 mean here is known by one code each; the others are upstream's own.
+  const error = { code: (status === 403 ? undefined : words.code) ?? code, message: words.message };
+  return { status, code, message: words.message, body: JSON.stringify({ errors: [error] }) };
 }
 
 /** `names`: the mirrors a request came through since it was here, this one first. */

@@ -26,6 +26,7 @@ export async function handleManifest(
 ): Promise<Outcome> {
   const found = await manifests.open(upstream, repository, reference);
   if (found.kind !== "found") return refused(exchange, found);
+  if ("told" in found) Object.assign(exchange.always, found.told);
   exchange.found("reader" in found ? { ...found, result: "pass" } : found);
   const { digest, mediaType } = found;
   const size = "reader" in found ? found.size : found.body.length;

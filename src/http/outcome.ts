@@ -2,7 +2,7 @@
 import type { Refusal } from "../cache/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 
-export type Outcome = "served" | "absent" | "denied";
+export type Outcome = "served" | Refusal;
 
 /** Notes where a refusal came from. Nothing is sent: serve.ts does that when no other upstream is left. */
 export function refused(exchange: Exchange, refusal: Refusal): Outcome {
@@ -10,5 +10,5 @@ export function refused(exchange: Exchange, refusal: Refusal): Outcome {
   if (refusal.kind === "absent" && refusal.reason !== undefined)
     exchange.always.warning = `299 - "not asked again: the upstream registry failed (${refusal.reason.code})"`;
   exchange.findings.result = refusal.kind === "denied" ? "denied" : refusal.negative ? "negative" : "miss";
-  return refusal.kind;
+  return refusal;
 }

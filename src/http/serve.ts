@@ -6,7 +6,15 @@ import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
-import { type Failure, fail, failureOfCircle, failureOfProblem, failures, failWith } from "./error.ts";
+import {
+  type Failure,
+  fail,
+  failureOfCircle,
+  failureOfProblem,
+  failureOfRefusal,
+  failures,
+  failWith,
+} from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import { type FairQueue, OverLimit } from "./fair-queue.ts";
 import { malformation } from "./guard.ts";
@@ -194,13 +202,18 @@ async function askInTurn(
       const outcome =
         allowed && repository !== undefined ? await askFor(upstream, repository) : "not_allowed";
       if (outcome === "served") return;
-      const isAbsent = (): void => fail(exchange, absent, findings.result);
-      if (!last && onAbsent && outcome !== "denied") {
-        before = isAbsent;
+      const tell = (): void => {
+        if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
+        else {
+          Object.assign(exchange.always, outcome.told);
+          fail(exchange, failureOfRefusal(outcome, absent), findings.result);
+        }
+      };
+      if (!last && onAbsent && (outcome === "not_allowed" || outcome.kind === "absent")) {
+        before = outcome === "not_allowed" ? () => fail(exchange, absent, findings.result) : tell;
         continue;
       }
-      if (outcome === "absent") return isAbsent();
-      return fail(exchange, outcome === "denied" ? failures.denied : failures.notAllowed, "denied");
+      return tell();
     } catch (error) {
       if (exchange.headersSent || !(error instanceof UpstreamError)) throw error;
       if (error.code === "loop" && (last || !onFailure) && before !== undefined) return before();

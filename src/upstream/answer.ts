@@ -1,7 +1,14 @@
 // What an upstream's status and headers mean. Everything that is not an answer becomes an UpstreamError here.
 import type { IncomingHttpHeaders } from "node:http";
 import { UpstreamError } from "../cache/ports.ts";
-import type { CacheMarks, Refusal } from "../cache/upstream-answer.ts";
+import {
+  type CacheMarks,
+  type Refusal,
+  type RefusalStatus,
+  type RefusalWords,
+  refusalStatuses,
+  type Told,
+} from "../cache/upstream-answer.ts";
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import { bareMediaType } from "../oci/media-type.ts";
 import { challengeOf, parseChallenges } from "./challenge.ts";
@@ -18,9 +25,23 @@ const longestRetryAfter = 3600;
 /** RFC 9111, section 1.2.2: larger ages mean this one. */
 const greatestAge = 2 ** 31;
 const longestCacheStatus = 1024;
+/** Bytes of an error's message that are passed on. */
+const longestMessage = 1024;
+const tellingHeaders = [
+  "warning",
+  "ratelimit",
+  "ratelimit-policy",
+  "ratelimit-limit",
+  "ratelimit-remaining",
+  "ratelimit-reset",
+] as const;
+
+/** How an account says that its time is over: ECR does so with 403. */
+const expired = /\b(?:token|credential|authori[sz]ation|password|session)s?\b.*\bexpired\b/i;
 
 /**
- * Undefined for the statuses in `found`; a refusal for 403, 404 and 410; throws UpstreamError for the rest.
+ * Undefined for the statuses in `found`; a refusal for 404, 410 and `refusalStatuses`; throws UpstreamError for the rest,
+ * and for what a registry does not say: a web page comes from a firewall, a proxy or a sign-in gateway before it.
  * `now` is the clock's milliseconds, for Retry-After dates.
  */
 export function readStatus(
@@ -47,10 +68,79 @@ export function readStatus(
     // The registry said the content is there; a storage behind it that denies it is out of order.
     return fail("server_error", "redirected to a storage that did not deliver");
   }
-  if (status === 404 || status === 410) return { kind: "absent" };
-  if (status === 403 || (status === 401 && lacksRights(headers))) return { kind: "denied" };
+  if (status === 401 && lacksRights(headers)) return { kind: "denied" };
+  if (status !== 401 && isWebPage(headers)) return fail("protocol", webPage);
+  const told = toldBy(headers);
+  if (status === 404 || status === 410) return { kind: "absent", ...told };
+  if (isRefusal(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...told };
   if (status === 401) return fail("auth", "refused our account: check its username and password");
   return fail("protocol", "gave an answer that is not understood");
+}
+
+const webPage = "sent a web page, as sign-in gateways and firewalls do; check its url";
+
+export function isWebPage(headers: IncomingHttpHeaders): boolean {
+  return /^(?:text\/html|application\/xhtml\+xml)$/.test(bareMediaType(headers["content-type"]) ?? "");
+}
+
+export function isRefusal(status: number): status is RefusalStatus {
+  return (refusalStatuses as readonly number[]).includes(status);
+}
+
+/**
+ * The refusal with the words of its body. Throws UpstreamError: protocol when the body is a web page after all, auth when
+ * it says that our account's time is over.
+ */
+export function withWords(upstream: string, refusal: Refusal, status: number, body: Buffer): Refusal {
+  const text = body.toString("utf8");
+  if (/^\s*<(?:!doctype\s+html|html)\b/i.test(text))
+    throw new UpstreamError("protocol", `upstream ${upstream} ${webPage}`, { status });
+  const words = wordsOf(text);
+  if (refusal.kind === "denied" && (status === 400 || status === 403) && expired.test(words?.message ?? ""))
+    throw new UpstreamError("auth", `upstream ${upstream} says that our credentials have expired`, {
+      status,
+    });
+  return words === undefined ? refusal : { ...refusal, words };
+}
+
+/** Code and message of the first error (distribution-spec, "Error Codes"); undefined without a message. */
+function wordsOf(text: string): RefusalWords | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const { errors } = (json ?? {}) as { errors?: unknown };
+  const { code, message } = ((Array.isArray(errors) ? errors[0] : undefined) ?? {}) as {
+    code?: unknown;
+    message?: unknown;
+  };
+  if (typeof message !== "string" || message === "") return undefined;
+  const known = typeof code === "string" && /^[A-Z][A-Z_]{0,63}$/.test(code);
+  return { ...(known ? { code } : {}), message: printable(message) };
+}
+
+/** The first 1,024 bytes, whole characters of them; control characters, which terminals obey, as they are escaped in JSON. */
+function printable(message: string): string {
+  const visible = message
+    .slice(0, longestMessage)
+    .toWellFormed()
+    .replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const bytes = Buffer.from(visible);
+  if (bytes.length <= longestMessage) return visible;
+  return new TextDecoder().decode(bytes.subarray(0, longestMessage), { stream: true });
+}
+
+/** Warning and RateLimit headers (RFC 9111, section 5.5; draft-ietf-httpapi-ratelimit-headers). */
+function toldBy(headers: IncomingHttpHeaders): { told?: Told } {
+  const told: Record<string, string> = {};
+  for (const name of tellingHeaders) {
+    const value: unknown = headers[name];
+    const text = Array.isArray(value) ? value.join(", ") : value;
+    if (typeof text === "string" && text.length <= 1024 && /^[ -~]+$/.test(text)) told[name] = text;
+  }
+  return Object.keys(told).length === 0 ? {} : { told };
 }
 
 /** Throws UpstreamError protocol for an encoded answer (identity was asked for) and for an HTML page. */
@@ -60,13 +150,7 @@ function refuseEncoding(upstream: string, { status, headers }: ReplyHead): void 
   if (encoding !== undefined && String(encoding).trim().toLowerCase() !== "identity") {
     throw new UpstreamError("protocol", `upstream ${upstream} encoded its answer, unasked`, { status });
   }
-  if (bareMediaType(headers["content-type"]) === "text/html") {
-    throw new UpstreamError(
-      "protocol",
-      `upstream ${upstream} sent a web page, as sign-in gateways do; check its url`,
-      { status },
-    );
-  }
+  if (isWebPage(headers)) throw new UpstreamError("protocol", `upstream ${upstream} ${webPage}`, { status });
 }
 
 /** Content-Length in bytes; undefined without one. Throws UpstreamError protocol for anything but digits. */
@@ -136,7 +220,7 @@ function lacksRights(headers: IncomingHttpHeaders): boolean {
 }
 
 /**
- * Age and Cache-Status of upstream's answer. What cannot be read is left out, and so is what storages and their
+ * Age, Cache-Status, Warning and RateLimit headers of upstream's answer. What cannot be read is left out, and so is what storages and their
  * delivery networks say of an object: it is no news of the registry.
  */
 export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
@@ -145,7 +229,11 @@ export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
   const lines: unknown = headers["cache-status"];
   const text = Array.isArray(lines) ? lines.join(", ") : lines;
   const readable = typeof text === "string" && text.length <= longestCacheStatus && /^[ -~]+$/.test(text);
-  return { ...(age === undefined ? {} : { age }), ...(readable ? { cacheStatus: text } : {}) };
+  return {
+    ...(age === undefined ? {} : { age }),
+    ...(readable ? { cacheStatus: text } : {}),
+    ...toldBy(headers),
+  };
 }
 
 /** Seconds of a Retry-After header, delta or date (RFC 9110, section 10.2.3); at most an hour. */

@@ -18,6 +18,11 @@ export interface Authorizer {
    * was learnt, and the request is to be sent once more with a new `header`.
    */
   refused(scope: Scope, challenges: readonly string[], sent: string | undefined): Promise<boolean>;
+  /**
+   * Upstream answered 400 or 403, which may be about the account or about the content, to a request that carried `sent`.
+   * True: there are other credentials by now, and the request is to be sent once more with a new `header`.
+   */
+  renewed(scope: Scope, sent: string | undefined): Promise<boolean>;
   /** Ends what is under way and closes every connection. */
   close(): Promise<void>;
 }

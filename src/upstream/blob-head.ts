@@ -3,7 +3,7 @@ import type { Clock } from "../cache/ports.ts";
 import type { BlobHead } from "../cache/upstream-answer.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import { cacheMarks, contentLength, contentRange } from "./answer.ts";
+import { cacheMarks, contentLength, contentRange, isRefusal } from "./answer.ts";
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";
 
@@ -31,7 +31,7 @@ export class BlobHeads {
       if (answer.kind === "found") this.#headRefusedAt = this.#clock();
       return answer;
     }
-    const refusal = statusOf(this.#upstream, reply, [200], this.#clock());
+    const refusal = await statusOf(this.#upstream, reply, [200], this.#clock());
     if (refusal !== undefined) return refusal;
     discard(reply.body);
     return { kind: "found", size: contentLength(this.#upstream, reply.headers), ...cacheMarks(reply) };
@@ -53,7 +53,7 @@ export class BlobHeads {
       headers,
     });
     const empty = reply.status === 416 && reply.headers["content-range"] === "bytes */0";
-    const refusal = statusOf(this.#upstream, reply, empty ? [416] : [200, 206], this.#clock());
+    const refusal = await statusOf(this.#upstream, reply, empty ? [416] : [200, 206], this.#clock());
     if (refusal !== undefined) return refusal;
     // A server that ignores ranges has begun to send all of it.
     if (reply.status === 200) reply.body.destroy();
@@ -70,8 +70,8 @@ export class BlobHeads {
 
 /**
  * Refused although a GET may work: registries that answer HEAD with 401 whatever the token (ECR Public) or with 405,
- * and storages whose signed addresses are for GET only.
+ * and storages whose signed addresses are for GET only. The words of a registry's refusal come with a GET alone.
  */
 function refusesHead({ status, foreign }: Reply): boolean {
-  return status === 401 || status === 405 || (foreign && status === 403);
+  return status === 401 || status === 405 || (foreign ? status === 403 : isRefusal(status));
 }

@@ -9,9 +9,9 @@ import type { Refusal } from "../cache/upstream-answer.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import { type ReplyHead, readStatus } from "./answer.ts";
+import { type ReplyHead, readStatus, withWords } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
-import { discard } from "./body.ts";
+import { discard, readSmallBody } from "./body.ts";
 import { Circuit } from "./circuit.ts";
 import { ConnectionGate, type Use } from "./connection-gate.ts";
 import { Connections } from "./connections.ts";
@@ -177,15 +177,20 @@ export class UpstreamClient {
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
     const { options, authorization } = await this.#ownRequest(url, ask);
     const reply = await this.#send(this.#connections.own, options, ask, false);
-    if (reply.status !== 401 || !(await this.#hasBetterProof(reply, ask, authorization))) return reply;
+    if (!doubtsAccount(reply.status) || !(await this.#hasBetterProof(reply, ask, authorization)))
+      return reply;
     discard(reply.body);
     return await this.#send(this.#connections.own, (await this.#ownRequest(url, ask)).options, ask, false);
   }
 
   async #hasBetterProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
     const challenges = [reply.headers["www-authenticate"] ?? []].flat();
+    const scope = { repository: ask.repository };
     try {
-      const refused = this.#authorizer.refused({ repository: ask.repository }, challenges, sent);
+      const refused =
+        reply.status === 401
+          ? this.#authorizer.refused(scope, challenges, sent)
+          : this.#authorizer.renewed(scope, sent);
       return await orAborted(refused, ask.signal);
     } catch (error) {
       discard(reply.body);
@@ -256,21 +261,34 @@ export class UpstreamClient {
   }
 }
 
-/** `readStatus` of a whole reply: whatever is not `found` has its body thrown away. */
-export function statusOf(
+/** Bytes of a refusal that are read for its words, and milliseconds they may take. */
+const longestRefusal = 64 * 1024;
+const refusalTimeout = 5_000;
+
+/** `readStatus` of a whole reply: whatever is not `found` has its body read for upstream's words, or thrown away. */
+export async function statusOf(
   upstream: string,
   reply: Reply,
   found: readonly number[],
   now: number,
-): Refusal | undefined {
+): Promise<Refusal | undefined> {
   let keep = false;
   try {
     const refusal = readStatus(upstream, reply, found, now);
     keep = refusal === undefined;
-    return refusal;
+    if (refusal === undefined) return undefined;
+    const limits = { upstream, limit: longestRefusal, timeout: refusalTimeout };
+    // What broke off says nothing; the status does.
+    const body = await readSmallBody(reply.body, limits).catch(() => undefined);
+    return body === undefined ? refusal : withWords(upstream, refusal, reply.status, body);
   } finally {
     if (!keep) discard(reply.body);
   }
+}
+
+/** What registries say to credentials that are out of date: most 401, ECR 403, token services of others 400. */
+function doubtsAccount(status: number): boolean {
+  return status === 400 || status === 401 || status === 403;
 }
 
 function useOf({ use, type, method }: Ask): Use {

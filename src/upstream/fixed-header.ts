@@ -8,6 +8,7 @@ export function fixedHeader(value: SecretSource): Authorizer {
   return {
     header: read,
     refused: async (_scope, _challenges, sent) => (await read()) !== sent,
+    renewed: async (_scope, sent) => (await read()) !== sent,
     close: async () => {},
   };
 }

@@ -16,7 +16,7 @@ import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
 import type { CircuitStateName, NoticeSink } from "../telemetry/event.ts";
-import { cacheMarks, contentDigest, contentLength, contentRange } from "./answer.ts";
+import { cacheMarks, contentDigest, contentLength, contentRange, isRefusal } from "./answer.ts";
 import { createAuthorizer } from "./authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyPatience } from "./body.ts";
@@ -124,8 +124,14 @@ class HttpUpstream implements ClosableUpstream {
 
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {
     return this.#noticed(async () => {
-      const reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
-      const refusal = statusOf(this.name, reply, [200], this.#clock());
+      let reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
+      // Refused to HEAD alone, or with words that only a GET brings.
+      const unknown = reply.status === 404 && reference.kind === "tag";
+      if (!reply.foreign && (reply.status === 405 || isRefusal(reply.status) || unknown)) {
+        discard(reply.body);
+        reply = await this.#client.ask(manifestAsk("GET", repository, reference));
+      }
+      const refusal = await statusOf(this.name, reply, [200], this.#clock());
       if (refusal !== undefined) return refusal;
       discard(reply.body);
       // No manifest is empty: servers that do not know the length of a HEAD say 0.
@@ -137,7 +143,7 @@ class HttpUpstream implements ClosableUpstream {
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer> {
     return this.#noticed(async () => {
       const reply = await this.#client.ask(manifestAsk("GET", repository, reference));
-      const refusal = statusOf(this.name, reply, [200], this.#clock());
+      const refusal = await statusOf(this.name, reply, [200], this.#clock());
       if (refusal !== undefined) return refusal;
       return await this.#whileOpen(reply, async () => {
         const head = this.#manifestHeaders(reply);
@@ -176,20 +182,25 @@ class HttpUpstream implements ClosableUpstream {
     { endpoint = "blobs", use, to }: BlobAsk = {},
   ): Promise<BlobAnswer> {
     return this.#noticed(async () => {
-      const ranged = from > 0 || to !== undefined;
-      const reply = await this.#client.ask({
-        method: "GET",
-        type: "blob",
-        repository,
-        endpoint: `${endpoint}/${digest}`,
-        headers: {
-          ...(endpoint === "manifests" ? { accept: manifestAccept } : {}),
-          ...(ranged ? { range: `bytes=${from}-${to === undefined ? "" : to - 1}` } : {}),
-        },
-        signal,
-        ...(use === undefined ? {} : { use }),
-      });
-      const refusal = statusOf(this.name, reply, ranged ? [200, 206] : [200], this.#clock());
+      const ask = (range: object): Promise<Reply> =>
+        this.#client.ask({
+          method: "GET",
+          type: "blob",
+          repository,
+          endpoint: `${endpoint}/${digest}`,
+          headers: { ...(endpoint === "manifests" ? { accept: manifestAccept } : {}), ...range },
+          signal,
+          ...(use === undefined ? {} : { use }),
+        });
+      let ranged = from > 0 || to !== undefined;
+      let reply = await ask(ranged ? { range: `bytes=${from}-${to === undefined ? "" : to - 1}` } : {});
+      if (ranged && reply.status === 416) {
+        // The range was this mirror's own idea: then all of it, as from an upstream that ignores ranges.
+        discard(reply.body);
+        ranged = false;
+        reply = await ask({});
+      }
+      const refusal = await statusOf(this.name, reply, ranged ? [200, 206] : [200], this.#clock());
       if (refusal !== undefined) return refusal;
       return await this.#whileOpen(reply, async () => {
         const length = contentLength(this.name, reply.headers);

@@ -69,6 +69,19 @@ export class Negotiator implements Authorizer {
     return await this.#hasOtherPassword(account, sent);
   }
 
+  async renewed(scope: Scope, sent: string | undefined): Promise<boolean> {
+    if (sent === undefined) return false;
+    const account = await this.#options.credentials.read();
+    const target = this.#target(scope);
+    if (target === undefined) return await this.#hasOtherPassword(account, sent);
+    const { tokens } = this.#options;
+    const age = tokens.ageOf(target, account, sent);
+    // Most refusals are about the content: they cost a new token only where that may say something else.
+    if (age !== undefined && age < freshFor) return false;
+    tokens.drop(target, account, sent);
+    return true;
+  }
+
   async close(): Promise<void> {
     await this.#options.close();
   }

@@ -5,7 +5,7 @@ import type { Digest } from "../oci/digest.ts";
 import { jsonExcess } from "../oci/json-depth.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
-import { cacheMarks } from "./answer.ts";
+import { cacheMarks, isWebPage } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
 import { type Reply, statusOf } from "./client.ts";
 import { nextQuery } from "./next-link.ts";
@@ -69,7 +69,7 @@ async function readPage(
     reply.body.destroy();
     return { kind: "absent" };
   }
-  const refusal = statusOf(upstream, reply, [200], list.clock());
+  const refusal = await statusOf(upstream, reply, [200], list.clock());
   if (refusal !== undefined) return refusal;
   const body = await readSmallBody(reply.body, { upstream, limit: maxBytes, timeout: list.pageTimeout });
   if (body === undefined)
@@ -91,6 +91,7 @@ async function readPage(
 /** Only a 200 with the one exact type is an answer of this endpoint (clients.md section 6). */
 function hasReferrers({ status, headers }: Reply): boolean {
   if (status === 200) return bareMediaType(headers["content-type"]) === mediaTypes.ociIndex;
+  if (status === 404 && isWebPage(headers)) return false;
   return status !== 400 && status !== 405 && status !== 406;
 }
 

@@ -94,7 +94,7 @@ async function readPage(
     query,
     headers,
   });
-  const refusal = statusOf(upstream, reply, [200], list.clock());
+  const refusal = await statusOf(upstream, reply, [200], list.clock());
   if (refusal !== undefined) return refusal;
   const limits = { upstream, limit: maxPageBytes, timeout: list.pageTimeout };
   const body = await readSmallBody(reply.body, limits);

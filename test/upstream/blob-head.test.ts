@@ -48,7 +48,7 @@ t.test("the absence of a blob does not show that HEAD is refused", async (t) => 
   const { registry, upstream, asked } = await setUp(t, 405);
   registry.removeBlob(repository, layer.digest);
   for (let round = 0; round < 2; round++)
-    t.same(await upstream.headBlob(repository, layer.digest), { kind: "absent" });
+    t.match(await upstream.headBlob(repository, layer.digest), { kind: "absent" });
   t.same(asked(), ["HEAD", "GET bytes=0-0", "HEAD", "GET bytes=0-0"]);
 });
 

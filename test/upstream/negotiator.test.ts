@@ -196,18 +196,18 @@ t.test("a repository our account may not read is denied, not a broken account", 
   const { tokens, head, registry, of } = await startTokenUpstream(t);
   tokens.forbidden.add(other);
   await head();
-  t.same(await head("1", other), { kind: "denied" });
+  t.match(await head("1", other), { kind: "denied" });
   t.equal(tokens.requests.length, 2, "a token that has just been made is not made again");
   t.match(await head(), { kind: "found" }, "and says nothing about the others");
   registry.fault(() => ({ status: 403 }));
-  t.same(await head(), { kind: "denied" });
+  t.match(await head(), { kind: "denied" });
   t.same(of("upstream_error"), []);
 });
 
 t.test("rights that were given since are found", async (t) => {
   const { tokens, head, clock } = await startTokenUpstream(t);
   tokens.forbidden.add(other);
-  t.same(await head("1", other), { kind: "denied" });
+  t.match(await head("1", other), { kind: "denied" });
   tokens.forbidden.delete(other);
   clock.advance(11_000);
   t.match(await head("1", other), { kind: "found" });
