@@ -8,6 +8,7 @@ import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import type { BlobCache } from "./cache/blob-cache.ts";
+import { DeniedDigests } from "./cache/denied-digests.ts";
 import type { Eviction } from "./cache/eviction.ts";
 import type { Clock, Pause } from "./cache/ports.ts";
 import { Scrubber } from "./cache/scrubber.ts";
@@ -225,6 +226,7 @@ class Entrepot implements App {
       pool: new BufferPool(),
       listings,
       router,
+      denied: new DeniedDigests(index.graph, this.#notices),
       pseudonym: this.#pseudonym,
       ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
       catalog,

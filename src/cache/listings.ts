@@ -285,7 +285,9 @@ function ageOf({ age = 0 }: Found): number {
 
 function sizeOf(answer: Kept<Found>["answer"]): number {
   if (answer.kind === "absent") return 256;
+  // Tags once more: as the JSON made of them for clients.
   return (
-    256 + ("tags" in answer ? answer.tags.reduce((sum, tag) => sum + tag.length + 16, 0) : answer.body.length)
+    256 +
+    ("tags" in answer ? answer.tags.reduce((sum, tag) => sum + 2 * tag.length + 19, 0) : answer.body.length)
   );
 }

@@ -295,6 +295,14 @@ export interface BlobIndex {
   repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[];
 }
 
+/** What this node knows of how the digests of a repository hang together. */
+export interface ImageGraph {
+  /** Tags of the repository whose record names the digest; at most `limit`. */
+  tagsNaming(upstream: string, repository: Repository, digest: Digest, limit: number): readonly string[];
+  /** Manifests here that name the digest and that the repository is linked to; at most `limit`. */
+  parentsIn(upstream: string, repository: Repository, digest: Digest, limit: number): readonly Digest[];
+}
+
 // ---- upstream -------------------------------------------------------------------------------------------------
 
 /** How a blob is asked for. */

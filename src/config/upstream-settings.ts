@@ -194,7 +194,8 @@ export const upstreamSettings = {
     default: undefined,
     type: upstream.permissions,
     form: "list",
-    description: "Patterns of what they may not have, whatever allow says",
+    description:
+      "Patterns of what they may not have, whatever allow says; a denied tag's digest too, while it is known by denied tags alone (SECURITY.md)",
   },
   "upstream.next": {
     env: undefined,

@@ -2,6 +2,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { Listings } from "../cache/listings.ts";
 import type { BlobIndex, Upstream, UpstreamError } from "../cache/ports.ts";
+import type { TagsAnswer } from "../cache/upstream-answer.ts";
 import type { Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
@@ -9,10 +10,13 @@ import type { Page } from "../oci/route.ts";
 import type { Source } from "../telemetry/event.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Outcome, refused } from "./outcome.ts";
+import type { Router, TagRule } from "./routing.ts";
 
 /** Names in one answer, whatever the client asks for (CVE-2023-2253: `n` must not size an allocation). */
 const largestPage = 1_000;
 const defaultPage = 100;
+/** Pages of the index read for one answer, where the configuration has come to deny what is held here. */
+const maxCatalogLooks = 100;
 
 /** How the client named the upstream and the repository, so that a next link leads back to both. */
 export interface Origin {
@@ -21,6 +25,7 @@ export interface Origin {
   readonly repository?: Repository;
 }
 
+/** `rule`: which tags clients may see; left out: all. */
 export async function handleTags(
   exchange: Exchange,
   listings: Listings,
@@ -28,17 +33,68 @@ export async function handleTags(
   repository: Repository,
   page: Page,
   origin: Origin,
+  rule?: TagRule,
 ): Promise<Outcome> {
-  const listed = await listings.tags(upstream, repository, page);
+  // Pages are cut here where tags are left out, or a page could be empty and name a tag nobody may see as its last.
+  const asked = rule === undefined ? page : await beginningFor(listings, upstream, repository, page);
+  const listed = await listings.tags(upstream, repository, asked);
   if (listed.kind !== "found") return refused(exchange, listed);
   exchange.found({ ...listed, source: sourceOf(upstream, listed) });
-  const { tags, more } = listed.answer;
-  const next = more
-    ? nextLink(origin, `${origin.repository}/tags/list`, page.n ?? tags.length, tags.at(-1))
-    : {};
+  const { body, next } = tagsBody(listed.answer, page, origin, rule);
   const headers = { ...next, ...staleness(listed), ...listingHeaders };
-  exchange.send(200, headers, JSON.stringify({ name: origin.repository, tags }));
+  exchange.send(200, headers, body);
   return "served";
+}
+
+type TagsFound = Extract<TagsAnswer, { kind: "found" }>;
+
+interface TagsBody {
+  /** What it was made for. */
+  readonly id: string;
+  readonly body: Buffer;
+  readonly next: { readonly link?: string };
+}
+
+/**
+ * Of each list in memory, the answer that was made of it last: to write 30,000 tags as JSON takes 10 ms, to send them
+ * again nothing. It goes with the list, whose size counts it.
+ */
+const bodies = new WeakMap<TagsFound, TagsBody>();
+
+function tagsBody(answer: TagsFound, page: Page, origin: Origin, rule: TagRule | undefined): TagsBody {
+  const id = JSON.stringify([origin.repository, origin.prefix, origin.ns, page]);
+  const made = bodies.get(answer);
+  if (made?.id === id) return made;
+  const { tags, more } = rule === undefined ? answer : cutPage(answer, page, rule);
+  const path = `${origin.repository}/tags/list`;
+  const next = more ? nextLink(origin, path, page.n ?? tags.length, tags.at(-1)) : {};
+  const body = Buffer.from(JSON.stringify({ name: origin.repository, tags }));
+  bodies.set(answer, { id, body, next });
+  return { id, body, next };
+}
+
+/** The whole list; of one that goes on past what is collected of it, what comes after `page.last`. */
+async function beginningFor(
+  listings: Listings,
+  upstream: Upstream,
+  repository: Repository,
+  { last }: Page,
+): Promise<Page> {
+  const whole = { n: undefined, last: undefined };
+  if (last === undefined) return whole;
+  const listed = await listings.tags(upstream, repository, whole);
+  const beyond = listed.kind === "found" && listed.answer.more && last >= (listed.answer.tags.at(-1) ?? "");
+  return beyond ? { n: undefined, last } : whole;
+}
+
+function cutPage(
+  { tags, more }: TagsFound,
+  { n, last }: Page,
+  rule: TagRule,
+): Pick<TagsFound, "tags" | "more"> {
+  const rest = tags.filter((tag) => (last === undefined || tag > last) && rule(tag));
+  const page = rest.slice(0, n);
+  return { tags: page, more: page.length > 0 && (page.length < rest.length || more) };
 }
 
 /** The index upstream answers, with its exact type: clients take another one for "not supported". */
@@ -81,15 +137,27 @@ function staleness({
   return { age: String(Math.floor(age / 1000)), ...(reason === undefined ? {} : { warning }) };
 }
 
+export interface CatalogOptions {
+  readonly index: Pick<BlobIndex, "repositories">;
+  readonly router: Pick<Router, "permits">;
+}
+
 export function handleCatalog(
   exchange: Exchange,
-  index: Pick<BlobIndex, "repositories">,
+  { index, router }: CatalogOptions,
   upstream: Upstream,
   page: Page,
   origin: Origin,
 ): void {
   const size = Math.min(page.n ?? defaultPage, largestPage);
-  const names = size === 0 ? [] : index.repositories(upstream.name, page.last, size + 1);
+  const names: Repository[] = [];
+  let last = page.last;
+  for (let looks = 0; size > 0 && names.length <= size && looks < maxCatalogLooks; looks++) {
+    const some = index.repositories(upstream.name, last, size + 1);
+    names.push(...some.filter((name) => router.permits(upstream, name)));
+    last = some.at(-1);
+    if (some.length <= size) break;
+  }
   const repositories = names.slice(0, size);
   // Made here of what the index knows: no answer of a cache.
   Object.assign(exchange.findings, { result: "hit", source: "disk" });

@@ -31,6 +31,8 @@ export interface Target {
   readonly repository: Repository | undefined;
   /** Whether the configuration lets clients have it. */
   readonly allowed: boolean;
+  /** Which tags of the repository the configuration lets clients have; undefined when it tells none apart. */
+  readonly tagRule?: TagRule | undefined;
   /** When the target after this one is asked. */
   readonly onAbsent: boolean;
   readonly onFailure: boolean;
@@ -47,9 +49,11 @@ export type Routed =
   /** No upstream of that name; or two names that contradict each other. */
   | { readonly kind: "unknown" };
 
-interface Entry {
+/** Whether clients may have the tag. */
+export type TagRule = (tag: string) => boolean;
+
+interface Entry extends Permission {
   readonly routing: Routing;
-  readonly permits: (repository: string, tag: string | undefined) => boolean;
 }
 
 const unknown: Routed = { kind: "unknown" };
@@ -63,10 +67,7 @@ export class Router {
 
   /** The first upstream is the default. Names, components, namespaces and hosts are distinct (config/ checks it). */
   constructor(routings: readonly [Routing, ...Routing[]]) {
-    this.#entries = routings.map((routing) => ({
-      routing,
-      permits: permission(routing.allow, routing.deny),
-    }));
+    this.#entries = routings.map((routing) => ({ routing, ...permission(routing.allow, routing.deny) }));
     this.#byName = this.#indexBy(({ upstream }) => [upstream.name]);
     this.#byComponent = this.#indexBy(({ component }) => (component === undefined ? [] : [component]));
     this.#byNamespace = this.#indexBy(({ namespaces }) => namespaces);
@@ -95,6 +96,11 @@ export class Router {
     };
   }
 
+  /** Whether clients may have anything of the repository. */
+  permits(upstream: Upstream, repository: Repository): boolean {
+    return this.#byName.get(upstream.name)?.permits(repository, undefined) ?? false;
+  }
+
   /** By the path: prefix, or first component. Undefined when neither names an upstream. */
   #named(route: Route): { entry: Entry; repository: Repository | undefined } | undefined | "unknown" {
     const repository = "repository" in route ? route.repository : undefined;
@@ -120,6 +126,7 @@ export class Router {
         upstream,
         repository: there,
         allowed: there === undefined || entry.permits(there, tag),
+        tagRule: there === undefined ? undefined : entry.tagRule(there),
         onAbsent: next?.onAbsent ?? false,
         onFailure: next?.onFailure ?? false,
       });
@@ -152,18 +159,34 @@ function hostName(host: string | undefined): string {
   return (host ?? "").toLowerCase().replace(/:\d+$/, "");
 }
 
+interface Permission {
+  readonly permits: (repository: string, tag: string | undefined) => boolean;
+  readonly tagRule: (repository: string) => TagRule | undefined;
+}
+
 /**
  * A glob without a colon speaks of repositories, and of all their tags; one with a colon of those tags only, so a
  * digest is let through an allow list when some tag of its repository could be.
  */
-function permission(allow: readonly string[], deny: readonly string[]): Entry["permits"] {
+function permission(allow: readonly string[], deny: readonly string[]): Permission {
   const allowed = allow.map(splitGlob);
   const denied = deny.map(splitGlob);
-  return (repository, tag) => {
+  const namesTags = [...allowed, ...denied].some(({ tags }) => tags !== undefined);
+  const permits: Permission["permits"] = (repository, tag) => {
     const covers = ({ repositories, tags }: SplitGlob, whole: boolean): boolean =>
       repositories(repository) && (tags === undefined || (tag === undefined ? !whole : tags(tag)));
     if (denied.some((glob) => covers(glob, true))) return false;
     return allowed.length === 0 || allowed.some((glob) => covers(glob, false));
+  };
+  return {
+    permits,
+    tagRule(repository) {
+      if (!namesTags) return undefined;
+      const ofTags = ({ repositories, tags }: SplitGlob): boolean =>
+        tags !== undefined && repositories(repository);
+      if (!denied.some(ofTags) && !allowed.some(ofTags)) return undefined;
+      return (tag) => permits(repository, tag);
+    },
   };
 }
 

@@ -1,6 +1,8 @@
 // From a request to its handler.
+import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import { type BlobIndex, type Upstream, UpstreamError } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
@@ -25,13 +27,14 @@ import type { Outcome } from "./outcome.ts";
 import type { PassThrough } from "./pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { tracedOn } from "./request-identity.ts";
-import type { Router, Target } from "./routing.ts";
+import type { Router, TagRule, Target } from "./routing.ts";
 import { writtenRoute } from "./written-route.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;
   readonly listings: Listings;
   readonly router: Router;
+  readonly denied: DeniedDigests;
   /** The way for writes to an upstream; undefined, as here or as an answer: they are refused. */
   /** The answers clients may have open. */
   readonly answers: FairQueue;
@@ -131,7 +134,8 @@ async function read(
   const { findings } = exchange;
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
-  const targets = seenBy(routed.targets, via, tracedOn(exchange.header("traceparent")));
+  const permitted = withoutDenied(routed.targets, route, options.denied);
+  const targets = seenBy(permitted, via, tracedOn(exchange.header("traceparent")));
   const [{ upstream }] = targets;
   findings.upstream = upstream.name;
   if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
@@ -140,10 +144,10 @@ async function read(
       return ping(exchange);
     case "catalog":
       if (!options.catalog) return fail(exchange, failures.catalogOff);
-      return handleCatalog(exchange, options.index, upstream, route.page, route);
+      return handleCatalog(exchange, options, upstream, route.page, route);
     case "tags":
-      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (upstream, repository) =>
-        handleTags(exchange, options.listings, upstream, repository, route.page, route),
+      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (upstream, repository, rule) =>
+        handleTags(exchange, options.listings, upstream, repository, route.page, route, rule),
       );
     case "manifest":
       findings.reference = referenceText(route.reference);
@@ -165,8 +169,27 @@ async function read(
   }
 }
 
-type Ask = (upstream: Upstream, repository: Repository) => Promise<Outcome>;
+type Ask = (upstream: Upstream, repository: Repository, rule: TagRule | undefined) => Promise<Outcome>;
 type Targets = readonly [Target, ...Target[]];
+
+/** The targets, of which those are not allowed that know the digest by nothing but denied tags. */
+function withoutDenied(targets: Targets, route: Route, denied: DeniedDigests): Targets {
+  const digest = digestIn(route);
+  if (digest === undefined || targets.every(({ tagRule }) => tagRule === undefined)) return targets;
+  const judged = (target: Target): Target => {
+    const { upstream, repository, allowed, tagRule } = target;
+    if (!allowed || repository === undefined || tagRule === undefined) return target;
+    return { ...target, allowed: !denied.denies(upstream, repository, digest, tagRule) };
+  };
+  const [first, ...rest] = targets;
+  return [judged(first), ...rest.map(judged)];
+}
+
+/** What a read asks for by content. */
+function digestIn(route: Route): Digest | undefined {
+  if (route.kind === "blob" || route.kind === "referrers") return route.digest;
+  return route.kind === "manifest" && route.reference.kind === "digest" ? route.reference.digest : undefined;
+}
 
 /** The targets as asked on behalf of the mirrors and proxies `via`, in the trace of the client. */
 function seenBy(targets: Targets, via: string | undefined, traceparent: string | undefined): Targets {
@@ -194,13 +217,13 @@ async function askInTurn(
   const { findings } = exchange;
   const askFor = via === undefined ? onceMore(exchange, ask) : ask;
   let before: (() => void) | undefined;
-  for (const [i, { upstream, repository, allowed, onAbsent, onFailure }] of targets.entries()) {
+  for (const [i, { upstream, repository, allowed, tagRule, onAbsent, onFailure }] of targets.entries()) {
     const last = i === targets.length - 1;
     findings.upstream = upstream.name;
     findings.repository = repository;
     try {
       const outcome =
-        allowed && repository !== undefined ? await askFor(upstream, repository) : "not_allowed";
+        allowed && repository !== undefined ? await askFor(upstream, repository, tagRule) : "not_allowed";
       if (outcome === "served") return;
       const tell = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
@@ -230,12 +253,12 @@ async function askInTurn(
  * client that names nobody, who asks once more for itself. In a circle this goes round twice, and ends.
  */
 function onceMore(exchange: Exchange, ask: Ask): Ask {
-  return async (upstream, repository) => {
+  return async (upstream, repository, rule) => {
     try {
-      return await ask(upstream, repository);
+      return await ask(upstream, repository, rule);
     } catch (error) {
       if (exchange.headersSent || !(error instanceof UpstreamError) || error.code !== "loop") throw error;
-      return await ask(upstream, repository);
+      return await ask(upstream, repository, rule);
     }
   };
 }

@@ -139,11 +139,16 @@ UPDATE links SET shown = 1 WHERE digest IN (
 );
 `;
 
+/** Which tags of a repository name a digest, for rules about tags. */
+const tagsByDigest = `
+CREATE INDEX tags_digest ON tags (repository, digest);
+`;
+
 /**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
  * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
  */
-export const migrations: readonly string[] = [firstTables, answers, blobChecks, shownLinks];
+export const migrations: readonly string[] = [firstTables, answers, blobChecks, shownLinks, tagsByDigest];
 
 /** "Entr", so that a foreign database is told from an old one of ours. */
 const applicationId = 0x456e7472;

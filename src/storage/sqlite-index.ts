@@ -1,5 +1,5 @@
 // The embedded index: tag records, links, kept answers and the blob table as four ports over one database.
-import type { Clock, Proofs } from "../cache/ports.ts";
+import type { Clock, ImageGraph, Proofs } from "../cache/ports.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteAnswers } from "./sqlite-answers.ts";
@@ -73,6 +73,14 @@ export class SqliteIndex {
       const { code, message } = storeFailure(error, "doubt what a crash may have torn");
       notice?.({ kind: "store_error", op: "index.doubt", code, message });
     }
+  }
+
+  /** For DeniedDigests. */
+  get graph(): ImageGraph {
+    return {
+      tagsNaming: (...asked) => this.tags.naming(...asked),
+      parentsIn: (...asked) => this.links.parentsIn(...asked),
+    };
   }
 
   /** True until `reconcile` has run, when the last stop was not a clean one: the blob table may be wrong. */

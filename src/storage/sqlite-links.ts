@@ -3,7 +3,7 @@ import type { LinkedBlob, LinkStore, Proofs } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Database, Statement } from "./database.ts";
-import { digestKey } from "./digest-key.ts";
+import { digestKey, digestOfKey } from "./digest-key.ts";
 import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
 
 export class SqliteLinks implements LinkStore {
@@ -16,6 +16,7 @@ export class SqliteLinks implements LinkStore {
   readonly #remove: Statement;
   readonly #size: Statement;
   readonly #repositoriesOf: Statement;
+  readonly #parents: Statement;
 
   constructor(database: Database, repositories: Repositories, proofs: Proofs) {
     this.#database = database;
@@ -35,6 +36,10 @@ export class SqliteLinks implements LinkStore {
     );
     this.#remove = database.prepare(`DELETE FROM links WHERE digest = ? AND repository = ${repositoryId}`);
     this.#size = database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1");
+    this.#parents = database.prepare(
+      `SELECT manifest FROM children JOIN links ON links.digest = children.manifest
+       WHERE child = ? AND links.repository = ${repositoryId} LIMIT ?`,
+    );
     this.#repositoriesOf = database.prepare(
       `SELECT upstream, name FROM links JOIN repositories ON repositories.id = links.repository
        WHERE digest = ? LIMIT ?`,
@@ -70,6 +75,13 @@ export class SqliteLinks implements LinkStore {
   async statedSize(digest: Digest): Promise<number | undefined> {
     const row = this.#size.get(digestKey(digest));
     return row && Number(row.size);
+  }
+
+  /** See ImageGraph. */
+  parentsIn(upstream: string, repository: Repository, digest: Digest, limit: number): readonly Digest[] {
+    return this.#parents
+      .all(digestKey(digest), upstream, repository, limit)
+      .map(({ manifest }) => digestOfKey(manifest));
   }
 
   /** At most `limit` repositories that are known to contain the digest, in no order. */

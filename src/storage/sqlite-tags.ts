@@ -1,5 +1,6 @@
 // Tag records in the index.
 import type { TagRecord, TagStore } from "../cache/ports.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Database, Statement } from "./database.ts";
 import { digestKey, digestOfKey } from "./digest-key.ts";
@@ -11,6 +12,7 @@ export class SqliteTags implements TagStore {
   readonly #get: Statement;
   readonly #put: Statement;
   readonly #delete: Statement;
+  readonly #naming: Statement;
 
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
@@ -23,6 +25,9 @@ export class SqliteTags implements TagStore {
        ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
          size = excluded.size, checked_at = excluded.checked_at
        WHERE excluded.checked_at >= tags.checked_at`,
+    );
+    this.#naming = database.prepare(
+      `SELECT tag FROM tags WHERE repository = ${repositoryId} AND digest = ? LIMIT ?`,
     );
     this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
   }
@@ -37,6 +42,11 @@ export class SqliteTags implements TagStore {
         checkedAt: Number(row.checked_at),
       }
     );
+  }
+
+  /** See ImageGraph. */
+  naming(upstream: string, repository: Repository, digest: Digest, limit: number): readonly string[] {
+    return this.#naming.all(upstream, repository, digestKey(digest), limit).map(({ tag }) => String(tag));
   }
 
   async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {

@@ -125,6 +125,7 @@ async function twoUpstreams(t: Test) {
   const house = await openHouse(t);
   const digest = house.upstream.addBlob("team/app", bytes);
   await readAll((await found(t, house, app, digest)).reader);
+  await fillsOver(house);
   const second = new MemoryUpstream("second");
   const push = async (manifest: object, mediaType: string): Promise<void> => {
     const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, ...manifest }));
@@ -175,6 +176,7 @@ t.test("children of an index are no proof, whatever they call themselves", async
     const house = await openHouse(t, { name: `index of ${mediaType?.slice(-9)}` });
     const digest = house.upstream.addBlob("team/app", bytes);
     await readAll((await found(t, house, app, digest)).reader);
+    await fillsOver(house);
     const child = { mediaType, digest, size: bytes.length };
     const type = "application/vnd.oci.image.index.v1+json";
     const body = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [child] }));

@@ -215,3 +215,24 @@ t.test("2,500 tags, page by page: all of them, once each, in order", async (t) =
   t.strictSame((await pages(mirror, "/v2/team/app/tags/list?n=2000", "tags")).flat(), tags);
   t.strictSame((await pages(mirror, "/v2/team/app/tags/list", "tags")).flat(), tags);
 });
+
+t.test("a list from memory is not written as JSON again for each client", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  upstream.addImage("team/app", "1", makeImage({ layers: [10] }));
+  const { stringify } = JSON;
+  t.teardown(() => {
+    JSON.stringify = stringify;
+  });
+  let written = 0;
+  JSON.stringify = ((value: unknown, ...rest: []) => {
+    if (typeof value === "object" && value !== null && "name" in value && "tags" in value) written++;
+    return stringify(value, ...rest);
+  }) as typeof stringify;
+  const ask = async (path: string): Promise<string> => (await mirror.get(path)).body.toString();
+  for (let each = 1; each <= 3; each++)
+    t.equal(await ask("/v2/team/app/tags/list"), '{"name":"team/app","tags":["1"]}');
+  t.equal(written, 1);
+  t.equal(await ask("/upstream/v2/team/app/tags/list?n=1"), '{"name":"team/app","tags":["1"]}');
+  t.equal(written, 2, "but for one who asks in another way");
+});
