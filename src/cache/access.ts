@@ -70,13 +70,26 @@ export class Access {
       as === "blob"
         ? await upstream.headBlob(repository, digest)
         : await upstream.headManifest(repository, { kind: "digest", digest });
-    if (head.kind === "found") await this.link(upstream, repository, [{ digest, size: head.size }]);
+    if (head.kind === "found") await this.link(upstream, repository, [{ digest, size: undefined }]);
     if (head.kind !== "found") return head;
     const { kind, size, cacheStatus } = head;
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }
 
-  /** Records that upstream showed these digests in `repository`, or that a manifest of it names them. A failing store costs a question later. */
+  /** What a manifest says of the blob's size; undefined when none does, or the store fails. See LinkStore. */
+  async statedSize(upstream: Upstream, repository: Repository, digest: Digest): Promise<number | undefined> {
+    try {
+      return await this.#links.statedSize(upstream.name, repository, digest);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.size", error));
+      return undefined;
+    }
+  }
+
+  /**
+   * Records that upstream showed these digests in `repository`, or that a manifest of it names them. A failing store costs
+   * a question later.
+   */
   async link(upstream: Upstream, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     try {
       await this.#links.add(upstream.name, repository, blobs);

@@ -1,9 +1,9 @@
 // Blobs: look here first, then start or join a fill. One upstream transfer per digest, however many clients ask
 // and whichever repositories they name; every client's right is proved for its own repository.
-import type { Digest } from "../oci/digest.ts";
+import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
-import type { Fill, FillHead } from "./fill.ts";
+import { type Fill, type FillHead, NearbyMismatch } from "./fill.ts";
 import { type Filling, Fills, type FillsOptions, isFor } from "./fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
@@ -11,8 +11,8 @@ import type { BlobReader, Upstream } from "./ports.ts";
 import type { OversizeAnswer, Refusal } from "./upstream-answer.ts";
 
 /**
- * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, or been refused
- * to another repository. After that it relies on nobody else.
+ * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, been refused to
+ * another repository, or been given wrong bytes by another node. After that it relies on nobody else.
  */
 const maxLooks = 3;
 
@@ -103,10 +103,16 @@ export class BlobCache {
   ): Promise<BlobElsewhere | Refusal | undefined> {
     const { local, access, sharing } = this.#options;
     const redirect = sharing?.blobs?.redirect;
-    if (redirect === undefined || local.indexed(digest) || this.#fills.of(digest) !== undefined)
+    if (
+      redirect === undefined ||
+      this.#fills.distrusts(digest) ||
+      local.indexed(digest) ||
+      this.#fills.of(digest) !== undefined
+    )
       return undefined;
     const there = await this.#sharedHead(digest);
     if (there?.size === undefined || there.size < redirect.above) return undefined;
+    if (await this.#doubtful(upstream, repository, digest, there.size)) return undefined;
     const proof = await access.prove(upstream, repository, digest, "blob");
     if (proof.kind === "absent" || proof.kind === "denied") return proof;
     const url = await redirect.presign(digest).catch(() => undefined);
@@ -129,7 +135,7 @@ export class BlobCache {
         return "waited";
       };
       const opened = await (look <= maxLooks
-        ? this.#find(upstream, repository, digest, use, start)
+        ? this.#find(upstream, repository, digest, use, start).catch(againAfterMismatch)
         : this.#alone(upstream, repository, digest, start));
       if (opened !== "again" && opened !== "waited") return opened;
       if (opened === "again") look++;
@@ -145,7 +151,7 @@ export class BlobCache {
   ): Promise<OpenedBlob | Refusal | "waited"> {
     const filling = this.#fills.joinable(digest);
     return filling !== undefined && isFor(filling, upstream, repository)
-      ? this.#follow(filling, "joined")
+      ? this.#follow(filling, "joined", upstream, repository)
       : start();
   }
 
@@ -172,19 +178,73 @@ export class BlobCache {
     if (proof.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
     if (proof.kind === "absent" || proof.kind === "denied") return proof;
     const filling = this.#fills.of(digest);
-    const size = filling?.fill.size;
-    if (filling !== undefined && size !== undefined)
-      return { ...fromUpstream(filling.upstream, { size }), result: "joined" };
+    if (filling?.fill.size !== undefined) {
+      const head = await this.#headOf(filling, upstream, repository).catch(againAfterMismatch);
+      if (head !== "again") return head;
+    }
     const here = await local.open(digest, "look");
     if (here !== undefined) {
       await here.reader.close();
       return { kind: "found", result: "hit", source: here.source, size: here.size };
     }
     const shared = await this.#sharedHead(digest);
-    if (shared !== undefined) return shared;
+    if (shared !== undefined && !(await this.#doubtful(upstream, repository, digest, shared.size)))
+      return shared;
     const head = proof.kind === "found" ? proof : await upstream.headBlob(repository, digest);
     if (head.kind === "absent") await access.unlink(upstream, repository, digest);
-    return head.kind === "found" ? { ...fromUpstream(upstream, head), result: "miss" } : head;
+    if (head.kind !== "found") return head;
+    if (!(await this.#doubtful(upstream, repository, digest, head.size)))
+      return { ...fromUpstream(upstream, head), result: "miss" };
+    const opened = await this.#open(upstream, repository, digest, "look", undefined);
+    if (opened.kind !== "found") return opened;
+    await opened.reader.close();
+    const { result, source, size } = opened;
+    return { kind: "found", result, source, size };
+  }
+
+  /** The HEAD of a blob under way: what its clients are told. */
+  async #headOf(
+    { fill, upstream: from }: Filling,
+    upstream: Upstream,
+    repository: Repository,
+  ): Promise<BlobFound | Refusal> {
+    const reader = fill.follow();
+    try {
+      const head = await fill.head;
+      if (head.kind !== "found") return head;
+      const size = await this.#certain(fill, head.size, upstream, repository);
+      return { ...fromUpstream(from, { size }), result: "joined" };
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /**
+   * Whether the size somebody announces contradicts what a manifest says, or the digest itself. Who is right only the
+   * digest can tell, of all the bytes: nothing is announced before that.
+   */
+  async #doubtful(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    size: number | undefined,
+  ): Promise<boolean> {
+    if (size === undefined) return false;
+    if (!sizeFits(digest, size)) return true;
+    const stated = await this.#options.access.statedSize(upstream, repository, digest);
+    return stated !== undefined && stated !== size;
+  }
+
+  /** The size a client of `repository` may be told: a doubtful one only when the digest is verified. */
+  async #certain(
+    fill: Fill,
+    announced: number | undefined,
+    upstream: Upstream,
+    repository: Repository,
+  ): Promise<number | undefined> {
+    if (!fill.verified && (await this.#doubtful(upstream, repository, fill.digest, announced)))
+      await fill.verification;
+    return fill.verified ? fill.received : announced;
   }
 
   /**
@@ -236,7 +296,7 @@ export class BlobCache {
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
     const filling = this.#fills.joinable(digest);
     if (filling === undefined) return "again";
-    const opened = await this.#follow(filling, "joined");
+    const opened = await this.#follow(filling, "joined", upstream, repository);
     // A fill refused to another repository: this one may fare better.
     return opened.kind === "found" || isFor(filling, upstream, repository) ? opened : "again";
   }
@@ -270,8 +330,8 @@ export class BlobCache {
     const { access } = this.#options;
     const filling = this.#fills.start(upstream, repository, digest);
     admission?.started(filling.fill.done);
-    const opened = await this.#follow(filling, "miss");
-    if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: opened.size }]);
+    const opened = await this.#follow(filling, "miss", upstream, repository);
+    if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: undefined }]);
     if (opened.kind === "absent") await access.unlink(upstream, repository, digest);
     return opened;
   }
@@ -298,22 +358,37 @@ export class BlobCache {
   }
 
   /** What comes from the shared store is a hit for everybody; a blob another node is fetching is joined there. */
-  #follow({ fill, source, upstream }: Filling, how: "miss" | "joined"): Promise<OpenedBlob | Refusal> {
-    return this.#opened(fill, (head) => {
-      const found = { ...fromUpstream(upstream, head), result: source.result(how) };
-      return { ...found, source: source.source };
+  #follow(
+    { fill, source, upstream: from }: Filling,
+    how: "miss" | "joined",
+    upstream: Upstream,
+    repository: Repository,
+  ): Promise<OpenedBlob | Refusal> {
+    const found = (head: FoundHead): BlobFound => ({
+      ...fromUpstream(from, head),
+      result: source.result(how),
+      source: source.source,
     });
+    return this.#opened(fill, found, { upstream, repository });
   }
 
   /** Follows before upstream has answered, so that a fill without a spool waits for this reader. */
-  async #opened(fill: Fill, found: (head: FoundHead) => BlobFound): Promise<OpenedBlob | Refusal> {
+  async #opened(
+    fill: Fill,
+    found: (head: FoundHead) => BlobFound,
+    asked?: { readonly upstream: Upstream; readonly repository: Repository },
+  ): Promise<OpenedBlob | Refusal> {
     const reader = fill.follow();
     let opened = false;
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
+      const size =
+        asked === undefined
+          ? head.size
+          : await this.#certain(fill, head.size, asked.upstream, asked.repository);
       opened = true;
-      return { ...found(head), reader };
+      return { ...found({ ...head, size }), reader };
     } finally {
       if (!opened) await reader.close();
     }
@@ -358,6 +433,12 @@ function endingWith(fill: Fill, reader: BlobReader): BlobReader {
       if (fill.followers === 0 && !fill.verified) fill.abort(new Error("nobody reads the manifest any more"));
     },
   };
+}
+
+/** Nobody has been told of the blob yet, and whoever sent the wrong bytes is not asked again. */
+function againAfterMismatch(error: unknown): "again" {
+  if (error instanceof NearbyMismatch) return "again";
+  throw error;
 }
 
 function fromUpstream(

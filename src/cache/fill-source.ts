@@ -6,7 +6,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
-import type { Fill } from "./fill.ts";
+import { type Fill, NearbyMismatch } from "./fill.ts";
 import { type BlobAsk, type Clock, type Pause, recordAge, type Upstream, UpstreamError } from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Releases } from "./releases.ts";
@@ -20,6 +20,12 @@ import type { BlobAnswer, Refusal } from "./upstream-answer.ts";
  */
 const looks = 10;
 const betweenLooks = 500;
+/**
+ * What is near is read from because it is fast. Milliseconds waited for it, and the bytes per second that have to come in
+ * that time; when they do not, the fill goes on from its byte elsewhere, once, while upstream answers.
+ */
+const slowAfter = 10_000;
+const floorRate = 64 * 1024;
 /** A shared blob untouched for this long is marked as used when it is read, so that eviction by age spares it. */
 const refreshAfter = 24 * 3600_000;
 
@@ -40,11 +46,11 @@ export interface Sharing {
   readonly releases?: Releases | undefined;
 }
 
-/** Blobs whose bytes in the shared store proved wrong, remembered at most. */
+/** Blobs whose bytes proved wrong in one place nearby, remembered at most. */
 const maxDistrusted = 10_000;
 
-/** Bytes that were wrong there may stay, where this node may not delete. */
-export type Distrusted = Pick<LRUCache<Digest, true>, "has" | "set">;
+/** By place and digest. Bytes that were wrong there may stay, where this node may not delete. */
+export type Distrusted = Pick<LRUCache<string, true>, "has" | "set">;
 
 export function createDistrusted(): Distrusted {
   return new LRUCache({ max: maxDistrusted });
@@ -67,10 +73,12 @@ export class FillSource {
   readonly #options: FillSourceOptions;
   #place: "shared" | "peer" | "upstream" = "upstream";
   #lease: Lease | undefined;
-  /** Bytes of the shared store are part of the fill. */
-  #fromShared = false;
+  /** Where bytes of the fill have come from, peers by their address. */
+  readonly #places = new Set<string>();
   #sharedFailed = false;
   readonly #failedPeers = new Set<string>();
+  /** The place of the bytes proved slow: the next one may take its time. */
+  #moved = false;
 
   constructor(options: FillSourceOptions) {
     this.#options = options;
@@ -99,6 +107,7 @@ export class FillSource {
     if (near !== undefined) return near;
     signal.throwIfAborted();
     this.#place = "upstream";
+    this.#places.add("upstream");
     const { upstream, repository, digest, segmenting } = this.#options;
     const open = (at: number, over: AbortSignal, ask: BlobAsk) =>
       upstream.openBlob(repository, digest, at, over, ask);
@@ -108,17 +117,28 @@ export class FillSource {
   }
 
   /**
+   * The digest is wrong: what came from nearby is not read from there again for this blob. Names the places, undefined
+   * when every byte came from upstream: only then it is upstream's fault.
+   */
+  distrust(): string | undefined {
+    const { distrusted, digest } = this.#options;
+    const places = [...this.#places].filter((place) => place !== "upstream");
+    for (const place of places) distrusted.set(`${place} ${digest}`, true);
+    return places.length === 0 ? undefined : places.join(" and ");
+  }
+
+  /**
    * The fill is over: what came from upstream is given to the others, then the lease. A blob whose shared bytes
    * proved wrong is removed there.
    */
   async end(fill: Fill): Promise<void> {
-    const { digest, sharing, distrusted } = this.#options;
+    const { digest, sharing } = this.#options;
     const { blobs } = sharing;
+    const fromShared = this.#places.has("shared");
     try {
-      if (this.#fromShared && isMismatch(fill.failure)) {
-        distrusted.set(digest, true);
+      if (fromShared && this.#places.size === 1 && fill.failure instanceof NearbyMismatch)
         await blobs?.store.delete(digest).catch(() => {});
-      } else if (fill.stored && this.#place === "upstream" && !this.#fromShared)
+      else if (fill.stored && this.#place === "upstream" && !fromShared)
         await blobs?.publisher.publish(digest, fill.received, undefined);
     } finally {
       await this.#lease?.release();
@@ -131,7 +151,7 @@ export class FillSource {
   async #shared(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const store = this.#options.sharing.blobs?.store;
     const { digest, distrusted } = this.#options;
-    if (store === undefined || this.#sharedFailed || distrusted.has(digest)) return undefined;
+    if (store === undefined || this.#sharedFailed || distrusted.has(`shared ${digest}`)) return undefined;
     try {
       const refusal = await this.#refusal(store);
       if (refusal !== undefined) return refusal;
@@ -140,7 +160,7 @@ export class FillSource {
       if (recordAge(found.modifiedAt, this.#options.clock()) > refreshAfter)
         store.refresh(digest).catch(() => {});
       this.#place = "shared";
-      this.#fromShared = true;
+      this.#places.add("shared");
       const body = this.#guarded(found.body, signal, () => {
         this.#sharedFailed = true;
       });
@@ -163,7 +183,10 @@ export class FillSource {
 
   // ---- other nodes --------------------------------------------------------------------------------------------
 
-  /** The bytes another node has or is fetching; undefined when it is this node's turn to ask upstream. */
+  /**
+   * The bytes another node has or is fetching; undefined when it is this node's turn to ask upstream. Where the holder of
+   * the lease cannot be read from, or not fast enough, one node asks upstream for all the others once more.
+   */
   async #turn(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const { upstream, digest, sharing } = this.#options;
     const { leases, blobs, peers } = sharing;
@@ -184,12 +207,26 @@ export class FillSource {
       }
       const running = await this.#peer(turn.heldBy, from, signal);
       if (running !== undefined) return running;
+      if (this.#moved) break;
       // What the other node fetches will be in its own store only.
       if (blobs === undefined && (peers === undefined || turn.heldBy === undefined)) return undefined;
       await this.#wait(key, signal);
       const stored = await this.#shared(from, signal);
       if (stored !== undefined) return stored;
     }
+    return await this.#secondTurn(leases, `${key} again`, from, signal);
+  }
+
+  async #secondTurn(
+    leases: Leases,
+    key: string,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<BlobAnswer | undefined> {
+    const turn = await leases.acquire(key).catch(() => undefined);
+    if (turn === undefined) return undefined;
+    if (!("lease" in turn)) return await this.#peer(turn.heldBy, from, signal);
+    this.#lease = turn.lease;
     return undefined;
   }
 
@@ -198,14 +235,16 @@ export class FillSource {
     from: number,
     signal: AbortSignal,
   ): Promise<BlobAnswer | undefined> {
-    const { sharing, upstream, repository, digest } = this.#options;
+    const { sharing, upstream, repository, digest, distrusted } = this.#options;
     if (address === undefined || sharing.peers === undefined || this.#failedPeers.has(address))
       return undefined;
+    if (distrusted.has(`${address} ${digest}`)) return undefined;
     const failed = (): void => void this.#failedPeers.add(address);
     try {
       const answer = await sharing.peers.open(address, upstream.name, repository, digest, from, signal);
       if (answer.kind !== "found") return undefined;
       this.#place = "peer";
+      this.#places.add(address);
       return { ...answer, body: this.#guarded(answer.body, signal, failed) };
     } catch (error) {
       if (signal.aborted) throw error;
@@ -226,14 +265,28 @@ export class FillSource {
     }
   }
 
-  /** A place that fails in the middle is a broken transfer, which goes on elsewhere. */
+  /** A place that fails in the middle, or is too slow, is a broken transfer, which goes on elsewhere. */
   async *#guarded(
     body: AsyncIterable<Buffer>,
     signal: AbortSignal,
     failed: () => void,
   ): AsyncGenerator<Buffer> {
+    const { clock, upstream } = this.#options;
+    let [waited, bytes, asked] = [0, 0, clock()];
     try {
-      yield* body;
+      for await (const chunk of body) {
+        waited += clock() - asked;
+        bytes += chunk.length;
+        yield chunk;
+        if (waited >= slowAfter) {
+          if (!this.#moved && upstream.available && bytes < (waited / 1000) * floorRate) {
+            this.#moved = true;
+            throw new Error(`${bytes} bytes in ${waited} ms`);
+          }
+          [waited, bytes] = [0, 0];
+        }
+        asked = clock();
+      }
     } catch (error) {
       if (signal.aborted) throw error;
       failed();
@@ -241,8 +294,4 @@ export class FillSource {
       throw new UpstreamError("truncated", `the blob broke off nearby: ${text}`, { cause: error });
     }
   }
-}
-
-function isMismatch(failure: Error | undefined): boolean {
-  return failure instanceof UpstreamError && failure.code === "digest_mismatch";
 }

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { Bell } from "./bell.ts";
-import { FillReading } from "./fill-reading.ts";
+import { FillReading, holdBack } from "./fill-reading.ts";
 import { Follower, Followers } from "./followers.ts";
 import {
   type BlobReader,
@@ -36,11 +36,19 @@ export interface FillOptions {
   readonly spool: (size: number | undefined) => Promise<BlobWriter | undefined>;
   /** Called once, after the commit and before `done` resolves. */
   readonly committed: (size: number) => void;
+  /**
+   * Called once, when the digest is wrong: names who else than upstream sent some of the bytes. Undefined, or left out:
+   * nobody.
+   */
+  readonly distrust?: () => string | undefined;
   readonly budget: WindowBudget;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
 }
+
+/** Bytes of the wrong digest, not all of them from upstream: another try asks whoever has not sent any of them. */
+export class NearbyMismatch extends UpstreamError {}
 
 export type FillHead =
   | { readonly kind: "found"; readonly size: number | undefined; readonly cacheStatus: string | undefined }
@@ -49,8 +57,13 @@ export type FillHead =
 export class Fill {
   readonly digest: Digest;
   readonly startedAt: number;
-  /** Upstream's answer: resolves with the size or a refusal, rejects with UpstreamError. */
+  /**
+   * What clients may be told: resolves with the size or a refusal, rejects with UpstreamError. A blob of which they would
+   * be given nothing before the digest is verified is not announced before that either.
+   */
   readonly head: Promise<FillHead>;
+  /** Resolves when every byte has come and the digest is right; rejects when that will not be, or never settles. */
+  readonly verification: Promise<void>;
   /** Settles when the fill is over and the blob is committed or given up; never rejects. */
   readonly done: Promise<void>;
 
@@ -66,6 +79,9 @@ export class Fill {
   readonly #reading: FillReading;
   readonly #hash;
   readonly #head = Promise.withResolvers<FillHead>();
+  readonly #verification = Promise.withResolvers<void>();
+  #cacheStatus: string | undefined;
+  #announced = false;
   #verified = false;
   #failure: Error | undefined;
   #stored = false;
@@ -82,6 +98,8 @@ export class Fill {
     this.#hash = createHash(digestAlgorithm(options.digest));
     this.head = this.#head.promise;
     this.head.catch(() => {});
+    this.verification = this.#verification.promise;
+    this.verification.catch(() => {});
     this.#resumption = new Resumption(options.open, () => this.#followers.size > 0);
     this.#transfer = new Transfer({
       open: (from, signal) => this.#resumption.open(from, signal),
@@ -136,6 +154,11 @@ export class Fill {
   /** Whether every byte has come and the digest is right. */
   get verified(): boolean {
     return this.#verified;
+  }
+
+  /** Whether clients have been told of the blob, and of its size if upstream has said it. */
+  get announced(): boolean {
+    return this.#announced;
   }
 
   /** Why the fill has failed. */
@@ -199,14 +222,22 @@ export class Fill {
   }
 
   async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
-    this.#head.resolve({ kind: "found", size, cacheStatus });
+    this.#cacheStatus = cacheStatus;
+    if (size !== undefined && size > holdBack) this.#announce();
     await this.#spool.open(() => this.#options.spool(size));
+  }
+
+  #announce(): void {
+    if (this.#announced) return;
+    this.#announced = true;
+    this.#head.resolve({ kind: "found", size: this.size, cacheStatus: this.#cacheStatus });
   }
 
   async #take(chunk: Buffer): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     this.#hash.update(chunk);
     this.#window.push(chunk);
+    if (this.received > holdBack) this.#announce();
     const spool = this.#spool;
     const batch = Math.min(batchSize, this.#options.budget.share / 2);
     if (spool.usable && spool.writing === undefined && this.received - spool.written >= batch)
@@ -255,9 +286,14 @@ export class Fill {
   #verify(): void {
     const actual = this.#hash.digest("hex");
     if (actual !== digestHex(this.digest)) {
-      throw new UpstreamError("digest_mismatch", `upstream sent ${actual} for ${this.digest}`);
+      const nearby = this.#options.distrust?.();
+      const message = `${nearby ?? "upstream"} sent ${actual} for ${this.digest}`;
+      if (nearby === undefined) throw new UpstreamError("digest_mismatch", message);
+      throw new NearbyMismatch("digest_mismatch", message);
     }
     this.#verified = true;
+    this.#announce();
+    this.#verification.resolve();
     this.#bell.ring();
   }
 
@@ -284,13 +320,16 @@ export class Fill {
   #fail(error: Error): void {
     this.#failure ??= error;
     this.#head.reject(this.#failure);
+    this.#verification.reject(this.#failure);
     this.#abort.abort(error);
     this.#bell.ring();
     if (this.received > 0 && !this.#verified) this.#notice("discarded");
     if (error instanceof UpstreamError && error.code === "digest_mismatch") {
       const { notices, upstream } = this.#options;
       const { code, status, message } = error;
-      notices({ kind: "upstream_error", upstream, code, status, message });
+      if (error instanceof NearbyMismatch)
+        notices({ kind: "store_error", op: "nearby", code: "io", message });
+      else notices({ kind: "upstream_error", upstream, code, status, message });
     }
   }
 

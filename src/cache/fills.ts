@@ -80,6 +80,11 @@ export class Fills {
     return this.#byDigest.get(digest);
   }
 
+  /** Whether the shared store has given wrong bytes for it. */
+  distrusts(digest: Digest): boolean {
+    return this.#distrusted.has(`shared ${digest}`);
+  }
+
   /** A fill that a new client can read from the first byte. */
   joinable(digest: Digest): Filling | undefined {
     const filling = this.#byDigest.get(digest);
@@ -96,6 +101,7 @@ export class Fills {
     const fill = this.#run(upstream, digest, {
       open: (from, signal, use) => source.open(from, signal, use),
       spool: (size) => local.spool(size),
+      distrust: () => source.distrust(),
     });
     const filling = { fill, source, upstream, repository };
     this.#byDigest.set(digest, filling);
@@ -128,7 +134,7 @@ export class Fills {
     });
   }
 
-  #run(upstream: Upstream, digest: Digest, how: Pick<FillOptions, "open" | "spool">): Fill {
+  #run(upstream: Upstream, digest: Digest, how: Pick<FillOptions, "open" | "spool" | "distrust">): Fill {
     const { local, notices, clock, pause } = this.#options;
     const fill = new Fill({
       ...how,

@@ -212,8 +212,11 @@ export interface LinkStore {
   add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void>;
   /** Upstream no longer has the digest in this repository. */
   remove(upstream: string, repository: Repository, digest: Digest): Promise<void>;
-  /** The size a descriptor stated for this digest, in any repository; undefined when none did. */
-  statedSize(digest: Digest): Promise<number | undefined>;
+  /**
+   * The size a descriptor of this repository stated for the digest; where none did, that of another repository's may be
+   * given. Undefined when nobody did. It proves nothing: manifests may lie.
+   */
+  statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined>;
 }
 
 /**

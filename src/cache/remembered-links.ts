@@ -48,8 +48,8 @@ export class RememberedLinks implements LinkStore {
     }
   }
 
-  statedSize(digest: Digest): Promise<number | undefined> {
-    return this.#store.statedSize(digest);
+  statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
+    return this.#store.statedSize(...asked);
   }
 
   #forget(key: string): void {

@@ -87,11 +87,11 @@ export class SharedLinks implements LinkStore {
     announcements.publish({ kind: "unlinked", upstream, repository, digest });
   }
 
-  async statedSize(digest: Digest): Promise<number | undefined> {
+  async statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
     const { local, shared } = this.#options;
     return (
-      (await local.statedSize(digest)) ??
-      (await this.#told("redis.links.size", () => shared.statedSize(digest)))
+      (await local.statedSize(...asked)) ??
+      (await this.#told("redis.links.size", () => shared.statedSize(...asked)))
     );
   }
 

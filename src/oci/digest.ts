@@ -34,3 +34,14 @@ export function makeDigest(algorithm: DigestAlgorithm, hex: string): Digest {
     throw new RangeError(`not a ${algorithm} in lower-case hex: ${hex.slice(0, 140)}`);
   return digest;
 }
+
+/** Of no bytes at all: SHA-256 and SHA-512 of the empty string (FIPS 180-4). */
+const digestsOfNothing: ReadonlySet<string> = new Set([
+  "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+  "sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e",
+]);
+
+/** Whether content of `size` bytes can have this digest, as far as anybody can tell without the content. */
+export function sizeFits(digest: Digest, size: number): boolean {
+  return (size === 0) === digestsOfNothing.has(digest);
+}

@@ -35,7 +35,10 @@ export class SqliteLinks implements LinkStore {
        WHERE (size IS NULL AND excluded.size IS NOT NULL) OR shown < excluded.shown`,
     );
     this.#remove = database.prepare(`DELETE FROM links WHERE digest = ? AND repository = ${repositoryId}`);
-    this.#size = database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1");
+    this.#size = database.prepare(
+      `SELECT size FROM links WHERE digest = ? AND size IS NOT NULL
+       ORDER BY repository = ${repositoryId} DESC LIMIT 1`,
+    );
     this.#parents = database.prepare(
       `SELECT manifest FROM children JOIN links ON links.digest = children.manifest
        WHERE child = ? AND links.repository = ${repositoryId} LIMIT ?`,
@@ -72,8 +75,8 @@ export class SqliteLinks implements LinkStore {
     this.#remove.run(digestKey(digest), upstream, repository);
   }
 
-  async statedSize(digest: Digest): Promise<number | undefined> {
-    const row = this.#size.get(digestKey(digest));
+  async statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined> {
+    const row = this.#size.get(digestKey(digest), upstream, repository);
     return row && Number(row.size);
   }
 

@@ -52,7 +52,7 @@ t.test("what one node has proved, another need not", async (t) => {
   const { asked } = shared.links;
   t.equal(await second.has(), true);
   t.equal(shared.links.asked, asked, "then it knows by itself");
-  t.equal(await second.links.statedSize(layer), 7);
+  t.equal(await second.links.statedSize("hub", app, layer), 7);
 });
 
 t.test("what upstream no longer has is gone on every node", async (t) => {
@@ -92,7 +92,7 @@ t.test("a failing Redis grants nothing and costs a notice", async (t) => {
   t.equal(await node.has(), false);
   await node.links.add("hub", app, link);
   t.equal(await node.has(), true, "kept here");
-  t.equal(await node.links.statedSize(digestOf(Buffer.from("other"))), undefined);
+  t.equal(await node.links.statedSize("hub", app, digestOf(Buffer.from("other"))), undefined);
   t.strictSame(
     node.notices.map((notice) => notice.kind === "store_error" && notice.op),
     ["redis.links.has", "redis.links.add", "redis.links.size"],

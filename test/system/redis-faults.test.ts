@@ -260,12 +260,12 @@ t.test("garbage where values should be", async (t) => {
   }
   t.equal(await node.tags.get("hub", app, latest), undefined);
   t.equal(await node.links.has("hub", app, digest), false, "grants nothing");
-  t.equal(await node.links.statedSize(digest), undefined);
+  t.equal(await node.links.statedSize("hub", app, digest), undefined);
   await node.links.remove("hub", app, digest);
   t.equal(await node.tags.put("hub", app, latest, record("c", 300)), true);
   await node.links.add("hub", app, [{ digest, size: 8 }]);
   t.equal(await node.links.has("hub", app, digest), true);
-  t.equal(await node.links.statedSize(digest), 8);
+  t.equal(await node.links.statedSize("hub", app, digest), 8);
   const taken = await node.leases.acquire("blob a");
   t.ok("lease" in taken, "no lease at all");
   if ("lease" in taken) await taken.lease.release();
