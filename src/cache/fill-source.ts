@@ -7,7 +7,15 @@ import type { Repository } from "../oci/name.ts";
 import type { Source } from "../telemetry/event.ts";
 import type { Access } from "./access.ts";
 import { type Fill, NearbyMismatch } from "./fill.ts";
-import { type BlobAsk, type Clock, type Pause, recordAge, type Upstream, UpstreamError } from "./ports.ts";
+import {
+  type BlobAsk,
+  type Clock,
+  type Pause,
+  recordAge,
+  type Upstream,
+  UpstreamError,
+  type Yielding,
+} from "./ports.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Releases } from "./releases.ts";
 import { openSegmented, type Segmenting } from "./segmented-body.ts";
@@ -102,7 +110,12 @@ export class FillSource {
    * The bytes from `from` on. `use` is for upstream: nobody waits for them. Rejects with UpstreamError when upstream
    * has to answer and cannot, or with the signal's reason.
    */
-  async open(from: number, signal: AbortSignal, use?: "background"): Promise<BlobAnswer> {
+  async open(
+    from: number,
+    signal: AbortSignal,
+    use: "background" | undefined,
+    yields: Yielding,
+  ): Promise<BlobAnswer> {
     const near = (await this.#shared(from, signal)) ?? (await this.#turn(from, signal));
     if (near !== undefined) return near;
     signal.throwIfAborted();
@@ -110,10 +123,10 @@ export class FillSource {
     this.#places.add("upstream");
     const { upstream, repository, digest, segmenting } = this.#options;
     const open = (at: number, over: AbortSignal, ask: BlobAsk) =>
-      upstream.openBlob(repository, digest, at, over, ask);
+      upstream.openBlob(repository, digest, at, over, { ...ask, yields });
     return use === undefined
       ? await openSegmented({ upstream, open, segmenting }, from, signal)
-      : await open(from, signal, { use });
+      : await open(from, signal, { use, yields });
   }
 
   /**

@@ -15,6 +15,7 @@ import {
   type Pause,
   StoreError,
   UpstreamError,
+  type Yielding,
 } from "./ports.ts";
 import { type OpenFrom, Resumption } from "./resumption.ts";
 import { Spool } from "./spool.ts";
@@ -31,7 +32,7 @@ export interface FillOptions {
   readonly digest: Digest;
   /** Upstream's name, for notices. */
   readonly upstream: string;
-  readonly open: OpenFrom;
+  readonly open: (...asked: [...Parameters<OpenFrom>, yields: Yielding]) => ReturnType<OpenFrom>;
   /** A spool for a blob of `size` bytes; undefined: relay without storing. */
   readonly spool: (size: number | undefined) => Promise<BlobWriter | undefined>;
   /** Called once, after the commit and before `done` resolves. */
@@ -73,6 +74,7 @@ export class Fill {
   readonly #followers = new Followers(() => this.received);
   /** Rings when bytes have come, the fill is over, or a follower has moved that others wait for. */
   readonly #bell = new Bell();
+  readonly #attending = new Set<() => void>();
   readonly #resumption: Resumption;
   readonly #transfer: Transfer;
   readonly #spool: Spool;
@@ -100,7 +102,10 @@ export class Fill {
     this.head.catch(() => {});
     this.verification = this.#verification.promise;
     this.verification.catch(() => {});
-    this.#resumption = new Resumption(options.open, () => this.#followers.size > 0);
+    this.#resumption = new Resumption(
+      (from, signal, use) => options.open(from, signal, use, this.#yielding()),
+      () => this.#followers.size > 0,
+    );
     this.#transfer = new Transfer({
       open: (from, signal) => this.#resumption.open(from, signal),
       begin: (...head) => this.#begin(...head),
@@ -179,12 +184,14 @@ export class Fill {
       arrived: (...asked) => this.#reading.arrived(...asked),
       leave: (leaving) => {
         this.#followers.remove(leaving);
+        if (this.#followers.size === 0) this.#attendanceChanged();
         this.#reading.left();
         this.#bell.ring();
         this.#releaseWhenUnused();
       },
     });
     this.#followers.add(follower);
+    if (this.#followers.size === 1) this.#attendanceChanged();
     this.#resumption.hurry();
     return follower;
   }
@@ -194,6 +201,26 @@ export class Fill {
     this.#failure ??= reason;
     this.#abort.abort(reason);
     this.#bell.ring();
+  }
+
+  // ---- who waits for it ---------------------------------------------------------------------------------------
+
+  #attendanceChanged(): void {
+    for (const listener of [...this.#attending]) listener();
+  }
+
+  #yielding(): Yielding {
+    const followers = this.#followers;
+    return {
+      get unattended() {
+        return followers.gone;
+      },
+      giveWay: () => this.#transfer.giveWay(),
+      onChange: (listener) => {
+        this.#attending.add(listener);
+        return () => this.#attending.delete(listener);
+      },
+    };
   }
 
   // ---- the download -------------------------------------------------------------------------------------------

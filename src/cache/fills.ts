@@ -99,7 +99,7 @@ export class Fills {
     const segmenting = this.#segmenting;
     const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
     const fill = this.#run(upstream, digest, {
-      open: (from, signal, use) => source.open(from, signal, use),
+      open: (...asked) => source.open(...asked),
       spool: (size) => local.spool(size),
       distrust: () => source.distrust(),
     });

@@ -49,6 +49,11 @@ export class Followers {
     return this.#all.size;
   }
 
+  /** Whether all have left. Before the first one has come they have not. */
+  get gone(): boolean {
+    return this.#leftAt !== undefined;
+  }
+
   add(follower: Follower): void {
     this.#unattended = this.unattended;
     this.#leftAt = undefined;

@@ -308,6 +308,16 @@ export interface ImageGraph {
 
 // ---- upstream -------------------------------------------------------------------------------------------------
 
+/** A transfer that gives its connection to whoever waits for one while nobody waits for its own bytes. */
+export interface Yielding {
+  /** Whoever waited for the bytes has gone. */
+  readonly unattended: boolean;
+  /** Ends the transfer: it is taken up again, behind those who wait. */
+  giveWay(): void;
+  /** The listener is called whenever `unattended` has changed; the result ends that. */
+  onChange(listener: () => void): () => void;
+}
+
 /** How a blob is asked for. */
 export interface BlobAsk {
   /** "manifests" for the body of an oversize manifest; "blobs" when left out. */
@@ -317,6 +327,8 @@ export interface BlobAsk {
    * connections.
    */
   readonly use?: "background" | undefined;
+  /** Left out: the transfer keeps its connection to its end. */
+  readonly yields?: Yielding | undefined;
   /** Only the bytes before this one; an upstream may send them all. */
   readonly to?: number | undefined;
 }

@@ -18,6 +18,7 @@ export interface TransferOptions {
 
 export class Transfer {
   readonly #options: TransferOptions;
+  #attempt = new AbortController();
   #begun = false;
   #received = 0;
   #size: number | undefined;
@@ -35,6 +36,11 @@ export class Transfer {
     return this.#size;
   }
 
+  /** Ends the connection of the transfer, which is taken up again at once from the byte it reached. */
+  giveWay(): void {
+    this.#attempt.abort(new Error("the connection is given to somebody who waits for one"));
+  }
+
   /**
    * Resolves when every byte has been taken, or with upstream's refusal. Rejects with UpstreamError, or with what
    * `take` rejects with.
@@ -43,8 +49,10 @@ export class Transfer {
     const { open, pause, signal } = this.#options;
     const patience = new Patience();
     for (;;) {
+      const attempt = new AbortController();
+      this.#attempt = attempt;
       try {
-        const answer = await open(this.#received, signal);
+        const answer = await open(this.#received, AbortSignal.any([signal, attempt.signal]));
         if (answer.kind !== "found") {
           if (!this.#begun) return answer;
           throw new UpstreamError("protocol", "upstream no longer has the blob it was sending");
@@ -53,6 +61,7 @@ export class Transfer {
         await this.#receive(answer.body, answer.offset);
         return undefined;
       } catch (error) {
+        if (attempt.signal.aborted && !signal.aborted) continue;
         const wait = patience.after(error, this.#received);
         if (wait === undefined) throw error;
         await pause(wait, signal);

@@ -4,7 +4,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
-import { type Clock, type Pause, UpstreamError } from "../cache/ports.ts";
+import { type Clock, type Pause, UpstreamError, type Yielding } from "../cache/ports.ts";
 import type { Refusal } from "../cache/upstream-answer.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
@@ -38,6 +38,7 @@ export interface Ask {
   readonly via?: string;
   /** Left out: the GET of a blob is a transfer, everything else is small. */
   readonly use?: Use;
+  readonly yields?: Yielding | undefined;
 }
 
 /** An answer's head, and its body, which must be read to its end or destroyed. */
@@ -118,7 +119,7 @@ export class UpstreamClient {
     const there = { ...ask, repository: repositoryThere(this.#config, ask.repository) };
     const use = useOf(ask);
     this.#mayAsk(use);
-    const release = await this.#gate.enter(use, ask.signal);
+    const release = await this.#gate.enter(use, ask.signal, ask.yields);
     try {
       this.#mayAsk(use);
       const reply = await this.#answer(there);

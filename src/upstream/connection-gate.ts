@@ -1,14 +1,16 @@
 // Who may use one of the limited connections to an upstream. Long transfers leave some connections free, so that
-// the small requests every pull begins with never wait behind layers; transfers that no client waits for come last.
-import { UpstreamError } from "../cache/ports.ts";
+// the small requests every pull begins with never wait behind layers; transfers that no client waits for come last, and
+// those whose clients have gone give their connection to whoever waits for one.
+import { UpstreamError, type Yielding } from "../cache/ports.ts";
 
 /** In the order they are let in. */
 const uses = ["small", "transfer", "background"] as const;
 export type Use = (typeof uses)[number];
 
 interface Waiting {
-  readonly use: Use;
-  readonly admit: () => void;
+  /** Where it waits. */
+  use: Use;
+  readonly admit: (use: Use) => void;
 }
 
 /** Requests that wait at most; more are refused at once. */
@@ -23,6 +25,8 @@ export class ConnectionGate {
     transfer: new Set(),
     background: new Set(),
   };
+  /** Those that have a connection and may be asked for it. */
+  readonly #yielding = new Set<{ readonly yields: Yielding }>();
   #held = 0;
   /** Those of the background are transfers too. */
   #transfers = 0;
@@ -50,21 +54,49 @@ export class ConnectionGate {
 
   /**
    * Resolves with the release (idempotent) when a connection is free; small requests go first and the background
-   * last, else in order. What is in is never put out: with one connection, whatever comes waits for what is there.
+   * last, else in order. What is in is never put out, but for those that `yields` says may be: for whoever waits one
+   * of them that are unattended gives way. One that becomes so while it waits goes on waiting as background.
    * Rejects with UpstreamError timeout after the gate's milliseconds or when 1024 wait already, and with the
    * signal's reason when it aborts.
    */
-  async enter(use: Use, signal: AbortSignal | undefined): Promise<() => void> {
+  async enter(use: Use, signal: AbortSignal | undefined, yields?: Yielding): Promise<() => void> {
     signal?.throwIfAborted();
-    if (this.free(use)) this.#count(use, 1);
-    else await this.#wait(use, signal);
+    const wanted = useNow(use, yields);
+    let admitted = wanted;
+    if (this.free(wanted)) this.#count(wanted, 1);
+    else admitted = await this.#wait(use, signal, yields);
+    const leave = yields && this.#mayYield(yields);
     let released = false;
     return () => {
       if (released) return;
       released = true;
-      this.#count(use, -1);
+      leave?.();
+      this.#count(admitted, -1);
       this.#admitNext();
     };
+  }
+
+  #mayYield(yields: Yielding): () => void {
+    const holder = { yields };
+    this.#yielding.add(holder);
+    const deaf = yields.onChange(() => {
+      if (yields.unattended && this.#queues.small.size + this.#queues.transfer.size > 0) this.#yield(holder);
+    });
+    return () => {
+      deaf();
+      this.#yielding.delete(holder);
+    };
+  }
+
+  /** The one that came in first of those nobody waits for. It is asked once. */
+  #makeWay(): void {
+    const holder = [...this.#yielding].find(({ yields }) => yields.unattended);
+    if (holder !== undefined) this.#yield(holder);
+  }
+
+  #yield(holder: { readonly yields: Yielding }): void {
+    this.#yielding.delete(holder);
+    holder.yields.giveWay();
   }
 
   /** Whether `enter` would let it in at once. */
@@ -81,31 +113,39 @@ export class ConnectionGate {
     if (use === "background") this.#background += change;
   }
 
-  async #wait(use: Use, signal: AbortSignal | undefined): Promise<void> {
-    const queue = this.#queues[use];
-    if (queue.size >= longestQueue) {
+  async #wait(use: Use, signal: AbortSignal | undefined, yields?: Yielding): Promise<Use> {
+    const waiting = useNow(use, yields);
+    if (this.#queues[waiting].size >= longestQueue) {
       throw new UpstreamError(
         "timeout",
         `upstream ${this.#upstream}: too many requests wait for a connection`,
       );
     }
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiting: Waiting = { use, admit: resolve };
+    const { promise, resolve, reject } = Promise.withResolvers<Use>();
+    const place: Waiting = { use: waiting, admit: resolve };
     const leave = (reason: unknown): void => {
       // An admitted request has left the queue and holds its connection: too late to turn away.
-      if (queue.delete(waiting)) reject(reason);
+      if (this.#queues[place.use].delete(place)) reject(reason);
     };
     const aborted = (): void => leave(signal?.reason);
     const timer = setTimeout(() => {
       const text = `no connection was free for ${this.#timeout} ms`;
       leave(new UpstreamError("timeout", `upstream ${this.#upstream}: ${text}`));
     }, this.#timeout);
-    queue.add(waiting);
+    const deaf = yields?.onChange(() => {
+      if (!this.#queues[place.use].delete(place)) return;
+      place.use = useNow(use, yields);
+      this.#queues[place.use].add(place);
+      this.#admitNext();
+    });
+    this.#queues[place.use].add(place);
     signal?.addEventListener("abort", aborted, { once: true });
+    if (place.use !== "background") this.#makeWay();
     try {
-      await promise;
+      return await promise;
     } finally {
       clearTimeout(timer);
+      deaf?.();
       signal?.removeEventListener("abort", aborted);
     }
   }
@@ -116,8 +156,12 @@ export class ConnectionGate {
       if (first === undefined || !this.free(use)) continue;
       this.#queues[use].delete(first);
       this.#count(use, 1);
-      first.admit();
+      first.admit(use);
       return;
     }
   }
+}
+
+function useNow(use: Use, yields: Yielding | undefined): Use {
+  return yields?.unattended ? "background" : use;
 }

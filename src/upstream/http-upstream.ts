@@ -179,7 +179,7 @@ class HttpUpstream implements ClosableUpstream {
     digest: Digest,
     from: number,
     signal: AbortSignal,
-    { endpoint = "blobs", use, to }: BlobAsk = {},
+    { endpoint = "blobs", use, to, yields }: BlobAsk = {},
   ): Promise<BlobAnswer> {
     return this.#noticed(async () => {
       const ask = (range: object): Promise<Reply> =>
@@ -190,6 +190,7 @@ class HttpUpstream implements ClosableUpstream {
           endpoint: `${endpoint}/${digest}`,
           headers: { ...(endpoint === "manifests" ? { accept: manifestAccept } : {}), ...range },
           signal,
+          yields,
           ...(use === undefined ? {} : { use }),
         });
       let ranged = from > 0 || to !== undefined;

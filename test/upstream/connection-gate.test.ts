@@ -1,4 +1,5 @@
 import t from "tap";
+import type { Yielding } from "../../src/cache/ports.ts";
 import { ConnectionGate, type Use } from "../../src/upstream/connection-gate.ts";
 import { upstreamError } from "../fixtures/connected-upstream.ts";
 
@@ -133,3 +134,91 @@ t.test("the queue has an end", async (t) => {
   t.match(await upstreamError(gate.enter("small", undefined)), { code: "timeout", message: /too many/ });
   t.equal((await Promise.all(waiting)).length, 1024);
 });
+
+class Transfer implements Yielding {
+  gaveWay = 0;
+  readonly #listeners = new Set<() => void>();
+  #unattended = false;
+
+  get unattended(): boolean {
+    return this.#unattended;
+  }
+
+  set unattended(unattended: boolean) {
+    this.#unattended = unattended;
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  giveWay(): void {
+    this.gaveWay++;
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+}
+
+t.test("a transfer nobody waits for keeps its connection until somebody else waits for one", async (t) => {
+  const gate = new ConnectionGate("main", 8, 5_000);
+  const transfers = Array.from({ length: 7 }, () => new Transfer());
+  const leaves = await Promise.all(transfers.map((yields) => gate.enter("transfer", undefined, yields)));
+  const [first, second, third] = transfers as [Transfer, Transfer, Transfer];
+  for (const transfer of [second, third]) transfer.unattended = true;
+  t.same(
+    transfers.map(({ gaveWay }) => gaveWay),
+    [0, 0, 0, 0, 0, 0, 0],
+    "it keeps its place",
+  );
+  const background = enter(gate, "background");
+  await turn();
+  t.equal(second.gaveWay, 0, "the background is nobody to give way to");
+  const client = enter(gate, "transfer");
+  await turn();
+  t.same([first.gaveWay, second.gaveWay, third.gaveWay], [0, 1, 0], "one for each who waits");
+  leaves[1]?.();
+  await client.in;
+  const another = enter(gate, "transfer");
+  leaves[2]?.();
+  await another.in;
+  t.equal(second.gaveWay, 1, "asked once");
+  t.equal(third.gaveWay, 1);
+  const last = enter(gate, "transfer");
+  await turn();
+  t.equal(first.gaveWay, 0, "those that clients wait for stay");
+  first.unattended = true;
+  t.equal(first.gaveWay, 1, "and give way as soon as their clients have gone");
+  leaves[0]?.();
+  await last.in;
+  for (const leave of leaves) leave();
+  await background.in;
+  t.ok(
+    transfers.every(({ listeners }) => listeners === 0),
+    "nobody listens any more",
+  );
+});
+
+t.test(
+  "who waits and is left waits as background, and gets its place back when somebody comes",
+  async (t) => {
+    const gate = new ConnectionGate("main", 1, 5_000);
+    const leave = await gate.enter("transfer", undefined);
+    const left = new Transfer();
+    const order: string[] = [];
+    const enterAs = async (name: string, yields?: Transfer) => {
+      const over = await gate.enter("transfer", undefined, yields);
+      order.push(name);
+      over();
+    };
+    const entering = [enterAs("left", left), enterAs("again", new Transfer()), enterAs("client")];
+    left.unattended = true;
+    leave();
+    await Promise.all(entering);
+    t.same(order, ["again", "client", "left"]);
+    t.equal(left.listeners, 0);
+  },
+);
