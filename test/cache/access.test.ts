@@ -20,7 +20,11 @@ t.test(
     t.same(await access.prove(upstream, app, digest, "blob"), { kind: "linked" });
     t.same(await access.prove(upstream, app, digest, "manifest"), { kind: "linked" });
     t.equal(upstream.calls.length, 1);
-    t.equal(await index.links.statedSize("up", repo("team/app"), digest), undefined, "only descriptors state sizes");
+    t.equal(
+      await index.links.statedSize("up", repo("team/app"), digest),
+      undefined,
+      "only descriptors state sizes",
+    );
   },
 );
 

@@ -73,7 +73,11 @@ t.test("the answer to a download decides about the link", async (t) => {
   t.equal(await house.access.linked(house.upstream, app, digest), false);
   await readAll((await found(t, house, app, digest)).reader);
   t.equal(await house.access.linked(house.upstream, app, digest), true, "found links");
-  t.equal(await house.index.links.statedSize("up", repo("team/app"), digest), undefined, "without a size: no descriptor states one");
+  t.equal(
+    await house.index.links.statedSize("up", repo("team/app"), digest),
+    undefined,
+    "without a size: no descriptor states one",
+  );
 });
 
 t.test("a fill refused to one repository does not fail another that waits for it", async (t) => {

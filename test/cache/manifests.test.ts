@@ -47,7 +47,10 @@ t.test("a cold tag is fetched, stored, linked and recorded", async (t) => {
     t.ok(await house.access.named(house.upstream, app, digest), "a manifest of this repository names it");
   t.notOk(await house.access.linked(house.upstream, other, first.digest));
   t.equal(await house.index.links.statedSize("up", "team/app" as never, first.digest), first.manifest.length);
-  t.equal(await house.index.links.statedSize("up", "team/app" as never, first.layers[0]?.digest as never), 10);
+  t.equal(
+    await house.index.links.statedSize("up", "team/app" as never, first.layers[0]?.digest as never),
+    10,
+  );
   t.equal(house.index.blobs.manifestsNaming(first.config.digest), 1);
 });
 
