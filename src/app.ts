@@ -1,4 +1,5 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { Hooks } from "./app/hooks.ts";
@@ -242,7 +243,8 @@ class Entrepot implements App {
       cacheStatus,
       serverTiming,
       via,
-      ready: () => this.#health.ready(),
+      maxConnections: connectionsFor(openFilesLimit()),
+      readiness: () => this.#health.readiness(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
       onEvent: this.#telemetry.onEvent,
     });
@@ -381,7 +383,8 @@ class Entrepot implements App {
     if (notice.kind === "index_lost") this.#indexTrouble(lossText(notice));
     if (notice.kind === "store_error" && notice.op === "index.damaged")
       this.#indexTrouble(`damaged, and replaced at the next start: ${notice.message}`);
-    if (notice.kind === "upstream_error") this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
+    if (notice.kind === "upstream_error" && notice.code !== "local")
+      this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
     if (notice.kind === "shared_store")
       this.#health.set(notice.store, notice.usable, notice.usable ? undefined : notice.message);
     // A token server that answers is no sign of life of the registry.
@@ -456,4 +459,22 @@ function lossText({ reason, copiedAt }: Notice & { kind: "index_lost" }): string
 
 function text({ host, port }: Address): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/** Handles this process may have; undefined where the system does not say. */
+function openFilesLimit(): number | undefined {
+  try {
+    const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
+    return soft === undefined ? undefined : Number(soft);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Clients' connections for which there are handles: two for each, the second for the file it is sent, and a quarter of
+ * all is left to what runs: fills, connections to upstreams and stores, the index, the log.
+ */
+function connectionsFor(handles = Number.POSITIVE_INFINITY): number {
+  return Math.max(16, Math.floor((handles * 3) / 8));
 }

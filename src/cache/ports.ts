@@ -63,8 +63,22 @@ export type UpstreamErrorCode =
   | "too_large"
   /** Upstream is away, and a manifest that is here names blobs that are not (`manifestsWithoutLayers: refuse`). */
   | "layers_missing"
+  /** This node has no file handle, port or memory left for a connection: upstream has no part in it. */
+  | "local"
   /** Upstream says that a request came back to a mirror it had gone through (508). */
   | "loop";
+
+/**
+ * What the system says of a connection when this machine or process has run out of file handles, ports or memory
+ * (socket(2), connect(2)).
+ */
+export const localTroubles: ReadonlySet<string> = new Set([
+  "EMFILE",
+  "ENFILE",
+  "ENOBUFS",
+  "ENOMEM",
+  "EADDRNOTAVAIL",
+]);
 
 /** Upstream failed to answer, or answered what cannot be used. 403, 404 and 410 are answers, not errors. */
 export class UpstreamError extends Error {

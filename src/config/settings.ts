@@ -116,7 +116,7 @@ export const settings = {
     default: "7s",
     type: type.timer(0),
     description:
-      "How long after SIGTERM new requests are still answered while /readyz says 503; part of drainTimeout",
+      "How long after SIGTERM new requests are still answered while /readyz says 404; part of drainTimeout",
   },
   "node.name": {
     env: "ENTREPOT_NODE_NAME",

@@ -42,6 +42,24 @@ export const failures = {
   unknownMethod: { status: 405, code: "UNSUPPORTED", message: "the endpoint does not know this method" },
   expectation: { status: 417, code: "UNSUPPORTED", message: "the only expectation known is 100-continue" },
   bodyStalled: { status: 408, code: "BLOB_UPLOAD_INVALID", message: "the request's body stopped coming" },
+  draining: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "this mirror is shutting down",
+    headers: { "retry-after": "1" },
+  },
+  tooManyConnections: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "this mirror has as many connections as it has file handles for",
+    headers: { "retry-after": "5" },
+  },
+  noHandles: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "this mirror has no file handle or memory left to ask the upstream registry with",
+    headers: { "retry-after": "5" },
+  },
   tooMany: {
     status: 429,
     code: "TOOMANYREQUESTS",
@@ -156,6 +174,7 @@ function failureOfUpstream(error: UpstreamError): Failure {
       "this mirror has the manifest but not all of its layers, and the upstream registry does not answer at present";
     return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
   }
+  if (error.code === "local") return failures.noHandles;
   if (error.code === "timeout") {
     return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
   }

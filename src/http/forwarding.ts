@@ -5,7 +5,7 @@
 import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { createProxyServer, type ProxyServer } from "http-proxy";
-import { UpstreamError } from "../cache/ports.ts";
+import { localTroubles, UpstreamError } from "../cache/ports.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 
 /** How long is waited for what, in milliseconds. */
@@ -212,6 +212,7 @@ export class Forwarding {
     const { code = "no code" } = error as NodeJS.ErrnoException;
     const text = `upstream ${this.#upstream} failed a write (${code})`;
     const late = code === "ECONNECT_TIMEOUT" || code === "ETIMEDOUT";
+    if (localTroubles.has(code)) return new UpstreamError("local", text);
     const kind = late ? "timeout" : code.startsWith("HPE_") ? "protocol" : "unreachable";
     return new UpstreamError(kind, text);
   }

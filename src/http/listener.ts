@@ -4,14 +4,16 @@ import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../telemetry/event.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
-import { fail, failures } from "./error.ts";
+import { type Failure, fail, failures } from "./error.ts";
 import type { Exchange, ToldHeaders } from "./exchange.ts";
-import { type ServeOptions, serve } from "./serve.ts";
+import { isProbe, type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions, ToldHeaders, ClientAddressesOptions {
   readonly onEvent: EventSink;
   /** Whether answers carry Via (RFC 9110, section 7.6.3), which names this node; not, when left out. */
   readonly via?: boolean;
+  /** Connections that are served; left out: any number. Some more are told 503, so that load balancers can ask how it is. */
+  readonly maxConnections?: number;
   readonly timeouts?: Partial<ListenerTimeouts>;
   /** Milliseconds, from any start; the process's own when left out. */
   readonly now?: () => number;
@@ -33,15 +35,21 @@ const connectionsCheckingInterval = 1_000;
 /** A client that takes no byte for this long is cut off; kubelet gives up after the same time. */
 const stallLimit = 300_000;
 const stallCheck = 10_000;
+/** Connections beyond the bound that are answered 503; what comes then is closed at once. */
+const refusedConnections = 64;
 
 export class Listener {
   readonly #server: Server;
   readonly #connections = new Map<Socket, Connection>();
   #inFlight = 0;
+  /** To be told when nothing is under way; undefined as long as this node does not drain. */
+  #idle: (() => void) | undefined;
   readonly #stalls: NodeJS.Timeout;
+  readonly #unexpected: (error: unknown) => void;
 
   constructor(options: ListenerOptions) {
-    const { timeouts, now = () => performance.now() } = options;
+    this.#unexpected = options.unexpected;
+    const { maxConnections = Number.POSITIVE_INFINITY, timeouts, now = () => performance.now() } = options;
     const { keepAlive: keepAliveTimeout, headers: headersTimeout } = { ...defaultTimeouts, ...timeouts };
     const clients = new ClientAddresses(options);
     const owner: ConnectionOwner = {
@@ -54,8 +62,11 @@ export class Listener {
       },
       over: () => {
         this.#inFlight -= 1;
+        if (this.#inFlight === 0) this.#idle?.();
       },
       serve: (exchange) => {
+        const refusal = this.#refusal(maxConnections);
+        if (refusal !== undefined && !isProbe(exchange.request.url)) return refuse(exchange, refusal);
         if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
         void serve(exchange, options);
       },
@@ -84,8 +95,10 @@ export class Listener {
     // All headers are seen or the request is refused: a limit on their number hides a body length behind it
     // (CVE-2026-58044). Their size is bounded above.
     this.#server.maxHeadersCount = 0;
+    if (Number.isFinite(maxConnections)) this.#server.maxConnections = maxConnections + refusedConnections;
     this.#server.on("connection", (socket: Socket) => {
       this.#connections.set(socket, new Connection(socket, owner));
+      if (this.#connections.size > maxConnections) this.#server.closeIdleConnections();
       socket.once("close", () => this.#connections.delete(socket));
     });
     this.#server.on("clientError", (error, socket) =>
@@ -109,16 +122,33 @@ export class Listener {
       this.#server.once("error", reject);
       this.#server.listen({ host, port, backlog: 1024 }, () => {
         this.#server.off("error", reject);
+        // A failing accept (EMFILE, ENFILE) is an error event, and one that nobody hears ends the process.
+        this.#server.on("error", this.#unexpected);
         resolve(this.#server.address() as AddressInfo);
       });
     });
   }
 
-  /** Takes no new connection, closes idle ones, and resolves when every answer under way has ended. */
+  /**
+   * Closes idle connections, and resolves when every answer under way has ended. Until then whoever watches this node is
+   * told how it is, and all other new requests are 503: a load balancer that finds nobody listening takes the node for
+   * dead, and would end what it is still sending.
+   */
   async drain(): Promise<void> {
+    const idle = new Promise<void>((resolve) => {
+      this.#idle = resolve;
+    });
+    this.#server.closeIdleConnections();
+    if (this.#inFlight > 0) await idle;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     await closed;
+  }
+
+  /** Why nothing but probes is served at present. */
+  #refusal(maxConnections: number): Failure | undefined {
+    if (this.#idle !== undefined) return failures.draining;
+    return this.#connections.size > maxConnections ? failures.tooManyConnections : undefined;
   }
 
   /** Cuts whatever is left. */
@@ -132,6 +162,10 @@ export class Listener {
   cutStalled(): void {
     for (const connection of this.#connections.values()) connection.cutStalled(stallLimit);
   }
+}
+
+function refuse(exchange: Exchange, failure: Failure): void {
+  fail(exchange, { ...failure, headers: { ...failure.headers, connection: "close" } });
 }
 
 /** The head is sound, the body is not; an answer that has begun goes on. */

@@ -42,8 +42,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   /** How this node names itself in Via to upstreams: met in a request, it is its own upstream. */
   readonly pseudonym: string;
   readonly catalog: boolean;
-  /** Whether this node wants traffic: the answer of /readyz. */
-  readonly ready: () => boolean;
+  /** The answer of /readyz; 404: it drains. */
+  readonly readiness: () => 200 | 404 | 503;
   /** Told of errors that are bugs of ours. */
   readonly unexpected: (error: unknown) => void;
 }
@@ -79,7 +79,7 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
   }
   if (isProbe(target)) {
     readAway(exchange);
-    return probe(exchange, target === "/livez" || options.ready());
+    return probe(exchange, target === "/livez" ? 200 : options.readiness());
   }
   const passed = passage(exchange.header("via"), options.pseudonym);
   if (passed.kind !== "passes") {
@@ -270,17 +270,16 @@ function ping(exchange: Exchange): void {
   exchange.send(200, headers, "{}");
 }
 
-function isProbe(target: string | undefined): boolean {
+/** Asked by who watches this node: answered also when others wait, or are refused. */
+export function isProbe(target: string | undefined): boolean {
   return target === "/livez" || target === "/readyz";
 }
 
-function probe(exchange: Exchange, ok: boolean): void {
+const probed = { 200: "ok\n", 404: "draining\n", 503: "not ready\n" } as const;
+
+function probe(exchange: Exchange, status: 200 | 404 | 503): void {
   exchange.findings.result = "hit";
-  exchange.send(
-    ok ? 200 : 503,
-    { "content-type": "text/plain", "cache-control": "no-store" },
-    ok ? "ok\n" : "draining\n",
-  );
+  exchange.send(status, { "content-type": "text/plain", "cache-control": "no-store" }, probed[status]);
 }
 
 /** The body of a refused write is not read to its end, so the connection cannot be used again. */

@@ -21,6 +21,11 @@ export interface Health {
   set(name: string, ok: boolean, detail?: string, required?: boolean): void;
   /** True when every required check is ok and the node is not draining. */
   ready(): boolean;
+  /**
+   * What /readyz answers, on either listener: 503 for trouble of this node; 404 while it drains, which takes it out of
+   * HAProxy's rotation without ending what it is sending (http-check disable-on-404); else 200.
+   */
+  readiness(): 200 | 404 | 503;
   draining(flag: boolean): void;
   isDraining(): boolean;
   /** The lines of the required checks that fail. */
@@ -33,14 +38,18 @@ export function createHealth(): Health {
   const checks = new Map<string, Check>();
   for (const name of requiredChecks) checks.set(name, { ok: false, detail: "not yet", required: true });
   let draining = false;
+  const sound = (): boolean => {
+    for (const check of checks.values()) if (check.required && !check.ok) return false;
+    return true;
+  };
   return {
     set(name, ok, detail, required = checks.get(name)?.required ?? false) {
       checks.set(name, { ok, detail, required });
     },
-    ready() {
-      if (draining) return false;
-      for (const check of checks.values()) if (check.required && !check.ok) return false;
-      return true;
+    ready: () => !draining && sound(),
+    readiness() {
+      if (!sound()) return 503;
+      return draining ? 404 : 200;
     },
     draining(flag) {
       draining = flag;

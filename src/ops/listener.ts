@@ -21,7 +21,7 @@ export interface OpsListener {
 }
 
 export interface OpsListenerOptions {
-  readonly health: Pick<Health, "ready" | "report">;
+  readonly health: Pick<Health, "readiness" | "report">;
   readonly metrics: Pick<Metrics, "render" | "contentType">;
   readonly log: Pick<Logger, "error">;
   /** Left out: no webhook is taken. */
@@ -64,7 +64,7 @@ export function createOpsListener({
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
-    ["/readyz", () => ({ status: health.ready() ? 200 : 503, body: `${health.report().join("\n")}\n` })],
+    ["/readyz", () => ({ status: health.readiness(), body: `${health.report().join("\n")}\n` })],
     ["/metrics", metricsPage(metrics)],
   ]);
   const names = new Set(["localhost", ...hosts.map((host) => host.toLowerCase())]);

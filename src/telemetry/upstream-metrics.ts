@@ -20,6 +20,7 @@ export const upstreamReasons = [
   "digest_mismatch",
   "too_large",
   "layers_missing",
+  "local",
   "loop",
   "other",
 ] as const;

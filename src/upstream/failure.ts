@@ -1,5 +1,5 @@
 // From what undici and the system throw to the closed set of UpstreamError codes.
-import { UpstreamError, type UpstreamErrorCode } from "../cache/ports.ts";
+import { localTroubles, UpstreamError, type UpstreamErrorCode } from "../cache/ports.ts";
 
 /** Where a request was: `head` until the answer's headers are here, `body` from then on. */
 export type Phase = "head" | "body";
@@ -31,6 +31,8 @@ export function asUpstreamError(error: unknown, phase: Phase, upstream: string):
 function meaningOf(error: unknown, systemCode: string | undefined, phase: Phase): Meaning {
   const late = timeouts[systemCode ?? ""];
   if (late !== undefined) return { code: "timeout", text: late };
+  if (phase === "head" && localTroubles.has(systemCode ?? ""))
+    return { code: "local", text: "could not be asked: this node is out of handles, ports or memory" };
   if (isNonsense(error, systemCode, phase)) return { code: "protocol", text: "sent what is not HTTP" };
   if (systemCode === "UND_ERR_HEADERS_OVERFLOW") {
     return { code: "protocol", text: "sent more headers than are read" };

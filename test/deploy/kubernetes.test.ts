@@ -130,7 +130,8 @@ t.test("what one part names, another has", async (t) => {
     for (const { targetPort } of named("Service", service).spec.ports) t.ok(ports.includes(targetPort));
   for (const probe of ["startupProbe", "livenessProbe", "readinessProbe"]) {
     const { path, port } = container()[probe].httpGet;
-    t.same({ path, port }, { path: probe === "readinessProbe" ? "/readyz" : "/livez", port: "ops" }, probe);
+    const [at, where] = probe === "readinessProbe" ? ["/readyz", "registry"] : ["/livez", "ops"];
+    t.same({ path, port }, { path: at, port: where }, probe);
   }
   const labels = named("StatefulSet").spec.template.metadata.labels;
   for (const selector of [

@@ -21,6 +21,7 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
     digest_mismatch: 502,
     too_large: 502,
     layers_missing: 502,
+    local: 503,
     loop: 508,
   };
   for (const [code, status] of Object.entries(statuses)) {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import t from "tap";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
+import { startPlainListener } from "../fixtures/plain-listener.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
 
 t.test("shapes that proxies and origins read differently are refused", async (t) => {
@@ -72,27 +73,34 @@ t.test("a large unwanted body does not keep the connection or the memory", async
   t.pass("the mirror closed the connection");
 });
 
-t.test("draining: /readyz says 503 at once, transfers under way finish, then nothing listens", async (t) => {
-  const upstream = await startUpstream(t);
-  const mirror = await startMirror(t, upstream, { drainDelay: 300 });
-  const bytes = randomBytesFor("drain", 300_000);
-  const digest = upstream.addBlob("a", bytes);
-  const gate = Promise.withResolvers<void>();
-  upstream.fault(({ kind }) =>
-    kind === "blob" ? { stallAfter: 100_000, releaseOn: gate.promise } : undefined,
-  );
-  t.equal((await mirror.get("/readyz")).status, 200);
-  t.equal((await mirror.get("/livez")).status, 200);
-  const transfer = mirror.get(`/v2/a/blobs/${digest}`);
-  await upstream.until(() => upstream.count({ kind: "blob" }) === 1);
-  const drained = mirror.app.drain();
-  t.equal((await mirror.get("/readyz")).status, 503);
-  t.equal((await mirror.get("/livez")).status, 200, "alive all the same");
-  gate.resolve();
-  t.ok((await transfer).body.equals(bytes));
-  await drained;
-  await t.rejects(mirror.get("/readyz"), { code: "ECONNREFUSED" });
-});
+t.test(
+  "draining: /readyz says 404 at once and to the end, transfers under way finish, then nothing listens",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream, { drainDelay: 300 });
+    const bytes = randomBytesFor("drain", 300_000);
+    const digest = upstream.addBlob("a", bytes);
+    const gate = Promise.withResolvers<void>();
+    upstream.fault(({ kind }) =>
+      kind === "blob" ? { stallAfter: 100_000, releaseOn: gate.promise } : undefined,
+    );
+    t.equal((await mirror.get("/readyz")).status, 200);
+    t.equal((await mirror.get("/livez")).status, 200);
+    const transfer = mirror.get(`/v2/a/blobs/${digest}`);
+    await upstream.until(() => upstream.count({ kind: "blob" }) === 1);
+    const drained = mirror.app.drain();
+    t.equal((await mirror.get("/readyz")).status, 404);
+    t.equal((await mirror.get("/livez")).status, 200, "alive all the same");
+    let late = await mirror.get("/v2/");
+    while (late.status === 200) late = await mirror.get("/v2/");
+    t.match(late, { status: 503, headers: { connection: "close", "retry-after": "1" } });
+    t.equal((await mirror.get("/readyz")).status, 404, "whoever watches is still told, and ends no transfer");
+    gate.resolve();
+    t.ok((await transfer).body.equals(bytes));
+    await drained;
+    await t.rejects(mirror.get("/readyz"), { code: "ECONNREFUSED" });
+  },
+);
 
 t.test("stop cuts what is left and leaves nothing in the spool", async (t) => {
   const upstream = await startUpstream(t);
@@ -107,4 +115,32 @@ t.test("stop cuts what is left and leaves nothing in the spool", async (t) => {
   await mirror.app.stop();
   t.notOk(await whole);
   t.strictSame(readdirSync(join(mirror.directory, "spool")), []);
+});
+
+t.test("connections beyond what there are handles for: 503, probes answered, and it goes on", async (t) => {
+  const failures: unknown[] = [];
+  const { url, ended } = await startPlainListener(t, Buffer.from("{}"), {
+    maxConnections: 2,
+    unexpected: (error) => failures.push(error),
+  });
+  const hold = async () => {
+    const socket = connect(Number(url.port), url.hostname);
+    await once(socket, "connect");
+    // Half a request: not idle, so not closed to make room.
+    socket.write("GET /v2/ HTTP/1.1\r\n");
+    return socket;
+  };
+  const ask = async (path: string) =>
+    (await fetch(new URL(path, url), { headers: { connection: "close" } })).status;
+  t.equal(await ask("/v2/"), 200);
+  const [first, second] = [await hold(), await hold()];
+  t.equal(await ask("/v2/"), 503);
+  t.equal(await ask("/readyz"), 200);
+  first.destroy();
+  second.end("Host: a\r\nConnection: close\r\n\r\n");
+  await ended(4);
+  let status = await ask("/v2/");
+  while (status === 503) status = await ask("/v2/");
+  t.equal(status, 200);
+  t.same(failures, []);
 });

@@ -69,7 +69,9 @@ t.test("/readyz follows health and gives the reasons", async (t) => {
     body: "listening ok\nstore ok\ndraining no\nupstream hub failed: timeout (not required)\n",
   });
   health.draining(true);
-  t.match(await ask("/readyz"), { status: 503, body: /^draining yes$/m });
+  t.match(await ask("/readyz"), { status: 404, body: /^draining yes$/m });
+  health.set("store", false);
+  t.match(await ask("/readyz"), { status: 503 }, "trouble goes before");
 });
 
 t.test("/metrics is the exposition", async (t) => {

@@ -22,10 +22,10 @@ const hangUp: RequestListener = ({ socket }) => socket.destroy();
 
 t.test("two nodes behind HAProxy", async (t) => {
   if (!requires(t, ...haproxyPrograms)) return;
-  const [port, opsPort] = [await freePort(), await freePort()];
-  const sick = await startScriptedNode(t, "127.0.0.2", port, opsPort);
-  const well = await startScriptedNode(t, "127.0.0.3", port, opsPort);
-  const haproxy = await startHaproxy(t, [sick.address, well.address], opsPort);
+  const port = await freePort();
+  const sick = await startScriptedNode(t, "127.0.0.2", port);
+  const well = await startScriptedNode(t, "127.0.0.3", port);
+  const haproxy = await startHaproxy(t, [sick.address, well.address]);
   const client = new BalancedClient(t, haproxy, "http/1.1");
 
   const before = await haproxy.servers();
@@ -127,17 +127,55 @@ t.test("two nodes behind HAProxy", async (t) => {
     })();
     const finish = await begun.promise;
     const begin = performance.now();
-    sick.ready = false;
-    await haproxy.settles("node1", "DOWN");
+    sick.readiness = 404;
+    await haproxy.settles("node1", "NOLB");
     t.comment(`out after ${Math.round(performance.now() - begin)} ms`);
     t.ok(performance.now() - begin < 5_000, "well within the drainDelay of 7 s");
     const { statuses, sick: asked } = await sendAll("GET", reads);
     t.same({ statuses, asked }, { statuses: { 200: reads.length }, asked: 0 });
     finish();
     t.ok(await transfer, "the body under way has come to its end");
-    sick.ready = true;
+    sick.readiness = 200;
     await haproxy.settles("node1", "UP");
   });
+
+  await t.test(
+    "a node that hangs without a word costs its clients 15 s at most, waiting or reading",
+    async (t) => {
+      const begun = Promise.withResolvers<void>();
+      sick.answer = (_request, response) => {
+        if (sick.requests.length === 1) response.writeHead(200, { "content-length": 4 }).write("la");
+        begun.resolve();
+      };
+      sick.requests.length = 0;
+      const begin = performance.now();
+      const ends = reads.map(async (path) => {
+        const own = new BalancedClient(t, haproxy, "http/1.1");
+        const status = await own.get(path).then(
+          ({ status }) => status,
+          () => 0,
+        );
+        return { status, after: performance.now() - begin };
+      });
+      await begun.promise;
+      sick.readiness = "silent";
+      await haproxy.settles("node1", "DOWN");
+      const all = await Promise.all(ends);
+      const well = all.filter(({ status }) => status === 200);
+      t.ok(well.length >= other, "the other's share; of this one's, what could be tried again");
+      t.ok(
+        all.every(({ after }) => after < 15_000),
+        `the last after ${Math.round(Math.max(...all.map(({ after }) => after)))} ms`,
+      );
+      t.same(
+        (await sendAll("GET", reads)).statuses,
+        { 200: reads.length },
+        "and nobody is sent there any more",
+      );
+      sick.readiness = 200;
+      await haproxy.settles("node1", "UP");
+    },
+  );
 
   await t.test("nobody listens: reads and writes go to the other, for they arrived nowhere", async (t) => {
     await sick.refuse();
@@ -146,8 +184,7 @@ t.test("two nodes behind HAProxy", async (t) => {
   });
 
   await t.test("no node at all: 503, and the balancer says so of itself", async (t) => {
-    sick.ready = false;
-    well.ready = false;
+    well.readiness = 503;
     await haproxy.settles("node1", "DOWN");
     await haproxy.settles("node2", "DOWN");
     t.equal((await client.get("/readyz")).status, 503);

@@ -20,6 +20,7 @@ const codes: Record<UpstreamErrorCode, true> = {
   digest_mismatch: true,
   too_large: true,
   layers_missing: true,
+  local: true,
   loop: true,
 };
 
