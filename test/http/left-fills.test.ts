@@ -34,7 +34,8 @@ t.test("cold blobs whose clients have gone hold no connection that somebody wait
   t.equal(answer.status, 200);
   t.ok(answer.body.equals(small));
   released.open();
-  for (const digest of digests)
+  // The others may not have begun: a client's cold fills wait their turn.
+  for (const digest of digests.slice(0, 3))
     await mirror.line((line) => line.msg === "fill committed" && line.digest === digest);
   for (const [at, bytes] of large.entries())
     t.ok((await mirror.get(path(digests[at] as string))).body.equals(bytes));
