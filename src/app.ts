@@ -7,6 +7,7 @@ import { createPolicy } from "./app/policy.ts";
 import { createPushWays, type PushWays } from "./app/push-ways.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
+import { StoreWatch, storeLookInterval } from "./app/store-watch.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import type { BlobCache } from "./cache/blob-cache.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
@@ -259,6 +260,7 @@ class Entrepot implements App {
           });
     Object.assign(running, { upstreams, pushes, blobs, listener, scrubber });
     this.#maintain(running, store, index, eviction);
+    this.#watchStore(running, store, index);
     return listener;
   }
 
@@ -273,23 +275,42 @@ class Entrepot implements App {
   #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
     running.timers.push(setInterval(() => void this.#keepSpace(store, eviction), diskCheckInterval).unref());
     void this.#keepSpace(store, eviction);
-    running.reconciling = reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal })
-      .then((counts) => counts && this.#log.info(counts, "made the index agree with the store"))
-      .catch((error: unknown) => {
-        if (!this.#stopping.signal.aborted)
-          this.#log.error({ err: error }, "the index could not be repaired");
-      })
-      .then(() => {
-        // Of what the last run had, before much of it changes.
-        void this.#copyIndex(index);
-        if (!this.#stopping.signal.aborted) running.scrubber?.start();
-        return running.shared?.catchUp(index.blobs, this.#stopping.signal);
-      });
+    running.reconciling = this.#reconcile(store, index).then(() => {
+      // Of what the last run had, before much of it changes.
+      void this.#copyIndex(index);
+      if (!this.#stopping.signal.aborted) running.scrubber?.start();
+      return running.shared?.catchUp(index.blobs, this.#stopping.signal);
+    });
     const copy = async (): Promise<void> => {
       // An hour after a loss everything is in order again.
       if (await this.#copyIndex(index)) this.#indexTrouble(undefined);
     };
     running.timers.push(setInterval(() => void copy(), indexCopyInterval).unref());
+  }
+
+  async #reconcile(store: DiskStore, index: SqliteIndex): Promise<void> {
+    try {
+      const counts = await reconcile({ store, index, clock: this.#clock, signal: this.#stopping.signal });
+      if (counts !== undefined) this.#log.info(counts, "made the index agree with the store");
+    } catch (error) {
+      if (!this.#stopping.signal.aborted) this.#log.error({ err: error }, "the index could not be repaired");
+    }
+  }
+
+  #watchStore(running: Running, store: DiskStore, index: SqliteIndex): void {
+    const watch = new StoreWatch({
+      probe: () => store.probe(),
+      replaced: () => {
+        index.requireReconcile();
+        const before = running.reconciling ?? Promise.resolve();
+        running.reconciling = before.then(() => this.#reconcile(store, index));
+      },
+      health: this.#health,
+      notices: this.#notices,
+      steady: this.#steady,
+    });
+    running.storeWatch = watch;
+    running.timers.push(setInterval(() => void watch.look(), storeLookInterval).unref());
   }
 
   /** False when it failed. */
@@ -383,6 +404,9 @@ class Entrepot implements App {
     if (notice.kind === "index_lost") this.#indexTrouble(lossText(notice));
     if (notice.kind === "store_error" && notice.op === "index.damaged")
       this.#indexTrouble(`damaged, and replaced at the next start: ${notice.message}`);
+    // At once, not at the next look: whoever balances the load should know.
+    if (notice.kind === "store_error" && notice.code === "unavailable")
+      void this.#running?.storeWatch?.look();
     if (notice.kind === "upstream_error" && notice.code !== "local")
       this.#health.set(`upstream ${notice.upstream}`, false, notice.code);
     if (notice.kind === "shared_store")
@@ -439,6 +463,7 @@ interface Running {
   blobs?: BlobCache;
   listener?: Listener;
   scrubber?: Scrubber;
+  storeWatch?: StoreWatch;
   reconciling?: Promise<void>;
   stats?: StatsPage;
 }

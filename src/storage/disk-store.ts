@@ -1,7 +1,18 @@
 // Verified blobs as files named by their digest, and the spool they come from, under one cache directory.
 import type { Dir, Stats } from "node:fs";
-import { mkdir, open, opendir, readdir, rmdir, stat, statfs, unlink } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import {
+  access,
+  constants,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  rmdir,
+  stat,
+  statfs,
+  unlink,
+} from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import {
   type BlobInfo,
   type BlobStore,
@@ -68,8 +79,9 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     const spool = new SpoolDirectory(layout);
     const quarantine = new Quarantine(layout, options.quarantineBytes ?? defaultQuarantine);
     await quarantine.load();
+    const { dev, ino } = await stat(layout.directory);
     const swept = await spool.sweep();
-    const store = new DiskStore(layout, spool, quarantine, lock, created, swept);
+    const store = new DiskStore(layout, spool, quarantine, lock, { dev, ino }, created, swept);
     await store.withRoom(() => checkSpool(layout));
     return store;
   } catch (error) {
@@ -79,6 +91,12 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     const advice = "check that it is a directory on a writable disk and belongs to this user";
     throw new StoreError(failure.code, `${failure.message} (${advice})`, { cause: error });
   }
+}
+
+/** Which directory it is: a path may lead to another one later. */
+interface Place {
+  readonly dev: number;
+  readonly ino: number;
 }
 
 export class DiskStore implements BlobStore {
@@ -91,14 +109,16 @@ export class DiskStore implements BlobStore {
   shed = 0;
   readonly #layout: Layout;
   readonly #spool: SpoolDirectory;
-  readonly #lock: DirectoryLock;
   readonly #quarantine: Quarantine;
+  #lock: DirectoryLock;
+  #place: Place;
 
   constructor(
     layout: Layout,
     spool: SpoolDirectory,
     quarantine: Quarantine,
     lock: DirectoryLock,
+    place: Place,
     created: boolean,
     swept: number,
   ) {
@@ -106,6 +126,7 @@ export class DiskStore implements BlobStore {
     this.#spool = spool;
     this.#lock = lock;
     this.#quarantine = quarantine;
+    this.#place = place;
     this.created = created;
     this.swept = swept;
   }
@@ -260,6 +281,40 @@ export class DiskStore implements BlobStore {
       if (await this.delete(digest)) removed++;
     }
     return removed;
+  }
+
+  /**
+   * Whether the directory can be used: it is there and can be written to. False when it is the one that was opened; true
+   * when it is another, or was emptied, and has been taken over and furnished. Rejects with StoreError when it is gone,
+   * read-only, another process's, or the bare mount point of a file system that was mounted.
+   */
+  async probe(): Promise<boolean> {
+    const layout = this.#layout;
+    const { directory } = layout;
+    try {
+      const { dev, ino } = await stat(directory);
+      const blobs = await statIfThere(layout.blobs);
+      const same = dev === this.#place.dev && ino === this.#place.ino;
+      if (same && blobs !== undefined && (await statIfThere(layout.spool)) !== undefined) {
+        await access(layout.spool, constants.W_OK);
+        await access(layout.blobs, constants.W_OK);
+        return false;
+      }
+      if (blobs === undefined && dev !== this.#place.dev && (await stat(join(directory, ".."))).dev === dev)
+        throw new StoreError("unavailable", `nothing is mounted at ${directory}, and something was`);
+      await access(directory, constants.W_OK);
+      await mkdir(layout.spool, { recursive: true, mode: 0o700 });
+      // The file that was locked is not in this directory.
+      this.#lock.release();
+      this.#lock = lockDirectory(directory, layout.spoolLock);
+      await makeBlobDirectories(layout);
+      await checkSpool(layout);
+      await this.#quarantine.load();
+      this.#place = { dev, ino };
+      return true;
+    } catch (error) {
+      throw storeFailure(error, `use the cache directory ${directory}`);
+    }
   }
 
   /** A blob is absent only from a store that is there: an unmounted disk must not look like an empty cache. */
