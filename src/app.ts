@@ -16,6 +16,7 @@ import type { Clock, Pause } from "./cache/ports.ts";
 import { Scrubber } from "./cache/scrubber.ts";
 import { noticeOfStoreError } from "./cache/store-notice.ts";
 import type { Address, Config } from "./config/config.ts";
+import { cacheSizeWarning } from "./config/warnings.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { ColdFills, defaultLimits, openAnswers } from "./http/client-limits.ts";
 import { Listener } from "./http/listener.ts";
@@ -125,6 +126,8 @@ class Entrepot implements App {
       directory: cache.directory,
       quarantineBytes: cache.maxSize * quarantineShare,
     });
+    const small = cacheSizeWarning(cache);
+    if (small !== undefined) this.#log.warn(small);
     const running: Running = { store, timers: [] };
     this.#running = running;
     running.index = await store.withRoom(() =>

@@ -3,17 +3,15 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { Clock, TagRecord, Upstream } from "./ports.ts";
 import { flightKey } from "./single-flight.ts";
-
-/** Of older deletions the tags stay as they are until their time to live is over. */
-const maxDeleted = 10_000;
 
 export class DeletedManifests {
   readonly #clock: Clock;
   readonly #steady: Clock;
   /** When, by the steady clock: what is left of it does not depend on how the other is set meanwhile. */
-  readonly #deleted = new LRUCache<string, number>({ max: maxDeleted });
+  readonly #deleted = new LRUCache<string, number>(boundedByKeys);
 
   constructor(clock: Clock, steady: Clock) {
     this.#clock = clock;

@@ -55,7 +55,7 @@ export class Eviction {
   check(): void {
     const { index, maxSize, fillingBytes } = this.#options;
     try {
-      if (index.totals().bytes + fillingBytes() > maxSize) void this.run();
+      if (index.totals().bytes + index.ownBytes() + fillingBytes() > maxSize) void this.run();
     } catch (error) {
       this.#options.notices(noticeOfStoreError("index.totals", error));
     }
@@ -71,7 +71,7 @@ export class Eviction {
     const reserve = this.#reserveOf(space);
     if (size !== undefined) {
       const filling = fillingBytes();
-      if (filling + size > maxSize) return false;
+      if (filling + index.ownBytes() + size > maxSize) return false;
       if (reserve.bytes + size > space.free + index.totals().bytes) return false;
     }
     const missing = reserve.bytes + (size ?? 0) - space.free;
@@ -86,7 +86,7 @@ export class Eviction {
    */
   async mayGrow(bytes: number): Promise<boolean> {
     const { index, maxSize, fillingBytes, freeSpace } = this.#options;
-    if (index.totals().bytes + fillingBytes() + bytes > maxSize) return false;
+    if (index.totals().bytes + index.ownBytes() + fillingBytes() + bytes > maxSize) return false;
     const space = await freeSpace();
     return space.free - bytes >= this.#reserveOf(space).bytes;
   }
@@ -119,7 +119,7 @@ export class Eviction {
     const { index, maxSize, evictTo, freeSpace, fillingBytes } = this.#options;
     const space = await freeSpace();
     const reserve = this.#reserveOf(space);
-    const used = index.totals().bytes + fillingBytes();
+    const used = index.totals().bytes + index.ownBytes() + fillingBytes();
     const overBudget = used > maxSize ? used - maxSize * evictTo : 0;
     const overDisk = Math.max(0, reserve.bytes - space.free);
     const overFiles = Math.max(0, Math.ceil(reserve.files - (space.files?.free ?? reserve.files)));

@@ -2,6 +2,7 @@
 import { LRUCache } from "lru-cache";
 import picomatch from "picomatch";
 import { type Digest, parseDigest } from "../oci/digest.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import { recordAge, type TagRecord } from "./ports.ts";
 
 export interface FreshnessRule {
@@ -49,7 +50,7 @@ export class Freshness {
   readonly #policy: Policy;
   readonly #policies: ReadonlyMap<string, Policy>;
   /** Globs are matched once per name; names come from clients, so the memory is bounded. */
-  readonly #ttls = new LRUCache<string, number>({ max: 10_000 });
+  readonly #ttls = new LRUCache<string, number>(boundedByKeys);
 
   /** `upstreams`: by name, what differs for one upstream; its rules go before the common ones. */
   constructor(options: FreshnessOptions, upstreams: ReadonlyMap<string, FreshnessOverride> = new Map()) {

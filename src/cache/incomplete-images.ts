@@ -8,6 +8,7 @@ import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { LocalManifest } from "./local-blobs.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import { type Clock, type Upstream, UpstreamError } from "./ports.ts";
 import { flightKey } from "./single-flight.ts";
 
@@ -20,7 +21,6 @@ const maxLooked = 256;
  * does not open the circuit. And for how many repositories that is remembered.
  */
 const failureMemory = 5_000;
-const maxRepositories = 10_000;
 
 export interface IncompleteImagesOptions {
   readonly manifestsWithoutLayers: ManifestsWithoutLayers;
@@ -43,8 +43,8 @@ export class IncompleteImages {
     this.#stored = stored;
     this.#notices = notices;
     if (manifestsWithoutLayers === "refuse") {
-      this.#failing = new LRUCache({
-        max: maxRepositories,
+      this.#failing = new LRUCache<string, true>({
+        ...boundedByKeys,
         ttl: failureMemory,
         ttlResolution: 0,
         perf: { now: clock },

@@ -3,12 +3,10 @@
 // The other nodes of the datacenter are told, and tell this one.
 import { LRUCache } from "lru-cache";
 import type { Repository } from "../oci/name.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { Clock } from "./ports.ts";
 import type { Announcements } from "./shared-ports.ts";
 import { flightKey } from "./single-flight.ts";
-
-/** Repositories with names a client may invent: the memory is bounded. */
-const maxAnswers = 10_000;
 
 export class NegativeAnswers {
   readonly #answers: LRUCache<string, true> | undefined;
@@ -17,7 +15,12 @@ export class NegativeAnswers {
   /** `ttl` in milliseconds; 0 remembers nothing. */
   constructor(ttl: number, clock: Clock, announcements?: Announcements) {
     if (ttl > 0) {
-      this.#answers = new LRUCache({ max: maxAnswers, ttl, ttlResolution: 0, perf: { now: clock } });
+      this.#answers = new LRUCache<string, true>({
+        ...boundedByKeys,
+        ttl,
+        ttlResolution: 0,
+        perf: { now: clock },
+      });
     }
     this.#announcements = announcements;
     announcements?.subscribe(

@@ -304,6 +304,8 @@ export interface BlobIndex {
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[];
   totals(): { readonly bytes: number; readonly count: number };
+  /** Bytes the index itself takes, beyond what a small one does. */
+  ownBytes(): number;
   /** Images (manifests) that name `digest`; for counting what an eviction orphans. */
   manifestsNaming(digest: Digest): number;
   /** Records that manifest `digest` names `children`, of the sizes it states. */

@@ -3,16 +3,14 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { LinkedBlob, LinkStore } from "./ports.ts";
 import { flightKey } from "./single-flight.ts";
-
-/** Repositories and digests come from clients: the memory is bounded. About half a kilobyte each. */
-const maxLinks = 10_000;
 
 /** Rejects as the store does. */
 export class RememberedLinks implements LinkStore {
   readonly #store: LinkStore;
-  readonly #found = new LRUCache<string, true>({ max: maxLinks });
+  readonly #found = new LRUCache<string, true>(boundedByKeys);
   /** Removals begun or done: what was found meanwhile may be gone. */
   #removals = 0;
 

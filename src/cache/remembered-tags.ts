@@ -2,16 +2,14 @@
 // all its work. Every change has to come through here; what changes is forgotten, never guessed.
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../oci/name.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { TagRecord, TagStore } from "./ports.ts";
 import { flightKey } from "./single-flight.ts";
-
-/** Tags come from clients: the memory is bounded. About half a kilobyte each. */
-const maxTags = 10_000;
 
 /** Rejects as the store does. */
 export class RememberedTags implements TagStore {
   readonly #store: TagStore;
-  readonly #records = new LRUCache<string, TagRecord>({ max: maxTags });
+  readonly #records = new LRUCache<string, TagRecord>(boundedByKeys);
   /** Changes begun or done: what was read meanwhile may be of before. */
   #changes = 0;
 

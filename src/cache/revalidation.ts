@@ -1,6 +1,7 @@
 // Asking upstream whether what is here still holds: once for all who ask at the same time, never longer than clients
 // with something in hand would wait, and not again right after it failed.
 import { LRUCache } from "lru-cache";
+import { boundedByKeys } from "./memory-size.ts";
 import { type Clock, type Pause, UpstreamError, type UpstreamErrorCode } from "./ports.ts";
 import { SingleFlight } from "./single-flight.ts";
 
@@ -34,8 +35,8 @@ export class Revalidation<Value> {
 
   constructor({ clock, pause }: RevalidationOptions) {
     this.#pause = pause;
-    this.#failures = new LRUCache({
-      max: 10_000,
+    this.#failures = new LRUCache<string, UpstreamError>({
+      ...boundedByKeys,
       ttl: failureMemory,
       ttlResolution: 0,
       perf: { now: clock },

@@ -2,13 +2,11 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { LinkedBlob, LinkStore } from "./ports.ts";
 import type { LayeredOptions } from "./shared-ports.ts";
 import { flightKey } from "./single-flight.ts";
 import { noticeOfStoreError, orTold } from "./store-notice.ts";
-
-/** Links removed here, remembered at most. */
-const maxRemoved = 10_000;
 
 export type SharedLinksOptions = LayeredOptions<LinkStore>;
 
@@ -19,7 +17,7 @@ export class SharedLinks implements LinkStore {
    * Links removed here, and whether the shared store has heard of it. Until upstream shows the digest again they grant
    * nothing, whatever is shared (CVE-2026-35172 class).
    */
-  readonly #removed = new LRUCache<string, boolean>({ max: maxRemoved });
+  readonly #removed = new LRUCache<string, boolean>(boundedByKeys);
 
   constructor(options: SharedLinksOptions) {
     this.#options = options;

@@ -2,6 +2,7 @@
 // while, and at once when another node says that one has changed. Without them a node knows what it knew.
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../oci/name.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { Clock, TagRecord, TagStore } from "./ports.ts";
 import type { LayeredOptions } from "./shared-ports.ts";
 import { flightKey, SingleFlight } from "./single-flight.ts";
@@ -9,9 +10,6 @@ import { orTold } from "./store-notice.ts";
 
 /** Milliseconds in which the shared record of a tag is not looked at again. */
 const lookInterval = 5_000;
-/** Tags come from clients: the memory is bounded. */
-const maxTags = 10_000;
-
 export interface SharedTagsOptions extends LayeredOptions<TagStore> {
   readonly clock: Clock;
   readonly steady: Clock;
@@ -23,12 +21,12 @@ export class SharedTags implements TagStore {
   /** Tags whose shared record has been looked at, or written, just now. */
   readonly #known: LRUCache<string, true>;
   /** Tags that another node has changed since: what the shared store says of them goes before the local copy. */
-  readonly #outdated = new LRUCache<string, true>({ max: maxTags });
+  readonly #outdated = new LRUCache<string, true>(boundedByKeys);
   /**
    * When tags were deleted here: a shared record from before is not believed. Redis may not have heard of it, or
    * another node may have written what it asked upstream for before. By the steady clock.
    */
-  readonly #deleted = new LRUCache<string, number>({ max: maxTags });
+  readonly #deleted = new LRUCache<string, number>(boundedByKeys);
   readonly #looks = new SingleFlight<TagRecord | undefined>();
   /** How often announcements may have been missed. */
   #gaps = 0;
@@ -36,7 +34,7 @@ export class SharedTags implements TagStore {
   constructor(options: SharedTagsOptions) {
     this.#options = options;
     const perf = { now: options.steady };
-    this.#known = new LRUCache({ max: maxTags, ttl: lookInterval, ttlResolution: 0, perf });
+    this.#known = new LRUCache<string, true>({ ...boundedByKeys, ttl: lookInterval, ttlResolution: 0, perf });
     options.announcements.subscribe(
       (announcement) => {
         if (announcement.kind !== "tag") return;

@@ -1,6 +1,7 @@
 // `entrepot check`: says whether the configuration is right, and what it comes to.
 import { formatProblems, formatWarnings } from "../config/problem.ts";
 import { renderConfig } from "../config/render.ts";
+import { cacheSizeWarning } from "../config/warnings.ts";
 import type { Context } from "./context.ts";
 import { exitCode } from "./exit-code.ts";
 import { loadFrom } from "./load-from.ts";
@@ -13,6 +14,8 @@ export function check(options: { readonly config?: string }, context: Context): 
     return exitCode.usage;
   }
   context.err(formatWarnings(loaded.warnings));
+  const disk = cacheSizeWarning(loaded.config.cache);
+  if (disk !== undefined) context.err(`entrepot: warning: ${disk}\n`);
   context.out(renderConfig(loaded.config, loaded.origins));
   return exitCode.done;
 }

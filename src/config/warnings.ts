@@ -1,6 +1,8 @@
 // What is right and still likely not what somebody wants.
+import { existsSync, statfsSync } from "node:fs";
 import { isIPv4 } from "node:net";
-import type { NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
+import { dirname } from "node:path";
+import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
 import { type Entry, problemAt, type UpstreamInput } from "./entry.ts";
 import type { Problem } from "./problem.ts";
 
@@ -19,6 +21,19 @@ export function upstreamWarnings({ entries }: UpstreamInput, { url, auth }: Upst
   const unused = entries.get("upstream.tls.cert") ?? entries.get("upstream.tls.serverName");
   warn(unused, "has no effect: the registry is asked over plain http");
   return warnings;
+}
+
+/** When the cache may become larger than its disk; looks at the directory, or the nearest above it that is there. */
+export function cacheSizeWarning({
+  directory,
+  maxSize,
+}: Pick<Config["cache"], "directory" | "maxSize">): string | undefined {
+  let there = directory;
+  while (!existsSync(there) && there !== dirname(there)) there = dirname(there);
+  const { blocks, bsize } = statfsSync(there);
+  const total = blocks * bsize;
+  if (maxSize <= total) return undefined;
+  return `cache.maxSize is ${maxSize} bytes, and the disk of ${directory} has only ${total}: it is filled up to its reserve (cache.keepFree)`;
 }
 
 /** Warnings about receivers of notifications; `entry` is what `endpoints` came from. */

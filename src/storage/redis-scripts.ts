@@ -19,6 +19,9 @@ end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[3])
 return false`;
 
+/** Links of one repository in Redis at most; any of them gives way: it costs a question to upstream. */
+const mostLinks = 50_000;
+
 /**
  * Digests into the set of links of a repository; what stood there instead of one is replaced.
  * ARGV: milliseconds to live, then the digests.
@@ -26,6 +29,8 @@ return false`;
 const addLinks = `
 if redis.call("TYPE", KEYS[1]).ok ~= "set" then redis.call("DEL", KEYS[1]) end
 for at = 2, #ARGV do redis.call("SADD", KEYS[1], ARGV[at]) end
+local over = redis.call("SCARD", KEYS[1]) - ${mostLinks}
+if over > 0 then redis.call("SPOP", KEYS[1], over) end
 redis.call("PEXPIRE", KEYS[1], ARGV[1])
 return redis.status_reply("OK")`;
 

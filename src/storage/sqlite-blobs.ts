@@ -25,6 +25,10 @@ export interface ChangeWatch {
   stop(): void;
 }
 
+/** SQLite's default, and the bytes of a small index, which count for nothing. */
+const pageSize = 4_096;
+const uncounted = 4 * 1024 * 1024;
+
 const keyLengths = { sha256: 32, sha512: 64 } as const;
 
 export class SqliteBlobs implements BlobIndex {
@@ -203,6 +207,14 @@ export class SqliteBlobs implements BlobIndex {
     this.#statements.removeChildren.run(key);
   }
 
+  /** Bytes the index takes on the disk beyond its first 4 MiB, its copy included: they count as the blobs do. */
+  ownBytes(): number {
+    const pages = (name: "page_count" | "freelist_count"): number =>
+      Number(this.#statements[name].get()?.[name]);
+    const used = (pages("page_count") - pages("freelist_count")) * pageSize;
+    return Math.max(0, 2 * used - uncounted);
+  }
+
   #orIncomplete(change: () => void): void {
     try {
       change();
@@ -243,6 +255,8 @@ function prepareAll(database: Database) {
     touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
     remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
     removeUnused: database.prepare("DELETE FROM blobs WHERE digest = ? AND used_at = ?"),
+    page_count: database.prepare("PRAGMA page_count"),
+    freelist_count: database.prepare("PRAGMA freelist_count"),
     removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
     addChild: database.prepare(
       `INSERT INTO children (manifest, child, size) VALUES (?, ?, ?)

@@ -15,12 +15,18 @@ export interface TokenTarget {
 type Fetch = (target: TokenTarget, account: Credentials | undefined) => Promise<AccessToken>;
 
 const maxTokens = 1_000;
+/** Bytes of tokens and of what they are for, about. */
+const maxBytes = 8 * 1024 * 1024;
 
 /** Fetches each token once, however many wait for it. A failure is told to all who wait, and not remembered. */
 export class TokenCache {
   readonly #fetch: Fetch;
   readonly #clock: Clock;
-  readonly #tokens = new LRUCache<string, AccessToken>({ max: maxTokens });
+  readonly #tokens = new LRUCache<string, AccessToken>({
+    max: maxTokens,
+    maxSize: maxBytes,
+    sizeCalculation: ({ bearer }, key) => 2 * key.length + bearer.length + 200,
+  });
   readonly #fetching = new Map<string, Promise<AccessToken>>();
 
   constructor(fetch: Fetch, clock: Clock) {

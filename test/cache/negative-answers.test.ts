@@ -61,3 +61,14 @@ t.test("the nodes tell each other, and no answer goes round", async (t) => {
   second.announcements.missed();
   t.notOk(there?.has("up", repo("team/web"), "blob", "x"), "something may have been written");
 });
+
+t.test("long names make the memory no larger: the oldest give way", async (t) => {
+  const answers = new NegativeAnswers(10_000, () => 1);
+  const name = (at: number): string => `${at}-${"q".repeat(3_900)}`;
+  for (let at = 0; at < 2_000; at++) answers.add("up", repo("team/app"), "manifest", name(at));
+  const kept = Array.from({ length: 2_000 }, (_, at) => at).filter((at) =>
+    answers.has("up", repo("team/app"), "manifest", name(at)),
+  );
+  t.ok(kept.length > 100 && kept.length * 2 * 3_900 <= 4 * 1024 * 1024, `${kept.length} kept`);
+  t.equal(kept.at(-1), 1_999);
+});

@@ -77,3 +77,13 @@ t.test("a warning goes to the standard error, and the configuration is right", a
   t.match(line.out(), /^upstream:$/m);
   t.notMatch(line.out() + line.err(), /hunter2/);
 });
+
+t.test("a cache larger than its disk is warned of, also where its directory is not there yet", async (t) => {
+  const env = { ...upstreamUrl, ENTREPOT_CACHE_MAX_SIZE: "7000TB", ENTREPOT_CACHE_DIR: "/not/there/yet" };
+  const line = commandLine(["check"], { env });
+  t.equal(await line.exit, 0);
+  t.match(
+    line.err(),
+    /^entrepot: warning: cache\.maxSize is \d+ bytes, and the disk of \/not\/there\/yet has only \d+: /,
+  );
+});

@@ -281,3 +281,18 @@ t.test("the size manifests state, from children and from links", async (t) => {
   blobs.setChildren(digest("image"), [{ digest: digest("layer"), size: 8 }]);
   t.equal(blobs.statedSize(digest("layer")), 8, "filled in");
 });
+
+t.test("the index counts itself, beyond what a small one takes", async (t) => {
+  const { blobs } = openTestIndex(t);
+  t.equal(blobs.ownBytes(), 0);
+  const manifest = digest("bomb");
+  blobs.add(manifest, 1, ociManifest, 1);
+  blobs.setChildren(
+    manifest,
+    Array.from({ length: 40_000 }, (_, at) => ({ digest: digest(at), size: undefined })),
+  );
+  const large = blobs.ownBytes();
+  t.ok(large > 4_000_000, `${large} bytes`);
+  blobs.remove(manifest);
+  t.ok(blobs.ownBytes() < large / 2, "what is free in its file does not count");
+});
