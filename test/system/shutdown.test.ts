@@ -35,8 +35,8 @@ t.test("SIGTERM: readiness goes first, the body under way is finished, exit 0", 
   t.equal(await readiness(mirror), 200);
   mirror.process.signal("SIGTERM");
   const begin = performance.now();
-  await until("not ready", async () => (await readiness(mirror)) === 503, 1_000);
-  t.comment(`/readyz answers 503 after ${Math.round(performance.now() - begin)} ms`);
+  await until("not ready", async () => (await readiness(mirror)) === 404, 1_000);
+  t.comment(`/readyz answers 404 after ${Math.round(performance.now() - begin)} ms`);
   t.ok(mirror.process.running, "it waits for the transfer");
   hold.release();
   const { complete, digest } = await client.done;
@@ -47,7 +47,7 @@ t.test("SIGTERM: readiness goes first, the body under way is finished, exit 0", 
 t.test("a second SIGTERM cuts what is under way, exit 1", async (t) => {
   const { mirror, client } = await busyMirror(t);
   mirror.process.signal("SIGTERM");
-  await until("not ready", async () => (await readiness(mirror)) === 503, 1_000);
+  await until("not ready", async () => (await readiness(mirror)) === 404, 1_000);
   // Signals that come together count as one (a terminal and npm both send them), and nothing tells when that is over.
   await delay(500);
   mirror.process.signal("SIGTERM");
