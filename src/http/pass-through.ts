@@ -170,6 +170,8 @@ export class PassThrough {
   async #relay(passing: Passing, answer: IncomingMessage): Promise<void> {
     const { exchange, write } = passing;
     const status = answer.statusCode ?? 0;
+    // Below 100 is no status (RFC 9110, section 15), and what is below 200 is no final one.
+    if (status < 200) throw this.#error("protocol", "answered a write with no final status", status);
     if (status >= 400) return this.#relayRefusal(passing, answer, status);
     if (passing.withBody && !exchange.request.complete)
       throw this.#error("protocol", "accepted a write before it had the whole of it", status);

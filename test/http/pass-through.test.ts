@@ -1,5 +1,8 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import t from "tap";
 import { makeContent, makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { startMirror } from "../fixtures/mirror.ts";
 import { beginUpload, completed, openRequest, pushBlob, pushImage } from "../fixtures/push-client.ts";
 import { startBoth } from "../fixtures/push-through.ts";
 import type { Locations, PushFault } from "../fixtures/push-upstream.ts";
@@ -257,4 +260,24 @@ t.test("an answer to a write is 4 MiB at most: it is cut there, and upstream bla
     aborted_by: "upstream",
     result: "error",
   });
+});
+
+t.test("a status that is none is upstream's fault, not a bug of ours", async (t) => {
+  for (const line of ["HTTP/1.1 99 What", "HTTP/1.1 000 Nothing"]) {
+    const strange = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.once("data", () => socket.end(`${line}\r\nContent-Length: 0\r\n\r\n`));
+    }).listen(0, "127.0.0.1");
+    await once(strange, "listening");
+    t.teardown(() => strange.close());
+    const url = new URL(`http://127.0.0.1:${(strange.address() as AddressInfo).port}`);
+    const far = { url, username: "ci", password: "s3cret" };
+    const mirror = await startMirror(t, far, {
+      upstream: { push: true },
+      cache: { directory: t.testdir({ [line.slice(9, 11)]: {} }) },
+    });
+    t.equal((await mirror.ask("POST", uploads)).status, 502, line);
+    t.notOk(mirror.lines.some(({ msg }) => String(msg).includes("nobody foresaw")));
+    await mirror.app.stop();
+  }
 });
