@@ -76,6 +76,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       leases: redis?.leases,
       releases: redis && new Releases(redis.announcements),
       peers,
+      nodes: redis?.nodes,
     },
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),

@@ -170,6 +170,19 @@ export class BlobCache {
     return opened === "again" ? { kind: "absent" } : opened;
   }
 
+  /** As `openForPeer`, for HEAD. */
+  async headForPeer(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+  ): Promise<BlobFound | Refusal> {
+    const opened = await this.openForPeer(upstream, repository, digest, "part");
+    if (opened.kind !== "found") return opened;
+    await opened.reader.close();
+    const { kind, result, source, size } = opened;
+    return { kind, result, source, size };
+  }
+
   /** As `open`, for HEAD: never starts a download. */
   async head(upstream: Upstream, repository: Repository, digest: Digest): Promise<BlobFound | Refusal> {
     const { access, local, negative } = this.#options;

@@ -19,7 +19,7 @@ import {
 import type { Publisher } from "./publisher.ts";
 import type { Releases } from "./releases.ts";
 import { openSegmented, type Segmenting } from "./segmented-body.ts";
-import type { Lease, Leases, Peers, SharedBlobs } from "./shared-ports.ts";
+import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "./shared-ports.ts";
 import type { BlobAnswer, Refusal } from "./upstream-answer.ts";
 
 /**
@@ -51,6 +51,7 @@ export interface Sharing {
     | undefined;
   readonly leases?: Leases | undefined;
   readonly peers?: Peers | undefined;
+  readonly nodes?: Nodes | undefined;
   readonly releases?: Releases | undefined;
 }
 

@@ -7,10 +7,11 @@ import { readManifest } from "../oci/manifest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { BlobCache } from "./blob-cache.ts";
+import type { Sharing } from "./fill-source.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import { boundedByKeys } from "./memory-size.ts";
 import { type Clock, type Upstream, UpstreamError } from "./ports.ts";
-import { flightKey } from "./single-flight.ts";
+import { flightKey, SingleFlight } from "./single-flight.ts";
 
 export type ManifestsWithoutLayers = "serve" | "refuse";
 
@@ -21,10 +22,15 @@ const maxLooked = 256;
  * does not open the circuit. And for how many repositories that is remembered.
  */
 const failureMemory = 5_000;
+/** Milliseconds in which other nodes are not asked again for what one of them had, or none. */
+const presenceMemory = 30_000;
+const absenceMemory = 5_000;
 
 export interface IncompleteImagesOptions {
   readonly manifestsWithoutLayers: ManifestsWithoutLayers;
   readonly blobs: Pick<BlobCache, "isHere">;
+  /** The other nodes, and how they are asked: what one of them has is in the datacenter. */
+  readonly sharing?: Pick<Sharing, "nodes" | "peers"> | undefined;
   /** A manifest that can be served without upstream. */
   readonly stored: (digest: Digest) => Promise<LocalManifest | undefined>;
   readonly notices: NoticeSink;
@@ -34,11 +40,21 @@ export interface IncompleteImagesOptions {
 export class IncompleteImages {
   readonly #blobs: IncompleteImagesOptions["blobs"];
   readonly #stored: IncompleteImagesOptions["stored"];
+  readonly #sharing: IncompleteImagesOptions["sharing"];
+  /** Whether another node has it. */
+  readonly #elsewhere: LRUCache<string, boolean>;
+  readonly #questions = new SingleFlight<boolean>();
   readonly #notices: NoticeSink;
   /** Undefined: everything is served. */
   readonly #failing: LRUCache<string, true> | undefined;
 
-  constructor({ manifestsWithoutLayers, blobs, stored, notices, clock }: IncompleteImagesOptions) {
+  constructor({ manifestsWithoutLayers, blobs, sharing, stored, notices, clock }: IncompleteImagesOptions) {
+    this.#sharing = sharing;
+    this.#elsewhere = new LRUCache<string, boolean>({
+      ...boundedByKeys,
+      ttlResolution: 0,
+      perf: { now: clock },
+    });
     this.#blobs = blobs;
     this.#stored = stored;
     this.#notices = notices;
@@ -69,12 +85,17 @@ export class IncompleteImages {
   }
 
   /**
-   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here nor on its way; for an
+   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here nor on its way, nor on another node; for an
    * index, when that is so for every image in it, since podman takes the image too from where the index came from.
    * Foreign layers do not count.
    */
-  async check(upstream: Upstream, digest: Digest, manifest: LocalManifest): Promise<void> {
-    const missing = await this.#missing(manifest, true);
+  async check(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    manifest: LocalManifest,
+  ): Promise<void> {
+    const missing = await this.#missing(upstream, repository, manifest, true);
     if (missing === undefined) return;
     const code = "layers_missing";
     const message = `upstream ${upstream.name} is away, and ${missing} of ${digest} is not here`;
@@ -83,20 +104,61 @@ export class IncompleteImages {
   }
 
   /** What keeps the image, or the first one of an index, from being pulled; an index in an index is not looked into. */
-  async #missing({ body, mediaType }: LocalManifest, intoImages: boolean): Promise<Digest | undefined> {
+  async #missing(
+    upstream: Upstream,
+    repository: Repository,
+    { body, mediaType }: LocalManifest,
+    intoImages: boolean,
+  ): Promise<Digest | undefined> {
     const manifest = readManifest(body, mediaType);
     const children = typeof manifest === "string" ? [] : manifest.children.slice(0, maxLooked);
     for (const { kind, digest } of children) {
-      if (kind === "blob" && !(await this.#blobs.isHere(digest))) return digest;
+      if (kind !== "blob" || (await this.#blobs.isHere(digest))) continue;
+      if (!(await this.#isElsewhere(upstream, repository, digest, kind))) return digest;
     }
     let first: Digest | undefined;
     for (const { kind, digest } of intoImages ? children : []) {
       if (kind === "blob") continue;
       const image = await this.#stored(digest);
-      const missing = image === undefined ? digest : await this.#missing(image, false);
+      const missing =
+        image === undefined
+          ? (await this.#isElsewhere(upstream, repository, digest, kind))
+            ? undefined
+            : digest
+          : await this.#missing(upstream, repository, image, false);
       if (missing === undefined) return undefined;
       first ??= missing;
     }
     return first;
+  }
+
+  /**
+   * Whether another node can serve it; one that has a manifest has looked for what it names. A node that does not answer
+   * has nothing.
+   */
+  async #isElsewhere(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+  ): Promise<boolean> {
+    const { nodes, peers } = this.#sharing ?? {};
+    const others = nodes?.others() ?? [];
+    if (peers === undefined || others.length === 0) return false;
+    const key = flightKey(upstream.name, repository, digest, as);
+    const known = this.#elsewhere.get(key);
+    if (known !== undefined) return known;
+    const ask = async (): Promise<boolean> => {
+      const answers = others.map(async (address) => {
+        if (!(await peers.has(address, upstream.name, repository, digest, as))) throw new Error("not there");
+      });
+      const has = await Promise.any(answers).then(
+        () => true,
+        () => false,
+      );
+      this.#elsewhere.set(key, has, { ttl: has ? presenceMemory : absenceMemory });
+      return has;
+    };
+    return await this.#questions.run(key, ask).promise;
   }
 }

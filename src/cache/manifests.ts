@@ -350,7 +350,7 @@ export class Manifests {
   /** Without a question to upstream: the image may have to be pulled without upstream as well. */
   async #whole(upstream: Upstream, repository: Repository, found: OpenedManifest): Promise<OpenedManifest> {
     if (this.#incomplete.watched(upstream, repository))
-      await this.#incomplete.check(upstream, found.digest, found);
+      await this.#incomplete.check(upstream, repository, found.digest, found);
     return found;
   }
 

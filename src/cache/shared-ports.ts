@@ -74,8 +74,25 @@ export interface Leases {
 /** Header of a request by another node of this datacenter, with its name: see BlobCache.openForPeer. */
 export const peerHeader = "entrepot-node";
 
+/** The other nodes of the datacenter that are alive. */
+export interface Nodes {
+  /** Where they serve (`http://host:port`), as of some seconds ago; at most 16. Without I/O. */
+  others(): readonly string[];
+}
+
 /** Other nodes, as places to read from what they are fetching. */
 export interface Peers {
+  /**
+   * Whether the node at `address` can serve the blob or manifest to `repository` without upstream. Rejects with
+   * UpstreamError within a bounded time.
+   */
+  has(
+    address: string,
+    upstream: string,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+  ): Promise<boolean>;
   /**
    * What the node at `address` has or is fetching, from `from` on; `absent` when it does neither. It checks the right
    * of `repository` as for any client. Rejects with UpstreamError within a bounded time.

@@ -29,8 +29,11 @@ export async function handleBlob(
   repository: Repository,
   digest: Digest,
 ): Promise<Outcome> {
+  const forPeer = exchange.header(peerHeader) !== undefined;
   if (exchange.isHead) {
-    const found = await blobs.head(upstream, repository, digest);
+    const found = forPeer
+      ? await blobs.headForPeer(upstream, repository, digest)
+      : await blobs.head(upstream, repository, digest);
     if (found.kind !== "found") return refused(exchange, found);
     exchange.found(found);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: found.size };
@@ -42,7 +45,6 @@ export async function handleBlob(
   const admission = coldFills.get(upstream.name)?.admission(exchange, digest);
   let reader: BlobReader | undefined;
   try {
-    const forPeer = exchange.header(peerHeader) !== undefined;
     const opened = forPeer
       ? await blobs.openForPeer(upstream, repository, digest, use)
       : await blobs.open(upstream, repository, digest, use, admission);

@@ -54,6 +54,10 @@ export class RedisKeys {
     return `${this.#prefix}lease:${key}`;
   }
 
+  get nodes(): string {
+    return `${this.#prefix}nodes`;
+  }
+
   /** Channels know no databases: mirrors that use different ones do not hear each other. */
   get announcements(): string {
     return `${this.#prefix}announcements:${this.#database}`;

@@ -58,6 +58,20 @@ const dropLease = `
 if redis.pcall("GET", KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call("DEL", KEYS[1])`;
 
+/**
+ * The addresses of nodes heard of lately, the last ones first, at most 17. ARGV: the address of who asks, which is told by
+ * it, or nothing; milliseconds after which a node is gone.
+ */
+const hearNodes = `
+local kind = redis.call("TYPE", KEYS[1]).ok
+if kind ~= "zset" and kind ~= "none" then redis.call("DEL", KEYS[1]) end
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", now - tonumber(ARGV[2]))
+if ARGV[1] ~= "" then redis.call("ZADD", KEYS[1], now, ARGV[1]) end
+redis.call("PEXPIRE", KEYS[1], ARGV[2])
+return redis.call("ZREVRANGE", KEYS[1], 0, 16)`;
+
 /** For the `scripts` option of ioredis. */
 export const scripts = {
   putTag: { lua: putTag, numberOfKeys: 1 },
@@ -66,6 +80,7 @@ export const scripts = {
   takeLease: { lua: takeLease, numberOfKeys: 1 },
   keepLease: { lua: keepLease, numberOfKeys: 1 },
   dropLease: { lua: dropLease, numberOfKeys: 1 },
+  hearNodes: { lua: hearNodes, numberOfKeys: 1 },
 };
 
 declare module "ioredis" {
@@ -82,5 +97,6 @@ declare module "ioredis" {
     takeLease(key: string, value: string, lifetime: number): Result<string | null, Context>;
     keepLease(key: string, value: string, lifetime: number): Result<number, Context>;
     dropLease(key: string, value: string): Result<number, Context>;
+    hearNodes(key: string, address: string, lifetime: number): Result<string[], Context>;
   }
 }

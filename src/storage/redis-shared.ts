@@ -1,11 +1,12 @@
 // Everything that the nodes share in Redis, opened and closed together.
 import type { LinkStore, TagStore } from "../cache/ports.ts";
-import type { Announcements, Leases } from "../cache/shared-ports.ts";
+import type { Announcements, Leases, Nodes } from "../cache/shared-ports.ts";
 import { RedisAnnouncements } from "./redis-announcements.ts";
 import { openRedis, type RedisConnectionOptions } from "./redis-connection.ts";
 import { RedisLeases } from "./redis-leases.ts";
 import { RedisLinks } from "./redis-links.ts";
 import { openRedisListener } from "./redis-listener.ts";
+import { RedisNodes } from "./redis-nodes.ts";
 import { RedisTags } from "./redis-tags.ts";
 
 export interface RedisSharedOptions extends RedisConnectionOptions {
@@ -19,6 +20,7 @@ export interface RedisShared {
   readonly tags: TagStore;
   readonly links: LinkStore;
   readonly leases: Leases;
+  readonly nodes: Nodes;
   readonly announcements: Announcements;
   /** Whether it is worth while to ask. */
   readonly usable: boolean;
@@ -35,7 +37,10 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
   const listener = openRedisListener(options);
   const announcements = new RedisAnnouncements({ connection, listener });
   const leases = new RedisLeases({ connection, announcements, address });
+  const nodes = new RedisNodes({ connection, address });
+  void connection.settled.then(() => nodes.beat());
   return {
+    nodes,
     tags: new RedisTags({ connection, lifetime: tagLifetime, notices }),
     links: new RedisLinks({ connection, notices }),
     leases,
@@ -45,6 +50,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
       return connection.usable;
     },
     async close() {
+      nodes.close();
       await leases.close();
       listener.close();
       connection.close();

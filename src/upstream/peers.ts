@@ -50,6 +50,14 @@ export function createPeers(options: PeersOptions): ClosablePeers {
     return made;
   };
   return {
+    has: async (address, upstream, repository, digest, as) => {
+      const peer = peerAt(address, upstream);
+      const head =
+        as === "blob"
+          ? await peer.headBlob(repository, digest)
+          : await peer.headManifest(repository, { kind: "digest", digest });
+      return head.kind === "found";
+    },
     open: async (address, upstream, repository, digest, from, signal) =>
       await peerAt(address, upstream).openBlob(repository, digest, from, signal),
     close: async () => {

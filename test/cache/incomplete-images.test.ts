@@ -6,7 +6,8 @@ import type { Reference } from "../../src/oci/reference.ts";
 import { type House, noticesOf, openHouse, readAll, storeBlob } from "../fixtures/cache-house.ts";
 import { type Content, type Image, makeImage, makeIndex } from "../fixtures/images.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
-import { repo, tagOf } from "../fixtures/memory-upstream.ts";
+import { MemoryUpstream, repo, tagOf } from "../fixtures/memory-upstream.ts";
+import { HousePeers } from "../fixtures/neighbours.ts";
 
 const app = repo("team/app");
 const tag: Reference = { kind: "tag", tag: tagOf("1.0") };
@@ -165,4 +166,62 @@ t.test("foreign layers do not count", async (t) => {
     await storeBlob(house, bytes, digest);
   goAway(house);
   t.match(await open(house, { kind: "digest", digest }), { kind: "found", result: "hit" });
+});
+
+// ---- several nodes ------------------------------------------------------------------------------------------------
+
+/** A house without the blobs, and another node, which has those of `there` and the manifests. */
+async function neighbours(t: Test, there: readonly Content[]) {
+  const peers = new HousePeers();
+  const upstream = new MemoryUpstream();
+  const options = { manifestsWithoutLayers: "refuse", upstream, peers } as const;
+  const here = await openHouse(t, {
+    ...options,
+    name: "here",
+    nodes: { others: () => ["http://there", "http://gone"] },
+  });
+  const house = await openHouse(t, { ...options, name: "there", nodes: { others: () => ["http://here"] } });
+  peers.houses.set("http://there", house);
+  peers.houses.set("http://here", here);
+  upstream.addManifest(app, undefined, image.manifest, image.mediaType);
+  upstream.addManifest(app, "1.0", index.manifest, index.mediaType);
+  for (const each of [here, house]) await open(each, tag);
+  await open(house, byDigest);
+  for (const { bytes, digest } of there) {
+    upstream.addBlob(app, bytes);
+    await storeBlob(house, bytes, digest);
+    await house.access.link(upstream, app, [{ digest, size: bytes.length }]);
+  }
+  return { here, house, peers };
+}
+
+t.test("what another node holds counts as here, asked for once in a while", async (t) => {
+  const { here, peers } = await neighbours(t, blobs);
+  await open(here, byDigest);
+  goAway(here);
+  t.match(await open(here, byDigest), { kind: "found", result: "hit" });
+  t.equal(peers.calls.length, 2 * blobs.length, "each other node about each blob");
+  t.match(await open(here, byDigest), { kind: "found", result: "hit" });
+  t.equal(peers.calls.length, 2 * blobs.length);
+  here.clock.advance(30_001);
+  await open(here, byDigest);
+  t.equal(peers.calls.length, 4 * blobs.length);
+});
+
+t.test("an index counts when another node has one of its images whole", async (t) => {
+  const { here, peers } = await neighbours(t, blobs);
+  goAway(here);
+  t.match(await open(here, byIndex), { kind: "found" });
+  t.match(peers.calls.join(), `HEAD manifest ${image.digest}`);
+});
+
+t.test("what no node holds is refused, and what one node has not in full", async (t) => {
+  const { here, peers } = await neighbours(t, blobs.slice(1));
+  await open(here, byDigest);
+  goAway(here);
+  await t.rejects(open(here, byDigest), { code: "layers_missing" });
+  await t.rejects(open(here, byIndex), { code: "layers_missing" });
+  peers.houses.clear();
+  here.clock.advance(30_001);
+  await t.rejects(open(here, byDigest), { code: "layers_missing" }, "nor by nodes that do not answer");
 });
