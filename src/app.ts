@@ -12,6 +12,7 @@ import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import type { BlobCache } from "./cache/blob-cache.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
 import type { Eviction } from "./cache/eviction.ts";
+import type { LocalBlobs } from "./cache/local-blobs.ts";
 import type { Clock, Pause } from "./cache/ports.ts";
 import { Scrubber } from "./cache/scrubber.ts";
 import { noticeOfStoreError } from "./cache/store-notice.ts";
@@ -161,6 +162,8 @@ class Entrepot implements App {
       config: this.#config,
       pseudonym: this.#pseudonym,
       store,
+      // Uploads begin when there is something to upload, which is after the policy was made.
+      check: async (digest) => (await running.local?.checks.check(digest, "upload")) ?? "unknown",
       own: running.index,
       notices: this.#notices,
       clock: this.#clock,
@@ -261,7 +264,7 @@ class Entrepot implements App {
             index: index.blobs,
             checks: local.checks,
           });
-    Object.assign(running, { upstreams, pushes, blobs, listener, scrubber });
+    Object.assign(running, { upstreams, pushes, local, blobs, listener, scrubber });
     this.#maintain(running, store, index, eviction);
     this.#watchStore(running, store, index);
     return listener;
@@ -463,6 +466,7 @@ interface Running {
   upstreams?: readonly ClosableUpstream[];
   shared?: SharedParts;
   pushes?: PushWays;
+  local?: LocalBlobs;
   blobs?: BlobCache;
   listener?: Listener;
   scrubber?: Scrubber;

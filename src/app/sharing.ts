@@ -2,7 +2,7 @@
 // blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
 import type { Sharing } from "../cache/fill-source.ts";
 import type { BlobIndex, BlobStore, Clock, LinkStore, Pause, TagStore } from "../cache/ports.ts";
-import { Publisher } from "../cache/publisher.ts";
+import { Publisher, type PublisherOptions } from "../cache/publisher.ts";
 import { Releases } from "../cache/releases.ts";
 import { RememberedLinks } from "../cache/remembered-links.ts";
 import { RememberedTags } from "../cache/remembered-tags.ts";
@@ -51,6 +51,8 @@ export interface SharedPartsOptions {
   /** How this node names itself in Via. */
   readonly pseudonym: string;
   readonly store: Pick<BlobStore, "open" | "list">;
+  /** See PublisherOptions. */
+  readonly check: PublisherOptions["check"];
   readonly own: { readonly tags: TagStore; readonly links: LinkStore };
   readonly notices: NoticeSink;
   readonly clock: Clock;
@@ -148,7 +150,7 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
     () => tell(notices, "closed"),
     () => {},
   );
-  const publisher = new Publisher({ shared: s3, local: store, notices, pause });
+  const publisher = new Publisher({ shared: s3, local: store, check: options.check, notices, pause });
   const closing = new AbortController();
   let storedBytes: number | undefined;
   const keep = async (): Promise<void> => {

@@ -2,6 +2,7 @@
 // again later; until then other nodes read it from this one, or from upstream.
 import type { Digest } from "../oci/digest.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
+import type { CheckResult } from "./blob-checks.ts";
 import { type BlobStore, type Pause, StoreError } from "./ports.ts";
 import type { SharedBlobs } from "./shared-ports.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
@@ -17,6 +18,8 @@ const longestPause = 60_000;
 export interface PublisherOptions {
   readonly shared: SharedBlobs;
   readonly local: Pick<BlobStore, "open">;
+  /** Hashes the local blob and takes it out of the store when it is wrong; resolves with what it is. */
+  readonly check: (digest: Digest) => Promise<CheckResult>;
   readonly notices: NoticeSink;
   readonly pause: Pause;
 }
@@ -100,7 +103,7 @@ export class Publisher {
 
   /** False when it is worth another try. A blob evicted meanwhile is not. */
   async #upload({ digest, size, mediaType }: Upload): Promise<boolean> {
-    const { local, shared, notices } = this.#options;
+    const { local, shared, check, notices } = this.#options;
     let blob: Awaited<ReturnType<BlobStore["open"]>>;
     try {
       blob = await local.open(digest);
@@ -108,14 +111,19 @@ export class Publisher {
       notices(noticeOfStoreError("open", error));
       return true;
     }
-    if (blob === undefined || blob.size !== size) {
-      await blob?.close();
+    if (blob === undefined) return true;
+    if (blob.size !== size) {
+      await blob.close();
+      await check(digest);
       return true;
     }
     try {
       await shared.put(digest, size, mediaType, blob, this.#stopping.signal);
       return true;
-    } catch {
+    } catch (error) {
+      // Uploads hash what they read. One wrong bit on the way from the disk is worth another try, a wrong file is not.
+      if (error instanceof StoreError && (error.code === "corrupt" || error.code === "size_mismatch"))
+        return (await check(digest)) === "wrong";
       // The shared store reports its failures itself.
       return false;
     } finally {

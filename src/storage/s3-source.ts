@@ -54,10 +54,10 @@ export class S3Source {
     return { bytes, sha256: hash.digest("hex") };
   }
 
-  /** Rejects bytes that are not the digest's, when all of them have been read: StoreError io. */
+  /** Rejects bytes that are not the digest's, when all of them have been read: StoreError corrupt. */
   verify(): void {
     if (this.#whole.digest("hex") !== digestHex(this.#digest)) {
-      throw new StoreError("io", `the local copy of ${this.#digest} has other bytes: not uploaded`);
+      throw new StoreError("corrupt", `the local copy of ${this.#digest} has other bytes: not uploaded`);
     }
   }
 }

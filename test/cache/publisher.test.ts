@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { StoreError } from "../../src/cache/ports.ts";
 import { Publisher } from "../../src/cache/publisher.ts";
 import type { Digest } from "../../src/oci/digest.ts";
-import { type House, noticesOf, openHouse, storeBlob } from "../fixtures/cache-house.ts";
+import { type House, noticesOf, openHouse, overwriteBlob, storeBlob } from "../fixtures/cache-house.ts";
 import { eventually, gate, ManualPause, quiet } from "../fixtures/manual-time.ts";
 import { sha256 } from "../fixtures/memory-upstream.ts";
 import { MemorySharedBlobs } from "../fixtures/neighbours.ts";
@@ -128,7 +128,13 @@ t.test("what is published at the very moment the last worker ends is uploaded", 
   for (let turns = 0; turns < 20; turns++) {
     const shared = new MemorySharedBlobs();
     const { pause } = new ManualPause();
-    const publisher = new Publisher({ shared, local, pause, notices: () => {} });
+    const publisher = new Publisher({
+      shared,
+      local,
+      pause,
+      check: async () => "unknown",
+      notices: () => {},
+    });
     const held = gate();
     shared.fault = () => held.opened;
     for (let i = 0; i < 4; i++) void publisher.publish(sha256(Buffer.from(`${i}`)), bytes.length, undefined);
@@ -140,4 +146,22 @@ t.test("what is published at the very moment the last worker ends is uploaded", 
     await quiet();
     t.ok(shared.kept.has(late), `${turns} turns after the last answer`);
   }
+});
+
+t.test("an upload that meets changed bytes has them taken out, and is not tried again", async (t) => {
+  for (const code of ["corrupt", "size_mismatch"] as const)
+    for (const changed of [true, false])
+      await t.test(`${code}, ${changed ? "changed" : "right at a second look"}`, async (t) => {
+        const { house, shared, publisher } = await open(t);
+        const { digest, size } = await stored(house, "a blob");
+        if (changed) await overwriteBlob(house, digest, Buffer.from("A blob"));
+        shared.fault = () => {
+          throw new StoreError(code, "other bytes");
+        };
+        await publisher.publish(digest, size, undefined);
+        t.match(noticesOf(house, "bit_rot"), changed ? [{ by: "upload", digest }] : []);
+        t.equal(house.local.indexed(digest), !changed);
+        await eventually("it waits, or is done", () => changed || house.time.waiting === 1);
+        t.equal(publisher.pending, changed ? 0 : 1);
+      });
 });
