@@ -51,6 +51,8 @@ export interface App {
   drain(): Promise<void>;
   /** Cuts what is left and closes everything. Idempotent; also after a failed start. */
   stop(): Promise<void>;
+  /** Says in the log what a signal that ends nothing has done. */
+  heard(signal: string): void;
 }
 
 export interface BuildOptions {
@@ -351,6 +353,15 @@ class Entrepot implements App {
     await this.#running?.listener?.drain();
     await this.#hooks.notifications.flush();
     this.#log.info("drained");
+  }
+
+  heard(signal: string): void {
+    if (signal === "SIGHUP")
+      this.#log.warn(
+        { signal },
+        "nothing is read again at SIGHUP: files with secrets are whenever they change, everything else at the next start",
+      );
+    else this.#log.info({ signal }, "a signal without a meaning here");
   }
 
   async stop(): Promise<void> {

@@ -64,6 +64,18 @@ function onSignal(listener: (name: string) => void): () => void {
   };
 }
 
+/**
+ * Signals whose default is to end the process, in the middle of its transfers, or to open Node's inspector: heard, they
+ * do neither.
+ */
+function onHarmlessSignal(listener: (name: string) => void): () => void {
+  const names = ["SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
+  for (const name of names) process.on(name, listener);
+  return () => {
+    for (const name of names) process.off(name, listener);
+  };
+}
+
 async function main(): Promise<number> {
   // Chunks of transfers are memory outside V8's heap that only its collector frees. While the space for young objects
   // stays as small as it starts (1 MiB) they go with it, every few MB, for next to nothing. Grown to 16 MiB it is looked
@@ -81,6 +93,7 @@ async function main(): Promise<number> {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     onSignal,
+    onHarmlessSignal,
     terminal: process.stderr.isTTY ? process.stderr : undefined,
   };
   return await run(process.argv.slice(2), context);

@@ -162,3 +162,21 @@ t.test("a second signal cuts the drain and ends with 1", async (t) => {
   const [out, [code]] = await Promise.all([text(child.stdout), once(child, "close")]);
   t.same({ out, code }, { out: "stopped\n", code: 1 });
 });
+
+t.test("SIGHUP, SIGUSR1 and SIGUSR2 end nothing and open no debugger", async (t) => {
+  for (const flags of [[], ["--disable-sigusr1"]]) {
+    const child = start(t, [], upstreamUrl, [...withStubbornApp, ...flags]);
+    const err = text(child.stderr);
+    await saw(child, "started");
+    for (const signal of ["SIGHUP", "SIGUSR2"] as const) {
+      child.kill(signal);
+      await saw(child, signal);
+    }
+    child.kill("SIGUSR1");
+    if (flags.length === 0) await saw(child, "SIGUSR1");
+    child.kill("SIGTERM");
+    const [out, [code, killedBy]] = await Promise.all([text(child.stdout), once(child, "close")]);
+    t.same({ out, code, killedBy }, { out: "draining\nstopped\n", code: 0, killedBy: null });
+    t.notMatch(await err, "Debugger");
+  }
+});

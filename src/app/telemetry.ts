@@ -55,9 +55,9 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       : undefined;
   const log = given ?? (own as NonNullable<typeof own>).logger;
   const all: readonly Held[] = [
-    { name: "metrics", onEvent: metrics.onEvent, onNotice: metrics.onNotice },
+    { name: "metrics", onEvent: metrics.onEvent, onProbe: metrics.onProbe, onNotice: metrics.onNotice },
     { name: "log", onNotice: noticeLog(log) },
-    combined ? accessLog(log, metrics) : { name: "log", onEvent: requestLog(log) },
+    combined ? accessLog(log, metrics) : jsonLines(log),
     ...(config.influx === undefined ? [] : [influx(config.influx, config.node.name, log, metrics)]),
     ...sinks,
   ];
@@ -78,10 +78,16 @@ function output(descriptor: number, metrics: Metrics) {
   return openLogOutput(descriptor, (lines) => metrics.lost("log", lines));
 }
 
+function jsonLines(log: Logger): Held {
+  const onEvent = requestLog(log);
+  return { name: "log", onEvent, onProbe: onEvent };
+}
+
 /** Programs that read access logs take every line of the standard output for one. */
 function accessLog(log: Logger, metrics: Metrics): Held {
   const lines = output(standardOutput, metrics);
-  return { name: "log", onEvent: combinedLog(log, lines), flush: () => lines.flush() };
+  const onEvent = combinedLog(log, lines);
+  return { name: "log", onEvent, onProbe: onEvent, flush: () => lines.flush() };
 }
 
 function influx(options: InfluxConfig, node: string, log: Logger, metrics: Metrics): Held {

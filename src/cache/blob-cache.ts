@@ -32,6 +32,8 @@ export interface OpenedBlob {
   readonly reader: BlobReader;
   /** All of a small blob that is here. */
   readonly body?: Buffer;
+  /** Of a blob on its way: resolves with its size when all of it is here and right, rejects when it will not be. */
+  readonly whole?: () => Promise<number>;
 }
 
 /** A manifest that is on its way through. */
@@ -43,7 +45,7 @@ export interface ManifestRelay {
   open(): Promise<OpenedBlob | Refusal>;
 }
 
-export type BlobFound = Omit<OpenedBlob, "reader" | "body">;
+export type BlobFound = Omit<OpenedBlob, "reader" | "body" | "whole">;
 
 /** In the shared store and not here: the client may fetch it there. */
 export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
@@ -401,7 +403,8 @@ export class BlobCache {
           ? head.size
           : await this.#certain(fill, head.size, asked.upstream, asked.repository);
       opened = true;
-      return { ...found({ ...head, size }), reader };
+      const whole = () => fill.verification.then(() => fill.received);
+      return { ...found({ ...head, size }), reader, whole };
     } finally {
       if (!opened) await reader.close();
     }

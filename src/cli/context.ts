@@ -11,6 +11,8 @@ export interface RunningApp {
   drain(): Promise<void>;
   /** Ends everything at once. */
   stop(): Promise<void>;
+  /** Says in the log what a signal that ends nothing has done. */
+  heard(signal: string): void;
 }
 
 export interface DemoOptions {
@@ -24,7 +26,7 @@ export interface DemoOptions {
   readonly terminal?: NodeJS.WritableStream | undefined;
 }
 
-/** Calls back at SIGTERM and SIGINT, with the signal's name, until the returned function is called. */
+/** Calls back at signals, with the signal's name, until the returned function is called. */
 export type OnSignal = (listener: (name: string) => void) => () => void;
 
 export interface Context {
@@ -34,7 +36,10 @@ export interface Context {
   /** Writes text as it is to the standard output, or to the standard error. */
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
+  /** SIGTERM and SIGINT. */
   readonly onSignal: OnSignal;
+  /** SIGHUP, SIGUSR1 and SIGUSR2, which end nothing as long as somebody listens. */
+  readonly onHarmlessSignal: OnSignal;
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;
   /** Makes the mirror; nothing runs before `start`. The one of app.ts when left out. */

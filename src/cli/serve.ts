@@ -18,14 +18,25 @@ export async function serve(options: { readonly config?: string }, context: Cont
   }
   context.err(formatWarnings(loaded.warnings));
   const signals = new Signals(context);
+  let app: RunningApp | undefined;
+  // From the start on: unheard, they end the process.
+  const deafen = context.onHarmlessSignal((name) => app?.heard(name));
   try {
-    return await run(loaded.config, context, signals);
+    return await run(loaded.config, context, signals, (made) => {
+      app = made;
+    });
   } finally {
     signals.release();
+    deafen();
   }
 }
 
-async function run(config: Config, context: Context, signals: Signals): Promise<number> {
+async function run(
+  config: Config,
+  context: Context,
+  signals: Signals,
+  made: (app: RunningApp) => void,
+): Promise<number> {
   const fail = (error: unknown) => {
     context.err(`${describeStartFailure(error, listenersOf(config))}\n`);
     return exitCode.failed;
@@ -33,6 +44,7 @@ async function run(config: Config, context: Context, signals: Signals): Promise<
   let app: RunningApp;
   try {
     app = await make(config, context);
+    made(app);
   } catch (error) {
     return fail(error);
   }

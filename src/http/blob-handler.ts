@@ -10,7 +10,7 @@ import type { Repository } from "../oci/name.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
-import type { Exchange } from "./exchange.ts";
+import { ClientLeft, type Exchange } from "./exchange.ts";
 import { sendParts } from "./multipart.ts";
 import { type Outcome, refused } from "./outcome.ts";
 import { sendBody } from "./send-body.ts";
@@ -58,11 +58,26 @@ export async function handleBlob(
     reader = opened.reader;
     exchange.found(opened);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
-    await sendBlob(exchange, opened, digest, pool);
+    await sendBlob(exchange, await whenBounded(exchange, opened), digest, pool);
     return "served";
   } finally {
     admission?.release();
     await reader?.close();
+  }
+}
+
+/**
+ * To HTTP/1.0 a body without a length ends where its connection does, and one that breaks off, or this process, ends it
+ * too: such a blob waits until all of it is here and right, and has a length then.
+ */
+async function whenBounded(exchange: Exchange, blob: OpenedBlob): Promise<OpenedBlob> {
+  if (blob.size !== undefined || blob.whole === undefined || exchange.chunks) return blob;
+  const left = Promise.withResolvers<never>();
+  const unheard = exchange.onOver(() => left.reject(new ClientLeft()));
+  try {
+    return { ...blob, size: await Promise.race([blob.whole(), left.promise]) };
+  } finally {
+    unheard();
   }
 }
 

@@ -119,7 +119,8 @@ export class Connection implements Keeper {
   }
 
   destroy(): void {
-    this.#socket.destroy();
+    if (this.#current?.endsWithConnection === true) this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
   }
 
   over(exchange: Exchange): void {

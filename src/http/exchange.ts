@@ -1,6 +1,14 @@
 // One request's life: what is learned on the way, the answer, and the one event when it is over.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import type { EventContent, EventSink, EventWrite, Result, RouteKind, Source } from "../telemetry/event.ts";
+import type {
+  EventContent,
+  EventSink,
+  EventWrite,
+  Probe,
+  Result,
+  RouteKind,
+  Source,
+} from "../telemetry/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
@@ -26,6 +34,7 @@ const largestPiece = 256 * 1024;
 
 /** What handlers find out for the event. */
 export interface Findings {
+  probe: Probe | undefined;
   route: RouteKind;
   result: Result;
   source: Source;
@@ -75,6 +84,7 @@ export class Exchange {
   /** The request came with a body, or promises one. */
   readonly hasBody: boolean;
   readonly findings: Findings = {
+    probe: undefined,
     route: "other",
     result: "error",
     source: "none",
@@ -104,6 +114,7 @@ export class Exchange {
   /** All of the answer is out, though the connection has not been let go. */
   #answered = false;
   #lingers = false;
+  #endsWithConnection = false;
   /** Since when the client is to take what has been handed to the socket. */
   #waitsSince: number | undefined;
   #failWrite: ((error: Error) => void) | undefined;
@@ -120,7 +131,8 @@ export class Exchange {
     this.always = { "x-request-id": this.#id };
     this.hasBody = hasBody(request);
     // Taken now: a request that is passed on has other headers at its end.
-    this.#host = request.headers.host?.slice(0, longestHost);
+    const { host } = request.headers;
+    this.#host = host?.slice(host.lastIndexOf("@") + 1).slice(0, longestHost);
     this.#traceId = traceId(request.headers.traceparent);
     this.#forwardedFor = this.header("x-forwarded-for")?.slice(0, longestChain);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
@@ -160,6 +172,11 @@ export class Exchange {
     return this.request.method === "HEAD";
   }
 
+  /** The client knows chunks, and so the end of a body without a length: HTTP/1.0 does not. */
+  get chunks(): boolean {
+    return this.request.httpVersion === "1.1";
+  }
+
   get headersSent(): boolean {
     return this.#response.headersSent;
   }
@@ -167,6 +184,11 @@ export class Exchange {
   /** True once the client is gone, has been cut off, or has the whole of an answer whose request is still coming. */
   get closed(): boolean {
     return this.#ended || this.#lingers || this.#response.destroyed || this.request.socket.destroyed;
+  }
+
+  /** The body of its answer has no other end than that of the connection. */
+  get endsWithConnection(): boolean {
+    return this.#endsWithConnection;
   }
 
   /** Its answer is out, and what is still to come of its request is being read away. */
@@ -247,6 +269,7 @@ export class Exchange {
   begin(status: number, headers: OutgoingHttpHeaders, length: number | undefined): void {
     this.#head(status, headers, length);
     this.#bytesExpected = length;
+    this.#endsWithConnection = length === undefined && !this.chunks;
     this.#response.flushHeaders();
   }
 
@@ -279,13 +302,15 @@ export class Exchange {
 
   /**
    * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up
-   * on RST; clients.md item 31). Nothing is ever appended and a chunked body gets no final chunk.
+   * on RST; clients.md item 31). Nothing is ever appended and a chunked body gets no final chunk. Where FIN would be the
+   * end of the body, HTTP/1.0 without a length, it is RST all the same.
    */
   cut(by: "upstream" | "node"): void {
     this.#cutBy ??= by;
     this.#waitsSince = this.#keeper.now();
     const { socket } = this.#response;
     if (socket === null) this.#response.destroy();
+    else if (this.#endsWithConnection) socket.resetAndDestroy();
     else socket.destroySoon();
   }
 
@@ -293,6 +318,7 @@ export class Exchange {
   drop(): void {
     this.#cutBy ??= "node";
     this.findings.detail ??= "the client stopped reading";
+    if (this.#endsWithConnection) this.#response.socket?.resetAndDestroy();
     this.#response.destroy();
   }
 
@@ -326,8 +352,6 @@ export class Exchange {
     const status = this.#response.headersSent ? this.#response.statusCode : 499;
     const complete = (this.#response.writableFinished || this.#answered) && this.#cutBy === undefined;
     const byClient = !complete && this.#cutBy === undefined;
-    const target = request.url ?? "";
-    const query = target.indexOf("?");
     return {
       ...findings,
       result: byClient ? "aborted" : this.#cutBy === undefined ? findings.result : "error",
@@ -335,7 +359,7 @@ export class Exchange {
       id: this.#id,
       traceId: this.#traceId,
       method: request.method ?? "",
-      path: target.slice(0, query < 0 ? longestText : Math.min(query, longestText)),
+      path: loggedPath(request.url ?? ""),
       status,
       bytesSent: this.#bytesSent,
       bytesExpected: this.#bytesExpected,
@@ -348,4 +372,23 @@ export class Exchange {
       host: this.#host,
     };
   }
+}
+
+/** The target without its query, and without what may be a user and a password before a host. */
+function loggedPath(target: string): string {
+  const query = target.indexOf("?");
+  const path = query < 0 ? target : target.slice(0, query);
+  return (path.includes("@") ? withoutUserInfo(path) : path).slice(0, longestText);
+}
+
+/**
+ * `http://user:password@host/`, `//user@host/` and the `user@host:443` of CONNECT (RFC 9112, section 3.2), also where a
+ * slash stands in front. Up to the last `@`, for a password may have one, or a slash, where none is allowed.
+ */
+function withoutUserInfo(path: string): string {
+  const scheme = path.indexOf("//");
+  if (scheme < 0 && path.startsWith("/")) return path;
+  const start = scheme < 0 ? 0 : scheme + 2;
+  const end = path.lastIndexOf("@");
+  return end < start ? path : `${path.slice(0, start)}[redacted]${path.slice(end)}`;
 }

@@ -79,6 +79,7 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
   }
   if (isProbe(target)) {
     readAway(exchange);
+    exchange.findings.probe = target === "/livez" ? "livez" : "readyz";
     return probe(exchange, target === "/livez" ? 200 : options.readiness());
   }
   const passed = passage(exchange.header("via"), options.pseudonym);

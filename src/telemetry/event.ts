@@ -62,6 +62,9 @@ export interface EventWrite {
   readonly from: string | undefined;
 }
 
+export const probes = ["livez", "readyz"] as const;
+export type Probe = (typeof probes)[number];
+
 /** One finished request. Byte counts are of response bodies; times in milliseconds. */
 export interface RequestEvent {
   readonly time: Date;
@@ -70,6 +73,8 @@ export interface RequestEvent {
   /** The trace the client's traceparent names, 32 hex digits. */
   readonly traceId: string | undefined;
   readonly method: string;
+  /** A question for this node's health: no traffic, and of interest to its counter and the debug log only. */
+  readonly probe?: Probe | undefined;
   readonly route: RouteKind;
   /** The path without its query; at most 1 KiB. */
   readonly path: string;

@@ -2,11 +2,13 @@
 // the sinks after it.
 import type { EventSink, Notice, NoticeSink, RequestEvent } from "./event.ts";
 
-/** What listens; each of the two may be left out. */
+/** What listens; each may be left out. */
 export interface Sink {
   /** A short word for metrics and logs. */
   readonly name: string;
   readonly onEvent?: EventSink | undefined;
+  /** The events of probes, which are no traffic: no other sink hears of them. */
+  readonly onProbe?: EventSink | undefined;
   readonly onNotice?: NoticeSink | undefined;
 }
 
@@ -24,9 +26,10 @@ export function fanOut(
   };
   return {
     onEvent(event: RequestEvent) {
-      for (const { name, onEvent } of sinks) {
+      for (const { name, onEvent, onProbe } of sinks) {
         try {
-          onEvent?.(event);
+          if (event.probe === undefined) onEvent?.(event);
+          else onProbe?.(event);
         } catch (error) {
           report(name, error);
         }

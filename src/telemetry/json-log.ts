@@ -32,6 +32,7 @@ export function createLogger(
       timestamp: isoTime(),
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: describeError },
+      hooks: { streamWrite: escapeControls },
       redact: secretFields.flatMap((field) => [`["${field}"]`, `*["${field}"]`, `*.headers["${field}"]`]),
     },
     output,
@@ -45,6 +46,13 @@ export function createLogger(
       await output.flush();
     },
   };
+}
+
+/** C1 is commands to a terminal, U+2028 and U+2029 end lines for some readers: JSON lets all of them stand as they are. */
+const control = /[\u007f-\u009f\u2028\u2029]/g;
+
+function escapeControls(line: string): string {
+  return line.replace(control, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** As pino's own, but made once a millisecond: under load many lines have the same. */

@@ -6,12 +6,13 @@ import { type GaugeSources, registerGauges } from "./gauges.ts";
 import { createHookMetrics, type HookMetricsOptions } from "./hook-metrics.ts";
 import { registerProcessMetrics } from "./process-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
-import { createRequestMetrics } from "./request-metrics.ts";
+import { createProbeMetrics, createRequestMetrics } from "./request-metrics.ts";
 import { createSinkMetrics } from "./sink-metrics.ts";
 import { createUpstreamMetrics } from "./upstream-metrics.ts";
 
 export interface Metrics {
   readonly onEvent: EventSink;
+  readonly onProbe: EventSink;
   readonly onNotice: NoticeSink;
   /** Counts what the sink of this name could not take. */
   readonly lost: (sink: string, count: number) => void;
@@ -50,12 +51,14 @@ export function createMetrics({
   const cacheSink = createCacheMetrics(registry);
   const hookSink = createHookMetrics(registry, notifications);
   const lost = createSinkMetrics(registry);
+  const onProbe = createProbeMetrics(registry);
   registerProcessMetrics(registry);
   return {
     onEvent(event) {
       requestSink(event);
       proxy.onEvent(event);
     },
+    onProbe,
     onNotice(notice) {
       proxy.onNotice(notice);
       upstreamSink(notice);

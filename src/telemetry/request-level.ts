@@ -3,9 +3,15 @@ import type { RequestEvent } from "./event.ts";
 
 /**
  * 401 and 404 are everyday answers (token dance, absent referrers), and a client that leaves is no fault of ours.
- * A body cut by upstream or by us is a failure whatever the status line said.
+ * Whoever probes hears the answer, and does so every few seconds. A body cut by upstream or by us is a failure whatever the status line said.
  */
-export function requestLevel({ status, result, abortedBy }: RequestEvent): "info" | "warn" | "error" {
+export function requestLevel({
+  status,
+  result,
+  abortedBy,
+  probe,
+}: RequestEvent): "debug" | "info" | "warn" | "error" {
+  if (probe !== undefined) return "debug";
   if (abortedBy === "upstream" || abortedBy === "node") return "error";
   if (abortedBy === "client" || result === "aborted") return "info";
   if (status >= 500) return "error";

@@ -3,6 +3,7 @@
 import { Counter, Histogram, type Registry } from "prom-client";
 import {
   type EventSink,
+  probes,
   type RequestEvent,
   type Result,
   type RouteKind,
@@ -53,6 +54,18 @@ export function createRequestMetrics(registry: Registry): EventSink {
     if (isMeasured(event))
       throughput.observe({ result: throughputResult(result) }, event.bytesSent / (event.durationMs / 1000));
   };
+}
+
+/** Registers the counter of probes and returns the sink that feeds it. */
+export function createProbeMetrics(registry: Registry): EventSink {
+  const counter = new Counter({
+    name: "entrepot_probe_requests_total",
+    help: "Questions for this node's health on the main listener; they are in no other count of requests.",
+    labelNames: ["probe", "code"],
+    registers: [registry],
+  });
+  for (const probe of probes) counter.inc({ probe, code: "200" }, 0);
+  return ({ probe = "livez", status }) => counter.inc({ probe, code: codeLabel(status) });
 }
 
 /** A blob, or a large range of one, that the client got to its end. */

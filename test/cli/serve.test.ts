@@ -162,3 +162,22 @@ t.test("an app that cannot even be built is exit code 1", async (t) => {
   t.equal(line.err(), "entrepot: cannot start: no memory\n");
   t.equal(line.listeners(), 0);
 });
+
+t.test("signals that end nothing are told to the app, from the start on", async (t) => {
+  const started = Promise.withResolvers<void>();
+  const { app, calls, called } = scriptedApp({
+    start: async () => {
+      await started.promise;
+      return { listen: { host: "", port: 1 }, ops: { host: "", port: 2 } };
+    },
+  });
+  const line = withApp(app);
+  await called("start");
+  line.harmlessSignal("SIGHUP");
+  started.resolve();
+  line.harmlessSignal("SIGUSR2");
+  line.signal("SIGTERM");
+  t.equal(await line.exit, 0);
+  t.same(calls, ["start", "SIGHUP", "SIGUSR2", "drain", "stop"]);
+  t.equal(line.listeners(), 0);
+});

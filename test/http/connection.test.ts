@@ -395,3 +395,32 @@ t.test("followers of a fill that reset are aborted requests, too", async (t) => 
   gate.resolve();
   t.notOk(mirror.lines.some(({ level }) => level === "error"));
 });
+
+t.test("a user and a password before a host in the target reach no event", async (t) => {
+  const { url, events, ended } = await startPlainListener(t, Buffer.from("m"));
+  const targets = [
+    "http://user:s3cret@host/v2/a/manifests/1",
+    "http://user:s3cret@host:80/v2/?x=y@z",
+    "HTTP://user:s3cret@host",
+    "http://user:s3/cr@et:s3cret@host/v2/",
+    `http://user:${"s3cret".repeat(1_000)}@host/v2/`,
+    "//user:s3cret@host/v2/",
+    "/http://user:s3cret@host/v2/",
+    "ftp://s3cret@host/",
+  ];
+  for (const target of targets) {
+    const client = await openRawClient(t, url);
+    client.write(`GET ${target} HTTP/1.1\r\nHost: u:s3cret@a\r\nConnection: close\r\n\r\n`);
+    await client.closed;
+  }
+  const client = await openRawClient(t, url);
+  client.write("CONNECT user:s3cret@host:443 HTTP/1.1\r\nHost: a\r\n\r\n");
+  await client.closed;
+  const plain = await openRawClient(t, url);
+  plain.write("GET /v2/a@b/tags HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  await plain.closed;
+  t.notMatch(JSON.stringify(await ended(targets.length + 1)), /s3cret/);
+  await ended(targets.length + 2);
+  t.equal(events[0]?.path, "http://[redacted]@host/v2/a/manifests/1");
+  t.equal(events.at(-1)?.path, "/v2/a@b/tags");
+});

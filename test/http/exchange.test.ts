@@ -7,7 +7,7 @@ import { Exchange } from "../../src/http/exchange.ts";
 import type { RequestEvent } from "../../src/telemetry/event.ts";
 
 /** The answer, up to the end of the connection, and the event of one request that `handle` takes. */
-async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise<void>) {
+async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise<void>, version = "1.1") {
   const { promise: event, resolve } = Promise.withResolvers<RequestEvent>();
   let over = 0;
   const server = createServer((request, response) => {
@@ -24,10 +24,13 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
   const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
   const chunks: Buffer[] = [];
   socket.on("data", (chunk) => chunks.push(chunk));
-  socket.on("error", () => {});
-  socket.write("GET /v2/ HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n");
-  await once(socket, "close");
-  return { answer: Buffer.concat(chunks).toString("latin1"), event: await event, over };
+  let reset = false;
+  socket.on("error", ({ code }: NodeJS.ErrnoException) => {
+    reset = code === "ECONNRESET";
+  });
+  socket.write(`GET /v2/ HTTP/${version}\r\nHost: mirror\r\nConnection: close\r\n\r\n`);
+  await new Promise((resolve) => socket.once("close", resolve));
+  return { answer: Buffer.concat(chunks).toString("latin1"), event: await event, over, reset };
 }
 
 const client = { address: "192.0.2.1", network: "192.0.2.1", exempt: false };
@@ -84,4 +87,23 @@ t.test("why an answer ended early, and by whom", async (t) => {
     detail: undefined,
   });
   for (const { over } of [dropped, told, cut]) t.equal(over, 1);
+});
+
+t.test("to HTTP/1.0 an answer without a length is cut by RST, for FIN would be its end", async (t) => {
+  for (const [version, length, reset] of [
+    ["1.0", undefined, true],
+    ["1.0", 100, false],
+    ["1.1", undefined, false],
+    ["1.1", 100, false],
+  ] as const) {
+    const { reset: wasReset } = await exchanged(
+      t,
+      (exchange) => {
+        exchange.begin(200, {}, length);
+        void exchange.write(Buffer.alloc(10)).then(() => exchange.cut("upstream"));
+      },
+      version,
+    );
+    t.equal(wasReset, reset, `HTTP/${version}, length ${length}`);
+  }
 });

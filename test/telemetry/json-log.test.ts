@@ -322,3 +322,28 @@ t.test("lines go to standard output, and flush comes before the exit", async (t)
     Array.from({ length: 5000 }, (_, i) => i),
   );
 });
+
+t.test("no control character and no line end of any kind stands in a line as it is", (t) => {
+  const written: string[] = [];
+  const { logger } = createLogger("debug", {
+    write: (line) => void written.push(line),
+    flush: async () => {},
+    lost: 0,
+  });
+  const units = [...Array(0x20).keys(), ...Array.from({ length: 0x21 }, (_, i) => 0x7f + i), 0x2028, 0x2029];
+  const text = String.fromCharCode(...units);
+  requestLog(logger)(sampleEvent({ userAgent: text, forwardedFor: text, path: `/${text}`, detail: text }));
+  noticeLog(logger)({ kind: "upstream_error", upstream: "far", code: "auth", status: 401, message: text });
+  logger.error({ err: new Error(text) }, text);
+  t.equal(written.length, 3);
+  for (const line of written) {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    t.notMatch(line.slice(0, -1), /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/);
+  }
+  t.equal(
+    (JSON.parse(written[0] as string) as { user_agent: string }).user_agent,
+    text,
+    "and reads the same",
+  );
+  t.end();
+});
