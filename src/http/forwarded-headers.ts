@@ -13,6 +13,7 @@ const toClient = [
   "docker-upload-uuid",
   "oci-chunk-min-length",
   "oci-subject",
+  "oci-tag",
   "range",
   "warning",
 ] as const;

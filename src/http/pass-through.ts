@@ -177,7 +177,10 @@ export class PassThrough {
       throw this.#error("protocol", "accepted a write before it had the whole of it", status);
     if (status < 300) await this.#done(passing, answer, status);
     const redirects = write.kind === "upload" && (status === 307 || status === 308);
-    if (status >= 300 && !redirects) throw this.#error("protocol", "redirected a write", status);
+    if (status >= 300 && !redirects) {
+      const why = passing.withBody ? ", whose body was sent and cannot be sent again" : "";
+      throw this.#error("protocol", `redirected a write${why}`, status);
+    }
     const location = this.#locationOf(passing, answer, status);
     const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
     exchange.found({ result: "pass", source: exchange.findings.source, written: true });
@@ -254,7 +257,12 @@ export class PassThrough {
     const { url } = this.#options.target;
     switch (write.kind) {
       case "manifest":
-        return upstreamUrl(url, write.repository, `manifests/${referenceText(write.reference)}`);
+        return upstreamUrl(
+          url,
+          write.repository,
+          `manifests/${referenceText(write.reference)}`,
+          new URLSearchParams(write.tags.map((tag): [string, string] => ["tag", tag])),
+        );
       case "blob":
         return upstreamUrl(url, write.repository, `blobs/${write.digest}`);
       case "upload":

@@ -1,5 +1,6 @@
 // What the outcome of a write says about what the cache holds of the repository.
 import type { Digest } from "../oci/digest.ts";
+import type { Reference } from "../oci/reference.ts";
 import type { PushSink } from "./push-ports.ts";
 import { digestsNamed } from "./refused-write.ts";
 import type { WriteRequest } from "./write-request.ts";
@@ -7,8 +8,11 @@ import type { WriteRequest } from "./write-request.ts";
 /** Upstream has done it. `blob`: what it has in the repository now because of an upload. */
 export async function tellDone(sink: PushSink, write: WriteRequest, blob: Digest | undefined): Promise<void> {
   const { repository } = write;
-  if (write.kind === "manifest")
-    return sink.changed(repository, write.reference, write.method === "PUT" ? "pushed" : "deleted");
+  if (write.kind === "manifest") {
+    const what = write.method === "PUT" ? "pushed" : "deleted";
+    for (const reference of writtenReferences(write)) await sink.changed(repository, reference, what);
+    return;
+  }
   if (write.kind === "blob") return sink.blobDeleted(repository, write.digest);
   if (blob !== undefined) await sink.blobPushed(repository, blob);
 }
@@ -30,6 +34,12 @@ export async function tellRefused(
 
 /** Upstream may have done it: the answer was lost, or was an error of its own. */
 export async function tellDoubtful(sink: PushSink, write: WriteRequest): Promise<void> {
-  if (write.kind === "manifest") await sink.changed(write.repository, write.reference, "unsure");
+  if (write.kind === "manifest")
+    for (const reference of writtenReferences(write))
+      await sink.changed(write.repository, reference, "unsure");
   if (write.kind === "blob") await sink.blobDeleted(write.repository, write.digest);
+}
+
+function writtenReferences({ reference, tags }: WriteRequest & { kind: "manifest" }): readonly Reference[] {
+  return [reference, ...tags.map((tag): Reference => ({ kind: "tag", tag }))];
 }

@@ -121,7 +121,15 @@ async function write(
   findings.repository = repository;
   findings.reference = writtenReference(route);
   if (!("repository" in route)) return passThrough.handle(exchange, route, undefined, via);
-  if (!allowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
+  const tagged = route.kind === "manifest" ? (route.tags ?? []) : [];
+  const tagsAllowed = tagged.every((tag) => {
+    const asked = options.router.route(
+      { ...route, reference: { kind: "tag", tag } } as Route,
+      exchange.header("host"),
+    );
+    return asked.kind === "routed" && asked.targets[0].allowed;
+  });
+  if (!allowed || !tagsAllowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
   const there = writtenRoute(route, target, repository, options.router, exchange.header("host"));
   return passThrough.handle(exchange, there, route.repository, via);
 }

@@ -1,7 +1,7 @@
 // What may be written, and what it takes: the methods of the distribution API by route. Everything else is 405, so
 // that no method is ever let through as another's (CVE-2026-61833 class).
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
+import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Route } from "../oci/route.ts";
 import type { Upload } from "../oci/upload.ts";
@@ -9,7 +9,7 @@ import type { Actions } from "./push-ports.ts";
 
 /** A request that may pass. */
 export type WriteRequest = { readonly method: string; readonly repository: Repository } & (
-  | { readonly kind: "manifest"; readonly reference: Reference }
+  | { readonly kind: "manifest"; readonly reference: Reference; readonly tags: readonly Tag[] }
   | { readonly kind: "blob"; readonly digest: Digest }
   | { readonly kind: "upload"; readonly upload: Upload }
 );
@@ -21,7 +21,13 @@ export function writeRequest(route: Route, method: string): WriteRequest | undef
   if (!writesOf(route).includes(method)) return undefined;
   switch (route.kind) {
     case "manifest":
-      return { method, kind: "manifest", repository: route.repository, reference: route.reference };
+      return {
+        method,
+        kind: "manifest",
+        repository: route.repository,
+        reference: route.reference,
+        tags: method === "PUT" ? (route.tags ?? []) : [],
+      };
     case "blob":
       return { method, kind: "blob", repository: route.repository, digest: route.digest };
     case "upload":

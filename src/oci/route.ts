@@ -2,7 +2,7 @@
 // Nothing here decodes, normalises or guesses: what the grammar does not name is refused, so the stored key, the
 // requested key and the fetched path are always the same string (design.md, "What never bends", 5).
 import { type Digest, parseDigest } from "./digest.ts";
-import { parseRepository, type Repository } from "./name.ts";
+import { parseRepository, parseTag, type Repository, type Tag } from "./name.ts";
 import { parseReference, type Reference } from "./reference.ts";
 import { parseUpload, type Upload } from "./upload.ts";
 
@@ -15,7 +15,13 @@ export interface Page {
 /** What a request asks for. `prefix` is the path before `/v2`, without slashes at its ends, "" when there is none. */
 export type Route = { readonly prefix: string; readonly ns: string | undefined } & (
   | { readonly kind: "ping" }
-  | { readonly kind: "manifest"; readonly repository: Repository; readonly reference: Reference }
+  | {
+      readonly kind: "manifest";
+      readonly repository: Repository;
+      readonly reference: Reference;
+      /** Tags a push by digest is to give it (distribution-spec, "Pushing Manifests with Tags"); left out: none. */
+      readonly tags?: readonly Tag[];
+    }
   | { readonly kind: "blob"; readonly repository: Repository; readonly digest: Digest }
   | { readonly kind: "tags"; readonly repository: Repository; readonly page: Page }
   | {
@@ -101,7 +107,11 @@ function parseEndpoint(
   if (repository === undefined) return "bad_name";
   if (endpoint === "manifests") {
     const reference = parseReference(last);
-    return reference === undefined ? "bad_reference" : { kind: "manifest", repository, reference, ...base };
+    if (reference === undefined) return "bad_reference";
+    const named = reference.kind === "digest" ? query.getAll("tag") : [];
+    const tags = named.map(parseTag).filter((tag) => tag !== undefined);
+    if (tags.length < named.length) return "bad_reference";
+    return { kind: "manifest", repository, reference, ...(tags.length === 0 ? {} : { tags }), ...base };
   }
   if (endpoint === "tags") {
     if (last !== "list") return "unknown";

@@ -103,8 +103,8 @@ t.test("a manifest deleted by digest: its tags are asked for before they are ser
   t.same(await statuses(), [404, 404, 200]);
   t.same(
     upstream.requests.map(({ method, path }) => `${method} ${path.slice(path.lastIndexOf("/") + 1)}`).sort(),
-    [`DELETE ${gone.digest}`, "HEAD 1", "HEAD 2"].sort(),
-    "nothing is asked about other tags",
+    [`DELETE ${gone.digest}`, "GET 1", "GET 2", "HEAD 1", "HEAD 2"].sort(),
+    "nothing is asked about other tags; the words of a 404 cost one GET",
   );
 });
 
@@ -150,4 +150,23 @@ t.test("a mount grants what was mounted, and nothing that was written beside it"
   const mounted = await mirror.ask("POST", `${begin}?${mount}`, { "content-length": "0" });
   t.match(mounted, { status: 201, headers: { location: `/v2/evil/app/blobs/${own.digest}` } });
   t.equal((await mirror.get(`/v2/evil/app/blobs/${secret.digest}`)).status, 404);
+});
+
+t.test("a manifest pushed by digest with tags: they are given, told, and there at once", async (t) => {
+  const { upstream, mirror } = await startBoth(t, { tags: { ttl: Number.POSITIVE_INFINITY } });
+  const [old, fresh] = [makeImage({ layers: [10], seed: "old" }), makeImage({ layers: [10], seed: "new" })];
+  for (const tag of ["a", "b"]) await pushImage(mirror, repository, tag, old);
+  await pushImage(mirror, repository, "c", fresh);
+  const tagOf = async (tag: string): Promise<unknown> =>
+    (await mirror.get(`/v2/${repository}/manifests/${tag}`)).headers["docker-content-digest"];
+  t.same([await tagOf("a"), await tagOf("b")], [old.digest, old.digest]);
+  const pushed = await pushManifest(mirror, repository, `${fresh.digest}?tag=a&tag=b`, fresh);
+  t.match(pushed, { status: 201, headers: { "oci-tag": "a, b" } });
+  t.match(upstream.requests.findLast(({ method }) => method === "PUT")?.path, /\?tag=a&tag=b$/);
+  t.same([await tagOf("a"), await tagOf("b")], [fresh.digest, fresh.digest]);
+  const heal = upstream.fault(({ method }) => (method === "PUT" ? { dieBeforeAnswer: true } : undefined));
+  t.equal((await pushManifest(mirror, repository, `${old.digest}?tag=a`, old)).status, 502);
+  heal();
+  t.equal(await tagOf("a"), old.digest, "and confirmed when the answer was lost");
+  t.equal((await pushManifest(mirror, repository, `${old.digest}?tag=..%2Fa`, old)).status, 400);
 });
