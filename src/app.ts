@@ -208,7 +208,7 @@ class Entrepot implements App {
     const upstreams = this.#config.upstreams.map((upstream) =>
       createUpstream(upstream, this.#notices, this.#steady, this.#pause, this.#pseudonym),
     );
-    const { eviction, local, blobs, manifests, listings, ...others } = createPolicy({
+    const { eviction, local, blobs, manifests, listings, confirmations, ...others } = createPolicy({
       ...common,
       config: this.#config,
       store,
@@ -232,6 +232,7 @@ class Entrepot implements App {
     const listener = new Listener({
       blobs,
       manifests,
+      confirmations,
       index: index.blobs,
       pool: new BufferPool(),
       listings,

@@ -1,6 +1,7 @@
 // The cache's policy over the stores that were opened: what is kept, for how long, and who may have it.
 import { Access } from "../cache/access.ts";
 import { BlobCache } from "../cache/blob-cache.ts";
+import { Confirmations } from "../cache/confirmations.ts";
 import { Eviction, type EvictionOptions } from "../cache/eviction.ts";
 import { Freshness } from "../cache/freshness.ts";
 import { KeptAnswers } from "../cache/kept-answers.ts";
@@ -39,6 +40,7 @@ export interface PolicyOptions {
 }
 
 export interface Policy {
+  readonly confirmations: Confirmations;
   readonly access: Access;
   readonly negative: NegativeAnswers;
   readonly local: LocalBlobs;
@@ -109,6 +111,7 @@ export function createPolicy({
     manifestsWithoutLayers,
   });
   const { staleIfError } = tags;
+  const confirmations = new Confirmations({ ...common, access, negative });
   const listings = new Listings({ ...common, ttl: listingTtl, staleIfError, kept });
   const refetch = new Refetch({ blobs, manifests, upstreams, repositoriesOf });
   announcements?.subscribe(
@@ -118,5 +121,5 @@ export function createPolicy({
     },
     () => {},
   );
-  return { access, negative, local, blobs, manifests, listings, eviction };
+  return { confirmations, access, negative, local, blobs, manifests, listings, eviction };
 }

@@ -113,10 +113,15 @@ export class Manifests {
     this.#deleted = new DeletedManifests(options.clock, options.steady);
   }
 
-  /** Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
-  open(upstream: Upstream, repository: Repository, reference: Reference): Promise<ManifestOpened> {
+  /** `confirmAfter`: milliseconds after which a fresh tag is confirmed all the same, while upstream may be asked. Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
+  open(
+    upstream: Upstream,
+    repository: Repository,
+    reference: Reference,
+    confirmAfter = Number.POSITIVE_INFINITY,
+  ): Promise<ManifestOpened> {
     return reference.kind === "tag"
-      ? this.#byTag(upstream, repository, reference.tag)
+      ? this.#byTag(upstream, repository, reference.tag, confirmAfter)
       : this.#byDigest(upstream, repository, reference.digest);
   }
 
@@ -182,7 +187,12 @@ export class Manifests {
 
   // ---- by tag -------------------------------------------------------------------------------------------------
 
-  async #byTag(upstream: Upstream, repository: Repository, tag: Tag): Promise<ManifestOpened> {
+  async #byTag(
+    upstream: Upstream,
+    repository: Repository,
+    tag: Tag,
+    confirmAfter: number,
+  ): Promise<ManifestOpened> {
     const { negative, freshness, clock } = this.#options;
     const ttl = freshness.ttl(upstream.name, repository, tag);
     const known = await this.#records.get(upstream, repository, tag);
@@ -191,7 +201,9 @@ export class Manifests {
     const record = datedBack ?? known;
     const manifest = record && (await this.#source.stored(record.digest));
     const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const state = record && this.#state(upstream, repository, record, ttl);
+    const own = record && this.#state(upstream, repository, record, ttl);
+    const late = record !== undefined && clock() - record.checkedAt > confirmAfter && upstream.available;
+    const state = own === "fresh" && late ? "stale" : own;
     if (inHand !== undefined && state === "fresh")
       return this.#whole(upstream, repository, this.#found("hit", inHand, ttl));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;

@@ -1,6 +1,7 @@
 // GET and HEAD of blobs: whole, one range, or several (distribution-spec "Pulling blobs"; RFC 9110 section 14).
 import type { OutgoingHttpHeaders } from "node:http";
 import type { BlobCache, OpenedBlob } from "../cache/blob-cache.ts";
+import type { Confirmations } from "../cache/confirmations.ts";
 import type { BlobReader, Upstream } from "../cache/ports.ts";
 import { peerHeader } from "../cache/shared-ports.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -17,6 +18,7 @@ import { sendBody } from "./send-body.ts";
 
 export interface BlobHandlerOptions {
   readonly blobs: BlobCache;
+  readonly confirmations: Confirmations;
   readonly pool: BufferPool;
   /** By name of the upstream; without an entry anybody may start any fill of it. */
   readonly coldFills: ReadonlyMap<string, ColdFills>;
@@ -24,10 +26,12 @@ export interface BlobHandlerOptions {
 
 export async function handleBlob(
   exchange: Exchange,
-  { blobs, pool, coldFills }: BlobHandlerOptions,
+  { blobs, confirmations, pool, coldFills }: BlobHandlerOptions,
   upstream: Upstream,
   repository: Repository,
   digest: Digest,
+  /** The upstream takes pushes, whose clients skip what HEAD says is there. */
+  pushed: boolean,
 ): Promise<Outcome> {
   const forPeer = exchange.header(peerHeader) !== undefined;
   if (exchange.isHead) {
@@ -35,6 +39,10 @@ export async function handleBlob(
       ? await blobs.headForPeer(upstream, repository, digest)
       : await blobs.head(upstream, repository, digest);
     if (found.kind !== "found") return refused(exchange, found);
+    if (pushed && found.result !== "miss" && exchange.header(peerHeader) === undefined) {
+      const refusal = await confirmations.refusal(upstream, repository, digest, "blob");
+      if (refusal !== undefined) return refused(exchange, refusal);
+    }
     exchange.found(found);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: found.size };
     if (isUnchanged(exchange, digest)) exchange.send(304, blobHeaders(digest));

@@ -1,6 +1,7 @@
 // GET and HEAD of manifests. Both take the same way, so a digest HEAD announces is always here for the GET that
 // follows, and the headers are the same (clients.md items 10 and 16).
 import type { OutgoingHttpHeaders } from "node:http";
+import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
 import type { Upstream } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -14,18 +15,31 @@ import { sendBody } from "./send-body.ts";
 
 export interface ManifestHandlerOptions {
   readonly manifests: Manifests;
+  readonly confirmations: Confirmations;
   readonly pool: BufferPool;
 }
 
 export async function handleManifest(
   exchange: Exchange,
-  { manifests, pool }: ManifestHandlerOptions,
+  { manifests, confirmations, pool }: ManifestHandlerOptions,
   upstream: Upstream,
   repository: Repository,
   reference: Reference,
+  /** The upstream takes pushes, whose clients skip what HEAD says is there. */
+  pushed: boolean,
 ): Promise<Outcome> {
-  const found = await manifests.open(upstream, repository, reference);
+  const asksPresence = pushed && exchange.isHead;
+  const found = await manifests.open(
+    upstream,
+    repository,
+    reference,
+    asksPresence ? confirmTagAfter : undefined,
+  );
   if (found.kind !== "found") return refused(exchange, found);
+  if (asksPresence && reference.kind === "digest" && found.result === "hit") {
+    const refusal = await confirmations.refusal(upstream, repository, reference.digest, "manifest");
+    if (refusal !== undefined) return refused(exchange, refusal);
+  }
   if ("told" in found) Object.assign(exchange.always, found.told);
   exchange.found("reader" in found ? { ...found, result: "pass" } : found);
   const { digest, mediaType } = found;

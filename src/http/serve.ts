@@ -148,6 +148,7 @@ async function read(
   const [{ upstream }] = targets;
   findings.upstream = upstream.name;
   if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
+  const pushed = (to: Upstream): boolean => options.push?.(to) !== undefined;
   switch (route.kind) {
     case "ping":
       return ping(exchange);
@@ -161,12 +162,12 @@ async function read(
     case "manifest":
       findings.reference = referenceText(route.reference);
       return askInTurn(exchange, targets, via, failures.manifestUnknown, (upstream, repository) =>
-        handleManifest(exchange, options, upstream, repository, route.reference),
+        handleManifest(exchange, options, upstream, repository, route.reference, pushed(upstream)),
       );
     case "blob":
       findings.reference = route.digest;
       return askInTurn(exchange, targets, via, failures.blobUnknown, (upstream, repository) =>
-        handleBlob(exchange, options, upstream, repository, route.digest),
+        handleBlob(exchange, options, upstream, repository, route.digest, pushed(upstream)),
       );
     case "referrers":
       findings.reference = route.digest;

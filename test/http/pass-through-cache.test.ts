@@ -115,8 +115,9 @@ t.test("a blob upstream has lost does not stand in the way of every push", async
   const [layer = blob] = image.layers;
   const path = `/v2/${repository}/blobs/${layer.digest}`;
   await mirror.get(path);
+  t.equal((await mirror.ask("HEAD", path)).status, 200);
   upstream.content(repository).blobs.delete(layer.digest);
-  t.equal((await mirror.ask("HEAD", path)).status, 200, "clients would not send it");
+  t.equal((await mirror.ask("HEAD", path)).status, 200, "asked just before: clients would not send it");
   const refused = await pushManifest(mirror, repository, "2", image);
   t.match(refused, { status: 404 });
   t.match(JSON.parse(refused.body.toString()), { errors: [{ code: "MANIFEST_BLOB_UNKNOWN" }] });
@@ -169,4 +170,39 @@ t.test("a manifest pushed by digest with tags: they are given, told, and there a
   heal();
   t.equal(await tagOf("a"), old.digest, "and confirmed when the answer was lost");
   t.equal((await pushManifest(mirror, repository, `${old.digest}?tag=..%2Fa`, old)).status, 400);
+});
+
+t.test("after upstream's garbage collection HEAD says what is gone, so that a push sends it", async (t) => {
+  const time = { now: Date.now() };
+  const { upstream, mirror } = await startBoth(t, {
+    clock: () => time.now,
+    tags: { ttl: Number.POSITIVE_INFINITY },
+  });
+  const image = makeImage({ layers: [1000] });
+  await pushImage(mirror, repository, "1", image);
+  const tag = `/v2/${repository}/manifests/1`;
+  const paths = [
+    `/v2/${repository}/manifests/${image.digest}`,
+    `/v2/${repository}/blobs/${image.config.digest}`,
+  ];
+  for (const path of [tag, ...paths]) t.equal((await mirror.get(path)).status, 200, "it is here");
+  const heads = async (): Promise<number[]> =>
+    await Promise.all(paths.map(async (path) => (await mirror.ask("HEAD", path)).status));
+  const asked = (): number => upstream.requests.filter(({ method }) => method === "HEAD").length;
+  upstream.requests.length = 0;
+  t.same(await heads(), [200, 200]);
+  t.same(await heads(), [200, 200]);
+  t.equal(asked(), 2, "an answer of the last 30 s is given again");
+  t.equal((await mirror.ask("HEAD", tag)).status, 200);
+  t.equal(asked(), 2, "a tag that was checked just now is not confirmed");
+  time.now += 61_000;
+  const heal = upstream.fault(() => ({ status: 503 }));
+  t.same(await heads(), [200, 200], "upstream fails: what is here counts");
+  heal();
+  upstream.content(repository).tags.delete("1");
+  upstream.content(repository).manifests.delete(image.digest);
+  upstream.content(repository).blobs.delete(image.config.digest);
+  for (const path of [tag, ...paths]) t.equal((await mirror.get(path)).status, 200, "reads go on");
+  t.same(await heads(), [404, 404]);
+  t.equal((await mirror.ask("HEAD", tag)).status, 404, "whatever its time to live");
 });

@@ -1,0 +1,94 @@
+// Whether upstream still has what clients are about to push. They skip what HEAD says is there: a mirror that answers
+// from what it keeps, after upstream collected its garbage, makes a push succeed of which nothing is there.
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Access } from "./access.ts";
+import type { NegativeAnswers } from "./negative-answers.ts";
+import { type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
+import { flightKey, SingleFlight } from "./single-flight.ts";
+import type { Refusal } from "./upstream-answer.ts";
+
+/** Milliseconds a client waits for upstream's word, and in which that is given again; answers remembered. */
+const patience = 2_000;
+const memory = 30_000;
+const maxAnswers = 10_000;
+/** Milliseconds after which a tag is confirmed before HEAD of it is answered, whatever its time to live. */
+export const confirmTagAfter = 60_000;
+
+export interface ConfirmationsOptions {
+  readonly access: Access;
+  readonly negative: NegativeAnswers;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+export class Confirmations {
+  readonly #options: ConfirmationsOptions;
+  readonly #there: LRUCache<string, true>;
+  readonly #flights = new SingleFlight<Refusal | undefined>();
+
+  constructor(options: ConfirmationsOptions) {
+    this.#options = options;
+    this.#there = new LRUCache({
+      max: maxAnswers,
+      ttl: memory,
+      ttlResolution: 0,
+      perf: { now: options.clock },
+    });
+  }
+
+  /**
+   * Upstream's refusal of what is here; undefined when it has it, fails, is not asked at present, or takes more than two
+   * seconds. What it does not have any more is unlinked and remembered as absent.
+   */
+  async refusal(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+  ): Promise<Refusal | undefined> {
+    const key = flightKey(upstream.name, repository, digest, as);
+    if (!upstream.available || this.#there.has(key)) return undefined;
+    const { promise } = this.#flights.run(key, () => this.#ask(upstream, repository, digest, as, key));
+    const waiting = new AbortController();
+    const late = this.#options.pause(patience, waiting.signal).then(
+      () => undefined,
+      () => undefined,
+    );
+    try {
+      return await Promise.race([promise, late]);
+    } finally {
+      waiting.abort();
+    }
+  }
+
+  /** Never rejects with UpstreamError. */
+  async #ask(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+    key: string,
+  ): Promise<Refusal | undefined> {
+    const { access, negative } = this.#options;
+    try {
+      const head =
+        as === "blob"
+          ? await upstream.headBlob(repository, digest)
+          : await upstream.headManifest(repository, { kind: "digest", digest });
+      if (head.kind === "found") {
+        this.#there.set(key, true);
+        return undefined;
+      }
+      if (head.kind === "absent") {
+        await access.unlink(upstream, repository, digest);
+        negative.add(upstream.name, repository, as, digest);
+      }
+      return head;
+    } catch (error) {
+      if (error instanceof UpstreamError) return undefined;
+      throw error;
+    }
+  }
+}
