@@ -64,11 +64,7 @@ export class RedisLinks implements LinkStore {
     if (reply === wrongType) this.#notices(garbageNotice("redis.links.remove", key));
   }
 
-  async statedSize(
-    _upstream: string,
-    _repository: Repository,
-    digest: Digest,
-  ): Promise<number | undefined> {
+  async statedSize(_upstream: string, _repository: Repository, digest: Digest): Promise<number | undefined> {
     const key = this.#connection.keys.size(digest);
     const text = await this.#connection.run("read a size", (client) => valueAt(client.get(key)));
     if (text === undefined) return undefined;
