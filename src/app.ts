@@ -17,7 +17,7 @@ import type { Clock, Pause } from "./cache/ports.ts";
 import { Scrubber } from "./cache/scrubber.ts";
 import { noticeOfStoreError } from "./cache/store-notice.ts";
 import type { Address, Config } from "./config/config.ts";
-import { cacheSizeWarning } from "./config/warnings.ts";
+import { cacheSizeWarning } from "./config/rules.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { ColdFills, defaultLimits, openAnswers } from "./http/client-limits.ts";
 import { Listener } from "./http/listener.ts";
@@ -124,9 +124,9 @@ class Entrepot implements App {
   }
 
   async start(): Promise<{ listen: Address; ops: Address }> {
-    const { cache, listen, ops, node, opsHosts = [] } = this.#config;
+    const { cache, listen, opsListen, node, opsHosts = [] } = this.#config;
     const store = await openDiskStore({
-      directory: cache.directory,
+      directory: cache.dir,
       quarantineBytes: cache.maxSize * quarantineShare,
     });
     const small = cacheSizeWarning(cache);
@@ -135,7 +135,7 @@ class Entrepot implements App {
     this.#running = running;
     running.index = await store.withRoom(() =>
       openIndex({
-        directory: cache.directory,
+        directory: cache.dir,
         clock: this.#clock,
         notice: this.#notices,
         proofs: this.#config.proofs,
@@ -153,13 +153,13 @@ class Entrepot implements App {
       webhooks,
       stats: running.stats.pages,
       hosts: [
-        ops.host,
+        opsListen.host,
         node.name,
         ...(node.address === undefined ? [] : [new URL(node.address).hostname]),
         ...opsHosts,
       ],
     });
-    const opsAddress = await running.opsListener.listen(ops);
+    const opsAddress = await running.opsListener.listen(opsListen);
     running.shared = await openSharedParts({
       config: this.#config,
       pseudonym: this.#pseudonym,
@@ -275,7 +275,10 @@ class Entrepot implements App {
 
   #routings(upstreams: readonly ClosableUpstream[]): [Routing, ...Routing[]] {
     const routings = this.#config.upstreams.map(
-      ({ routing }, i): Routing => ({ ...routing, upstream: upstreams[i] as ClosableUpstream }),
+      ({ component, namespaces, hosts, library, allow, deny, next }, i): Routing => {
+        const upstream = upstreams[i] as ClosableUpstream;
+        return { upstream, component, namespaces, hosts, library, allow, deny, next };
+      },
     );
     return routings as [Routing, ...Routing[]];
   }

@@ -1,14 +1,11 @@
 // References as people paste them, for questions about one image: `team/app:1.0`, `hub/library/busybox@sha256:…`,
 // with or without the registry's name, or this mirror's, before it.
-import type { RoutingConfig } from "../config/config.ts";
+import type { UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 
 /** An upstream and the names clients know it by. */
-export interface NamedUpstream {
-  readonly name: string;
-  readonly routing: Pick<RoutingConfig, "component" | "namespaces" | "library">;
-}
+export type NamedUpstream = Pick<UpstreamConfig, "name" | "component" | "namespaces" | "library">;
 
 export interface ImageReference {
   readonly upstream: string;
@@ -29,9 +26,7 @@ export function parseImageReference(
   const name = colon < 0 ? named : named.slice(0, colon);
   const reference = parseReference(digest ?? (colon < 0 ? "latest" : named.slice(colon + 1)));
   const { upstream, rest } = chooseUpstream(name, upstreams);
-  const repository = parseRepository(
-    upstream.routing.library && !rest.includes("/") ? `library/${rest}` : rest,
-  );
+  const repository = parseRepository(upstream.library && !rest.includes("/") ? `library/${rest}` : rest);
   if (reference === undefined || repository === undefined) return undefined;
   return { upstream: upstream.name, repository, reference };
 }
@@ -44,8 +39,8 @@ function chooseUpstream(
   const first = name.slice(0, Math.max(0, slash)).toLowerCase();
   const rest = name.slice(slash + 1);
   const upstream = upstreams.find(
-    ({ name, routing }) =>
-      slash > 0 && (name === first || routing.component === first || routing.namespaces.includes(first)),
+    ({ name, component, namespaces }) =>
+      slash > 0 && (name === first || component === first || namespaces.includes(first)),
   );
   if (upstream !== undefined) return { upstream, rest };
   // A host that is no upstream's is this mirror's own. Told apart as docker does: by a dot, a port, or localhost.

@@ -12,7 +12,7 @@ import { SharedTags } from "../cache/shared-tags.ts";
 import { noticeOfStoreError } from "../cache/store-notice.ts";
 import { publishUnpublished } from "../cache/unpublished.ts";
 import type { Config } from "../config/config.ts";
-import { plainUpstream } from "../config/plain-upstream.ts";
+import { plainUpstream } from "../config/config.ts";
 import type { RedisShared } from "../storage/redis-shared.ts";
 import type { S3Blobs } from "../storage/s3-blobs.ts";
 import type { NoticeSink } from "../telemetry/event.ts";

@@ -37,11 +37,7 @@ export interface StatsPage {
 export async function openStatsPage(options: StatsPageOptions): Promise<StatsPage> {
   const { config, store, index, running, clock } = options;
   const { tags, upstreams } = config;
-  const history = createHistory(
-    new Layout(config.cache.directory).history,
-    options.activity,
-    options.notices,
-  );
+  const history = createHistory(new Layout(config.cache.dir).history, options.activity, options.notices);
   const explain = createExplain({
     upstreams,
     tags: { get: (...tag) => (running().shared?.tags ?? index.tags).get(...tag) },

@@ -48,10 +48,10 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const { config, gauges, notifications, log: given, sinks = [] } = options;
   const upstreams = config.upstreams.map(({ name }) => name);
   const metrics = createMetrics({ gauges, upstreams, version, ...(notifications && { notifications }) });
-  const combined = given === undefined && config.logFormat === "combined";
+  const combined = given === undefined && config.log.format === "combined";
   const own =
     given === undefined
-      ? createLogger(config.logLevel, output(combined ? standardError : standardOutput, metrics))
+      ? createLogger(config.log.level, output(combined ? standardError : standardOutput, metrics))
       : undefined;
   const log = given ?? (own as NonNullable<typeof own>).logger;
   const all: readonly Held[] = [
@@ -91,7 +91,7 @@ function accessLog(log: Logger, metrics: Metrics): Held {
 }
 
 function influx(options: InfluxConfig, node: string, log: Logger, metrics: Metrics): Held {
-  const { directory, maxFileSize, keep } = options;
+  const { dir: directory, maxFileSize, keep } = options;
   const file = new InfluxFile({
     directory,
     maxSize: maxFileSize,

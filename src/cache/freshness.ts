@@ -22,7 +22,7 @@ export interface FreshnessOptions {
 }
 
 export interface FreshnessOverride {
-  readonly ttl: number | undefined;
+  readonly ttl?: number | undefined;
   readonly rules: readonly FreshnessRule[];
 }
 

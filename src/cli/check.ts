@@ -1,7 +1,8 @@
 // `entrepot check`: says whether the configuration is right, and what it comes to.
+
+import { renderConfig } from "../config/print.ts";
 import { formatProblems, formatWarnings } from "../config/problem.ts";
-import { renderConfig } from "../config/render.ts";
-import { cacheSizeWarning } from "../config/warnings.ts";
+import { cacheSizeWarning } from "../config/rules.ts";
 import type { Context } from "./context.ts";
 import { exitCode } from "./exit-code.ts";
 import { loadFrom } from "./load-from.ts";
@@ -16,6 +17,6 @@ export function check(options: { readonly config?: string }, context: Context): 
   context.err(formatWarnings(loaded.warnings));
   const disk = cacheSizeWarning(loaded.config.cache);
   if (disk !== undefined) context.err(`entrepot: warning: ${disk}\n`);
-  context.out(renderConfig(loaded.config, loaded.origins));
+  context.out(renderConfig(loaded));
   return exitCode.done;
 }

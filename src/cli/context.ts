@@ -1,7 +1,7 @@
 // What the commands need from the world. main.ts gives the real one, tests their own.
 import type { Address, Config } from "../config/config.ts";
-import type { Environment } from "../config/environment.ts";
 import type { ReadFile } from "../config/read-text.ts";
+import type { Environment } from "../config/yaml.ts";
 
 /** The running mirror, as far as the command line knows it. */
 export interface RunningApp {

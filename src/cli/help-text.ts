@@ -1,5 +1,5 @@
 // What --help says after the list of commands.
-import { environmentHelp, fileHelp } from "../config/settings-text.ts";
+import { environmentHelp, fileHelp } from "../config/help.ts";
 
 const examples = `
 Examples:

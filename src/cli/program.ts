@@ -1,5 +1,6 @@
 // The command line: which commands there are, and their exit code.
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
 import { check } from "./check.ts";
 import type { Context } from "./context.ts";
@@ -36,6 +37,13 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description("validate the configuration and print it as YAML, without secrets")
     .option(...configOption)
     .action((options: { config?: string }) => finish(check(options, context)));
+  root
+    .command("schema")
+    .description("print the JSON Schema of the configuration file, for editors")
+    .action(() => {
+      context.out(`${JSON.stringify(jsonSchema(), undefined, 2)}\n`);
+      finish(exitCode.done);
+    });
   root
     .command("why")
     .description("tell what a running mirror knows of an image: what of it is here, since when, last used")

@@ -124,7 +124,7 @@ class Signals {
 function listenersOf(config: Config): Listener[] {
   return [
     { address: config.listen, remedy: "with ENTREPOT_LISTEN, or listen in the configuration file" },
-    { address: config.ops, remedy: "with ENTREPOT_OPS_LISTEN, or opsListen in the configuration file" },
+    { address: config.opsListen, remedy: "with ENTREPOT_OPS_LISTEN, or opsListen in the configuration file" },
   ];
 }
 

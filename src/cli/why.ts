@@ -42,7 +42,7 @@ function originOf({ ops, config }: WhyOptions, context: Context): string | undef
     context.err(formatProblems(loaded.problems));
     return undefined;
   }
-  const { host, port } = loaded.config.ops;
+  const { host, port } = loaded.config.opsListen;
   // Every address of the machine is no address to connect to.
   const reachable = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host;
   return `http://${reachable.includes(":") && !reachable.startsWith("[") ? `[${reachable}]` : reachable}:${port}`;

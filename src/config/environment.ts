@@ -1,12 +1,9 @@
 // Settings from environment variables.
-import type { Entry, Input, Source } from "./entry.ts";
+import { z } from "zod";
 import { nearest } from "./nearest.ts";
-import type { Problem } from "./problem.ts";
-import { configVariable, type SettingKey, settingKeys, settingOf } from "./settings.ts";
-
-export type Environment = Readonly<Record<string, string | undefined>>;
-
-const prefix = "ENTREPOT_";
+import { bareType, configVariable, settings, variablePrefix } from "./settings.ts";
+import type { Sources } from "./sources.ts";
+import { type Environment, readJsonVariable } from "./yaml.ts";
 
 /**
  * Kubernetes tells every container of a namespace about every Service, and Docker's links do the same: a Service
@@ -19,15 +16,35 @@ const serviceLinks = [
 ];
 const serviceUrl = /^(?:tcp|udp|sctp):\/\//;
 
+/**
+ * Puts every setting the environment has on top of `sources`. A variable that is set but empty counts as not set: that
+ * is what `${NAME:-}` in a compose file gives. An unknown ENTREPOT_ variable is a problem, its value is never shown.
+ */
+export function readEnvironment(env: Environment, sources: Sources): void {
+  const known: string[] = [configVariable.env];
+  for (const { env: short, path, type } of settings) {
+    if (short === undefined) continue;
+    const name = variablePrefix + short;
+    known.push(name);
+    const text = env[name];
+    if (text === undefined || text === "") continue;
+    const isList = type instanceof z.ZodArray;
+    const isJson = isList && bareType(type.element as z.ZodType) instanceof z.ZodObject;
+    const input = isJson ? readJsonVariable(name, text, path, sources) : isList ? itemsOf(text) : text;
+    if (input !== undefined) sources.set(path, input, name);
+  }
+  for (const [name, value] of Object.entries(env)) {
+    if (name.startsWith(variablePrefix) && !known.includes(name) && !isServiceLink(name, value ?? "")) {
+      const near = suggest(name.slice(variablePrefix.length), known);
+      const hint = near === undefined ? "see entrepot --help for the names" : `did you mean ${near}?`;
+      sources.problems.push({ key: name, message: `there is no such setting; ${hint}` });
+    }
+  }
+}
+
 function isServiceLink(name: string, value: string): boolean {
   if (serviceLinks.some((pattern) => pattern.test(name))) return true;
   return name.endsWith("_PORT") && serviceUrl.test(value);
-}
-
-function unknownVariable(name: string, known: readonly string[]): Problem {
-  const near = suggest(name.slice(prefix.length), known);
-  const hint = near === undefined ? "see entrepot --help for the names" : `did you mean ${near}?`;
-  return { key: name, message: `there is no such setting; ${hint}` };
 }
 
 /** A longer name with the same end (`URL` for `UPSTREAM_URL`), else the one that is spelt most alike. */
@@ -35,39 +52,15 @@ function suggest(name: string, known: readonly string[]): string | undefined {
   const longer = known.find((each) => each.endsWith(`_${name}`));
   const near = nearest(
     name,
-    known.map((each) => each.slice(prefix.length)),
+    known.map((each) => each.slice(variablePrefix.length)),
   );
-  return longer ?? (near === undefined ? undefined : prefix + near);
+  return longer ?? (near === undefined ? undefined : variablePrefix + near);
 }
 
 /** Items separated by commas; empty ones are none. */
-function itemsOf(text: string): Input {
+function itemsOf(text: string): string[] {
   return text
     .split(",")
     .map((item) => item.trim())
     .filter((item) => item !== "");
-}
-
-/**
- * Every setting the environment has. A variable that is set but empty counts as not set: that is what
- * `${NAME:-}` in a compose file gives. An unknown ENTREPOT_ variable is a problem, its value is never shown.
- */
-export function readEnvironment(env: Environment): Source {
-  const entries = new Map<SettingKey, Entry>();
-  const known: string[] = [configVariable.env];
-  for (const key of settingKeys) {
-    const { env: name, form } = settingOf(key);
-    if (name === undefined) continue;
-    known.push(name);
-    const text = env[name];
-    if (text !== undefined && text !== "")
-      entries.set(key, { input: form === "list" ? itemsOf(text) : text, label: name });
-  }
-  const problems = Object.entries(env)
-    .filter(
-      ([name, value]) =>
-        name.startsWith(prefix) && !known.includes(name) && !isServiceLink(name, value ?? ""),
-    )
-    .map(([name]) => unknownVariable(name, known));
-  return { entries, problems };
 }

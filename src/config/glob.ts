@@ -1,6 +1,6 @@
 // Patterns over repositories and tags.
 import picomatch from "picomatch";
-import type { Parsed } from "./parsed.ts";
+import type { Parsed } from "./units.ts";
 
 const maxLength = 512;
 

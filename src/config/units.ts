@@ -1,20 +1,22 @@
 // Durations, sizes and shares as people write them. A number without a unit is refused: `timeout: 500` has been
 // read as 500 nanoseconds by one registry and as 500 milliseconds by its users.
-import ms from "ms";
-import type { Parsed } from "./parsed.ts";
 
-const durationGrammar = /^\d{1,15}(?:\.\d{1,6})? ?(?:ms|s|m|h|d)$/;
+/** The value, or what was expected instead; `expected` completes "found X, expected ...". */
+export type Parsed<T> = { readonly value: T } | { readonly expected: string };
+
+const durationGrammar = /^(\d{1,15}(?:\.\d{1,6})?) ?(ms|s|m|h|d)$/;
 const sizeGrammar = /^(\d{1,15})(?:\.(\d{1,12}))? ?([kKMGTP]i?)?B$/;
 const percentGrammar = /^(\d{1,3}(?:\.\d{1,3})?) ?%$/;
 const bareNumber = /^\d+(?:\.\d+)?$/;
 
-const durationUnits = [
+/** Longest first. */
+const durationUnits = new Map([
   ["d", 86_400_000],
   ["h", 3_600_000],
   ["m", 60_000],
   ["s", 1000],
   ["ms", 1],
-] as const;
+]);
 
 const sizeUnits = new Map([
   ["", 1n],
@@ -43,11 +45,13 @@ export function parseDuration(
   if (bareNumber.test(text)) {
     return { expected: `a unit after the number: ${text}ms, ${text}s, ${text}m, ${text}h or ${text}d` };
   }
-  if (!durationGrammar.test(text)) {
+  const [, number, unit = ""] = durationGrammar.exec(text) ?? [];
+  const length = durationUnits.get(unit);
+  if (number === undefined || length === undefined) {
     const alternative = bounds.forever ? ", or forever" : "";
     return { expected: `a duration with a unit, such as 500ms, 60s, 10m or 7d${alternative}` };
   }
-  const value = Math.round(ms(text as ms.StringValue));
+  const value = Math.round(Number(number) * length);
   if (value < bounds.min) return { expected: `at least ${formatDuration(bounds.min)}` };
   if (value > bounds.max) return { expected: `at most ${formatDuration(bounds.max)}` };
   return { value };
@@ -86,7 +90,7 @@ export function parsePercent(text: string, min: number, max: number): Parsed<num
 export function formatDuration(milliseconds: number): string {
   if (milliseconds === Number.POSITIVE_INFINITY) return "forever";
   if (milliseconds === 0) return "0s";
-  const [unit, length] = durationUnits.find(([, each]) => milliseconds % each === 0) ?? ["ms", 1];
+  const [unit, length] = [...durationUnits].find(([, each]) => milliseconds % each === 0) ?? ["ms", 1];
   return `${milliseconds / length}${unit}`;
 }
 

@@ -4,12 +4,10 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { arch, tmpdir } from "node:os";
 import { join } from "node:path";
-import ms from "ms";
 import type { Logger } from "pino";
 import prettyBytes from "pretty-bytes";
 import { build } from "../app.ts";
-import type { Address, Config } from "../config/config.ts";
-import { plainUpstream } from "../config/plain-upstream.ts";
+import { type Address, type Config, plainUpstream } from "../config/config.ts";
 import { fixedSecret, Secret } from "../config/secret.ts";
 import { createActivityLog } from "./activity.ts";
 import { pullTogether } from "./fleet.ts";
@@ -108,7 +106,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
   const nextPort = port === 0 ? 0 : port + 1;
   return {
     listen: { host: "127.0.0.1", port },
-    ops: { host: "127.0.0.1", port: opsPort ?? nextPort },
+    opsListen: { host: "127.0.0.1", port: opsPort ?? nextPort },
     node: { name: "demo", address: undefined },
     upstreams: [
       {
@@ -120,16 +118,15 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
         },
       },
     ],
-    cache: { directory, maxSize: 1_000_000_000, evictTo: 0.9, keepFree: 0, scrub: 0 },
-    tags: { ttl: ms("60s"), staleIfError: ms("7d"), rules: [] },
+    cache: { dir: directory, maxSize: 1_000_000_000, evictTo: 0.9, keepFree: 0, scrub: 0 },
+    tags: { ttl: 60_000, staleIfError: 7 * 86_400_000, rules: [] },
     catalog: true,
     manifestsWithoutLayers: "serve",
     proofs: "own",
     cacheStatus: true,
-    drainTimeout: ms("5s"),
+    drainTimeout: 5_000,
     drainDelay: 0,
-    logLevel: "silent",
-    logFormat: "json",
+    log: { level: "silent", format: "json" },
     serverTiming: false,
     via: false,
   };

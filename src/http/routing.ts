@@ -9,7 +9,7 @@ import type { Route } from "../oci/route.ts";
 export interface Routing {
   readonly upstream: Upstream;
   /** First path component after `/v2/` that stands for this upstream; undefined: none. */
-  readonly component: string | undefined;
+  readonly component?: string | undefined;
   /** Values of `?ns=`: the host of the references clients pull, `docker.io` or `registry.example.com:8443`. */
   readonly namespaces: readonly string[];
   /** Host names of this mirror that stand for this upstream, without port, lower case. */
@@ -20,9 +20,7 @@ export interface Routing {
   readonly allow: readonly string[];
   readonly deny: readonly string[];
   /** The upstream to ask when this one does not have it, or fails. */
-  readonly next:
-    | { readonly name: string; readonly onAbsent: boolean; readonly onFailure: boolean }
-    | undefined;
+  readonly next?: { readonly upstream: string; readonly on: readonly ("absent" | "failure")[] } | undefined;
 }
 
 /** One upstream to ask, with the repository as that upstream knows it. */
@@ -127,10 +125,10 @@ export class Router {
         repository: there,
         allowed: there === undefined || entry.permits(there, tag),
         tagRule: there === undefined ? undefined : entry.tagRule(there),
-        onAbsent: next?.onAbsent ?? false,
-        onFailure: next?.onFailure ?? false,
+        onAbsent: next?.on.includes("absent") ?? false,
+        onFailure: next?.on.includes("failure") ?? false,
       });
-      entry = next && this.#byName.get(next.name);
+      entry = next && this.#byName.get(next.upstream);
     }
     return targets as [Target, ...Target[]];
   }

@@ -50,7 +50,7 @@ export function createAuthorizer(
   const guard = {
     upstream: name,
     rules: createAddressRules([
-      ...(config.redirects?.allowPrivate ?? []),
+      ...config.redirectsTo,
       ...config.tokenRealms.map((realm) => URL.parse(`https://${realm}`)?.hostname ?? realm),
     ]),
     did: "wants tokens from",

@@ -32,7 +32,7 @@ export class Connections {
     this.#url = config.url;
     const options = connectionOptions(config);
     const connect = connectOptions(config);
-    const rules = createAddressRules(config.redirects?.allowPrivate ?? []);
+    const rules = createAddressRules(config.redirectsTo);
     const guard = { upstream: config.name, rules, did: "redirected to", setting: "redirectsTo" };
     const { connections: _, ...ofClient } = options;
     this.#connector = new TimedConnector(buildConnector(connect.own));

@@ -42,7 +42,7 @@ export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer)
     url.protocol === "https:" ? new HttpsAgent({ ...options, ...tlsOf(connect.own) }) : new Agent(options);
   const guard = {
     upstream: config.name,
-    rules: createAddressRules(config.redirects?.allowPrivate ?? []),
+    rules: createAddressRules(config.redirectsTo),
     did: "led an upload to",
     setting: "redirectsTo",
   };

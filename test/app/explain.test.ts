@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { createExplain } from "../../src/app/explain.ts";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import { plainUpstream } from "../../src/config/config.ts";
 import type { Explanation } from "../../src/ops/stats-document.ts";
 import { digestOf, makeImage } from "../fixtures/images.ts";
 import { ManualClock } from "../fixtures/manual-time.ts";

@@ -30,7 +30,7 @@ async function openHouse(t: Test, mebibytes: number, inodes?: number): Promise<H
       t,
       { url: upstream.url, username: "", password: "" },
       {
-        cache: { directory, maxSize: 50e9, keepFree: 0.05 },
+        cache: { dir: directory, maxSize: 50e9, keepFree: 0.05 },
       },
     );
   return { upstream, directory, start };

@@ -6,9 +6,10 @@ const digest = `sha256:${"a1".repeat(32)}`;
 const upstreams: readonly [NamedUpstream, ...NamedUpstream[]] = [
   {
     name: "main",
-    routing: { component: undefined, namespaces: ["registry.example.com:8443"], library: false },
+    namespaces: ["registry.example.com:8443"],
+    library: false,
   },
-  { name: "hub", routing: { component: "dockerhub", namespaces: ["docker.io"], library: true } },
+  { name: "hub", component: "dockerhub", namespaces: ["docker.io"], library: true },
 ];
 
 t.test("what is understood", (t) => {

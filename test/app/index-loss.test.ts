@@ -12,14 +12,14 @@ const image = makeImage({ layers: [300_000] });
 async function restarted(t: Test, spoil: (directory: string) => Promise<void>): Promise<Mirror> {
   const upstream = await startUpstream(t, { anonymous: true });
   upstream.addImage("team/app", "1", image);
-  const cache = { directory: t.testdir() };
+  const cache = { dir: t.testdir() };
   const mirrored = { url: upstream.url, username: "", password: "" };
   const first = await startMirror(t, mirrored, { cache });
   await first.get("/v2/team/app/manifests/1");
   for (const { digest } of [image.config, ...image.layers]) await first.get(`/v2/team/app/blobs/${digest}`);
   await first.app.stop();
   await upstream.stop();
-  await spoil(cache.directory);
+  await spoil(cache.dir);
   return await startMirror(t, mirrored, { cache });
 }
 

@@ -33,7 +33,7 @@ async function start(t: Test, changes: Partial<NotificationEndpointConfig> = {})
   upstream.addImage("team/app", "1", image);
   const mirror = await startMirror(t, upstream, {
     notifications: { endpoints: [endpoint(receiver, changes)] },
-    cache: { directory: t.testdir() },
+    cache: { dir: t.testdir() },
   });
   return { upstream, receiver, mirror };
 }

@@ -94,11 +94,11 @@ t.test("an upstream that fails is told, with what it said", async (t) => {
 
 t.test("traffic of before a restart is still there", async (t) => {
   const directory = t.testdir();
-  const { mirror, upstream } = await start(t, { cache: { directory } });
+  const { mirror, upstream } = await start(t, { cache: { dir: directory } });
   await mirror.get(blob);
   await mirror.line(({ result }) => result === "miss");
   await mirror.app.stop();
-  const again = await startMirror(t, upstream, { cache: { directory } });
+  const again = await startMirror(t, upstream, { cache: { dir: directory } });
   const { traffic, node } = await stats(again);
   t.match(traffic.windows["24h"], { requests: 1, sentBytes: 300_000 });
   t.equal(traffic.inFlight, 0);

@@ -77,8 +77,8 @@ t.test("metrics, log and points of a mixed load add up to the same", async (t) =
   upstream.addImage("team/app", "1", image);
   const directory = t.testdir();
   const mirror = await startMirror(t, upstream, {
-    cache: { directory: join(directory, "cache") },
-    influx: { directory: join(directory, "influx"), maxFileSize: 1e9, keep: 1 },
+    cache: { dir: join(directory, "cache") },
+    influx: { dir: join(directory, "influx"), maxFileSize: 1e9, keep: 1 },
   });
   const asked = await mixedLoad(mirror, upstream);
   const requests = () => mirror.lines.filter(({ msg }) => msg === "request");
@@ -153,8 +153,8 @@ t.test("a place for points that cannot be written to is told of once, and costs 
   const directory = t.testdir();
   await writeFile(join(directory, "taken"), "");
   const mirror = await startMirror(t, upstream, {
-    cache: { directory: join(directory, "cache") },
-    influx: { directory: join(directory, "taken"), maxFileSize: 1e6, keep: 1 },
+    cache: { dir: join(directory, "cache") },
+    influx: { dir: join(directory, "taken"), maxFileSize: 1e6, keep: 1 },
   });
   for (let i = 0; i < 5; i++) t.equal((await mirror.get(blob(small.digest))).status, 200);
   t.match(await mirror.line(({ msg }) => /InfluxDB/.test(String(msg))), {

@@ -30,10 +30,9 @@ async function start(t: Test, { base, repository = "team/app", prefetch = false,
   const upstream = await startUpstream(t, base === undefined ? {} : { path: base });
   const webhooks: WebhooksConfig = {
     secrets: Object.fromEntries(webhookSources.map((source) => [source, fixedSecret(new Secret(secret))])),
-    files: {},
     prefetch,
   };
-  const cache = { directory: t.testdir() };
+  const cache = { dir: t.testdir() };
   const mirror = await startMirror(t, upstream, { tags: { ttl: hour }, webhooks, cache, ...rest });
   upstream.addImage(repository, "1", first);
   t.equal(await digestOf(mirror), first.digest);

@@ -1,5 +1,6 @@
+import { readFileSync } from "node:fs";
 import t from "tap";
-import { settingKeys, settingOf } from "../../src/config/settings.ts";
+import { settings } from "../../src/config/settings.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 
 t.test("--help shows examples, every variable and the exit codes", async (t) => {
@@ -8,11 +9,17 @@ t.test("--help shows examples, every variable and the exit codes", async (t) => 
   for (const part of ["Examples:", "Environment (", "Exit codes:", "serve", "check", "demo"]) {
     t.ok(line.out().includes(part), part);
   }
-  for (const key of settingKeys) {
-    const { env } = settingOf(key);
+  for (const { env } of settings) {
     if (env !== undefined) t.ok(line.out().includes(env), env);
   }
   t.equal(line.err(), "");
+});
+
+t.test("schema prints the JSON Schema that is in deploy/", async (t) => {
+  const line = commandLine(["schema"]);
+  t.equal(await line.exit, 0);
+  const committed = readFileSync(new URL("../../deploy/entrepot.schema.json", import.meta.url), "utf8");
+  t.same(JSON.parse(line.out()), JSON.parse(committed), "npm run schema writes it");
 });
 
 t.test("--version", async (t) => {
@@ -24,7 +31,7 @@ t.test("--version", async (t) => {
 t.test("what the command line does not know is exit code 2, in one style", async (t) => {
   for (const [argv, says] of [
     [["chek"], 'entrepot: there is no command "chek"; did you mean check?\n'],
-    [["xyzzy"], 'entrepot: there is no command "xyzzy"; commands: serve, check, why, demo, help\n'],
+    [["xyzzy"], 'entrepot: there is no command "xyzzy"; commands: serve, check, schema, why, demo, help\n'],
     [["--bogus"], "entrepot: unknown option '--bogus'\n"],
     [["check", "--config"], "entrepot: option '-c, --config <file>' argument missing\n"],
     [

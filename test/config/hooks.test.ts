@@ -1,6 +1,6 @@
 import t from "tap";
-import { webhookSources as sourcesOfConfig } from "../../src/config/hook-types.ts";
-import { renderConfig } from "../../src/config/render.ts";
+import { renderConfig } from "../../src/config/print.ts";
+import { webhookSources as sourcesOfConfig } from "../../src/config/text-types.ts";
 import { webhookSources } from "../../src/telemetry/event.ts";
 import { configOf, loadedFrom, problemsOf, upstreamUrl, warningsOf } from "../fixtures/loading.ts";
 
@@ -70,7 +70,7 @@ t.test("what is wrong with an endpoint is said at its place", async (t) => {
     [`${least}, backoff: 1`, /endpoints\[0\]\.backoff .*expected a unit/],
     [`${least}, threshold: 0`, /endpoints\[0\]\.threshold .*expected a whole number from 1 to 100/],
     [`${least}, mediaType: v3`, /expected one of v1, v2/],
-    [`${least}, treshold: 3`, /treshold .*an endpoint has only name, url, headers/],
+    [`${least}, treshold: 3`, /treshold .*did you mean notifications\.endpoints\[0\]\.threshold\?/],
     [
       `${least}, ignore: {actions: [pulls]}`,
       /ignore\.actions\[0\] .*expected one of pull, push, mount, delete/,
@@ -154,16 +154,19 @@ t.test("both are printed so that they load again, without their secrets", async 
     `name: b, url: "https://b.example.com/?key=hunter2", headers: {X-A: hunter2}`,
   );
   const hooks = "webhooks: {secret: hunter2-0123456789, secretFiles: {artifactory: /own}, prefetch: true}\n";
-  const { config, origins } = loadedFrom({ yaml: yaml + hooks, env: upstreamUrl, files });
-  const printed = renderConfig(config, origins);
+  const loaded = loadedFrom({ yaml: yaml + hooks, env: upstreamUrl, files });
+  const { config } = loaded;
+  const printed = renderConfig(loaded);
   t.notMatch(printed, /hunter2/);
   t.match(printed, /# the URL's query: not shown\n +# headers: not shown \(X-A\)\n/);
   t.match(printed, /# secret: not shown, from mirror\.yaml:5:20$/m);
   const again = configOf({ yaml: printed, files });
   t.same(again.notifications?.endpoints[0], config.notifications?.endpoints[0]);
-  t.match(again.webhooks, { files: { artifactory: "/own" }, prefetch: true });
+  t.equal(again.webhooks?.prefetch, true);
+  t.equal((await again.webhooks?.secrets.artifactory?.read())?.reveal(), files["/own"]);
+  t.match(printed, /artifactory: \/own/);
   const file = loadedFrom({ yaml: "webhooks: {secretFile: /common}", env: upstreamUrl, files });
-  t.match(renderConfig(file.config, file.origins), /secretFile: \/common # mirror\.yaml:1:24/);
+  t.match(renderConfig(file), /secretFile: \/common # mirror\.yaml:1:24/);
 });
 
 t.test("plain http with headers is warned of, unless it stays on the machine", async (t) => {

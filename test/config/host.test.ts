@@ -5,7 +5,7 @@ import {
   parseHostAndPort,
   parseNetwork,
   parseServerName,
-} from "../../src/config/host.ts";
+} from "../../src/config/address.ts";
 
 const names = ["registry.example.com", "localhost", "my_registry", "10.0.0.1", "[::1]"];
 const noHosts = [

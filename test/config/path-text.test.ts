@@ -1,5 +1,5 @@
 import t from "tap";
-import { describePath } from "../../src/config/path-text.ts";
+import { describePath } from "../../src/config/files.ts";
 
 t.test("what looks like a path is shown", async (t) => {
   for (const text of ["/run/secrets/p", "./p", "../p", "client.key", "tls/ca-1.pem"])

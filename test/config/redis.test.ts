@@ -1,6 +1,6 @@
 import t from "tap";
 import type { RedisConfig } from "../../src/config/config.ts";
-import { renderConfig } from "../../src/config/render.ts";
+import { renderConfig } from "../../src/config/print.ts";
 import { Authority, withoutOpenssl } from "../fixtures/certificates.ts";
 import { configOf, type Given, loadedFrom, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
 
@@ -165,7 +165,7 @@ t.test("what check prints can be given back, and holds no secret", async (t) => 
     "cluster: [c.example.com:7000]",
   ]) {
     const given = loadedFrom({ yaml: `${upstream}redis: {${inside}}\n`, files });
-    const printed = renderConfig(given.config, given.origins);
+    const printed = renderConfig(given);
     t.strictSame(
       JSON.stringify(configOf({ yaml: printed, files }).redis),
       JSON.stringify(given.config.redis),
@@ -177,10 +177,10 @@ t.test("what check prints can be given back, and holds no secret", async (t) => 
     ENTREPOT_REDIS_URL: "redis://r.example.com",
     ENTREPOT_REDIS_PASSWORD: "hunter2",
   };
-  const { config, origins } = loadedFrom({ env });
-  const text = renderConfig(config, origins);
+  const loaded = loadedFrom({ env });
+  const text = renderConfig(loaded);
   t.match(text, /redis:.*\n(?:.*\n)*.*password: not shown, from ENTREPOT_REDIS_PASSWORD/);
   t.notMatch(text, /hunter2/);
   const without = loadedFrom({ env: upstreamUrl });
-  t.notMatch(renderConfig(without.config, without.origins), /redis/, "nothing of it without a server");
+  t.notMatch(renderConfig(without), /redis/, "nothing of it without a server");
 });

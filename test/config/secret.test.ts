@@ -2,8 +2,8 @@ import { inspect } from "node:util";
 import fc from "fast-check";
 import t from "tap";
 import { loadConfig } from "../../src/config/load.ts";
+import { renderConfig } from "../../src/config/print.ts";
 import { formatProblems } from "../../src/config/problem.ts";
-import { renderConfig } from "../../src/config/render.ts";
 import { Secret } from "../../src/config/secret.ts";
 
 t.test("no way of printing a secret prints it", async (t) => {
@@ -32,7 +32,7 @@ const secrets = fc
 function everythingPrinted(yaml: string | undefined, env: Record<string, string>, password = ""): string {
   const file = yaml === undefined ? undefined : { path: "m.yaml", text: yaml };
   const result = loadConfig({ file, env, readFile: () => password });
-  const text = result.ok ? renderConfig(result.config, result.origins) : formatProblems(result.problems);
+  const text = result.ok ? renderConfig(result) : formatProblems(result.problems);
   return [text, inspect(result, { depth: null, showHidden: true }), JSON.stringify(result)].join("\n");
 }
 

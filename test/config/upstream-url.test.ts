@@ -1,5 +1,5 @@
 import t from "tap";
-import { describeUrl, parseUpstreamUrl } from "../../src/config/upstream-url.ts";
+import { describeUrl, upstreamUrl } from "../../src/config/text-types.ts";
 
 t.test("a URL is kept with its path, without the slash at its end", async (t) => {
   for (const [text, href] of [
@@ -14,8 +14,7 @@ t.test("a URL is kept with its path, without the slash at its end", async (t) =>
     ["https://registry.example.com/v2/team", "https://registry.example.com/v2/team"],
     ["https://[::1]:5000/x//", "https://[::1]:5000/x"],
   ] as const) {
-    const parsed = parseUpstreamUrl(text);
-    t.equal("value" in parsed && parsed.value.href, href, text);
+    t.equal(upstreamUrl.parse(text).href, href, text);
   }
 });
 
@@ -37,7 +36,7 @@ t.test("what is refused, and why", async (t) => {
     ["https://registry.example.com/v2/", /without \/v2/],
     ["https://registry.example.com/team/v2//", /without \/v2/],
   ] as const) {
-    t.match(parseUpstreamUrl(text), { expected }, text);
+    t.match(upstreamUrl.safeParse(text).error?.issues[0]?.message, expected, text);
   }
 });
 

@@ -38,29 +38,29 @@ upstreams:
     auth: { kind: "none" },
     tokenRealms: ["tokens.example.com", "tokens.example.net:8443"],
     tls: { ca: undefined, cert: undefined, key: undefined, serverName: "internal.example.com" },
-    redirects: { allowPrivate: ["10.0.0.0/8", "minio"] },
+    redirectsTo: ["10.0.0.0/8", "minio"],
     connectTimeout: 1000,
     firstByteTimeout: 2000,
     idleTimeout: 3000,
     maxConnections: 4,
     segments: 2,
     repositoryPrefix: "docker-local/team",
-    routing: {
-      component: "team",
-      namespaces: ["registry.example.com", "registry.example.com:8443"],
-      hosts: ["mirror.example.com"],
-      library: true,
-      allow: ["team/**", "library/*:v*"],
-      deny: ["**:latest"],
-      next: { name: "other", onAbsent: true, onFailure: false },
-    },
+    component: "team",
+    namespaces: ["registry.example.com", "registry.example.com:8443"],
+    hosts: ["mirror.example.com"],
+    library: true,
+    allow: ["team/**", "library/*:v*"],
+    deny: ["**:latest"],
+    next: { upstream: "other", on: ["absent"] },
     tags: { ttl: Number.POSITIVE_INFINITY, rules: [{ match: "**:v*", ttl: 86_400_000 }] },
     push: true,
   });
   t.match(upstreams[1], {
     name: "other",
     connectTimeout: 5000,
-    routing: { namespaces: [], library: false, next: undefined },
+    namespaces: [],
+    library: false,
+    next: undefined,
     tags: { ttl: undefined, rules: [] },
     push: false,
   });
@@ -76,7 +76,9 @@ t.test("the one upstream takes the same keys, some of them in the environment", 
   t.match(configOf({ yaml, env }).upstreams, [
     {
       repositoryPrefix: "docker-local",
-      routing: { component: "hub", namespaces: ["docker.io", "registry.example.com"], allow: ["team/**"] },
+      component: "hub",
+      namespaces: ["docker.io", "registry.example.com"],
+      allow: ["team/**"],
       tags: { ttl: 5000 },
       push: true,
     },
@@ -85,27 +87,28 @@ t.test("the one upstream takes the same keys, some of them in the environment", 
 
 t.test("a plain name is asked next on absence and on failure", async (t) => {
   const b = `name: b, url: ${url}`;
-  const next = (text: string) => upstreamsOf(`name: a, url: ${url}, next: ${text}`, b)[0].routing.next;
-  t.same(next("b"), { name: "b", onAbsent: true, onFailure: true });
-  t.same(next("{upstream: b}"), { name: "b", onAbsent: true, onFailure: true });
-  t.same(next("{upstream: b, on: failure}"), { name: "b", onAbsent: false, onFailure: true });
-  t.same(next("{upstream: b, on: [failure, absent]}"), { name: "b", onAbsent: true, onFailure: true });
+  const next = (text: string) => upstreamsOf(`name: a, url: ${url}, next: ${text}`, b)[0].next;
+  t.same(next("b"), { upstream: "b", on: ["absent", "failure"] });
+  t.same(next("{upstream: b}"), { upstream: "b", on: ["absent", "failure"] });
+  t.same(next("{upstream: b, on: failure}"), { upstream: "b", on: ["failure"] });
+  t.same(next("{upstream: b, on: [failure, absent]}"), { upstream: "b", on: ["failure", "absent"] });
 });
 
 t.test("Docker Hub's own names are its default", async (t) => {
   const hub = "url: https://registry-1.docker.io";
-  const routing = (...items: string[]) => upstreamsOf(...items).map((each) => each.routing);
-  t.match(routing(`name: hub, ${hub}`), [{ namespaces: ["docker.io"], library: true }]);
-  t.match(routing(`name: hub, ${hub}, namespaces: [], library: false`), [{ namespaces: [], library: false }]);
+  t.match(upstreamsOf(`name: hub, ${hub}`), [{ namespaces: ["docker.io"], library: true }]);
+  t.match(upstreamsOf(`name: hub, ${hub}, namespaces: [], library: false`), [
+    { namespaces: [], library: false },
+  ]);
   t.same(
-    routing(`name: a, url: ${url}, namespaces: docker.io`, `name: hub, ${hub}`).map(
+    upstreamsOf(`name: a, url: ${url}, namespaces: docker.io`, `name: hub, ${hub}`).map(
       (each) => each.namespaces,
     ),
     [["docker.io"], []],
     "unless another upstream names them",
   );
   t.same(
-    routing(`name: a, ${hub}`, `name: b, ${hub}`).map((each) => each.namespaces),
+    upstreamsOf(`name: a, ${hub}`, `name: b, ${hub}`).map((each) => each.namespaces),
     [["docker.io"], []],
     "the first of two has them",
   );
@@ -145,7 +148,7 @@ t.test("each setting has its rule, and every problem of every upstream is told",
 
 t.test("lists are bounded", async (t) => {
   const allow = (count: number) => `upstream:\n  url: ${url}\n  allow: [${"x,".repeat(count)}]\n`;
-  t.equal(configOf({ yaml: allow(100) }).upstreams[0].routing.allow.length, 100);
+  t.equal(configOf({ yaml: allow(100) }).upstreams[0].allow.length, 100);
   t.same(problemsOf({ yaml: allow(101) }), [
     "upstream.allow (mirror.yaml:3:10): found 101 items, expected at most 100 items",
   ]);

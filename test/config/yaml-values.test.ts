@@ -1,8 +1,19 @@
 import t from "tap";
-import { readYamlFile } from "../../src/config/yaml-file.ts";
+import { settings } from "../../src/config/settings.ts";
+import { Sources } from "../../src/config/sources.ts";
+import { readYamlFile } from "../../src/config/yaml.ts";
 
-const read = (text: string) => readYamlFile({ path: "m.yaml", text: `upstream:\n  ${text}\n` });
-const inputOf = (text: string) => [...read(text).entries.values()][0]?.input;
+const read = (text: string) => {
+  const sources = new Sources();
+  readYamlFile({ path: "m.yaml", text: `upstream:\n  ${text}\n` }, sources);
+  return sources;
+};
+/** The one setting there is. */
+const inputOf = (text: string) => {
+  const sources = read(text);
+  const setting = settings.find(({ path }) => sources.has(path));
+  return setting && sources.get(setting.path);
+};
 const lines = (text: string) =>
   read(text).problems.map(
     ({ key, position, message }) => `${key} ${position?.line}:${position?.column} ${message}`,
@@ -31,7 +42,9 @@ t.test("next is a name, or a name and when", async (t) => {
     on: ["absent", "failure"],
   });
   t.same(inputOf("next: {on: absent}"), { on: ["absent"] });
-  t.same(lines("next: {upsteam: hub}"), ["upstream.next.upsteam 2:10 next has only upstream and on"]);
+  t.same(lines("next: {upsteam: hub}"), [
+    "upstream.next.upsteam 2:10 there is no such setting; did you mean upstream.next.upstream?",
+  ]);
   t.match(lines("next: [hub]"), [/^upstream\.next 2:9 found a list, expected a single value/]);
   t.match(lines("next:"), [/^upstream\.next 2:8 has no value/]);
 });
@@ -39,7 +52,7 @@ t.test("next is a name, or a name and when", async (t) => {
 t.test("rules of an upstream have their place", async (t) => {
   t.same(inputOf("tags: {rules: [{match: x, ttl: 1s}]}"), [{ match: "x", ttl: "1s" }]);
   t.same(lines("tags: {rules: [{match: x, note: y}]}"), [
-    "upstream.tags.rules[0].note 2:29 a rule has only match and ttl",
+    "upstream.tags.rules[0].note 2:29 there is no such setting, only match, ttl",
   ]);
   t.match(lines("tags: {rules: x}"), [/^upstream\.tags\.rules 2:17 found a single value, expected a list/]);
 });

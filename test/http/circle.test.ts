@@ -1,7 +1,7 @@
 // Mirrors that fetch from each other, in this process: a circle ends where it closes.
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import { plainUpstream } from "../../src/config/config.ts";
 import { startFaultProxy } from "../fixtures/fault-proxy.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
@@ -124,11 +124,10 @@ t.test("two mirrors that fall back on each other: 404 only if both lack it", asy
   const base = t.testdir();
   const closing = await startFaultProxy(t, new URL("http://127.0.0.1"));
   const start = (at: 0 | 1, other: URL): Promise<Mirror> => {
-    const { routing } = plainUpstream("x", other);
-    const next = { name: "peer", onAbsent: true, onFailure: true };
+    const next = { upstream: "peer", on: ["absent", "failure"] } as const;
     return startMirror(t, registries[at], {
-      cache: { directory: join(base, String(at)) },
-      upstream: { routing: { ...routing, next } },
+      cache: { dir: join(base, String(at)) },
+      upstream: { next },
       more: [plainUpstream("peer", other)],
     });
   };

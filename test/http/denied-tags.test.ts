@@ -1,7 +1,6 @@
 // A denied tag is denied by its digest too, as far as this node knows what the tag stands for, and is in no list.
 import t, { type Test } from "tap";
-import type { RoutingConfig } from "../../src/config/config.ts";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import type { UpstreamConfig } from "../../src/config/config.ts";
 import { makeImage, makeIndex } from "../fixtures/images.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
 import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -15,11 +14,10 @@ const platforms = [
 const index = makeIndex([...platforms]);
 
 /** The mirror again, over the same cache, with other rules. */
-function start(t: Test, upstream: ScriptedUpstream, rules: Partial<RoutingConfig>, directory: string) {
-  const { routing } = plainUpstream("upstream", upstream.url);
+function start(t: Test, upstream: ScriptedUpstream, rules: Partial<UpstreamConfig>, directory: string) {
   return startMirror(t, upstream, {
-    upstream: { routing: { ...routing, ...rules } },
-    cache: { directory } as never,
+    upstream: rules,
+    cache: { dir: directory },
   });
 }
 

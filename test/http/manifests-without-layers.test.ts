@@ -1,6 +1,6 @@
 // What clients are told of an image that is here in part while its upstream is down, as the configuration says.
 import t, { type Test } from "tap";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import { plainUpstream } from "../../src/config/config.ts";
 import { basicAuth } from "../fixtures/connected-upstream.ts";
 import { makeImage, makeIndex } from "../fixtures/images.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
@@ -58,10 +58,10 @@ t.test("serve, the default: the manifest, and 502 for the layer", async (t) => {
 t.test("refuse: an upstream that is next on failures is asked", async (t) => {
   const other = await startUpstream(t);
   await fill(other);
-  const next = { name: "other", onAbsent: false, onFailure: true };
+  const next = { upstream: "other", on: ["failure"] } as const;
   const mirror = await startHalfFull(t, {
     manifestsWithoutLayers: "refuse",
-    upstream: { routing: { ...plainUpstream("x", other.url).routing, next } },
+    upstream: { next },
     more: [{ ...plainUpstream("other", other.url), auth: basicAuth(other.username, other.password) }],
   });
   t.equal((await mirror.get(single)).status, 200);

@@ -106,7 +106,7 @@ for (const locations of kinds) {
 
 t.test("an upload never goes on at an address no download may be redirected to", async (t) => {
   const { upstream, mirror } = await startBoth(t, {
-    upstream: { redirects: { allowPrivate: ["10.0.0.0/8"] } },
+    upstream: { redirectsTo: ["10.0.0.0/8"] },
   });
   const { port } = new URL(upstream.foreignOrigin);
   const hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0", "127.1"];
@@ -274,7 +274,7 @@ t.test("a status that is none is upstream's fault, not a bug of ours", async (t)
     const far = { url, username: "ci", password: "s3cret" };
     const mirror = await startMirror(t, far, {
       upstream: { push: true },
-      cache: { directory: t.testdir({ [line.slice(9, 11)]: {} }) },
+      cache: { dir: t.testdir({ [line.slice(9, 11)]: {} }) },
     });
     t.equal((await mirror.ask("POST", uploads)).status, 502, line);
     t.notOk(mirror.lines.some(({ msg }) => String(msg).includes("nobody foresaw")));

@@ -35,7 +35,7 @@ async function place(t: Test): Promise<Place> {
       startMirror(t, upstream, {
         clock: () => here.now,
         ...options,
-        cache: { directory, ...options?.cache },
+        cache: { dir: directory, ...options?.cache },
       }),
   };
   return here;

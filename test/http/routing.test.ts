@@ -98,8 +98,8 @@ t.test("OCI-Namespace is for answers the namespace had a part in", async (t) => 
 
 t.test("next gives the order; a circle ends where it began; library/ is each upstream's own", async (t) => {
   const chained = new Router([
-    routing("a", { next: { name: "b", onAbsent: true, onFailure: false } }),
-    routing("b", { library: true, next: { name: "a", onAbsent: true, onFailure: true } }),
+    routing("a", { next: { upstream: "b", on: ["absent"] } }),
+    routing("b", { library: true, next: { upstream: "a", on: ["absent", "failure"] } }),
   ]);
   t.strictSame(ask(chained, "/v2/app/manifests/1"), ["a app", "b library/app"]);
   t.strictSame(ask(chained, "/b/v2/app/manifests/1"), ["b library/app", "a app"]);

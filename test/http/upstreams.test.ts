@@ -1,23 +1,19 @@
 // Several upstreams behind one listener: which one is asked, what happens when it does not have it or fails.
 import t from "tap";
 import type { UpstreamConfig } from "../../src/config/config.ts";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import { plainUpstream } from "../../src/config/config.ts";
 import { basicAuth } from "../fixtures/connected-upstream.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
 
-function second(name: string, upstream: ScriptedUpstream, routing: Partial<UpstreamConfig["routing"]> = {}) {
+function second(name: string, upstream: ScriptedUpstream, routing: Partial<UpstreamConfig> = {}) {
   const plain = plainUpstream(name, upstream.url);
   return {
     ...plain,
     auth: basicAuth(upstream.username, upstream.password),
-    routing: { ...plain.routing, ...routing },
+    ...routing,
   };
-}
-
-function names(changes: Partial<UpstreamConfig["routing"]>): Partial<UpstreamConfig> {
-  return { routing: { ...plainUpstream("x", new URL("http://x.example.com")).routing, ...changes } };
 }
 
 t.test("one repository name, two upstreams, two images: neither is taken for the other", async (t) => {
@@ -63,7 +59,7 @@ t.test("next: asked on 404, or on a failure, as configured; a refusal passes not
   const image = makeImage({ layers: [100] });
   hub.addImage("team/app", "1", image);
   const mirror = await startMirror(t, corp, {
-    upstream: names({ next: { name: "hub", onAbsent: true, onFailure: false } }),
+    upstream: { next: { upstream: "hub", on: ["absent"] } },
     more: [second("hub", hub)],
   });
   t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 200);
@@ -83,7 +79,7 @@ t.test("next on failure: pulls go on while the first upstream is down", async (t
   const image = makeImage({ layers: [100] });
   hub.addImage("team/app", "1", image);
   const mirror = await startMirror(t, corp, {
-    upstream: names({ next: { name: "hub", onAbsent: false, onFailure: true } }),
+    upstream: { next: { upstream: "hub", on: ["failure"] } },
     more: [second("hub", hub)],
   });
   t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 404, "its 404 is believed");
@@ -95,7 +91,7 @@ t.test("next on failure: pulls go on while the first upstream is down", async (t
 t.test("what is not allowed is 403 and asks nobody", async (t) => {
   const corp = await startUpstream(t);
   corp.addImage("secret/app", "1", makeImage({ layers: [10] }));
-  const mirror = await startMirror(t, corp, { upstream: names({ deny: ["secret/**"] }) });
+  const mirror = await startMirror(t, corp, { upstream: { deny: ["secret/**"] } });
   for (const path of ["/v2/secret/app/manifests/1", "/v2/secret/app/tags/list"]) {
     const answer = await mirror.get(path);
     t.equal(answer.status, 403, path);

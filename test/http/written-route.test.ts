@@ -1,7 +1,7 @@
 // Pushing under every name that pulling works under: what arrives upstream, and where a Location leads.
 import t, { type Test } from "tap";
 import type { UpstreamConfig } from "../../src/config/config.ts";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import { plainUpstream } from "../../src/config/config.ts";
 import { basicAuth } from "../fixtures/connected-upstream.ts";
 import { type Content, makeContent, makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { type Answer, type Mirror, startMirror } from "../fixtures/mirror.ts";
@@ -17,7 +17,7 @@ interface Both {
 /** A mirror whose default upstream takes no writes; the other, `far`, does. */
 async function startFar(
   t: Test,
-  routing: Partial<UpstreamConfig["routing"]>,
+  routing: Partial<UpstreamConfig>,
   changes: Partial<UpstreamConfig> = {},
 ): Promise<Both> {
   const [other, upstream] = [await startUpstream(t), await startPushUpstream(t)];
@@ -25,9 +25,9 @@ async function startFar(
   const far: UpstreamConfig = {
     ...plain,
     auth: basicAuth(upstream.username, upstream.password),
-    routing: { ...plain.routing, ...routing },
+    ...routing,
     push: true,
-    redirects: { allowPrivate: ["127.0.0.1"] },
+    redirectsTo: ["127.0.0.1"],
     ...changes,
   };
   return {
@@ -98,7 +98,7 @@ const prefixed = { repositoryPrefix: "docker-local" };
 const cases: readonly {
   readonly name: string;
   readonly named: Named;
-  readonly routing: Partial<UpstreamConfig["routing"]>;
+  readonly routing: Partial<UpstreamConfig>;
   readonly changes?: Partial<UpstreamConfig>;
   readonly there: string;
 }[] = [

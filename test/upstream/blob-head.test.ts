@@ -88,7 +88,7 @@ t.test("a storage whose signed addresses are for GET alone", async (t) => {
   storage.fault(({ method }) => (method === "HEAD" ? { status: 403 } : undefined));
   const location = `${storage.url.origin}/v2/bucket/blobs/${layer.digest}?sig=1`;
   registry.fault(() => ({ status: 307, headers: { location } }));
-  const { upstream } = connectUpstream(t, registry.url, { redirects: { allowPrivate: ["127.0.0.1"] } });
+  const { upstream } = connectUpstream(t, registry.url, { redirectsTo: ["127.0.0.1"] });
   t.same(await upstream.headBlob(repository, layer.digest), there);
   t.same(
     storage.requests.map(({ method }) => method),

@@ -27,8 +27,8 @@ async function setUp(t: Owner, host: string, allowPrivate: readonly string[] | u
   storage.addBlob("bucket", layer.bytes);
   const location = `http://${host}:${storage.url.port}/v2/bucket/blobs/${layer.digest}?sig=presigned`;
   registry.fault(() => ({ status: 307, headers: { location } }));
-  const redirects = allowPrivate === undefined ? undefined : { allowPrivate };
-  return { registry, storage, ...connectUpstream(t, registry.url, { redirects }) };
+  const redirectsTo = allowPrivate ?? [];
+  return { registry, storage, ...connectUpstream(t, registry.url, { redirectsTo }) };
 }
 
 for (const host of [

@@ -166,7 +166,7 @@ t.test("a transfer that breaks waits through the outage and goes on where it was
 t.test("what says nothing about upstream's health is not held against it", async (t) => {
   const storage = await startUpstream(t, { anonymous: true });
   const location = `${storage.url.href}/object`;
-  const { registry, upstream, ask } = await setUp(t, { redirects: { allowPrivate: ["127.0.0.1"] } });
+  const { registry, upstream, ask } = await setUp(t, { redirectsTo: ["127.0.0.1"] });
   for (const fault of [{ status: 401 }, { status: 403 }, { status: 404 }, { html: true }]) {
     const remove = registry.fault(() => fault);
     for (let round = 0; round < 5; round++) await ask().catch(() => {});

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import { UpstreamError } from "../../src/cache/ports.ts";
-import { plainUpstream } from "../../src/config/plain-upstream.ts";
+import { plainUpstream } from "../../src/config/config.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import type { Notice } from "../../src/telemetry/event.ts";

@@ -153,7 +153,7 @@ t.test("the limits of a storage behind a redirect are not upstream's", async (t)
   const location = `${storage.url.href}/object`;
   registry.fault(({ kind }) => (kind === "blob" ? { status: 307, headers: { location } } : undefined));
   storage.fault(() => ({ status: 429, headers: { "ratelimit-remaining": "0" } }));
-  const { upstream, of } = connectUpstream(t, registry.url, { redirects: { allowPrivate: ["127.0.0.1"] } });
+  const { upstream, of } = connectUpstream(t, registry.url, { redirectsTo: ["127.0.0.1"] });
   for (let round = 0; round < 2; round++)
     t.match(await upstreamError(upstream.headBlob(repository, layer.digest)), { code: "rate_limited" });
   t.equal(storage.count(), 2);

@@ -17,7 +17,7 @@ import { type Owner, startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const rules = { upstream: "main", otherOrigins: true };
 /** The storages of these tests stand on the loopback address. */
-const redirects = { allowPrivate: ["127.0.0.1"] };
+const redirectsTo = ["127.0.0.1"];
 const secure = new URL("https://registry.example.com/v2/a/blobs/x?y");
 const plain = new URL("http://registry.example.com/v2/a/blobs/x");
 
@@ -71,7 +71,7 @@ t.test("a blob redirected to another origin is fetched without credentials", asy
   storage.addBlob("bucket", layer.bytes);
   const location = `${storage.url.origin}/v2/bucket/blobs/${layer.digest}?X-Amz-Signature=presigned`;
   registry.fault(({ kind }) => (kind === "blob" ? { status: 307, headers: { location } } : undefined));
-  const { upstream, of } = connectUpstream(t, registry.url, { redirects });
+  const { upstream, of } = connectUpstream(t, registry.url, { redirectsTo });
   const answer = found(await upstream.openBlob(repository, layer.digest, 4_000, never));
   t.match(answer, { size: 10_000, offset: 4_000 });
   t.ok((await drain(answer.body)).bytes.equals(layer.bytes.subarray(4_000)));
@@ -97,7 +97,7 @@ t.test("credentials never come back after another origin was asked", async (t) =
     asked === repository ? { status: 307, headers: { location: `${bouncer.url.href}/x` } } : undefined,
   );
   bouncer.fault(() => ({ status: 307, headers: { location: back } }));
-  const { upstream } = connectUpstream(t, registry.url, { redirects });
+  const { upstream } = connectUpstream(t, registry.url, { redirectsTo });
   const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
   t.match(error, { code: "server_error", status: 401 });
   t.equal(registry.requests[1]?.path.startsWith(registry.url.pathname), true);
@@ -113,7 +113,7 @@ t.test("a redirect within the origin keeps the credentials", async (t) => {
       : undefined,
   );
   registry.addImage("moved", "1", image);
-  const { upstream } = connectUpstream(t, registry.url, { redirects });
+  const { upstream } = connectUpstream(t, registry.url, { redirectsTo });
   t.match(await upstream.getManifest(repository, tagged("1")), { kind: "found", digest: image.digest });
   t.match(await upstream.headBlob(repository, layer.digest), { kind: "found" });
   t.equal(registry.count({ repository: "moved", status: 200 }), 2);
@@ -123,7 +123,7 @@ t.test("a storage behind a redirect cannot say that a blob does not exist", asyn
   const registry = await startUpstream(t);
   const storage = await startUpstream(t, { anonymous: true });
   registry.fault(() => ({ status: 302, headers: { location: `${storage.url.href}/object` } }));
-  const { upstream } = connectUpstream(t, registry.url, { redirects });
+  const { upstream } = connectUpstream(t, registry.url, { redirectsTo });
   for (const status of [401, 403, 404, 410]) {
     const remove = storage.fault(() => ({ status }));
     const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
@@ -143,7 +143,7 @@ async function signing(t: Owner) {
     return { status: 307, headers: { location } };
   });
   const signatures = () => storage.requests.map(({ query }) => query.get("sig"));
-  return { registry, storage, signatures, ...connectUpstream(t, registry.url, { redirects }) };
+  return { registry, storage, signatures, ...connectUpstream(t, registry.url, { redirectsTo }) };
 }
 
 t.test("a resumed transfer begins at upstream and gets an address of its own", async (t) => {
@@ -187,7 +187,7 @@ t.test("a signed address stands in no error and no notice, whatever its storage 
   const registry = await startUpstream(t);
   const storage = await startUpstream(t, { anonymous: true });
   const errors: unknown[] = [];
-  const { upstream, notices } = connectUpstream(t, registry.url, { redirects, firstByteTimeout: 100 });
+  const { upstream, notices } = connectUpstream(t, registry.url, { redirectsTo, firstByteTimeout: 100 });
   const open = async () => {
     const answer = await upstream.openBlob(repository, layer.digest, 0, never).catch((error) => error);
     errors.push(answer instanceof Error ? answer : (await drain(answer.body)).error);
@@ -224,7 +224,7 @@ t.test("a signed address stands in no error and no notice, whatever its storage 
 t.test("redirects end", async (t) => {
   const registry = await startUpstream(t);
   registry.fault(({ path }) => ({ status: 307, headers: { location: path } }));
-  const { upstream } = connectUpstream(t, registry.url, { redirects });
+  const { upstream } = connectUpstream(t, registry.url, { redirectsTo });
   const error = await upstreamError(upstream.openBlob(repository, layer.digest, 0, never));
   t.equal(error.code, "protocol");
   t.equal(registry.count(), 6);

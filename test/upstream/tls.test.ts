@@ -117,7 +117,7 @@ t.test("certificates", { skip: withoutOpenssl() }, async (t) => {
       registry.fault(() => ({ status: 307, headers: { location } }));
       const { upstream } = connectUpstream(t, registry.url, {
         tls: { ca: authority.cert, cert: client.cert, key: new Secret(client.key) },
-        redirects: { allowPrivate: ["127.0.0.1"] },
+        redirectsTo: ["127.0.0.1"],
       });
       const { body } = found(await upstream.openBlob(repository, layer.digest, 0, never));
       t.ok((await drain(body)).bytes.equals(layer.bytes));

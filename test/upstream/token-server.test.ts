@@ -221,7 +221,7 @@ t.test("a token server on upstream's domain, at an address no download may be re
   t.equal(tokens.connections, before, "nothing was sent there");
   for (const changes of [
     { tokenRealms: [`auth.example.com:${tokens.realm.port}`] },
-    { redirects: { allowPrivate: ["127.0.0.0/8"] } },
+    { redirectsTo: ["127.0.0.0/8"] },
   ])
     t.not((await ask(changes)).code, "redirect_refused", "connected to, where no TLS is spoken");
   t.equal(tokens.connections, before + 2);

@@ -25,7 +25,7 @@ t.test("every request upstream says through whom it came, the storage's too", as
   storage.addBlob("bucket", layer.bytes);
   const location = `${storage.url.origin}/v2/bucket/blobs/${layer.digest}`;
   registry.fault(({ kind }) => (kind === "blob" ? { status: 307, headers: { location } } : undefined));
-  const { upstream } = connectUpstream(t, registry.url, { redirects: { allowPrivate: ["127.0.0.1"] } });
+  const { upstream } = connectUpstream(t, registry.url, { redirectsTo: ["127.0.0.1"] });
   const seen = () => [...registry.requests, ...storage.requests].map(({ headers }) => headers.via);
   await askEverything(upstream);
   const own = seen()[0] ?? "";

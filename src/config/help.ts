@@ -1,36 +1,33 @@
-// The table of settings for people: in --help and in the README.
-import { configVariable, type SettingKey, settingKeys, settingOf } from "./settings.ts";
+// The settings for people: in --help and in the README.
+import { configVariable, type Setting, settings, variablePrefix } from "./settings.ts";
 
-const inFileOnly = settingKeys.filter((key) => settingOf(key).env === undefined);
-
-const severalUpstreams =
-  "Several registries: `upstreams` instead of `upstream`, a list of mappings with the same keys, each with a `name`; the first is the default";
+const inFile = settings.filter(({ env }) => env === undefined);
+const inEnvironment = settings.filter(({ env }) => env !== undefined);
 
 /** The Markdown that stands in the README between its `configuration` markers; ends in a newline. */
 export function settingsMarkdown(): string {
-  const rows = settingKeys
-    .filter((key) => !inFileOnly.includes(key))
-    .map((key) => {
-      const { env, default: value, description } = settingOf(key);
-      return row(code(key), code(env), code(value), `${description}.`);
-    });
-  const fileRows = inFileOnly.map((key) => {
-    const { default: value, description } = settingOf(key);
-    return row(code(key), code(value), `${description}.`);
-  });
   return [
     row("YAML key", "Environment variable", "Default", "Meaning"),
     "|---|---|---|---|",
     row("", code(configVariable.env), "", `${configVariable.description}.`),
-    ...rows,
+    ...inEnvironment.map((each) =>
+      row(code(each.key), code(variable(each)), code(each.default), `${each.description}.`),
+    ),
     "",
-    `Only in the file. ${severalUpstreams}.`,
+    "In a variable, items of a list are separated by commas; a list of mappings is JSON, such as",
+    '`ENTREPOT_UPSTREAMS=[{"name":"hub","url":"https://registry-1.docker.io"}]`.',
+    "",
+    "Only in the file:",
     "",
     row("YAML key", "Default", "Meaning"),
     "|---|---|---|",
-    ...fileRows,
+    ...inFile.map((each) => row(code(each.key), code(each.default), `${each.description}.`)),
     "",
   ].join("\n");
+}
+
+function variable({ env }: Setting): string {
+  return `${variablePrefix}${env}`;
 }
 
 function row(...cells: string[]): string {
@@ -43,21 +40,16 @@ function code(text: string | undefined): string {
 
 /** One paragraph for each variable, indented, lines of at most `width` columns as far as words allow. */
 export function environmentHelp(width = 100): string {
-  const paragraphs = settingKeys.flatMap((key) => {
-    const { env } = settingOf(key);
-    return env === undefined ? [] : paragraph(env, sentence(key), width);
-  });
+  const paragraphs = inEnvironment.map((each) => paragraph(variable(each), sentence(each), width));
   return [paragraph(configVariable.env, configVariable.description, width), ...paragraphs].join("\n");
 }
 
 /** The same for each key that has no variable. */
 export function fileHelp(width = 100): string {
-  const several = paragraph("upstreams", severalUpstreams.replaceAll("`", ""), width);
-  return [several, ...inFileOnly.map((key) => paragraph(key, sentence(key), width))].join("\n");
+  return inFile.map((each) => paragraph(each.key, sentence(each), width)).join("\n");
 }
 
-function sentence(key: SettingKey): string {
-  const { default: value, description } = settingOf(key);
+function sentence({ default: value, description = "" }: Setting): string {
   return value === undefined ? description : `${description} (default: ${value})`;
 }
 

@@ -1,13 +1,24 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the environment look like that
 import t from "tap";
-import { readYamlFile } from "../../src/config/yaml-file.ts";
+import { settings } from "../../src/config/settings.ts";
+import { Sources } from "../../src/config/sources.ts";
+import { readYamlFile } from "../../src/config/yaml.ts";
 
-const read = (text: string) => readYamlFile({ path: "m.yaml", text });
+const read = (text: string) => {
+  const sources = new Sources();
+  readYamlFile({ path: "m.yaml", text }, sources);
+  return sources;
+};
 const lines = (text: string) =>
   read(text).problems.map(
     ({ key, position, message }) => `${key} ${position?.line}:${position?.column} ${message}`,
   );
-const inputs = (text: string) =>
-  Object.fromEntries([...read(text).entries].map(([key, { input }]) => [key, input]));
+const inputs = (text: string) => settingsIn(read(text));
+/** The settings there are, by key. */
+const settingsIn = (sources: Sources) =>
+  Object.fromEntries(
+    settings.flatMap(({ key, path }) => (sources.has(path) ? [[key, sources.get(path)]] : [])),
+  );
 
 t.test("scalars are taken as they are written, whatever YAML thinks they are", async (t) => {
   const text = [
@@ -61,7 +72,7 @@ t.test("unknown keys at any depth, with their place and a suggestion", async (t)
   t.same(lines("cache:\n  ttl: 5s\n"), ["cache.ttl 2:3 there is no such setting; did you mean tags.ttl?"]);
   t.same(lines("zzzzzz: 1\n"), ["zzzzzz 1:1 there is no such setting"]);
   t.same(lines("tags:\n  rules:\n    - {match: x, ttl: 1s, note: y}\n"), [
-    "tags.rules[0].note 3:27 a rule has only match and ttl",
+    "tags.rules[0].note 3:27 there is no such setting, only match, ttl",
   ]);
   t.same(lines("upstream.url: x\n"), [], "a dotted key means the same");
 });
@@ -120,36 +131,23 @@ t.test("a file longer than 1 MiB is not read", async (t) => {
   t.match(found.problems, [{ key: "m.yaml", message: /1 MiB/ }]);
 });
 
-const itemsOf = (text: string) =>
-  read(text).upstreams?.map(({ label, position, entries }) => [
-    label,
-    position?.line,
-    Object.fromEntries([...entries].map(([key, entry]) => [key, [entry.input, entry.label]])),
-  ]);
-
-t.test("each item of the list has the keys of an upstream, under its own labels", async (t) => {
-  const text = "upstreams:\n  - name: a\n    tls: {ca: /ca}\n  - tags.ttl: 5s\n";
-  t.same(itemsOf(text), [
-    [
-      "upstreams[0]",
-      2,
-      { "upstream.name": ["a", "upstreams[0].name"], "upstream.tls.ca": ["/ca", "upstreams[0].tls.ca"] },
-    ],
-    ["upstreams[1]", 4, { "upstream.tags.ttl": ["5s", "upstreams[1].tags.ttl"] }],
-  ]);
-  t.same(inputs(text), {});
+t.test("each item of the list has the keys of an upstream, in its own place", async (t) => {
+  const sources = read("upstreams:\n  - name: a\n    tls: {ca: /ca}\n  - tags.ttl: 5s\n");
+  t.same(sources.root, { upstreams: [{ name: "a", tls: { ca: "/ca" } }, { tags: { ttl: "5s" } }] });
+  t.equal(sources.origin(["upstreams", 0, "tls", "ca"]), "m.yaml:3:15");
+  t.equal(sources.origin(["upstreams", 1, "tags", "ttl"]), "m.yaml:4:15");
 });
 
 t.test("no list, or nothing in it", async (t) => {
   for (const text of ["", "upstreams:\n", "upstreams: []\n", "upstreams: ~\n"]) {
-    t.equal(read(text).upstreams, undefined, JSON.stringify(text));
+    t.same(read(text).get(["upstreams"]) ?? [], [], JSON.stringify(text));
     t.same(lines(text), []);
   }
 });
 
 t.test("an anchor can be used in another upstream", async (t) => {
   const text = "upstreams:\n  - tls: &tls {ca: /ca}\n    allow: &some [a]\n  - {tls: *tls, allow: *some}\n";
-  t.match(itemsOf(text)?.[1]?.[2], { "upstream.tls.ca": ["/ca"], "upstream.allow": [["a"]] });
+  t.same(read(text).get(["upstreams", 1]), { tls: { ca: "/ca" }, allow: ["a"] });
 });
 
 t.test("items of the wrong form", async (t) => {
@@ -183,4 +181,37 @@ t.test("unknown keys of an upstream, in its own words", async (t) => {
   t.same(lines("upstreams: [{password: ,hunter2}]\n").slice(1), [
     "upstreams[0] 1:25 an unknown key (not shown: it may be part of a password that needs quotes)",
   ]);
+});
+
+t.test("a typo in an item of a list has its place and a suggestion", async (t) => {
+  t.same(lines("tags:\n  rules: [{mach: x, ttl: 1s}]\n"), [
+    "tags.rules[0].mach 2:12 there is no such setting; did you mean tags.rules[0].match?",
+  ]);
+  t.same(lines("notifications: {endpoints: [{nmae: a, ignore: {action: [pull]}}]}\n"), [
+    "notifications.endpoints[0].nmae 1:30 there is no such setting; did you mean notifications.endpoints[0].name?",
+    "notifications.endpoints[0].ignore.action 1:48 there is no such setting; did you mean notifications.endpoints[0].ignore.actions?",
+  ]);
+});
+
+t.test("variables of the environment in values", async (t) => {
+  const env = { HOST: "registry.example.com", EMPTY: "", SECRET: "hunter2" };
+  const withEnv = (text: string) => {
+    const sources = new Sources();
+    readYamlFile({ path: "m.yaml", text }, sources, env);
+    return sources;
+  };
+  const urlOf = (text: string) => withEnv(`upstream: {url: "${text}"}\n`).get(["upstream", "url"]);
+  t.equal(urlOf("https://${HOST}/a"), "https://registry.example.com/a");
+  t.equal(urlOf("https://${HOST:-b}${PORT:-:5000}"), "https://registry.example.com:5000");
+  t.equal(urlOf("${EMPTY:-b}${PORT:-}"), "b", "an empty variable counts as not set");
+  t.equal(urlOf("a$$b$${HOST}$"), "a$b${HOST}$", "$$ is one $");
+  t.equal(urlOf("$HOST ${1}"), "$HOST ${1}", "anything else stays as it is");
+  t.match(withEnv("listen: ${PORT}\n").problems, [
+    {
+      key: "listen",
+      position: { line: 1, column: 9 },
+      message: /^names the variable PORT, which is not in the/,
+    },
+  ]);
+  t.match(withEnv("upstream: {allow: [a, '${NONE}']}\n").problems, [{ key: "upstream.allow[1]" }]);
 });

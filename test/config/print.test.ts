@@ -1,5 +1,6 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables of the environment look like that
 import t from "tap";
-import { renderConfig } from "../../src/config/render.ts";
+import { renderConfig } from "../../src/config/print.ts";
 import { Authority, withoutOpenssl } from "../fixtures/certificates.ts";
 import { configOf, loadedFrom, passwordOf, upstreamsYaml, upstreamUrl } from "../fixtures/loading.ts";
 
@@ -25,16 +26,17 @@ t.test("what is printed loads to the same configuration", async (t) => {
       ENTREPOT_UPSTREAM_CONNECT_TIMEOUT: "1500ms",
     },
   };
-  const { config, origins } = loadedFrom(given);
-  t.same(configOf({ yaml: renderConfig(config, origins) }), config);
+  const loaded = loadedFrom(given);
+  const { config } = loaded;
+  t.same(configOf({ yaml: renderConfig(loaded) }), config);
   const rules = `${yaml}tags: {rules: [{match: "**:latest", ttl: 0s}, {match: "a/*:v*", ttl: forever}]}\n`;
   const second = loadedFrom({ yaml: rules });
-  t.same(configOf({ yaml: renderConfig(second.config, second.origins) }), second.config);
+  t.same(configOf({ yaml: renderConfig(second) }), second.config);
 });
 
 t.test("every line says where its value came from", async (t) => {
-  const { config, origins } = loadedFrom({ yaml: "tags:\n  ttl: 5m\n", env: upstreamUrl });
-  const text = renderConfig(config, origins);
+  const loaded = loadedFrom({ yaml: "tags:\n  ttl: 5m\n", env: upstreamUrl });
+  const text = renderConfig(loaded);
   t.match(text, /^listen: 0\.0\.0\.0:5000 # default$/m);
   t.match(text, /^ {2}url: https:\/\/registry\.example\.com\/ # ENTREPOT_UPSTREAM_URL$/m);
   t.match(text, /^ {2}ttl: 5m # mirror\.yaml:2:8$/m);
@@ -43,13 +45,13 @@ t.test("every line says where its value came from", async (t) => {
 t.test("a secret is a comment that says where it is from", async (t) => {
   const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror" };
   const direct = loadedFrom({ env: { ...env, ENTREPOT_UPSTREAM_PASSWORD: "hunter2" } });
-  const text = renderConfig(direct.config, direct.origins);
+  const text = renderConfig(direct);
   t.match(text, /^ {2}# password: not shown, from ENTREPOT_UPSTREAM_PASSWORD$/m);
   t.notMatch(text, /hunter2/);
   const header = loadedFrom({
     yaml: upstreamsYaml("name: a, url: https://a.example.com, authorization: Bearer hunter2"),
   });
-  const other = renderConfig(header.config, header.origins);
+  const other = renderConfig(header);
   t.match(other, /^ {4}# authorization: not shown, from mirror\.yaml:2:58$/m);
   t.notMatch(other, /hunter2/);
 });
@@ -57,8 +59,8 @@ t.test("a secret is a comment that says where it is from", async (t) => {
 t.test("a file with a secret is its path", async (t) => {
   const env = { ...upstreamUrl, ENTREPOT_UPSTREAM_USERNAME: "mirror", ENTREPOT_UPSTREAM_PASSWORD_FILE: "/p" };
   const files = { "/p": "hunter2" };
-  const { config, origins } = loadedFrom({ env, files });
-  const text = renderConfig(config, origins);
+  const loaded = loadedFrom({ env, files });
+  const text = renderConfig(loaded);
   t.match(text, /^ {2}passwordFile: \/p # ENTREPOT_UPSTREAM_PASSWORD_FILE$/m);
   t.notMatch(text, /hunter2/);
   const again = configOf({ yaml: text, files });
@@ -97,13 +99,11 @@ upstreams:
 
 t.test("a list of upstreams loads to the same configuration", async (t) => {
   const files = { "/token": "Bearer hunter2" };
-  const { config, origins } = loadedFrom({ yaml: everything, files });
-  const text = renderConfig(config, origins);
+  const loaded = loadedFrom({ yaml: everything, files });
+  const { config } = loaded;
+  const text = renderConfig(loaded);
   t.same(configOf({ yaml: text, files }), config);
-  t.match(config.upstreams, [
-    { auth: { kind: "header" } },
-    { auth: { kind: "helper" }, routing: { namespaces: [] } },
-  ]);
+  t.match(config.upstreams, [{ auth: { kind: "header" } }, { auth: { kind: "helper" }, namespaces: [] }]);
   t.match(text, /^ {4}allow: \[ team\/\*\*, "\*:v\*" \] # mirror\.yaml:18:12$/m);
   t.match(text, /^ {4}next: \{ upstream: hub, on: \[ failure \] \} # mirror\.yaml:20:11$/m);
   t.match(text, /^ {6}serverName: internal\.example\.com # mirror\.yaml:8:23$/m);
@@ -112,8 +112,9 @@ t.test("a list of upstreams loads to the same configuration", async (t) => {
 });
 
 t.test("a list of one stays a list", async (t) => {
-  const { config, origins } = loadedFrom({ yaml: upstreamsYaml("name: a, url: https://a.example.com") });
-  const text = renderConfig(config, origins);
+  const loaded = loadedFrom({ yaml: upstreamsYaml("name: a, url: https://a.example.com") });
+  const { config } = loaded;
+  const text = renderConfig(loaded);
   t.match(text, /^upstreams:\n {2}- name: a # mirror\.yaml:2:12$/m);
   t.same(configOf({ yaml: text }), config);
 });
@@ -124,10 +125,20 @@ t.test("certificates are their paths", { skip: withoutOpenssl() }, async (t) => 
   const files = { "/ca.pem": authority.cert, "/own.pem": own.cert, "/own.key": own.key };
   const given =
     "upstream:\n  url: https://a.example.com\n  tls: {ca: /ca.pem, cert: /own.pem, key: /own.key}\n";
-  const { config, origins } = loadedFrom({ yaml: given, files });
-  const text = renderConfig(config, origins);
+  const loaded = loadedFrom({ yaml: given, files });
+  const { config } = loaded;
+  const text = renderConfig(loaded);
   t.notMatch(text, /BEGIN/);
   const again = configOf({ yaml: text, files });
   t.same(again, config);
   t.equal(again.upstreams[0].tls?.key?.reveal(), own.key);
+});
+
+t.test("a variable of the environment that the file names stays one where the value is secret", async (t) => {
+  const yaml = "upstream: {url: https://a.example.com, username: u, password: '${PASSWORD}'}\n";
+  const env = { PASSWORD: "hunter2" };
+  const text = renderConfig(loadedFrom({ yaml, env }));
+  t.match(text, /^ {2}password: \$\{PASSWORD\} # mirror\.yaml:1:63$/m);
+  t.notMatch(text, /hunter2/);
+  t.equal(await passwordOf(configOf({ yaml: text, env })), "hunter2");
 });

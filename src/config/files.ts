@@ -1,0 +1,131 @@
+// Files that settings name: secrets, and certificates with their keys in PEM (RFC 7468). Each must be there at the start.
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
+import type { z } from "zod";
+import { quote } from "./problem.ts";
+import { type ReadFile, readText } from "./read-text.ts";
+import { Secret, type SecretSource } from "./secret.ts";
+import { secretFile } from "./secret-file.ts";
+import type { Path } from "./settings.ts";
+import type { Sources } from "./sources.ts";
+import * as t from "./text-types.ts";
+
+const looksLikeAPath = /^\.{0,2}\/[^\r\n]*$|^[\w./-]+\.(?:pem|crt|cer|key)$/;
+
+/** What looks like a path can be shown; anything else may be the secret itself, put into the wrong setting. */
+export function describePath(text: string): string {
+  return looksLikeAPath.test(text) ? quote(text) : "a name (not shown: it may be the secret itself)";
+}
+
+/** The text of the file that the setting at `path` names; undefined when it names none, or after telling why not. */
+function textOfFile(path: Path, expected: string, sources: Sources, readFile: ReadFile) {
+  const name = sources.text(path);
+  // A path that is none is the schema's to report.
+  if (name === undefined || !t.path.safeParse(name).success) return undefined;
+  const file = readText(name, readFile);
+  if ("text" in file) return { name, text: file.text };
+  sources.refuse(
+    path,
+    `found ${describePath(name)}, which cannot be read (${file.reason}), expected ${expected}`,
+  );
+  return undefined;
+}
+
+// ---- secrets ----------------------------------------------------------------------------------------------------
+
+export interface SecretKind {
+  /** `password`, for messages. */
+  readonly word: string;
+  readonly type: z.ZodType<Secret, string>;
+}
+
+/** The secret in the file that the setting names, read again whenever it changes. */
+export function readSecret(
+  path: Path,
+  { word, type }: SecretKind,
+  sources: Sources,
+  readFile: ReadFile,
+): SecretSource | undefined {
+  const file = textOfFile(path, `a file with the ${word}`, sources, readFile);
+  if (file === undefined) return undefined;
+  // Editors and `echo` end a file with a newline, which is no part of the secret.
+  const parse = (text: string) => type.safeParse(text.replace(/[\r\n]+$/, ""));
+  const { data: initial, error } = parse(file.text);
+  const shown = describePath(file.name);
+  if (initial !== undefined)
+    return secretFile({ path: file.name, name: shown, initial, parse: (text) => parse(text).data });
+  const expected = error?.issues[0]?.message ?? `a ${word}`;
+  sources.refuse(path, `found other content (not shown) in ${shown}, expected ${expected}`);
+  return undefined;
+}
+
+// ---- certificates -----------------------------------------------------------------------------------------------
+
+export interface TlsConfig {
+  /** Certificates in PEM of authorities trusted besides those of the system. */
+  readonly ca?: string | undefined;
+  /** Our certificate and its key in PEM, for servers that ask who connects; both or neither. */
+  readonly cert?: string | undefined;
+  readonly key?: Secret | undefined;
+  /** Name sent as SNI and looked for in the server's certificate, instead of the URL's host. */
+  readonly serverName?: string | undefined;
+}
+
+interface Pem<T> {
+  readonly text: string;
+  readonly parsed: T;
+}
+
+const maxLength = 1024 * 1024;
+const certificate = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+
+/** What the settings `ca`, `cert` and `key` in the section at `path` name, when they go together. */
+export function readTls(path: Path, sources: Sources, readFile: ReadFile): Omit<TlsConfig, "serverName"> {
+  const read = <T>(name: string, parse: (text: string) => T | string): Pem<T> | undefined => {
+    const at = [...path, name];
+    const file = textOfFile(at, "a PEM file", sources, readFile);
+    if (file === undefined) return undefined;
+    const parsed = file.text.length > maxLength ? "less than 1 MiB" : parse(file.text);
+    if (typeof parsed !== "string") return { text: file.text, parsed };
+    sources.refuse(at, `found other content in ${describePath(file.name)}, expected ${parsed}`);
+    return undefined;
+  };
+  const ca = read("ca", parseCertificates);
+  const cert = read("cert", parseCertificates);
+  const key = read("key", parseKey);
+  const refusal = cert && key && refusalOf(cert, key);
+  if (refusal !== undefined) sources.refuse([...path, "cert"], `found a certificate that ${refusal}`);
+  return { ca: ca?.text, cert: cert?.text, key: key && new Secret(key.text) };
+}
+
+/** Why the two cannot be used together; OpenSSL's reasons in its code, since its words may quote. */
+function refusalOf(cert: Pem<X509Certificate>, key: Pem<KeyObject>): string | undefined {
+  if (!cert.parsed.checkPrivateKey(key.parsed)) return "does not belong to the key, expected that of the key";
+  try {
+    createSecureContext({ cert: cert.text, key: key.text });
+    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return `TLS refuses (${code ?? "unknown error"}), expected one with a stronger key or signature`;
+  }
+}
+
+/** The first of them, when all can be read. */
+function parseCertificates(text: string): X509Certificate | string {
+  try {
+    const [first] = (text.match(certificate) ?? []).map((pem) => new X509Certificate(pem));
+    return first ?? "a certificate in PEM (-----BEGIN CERTIFICATE-----)";
+  } catch {
+    return "certificates in PEM that can be read";
+  }
+}
+
+function parseKey(text: string): KeyObject | string {
+  // By its mark (RFC 7468 section 11, RFC 1421 section 4.6.1.1): the error depends on the version of OpenSSL.
+  if (/^-----BEGIN ENCRYPTED |^Proc-Type: *4, *ENCRYPTED/m.test(text)) return "a key that is not encrypted";
+  try {
+    return createPrivateKey(text);
+  } catch {
+    return "a private key in PEM (-----BEGIN PRIVATE KEY-----)";
+  }
+}
