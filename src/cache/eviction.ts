@@ -53,11 +53,19 @@ export class Eviction {
 
   /** Starts a pass when the budget is exceeded; cheap enough to be called after every commit. */
   check(): void {
-    const { index, maxSize, fillingBytes } = this.#options;
+    const { maxSize, fillingBytes } = this.#options;
+    const sizes = this.#sizes();
+    if (sizes !== undefined && sizes.blobs + sizes.own + fillingBytes() > maxSize) void this.run();
+  }
+
+  /** Bytes of stored blobs and of the index itself; undefined, told, when the index fails: then the disk alone decides. */
+  #sizes(): { readonly blobs: number; readonly own: number } | undefined {
+    const { index, notices } = this.#options;
     try {
-      if (index.totals().bytes + index.ownBytes() + fillingBytes() > maxSize) void this.run();
+      return { blobs: index.totals().bytes, own: index.ownBytes() };
     } catch (error) {
-      this.#options.notices(noticeOfStoreError("index.totals", error));
+      notices(noticeOfStoreError("index.totals", error));
+      return undefined;
     }
   }
 
@@ -66,13 +74,13 @@ export class Eviction {
    * go went: then nothing goes. Rejects with StoreError.
    */
   async makeRoomFor(size: number | undefined): Promise<boolean> {
-    const { index, maxSize, fillingBytes, freeSpace } = this.#options;
+    const { maxSize, fillingBytes, freeSpace } = this.#options;
     const space = await freeSpace();
     const reserve = this.#reserveOf(space);
-    if (size !== undefined) {
-      const filling = fillingBytes();
-      if (filling + index.ownBytes() + size > maxSize) return false;
-      if (reserve.bytes + size > space.free + index.totals().bytes) return false;
+    const sizes = this.#sizes();
+    if (size !== undefined && sizes !== undefined) {
+      if (fillingBytes() + sizes.own + size > maxSize) return false;
+      if (reserve.bytes + size > space.free + sizes.blobs) return false;
     }
     const missing = reserve.bytes + (size ?? 0) - space.free;
     if ((size !== undefined && missing > 0) || reserve.files > (space.files?.free ?? reserve.files))
@@ -85,8 +93,9 @@ export class Eviction {
    * it may have no end. Rejects with StoreError.
    */
   async mayGrow(bytes: number): Promise<boolean> {
-    const { index, maxSize, fillingBytes, freeSpace } = this.#options;
-    if (index.totals().bytes + index.ownBytes() + fillingBytes() + bytes > maxSize) return false;
+    const { maxSize, fillingBytes, freeSpace } = this.#options;
+    const sizes = this.#sizes();
+    if (sizes !== undefined && sizes.blobs + sizes.own + fillingBytes() + bytes > maxSize) return false;
     const space = await freeSpace();
     return space.free - bytes >= this.#reserveOf(space).bytes;
   }
