@@ -1,10 +1,10 @@
-// The settings for people: in --help and in the README.
+// The settings for people: in --help and in docs/configuration.md.
 import { configVariable, type Setting, settings, variablePrefix } from "./settings.ts";
 
 const inFile = settings.filter(({ env }) => env === undefined);
 const inEnvironment = settings.filter(({ env }) => env !== undefined);
 
-/** The Markdown that stands in the README between its `configuration` markers; ends in a newline. */
+/** The Markdown that stands in docs/configuration.md between its `configuration` markers; ends in a newline. */
 export function settingsMarkdown(): string {
   return [
     row("YAML key", "Environment variable", "Default", "Meaning"),

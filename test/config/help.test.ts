@@ -1,42 +1,49 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import t from "tap";
 import { environmentHelp, fileHelp, settingsMarkdown } from "../../src/config/help.ts";
 import { settings } from "../../src/config/settings.ts";
 import { problemsOf } from "../fixtures/loading.ts";
 
-const readme = new URL("../../README.md", import.meta.url);
-
-t.test(
-  "the table of the README is the table of the code",
-  { skip: !existsSync(readme) && "no README yet" },
-  async (t) => {
-    const [, between] =
-      /<!-- configuration -->\n([\s\S]*?)<!-- \/configuration -->/.exec(readFileSync(readme, "utf8")) ?? [];
-    t.equal(
-      between?.trim(),
-      settingsMarkdown().trim(),
-      "paste what settingsMarkdown() gives between the markers",
-    );
-  },
+const root = new URL("../../", import.meta.url);
+const configuration = readFileSync(new URL("docs/configuration.md", root), "utf8");
+/** Every document that shows configurations. */
+const documents = ["README.md", ...readdirSync(new URL("docs", root)).map((name) => `docs/${name}`)].filter(
+  (name) => name.endsWith(".md"),
 );
 
-t.test(
-  "the examples of the README are right",
-  { skip: !existsSync(readme) && "no README yet" },
-  async (t) => {
-    const blocks = [...readFileSync(readme, "utf8").matchAll(/```yaml\n([\s\S]*?)```/g)].map(
+t.test("the table of docs/configuration.md is the table of the code", async (t) => {
+  const [, between] = /<!-- configuration -->\n([\s\S]*?)<!-- \/configuration -->/.exec(configuration) ?? [];
+  t.equal(
+    between?.trim(),
+    settingsMarkdown().trim(),
+    "paste what settingsMarkdown() gives between the markers",
+  );
+});
+
+t.test("the configurations in the documents are right", async (t) => {
+  const blocks = documents.flatMap((name) =>
+    [...readFileSync(new URL(name, root), "utf8").matchAll(/```yaml\n([\s\S]*?)```/g)].map(
       ([, yaml = ""]) => yaml,
-    );
-    t.ok(blocks.length >= 2);
-    for (const yaml of blocks) {
-      const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }|$)/gm)].map(([, path = ""]) => [
-        path,
-        "0123456789abcdef",
-      ]);
-      t.same(problemsOf({ yaml, files: Object.fromEntries(secrets) }), [], yaml);
-    }
-  },
-);
+    ),
+  );
+  t.ok(blocks.length >= 6);
+  for (const yaml of blocks) {
+    const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }|$)/gm)].map(([, path = ""]) => [
+      path,
+      "0123456789abcdef",
+    ]);
+    const env = { REGISTRY_PASSWORD: "p" };
+    t.same(problemsOf({ yaml, env, files: Object.fromEntries(secrets) }), [], yaml);
+  }
+});
+
+t.test("every link of the documents leads to a file", async (t) => {
+  for (const name of ["SECURITY.md", "CONTRIBUTING.md", ...documents]) {
+    const text = readFileSync(new URL(name, root), "utf8");
+    for (const [, target = ""] of text.matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
+      t.ok(existsSync(new URL(target, new URL(name, root))), `${name}: ${target}`);
+  }
+});
 
 t.test("every setting is in one of the tables, and in the help", async (t) => {
   const rows = settingsMarkdown()
