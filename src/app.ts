@@ -39,6 +39,9 @@ import { version } from "./version.ts";
 const diskCheckInterval = 30_000;
 /** Between two copies of the index. */
 const indexCopyInterval = 3_600_000;
+/** Links looked at in one turn, and milliseconds between two turns: a round over a million takes three hours. */
+const linksPerSweep = 100;
+const linkSweepInterval = 1_000;
 /** Milliseconds a stop waits for the last copy of the index. */
 const lastCopyPatience = 5_000;
 /** Share of the cache's size that blobs found wrong may take, which are kept for inspection. */
@@ -287,6 +290,7 @@ class Entrepot implements App {
   #maintain(running: Running, store: DiskStore, index: SqliteIndex, eviction: Eviction): void {
     running.timers.push(setInterval(() => void this.#keepSpace(store, eviction), diskCheckInterval).unref());
     void this.#keepSpace(store, eviction);
+    running.timers.push(setInterval(() => this.#sweepLinks(index), linkSweepInterval).unref());
     running.reconciling = this.#reconcile(store, index).then(() => {
       // Of what the last run had, before much of it changes.
       void this.#copyIndex(index);
@@ -333,6 +337,14 @@ class Entrepot implements App {
     } catch (error) {
       this.#notices(noticeOfStoreError("index.copy", error));
       return false;
+    }
+  }
+
+  #sweepLinks(index: SqliteIndex): void {
+    try {
+      index.sweepLinks(linksPerSweep);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.sweep", error));
     }
   }
 

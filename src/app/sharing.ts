@@ -1,7 +1,7 @@
 // What this node shares with the others of its datacenter, as far as the configuration says: what it knows in Redis,
 // blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
 import type { Sharing } from "../cache/fill-source.ts";
-import type { BlobIndex, BlobStore, Clock, LinkStore, Pause, TagStore } from "../cache/ports.ts";
+import type { BlobIndex, BlobStore, Clock, LinkStore, OwnLinks, Pause, TagStore } from "../cache/ports.ts";
 import { Publisher, type PublisherOptions } from "../cache/publisher.ts";
 import { Releases } from "../cache/releases.ts";
 import { RememberedLinks } from "../cache/remembered-links.ts";
@@ -53,7 +53,7 @@ export interface SharedPartsOptions {
   readonly store: Pick<BlobStore, "open" | "list">;
   /** See PublisherOptions. */
   readonly check: PublisherOptions["check"];
-  readonly own: { readonly tags: TagStore; readonly links: LinkStore };
+  readonly own: { readonly tags: TagStore; readonly links: OwnLinks };
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly steady: Clock;
@@ -69,7 +69,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   const peers =
     redis &&
     createPeers({ ...options, clock: options.steady, plain: plainUpstream, node: options.config.node.name });
-  const known = redis === undefined ? own : layered({ ...options, own }, redis);
+  const known = redis === undefined ? own : layered(own, options, redis);
   return {
     ...known,
     announcements: redis?.announcements,
@@ -110,7 +110,11 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
   return redis;
 }
 
-function layered({ own, notices, clock, steady }: SharedPartsOptions, redis: RedisShared) {
+function layered(
+  own: Pick<SharedParts, "tags" | "links">,
+  { notices, clock, steady }: SharedPartsOptions,
+  redis: RedisShared,
+) {
   const { announcements } = redis;
   const common = { usable: () => redis.usable, announcements, notices, clock, steady };
   return {

@@ -233,6 +233,12 @@ export interface LinkStore {
   statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined>;
 }
 
+/** Links that this node has for itself, which end by themselves too: with what they name, by age, at a bound. */
+export interface OwnLinks extends LinkStore {
+  /** `ended` is told of each link that ends so. It must not throw. */
+  onEnd(ended: (upstream: string, repository: Repository, digest: Digest) => void): void;
+}
+
 /**
  * What upstream said of a repository besides manifests and blobs: a list of tags or referrers, or that it has none.
  * Clients ask for the referrers of what they pull, and fail on any answer but 200 and 404 (docker since 29.1), so an

@@ -4,18 +4,19 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import type { LinkedBlob, LinkStore } from "./ports.ts";
+import type { LinkedBlob, LinkStore, OwnLinks } from "./ports.ts";
 import { flightKey } from "./single-flight.ts";
 
 /** Rejects as the store does. */
 export class RememberedLinks implements LinkStore {
-  readonly #store: LinkStore;
+  readonly #store: OwnLinks;
   readonly #found = new LRUCache<string, true>(boundedByKeys);
   /** Removals begun or done: what was found meanwhile may be gone. */
   #removals = 0;
 
-  constructor(store: LinkStore) {
+  constructor(store: OwnLinks) {
     this.#store = store;
+    store.onEnd((upstream, repository, digest) => this.#forget(flightKey(upstream, repository, digest)));
   }
 
   async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {

@@ -10,8 +10,7 @@ import { DatabaseSync } from "node:sqlite";
  * a page of the catalog reads one index and never searches links.
  *
  * `links` begins with the digest: one tree answers "is it in this repository", "which size was stated" and
- * "which repositories does a new blob make present". Links outlive their blobs: what is known about access
- * stays true when the bytes are evicted.
+ * "which repositories does a new blob make present". When links end is in sqlite-links.ts.
  */
 const firstTables = `
 CREATE TABLE state (
@@ -145,10 +144,36 @@ CREATE INDEX tags_digest ON tags (repository, digest);
 `;
 
 /**
+ * `links.confirmed_at`: when upstream last showed the digest in the repository, or a manifest of it named it, in
+ * milliseconds since the epoch, to ten minutes. Of older links: now. `state.links` is their number, kept by triggers.
+ */
+const linkAges = `
+ALTER TABLE links ADD COLUMN confirmed_at INTEGER NOT NULL DEFAULT 0;
+UPDATE links SET confirmed_at = unixepoch() * 1000;
+CREATE INDEX links_confirmed ON links (confirmed_at);
+
+ALTER TABLE state ADD COLUMN links INTEGER NOT NULL DEFAULT 0;
+UPDATE state SET links = (SELECT count(*) FROM links);
+CREATE TRIGGER link_counted AFTER INSERT ON links BEGIN
+  UPDATE state SET links = links + 1;
+END;
+CREATE TRIGGER link_uncounted AFTER DELETE ON links BEGIN
+  UPDATE state SET links = links - 1;
+END;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
  * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
  */
-export const migrations: readonly string[] = [firstTables, answers, blobChecks, shownLinks, tagsByDigest];
+export const migrations: readonly string[] = [
+  firstTables,
+  answers,
+  blobChecks,
+  shownLinks,
+  tagsByDigest,
+  linkAges,
+];
 
 /** "Entr", so that a foreign database is told from an old one of ours. */
 const applicationId = 0x456e7472;

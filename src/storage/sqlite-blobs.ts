@@ -102,7 +102,7 @@ export class SqliteBlobs implements BlobIndex {
     this.#touches.add(digest, usedAt);
   }
 
-  /** Keeps the links of the digest: a repository contains it whether or not its bytes are here. */
+  /** Its links end later (sqlite-links.ts). */
   remove(digest: Digest): void {
     this.#touches.forget(digest);
     this.#tell(digest);

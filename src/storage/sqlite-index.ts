@@ -54,7 +54,7 @@ export class SqliteIndex {
     const { database } = file;
     const repositories = new Repositories(database);
     this.tags = new SqliteTags(database, repositories);
-    this.links = new SqliteLinks(database, repositories, proofs);
+    this.links = new SqliteLinks(database, repositories, clock, proofs);
     this.answers = new SqliteAnswers(database, repositories);
     this.blobs = new SqliteBlobs(database, repositories, clock, notice);
     this.loss = file.loss;
@@ -96,6 +96,14 @@ export class SqliteIndex {
   /** The blob table equals the store again. */
   reconciled(): void {
     this.#needsReconcile = false;
+  }
+
+  /**
+   * See SqliteLinks.sweep. Nothing while the blob table may be wrong: what it does not name may be here.
+   * Throws StoreError.
+   */
+  sweepLinks(limit: number): void {
+    if (!this.#needsReconcile) this.links.sweep(limit);
   }
 
   /** All of `change` or nothing, in one write. `change` must not wait for anything. */

@@ -8,11 +8,13 @@ export const repositoryId = "(SELECT id FROM repositories WHERE upstream = ? AND
 export class Repositories {
   readonly #select: Statement;
   readonly #insert: Statement;
+  readonly #named: Statement;
   readonly #page: Statement;
 
   constructor(database: Database) {
     this.#select = database.prepare("SELECT id FROM repositories WHERE upstream = ? AND name = ?");
     this.#insert = database.prepare("INSERT INTO repositories (upstream, name) VALUES (?, ?) RETURNING id");
+    this.#named = database.prepare("SELECT upstream, name FROM repositories WHERE id = ?");
     // `present > 0` lets SQLite read the partial index, which has the page in order.
     this.#page = database.prepare(
       "SELECT name FROM repositories WHERE upstream = ? AND name > ? AND present > 0 ORDER BY name LIMIT ?",
@@ -23,6 +25,12 @@ export class Repositories {
   id(upstream: string, repository: Repository): number {
     const row = this.#select.get(upstream, repository) ?? this.#insert.get(upstream, repository);
     return Number(row?.id);
+  }
+
+  /** Which repository has the number. */
+  named(id: number): { readonly upstream: string; readonly repository: Repository } | undefined {
+    const row = this.#named.get(id);
+    return row && { upstream: String(row.upstream), repository: row.name as Repository };
   }
 
   /** See BlobIndex.repositories. */

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { type LinkStore, StoreError } from "../../src/cache/ports.ts";
+import { type OwnLinks, StoreError } from "../../src/cache/ports.ts";
 import { RememberedLinks } from "../../src/cache/remembered-links.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import { openIndex } from "../../src/storage/sqlite-index.ts";
@@ -9,20 +9,21 @@ import { linkStoreSuite, ownLinksSuite } from "../fixtures/link-store-suite.ts";
 const app = "team/app" as Repository;
 const digest = digestOf(Buffer.from("a"));
 
-function storeOf(t: Test): LinkStore {
+function storeOf(t: Test): OwnLinks {
   const index = openIndex({ directory: t.testdir(), clock: Date.now });
   t.teardown(() => index.close());
   return index.links;
 }
 
 /** `store` with some of it replaced. */
-function over(store: LinkStore, part: Partial<LinkStore>): LinkStore {
+function over(store: OwnLinks, part: Partial<OwnLinks>): OwnLinks {
   return {
     has: (...link) => store.has(...link),
     named: (...link) => store.named(...link),
     add: (...link) => store.add(...link),
     remove: (...link) => store.remove(...link),
     statedSize: (...link) => store.statedSize(...link),
+    onEnd: (ended) => store.onEnd(ended),
     ...part,
   };
 }

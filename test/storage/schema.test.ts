@@ -74,6 +74,25 @@ t.test("links of before version 4 count where one upstream alone has the digest"
   t.equal(await index.links.named("mirror", "team/app" as Repository, both), true);
 });
 
+t.test("links of before version 6 are counted, and taken for confirmed when they got there", async (t) => {
+  const directory = t.testdir();
+  const old = made(join(directory, "index.db"), 5);
+  old.exec(rowsOfVersion1);
+  old.exec(
+    `INSERT INTO links (digest, repository) VALUES (x'${"cd".repeat(32)}', 1), (x'${"ef".repeat(32)}', 1)`,
+  );
+  old.close();
+  const before = Math.floor(Date.now() / 1000) * 1000;
+  openIndex({ directory, clock: Date.now }).close();
+  const db = new DatabaseSync(join(directory, "index.db"));
+  t.teardown(() => db.close());
+  const count = () => db.prepare("SELECT links FROM state").get()?.links;
+  t.equal(count(), 3);
+  t.equal(db.prepare("SELECT count(*) AS n FROM links WHERE confirmed_at < ?").get(before)?.n, 0);
+  db.exec("DELETE FROM links WHERE size IS NULL");
+  t.equal(count(), 1);
+});
+
 t.test("steps", async (t) => {
   const steps = [
     "CREATE TABLE a (x INTEGER) STRICT",
