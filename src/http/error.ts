@@ -42,6 +42,13 @@ export const failures = {
   unknownMethod: { status: 405, code: "UNSUPPORTED", message: "the endpoint does not know this method" },
   expectation: { status: 417, code: "UNSUPPORTED", message: "the only expectation known is 100-continue" },
   bodyStalled: { status: 408, code: "BLOB_UPLOAD_INVALID", message: "the request's body stopped coming" },
+  bodyTooLong: { status: 413, code: "SIZE_INVALID", message: "a manifest has at most 4 MiB" },
+  writeRedirected: {
+    status: 502,
+    code: "UNAVAILABLE",
+    message:
+      "the upstream registry redirects this write, and it cannot be sent again: push to where it leads",
+  },
   draining: {
     status: 503,
     code: "UNAVAILABLE",

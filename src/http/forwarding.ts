@@ -25,8 +25,8 @@ export interface Outgoing {
   /** All there are, but for Host and Authorization. */
   readonly headers: Readonly<Record<string, string>>;
   readonly authorization: string | undefined;
-  /** Whether the client's body goes along. It can do so once. */
-  readonly withBody: boolean;
+  /** What goes along: the client's body as it comes, which can be sent once; one that was read before; or none. */
+  readonly body: "client" | Buffer | undefined;
   readonly agent: Agent;
 }
 
@@ -59,7 +59,7 @@ export class Forwarder {
       return forwarding;
     }
     this.#under.set(request, forwarding);
-    const { url, headers, authorization, withBody, agent } = outgoing;
+    const { url, headers, authorization, body, agent } = outgoing;
     // http-proxy sends whatever headers the request has. Credentials are not among them: they go beside.
     request.headers = { ...headers };
     const options = {
@@ -68,7 +68,7 @@ export class Forwarder {
       agent,
       ...(authorization === undefined ? {} : { headers: { authorization } }),
       // Never the client's body where none belongs: a length that is not the body's smuggles a second request.
-      ...(withBody ? {} : { buffer: Readable.from([]) }),
+      ...(body === "client" ? {} : { buffer: Readable.from(body === undefined ? [] : [body]) }),
     };
     try {
       this.#proxy.web(request, response, options, (error) => forwarding.failed(error));
@@ -81,7 +81,8 @@ export class Forwarder {
 
 export class Forwarding {
   readonly #exchange: Exchange;
-  readonly #withBody: boolean;
+  /** The client's body goes along as it comes. */
+  readonly #streams: boolean;
   readonly #agent: Agent;
   readonly #patience: Patience;
   readonly #upstream: string;
@@ -99,14 +100,14 @@ export class Forwarding {
 
   constructor(exchange: Exchange, outgoing: Outgoing, patience: Patience, upstream: string) {
     this.#exchange = exchange;
-    this.#withBody = outgoing.withBody;
+    this.#streams = outgoing.body === "client";
     this.#agent = outgoing.agent;
     this.#patience = patience;
     this.#upstream = upstream;
     this.#answer.promise.catch(() => {});
     this.#unheard = exchange.onOver(() => this.failed(new ClientLeft()));
     this.#watch();
-    if (this.#withBody) exchange.request.on("data", this.#moved);
+    if (this.#streams) exchange.request.on("data", this.#moved);
   }
 
   /**
@@ -158,7 +159,7 @@ export class Forwarding {
     if (this.#over) return;
     const { code } = error as NodeJS.ErrnoException;
     const lost = (code === "ECONNRESET" || code === "EPIPE") && this.#sent?.reusedSocket === true;
-    this.#lostIdle = lost && !this.#withBody;
+    this.#lostIdle = lost && !this.#streams;
     // What took this one may have taken all that were kept: the next request connects anew.
     if (lost) for (const idle of Object.values(this.#agent.freeSockets).flat()) idle?.destroy();
     this.#settle();
@@ -169,7 +170,7 @@ export class Forwarding {
   /** Ends whatever is left of it upstream. What is left of the client's body is the caller's. */
   close(): void {
     this.failed(new Error("given up"));
-    if (this.#withBody) this.#exchange.request.unpipe();
+    if (this.#streams) this.#exchange.request.unpipe();
     if (this.#sent !== undefined && !this.#sent.writableFinished) this.#sent.destroy();
     // An answer that is all here lets its connection go on; any other takes it along.
     if (this.#got?.complete) this.#got.resume();
@@ -181,12 +182,12 @@ export class Forwarding {
   };
 
   get #waitsForClient(): boolean {
-    return this.#withBody && !this.#exchange.request.complete && this.#sent?.writableLength === 0;
+    return this.#streams && !this.#exchange.request.complete && this.#sent?.writableLength === 0;
   }
 
   /** How long nothing may move now. */
   get #limit(): number {
-    if (!this.#withBody || this.#delivered) return this.#patience.answer;
+    if (!this.#streams || this.#delivered) return this.#patience.answer;
     return this.#waitsForClient ? this.#patience.client : this.#patience.idle;
   }
 

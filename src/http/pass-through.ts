@@ -13,11 +13,12 @@ import { ClientLeft, type Exchange } from "./exchange.ts";
 import { type FairQueue, OverLimit } from "./fair-queue.ts";
 import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
 import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
+import { BodyTooLong, HeldBodies, type HeldBody } from "./held-bodies.ts";
 import { tellDone, tellDoubtful, tellRefused } from "./push-news.ts";
 import type { PassThroughTarget, PushSink } from "./push-ports.ts";
 import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
 import { discardBody, unwanted } from "./request-body.ts";
-import { ourPath, type Place, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
+import { ourPath, type Place, redirectedTo, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
 import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
 import { uploadedBlob, writtenBy } from "./written.ts";
 
@@ -31,6 +32,8 @@ export interface PassThroughOptions {
   readonly patience: Patience;
   /** The writes with a body that are passed on at once, and those without, which no slow body can keep waiting. */
   readonly places: { readonly bodies: FairQueue; readonly others: FairQueue };
+  /** Room for bodies that may have to be sent again; 32 MiB when left out. */
+  readonly bodies?: HeldBodies;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -41,6 +44,13 @@ const longestAnswer = 4 * 1024 * 1024;
 /** How many times longer upstream may take over a request with a body: it hashes and moves whole layers. */
 const bodyPatience = 10;
 
+/** Redirects of one write that are followed. */
+const mostRedirects = 3;
+
+/** Upstream wants the write somewhere else, and it cannot be sent there. */
+class WriteRedirected extends UpstreamError {}
+
+/** One write on its way, which may be sent more than once. */
 interface Passing {
   readonly exchange: Exchange;
   readonly place: Place;
@@ -48,20 +58,26 @@ interface Passing {
   readonly write: WriteRequest;
   readonly sent: WriteRequest;
   readonly withBody: boolean;
-  /** Where upstream is asked, and with which of the client's headers. */
-  readonly url: URL;
+  /** Where upstream is asked next, and with which of the client's headers. */
+  url: URL;
   readonly headers: Readonly<Record<string, string>>;
+  /** The body, once it is in memory. */
+  held: HeldBody | undefined;
+  /** How often it may still be sent again, for what reason. */
+  readonly again: { losses: number; challenges: number; redirects: number };
 }
 
 export class PassThrough {
   readonly #options: PassThroughOptions;
   readonly #forwarder: Forwarder;
   readonly #sessions: UploadSessions;
+  readonly #bodies: HeldBodies;
 
   constructor(options: PassThroughOptions) {
     this.#options = options;
     this.#forwarder = new Forwarder(options.name);
     this.#sessions = new UploadSessions(options.target.url, options.clock);
+    this.#bodies = options.bodies ?? new HeldBodies();
   }
 
   /**
@@ -98,7 +114,9 @@ export class PassThrough {
       const waited = await turn.granted;
       if (waited === "late") throw new OverLimit("late");
       if (waited !== "held") throw new ClientLeft();
-      await this.#pass({ exchange, place, write, sent, withBody, url: this.#urlOf(sent), headers });
+      const again = { losses: 1, challenges: 1, redirects: mostRedirects };
+      const url = this.#urlOf(sent);
+      await this.#pass({ exchange, place, write, sent, withBody, url, headers, held: undefined, again });
     } finally {
       off();
       turn.release();
@@ -109,27 +127,34 @@ export class PassThrough {
     const { exchange } = passing;
     exchange.findings.source = `upstream:${this.#options.name}`;
     try {
-      if (!(await this.#send(passing, true))) await this.#send(passing, false);
+      while (!(await this.#send(passing)));
     } catch (error) {
       if (exchange.closed) throw error;
       if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
+      if (error instanceof BodyTooLong) return fail(exchange, failures.bodyTooLong);
       this.#noticed(error);
-      throw error;
+      if (!(error instanceof WriteRedirected)) throw error;
+      exchange.findings.detail = error.code;
+      fail(exchange, failures.writeRedirected);
+    } finally {
+      passing.held?.release();
     }
   }
 
-  /** False when the request is worth sending once more; it has no body then, and `first` is true. */
-  async #send(passing: Passing, first: boolean): Promise<boolean> {
-    const { exchange, write, sent, withBody, url, headers } = passing;
+  /** False when the request is worth sending once more. */
+  async #send(passing: Passing): Promise<boolean> {
+    const { exchange, write, sent, withBody, url, again } = passing;
     const authorization = await this.#authorization(sent, url);
     if (withBody) exchange.proceed();
+    if (withBody && write.kind === "manifest")
+      passing.held ??= await this.#bodies.read(exchange, this.#options.patience.client);
     const forwarding = this.#forwarder.start(
       exchange,
       {
         url,
-        headers,
+        headers: this.#headersOf(passing),
         authorization,
-        withBody,
+        body: passing.held?.bytes ?? (withBody ? "client" : undefined),
         agent: this.#options.target.agentFor(url),
       },
       this.#patience(withBody),
@@ -139,18 +164,54 @@ export class PassThrough {
       const answer = await forwarding.answer;
       answered = true;
       exchange.findings.upstreamStatus = answer.statusCode;
-      if (answer.statusCode !== 401) await this.#relay(passing, answer);
-      else if (!(await this.#learns(passing, answer)) || withBody || !first)
-        throw this.#error("auth", "refuses this mirror's account", 401);
-      else return false;
-      return true;
+      if (answer.statusCode === 401) {
+        if (!(await this.#learns(passing, answer)) || !this.#repeatable(passing) || again.challenges-- === 0)
+          throw this.#error("auth", "refuses this mirror's account", 401);
+        return false;
+      }
+      const elsewhere = this.#redirectOf(passing, answer);
+      if (elsewhere === undefined) await this.#relay(passing, answer);
+      else passing.url = elsewhere;
+      return elsewhere === undefined;
     } catch (error) {
-      if (first && forwarding.lostIdle) return false;
       if (forwarding.delivered && !answered) await tellDoubtful(this.#options.sink, write);
+      if (forwarding.lostIdle && again.losses-- > 0) return false;
       throw error;
     } finally {
       forwarding.close();
     }
+  }
+
+  #repeatable({ withBody, held }: Passing): boolean {
+    return !withBody || held !== undefined;
+  }
+
+  /** A body in memory goes with its length, however it came. */
+  #headersOf({ headers, held }: Passing): Readonly<Record<string, string>> {
+    return held === undefined ? headers : { ...headers, "content-length": String(held.bytes.length) };
+  }
+
+  /**
+   * Where a write is to be sent again. Uploads are not: their clients are led on, through here, for only they have the
+   * body.
+   */
+  #redirectOf(passing: Passing, { statusCode = 0, headers }: IncomingMessage): URL | undefined {
+    const { write, url, again } = passing;
+    if (statusCode < 300 || statusCode > 399) return undefined;
+    const keepsMethod = statusCode === 307 || statusCode === 308;
+    if (write.kind === "upload" && keepsMethod) return undefined;
+    if (
+      !keepsMethod ||
+      headers.location === undefined ||
+      !this.#repeatable(passing) ||
+      again.redirects-- === 0
+    )
+      throw new WriteRedirected(
+        "protocol",
+        `upstream ${this.#options.name} redirects a write that cannot be sent again`,
+        { status: statusCode },
+      );
+    return redirectedTo(this.#options.target.url, url, headers.location);
   }
 
   /** The one place that asks for credentials, and only for requests to upstream's own origin. */
@@ -168,23 +229,22 @@ export class PassThrough {
   // ---- the answer -----------------------------------------------------------------------------------------------
 
   async #relay(passing: Passing, answer: IncomingMessage): Promise<void> {
-    const { exchange, write } = passing;
+    const { exchange } = passing;
     const status = answer.statusCode ?? 0;
     // Below 100 is no status (RFC 9110, section 15), and what is below 200 is no final one.
     if (status < 200) throw this.#error("protocol", "answered a write with no final status", status);
     if (status >= 400) return this.#relayRefusal(passing, answer, status);
-    if (passing.withBody && !exchange.request.complete)
-      throw this.#error("protocol", "accepted a write before it had the whole of it", status);
-    if (status < 300) await this.#done(passing, answer, status);
-    const redirects = write.kind === "upload" && (status === 307 || status === 308);
-    if (status >= 300 && !redirects) {
-      const why = passing.withBody ? ", whose body was sent and cannot be sent again" : "";
-      throw this.#error("protocol", `redirected a write${why}`, status);
+    if (status < 300) {
+      if (passing.withBody && !exchange.request.complete)
+        throw this.#error("protocol", "accepted a write before it had the whole of it", status);
+      await this.#done(passing, answer, status);
     }
     const location = this.#locationOf(passing, answer, status);
     const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
     exchange.found({ result: "pass", source: exchange.findings.source, written: true });
-    await this.#relayBody(exchange, answer, status, headers);
+    // A redirect may come before the body has been sent; its own text is nobody's.
+    if (status >= 300) exchange.send(status, headers);
+    else await this.#relayBody(exchange, answer, status, headers);
   }
 
   async #relayBody(

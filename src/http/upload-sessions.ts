@@ -74,15 +74,10 @@ export class UploadSessions {
    * one that cannot be gone on at: no address, not HTTP, above 8 KiB, or HTTP where upstream is asked over TLS.
    */
   locationOf(place: Place, upload: Upload, asked: URL, location: string): string {
-    const target = location.length > longestLocation ? null : URL.parse(location, asked.href);
-    if (target === null || !/^https?:$/.test(target.protocol))
-      throw refused("to no address that can be used");
-    const ours = this.#mapped(place, target);
+    const named = addressIn(location, asked);
+    const ours = this.#mapped(place, named);
     if (ours !== undefined) return ours;
-    if (this.#base.protocol === "https:" && target.protocol === "http:") throw refused("from https to http");
-    target.username = "";
-    target.password = "";
-    target.hash = "";
+    const target = followed(this.#base, named);
     // One name for the whole of an upload, so that many chunks push nobody else's out.
     const known = this.#find(place.there, upload.session) && upload.session;
     const session = known ?? randomBytes(24).toString("base64url");
@@ -114,6 +109,30 @@ export class UploadSessions {
     if (typeof route === "string" || route.kind !== "upload") return undefined;
     return route.repository === place.repository && route.upload.session === session ? ours : undefined;
   }
+}
+
+/**
+ * Where a write goes on that upstream at `base` redirected from `asked`. Throws UpstreamError protocol, as
+ * `UploadSessions.locationOf` does.
+ */
+export function redirectedTo(base: URL, asked: URL, location: string): URL {
+  return followed(base, addressIn(location, asked));
+}
+
+function addressIn(location: string, asked: URL): URL {
+  const target = location.length > longestLocation ? null : URL.parse(location, asked.href);
+  if (target === null || !/^https?:$/.test(target.protocol)) throw refused("to no address that can be used");
+  return target;
+}
+
+/** The address without what is not sent. */
+function followed(base: URL, target: URL): URL {
+  if (base.protocol === "https:" && target.protocol === "http:") throw refused("from https to http");
+  const url = new URL(target);
+  url.username = "";
+  url.password = "";
+  url.hash = "";
+  return url;
 }
 
 /**
@@ -152,5 +171,5 @@ function basePath(base: URL): string {
 }
 
 function refused(why: string): UpstreamError {
-  return new UpstreamError("protocol", `upstream led an upload ${why}`);
+  return new UpstreamError("protocol", `upstream led a write ${why}`);
 }

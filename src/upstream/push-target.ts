@@ -43,7 +43,7 @@ export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer)
   const guard = {
     upstream: config.name,
     rules: createAddressRules(config.redirectsTo),
-    did: "led an upload to",
+    did: "led a write to",
     setting: "redirectsTo",
   };
   const foreign: Readonly<Record<string, Agent>> = {

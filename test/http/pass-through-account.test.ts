@@ -53,8 +53,19 @@ t.test("a challenge: a request without a body is sent again once, with what was 
     `authorization ${repository} pull,push`,
   ]);
   token = "Bearer old";
-  t.equal(await ask("PUT", `/v2/${repository}/manifests/1`, "{}"), 502, "a body cannot be sent twice");
+  t.equal(await ask("PATCH", `${uploads}id`, "{}"), 502, "a body cannot be sent twice");
+  token = "Bearer old";
+  const manifest = '{"config":{"digest":"x"},"layers":[]}';
+  upstream.content(repository).blobs.set("x", Buffer.alloc(0));
   t.notOk(mirror.told.length, "upstream has not written what it did not authorise");
+  t.equal(await ask("PUT", `/v2/${repository}/manifests/1`, manifest), 201, "one in memory can");
+  t.same(
+    upstream.requests.slice(-2).map(({ method, bytes, status }) => [method, bytes, status]),
+    [
+      ["PUT", manifest.length, 401],
+      ["PUT", manifest.length, 201],
+    ],
+  );
   t.equal(await ask("POST", uploads), 202, "the next request has the new token");
   upstream.fault(() => ({ status: 401 }));
   t.equal(await ask("POST", uploads), 502, "and it is not asked for ever");
