@@ -223,7 +223,7 @@ class Entrepot implements App {
       freeSpace: () => this.#freeSpace(store),
     });
     const router = new Router(this.#routings(upstreams));
-    const told = { ...others, manifests, listings };
+    const told = { ...others, manifests, listings, confirmations };
     const pushes = createPushWays(this.#config.upstreams, upstreams, {
       ...common,
       clock: this.#steady,

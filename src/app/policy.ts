@@ -117,7 +117,9 @@ export function createPolicy({
   announcements?.subscribe(
     (news) => {
       if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
-      if (news.kind === "written") listings.forget(news.upstream, news.repository);
+      if (news.kind !== "written") return;
+      listings.forget(news.upstream, news.repository);
+      confirmations.forget(news.upstream, news.repository);
     },
     () => {},
   );

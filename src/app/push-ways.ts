@@ -1,5 +1,6 @@
 // The ways for writes: one for each upstream that lets them through, and who hears of what was written.
 import type { Access } from "../cache/access.ts";
+import type { Confirmations } from "../cache/confirmations.ts";
 import type { Listings } from "../cache/listings.ts";
 import type { Manifests } from "../cache/manifests.ts";
 import type { NegativeAnswers } from "../cache/negative-answers.ts";
@@ -8,6 +9,7 @@ import type { UpstreamConfig } from "../config/config.ts";
 import { type ClientLimits, writesTo } from "../http/client-limits.ts";
 import { PassThrough } from "../http/pass-through.ts";
 import type { PushSink } from "../http/push-ports.ts";
+import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { createAuthorizer } from "../upstream/authorization.ts";
 import { createPushTarget } from "../upstream/push-target.ts";
@@ -21,6 +23,7 @@ export interface Told {
   readonly manifests: Manifests;
   readonly negative: NegativeAnswers;
   readonly listings: Listings;
+  readonly confirmations: Pick<Confirmations, "forget">;
 }
 
 export interface PushWaysOptions {
@@ -77,17 +80,27 @@ export function createPushWays(
 }
 
 /** Tells all of them what has changed upstream, whoever says so: a push that passed, or a webhook. */
-export function sinkOf(upstream: Upstream, { access, manifests, negative, listings }: Told): PushSink {
+export function sinkOf(
+  upstream: Upstream,
+  { access, manifests, negative, listings, confirmations }: Told,
+): PushSink {
+  const written = (repository: Repository): void => {
+    negative.forget(upstream.name, repository);
+    confirmations.forget(upstream.name, repository);
+  };
   return {
     changed: async (repository, ...what) => {
-      negative.forget(upstream.name, repository);
+      written(repository);
       listings.forget(upstream.name, repository);
       await manifests.changed(upstream, repository, ...what);
     },
     blobPushed: async (repository, digest) => {
-      negative.forget(upstream.name, repository);
+      written(repository);
       await access.link(upstream, repository, [{ digest, size: undefined }]);
     },
-    blobDeleted: (repository, digest) => access.unlink(upstream, repository, digest),
+    blobDeleted: async (repository, digest) => {
+      written(repository);
+      await access.unlink(upstream, repository, digest);
+    },
   };
 }

@@ -27,6 +27,8 @@ export class Confirmations {
   readonly #options: ConfirmationsOptions;
   readonly #there: LRUCache<string, true>;
   readonly #flights = new SingleFlight<Refusal | undefined>();
+  /** How often something was forgotten: what was asked before is no answer to whoever asks after it. */
+  #writes = 0;
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
@@ -50,7 +52,9 @@ export class Confirmations {
   ): Promise<Refusal | undefined> {
     const key = flightKey(upstream.name, repository, digest, as);
     if (!upstream.available || this.#there.has(key)) return undefined;
-    const { promise } = this.#flights.run(key, () => this.#ask(upstream, repository, digest, as, key));
+    const { promise } = this.#flights.run(`${this.#writes} ${key}`, () =>
+      this.#ask(upstream, repository, digest, as, key),
+    );
     const waiting = new AbortController();
     const late = this.#options.pause(patience, waiting.signal).then(
       () => undefined,
@@ -63,6 +67,13 @@ export class Confirmations {
     }
   }
 
+  /** Everything about the repository: something has changed there. */
+  forget(upstream: string, repository: Repository): void {
+    this.#writes += 1;
+    const start = `${flightKey(upstream, repository).slice(0, -1)},`;
+    for (const key of this.#there.keys()) if (key.startsWith(start)) this.#there.delete(key);
+  }
+
   /** Never rejects with UpstreamError. */
   async #ask(
     upstream: Upstream,
@@ -72,13 +83,14 @@ export class Confirmations {
     key: string,
   ): Promise<Refusal | undefined> {
     const { access, negative } = this.#options;
+    const writes = this.#writes;
     try {
       const head =
         as === "blob"
           ? await upstream.headBlob(repository, digest)
           : await upstream.headManifest(repository, { kind: "digest", digest });
       if (head.kind === "found") {
-        this.#there.set(key, true);
+        if (writes === this.#writes) this.#there.set(key, true);
         return undefined;
       }
       if (head.kind === "absent") {

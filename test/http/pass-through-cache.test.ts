@@ -206,3 +206,35 @@ t.test("after upstream's garbage collection HEAD says what is gone, so that a pu
   t.same(await heads(), [404, 404]);
   t.equal((await mirror.ask("HEAD", tag)).status, 404, "whatever its time to live");
 });
+
+t.test(
+  "HEAD asks again once something was written or deleted through this mirror, or behind it",
+  async (t) => {
+    const { upstream, mirror } = await startBoth(t, { tags: { ttl: Number.POSITIVE_INFINITY } });
+    const [image, other] = [makeImage({ layers: [1000] }), makeImage({ layers: [10], seed: "other" })];
+    const paths = [
+      `/v2/${repository}/manifests/${image.digest}`,
+      `/v2/${repository}/blobs/${image.config.digest}`,
+    ];
+    const known = async (): Promise<number[]> =>
+      await Promise.all(paths.map(async (path) => (await mirror.ask("HEAD", path)).status));
+    const writes: readonly [string, () => Promise<unknown>][] = [
+      ["a push", () => pushManifest(mirror, repository, "2", image)],
+      ["a blob pushed", () => pushBlob(mirror, repository, blob)],
+      ["a tag deleted", () => mirror.ask("DELETE", `/v2/${repository}/manifests/3`)],
+      ["a blob deleted", () => mirror.ask("DELETE", `/v2/${repository}/blobs/${blob.digest}`)],
+    ];
+    for (const [what, write] of writes) {
+      await pushImage(mirror, repository, "1", image);
+      await pushImage(mirror, repository, "3", other);
+      for (const path of paths) t.equal((await mirror.get(path)).status, 200);
+      t.same(await known(), [200, 200]);
+      upstream.requests.length = 0;
+      await write();
+      // Its garbage collection runs just then.
+      upstream.content(repository).manifests.delete(image.digest);
+      upstream.content(repository).blobs.delete(image.config.digest);
+      t.same(await known(), [404, 404], what);
+    }
+  },
+);
