@@ -530,10 +530,14 @@ function openFilesLimit(): number | undefined {
   }
 }
 
+/** Handles of the program itself before anybody comes: the index, the log, sockets, and some to spare. */
+const ownHandles = 64;
+
 /**
- * Clients' connections for which there are handles: two for each, the second for the file it is sent, and a quarter of
- * all is left to what runs: fills, connections to upstreams and stores, the index, the log.
+ * Clients' connections for which there are handles: two for each, the second for the file it is sent. A quarter of all,
+ * and at least `ownHandles`, is left to what runs: fills, connections to upstreams and stores, the index, the log.
  */
 function connectionsFor(handles = Number.POSITIVE_INFINITY): number {
-  return Math.max(16, Math.floor((handles * 3) / 8));
+  const reserve = Math.max(ownHandles, handles / 4);
+  return handles === Number.POSITIVE_INFINITY ? handles : Math.max(16, Math.floor((handles - reserve) / 2));
 }

@@ -35,8 +35,8 @@ const connectionsCheckingInterval = 1_000;
 /** A client that takes no byte for this long is cut off; kubelet gives up after the same time. */
 const stallLimit = 300_000;
 const stallCheck = 10_000;
-/** Connections beyond the bound that are answered 503; what comes then is closed at once. */
-const refusedConnections = 64;
+/** Connections beyond the bound that are answered 503, a quarter of it within these; what comes then is closed at once. */
+const refusedConnections = { least: 8, most: 64 };
 
 export class Listener {
   readonly #server: Server;
@@ -95,7 +95,8 @@ export class Listener {
     // All headers are seen or the request is refused: a limit on their number hides a body length behind it
     // (CVE-2026-58044). Their size is bounded above.
     this.#server.maxHeadersCount = 0;
-    if (Number.isFinite(maxConnections)) this.#server.maxConnections = maxConnections + refusedConnections;
+    if (Number.isFinite(maxConnections))
+      this.#server.maxConnections = maxConnections + refusedBeyond(maxConnections);
     this.#server.on("connection", (socket: Socket) => {
       this.#connections.set(socket, new Connection(socket, owner));
       if (this.#connections.size > maxConnections) this.#server.closeIdleConnections();
@@ -162,6 +163,11 @@ export class Listener {
   cutStalled(): void {
     for (const connection of this.#connections.values()) connection.cutStalled(stallLimit);
   }
+}
+
+function refusedBeyond(maxConnections: number): number {
+  const { least, most } = refusedConnections;
+  return Math.min(most, Math.max(least, Math.ceil(maxConnections / 4)));
 }
 
 function refuse(exchange: Exchange, failure: Failure): void {

@@ -1,4 +1,5 @@
-import { once } from "node:events";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { type EventEmitter, once } from "node:events";
 import { readdirSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -143,4 +144,19 @@ t.test("connections beyond what there are handles for: 503, probes answered, and
   while (status === 503) status = await ask("/v2/");
   t.equal(status, 200);
   t.same(failures, []);
+});
+
+t.test("accepting that fails is told, and the node serves on", async (t) => {
+  const channel = "tracing:net.server.listen:asyncStart";
+  const servers: EventEmitter[] = [];
+  const heard = (message: unknown): void => void servers.push((message as { server: EventEmitter }).server);
+  subscribe(channel, heard);
+  t.teardown(() => unsubscribe(channel, heard));
+  const told: unknown[] = [];
+  const { url } = await startPlainListener(t, Buffer.from("{}"), { unexpected: (error) => told.push(error) });
+  t.ok(servers.length > 0);
+  const failure = Object.assign(new Error("accept EMFILE"), { code: "EMFILE" });
+  for (const server of servers) server.emit("error", failure);
+  t.ok(told.length === 1 && told[0] === failure, "nobody else listens: the process would have ended");
+  t.equal((await fetch(new URL("/v2/", url))).status, 200);
 });
