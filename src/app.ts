@@ -46,6 +46,8 @@ const linkSweepInterval = 1_000;
 const lastCopyPatience = 5_000;
 /** Share of the cache's size that blobs found wrong may take, which are kept for inspection. */
 const quarantineShare = 0.02;
+/** The same of what has come of blobs that nobody waits for any more: at most an eighth of what is in use is not here. */
+const keptShare = 0.125;
 
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
@@ -131,6 +133,8 @@ class Entrepot implements App {
     const store = await openDiskStore({
       directory: cache.dir,
       quarantineBytes: cache.maxSize * quarantineShare,
+      keptBytes: cache.maxSize * keptShare,
+      clock: this.#clock,
     });
     const small = cacheSizeWarning(cache);
     if (small !== undefined) this.#log.warn(small);

@@ -107,6 +107,16 @@ export class FillSource {
     return this.#place === "peer" ? "joined" : how;
   }
 
+  /** Whether every byte so far has come from upstream itself. */
+  get onlyUpstream(): boolean {
+    return this.#places.size === 1 && this.#places.has("upstream");
+  }
+
+  /** An earlier fill has had the first bytes from upstream. */
+  resumed(): void {
+    this.#places.add("upstream");
+  }
+
   /**
    * The bytes from `from` on. `use` is for upstream: nobody waits for them. Rejects with UpstreamError when upstream
    * has to answer and cannot, or with the signal's reason.

@@ -12,6 +12,8 @@ import {
   type BlobReader,
   type BlobWriter,
   type Clock,
+  type KeptBlob,
+  type KeptRecord,
   type Pause,
   StoreError,
   UpstreamError,
@@ -19,6 +21,7 @@ import {
 } from "./ports.ts";
 import { type OpenFrom, Resumption } from "./resumption.ts";
 import { Spool } from "./spool.ts";
+import { noticeOfStoreError } from "./store-notice.ts";
 import { Transfer } from "./transfer.ts";
 import type { Refusal } from "./upstream-answer.ts";
 import { Window, type WindowBudget } from "./window.ts";
@@ -27,6 +30,16 @@ import { Window, type WindowBudget } from "./window.ts";
 const batchSize = 1024 * 1024;
 /** A follower that takes nothing for this long while others wait for it (no spool to read behind) is let go. */
 const relayPatience = 30_000;
+
+/**
+ * Nobody has followed the fill for so many milliseconds, and more than so many bytes have come: it ends, what has come is
+ * kept, and a client that comes after all goes on from there. A client that comes back does so within seconds (containerd
+ * waits a second, docker up to 25 in all); what is smaller is as well fetched to its end.
+ */
+const unfollowedTime = 60_000;
+const unfollowedSize = 4 * 1024 * 1024;
+/** Bytes hashed of what was kept before the event loop has another turn. */
+const hashStep = 256 * 1024;
 
 export interface FillOptions {
   readonly digest: Digest;
@@ -42,11 +55,18 @@ export interface FillOptions {
    * nobody.
    */
   readonly distrust?: () => string | undefined;
+  /** What an earlier fill has kept of the blob; left out: nothing. Never rejects. */
+  readonly resume?: () => Promise<KeptBlob | undefined>;
+  /** Whether so many bytes, all that have come, may be kept for a later fill; left out: never. */
+  readonly mayKeep?: (bytes: number) => boolean;
   readonly budget: WindowBudget;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
 }
+
+/** The fill has ended for want of clients. Nobody is told: it had none. */
+class Unfollowed extends Error {}
 
 /** Bytes of the wrong digest, not all of them from upstream: another try asks whoever has not sent any of them. */
 export class NearbyMismatch extends UpstreamError {}
@@ -79,7 +99,7 @@ export class Fill {
   readonly #transfer: Transfer;
   readonly #spool: Spool;
   readonly #reading: FillReading;
-  readonly #hash;
+  #hash;
   readonly #head = Promise.withResolvers<FillHead>();
   readonly #verification = Promise.withResolvers<void>();
   #cacheStatus: string | undefined;
@@ -88,7 +108,16 @@ export class Fill {
   #failure: Error | undefined;
   #stored = false;
   #over = false;
-  /** The spool is committed or thrown away. */
+  /** Of what an earlier fill has kept, and this one goes on from. */
+  #resumed: KeptRecord | undefined;
+  /** Bytes of that; 0: none. */
+  #resumedFrom = 0;
+  /** Waits for the time to be over after which a fill that nobody follows may end. */
+  #unfollowed: AbortController | undefined;
+  #overdue = false;
+  /** It ends, or has ended, without all the bytes, and those it has are kept if that can be. */
+  #keeping = false;
+  /** The spool is committed, kept or thrown away. */
   #finished = false;
 
   constructor(options: FillOptions) {
@@ -166,6 +195,11 @@ export class Fill {
     return this.#announced;
   }
 
+  /** Whether it has ended before its time and, when `done`, what has come may be resumed. */
+  get keeping(): boolean {
+    return this.#keeping;
+  }
+
   /** Why the fill has failed. */
   get failure(): Error | undefined {
     return this.#failure;
@@ -207,6 +241,30 @@ export class Fill {
 
   #attendanceChanged(): void {
     for (const listener of [...this.#attending]) listener();
+    this.#unfollowed?.abort();
+    this.#unfollowed = undefined;
+    this.#overdue = false;
+    if (this.#followers.size > 0 || this.#over || this.#verified || this.#options.mayKeep === undefined)
+      return;
+    const waiting = new AbortController();
+    this.#unfollowed = waiting;
+    this.#options.pause(unfollowedTime, waiting.signal).then(
+      () => {
+        this.#overdue = !waiting.signal.aborted;
+        this.#endUnfollowed();
+      },
+      () => {},
+    );
+  }
+
+  /** Ends a fill that nobody has followed for long, if what has come is worth keeping and can be kept. */
+  #endUnfollowed(): void {
+    const { received, size } = this;
+    if (!this.#overdue || received <= unfollowedSize || this.#failure !== undefined) return;
+    if (size === undefined || received >= size || !this.#spool.usable) return;
+    if (this.#options.mayKeep?.(received) !== true) return;
+    this.#keeping = true;
+    this.abort(new Unfollowed("nobody has followed the fill for a minute"));
   }
 
   #yielding(): Yielding {
@@ -227,8 +285,10 @@ export class Fill {
 
   async #run(): Promise<void> {
     try {
+      await this.#resume();
       const refusal = await this.#transfer.run();
       if (refusal !== undefined) {
+        this.#keeping = this.#untouched;
         this.#over = true;
         this.#head.resolve(refusal);
         return;
@@ -239,6 +299,8 @@ export class Fill {
       this.#fail(error instanceof Error ? error : new Error(String(error)));
     } finally {
       this.#over = true;
+      this.#unfollowed?.abort();
+      if (this.#keeping) await this.#keep();
       await this.#spool.abort();
       this.#finished = true;
       // What is left to be read is in the spool; followers may take for ever.
@@ -248,9 +310,71 @@ export class Fill {
     }
   }
 
+  /** Takes up what was kept, if that is still what it was. */
+  async #resume(): Promise<void> {
+    const kept = await this.#options.resume?.();
+    if (kept === undefined) return;
+    const { writer, record } = kept;
+    const { written } = writer;
+    this.#spool.takeUp(writer);
+    this.#resumed = record;
+    this.#resumedFrom = written;
+    try {
+      const scratch = Buffer.allocUnsafe(hashStep);
+      for (let position = 0; position < written; ) {
+        this.#abort.signal.throwIfAborted();
+        const chunk = await writer.read(position, scratch);
+        if (chunk.length === 0) throw new StoreError("corrupt", "what was kept ends early");
+        this.#hash.update(chunk);
+        position += chunk.length;
+      }
+      const actual = this.#hash.copy().digest("hex");
+      if (actual !== record.hash)
+        throw new StoreError("corrupt", `what was kept of ${this.digest} is something else`);
+    } catch (error) {
+      await this.#startOver();
+      this.#abort.signal.throwIfAborted();
+      this.#options.notices(noticeOfStoreError("resume", error));
+      return;
+    }
+    this.#window.restart(written);
+    this.#transfer.goOn({ from: written, size: record.size, startOver: () => this.#startOver() });
+  }
+
+  /** What was kept is of no use. Nobody has been told of the blob yet. */
+  async #startOver(): Promise<void> {
+    this.#resumed = undefined;
+    this.#resumedFrom = 0;
+    this.#hash = createHash(digestAlgorithm(this.digest));
+    this.#window.restart(0);
+    await this.#spool.putDown();
+  }
+
+  /** Whether all that is here was kept by an earlier fill. */
+  get #untouched(): boolean {
+    return this.#resumedFrom > 0 && this.#window.end === this.#resumedFrom;
+  }
+
+  /** Of the bytes that were taken: the chunk that met the end of the fill was not. */
+  async #keep(): Promise<void> {
+    const { digest, size } = this;
+    const { upstream, mayKeep } = this.#options;
+    const spool = this.#spool;
+    const { end } = this.#window;
+    await spool.writing;
+    while (spool.usable && spool.written < end) await this.#append();
+    const fresh = size === undefined ? undefined : { digest, upstream, size, hash: this.#hash.digest("hex") };
+    const record = this.#untouched ? this.#resumed : fresh;
+    const kept =
+      record !== undefined && spool.usable && mayKeep?.(end) === true && (await spool.keep(record));
+    if (end > this.#resumedFrom) this.#notice(kept ? "resumable" : "not_stored");
+  }
+
   async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
     this.#cacheStatus = cacheStatus;
     if (size !== undefined && size > holdBack) this.#announce();
+    // The spool that was kept has been taken up already.
+    if (this.#resumedFrom > 0) return;
     await this.#spool.open(() => this.#options.spool(size));
   }
 
@@ -271,6 +395,7 @@ export class Fill {
       void this.#append();
     this.#trim();
     this.#reading.tell();
+    if (this.#overdue) this.#endUnfollowed();
     while (this.#window.bytes > this.#options.budget.share && this.#failure === undefined) {
       if (spool.usable) await (spool.writing ?? this.#append());
       else await this.#waitForFollowers();
@@ -350,7 +475,8 @@ export class Fill {
     this.#verification.reject(this.#failure);
     this.#abort.abort(error);
     this.#bell.ring();
-    if (this.received > 0 && !this.#verified) this.#notice("discarded");
+    if (this.#untouched) this.#keeping = true;
+    if (this.received > 0 && !this.#verified && !this.#keeping) this.#notice("discarded");
     if (error instanceof UpstreamError && error.code === "digest_mismatch") {
       const { notices, upstream } = this.#options;
       const { code, status, message } = error;
@@ -364,9 +490,10 @@ export class Fill {
     if (this.#finished && this.#followers.size === 0) this.#spool.release();
   }
 
-  #notice(result: "committed" | "discarded" | "not_stored"): void {
+  #notice(result: "committed" | "discarded" | "not_stored" | "resumable"): void {
     const { notices, upstream, clock } = this.#options;
-    const { digest, received: bytes, startedAt } = this;
+    const { digest, startedAt } = this;
+    const bytes = this.received - this.#resumedFrom;
     const unattendedBytes = this.#followers.unattended;
     const unattended = unattendedBytes > 0 ? { unattendedBytes } : {};
     const durationMs = clock() - startedAt;

@@ -98,10 +98,19 @@ export class Fills {
     const asked = { upstream, repository, digest };
     const segmenting = this.#segmenting;
     const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
+    // What the one before it has brought is being kept, and is to be had in a moment.
+    const before = this.#byDigest.get(digest)?.fill;
     const fill = this.#run(upstream, digest, {
       open: (...asked) => source.open(...asked),
       spool: (size) => local.spool(size),
       distrust: () => source.distrust(),
+      resume: async () => {
+        if (before?.keeping === true) await before.done;
+        const kept = await local.resume(digest, upstream.name);
+        if (kept !== undefined) source.resumed();
+        return kept;
+      },
+      mayKeep: (bytes) => source.onlyUpstream && bytes <= local.mostKept,
     });
     const filling = { fill, source, upstream, repository };
     this.#byDigest.set(digest, filling);
@@ -134,7 +143,11 @@ export class Fills {
     });
   }
 
-  #run(upstream: Upstream, digest: Digest, how: Pick<FillOptions, "open" | "spool" | "distrust">): Fill {
+  #run(
+    upstream: Upstream,
+    digest: Digest,
+    how: Pick<FillOptions, "open" | "spool" | "distrust" | "resume" | "mayKeep">,
+  ): Fill {
     const { local, notices, clock, pause } = this.#options;
     const fill = new Fill({
       ...how,

@@ -15,6 +15,7 @@ import {
   type Clock,
   clockTolerance,
   type IndexedBlob,
+  type KeptBlob,
   type LinkedBlob,
   type Pause,
   type StoredBlob,
@@ -274,6 +275,33 @@ export class LocalBlobs {
     return size === undefined ? this.#growing(writer) : writer;
   }
 
+  /** Bytes of an unfinished blob that can be kept for a later fill at most. */
+  get mostKept(): number {
+    return this.#options.store.mostKept;
+  }
+
+  /**
+   * What was kept of the blob from this upstream, when there is room for the rest of it; undefined also when the store
+   * fails. It is the caller's then.
+   */
+  async resume(digest: Digest, upstream: string): Promise<KeptBlob | undefined> {
+    const { store, makeRoomFor, grown, notices } = this.#options;
+    try {
+      const kept = await store.resume(digest, upstream);
+      if (kept === undefined) return undefined;
+      const { record, writer } = kept;
+      const fits = await makeRoomFor(record.size - writer.written).catch(() => false);
+      if (fits) {
+        grown();
+        return kept;
+      }
+      await writer.abort().finally(() => writer.release());
+    } catch (error) {
+      notices(noticeOfStoreError("resume", error));
+    }
+    return undefined;
+  }
+
   async #create(size: number | undefined): Promise<BlobWriter> {
     const { store, makeRoom } = this.#options;
     try {
@@ -298,6 +326,7 @@ export class LocalBlobs {
       },
       read: (position, scratch) => writer.read(position, scratch),
       commit: (digest, size) => writer.commit(digest, size),
+      keep: (record) => writer.keep(record),
       abort: () => writer.abort(),
       release: () => writer.release(),
     };

@@ -134,9 +134,28 @@ export interface StoredBlob extends BlobReader {
   readonly size: number;
 }
 
+/** What is known of the first bytes of a blob that are kept for a later fill. They are unverified. */
+export interface KeptRecord {
+  readonly digest: Digest;
+  /** Where every one of the bytes came from. */
+  readonly upstream: string;
+  /** Bytes of the whole blob, as that upstream announced. */
+  readonly size: number;
+  /** Hex of the hash of the bytes that are kept, by the digest's algorithm. */
+  readonly hash: string;
+  /** When the last of them came, in milliseconds since the epoch; left out: now. */
+  readonly at?: number;
+}
+
+export interface KeptBlob {
+  readonly record: KeptRecord;
+  /** Has written what was kept, which may have changed since: `record.hash` tells. */
+  readonly writer: BlobWriter;
+}
+
 /**
  * The spool of one blob under way. Bytes become visible in the store only through `commit`; exactly one of
- * commit and abort is called, and abort is idempotent.
+ * commit, keep and abort is called, and abort is idempotent.
  */
 export interface BlobWriter {
   /** Bytes appended so far, all readable through `read`. */
@@ -149,9 +168,14 @@ export interface BlobWriter {
   /** Makes the bytes durable (fsync) and visible under `digest`. The caller has verified the digest; `size` must
    * equal `written`, else StoreError size_mismatch. Readers of this writer stay valid until `release`. */
   commit(digest: Digest, size: number): Promise<void>;
+  /**
+   * Keeps what is written for `BlobStore.resume`, in place of what was kept of this digest before. It stays within the
+   * store's bounds, and may be gone at any time. Rejects with StoreError; it is then thrown away.
+   */
+  keep(record: KeptRecord): Promise<void>;
   /** Throws the bytes away. */
   abort(): Promise<void>;
-  /** Closes the descriptor followers read through, after commit or abort. Idempotent. */
+  /** Closes the descriptor followers read through, after commit, keep or abort. Idempotent. */
   release(): Promise<void>;
 }
 
@@ -170,6 +194,13 @@ export interface BlobStore {
   open(digest: Digest): Promise<StoredBlob | undefined>;
   /** Starts a spool. `size` is a hint for refusing early when there is no room. */
   create(size?: number): Promise<BlobWriter>;
+  /** Bytes one writer may keep at most. */
+  readonly mostKept: number;
+  /**
+   * Takes up what was kept of the digest from this upstream in the last hour. Undefined when nothing was, or it is no
+   * longer what was kept.
+   */
+  resume(digest: Digest, upstream: string): Promise<KeptBlob | undefined>;
   /** True when something was removed. */
   delete(digest: Digest): Promise<boolean>;
   /**
@@ -179,7 +210,7 @@ export interface BlobStore {
   quarantine(digest: Digest): Promise<boolean>;
   /** Every stored blob, in no order. */
   list(): AsyncIterable<BlobInfo>;
-  /** Bytes that are in spools, also in those thrown away that are still read. */
+  /** Bytes that are in spools, also in those kept, and in those thrown away that are still read. */
   readonly spoolBytes: number;
 }
 

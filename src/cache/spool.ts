@@ -1,7 +1,7 @@
 // The spool of one fill. When the store fails it says so once and takes nothing more; what it has can still be read.
 import type { Digest } from "../oci/digest.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import type { BlobWriter } from "./ports.ts";
+import type { BlobWriter, KeptRecord } from "./ports.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
 export class Spool {
@@ -10,7 +10,8 @@ export class Spool {
   #writer: BlobWriter | undefined;
   #writing: Promise<void> | undefined;
   #usable = false;
-  #committed = false;
+  /** Its bytes are the store's: committed, or kept. */
+  #given = false;
 
   /** `changed` is told after every append, and when the store has failed. */
   constructor(notices: NoticeSink, changed: () => void) {
@@ -18,7 +19,7 @@ export class Spool {
     this.#changed = changed;
   }
 
-  /** Called once, before everything else. `make` gives undefined when the blob is not to be stored. */
+  /** Called once, before everything else but `takeUp`. `make` gives undefined when the blob is not to be stored. */
   async open(make: () => Promise<BlobWriter | undefined>): Promise<void> {
     try {
       this.#writer = await make();
@@ -27,6 +28,19 @@ export class Spool {
     } catch (error) {
       this.#fail("create", error);
     }
+  }
+
+  /** Goes on with a spool that has bytes already. */
+  takeUp(writer: BlobWriter): void {
+    this.#writer = writer;
+    this.#usable = true;
+  }
+
+  /** Throws away what was taken up, so that another can be opened. */
+  async putDown(): Promise<void> {
+    this.#usable = false;
+    await this.abort();
+    this.release();
   }
 
   /** Whether bytes go to the store. */
@@ -66,17 +80,28 @@ export class Spool {
   async commit(digest: Digest, size: number): Promise<boolean> {
     try {
       await (this.#writer as BlobWriter).commit(digest, size);
-      this.#committed = true;
+      this.#given = true;
     } catch (error) {
       this.#fail("commit", error);
     }
-    return this.#committed;
+    return this.#given;
   }
 
-  /** Throws away what was not committed. */
+  /** Only while `usable` and nothing is being written. False when the store failed. */
+  async keep(record: KeptRecord): Promise<boolean> {
+    try {
+      await (this.#writer as BlobWriter).keep(record);
+      this.#given = true;
+    } catch (error) {
+      this.#fail("keep", error);
+    }
+    return this.#given;
+  }
+
+  /** Throws away what was neither committed nor kept. */
   async abort(): Promise<void> {
     await this.#writing;
-    if (this.#committed) return;
+    if (this.#given) return;
     await this.#writer?.abort().catch((error: unknown) => this.#fail("abort", error));
   }
 

@@ -16,11 +16,23 @@ export interface TransferOptions {
   readonly signal: AbortSignal;
 }
 
+/** What an earlier transfer has brought. */
+export interface Resumed {
+  /** Bytes that are here. */
+  readonly from: number;
+  /** Of the whole blob, as upstream announced then. */
+  readonly size: number;
+  /** Upstream does not agree, so the bytes are of no use: they come again from the first one. Never rejects. */
+  readonly startOver: () => Promise<void>;
+}
+
 export class Transfer {
   readonly #options: TransferOptions;
   #attempt = new AbortController();
   #begun = false;
   #received = 0;
+  /** Where it goes on from, and the size of that blob, while upstream has not agreed. */
+  #resumed: Resumed | undefined;
   #size: number | undefined;
 
   constructor(options: TransferOptions) {
@@ -41,6 +53,12 @@ export class Transfer {
     this.#attempt.abort(new Error("the connection is given to somebody who waits for one"));
   }
 
+  /** Some bytes are here from an earlier transfer. To be called before `run`. */
+  goOn(resumed: Resumed): void {
+    this.#received = resumed.from;
+    this.#resumed = resumed;
+  }
+
   /**
    * Resolves when every byte has been taken, or with upstream's refusal. Rejects with UpstreamError, or with what
    * `take` rejects with.
@@ -57,16 +75,33 @@ export class Transfer {
           if (!this.#begun) return answer;
           throw new UpstreamError("protocol", "upstream no longer has the blob it was sending");
         }
+        if (this.#resumed !== undefined && !goesOn(answer, this.#resumed)) {
+          attempt.abort(new Error("the blob upstream has is another one"));
+          await this.#startOver(this.#resumed);
+          continue;
+        }
+        this.#resumed = undefined;
         await this.#begin(answer.size, answer.cacheStatus);
         await this.#receive(answer.body, answer.offset);
         return undefined;
       } catch (error) {
         if (attempt.signal.aborted && !signal.aborted) continue;
-        const wait = patience.after(error, this.#received);
+        if (this.#resumed !== undefined && error instanceof UpstreamError && error.code === "range_refused") {
+          await this.#startOver(this.#resumed);
+          continue;
+        }
+        // What an earlier transfer brought is no progress of this one.
+        const wait = patience.after(error, this.#received - (this.#resumed?.from ?? 0));
         if (wait === undefined) throw error;
         await pause(wait, signal);
       }
     }
+  }
+
+  async #startOver({ startOver }: Resumed): Promise<void> {
+    this.#resumed = undefined;
+    this.#received = 0;
+    await startOver();
   }
 
   /** What was announced first stays: clients have been told. */
@@ -106,4 +141,8 @@ export class Transfer {
     this.#received = received;
     return this.#options.take(chunk);
   }
+}
+
+function goesOn({ size, offset }: Extract<BlobAnswer, { kind: "found" }>, resumed: Resumed): boolean {
+  return size === resumed.size && offset <= resumed.from;
 }

@@ -65,6 +65,14 @@ export class Window {
     return this.#end - this.#start;
   }
 
+  /** Forgets everything: the next byte to come is the one at `offset`. */
+  restart(offset: number): void {
+    this.trim(this.#end, 0);
+    this.#base = offset;
+    this.#start = offset;
+    this.#end = offset;
+  }
+
   /** Copies the chunk. */
   push(chunk: Buffer): void {
     for (let taken = 0; taken < chunk.length; ) {

@@ -17,6 +17,8 @@ import {
   type BlobInfo,
   type BlobStore,
   type BlobWriter,
+  type Clock,
+  type KeptBlob,
   type StoredBlob,
   StoreError,
 } from "../cache/ports.ts";
@@ -34,10 +36,14 @@ export interface DiskStoreOptions {
   readonly directory: string;
   /** Bytes of wrong blobs kept for inspection at most. */
   readonly quarantineBytes?: number;
+  /** Bytes of unfinished blobs kept for a later fill at most. */
+  readonly keptBytes?: number;
+  /** Wall clock, for the age of what is kept; left out: the machine's. */
+  readonly clock?: Clock;
 }
 
-/** Of `quarantineBytes`, where nothing is said. */
-const defaultQuarantine = 256 * 1024 * 1024;
+/** Of `quarantineBytes`, and of `keptBytes`, where nothing is said. */
+const defaultShare = 256 * 1024 * 1024;
 
 /** The file system that holds the cache. */
 export interface FreeSpace {
@@ -76,10 +82,11 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     // The spool of a running process must not be swept by a second one.
     lock = lockDirectory(layout.directory, layout.spoolLock);
     const created = await makeBlobDirectories(layout);
-    const spool = new SpoolDirectory(layout);
-    const quarantine = new Quarantine(layout, options.quarantineBytes ?? defaultQuarantine);
+    const spool = new SpoolDirectory(layout, options.keptBytes ?? defaultShare, options.clock ?? Date.now);
+    const quarantine = new Quarantine(layout, options.quarantineBytes ?? defaultShare);
     await quarantine.load();
     const { dev, ino } = await stat(layout.directory);
+    await spool.load();
     const swept = await spool.sweep();
     const store = new DiskStore(layout, spool, quarantine, lock, { dev, ino }, created, swept);
     await store.withRoom(() => checkSpool(layout));
@@ -159,12 +166,20 @@ export class DiskStore implements BlobStore {
     return await this.#spool.create();
   }
 
+  get mostKept(): number {
+    return this.#spool.mostKept;
+  }
+
+  resume(digest: Digest, upstream: string): Promise<KeptBlob | undefined> {
+    return this.#spool.resume(digest, upstream);
+  }
+
   /** Bytes of everything in the spool directory, also of removed files that are still read. */
   get spoolBytes(): number {
     return this.#spool.bytes;
   }
 
-  /** Removes what is in the spool and belongs to no fill; resolves with the number of files. Rejects with StoreError. */
+  /** Removes what is in the spool, belongs to no fill and is not kept for one, or not any longer; resolves with the number of files. Rejects with StoreError. */
   sweep(): Promise<number> {
     return this.#spool.sweep();
   }
@@ -310,6 +325,7 @@ export class DiskStore implements BlobStore {
       await makeBlobDirectories(layout);
       await checkSpool(layout);
       await this.#quarantine.load();
+      await this.#spool.load();
       this.#place = { dev, ino };
       return true;
     } catch (error) {

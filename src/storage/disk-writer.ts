@@ -1,7 +1,7 @@
 // One spool file: appended to by its fill, read by the fill's followers, then renamed into the store.
 import { type FileHandle, mkdir, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type BlobWriter, StoreError } from "../cache/ports.ts";
+import { type BlobWriter, type KeptRecord, StoreError } from "../cache/ports.ts";
 import { type Digest, digestAlgorithm } from "../oci/digest.ts";
 import { closeHandle, readAt } from "./disk-reader.ts";
 import type { Layout } from "./layout.ts";
@@ -11,24 +11,33 @@ import { syncDirectory } from "./sync-directory.ts";
 /** How often a commit makes the directory of its shard, which a deletion may remove at the same time. */
 const shardAttempts = 3;
 
+/** What the spool directory does for its writers. */
+export interface SpoolOwner {
+  /** Told when the spool's bytes are a blob, or their space is free. */
+  over(): void;
+  /** Takes the file over, with `bytes` in it. Rejects with the system's error. */
+  keep(record: KeptRecord, bytes: number): Promise<void>;
+}
+
 export class DiskWriter implements BlobWriter {
   readonly #handle: FileHandle;
   readonly #path: string;
   readonly #layout: Layout;
-  #written = 0;
+  #written: number;
   /** A failed append may have left bytes behind `written`. */
   #torn = false;
-  /** Set by the first commit or abort. */
+  /** Set by the first commit, keep or abort. */
   #finished = false;
   #closing: Promise<void> | undefined;
-  readonly #over: () => void;
+  readonly #owner: SpoolOwner;
 
-  /** `over` is told when the spool's bytes are a blob, or their space is free. */
-  constructor(handle: FileHandle, path: string, layout: Layout, over: () => void) {
+  /** `written`: bytes the file has already. */
+  constructor(handle: FileHandle, path: string, layout: Layout, owner: SpoolOwner, written = 0) {
     this.#handle = handle;
     this.#path = path;
     this.#layout = layout;
-    this.#over = over;
+    this.#owner = owner;
+    this.#written = written;
   }
 
   get written(): number {
@@ -78,11 +87,25 @@ export class DiskWriter implements BlobWriter {
       await this.#rename(digest, target);
       doomed = target;
       await syncDirectory(dirname(target));
-      this.#over();
+      this.#owner.over();
     } catch (error) {
       // The first failure is the one to report; what stays behind is swept, or reconciled at the next start.
       await unlink(doomed).catch(() => undefined);
       throw storeFailure(error, `commit ${digest}`);
+    }
+  }
+
+  /** Not synced: the hash in the record tells what a crash has done to the bytes. */
+  async keep(record: KeptRecord): Promise<void> {
+    if (this.#finished || this.#closing) throw new StoreError("closed", "the spool was committed or aborted");
+    this.#finished = true;
+    try {
+      if (this.#torn) await this.#handle.truncate(this.#written);
+      await this.#owner.keep(record, this.#written);
+    } catch (error) {
+      // What stays behind is swept.
+      await unlink(this.#path).catch(() => undefined);
+      throw storeFailure(error, `keep what has come of ${record.digest}`);
     }
   }
 
@@ -97,7 +120,7 @@ export class DiskWriter implements BlobWriter {
   }
 
   release(): Promise<void> {
-    this.#closing ??= closeHandle(this.#handle).finally(this.#over);
+    this.#closing ??= closeHandle(this.#handle).finally(() => this.#owner.over());
     return this.#closing;
   }
 

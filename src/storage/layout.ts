@@ -7,7 +7,8 @@
 //   index.clean                       the index was closed in good order
 //   index.db.damaged                  damage was met while running: begin a new index at the next start
 //   history.json                      traffic of the last day, for the stats page; nothing depends on it
-//   spool/<32 hex>.part               blobs under way
+//   spool/<32 hex>.part               blobs under way, and what is kept of some that nobody wanted any more
+//   spool/<32 hex>.kept               for each of the latter: what it is (kept-record.ts)
 //   quarantine/<algorithm>-<hex>      stored bytes that turned out not to be the digest's: for people; nothing reads them
 //   blobs/<algorithm>/<2 hex>/<hex>   verified blobs, sharded by the digest's first two digits
 import { randomBytes } from "node:crypto";
@@ -83,9 +84,19 @@ export class Layout {
   }
 }
 
+/** The record beside a spool file that is kept. */
+export function recordName(spool: string): string {
+  return spool.replace(/part$/, "kept");
+}
+
+/** The spool file that a file of the spool directory is, or has the record of. */
+export function spoolOf(name: string): string {
+  return name.replace(/kept$/, "part");
+}
+
 /** Names we made ourselves; a directory given by mistake (`/var` has a `spool` too) loses nothing to the sweep. */
 export function isSpoolName(name: string): boolean {
-  return /^[0-9a-f]{32}\.part$/.test(name);
+  return /^[0-9a-f]{32}\.(?:part|kept)$/.test(name);
 }
 
 /** Whether a file in the quarantine was put there by us. */

@@ -24,6 +24,8 @@ export const storeOps = [
   "sweep",
   "answers",
   "create",
+  "keep",
+  "resume",
   "append",
   "commit",
   "abort",
@@ -43,7 +45,7 @@ export const storeOps = [
   "other",
 ] as const;
 
-const fillResults = ["committed", "discarded", "not_stored"] as const;
+const fillResults = ["committed", "discarded", "not_stored", "resumable"] as const;
 const evictionReasons = ["lru", "low_disk", "corrupt"] as const;
 
 const hour = 3600;
@@ -111,7 +113,7 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
 function createFillMetrics(registry: Registry): (notice: Notice & { kind: "fill" }) => void {
   const fills = new Counter({
     name: "entrepot_fills_total",
-    help: "Finished downloads of a blob; discarded: wrong or incomplete, not_stored: served but not kept.",
+    help: "Finished downloads of a blob; discarded: wrong or incomplete, not_stored: served but not kept, resumable: ended for want of clients, and kept for an hour.",
     labelNames: ["result"],
     registers: [registry],
   });

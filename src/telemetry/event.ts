@@ -184,10 +184,14 @@ export type Notice =
   | { readonly kind: "segments"; readonly upstream: string; readonly width: number }
   | {
       readonly kind: "fill";
-      /** `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed. */
-      readonly result: "committed" | "discarded" | "not_stored";
+      /**
+       * `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed; `resumable`: nobody
+       * wanted the rest of them, and they are kept for a while.
+       */
+      readonly result: "committed" | "discarded" | "not_stored" | "resumable";
       readonly upstream: string;
       readonly digest: string;
+      /** Without those an earlier fill had kept. */
       readonly bytes: number;
       /** Of these, the bytes that came when the last client had left; left out: none. */
       readonly unattendedBytes?: number;

@@ -284,6 +284,7 @@ function logFill(logger: Logger, notice: Notice & { kind: "fill" }): void {
   const { result, upstream, digest, bytes, durationMs } = notice;
   const fields = { result, upstream, digest, bytes, duration_ms: tenths(durationMs) };
   if (result === "committed") logger.debug(fields, "fill committed");
+  else if (result === "resumable") logger.debug(fields, "kept what has come of a blob nobody waits for");
   else if (result === "not_stored") logger.warn(fields, "served a blob that could not be stored");
   else logger.error(fields, "discarded a fill: upstream sent wrong or incomplete bytes");
 }

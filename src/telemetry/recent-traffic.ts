@@ -99,7 +99,8 @@ export class RecentTraffic {
         this.#count(now, "fetchedBytes", notice.bytes);
         break;
       case "fill":
-        if (notice.result === "committed") this.#count(now, "storedBytes", notice.bytes);
+        if (notice.result === "committed" || notice.result === "resumable")
+          this.#count(now, "storedBytes", notice.bytes);
         if (notice.result === "discarded") this.#count(now, "brokenFills");
         break;
       case "eviction":
