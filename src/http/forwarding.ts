@@ -135,6 +135,9 @@ export class Forwarding {
       sent.destroy();
       return;
     }
+    // Node closes a connection that upstream wants to make another protocol's (101), and tells of nothing else.
+    const unanswered = `upstream ${this.#upstream} ended the connection of a write without an answer`;
+    sent.once("close", () => this.failed(new UpstreamError("protocol", unanswered)));
     sent.on("drain", this.#moved);
     sent.once("finish", () => {
       this.#delivered = true;

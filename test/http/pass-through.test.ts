@@ -262,8 +262,9 @@ t.test("an answer to a write is 4 MiB at most: it is cut there, and upstream bla
   });
 });
 
-t.test("a status that is none is upstream's fault, not a bug of ours", async (t) => {
-  for (const line of ["HTTP/1.1 99 What", "HTTP/1.1 000 Nothing"]) {
+t.test("a status that is no answer is upstream's fault, at once, and not a bug of ours", async (t) => {
+  const upgrade = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade";
+  for (const line of ["HTTP/1.1 99 What", "HTTP/1.1 000 Nothing", upgrade]) {
     const strange = createServer((socket) => {
       socket.on("error", () => {});
       socket.once("data", () => socket.end(`${line}\r\nContent-Length: 0\r\n\r\n`));
@@ -274,9 +275,16 @@ t.test("a status that is none is upstream's fault, not a bug of ours", async (t)
     const far = { url, username: "ci", password: "s3cret" };
     const mirror = await startMirror(t, far, {
       upstream: { push: true },
-      cache: { dir: t.testdir({ [line.slice(9, 11)]: {} }) },
+      cache: { dir: t.testdir({ [line.slice(9, 12).trim()]: {} }) },
     });
     t.equal((await mirror.ask("POST", uploads)).status, 502, line);
+    const put = await mirror.ask(
+      "PUT",
+      "/v2/team/app/manifests/1",
+      { "content-length": "2" },
+      Buffer.from("{}"),
+    );
+    t.equal(put.status, 502, line);
     t.notOk(mirror.lines.some(({ msg }) => String(msg).includes("nobody foresaw")));
     await mirror.app.stop();
   }
