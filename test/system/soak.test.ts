@@ -48,6 +48,10 @@ for (const { digest, manifest, config, layers } of images) {
 }
 for (const bytes of loose) contents.set(digestOf(bytes), bytes);
 const manifestDigests = images.map(({ digest }) => digest);
+/** What manifests that both nodes have seen name, in both repositories. */
+const named = new Set<string>(
+  images.flatMap(({ config, layers }) => [config, ...layers].map(({ digest }) => digest)),
+);
 const blobDigests = [...contents.keys()].filter((digest) => !manifestDigests.includes(digest as never));
 
 function upstreamFault(chaos: SeededRandom, kind: string): Fault | undefined {
@@ -94,6 +98,8 @@ function s3Fault(chaos: SeededRandom): S3Fault | undefined {
 interface Asked {
   readonly id: string;
   readonly method: string;
+  /** What is asked for, unless it is a tag. */
+  readonly digest: string;
   readonly bytes: Buffer;
 }
 
@@ -114,30 +120,41 @@ function ask(random: SeededRandom, id: string): Asked {
   return {
     id,
     method,
+    digest: kind < 7 || kind === 9 ? digest : "",
     bytes: Buffer.from(`${method} /v2/${repository}/${path} HTTP/1.1\r\n${fields.join("\r\n")}\r\n\r\n`),
   };
 }
 
 /**
  * Undefined when every byte is that of the digest the answer names, and all of them if it is a complete 200. How long a
- * blob is in all only upstream can say before the digest is known, to HEAD and of a range: but never that it is empty.
+ * blob is in all only upstream can say before the digest is known, to HEAD and of a range: but never that it is empty,
+ * nor anything else than a manifest of the repository says, whether or not the answer is complete.
  */
-function mistake({ status, headers, body, complete }: StreamedAnswer, method: string): string | undefined {
+function mistake(answer: StreamedAnswer, method: string, askedFor: string): string | undefined {
+  const { status, headers, body, complete } = answer;
+  if (status === 416) return wrongSize(answer, method, askedFor);
   if (status !== 200 && status !== 206) return undefined;
-  const content = contents.get(headers.get("docker-content-digest") ?? "");
-  if (content === undefined) return `${status} of ${headers.get("docker-content-digest")}`;
+  const digest = headers.get("docker-content-digest") ?? "";
+  const content = contents.get(digest);
+  if (content === undefined) return `${status} of ${digest}`;
   const range = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(headers.get("content-range") ?? "");
   if (status === 206 && range === null) return "206 without a Content-Range";
+  const why = wrongSize(answer, method, digest);
+  if (why !== undefined || method === "HEAD") return why;
   const wanted = range === null ? content : content.subarray(Number(range[1]), Number(range[2]) + 1);
-  const announced = headers.get("content-length");
-  if (method === "HEAD") return announced === "0" ? `HEAD says 0 bytes of ${wanted.length}` : undefined;
-  if (complete && status === 200 && body.length !== wanted.length)
-    return `complete 200 of ${body.length} bytes of ${wanted.length}`;
-  const compared = body.subarray(0, wanted.length);
   // What comes of a cut answer may be wrong: nobody takes it for the whole.
-  if (complete && !compared.equals(wanted.subarray(0, compared.length)))
-    return `complete ${status} with wrong bytes`;
-  return undefined;
+  if (!complete || body.equals(wanted)) return undefined;
+  return `complete ${status} with wrong bytes, ${body.length} of ${wanted.length}`;
+}
+
+/** What the head of the answer says the whole is long, if that is wrong. */
+function wrongSize({ status, headers }: StreamedAnswer, method: string, digest: string): string | undefined {
+  const size = contents.get(digest)?.length;
+  const range = headers.get("content-range");
+  const total = status === 200 ? headers.get("content-length") : /\/(\d+)$/.exec(range ?? "")?.[1];
+  if (total === undefined || Number(total) === size) return undefined;
+  if (named.has(digest)) return `${method}: ${status} says ${total} bytes, its manifest ${size}`;
+  return total === "0" ? `${method}: ${status} says 0 bytes of ${size}` : undefined;
 }
 
 interface Node {
@@ -159,12 +176,13 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
     images.forEach((image, at) => void upstream.addImage(repository, `t${at}`, image));
     for (const bytes of loose) upstream.addBlob(repository, bytes);
   }
+  const far = { url: upstream.url.href, username: upstream.username, password: upstream.password };
+  const nodes = [await startNode(t, "a", far, s3, redis), await startNode(t, "b", far, s3, redis)];
+  for (const { mirror } of nodes) await seeManifests(mirror);
   const heal = [
     upstream.fault(({ kind }) => upstreamFault(chaos, kind)),
     s3.fault(({ operation }) => (operation === "bucket" ? undefined : s3Fault(chaos))),
   ];
-  const far = { url: upstream.url.href, username: upstream.username, password: upstream.password };
-  const nodes = [await startNode(t, "a", far, s3, redis), await startNode(t, "b", far, s3, redis)];
 
   const wrong: string[] = [];
   const tally = { conversations: 0, answers: 0, whole: 0, partial: 0, left: 0, bytes: 0 };
@@ -179,7 +197,7 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
     const requests = Array.from({ length: random.chance(0.2) ? 2 + random.below(4) : 1 }, (_, at) =>
       ask(random, `s-${number}-${at}`),
     );
-    const methods = new Map(requests.map(({ id, method }) => [id, method]));
+    const byId = new Map(requests.map((request) => [request.id, request]));
     for (const { id } of requests) asked.add(id);
     const manner = random.pick(["fast", "fast", "fast", "slow", "leaves", "resets", "pauses"]);
     const leaves = manner === "leaves" || manner === "resets";
@@ -187,7 +205,7 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
     const { stream, left } = await converse({
       port: node.port,
       parts: requests.map(({ bytes }) => bytes),
-      isHead: (id) => (id === undefined ? undefined : methods.get(id) === "HEAD"),
+      isHead: (id) => (id === undefined ? undefined : byId.get(id)?.method === "HEAD"),
       answers: requests.length,
       limit: 60_000,
       leaveAt: leaves ? random.below(3 * MiB) : Number.POSITIVE_INFINITY,
@@ -210,10 +228,10 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
       statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
       if (answer.complete && answer.status < 300) tally.whole++;
       if (!answer.complete) tally.partial++;
-      const method = methods.get(answer.id ?? "") ?? "";
+      const { method = "", digest = "" } = byId.get(answer.id ?? "") ?? {};
       if (answer.id !== undefined)
         answered.set(answer.id, { node, whole: answer.complete ? answer.body.length : undefined });
-      const why = answer.status === 500 ? "status 500" : mistake(answer, method);
+      const why = answer.status === 500 ? "status 500" : mistake(answer, method, digest);
       if (why !== undefined) wrong.push(`${of(answer)}: ${why}`);
     }
   }
@@ -260,6 +278,16 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
   t.same(twice.slice(0, 10), [], "and never two");
   t.comment(JSON.stringify({ seed, ...tally, asked: asked.size, statuses }));
 });
+
+/** The node knows from here on what every manifest says. */
+async function seeManifests(mirror: Mirror): Promise<void> {
+  for (const repository of repositories)
+    for (const at of images.keys()) {
+      const answer = await fetch(`${mirror.url}/v2/${repository}/manifests/t${at}`);
+      await answer.arrayBuffer();
+      if (!answer.ok) throw new Error(`${answer.status} to a manifest before anything goes wrong`);
+    }
+}
 
 async function startNode(
   t: Test,
@@ -332,7 +360,15 @@ async function leftOver(t: Test, node: Node): Promise<void> {
   t.ok(end.all <= warm.all + 40, `${end.all} handles, ${warm.all} when it was warm`);
   const [now, then] = [end.memory, middle].map((bytes) => Math.round(bytes / 1e6));
   t.ok(end.memory < middle + growth, `${now} MB at the end, ${then} MB half-way`);
-  t.same(await readdir(join(mirror.cacheDirectory, "spool")), [], "no temporary file");
+  const spools = await readdir(join(mirror.cacheDirectory, "spool"));
+  // What nobody followed for a minute is kept to be resumed, with its record.
+  const paired = (name: string) =>
+    ["part", "kept"].every((end) => spools.includes(name.replace(/\w+$/, end)));
+  t.same(
+    spools.filter((name) => !paired(name)),
+    [],
+    "no temporary file",
+  );
   const rotten: string[] = [];
   let stored = 0;
   const blobs = join(mirror.cacheDirectory, "blobs");
