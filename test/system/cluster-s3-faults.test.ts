@@ -68,17 +68,20 @@ t.test("S3 answers wrongly", async (t) => {
     await until("the others are uploaded", () => cold.every(({ digest }) => has(s3, digest)), 90_000);
   }
 
-  await t.test("200 and a page of a proxy: seen before a head is sent, and fetched from upstream", async (t) => {
-    const blobs = contents("proxied");
-    front.add(...blobs);
-    const heal = s3.fault(() => ({ status: 200, body: "no blob at all" }));
-    const puller = new Puller(t);
-    for (const { digest } of blobs) {
-      const asked = { path: `made/cold/blobs/${digest}`, digest };
-      t.equal(await puller.ask(nodes[1]?.url as string, asked), undefined, "right at once");
-    }
-    heal();
-  });
+  await t.test(
+    "200 and a page of a proxy: seen before a head is sent, and fetched from upstream",
+    async (t) => {
+      const blobs = contents("proxied");
+      front.add(...blobs);
+      const heal = s3.fault(() => ({ status: 200, body: "no blob at all" }));
+      const puller = new Puller(t);
+      for (const { digest } of blobs) {
+        const asked = { path: `made/cold/blobs/${digest}`, digest };
+        t.equal(await puller.ask(nodes[1]?.url as string, asked), undefined, "right at once");
+      }
+      heal();
+    },
+  );
 });
 
 function contents(name: string): readonly Content[] {
