@@ -66,6 +66,7 @@ function upstreamFault(chaos: SeededRandom, kind: string): Fault | undefined {
     { gzip: true },
     { html: true },
     { headers: { "content-length": "0" }, body: "" },
+    { headers: { "content-length": "777" }, body: "x".repeat(777) },
   ];
   const large: readonly Fault[] = [
     { cutAfter: chaos.below(4 * MiB) },
