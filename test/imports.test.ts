@@ -1,4 +1,4 @@
-// The house rules of the sources (design.md, section 2), and the proof that their checker sees what breaks them.
+// The house rules of the sources (docs/design.md, "Parts"), and the proof that their checker sees what breaks them.
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import t from "tap";

@@ -1,4 +1,4 @@
-// Who may read what: knowing a digest grants nothing (design.md, "What never bends", 3; CVE-2024-39897 class).
+// Who may read what: knowing a digest grants nothing (docs/design.md, rule 3; CVE-2024-39897 class).
 // A blob or manifest is readable through a repository only if the repository is linked to it, or upstream says
 // so for that repository, which then links it. That a manifest names a blob links it too; whether that is enough for bytes
 // which may have come from another upstream, `Proofs` says (ports.ts).

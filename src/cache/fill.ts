@@ -1,7 +1,7 @@
 // One running download of one blob: upstream -> hash -> spool, with any number of followers reading behind it.
 // No client and the fill share a fate: followers read at their own pace, from memory or from the spool, and the
 // fill goes on when they leave. The last bytes are held back until the digest is verified, so a wrong body is always
-// an incomplete one (design.md, section 3).
+// an incomplete one (docs/design.md, "The way of a request").
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
 import type { NoticeSink } from "../telemetry/event.ts";

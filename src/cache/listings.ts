@@ -101,7 +101,7 @@ export class Listings {
   }
 
   /**
-   * One entry for each artifact type asked for: a filtered list is not the whole one (clients.md item 51). Nothing known
+   * One entry for each artifact type asked for: a filtered list is not the whole one (docs/clients.md 51). Nothing known
    * of them while upstream fails is `absent` when the manifest is known to be in the repository.
    */
   referrers(

@@ -1,6 +1,6 @@
 // What the nodes of one datacenter share, when they share anything. All of it may fail at any moment and none of it
-// is needed to answer: a node alone has its own disk, its own index and the upstream (design.md, "What never bends",
-// 8). Each port has one conformance suite in test/fixtures that every implementation runs.
+// is needed to answer: a node alone has its own disk, its own index and the upstream (docs/design.md,
+// rule 8). Each port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";

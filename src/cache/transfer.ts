@@ -1,5 +1,5 @@
 // The bytes of one blob from upstream, in order and each of them once, however often the connection breaks: a broken
-// transfer goes on by Range from the byte it reached (design.md, section 3).
+// transfer goes on by Range from the byte it reached (docs/design.md, "The way of a request").
 import { Patience } from "./patience.ts";
 import { type Pause, UpstreamError } from "./ports.ts";
 import type { BlobAnswer, Refusal } from "./upstream-answer.ts";

@@ -1,5 +1,5 @@
 // Buffers between store and socket. One read and one write of 1 MiB cost two thirds of the CPU of four of 256 KiB, which
-// cost a third of 64 KiB streams (design.md, section 3); when many clients read at once, smaller ones keep the memory
+// cost a third of 64 KiB streams (docs/design.md, "The way of a request"); when many clients read at once, smaller ones keep the memory
 // flat: a hundred slow clients hold a buffer each.
 
 const large = 1024 * 1024;

@@ -1,5 +1,5 @@
 // The one place where a failure becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
-// node's: a load balancer may retry 503 only (design.md, "What never bends", 11).
+// node's: a load balancer may retry 503 only (docs/design.md, rule 11).
 import { StoreError, UpstreamError } from "../cache/ports.ts";
 import type { Refusal, RefusalStatus } from "../cache/upstream-answer.ts";
 import { errorBody, type OciErrorCode } from "../oci/error.ts";

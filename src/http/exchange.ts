@@ -302,7 +302,7 @@ export class Exchange {
 
   /**
    * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up
-   * on RST; clients.md item 31). Nothing is ever appended and a chunked body gets no final chunk. Where FIN would be the
+   * on RST; docs/clients.md 31). Nothing is ever appended and a chunked body gets no final chunk. Where FIN would be the
    * end of the body, HTTP/1.0 without a length, it is RST all the same.
    */
   cut(by: "upstream" | "node"): void {

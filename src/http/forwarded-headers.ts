@@ -1,5 +1,5 @@
 // Which headers pass, either way. Lists of what may, so that nothing hop-by-hop, no credential, no cookie and no
-// challenge ever does, whatever it is called (RFC 9110 section 7.6.1; design.md, "What never bends", 4 and 6).
+// challenge ever does, whatever it is called (RFC 9110 section 7.6.1; docs/design.md, rules 4 and 6).
 import type { IncomingHttpHeaders } from "node:http";
 import { UpstreamError } from "../cache/ports.ts";
 import { tracedOn } from "./request-identity.ts";

@@ -1,5 +1,5 @@
 // One request sent on through http-proxy, and what ends it early. http-proxy 1.18 left clients hanging and upstream
-// requests running; what its rewrite leaves open is closed here (design.md, section 5): a client that left before
+// requests running; what its rewrite leaves open is closed here: a client that left before
 // the request had a socket, an upstream that falls silent, and callers that would wait for an answer for ever, for
 // http-proxy does not tell them when the client is gone.
 import type { Agent, ClientRequest, IncomingMessage } from "node:http";

@@ -1,5 +1,5 @@
 // What Node's parser lets through and this server does not: shapes that proxies and origins read differently
-// (design.md, "What never bends", 5; operations.md D.1, parser facts).
+// (docs/design.md, rule 5).
 import type { IncomingMessage } from "node:http";
 
 /** The reason to refuse the request with 400 and to close the connection; undefined when it is sound. */

@@ -1,5 +1,5 @@
 // GET and HEAD of manifests. Both take the same way, so a digest HEAD announces is always here for the GET that
-// follows, and the headers are the same (clients.md items 10 and 16).
+// follows, and the headers are the same (docs/clients.md 10 and 16).
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
@@ -69,7 +69,7 @@ async function relay(exchange: Exchange, manifest: RelayedManifest, pool: Buffer
   }
 }
 
-/** The bare media type: a parameter breaks crane, a generic type breaks docker and podman (clients.md section 3). */
+/** The bare media type: a parameter breaks crane, a generic type breaks docker and podman (docs/clients.md 12). */
 function manifestHeaders(digest: Digest, mediaType: string): OutgoingHttpHeaders {
   return {
     "content-type": mediaType,

@@ -1,5 +1,5 @@
 // Which upstream a request is for: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default,
-// in this order (clients.md section 1). Two ways that agree count once; two that differ are refused, never guessed.
+// in this order (docs/clients.md 3). Two ways that agree count once; two that differ are refused, never guessed.
 import picomatch from "picomatch";
 import type { Upstream } from "../cache/ports.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
@@ -141,7 +141,7 @@ export class Router {
   }
 }
 
-/** Docker Hub's official images have one component when written and two when asked for (clients.md item 6). */
+/** Docker Hub's official images have one component when written and two when asked for (docs/clients.md 6). */
 function withLibrary(repository: Repository | undefined): Repository | undefined {
   return repository === undefined || repository.includes("/")
     ? repository

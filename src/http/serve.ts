@@ -273,7 +273,7 @@ function onceMore(exchange: Exchange, ask: Ask): Ask {
   };
 }
 
-/** Answered here and at once: docker waits 15 s for it, podman skips a mirror that fails it (clients.md 1, 2). */
+/** Answered here and at once: docker waits 15 s for it, podman skips a mirror that fails it (docs/clients.md 1, 2). */
 function ping(exchange: Exchange): void {
   exchange.findings.result = "hit";
   const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };

@@ -137,7 +137,7 @@ function followed(base: URL, target: URL): URL {
 
 /**
  * `<base>/v2/<repository>/<endpoint>`, put together from parsed parts. Throws when the URL parser reads anything else
- * out of it than what was put in (design.md, "What never bends", 5).
+ * out of it than what was put in (docs/design.md, rule 5).
  */
 export function upstreamUrl(
   base: URL,

@@ -6,8 +6,8 @@ import type { Router, Target } from "./routing.ts";
 
 /**
  * `repository` is what `target` calls that of the route. A mount from another upstream, from where clients may read
- * nothing, or from wherever upstream finds the blob, is left out: a digest alone grants nothing (design.md, "What never
- * bends", 3). Upstream then begins a plain upload, and the client sends the blob. `host` is the Host header.
+ * nothing, or from wherever upstream finds the blob, is left out: a digest alone grants nothing (docs/design.md,
+ * rule 3). Upstream then begins a plain upload, and the client sends the blob. `host` is the Host header.
  */
 export function writtenRoute(
   route: Route,

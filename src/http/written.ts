@@ -50,7 +50,7 @@ export function writtenBy(
 /**
  * The blob that is in the repository since upstream's answer to an upload: only where that says so, 201 to what
  * completes an upload (PUT with `digest`, POST with `mount` or `digest`), and names no other blob. What a client wrote
- * beside that grants nothing (design.md, "What never bends", 3).
+ * beside that grants nothing (docs/design.md, rule 3).
  */
 export function uploadedBlob(
   write: WriteRequest,

@@ -1,4 +1,4 @@
-// Descriptors as the manifests we read carry them (image-spec, descriptor.md; Docker schema 1 `fsLayers`).
+// Descriptors as the manifests we read carry them (image-spec, descriptor; Docker schema 1 `fsLayers`).
 import { type Digest, parseDigest } from "./digest.ts";
 import { bareMediaType } from "./media-type.ts";
 

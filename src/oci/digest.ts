@@ -1,4 +1,4 @@
-// Content digests as the OCI image-spec defines them (descriptor.md, "Digests"): `algorithm:hex`.
+// Content digests as the OCI image-spec defines them (descriptor, "Digests"): `algorithm:hex`.
 // A Digest is parsed once at the edge; everything behind it may trust the grammar.
 
 declare const digestBrand: unique symbol;

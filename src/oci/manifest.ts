@@ -38,7 +38,7 @@ export interface Manifest {
 
 /**
  * Bytes of the largest manifest held, stored or parsed: what registries must take at least (distribution-spec, "Pushing
- * Manifests"). Larger ones pass through (clients.md item 20).
+ * Manifests"). Larger ones pass through (docs/clients.md 20).
  */
 export const largestManifest = 4 * 1024 * 1024;
 

@@ -13,7 +13,7 @@ export const mediaTypes = {
 
 /**
  * The one Accept list for every manifest request upstream, whatever the client accepts: registries answer 404
- * or a rewritten manifest to anything narrower (clients.md items 13 and 14), and the cache must not depend on
+ * or a rewritten manifest to anything narrower (docs/clients.md 13 and 14), and the cache must not depend on
  * who asked first. `*\/*` last, for media types not invented yet.
  */
 export const manifestAccept = [
@@ -36,7 +36,7 @@ export function bareMediaType(header: string | readonly string[] | undefined): s
   return bare !== undefined && grammar.test(bare) ? bare : undefined;
 }
 
-/** Types that say nothing about a manifest; the body has to tell (clients.md item 12). */
+/** Types that say nothing about a manifest; the body has to tell (docs/clients.md 12). */
 export function isGenericMediaType(type: string | undefined): boolean {
   return (
     type === undefined ||

@@ -1,6 +1,6 @@
 // The Range header of RFC 9110 section 14 for a blob of known size, and what answers it.
 // Registries need no byte ranges but clients do: docker and containerd resume with `bytes=N-`, lazy snapshotters
-// and zstd:chunked ask for up to 1,024 pieces in one request (clients.md items 24 to 27).
+// and zstd:chunked ask for up to 1,024 pieces in one request (docs/clients.md 24 to 27).
 
 /** Both ends inclusive, as on the wire. */
 export interface ByteRange {

@@ -1,6 +1,6 @@
 // The grammar of request targets (distribution-spec, "Endpoints"), from the raw request line.
 // Nothing here decodes, normalises or guesses: what the grammar does not name is refused, so the stored key, the
-// requested key and the fetched path are always the same string (design.md, "What never bends", 5).
+// requested key and the fetched path are always the same string (docs/design.md, rule 5).
 import { type Digest, parseDigest } from "./digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "./name.ts";
 import { parseReference, type Reference } from "./reference.ts";
@@ -65,7 +65,7 @@ const endpointGrammar = /^(.+)\/(manifests|blobs|tags|referrers)\/([^/]+)$/;
 /**
  * Parses the raw target of a request line. Absolute-form (`http://…`), `//`, `.` and `..` components, and
  * escapes are `bad_path`, and so are two different `ns`. The endpoint word nearest the end decides, so a
- * repository may contain components named `manifests`, `blobs` or `tags` (clients.md item 9). In the query, an
+ * repository may contain components named `manifests`, `blobs` or `tags` (docs/clients.md 9). In the query, an
  * argument without a value is no argument, and of several with one name the first counts.
  */
 export function parseTarget(target: string): Route | RouteProblem {

@@ -1,5 +1,5 @@
 // What this node says about itself. Only the required checks decide whether it takes requests: what is cached is
-// served without an upstream and without Redis, so neither may ever take a node out of rotation (design.md, 4.8).
+// served without an upstream and without Redis, so neither may ever take a node out of rotation (docs/design.md, rule 8).
 
 /** Checks that decide readiness. They fail until they are first reported. */
 const requiredChecks = ["listening", "store"];

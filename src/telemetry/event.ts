@@ -1,4 +1,4 @@
-// The one event per request (design.md, "Words": request origin). Every metric, log line and page derives from it.
+// The one event per request (docs/design.md, "Words": request origin). Every metric, log line and page derives from it.
 
 export const results = [
   "hit",

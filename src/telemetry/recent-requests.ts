@@ -45,7 +45,7 @@ export interface SlowTransfer {
 
 const maxErrors = 50;
 const maxSlow = 50;
-/** Milliseconds; the line the dashboards of article 000 draw. */
+/** Milliseconds; the threshold for a slow answer that the dashboards draw. */
 const slowFrom = 5_000;
 const folded: ReadonlySet<number> = new Set([401, 404]);
 const longestText = 160;

@@ -298,7 +298,7 @@ function useOf({ use, type, method }: Ask): Use {
 
 /**
  * `<upstream url>/v2/<repository>/<endpoint>`, put together from parsed parts. Throws when the URL parser reads
- * anything else out of it than what was put in (design.md, "What never bends", 5).
+ * anything else out of it than what was put in (docs/design.md, rule 5).
  */
 function requestUrl(base: URL, ask: Ask): URL {
   const path = `${base.pathname.replace(/\/+$/, "")}/v2/${ask.repository}/${ask.endpoint}`;

@@ -88,7 +88,7 @@ async function readPage(
   };
 }
 
-/** Only a 200 with the one exact type is an answer of this endpoint (clients.md section 6). */
+/** Only a 200 with the one exact type is an answer of this endpoint (docs/clients.md 51). */
 function hasReferrers({ status, headers }: Reply): boolean {
   if (status === 200) return bareMediaType(headers["content-type"]) === mediaTypes.ociIndex;
   if (status === 404 && isWebPage(headers)) return false;

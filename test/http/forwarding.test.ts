@@ -1,4 +1,4 @@
-// What ends a request that is being sent on, from either side. Of design.md, section 5, the three abort paths that
+// What ends a request that is being sent on, from either side. Of http-proxy, the three abort paths that
 // http-proxy 1.18 failed are named as such.
 import { Agent, type IncomingMessage } from "node:http";
 import { Socket } from "node:net";

@@ -1,4 +1,4 @@
-// Headquarters, region, datacenter: a mirror in front of a mirror in front of a mirror (article 003). Each blob crosses
+// Headquarters, region, datacenter: a mirror in front of a mirror in front of a mirror. Each blob crosses
 // each link once, HEAD of a cold blob is answered through all of them, and the farthest may fail.
 import t from "tap";
 import { download } from "./fixtures/download.ts";
