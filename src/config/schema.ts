@@ -146,6 +146,7 @@ const upstream = section({
     description: "How long its answer is used before it is asked again",
   }),
   tokenRealms: setting(t.listOf(t.hostAndPort), {
+    env: "UPSTREAM_TOKEN_REALMS",
     description:
       "Hosts that may hand out tokens for the registry although they are not on its own domain, or have private addresses",
   }),
@@ -164,6 +165,7 @@ const upstream = section({
     }),
   }),
   redirectsTo: setting(t.listOf(t.destination), {
+    env: "UPSTREAM_REDIRECTS_TO",
     description:
       "Hosts and networks, such as 10.0.0.0/8, of private storages where the registry may send downloads and uploads",
   }),

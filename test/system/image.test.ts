@@ -34,7 +34,7 @@ t.test("the image", async (t) => {
   t.match(image.Config, {
     User: "65532:65532",
     StopSignal: "SIGTERM",
-    Entrypoint: ["node", "/app/dist/main.js"],
+    Entrypoint: ["node", "--disable-sigusr1", "/app/dist/main.js"],
   });
   t.ok(Object.keys(image.Config.Labels).every((label) => label.startsWith("org.opencontainers.image.")));
 

@@ -24,7 +24,12 @@ interface Both extends FarRegistry {
 /** A mirror that lets writes through. Tags live for ever: only a push through it can move one. */
 async function startBoth(t: Test): Promise<Both> {
   const far = await startFarRegistry(t);
-  const env = { ENTREPOT_UPSTREAM_PUSH: "true", ENTREPOT_TAG_TTL: "forever" };
+  const env = {
+    ENTREPOT_UPSTREAM_PUSH: "true",
+    ENTREPOT_TAG_TTL: "forever",
+    // The registry behind the front, where uploads may go on.
+    ENTREPOT_UPSTREAM_REDIRECTS_TO: "127.0.0.1",
+  };
   const listen = `127.0.0.1:${await freePort()}`;
   return { ...far, mirror: await startMirror(t, far.front, { env, listen }) };
 }
