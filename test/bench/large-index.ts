@@ -68,7 +68,9 @@ export async function makeLargeIndex(directory: string, size: IndexSize): Promis
 function addBlob(index: SqliteIndex, at: number, usedAt: number): void {
   const digest = blobDigest(at);
   const isManifest = at % imageSize === 0;
-  index.blobs.add(digest, blobSize, isManifest ? mediaType : undefined, usedAt, usedAt);
+  // Hashed a day ago: what was hashed lately is doubted after a crash, and these files are empty ones.
+  const checkedAt = usedAt - 86_400_000;
+  index.blobs.add(digest, blobSize, isManifest ? mediaType : undefined, usedAt, checkedAt);
   void index.links.add(upstreamName, repositoryOf(at), [{ digest, size: blobSize }]);
   if (!isManifest) return;
   const layers = Array.from({ length: imageSize - 1 }, (_, layer) => ({
