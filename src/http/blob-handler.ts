@@ -39,7 +39,7 @@ export async function handleBlob(
       ? await blobs.headForPeer(upstream, repository, digest)
       : await blobs.head(upstream, repository, digest);
     if (found.kind !== "found") return refused(exchange, found);
-    if (pushed && found.result !== "miss" && exchange.header(peerHeader) === undefined) {
+    if (pushed && found.result !== "miss" && !forPeer) {
       const refusal = await confirmations.refusal(upstream, repository, digest, "blob");
       if (refusal !== undefined) return refused(exchange, refusal);
     }

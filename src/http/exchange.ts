@@ -227,7 +227,8 @@ export class Exchange {
     this.#waitsSince = this.#keeper.now();
     const sent = bodiless ? "" : body;
     if (this.hasBody && !this.request.complete && !this.#bodyWaits) this.#linger(sent);
-    else if (sent.length > largestPiece) void this.#sendInPieces(Buffer.from(sent));
+    else if (sent.length > largestPiece)
+      void this.#sendInPieces(typeof sent === "string" ? Buffer.from(sent) : sent);
     else {
       this.#bytesSent = bodiless ? 0 : length;
       if (typeof sent === "string" || sent.length > largestJoined) this.#response.end(sent);

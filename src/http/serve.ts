@@ -35,9 +35,9 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly listings: Listings;
   readonly router: Router;
   readonly denied: DeniedDigests;
-  /** The way for writes to an upstream; undefined, as here or as an answer: they are refused. */
   /** The answers clients may have open. */
   readonly answers: FairQueue;
+  /** The way for writes to an upstream; undefined, as here or as an answer: they are refused. */
   readonly push?: (upstream: Upstream) => PassThrough | undefined;
   /** How this node names itself in Via to upstreams: met in a request, it is its own upstream. */
   readonly pseudonym: string;
