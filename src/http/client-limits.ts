@@ -38,6 +38,16 @@ export function writesTo(connections: number, { writes, waiting }: ClientLimits,
   return new FairQueue({ perClient, total: connections, waiting, patience, ...(after && { after }) });
 }
 
+/**
+ * Resolves when the place is held, or needless. Rejects with OverLimit `late`, and with ClientLeft when whoever waited
+ * has given it up.
+ */
+export async function granted(place: Place): Promise<void> {
+  const waited = await place.granted;
+  if (waited === "late") throw new OverLimit("late");
+  if (waited === "left") throw new ClientLeft();
+}
+
 /** The fills from one upstream that clients wait for. */
 export class ColdFills {
   readonly #queue: FairQueue;
@@ -64,11 +74,12 @@ export class ColdFills {
   async wait(place: Place, digest: Digest): Promise<void> {
     const waiting = this.#waiting.get(digest) ?? new Set();
     this.#waiting.set(digest, waiting.add(place));
-    const waited = await place.granted;
-    waiting.delete(place);
-    if (waiting.size === 0 && this.#waiting.get(digest) === waiting) this.#waiting.delete(digest);
-    if (waited === "late") throw new OverLimit("late");
-    if (waited === "left") throw new ClientLeft();
+    try {
+      await granted(place);
+    } finally {
+      waiting.delete(place);
+      if (waiting.size === 0 && this.#waiting.get(digest) === waiting) this.#waiting.delete(digest);
+    }
   }
 
   /** Whoever waits for a place to fill the same blob reads along instead. */

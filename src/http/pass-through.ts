@@ -8,9 +8,10 @@ import { referenceText } from "../oci/reference.ts";
 import type { Route } from "../oci/route.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import { answerChunks, answerText } from "./answer-body.ts";
+import { granted } from "./client-limits.ts";
 import { fail, failures } from "./error.ts";
-import { ClientLeft, type Exchange } from "./exchange.ts";
-import { type FairQueue, OverLimit } from "./fair-queue.ts";
+import type { Exchange } from "./exchange.ts";
+import type { FairQueue } from "./fair-queue.ts";
 import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
 import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
 import { BodyTooLong, HeldBodies, type HeldBody } from "./held-bodies.ts";
@@ -111,9 +112,7 @@ export class PassThrough {
     const turn = (withBody ? bodies : others).enter(exchange.client);
     const off = exchange.onOver(() => turn.release());
     try {
-      const waited = await turn.granted;
-      if (waited === "late") throw new OverLimit("late");
-      if (waited !== "held") throw new ClientLeft();
+      await granted(turn);
       const again = { losses: 1, challenges: 1, redirects: mostRedirects };
       const url = this.#urlOf(sent);
       await this.#pass({ exchange, place, write, sent, withBody, url, headers, held: undefined, again });

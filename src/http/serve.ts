@@ -8,6 +8,7 @@ import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../telemetry/event.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
+import { granted } from "./client-limits.ts";
 import {
   type Failure,
   fail,
@@ -18,7 +19,7 @@ import {
   failWith,
 } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
-import { type FairQueue, OverLimit } from "./fair-queue.ts";
+import type { FairQueue } from "./fair-queue.ts";
 import { malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
@@ -53,11 +54,7 @@ export async function serve(exchange: Exchange, options: ServeOptions): Promise<
   try {
     const place = isProbe(exchange.request.url) ? undefined : options.answers.enter(exchange.client);
     exchange.place = place;
-    if (place !== undefined && !place.held) {
-      const waited = await place.granted;
-      if (waited === "late") throw new OverLimit("late");
-      if (exchange.closed) return;
-    }
+    if (place !== undefined && !place.held) await granted(place);
     await dispatch(exchange, options);
   } catch (error) {
     if (exchange.closed) return;
