@@ -13,11 +13,11 @@ import {
   type BlobStore,
   type BlobWriter,
   type Clock,
-  clockTolerance,
   type IndexedBlob,
   type KeptBlob,
   type LinkedBlob,
   type Pause,
+  recordAge,
   type StoredBlob,
   StoreError,
 } from "./ports.ts";
@@ -184,8 +184,7 @@ export class LocalBlobs {
 
   #overdue(checkedAt: number): boolean {
     const { recheckAfter = Number.POSITIVE_INFINITY, clock } = this.#options;
-    const age = clock() - checkedAt;
-    return age > recheckAfter || (age < -clockTolerance && recheckAfter !== Number.POSITIVE_INFINITY);
+    return recordAge(checkedAt, clock()) > recheckAfter;
   }
 
   /** Whether the index knows the digest. A failing index knows nothing. */

@@ -3,7 +3,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
 import type { BlobChecks } from "./blob-checks.ts";
-import { type BlobIndex, type Clock, clockTolerance, type Pause } from "./ports.ts";
+import { type BlobIndex, type Clock, type Pause, recordAge } from "./ports.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 
 const mebibyte = 1024 * 1024;
@@ -114,8 +114,7 @@ export class Scrubber {
   #dueIn(checkedAt: number | undefined): number {
     const { interval, clock } = this.#options;
     if (checkedAt === undefined) return 0;
-    const age = clock() - checkedAt;
-    return age < -clockTolerance ? 0 : interval - age;
+    return interval - recordAge(checkedAt, clock());
   }
 
   /** Bytes per second, asked for anew all the time. */

@@ -2,7 +2,14 @@
 // confirmed where it is neither here nor named by a manifest that is, after 30 days where it is only named. Those of what
 // is here stay: an outage must find them. A link that has ended grants nothing and refuses nothing: upstream is asked.
 // What nodes share in Redis stays until its own age: another of them may have the blob.
-import { type Clock, clockTolerance, type LinkedBlob, type OwnLinks, type Proofs } from "../cache/ports.ts";
+import {
+  type Clock,
+  clockTolerance,
+  type LinkedBlob,
+  type OwnLinks,
+  type Proofs,
+  recordAge,
+} from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Database, Row, Statement } from "./database.ts";
@@ -217,6 +224,5 @@ function keyOf(link: Row): { readonly digest: Uint8Array; readonly repository: n
 /** What was confirmed in the future was confirmed by a clock that was wrong: long ago. */
 function hasEnded({ confirmed_at, here, named }: Row, now: number): boolean {
   if (here === 1) return false;
-  const age = now - Number(confirmed_at);
-  return age > (named === 1 ? namedAge : orphanAge) || age < -clockTolerance;
+  return recordAge(Number(confirmed_at), now) > (named === 1 ? namedAge : orphanAge);
 }
