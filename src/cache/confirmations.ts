@@ -6,7 +6,7 @@ import type { Repository } from "../oci/name.ts";
 import type { Access } from "./access.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import { type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
-import { flightKey, SingleFlight } from "./single-flight.ts";
+import { deleteBelow, flightKey, SingleFlight } from "./single-flight.ts";
 import type { Refusal } from "./upstream-answer.ts";
 
 /** Milliseconds a client waits for upstream's word, and in which that is given again; answers remembered. */
@@ -70,8 +70,7 @@ export class Confirmations {
   /** Everything about the repository: something has changed there. */
   forget(upstream: string, repository: Repository): void {
     this.#writes += 1;
-    const start = `${flightKey(upstream, repository).slice(0, -1)},`;
-    for (const key of this.#there.keys()) if (key.startsWith(start)) this.#there.delete(key);
+    deleteBelow(this.#there, upstream, repository);
   }
 
   /** Never rejects with UpstreamError. */

@@ -8,7 +8,7 @@ import type { NoticeSink, Result } from "../telemetry/event.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
 import { type Clock, type Pause, recordAge, type Upstream, UpstreamError } from "./ports.ts";
 import { Revalidation } from "./revalidation.ts";
-import { flightKey } from "./single-flight.ts";
+import { deleteBelow, flightKey } from "./single-flight.ts";
 import type { ReferrersAnswer, Refusal, TagsAnswer } from "./upstream-answer.ts";
 
 /** Bytes of lists in memory, with their keys, about. */
@@ -117,8 +117,7 @@ export class Listings {
 
   /** Something was pushed to or deleted from the repository: it is asked for again, and stays for when upstream fails. */
   forget(upstream: string, repository: Repository): void {
-    const start = flightKey(upstream, repository).slice(0, -1);
-    for (const key of this.#memory.keys()) if (key.startsWith(`${start},`)) this.#memory.delete(key);
+    deleteBelow(this.#memory, upstream, repository);
     const { kept, clock, ttl } = this.#options;
     kept.expire(upstream, repository, clock() - ttl);
   }

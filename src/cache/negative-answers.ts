@@ -6,7 +6,7 @@ import type { Repository } from "../oci/name.ts";
 import { boundedByKeys } from "./memory-size.ts";
 import type { Clock } from "./ports.ts";
 import type { Announcements } from "./shared-ports.ts";
-import { flightKey } from "./single-flight.ts";
+import { deleteBelow, flightKey } from "./single-flight.ts";
 
 export class NegativeAnswers {
   readonly #answers: LRUCache<string, true> | undefined;
@@ -53,8 +53,7 @@ export class NegativeAnswers {
   }
 
   #forget(upstream: string, repository: Repository): void {
-    const start = `${flightKey(upstream, repository).slice(0, -1)},`;
-    for (const key of this.#answers?.keys() ?? []) if (key.startsWith(start)) this.#answers?.delete(key);
+    if (this.#answers !== undefined) deleteBelow(this.#answers, upstream, repository);
   }
 }
 

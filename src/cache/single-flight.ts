@@ -44,3 +44,12 @@ export class SingleFlight<Value> {
 export function flightKey(...parts: readonly string[]): string {
   return JSON.stringify(parts);
 }
+
+/** Deletes every entry whose key is a flightKey that begins with these parts and has more. */
+export function deleteBelow(
+  map: { keys(): Iterable<string>; delete(key: string): unknown },
+  ...parts: readonly string[]
+): void {
+  const start = `${flightKey(...parts).slice(0, -1)},`;
+  for (const key of map.keys()) if (key.startsWith(start)) map.delete(key);
+}
