@@ -5,7 +5,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
-import type { LinkedBlob, LinkStore, Upstream } from "./ports.ts";
+import { headByDigest, type LinkedBlob, type LinkStore, type Upstream } from "./ports.ts";
 import { flightKey, SingleFlight } from "./single-flight.ts";
 import { noticeOfStoreError } from "./store-notice.ts";
 import type { CacheMarks, Refusal } from "./upstream-answer.ts";
@@ -66,10 +66,7 @@ export class Access {
     digest: Digest,
     as: "blob" | "manifest",
   ): Promise<Proof> {
-    const head =
-      as === "blob"
-        ? await upstream.headBlob(repository, digest)
-        : await upstream.headManifest(repository, { kind: "digest", digest });
+    const head = await headByDigest(upstream, repository, digest, as);
     if (head.kind === "found") await this.link(upstream, repository, [{ digest, size: undefined }]);
     if (head.kind !== "found") return head;
     const { kind, size, cacheStatus } = head;

@@ -5,7 +5,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Access } from "./access.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import { type Clock, type Pause, type Upstream, UpstreamError } from "./ports.ts";
+import { type Clock, headByDigest, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import { deleteBelow, flightKey, SingleFlight } from "./single-flight.ts";
 import type { Refusal } from "./upstream-answer.ts";
 
@@ -84,10 +84,7 @@ export class Confirmations {
     const { access, negative } = this.#options;
     const writes = this.#writes;
     try {
-      const head =
-        as === "blob"
-          ? await upstream.headBlob(repository, digest)
-          : await upstream.headManifest(repository, { kind: "digest", digest });
+      const head = await headByDigest(upstream, repository, digest, as);
       if (head.kind === "found") {
         if (writes === this.#writes) this.#there.set(key, true);
         return undefined;

@@ -424,3 +424,15 @@ export interface Upstream {
     artifactType: string | undefined,
   ): Promise<ReferrersAnswer>;
 }
+
+/** Asks for a digest by the endpoint of what it is the digest of. Rejects with UpstreamError. */
+export function headByDigest(
+  upstream: Pick<Upstream, "headBlob" | "headManifest">,
+  repository: Repository,
+  digest: Digest,
+  as: "blob" | "manifest",
+): Promise<BlobHead | ManifestHead> {
+  return as === "blob"
+    ? upstream.headBlob(repository, digest)
+    : upstream.headManifest(repository, { kind: "digest", digest });
+}

@@ -1,7 +1,7 @@
 // The other nodes of the datacenter, read from as registries are: they answer what any client gets, but never start a
 // download for us (BlobCache.openForPeer).
 import { LRUCache } from "lru-cache";
-import { type Clock, UpstreamError } from "../cache/ports.ts";
+import { type Clock, headByDigest, UpstreamError } from "../cache/ports.ts";
 import { type Peers, peerHeader } from "../cache/shared-ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { NoticeSink } from "../telemetry/event.ts";
@@ -51,11 +51,7 @@ export function createPeers(options: PeersOptions): ClosablePeers {
   };
   return {
     has: async (address, upstream, repository, digest, as) => {
-      const peer = peerAt(address, upstream);
-      const head =
-        as === "blob"
-          ? await peer.headBlob(repository, digest)
-          : await peer.headManifest(repository, { kind: "digest", digest });
+      const head = await headByDigest(peerAt(address, upstream), repository, digest, as);
       return head.kind === "found";
     },
     open: async (address, upstream, repository, digest, from, signal) =>
