@@ -4,15 +4,15 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Access } from "./access.ts";
+import { boundedByKeys } from "./memory-size.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import { type Clock, headByDigest, type Pause, type Upstream, UpstreamError } from "./ports.ts";
 import { deleteBelow, flightKey, SingleFlight } from "./single-flight.ts";
 import type { Refusal } from "./upstream-answer.ts";
 
-/** Milliseconds a client waits for upstream's word, and in which that is given again; answers remembered. */
+/** Milliseconds a client waits for upstream's word, and in which that is given again. */
 const patience = 2_000;
 const memory = 30_000;
-const maxAnswers = 10_000;
 /** Milliseconds after which a tag is confirmed before HEAD of it is answered, whatever its time to live. */
 export const confirmTagAfter = 60_000;
 
@@ -32,8 +32,8 @@ export class Confirmations {
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
-    this.#there = new LRUCache({
-      max: maxAnswers,
+    this.#there = new LRUCache<string, true>({
+      ...boundedByKeys,
       ttl: memory,
       ttlResolution: 0,
       perf: { now: options.clock },
