@@ -1,17 +1,9 @@
 // A file that has one name only between an orderly close of the index and its next opening, and another while the index
 // is used. Not a row in the index: renaming a file needs no space, so that a node starts on a full disk, where eviction is
 // wanted most. Its time says up to when everything is known to have reached the disk.
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-} from "node:fs";
+import { closeSync, existsSync, openSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import type { Layout } from "./layout.ts";
+import { syncNow } from "./sync-directory.ts";
 
 export interface CleanMark {
   /** The last close was an orderly one. */
@@ -25,12 +17,7 @@ export function takeCleanMark(layout: Layout, now: number): CleanMark {
   const clean = existsSync(layout.cleanMark);
   if (clean) {
     renameSync(layout.cleanMark, layout.usedMark);
-    const directory = openSync(layout.directory, "r");
-    try {
-      fsyncSync(directory);
-    } finally {
-      closeSync(directory);
-    }
+    syncNow(layout.directory);
   }
   const since = statSync(layout.usedMark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (since === 0) touchUsedMark(layout, now);

@@ -1,11 +1,12 @@
 // A copy of the index beside it, in one state of it and checked: what a start goes on with when the index itself
 // cannot be read. One copy is kept; it is replaced by a whole one or not at all.
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, statfsSync } from "node:fs";
+import { renameSync, rmSync, statfsSync } from "node:fs";
 import { dirname, extname } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { sqliteCodes, sqliteError } from "./store-failure.ts";
+import { syncNow } from "./sync-directory.ts";
 
 /** Milliseconds a close waits for the thread to let go of the index, which it does between two steps. */
 const patience = 10_000;
@@ -15,9 +16,6 @@ const program = new URL(`./index-copy-worker${extname(import.meta.url)}`, import
 
 /** Pages between two looks at whether a stop waits. */
 const pagesPerStep = 1_000;
-/** SQLite's default. */
-const pageSize = 4_096;
-
 /** What `gate` holds: `[0]` is `stop` when the copy is to end, `[1]` is `free` while the thread has the index closed. */
 export const copyGate = { stop: 1, free: 0, taken: 1 } as const;
 
@@ -30,7 +28,7 @@ export interface CopyWork {
   readonly gate: Int32Array;
 }
 
-/** Undefined: done, or ended by `close`. `index`: the failure is one of the index itself, not of the copy's disk. */
+/** Why there is no copy, `errcode` as `node:sqlite` has it; undefined: it is done, or was ended by `close`. */
 export type CopyAnswer = { readonly message: string; readonly errcode: number | undefined } | undefined;
 
 export class IndexCopy {
@@ -90,9 +88,9 @@ export async function copyHere({ location, target, part, gate }: CopyWork): Prom
     await copyPages(location, part, gate);
     // What is damaged in the index is so in its copy: a good one is not given up for that.
     check(part);
-    sync(part);
+    syncNow(part);
     renameSync(part, target);
-    sync(dirname(target));
+    syncNow(dirname(target));
     return undefined;
   } catch (error) {
     rmSync(part, { force: true });
@@ -129,6 +127,7 @@ async function copyPages(location: string, part: string, gate: Int32Array): Prom
 /** Half of what is free at most: a copy is worth less than what the rest is kept for. */
 function requireRoom(index: DatabaseSync, directory: string): void {
   const pages = Number(index.prepare("PRAGMA page_count").get()?.page_count);
+  const pageSize = Number(index.prepare("PRAGMA page_size").get()?.page_size);
   const { bavail, bsize } = statfsSync(directory);
   if (pages * pageSize > (bavail * bsize) / 2)
     throw Object.assign(new Error("the disk has no room for a copy"), { errcode: sqliteCodes.full });
@@ -146,14 +145,5 @@ function check(part: string): void {
       throw Object.assign(new Error(`the index is damaged: ${found}`), { errcode: sqliteCodes.corrupt });
   } finally {
     made.close();
-  }
-}
-
-function sync(path: string): void {
-  const descriptor = openSync(path, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }
