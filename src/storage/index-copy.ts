@@ -17,7 +17,7 @@ const program = new URL(`./index-copy-worker${extname(import.meta.url)}`, import
 /** Pages between two looks at whether a stop waits. */
 const pagesPerStep = 1_000;
 /** What `gate` holds: `[0]` is `stop` when the copy is to end, `[1]` is `free` while the thread has the index closed. */
-export const copyGate = { stop: 1, free: 0, taken: 1 } as const;
+const copyGate = { stop: 1, free: 0, taken: 1 } as const;
 
 export interface CopyWork {
   /** URL of the index, as the program opened it. */

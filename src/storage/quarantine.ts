@@ -66,14 +66,9 @@ export class Quarantine {
     return true;
   }
 
-  /** Gives the room back, for blobs that are worth more. Rejects with the system's error. */
-  async clear(): Promise<void> {
-    await this.#shrink(0);
-  }
-
-  async #shrink(maxBytes = this.#maxBytes): Promise<void> {
+  async #shrink(): Promise<void> {
     for (const name of [...this.#files.keys()]) {
-      if (this.bytes <= maxBytes && this.#files.size <= maxFiles) return;
+      if (this.bytes <= this.#maxBytes && this.#files.size <= maxFiles) return;
       await unlink(this.#path(name)).catch((error: unknown) => {
         if (systemCode(error) !== "ENOENT") throw error;
       });
