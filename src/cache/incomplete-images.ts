@@ -85,9 +85,9 @@ export class IncompleteImages {
   }
 
   /**
-   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here nor on its way, nor on another node; for an
-   * index, when that is so for every image in it, since podman takes the image too from where the index came from.
-   * Foreign layers do not count.
+   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here nor on its way, nor on
+   * another node; for an index, when that is so for every image in it, since podman takes the image too from where
+   * the index came from. Foreign layers do not count.
    */
   async check(
     upstream: Upstream,

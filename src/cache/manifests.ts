@@ -113,7 +113,10 @@ export class Manifests {
     this.#deleted = new DeletedManifests(options.clock, options.steady);
   }
 
-  /** `confirmAfter`: milliseconds after which a fresh tag is confirmed all the same, while upstream may be asked. Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing. */
+  /**
+   * `confirmAfter`: milliseconds after which a fresh tag is confirmed all the same, while upstream may be asked.
+   * Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing.
+   */
   open(
     upstream: Upstream,
     repository: Repository,

@@ -253,7 +253,10 @@ export interface LinkStore {
   has(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
   /** Whether there is a link on this node, if only because a manifest names the digest. */
   named(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
-  /** Links all digests in one transaction; known links are left as they are (a size is filled in when missing, and what was named may be shown). */
+  /**
+   * Links all digests in one transaction; known links are left as they are (a size is filled in when missing, and
+   * what was named may be shown).
+   */
   add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void>;
   /** Upstream no longer has the digest in this repository. */
   remove(upstream: string, repository: Repository, digest: Digest): Promise<void>;

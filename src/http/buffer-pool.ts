@@ -1,6 +1,6 @@
 // Buffers between store and socket. One read and one write of 1 MiB cost two thirds of the CPU of four of 256 KiB, which
-// cost a third of 64 KiB streams (docs/design.md, "The way of a request"); when many clients read at once, smaller ones keep the memory
-// flat: a hundred slow clients hold a buffer each.
+// cost a third of 64 KiB streams (docs/design.md, "The way of a request"); when many clients read at once, smaller
+// ones keep the memory flat: a hundred slow clients hold a buffer each.
 
 const large = 1024 * 1024;
 const middle = 256 * 1024;

@@ -52,7 +52,10 @@ export class UploadSessions {
     });
   }
 
-  /** The URL an upload to `repository`, as upstream names it, goes on at; another origin only where upstream itself has led there. */
+  /**
+   * The URL an upload to `repository`, as upstream names it, goes on at; another origin only where upstream itself
+   * has led there.
+   */
   urlOf(repository: Repository, upload: Upload): URL {
     const kept = this.#find(repository, upload.session);
     if (kept === undefined)

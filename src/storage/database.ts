@@ -115,8 +115,9 @@ export class Database {
   }
 
   /**
-   * In a thread, or `here` when the event loop has nothing else to do: replaces the copy that a later start goes on with when it cannot read this file. Rejects with StoreError; then the
-   * last copy stays. Damage that it finds is remembered for the next start.
+   * In a thread, or `here` when the event loop has nothing else to do: replaces the copy that a later start goes on
+   * with when it cannot read this file. Rejects with StoreError; then the last copy stays. Damage that it finds is
+   * remembered for the next start.
    */
   async copy(where: "thread" | "here" = "thread"): Promise<void> {
     const uncopied = this.#uncopied;

@@ -179,7 +179,10 @@ export class DiskStore implements BlobStore {
     return this.#spool.bytes;
   }
 
-  /** Removes what is in the spool, belongs to no fill and is not kept for one, or not any longer; resolves with the number of files. Rejects with StoreError. */
+  /**
+   * Removes what is in the spool, belongs to no fill and is not kept for one, or not any longer; resolves with the
+   * number of files. Rejects with StoreError.
+   */
   sweep(): Promise<number> {
     return this.#spool.sweep();
   }

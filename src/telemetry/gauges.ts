@@ -15,7 +15,10 @@ export interface GaugeSources {
   spoolBytes(): number | undefined;
   /** Bytes of blobs that turned out wrong, kept for inspection. */
   quarantineBytes(): number | undefined;
-  /** Seconds since the longest unchecked blob was hashed; undefined without a scrubber, with nothing stored, and as long as one never was. */
+  /**
+   * Seconds since the longest unchecked blob was hashed; undefined without a scrubber, with nothing stored, and as
+   * long as one never was.
+   */
   oldestCheckAge(): number | undefined;
   /** Bytes free on the file system of the cache. */
   cacheDiskFreeBytes(): number | undefined;

@@ -3,7 +3,8 @@ import type { RequestEvent } from "./event.ts";
 
 /**
  * 401 and 404 are everyday answers (token dance, absent referrers), and a client that leaves is no fault of ours.
- * Whoever probes hears the answer, and does so every few seconds. A body cut by upstream or by us is a failure whatever the status line said.
+ * Whoever probes hears the answer, and does so every few seconds. A body cut by upstream or by us is a failure
+ * whatever the status line said.
  */
 export function requestLevel({
   status,

@@ -220,8 +220,8 @@ function lacksRights(headers: IncomingHttpHeaders): boolean {
 }
 
 /**
- * Age, Cache-Status, Warning and RateLimit headers of upstream's answer. What cannot be read is left out, and so is what storages and their
- * delivery networks say of an object: it is no news of the registry.
+ * Age, Cache-Status, Warning and RateLimit headers of upstream's answer. What cannot be read is left out, and so is
+ * what storages and their delivery networks say of an object: it is no news of the registry.
  */
 export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
   if (foreign) return {};
