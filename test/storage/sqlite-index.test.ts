@@ -2,45 +2,17 @@ import { existsSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } 
 import { open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import t, { type Test } from "tap";
+import t from "tap";
 import { type Digest, makeDigest } from "../../src/oci/digest.ts";
-import type { Repository, Tag } from "../../src/oci/name.ts";
+import type { Tag } from "../../src/oci/name.ts";
 import { openIndex, type SqliteIndex } from "../../src/storage/sqlite-index.ts";
 import type { Notice } from "../../src/telemetry/event.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { requires } from "../system/fixtures/requires.ts";
 import { mountSmallDisk, smallDiskPrograms } from "../system/fixtures/small-disk.ts";
 import { workDirectory } from "../system/fixtures/work-directory.ts";
+import { cleanIndex, digest, now, openHere, repository } from "./fixtures/clean-index.ts";
 import { startWorker } from "./fixtures/kill-worker.ts";
-
-const now = 1_700_000_000_000;
-const repository = "team/app" as Repository;
-
-function openHere(t: Test, directory: string): SqliteIndex {
-  const index = openIndex({ directory, clock: () => now });
-  t.teardown(() => index.close());
-  return index;
-}
-
-function digest(name: string | number): Digest {
-  return digestOf(Buffer.from(String(name)));
-}
-
-/** An index with rows in it, closed in good order and never in need of reconciling. */
-async function cleanIndex(directory: string, rows = 100): Promise<void> {
-  const index = openIndex({ directory, clock: () => now });
-  index.transaction(() => {
-    for (let at = 0; at < rows; at++) index.blobs.add(digest(at), at, undefined, at);
-  });
-  await index.tags.put("hub", repository, "1" as Tag, {
-    digest: digest(1),
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    size: 1,
-    checkedAt: now,
-  });
-  index.reconciled();
-  index.close();
-}
 
 t.test("everything is there after a clean stop, and nothing needs repair", async (t) => {
   const directory = join(await workDirectory(t), "not/yet/there");
