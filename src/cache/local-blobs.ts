@@ -7,6 +7,7 @@ import { largestManifest, readManifest } from "../oci/manifest.ts";
 import type { BitRotFinder, NoticeSink, Source } from "../telemetry/event.ts";
 import { BlobChecks, type CheckResult } from "./blob-checks.ts";
 import { holdBack } from "./fill-reading.ts";
+import { bodyBytes } from "./memory-size.ts";
 import {
   type BlobIndex,
   type BlobReader,
@@ -28,8 +29,6 @@ import { noticeOfStoreError } from "./store-notice.ts";
 const smallBlob = 64 * 1024;
 /** A blob nobody here has hashed is hashed before its head is sent up to this size; a larger one, while it is sent. */
 const checkedFirst = 256 * 1024 * 1024;
-/** What one entry in memory costs besides its body, about. */
-const entryOverhead = 512;
 
 export interface LocalBlobsOptions {
   readonly store: BlobStore;
@@ -108,7 +107,7 @@ export class LocalBlobs {
     this.#options = options;
     this.#memory = new LRUCache({
       maxSize: options.memoryBytes,
-      sizeCalculation: ({ body }) => body.length + entryOverhead,
+      sizeCalculation: ({ body }) => bodyBytes(body),
     });
     this.checks = new BlobChecks({
       ...options,

@@ -1,5 +1,6 @@
 // One request's life: what is learned on the way, the answer, and the one event when it is over.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { largestText } from "../cache/memory-size.ts";
 import type {
   EventContent,
   EventSink,
@@ -24,12 +25,12 @@ const longestChain = 256;
 const longestHost = 300;
 
 /**
- * Bodies up to this many bytes go out in one piece with the headers, as text of one byte a character: Node joins strings
- * into one write, and a Buffer costs a second one, and an allocation for both. With the headers it stays below the
- * 16 KiB that Node writes without allocating.
+ * Small bodies go out in one piece with the headers, as text of one byte a character: Node joins strings into one write,
+ * and a Buffer costs a second one, and an allocation for both. With the headers it stays below the 16 KiB that Node
+ * writes without allocating. Made once for each Buffer: one from memory is sent again and again, and never changes.
  */
-const largestJoined = 12 * 1024;
-/** Larger ones go out in pieces of this many bytes, one after the other. */
+const texts = new WeakMap<Buffer, string>();
+/** Larger bodies go out in pieces of this many bytes, one after the other. */
 const largestPiece = 256 * 1024;
 
 /** What handlers find out for the event. */
@@ -136,8 +137,8 @@ export class Exchange {
     this.#traceId = traceId(request.headers.traceparent);
     this.#forwardedFor = this.header("x-forwarded-for")?.slice(0, longestChain);
     this.#bodyWaits = this.hasBody && request.headers.expect !== undefined && request.httpVersion === "1.1";
-    response.once("close", () => this.over());
-    response.on("error", () => {});
+    response.on("close", () => this.over());
+    response.on("error", ignore);
   }
 
   /**
@@ -148,7 +149,7 @@ export class Exchange {
     if (this.#ended) return;
     this.#ended = true;
     this.#failWrite?.(new ClientLeft());
-    for (const listener of this.#listeners ?? []) listener();
+    if (this.#listeners !== undefined) for (const listener of this.#listeners) listener();
     this.place?.release();
     this.#keeper.over(this);
     this.#keeper.onEvent(this.#event());
@@ -231,8 +232,8 @@ export class Exchange {
       void this.#sendInPieces(typeof sent === "string" ? Buffer.from(sent) : sent);
     else {
       this.#bytesSent = bodiless ? 0 : length;
-      if (typeof sent === "string" || sent.length > largestJoined) this.#response.end(sent);
-      else this.#response.end(sent.toString("latin1"), "latin1");
+      if (typeof sent === "string" || sent.length > largestText) this.#response.end(sent);
+      else this.#response.end(textOf(sent), "latin1");
     }
   }
 
@@ -374,6 +375,18 @@ export class Exchange {
     };
   }
 }
+
+function textOf(body: Buffer): string {
+  let text = texts.get(body);
+  if (text === undefined) {
+    text = body.toString("latin1");
+    texts.set(body, text);
+  }
+  return text;
+}
+
+/** Of a response whose end is told by `close`. */
+function ignore(): void {}
 
 /** The target without its query, and without what may be a user and a password before a host. */
 function loggedPath(target: string): string {

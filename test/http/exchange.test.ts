@@ -54,6 +54,15 @@ t.test("Cache-Status is of what the cache gave: an error is made here", async (t
   }
 });
 
+t.test("a small body has all its bytes, whatever they are, each time it is sent", async (t) => {
+  const body = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+  for (const time of ["first", "second"]) {
+    const { answer, event } = await exchanged(t, (exchange) => exchange.send(200, {}, body));
+    t.equal(answer.slice(answer.indexOf("\r\n\r\n") + 4), body.toString("latin1"), time);
+    t.equal(event.bytesSent, 256);
+  }
+});
+
 t.test("why an answer ended early, and by whom", async (t) => {
   const begin = (exchange: Exchange): void => {
     exchange.found(found);
