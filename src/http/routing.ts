@@ -83,8 +83,7 @@ export class Router {
     // Without a single configured namespace there is nothing to tell apart; with one, this is no open proxy.
     if (named === undefined && ns !== undefined && byNamespace === undefined && this.#byNamespace.size > 0)
       return unknown;
-    const entry =
-      named?.entry ?? byNamespace ?? this.#byHost.get(hostName(host)) ?? (this.#entries[0] as Entry);
+    const entry = named?.entry ?? byNamespace ?? this.#hosted(host) ?? (this.#entries[0] as Entry);
     const repository =
       named === undefined ? ("repository" in route ? route.repository : undefined) : named.repository;
     return {
@@ -110,6 +109,10 @@ export class Router {
       return byPrefix && { entry: byPrefix, repository };
     }
     return { entry: byComponent, repository: parseRepository(repository?.slice(slash + 1) ?? "") };
+  }
+
+  #hosted(host: string | undefined): Entry | undefined {
+    return this.#byHost.size === 0 ? undefined : this.#byHost.get(hostName(host));
   }
 
   /** The chain of `next`; a name that comes round again ends it. */

@@ -59,8 +59,10 @@ const dotComponent = /\/\.{1,2}(?:\/|$)/;
 
 const noQuery = new URLSearchParams();
 
+/** An upload session, or the place to begin one. */
+const uploadGrammar = /^(.+)\/blobs\/uploads(?:\/([^/]*))?$/;
 /** Endpoint words that separate the repository from the reference. */
-const endpointGrammar = /^(.+)\/(manifests|blobs|tags|referrers)\/([^/]+)$/;
+const endpoints: ReadonlySet<string> = new Set(["manifests", "blobs", "tags", "referrers"]);
 
 /**
  * Parses the raw target of a request line. Absolute-form (`http://…`), `//`, `.` and `..` components, and
@@ -93,17 +95,19 @@ function parseEndpoint(
   query: URLSearchParams,
   base: { prefix: string; ns: string | undefined },
 ): Route | RouteProblem {
-  const uploads = /^(.+)\/blobs\/uploads(?:\/([^/]*))?$/.exec(rest);
-  if (uploads) {
+  const uploads = rest.includes("/blobs/uploads") ? uploadGrammar.exec(rest) : null;
+  if (uploads !== null) {
     const repository = parseRepository(uploads[1] as string);
     if (repository === undefined) return "bad_name";
     const upload = parseUpload(uploads[2] || undefined, query);
     return typeof upload === "string" ? upload : { kind: "upload", repository, upload, ...base };
   }
-  const match = endpointGrammar.exec(rest);
-  if (match === null) return "unknown";
-  const [, name, endpoint, last] = match as unknown as [string, string, string, string];
-  const repository = parseRepository(name);
+  const end = rest.lastIndexOf("/");
+  const start = rest.lastIndexOf("/", end - 1);
+  const endpoint = rest.slice(start + 1, end);
+  const last = rest.slice(end + 1);
+  if (start <= 0 || !endpoints.has(endpoint) || last === "") return "unknown";
+  const repository = parseRepository(rest.slice(0, start));
   if (repository === undefined) return "bad_name";
   if (endpoint === "manifests") {
     const reference = parseReference(last);
