@@ -35,9 +35,12 @@ export class OverLimit extends Error {
   }
 }
 
+/** Shares up to this many are kept for their clients' next requests: making one costs more than all the rest here. */
+const kept = 1000;
+
 interface Share {
   readonly network: string;
-  readonly most: number;
+  most: number;
   held: number;
   /** In the order they came; undefined before the first. */
   waiting: Set<Place> | undefined;
@@ -46,7 +49,7 @@ interface Share {
 export class FairQueue {
   readonly #options: FairQueueOptions;
   readonly #total: number;
-  /** Of clients that hold a place or wait for one. */
+  /** Of clients that hold a place or wait for one, and of `kept` others at most. */
   readonly #shares = new Map<string, Share>();
   /** Those who wait and may have one more, in their turn. */
   readonly #turns = new Set<Share>();
@@ -59,13 +62,15 @@ export class FairQueue {
 
   /** A place, held or waiting. Throws OverLimit `too_many`. Whoever gets one releases it. */
   enter({ network, exempt }: Client): Place {
+    const most = exempt ? Number.POSITIVE_INFINITY : this.#options.perClient;
     let share = this.#shares.get(network);
     if (share === undefined) {
-      const most = exempt ? Number.POSITIVE_INFINITY : this.#options.perClient;
       share = { network, most, held: 0, waiting: undefined };
       this.#shares.set(network, share);
     }
     const waiting = share.waiting?.size ?? 0;
+    // Of one /64 some may be exempt: whoever came first while there was none decides for the others.
+    if (share.held === 0 && waiting === 0) share.most = most;
     const free = waiting === 0 && share.held < share.most && this.#held < this.#total;
     if (!free && waiting >= this.#options.waiting) throw new OverLimit("too_many");
     const place = new Place(this, share);
@@ -90,9 +95,9 @@ export class FairQueue {
     } else share.waiting?.delete(place);
     if (share.waiting === undefined || share.waiting.size === 0) {
       this.#turns.delete(share);
-      if (share.held === 0) this.#shares.delete(share.network);
+      if (share.held === 0 && this.#shares.size > kept) this.#shares.delete(share.network);
     } else if (share.held < share.most) this.#turns.add(share);
-    this.#handOut();
+    if (this.#turns.size > 0) this.#handOut();
   }
 
   #handOut(): void {
