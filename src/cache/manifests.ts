@@ -363,10 +363,13 @@ export class Manifests {
   }
 
   /** Without a question to upstream: the image may have to be pulled without upstream as well. */
-  async #whole(upstream: Upstream, repository: Repository, found: OpenedManifest): Promise<OpenedManifest> {
-    if (this.#incomplete.watched(upstream, repository))
-      await this.#incomplete.check(upstream, repository, found.digest, found);
-    return found;
+  #whole(
+    upstream: Upstream,
+    repository: Repository,
+    found: OpenedManifest,
+  ): OpenedManifest | Promise<OpenedManifest> {
+    if (!this.#incomplete.watched(upstream, repository)) return found;
+    return this.#incomplete.check(upstream, repository, found.digest, found).then(() => found);
   }
 
   /** `ttl` for what is answered without asking. */

@@ -74,7 +74,7 @@ export class Connection implements Keeper {
   /** Takes the next request, whose answer is `response`. */
   take(request: IncomingMessage, response: ServerResponse): void {
     if (this.#current === undefined && !this.#turning) {
-      this.#begin({ request, response });
+      this.#begin(request, response);
       return;
     }
     this.#waiting.push({ request, response });
@@ -143,10 +143,10 @@ export class Connection implements Keeper {
     const next = this.#waiting.shift();
     if (next === undefined) return;
     if (this.#waiting.length === 0 && !this.#last) this.#socket.resume();
-    this.#begin(next);
+    this.#begin(next.request, next.response);
   }
 
-  #begin({ request, response }: Waiting): void {
+  #begin(request: IncomingMessage, response: ServerResponse): void {
     const exchange = this.#exchange(request, response);
     this.#current = exchange;
     this.#owner.begun();

@@ -6,7 +6,8 @@ import type { IncomingMessage } from "node:http";
 export function malformation(request: IncomingMessage): string | undefined {
   let hosts = 0;
   for (let i = 0; i < request.rawHeaders.length; i += 2) {
-    if (request.rawHeaders[i]?.toLowerCase() === "host") hosts++;
+    const name = request.rawHeaders[i];
+    if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
   }
   if (hosts > 1) return "more than one Host header";
   if (hosts === 0 && request.httpVersion === "1.1") return "no Host header";

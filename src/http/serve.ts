@@ -222,15 +222,17 @@ async function askInTurn(
   ask: Ask,
 ): Promise<void> {
   const { findings } = exchange;
-  const askFor = via === undefined ? onceMore(exchange, ask) : ask;
   let before: (() => void) | undefined;
   for (const [i, { upstream, repository, allowed, tagRule, onAbsent, onFailure }] of targets.entries()) {
     const last = i === targets.length - 1;
     findings.upstream = upstream.name;
     findings.repository = repository;
     try {
-      const outcome =
-        allowed && repository !== undefined ? await askFor(upstream, repository, tagRule) : "not_allowed";
+      let outcome: Outcome | "not_allowed" = "not_allowed";
+      if (allowed && repository !== undefined) {
+        const asked = (): Promise<Outcome> => ask(upstream, repository, tagRule);
+        outcome = await (via === undefined ? orOnceMore(exchange, asked) : asked());
+      }
       if (outcome === "served") return;
       const tell = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
@@ -259,15 +261,11 @@ async function askInTurn(
  * Questions under way are shared, also with one that came through mirrors, or says so: its circle is not that of a
  * client that names nobody, who asks once more for itself. In a circle this goes round twice, and ends.
  */
-function onceMore(exchange: Exchange, ask: Ask): Ask {
-  return async (upstream, repository, rule) => {
-    try {
-      return await ask(upstream, repository, rule);
-    } catch (error) {
-      if (exchange.headersSent || !(error instanceof UpstreamError) || error.code !== "loop") throw error;
-      return await ask(upstream, repository, rule);
-    }
-  };
+function orOnceMore(exchange: Exchange, ask: () => Promise<Outcome>): Promise<Outcome> {
+  return ask().catch((error: unknown) => {
+    if (exchange.headersSent || !(error instanceof UpstreamError) || error.code !== "loop") throw error;
+    return ask();
+  });
 }
 
 /** Answered here and at once: docker waits 15 s for it, podman skips a mirror that fails it (docs/clients.md 1, 2). */
