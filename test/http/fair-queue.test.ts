@@ -99,7 +99,7 @@ t.test("exempt clients have as many as they want, as far as there are any", asyn
   t.same(held([1, 2, 3, 4].map(() => queue.enter(free))), [true, true, true, false]);
 });
 
-t.test("of a network whose clients are not all exempt, whoever comes when there is none decides", async (t) => {
+t.test("of a network with exempt clients and others, the first of them decides", async (t) => {
   const { queue } = fairQueue({ perClient: 1 });
   queue.enter(client("a", true)).release();
   t.same(held([1, 2].map(() => queue.enter(a))), [true, false]);
