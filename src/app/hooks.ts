@@ -1,12 +1,13 @@
 // What this mirror tells others and what others tell it: notifications out, webhooks in.
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import type { Pause, Upstream } from "../cache/ports.ts";
 import type { Config } from "../config/config.ts";
-import { WebhookReceiver } from "../ops/webhook-receiver.ts";
-import type { WebhookTarget } from "../ops/webhook-target.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import { createNotifications, type Notifications } from "../telemetry/notifications.ts";
+import { WebhookReceiver } from "../ops/webhooks/webhook-receiver.ts";
+import type { WebhookTarget } from "../ops/webhooks/webhook-target.ts";
+import type { Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { Upstream } from "../ports/upstream.ts";
+import { createNotifications, type Notifications } from "../telemetry/notifications/notifications.ts";
 import { version } from "../version.ts";
 import { Prefetch } from "./prefetch.ts";
 import { createWebhookTarget, type WebhookTargetOptions } from "./webhook-target.ts";

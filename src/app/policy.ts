@@ -9,10 +9,13 @@ import { Listings } from "../cache/listings.ts";
 import { LocalBlobs } from "../cache/local-blobs.ts";
 import { Manifests } from "../cache/manifests.ts";
 import { NegativeAnswers } from "../cache/negative-answers.ts";
-import type { AnswerStore, BlobIndex, BlobStore, Clock, Pause, Upstream } from "../cache/ports.ts";
 import { Refetch, type RefetchOptions } from "../cache/refetch.ts";
 import type { Config } from "../config/config.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import type { BlobStore } from "../ports/blobs.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { AnswerStore, BlobIndex } from "../ports/records.ts";
+import type { Upstream } from "../ports/upstream.ts";
 import type { SharedParts } from "./sharing.ts";
 
 /** Bytes of manifests and small blobs in memory. */

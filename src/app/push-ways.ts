@@ -4,14 +4,15 @@ import type { Confirmations } from "../cache/confirmations.ts";
 import type { Listings } from "../cache/listings.ts";
 import type { Manifests } from "../cache/manifests.ts";
 import type { NegativeAnswers } from "../cache/negative-answers.ts";
-import type { Clock, Upstream } from "../cache/ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import { type ClientLimits, writesTo } from "../http/client-limits.ts";
-import { PassThrough } from "../http/pass-through.ts";
-import type { PushSink } from "../http/push-ports.ts";
+import { PassThrough } from "../http/push/pass-through.ts";
+import type { PushSink } from "../http/push/push-ports.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import { createAuthorizer } from "../upstream/authorization.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { Upstream } from "../ports/upstream.ts";
+import { createAuthorizer } from "../upstream/auth/authorization.ts";
 import { createPushTarget } from "../upstream/push-target.ts";
 
 /** How long a client may be silent in the middle of a push, in milliseconds. */

@@ -1,21 +1,23 @@
 // What this node shares with the others of its datacenter, as far as the configuration says: what it knows in Redis,
 // blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
-import type { Sharing } from "../cache/fill-source.ts";
-import type { BlobIndex, BlobStore, Clock, LinkStore, OwnLinks, Pause, TagStore } from "../cache/ports.ts";
-import { Publisher, type PublisherOptions } from "../cache/publisher.ts";
-import { Releases } from "../cache/releases.ts";
-import { RememberedLinks } from "../cache/remembered-links.ts";
-import { RememberedTags } from "../cache/remembered-tags.ts";
-import { SharedLinks } from "../cache/shared-links.ts";
-import type { Announcements } from "../cache/shared-ports.ts";
-import { SharedTags } from "../cache/shared-tags.ts";
-import { noticeOfStoreError } from "../cache/store-notice.ts";
-import { publishUnpublished } from "../cache/unpublished.ts";
+import type { Sharing } from "../cache/fill/source.ts";
+import { Publisher, type PublisherOptions } from "../cache/sharing/publisher.ts";
+import { Releases } from "../cache/sharing/releases.ts";
+import { RememberedLinks } from "../cache/sharing/remembered-links.ts";
+import { RememberedTags } from "../cache/sharing/remembered-tags.ts";
+import { SharedLinks } from "../cache/sharing/shared-links.ts";
+import { SharedTags } from "../cache/sharing/shared-tags.ts";
+import { publishUnpublished } from "../cache/sharing/unpublished.ts";
 import type { Config } from "../config/config.ts";
 import { plainUpstream } from "../config/config.ts";
-import type { RedisShared } from "../storage/redis-shared.ts";
-import type { S3Blobs } from "../storage/s3-blobs.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import type { BlobStore } from "../ports/blobs.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { BlobIndex, LinkStore, OwnLinks, TagStore } from "../ports/records.ts";
+import type { Announcements } from "../ports/shared.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
+import type { RedisShared } from "../storage/redis/shared.ts";
+import type { S3Blobs } from "../storage/s3/blobs.ts";
 import { createPeers } from "../upstream/peers.ts";
 
 /** Between two looks for what is left of interrupted uploads, and whether S3 has grown too large. */
@@ -94,7 +96,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
 async function openRedis({ config, notices, pause }: SharedPartsOptions): Promise<RedisShared | undefined> {
   if (config.redis === undefined) return undefined;
   // Loaded by those who use it.
-  const { openRedisShared } = await import("../storage/redis-shared.ts");
+  const { openRedisShared } = await import("../storage/redis/shared.ts");
   const redis = openRedisShared({
     redis: config.redis,
     upstreams: config.upstreams,
@@ -141,7 +143,7 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   const { config, store, notices, clock, steady, pause } = options;
   if (config.s3 === undefined) return undefined;
   // The SDK takes 0.2 s and 70 MB to load.
-  const { createS3Blobs } = await import("../storage/s3-blobs.ts");
+  const { createS3Blobs } = await import("../storage/s3/blobs.ts");
   const { redirectAbove, maxSize } = config.s3;
   const s3 = createS3Blobs(config.s3, {
     notices,

@@ -1,19 +1,20 @@
 // The stats page put together: recent activity with its history, the document, and what explains an image.
+
 import type { BlobCache } from "../cache/blob-cache.ts";
 import { Freshness } from "../cache/freshness.ts";
 import type { Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { QueueStats } from "../ops/stats-document.ts";
-import { createStatsPages, type StatsPages } from "../ops/stats-pages.ts";
-import type { DiskStore } from "../storage/disk-store.ts";
-import { Layout } from "../storage/layout.ts";
-import type { SqliteIndex } from "../storage/sqlite-index.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import type { Notifications } from "../telemetry/notifications.ts";
-import { createExplain } from "./explain.ts";
-import { createHistory, historyInterval } from "./history.ts";
+import { createExplain } from "../ops/stats/explain.ts";
+import { createHistory, historyInterval } from "../ops/stats/history.ts";
+import { createStats, type StatsOptions } from "../ops/stats/stats.ts";
+import type { QueueStats } from "../ops/stats/stats-document.ts";
+import { createStatsPages, type StatsPages } from "../ops/stats/stats-pages.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import { Layout } from "../storage/disk/layout.ts";
+import type { DiskStore } from "../storage/disk/store.ts";
+import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
+import type { Notifications } from "../telemetry/notifications/notifications.ts";
 import type { SharedParts } from "./sharing.ts";
-import { createStats, type StatsOptions } from "./stats.ts";
 
 export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running" | "services" | "queues"> {
   readonly config: Config;

@@ -1,7 +1,7 @@
 // Whether the cache directory can be used, looked at all the time: a disk that is gone is told within seconds, and used
 // again when it is back. Requests go on meanwhile, straight from upstream.
 import type { Health } from "../ops/health.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import type { NoticeSink } from "../ports/event.ts";
 
 /** Milliseconds between two looks, and those a look may take: a network disk may never answer. */
 export const storeLookInterval = 2_000;

@@ -1,17 +1,17 @@
 // What listens to events and notices, put together: metrics, the log, and what the configuration asks for besides.
 import type { Logger } from "pino";
 import type { Config, InfluxConfig } from "../config/config.ts";
-import { combinedLog } from "../telemetry/combined-log.ts";
-import type { EventSink, NoticeSink } from "../telemetry/event.ts";
+import type { EventSink, NoticeSink } from "../ports/event.ts";
 import { fanOut, type Sink } from "../telemetry/fan-out.ts";
-import type { GaugeSources } from "../telemetry/gauges.ts";
-import type { HookMetricsOptions } from "../telemetry/hook-metrics.ts";
-import { InfluxFile } from "../telemetry/influx-file.ts";
-import { createInfluxPoints } from "../telemetry/influx-points.ts";
-import { createLogger, noticeLog, requestLog } from "../telemetry/json-log.ts";
-import { openLogOutput } from "../telemetry/log-output.ts";
-import { createMetrics, type Metrics } from "../telemetry/prometheus.ts";
-import { createRepeatGate } from "../telemetry/repeat-gate.ts";
+import { combinedLog } from "../telemetry/lines/combined-log.ts";
+import { InfluxFile } from "../telemetry/lines/influx-file.ts";
+import { createInfluxPoints } from "../telemetry/lines/influx-points.ts";
+import { createLogger, noticeLog, requestLog } from "../telemetry/lines/json-log.ts";
+import { openLogOutput } from "../telemetry/lines/log-output.ts";
+import { createRepeatGate } from "../telemetry/lines/repeat-gate.ts";
+import type { GaugeSources } from "../telemetry/metrics/gauges.ts";
+import type { HookMetricsOptions } from "../telemetry/metrics/hook-metrics.ts";
+import { createMetrics, type Metrics } from "../telemetry/metrics/prometheus.ts";
 import { version } from "../version.ts";
 
 /** File descriptors of the standard output and the standard error. */

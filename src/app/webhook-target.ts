@@ -1,8 +1,10 @@
 // Where webhooks go: to those who hear of what is pushed through this mirror.
-import type { TagStore, Upstream } from "../cache/ports.ts";
+
 import type { UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
-import type { WebhookChange, WebhookTarget } from "../ops/webhook-target.ts";
+import type { WebhookChange, WebhookTarget } from "../ops/webhooks/webhook-target.ts";
+import type { TagStore } from "../ports/records.ts";
+import type { Upstream } from "../ports/upstream.ts";
 import type { Prefetch } from "./prefetch.ts";
 import { sinkOf, type Told } from "./push-ways.ts";
 

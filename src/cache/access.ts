@@ -4,11 +4,12 @@
 // which may have come from another upstream, `Proofs` says (ports.ts).
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import { headByDigest, type LinkedBlob, type LinkStore, type Upstream } from "./ports.ts";
-import { flightKey, SingleFlight } from "./single-flight.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
-import type { CacheMarks, Refusal } from "./upstream-answer.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { LinkedBlob, LinkStore } from "../ports/records.ts";
+import { flightKey, SingleFlight } from "../ports/single-flight.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
+import { headByDigest, type Upstream } from "../ports/upstream.ts";
+import type { CacheMarks, Refusal } from "../ports/upstream-answer.ts";
 
 export type Proof =
   | { readonly kind: "linked" }

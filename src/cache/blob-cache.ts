@@ -2,13 +2,14 @@
 // and whichever repositories they name; every client's right is proved for its own repository.
 import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { Source } from "../telemetry/event.ts";
-import { type Fill, type FillHead, NearbyMismatch } from "./fill.ts";
-import { type Filling, Fills, type FillsOptions, isFor } from "./fills.ts";
+import type { BlobReader } from "../ports/blobs.ts";
+import type { Source } from "../ports/event.ts";
+import type { Upstream } from "../ports/upstream.ts";
+import type { OversizeAnswer, Refusal } from "../ports/upstream-answer.ts";
+import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
+import { type Filling, Fills, type FillsOptions, isFor } from "./fill/fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import type { BlobReader, Upstream } from "./ports.ts";
-import type { OversizeAnswer, Refusal } from "./upstream-answer.ts";
 
 /**
  * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, been refused to

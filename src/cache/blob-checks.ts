@@ -3,9 +3,11 @@
 // that the disk or the memory must be at fault, nothing more is taken out: those bytes may be right.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
-import type { BitRotFinder, NoticeSink } from "../telemetry/event.ts";
-import { type BlobIndex, type BlobStore, type Clock, type Pause, StoreError } from "./ports.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import { type BlobStore, StoreError } from "../ports/blobs.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { BitRotFinder, NoticeSink } from "../ports/event.ts";
+import type { BlobIndex } from "../ports/records.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
 
 /** Bytes read and hashed in one turn of the event loop: a third of a millisecond's work. */
 const step = 128 * 1024;

@@ -3,12 +3,13 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import { deleteBelow, flightKey, SingleFlight } from "../ports/single-flight.ts";
+import { headByDigest, type Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import { boundedByKeys } from "./memory-size.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import { type Clock, headByDigest, type Pause, type Upstream, UpstreamError } from "./ports.ts";
-import { deleteBelow, flightKey, SingleFlight } from "./single-flight.ts";
-import type { Refusal } from "./upstream-answer.ts";
 
 /** Milliseconds a client waits for upstream's word, and in which that is given again. */
 const patience = 2_000;

@@ -3,9 +3,11 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { TagRecord } from "../ports/records.ts";
+import { flightKey } from "../ports/single-flight.ts";
+import type { Upstream } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import type { Clock, TagRecord, Upstream } from "./ports.ts";
-import { flightKey } from "./single-flight.ts";
 
 export class DeletedManifests {
   readonly #clock: Clock;

@@ -3,9 +3,10 @@
 // cannot tell; such a rule is no wall (SECURITY.md).
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import type { ImageGraph, Upstream } from "./ports.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { ImageGraph } from "../ports/records.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
+import type { Upstream } from "../ports/upstream.ts";
 
 /**
  * Manifests looked at for one digest, and tags and parents of each. A layer that more images than these have in common,

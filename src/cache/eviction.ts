@@ -1,9 +1,11 @@
 // Keeps the store within its byte budget and the file system within its reserve: least recently used first, on
 // line, never a blob a client is reading or a fill is writing.
 import type { Digest } from "../oci/digest.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import type { BlobIndex, BlobStore, Clock } from "./ports.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+import type { BlobStore } from "../ports/blobs.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { BlobIndex } from "../ports/records.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
 
 /** Rows looked at in one turn of the event loop, and removed in one write. */
 const batch = 100;

@@ -2,8 +2,9 @@
 import { LRUCache } from "lru-cache";
 import picomatch from "picomatch";
 import { type Digest, parseDigest } from "../oci/digest.ts";
+import { recordAge } from "../ports/clock.ts";
+import type { TagRecord } from "../ports/records.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import { recordAge, type TagRecord } from "./ports.ts";
 
 export interface FreshnessRule {
   /** A glob over the repository, `:`, a glob over the tag; without the colon, any tag. */

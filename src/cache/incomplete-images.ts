@@ -5,13 +5,14 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { readManifest } from "../oci/manifest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import { flightKey, SingleFlight } from "../ports/single-flight.ts";
+import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { BlobCache } from "./blob-cache.ts";
-import type { Sharing } from "./fill-source.ts";
+import type { Sharing } from "./fill/source.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import { type Clock, type Upstream, UpstreamError } from "./ports.ts";
-import { flightKey, SingleFlight } from "./single-flight.ts";
 
 export type ManifestsWithoutLayers = "serve" | "refuse";
 

@@ -4,11 +4,12 @@
 // on anything else, so an outage without this knowledge would fail pulls of images that are here whole.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { AnswerStore, StoredAnswer } from "../ports/records.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
+import type { Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
-import type { AnswerStore, StoredAnswer, Upstream, UpstreamError } from "./ports.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
-import type { Refusal } from "./upstream-answer.ts";
 
 /** The answers, over a store that may fail: each failure is told and costs a question to upstream, nothing more. */
 export class KeptAnswers {

@@ -4,12 +4,13 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
-import type { NoticeSink, Result } from "../telemetry/event.ts";
+import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
+import type { NoticeSink, Result } from "../ports/event.ts";
+import { deleteBelow, flightKey } from "../ports/single-flight.ts";
+import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { ReferrersAnswer, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
-import { type Clock, type Pause, recordAge, type Upstream, UpstreamError } from "./ports.ts";
 import { Revalidation } from "./revalidation.ts";
-import { deleteBelow, flightKey } from "./single-flight.ts";
-import type { ReferrersAnswer, Refusal, TagsAnswer } from "./upstream-answer.ts";
 
 /** Bytes of lists in memory, with their keys, about. */
 const memoryBytes = 16 * 1024 * 1024;

@@ -4,26 +4,22 @@ import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
 import { largestManifest, readManifest } from "../oci/manifest.ts";
-import type { BitRotFinder, NoticeSink, Source } from "../telemetry/event.ts";
-import { BlobChecks, type CheckResult } from "./blob-checks.ts";
-import { holdBack } from "./fill-reading.ts";
-import { bodyBytes } from "./memory-size.ts";
 import {
-  type BlobIndex,
   type BlobReader,
   type BlobStore,
   type BlobWriter,
-  type Clock,
-  type IndexedBlob,
   type KeptBlob,
-  type LinkedBlob,
-  type Pause,
-  recordAge,
   type StoredBlob,
   StoreError,
-} from "./ports.ts";
-import { BlobChunks, SharedChunks } from "./shared-chunks.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
+} from "../ports/blobs.ts";
+import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
+import type { BitRotFinder, NoticeSink, Source } from "../ports/event.ts";
+import type { BlobIndex, IndexedBlob, LinkedBlob } from "../ports/records.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
+import { BlobChecks, type CheckResult } from "./blob-checks.ts";
+import { holdBack } from "./fill/reading.ts";
+import { BlobChunks, SharedChunks } from "./fill/shared-chunks.ts";
+import { bodyBytes } from "./memory-size.ts";
 
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
 const smallBlob = 64 * 1024;

@@ -5,13 +5,13 @@ import { type Descriptor, largestManifest, readManifest, signedPayload } from ".
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { SharedBlobs } from "../ports/shared.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
+import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { CacheMarks, OversizeAnswer, Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
-import type { Sharing } from "./fill-source.ts";
+import type { Sharing } from "./fill/source.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
-import { type Upstream, UpstreamError } from "./ports.ts";
-import type { SharedBlobs } from "./shared-ports.ts";
-import { SingleFlight } from "./single-flight.ts";
-import type { CacheMarks, OversizeAnswer, Refusal } from "./upstream-answer.ts";
 
 export interface FetchedManifest extends CacheMarks {
   readonly kind: "found";

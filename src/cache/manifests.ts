@@ -3,30 +3,25 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
-import type { NoticeSink, Result, Source } from "../telemetry/event.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink, Result, Source } from "../ports/event.ts";
+import type { TagRecord, TagStore } from "../ports/records.ts";
+import { flightKey } from "../ports/single-flight.ts";
+import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { Refusal, Told } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
 import { DeletedManifests } from "./deleted-manifests.ts";
-import type { Sharing } from "./fill-source.ts";
+import type { Sharing } from "./fill/source.ts";
 import { type Freshness, subjectOfTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
 import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts";
 import { ManifestSource } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import {
-  type Clock,
-  type Pause,
-  type TagRecord,
-  type TagStore,
-  type Upstream,
-  UpstreamError,
-} from "./ports.ts";
 import { type Resolution, Resolver } from "./resolver.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
-import { flightKey } from "./single-flight.ts";
 import { TagRecords } from "./tag-records.ts";
-import type { Refusal, Told } from "./upstream-answer.ts";
 
 export interface ManifestsOptions {
   readonly local: LocalBlobs;

@@ -3,10 +3,10 @@
 // The other nodes of the datacenter are told, and tell this one.
 import { LRUCache } from "lru-cache";
 import type { Repository } from "../oci/name.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Announcements } from "../ports/shared.ts";
+import { deleteBelow, flightKey } from "../ports/single-flight.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import type { Clock } from "./ports.ts";
-import type { Announcements } from "./shared-ports.ts";
-import { deleteBelow, flightKey } from "./single-flight.ts";
 
 export class NegativeAnswers {
   readonly #answers: LRUCache<string, true> | undefined;

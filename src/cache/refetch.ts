@@ -1,9 +1,9 @@
 // Fetches again what had to be taken out of the store although clients want it: before the next of them has to wait.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import type { Upstream } from "../ports/upstream.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { Manifests } from "./manifests.ts";
-import type { Upstream } from "./ports.ts";
 
 /** Blobs that wait; what comes beyond is fetched when a client asks for it. */
 const longestQueue = 1_000;

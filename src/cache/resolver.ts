@@ -1,6 +1,10 @@
 // What upstream says that a tag or a digest is now.
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { TagRecord } from "../ports/records.ts";
+import type { Upstream } from "../ports/upstream.ts";
+import type { Refusal, Told } from "../ports/upstream-answer.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import type {
   FetchedManifest,
@@ -8,8 +12,6 @@ import type {
   OversizeManifest,
   UncachedManifest,
 } from "./manifest-source.ts";
-import type { Clock, TagRecord, Upstream } from "./ports.ts";
-import type { Refusal, Told } from "./upstream-answer.ts";
 
 export interface Resolved {
   readonly kind: "found";

@@ -1,9 +1,10 @@
 // Asking upstream whether what is here still holds: once for all who ask at the same time, never longer than clients
 // with something in hand would wait, and not again right after it failed.
 import { LRUCache } from "lru-cache";
+import type { Clock, Pause } from "../ports/clock.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import { type Clock, type Pause, UpstreamError, type UpstreamErrorCode } from "./ports.ts";
-import { SingleFlight } from "./single-flight.ts";
 
 /** With a stale answer in hand, clients wait this long for upstream; the question goes on behind them. */
 const patience = 1_000;

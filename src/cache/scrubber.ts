@@ -1,10 +1,11 @@
 // Hashes everything stored again within an interval, the longest unchecked first, slowly and beside everything else: a
 // disk changes bits without a word, and a layer nobody has pulled for months is wanted when the registry is away.
 import type { Digest } from "../oci/digest.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { BlobIndex } from "../ports/records.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { BlobChecks } from "./blob-checks.ts";
-import { type BlobIndex, type Clock, type Pause, recordAge } from "./ports.ts";
-import { noticeOfStoreError } from "./store-notice.ts";
 
 const mebibyte = 1024 * 1024;
 /** Bytes per second: never more, however short the interval. */

@@ -1,8 +1,9 @@
 // Tag records in a store that may fail: each failure is told and costs a question to upstream, nothing more.
 import type { Repository, Tag } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import type { TagRecord, TagStore, Upstream } from "./ports.ts";
-import { orTold } from "./store-notice.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { TagRecord, TagStore } from "../ports/records.ts";
+import { orTold } from "../ports/store-notice.ts";
+import type { Upstream } from "../ports/upstream.ts";
 
 export class TagRecords {
   readonly #tags: TagStore;

@@ -1,7 +1,7 @@
 // `entrepot why`: what a running mirror knows of one image, in a terminal.
 import { formatProblems } from "../config/problem.ts";
 import { duration, size } from "../ops/page/format.ts";
-import type { ExplainedPart, Explanation } from "../ops/stats-document.ts";
+import type { ExplainedPart, Explanation } from "../ops/stats/stats-document.ts";
 import type { Context } from "./context.ts";
 import { exitCode } from "./exit-code.ts";
 import { loadFrom } from "./load-from.ts";

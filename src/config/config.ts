@@ -132,7 +132,7 @@ export interface S3Config {
 
 type EndpointValues = NonNullable<Values["notifications"]["endpoints"]>[number];
 
-/** See telemetry/notification-endpoint.ts for what each of them does. */
+/** See telemetry/notifications/notification-endpoint.ts for what each of them does. */
 export type NotificationEndpointConfig = Frozen<
   Omit<EndpointValues, "headers" | "headerFiles" | "ignore">
 > & {

@@ -398,7 +398,7 @@ export const keyId = word(/^[\x21-\x7e]{1,2048}$/, "the id, alias or ARN of a ke
 
 // ---- notifications and webhooks ---------------------------------------------------------------------------------
 
-/** Names of the sources of webhooks; telemetry/event.ts has the same, and a test holds the two together. */
+/** Names of the sources of webhooks; ports/event.ts has the same, and a test holds the two together. */
 export const webhookSources = [
   "distribution",
   "artifactory",

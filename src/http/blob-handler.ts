@@ -2,13 +2,14 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { BlobCache, OpenedBlob } from "../cache/blob-cache.ts";
 import type { Confirmations } from "../cache/confirmations.ts";
-import type { BlobReader, Upstream } from "../cache/ports.ts";
-import { peerHeader } from "../cache/shared-ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
+import type { BlobReader } from "../ports/blobs.ts";
+import { peerHeader } from "../ports/shared.ts";
+import type { Upstream } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";

@@ -1,6 +1,6 @@
 // Cache-Status (RFC 9211): what each cache between the registry and the client did with the request, the nearest to
 // the client last. All that this mirror says of itself is put together here.
-import type { Result, Source } from "../telemetry/event.ts";
+import type { Result, Source } from "../ports/event.ts";
 
 /** An answer made from what the cache holds, or from what upstream has just said. */
 export interface Served {

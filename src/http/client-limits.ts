@@ -53,7 +53,7 @@ export class ColdFills {
   readonly #queue: FairQueue;
   readonly #waiting = new Map<Digest, Set<Place>>();
 
-  /** `connections`: those to the upstream; an eighth is for small requests, as in upstream/connection-gate.ts. */
+  /** `connections`: those to the upstream; an eighth is for small requests, as in upstream/connection/connection-gate.ts. */
   constructor(connections: number, { coldFills, waiting }: ClientLimits, after?: After) {
     const total = Math.max(1, connections - Math.ceil(connections / 8));
     const perClient = shareOf(total, coldFills);

@@ -1,10 +1,12 @@
 // The one place where a failure becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
 // node's: a load balancer may retry 503 only (docs/design.md, rule 11).
-import { StoreError, UpstreamError } from "../cache/ports.ts";
-import type { Refusal, RefusalStatus } from "../cache/upstream-answer.ts";
+
 import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
-import type { Result } from "../telemetry/event.ts";
+import { StoreError } from "../ports/blobs.ts";
+import type { Result } from "../ports/event.ts";
+import { UpstreamError } from "../ports/upstream.ts";
+import type { Refusal, RefusalStatus } from "../ports/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 import { OverLimit } from "./fair-queue.ts";
 import { mostMembers } from "./loop.ts";

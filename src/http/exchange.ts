@@ -9,7 +9,7 @@ import type {
   Result,
   RouteKind,
   Source,
-} from "../telemetry/event.ts";
+} from "../ports/event.ts";
 import { cacheStatus, type Served } from "./cache-status.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";

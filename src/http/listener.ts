@@ -1,7 +1,7 @@
 // The listener clients talk to.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import type { EventSink } from "../telemetry/event.ts";
+import type { EventSink } from "../ports/event.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { type Failure, fail, failures } from "./error.ts";

@@ -1,13 +1,14 @@
 // Listings: tags and referrers as upstream has them, and the catalog of what this cache holds.
 import type { OutgoingHttpHeaders } from "node:http";
 import type { Listings } from "../cache/listings.ts";
-import type { BlobIndex, Upstream, UpstreamError } from "../cache/ports.ts";
-import type { TagsAnswer } from "../cache/upstream-answer.ts";
 import type { Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
-import type { Source } from "../telemetry/event.ts";
+import type { Source } from "../ports/event.ts";
+import type { BlobIndex } from "../ports/records.ts";
+import type { Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { TagsAnswer } from "../ports/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Outcome, refused } from "./outcome.ts";
 import type { Router, TagRule } from "./routing.ts";

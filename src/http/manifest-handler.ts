@@ -3,11 +3,11 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
-import type { Upstream } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, matchesEtag } from "../oci/etag.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { Upstream } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
 import { type Outcome, refused } from "./outcome.ts";

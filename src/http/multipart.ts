@@ -1,8 +1,8 @@
 // multipart/byteranges (RFC 9110 section 14.6): lazy snapshotters and zstd:chunked ask for many pieces at once.
 import { randomBytes } from "node:crypto";
 import type { OutgoingHttpHeaders } from "node:http";
-import type { BlobReader } from "../cache/ports.ts";
 import { type ByteRange, contentRange } from "../oci/range.ts";
+import type { BlobReader } from "../ports/blobs.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendBody } from "./send-body.ts";

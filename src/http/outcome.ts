@@ -1,5 +1,5 @@
 // How a handler left a request: answered, or with a refusal that another upstream may still turn into an answer.
-import type { Refusal } from "../cache/upstream-answer.ts";
+import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 
 export type Outcome = "served" | Refusal;

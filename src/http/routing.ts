@@ -1,9 +1,9 @@
 // Which upstream a request is for: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default,
 // in this order (docs/clients.md 3). Two ways that agree count once; two that differ are refused, never guessed.
 import picomatch from "picomatch";
-import type { Upstream } from "../cache/ports.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import type { Route } from "../oci/route.ts";
+import type { Upstream } from "../ports/upstream.ts";
 
 /** How one upstream is named by clients, and what may be asked of it. */
 export interface Routing {

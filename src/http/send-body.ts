@@ -1,5 +1,5 @@
 // From a blob reader to the client: one chunk is being written while the next is read, unless many clients read.
-import { type BlobReader, type Lent, StoreError } from "../cache/ports.ts";
+import { type BlobReader, type Lent, StoreError } from "../ports/blobs.ts";
 import { type BufferPool, largestBuffer } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
 

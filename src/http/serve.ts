@@ -1,12 +1,13 @@
 // From a request to its handler.
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
-import { type BlobIndex, type Upstream, UpstreamError } from "../cache/ports.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
-import type { RouteKind } from "../telemetry/event.ts";
+import type { RouteKind } from "../ports/event.ts";
+import type { BlobIndex } from "../ports/records.ts";
+import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { granted } from "./client-limits.ts";
 import {
@@ -25,11 +26,11 @@ import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
 import type { Outcome } from "./outcome.ts";
-import type { PassThrough } from "./pass-through.ts";
+import type { PassThrough } from "./push/pass-through.ts";
+import { writtenRoute } from "./push/written-route.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { tracedOn } from "./request-identity.ts";
 import type { Router, TagRule, Target } from "./routing.ts";
-import { writtenRoute } from "./written-route.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;

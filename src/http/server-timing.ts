@@ -1,5 +1,5 @@
 // Server-Timing (W3C): what browsers and curl can be shown of where the time went.
-import { asksUpstream, type Result } from "../telemetry/event.ts";
+import { asksUpstream, type Result } from "../ports/event.ts";
 
 /**
  * How the answer came about and, where upstream was asked for it, the milliseconds until its headers could be sent.

@@ -3,10 +3,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Logger } from "pino";
-import type { Metrics } from "../telemetry/prometheus.ts";
+import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import type { Health } from "./health.ts";
-import type { StatsPages } from "./stats-pages.ts";
-import type { WebhookReceiver } from "./webhook-receiver.ts";
+import type { StatsPages } from "./stats/stats-pages.ts";
+import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
 
 export interface OpsAddress {
   readonly host: string;

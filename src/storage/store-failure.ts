@@ -1,6 +1,6 @@
 // Failures of the file system and of SQLite, told in the closed codes of StoreError.
 import { constants } from "node:os";
-import { StoreError, type StoreErrorCode } from "../cache/ports.ts";
+import { StoreError, type StoreErrorCode } from "../ports/blobs.ts";
 
 /** libuv has no name for EDQUOT, so Node gives only the number. */
 const noSpace = new Set([constants.errno.ENOSPC, constants.errno.EDQUOT]);

@@ -1,6 +1,6 @@
 // One event and one notice for many sinks. A sink that throws costs its own line, never the request it tells of, nor
 // the sinks after it.
-import type { EventSink, Notice, NoticeSink, RequestEvent } from "./event.ts";
+import type { EventSink, Notice, NoticeSink, RequestEvent } from "../ports/event.ts";
 
 /** What listens; each may be left out. */
 export interface Sink {

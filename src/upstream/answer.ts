@@ -1,6 +1,8 @@
 // What an upstream's status and headers mean. Everything that is not an answer becomes an UpstreamError here.
 import type { IncomingHttpHeaders } from "node:http";
-import { UpstreamError } from "../cache/ports.ts";
+import { type Digest, parseDigest } from "../oci/digest.ts";
+import { bareMediaType } from "../oci/media-type.ts";
+import { UpstreamError } from "../ports/upstream.ts";
 import {
   type CacheMarks,
   type Refusal,
@@ -8,10 +10,8 @@ import {
   type RefusalWords,
   refusalStatuses,
   type Told,
-} from "../cache/upstream-answer.ts";
-import { type Digest, parseDigest } from "../oci/digest.ts";
-import { bareMediaType } from "../oci/media-type.ts";
-import { challengeOf, parseChallenges } from "./challenge.ts";
+} from "../ports/upstream-answer.ts";
+import { challengeOf, parseChallenges } from "./auth/challenge.ts";
 
 /** Status and headers, and whether another origin sent them after a redirect. */
 export interface ReplyHead {

@@ -1,8 +1,9 @@
 // Whether upstream has a blob, and how large it is: by HEAD, or by the first byte of a GET where HEAD is refused.
-import type { Clock } from "../cache/ports.ts";
-import type { BlobHead } from "../cache/upstream-answer.ts";
+
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { BlobHead } from "../ports/upstream-answer.ts";
 import { cacheMarks, contentLength, contentRange, isRefusal } from "./answer.ts";
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";

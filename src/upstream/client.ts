@@ -4,24 +4,25 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
-import { type Clock, type Pause, UpstreamError, type Yielding } from "../cache/ports.ts";
-import type { Refusal } from "../cache/upstream-answer.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
+import type { Clock, Pause, Yielding } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import { UpstreamError } from "../ports/upstream.ts";
+import type { Refusal } from "../ports/upstream-answer.ts";
 import { type ReplyHead, readStatus, withWords } from "./answer.ts";
-import type { Authorizer } from "./authorizer.ts";
+import type { Authorizer } from "./auth/authorizer.ts";
 import { discard, readSmallBody } from "./body.ts";
-import { Circuit } from "./circuit.ts";
-import { ConnectionGate, type Use } from "./connection-gate.ts";
-import { Connections } from "./connections.ts";
-import { dispatch, orAborted } from "./dispatch.ts";
-import type { KeptConnections } from "./kept-connections.ts";
-import { RateLimits } from "./rate-limits.ts";
+import { Circuit } from "./connection/circuit.ts";
+import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
+import { Connections } from "./connection/connections.ts";
+import { dispatch, orAborted } from "./connection/dispatch.ts";
+import type { KeptConnections } from "./connection/kept-connections.ts";
+import { RateLimits } from "./connection/rate-limits.ts";
+import { userAgent } from "./connection/user-agent.ts";
+import { viaOf } from "./connection/via.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 import { repositoryThere } from "./repository-there.ts";
-import { userAgent } from "./user-agent.ts";
-import { viaOf } from "./via.ts";
 
 /** One question to the registry, about one repository. */
 export interface Ask {

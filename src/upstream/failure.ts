@@ -1,5 +1,5 @@
 // From what undici and the system throw to the closed set of UpstreamError codes.
-import { localTroubles, UpstreamError, type UpstreamErrorCode } from "../cache/ports.ts";
+import { localTroubles, UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 
 /** Where a request was: `head` until the answer's headers are here, `body` from then on. */
 export type Phase = "head" | "body";

@@ -1,6 +1,14 @@
 // The Upstream port over HTTP: questions of the cache in, unions and UpstreamErrors out.
 import { setTimeout as sleep } from "node:timers/promises";
-import { type BlobAsk, type Clock, type Pause, type Upstream, UpstreamError } from "../cache/ports.ts";
+import type { UpstreamConfig } from "../config/config.ts";
+import type { Digest } from "../oci/digest.ts";
+import { largestManifest } from "../oci/manifest.ts";
+import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
+import type { Repository } from "../oci/name.ts";
+import { type Reference, referenceText } from "../oci/reference.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import { type BlobAsk, type ClosableUpstream, type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type {
   BlobAnswer,
   BlobHead,
@@ -8,33 +16,16 @@ import type {
   ManifestHead,
   ReferrersAnswer,
   TagsAnswer,
-} from "../cache/upstream-answer.ts";
-import type { UpstreamConfig } from "../config/config.ts";
-import type { Digest } from "../oci/digest.ts";
-import { largestManifest } from "../oci/manifest.ts";
-import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
-import type { Repository } from "../oci/name.ts";
-import { type Reference, referenceText } from "../oci/reference.ts";
-import type { CircuitStateName, NoticeSink } from "../telemetry/event.ts";
+} from "../ports/upstream-answer.ts";
 import { cacheMarks, contentDigest, contentLength, contentRange, isRefusal } from "./answer.ts";
-import { createAuthorizer } from "./authorization.ts";
+import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyPatience } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
+import { makePseudonym } from "./connection/via.ts";
 import { asUpstreamError } from "./failure.ts";
 import { listReferrers } from "./referrers.ts";
 import { listTags, type TagList } from "./tags.ts";
-import { makePseudonym } from "./via.ts";
-
-/** An upstream as the rest of the program holds it. */
-export type ClosableUpstream = Upstream & {
-  /** Ends every transfer and closes every connection. */
-  close(): Promise<void>;
-  /** Requests that hold a connection now. */
-  readonly active: number;
-  /** Whether the upstream is asked, and when it last answered, in the clock's milliseconds. */
-  readonly circuit: { readonly state: CircuitStateName; readonly lastSuccess: number | undefined };
-};
 
 /** Lets the process end while it waits. */
 const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal, ref: false });

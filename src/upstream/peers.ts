@@ -1,11 +1,13 @@
 // The other nodes of the datacenter, read from as registries are: they answer what any client gets, but never start a
 // download for us (BlobCache.openForPeer).
 import { LRUCache } from "lru-cache";
-import { type Clock, headByDigest, UpstreamError } from "../cache/ports.ts";
-import { type Peers, peerHeader } from "../cache/shared-ports.ts";
 import type { UpstreamConfig } from "../config/config.ts";
-import type { NoticeSink } from "../telemetry/event.ts";
-import { type ClosableUpstream, createUpstream } from "./http-upstream.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import { type Peers, peerHeader } from "../ports/shared.ts";
+import type { ClosableUpstream } from "../ports/upstream.ts";
+import { headByDigest, UpstreamError } from "../ports/upstream.ts";
+import { createUpstream } from "./http-upstream.ts";
 
 /** Nodes times upstreams that connections are kept to. */
 const maxPeers = 64;

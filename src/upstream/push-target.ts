@@ -5,10 +5,10 @@ import type { SecureContext } from "node:tls";
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
-import { createAddressRules } from "./address-rules.ts";
-import type { Authorizer, Scope } from "./authorizer.ts";
-import { connectOptions } from "./connection-options.ts";
-import { guardedAgent } from "./guarded-connector.ts";
+import type { Authorizer, Scope } from "./auth/authorizer.ts";
+import { createAddressRules } from "./connection/address-rules.ts";
+import { connectOptions } from "./connection/connection-options.ts";
+import { guardedAgent } from "./connection/guarded-connector.ts";
 import { repositoryThere } from "./repository-there.ts";
 
 /** Idle connections are closed before the usual servers do it, in milliseconds; and how many are kept. */

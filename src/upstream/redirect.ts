@@ -1,6 +1,6 @@
 // Where a redirect of upstream may lead (distribution-spec, "Pulling blobs": a 307 to the storage is allowed).
 // Location values are never put into messages: presigned URLs are credentials.
-import { UpstreamError } from "../cache/ports.ts";
+import { UpstreamError } from "../ports/upstream.ts";
 
 /** Most redirects followed for one request. */
 export const maxRedirects = 5;

@@ -1,10 +1,11 @@
 // The referrers of a manifest (distribution-spec, "Listing Referrers"), as one list whatever pages upstream makes of it.
-import { UpstreamError } from "../cache/ports.ts";
-import type { CacheMarks, ReferrersAnswer, Refusal } from "../cache/upstream-answer.ts";
+
 import type { Digest } from "../oci/digest.ts";
 import { jsonExcess } from "../oci/json-depth.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
+import { UpstreamError } from "../ports/upstream.ts";
+import type { CacheMarks, ReferrersAnswer, Refusal } from "../ports/upstream-answer.ts";
 import { cacheMarks, isWebPage } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
 import { type Reply, statusOf } from "./client.ts";

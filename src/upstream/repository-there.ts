@@ -1,7 +1,8 @@
 // What upstream calls a repository.
-import { UpstreamError } from "../cache/ports.ts";
+
 import type { UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
+import { UpstreamError } from "../ports/upstream.ts";
 
 /**
  * The repository as upstream knows it: Artifactory's repository-path method puts its own name before ours. Throws

@@ -1,9 +1,11 @@
 // Tag lists (distribution-spec, "Listing Tags"), made uniform: some registries ignore `n` and `last`, some page by
 // themselves, and none of their Link headers may reach a client.
-import { type Clock, UpstreamError } from "../cache/ports.ts";
-import type { CacheMarks, Refusal, TagsAnswer } from "../cache/upstream-answer.ts";
+
 import { jsonExcess } from "../oci/json-depth.ts";
 import { parseTag, type Repository } from "../oci/name.ts";
+import type { Clock } from "../ports/clock.ts";
+import { UpstreamError } from "../ports/upstream.ts";
+import type { CacheMarks, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
 import { cacheMarks } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
 import { type Asker, statusOf } from "./client.ts";

@@ -1,7 +1,7 @@
 // What repositories may read is forgotten with what is evicted, and upstream is asked again.
 import { mock } from "node:test";
 import t from "tap";
-import type { Notice } from "../../src/telemetry/event.ts";
+import type { Notice } from "../../src/ports/event.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
 import { eventually, ManualClock } from "../fixtures/manual-time.ts";
 import { startMirror } from "../fixtures/mirror.ts";

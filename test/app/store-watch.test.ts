@@ -5,8 +5,8 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { StoreWatch } from "../../src/app/store-watch.ts";
 import { createHealth } from "../../src/ops/health.ts";
-import { type DiskStore, openDiskStore } from "../../src/storage/disk-store.ts";
-import type { Notice } from "../../src/telemetry/event.ts";
+import type { Notice } from "../../src/ports/event.ts";
+import { type DiskStore, openDiskStore } from "../../src/storage/disk/store.ts";
 import { getBlob, putBlob, someBytes } from "../fixtures/blob-store-suite.ts";
 import { gate, ManualClock } from "../fixtures/manual-time.ts";
 

@@ -3,7 +3,7 @@
 import t, { type Test } from "tap";
 import type { UpstreamConfig, WebhooksConfig } from "../../src/config/config.ts";
 import { fixedSecret, Secret } from "../../src/config/secret.ts";
-import { webhookSources } from "../../src/telemetry/event.ts";
+import { webhookSources } from "../../src/ports/event.ts";
 import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";

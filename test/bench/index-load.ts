@@ -1,6 +1,6 @@
 // What requests do to the index, at a steady rate in the process that measures, and how long each look-up takes.
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import type { SqliteIndex } from "../../src/storage/sqlite-index.ts";
+import type { SqliteIndex } from "../../src/storage/index/sqlite-index.ts";
 import { blobDigest, blobSize, repositoryOf, tagOf, upstreamName } from "./large-index.ts";
 import { percentile } from "./statistics.ts";
 

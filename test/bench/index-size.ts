@@ -2,8 +2,8 @@
 import { Agent, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { Eviction } from "../../src/cache/eviction.ts";
-import { openDiskStore } from "../../src/storage/disk-store.ts";
-import { openIndex } from "../../src/storage/sqlite-index.ts";
+import { openDiskStore } from "../../src/storage/disk/store.ts";
+import { openIndex } from "../../src/storage/index/sqlite-index.ts";
 import { type Mirror, startMirror } from "../system/fixtures/mirror.ts";
 import { IndexLoad, type LoadMeasurement } from "./index-load.ts";
 import { blobDigest, blobSize, makeLargeIndex, repositoryOf } from "./large-index.ts";

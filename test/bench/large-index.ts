@@ -5,9 +5,9 @@ import { closeSync, ftruncateSync, linkSync, mkdirSync, openSync, writeFileSync 
 import { setImmediate as turn } from "node:timers/promises";
 import { type Digest, makeDigest } from "../../src/oci/digest.ts";
 import type { Repository, Tag } from "../../src/oci/name.ts";
-import { openDiskStore } from "../../src/storage/disk-store.ts";
-import { digestAlgorithms, Layout, shards } from "../../src/storage/layout.ts";
-import { openIndex, type SqliteIndex } from "../../src/storage/sqlite-index.ts";
+import { digestAlgorithms, Layout, shards } from "../../src/storage/disk/layout.ts";
+import { openDiskStore } from "../../src/storage/disk/store.ts";
+import { openIndex, type SqliteIndex } from "../../src/storage/index/sqlite-index.ts";
 
 export const upstreamName = "upstream";
 /** Bytes of every stored file: sparse, so that a million take no space, and too large to be read into memory. */

@@ -1,6 +1,7 @@
 // Knowing a digest grants nothing.
 import t from "tap";
-import { StoreError, UpstreamError } from "../../src/cache/ports.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { noticesOf, openHouse } from "../fixtures/cache-house.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { MemoryUpstream, repo, sha256 } from "../fixtures/memory-upstream.ts";

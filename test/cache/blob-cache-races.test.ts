@@ -1,6 +1,7 @@
 // What ends, starts or fails while a client is being served.
 import t from "tap";
-import { StoreError, UpstreamError } from "../../src/cache/ports.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { app, bytes, config, fillsOver, found, openBlob, other } from "../fixtures/blob-clients.ts";
 import {
   mebibyte,

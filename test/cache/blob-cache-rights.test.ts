@@ -1,6 +1,6 @@
 // Nobody reads through a repository what upstream does not say to be in it.
 import t, { type Test } from "tap";
-import { UpstreamError } from "../../src/cache/ports.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { app, bytes, fillsOver, found, openBlob, other, stranger } from "../fixtures/blob-clients.ts";
 import { mebibyte, openHouse, readAll } from "../fixtures/cache-house.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";

@@ -3,10 +3,10 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { findingsInRow } from "../../src/cache/blob-checks.ts";
+import { chunkSize, several } from "../../src/cache/fill/shared-chunks.ts";
 import type { LocalBlob } from "../../src/cache/local-blobs.ts";
-import { StoreError } from "../../src/cache/ports.ts";
-import { chunkSize, several } from "../../src/cache/shared-chunks.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
 import {
   type House,
   mebibyte,

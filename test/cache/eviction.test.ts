@@ -1,7 +1,7 @@
 // The budget and the disk's reserve are kept, oldest use first, and nothing in use is touched.
 import t from "tap";
-import { StoreError } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
 import { type House, mebibyte, noticesOf, openHouse, readAll, storeBlob } from "../fixtures/cache-house.ts";
 import { failing } from "../fixtures/faulty-store.ts";
 import { randomBytesFor } from "../fixtures/images.ts";

@@ -1,6 +1,6 @@
 import t from "tap";
 import { Freshness, type FreshnessOptions } from "../../src/cache/freshness.ts";
-import type { TagRecord } from "../../src/cache/ports.ts";
+import type { TagRecord } from "../../src/ports/records.ts";
 import { sha256 } from "../fixtures/memory-upstream.ts";
 
 const now = Date.UTC(2026, 0, 1);

@@ -1,8 +1,8 @@
 // A manifest that is here, layers that are not, and an upstream that is away: what the configuration decides.
 import t, { type Test } from "tap";
 import type { ManifestOpened } from "../../src/cache/manifests.ts";
-import { UpstreamError } from "../../src/cache/ports.ts";
 import type { Reference } from "../../src/oci/reference.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { type House, noticesOf, openHouse, readAll, storeBlob } from "../fixtures/cache-house.ts";
 import { type Content, type Image, makeImage, makeIndex } from "../fixtures/images.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";

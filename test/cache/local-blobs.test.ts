@@ -2,10 +2,10 @@
 // without a word.
 import { readdirSync } from "node:fs";
 import t from "tap";
+import { several } from "../../src/cache/fill/shared-chunks.ts";
 import { LocalBlobs } from "../../src/cache/local-blobs.ts";
-import { type BlobReader, StoreError } from "../../src/cache/ports.ts";
-import { several } from "../../src/cache/shared-chunks.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import { type BlobReader, StoreError } from "../../src/ports/blobs.ts";
 import {
   type House,
   mebibyte,

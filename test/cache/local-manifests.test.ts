@@ -1,8 +1,8 @@
 // Manifest bodies that are here: with their type, verified when they leave the disk, and from memory when the store
 // fails.
 import t from "tap";
-import { StoreError } from "../../src/cache/ports.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
 import {
   type House,
   nothingLeft,

@@ -1,9 +1,9 @@
 // Manifests by digest: never expire, need no upstream when they are here, and need a right in the repository asked.
 import t, { type Test } from "tap";
 import type { ManifestOpened, OpenedManifest, RelayedManifest } from "../../src/cache/manifests.ts";
-import { UpstreamError } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import {
   type House,
   mebibyte,

@@ -1,7 +1,8 @@
 // Tags while something fails: stale for as long as upstream cannot say, gone when it says no, and what cannot be used
 // is refused.
 import t from "tap";
-import { StoreError, UpstreamError, type UpstreamErrorCode } from "../../src/cache/ports.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../../src/ports/upstream.ts";
 import { noticesOf, openHouse } from "../fixtures/cache-house.ts";
 import { failing } from "../fixtures/faulty-store.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";

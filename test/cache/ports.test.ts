@@ -1,5 +1,6 @@
 import t from "tap";
-import { StoreError, UpstreamError } from "../../src/cache/ports.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 
 t.test("errors carry their code and their cause, and what upstream said", async (t) => {
   const cause = new Error("ENOSPC");

@@ -4,9 +4,10 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { BlobReader, Upstream } from "../../src/cache/ports.ts";
-import { UpstreamError } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import type { BlobReader } from "../../src/ports/blobs.ts";
+import type { Upstream } from "../../src/ports/upstream.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { app, fillsOver, found, openBlob } from "../fixtures/blob-clients.ts";
 import {
   type House,

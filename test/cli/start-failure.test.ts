@@ -1,6 +1,6 @@
 import t from "tap";
-import { StoreError } from "../../src/cache/ports.ts";
 import { describeStartFailure } from "../../src/cli/start-failure.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
 
 const listeners = [
   { address: { host: "0.0.0.0", port: 5000 }, remedy: "with A" },

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import type { Explanation } from "../../src/ops/stats-document.ts";
+import type { Explanation } from "../../src/ops/stats/stats-document.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 import { upstreamUrl } from "../fixtures/loading.ts";
 import { fullExplanation } from "../fixtures/stats-samples.ts";

@@ -1,7 +1,7 @@
 import t from "tap";
 import { renderConfig } from "../../src/config/print.ts";
 import { webhookSources as sourcesOfConfig } from "../../src/config/text-types.ts";
-import { webhookSources } from "../../src/telemetry/event.ts";
+import { webhookSources } from "../../src/ports/event.ts";
 import { configOf, loadedFrom, problemsOf, upstreamUrl, warningsOf } from "../fixtures/loading.ts";
 
 const files = {

@@ -1,7 +1,7 @@
 import t from "tap";
 import { createActivityLog } from "../../src/demo/activity.ts";
-import type { RequestEvent } from "../../src/telemetry/event.ts";
-import { noticeLog, requestLog } from "../../src/telemetry/json-log.ts";
+import type { RequestEvent } from "../../src/ports/event.ts";
+import { noticeLog, requestLog } from "../../src/telemetry/lines/json-log.ts";
 
 const digest = `sha256:${"0123456789abcdef".repeat(4)}`;
 const event: RequestEvent = {

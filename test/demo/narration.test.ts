@@ -1,7 +1,7 @@
 import t from "tap";
-import { StoreError } from "../../src/cache/ports.ts";
 import { explanation, introduction, invitation, type Scene } from "../../src/demo/narration.ts";
 import { PullError } from "../../src/demo/pull.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
 
 const scene: Scene = {
   registry: new URL("http://127.0.0.1:4000/artifactory/api/docker/docker-local"),

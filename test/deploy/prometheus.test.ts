@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { parse } from "yaml";
-import { createMetrics } from "../../src/telemetry/prometheus.ts";
+import { createMetrics } from "../../src/telemetry/metrics/prometheus.ts";
 import { exportedSeries, groupedBy, metricsIn } from "../fixtures/metrics-in-use.ts";
 import { sampleGauges } from "../fixtures/telemetry-samples.ts";
 import { attempt } from "../system/fixtures/child.ts";

@@ -4,8 +4,8 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { posix } from "node:path";
 import t from "tap";
-import { combinedLine } from "../../src/telemetry/combined-log.ts";
-import { influxFileName } from "../../src/telemetry/influx-file.ts";
+import { combinedLine } from "../../src/telemetry/lines/combined-log.ts";
+import { influxFileName } from "../../src/telemetry/lines/influx-file.ts";
 import { sampleDigest, sampleEvent } from "../fixtures/telemetry-samples.ts";
 
 const file = new URL("../../deploy/telegraf/telegraf.conf", import.meta.url);

@@ -2,7 +2,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
-import type { RequestEvent } from "../../src/telemetry/event.ts";
+import type { RequestEvent } from "../../src/ports/event.ts";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
 import { startPlainListener } from "../fixtures/plain-listener.ts";

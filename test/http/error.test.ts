@@ -1,6 +1,7 @@
 import t from "tap";
-import { StoreError, UpstreamError, type UpstreamErrorCode } from "../../src/cache/ports.ts";
 import { failureOfError, failureOfProblem } from "../../src/http/error.ts";
+import { StoreError } from "../../src/ports/blobs.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../../src/ports/upstream.ts";
 import { basicAuth } from "../fixtures/connected-upstream.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";

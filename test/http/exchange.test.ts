@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import t, { type Test } from "tap";
 import { Exchange } from "../../src/http/exchange.ts";
-import type { RequestEvent } from "../../src/telemetry/event.ts";
+import type { RequestEvent } from "../../src/ports/event.ts";
 
 /** The answer, up to the end of the connection, and the event of one request that `handle` takes. */
 async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise<void>, version = "1.1") {

@@ -1,7 +1,7 @@
 // Writes that upstream redirects, or whose kept connection is lost: what is in memory is sent again, the rest says why
 // it is not.
 import t from "tap";
-import { HeldBodies } from "../../src/http/held-bodies.ts";
+import { HeldBodies } from "../../src/http/push/held-bodies.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { openRequest, pushImage, pushManifest, readAnswer } from "../fixtures/push-client.ts";
 import { startPushMirror } from "../fixtures/push-mirror.ts";

@@ -5,8 +5,8 @@ import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import { createHealth } from "../../src/ops/health.ts";
 import { createOpsListener, type OpsListenerOptions } from "../../src/ops/listener.ts";
-import { createLogger } from "../../src/telemetry/json-log.ts";
-import { createMetrics } from "../../src/telemetry/prometheus.ts";
+import { createLogger } from "../../src/telemetry/lines/json-log.ts";
+import { createMetrics } from "../../src/telemetry/metrics/prometheus.ts";
 import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
 import { rememberingOutput, sampleGauges } from "../fixtures/telemetry-samples.ts";
 

@@ -3,7 +3,7 @@ import { appendFile, readdir, readFile, truncate, unlink, writeFile } from "node
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
-import { type DiskStore, openDiskStore } from "../../src/storage/disk-store.ts";
+import { type DiskStore, openDiskStore } from "../../src/storage/disk/store.ts";
 import { digestOf, keepStart, readRange, someBytes } from "../fixtures/blob-store-suite.ts";
 import { ManualClock } from "../fixtures/manual-time.ts";
 

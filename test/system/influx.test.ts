@@ -3,7 +3,7 @@ import { readdir, readFile, rm } from "node:fs/promises";
 import { Agent, request } from "node:http";
 import { join } from "node:path";
 import t from "tap";
-import { InfluxFile, influxFileName } from "../../src/telemetry/influx-file.ts";
+import { InfluxFile, influxFileName } from "../../src/telemetry/lines/influx-file.ts";
 import { parseLines } from "../fixtures/line-protocol.ts";
 import { Content } from "./fixtures/content.ts";
 import { download } from "./fixtures/download.ts";

@@ -1,10 +1,10 @@
 // Redis failing in every way it can, on real servers: what callers get and how soon, and that it is used again
 // afterwards without a restart.
 import t, { type Test } from "tap";
-import { SharedLinks } from "../../src/cache/shared-links.ts";
-import { SharedTags } from "../../src/cache/shared-tags.ts";
-import { openIndex } from "../../src/storage/sqlite-index.ts";
-import type { Notice } from "../../src/telemetry/event.ts";
+import { SharedLinks } from "../../src/cache/sharing/shared-links.ts";
+import { SharedTags } from "../../src/cache/sharing/shared-tags.ts";
+import type { Notice } from "../../src/ports/event.ts";
+import { openIndex } from "../../src/storage/index/sqlite-index.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { type RedisServer, redisConfig, redisPrograms, startRedis } from "./fixtures/redis.ts";
 import { app, isUnavailable, latest, RedisNode, record, recovery, timed } from "./fixtures/redis-node.ts";

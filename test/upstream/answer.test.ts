@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
 import t from "tap";
-import { UpstreamError } from "../../src/cache/ports.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { cacheMarks, contentLength, contentRange, readStatus } from "../../src/upstream/answer.ts";
 
 const now = Date.parse("2026-01-01T00:00:00Z");

@@ -1,6 +1,6 @@
 import t from "tap";
-import type { BlobAnswer } from "../../src/cache/upstream-answer.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import type { BlobAnswer } from "../../src/ports/upstream-answer.ts";
 import {
   connectUpstream,
   drain,

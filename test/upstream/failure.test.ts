@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import t from "tap";
-import { UpstreamError } from "../../src/cache/ports.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { asUpstreamError, type Phase } from "../../src/upstream/failure.ts";
 
 function coded(code: string, more: object = {}): Error {

@@ -1,8 +1,8 @@
 import t from "tap";
-import type { ManifestAnswer } from "../../src/cache/upstream-answer.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
 import { manifestAccept, mediaTypes } from "../../src/oci/media-type.ts";
+import type { ManifestAnswer } from "../../src/ports/upstream-answer.ts";
 import {
   byDigest,
   connectUpstream,

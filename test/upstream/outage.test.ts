@@ -1,6 +1,6 @@
 // An upstream that stops answering and comes back, over real connections.
 import t from "tap";
-import { Transfer } from "../../src/cache/transfer.ts";
+import { Transfer } from "../../src/cache/fill/transfer.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import {
   connectUpstream,

@@ -4,11 +4,11 @@ import { createServer, type IncomingMessage, type RequestListener } from "node:h
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import { UpstreamError } from "../../src/cache/ports.ts";
 import { plainUpstream } from "../../src/config/config.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository } from "../../src/oci/name.ts";
-import type { Notice } from "../../src/telemetry/event.ts";
+import type { Notice } from "../../src/ports/event.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { createPeers } from "../../src/upstream/peers.ts";
 import { digestOf, randomBytesFor } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";

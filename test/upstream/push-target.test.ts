@@ -1,7 +1,7 @@
 import { Agent as HttpsAgent } from "node:https";
 import t from "tap";
 import type { Repository } from "../../src/oci/name.ts";
-import { createAuthorizer } from "../../src/upstream/authorization.ts";
+import { createAuthorizer } from "../../src/upstream/auth/authorization.ts";
 import { createPushTarget } from "../../src/upstream/push-target.ts";
 import { upstreamConfig } from "../fixtures/connected-upstream.ts";
 

@@ -1,7 +1,7 @@
 import { inspect } from "node:util";
 import t from "tap";
-import { UpstreamError } from "../../src/cache/ports.ts";
 import type { Digest } from "../../src/oci/digest.ts";
+import { UpstreamError } from "../../src/ports/upstream.ts";
 import { isRedirect, redirectTarget } from "../../src/upstream/redirect.ts";
 import {
   connectUpstream,

@@ -1,5 +1,5 @@
 // What is known here of one image.
-import type { ExplainedPart, Explanation } from "../stats-document.ts";
+import type { ExplainedPart, Explanation } from "../stats/stats-document.ts";
 import { duration, shortDigest, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./node.ts";
 import { ago, section, state, table } from "./parts.ts";

@@ -1,5 +1,5 @@
 // Single requests and repositories worth a look.
-import type { StatsDocument } from "../stats-document.ts";
+import type { StatsDocument } from "../stats/stats-document.ts";
 import { duration, number, rate, size } from "./format.ts";
 import { h, type PageNode } from "./node.ts";
 import { ago, section, state, table } from "./parts.ts";

@@ -1,5 +1,5 @@
 // The page's live part: everything that follows from the document, in the order somebody on call asks.
-import type { StatsDocument } from "../stats-document.ts";
+import type { StatsDocument } from "../stats/stats-document.ts";
 import { nodeView, upstreamsView, verdictView } from "./health-view.ts";
 import { errorsView, repositoriesView, slowView } from "./lists-view.ts";
 import { h, type PageNode } from "./node.ts";

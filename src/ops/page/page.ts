@@ -1,5 +1,5 @@
 // The whole page as the server sends it. It is complete without a script, which then only keeps it up to date.
-import type { Explanation, StatsDocument } from "../stats-document.ts";
+import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
 import { explainView } from "./explain-view.ts";
 import { toHtml } from "./html.ts";
 import { liveView } from "./live-view.ts";

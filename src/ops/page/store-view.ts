@@ -1,5 +1,5 @@
 // The store, and the downloads that feed it.
-import type { RunningFill, ScrubStats, StatsDocument } from "../stats-document.ts";
+import type { RunningFill, ScrubStats, StatsDocument } from "../stats/stats-document.ts";
 import { count, duration, number, rate, share, shortDigest, size } from "./format.ts";
 import { h, type PageNode } from "./node.ts";
 import { ago, bar, fact, facts, section, state } from "./parts.ts";

@@ -1,5 +1,5 @@
 // What goes through, what it saved, and where answers came from.
-import type { StatsDocument } from "../stats-document.ts";
+import type { StatsDocument } from "../stats/stats-document.ts";
 import { number, rate, share, size } from "./format.ts";
 import { h, type PageNode } from "./node.ts";
 import { bar, fact, facts, section, table } from "./parts.ts";

@@ -1,6 +1,6 @@
 // The charts, drawn by uPlot: bandwidth both ways, requests, and where answers came from.
 import type UPlot from "uplot";
-import type { StatsDocument } from "../../stats-document.ts";
+import type { StatsDocument } from "../../stats/stats-document.ts";
 import { number, rate } from "../format.ts";
 import { origins } from "../traffic-view.ts";
 

@@ -1,5 +1,5 @@
 // Keeps the page up to date: the stream of events while the page is seen, asking now and then where there is none.
-import type { Explanation, StatsDocument } from "../../stats-document.ts";
+import type { Explanation, StatsDocument } from "../../stats/stats-document.ts";
 import { explanationView } from "../explain-view.ts";
 import { liveView } from "../live-view.ts";
 import { createCharts } from "./charts.ts";

@@ -1,0 +1,191 @@
+// The fills under way: one for each blob that clients can join, however many nodes' worth of clients wait for it.
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import type { Clock, Pause } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import type { Upstream } from "../../ports/upstream.ts";
+import type { OversizeAnswer } from "../../ports/upstream-answer.ts";
+import type { Access } from "../access.ts";
+import type { LocalBlobs } from "../local-blobs.ts";
+import { SegmentWidths } from "../segments/concurrency.ts";
+import { SegmentBudget } from "../segments/segment-queue.ts";
+import type { Segmenting } from "../segments/segmented-body.ts";
+import { Fill, type FillOptions } from "./fill.ts";
+import { createDistrusted, FillSource, type Sharing } from "./source.ts";
+import { WindowBudget } from "./window.ts";
+
+/** Bytes of segments that came before those ahead of them, over all fills. */
+const segmentBytes = 32 * 1024 * 1024;
+
+export interface FillsOptions {
+  readonly local: LocalBlobs;
+  readonly access: Access;
+  /** What this node shares with others; left out: nothing. */
+  readonly sharing?: Sharing | undefined;
+  /** Bytes of running fills kept in memory, over all fills. */
+  readonly windowBytes: number;
+  /** Share of the time since the last call in which this node had no time to spare, 0 to 1; left out: measured. */
+  readonly load?: () => number;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+/** A fill, where its bytes come from, and for whom it asks upstream. */
+export interface Filling {
+  readonly fill: Fill;
+  readonly source: FillSource;
+  readonly upstream: Upstream;
+  readonly repository: Repository;
+}
+
+export class Fills {
+  readonly #options: FillsOptions;
+  /** The fill a client of this digest joins. */
+  readonly #byDigest = new Map<Digest, Filling>();
+  /** Every fill under way, also those nobody may join any more. */
+  readonly #running = new Set<Fill>();
+  /** Fills whose blob is being given to other nodes, or will be. */
+  readonly #ending = new Set<Promise<void>>();
+  readonly #budget: WindowBudget;
+  readonly #distrusted = createDistrusted();
+  readonly #segmenting: Segmenting;
+
+  constructor(options: FillsOptions) {
+    this.#options = options;
+    this.#budget = new WindowBudget(options.windowBytes);
+    const { clock, pause, notices, load = eventLoopLoad() } = options;
+    const budget = new SegmentBudget(segmentBytes);
+    this.#segmenting = { widths: new SegmentWidths(clock, notices), budget, load, clock, pause };
+  }
+
+  /** Every fill under way, in the order of their start. */
+  get running(): readonly Fill[] {
+    return [...this.#running];
+  }
+
+  /** Those of blobs, in the order of their start. */
+  get byDigest(): readonly Filling[] {
+    return [...this.#byDigest.values()];
+  }
+
+  /** Bytes of the store that are spools' or will be: those of running fills as long as they will be, and of what is left. */
+  get bytes(): number {
+    let bytes = this.#options.local.spoolBytes;
+    for (const fill of this.#running)
+      if (fill.storing) bytes += Math.max(0, (fill.size ?? fill.received) - fill.spooled);
+    return bytes;
+  }
+
+  of(digest: Digest): Filling | undefined {
+    return this.#byDigest.get(digest);
+  }
+
+  /** Whether the shared store has given wrong bytes for it. */
+  distrusts(digest: Digest): boolean {
+    return this.#distrusted.has(`shared ${digest}`);
+  }
+
+  /** A fill that a new client can read from the first byte. */
+  joinable(digest: Digest): Filling | undefined {
+    const filling = this.#byDigest.get(digest);
+    return filling?.fill.joinable === true ? filling : undefined;
+  }
+
+  /** Upstream's answer to the download proves the right of this repository. */
+  start(upstream: Upstream, repository: Repository, digest: Digest): Filling {
+    const { local, access, sharing = {}, clock, pause } = this.#options;
+    const distrusted = this.#distrusted;
+    const asked = { upstream, repository, digest };
+    const segmenting = this.#segmenting;
+    const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
+    // What the one before it has brought is being kept, and is to be had in a moment.
+    const before = this.#byDigest.get(digest)?.fill;
+    const fill = this.#run(upstream, digest, {
+      open: (...asked) => source.open(...asked),
+      spool: (size) => local.spool(size),
+      distrust: () => source.distrust(),
+      resume: async () => {
+        if (before?.keeping === true) await before.done;
+        const kept = await local.resume(digest, upstream.name);
+        if (kept !== undefined) source.resumed();
+        return kept;
+      },
+      mayKeep: (bytes) => source.onlyUpstream && bytes <= local.mostKept,
+    });
+    const filling = { fill, source, upstream, repository };
+    this.#byDigest.set(digest, filling);
+    const ending = fill.done.then(async () => {
+      if (this.#byDigest.get(digest) === filling) this.#byDigest.delete(digest);
+      await source.end(fill);
+      this.#ending.delete(ending);
+    });
+    this.#ending.add(ending);
+    return filling;
+  }
+
+  /**
+   * Of a manifest too large to hold: verified like a blob, never stored. `first` is upstream's answer to the question
+   * that found it so; the rest of one that breaks off is asked for by digest.
+   */
+  relayManifest(upstream: Upstream, repository: Repository, digest: Digest, first?: OversizeAnswer): Fill {
+    let unread = first;
+    return this.#run(upstream, digest, {
+      open: async (from, signal) => {
+        const answer = unread;
+        unread = undefined;
+        if (answer === undefined)
+          return upstream.openBlob(repository, digest, from, signal, { endpoint: "manifests" });
+        if (signal.aborted) answer.discard();
+        signal.throwIfAborted();
+        return { kind: "found", size: answer.size, offset: 0, body: answer.read(signal) };
+      },
+      spool: async () => undefined,
+    });
+  }
+
+  #run(
+    upstream: Upstream,
+    digest: Digest,
+    how: Pick<FillOptions, "open" | "spool" | "distrust" | "resume" | "mayKeep">,
+  ): Fill {
+    const { local, notices, clock, pause } = this.#options;
+    const fill = new Fill({
+      ...how,
+      digest,
+      upstream: upstream.name,
+      committed: (size) => local.committed(digest, size, undefined),
+      budget: this.#budget,
+      notices,
+      clock,
+      pause,
+    });
+    this.#running.add(fill);
+    void fill.done.then(() => this.#running.delete(fill));
+    return fill;
+  }
+
+  /** Ends every fill; resolves when their spools are gone and other nodes have been told. */
+  async stop(reason: Error): Promise<void> {
+    const fills = this.running;
+    for (const fill of fills) fill.abort(reason);
+    await Promise.all(fills.map((fill) => fill.done));
+    await Promise.all(this.#ending);
+  }
+}
+
+/** Whether upstream's answer to the fill is its answer to this repository. */
+export function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
+  return filling.upstream.name === upstream.name && filling.repository === repository;
+}
+
+/** Share of the time since the last call in which the event loop was busy; since the start at first. */
+function eventLoopLoad(): () => number {
+  let before = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, before);
+    before = now;
+    return utilization;
+  };
+}

@@ -1,0 +1,89 @@
+// Who reads a fill, and how far each has got.
+import type { BlobReader, Lent } from "../../ports/blobs.ts";
+
+/** What a follower asks of its fill. */
+export interface Followed {
+  read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
+  lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> | undefined;
+  arrived(follower: Follower, position: number): Promise<void>;
+  leave(follower: Follower): void;
+}
+
+/** One client's place in a fill. */
+export class Follower implements BlobReader {
+  /** Everything before it has been taken. */
+  position = 0;
+  /** Too slow for the others, who had to wait for it. */
+  dropped = false;
+  readonly read: BlobReader["read"];
+  readonly lend: NonNullable<BlobReader["lend"]>;
+  readonly arrived: NonNullable<BlobReader["arrived"]>;
+  readonly close: BlobReader["close"];
+
+  constructor({ read, lend, arrived, leave }: Followed) {
+    this.read = (position, scratch) => read(this, position, scratch);
+    this.lend = (position, max) => lend(this, position, max);
+    this.arrived = (position) => arrived(this, position);
+    this.close = async () => leave(this);
+  }
+}
+
+export class Followers {
+  readonly #all = new Set<Follower>();
+  readonly #received: () => number;
+  /** How far the fill had got when its last follower left; undefined while it has one, or never had. */
+  #leftAt: number | undefined;
+  #unattended = 0;
+
+  /** `received`: how far the fill has got. */
+  constructor(received: () => number) {
+    this.#received = received;
+  }
+
+  /** Bytes that came while every follower had left. */
+  get unattended(): number {
+    return this.#unattended + (this.#leftAt === undefined ? 0 : this.#received() - this.#leftAt);
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Whether all have left. Before the first one has come they have not. */
+  get gone(): boolean {
+    return this.#leftAt !== undefined;
+  }
+
+  add(follower: Follower): void {
+    this.#unattended = this.unattended;
+    this.#leftAt = undefined;
+    this.#all.add(follower);
+  }
+
+  remove(follower: Follower): void {
+    this.#all.delete(follower);
+    if (this.#all.size === 0) this.#leftAt ??= this.#received();
+  }
+
+  /** How far the slowest has got; Infinity without followers. */
+  get slowest(): number {
+    let slowest = Number.POSITIVE_INFINITY;
+    for (const { position } of this.#all) slowest = Math.min(slowest, position);
+    return slowest;
+  }
+
+  /** Where every follower stands now, for `dropStopped`. */
+  places(): ReadonlyMap<Follower, number> {
+    return new Map([...this.#all].map((follower) => [follower, follower.position]));
+  }
+
+  /** Lets those go who stand before `end`, where they stood when `places` was taken. */
+  dropStopped(end: number, places: ReadonlyMap<Follower, number>): void {
+    for (const follower of this.#all) {
+      if (follower.position < end && places.get(follower) === follower.position) {
+        follower.dropped = true;
+        this.remove(follower);
+      }
+    }
+  }
+}

@@ -1,0 +1,141 @@
+// A blob's bytes from upstream: what is asked for first, and whether more transfers may then help.
+import type { Clock, Pause } from "../../ports/clock.ts";
+import { type Upstream, UpstreamError } from "../../ports/upstream.ts";
+import type { BlobAnswer } from "../../ports/upstream-answer.ts";
+import { type KnownWidth, SegmentWidth, type SegmentWidths } from "./concurrency.ts";
+import type { SegmentBudget } from "./segment-queue.ts";
+import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
+
+/**
+ * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices, and what is
+ * slow is something else.
+ */
+const longRoundTrip = 25;
+/**
+ * Bytes asked for first over a long link, so that what several transfers are to bring need not be cut off from the
+ * first one: a server has sent hundreds of KiB ahead by then.
+ */
+const firstPart = 2 * 1024 * 1024;
+/** The same where several transfers are known to help: they should start soon. */
+const shortFirstPart = 512 * 1024;
+
+/** What all fills have in common. */
+export interface Segmenting {
+  readonly widths: SegmentWidths;
+  readonly budget: SegmentBudget;
+  /** Share of the time since the last call in which the event loop was busy, 0 to 1. */
+  readonly load: () => number;
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+export interface SegmentedBlob {
+  readonly upstream: Pick<Upstream, "name" | "segments" | "spare" | "roundTrip">;
+  readonly open: OpenPart;
+  readonly segmenting: Segmenting;
+}
+
+/**
+ * The bytes of a blob from `from` on, as `open` gives them; rejects as it does. The body may come in segments: in order
+ * and each byte once, as from one transfer.
+ */
+export async function openSegmented(
+  blob: SegmentedBlob,
+  from: number,
+  signal: AbortSignal,
+): Promise<BlobAnswer> {
+  const { upstream, open, segmenting } = blob;
+  const known = segmenting.widths.of(upstream.name);
+  if (upstream.segments === 1 || isShort(upstream) || (known?.settled && known.width === 1))
+    return await open(from, signal, {});
+  const part = firstPartOver(upstream, known);
+  if (part !== undefined) {
+    const answer = await openPart(open, from, from + part, signal);
+    return segmented(blob, known, answer, { from, part, signal });
+  }
+  const answer = await open(from, signal, {});
+  // The first answer of all tells how long the link is.
+  return isShort(upstream) ? answer : segmented(blob, known, answer, { from, signal });
+}
+
+function isShort({ roundTrip }: SegmentedBlob["upstream"]): boolean {
+  return roundTrip !== undefined && roundTrip < longRoundTrip;
+}
+
+/** Bytes asked for first; undefined: all, where one transfer was fast enough or nobody knows how long the link is. */
+function firstPartOver(
+  { roundTrip }: SegmentedBlob["upstream"],
+  known: KnownWidth | undefined,
+): number | undefined {
+  if (known !== undefined) return known.width > 1 ? shortFirstPart : undefined;
+  return roundTrip === undefined ? undefined : firstPart;
+}
+
+/** An empty blob has no first part. */
+async function openPart(open: OpenPart, from: number, to: number, signal: AbortSignal): Promise<BlobAnswer> {
+  try {
+    return await open(from, signal, { to });
+  } catch (error) {
+    if (from > 0 || !(error instanceof UpstreamError) || error.code !== "range_refused") throw error;
+    return await open(from, signal, {});
+  }
+}
+
+interface Asked {
+  readonly from: number;
+  /** Bytes; left out: all there are. */
+  readonly part?: number;
+  readonly signal: AbortSignal;
+}
+
+/** The same answer with a body that several transfers may bring, if there is more than a first part. */
+function segmented(
+  { upstream, open, segmenting }: SegmentedBlob,
+  known: KnownWidth | undefined,
+  answer: BlobAnswer,
+  { from, part, signal }: Asked,
+): BlobAnswer {
+  if (answer.kind !== "found" || answer.size === undefined || answer.offset !== from) return answer;
+  const { end, size, ...found } = answer;
+  if (size - from <= (part ?? firstPart)) return answer;
+  const { widths, budget, load, clock, pause } = segmenting;
+  const learnt = (now: KnownWidth): void => widths.learn(upstream.name, now);
+  if (part !== undefined && end === undefined) {
+    // It ignores ranges.
+    learnt({ width: 1, settled: true });
+    return answer;
+  }
+  const width = new SegmentWidth({ max: upstream.segments, clock, load, learnt }, known);
+  const body = answer.body[Symbol.asyncIterator]();
+  const options = { open, upstream, size, width, budget, pause, signal };
+  return {
+    ...found,
+    size,
+    body: end === undefined ? watched(options, from, body) : inSegments(options, from, body, end),
+  };
+}
+
+/** The whole in one transfer, until that proves slow. Chunks as they come: segments cost a few µs for each. */
+async function* watched(
+  options: SegmentsOptions,
+  from: number,
+  body: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer> {
+  const { size, width } = options;
+  let at = from;
+  try {
+    while (width.now === 1) {
+      const step = await body.next();
+      if (step.done) {
+        width.end();
+        return;
+      }
+      at += step.value.length;
+      width.note(step.value.length, 1, size - at);
+      yield step.value;
+    }
+    yield* inSegments(options, at, body, size);
+  } finally {
+    await body.return?.();
+  }
+}

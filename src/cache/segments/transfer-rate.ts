@@ -1,0 +1,99 @@
+// How fast the one transfer of a blob is, and whether several would bring the rest sooner. That cannot be told from how
+// fast it began: TCP's slow start is.
+import type { Clock } from "../../ports/clock.ts";
+
+/** Milliseconds over which the rate is measured, again and again. */
+const watching = 250;
+/** A node whose event loop is busy for more than this share of the time is itself what is slow. */
+const busy = 0.7;
+/**
+ * A rate below this share of the best one is that of a stream that lost packets: the link can do more. What would then
+ * still take so many milliseconds, and is at least so many bytes, is worth several transfers.
+ */
+const fallen = 1 / 3;
+const longFallen = 1_000;
+const leastFallen = 512 * 1024;
+/** The same for a stream that never was faster: the link may be full. */
+const long = 2_000;
+const leastLeft = 4 * 1024 * 1024;
+/**
+ * A rate that rises by more than this is that of a stream that has not found its speed, or has just got a lost packet
+ * again. That of a slow stream rises by up to 40 % while it avoids congestion: a packet more each round trip.
+ */
+const rising = 1.5;
+/**
+ * A rate that changes by less than this share from one interval to the next, twice, is that of a full link, or of an
+ * upstream that grants no more: losses make it go up and down. Several transfers help with the latter only, so much has
+ * to be left: what a server has sent ahead when its transfer is cut off is lost, on a full link some MiB.
+ */
+const even = 0.06;
+const muchLeft = 256 * 1024 * 1024;
+
+/** How fast one transfer is. */
+export class Pace {
+  readonly #clock: Clock;
+  readonly #load: () => number;
+  /** When this interval began; undefined until bytes come. */
+  #since: number | undefined;
+  #bytes = 0;
+  /** Bytes a millisecond of the last interval and of the one before. */
+  #rate = 0;
+  #rateBefore = 0;
+  /** The mean of the best two in a row. */
+  #best = 0;
+  /** Intervals since the rate stopped rising. */
+  #steady = 0;
+
+  /** `load`: share of the time since its last call in which the event loop was busy. */
+  constructor(clock: Clock, load: () => number) {
+    this.#clock = clock;
+    this.#load = load;
+    this.#since = clock();
+    load();
+  }
+
+  /** Takes note of bytes that have come; whether the `left` bytes still to come will take long as things go. */
+  slow(bytes: number, left: number): boolean {
+    const now = this.#clock();
+    if (this.#since === undefined) {
+      this.#since = now;
+      return false;
+    }
+    this.#bytes += bytes;
+    const elapsed = now - this.#since;
+    if (elapsed < watching) return false;
+    const rate = this.#bytes / elapsed;
+    this.#since = now;
+    this.#bytes = 0;
+    const idle = this.#load() < busy;
+    return this.#judge(rate, left) && idle;
+  }
+
+  #judge(rate: number, left: number): boolean {
+    const [before, earlier] = [this.#rate, this.#rateBefore];
+    this.#rateBefore = before;
+    this.#rate = rate;
+    // While a lost packet is missing nothing is handed on, and then much at once: one interval alone says little.
+    const both = (rate + before) / 2;
+    this.#best = Math.max(this.#best, both);
+    if (both < this.#best * fallen) return left >= leastFallen && left > both * longFallen;
+    this.#steady = rate > before * rising ? 0 : this.#steady + 1;
+    // Fewer tell nothing of evenness yet.
+    if (this.#steady < 2) return false;
+    const isEven = [before, earlier].every((other) => Math.abs(rate - other) < rate * even);
+    return left >= (isEven ? muchLeft : leastLeft) && left > rate * long;
+  }
+
+  /** The transfer is over: the time until another one sends does not count. */
+  interrupt(): void {
+    this.#since = undefined;
+    this.#bytes = 0;
+  }
+
+  /** Whether the `left` bytes will take long, even if the stream still doubles its speed. */
+  slowAtBest(left: number): boolean {
+    const elapsed = this.#since === undefined ? 0 : this.#clock() - this.#since;
+    const rate = Math.max(this.#rate, elapsed > 0 ? this.#bytes / elapsed : 0);
+    return left >= leastLeft && left > 2 * rate * long;
+  }
+}

@@ -1,0 +1,141 @@
+// Gives verified blobs to the store all nodes share, behind the clients' backs. What cannot be uploaded now is tried
+// again later; until then other nodes read it from this one, or from upstream.
+import type { Digest } from "../../oci/digest.ts";
+import { type BlobStore, StoreError } from "../../ports/blobs.ts";
+import type { Pause } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import type { SharedBlobs } from "../../ports/shared.ts";
+import { noticeOfStoreError } from "../../ports/store-notice.ts";
+import type { CheckResult } from "../blob-checks.ts";
+
+/** Uploads at once. */
+const workers = 4;
+/** Blobs that wait; the oldest is forgotten for a new one, and told. */
+const longestQueue = 10_000;
+/** Milliseconds before the next try after a failure; twice as long each time, up to the second figure. */
+const firstPause = 2_000;
+const longestPause = 60_000;
+
+export interface PublisherOptions {
+  readonly shared: SharedBlobs;
+  readonly local: Pick<BlobStore, "open">;
+  /** Hashes the local blob and takes it out of the store when it is wrong; resolves with what it is. */
+  readonly check: (digest: Digest) => Promise<CheckResult>;
+  readonly notices: NoticeSink;
+  readonly pause: Pause;
+}
+
+interface Upload {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly mediaType: string | undefined;
+  readonly tried: () => void;
+}
+
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #stopping = new AbortController();
+  readonly #waiting = new Map<Digest, Upload>();
+  readonly #workers = new Set<Promise<void>>();
+  /** Workers that will still look for more to do. */
+  #looking = 0;
+  #failures = 0;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+  }
+
+  /** Blobs that wait to be uploaded. */
+  get pending(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Resolves when the blob has been uploaded, or one try has failed; more may follow. While the shared store fails
+   * nobody waits for it. Never rejects.
+   */
+  publish(digest: Digest, size: number, mediaType: string | undefined): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#stopping.signal.aborted) return Promise.resolve();
+    if (this.#failures > 0) resolve();
+    if (this.#waiting.size >= longestQueue) this.#forgetOldest();
+    this.#waiting.get(digest)?.tried();
+    this.#waiting.set(digest, { digest, size, mediaType, tried: resolve });
+    if (this.#looking < workers) this.#startWorker();
+    return promise;
+  }
+
+  /** Ends uploads under way; resolves when they are gone. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error("this node is stopping"));
+    for (const { tried } of this.#waiting.values()) tried();
+    this.#waiting.clear();
+    await Promise.all(this.#workers);
+  }
+
+  #startWorker(): void {
+    this.#looking++;
+    const worker = this.#work().finally(() => this.#workers.delete(worker));
+    this.#workers.add(worker);
+  }
+
+  async #work(): Promise<void> {
+    const { signal } = this.#stopping;
+    for (let next = this.#take(); next !== undefined; next = this.#take()) {
+      const uploaded = await this.#upload(next);
+      next.tried();
+      this.#failures = uploaded ? 0 : this.#failures + 1;
+      if (uploaded || signal.aborted) continue;
+      if (!this.#waiting.has(next.digest)) this.#waiting.set(next.digest, { ...next, tried: () => {} });
+      const wait = Math.min(firstPause * 2 ** (this.#failures - 1), longestPause);
+      await this.#options.pause(wait, signal).catch(() => {});
+    }
+    // At once, not when the promise settles: whoever publishes in between would wait for nobody.
+    this.#looking--;
+  }
+
+  #take(): Upload | undefined {
+    for (const [digest, upload] of this.#waiting) {
+      this.#waiting.delete(digest);
+      return upload;
+    }
+    return undefined;
+  }
+
+  /** False when it is worth another try. A blob evicted meanwhile is not. */
+  async #upload({ digest, size, mediaType }: Upload): Promise<boolean> {
+    const { local, shared, check, notices } = this.#options;
+    let blob: Awaited<ReturnType<BlobStore["open"]>>;
+    try {
+      blob = await local.open(digest);
+    } catch (error) {
+      notices(noticeOfStoreError("open", error));
+      return true;
+    }
+    if (blob === undefined) return true;
+    if (blob.size !== size) {
+      await blob.close();
+      await check(digest);
+      return true;
+    }
+    try {
+      await shared.put(digest, size, mediaType, blob, this.#stopping.signal);
+      return true;
+    } catch (error) {
+      // Uploads hash what they read. One wrong bit on the way from the disk is worth another try, a wrong file is not.
+      if (error instanceof StoreError && (error.code === "corrupt" || error.code === "size_mismatch"))
+        return (await check(digest)) === "wrong";
+      // The shared store reports its failures itself.
+      return false;
+    } finally {
+      await blob.close();
+    }
+  }
+
+  #forgetOldest(): void {
+    const oldest = this.#take();
+    oldest?.tried();
+    const error = new StoreError("unavailable", `${oldest?.digest} will not be uploaded: too many wait`);
+    this.#options.notices(noticeOfStoreError("publish", error));
+  }
+}

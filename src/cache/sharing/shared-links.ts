@@ -1,0 +1,109 @@
+// Links of this node over those all nodes share: what one node has proved, no other needs to ask upstream for.
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
+import type { LayeredOptions } from "../../ports/shared.ts";
+import { flightKey } from "../../ports/single-flight.ts";
+import { noticeOfStoreError, orTold } from "../../ports/store-notice.ts";
+import { boundedByKeys } from "../memory-size.ts";
+
+export type SharedLinksOptions = LayeredOptions<LinkStore>;
+
+/** Rejects with StoreError when the local store fails; the shared one failing is told and costs nothing else. */
+export class SharedLinks implements LinkStore {
+  readonly #options: SharedLinksOptions;
+  /**
+   * Links removed here, and whether the shared store has heard of it. Until upstream shows the digest again they grant
+   * nothing, whatever is shared (CVE-2026-35172 class).
+   */
+  readonly #removed = new LRUCache<string, boolean>(boundedByKeys);
+
+  constructor(options: SharedLinksOptions) {
+    this.#options = options;
+    options.announcements.subscribe(
+      (announcement) => {
+        if (announcement.kind !== "unlinked") return;
+        const { upstream, repository, digest } = announcement;
+        options.local
+          .remove(upstream, repository, digest)
+          .catch((error: unknown) => options.notices(noticeOfStoreError("links.remove", error)));
+      },
+      // A link that was missed to be removed is as good as one on a node that shares nothing.
+      () => {},
+    );
+  }
+
+  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    const { local, shared } = this.#options;
+    if (await local.has(upstream, repository, digest)) return true;
+    const key = flightKey(upstream, repository, digest);
+    const heard = this.#removed.get(key);
+    if (heard === false) await this.#removeShared(upstream, repository, digest, key);
+    if (heard !== undefined) return false;
+    const there = await this.#told("redis.links.has", () => shared.has(upstream, repository, digest));
+    if (there !== true || this.#removed.has(key)) return false;
+    await local.add(upstream, repository, [{ digest, size: undefined }]);
+    return true;
+  }
+
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#options.local.named(upstream, repository, digest);
+  }
+
+  async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+    const { local, shared } = this.#options;
+    if (this.#removed.size > 0)
+      for (const { digest } of blobs) this.#removed.delete(flightKey(upstream, repository, digest));
+    await local.add(upstream, repository, blobs);
+    if (!this.#options.usable()) return;
+    const counting = await this.#counting(upstream, repository, blobs);
+    if (counting.length > 0)
+      await this.#told("redis.links.add", () => shared.add(upstream, repository, counting));
+  }
+
+  /** The others cannot tell what has been shown here: they hear only of links that count. */
+  async #counting(
+    upstream: string,
+    repository: Repository,
+    blobs: readonly LinkedBlob[],
+  ): Promise<LinkedBlob[]> {
+    const counting: LinkedBlob[] = [];
+    for (const { digest, size, named } of blobs) {
+      if (!named || (await this.#options.local.has(upstream, repository, digest)))
+        counting.push({ digest, size });
+    }
+    return counting;
+  }
+
+  async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
+    const { local, announcements } = this.#options;
+    const key = flightKey(upstream, repository, digest);
+    this.#removed.set(key, false);
+    await local.remove(upstream, repository, digest);
+    await this.#removeShared(upstream, repository, digest, key);
+    announcements.publish({ kind: "unlinked", upstream, repository, digest });
+  }
+
+  async statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
+    const { local, shared } = this.#options;
+    return (
+      (await local.statedSize(...asked)) ??
+      (await this.#told("redis.links.size", () => shared.statedSize(...asked)))
+    );
+  }
+
+  async #removeShared(upstream: string, repository: Repository, digest: Digest, key: string): Promise<void> {
+    const removed = await this.#told("redis.links.remove", async () => {
+      await this.#options.shared.remove(upstream, repository, digest);
+      return true;
+    });
+    if (removed === true && this.#removed.has(key)) this.#removed.set(key, true);
+  }
+
+  /** Undefined when the shared store cannot say. */
+  async #told<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
+    const { usable, notices } = this.#options;
+    return usable() ? await orTold(op, notices, ask) : undefined;
+  }
+}

@@ -1,0 +1,351 @@
+// Writes, passed on to upstream: nothing of them is kept here, and what the cache held of what they change is
+// dropped before the client hears that it worked.
+import type { IncomingMessage } from "node:http";
+import { parseDigest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import { referenceText } from "../../oci/reference.ts";
+import type { Route } from "../../oci/route.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import { UpstreamError } from "../../ports/upstream.ts";
+import { granted } from "../client-limits.ts";
+import { fail, failures } from "../error.ts";
+import type { Exchange } from "../exchange.ts";
+import type { FairQueue } from "../fair-queue.ts";
+import { discardBody, unwanted } from "../request-body.ts";
+import { answerChunks, answerText } from "./answer-body.ts";
+import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
+import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
+import { BodyTooLong, HeldBodies, type HeldBody } from "./held-bodies.ts";
+import { tellDone, tellDoubtful, tellRefused } from "./push-news.ts";
+import type { PassThroughTarget, PushSink } from "./push-ports.ts";
+import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
+import { ourPath, type Place, redirectedTo, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
+import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
+import { uploadedBlob, writtenBy } from "./written.ts";
+
+export interface PassThroughOptions {
+  /** Upstream's name, for events. */
+  readonly name: string;
+  /** How this node names itself in Via. */
+  readonly pseudonym: string;
+  readonly target: PassThroughTarget;
+  readonly sink: PushSink;
+  readonly patience: Patience;
+  /** The writes with a body that are passed on at once, and those without, which no slow body can keep waiting. */
+  readonly places: { readonly bodies: FairQueue; readonly others: FairQueue };
+  /** Room for bodies that may have to be sent again; 32 MiB when left out. */
+  readonly bodies?: HeldBodies;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+}
+
+/** Bytes of an error that are read, and of any other answer that are passed on. */
+const longestError = 64 * 1024;
+const longestAnswer = 4 * 1024 * 1024;
+/** How many times longer upstream may take over a request with a body: it hashes and moves whole layers. */
+const bodyPatience = 10;
+
+/** Redirects of one write that are followed. */
+const mostRedirects = 3;
+
+/** Upstream wants the write somewhere else, and it cannot be sent there. */
+class WriteRedirected extends UpstreamError {}
+
+/** One write on its way, which may be sent more than once. */
+interface Passing {
+  readonly exchange: Exchange;
+  readonly place: Place;
+  /** In the names of the cache, and in those of upstream. */
+  readonly write: WriteRequest;
+  readonly sent: WriteRequest;
+  readonly withBody: boolean;
+  /** Where upstream is asked next, and with which of the client's headers. */
+  url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  /** The body, once it is in memory. */
+  held: HeldBody | undefined;
+  /** How often it may still be sent again, for what reason. */
+  readonly again: { losses: number; challenges: number; redirects: number };
+}
+
+export class PassThrough {
+  readonly #options: PassThroughOptions;
+  readonly #forwarder: Forwarder;
+  readonly #sessions: UploadSessions;
+  readonly #bodies: HeldBodies;
+
+  constructor(options: PassThroughOptions) {
+    this.#options = options;
+    this.#forwarder = new Forwarder(options.name);
+    this.#sessions = new UploadSessions(options.target.url, options.clock);
+    this.#bodies = options.bodies ?? new HeldBodies();
+  }
+
+  /**
+   * Passes the request on, or answers why not. `route` is in the names this cache has for what upstream holds, `as`
+   * is the repository as the client wrote it, and what a Location leads back to. `via`: the members of Via the request
+   * came with. Rejects with UpstreamError, for the caller to answer, or with another error when the client has left.
+   */
+  async handle(
+    exchange: Exchange,
+    route: Route,
+    as: Repository | undefined,
+    via: string | undefined,
+  ): Promise<void> {
+    const { request } = exchange;
+    const write = writeRequest(route, request.method ?? "");
+    const withBody = exchange.hasBody && takesBody(request.method ?? "");
+    if (exchange.hasBody && !withBody) void discardBody(request, unwanted);
+    if (write === undefined) {
+      const headers = { allow: allowedMethods(route) };
+      return fail(exchange, { ...failures.unknownMethod, headers }, "denied");
+    }
+    if ((exchange.header("expect") ?? "100-continue").toLowerCase() !== "100-continue")
+      return fail(exchange, failures.expectation);
+    const sent = this.#inNamesThere(write);
+    const { prefix, ns } = route;
+    const place = { prefix, ns, repository: as ?? write.repository, there: sent.repository };
+    const own = `1.1 ${this.#options.pseudonym}`;
+    const members = via === undefined ? own : `${via}, ${own}`;
+    const headers = headersToUpstream(request.headers, withBody, members);
+    const { bodies, others } = this.#options.places;
+    const turn = (withBody ? bodies : others).enter(exchange.client);
+    const off = exchange.onOver(() => turn.release());
+    try {
+      await granted(turn);
+      const again = { losses: 1, challenges: 1, redirects: mostRedirects };
+      const url = this.#urlOf(sent);
+      await this.#pass({ exchange, place, write, sent, withBody, url, headers, held: undefined, again });
+    } finally {
+      off();
+      turn.release();
+    }
+  }
+
+  async #pass(passing: Passing): Promise<void> {
+    const { exchange } = passing;
+    exchange.findings.source = `upstream:${this.#options.name}`;
+    try {
+      while (!(await this.#send(passing)));
+    } catch (error) {
+      if (exchange.closed) throw error;
+      if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
+      if (error instanceof BodyTooLong) return fail(exchange, failures.bodyTooLong);
+      this.#noticed(error);
+      if (!(error instanceof WriteRedirected)) throw error;
+      exchange.findings.detail = error.code;
+      fail(exchange, failures.writeRedirected);
+    } finally {
+      passing.held?.release();
+    }
+  }
+
+  /** False when the request is worth sending once more. */
+  async #send(passing: Passing): Promise<boolean> {
+    const { exchange, write, sent, withBody, url, again } = passing;
+    const authorization = await this.#authorization(sent, url);
+    if (withBody) exchange.proceed();
+    if (withBody && write.kind === "manifest")
+      passing.held ??= await this.#bodies.read(exchange, this.#options.patience.client);
+    const forwarding = this.#forwarder.start(
+      exchange,
+      {
+        url,
+        headers: this.#headersOf(passing),
+        authorization,
+        body: passing.held?.bytes ?? (withBody ? "client" : undefined),
+        agent: this.#options.target.agentFor(url),
+      },
+      this.#patience(withBody),
+    );
+    let answered = false;
+    try {
+      const answer = await forwarding.answer;
+      answered = true;
+      exchange.findings.upstreamStatus = answer.statusCode;
+      if (answer.statusCode === 401) {
+        if (!(await this.#learns(passing, answer)) || !this.#repeatable(passing) || again.challenges-- === 0)
+          throw this.#error("auth", "refuses this mirror's account", 401);
+        return false;
+      }
+      const elsewhere = this.#redirectOf(passing, answer);
+      if (elsewhere === undefined) await this.#relay(passing, answer);
+      else passing.url = elsewhere;
+      return elsewhere === undefined;
+    } catch (error) {
+      if (forwarding.delivered && !answered) await tellDoubtful(this.#options.sink, write);
+      if (forwarding.lostIdle && again.losses-- > 0) return false;
+      throw error;
+    } finally {
+      forwarding.close();
+    }
+  }
+
+  #repeatable({ withBody, held }: Passing): boolean {
+    return !withBody || held !== undefined;
+  }
+
+  /** A body in memory goes with its length, however it came. */
+  #headersOf({ headers, held }: Passing): Readonly<Record<string, string>> {
+    return held === undefined ? headers : { ...headers, "content-length": String(held.bytes.length) };
+  }
+
+  /**
+   * Where a write is to be sent again. Uploads are not: their clients are led on, through here, for only they have the
+   * body.
+   */
+  #redirectOf(passing: Passing, { statusCode = 0, headers }: IncomingMessage): URL | undefined {
+    const { write, url, again } = passing;
+    if (statusCode < 300 || statusCode > 399) return undefined;
+    const keepsMethod = statusCode === 307 || statusCode === 308;
+    if (write.kind === "upload" && keepsMethod) return undefined;
+    if (
+      !keepsMethod ||
+      headers.location === undefined ||
+      !this.#repeatable(passing) ||
+      again.redirects-- === 0
+    )
+      throw new WriteRedirected(
+        "protocol",
+        `upstream ${this.#options.name} redirects a write that cannot be sent again`,
+        { status: statusCode },
+      );
+    return redirectedTo(this.#options.target.url, url, headers.location);
+  }
+
+  /** The one place that asks for credentials, and only for requests to upstream's own origin. */
+  async #authorization(write: WriteRequest, url: URL): Promise<string | undefined> {
+    if (!this.#isOwn(url)) return undefined;
+    const from = write.kind === "upload" ? write.upload.from : undefined;
+    return await this.#options.target.authorization(write.repository, actionsOf(write), from);
+  }
+
+  async #learns({ sent, url }: Passing, answer: IncomingMessage): Promise<boolean> {
+    const challenges = answer.headersDistinct["www-authenticate"] ?? [];
+    return this.#isOwn(url) && (await this.#options.target.refused(sent.repository, challenges));
+  }
+
+  // ---- the answer -----------------------------------------------------------------------------------------------
+
+  async #relay(passing: Passing, answer: IncomingMessage): Promise<void> {
+    const { exchange } = passing;
+    const status = answer.statusCode ?? 0;
+    // Below 100 is no status (RFC 9110, section 15), and what is below 200 is no final one.
+    if (status < 200) throw this.#error("protocol", "answered a write with no final status", status);
+    if (status >= 400) return this.#relayRefusal(passing, answer, status);
+    if (status < 300) {
+      if (passing.withBody && !exchange.request.complete)
+        throw this.#error("protocol", "accepted a write before it had the whole of it", status);
+      await this.#done(passing, answer, status);
+    }
+    const location = this.#locationOf(passing, answer, status);
+    const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
+    exchange.found({ result: "pass", source: exchange.findings.source, written: true });
+    // A redirect may come before the body has been sent; its own text is nobody's.
+    if (status >= 300) exchange.send(status, headers);
+    else await this.#relayBody(exchange, answer, status, headers);
+  }
+
+  async #relayBody(
+    exchange: Exchange,
+    answer: IncomingMessage,
+    status: number,
+    headers: Record<string, string>,
+  ): Promise<void> {
+    if (exchange.closed) return;
+    const announced = answer.headers["content-length"];
+    const length = announced === undefined ? undefined : Number(announced);
+    if (exchange.isHead || status === 204) return exchange.sendHead(status, headers, undefined);
+    if (length === 0) return exchange.send(status, headers);
+    exchange.begin(status, headers, length);
+    let left = longestAnswer;
+    for await (const chunk of answerChunks(answer, this.#options.patience.idle)) {
+      left -= chunk.length;
+      if (left < 0) throw this.#error("too_large", "answered a write at length", status);
+      await exchange.write(chunk);
+    }
+    exchange.end();
+  }
+
+  async #relayRefusal(passing: Passing, answer: IncomingMessage, status: number): Promise<void> {
+    const { exchange, write } = passing;
+    // What broke off or came encoded says nothing; the status does.
+    const text = await answerText(answer, longestError, this.#options.patience.idle).catch(() => undefined);
+    if (status >= 500) {
+      this.#noticed(this.#error("server_error", "failed a write", status));
+      await tellDoubtful(this.#options.sink, write);
+    } else await tellRefused(this.#options.sink, write, status, text);
+    const failure = failureOfRefusal(write, status, text, answer.headers["retry-after"]);
+    const { range } = answer.headers;
+    const headers = { ...(range === undefined ? {} : { range }), ...failure.headers };
+    fail(exchange, { ...failure, headers }, resultOfRefusal(failure));
+  }
+
+  async #done({ exchange, write }: Passing, answer: IncomingMessage, status: number): Promise<void> {
+    Object.assign(exchange.findings, writtenBy(exchange.request, write, answer, status));
+    if (write.kind === "upload" && (status === 201 || write.method === "DELETE"))
+      this.#sessions.forget(write.upload);
+    await tellDone(this.#options.sink, write, uploadedBlob(write, answer, status));
+  }
+
+  /** Where the client goes on, or finds what it has written; always here. */
+  #locationOf({ place, write, url }: Passing, answer: IncomingMessage, status: number): string | undefined {
+    const { location } = answer.headers;
+    if (write.kind === "manifest") {
+      const digest = parseDigest(String(answer.headers["docker-content-digest"]));
+      return status === 201
+        ? ourPath(place, `manifests/${digest ?? referenceText(write.reference)}`)
+        : undefined;
+    }
+    if (write.kind === "blob") return undefined;
+    const blob = write.upload.mount ?? write.upload.digest;
+    if (status === 201) return blob === undefined ? undefined : ourPath(place, `blobs/${blob}`);
+    return location === undefined ? undefined : this.#sessions.locationOf(place, write.upload, url, location);
+  }
+
+  // ---- upstream -----------------------------------------------------------------------------------------------
+
+  #inNamesThere(write: WriteRequest): WriteRequest {
+    const { target } = this.#options;
+    const sent = { ...write, repository: target.there(write.repository) };
+    if (sent.kind !== "upload" || sent.upload.from === undefined) return sent;
+    return { ...sent, upload: { ...sent.upload, from: target.there(sent.upload.from) } };
+  }
+
+  #urlOf(write: WriteRequest): URL {
+    const { url } = this.#options.target;
+    switch (write.kind) {
+      case "manifest":
+        return upstreamUrl(
+          url,
+          write.repository,
+          `manifests/${referenceText(write.reference)}`,
+          new URLSearchParams(write.tags.map((tag): [string, string] => ["tag", tag])),
+        );
+      case "blob":
+        return upstreamUrl(url, write.repository, `blobs/${write.digest}`);
+      case "upload":
+        return this.#sessions.urlOf(write.repository, write.upload);
+    }
+  }
+
+  #isOwn(url: URL): boolean {
+    return url.origin === this.#options.target.url.origin;
+  }
+
+  #patience(withBody: boolean): Patience {
+    const { patience } = this.#options;
+    return withBody ? { ...patience, answer: patience.answer * bodyPatience } : patience;
+  }
+
+  #error(code: UpstreamError["code"], text: string, status: number): UpstreamError {
+    return new UpstreamError(code, `upstream ${this.#options.name} ${text}`, { status });
+  }
+
+  #noticed(error: unknown): void {
+    if (!(error instanceof UpstreamError)) return;
+    const { code, status, message } = error;
+    this.#options.notices({ kind: "upstream_error", upstream: this.#options.name, code, status, message });
+  }
+}

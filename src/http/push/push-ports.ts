@@ -1,0 +1,44 @@
+// What the pass-through needs from outside: somewhere to write to, and somebody to tell.
+import type { Agent } from "node:http";
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import type { Reference } from "../../oci/reference.ts";
+
+/** Rights a request needs, in the words of token scopes; `*` where something is deleted. */
+export type Actions = "pull" | "pull,push" | "*";
+
+/** The upstream writes go to, and this mirror's account there. Methods reject with UpstreamError. */
+export interface PassThroughTarget {
+  /** http or https; may have a path. */
+  readonly url: URL;
+  /** What upstream calls a repository of ours; the other methods are asked in its names. Throws UpstreamError. */
+  there(repository: Repository): Repository;
+  /**
+   * The Authorization header for a request to the origin of `url`; undefined to send none. Asked before a body is
+   * streamed, because a body cannot be sent twice: whatever has to be learnt from upstream first, a token challenge
+   * above all, is learnt in here. `from`: a repository a blob is to be mounted from, which takes the right to pull
+   * from there; upstream wants the blob sent when it is missing.
+   */
+  authorization(repository: Repository, actions: Actions, from?: Repository): Promise<string | undefined>;
+  /**
+   * Upstream answered 401 with these WWW-Authenticate values. True: something was learnt, ask again. A request that
+   * had a body is not sent again even so; the client's next try is the better for it.
+   */
+  refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
+  /**
+   * Of the protocol of `to`. For the origin of `url` it keeps connections, and bounds for how long; any other address
+   * has come from outside, and only those downloads may be redirected to are connected to: requests to others fail with
+   * UpstreamError redirect_refused.
+   */
+  agentFor(to: URL): Agent;
+}
+
+/** Told what a write has changed, before the client is. Must not reject. */
+export interface PushSink {
+  /** `unsure`: upstream may have done either, but its answer was lost. */
+  changed(repository: Repository, reference: Reference, what: "pushed" | "deleted" | "unsure"): Promise<void>;
+  /** Upstream has the blob in the repository now. */
+  blobPushed(repository: Repository, digest: Digest): Promise<void>;
+  /** Upstream does not, or may not, have the blob in the repository any more. */
+  blobDeleted(repository: Repository, digest: Digest): Promise<void>;
+}

@@ -1,0 +1,86 @@
+// What a client is told when upstream refuses a write. Upstream's own words where they are errors of the registry
+// API: a push fails for reasons only upstream knows, such as quotas, policies and signatures.
+
+import { type Digest, parseDigest } from "../../oci/digest.ts";
+import type { OciErrorCode } from "../../oci/error.ts";
+import type { Result } from "../../ports/event.ts";
+import { UpstreamError } from "../../ports/upstream.ts";
+import { type Failure, failureOfError } from "../error.ts";
+import type { WriteRequest } from "./write-request.ts";
+
+/** Longest message taken over from an error that is not in the API's form. */
+const longestMessage = 500;
+/** Digests looked at in one error. */
+const maxNamed = 100;
+
+const codes: ReadonlyMap<number, OciErrorCode> = new Map([
+  [403, "DENIED"],
+  [405, "UNSUPPORTED"],
+  [413, "SIZE_INVALID"],
+  [416, "BLOB_UPLOAD_INVALID"],
+]);
+const unknown = {
+  manifest: "MANIFEST_UNKNOWN",
+  blob: "BLOB_UNKNOWN",
+  upload: "BLOB_UPLOAD_UNKNOWN",
+} as const satisfies Record<WriteRequest["kind"], OciErrorCode>;
+
+/** Statuses from 500, and 407, are upstream's own trouble: 502. The others are the client's to know. */
+export function failureOfRefusal(
+  write: WriteRequest,
+  status: number,
+  text: string | undefined,
+  retryAfter: string | undefined,
+): Failure {
+  const told = readErrors(text);
+  const words = typeof told === "object" ? { body: told.body } : {};
+  if (status === 508) return { ...failureOf("loop", status), ...words };
+  if (status >= 500 || status === 407) return { ...failureOf("server_error", status), ...words };
+  if (status === 429) {
+    const seconds = /^\d{1,5}$/.test(retryAfter ?? "") ? Number(retryAfter) : undefined;
+    return { ...failureOf("rate_limited", status, seconds), ...words };
+  }
+  const code = status === 404 || status === 410 ? unknown[write.kind] : (codes.get(status) ?? "UNKNOWN");
+  const message = typeof told === "string" ? told : `the upstream registry refuses the write (${status})`;
+  return { status, code, message, ...words };
+}
+
+export function resultOfRefusal({ status }: Failure): Result {
+  if (status === 403) return "denied";
+  return status === 429 || status >= 500 ? "error" : "pass";
+}
+
+/** Digests an error names: what a manifest lacks, among other things. */
+export function digestsNamed(text: string | undefined): readonly Digest[] {
+  const found = text?.match(/\bsha(?:256|512):[0-9a-f]{64,128}\b/g) ?? [];
+  const digests = [...new Set(found)].map(parseDigest).filter((digest) => digest !== undefined);
+  return digests.slice(0, maxNamed);
+}
+
+function failureOf(
+  code: "server_error" | "rate_limited" | "loop",
+  status: number,
+  retryAfter?: number,
+): Failure {
+  return failureOfError(
+    new UpstreamError(code, "upstream failed a write", {
+      status,
+      ...(retryAfter === undefined ? {} : { retryAfter }),
+    }),
+  );
+}
+
+/** A body in the API's form; else the message of its first error; undefined for what has neither. */
+function readErrors(text: string | undefined): { readonly body: string } | string | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text ?? "");
+  } catch {
+    return undefined;
+  }
+  const { errors } = (json ?? {}) as { errors?: unknown };
+  if (!Array.isArray(errors)) return undefined;
+  const { code, message } = (errors[0] ?? {}) as { code?: unknown; message?: unknown };
+  if (typeof message !== "string") return undefined;
+  return typeof code === "string" ? { body: text as string } : message.slice(0, longestMessage);
+}

@@ -1,0 +1,179 @@
+// Where an upload goes on (distribution-spec, "Pushing blobs": the client must use the Location it was given). The
+// client is to come back here, whatever upstream said: an address below upstream's own uploads of the repository is
+// turned into ours part by part, and any node can go on with it; any other stays in this process, under a name of
+// our own.
+import { randomBytes } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { Repository } from "../../oci/name.ts";
+import { maxTargetLength, parseTarget } from "../../oci/route.ts";
+import { type Upload, uploadQuery } from "../../oci/upload.ts";
+import type { Clock } from "../../ports/clock.ts";
+import { UpstreamError } from "../../ports/upstream.ts";
+
+/** Addresses kept, the bytes of them all, and how long one is kept after its last use, in milliseconds. */
+const maxKept = 10_000;
+const maxKeptBytes = 16 * 1024 * 1024;
+const keptFor = 3_600_000;
+/** Longest Location taken; presigned ones reach 2 or 3 kB. */
+const longestLocation = 8 * 1024;
+/** What the client adds to a Location: `&digest=` with the longest digest. */
+const addedByClient = 256;
+
+/** Where a request stood, so that a Location leads back to the same upstream. */
+export interface Place {
+  readonly prefix: string;
+  readonly ns: string | undefined;
+  /** As the client named it. */
+  readonly repository: Repository;
+  /** As upstream does. */
+  readonly there: Repository;
+}
+
+interface Kept {
+  /** As upstream names it. */
+  readonly repository: Repository;
+  readonly url: URL;
+}
+
+export class UploadSessions {
+  readonly #base: URL;
+  readonly #kept: LRUCache<string, Kept>;
+
+  /** `base` is upstream's URL with its path. */
+  constructor(base: URL, clock: Clock) {
+    this.#base = base;
+    this.#kept = new LRUCache({
+      max: maxKept,
+      maxSize: maxKeptBytes,
+      sizeCalculation: ({ url }) => url.href.length + 256,
+      ttl: keptFor,
+      ttlResolution: 0,
+      updateAgeOnGet: true,
+      perf: { now: clock },
+    });
+  }
+
+  /**
+   * The URL an upload to `repository`, as upstream names it, goes on at; another origin only where upstream itself
+   * has led there.
+   */
+  urlOf(repository: Repository, upload: Upload): URL {
+    const kept = this.#find(repository, upload.session);
+    if (kept === undefined)
+      return upstreamUrl(
+        this.#base,
+        repository,
+        `blobs/uploads/${upload.session ?? ""}`,
+        uploadQuery(upload),
+      );
+    const url = new URL(kept.url);
+    // Not through searchParams: what is there may be signed as it is written.
+    const added = uploadQuery(upload).toString();
+    if (added !== "") url.search += `${url.search === "" ? "?" : "&"}${added}`;
+    return url;
+  }
+
+  /**
+   * Our Location for the one upstream gave in its answer to `asked`, path-absolute. Throws UpstreamError protocol for
+   * one that cannot be gone on at: no address, not HTTP, above 8 KiB, or HTTP where upstream is asked over TLS.
+   */
+  locationOf(place: Place, upload: Upload, asked: URL, location: string): string {
+    const named = addressIn(location, asked);
+    const ours = this.#mapped(place, named);
+    if (ours !== undefined) return ours;
+    const target = followed(this.#base, named);
+    // One name for the whole of an upload, so that many chunks push nobody else's out.
+    const known = this.#find(place.there, upload.session) && upload.session;
+    const session = known ?? randomBytes(24).toString("base64url");
+    this.#kept.set(session, { repository: place.there, url: target });
+    return ourLocation(place, session, "");
+  }
+
+  /** The upload is over. */
+  forget(upload: Upload): void {
+    if (upload.session !== undefined) this.#kept.delete(upload.session);
+  }
+
+  #find(repository: Repository, session: string | undefined): Kept | undefined {
+    const kept = session === undefined ? undefined : this.#kept.get(session);
+    return kept?.repository === repository ? kept : undefined;
+  }
+
+  /**
+   * Undefined unless the address is upstream's own for this repository's uploads and reads back as what it is. The
+   * scheme does not count: registries behind a TLS proxy often name the wrong one, and it is not used.
+   */
+  #mapped(place: Place, target: URL): string | undefined {
+    const below = `${basePath(this.#base)}/v2/${place.there}/blobs/uploads/`;
+    if (target.host !== this.#base.host || !target.pathname.startsWith(below)) return undefined;
+    const session = target.pathname.slice(below.length);
+    const ours = ourLocation(place, session, target.search);
+    if (session === "" || ours.length > maxTargetLength - addedByClient) return undefined;
+    const route = parseTarget(ours);
+    if (typeof route === "string" || route.kind !== "upload") return undefined;
+    return route.repository === place.repository && route.upload.session === session ? ours : undefined;
+  }
+}
+
+/**
+ * Where a write goes on that upstream at `base` redirected from `asked`. Throws UpstreamError protocol, as
+ * `UploadSessions.locationOf` does.
+ */
+export function redirectedTo(base: URL, asked: URL, location: string): URL {
+  return followed(base, addressIn(location, asked));
+}
+
+function addressIn(location: string, asked: URL): URL {
+  const target = location.length > longestLocation ? null : URL.parse(location, asked.href);
+  if (target === null || !/^https?:$/.test(target.protocol)) throw refused("to no address that can be used");
+  return target;
+}
+
+/** The address without what is not sent. */
+function followed(base: URL, target: URL): URL {
+  if (base.protocol === "https:" && target.protocol === "http:") throw refused("from https to http");
+  const url = new URL(target);
+  url.username = "";
+  url.password = "";
+  url.hash = "";
+  return url;
+}
+
+/**
+ * `<base>/v2/<repository>/<endpoint>`, put together from parsed parts. Throws when the URL parser reads anything else
+ * out of it than what was put in (docs/design.md, rule 5).
+ */
+export function upstreamUrl(
+  base: URL,
+  repository: Repository,
+  endpoint: string,
+  query = new URLSearchParams(),
+): URL {
+  const path = `${basePath(base)}/v2/${repository}/${endpoint}`;
+  const url = new URL(base);
+  url.pathname = path;
+  url.search = query.toString();
+  if (url.origin !== base.origin || url.pathname !== path)
+    throw new Error("a request would have changed where it goes");
+  return url;
+}
+
+/** The path-absolute address of an endpoint as our clients see it. */
+export function ourPath({ prefix, repository }: Place, endpoint: string): string {
+  return `${prefix === "" ? "" : `/${prefix}`}/v2/${repository}/${endpoint}`;
+}
+
+function ourLocation(place: Place, session: string, search: string): string {
+  const query = new URLSearchParams(search);
+  query.delete("ns");
+  if (place.ns !== undefined) query.set("ns", place.ns);
+  return `${ourPath(place, `blobs/uploads/${session}`)}${query.size > 0 ? "?" : ""}${query}`;
+}
+
+function basePath(base: URL): string {
+  return base.pathname.replace(/\/+$/, "");
+}
+
+function refused(why: string): UpstreamError {
+  return new UpstreamError("protocol", `upstream led a write ${why}`);
+}

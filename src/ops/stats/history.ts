@@ -1,0 +1,35 @@
+// Carries the traffic of the last day over a restart. It is worth a file and nothing more: a failure is a notice.
+import type { NoticeSink } from "../../ports/event.ts";
+import type { RecentActivity } from "../../telemetry/recent/recent-activity.ts";
+import { readHistory, writeHistory } from "../../telemetry/recent/recent-history.ts";
+
+/** Milliseconds between two writes: what a crash can forget. */
+export const historyInterval = 60_000;
+
+export interface History {
+  /** Takes up what the last run left. Never rejects. */
+  load(): Promise<void>;
+  /** Writes the file; at most one write at a time, a call meanwhile waits for that one. Never rejects. */
+  save(): Promise<void>;
+}
+
+export function createHistory(path: string, activity: RecentActivity, notices: NoticeSink): History {
+  const failed = (op: string) => (error: unknown) => {
+    notices({ kind: "store_error", op, code: "io", message: String(error) });
+  };
+  let saving: Promise<void> | undefined;
+  return {
+    async load() {
+      const saved = await readHistory(path).catch(failed("history.read"));
+      if (saved) activity.restore(saved);
+    },
+    save() {
+      saving ??= writeHistory(path, activity.save())
+        .catch(failed("history.write"))
+        .finally(() => {
+          saving = undefined;
+        });
+      return saving;
+    },
+  };
+}

@@ -1,0 +1,49 @@
+// References as people paste them, for questions about one image: `team/app:1.0`, `hub/library/busybox@sha256:…`,
+// with or without the registry's name, or this mirror's, before it.
+import type { UpstreamConfig } from "../../config/config.ts";
+import { parseRepository, type Repository } from "../../oci/name.ts";
+import { parseReference, type Reference } from "../../oci/reference.ts";
+
+/** An upstream and the names clients know it by. */
+export type NamedUpstream = Pick<UpstreamConfig, "name" | "component" | "namespaces" | "library">;
+
+export interface ImageReference {
+  readonly upstream: string;
+  readonly repository: Repository;
+  readonly reference: Reference;
+}
+
+/** The first upstream where none is named, `latest` where there is no tag; undefined for what is no reference. */
+export function parseImageReference(
+  text: string,
+  upstreams: readonly [NamedUpstream, ...NamedUpstream[]],
+): ImageReference | undefined {
+  const [named = "", digest] = text
+    .trim()
+    .replace(/^[a-z-]+:\/\//, "")
+    .split("@", 2);
+  const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
+  const name = colon < 0 ? named : named.slice(0, colon);
+  const reference = parseReference(digest ?? (colon < 0 ? "latest" : named.slice(colon + 1)));
+  const { upstream, rest } = chooseUpstream(name, upstreams);
+  const repository = parseRepository(upstream.library && !rest.includes("/") ? `library/${rest}` : rest);
+  if (reference === undefined || repository === undefined) return undefined;
+  return { upstream: upstream.name, repository, reference };
+}
+
+function chooseUpstream(
+  name: string,
+  upstreams: readonly [NamedUpstream, ...NamedUpstream[]],
+): { upstream: NamedUpstream; rest: string } {
+  const slash = name.indexOf("/");
+  const first = name.slice(0, Math.max(0, slash)).toLowerCase();
+  const rest = name.slice(slash + 1);
+  const upstream = upstreams.find(
+    ({ name, component, namespaces }) =>
+      slash > 0 && (name === first || component === first || namespaces.includes(first)),
+  );
+  if (upstream !== undefined) return { upstream, rest };
+  // A host that is no upstream's is this mirror's own. Told apart as docker does: by a dot, a port, or localhost.
+  const isHost = /^(?:localhost|[a-z0-9[][^:]*(?:\.[^:]+|\]|:\d+))/.test(first);
+  return { upstream: upstreams[0], rest: isHost ? rest : name };
+}

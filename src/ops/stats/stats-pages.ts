@@ -1,0 +1,103 @@
+// The stats page, its files, its document and its stream, as answers of the ops listener.
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { type Asset, loadAssets } from "../page/assets.ts";
+import { contentSecurityPolicy, pageHtml } from "../page/page.ts";
+import { EventStreams, type EventStreamsOptions } from "./event-streams.ts";
+import type { Explanation, StatsDocument } from "./stats-document.ts";
+
+export interface StatsPagesOptions {
+  readonly document: () => StatsDocument;
+  /** What is known here of an image. Never rejects for a reference it cannot read. */
+  readonly explain: (reference: string) => Promise<Explanation>;
+  readonly every?: EventStreamsOptions["every"];
+}
+
+export interface StatsPages {
+  /** Paths this answers; the page's files are below `/page/`. */
+  readonly paths: readonly string[];
+  has(path: string): boolean;
+  /** Answers GET and HEAD for one of its paths. */
+  answer(path: string, request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Ends the streams of events. Idempotent. */
+  end(): void;
+}
+
+/** Longest reference looked at, in characters. */
+const longestReference = 500;
+/** Seconds a browser uses a file without asking; after that its tag is compared. */
+const assetAge = 300;
+
+/** Reads the page's files from disk; throws the system's error when the installation is not whole. */
+export function createStatsPages({ document, explain, every }: StatsPagesOptions): StatsPages {
+  const assets = loadAssets();
+  const json = () => JSON.stringify(document());
+  const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
+  const explanationOf = async (query: URLSearchParams, name: string) =>
+    await explain((query.get(name) ?? "").trim().slice(0, longestReference));
+  const answers: Readonly<Record<string, (request: IncomingMessage, response: ServerResponse) => unknown>> = {
+    async "/"(request, response) {
+      const query = queryOf(request);
+      const reference = (query.get("explain") ?? "").trim();
+      const explanation = reference === "" ? undefined : await explanationOf(query, "explain");
+      const html = pageHtml(document(), assets.page, reference.slice(0, longestReference), explanation);
+      const policy = { "content-security-policy": contentSecurityPolicy, "referrer-policy": "no-referrer" };
+      send(request, response, "text/html; charset=utf-8", html, policy);
+    },
+    "/stats.json": (request, response) => send(request, response, "application/json", `${json()}\n`),
+    async "/explain.json"(request, response) {
+      const explanation = await explanationOf(queryOf(request), "reference");
+      send(request, response, "application/json", `${JSON.stringify(explanation)}\n`);
+    },
+    "/stats/events": (request, response) => {
+      if (request.method === "HEAD") send(request, response, "text/event-stream", "");
+      else streams.add(response);
+    },
+  };
+  return {
+    paths: Object.keys(answers),
+    has: (path) => Object.hasOwn(answers, path) || assets.files.has(path),
+    async answer(path, request, response) {
+      const file = assets.files.get(path);
+      if (file === undefined) await answers[path]?.(request, response);
+      else sendAsset(request, response, file);
+    },
+    end: () => streams.end(),
+  };
+}
+
+/** The target's query; a target that is no path has none. */
+function queryOf({ url = "" }: IncomingMessage): URLSearchParams {
+  const at = url.indexOf("?");
+  return new URLSearchParams(at < 0 ? "" : url.slice(at + 1));
+}
+
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  type: string,
+  body: string | Buffer,
+  headers: OutgoingHttpHeaders = {},
+): void {
+  response.writeHead(200, {
+    "content-type": type,
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...headers,
+  });
+  response.end(request.method === "HEAD" ? "" : body);
+}
+
+function sendAsset(request: IncomingMessage, response: ServerResponse, file: Asset): void {
+  const { headers } = request;
+  const always = { "cache-control": `max-age=${assetAge}`, etag: file.tag, vary: "accept-encoding" };
+  if (headers["if-none-match"]?.includes(file.tag)) {
+    response.writeHead(304, always).end();
+    return;
+  }
+  const packed = /\bgzip\b/.test(String(headers["accept-encoding"] ?? ""));
+  send(request, response, file.type, packed ? file.gzip : file.body, {
+    ...always,
+    ...(packed ? { "content-encoding": "gzip" } : {}),
+  });
+}

@@ -1,0 +1,189 @@
+// Gathers the document of the stats page from the running parts. Cheap enough for every two seconds: counters and a
+// few reads of the index, nothing that waits.
+import type { BlobCache } from "../../cache/blob-cache.ts";
+import type { Config } from "../../config/config.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { ClosableUpstream } from "../../ports/upstream.ts";
+import type { ActivityReport, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
+import type { Health } from "../health.ts";
+import { duration } from "../page/format.ts";
+import { createRuntimeWatch } from "./runtime-watch.ts";
+import type {
+  QueueStats,
+  RunningFill,
+  ScrubStats,
+  ServiceStats,
+  StatsDocument,
+  StoreStats,
+  UpstreamStats,
+} from "./stats-document.ts";
+import { verdictOf } from "./verdict.ts";
+
+export interface StatsOptions {
+  readonly config: Pick<Config, "upstreams" | "cache">;
+  readonly version: string;
+  readonly clock: Clock;
+  /** That of fills and circuits. */
+  readonly steady: Clock;
+  readonly activity: RecentActivity;
+  readonly health: Pick<Health, "ready" | "isDraining" | "failing">;
+  /** Bytes of the file system under the cache; undefined until they were first read. */
+  readonly disk: () => { readonly free: number; readonly total: number } | undefined;
+  /** What is wrong here besides, by the name of the part, for people. */
+  readonly troubles?: () => Readonly<Record<string, string | undefined>>;
+  /** What runs now; parts are missing during start and stop. */
+  readonly running: () => {
+    readonly upstreams?: readonly Pick<ClosableUpstream, "name" | "active" | "circuit">[];
+    readonly blobs?: Pick<BlobCache, "fillings">;
+    readonly index?: { readonly blobs: { totals(): { readonly bytes: number; readonly count: number } } };
+    readonly listener?: { readonly inFlight: number };
+    readonly scrubber?: { readonly oldestCheck: number | undefined };
+    readonly store?: { readonly quarantined: { readonly bytes: number } };
+  };
+  /** Names of what this node shares with others: `redis`, `s3`. */
+  readonly services?: readonly string[];
+  readonly queues?: () => readonly QueueStats[];
+}
+
+export interface Stats {
+  /** Throws StoreError when the index cannot be read. */
+  document(): StatsDocument;
+  /** Stops measuring. */
+  close(): void;
+}
+
+const hour = 3_600_000;
+/** A pace is told from this many milliseconds on. */
+const shortestPace = 300_000;
+
+export function createStats(options: StatsOptions): Stats {
+  const { clock, steady, version, health } = options;
+  const startedAt = clock();
+  const watch = createRuntimeWatch();
+  return {
+    document() {
+      const now = clock();
+      const running = options.running();
+      const report = options.activity.report();
+      const { windows, series, slow, errors, repositories, lastStoreError } = report;
+      const document: Omit<StatsDocument, "verdict"> = {
+        schema: 1,
+        at: now,
+        node: { version, startedAt, ready: health.ready(), draining: health.isDraining() },
+        upstreams: upstreamsOf(options, report),
+        traffic: { inFlight: running.listener?.inFlight ?? 0, windows, series },
+        store: {
+          ...storeOf(options, report, now - startedAt),
+          lastStoreError,
+          scrub: scrubOf(options, report),
+        },
+        fills: running.blobs?.fillings.map((filling) => fillOf(filling, now, steady())) ?? [],
+        slow,
+        errors,
+        repositories,
+        services: [
+          ...troubled(options.troubles?.() ?? {}),
+          ...(options.services?.map((name) => serviceOf(name, report, now)) ?? []),
+        ],
+        queues: options.queues?.() ?? [],
+        runtime: watch.read(),
+      };
+      const { schema, at, node, ...rest } = document;
+      return { schema, at, node, verdict: verdictOf(document, health.failing()), ...rest };
+    },
+    close: () => watch.stop(),
+  };
+}
+
+function upstreamsOf(
+  { config, running, clock, steady }: StatsOptions,
+  report: ActivityReport,
+): UpstreamStats[] {
+  const parts = running().upstreams;
+  return report.upstreams.map((upstream) => {
+    const part = parts?.find(({ name }) => name === upstream.name);
+    const lastSuccess = part?.circuit.lastSuccess;
+    const { maxConnections = 0 } = config.upstreams.find(({ name }) => name === upstream.name) ?? {};
+    return {
+      ...upstream,
+      lastSuccessAt:
+        lastSuccess === undefined ? upstream.lastSuccessAt : Math.round(lastSuccess + clock() - steady()),
+      circuit: part?.circuit.state ?? upstream.circuit,
+      activeConnections: part?.active ?? 0,
+      maxConnections,
+    };
+  });
+}
+
+function storeOf(
+  { config, running, disk }: StatsOptions,
+  report: ActivityReport,
+  uptime: number,
+): StoreStats {
+  const { bytes = 0, count = 0 } = running().index?.blobs.totals() ?? {};
+  const { maxSize, keepFree } = config.cache;
+  const space = disk();
+  const { storedBytes, evictedBytes } = report.windows["1h"];
+  const pace = (storedBytes - evictedBytes) / Math.min(hour, Math.max(shortestPace, uptime));
+  return {
+    usedBytes: bytes,
+    limitBytes: maxSize,
+    objects: count,
+    diskFreeBytes: space?.free ?? null,
+    diskTotalBytes: space?.total ?? null,
+    diskReserveBytes: space === undefined ? null : Math.round(space.total * keepFree),
+    evictionMedianAgeMs: report.eviction.medianAgeMs,
+    lastEvictionAt: report.eviction.lastAt,
+    timeToFullMs: pace > 0 && bytes < maxSize ? Math.round((maxSize - bytes) / pace) : null,
+  };
+}
+
+/** Not a word of a part that is well. */
+function troubled(troubles: Readonly<Record<string, string | undefined>>): ServiceStats[] {
+  return Object.entries(troubles).flatMap(([name, detail]) =>
+    detail === undefined ? [] : [{ name, ok: false, detail }],
+  );
+}
+
+function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport): ScrubStats {
+  const { scrub } = config.cache;
+  const { scrubber, store } = running();
+  return {
+    intervalMs: scrub === 0 ? null : scrub,
+    oldestCheckAt: scrubber?.oldestCheck ?? null,
+    checkedBlobs: checks.blobs,
+    checkedBytes: checks.bytes,
+    wrongBlobs: checks.wrong,
+    lastWrongAt: checks.lastWrongAt,
+    alarm: checks.alarm,
+    quarantinedBytes: store?.quarantined.bytes ?? 0,
+  };
+}
+
+/** In use until the opposite is heard of it. */
+function serviceOf(name: string, { sharedStores }: ActivityReport, now: number): ServiceStats {
+  const state = sharedStores.get(name);
+  if (state === undefined || state.usable) return { name, ok: true, detail: "" };
+  const detail = `not usable for ${duration(now - state.since)}: ${state.message}; this node goes on by itself`;
+  return { name, ok: false, detail };
+}
+
+/** `now` by the clock, and by that of fills. */
+function fillOf(
+  { fill, upstream, repository }: BlobCache["fillings"][number],
+  now: number,
+  steadyNow: number,
+): RunningFill {
+  const { digest, received, size, followers } = fill;
+  const elapsed = steadyNow - fill.startedAt;
+  return {
+    digest,
+    upstream: upstream.name,
+    repository,
+    receivedBytes: received,
+    sizeBytes: size ?? null,
+    followers,
+    startedAt: Math.round(now - elapsed),
+    bytesPerSecond: Math.round((received * 1000) / Math.max(1, elapsed)),
+  };
+}

@@ -1,0 +1,190 @@
+// `POST /hooks/<source>`: who may send, how much, and what is made of it. Whoever shows the secret hears 202 for
+// anything else he says: senders keep what was refused and send it again and again, and their queue stands still.
+import type { IncomingMessage } from "node:http";
+import { LRUCache } from "lru-cache";
+import { parseDigest } from "../../oci/digest.ts";
+import { jsonExcess } from "../../oci/json-depth.ts";
+import { parseTag } from "../../oci/name.ts";
+import type { Reference } from "../../oci/reference.ts";
+import {
+  type NoticeSink,
+  type WebhookResult,
+  type WebhookSource,
+  webhookSources,
+} from "../../ports/event.ts";
+import { showsSecret } from "./webhook-secret.ts";
+import { readWebhook, type WebhookEvent } from "./webhook-shapes.ts";
+import type { WebhookChange, WebhookTarget } from "./webhook-target.ts";
+
+/** A secret as the configuration has it; it may come from a file that changes. */
+interface SecretSource {
+  read(): Promise<{ reveal(): string }> | { reveal(): string };
+}
+
+export interface WebhookReceiverOptions {
+  /** By source; where there is none, there is no endpoint. */
+  readonly secrets: Readonly<Record<string, SecretSource>>;
+  /** Names of all upstreams. */
+  readonly upstreams: readonly string[];
+  /** Undefined until there is something to act on. */
+  readonly target: () => WebhookTarget | undefined;
+  readonly notices: NoticeSink;
+}
+
+export interface WebhookAnswer {
+  readonly status: number;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const largestBody = 1024 * 1024;
+/** Of the JSON in it; a push of some hundred tags has some thousand values. */
+const bodyBounds = { depth: 64, values: 20_000 };
+/** Bodies held at once. */
+const maxRunning = 16;
+/** Changes acted on for one request; what is more is left to the tags' time to live. */
+const maxChanges = 256;
+/** Ids of events remembered, each of this length at most. */
+const maxIds = 10_000;
+const longestId = 256;
+
+interface Outcome extends WebhookAnswer {
+  readonly result: WebhookResult;
+}
+
+export class WebhookReceiver {
+  readonly #options: WebhookReceiverOptions;
+  readonly #seen = new LRUCache<string, true>({ max: maxIds });
+  #running = 0;
+
+  constructor(options: WebhookReceiverOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined where there is no such endpoint. */
+  async receive(request: IncomingMessage): Promise<WebhookAnswer | undefined> {
+    const { url = "" } = request;
+    const [path = ""] = url.split("?", 1);
+    const source = webhookSources.find((each) => path === `/hooks/${each}`);
+    const secret = source && this.#options.secrets[source];
+    if (source === undefined || secret === undefined) return undefined;
+    if (request.method !== "POST") return { status: 405, body: "only POST\n", headers: { allow: "POST" } };
+    let result: WebhookResult = "failed";
+    try {
+      const outcome = await this.#take(request, source, new URLSearchParams(url.slice(path.length)), secret);
+      result = outcome.result;
+      return outcome;
+    } finally {
+      this.#options.notices({ kind: "webhook", source, result });
+    }
+  }
+
+  async #take(
+    request: IncomingMessage,
+    source: WebhookSource,
+    query: URLSearchParams,
+    secret: SecretSource,
+  ): Promise<Outcome> {
+    if (!showsSecret(request.headers, query, (await secret.read()).reveal())) {
+      const headers = { "www-authenticate": "Bearer" };
+      return { status: 401, body: "not the secret of this endpoint\n", headers, result: "refused" };
+    }
+    const upstream = query.get("upstream") || undefined;
+    if (!this.#isKnown(upstream))
+      return { status: 404, body: "there is no upstream of that name\n", result: "unknown" };
+    const target = this.#options.target();
+    if (target === undefined || this.#running >= maxRunning)
+      return { status: 503, body: "later\n", headers: { "retry-after": "1" }, result: "failed" };
+    this.#running++;
+    try {
+      const body = await bodyOf(request);
+      if (body === "too_large") return { status: 413, body: "more than 1 MiB\n", result: "failed" };
+      // Nobody is left to hear it.
+      if (body === "broken_off") return { status: 400, body: "broken off\n", result: "failed" };
+      const result = await this.#act(target, source, upstream, body);
+      return { status: 202, body: `${result}\n`, result };
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async #act(
+    target: WebhookTarget,
+    source: WebhookSource,
+    upstream: string | undefined,
+    body: Buffer,
+  ): Promise<WebhookResult> {
+    const events = readWebhook(source, jsonOf(body));
+    if (events === undefined || !events.every((event) => this.#isKnown(event.upstream))) return "unknown";
+    const fresh = events.filter(({ id }) => id === undefined || !this.#seen.has(keyOf(source, id)));
+    const changes = changesOf(fresh, upstream);
+    const applied = await Promise.all(changes.map((change) => target.changed(change)));
+    for (const { id } of fresh) if (id !== undefined) this.#seen.set(keyOf(source, id), true);
+    if (applied.includes(true)) return "applied";
+    return fresh.length < events.length ? "duplicate" : "ignored";
+  }
+
+  #isKnown(upstream: string | undefined): boolean {
+    return upstream === undefined || this.#options.upstreams.includes(upstream);
+  }
+}
+
+/** The last word on each tag and digest. */
+function changesOf(events: readonly WebhookEvent[], upstream: string | undefined): WebhookChange[] {
+  const changes = new Map<string, WebhookChange>();
+  for (const event of events) {
+    const reference = referenceOf(event);
+    if (reference === undefined) continue;
+    const { what, repository, storage } = event;
+    const change = { what, repository, storage, reference, upstream: upstream ?? event.upstream };
+    const key = JSON.stringify([change.upstream, storage, repository, reference]);
+    changes.delete(key);
+    changes.set(key, change);
+  }
+  return [...changes.values()].slice(0, maxChanges);
+}
+
+/** A tag, if it names one: what it points to is upstream's to say. */
+function referenceOf({ tag, digest }: WebhookEvent): Reference | undefined {
+  const asTag = tag === undefined ? undefined : parseTag(tag);
+  if (asTag !== undefined) return { kind: "tag", tag: asTag };
+  const asDigest = digest === undefined ? undefined : parseDigest(digest);
+  return asDigest && { kind: "digest", digest: asDigest };
+}
+
+function keyOf(source: WebhookSource, id: string): string {
+  return `${source} ${id.slice(0, longestId)}`;
+}
+
+/** Undefined for what is no JSON, nests too deep or has too much in it to be read. */
+function jsonOf(body: Buffer): unknown {
+  if (jsonExcess(body, bodyBounds) !== undefined) return undefined;
+  try {
+    return JSON.parse(body.toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The whole body; the rest of one above 1 MiB stays unread. */
+function bodyOf(request: IncomingMessage): Promise<Buffer | "too_large" | "broken_off"> {
+  return new Promise((resolve) => {
+    if (Number(request.headers["content-length"]) > largestBody) {
+      resolve("too_large");
+      return;
+    }
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= largestBody) chunks.push(chunk);
+      else {
+        request.pause();
+        resolve("too_large");
+      }
+    });
+    request.once("end", () => resolve(Buffer.concat(chunks, length)));
+    request.once("close", () => resolve("broken_off"));
+    request.on("error", () => resolve("broken_off"));
+  });
+}

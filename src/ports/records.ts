@@ -1,0 +1,150 @@
+// What is known of what is stored: tags, rights, kept answers, sizes and uses. Implementations live in storage/; each
+// port has one conformance suite in test/fixtures that every implementation runs.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository, Tag } from "../oci/name.ts";
+
+/** The only mutable thing in the cache. Times in milliseconds since the epoch. */
+export interface TagRecord {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** When upstream last confirmed that the tag names this digest. */
+  readonly checkedAt: number;
+}
+
+export interface TagStore {
+  get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
+  /** False, and nothing written, when the stored record's `checkedAt` is later than the new one's. */
+  put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean>;
+  delete(upstream: string, repository: Repository, tag: Tag): Promise<void>;
+}
+
+/** A blob of a repository, with the size a descriptor states. */
+export interface LinkedBlob {
+  readonly digest: Digest;
+  readonly size: number | undefined;
+  /** Only a manifest of the repository names it: upstream itself has neither sent the blob nor said that it is there. */
+  readonly named?: true;
+}
+
+/**
+ * Where what a manifest names is a right to read. `own`: where upstream has shown the blob in one of its repositories,
+ * so that a manifest proves nothing of bytes that came from elsewhere. `shared`: everywhere, for upstreams that are
+ * trusted alike.
+ */
+export type Proofs = "own" | "shared";
+
+/** Which repository is known to contain which digest. */
+export interface LinkStore {
+  /** Whether there is a link that counts: one that upstream has shown, or one that `Proofs` makes as good. */
+  has(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
+  /** Whether there is a link on this node, if only because a manifest names the digest. */
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
+  /**
+   * Links all digests in one transaction; known links are left as they are (a size is filled in when missing, and
+   * what was named may be shown).
+   */
+  add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void>;
+  /** Upstream no longer has the digest in this repository. */
+  remove(upstream: string, repository: Repository, digest: Digest): Promise<void>;
+  /**
+   * The size a descriptor of this repository stated for the digest; where none did, that of another repository's may be
+   * given. Undefined when nobody did. It proves nothing: manifests may lie.
+   */
+  statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined>;
+}
+
+/** Links that this node has for itself, which end by themselves too: with what they name, by age, at a bound. */
+export interface OwnLinks extends LinkStore {
+  /** `ended` is told of each link that ends so. It must not throw. */
+  onEnd(ended: (upstream: string, repository: Repository, digest: Digest) => void): void;
+}
+
+/**
+ * What upstream said of a repository besides manifests and blobs: a list of tags or referrers, or that it has none.
+ * Clients ask for the referrers of what they pull, and fail on any answer but 200 and 404 (docker since 29.1), so an
+ * outage must find what was said before it.
+ */
+export interface StoredAnswer {
+  /** The list, as whoever put it wrote it; undefined: upstream does not have it. */
+  readonly content: Buffer | undefined;
+  /** When the registry said so. */
+  readonly at: number;
+}
+
+/** Answers on disk. Bounded: the oldest go first, those about no manifest before the others. Throws StoreError. */
+export interface AnswerStore {
+  /** `key` tells the answers about one repository apart; it is at most 1,024 characters. */
+  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined;
+  /**
+   * `subject`: the manifest the answer is about. It is forgotten with that manifest, and not kept when the manifest is
+   * not here or not known to be in the repository: clients may ask about anything. At most 16 for one subject.
+   */
+  put(
+    upstream: string,
+    repository: Repository,
+    key: string,
+    subject: Digest | undefined,
+    answer: StoredAnswer,
+  ): void;
+  delete(upstream: string, repository: Repository, key: string): void;
+  /** Something has been written to the repository: what it lacked is forgotten, and no list is newer than `before`. */
+  expire(upstream: string, repository: Repository, before: number): void;
+}
+
+export interface IndexedBlob {
+  readonly size: number;
+  /** Only of manifests. */
+  readonly mediaType: string | undefined;
+  /**
+   * When the stored bytes were last hashed: as they came, or since. Undefined: the file was found and nobody has, or it is
+   * as young as what a crash may have torn.
+   */
+  readonly checkedAt: number | undefined;
+}
+
+/** What is in the blob store: sizes, media types of manifests, order of last use. Rebuildable from the store. */
+export interface BlobIndex {
+  /**
+   * `mediaType` only for manifests; `checkedAt` only when all of the bytes were hashed then. Adding a known digest updates
+   * last use and, when given, the other two.
+   */
+  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number, checkedAt?: number): void;
+  get(digest: Digest): IndexedBlob | undefined;
+  /** The stored bytes were hashed, and are what the digest says. */
+  checked(digest: Digest, at: number): void;
+  /** Those nobody has hashed here first, then the longest ago; at most `limit`. */
+  longestUnchecked(
+    limit: number,
+  ): readonly { readonly digest: Digest; readonly size: number; readonly checkedAt: number | undefined }[];
+  /** The size manifests state for this digest; undefined when none that is known here does. */
+  statedSize(digest: Digest): number | undefined;
+  /** When the blob was last used, in milliseconds since the epoch; undefined when it is not here. */
+  usedAt(digest: Digest): number | undefined;
+  /** Cheap: remembered in memory, written in batches. */
+  touch(digest: Digest, usedAt: number): void;
+  remove(digest: Digest): void;
+  /** Removes them in one write, except those added or used anew since `oldest` named them. */
+  removeUnused(blobs: readonly { readonly digest: Digest; readonly usedAt: number }[]): Promise<void>;
+  /** Least recently used first; at most `limit`. */
+  oldest(
+    limit: number,
+  ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[];
+  totals(): { readonly bytes: number; readonly count: number };
+  /** Bytes the index itself takes, beyond what a small one does. */
+  ownBytes(): number;
+  /** Images (manifests) that name `digest`; for counting what an eviction orphans. */
+  manifestsNaming(digest: Digest): number;
+  /** Records that manifest `digest` names `children`, of the sizes it states. */
+  setChildren(digest: Digest, children: readonly LinkedBlob[]): void;
+  /** Repositories of `upstream` with a linked blob that is here, in ASCII order, after `last`, at most `limit`. */
+  repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[];
+}
+
+/** What this node knows of how the digests of a repository hang together. */
+export interface ImageGraph {
+  /** Tags of the repository whose record names the digest; at most `limit`. */
+  tagsNaming(upstream: string, repository: Repository, digest: Digest, limit: number): readonly string[];
+  /** Manifests here that name the digest and that the repository is linked to; at most `limit`. */
+  parentsIn(upstream: string, repository: Repository, digest: Digest, limit: number): readonly Digest[];
+}

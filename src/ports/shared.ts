@@ -1,0 +1,157 @@
+// What the nodes of one datacenter share, when they share anything. All of it may fail at any moment and none of it
+// is needed to answer: a node alone has its own disk, its own index and the upstream (docs/design.md,
+// rule 8). Each port has one conformance suite in test/fixtures that every implementation runs.
+import type { Digest } from "../oci/digest.ts";
+import type { Repository, Tag } from "../oci/name.ts";
+import type { BlobInfo, BlobReader } from "./blobs.ts";
+import type { NoticeSink } from "./event.ts";
+import type { BlobAnswer } from "./upstream-answer.ts";
+
+/** A blob being read from the shared store. */
+export interface SharedBlob {
+  /** Bytes of the whole blob. */
+  readonly size: number;
+  /** Known for manifests. */
+  readonly mediaType: string | undefined;
+  /** Last modification, milliseconds since the epoch. */
+  readonly modifiedAt: number;
+  /**
+   * Bytes from the offset asked for on, never more than there should be. Rejects with StoreError when the store fails
+   * or ends early; leaving the iteration early closes the transfer. Not verified: the reader hashes.
+   */
+  readonly body: AsyncIterable<Buffer>;
+}
+
+/** Verified blobs in a store that every node reaches. Everything rejects with StoreError within a bounded time. */
+export interface SharedBlobs {
+  /** Name for events: where bytes read from here came from. */
+  readonly source: "s3";
+  /** Undefined when the blob is not there. 0 <= `from` < size; the signal ends the transfer. */
+  open(digest: Digest, from: number, signal: AbortSignal): Promise<SharedBlob | undefined>;
+  /** Undefined when the blob is not there. */
+  head(digest: Digest): Promise<Omit<SharedBlob, "body"> | undefined>;
+  /**
+   * Uploads a blob the caller has verified; nothing is visible before all of it is there. Storing what another node
+   * has stored meanwhile is a success. `blob` is read from 0 to `size` and stays the caller's to close. The store
+   * itself must refuse bytes that are not the digest's wherever it can.
+   */
+  put(
+    digest: Digest,
+    size: number,
+    mediaType: string | undefined,
+    blob: Pick<BlobReader, "read">,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** The blob has been used: a store that evicts by age keeps it longer. */
+  refresh(digest: Digest): Promise<void>;
+  /** True when something was removed, or may have been where the store does not say. */
+  delete(digest: Digest): Promise<boolean>;
+  /** Every stored blob, in no order. */
+  list(): AsyncIterable<BlobInfo>;
+}
+
+/** The right to do something that one node should do for all. Kept alive until released. */
+export interface Lease {
+  /** Aborts when the lease has been lost; for blobs that is no reason to stop (commits are idempotent). */
+  readonly lost: AbortSignal;
+  /** Gives the right back, if it is still ours. Idempotent; never rejects. */
+  release(): Promise<void>;
+}
+
+/**
+ * Leases by key. A lease whose holder has died is free again within 5 s. Only efficiency hangs on them: whoever
+ * cannot get an answer does the work itself.
+ */
+export interface Leases {
+  /**
+   * A lease, or who has it: the address the holder serves on (`http://host:port`), undefined when it names none.
+   * A node that asks for what it has, or had before it was killed, gets it and is not sent to itself.
+   * Rejects with StoreError when nobody can say.
+   */
+  acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }>;
+}
+
+/** Header of a request by another node of this datacenter, with its name: see BlobCache.openForPeer. */
+export const peerHeader = "entrepot-node";
+
+/** The other nodes of the datacenter that are alive. */
+export interface Nodes {
+  /** Where they serve (`http://host:port`), as of some seconds ago; at most 16. Without I/O. */
+  others(): readonly string[];
+}
+
+/** Other nodes, as places to read from what they are fetching. */
+export interface Peers {
+  /**
+   * Whether the node at `address` can serve the blob or manifest to `repository` without upstream. Rejects with
+   * UpstreamError within a bounded time.
+   */
+  has(
+    address: string,
+    upstream: string,
+    repository: Repository,
+    digest: Digest,
+    as: "blob" | "manifest",
+  ): Promise<boolean>;
+  /**
+   * What the node at `address` has or is fetching, from `from` on; `absent` when it does neither. It checks the right
+   * of `repository` as for any client. Rejects with UpstreamError within a bounded time.
+   */
+  open(
+    address: string,
+    upstream: string,
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<BlobAnswer>;
+}
+
+/** What one node tells the others. Best effort: a message may be lost, and time-outs remain the bound. */
+export type Announcement =
+  /** The record of this tag has changed or gone: look again before using a copy. */
+  | {
+      readonly kind: "tag";
+      readonly upstream: string;
+      readonly repository: Repository;
+      readonly tag: Tag;
+    }
+  /** Upstream no longer has the digest in this repository. */
+  | {
+      readonly kind: "unlinked";
+      readonly upstream: string;
+      readonly repository: Repository;
+      readonly digest: Digest;
+    }
+  /** Upstream has just said that it does not have this; `what` is a tag or digest. */
+  | {
+      readonly kind: "absent";
+      readonly upstream: string;
+      readonly repository: Repository;
+      readonly as: "manifest" | "blob";
+      readonly what: string;
+    }
+  /** Something was written to the repository: what was absent may be there now. */
+  | { readonly kind: "written"; readonly upstream: string; readonly repository: Repository }
+  /** Whoever had the lease of this key has given it back. */
+  | { readonly kind: "released"; readonly key: string };
+
+export interface Announcements {
+  /** Never throws and does not wait. */
+  publish(announcement: Announcement): void;
+  /**
+   * Announcements of other nodes. `missed` is called whenever some may have been lost (a new connection): copies of
+   * what others may have changed are to be looked up again.
+   */
+  subscribe(listener: (announcement: Announcement) => void, missed: () => void): void;
+}
+
+/** For a store of this node over the one all nodes share. */
+export interface LayeredOptions<Store> {
+  readonly local: Store;
+  readonly shared: Store;
+  /** Whether the shared store can be asked; when not, nothing is tried and nothing told. */
+  readonly usable: () => boolean;
+  readonly announcements: Announcements;
+  readonly notices: NoticeSink;
+}

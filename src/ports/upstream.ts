@@ -1,0 +1,143 @@
+// A registry that is fetched from. Implementations live in upstream/.
+
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Reference } from "../oci/reference.ts";
+import type { Yielding } from "./clock.ts";
+import type { CircuitStateName } from "./event.ts";
+import type {
+  BlobAnswer,
+  BlobHead,
+  ManifestAnswer,
+  ManifestHead,
+  ReferrersAnswer,
+  TagsAnswer,
+} from "./upstream-answer.ts";
+
+export type UpstreamErrorCode =
+  | "unreachable"
+  | "timeout"
+  | "auth"
+  | "rate_limited"
+  | "server_error"
+  | "protocol"
+  | "redirect_refused"
+  | "circuit_open"
+  | "truncated"
+  | "range_refused"
+  | "digest_mismatch"
+  | "too_large"
+  /** Upstream is away, and a manifest that is here names blobs that are not (`manifestsWithoutLayers: refuse`). */
+  | "layers_missing"
+  /** This node has no file handle, port or memory left for a connection: upstream has no part in it. */
+  | "local"
+  /** Upstream says that a request came back to a mirror it had gone through (508). */
+  | "loop";
+
+/**
+ * What the system says of a connection when this machine or process has run out of file handles, ports or memory
+ * (socket(2), connect(2)).
+ */
+export const localTroubles: ReadonlySet<string> = new Set([
+  "EMFILE",
+  "ENFILE",
+  "ENOBUFS",
+  "ENOMEM",
+  "EADDRNOTAVAIL",
+]);
+
+/** Upstream failed to answer, or answered what cannot be used. 403, 404 and 410 are answers, not errors. */
+export class UpstreamError extends Error {
+  readonly code: UpstreamErrorCode;
+  /** The HTTP status upstream sent, when it sent one. */
+  readonly status: number | undefined;
+  /** Seconds upstream asked us to wait. */
+  readonly retryAfter: number | undefined;
+  constructor(
+    code: UpstreamErrorCode,
+    message: string,
+    options?: ErrorOptions & { status?: number | undefined; retryAfter?: number | undefined },
+  ) {
+    super(message, options);
+    this.name = "UpstreamError";
+    this.code = code;
+    this.status = options?.status;
+    this.retryAfter = options?.retryAfter;
+  }
+}
+
+/** How a blob is asked for. */
+export interface BlobAsk {
+  /** "manifests" for the body of an oversize manifest; "blobs" when left out. */
+  readonly endpoint?: "blobs" | "manifests";
+  /**
+   * "background" when nobody waits for the bytes: they come after everything clients wait for, and have fewer
+   * connections.
+   */
+  readonly use?: "background" | undefined;
+  /** Left out: the transfer keeps its connection to its end. */
+  readonly yields?: Yielding | undefined;
+  /** Only the bytes before this one; an upstream may send them all. */
+  readonly to?: number | undefined;
+}
+
+/** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
+export interface Upstream {
+  /** Name for events, keys and routes. */
+  readonly name: string;
+  /** False while upstream is known not to answer: whatever it is asked fails at once. */
+  readonly available: boolean;
+  /**
+   * The same upstream, asked for a client that is a mirror itself, or behind one: its questions name the ones they
+   * came through, so that a circle of mirrors ends where it closes. `via`: members of Via (RFC 9110, section 7.6.3).
+   * `traceparent` goes along as it is (W3C Trace Context).
+   */
+  forwarding(via: string | undefined, traceparent?: string): Upstream;
+  headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
+  /** Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away. */
+  getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
+  headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
+  /** The signal ends the transfer. */
+  openBlob(
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+    ask?: BlobAsk,
+  ): Promise<BlobAnswer>;
+  /** Most transfers one blob may come in at once; 1: always one after the other. */
+  readonly segments: number;
+  /** Milliseconds a round trip takes at most, as far as has been seen; undefined before the first connection. */
+  readonly roundTrip: number | undefined;
+  /** Whether a background transfer asked for now would have a connection at once. */
+  readonly spare: boolean;
+  listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
+  /** Reads at most 4 MiB; `absent` also from registries that do not know the endpoint. */
+  listReferrers(
+    repository: Repository,
+    digest: Digest,
+    artifactType: string | undefined,
+  ): Promise<ReferrersAnswer>;
+}
+
+/** Asks for a digest by the endpoint of what it is the digest of. Rejects with UpstreamError. */
+export function headByDigest(
+  upstream: Pick<Upstream, "headBlob" | "headManifest">,
+  repository: Repository,
+  digest: Digest,
+  as: "blob" | "manifest",
+): Promise<BlobHead | ManifestHead> {
+  return as === "blob"
+    ? upstream.headBlob(repository, digest)
+    : upstream.headManifest(repository, { kind: "digest", digest });
+}
+
+/** An upstream as the rest of the program holds it. */
+export type ClosableUpstream = Upstream & {
+  /** Ends every transfer and closes every connection. */
+  close(): Promise<void>;
+  /** Requests that hold a connection now. */
+  readonly active: number;
+  /** Whether the upstream is asked, and when it last answered, in the clock's milliseconds. */
+  readonly circuit: { readonly state: CircuitStateName; readonly lastSuccess: number | undefined };
+};

@@ -1,0 +1,55 @@
+// A complete blob, read by position from one open file: deleting the blob meanwhile does not disturb it.
+import type { FileHandle } from "node:fs/promises";
+import { type StoredBlob, StoreError } from "../../ports/blobs.ts";
+import { storeFailure } from "../store-failure.ts";
+
+export class DiskReader implements StoredBlob {
+  readonly size: number;
+  readonly #handle: FileHandle;
+  #closing: Promise<void> | undefined;
+
+  constructor(handle: FileHandle, size: number) {
+    this.#handle = handle;
+    this.size = size;
+  }
+
+  async read(position: number, scratch: Buffer): Promise<Buffer> {
+    if (this.#closing) throw new StoreError("closed", "the reader is closed");
+    const wanted = Math.min(scratch.length, this.size - position);
+    return wanted > 0 ? readAt(this.#handle, position, scratch, wanted) : scratch.subarray(0, 0);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= closeHandle(this.#handle);
+    return this.#closing;
+  }
+}
+
+/**
+ * One read of at most `wanted` bytes (at least 1) from where bytes are known to be: a file that ends earlier was
+ * cut by somebody else, which is an error and not an end.
+ */
+export async function readAt(
+  handle: FileHandle,
+  position: number,
+  scratch: Buffer,
+  wanted: number,
+): Promise<Buffer> {
+  let bytesRead: number;
+  try {
+    ({ bytesRead } = await handle.read(scratch, 0, wanted, position));
+  } catch (error) {
+    throw storeFailure(error, "read a blob");
+  }
+  if (bytesRead === 0) throw new StoreError("io", `a blob's file ends before byte ${position}`);
+  return scratch.subarray(0, bytesRead);
+}
+
+/** Waits for reads and writes under way; the descriptor is gone afterwards. */
+export async function closeHandle(handle: FileHandle): Promise<void> {
+  try {
+    await handle.close();
+  } catch (error) {
+    throw storeFailure(error, "close a file of the cache");
+  }
+}

@@ -1,0 +1,149 @@
+// One spool file: appended to by its fill, read by the fill's followers, then renamed into the store.
+import { type FileHandle, mkdir, rename, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type Digest, digestAlgorithm } from "../../oci/digest.ts";
+import { type BlobWriter, type KeptRecord, StoreError } from "../../ports/blobs.ts";
+import { storeFailure, systemCode } from "../store-failure.ts";
+import type { Layout } from "./layout.ts";
+import { closeHandle, readAt } from "./reader.ts";
+import { syncDirectory } from "./sync-directory.ts";
+
+/** How often a commit makes the directory of its shard, which a deletion may remove at the same time. */
+const shardAttempts = 3;
+
+/** What the spool directory does for its writers. */
+export interface SpoolOwner {
+  /** Told when the spool's bytes are a blob, or their space is free. */
+  over(): void;
+  /** Takes the file over, with `bytes` in it. Rejects with the system's error. */
+  keep(record: KeptRecord, bytes: number): Promise<void>;
+}
+
+export class DiskWriter implements BlobWriter {
+  readonly #handle: FileHandle;
+  readonly #path: string;
+  readonly #layout: Layout;
+  #written: number;
+  /** A failed append may have left bytes behind `written`. */
+  #torn = false;
+  /** Set by the first commit, keep or abort. */
+  #finished = false;
+  #closing: Promise<void> | undefined;
+  readonly #owner: SpoolOwner;
+
+  /** `written`: bytes the file has already. */
+  constructor(handle: FileHandle, path: string, layout: Layout, owner: SpoolOwner, written = 0) {
+    this.#handle = handle;
+    this.#path = path;
+    this.#layout = layout;
+    this.#owner = owner;
+    this.#written = written;
+  }
+
+  get written(): number {
+    return this.#written;
+  }
+
+  /** All or nothing: after a failure `written` is what it was, and the same append may be tried again. */
+  async append(buffers: readonly Buffer[]): Promise<void> {
+    if (this.#finished || this.#closing) throw new StoreError("closed", "the spool takes no more bytes");
+    let rest = buffers.filter((buffer) => buffer.length > 0);
+    let position = this.#written;
+    try {
+      while (rest.length > 0) {
+        const { bytesWritten } = await this.#handle.writev(rest, position);
+        // Zero for a non-empty write is no progress, and trying again would never end.
+        if (bytesWritten === 0) throw new StoreError("io", "cannot write the spool: nothing was written");
+        position += bytesWritten;
+        rest = withoutFirst(rest, bytesWritten);
+      }
+    } catch (error) {
+      this.#torn = true;
+      throw storeFailure(error, "write the spool");
+    }
+    this.#written = position;
+  }
+
+  async read(position: number, scratch: Buffer): Promise<Buffer> {
+    if (this.#closing) throw new StoreError("closed", "the spool is released");
+    const wanted = Math.min(scratch.length, this.#written - position);
+    return wanted > 0 ? readAt(this.#handle, position, scratch, wanted) : scratch.subarray(0, 0);
+  }
+
+  /**
+   * Data first, then the name, then the directory that holds the name: after a crash the blob is whole or absent.
+   * A commit that fails has removed the spool file, or the name it gave it, so no abort need follow.
+   */
+  async commit(digest: Digest, size: number): Promise<void> {
+    if (this.#finished || this.#closing) throw new StoreError("closed", "the spool was committed or aborted");
+    this.#finished = true;
+    const target = this.#layout.blob(digest);
+    let doomed = this.#path;
+    try {
+      if (size !== this.#written)
+        throw new StoreError("size_mismatch", `${digest} should have ${size} bytes, not ${this.#written}`);
+      if (this.#torn) await this.#handle.truncate(size);
+      await this.#handle.datasync();
+      await this.#rename(digest, target);
+      doomed = target;
+      await syncDirectory(dirname(target));
+      this.#owner.over();
+    } catch (error) {
+      // The first failure is the one to report; what stays behind is swept, or reconciled at the next start.
+      await unlink(doomed).catch(() => undefined);
+      throw storeFailure(error, `commit ${digest}`);
+    }
+  }
+
+  /** Not synced: the hash in the record tells what a crash has done to the bytes. */
+  async keep(record: KeptRecord): Promise<void> {
+    if (this.#finished || this.#closing) throw new StoreError("closed", "the spool was committed or aborted");
+    this.#finished = true;
+    try {
+      if (this.#torn) await this.#handle.truncate(this.#written);
+      await this.#owner.keep(record, this.#written);
+    } catch (error) {
+      // What stays behind is swept.
+      await unlink(this.#path).catch(() => undefined);
+      throw storeFailure(error, `keep what has come of ${record.digest}`);
+    }
+  }
+
+  async abort(): Promise<void> {
+    if (this.#finished) return;
+    this.#finished = true;
+    try {
+      await unlink(this.#path);
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw storeFailure(error, "remove the spool");
+    }
+  }
+
+  release(): Promise<void> {
+    this.#closing ??= closeHandle(this.#handle).finally(() => this.#owner.over());
+    return this.#closing;
+  }
+
+  async #rename(digest: Digest, target: string): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await rename(this.#path, target);
+      } catch (error) {
+        if (systemCode(error) !== "ENOENT" || attempt > shardAttempts) throw error;
+        // The first blob of its shard, or the last one has just been deleted.
+        await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+        await syncDirectory(this.#layout.algorithm(digestAlgorithm(digest)));
+      }
+    }
+  }
+}
+
+function withoutFirst(buffers: readonly Buffer[], count: number): Buffer[] {
+  let skip = count;
+  const rest: Buffer[] = [];
+  for (const buffer of buffers) {
+    if (skip < buffer.length) rest.push(skip > 0 ? buffer.subarray(skip) : buffer);
+    skip = Math.max(0, skip - buffer.length);
+  }
+  return rest;
+}

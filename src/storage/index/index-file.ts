@@ -1,0 +1,180 @@
+// The index's file from start to stop: locked, replaced when it cannot be read, marked when closed in good order.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import { StoreError } from "../../ports/blobs.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import { type DirectoryLock, directoryInUse, lockDirectory } from "../disk/directory-lock.ts";
+import { digestAlgorithms, Layout } from "../disk/layout.ts";
+import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "../store-failure.ts";
+import { setCleanMark, takeCleanMark, touchUsedMark } from "./clean-mark.ts";
+import { Database } from "./database.ts";
+import { NewerSchema, UnknownSchema } from "./schema.ts";
+
+/** What became of an index that could not be read. The file is kept beside the new one. */
+export interface IndexLoss {
+  /** For people. */
+  readonly reason: string;
+  /** When the copy that took its place was made, in milliseconds since the epoch; undefined: there was none. */
+  readonly copiedAt: number | undefined;
+}
+
+/**
+ * What cannot be read is moved aside, told, and replaced by its copy or a new file. Throws StoreError `unavailable` when
+ * another process has the index, and when a later version wrote it; nothing is moved aside for either.
+ */
+export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSink): IndexFile {
+  const layout = new Layout(directory);
+  let lock: DirectoryLock | undefined;
+  let database: Database | undefined;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // Not SQLite's own lock: a file is moved aside only by the process that has the directory.
+    lock = lockDirectory(directory, layout.indexLock);
+    const unusable = missing(layout) ?? openUsable(layout, notice);
+    const [opened, loss] =
+      unusable instanceof Database ? [unusable] : replace(layout, unusable, clock, notice);
+    database = opened;
+    const mark = takeCleanMark(layout, clock());
+    const clean = mark.clean && !database.isNew && loss === undefined;
+    if (loss !== undefined) notice?.({ kind: "index_lost", ...loss });
+    return new IndexFile(layout, lock, database, loss, clean, mark.since, clock);
+  } catch (error) {
+    database?.close();
+    lock?.release();
+    if (sqliteCode(error) === sqliteCodes.busy) throw directoryInUse(directory, error);
+    if (error instanceof NewerSchema) {
+      const remedy =
+        "start that one, or move the file away: then tags are asked for anew, and layers are kept";
+      throw new StoreError("unavailable", `cannot use ${layout.index}: ${error.message}; ${remedy}`, {
+        cause: error,
+      });
+    }
+    throw storeFailure(error, `open the index in the cache directory ${directory}`);
+  }
+}
+
+export class IndexFile {
+  readonly database: Database;
+  /** Set when the file could not be read. */
+  readonly loss: IndexLoss | undefined;
+  /** Closed in good order by its last user: the tables may be trusted. */
+  readonly clean: boolean;
+  /** What is older no crash has torn, in milliseconds since the epoch; 0 when that is not known. */
+  readonly since: number;
+  readonly #layout: Layout;
+  readonly #lock: DirectoryLock;
+  readonly #clock: Clock;
+
+  constructor(
+    layout: Layout,
+    lock: DirectoryLock,
+    database: Database,
+    loss: IndexLoss | undefined,
+    clean: boolean,
+    since: number,
+    clock: Clock,
+  ) {
+    this.#layout = layout;
+    this.#lock = lock;
+    this.database = database;
+    this.loss = loss;
+    this.clean = clean;
+    this.since = since;
+    this.#clock = clock;
+  }
+
+  /** Everything of before `at`, in milliseconds since the epoch, has reached the disk. */
+  settled(at: number): void {
+    touchUsedMark(this.#layout, at);
+  }
+
+  /** `complete`: the next opening may trust the tables. Once only; closed also when it throws StoreError. */
+  close(complete: boolean): void {
+    try {
+      this.database.close();
+      if (complete) setCleanMark(this.#layout, this.#clock());
+    } catch (error) {
+      throw storeFailure(error, "close the index");
+    } finally {
+      this.#lock.release();
+    }
+  }
+}
+
+/** Why there is no index to open where there has been one; undefined when there is one, or nothing yet. */
+function missing(layout: Layout): string | undefined {
+  if (existsSync(layout.damaged)) return "it turned out to be damaged while it was used";
+  if (sizeOf(layout.index) > 0 || sizeOf(`${layout.index}-wal`) > 0) return undefined;
+  return existsSync(layout.indexCopy) || existsSync(layout.cleanMark) || hasBlobs(layout)
+    ? "it is missing or empty"
+    : undefined;
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** The first blob of a shard makes its directory. */
+function hasBlobs(layout: Layout): boolean {
+  return digestAlgorithms.some((algorithm) => {
+    const path = layout.algorithm(algorithm);
+    return existsSync(path) && readdirSync(path).length > 0;
+  });
+}
+
+/** The reason when the file is there but cannot be read as an index. */
+function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | string {
+  try {
+    return new Database(layout, notice);
+  } catch (error) {
+    if (error instanceof UnknownSchema || isDamage(error)) return (error as Error).message;
+    throw error;
+  }
+}
+
+/** The copy is taken, not copied again: it needs no room, and one that is no good is not tried twice. */
+function replace(
+  layout: Layout,
+  reason: string,
+  clock: Clock,
+  notice: NoticeSink | undefined,
+): [Database, IndexLoss] {
+  moveAside(layout, clock);
+  const copiedAt = statSync(layout.indexCopy, { throwIfNoEntry: false })?.mtimeMs;
+  if (copiedAt !== undefined) {
+    renameSync(layout.indexCopy, layout.index);
+    const opened = openCopy(layout, notice);
+    if (opened instanceof Database) return [opened, { reason, copiedAt: Math.trunc(copiedAt) }];
+    rmSync(layout.index);
+    return [
+      new Database(layout, notice),
+      { reason: `${reason}; nor its copy: ${opened}`, copiedAt: undefined },
+    ];
+  }
+  return [new Database(layout, notice), { reason, copiedAt: undefined }];
+}
+
+function openCopy(layout: Layout, notice: NoticeSink | undefined): Database | string {
+  try {
+    return openUsable(layout, notice);
+  } catch (error) {
+    if (error instanceof NewerSchema) return error.message;
+    throw error;
+  }
+}
+
+/** Keeps the newest unreadable file for inspection. */
+function moveAside(layout: Layout, clock: Clock): void {
+  for (const name of readdirSync(layout.directory))
+    if (name.startsWith(`${basename(layout.index)}.corrupt-`)) rmSync(layout.beside(name));
+  const aside = `${layout.index}.corrupt-${clock()}`;
+  renameIfThere(layout.index, aside);
+  // A log left here would be played into the new file.
+  renameIfThere(`${layout.index}-wal`, `${aside}-wal`);
+  rmSync(layout.damaged, { force: true });
+}
+
+function renameIfThere(from: string, to: string): void {
+  if (existsSync(from)) renameSync(from, to);
+}

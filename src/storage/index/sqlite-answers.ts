@@ -1,0 +1,115 @@
+// Kept answers in the index.
+
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import type { AnswerStore, StoredAnswer } from "../../ports/records.ts";
+import type { Database, Statement } from "./database.ts";
+import { digestKey } from "./digest-key.ts";
+import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+
+/** Bytes of all answers. */
+const mostBytes = 64 * 1024 * 1024;
+const mostPerSubject = 16;
+const longestKey = 1024;
+/** Answers deleted at once when there is no room, and how often for one `put`, which must not take long. */
+const deletedAtOnce = 10;
+const mostDeletions = 100;
+
+export class SqliteAnswers implements AnswerStore {
+  readonly #database: Database;
+  readonly #repositories: Repositories;
+  readonly #mostBytes: number;
+  readonly #get: Statement;
+  readonly #known: Statement;
+  readonly #put: Statement;
+  readonly #delete: Statement;
+  readonly #deleteAbsent: Statement;
+  readonly #age: Statement;
+  readonly #deleteBeyond: Statement;
+  readonly #bytes: Statement;
+  readonly #deleteOldest: Statement;
+
+  /** `most`: bytes of all answers, another number only in tests. */
+  constructor(database: Database, repositories: Repositories, most = mostBytes) {
+    this.#database = database;
+    this.#repositories = repositories;
+    this.#mostBytes = most;
+    this.#get = database.prepare(
+      `SELECT content, answered_at FROM answers WHERE repository = ${repositoryId} AND key = ?`,
+    );
+    this.#known = database.prepare(
+      `SELECT repository FROM links WHERE digest = ?1 AND EXISTS (SELECT 1 FROM blobs WHERE digest = ?1)
+       AND repository = (SELECT id FROM repositories WHERE upstream = ?2 AND name = ?3)`,
+    );
+    this.#put = database.prepare(
+      `INSERT INTO answers (repository, key, subject, content, answered_at) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET content = excluded.content, answered_at = excluded.answered_at`,
+    );
+    this.#delete = database.prepare(`DELETE FROM answers WHERE repository = ${repositoryId} AND key = ?`);
+    this.#deleteAbsent = database.prepare(
+      `DELETE FROM answers WHERE repository = ${repositoryId} AND content IS NULL`,
+    );
+    this.#age = database.prepare(
+      `UPDATE answers SET answered_at = min(answered_at, ?) WHERE repository = ${repositoryId}`,
+    );
+    this.#deleteBeyond = database.prepare(
+      `DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE subject = ? AND repository = ?
+         ORDER BY answered_at DESC LIMIT -1 OFFSET ${mostPerSubject})`,
+    );
+    this.#bytes = database.prepare("SELECT answer_bytes FROM state");
+    this.#deleteOldest = database.prepare(
+      `DELETE FROM answers WHERE id IN (SELECT id FROM answers
+         ORDER BY subject IS NOT NULL, answered_at LIMIT ${deletedAtOnce})`,
+    );
+  }
+
+  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined {
+    const row = this.#get.get(upstream, repository, key);
+    if (row === undefined) return undefined;
+    const { content, answered_at } = row;
+    return {
+      content: content instanceof Uint8Array ? Buffer.from(content) : undefined,
+      at: Number(answered_at),
+    };
+  }
+
+  put(
+    upstream: string,
+    repository: Repository,
+    key: string,
+    subject: Digest | undefined,
+    { content, at }: StoredAnswer,
+  ): void {
+    const bytes = key.length + (content?.length ?? 0);
+    if (key.length > longestKey || bytes > this.#mostBytes / 4) return;
+    this.#database.transaction(() => {
+      const about = subject === undefined ? null : digestKey(subject);
+      const id =
+        about === null
+          ? this.#repositories.id(upstream, repository)
+          : this.#known.get(about, upstream, repository)?.repository;
+      if (id === undefined || !this.#makeRoom(bytes)) return;
+      this.#put.run(Number(id), key, about, content ?? null, Math.round(at));
+      if (about !== null) this.#deleteBeyond.run(about, Number(id));
+    });
+  }
+
+  #makeRoom(bytes: number): boolean {
+    for (let deletions = 0; deletions <= mostDeletions; deletions++) {
+      if (Number(this.#bytes.get()?.answer_bytes) + bytes <= this.#mostBytes) return true;
+      if (this.#deleteOldest.run() === 0) return false;
+    }
+    return false;
+  }
+
+  delete(upstream: string, repository: Repository, key: string): void {
+    this.#delete.run(upstream, repository, key);
+  }
+
+  expire(upstream: string, repository: Repository, before: number): void {
+    this.#database.transaction(() => {
+      this.#deleteAbsent.run(upstream, repository);
+      this.#age.run(Math.round(before), upstream, repository);
+    });
+  }
+}

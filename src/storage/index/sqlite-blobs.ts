@@ -1,0 +1,274 @@
+// What is in the blob store, in the index: sizes, media types of manifests, last use, and what manifests name.
+
+import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import { type Clock, clockTolerance } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import type { BlobIndex, IndexedBlob, LinkedBlob } from "../../ports/records.ts";
+import type { Database, Row } from "./database.ts";
+import { digestKey, digestOfKey } from "./digest-key.ts";
+import { PendingTouches } from "./pending-touches.ts";
+import type { Repositories } from "./sqlite-repositories.ts";
+
+export interface BlobRow {
+  readonly digest: Digest;
+  readonly size: number;
+}
+
+/** Digests added or removed by anyone since the watch began. */
+export interface ChangeWatch {
+  readonly changed: ReadonlySet<Digest>;
+  stop(): void;
+}
+
+/** SQLite's default, and the bytes of a small index, which count for nothing. */
+const pageSize = 4_096;
+const uncounted = 4 * 1024 * 1024;
+
+const keyLengths = { sha256: 32, sha512: 64 } as const;
+
+export class SqliteBlobs implements BlobIndex {
+  readonly #database: Database;
+  readonly #repositories: Repositories;
+  readonly #clock: Clock;
+  readonly #touches: PendingTouches;
+  readonly #watches = new Set<Set<Digest>>();
+  readonly #statements: ReturnType<typeof prepareAll>;
+  #complete = true;
+
+  constructor(database: Database, repositories: Repositories, clock: Clock, notice: NoticeSink | undefined) {
+    this.#database = database;
+    this.#clock = clock;
+    this.#repositories = repositories;
+    this.#statements = prepareAll(database);
+    this.#touches = new PendingTouches(
+      (touches) => this.#writeTouches(touches),
+      () => database.pause !== undefined,
+      notice,
+    );
+  }
+
+  add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number, checkedAt?: number): void {
+    this.#touches.forget(digest);
+    this.#tell(digest);
+    const checked = checkedAt === undefined ? null : Math.round(checkedAt);
+    this.#orIncomplete(() => {
+      this.#statements.add.run(digestKey(digest), size, mediaType ?? null, Math.round(usedAt), checked);
+    });
+  }
+
+  get(digest: Digest): IndexedBlob | undefined {
+    const row = this.#statements.get.get(digestKey(digest));
+    return (
+      row && {
+        size: Number(row.size),
+        mediaType: row.media_type === null ? undefined : String(row.media_type),
+        checkedAt: checkedAt(row),
+      }
+    );
+  }
+
+  checked(digest: Digest, at: number): void {
+    this.#statements.checked.run(Math.round(at), digestKey(digest));
+  }
+
+  longestUnchecked(limit: number): readonly (BlobRow & { readonly checkedAt: number | undefined })[] {
+    return this.#statements.unchecked
+      .all(limit)
+      .map((row) => ({ ...blobRow(row), checkedAt: checkedAt(row) }));
+  }
+
+  /** What was checked at `since` or later, in milliseconds since the epoch, counts as never checked. */
+  doubtSince(since: number): void {
+    this.#statements.doubt.run(Math.floor(since));
+  }
+
+  statedSize(digest: Digest): number | undefined {
+    const key = digestKey(digest);
+    const row = this.#statements.childSize.get(key) ?? this.#statements.linkSize.get(key);
+    return row && Number(row.size);
+  }
+
+  usedAt(digest: Digest): number | undefined {
+    const row = this.#statements.usedAt.get(digestKey(digest));
+    return row && (this.#touches.get(digest) ?? Number(row.used_at));
+  }
+
+  touch(digest: Digest, usedAt: number): void {
+    this.#touches.add(digest, usedAt);
+  }
+
+  /** Its links end later (sqlite-links.ts). */
+  remove(digest: Digest): void {
+    this.#touches.forget(digest);
+    this.#tell(digest);
+    const key = digestKey(digest);
+    this.#orIncomplete(() =>
+      this.#database.transaction(() => {
+        this.#statements.removeChildren.run(key);
+        this.#statements.remove.run(key);
+      }),
+    );
+  }
+
+  async removeUnused(blobs: readonly { readonly digest: Digest; readonly usedAt: number }[]): Promise<void> {
+    await this.#database.pause;
+    this.#orIncomplete(() =>
+      this.#database.transaction(() => {
+        for (const { digest, usedAt } of blobs) this.#removeUnused(digest, usedAt);
+      }),
+    );
+  }
+
+  /**
+   * Writes the last uses of those it finds that are still in memory, and of no others. What was used in the future was
+   * used by another clock, and goes first: else it would stay until this one has caught up.
+   */
+  oldest(
+    limit: number,
+  ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[] {
+    for (;;) {
+      const latest = this.#clock() + clockTolerance;
+      const ahead = this.#statements.ahead.all(latest, limit);
+      const rest = limit > ahead.length ? this.#statements.oldest.all(latest, limit - ahead.length) : [];
+      const oldest = [...ahead, ...rest].map((row) => ({ ...blobRow(row), usedAt: Number(row.used_at) }));
+      if (!this.#touches.write(oldest.map(({ digest }) => digest))) return oldest;
+    }
+  }
+
+  totals(): { readonly bytes: number; readonly count: number } {
+    const row = this.#statements.totals.get();
+    return { bytes: Number(row?.bytes), count: Number(row?.count) };
+  }
+
+  manifestsNaming(digest: Digest): number {
+    return Number(this.#statements.naming.get(digestKey(digest))?.count);
+  }
+
+  /** A manifest never changes, so children are only ever added. Removing the manifest forgets them. */
+  setChildren(digest: Digest, children: readonly LinkedBlob[]): void {
+    const key = digestKey(digest);
+    this.#database.transaction(() => {
+      for (const child of children)
+        this.#statements.addChild.run(key, digestKey(child.digest), child.size ?? null);
+    });
+  }
+
+  repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[] {
+    return this.#repositories.page(upstream, last ?? "", limit);
+  }
+
+  /** False once an `add` or `remove` failed: the store then has what the table does not, or the reverse. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Writes the touches still in memory. */
+  flush(): void {
+    this.#touches.flush();
+  }
+
+  /** Starts remembering which digests change; the memory grows until `stop`. */
+  watch(): ChangeWatch {
+    const changed = new Set<Digest>();
+    this.#watches.add(changed);
+    return { changed, stop: () => this.#watches.delete(changed) };
+  }
+
+  /** At most `limit` blobs of a shard (layout.ts) in digest order, those after `after`. */
+  listShard(
+    algorithm: DigestAlgorithm,
+    shard: string,
+    after: Digest | undefined,
+    limit: number,
+  ): readonly BlobRow[] {
+    const first = Buffer.from(shard, "hex");
+    const beyond = Buffer.concat([first, Buffer.alloc(keyLengths.sha512, 0xff)]);
+    const from = after === undefined ? first : digestKey(after);
+    return this.#statements.shard.all(from, beyond, keyLengths[algorithm], limit).map(blobRow);
+  }
+
+  #writeTouches(touches: ReadonlyMap<Digest, number>): void {
+    this.#database.transaction(() => {
+      for (const [digest, usedAt] of touches)
+        this.#statements.touch.run(Math.round(usedAt), digestKey(digest));
+    });
+  }
+
+  #removeUnused(digest: Digest, usedAt: number): void {
+    const key = digestKey(digest);
+    if (this.#statements.removeUnused.run(key, usedAt) === 0) return;
+    this.#touches.forget(digest);
+    this.#tell(digest);
+    this.#statements.removeChildren.run(key);
+  }
+
+  /** Bytes the index takes on the disk beyond its first 4 MiB, its copy included: they count as the blobs do. */
+  ownBytes(): number {
+    const pages = (name: "page_count" | "freelist_count"): number =>
+      Number(this.#statements[name].get()?.[name]);
+    const used = (pages("page_count") - pages("freelist_count")) * pageSize;
+    return Math.max(0, 2 * used - uncounted);
+  }
+
+  #orIncomplete(change: () => void): void {
+    try {
+      change();
+    } catch (error) {
+      this.#complete = false;
+      throw error;
+    }
+  }
+
+  #tell(digest: Digest): void {
+    for (const watch of this.#watches) watch.add(digest);
+  }
+}
+
+function blobRow(row: Row): BlobRow {
+  return { digest: digestOfKey(row.digest), size: Number(row.size) };
+}
+
+function checkedAt(row: Row): number | undefined {
+  return row.checked_at === null ? undefined : Number(row.checked_at);
+}
+
+function prepareAll(database: Database) {
+  return {
+    add: database.prepare(
+      `INSERT INTO blobs (digest, size, media_type, used_at, checked_at) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = excluded.size, used_at = excluded.used_at,
+         media_type = coalesce(excluded.media_type, media_type),
+         checked_at = coalesce(excluded.checked_at, checked_at)`,
+    ),
+    get: database.prepare("SELECT size, media_type, checked_at FROM blobs WHERE digest = ?"),
+    checked: database.prepare("UPDATE blobs SET checked_at = ? WHERE digest = ?"),
+    unchecked: database.prepare("SELECT digest, size, checked_at FROM blobs ORDER BY checked_at LIMIT ?"),
+    doubt: database.prepare("UPDATE blobs SET checked_at = NULL WHERE checked_at >= ?"),
+    childSize: database.prepare("SELECT size FROM children WHERE child = ? AND size IS NOT NULL LIMIT 1"),
+    linkSize: database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1"),
+    usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),
+    touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
+    remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
+    removeUnused: database.prepare("DELETE FROM blobs WHERE digest = ? AND used_at = ?"),
+    page_count: database.prepare("PRAGMA page_count"),
+    freelist_count: database.prepare("PRAGMA freelist_count"),
+    removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
+    addChild: database.prepare(
+      `INSERT INTO children (manifest, child, size) VALUES (?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = excluded.size WHERE children.size IS NULL AND excluded.size IS NOT NULL`,
+    ),
+    naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
+    ahead: database.prepare(
+      "SELECT digest, size, used_at FROM blobs WHERE used_at > ? ORDER BY used_at LIMIT ?",
+    ),
+    oldest: database.prepare(
+      "SELECT digest, size, used_at FROM blobs WHERE used_at <= ? ORDER BY used_at LIMIT ?",
+    ),
+    totals: database.prepare("SELECT bytes, count FROM state"),
+    shard: database.prepare(
+      `SELECT digest, size FROM blobs WHERE digest > ? AND digest <= ? AND length(digest) = ?
+       ORDER BY digest LIMIT ?`,
+    ),
+  };
+}

@@ -1,0 +1,223 @@
+// Which repository contains which digest, in the index. Links end with what they name: an hour after they were last
+// confirmed where it is neither here nor named by a manifest that is, after 30 days where it is only named. Those of what
+// is here stay: an outage must find them. A link that has ended grants nothing and refuses nothing: upstream is asked.
+// What nodes share in Redis stays until its own age: another of them may have the blob.
+
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import { type Clock, clockTolerance, recordAge } from "../../ports/clock.ts";
+import type { LinkedBlob, OwnLinks, Proofs } from "../../ports/records.ts";
+import type { Database, Row, Statement } from "./database.ts";
+import { digestKey, digestOfKey } from "./digest-key.ts";
+import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+
+/** Milliseconds after its last confirmation that a link to what is not here ends. */
+const orphanAge = 3_600_000;
+const namedAge = 30 * 86_400_000;
+/** A link confirmed less than these milliseconds ago is not written again. */
+const confirmedEvery = 600_000;
+/** Links; one takes about 150 bytes of the index, which counts in the cache's size. */
+const mostLinks = 4_000_000;
+/** Of those beyond the bound, how many more may go than come at once. */
+const endedBesides = 100;
+
+export interface SqliteLinksOptions {
+  /** Links at most; another number only in tests. */
+  readonly most?: number;
+}
+
+export class SqliteLinks implements OwnLinks {
+  readonly #database: Database;
+  readonly #repositories: Repositories;
+  readonly #clock: Clock;
+  readonly #proofs: Proofs;
+  readonly #most: number;
+  readonly #named: Statement;
+  readonly #shown: Statement;
+  readonly #add: Statement;
+  readonly #remove: Statement;
+  readonly #end: Statement;
+  readonly #page: Statement;
+  readonly #count: Statement;
+  readonly #ahead: Statement;
+  readonly #oldest: Statement;
+  readonly #confirm: Statement;
+  readonly #size: Statement;
+  readonly #childSize: Statement;
+  readonly #repositoriesOf: Statement;
+  readonly #parents: Statement;
+  readonly #ended: ((upstream: string, repository: Repository, digest: Digest) => void)[] = [];
+  /** The link looked at last, to go on from. */
+  #swept: { readonly digest: Uint8Array; readonly repository: number } = first;
+
+  constructor(
+    database: Database,
+    repositories: Repositories,
+    clock: Clock,
+    proofs: Proofs,
+    { most = mostLinks }: SqliteLinksOptions = {},
+  ) {
+    this.#database = database;
+    this.#repositories = repositories;
+    this.#clock = clock;
+    this.#proofs = proofs;
+    this.#most = most;
+    this.#named = database.prepare(
+      `SELECT shown FROM links WHERE digest = ? AND repository = ${repositoryId}`,
+    );
+    this.#shown = database.prepare(
+      `SELECT 1 FROM links JOIN repositories ON repositories.id = links.repository
+       WHERE digest = ? AND shown = 1 AND upstream = ? LIMIT 1`,
+    );
+    this.#add = database.prepare(
+      `INSERT INTO links (digest, repository, size, shown, confirmed_at) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = ifnull(size, excluded.size), shown = max(shown, excluded.shown),
+         confirmed_at = excluded.confirmed_at
+       WHERE (size IS NULL AND excluded.size IS NOT NULL) OR shown < excluded.shown
+         OR confirmed_at NOT BETWEEN excluded.confirmed_at - ${confirmedEvery}
+           AND excluded.confirmed_at + ${clockTolerance}`,
+    );
+    this.#remove = database.prepare(`DELETE FROM links WHERE digest = ? AND repository = ${repositoryId}`);
+    this.#end = database.prepare("DELETE FROM links WHERE digest = ? AND repository = ?");
+    this.#page = database.prepare(
+      `SELECT digest, repository, confirmed_at,
+         EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = links.digest) AS here,
+         EXISTS (SELECT 1 FROM children WHERE child = links.digest) AS named
+       FROM links WHERE (digest, repository) > (?, ?) ORDER BY digest, repository LIMIT ?`,
+    );
+    this.#count = database.prepare("SELECT links FROM state");
+    const candidates = `SELECT digest, repository,
+      EXISTS (SELECT 1 FROM children WHERE manifest = links.digest) AS naming FROM links`;
+    this.#ahead = database.prepare(`${candidates} WHERE confirmed_at > ? ORDER BY confirmed_at LIMIT ?`);
+    this.#oldest = database.prepare(`${candidates} WHERE confirmed_at <= ? ORDER BY confirmed_at LIMIT ?`);
+    this.#confirm = database.prepare("UPDATE links SET confirmed_at = ? WHERE digest = ? AND repository = ?");
+    this.#size = database.prepare(
+      `SELECT size FROM links WHERE digest = ? AND size IS NOT NULL
+       ORDER BY repository = ${repositoryId} DESC LIMIT 1`,
+    );
+    this.#childSize = database.prepare(
+      "SELECT size FROM children WHERE child = ? AND size IS NOT NULL LIMIT 1",
+    );
+    this.#parents = database.prepare(
+      `SELECT manifest FROM children JOIN links ON links.digest = children.manifest
+       WHERE child = ? AND links.repository = ${repositoryId} LIMIT ?`,
+    );
+    this.#repositoriesOf = database.prepare(
+      `SELECT upstream, name FROM links JOIN repositories ON repositories.id = links.repository
+       WHERE digest = ? LIMIT ?`,
+    );
+  }
+
+  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    const key = digestKey(digest);
+    const link = this.#named.get(key, upstream, repository);
+    if (link === undefined) return false;
+    return this.#proofs === "shared" || link.shown === 1 || this.#shown.get(key, upstream) !== undefined;
+  }
+
+  async named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#named.get(digestKey(digest), upstream, repository) !== undefined;
+  }
+
+  async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+    if (blobs.length === 0) return;
+    if (this.#database.pause !== undefined) await this.#database.pause;
+    this.#database.transaction(() => {
+      const id = this.#repositories.id(upstream, repository);
+      const now = Math.round(this.#clock());
+      for (const { digest, size, named } of blobs)
+        this.#add.run(digestKey(digest), id, size ?? null, named ? 0 : 1, now);
+      this.#keepBound(blobs.length + endedBesides);
+    });
+  }
+
+  onEnd(ended: (upstream: string, repository: Repository, digest: Digest) => void): void {
+    this.#ended.push(ended);
+  }
+
+  /**
+   * Looks at the next `limit` links, in a round over all of them, and ends those whose time has come. Nothing while the
+   * database has writes wait. Throws StoreError.
+   */
+  sweep(limit: number): void {
+    if (this.#database.pause !== undefined) return;
+    const links = this.#page.all(this.#swept.digest, this.#swept.repository, limit);
+    const last = links.length < limit ? undefined : links.at(-1);
+    this.#swept = last === undefined ? first : keyOf(last);
+    const now = this.#clock();
+    const over = links.filter((link) => hasEnded(link, now));
+    if (over.length === 0 && Number(this.#count.get()?.links) <= this.#most) return;
+    this.#database.transaction(() => {
+      for (const link of over) this.#endOne(link);
+      this.#keepBound(limit);
+    });
+  }
+
+  /**
+   * Ends those confirmed the longest ago while there are too many; looks at `limit` of them at most. One of a manifest
+   * that is here and names others has to wait its turn again: by it `parentsIn` knows what may be denied. The number of
+   * these is bounded by that of stored blobs.
+   */
+  #keepBound(limit: number): void {
+    const over = Math.min(limit, Number(this.#count.get()?.links) - this.#most);
+    if (over <= 0) return;
+    const now = Math.round(this.#clock());
+    const latest = now + clockTolerance;
+    const ahead = this.#ahead.all(latest, over);
+    const rest = over > ahead.length ? this.#oldest.all(latest, over - ahead.length) : [];
+    for (const link of [...ahead, ...rest]) {
+      const { digest, repository } = keyOf(link);
+      if (link.naming === 1) this.#confirm.run(now, digest, repository);
+      else this.#endOne(link);
+    }
+  }
+
+  #endOne(link: Row): void {
+    const { digest, repository } = keyOf(link);
+    this.#end.run(digest, repository);
+    const name = this.#repositories.named(repository);
+    if (name !== undefined)
+      for (const ended of this.#ended) ended(name.upstream, name.repository, digestOfKey(digest));
+  }
+
+  async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
+    this.#remove.run(digestKey(digest), upstream, repository);
+  }
+
+  async statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined> {
+    const key = digestKey(digest);
+    const row = this.#size.get(key, upstream, repository) ?? this.#childSize.get(key);
+    return row && Number(row.size);
+  }
+
+  /** See ImageGraph. */
+  parentsIn(upstream: string, repository: Repository, digest: Digest, limit: number): readonly Digest[] {
+    return this.#parents
+      .all(digestKey(digest), upstream, repository, limit)
+      .map(({ manifest }) => digestOfKey(manifest));
+  }
+
+  /** At most `limit` repositories that are known to contain the digest, in no order. */
+  repositoriesOf(
+    digest: Digest,
+    limit: number,
+  ): readonly { readonly upstream: string; readonly repository: Repository }[] {
+    return this.#repositoriesOf
+      .all(digestKey(digest), limit)
+      .map((row) => ({ upstream: String(row.upstream), repository: row.name as Repository }));
+  }
+}
+
+/** Before every link. */
+const first = { digest: new Uint8Array(), repository: 0 };
+
+function keyOf(link: Row): { readonly digest: Uint8Array; readonly repository: number } {
+  return { digest: link.digest as Uint8Array, repository: Number(link.repository) };
+}
+
+/** What was confirmed in the future was confirmed by a clock that was wrong: long ago. */
+function hasEnded({ confirmed_at, here, named }: Row, now: number): boolean {
+  if (here === 1) return false;
+  return recordAge(Number(confirmed_at), now) > (named === 1 ? namedAge : orphanAge);
+}

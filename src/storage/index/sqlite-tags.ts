@@ -1,0 +1,64 @@
+// Tag records in the index.
+
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository, Tag } from "../../oci/name.ts";
+import type { TagRecord, TagStore } from "../../ports/records.ts";
+import type { Database, Statement } from "./database.ts";
+import { digestKey, digestOfKey } from "./digest-key.ts";
+import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+
+export class SqliteTags implements TagStore {
+  readonly #database: Database;
+  readonly #repositories: Repositories;
+  readonly #get: Statement;
+  readonly #put: Statement;
+  readonly #delete: Statement;
+  readonly #naming: Statement;
+
+  constructor(database: Database, repositories: Repositories) {
+    this.#database = database;
+    this.#repositories = repositories;
+    this.#get = database.prepare(
+      `SELECT digest, media_type, size, checked_at FROM tags WHERE repository = ${repositoryId} AND tag = ?`,
+    );
+    this.#put = database.prepare(
+      `INSERT INTO tags (repository, tag, digest, media_type, size, checked_at) VALUES (?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
+         size = excluded.size, checked_at = excluded.checked_at
+       WHERE excluded.checked_at >= tags.checked_at`,
+    );
+    this.#naming = database.prepare(
+      `SELECT tag FROM tags WHERE repository = ${repositoryId} AND digest = ? LIMIT ?`,
+    );
+    this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
+  }
+
+  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    const row = this.#get.get(upstream, repository, tag);
+    return (
+      row && {
+        digest: digestOfKey(row.digest),
+        mediaType: String(row.media_type),
+        size: Number(row.size),
+        checkedAt: Number(row.checked_at),
+      }
+    );
+  }
+
+  /** See ImageGraph. */
+  naming(upstream: string, repository: Repository, digest: Digest, limit: number): readonly string[] {
+    return this.#naming.all(upstream, repository, digestKey(digest), limit).map(({ tag }) => String(tag));
+  }
+
+  async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
+    const id = this.#repositories.id(upstream, repository);
+    const { digest, mediaType, size, checkedAt } = record;
+    return this.#put.run(id, tag, digestKey(digest), mediaType, size, Math.round(checkedAt)) > 0;
+  }
+
+  async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
+    this.#delete.run(upstream, repository, tag);
+  }
+}

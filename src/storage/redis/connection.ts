@@ -1,0 +1,168 @@
+// The connection of this node to Redis. It is there or it is not, and says which; questions it cannot answer fail at
+// once or within 0.2 s, and it comes back by itself.
+
+import type { RedisConfig } from "../../config/config.ts";
+import { StoreError } from "../../ports/blobs.ts";
+import type { Pause } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import { RedisCircuit } from "./circuit.ts";
+import { commandClient, isReady, type RedisClient, type RedisPasswords } from "./client.ts";
+import { type NamedUpstream, RedisKeys } from "./keys.ts";
+import { PasswordReader } from "./passwords.ts";
+
+/** Milliseconds before a client that gave up is replaced. */
+const retryPause = 1_000;
+
+export interface RedisConnectionOptions {
+  readonly redis: RedisConfig;
+  /** Those whose content is shared. */
+  readonly upstreams: readonly NamedUpstream[];
+  /** Shown to administrators of Redis (CLIENT LIST). */
+  readonly nodeName: string;
+  readonly notices: NoticeSink;
+  readonly pause: Pause;
+}
+
+/** Begins to connect and does not wait for it: Redis may be down. */
+export function openRedis(options: RedisConnectionOptions): RedisConnection {
+  return new RedisConnection(options);
+}
+
+export class RedisConnection {
+  readonly keys: RedisKeys;
+  /** Resolves when it is first known whether Redis can be used. */
+  readonly settled: Promise<void>;
+  readonly #settle: () => void;
+  readonly #options: RedisConnectionOptions;
+  readonly #passwords: PasswordReader;
+  readonly #circuit: RedisCircuit;
+  #client: RedisClient | undefined;
+  #clientPasswords: RedisPasswords | undefined;
+  #renewing = false;
+  readonly #closing = new AbortController();
+  /** What was last told; undefined before anything was. */
+  #told: boolean | undefined;
+  #reason = "not connected yet";
+
+  constructor(options: RedisConnectionOptions) {
+    const { redis, notices, pause } = options;
+    this.#options = options;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.settled = promise;
+    this.#settle = resolve;
+    this.keys = new RedisKeys(redis.prefix, redis.database, options.upstreams);
+    this.#passwords = new PasswordReader(redis, notices);
+    this.#circuit = new RedisCircuit({
+      reset: () => this.#drop(),
+      probe: () => this.#probe(),
+      changed: () => {
+        this.#reason = "it is connected and silent";
+        this.#tell(this.#reason);
+      },
+      pause,
+    });
+    void this.#renew();
+  }
+
+  /** False: whatever is asked would fail, and nothing needs to be tried. */
+  get usable(): boolean {
+    return (
+      !this.#closing.signal.aborted &&
+      this.#circuit.isClosed &&
+      this.#client !== undefined &&
+      isReady(this.#client)
+    );
+  }
+
+  /**
+   * What Redis answers, in 0.2 s for each command `ask` waits for. Rejects with StoreError `unavailable`, whatever the
+   * reason; `doing` completes "cannot ...".
+   */
+  async run<T>(doing: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
+    const client = this.#client;
+    if (client === undefined || !this.usable)
+      throw new StoreError("unavailable", `cannot ${doing}: redis does not answer: ${this.#reason}`);
+    try {
+      return await this.#circuit.run(() => ask(client));
+    } catch (error) {
+      const reason = messageOf(error);
+      throw new StoreError("unavailable", `cannot ${doing}: redis: ${reason}`, { cause: error });
+    }
+  }
+
+  /** Closes at once what is open; idempotent. */
+  close(): void {
+    this.#closing.abort();
+    this.#settle();
+    this.#circuit.close();
+    this.#client?.disconnect();
+  }
+
+  /** One that is being made has bounds of its own, and ioredis does not survive being interrupted there. */
+  #drop(): void {
+    if (this.#client?.status === "ready") this.#client.disconnect(true);
+  }
+
+  async #probe(): Promise<void> {
+    const client = this.#client;
+    if (client === undefined || !isReady(client)) throw new Error("not connected");
+    await client.ping();
+  }
+
+  /** Makes the client, and another when the passwords have changed; what has not changed connects by itself. */
+  async #renew(): Promise<void> {
+    if (this.#renewing || this.#closing.signal.aborted) return;
+    this.#renewing = true;
+    const passwords = await this.#passwords.read();
+    this.#renewing = false;
+    const known = this.#clientPasswords;
+    const same = known?.server === passwords.server && known?.sentinels === passwords.sentinels;
+    if (this.#closing.signal.aborted || (this.#client !== undefined && same)) return;
+    const old = this.#client;
+    const { redis, nodeName } = this.#options;
+    this.#clientPasswords = passwords;
+    this.#client = this.#listenTo(commandClient(redis, passwords, nodeName));
+    old?.disconnect();
+  }
+
+  /** A client that has given up, which none should. */
+  async #replace(): Promise<void> {
+    this.#client = undefined;
+    await this.#options.pause(retryPause, this.#closing.signal).catch(() => {});
+    await this.#renew();
+  }
+
+  #listenTo(client: RedisClient): RedisClient {
+    const isCurrent = (): boolean => this.#client === client && !this.#closing.signal.aborted;
+    const failed = (error: unknown): void => {
+      if (!isCurrent()) return;
+      if (error instanceof Error) this.#reason = messageOf(error);
+      this.#tell(this.#reason);
+      void this.#renew();
+    };
+    client.on("ready", () => isCurrent() && this.#tell(""));
+    client.on("error", failed);
+    // Of a node in a Cluster, and of a sentinel: one may fail while others go on.
+    client.on("node error", failed);
+    client.on("sentinelError", failed);
+    client.on("close", failed);
+    client.on("end", () => isCurrent() && void this.#replace());
+    return client;
+  }
+
+  /** Says so when Redis has become usable or stopped being it. */
+  #tell(message: string): void {
+    const { usable } = this;
+    this.#settle();
+    if (this.#told === usable || this.#closing.signal.aborted) return;
+    this.#told = usable;
+    this.#options.notices({ kind: "shared_store", store: "redis", usable, message: usable ? "" : message });
+  }
+}
+
+/** With the reason of the last node, where ioredis hides it behind its own words. */
+function messageOf(error: unknown): string {
+  const last = error instanceof Error && "lastNodeError" in error ? error.lastNodeError : undefined;
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return last instanceof Error ? `${message} (${last.message})` : message;
+}

@@ -1,0 +1,147 @@
+// Leases in Redis: a key that lives for seconds unless its holder prolongs it, and that only its holder gives back.
+import { randomUUID } from "node:crypto";
+import type { Announcements, Lease, Leases } from "../../ports/shared.ts";
+import type { RedisConnection } from "./connection.ts";
+
+/** Milliseconds after which the lease of a holder that has died is free. */
+const usualLifetime = 4_000;
+/** Of a lifetime, between two prolongations: two may be lost. */
+const beat = 1 / 3;
+
+export interface RedisLeasesOptions {
+  readonly connection: RedisConnection;
+  /** Told when a lease is given back, so that those who wait for it need not poll. */
+  readonly announcements: Announcements;
+  /** Origin under which other nodes reach this one; undefined when they do not. */
+  readonly address: string | undefined;
+  /** Milliseconds; left out: 4 s. */
+  readonly lifetime?: number;
+}
+
+/** `acquire` rejects with StoreError `unavailable` in bounded time. */
+export class RedisLeases implements Leases {
+  readonly #options: RedisLeasesOptions;
+  readonly #lifetime: number;
+  /** By value. */
+  readonly #held = new Map<string, HeldLease>();
+
+  constructor(options: RedisLeasesOptions) {
+    this.#options = options;
+    this.#lifetime = options.lifetime ?? usualLifetime;
+  }
+
+  async acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }> {
+    const { connection, address } = this.#options;
+    const place = connection.keys.lease(key);
+    const value = `${randomUUID()} ${address ?? ""}`;
+    const askedAt = performance.now();
+    const holder = await connection.run("acquire a lease", (client) =>
+      client.takeLease(place, value, this.#lifetime),
+    );
+    if (holder === null) return { lease: this.#hold(key, place, value, askedAt) };
+    const heldBy = addressIn(holder);
+    if (heldBy === undefined || heldBy !== address) return { heldBy };
+    const mine = this.#held.get(holder);
+    if (mine !== undefined) return { lease: { lost: mine.lost, release: async () => {} } };
+    // From before this node was killed, or the answer was lost: it goes on.
+    const keptAt = performance.now();
+    const kept = await this.#commands(place, holder).keep();
+    return kept ? { lease: this.#hold(key, place, holder, keptAt) } : { heldBy: undefined };
+  }
+
+  #hold(key: string, place: string, value: string, askedAt: number): Lease {
+    const { announcements } = this.#options;
+    const ended = (dropped: boolean): void => {
+      this.#held.delete(value);
+      if (dropped) announcements.publish({ kind: "released", key });
+    };
+    const { keep, drop } = this.#commands(place, value);
+    const lease = new HeldLease({ lifetime: this.#lifetime, askedAt, keep, drop, ended });
+    this.#held.set(value, lease);
+    return lease;
+  }
+
+  /** Gives back what is held, in 0.2 s at most. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#held.values()].map((lease) => lease.release()));
+  }
+
+  #commands(place: string, value: string): Pick<HeldLeaseOptions, "keep" | "drop"> {
+    const { connection } = this.#options;
+    return {
+      keep: async () => {
+        const kept = await connection.run("prolong a lease", (client) =>
+          client.keepLease(place, value, this.#lifetime),
+        );
+        return kept === 1;
+      },
+      drop: async () => {
+        const dropped = await connection.run("give back a lease", (client) => client.dropLease(place, value));
+        return dropped === 1;
+      },
+    };
+  }
+}
+
+interface HeldLeaseOptions {
+  /** Milliseconds. */
+  readonly lifetime: number;
+  /** When it was asked for, on a clock nobody sets: it ends a lifetime later at the latest. */
+  readonly askedAt: number;
+  /** Prolongs it; false when it is no longer ours. Rejects when Redis does not say. */
+  readonly keep: () => Promise<boolean>;
+  readonly drop: () => Promise<boolean>;
+  readonly ended: (dropped: boolean) => void;
+}
+
+class HeldLease implements Lease {
+  readonly #options: HeldLeaseOptions;
+  readonly #lost = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  #keptAt: number;
+  #released: Promise<void> | undefined;
+
+  constructor(options: HeldLeaseOptions) {
+    this.#options = options;
+    this.#keptAt = options.askedAt;
+    this.#timer = setInterval(() => void this.#keep(), options.lifetime * beat).unref();
+  }
+
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  release(): Promise<void> {
+    this.#released ??= this.#release();
+    return this.#released;
+  }
+
+  async #release(): Promise<void> {
+    clearInterval(this.#timer);
+    const dropped = !this.lost.aborted && (await this.#options.drop().catch(() => false));
+    this.#options.ended(dropped);
+  }
+
+  async #keep(): Promise<void> {
+    const askedAt = performance.now();
+    const { keep, lifetime } = this.#options;
+    const kept = await keep().catch(() => undefined);
+    if (this.#released !== undefined) return;
+    if (kept === true) this.#keptAt = askedAt;
+    // Nobody says: it is ours for as long as Redis keeps it without us.
+    if (kept === false || performance.now() - this.#keptAt >= lifetime) this.#lose();
+  }
+
+  #lose(): void {
+    clearInterval(this.#timer);
+    this.#lost.abort();
+    this.#options.ended(false);
+  }
+}
+
+/** The address in a lease's value, if it is one of a node; who may write to Redis is not asked where it leads. */
+function addressIn(value: string): string | undefined {
+  const text = value.slice(value.indexOf(" ") + 1);
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url !== undefined && /^https?:$/.test(url.protocol) && url.origin === text ? text : undefined;
+}

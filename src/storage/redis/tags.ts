@@ -1,0 +1,81 @@
+// Tag records in Redis: one value each, so that none is half there.
+
+import { parseDigest } from "../../oci/digest.ts";
+import type { Repository, Tag } from "../../oci/name.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import type { TagRecord, TagStore } from "../../ports/records.ts";
+import type { RedisConnection } from "./connection.ts";
+import { garbageNotice, valueAt } from "./garbage.ts";
+
+export interface RedisTagsOptions {
+  readonly connection: RedisConnection;
+  /** Milliseconds a record is kept after it was put: as long as it may be of use, 1 s to a year. */
+  readonly lifetime: number;
+  readonly notices: NoticeSink;
+}
+
+const shortest = 1_000;
+const longest = 365 * 86_400_000;
+
+/** Everything rejects with StoreError `unavailable` in bounded time. What cannot be understood is not there. */
+export class RedisTags implements TagStore {
+  readonly #connection: RedisConnection;
+  readonly #lifetime: number;
+  readonly #notices: NoticeSink;
+
+  constructor({ connection, lifetime, notices }: RedisTagsOptions) {
+    this.#connection = connection;
+    this.#lifetime = Math.round(Math.min(Math.max(lifetime, shortest), longest));
+    this.#notices = notices;
+  }
+
+  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    const key = this.#connection.keys.tag(upstream, repository, tag);
+    const text = await this.#connection.run("read a tag record", (client) => valueAt(client.get(key)));
+    if (text === undefined) return undefined;
+    const record = typeof text === "string" ? parseRecord(text) : undefined;
+    if (record === undefined) this.#notices(garbageNotice("redis.tags.get", key));
+    return record;
+  }
+
+  async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+    const key = this.#connection.keys.tag(upstream, repository, tag);
+    const { digest, mediaType, size, checkedAt } = record;
+    const text = JSON.stringify({ digest, mediaType, size, checkedAt });
+    const put = (garbage: string): Promise<string | null> =>
+      this.#connection.run("write a tag record", (client) =>
+        client.putTag(key, text, checkedAt, this.#lifetime, garbage),
+      );
+    const inTheWay = await put("");
+    if (inTheWay === null) return true;
+    if (parseRecord(inTheWay) !== undefined) return false;
+    this.#notices(garbageNotice("redis.tags.put", key));
+    return (await put(inTheWay)) === null;
+  }
+
+  async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+    const key = this.#connection.keys.tag(upstream, repository, tag);
+    await this.#connection.run("delete a tag record", (client) => client.del(key));
+  }
+}
+
+/** Undefined for anything but a record as it is written here. */
+function parseRecord(text: string): TagRecord | undefined {
+  try {
+    const { digest, mediaType, size, checkedAt } = JSON.parse(text) as Record<string, unknown>;
+    const parsed = typeof digest === "string" ? parseDigest(digest) : undefined;
+    if (parsed === undefined || typeof mediaType !== "string" || mediaType.length > maxMediaType)
+      return undefined;
+    if (!isSize(size) || typeof checkedAt !== "number") return undefined;
+    return { digest: parsed, mediaType, size, checkedAt };
+  } catch {
+    return undefined;
+  }
+}
+
+/** RFC 6838 section 4.2 allows 127 characters on each side of the slash. */
+const maxMediaType = 255;
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}

@@ -1,0 +1,65 @@
+// Memory shared by everybody who needs some: whoever comes when it is used up waits, in order.
+import { StoreError } from "../../ports/blobs.ts";
+
+/** Waiting at most; more are refused. */
+const maxWaiting = 1_000;
+
+export class ByteBudget {
+  readonly limit: number;
+  #used = 0;
+  readonly #waiting: { readonly bytes: number; readonly grant: () => void }[] = [];
+
+  /** `limit` in bytes. */
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  /**
+   * Resolves, when there are `bytes` (at most the limit), with the function that gives them back; it is called once.
+   * Rejects with StoreError unavailable when a thousand wait already, and when the signal aborts.
+   */
+  async take(bytes: number, signal: AbortSignal): Promise<() => void> {
+    if (signal.aborted) throw givenUp(signal);
+    if (this.#waiting.length > 0 || this.#used + bytes > this.limit) await this.#wait(bytes, signal);
+    else this.#used += bytes;
+    return () => {
+      this.#used -= bytes;
+      this.#grant();
+    };
+  }
+
+  async #wait(bytes: number, signal: AbortSignal): Promise<void> {
+    if (this.#waiting.length >= maxWaiting) {
+      throw new StoreError("unavailable", `${maxWaiting} others wait for memory already`);
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const waiting = { bytes, grant: resolve };
+    const abort = (): void => {
+      const at = this.#waiting.indexOf(waiting);
+      if (at < 0) return;
+      this.#waiting.splice(at, 1);
+      reject(givenUp(signal));
+      this.#grant();
+    };
+    this.#waiting.push(waiting);
+    signal.addEventListener("abort", abort, { once: true });
+    await promise.finally(() => signal.removeEventListener("abort", abort));
+  }
+
+  #grant(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      if (this.#used + next.bytes > this.limit) return;
+      this.#used += next.bytes;
+      this.#waiting.shift();
+      next.grant();
+    }
+  }
+}
+
+function givenUp({ reason }: AbortSignal): StoreError {
+  return new StoreError("unavailable", "given up while waiting for memory", { cause: reason });
+}

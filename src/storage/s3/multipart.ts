@@ -1,0 +1,167 @@
+// A large blob in parts, a few at once. The checksum S3 makes of parts is not the digest, so the bytes are hashed here
+// as they are read, and the upload is completed only when they are the digest's; else it is aborted.
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
+import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
+import type { ByteBudget } from "./byte-budget.ts";
+import { type ConditionalWrites, isConditionAnswer } from "./conditional.ts";
+import { s3Lie } from "./failure.ts";
+import { objectKey } from "./key.ts";
+import { objectParameters } from "./parameters.ts";
+import { payloadHash, payloadHashStep } from "./signed-payload.ts";
+import { S3Source, type SourcePart } from "./source.ts";
+import { carryTimeout, partLength, type Upload } from "./upload-plan.ts";
+
+/** Milliseconds S3 may take to put the parts together. */
+const completeTimeout = 60_000;
+
+export interface MultipartWays {
+  readonly bucket: S3Bucket;
+  /** A part is held in memory from its reading to the answer to it. */
+  readonly budget: ByteBudget;
+  readonly conditional: ConditionalWrites;
+  /** Whether the whole blob is there. */
+  readonly exists: () => Promise<boolean>;
+}
+
+/** Stores the blob unless somebody else has meanwhile. Rejects with StoreError, having aborted the upload if S3 lets it. */
+export async function uploadInParts(upload: Upload, ways: MultipartWays): Promise<void> {
+  const length = partLength(upload.size);
+  const target = await begin(upload, ways.bucket);
+  const sending: Sending = { ...ways, upload, target };
+  try {
+    const parts = await sendParts(sending, length);
+    if (!(await complete(sending, parts))) await abort(sending);
+  } catch (error) {
+    await abort(sending);
+    throw error;
+  }
+}
+
+interface Target {
+  readonly Bucket: string;
+  readonly Key: string;
+  readonly UploadId: string;
+}
+
+interface Sending extends MultipartWays {
+  readonly upload: Upload;
+  readonly target: Target;
+}
+
+async function begin({ digest, mediaType, signal }: Upload, bucket: S3Bucket): Promise<Target> {
+  const { config } = bucket;
+  const deed = `begin the upload of ${digest}`;
+  const object = { Bucket: config.bucket, Key: objectKey(config.prefix, digest) };
+  const { UploadId } = await bucket.output({
+    op: "s3.put",
+    deed,
+    timeout: backgroundTimeout,
+    signal,
+    strict: false,
+    ask: (client, options) =>
+      client.send(
+        new CreateMultipartUploadCommand({ ...object, ...objectParameters(config, mediaType) }),
+        options,
+      ),
+  });
+  if (UploadId === undefined) throw s3Lie(config.bucket, deed, "it answered without an upload's id");
+  return { ...object, UploadId };
+}
+
+/** Reads, hashes and sends all parts, as many at once as there is memory for. */
+async function sendParts(sending: Sending, length: number): Promise<CompletedPart[]> {
+  const { upload, budget } = sending;
+  const source = new S3Source(upload.blob, upload.digest, upload.size);
+  const failing = new AbortController();
+  const signal = AbortSignal.any([upload.signal, failing.signal]);
+  const sent: Promise<CompletedPart>[] = [];
+  try {
+    while (source.left > 0) {
+      const next = Math.min(length, source.left);
+      const release = await budget.take(next, signal);
+      const part = await source.next(next).catch((error: unknown) => {
+        release();
+        throw error;
+      });
+      const answer = sendPart(sending, sent.length + 1, part, signal).finally(release);
+      answer.catch((error: unknown) => failing.abort(error));
+      sent.push(answer);
+    }
+    source.verify();
+    return await Promise.all(sent);
+  } catch (error) {
+    // The first part that failed tells why; what the others say follows from it.
+    if (!failing.signal.aborted) failing.abort(error);
+    await Promise.allSettled(sent);
+    throw failing.signal.reason;
+  }
+}
+
+async function sendPart(
+  { upload, bucket, target }: Sending,
+  PartNumber: number,
+  { bytes, sha256 }: SourcePart,
+  signal: AbortSignal,
+): Promise<CompletedPart> {
+  const deed = `store part ${PartNumber} of ${upload.digest}`;
+  const { ETag } = await bucket.output({
+    op: "s3.put",
+    deed,
+    timeout: carryTimeout(bytes.length),
+    signal,
+    strict: false,
+    ask: (client, options) => {
+      const input = { ...target, PartNumber, Body: bytes, ContentLength: bytes.length };
+      const part = new UploadPartCommand(input);
+      part.middlewareStack.add(payloadHash(sha256), payloadHashStep);
+      return client.send(part, options);
+    },
+  });
+  if (ETag === undefined) throw s3Lie(target.Bucket, deed, "it answered without an entity tag");
+  return { PartNumber, ETag };
+}
+
+/** True when the object is now this upload's, false when it is somebody else's. */
+async function complete(sending: Sending, Parts: CompletedPart[]): Promise<boolean> {
+  const { upload, bucket, target, conditional, exists } = sending;
+  const write = (condition: "*" | undefined) =>
+    bucket.ask({
+      op: "s3.put",
+      deed: `complete the upload of ${upload.digest}`,
+      timeout: completeTimeout,
+      signal: upload.signal,
+      strict: false,
+      accepts: isConditionAnswer,
+      ask: (client, options) => {
+        const input = { ...target, MultipartUpload: { Parts }, ...(condition && { IfNoneMatch: condition }) };
+        return client.send(new CompleteMultipartUploadCommand(input), options);
+      },
+    });
+  try {
+    return await conditional.run("complete", write, exists, upload.signal);
+  } catch (error) {
+    // The answer may have been lost on its way, and then a second try finds no upload any more.
+    if (await exists().catch(() => false)) return false;
+    throw error;
+  }
+}
+
+/** Never rejects: what is left behind is swept later (s3-sweep.ts). */
+async function abort({ upload, bucket, target }: Sending): Promise<void> {
+  await bucket
+    .ask({
+      op: "s3.put",
+      deed: `abort the upload of ${upload.digest}`,
+      timeout: backgroundTimeout,
+      strict: false,
+      accepts: ({ status }) => status === 404,
+      ask: (client, options) => client.send(new AbortMultipartUploadCommand(target), options),
+    })
+    .catch(() => {});
+}

@@ -1,0 +1,95 @@
+// Verified blobs on their way into S3: small ones in one request, large ones in parts. Nothing is visible under the
+// key before all of it is there and its hash is the digest.
+import { HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
+import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
+import { ByteBudget } from "./byte-budget.ts";
+import { ConditionalWrites, isConditionAnswer } from "./conditional.ts";
+import { objectKey } from "./key.ts";
+import { uploadInParts } from "./multipart.ts";
+import { objectParameters } from "./parameters.ts";
+import { payloadHash, payloadHashStep } from "./signed-payload.ts";
+import { S3Source } from "./source.ts";
+import { carryTimeout, leastCharge, partSize, type Upload, uploadMemory } from "./upload-plan.ts";
+
+export class S3Uploads {
+  readonly #bucket: S3Bucket;
+  readonly #conditional = new ConditionalWrites();
+  readonly #budget = new ByteBudget(uploadMemory);
+
+  constructor(bucket: S3Bucket) {
+    this.#bucket = bucket;
+  }
+
+  /** Bytes of blobs held now. */
+  get held(): number {
+    return this.#budget.used;
+  }
+
+  async put(upload: Upload): Promise<void> {
+    if (upload.size <= partSize) return await this.#putWhole(upload);
+    if (await this.#exists(upload)) return;
+    const shared = { bucket: this.#bucket, budget: this.#budget, conditional: this.#conditional };
+    await uploadInParts(upload, { ...shared, exists: () => this.#exists(upload) });
+  }
+
+  async #putWhole(upload: Upload): Promise<void> {
+    const { digest, size, mediaType, blob, signal } = upload;
+    const { config } = this.#bucket;
+    // Where the server has to be asked first, the blob is not even read when it is there.
+    if (this.#conditional.refused("put") && (await this.#exists(upload))) return;
+    const release = await this.#budget.take(Math.max(size, leastCharge), signal);
+    try {
+      const source = new S3Source(blob, digest, size);
+      const { bytes, sha256 } = await source.next(size);
+      source.verify();
+      const command = {
+        Bucket: config.bucket,
+        Key: objectKey(config.prefix, digest),
+        Body: bytes,
+        ContentLength: size,
+        ...objectParameters(config, mediaType),
+        ...checksum(digest),
+      };
+      const write = (condition: "*" | undefined) =>
+        this.#bucket.ask({
+          op: "s3.put",
+          deed: `store ${digest}`,
+          timeout: carryTimeout(size),
+          signal,
+          strict: false,
+          accepts: isConditionAnswer,
+          ask: (client, options) => {
+            const put = new PutObjectCommand({ ...command, ...(condition && { IfNoneMatch: condition }) });
+            put.middlewareStack.add(payloadHash(sha256), payloadHashStep);
+            return client.send(put, options);
+          },
+        });
+      await this.#conditional.run("put", write, () => this.#exists(upload), signal);
+    } finally {
+      release();
+    }
+  }
+
+  /** Whether the whole blob is there. One of another size is none: it is written over. */
+  async #exists({ digest, size, signal }: Upload): Promise<boolean> {
+    const { bucket: Bucket, prefix } = this.#bucket.config;
+    const answer = await this.#bucket.ask({
+      op: "s3.put",
+      deed: `look for ${digest}`,
+      timeout: backgroundTimeout,
+      signal,
+      strict: false,
+      accepts: ({ status }) => status === 404,
+      ask: (client, options) =>
+        client.send(new HeadObjectCommand({ Bucket, Key: objectKey(prefix, digest) }), options),
+    });
+    return answer.refusal === undefined && answer.output.ContentLength === size;
+  }
+}
+
+/** S3 computes it over what it received and refuses the object when it differs; it knows no sha512. */
+function checksum(digest: Digest): { readonly ChecksumSHA256?: string } {
+  if (digestAlgorithm(digest) !== "sha256") return {};
+  return { ChecksumSHA256: Buffer.from(digestHex(digest), "hex").toString("base64") };
+}

@@ -1,0 +1,320 @@
+// The JSON log: one line per request at its end, and lines for what operators must hear about besides.
+// Names of fields are the interface of log pipelines: add, never rename.
+import { type Logger, pino } from "pino";
+import type { EventSink, Notice, NoticeSink } from "../../ports/event.ts";
+import { scrub } from "../scrub.ts";
+import { type LogOutput, openLogOutput } from "./log-output.ts";
+import { createRepeatGate } from "./repeat-gate.ts";
+import { requestLevel } from "./request-level.ts";
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "silent";
+
+/** Longest free text in a line, in UTF-16 units: paths 1024 (as in the event), everything else 512. */
+const maxPath = 1024;
+const maxText = 512;
+/** Milliseconds in which equal warnings make one line. */
+const repeatWindow = 10_000;
+/** Nothing logs these; should something ever do, the value is not printed. */
+const secretFields = ["authorization", "proxy-authorization", "cookie", "password", "token"];
+
+/**
+ * Creates the root logger. Time is ISO 8601 in UTC, level a word. Lines go to standard output unless `output` is
+ * given; await `flush` before the process exits.
+ */
+export function createLogger(
+  level: LogLevel,
+  output: LogOutput = openLogOutput(1),
+): { readonly logger: Logger; flush(): Promise<void> } {
+  const logger = pino(
+    {
+      level,
+      base: null,
+      timestamp: isoTime(),
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: describeError },
+      hooks: { streamWrite: escapeControls },
+      redact: secretFields.flatMap((field) => [`["${field}"]`, `*["${field}"]`, `*.headers["${field}"]`]),
+    },
+    output,
+  );
+  return {
+    logger,
+    async flush() {
+      await output.flush();
+      if (output.lost === 0) return;
+      logger.warn({ lost: output.lost }, "log lines were lost");
+      await output.flush();
+    },
+  };
+}
+
+/** C1 is commands to a terminal, U+2028 and U+2029 end lines for some readers: JSON lets all of them stand as they are. */
+const control = /[\u007f-\u009f\u2028\u2029]/g;
+
+function escapeControls(line: string): string {
+  return line.replace(control, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** As pino's own, but made once a millisecond: under load many lines have the same. */
+function isoTime(): () => string {
+  let last = Number.NaN;
+  let text = "";
+  return () => {
+    const now = Date.now();
+    if (now !== last) {
+      last = now;
+      text = `,"time":"${new Date(now).toISOString()}"`;
+    }
+    return text;
+  };
+}
+
+/** An error's own enumerable properties may hold headers and bodies (undici's do): only these are printed. */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return scrub(String(error), maxText);
+  const code = "code" in error ? String(error.code) : undefined;
+  const cause = error.cause === undefined ? undefined : scrub(String(error.cause), maxText);
+  const stack = error.stack === undefined ? undefined : scrub(error.stack, 4 * maxText);
+  return { type: error.name, code, message: scrub(error.message, maxText), cause, stack };
+}
+
+/** One line per request. `time` is that of the line: the request's end. */
+export function requestLog(logger: Logger): EventSink {
+  // The fields below are all there is, so looking for secret ones would only cost: 33 µs a line instead of 3.
+  const lines = logger.child({}, { redact: [], level: "trace" });
+  return (event) => {
+    const level = requestLevel(event);
+    // A child does not follow later changes of its parent's level.
+    if (!logger.isLevelEnabled(level)) return;
+    lines[level](
+      {
+        id: event.id,
+        trace: event.traceId,
+        method: cut(event.method, 32),
+        route: event.route,
+        path: event.path.includes("://") ? scrub(event.path, maxPath) : cut(event.path, maxPath),
+        upstream: event.upstream,
+        repository: cut(event.repository, maxText),
+        reference: cut(event.reference, maxText),
+        status: event.status,
+        result: event.result,
+        source: event.source,
+        bytes: event.bytesSent,
+        expected: event.bytesExpected,
+        ttfb_ms: tenths(event.ttfbMs),
+        duration_ms: tenths(event.durationMs),
+        upstream_status: event.upstreamStatus,
+        aborted_by: event.abortedBy,
+        detail: event.detail === undefined ? undefined : scrub(event.detail, maxText),
+        client: cut(event.client, 64),
+        forwarded_for: cut(event.forwardedFor, maxText),
+        user_agent: cut(event.userAgent, maxText),
+      },
+      "request",
+    );
+  };
+}
+
+/** Lines for notices; upstream errors, stale answers and store errors of one kind make one line per 10 s. */
+export function noticeLog(logger: Logger, now: () => number = () => performance.now()): NoticeSink {
+  const mayPass = createRepeatGate(repeatWindow, now);
+  return (notice) => {
+    switch (notice.kind) {
+      case "upstream_request":
+      case "upstream_bytes":
+      case "rate_limit":
+        return;
+      case "secret_problem": {
+        const { upstream, message } = notice;
+        return logger.warn({ upstream, detail: scrub(message, maxText) }, "credentials cannot be read again");
+      }
+      case "circuit":
+        return logCircuit(logger, notice);
+      case "upstream_error":
+        return limited(mayPass, `${notice.kind} ${notice.upstream} ${notice.code}`, (suppressed) =>
+          logUpstreamError(logger, notice, suppressed),
+        );
+      case "stale_served":
+        return limited(mayPass, `${notice.kind} ${notice.upstream} ${notice.reason}`, (suppressed) =>
+          logStaleServed(logger, notice, suppressed),
+        );
+      case "store_error":
+        return limited(mayPass, `${notice.kind} ${notice.op} ${notice.code}`, (suppressed) => {
+          const { op, code, message } = notice;
+          logger.error({ op, code, detail: scrub(message, maxText), suppressed }, "the store failed");
+        });
+      case "index_lost":
+        return logIndexLost(logger, notice);
+      case "bit_rot":
+        return logBitRot(logger, notice);
+      case "bit_rot_alarm":
+        if (notice.raised)
+          logger.error(
+            "so much of what is stored reads wrong in a row that the disk or the memory must be at fault: nothing more is taken out of the store",
+          );
+        else logger.info("what is stored reads right again");
+        return;
+      case "blob_check":
+        return logger.debug(
+          { found_by: notice.by, result: notice.result, digest: notice.digest },
+          "hashed a stored blob",
+        );
+      case "scrubbed": {
+        const { blobs, bytes, wrong, durationMs } = notice;
+        return limited(mayPass, notice.kind, (suppressed) =>
+          logger.info(
+            { blobs, bytes, wrong, duration_ms: tenths(durationMs), suppressed },
+            "hashed all that was due of what is stored",
+          ),
+        );
+      }
+      case "store":
+        return notice.usable
+          ? logger.info("the cache directory can be used again")
+          : logger.error(
+              { detail: scrub(notice.message, maxText) },
+              "the cache directory cannot be used: everything comes from upstream",
+            );
+      case "shared_store":
+        return logSharedStore(logger, notice);
+      case "shared_eviction": {
+        const { kind, ...fields } = notice;
+        return notice.deleted > 0 ? logger.info(fields, "made room in the shared store") : undefined;
+      }
+      case "eviction":
+        return logEviction(logger, notice);
+      case "fill":
+        return logFill(logger, notice);
+      case "segments": {
+        const { upstream, width } = notice;
+        return logger.info({ upstream, width }, "large blobs come in another number of transfers at once");
+      }
+      case "notification":
+        if (notice.result === "delivered") return;
+        return limited(mayPass, `${notice.kind} ${notice.endpoint} ${notice.result}`, (suppressed) =>
+          logNotification(logger, notice, suppressed),
+        );
+      case "webhook":
+        return limited(mayPass, `${notice.kind} ${notice.source} ${notice.result}`, (suppressed) =>
+          logWebhook(logger, notice, suppressed),
+        );
+      default:
+        notice satisfies never;
+    }
+  };
+}
+
+/** `suppressed` is left out of a line that stands for itself alone. */
+function limited(
+  mayPass: (key: string) => number | undefined,
+  key: string,
+  log: (suppressed: number | undefined) => void,
+): void {
+  const heldBack = mayPass(key);
+  if (heldBack !== undefined) log(heldBack === 0 ? undefined : heldBack);
+}
+
+function logUpstreamError(
+  logger: Logger,
+  { upstream, code, status, message }: Notice & { kind: "upstream_error" },
+  suppressed: number | undefined,
+): void {
+  const fields = { upstream, code, status, detail: scrub(message, maxText), suppressed };
+  if (code === "auth") logger.error(fields, `upstream ${upstream} refuses this mirror's credentials`);
+  else if (code === "loop")
+    logger.error(fields, `upstream ${upstream} leads back here: mirrors form a circle`);
+  else logger.warn(fields, "upstream failed");
+}
+
+/** One line when an upstream is given up and one when it is back; the probes between are for debugging. */
+function logCircuit(logger: Logger, { upstream, state, previous }: Notice & { kind: "circuit" }): void {
+  const fields = { upstream, state };
+  if (state === "closed") logger.info(fields, "upstream answers again");
+  else if (previous === "closed") logger.warn(fields, "upstream does not answer and is not asked for now");
+  else logger.debug(fields, "probing upstream");
+}
+
+function logIndexLost(logger: Logger, { reason, copiedAt }: Notice & { kind: "index_lost" }): void {
+  const detail = scrub(reason, maxText);
+  if (copiedAt === undefined)
+    logger.error(
+      { detail },
+      "the index could not be read and there is no copy: its tags are unknown until upstream is asked",
+    );
+  else
+    logger.error(
+      { detail, copied_at: new Date(copiedAt).toISOString() },
+      "the index could not be read: this node goes on with its last copy",
+    );
+}
+
+function logSharedStore(logger: Logger, { store, usable, message }: Notice & { kind: "shared_store" }): void {
+  if (usable) logger.info({ store }, `${store} answers: shared with the other nodes`);
+  else
+    logger.warn(
+      { store, detail: scrub(message, maxText) },
+      `${store} does not answer: this node goes on alone`,
+    );
+}
+
+function logBitRot(logger: Logger, { by, digest, bytes, quarantined }: Notice & { kind: "bit_rot" }): void {
+  const fields = { found_by: by, digest, bytes, quarantined };
+  logger.error(fields, "what is stored under this digest is something else");
+}
+
+function logStaleServed(
+  logger: Logger,
+  { upstream, repository, tag, ageMs, reason }: Notice & { kind: "stale_served" },
+  suppressed: number | undefined,
+): void {
+  logger.warn(
+    { upstream, repository, tag, age_ms: tenths(ageMs), detail: scrub(reason, maxText), suppressed },
+    "served a stale tag because upstream failed",
+  );
+}
+
+function logEviction(logger: Logger, notice: Notice & { kind: "eviction" }): void {
+  const { reason, digest, bytes, ageMs, orphaned } = notice;
+  const fields = { reason, digest, bytes, age_ms: tenths(ageMs), orphaned };
+  if (reason === "corrupt") logger.error(fields, "removed a corrupt blob from the store");
+  else logger.debug(fields, "evicted");
+}
+
+function logFill(logger: Logger, notice: Notice & { kind: "fill" }): void {
+  const { result, upstream, digest, bytes, durationMs } = notice;
+  const fields = { result, upstream, digest, bytes, duration_ms: tenths(durationMs) };
+  if (result === "committed") logger.debug(fields, "fill committed");
+  else if (result === "resumable") logger.debug(fields, "kept what has come of a blob nobody waits for");
+  else if (result === "not_stored") logger.warn(fields, "served a blob that could not be stored");
+  else logger.error(fields, "discarded a fill: upstream sent wrong or incomplete bytes");
+}
+
+function logNotification(
+  logger: Logger,
+  { endpoint, result, events, message }: Notice & { kind: "notification" },
+  suppressed: number | undefined,
+): void {
+  const detail = message === undefined ? undefined : scrub(message, maxText);
+  const fields = { endpoint, events, detail, suppressed };
+  if (result === "dropped") logger.error(fields, "notifications were dropped");
+  else logger.warn(fields, "notifications could not be delivered and stay queued");
+}
+
+function logWebhook(
+  logger: Logger,
+  { source, result }: Notice & { kind: "webhook" },
+  suppressed: number | undefined,
+): void {
+  const fields = { source, result, suppressed };
+  if (result === "refused") logger.warn(fields, "a webhook came without the right secret");
+  else if (result === "unknown" || result === "failed") logger.warn(fields, "a webhook was of no use");
+  else logger.debug(fields, "webhook");
+}
+
+function cut<T extends string | undefined>(text: T, maxLength: number): T {
+  return text !== undefined && text.length > maxLength ? (text.slice(0, maxLength) as T) : text;
+}
+
+function tenths(milliseconds: number | undefined): number | undefined {
+  return milliseconds === undefined ? undefined : Math.round(milliseconds * 10) / 10;
+}

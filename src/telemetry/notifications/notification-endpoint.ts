@@ -1,0 +1,174 @@
+// One receiver of notifications: what waits for it, and the one delivery at a time. A receiver that is down or slow
+// costs memory for 10,000 events and nothing else.
+import { Pool } from "undici";
+import type { NoticeSink } from "../../ports/event.ts";
+import type { Notification } from "./notification.ts";
+import { NotificationQueue } from "./notification-queue.ts";
+
+/** Where notifications go, as configured. Times in milliseconds. */
+export interface EndpointOptions {
+  /** For metrics and log lines. */
+  readonly name: string;
+  /** http or https, without credentials; its query, like the headers, may be secret. */
+  readonly url: URL;
+  /** Sent with every envelope; read anew for each, as the file they come from may change. */
+  readonly headers: readonly { readonly name: string; readonly value: HeaderSource }[];
+  /** For a whole delivery. */
+  readonly timeout: number;
+  /** So many failures in a row, and the next attempt waits. */
+  readonly threshold: number;
+  /** The first wait; each further one is twice as long, up to a minute, less a random part of a half. */
+  readonly backoff: number;
+  /** The version in the envelope's media type; the fields are the same. */
+  readonly mediaType: "v1" | "v2";
+  readonly ignore: { readonly actions: readonly string[]; readonly mediaTypes: readonly string[] };
+  /** Whether HEAD counts as a pull. */
+  readonly headRequests: boolean;
+}
+
+export interface HeaderSource {
+  read(): Promise<{ reveal(): string }> | { reveal(): string };
+}
+
+export interface EndpointContext {
+  readonly notices: NoticeSink;
+  readonly userAgent: string;
+  /** Resolves after so many milliseconds, or rejects when the signal aborts. */
+  readonly pause: (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
+}
+
+const longestQueue = 10_000;
+/** In one envelope. A receiver that fails gets them one by one, in case it is one of them that it cannot take. */
+const largestEnvelope = 32;
+const longestBackoff = 60_000;
+/** While the program ends there is no time for longer waits. */
+const lastBackoff = 250;
+/** Bytes read of an answer, so that its connection can be used again. */
+const longestAnswer = 64 * 1024;
+
+export class NotificationEndpoint {
+  readonly #options: EndpointOptions;
+  readonly #context: EndpointContext;
+  readonly #queue = new NotificationQueue<string>(longestQueue);
+  readonly #pool: Pool;
+  readonly #closing = new AbortController();
+  #waiting = new AbortController();
+  #delivering: Promise<void> | undefined;
+  #running = false;
+  #failures = 0;
+  #hurried = false;
+
+  constructor(options: EndpointOptions, context: EndpointContext) {
+    this.#options = options;
+    this.#context = context;
+    this.#pool = new Pool(options.url.origin, {
+      connections: 1,
+      pipelining: 1,
+      allowH2: false,
+      connect: { timeout: options.timeout },
+    });
+  }
+
+  get name(): string {
+    return this.#options.name;
+  }
+
+  get pending(): number {
+    return this.#queue.length;
+  }
+
+  /** Whether the endpoint is to hear of it. */
+  wants({ action, target, request }: Notification): boolean {
+    const { ignore, headRequests } = this.#options;
+    if (action === "pull" && request.method === "HEAD" && !headRequests) return false;
+    return !ignore.actions.includes(action) && !ignore.mediaTypes.includes(target.mediaType ?? "");
+  }
+
+  /** Queues an event, given as JSON. The oldest is dropped when 10,000 wait. */
+  offer(json: string): void {
+    if (!this.#queue.push(json)) this.#tell("dropped", 1, "the queue is full");
+    if (!this.#running) this.#delivering = this.#deliver();
+  }
+
+  /** Resolves when nothing waits any more; failures are waited after for a moment only. Never rejects. */
+  async flush(): Promise<void> {
+    this.#hurried = true;
+    this.#waiting.abort();
+    await this.#delivering;
+  }
+
+  /** Drops what still waits. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#waiting.abort();
+    await this.#delivering;
+    if (this.pending > 0) this.#tell("dropped", this.pending, "the program has ended");
+    await this.#pool.destroy();
+  }
+
+  async #deliver(): Promise<void> {
+    this.#running = true;
+    while (this.#queue.length > 0 && !this.#closing.signal.aborted) {
+      const { items, mark } = this.#queue.oldest(this.#failures === 0 ? largestEnvelope : 1);
+      const problem = await this.#send(`{"events":[${items.join(",")}]}`);
+      if (problem === undefined) {
+        this.#failures = 0;
+        this.#tell("delivered", this.#queue.takeOff(mark));
+      } else if (!this.#closing.signal.aborted) {
+        this.#failures++;
+        this.#tell("failed", items.length, problem);
+        await this.#wait();
+      }
+    }
+    this.#running = false;
+  }
+
+  /** Undefined when it was taken: any 2xx, and 3xx, which is not followed. Otherwise why not, without secrets. */
+  async #send(envelope: string): Promise<string | undefined> {
+    const { url, timeout, mediaType } = this.#options;
+    const signal = AbortSignal.any([AbortSignal.timeout(timeout), this.#closing.signal]);
+    try {
+      const { statusCode, body } = await this.#pool.request({
+        method: "POST",
+        path: `${url.pathname}${url.search}`,
+        headers: {
+          ...(await this.#headers()),
+          "content-type": `application/vnd.docker.distribution.events.${mediaType}+json`,
+        },
+        body: envelope,
+        signal,
+      });
+      // The status has said it all; what is wrong with the rest of the answer does no harm.
+      await body.dump({ limit: longestAnswer, signal }).catch(() => {});
+      return statusCode >= 200 && statusCode < 400 ? undefined : `answered ${statusCode}`;
+    } catch (error) {
+      const { name = "", code = name } = error as NodeJS.ErrnoException;
+      return name === "TimeoutError" ? `took longer than ${timeout} ms` : `failed (${code})`;
+    }
+  }
+
+  async #headers(): Promise<Record<string, string>> {
+    const headers: Record<string, string> = { "user-agent": this.#context.userAgent };
+    for (const { name, value } of this.#options.headers)
+      headers[name.toLowerCase()] = (await value.read()).reveal();
+    return headers;
+  }
+
+  async #wait(): Promise<void> {
+    const { threshold, backoff } = this.#options;
+    const doublings = this.#failures - threshold;
+    if (doublings < 0 && !this.#hurried) return;
+    const longest = Math.min(Math.max(backoff, longestBackoff), backoff * 2 ** Math.max(0, doublings));
+    const jittered = longest * (0.5 + Math.random() / 2);
+    this.#waiting = new AbortController();
+    const signal = AbortSignal.any([this.#waiting.signal, this.#closing.signal]);
+    await this.#context
+      .pause(this.#hurried ? Math.min(jittered, lastBackoff) : jittered, signal)
+      .catch(() => {});
+  }
+
+  #tell(result: "delivered" | "failed" | "dropped", events: number, message?: string): void {
+    if (events === 0) return;
+    this.#context.notices({ kind: "notification", endpoint: this.name, result, events, message });
+  }
+}

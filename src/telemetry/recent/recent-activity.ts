@@ -1,0 +1,161 @@
+// The sink behind the stats page: what happened lately, in memory that does not grow. About 400 KB, most of it the
+// texts of the last errors.
+import type { EventSink, Notice, NoticeSink, RequestEvent } from "../../ports/event.ts";
+import { scrub } from "../scrub.ts";
+import { LastOf, percentile } from "./last-of.ts";
+import { RecentRepositories, type RecentRepositoriesReport } from "./recent-repositories.ts";
+import { type FoldedErrors, type RecentError, RecentRequests, type SlowTransfer } from "./recent-requests.ts";
+import {
+  RecentTraffic,
+  type SavedTraffic,
+  type TrafficSeries,
+  type TrafficWindow,
+} from "./recent-traffic.ts";
+import { type RecentUpstream, RecentUpstreams } from "./recent-upstreams.ts";
+
+export interface StoreFailure {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly op: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What hashing stored blobs again has found, since the start. */
+export interface StoredChecks {
+  readonly blobs: number;
+  readonly bytes: number;
+  /** Blobs that were not what their digest says. */
+  readonly wrong: number;
+  /** When the last of them was met, in milliseconds since the epoch. */
+  readonly lastWrongAt: number | null;
+  /** So much reads wrong in a row that the disk or the memory must be at fault. */
+  readonly alarm: boolean;
+}
+
+export interface ActivityReport {
+  readonly windows: Readonly<Record<"5m" | "1h" | "24h", TrafficWindow>>;
+  readonly series: Readonly<Record<"minute" | "hour" | "day", TrafficSeries>>;
+  readonly upstreams: readonly RecentUpstream[];
+  readonly slow: readonly SlowTransfer[];
+  readonly errors: { readonly last: readonly RecentError[]; readonly folded: readonly FoldedErrors[] };
+  readonly repositories: RecentRepositoriesReport;
+  readonly eviction: {
+    /** How long ago evicted blobs had last been used: the median over the last 64, in milliseconds. */
+    readonly medianAgeMs: number | null;
+    readonly lastAt: number | null;
+  };
+  readonly lastStoreError: StoreFailure | null;
+  readonly checks: StoredChecks;
+  /** What nodes share, by name, once something was heard of it. */
+  readonly sharedStores: ReadonlyMap<string, SharedStoreState>;
+}
+
+export interface SharedStoreState {
+  readonly usable: boolean;
+  /** Why it is not. */
+  readonly message: string;
+  /** Since when, in milliseconds since the epoch. */
+  readonly since: number;
+}
+
+export interface RecentActivity {
+  readonly onEvent: EventSink;
+  readonly onNotice: NoticeSink;
+  report(): ActivityReport;
+  /** What a restart should not forget. */
+  save(): SavedTraffic;
+  restore(saved: SavedTraffic): void;
+}
+
+export interface RecentActivityOptions {
+  readonly upstreams: readonly string[];
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+}
+
+const evictionAges = 64;
+const longestMessage = 200;
+
+export function createRecentActivity({ upstreams, clock }: RecentActivityOptions): RecentActivity {
+  return new Activity(upstreams, clock);
+}
+
+class Activity implements RecentActivity {
+  readonly #clock: () => number;
+  readonly #traffic = new RecentTraffic();
+  readonly #requests = new RecentRequests();
+  readonly #repositories: RecentRepositories;
+  readonly #upstreams: RecentUpstreams;
+  readonly #ages = new LastOf<number>(evictionAges);
+  #lastEviction: number | null = null;
+  #lastStoreError: StoreFailure | null = null;
+  #checks: StoredChecks = { blobs: 0, bytes: 0, wrong: 0, lastWrongAt: null, alarm: false };
+  readonly #sharedStores = new Map<string, SharedStoreState>();
+
+  constructor(upstreams: readonly string[], clock: () => number) {
+    this.#clock = clock;
+    this.#upstreams = new RecentUpstreams(upstreams);
+    this.#repositories = new RecentRepositories(clock());
+  }
+
+  readonly onEvent = (event: RequestEvent): void => {
+    // Health checks and pings of clients are no traffic of the cache.
+    if (event.route === "ping") return;
+    const now = this.#clock();
+    this.#traffic.onEvent(event, now);
+    this.#requests.onEvent(event, now);
+    this.#repositories.onEvent(event, now);
+  };
+
+  readonly onNotice = (notice: Notice): void => {
+    const now = this.#clock();
+    this.#traffic.onNotice(notice, now);
+    this.#upstreams.onNotice(notice, now);
+    if (notice.kind === "eviction" && notice.reason !== "corrupt") {
+      this.#ages.add(notice.ageMs);
+      this.#lastEviction = now;
+    }
+    if (notice.kind === "shared_store") {
+      const { usable, message } = notice;
+      this.#sharedStores.set(notice.store, { usable, message: scrub(message, longestMessage), since: now });
+    }
+    this.#onCheck(notice, now);
+    if (notice.kind === "store_error") {
+      const { op, code, message } = notice;
+      this.#lastStoreError = { at: now, op, code, message: scrub(message, longestMessage) };
+    }
+  };
+
+  #onCheck(notice: Notice, now: number): void {
+    const checks = this.#checks;
+    if (notice.kind === "blob_check")
+      this.#checks = { ...checks, blobs: checks.blobs + 1, bytes: checks.bytes + notice.bytes };
+    if (notice.kind === "bit_rot") this.#checks = { ...checks, wrong: checks.wrong + 1, lastWrongAt: now };
+    if (notice.kind === "bit_rot_alarm") this.#checks = { ...checks, alarm: notice.raised };
+  }
+
+  report(): ActivityReport {
+    const now = this.#clock();
+    return {
+      windows: this.#traffic.windows(now),
+      series: this.#traffic.series(now),
+      upstreams: this.#upstreams.report(now),
+      slow: this.#requests.slow,
+      errors: { last: this.#requests.errors, folded: this.#requests.folded },
+      repositories: this.#repositories.report(now),
+      eviction: { medianAgeMs: percentile(this.#ages.list(), 0.5), lastAt: this.#lastEviction },
+      lastStoreError: this.#lastStoreError,
+      checks: this.#checks,
+      sharedStores: this.#sharedStores,
+    };
+  }
+
+  save(): SavedTraffic {
+    return this.#traffic.save();
+  }
+
+  restore(saved: SavedTraffic): void {
+    this.#traffic.restore(saved, this.#clock());
+  }
+}

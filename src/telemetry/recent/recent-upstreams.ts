@@ -1,0 +1,137 @@
+// How each upstream did in the last hour.
+import type { CircuitStateName, Notice } from "../../ports/event.ts";
+import { scrub } from "../scrub.ts";
+import { LastOf, percentile } from "./last-of.ts";
+import { TimeRing } from "./time-ring.ts";
+
+/** Times in milliseconds since the epoch. */
+export interface RecentUpstream {
+  readonly name: string;
+  /** When it last answered anything but 5xx or 429. */
+  readonly lastSuccessAt: number | null;
+  readonly circuit: CircuitStateName;
+  /** Since when the circuit is as it is; null: since the start. */
+  readonly circuitSince: number | null;
+  /** Counts of the last hour. `limited`: answered 429. */
+  readonly requests: number;
+  readonly errors: number;
+  readonly limited: number;
+  readonly fetchedBytes: number;
+  /** Over the last 256 answers, in milliseconds. */
+  readonly ttfbP50Ms: number | null;
+  readonly ttfbP95Ms: number | null;
+  /** Requests it still allows, as its last answer says. */
+  readonly rateLimitRemaining: number | null;
+  readonly lastError: UpstreamFailure | null;
+  /** By code, in the last hour. */
+  readonly errorCodes: readonly { readonly code: string; readonly count: number }[];
+}
+
+export interface UpstreamFailure {
+  readonly at: number;
+  readonly code: string;
+  readonly status: number | null;
+  readonly message: string;
+}
+
+const samples = 256;
+const kept = { step: 60_000, slots: 60 };
+const fields = { requests: 0, errors: 1, limited: 2, fetchedBytes: 3 } as const;
+/** Codes told apart; ports.ts has a dozen. */
+const maxCodes = 16;
+const longestMessage = 200;
+
+class Upstream {
+  readonly #name: string;
+  readonly #ring = new TimeRing(kept.step, kept.slots, Object.keys(fields).length);
+  readonly #codes = new Map<string, TimeRing>();
+  readonly #ttfb = new LastOf<number>(samples);
+  #lastSuccessAt: number | null = null;
+  #circuit: { state: CircuitStateName; since: number | null } = { state: "closed", since: null };
+  #remaining: number | null = null;
+  #lastError: UpstreamFailure | null = null;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  onNotice(notice: Notice, now: number): void {
+    switch (notice.kind) {
+      case "upstream_request":
+        this.#answered(notice, now);
+        break;
+      case "upstream_bytes":
+        this.#ring.add(now, fields.fetchedBytes, notice.bytes);
+        break;
+      case "upstream_error":
+        this.#failed(notice, now);
+        break;
+      case "circuit":
+        this.#circuit = { state: notice.state, since: now };
+        break;
+      case "rate_limit":
+        this.#remaining = notice.remaining;
+        break;
+    }
+  }
+
+  #answered({ status, type, ttfbMs }: Notice & { kind: "upstream_request" }, now: number): void {
+    this.#ring.add(now, fields.requests, 1);
+    if (status === 429) this.#ring.add(now, fields.limited, 1);
+    // A token server that answers is no sign of life of the registry.
+    if (type === "token") return;
+    this.#ttfb.add(ttfbMs);
+    if (status < 500 && status !== 429) this.#lastSuccessAt = now;
+  }
+
+  #failed({ code, status, message }: Notice & { kind: "upstream_error" }, now: number): void {
+    this.#ring.add(now, fields.errors, 1);
+    this.#lastError = { at: now, code, status: status ?? null, message: scrub(message, longestMessage) };
+    let ring = this.#codes.get(code);
+    if (ring === undefined && this.#codes.size < maxCodes) {
+      ring = new TimeRing(kept.step, kept.slots, 1);
+      this.#codes.set(code, ring);
+    }
+    ring?.add(now, 0, 1);
+  }
+
+  report(now: number): RecentUpstream {
+    const sum = (field: number) => this.#ring.sum(now, kept.slots, field);
+    const ttfb = this.#ttfb.list();
+    return {
+      name: this.#name,
+      lastSuccessAt: this.#lastSuccessAt,
+      circuit: this.#circuit.state,
+      circuitSince: this.#circuit.since,
+      requests: sum(fields.requests),
+      errors: sum(fields.errors),
+      limited: sum(fields.limited),
+      fetchedBytes: sum(fields.fetchedBytes),
+      ttfbP50Ms: percentile(ttfb, 0.5),
+      ttfbP95Ms: percentile(ttfb, 0.95),
+      rateLimitRemaining: this.#remaining,
+      lastError: this.#lastError,
+      errorCodes: [...this.#codes]
+        .map(([code, ring]) => ({ code, count: ring.sum(now, kept.slots, 0) }))
+        .filter(({ count }) => count > 0)
+        .sort((a, b) => b.count - a.count),
+    };
+  }
+}
+
+export class RecentUpstreams {
+  readonly #upstreams: ReadonlyMap<string, Upstream>;
+
+  /** The configured ones; notices about any other are passed over. */
+  constructor(names: readonly string[]) {
+    this.#upstreams = new Map(names.map((name) => [name, new Upstream(name)]));
+  }
+
+  onNotice(notice: Notice, now: number): void {
+    if ("upstream" in notice) this.#upstreams.get(notice.upstream)?.onNotice(notice, now);
+  }
+
+  report(now: number): RecentUpstream[] {
+    return [...this.#upstreams.values()].map((upstream) => upstream.report(now));
+  }
+}

@@ -1,0 +1,102 @@
+// From the configured kind of credentials to the authorizer of an upstream.
+import type { lookup } from "node:dns";
+import { Agent, buildConnector, Pool } from "undici";
+import type { UpstreamConfig } from "../../config/config.ts";
+import type { SecretSource } from "../../config/secret.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import { createAddressRules } from "../connection/address-rules.ts";
+import { connectionOptions, connectOptions } from "../connection/connection-options.ts";
+import { guardedConnector } from "../connection/guarded-connector.ts";
+import { KeptConnections, watched } from "../connection/kept-connections.ts";
+import { askForChallenges } from "./api-check.ts";
+import type { Authorizer } from "./authorizer.ts";
+import { CredentialHelper } from "./credential-helper.ts";
+import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
+import { fixedHeader } from "./fixed-header.ts";
+import { Negotiator } from "./negotiator.ts";
+import { TokenCache } from "./token-cache.ts";
+import { TokenServer } from "./token-server.ts";
+
+/**
+ * Connections for questions about credentials, to each origin, beside upstream's own: a request that holds one of
+ * those may have to wait for a token, so tokens must never have to wait for them.
+ */
+const connectionsPerOrigin = 4;
+/** Token servers, and upstream, connected to at once. */
+const maxOrigins = 8;
+
+/**
+ * Asks nothing and connects to nothing before the first request. `clock` in milliseconds; `resolve` finds the addresses
+ * of token servers.
+ */
+export function createAuthorizer(
+  config: UpstreamConfig,
+  notices: NoticeSink,
+  clock: Clock,
+  resolve?: typeof lookup,
+): Authorizer {
+  const { auth, name } = config;
+  const reported = (source: SecretSource) =>
+    reporting(source, (message) => notices({ kind: "secret_problem", upstream: name, message }));
+  if (auth.kind === "header") return fixedHeader(reported(auth.value));
+  const helper = auth.kind === "helper" ? new CredentialHelper(auth, { upstream: name, clock }) : undefined;
+  const credentials: CredentialSource =
+    auth.kind === "basic"
+      ? configuredCredentials({ ...auth, password: reported(auth.password) })
+      : (helper ?? noCredentials);
+  const connect = connectOptions(config);
+  // Which token servers upstream may name at all is decided in token-realm.ts; where they are found to be, here.
+  const guard = {
+    upstream: name,
+    rules: createAddressRules([
+      ...config.redirectsTo,
+      ...config.tokenRealms.map((realm) => URL.parse(`https://${realm}`)?.hostname ?? realm),
+    ]),
+    did: "wants tokens from",
+    setting: "tokenRealms",
+    resolve,
+  };
+  const connections = new KeptConnections(
+    () =>
+      new Agent({
+        ...connectionOptions(config),
+        connections: Math.min(connectionsPerOrigin, config.maxConnections),
+        maxOrigins,
+        factory: (origin, options) => {
+          const own = String(origin) === config.url.origin;
+          const to = own ? buildConnector(connect.own) : guardedConnector(guard, connect.foreign);
+          return new Pool(origin, { ...options, connect: watched(to) });
+        },
+      }),
+  );
+  const server = new TokenServer({ config, connections, notices, clock });
+  const tokens = new TokenCache((target, account) => server.token(target, account), clock);
+  return new Negotiator({
+    config,
+    credentials,
+    tokens,
+    challenges: () => askForChallenges(config, connections),
+    close: async () => {
+      helper?.close();
+      await connections.destroy();
+    },
+  });
+}
+
+/** The same source; `report` hears of every new problem once. */
+function reporting(source: SecretSource, report: (problem: string) => void): SecretSource {
+  let told: string | undefined;
+  return {
+    get problem() {
+      return source.problem;
+    },
+    async read() {
+      const secret = await source.read();
+      const { problem } = source;
+      if (problem !== undefined && problem !== told) report(problem);
+      told = problem;
+      return secret;
+    },
+  };
+}

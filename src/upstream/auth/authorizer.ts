@@ -1,0 +1,28 @@
+// How this mirror proves itself to its own upstream. One implementation per scheme; the client alone decides
+// which requests may carry the result (client.ts, `ownRequest`).
+import type { Repository } from "../../oci/name.ts";
+
+/** What a request needs rights for, in one repository. */
+export interface Scope {
+  readonly repository: Repository;
+  /** In the words of token scopes; left out: pull. */
+  readonly actions?: "pull" | "pull,push" | "*";
+}
+
+/** Every method rejects with UpstreamError: `auth` when there is no way to prove ourselves. */
+export interface Authorizer {
+  /** The Authorization header's value; undefined to send none. */
+  header(scope: Scope): Promise<string | undefined>;
+  /**
+   * Upstream answered 401, with these WWW-Authenticate values, to a request that carried `sent`. True: something
+   * was learnt, and the request is to be sent once more with a new `header`.
+   */
+  refused(scope: Scope, challenges: readonly string[], sent: string | undefined): Promise<boolean>;
+  /**
+   * Upstream answered 400 or 403, which may be about the account or about the content, to a request that carried `sent`.
+   * True: there are other credentials by now, and the request is to be sent once more with a new `header`.
+   */
+  renewed(scope: Scope, sent: string | undefined): Promise<boolean>;
+  /** Ends what is under way and closes every connection. */
+  close(): Promise<void>;
+}

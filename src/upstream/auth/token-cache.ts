@@ -1,0 +1,69 @@
+// Access tokens by what they are for, until shortly before they expire.
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../../ports/clock.ts";
+import type { Credentials } from "./credentials.ts";
+import type { AccessToken } from "./token-answer.ts";
+
+/** What a token is asked for, and where. */
+export interface TokenTarget {
+  readonly realm: URL;
+  readonly service: string | undefined;
+  /** Scopes separated by spaces. */
+  readonly scope: string;
+}
+
+type Fetch = (target: TokenTarget, account: Credentials | undefined) => Promise<AccessToken>;
+
+const maxTokens = 1_000;
+/** Bytes of tokens and of what they are for, about. */
+const maxBytes = 8 * 1024 * 1024;
+
+/** Fetches each token once, however many wait for it. A failure is told to all who wait, and not remembered. */
+export class TokenCache {
+  readonly #fetch: Fetch;
+  readonly #clock: Clock;
+  readonly #tokens = new LRUCache<string, AccessToken>({
+    max: maxTokens,
+    maxSize: maxBytes,
+    sizeCalculation: ({ bearer }, key) => 2 * key.length + bearer.length + 200,
+  });
+  readonly #fetching = new Map<string, Promise<AccessToken>>();
+
+  constructor(fetch: Fetch, clock: Clock) {
+    this.#fetch = fetch;
+    this.#clock = clock;
+  }
+
+  async get(target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
+    const key = keyOf(target, account);
+    const known = this.#tokens.get(key);
+    if (known !== undefined && this.#clock() < known.usableUntil) return known;
+    let fetching = this.#fetching.get(key);
+    if (fetching === undefined) {
+      fetching = this.#fetch(target, account)
+        .then((token) => {
+          this.#tokens.set(key, token);
+          return token;
+        })
+        .finally(() => this.#fetching.delete(key));
+      this.#fetching.set(key, fetching);
+    }
+    return await fetching;
+  }
+
+  /** Forgets the token whose Authorization value is `bearer`, and no newer one. */
+  drop(target: TokenTarget, account: Credentials | undefined, bearer: string): void {
+    const key = keyOf(target, account);
+    if (this.#tokens.get(key)?.bearer === bearer) this.#tokens.delete(key);
+  }
+
+  /** Milliseconds since the token with this Authorization value came; undefined when it is not here. */
+  ageOf(target: TokenTarget, account: Credentials | undefined, bearer: string): number | undefined {
+    const token = this.#tokens.get(keyOf(target, account));
+    return token?.bearer === bearer ? this.#clock() - token.receivedAt : undefined;
+  }
+}
+
+function keyOf({ realm, service, scope }: TokenTarget, account: Credentials | undefined): string {
+  return JSON.stringify([account?.identity, realm.href, service, scope]);
+}

@@ -1,0 +1,177 @@
+// Asking a token server for an access token: by GET ("Token Authentication Specification" of CNCF Distribution), or
+// by POST ("Oauth2 Token Authentication", RFC 6749) where GET is not served or the secret is an identity token.
+import type { IncomingHttpHeaders } from "node:http";
+import type { Readable } from "node:stream";
+import type { UpstreamConfig } from "../../config/config.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../../ports/upstream.ts";
+import { readRetryAfter } from "../answer.ts";
+import { discard, readSmallBody, smallBodyPatience } from "../body.ts";
+import { dispatch } from "../connection/dispatch.ts";
+import type { KeptConnections } from "../connection/kept-connections.ts";
+import { userAgent } from "../connection/user-agent.ts";
+import { isRedirect, maxRedirects, redirectTarget } from "../redirect.ts";
+import type { Credentials } from "./credentials.ts";
+import { type AccessToken, readTokenAnswer } from "./token-answer.ts";
+import type { TokenTarget } from "./token-cache.ts";
+
+/** Largest answer read, in bytes. */
+const maxAnswerBytes = 64 * 1024;
+/** Who asks, in POST requests. */
+const clientId = "entrepot";
+
+export interface TokenServerOptions {
+  readonly config: UpstreamConfig;
+  readonly connections: KeptConnections;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+}
+
+interface Reply {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Readable;
+}
+
+/** The caller vouches for the realm (token-realm.ts): credentials go wherever it says, and nowhere else. */
+export class TokenServer {
+  readonly #options: TokenServerOptions;
+  /** The realm that last turned out to serve nothing but POST. */
+  #postRealm: string | undefined;
+
+  constructor(options: TokenServerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * A new token. Rejects with UpstreamError: `auth` when the account is refused, the codes of upstream's own
+   * failures otherwise. The waits are bounded by upstream's time-outs.
+   */
+  async token(target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
+    const { href } = target.realm;
+    if (account === undefined) return await this.#read(target, account, await this.#get(target, account));
+    if (!account.isIdentityToken && this.#postRealm !== href) {
+      const reply = await this.#get(target, account);
+      if (reply.status !== 404 && reply.status !== 405) return await this.#read(target, account, reply);
+      discard(reply.body);
+    }
+    this.#postRealm = undefined;
+    const token = await this.#read(target, account, await this.#post(target, account));
+    if (!account.isIdentityToken) this.#postRealm = href;
+    return token;
+  }
+
+  async #get(target: TokenTarget, account: Credentials | undefined): Promise<Reply> {
+    const label = this.#label(target);
+    let url = new URL(target.realm);
+    if (target.service !== undefined) url.searchParams.append("service", target.service);
+    for (const scope of target.scope.split(" ")) url.searchParams.append("scope", scope);
+    const headers = account === undefined ? {} : { authorization: account.basic };
+    for (let followed = 0; ; followed++) {
+      const reply = await this.#send(label, url, { method: "GET", headers });
+      if (!isRedirect(reply.status)) return reply;
+      discard(reply.body);
+      if (followed === maxRedirects) throw failure("protocol", label, "redirected too often", reply.status);
+      url = redirectTarget(url, reply.headers.location, { upstream: label, otherOrigins: false });
+    }
+  }
+
+  async #post(target: TokenTarget, account: Credentials): Promise<Reply> {
+    const form = new URLSearchParams({ client_id: clientId, scope: target.scope });
+    if (target.service !== undefined) form.set("service", target.service);
+    if (account.isIdentityToken) {
+      form.set("grant_type", "refresh_token");
+      form.set("refresh_token", account.reveal());
+    } else {
+      form.set("grant_type", "password");
+      form.set("username", account.username);
+      form.set("password", account.reveal());
+    }
+    return await this.#send(this.#label(target), target.realm, {
+      method: "POST",
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+      body: form.toString(),
+    });
+  }
+
+  async #send(
+    label: string,
+    url: URL,
+    request: { method: "GET" | "POST"; headers: Record<string, string>; body?: string },
+  ): Promise<Reply> {
+    const { config, connections, notices, clock } = this.#options;
+    const started = clock();
+    const options = {
+      ...request,
+      origin: url.origin,
+      path: url.pathname + url.search,
+      headers: {
+        ...request.headers,
+        accept: "application/json",
+        "accept-encoding": "identity",
+        "user-agent": userAgent,
+      },
+    };
+    const { statusCode: status, headers, body } = await dispatch(connections, options, label);
+    const { method } = request;
+    const ttfbMs = clock() - started;
+    notices({ kind: "upstream_request", upstream: config.name, type: "token", method, status, ttfbMs });
+    return { status, headers: headers as IncomingHttpHeaders, body };
+  }
+
+  async #read(target: TokenTarget, account: Credentials | undefined, reply: Reply): Promise<AccessToken> {
+    const { config, notices, clock } = this.#options;
+    const label = this.#label(target);
+    if (reply.status !== 200) {
+      discard(reply.body);
+      throw this.#refusal(label, account, reply);
+    }
+    const limits = {
+      upstream: label,
+      limit: maxAnswerBytes,
+      timeout: config.idleTimeout * smallBodyPatience,
+    };
+    const body = await readSmallBody(reply.body, limits);
+    if (body === undefined) {
+      throw failure("too_large", label, `sent more than ${maxAnswerBytes} bytes`, reply.status);
+    }
+    notices({ kind: "upstream_bytes", upstream: config.name, type: "token", bytes: body.length });
+    const token = readTokenAnswer(body, reply.headers.date, clock());
+    if (token === undefined) throw failure("protocol", label, "sent no token in JSON", reply.status);
+    return token;
+  }
+
+  #refusal(label: string, account: Credentials | undefined, { status, headers }: Reply): UpstreamError {
+    // 400 is OAuth's way of refusing credentials (RFC 6749, section 5.2, invalid_grant).
+    if (status === 400 || status === 401 || status === 403) {
+      return failure(
+        "auth",
+        label,
+        account === undefined ? "wants an account" : "refused our account",
+        status,
+      );
+    }
+    if (status === 429) {
+      const retryAfter = readRetryAfter(headers["retry-after"], this.#options.clock());
+      return failure("rate_limited", label, "asks to slow down", status, retryAfter);
+    }
+    if (status >= 500) return failure("server_error", label, "failed", status);
+    return failure("protocol", label, "gave an answer that is not understood", status);
+  }
+
+  /** Stands for the token server in messages. */
+  #label({ realm }: TokenTarget): string {
+    return `${this.#options.config.name}: its token server ${realm.host}`;
+  }
+}
+
+function failure(
+  code: UpstreamErrorCode,
+  label: string,
+  text: string,
+  status: number,
+  retryAfter?: number | undefined,
+): UpstreamError {
+  return new UpstreamError(code, `upstream ${label} ${text} (status ${status})`, { status, retryAfter });
+}

@@ -1,0 +1,88 @@
+// The connections to one upstream and to where it redirects.
+import { Agent, buildConnector, Client, Pool } from "undici";
+import type { UpstreamConfig } from "../../config/config.ts";
+import { discard } from "../body.ts";
+import { createAddressRules } from "./address-rules.ts";
+import { connectionOptions, connectOptions } from "./connection-options.ts";
+import { guardedConnector } from "./guarded-connector.ts";
+import { KeptConnections, watched } from "./kept-connections.ts";
+import { TimedConnector } from "./timed-connector.ts";
+import { userAgent } from "./user-agent.ts";
+import { viaOf } from "./via.ts";
+
+/** Milliseconds, of thirty years: connections end for other reasons. Without a limit undici looks at no client's age. */
+const clientTtl = 1e12;
+
+/** Other origins connected to at once, after redirects. */
+const maxForeignOrigins = 16;
+
+export class Connections {
+  /** To the configured origin. */
+  readonly own: KeptConnections;
+  /** To every other origin; requests through it never carry credentials. */
+  readonly foreign: KeptConnections;
+  readonly #url: URL;
+  readonly #options: Client.Options;
+  readonly #connector: TimedConnector;
+  readonly #headers: Readonly<Record<string, string>>;
+
+  /** Connects to nothing before the first request. Throws the system's error for unreadable certificates. */
+  constructor(config: UpstreamConfig, pseudonym: string) {
+    this.#headers = { "user-agent": userAgent, via: viaOf(pseudonym) };
+    this.#url = config.url;
+    const options = connectionOptions(config);
+    const connect = connectOptions(config);
+    const rules = createAddressRules(config.redirectsTo);
+    const guard = { upstream: config.name, rules, did: "redirected to", setting: "redirectsTo" };
+    const { connections: _, ...ofClient } = options;
+    this.#connector = new TimedConnector(buildConnector(connect.own));
+    this.#options = { ...ofClient, connect: watched(this.#connector.connect) };
+    this.own = new KeptConnections(() => {
+      const pool = new Pool(config.url.origin, {
+        ...this.#options,
+        connections: config.maxConnections,
+        clientTtl,
+      });
+      // undici asks the first client that is not busy, also one that has lost its connection (a transfer was cut off)
+      // while others idle on theirs: the next request paid for a handshake, 40 ms and more. Too old, it is not asked again.
+      return pool.on(
+        "disconnect",
+        (_origin, targets) => void Object.assign(targets.at(-1) ?? {}, { ttl: 1 }),
+      );
+    });
+    const toForeign = watched(guardedConnector(guard, connect.foreign));
+    this.foreign = new KeptConnections(
+      () => new Agent({ ...options, maxOrigins: maxForeignOrigins, connect: toForeign }),
+    );
+  }
+
+  /** Milliseconds a round trip to the configured origin takes at most; undefined before the first connection. */
+  get roundTrip(): number | undefined {
+    return this.#connector.roundTrip;
+  }
+
+  /**
+   * Whether the registry gives any answer but a 5xx to `/v2/`: asked without credentials, since 401 will do, and on a
+   * connection of its own, besides the limited ones, since those may all hang. Resolves with false when the signal
+   * aborts.
+   */
+  async ping(signal: AbortSignal): Promise<boolean> {
+    const client = new Client(this.#url.origin, this.#options);
+    try {
+      const path = `${this.#url.pathname.replace(/\/+$/, "")}/v2/`;
+      const headers = this.#headers;
+      const { statusCode, body } = await client.request({ path, method: "GET", headers, signal });
+      discard(body);
+      return statusCode < 500;
+    } catch {
+      return false;
+    } finally {
+      await client.destroy();
+    }
+  }
+
+  /** Ends every transfer and closes every connection. */
+  async close(): Promise<void> {
+    await Promise.all([this.own.destroy(), this.foreign.destroy()]);
+  }
+}

@@ -1,0 +1,50 @@
+// One request over undici, with failures as UpstreamErrors.
+import type { Dispatcher } from "undici";
+import { asUpstreamError } from "../failure.ts";
+import { type KeptConnections, wasKept } from "./kept-connections.ts";
+
+/**
+ * Most times a request is sent: on a kept connection that proves dead, on another one that others had opened anew by
+ * then, and on one of its own.
+ */
+const maxAttempts = 3;
+
+/**
+ * The answer's head, with a body that must be read to its end or destroyed. A kept connection that is closed or reset
+ * before a byte of the answer is no failure: all that idle beside it are dropped, and the request goes out again.
+ * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages.
+ */
+export async function dispatch(
+  connections: KeptConnections,
+  options: Dispatcher.RequestOptions<null>,
+  upstream: string,
+): Promise<Dispatcher.ResponseData<null>> {
+  const signal = options.signal as AbortSignal | null | undefined;
+  for (let attempt = 1; ; attempt++) {
+    const { current } = connections;
+    try {
+      const answer = await current.request(options);
+      // A body that breaks before anybody listens to it must not end the process.
+      answer.body.on("error", () => {});
+      return answer;
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (attempt === maxAttempts || !wasKept(error)) throw asUpstreamError(error, "head", upstream);
+      connections.replace(current);
+    }
+  }
+}
+
+/** The outcome of `work`, which goes on for others who wait for it, or the signal's reason when it aborts first. */
+export async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await work;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}

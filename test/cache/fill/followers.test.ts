@@ -1,0 +1,65 @@
+import t from "tap";
+import { Follower, Followers } from "../../../src/cache/fill/followers.ts";
+
+function followerAt(position: number): Follower {
+  const follower = new Follower({
+    read: async () => Buffer.alloc(0),
+    lend: async () => undefined,
+    arrived: async () => {},
+    leave: () => {},
+  });
+  follower.position = position;
+  return follower;
+}
+
+t.test("reading and closing name the follower", async (t) => {
+  const left: Follower[] = [];
+  const follower = new Follower({
+    read: async (who, position, scratch) => {
+      who.position = position;
+      return scratch;
+    },
+    lend: async () => undefined,
+    arrived: async (who, position) => {
+      who.position = position;
+    },
+    leave: (who) => left.push(who),
+  });
+  const scratch = Buffer.alloc(3);
+  await follower.arrived(7);
+  t.equal(follower.position, 7);
+  t.equal(await follower.read(42, scratch), scratch);
+  t.equal(follower.position, 42);
+  await follower.close();
+  t.same(left, [follower]);
+});
+
+t.test("the slowest decides; nobody is infinitely far", async (t) => {
+  const followers = new Followers(() => 0);
+  t.equal(followers.slowest, Number.POSITIVE_INFINITY);
+  const [fast, slow] = [followerAt(90), followerAt(30)];
+  followers.add(fast);
+  followers.add(slow);
+  followers.add(slow);
+  t.equal(followers.size, 2);
+  t.equal(followers.slowest, 30);
+  followers.remove(slow);
+  t.equal(followers.slowest, 90);
+  t.equal(followers.size, 1);
+});
+
+t.test("only those are let go who stand before the end and have not moved", async (t) => {
+  const followers = new Followers(() => 0);
+  const [stopped, moved, atEnd, beyond] = [followerAt(10), followerAt(10), followerAt(20), followerAt(50)];
+  for (const follower of [stopped, moved, atEnd, beyond]) followers.add(follower);
+  const places = followers.places();
+  moved.position = 11;
+  const newcomer = followerAt(0);
+  followers.add(newcomer);
+  followers.dropStopped(20, places);
+  t.same(
+    [stopped, moved, atEnd, beyond, newcomer].map(({ dropped }) => dropped),
+    [true, false, false, false, false],
+  );
+  t.equal(followers.size, 4);
+});

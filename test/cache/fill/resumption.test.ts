@@ -1,0 +1,93 @@
+// Who waits for whom when a broken transfer is taken up again: clients before what goes on without any.
+import t, { type Test } from "tap";
+import type { OpenFrom } from "../../../src/cache/fill/resumption.ts";
+import { mebibyte, nothingLeft, openHouse, readAll, startFill } from "../../fixtures/cache-house.ts";
+import { randomBytesFor } from "../../fixtures/images.ts";
+import { eventually, gate } from "../../fixtures/manual-time.ts";
+import { repo } from "../../fixtures/memory-upstream.ts";
+
+const bytes = randomBytesFor("layer", mebibyte);
+const cutAt = 300_000;
+const app = repo("team/app");
+
+/** A fill whose first transfer breaks when `broken` opens; `opens` says how upstream was asked. */
+async function startBroken(t: Test, around: (open: OpenFrom) => OpenFrom = (open) => open) {
+  const house = await openHouse(t);
+  const digest = house.upstream.addBlob(app, bytes);
+  const broken = gate();
+  house.upstream.transfers.push({ hold: { at: cutAt, until: broken.opened }, cutAt });
+  const opens: string[] = [];
+  const open = around((from, signal, use) => house.upstream.openBlob(app, digest, from, signal, { use }));
+  const fill = startFill(house, digest, {
+    open: (from, signal, use) => {
+      opens.push(`${from} ${use ?? "transfer"}`);
+      return open(from, signal, use);
+    },
+  });
+  await fill.head;
+  return { house, fill, broken, opens };
+}
+
+t.test("with a client reading along", async (t) => {
+  const { house, fill, broken, opens } = await startBroken(t);
+  const reading = readAll(fill.follow());
+  broken.open();
+  t.ok((await reading).equals(bytes));
+  await fill.done;
+  t.same(opens, ["0 transfer", `${cutAt} transfer`]);
+  await nothingLeft(t, house);
+});
+
+t.test("with none, or none any more", async (t) => {
+  const { house, fill, broken, opens } = await startBroken(t);
+  await fill.follow().close();
+  broken.open();
+  await fill.done;
+  t.same(opens, ["0 transfer", `${cutAt} background`]);
+  await nothingLeft(t, house);
+});
+
+t.test("a client that comes while the rest waits for its turn takes it along", async (t) => {
+  const { house, fill, broken, opens } = await startBroken(t, (open) => async (from, signal, use) => {
+    if (use === undefined) return open(from, signal);
+    await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    throw new Error("aborted");
+  });
+  broken.open();
+  await eventually("the rest is asked for", () => opens.length === 2);
+  t.ok((await readAll(fill.follow())).equals(bytes));
+  await fill.done;
+  t.same(opens, ["0 transfer", `${cutAt} background`, `${cutAt} transfer`]);
+  await nothingLeft(t, house);
+});
+
+t.test("one that comes at the very moment of the answer breaks nothing", async (t) => {
+  let follow = () => {};
+  const { house, fill, broken, opens } = await startBroken(t, (open) => async (from, signal, use) => {
+    const answer = await open(from, signal, use);
+    if (use === "background") follow();
+    return answer;
+  });
+  const reading = Promise.withResolvers<Buffer>();
+  follow = () => reading.resolve(readAll(fill.follow()));
+  broken.open();
+  t.ok((await reading.promise).equals(bytes));
+  await fill.done;
+  t.same(opens, ["0 transfer", `${cutAt} background`, `${cutAt} transfer`]);
+  await nothingLeft(t, house);
+});
+
+t.test("a fill that is ended while it waits is not taken up", async (t) => {
+  const { house, fill, broken, opens } = await startBroken(t, (open) => async (from, signal, use) => {
+    if (use === undefined) return open(from, signal);
+    return await new Promise<never>((_, reject) =>
+      signal.addEventListener("abort", () => reject(signal.reason)),
+    );
+  });
+  broken.open();
+  await eventually("the rest is asked for", () => opens.length === 2);
+  fill.abort(new Error("this node is stopping"));
+  await fill.done;
+  t.equal(opens.length, 2);
+  await nothingLeft(t, house);
+});

@@ -1,0 +1,167 @@
+// Uploads to the store all nodes share: behind the clients' backs, a few at once, again after a failure, bounded.
+import t, { type Test } from "tap";
+import { Publisher } from "../../../src/cache/sharing/publisher.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
+import { StoreError } from "../../../src/ports/blobs.ts";
+import { type House, noticesOf, openHouse, overwriteBlob, storeBlob } from "../../fixtures/cache-house.ts";
+import { eventually, gate, ManualPause, quiet } from "../../fixtures/manual-time.ts";
+import { sha256 } from "../../fixtures/memory-upstream.ts";
+import { MemorySharedBlobs } from "../../fixtures/neighbours.ts";
+
+const manifest = "application/vnd.oci.image.manifest.v1+json";
+
+async function open(t: Test) {
+  const shared = new MemorySharedBlobs();
+  const house = await openHouse(t, { sharedBlobs: shared });
+  return { house, shared, publisher: house.publisher as Publisher };
+}
+
+async function stored(house: House, text: string): Promise<{ digest: Digest; size: number }> {
+  const bytes = Buffer.from(text);
+  const digest = sha256(bytes);
+  await storeBlob(house, bytes, digest);
+  return { digest, size: bytes.length };
+}
+
+t.test("a blob is uploaded with its media type, once published", async (t) => {
+  const { house, shared, publisher } = await open(t);
+  const { digest, size } = await stored(house, "a manifest");
+  await publisher.publish(digest, size, manifest);
+  t.match(shared.kept.get(digest), { bytes: Buffer.from("a manifest"), mediaType: manifest });
+  t.equal(publisher.pending, 0);
+});
+
+t.test("four uploads at once, the others wait", async (t) => {
+  const { house, shared, publisher } = await open(t);
+  const released = gate();
+  shared.fault = () => released.opened;
+  const blobs = await Promise.all(Array.from({ length: 7 }, (_, i) => stored(house, `blob ${i}`)));
+  const uploads = blobs.map(({ digest, size }) => publisher.publish(digest, size, undefined));
+  await eventually("four have begun", () => shared.count("put") === 4);
+  await quiet();
+  t.equal(shared.count("put"), 4);
+  t.equal(publisher.pending, 3);
+  released.open();
+  await Promise.all(uploads);
+  t.equal(shared.kept.size, 7);
+});
+
+t.test("what failed is tried again, later each time, until it is there", async (t) => {
+  const { house, shared, publisher } = await open(t);
+  shared.fault = () => {
+    throw new StoreError("unavailable", "not today");
+  };
+  const { digest, size } = await stored(house, "a blob");
+  await publisher.publish(digest, size, undefined);
+  for (const pause of [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+    await eventually("it waits", () => house.time.waiting === 1);
+    t.equal(house.time.asked.at(-1), pause);
+    house.time.elapse();
+  }
+  // The seventh pause has ended just now.
+  shared.fault = undefined;
+  await eventually("it is there", () => shared.kept.has(digest));
+  t.equal(shared.count("put"), 8);
+});
+
+t.test("while the shared store fails nobody waits for an upload", async (t) => {
+  const { house, shared, publisher } = await open(t);
+  const never = gate();
+  const { digest, size } = await stored(house, "a blob");
+  shared.fault = () => {
+    throw new StoreError("unavailable", "not today");
+  };
+  await publisher.publish(digest, size, undefined);
+  shared.fault = () => never.opened;
+  const another = await stored(house, "another blob");
+  await publisher.publish(another.digest, another.size, undefined);
+  t.notOk(shared.kept.has(another.digest), "it resolved before the upload");
+  never.open();
+  await eventually("the upload goes on behind", () => shared.kept.has(another.digest));
+});
+
+t.test("a blob that is no longer here is let go", async (t) => {
+  const { house, shared, publisher } = await open(t);
+  const { digest, size } = await stored(house, "evicted");
+  await house.store.delete(digest);
+  await publisher.publish(digest, size, undefined);
+  t.equal(shared.count("put"), 0);
+  t.equal(publisher.pending, 0);
+});
+
+t.test("at most 10,000 blobs wait: the oldest is forgotten, and told", async (t) => {
+  const { house, shared, publisher } = await open(t);
+  const never = gate();
+  shared.fault = () => never.opened;
+  const first = await Promise.all(Array.from({ length: 4 }, (_, i) => stored(house, `first ${i}`)));
+  for (const { digest, size } of first) void publisher.publish(digest, size, undefined);
+  await eventually("all workers are busy", () => shared.count("put") === 4);
+  const digests = Array.from({ length: 10_001 }, (_, i) => sha256(Buffer.from(`waits ${i}`)));
+  const waits = digests.map((digest) => publisher.publish(digest, 1, undefined));
+  t.equal(publisher.pending, 10_000);
+  await waits[0];
+  const [notice] = noticesOf(house, "store_error");
+  t.match(notice, { op: "publish", code: "unavailable", message: digests[0] });
+  never.open();
+});
+
+t.test("stopping ends what waits and what is under way", async (t) => {
+  const { house, publisher, shared } = await open(t);
+  shared.fault = () => {
+    throw new StoreError("unavailable", "not today");
+  };
+  const { digest, size } = await stored(house, "a blob");
+  await publisher.publish(digest, size, undefined);
+  await eventually("it waits", () => house.time.waiting === 1);
+  await publisher.stop();
+  t.equal(publisher.pending, 0);
+  t.equal(house.time.waiting, 0);
+  await publisher.publish(digest, size, undefined);
+  t.equal(shared.count("put"), 1, "nothing more is uploaded");
+});
+
+t.test("what is published at the very moment the last worker ends is uploaded", async (t) => {
+  const bytes = Buffer.from("a blob that is read at once");
+  const local = {
+    open: async () => ({ size: bytes.length, read: async () => bytes, close: async () => {} }),
+  };
+  for (let turns = 0; turns < 20; turns++) {
+    const shared = new MemorySharedBlobs();
+    const { pause } = new ManualPause();
+    const publisher = new Publisher({
+      shared,
+      local,
+      pause,
+      check: async () => "unknown",
+      notices: () => {},
+    });
+    const held = gate();
+    shared.fault = () => held.opened;
+    for (let i = 0; i < 4; i++) void publisher.publish(sha256(Buffer.from(`${i}`)), bytes.length, undefined);
+    await eventually("four are under way", () => shared.count("put") === 4);
+    held.open();
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    const late = sha256(Buffer.from("late"));
+    void publisher.publish(late, bytes.length, undefined);
+    await quiet();
+    t.ok(shared.kept.has(late), `${turns} turns after the last answer`);
+  }
+});
+
+t.test("an upload that meets changed bytes has them taken out, and is not tried again", async (t) => {
+  for (const code of ["corrupt", "size_mismatch"] as const)
+    for (const changed of [true, false])
+      await t.test(`${code}, ${changed ? "changed" : "right at a second look"}`, async (t) => {
+        const { house, shared, publisher } = await open(t);
+        const { digest, size } = await stored(house, "a blob");
+        if (changed) await overwriteBlob(house, digest, Buffer.from("A blob"));
+        shared.fault = () => {
+          throw new StoreError(code, "other bytes");
+        };
+        await publisher.publish(digest, size, undefined);
+        t.match(noticesOf(house, "bit_rot"), changed ? [{ by: "upload", digest }] : []);
+        t.equal(house.local.indexed(digest), !changed);
+        await eventually("it waits, or is done", () => changed || house.time.waiting === 1);
+        t.equal(publisher.pending, changed ? 0 : 1);
+      });
+});

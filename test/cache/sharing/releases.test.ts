@@ -1,0 +1,43 @@
+// Waiting for a lease that another node holds.
+import t from "tap";
+import { Releases } from "../../../src/cache/sharing/releases.ts";
+import { MemoryShared } from "../../fixtures/memory-shared.ts";
+
+function open() {
+  const shared = new MemoryShared();
+  const [here, there] = [shared.node("here"), shared.node("there")];
+  return { releases: new Releases(here.announcements), there };
+}
+
+t.test("everybody who waits for the key hears of it, and nobody else", async (t) => {
+  const { releases, there } = open();
+  const ending = new AbortController();
+  const waiting = ["a", "a", "b"].map((key) => {
+    const state = { key, heard: false };
+    const done = releases.released(key, ending.signal).then(() => {
+      state.heard = true;
+    });
+    return { state, done };
+  });
+  there.announcements.publish({ kind: "written", upstream: "hub", repository: "team/app" as never });
+  there.announcements.publish({ kind: "released", key: "a" });
+  await Promise.all(waiting.slice(0, 2).map(({ done }) => done));
+  t.same(
+    waiting.map(({ state }) => state.heard),
+    [true, true, false],
+  );
+  ending.abort();
+  await Promise.all(waiting.map(({ done }) => done));
+});
+
+t.test("it ends with the signal, also one that has aborted before", async (t) => {
+  const { releases, there } = open();
+  const ending = new AbortController();
+  const waiting = releases.released("a", ending.signal);
+  ending.abort();
+  await t.resolves(waiting);
+  await t.resolves(releases.released("a", ending.signal));
+  const again = releases.released("a", new AbortController().signal);
+  there.announcements.publish({ kind: "released", key: "a" });
+  await t.resolves(again, "and can be waited for again");
+});

@@ -1,0 +1,291 @@
+import t from "tap";
+import { SharedTags } from "../../../src/cache/sharing/shared-tags.ts";
+import type { Tag } from "../../../src/oci/name.ts";
+import type { Notice } from "../../../src/ports/event.ts";
+import type { TagRecord } from "../../../src/ports/records.ts";
+import { digestOf } from "../../fixtures/blob-store-suite.ts";
+import { gate, ManualClock } from "../../fixtures/manual-time.ts";
+import { type MemoryNode, MemoryShared, MemoryTags } from "../../fixtures/memory-shared.ts";
+import { repo } from "../../fixtures/memory-upstream.ts";
+import { tagStoreSuite } from "../../fixtures/tag-store-suite.ts";
+
+const app = repo("team/app");
+const latest = "latest" as Tag;
+const tagNews = { kind: "tag", upstream: "hub", repository: app, tag: latest } as const;
+
+/** Checked `age` ms before the clock of the house began. */
+function record(content: string, age: number): TagRecord {
+  const checkedAt = new ManualClock().now - age;
+  return {
+    digest: digestOf(Buffer.from(content)),
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    size: 7,
+    checkedAt,
+  };
+}
+
+class House {
+  readonly shared = new MemoryShared();
+  readonly clock = new ManualClock();
+  usable = true;
+
+  node(): HouseNode {
+    return new HouseNode(this);
+  }
+}
+
+class HouseNode {
+  readonly node: MemoryNode;
+  readonly local = new MemoryTags();
+  readonly notices: Notice[] = [];
+  readonly tags: SharedTags;
+
+  constructor(house: House) {
+    this.node = house.shared.node();
+    this.tags = new SharedTags({
+      local: this.local,
+      shared: house.shared.tags,
+      usable: () => house.usable,
+      announcements: this.node.announcements,
+      notices: (notice) => this.notices.push(notice),
+      clock: house.clock.read,
+      steady: house.clock.read,
+    });
+  }
+
+  get(): Promise<TagRecord | undefined> {
+    return this.tags.get("hub", app, latest);
+  }
+
+  put(record: TagRecord): Promise<boolean> {
+    return this.tags.put("hub", app, latest, record);
+  }
+
+  delete(): Promise<void> {
+    return this.tags.delete("hub", app, latest);
+  }
+
+  get here(): Promise<TagRecord | undefined> {
+    return this.local.get("hub", app, latest);
+  }
+}
+
+t.test("the suite of every TagStore", (t) => tagStoreSuite(t, async () => new House().node().tags));
+
+t.test("what one node has, every node has; it is looked at once in 5 s", async (t) => {
+  const house = new House();
+  const { tags } = house.shared;
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("a", 50));
+  t.strictSame(await second.get(), record("a", 50));
+  t.strictSame(await second.here, record("a", 50), "copied");
+  const looks = tags.gets;
+  for (let i = 0; i < 100; i++) await second.get();
+  for (let i = 0; i < 100; i++) await first.get();
+  t.equal(tags.gets, looks, "neither reader nor writer looks again");
+  house.clock.advance(5_001);
+  await second.get();
+  await second.get();
+  t.equal(tags.gets, looks + 1);
+  t.equal(tags.puts, 1, "nothing was written for a look");
+});
+
+t.test("many who ask at once share a look", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("a", 50));
+  const looks = house.shared.tags.gets;
+  const answers = await Promise.all(Array.from({ length: 20 }, () => second.get()));
+  t.ok(answers.every((answer) => answer?.digest === record("a", 0).digest));
+  t.equal(house.shared.tags.gets, looks + 1);
+});
+
+t.test("the later record is the one that counts", async (t) => {
+  const house = new House();
+  const node = house.node();
+  await node.local.put("hub", app, latest, record("mine", 10));
+  await house.shared.tags.put("hub", app, latest, record("older", 20));
+  t.strictSame(await node.get(), record("mine", 10));
+  await house.shared.tags.put("hub", app, latest, record("later", 5));
+  house.clock.advance(5_001);
+  t.strictSame(await node.get(), record("later", 5));
+  t.equal(await node.put(record("between", 7)), false, "refused here");
+  await house.shared.tags.put("hub", app, latest, record("latest", 1));
+  t.equal(await node.put(record("later again", 3)), false, "refused there");
+  t.strictSame(await node.here, record("latest", 1), "and brought here");
+});
+
+t.test("a change is announced, a confirmation is not", async (t) => {
+  const house = new House();
+  const node = house.node();
+  const { published } = node.node.announcements;
+  await node.put(record("a", 50));
+  t.strictSame(published, [tagNews], "a new record");
+  await node.put(record("a", 40));
+  t.equal(published.length, 1, "the same digest");
+  await node.put(record("b", 30));
+  t.equal(published.length, 2, "another digest");
+  await node.delete();
+  t.equal(published.length, 3, "none at all");
+});
+
+t.test("another node's change counts for the next request", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("old", 50));
+  t.strictSame(await second.get(), record("old", 50));
+  await first.put(record("new", 40));
+  t.strictSame(await second.get(), record("new", 40), "at once, not after 5 s");
+  await first.delete();
+  t.equal(await second.get(), undefined);
+  t.equal(await second.here, undefined, "deleted here too");
+});
+
+t.test("an announced record counts even when it is from before ours", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("old", 50));
+  await second.get();
+  await second.put(record("old", 10));
+  // A write that may or may not have happened: the record is put back as one that has to be confirmed.
+  await first.delete();
+  await first.put(record("old", 70_000));
+  t.strictSame(await second.get(), record("old", 70_000));
+});
+
+t.test("an emptied Redis takes nothing away", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("a", 50));
+  await second.get();
+  house.shared.tags.records.clear();
+  house.clock.advance(5_001);
+  t.strictSame(await second.get(), record("a", 50));
+  house.shared.interrupt();
+  t.strictSame(await second.get(), record("a", 50), "nor does a broken connection");
+});
+
+t.test("what may have been missed is looked at again", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("a", 50));
+  await second.get();
+  house.shared.nodes.delete(second.node);
+  await first.put(record("b", 40));
+  t.strictSame(await second.get(), record("a", 50), "not heard of");
+  second.node.announcements.missed();
+  t.strictSame(await second.get(), record("b", 40));
+});
+
+t.test("a change announced during a look makes the next one look again", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("a", 50));
+  const slow = gate();
+  house.shared.tags.gate = slow.opened;
+  const early = second.get();
+  await first.put(record("b", 40));
+  house.shared.tags.gate = undefined;
+  slow.open();
+  await early;
+  t.strictSame(await second.get(), record("b", 40));
+});
+
+t.test("what is missed during a look makes the next one look again", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("a", 50));
+  house.shared.nodes.delete(second.node);
+  const slow = gate();
+  house.shared.tags.gate = slow.opened;
+  const early = second.get();
+  await first.put(record("b", 40));
+  second.node.announcements.missed();
+  house.shared.tags.gate = undefined;
+  slow.open();
+  await early;
+  t.strictSame(await second.get(), record("b", 40));
+});
+
+t.test("a failing Redis costs a notice and nothing else", async (t) => {
+  const house = new House();
+  const node = house.node();
+  await node.put(record("a", 50));
+  house.shared.working = false;
+  house.clock.advance(5_001);
+  t.strictSame(await node.get(), record("a", 50));
+  t.match(node.notices, [{ kind: "store_error", op: "redis.tags.get", code: "unavailable" }]);
+  await node.get();
+  t.equal(node.notices.length, 1, "not asked about this tag again for 5 s");
+  t.equal(await node.put(record("b", 40)), true);
+  t.strictSame(await node.get(), record("b", 40));
+  await node.delete();
+  t.strictSame(
+    node.notices.map((notice) => notice.kind === "store_error" && notice.op),
+    ["redis.tags.get", "redis.tags.put", "redis.tags.get", "redis.tags.delete"],
+  );
+});
+
+t.test("one that is known not to answer is not asked, and nothing is told", async (t) => {
+  const house = new House();
+  const node = house.node();
+  await node.put(record("a", 50));
+  house.usable = false;
+  house.shared.working = false;
+  house.clock.advance(5_001);
+  const { gets } = house.shared.tags;
+  t.strictSame(await node.get(), record("a", 50));
+  t.equal(await node.put(record("b", 40)), true);
+  await node.delete();
+  t.equal(house.shared.tags.gets, gets);
+  t.strictSame(node.notices, []);
+  house.usable = true;
+  house.shared.working = true;
+  await node.get();
+  t.equal(house.shared.tags.gets, gets + 1, "asked at once when it is back");
+});
+
+t.test("a deleted tag does not come back from a Redis that did not hear of it", async (t) => {
+  const house = new House();
+  const node = house.node();
+  await node.put(record("a", 50));
+  house.shared.working = false;
+  await node.delete();
+  house.shared.working = true;
+  house.clock.advance(5_001);
+  t.equal(await node.get(), undefined);
+  t.equal(house.shared.tags.records.size, 0, "it has heard now");
+  const { now } = house.clock;
+  await house.shared.tags.put("hub", app, latest, { ...record("b", 0), checkedAt: now + 1 });
+  house.clock.advance(5_001);
+  t.strictSame((await node.get())?.digest, record("b", 0).digest, "what came after the deletion counts");
+});
+
+t.test("what another node asked before the deletion does not count", async (t) => {
+  const house = new House();
+  const [first, second] = [house.node(), house.node()];
+  await first.put(record("old", 50));
+  house.clock.advance(100);
+  await first.delete();
+  await second.put(record("old", 0));
+  t.equal(await first.get(), undefined, "the pushed tag is asked for upstream");
+});
+
+t.test("a failing index is a failure", async (t) => {
+  const house = new House();
+  const node = house.node();
+  const broken = new MemoryTags(() => house.shared.check());
+  const tags = new SharedTags({
+    local: broken,
+    shared: new MemoryTags(),
+    usable: () => true,
+    announcements: node.node.announcements,
+    notices: () => {},
+    clock: house.clock.read,
+    steady: house.clock.read,
+  });
+  house.shared.working = false;
+  await t.rejects(tags.get("hub", app, latest), { code: "unavailable" });
+  await t.rejects(tags.put("hub", app, latest, record("a", 1)), { code: "unavailable" });
+  await t.rejects(tags.delete("hub", app, latest), { code: "unavailable" });
+});

@@ -1,0 +1,161 @@
+import { setImmediate as turn } from "node:timers/promises";
+import t, { type Test } from "tap";
+import { plainUpstream } from "../../../src/config/config.ts";
+import { createExplain } from "../../../src/ops/stats/explain.ts";
+import type { Explanation } from "../../../src/ops/stats/stats-document.ts";
+import { digestOf, makeImage } from "../../fixtures/images.ts";
+import { ManualClock } from "../../fixtures/manual-time.ts";
+import { type Mirror, startMirror } from "../../fixtures/mirror.ts";
+import { startUpstream } from "../../fixtures/scripted-upstream.ts";
+
+type Explained = Explanation & { kind: "explained" };
+
+const image = makeImage({ layers: [100_000, 200_000] });
+const [small, large] = image.layers as [(typeof image.layers)[0], (typeof image.layers)[0]];
+
+async function start(t: Test) {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1.0", image);
+  const clock = new ManualClock();
+  const mirror = await startMirror(t, upstream, { clock: clock.read });
+  return { upstream, clock, mirror };
+}
+
+async function explain(mirror: Mirror, reference: string): Promise<Explained> {
+  const answer = await fetch(new URL(`/explain.json?reference=${encodeURIComponent(reference)}`, mirror.ops));
+  return (await answer.json()) as Explained;
+}
+
+/** Pulls a blob and waits until it is stored, which may be after the client has it all. */
+async function pull(mirror: Mirror, digest: string): Promise<void> {
+  await mirror.get(`/v2/team/app/blobs/${digest}`);
+  while ((await explain(mirror, `team/app@${digest}`)).parts[0]?.state !== "here") await turn();
+}
+
+t.test("what was never pulled is not known, and nobody is asked", async (t) => {
+  const { mirror, upstream } = await start(t);
+  t.match(await explain(mirror, "team/app:1.0"), {
+    kind: "explained",
+    upstream: "upstream",
+    repository: "team/app",
+    reference: "1.0",
+    summary: "the tag is not known here; a pull asks upstream",
+    tag: null,
+    parts: [],
+  });
+  t.match(await explain(mirror, "Not A Reference"), { kind: "unreadable", reference: "Not A Reference" });
+  t.equal(upstream.requests.length, 0);
+});
+
+t.test("tag, manifest and layers: here or not, since when, last used, by whom", async (t) => {
+  const { mirror, upstream, clock } = await start(t);
+  await mirror.get("/v2/team/app/manifests/1.0");
+  await pull(mirror, small.digest);
+  const pulledAt = clock.now;
+  clock.advance(61_000);
+  upstream.forget();
+  const before = await explain(mirror, "upstream/team/app:1.0");
+  t.match(before, {
+    tag: { digest: image.digest, checkedAt: pulledAt, state: "stale", ttlMs: 60_000 },
+    summary: "2 of 4 parts here, 101 kB; 200 kB to be fetched",
+    truncated: false,
+  });
+  const part = (digest: string) => before.parts.find((part) => part.digest === digest);
+  t.match(part(image.digest), { kind: "manifest", depth: 0, state: "here", mediaType: image.mediaType });
+  t.match(part(small.digest), {
+    kind: "blob",
+    depth: 1,
+    state: "here",
+    where: ["disk"],
+    sizeBytes: 100_000,
+    usedAt: pulledAt,
+    linked: true,
+    repositories: ["upstream/team/app"],
+  });
+  t.type(part(small.digest)?.storedAt, "number");
+  t.match(part(large.digest), {
+    state: "missing",
+    where: [],
+    sizeBytes: 200_000,
+    storedAt: null,
+    linked: true,
+  });
+  t.equal(upstream.requests.length, 0, "upstream is not asked");
+  await pull(mirror, large.digest);
+  await pull(mirror, image.config.digest);
+  t.match(await explain(mirror, `team/app@${image.digest}`), {
+    tag: null,
+    summary: /^all of it is here: 4 parts, /,
+  });
+  const again = await explain(mirror, `other/app@${image.digest}`);
+  t.match(again.parts[0], { state: "here", linked: false, repositories: ["upstream/team/app"] });
+  t.match(await explain(mirror, `team/app@${small.digest}`), { parts: [{ kind: "blob", state: "here" }] });
+});
+
+t.test("asking is no use: what is evicted next stays what it was", async (t) => {
+  const { mirror, clock } = await start(t);
+  await mirror.get("/v2/team/app/manifests/1.0");
+  const usedAt = clock.now;
+  clock.advance(5000);
+  await explain(mirror, "team/app:1.0");
+  t.match((await explain(mirror, "team/app:1.0")).parts[0], { digest: image.digest, usedAt });
+});
+
+t.test("an index of images: those that are here, and that others are not", async (t) => {
+  const { mirror, upstream } = await start(t);
+  const other = makeImage({ layers: [10], seed: "other" });
+  const manifests = [image, other].map(({ digest, manifest, mediaType }) => ({
+    digest,
+    size: manifest.length,
+    mediaType,
+  }));
+  const mediaType = "application/vnd.oci.image.index.v1+json";
+  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
+  upstream.addManifest("team/app", "multi", body, mediaType);
+  await mirror.get("/v2/team/app/manifests/multi");
+  await mirror.get(`/v2/team/app/manifests/${image.digest}`);
+  const { parts, summary } = await explain(mirror, "team/app:multi");
+  t.strictSame(
+    parts.map(({ digest, depth, state }) => [digest, depth, state]),
+    [
+      [digestOf(body), 0, "here"],
+      [image.digest, 1, "here"],
+      [image.config.digest, 2, "missing"],
+      [small.digest, 2, "missing"],
+      [large.digest, 2, "missing"],
+      [other.digest, 1, "missing"],
+    ],
+  );
+  t.match(summary, /^2 of 6 parts here, .*; 1 manifest missing, and with it what it names$/);
+});
+
+t.test("what is not on the disk may be in a store of all nodes; the disk is asked first", async (t) => {
+  const asked: string[] = [];
+  const stored = new Set<string>([image.digest]);
+  const explain = createExplain({
+    upstreams: [plainUpstream("hub", new URL("https://registry.example.com"))],
+    tags: { get: async () => undefined },
+    freshness: { ttl: () => 0, state: () => "fresh" },
+    index: { get: () => undefined, usedAt: () => undefined },
+    links: { named: async () => true, repositoriesOf: () => [] },
+    store: {
+      source: "disk",
+      open: async () => undefined,
+      storedAt: async (digest) => (stored.has(digest) ? 7 : undefined),
+    },
+    coming: () => false,
+    elsewhere: async (digest) => {
+      asked.push(digest);
+      return digest === small.digest ? ["s3"] : [];
+    },
+    clock: () => 0,
+  });
+  t.match(await explain(`team/app@${image.digest}`), {
+    parts: [{ state: "here", where: ["disk"], storedAt: 7 }],
+  });
+  t.match(await explain(`team/app@${small.digest}`), {
+    parts: [{ state: "here", where: ["s3"], storedAt: null }],
+  });
+  t.match(await explain(`team/app@${large.digest}`), { parts: [{ state: "missing", where: [] }] });
+  t.strictSame(asked, [small.digest, large.digest]);
+});

@@ -1,0 +1,108 @@
+// Redis that is not there, or somebody else in its place. Real servers are in test/system.
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import t, { type Test } from "tap";
+import type { Notice } from "../../../src/ports/event.ts";
+import { openRedis, type RedisConnection } from "../../../src/storage/redis/connection.ts";
+import { openRedisListener } from "../../../src/storage/redis/listener.ts";
+import { atOnce } from "../../fixtures/manual-time.ts";
+
+interface Impostor {
+  readonly port: number;
+  /** Connections so far. */
+  readonly connections: () => number;
+  /** Resolves after so many connections in all. */
+  readonly connected: (count: number) => Promise<void>;
+}
+
+/** A port of 127.0.0.1 where whoever connects gets what `greet` does. */
+async function listenOn(t: Test, greet: (socket: Socket) => void): Promise<Impostor> {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    greet(socket);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  const connected = async (count: number): Promise<void> => {
+    while (sockets.length < count) await once(server, "connection");
+  };
+  return { port: (server.address() as AddressInfo).port, connections: () => sockets.length, connected };
+}
+
+function open(t: Test, port: number): { connection: RedisConnection; told: Promise<Notice> } {
+  const { promise: told, resolve } = Promise.withResolvers<Notice>();
+  const options = {
+    redis: {
+      servers: { kind: "standalone", host: "127.0.0.1", port },
+      username: undefined,
+      password: undefined,
+      database: 0,
+      prefix: "entrepot:",
+      tls: undefined,
+    },
+    upstreams: [],
+    nodeName: "node",
+    notices: resolve,
+    pause: (milliseconds: number, signal: AbortSignal) => sleep(milliseconds, undefined, { signal }),
+  } as const;
+  const connection = openRedis(options);
+  const listener = openRedisListener(options);
+  t.teardown(() => {
+    connection.close();
+    listener.close();
+  });
+  return { connection, told };
+}
+
+async function refusesAtOnce(t: Test, connection: RedisConnection): Promise<void> {
+  t.equal(connection.usable, false);
+  await t.rejects(atOnce(connection.run("ask", (client) => client.ping())), {
+    name: "StoreError",
+    code: "unavailable",
+    message: /^cannot ask: redis does not answer: /,
+  });
+}
+
+const impostors: readonly [who: string, greet: (socket: Socket) => void][] = [
+  ["one who never answers", () => {}],
+  ["one who hangs up", (socket) => socket.destroy()],
+  ["a web server", (socket) => socket.on("data", () => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"))],
+  ["one who talks nonsense", (socket) => socket.write("*1000000000\r\n$-5\r\n")],
+  [
+    "one who refuses",
+    (socket) => socket.on("data", () => socket.write("-NOAUTH Authentication required.\r\n")),
+  ],
+];
+
+for (const [who, greet] of impostors)
+  t.test(who, async (t) => {
+    const { port, connected } = await listenOn(t, greet);
+    const { connection, told } = open(t, port);
+    await refusesAtOnce(t, connection);
+    t.match(await told, { kind: "shared_store", store: "redis", usable: false });
+    await refusesAtOnce(t, connection);
+    await connected(4);
+    t.pass("both connections are tried again");
+  });
+
+t.test("nobody there", async (t) => {
+  const { connection, told } = open(t, 1);
+  await refusesAtOnce(t, connection);
+  t.match(await told, { usable: false, message: /ECONNREFUSED/ });
+});
+
+t.test("closed before it was open", async (t) => {
+  const { port, connections } = await listenOn(t, () => {});
+  const { connection } = open(t, port);
+  connection.close();
+  connection.close();
+  await refusesAtOnce(t, connection);
+  t.equal(connections(), 0);
+});

@@ -1,0 +1,39 @@
+import t from "tap";
+import type { Repository, Tag } from "../../../src/oci/name.ts";
+import { RedisKeys } from "../../../src/storage/redis/keys.ts";
+
+const hub = { name: "hub", url: new URL("https://registry.example.com"), repositoryPrefix: "" };
+const app = "team/app" as Repository;
+
+t.test("everything of a repository is in one slot of a Cluster", (t) => {
+  const keys = new RedisKeys("site:", 0, [hub]);
+  const inBraces = (key: string) => /^site:\{([^{}]+)\}:/.exec(key)?.[1];
+  const links = inBraces(keys.links("hub", app));
+  t.match(links, /^hub@[0-9a-f]{12}\/team\/app$/);
+  t.equal(inBraces(keys.tag("hub", app, "latest" as Tag)), links);
+  t.end();
+});
+
+t.test("an upstream is its name and its address", (t) => {
+  const id = (changes: Partial<typeof hub>) =>
+    new RedisKeys("", 0, [{ ...hub, ...changes }]).upstream(changes.name ?? "hub");
+  const ids = [
+    id({}),
+    id({ name: "hub2" }),
+    id({ url: new URL("https://registry.example.com/path") }),
+    id({ url: new URL("http://registry.example.com") }),
+    id({ repositoryPrefix: "docker-local" }),
+  ];
+  t.equal(new Set(ids).size, ids.length);
+  t.equal(id({}), ids[0], "the same on every node");
+  const keys = new RedisKeys("", 0, [hub]);
+  t.equal(keys.nameOf(keys.upstream("hub")), "hub");
+  t.equal(keys.nameOf("hub@0123456789ab"), undefined);
+  t.throws(() => keys.upstream("other"), RangeError);
+  t.end();
+});
+
+t.test("channels know no databases", (t) => {
+  t.not(new RedisKeys("", 0, []).announcements, new RedisKeys("", 1, []).announcements);
+  t.end();
+});

@@ -1,0 +1,59 @@
+import t from "tap";
+import type { Digest } from "../../../src/oci/digest.ts";
+import { makeDigest } from "../../../src/oci/digest.ts";
+import type { BlobInfo } from "../../../src/ports/blobs.ts";
+import { evictOldest } from "../../../src/storage/s3/eviction.ts";
+import { objectKey } from "../../../src/storage/s3/key.ts";
+import { someBytes } from "../../fixtures/blob-store-suite.ts";
+import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
+import { refused, type S3Object, startS3 } from "../../fixtures/scripted-s3.ts";
+import { noSignal, share } from "../../fixtures/shared-blobs-suite.ts";
+
+t.test("oldest first, until nine tenths are left", async (t) => {
+  const s3 = await startS3(t);
+  const { blobs, notices } = s3House(t, s3ConfigOf(s3.url));
+  const digests: Digest[] = [];
+  for (let i = 0; i < 10; i++) {
+    const digest = await share(blobs, someBytes(1000, i + 1));
+    digests.push(digest);
+    (s3.objects.get(objectKey(s3Prefix, digest)) as S3Object).modifiedAt = 1_000_000 * ((i * 7) % 10);
+  }
+  s3.objects.set("mirror/blobs/readme", { bytes: Buffer.alloc(1_000_000), headers: {}, modifiedAt: 0 });
+  s3.pageSize = 3;
+  t.same(await blobs.evict(10_000, noSignal()), { bytes: 10_000, deleted: 0, freed: 0 });
+  t.equal(s3.count("delete"), 0);
+  t.same(await blobs.evict(9_999, noSignal()), { bytes: 8_000, deleted: 2, freed: 2_000 });
+  const left = digests.filter((digest) => s3.objects.has(objectKey(s3Prefix, digest)));
+  // 0 and 1 of the ages: the first blob, and the fourth.
+  t.same(
+    left,
+    digests.filter((_, i) => i !== 0 && i !== 3),
+  );
+  t.ok(s3.objects.has("mirror/blobs/readme"), "what is not ours stays");
+  t.same(notices, []);
+  s3.faultOf("delete", refused(403, "AccessDenied"));
+  await t.rejects(blobs.evict(1, noSignal()), { name: "StoreError" });
+  const giving = new AbortController();
+  giving.abort();
+  await t.rejects(blobs.evict(1, giving.signal), { name: "StoreError" });
+});
+
+t.test("more blobs than are remembered take more than one listing", async (t) => {
+  const stored = new Map<Digest, BlobInfo>();
+  for (let i = 0; i < 25_000; i++) {
+    const digest = makeDigest("sha256", i.toString(16).padStart(64, "0"));
+    stored.set(digest, { digest, size: 1, modifiedAt: (i * 7919) % 25_000 });
+  }
+  let listings = 0;
+  const options = {
+    list: async function* () {
+      listings++;
+      yield* [...stored.values()];
+    },
+    delete: async (digest: Digest) => stored.delete(digest),
+  };
+  t.same(await evictOldest(options, 10_000, noSignal()), { bytes: 9_000, deleted: 16_000, freed: 16_000 });
+  t.equal(listings, 2);
+  t.equal(stored.size, 9_000);
+  t.ok([...stored.values()].every(({ modifiedAt }) => modifiedAt >= 16_000));
+});

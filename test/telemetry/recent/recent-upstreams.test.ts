@@ -1,0 +1,83 @@
+import t from "tap";
+import type { Notice } from "../../../src/ports/event.ts";
+import { RecentUpstreams } from "../../../src/telemetry/recent/recent-upstreams.ts";
+
+const start = Date.UTC(2026, 0, 1);
+
+function answered(status: number, ttfbMs = 10, type: "blob" | "token" = "blob"): Notice {
+  return { kind: "upstream_request", upstream: "hub", type, method: "GET", status, ttfbMs };
+}
+
+function failure(code: string, message = "no luck"): Notice {
+  return { kind: "upstream_error", upstream: "hub", code, status: undefined, message };
+}
+
+t.test("an upstream nobody has asked yet", (t) => {
+  t.strictSame(new RecentUpstreams(["hub"]).report(start), [
+    {
+      name: "hub",
+      lastSuccessAt: null,
+      circuit: "closed",
+      circuitSince: null,
+      requests: 0,
+      errors: 0,
+      limited: 0,
+      fetchedBytes: 0,
+      ttfbP50Ms: null,
+      ttfbP95Ms: null,
+      rateLimitRemaining: null,
+      lastError: null,
+      errorCodes: [],
+    },
+  ]);
+  t.end();
+});
+
+t.test("answers, limits, errors by code, and the last success", (t) => {
+  const upstreams = new RecentUpstreams(["hub"]);
+  for (let i = 1; i <= 100; i++) upstreams.onNotice(answered(200, i), start);
+  upstreams.onNotice(answered(503), start + 1);
+  upstreams.onNotice(answered(429), start + 2);
+  upstreams.onNotice(answered(200, 5000, "token"), start + 3);
+  upstreams.onNotice(failure("timeout"), start + 4);
+  upstreams.onNotice(failure("timeout"), start + 5);
+  upstreams.onNotice(failure("auth", "https://user:secret@hub.example.com failed"), start + 6);
+  upstreams.onNotice({ kind: "rate_limit", upstream: "hub", remaining: 98 }, start);
+  upstreams.onNotice({ kind: "circuit", upstream: "hub", state: "open", previous: "closed" }, start + 7);
+  const [hub] = upstreams.report(start + 10);
+  t.match(hub, {
+    lastSuccessAt: start,
+    circuit: "open",
+    circuitSince: start + 7,
+    requests: 103,
+    limited: 1,
+    errors: 3,
+    ttfbP50Ms: 49,
+    ttfbP95Ms: 95,
+    rateLimitRemaining: 98,
+    errorCodes: [
+      { code: "timeout", count: 2 },
+      { code: "auth", count: 1 },
+    ],
+  });
+  t.equal(hub?.lastError?.at, start + 6);
+  t.notMatch(hub?.lastError?.message, /secret/);
+  const [later] = upstreams.report(start + 3_600_000);
+  t.match(later, { requests: 0, errors: 0, errorCodes: [], lastSuccessAt: start }, "counts are of an hour");
+  t.end();
+});
+
+t.test("other upstreams' notices, and unknown ones, change nothing; codes are bounded", (t) => {
+  const upstreams = new RecentUpstreams(["hub", "other"]);
+  upstreams.onNotice({ ...answered(200), upstream: "nobody" } as Notice, start);
+  upstreams.onNotice(answered(200), start);
+  const [hub, other] = upstreams.report(start);
+  t.equal(hub?.requests, 1);
+  t.equal(other?.requests, 0);
+  for (let i = 0; i < 1000; i++) upstreams.onNotice(failure(`code-${i}`, "x".repeat(10_000)), start);
+  const [full] = upstreams.report(start);
+  t.equal(full?.errorCodes.length, 16);
+  t.equal(full?.errors, 1000);
+  t.equal(full?.lastError?.message.length, 200);
+  t.end();
+});
