@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { Hooks } from "./app/hooks.ts";
 import { createPolicy } from "./app/policy.ts";
-import { createPushWays, type PushWays } from "./app/push-ways.ts";
+import { createPushWriters, type PushWriters } from "./app/push-writers.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { StoreWatch, storeLookInterval } from "./app/store-watch.ts";
@@ -228,15 +228,15 @@ class Entrepot implements App {
       freeSpace: () => this.#freeSpace(store),
     });
     const router = new Router(this.#routings(upstreams));
-    const told = { ...others, manifests, listings, confirmations };
-    const pushes = createPushWays(this.#config.upstreams, upstreams, {
+    const caches = { ...others, manifests, listings, confirmations };
+    const pushes = createPushWriters(this.#config.upstreams, upstreams, {
       ...common,
       clock: this.#steady,
       pseudonym: this.#pseudonym,
-      told,
+      caches,
       limits,
     });
-    this.#hooks.attach(upstreams, { told, tags: shared.tags });
+    this.#hooks.attach(upstreams, { caches, tags: shared.tags });
     const listener = new Listener({
       blobs,
       manifests,
@@ -247,7 +247,7 @@ class Entrepot implements App {
       router,
       denied: new DeniedDigests(index.graph, this.#notices),
       pseudonym: this.#pseudonym,
-      ...(pushes.ways.size === 0 ? {} : { push: ({ name }) => pushes.ways.get(name) }),
+      ...(pushes.writers.size === 0 ? {} : { push: ({ name }) => pushes.writers.get(name) }),
       catalog,
       trustedProxies,
       exempt: limits.exempt,
@@ -497,7 +497,7 @@ interface Running {
   opsListener?: OpsListener;
   upstreams?: readonly ClosableUpstream[];
   shared?: SharedParts;
-  pushes?: PushWays;
+  pushes?: PushWriters;
   local?: LocalBlobs;
   blobs?: BlobCache;
   listener?: Listener;

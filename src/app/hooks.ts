@@ -44,9 +44,9 @@ export class Hooks {
   }
 
   /** From now on webhooks act on these. */
-  attach(upstreams: readonly Upstream[], told: Omit<WebhookTargetOptions, "prefetch">): void {
+  attach(upstreams: readonly Upstream[], parts: Omit<WebhookTargetOptions, "prefetch">): void {
     const prefetch = this.#prefetch;
-    this.#target = createWebhookTarget(this.#config.upstreams, upstreams, { ...told, prefetch });
+    this.#target = createWebhookTarget(this.#config.upstreams, upstreams, { ...parts, prefetch });
   }
 
   /** Starts nothing new upstream. */

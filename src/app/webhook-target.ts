@@ -6,10 +6,10 @@ import type { WebhookChange, WebhookTarget } from "../ops/webhooks/webhook-targe
 import type { TagStore } from "../ports/records.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import type { Prefetch } from "./prefetch.ts";
-import { sinkOf, type Told } from "./push-ways.ts";
+import { type AffectedCaches, createPushSink } from "./push-writers.ts";
 
 export interface WebhookTargetOptions {
-  readonly told: Told;
+  readonly caches: AffectedCaches;
   /** Knows which tags have been pulled. */
   readonly tags: Pick<TagStore, "get">;
   /** Left out: what was pushed waits for the next client. */
@@ -20,9 +20,9 @@ export interface WebhookTargetOptions {
 export function createWebhookTarget(
   configs: readonly UpstreamConfig[],
   upstreams: readonly Upstream[],
-  { told, tags, prefetch }: WebhookTargetOptions,
+  { caches, tags, prefetch }: WebhookTargetOptions,
 ): WebhookTarget {
-  const sinks = upstreams.map((upstream) => sinkOf(upstream, told));
+  const sinks = upstreams.map((upstream) => createPushSink(upstream, caches));
   return {
     async changed(change) {
       const { reference, what } = change;
@@ -44,7 +44,7 @@ export function createWebhookTarget(
       // A record that is only to be confirmed is there for when upstream fails.
       const gone = what === "drop" && isItsStorage(config, change.storage);
       await sink.changed(repository, reference, gone ? "deleted" : "unsure");
-      if (used) prefetch.add(() => told.manifests.open(upstream, repository, reference));
+      if (used) prefetch.add(() => caches.manifests.open(upstream, repository, reference));
       return true;
     },
   };

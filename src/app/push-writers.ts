@@ -1,4 +1,4 @@
-// The ways for writes: one for each upstream that lets them through, and who hears of what was written.
+// The writers: one pass-through for each upstream that takes pushes, and the caches that have to follow what was written.
 import type { Access } from "../cache/access.ts";
 import type { Confirmations } from "../cache/confirmations.ts";
 import type { Listings } from "../cache/listings.ts";
@@ -18,8 +18,8 @@ import { createPushTarget } from "../upstream/push-target.ts";
 /** How long a client may be silent in the middle of a push, in milliseconds. */
 const pushSilence = 60_000;
 
-/** What has to hear of a push. */
-export interface Told {
+/** What is out of date once upstream has been written to. */
+export interface AffectedCaches {
   readonly access: Access;
   readonly manifests: Manifests;
   readonly negative: NegativeAnswers;
@@ -27,29 +27,29 @@ export interface Told {
   readonly confirmations: Pick<Confirmations, "forget">;
 }
 
-export interface PushWaysOptions {
+export interface PushWritersOptions {
   /** How this node names itself in Via. */
   readonly pseudonym: string;
-  readonly told: Told;
+  readonly caches: AffectedCaches;
   readonly limits: ClientLimits;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
 
-export interface PushWays {
+export interface PushWriters {
   /** By name of the upstream; without an entry writes are refused. */
-  readonly ways: ReadonlyMap<string, PassThrough>;
+  readonly writers: ReadonlyMap<string, PassThrough>;
   /** Ends every connection. */
   close(): Promise<void>;
 }
 
 /** `upstreams` are those of `configs`, in the same order. */
-export function createPushWays(
+export function createPushWriters(
   configs: readonly UpstreamConfig[],
   upstreams: readonly Upstream[],
-  { pseudonym, told, limits, notices, clock }: PushWaysOptions,
-): PushWays {
-  const ways = new Map<string, PassThrough>();
+  { pseudonym, caches, limits, notices, clock }: PushWritersOptions,
+): PushWriters {
+  const writers = new Map<string, PassThrough>();
   const targets: { close(): Promise<void> }[] = [];
   for (const [at, config] of configs.entries()) {
     const upstream = upstreams[at];
@@ -61,7 +61,7 @@ export function createPushWays(
       name: config.name,
       pseudonym,
       target,
-      sink: sinkOf(upstream, told),
+      sink: createPushSink(upstream, caches),
       patience: { connect, answer, idle, client: pushSilence },
       places: {
         bodies: writesTo(config.maxConnections, limits),
@@ -70,20 +70,20 @@ export function createPushWays(
       notices,
       clock,
     });
-    ways.set(config.name, passThrough);
+    writers.set(config.name, passThrough);
   }
   return {
-    ways,
+    writers,
     async close() {
       await Promise.all(targets.map((target) => target.close()));
     },
   };
 }
 
-/** Tells all of them what has changed upstream, whoever says so: a push that passed, or a webhook. */
-export function sinkOf(
+/** Makes the caches forget what has changed upstream, whether a push that passed says so or a webhook. */
+export function createPushSink(
   upstream: Upstream,
-  { access, manifests, negative, listings, confirmations }: Told,
+  { access, manifests, negative, listings, confirmations }: AffectedCaches,
 ): PushSink {
   const written = (repository: Repository): void => {
     negative.forget(upstream.name, repository);
