@@ -5,8 +5,9 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import { keyOf } from "../ports/keys.ts";
 import type { LinkedBlob, LinkStore } from "../ports/records.ts";
-import { flightKey, SingleFlight } from "../ports/single-flight.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { headByDigest, type Upstream } from "../ports/upstream.ts";
 import type { CacheMarks, Refusal } from "../ports/upstream-answer.ts";
@@ -57,7 +58,7 @@ export class Access {
     as: "blob" | "manifest",
   ): Promise<Proof> {
     if (await this.linked(upstream, repository, digest)) return { kind: "linked" };
-    const key = flightKey(upstream.name, repository, digest, as);
+    const key = keyOf(upstream.name, repository, digest, as);
     return this.#proofs.run(key, () => this.#ask(upstream, repository, digest, as)).promise;
   }
 

@@ -4,7 +4,8 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
-import { deleteBelow, flightKey, SingleFlight } from "../ports/single-flight.ts";
+import { deleteBelow, keyOf } from "../ports/keys.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
 import { headByDigest, type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
@@ -51,7 +52,7 @@ export class Confirmations {
     digest: Digest,
     as: "blob" | "manifest",
   ): Promise<Refusal | undefined> {
-    const key = flightKey(upstream.name, repository, digest, as);
+    const key = keyOf(upstream.name, repository, digest, as);
     if (!upstream.available || this.#there.has(key)) return undefined;
     const { promise } = this.#flights.run(`${this.#writes} ${key}`, () =>
       this.#ask(upstream, repository, digest, as, key),

@@ -4,8 +4,8 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
+import { keyOf } from "../ports/keys.ts";
 import type { TagRecord } from "../ports/records.ts";
-import { flightKey } from "../ports/single-flight.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
@@ -21,13 +21,13 @@ export class DeletedManifests {
   }
 
   add(upstream: Upstream, repository: Repository, digest: Digest): void {
-    this.#deleted.set(flightKey(upstream.name, repository, digest), this.#steady());
+    this.#deleted.set(keyOf(upstream.name, repository, digest), this.#steady());
   }
 
   /** Whether the record is of before the deletion of what it names. */
   doubts(upstream: Upstream, repository: Repository, { digest, checkedAt }: TagRecord): boolean {
     if (this.#deleted.size === 0) return false;
-    const deletedAt = this.#deleted.get(flightKey(upstream.name, repository, digest));
+    const deletedAt = this.#deleted.get(keyOf(upstream.name, repository, digest));
     return deletedAt !== undefined && checkedAt <= this.#clock() - (this.#steady() - deletedAt);
   }
 }

@@ -7,7 +7,8 @@ import { readManifest } from "../oci/manifest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import { flightKey, SingleFlight } from "../ports/single-flight.ts";
+import { keyOf } from "../ports/keys.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { Sharing } from "./fill/source.ts";
@@ -71,18 +72,18 @@ export class IncompleteImages {
 
   /** A question about a tag of the repository has failed just now. */
   failed(upstream: Upstream, repository: Repository): void {
-    this.#failing?.set(flightKey(upstream.name, repository), true);
+    this.#failing?.set(keyOf(upstream.name, repository), true);
   }
 
   /** Upstream has answered one. */
   answered(upstream: Upstream, repository: Repository): void {
-    this.#failing?.delete(flightKey(upstream.name, repository));
+    this.#failing?.delete(keyOf(upstream.name, repository));
   }
 
   /** Whether manifests are to be checked: upstream is known to be away, and the configuration says refuse. */
   watched(upstream: Upstream, repository: Repository): boolean {
     if (this.#failing === undefined) return false;
-    return !upstream.available || this.#failing.has(flightKey(upstream.name, repository));
+    return !upstream.available || this.#failing.has(keyOf(upstream.name, repository));
   }
 
   /**
@@ -146,7 +147,7 @@ export class IncompleteImages {
     const { nodes, peers } = this.#sharing ?? {};
     const others = nodes?.others() ?? [];
     if (peers === undefined || others.length === 0) return false;
-    const key = flightKey(upstream.name, repository, digest, as);
+    const key = keyOf(upstream.name, repository, digest, as);
     const known = this.#elsewhere.get(key);
     if (known !== undefined) return known;
     const ask = async (): Promise<boolean> => {

@@ -6,7 +6,7 @@ import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { NoticeSink, Result } from "../ports/event.ts";
-import { deleteBelow, flightKey } from "../ports/single-flight.ts";
+import { deleteBelow, keyOf } from "../ports/keys.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { ReferrersAnswer, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
@@ -126,7 +126,7 @@ export class Listings {
   async #list<Answer extends Found>(query: Query<Answer>): Promise<Listed<Answer>> {
     const { clock, ttl, staleIfError } = this.#options;
     const { upstream, repository, key, subject } = query;
-    const id = flightKey(upstream.name, repository, key);
+    const id = keyOf(upstream.name, repository, key);
     const kept = this.#kept(id, query);
     const known = kept === undefined ? 0 : recordAge(kept.at, clock());
     // Of a clock that was wrong: it has just ceased to be fresh.

@@ -5,8 +5,8 @@ import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink, Result, Source } from "../ports/event.ts";
+import { keyOf } from "../ports/keys.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
-import { flightKey } from "../ports/single-flight.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { Refusal, Told } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
@@ -143,7 +143,7 @@ export class Manifests {
     if (what !== "deleted") this.#options.kept.delete(upstream.name, repository, absenceKey(tag));
     const record = what === "unsure" ? await this.#records.get(upstream, repository, tag) : undefined;
     // A question under way may bring the answer of before.
-    this.#revalidation.forget(flightKey(upstream.name, repository, tag));
+    this.#revalidation.forget(keyOf(upstream.name, repository, tag));
     await this.#records.delete(upstream, repository, tag);
     const { freshness, clock } = this.#options;
     const expired = clock() - freshness.ttl(upstream.name, repository, tag);
@@ -154,7 +154,7 @@ export class Manifests {
 
   /** Another node has changed the record of the tag: a question under way may bring the answer of before. */
   changedElsewhere(upstream: string, repository: Repository, tag: Tag): void {
-    this.#revalidation.forget(flightKey(upstream, repository, tag));
+    this.#revalidation.forget(keyOf(upstream, repository, tag));
   }
 
   // ---- by digest ----------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ export class Manifests {
     }
     if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
     const { value, joined } = await this.#revalidation.fetch(
-      flightKey(upstream.name, repository, digest),
+      keyOf(upstream.name, repository, digest),
       async () => {
         const byDigest = { kind: "digest", digest } as const;
         return this.#begun(upstream, repository, await this.#resolver.fetch(upstream, repository, byDigest));
@@ -205,7 +205,7 @@ export class Manifests {
     if (inHand !== undefined && state === "fresh")
       return this.#whole(upstream, repository, this.#found("hit", inHand, ttl));
     if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
-    const key = flightKey(upstream.name, repository, tag);
+    const key = keyOf(upstream.name, repository, tag);
     const ask: Question<Brought> = async (counts) => {
       const resolution = await this.#resolve(upstream, repository, tag, record, counts);
       return this.#begun(upstream, repository, resolution);
@@ -234,7 +234,7 @@ export class Manifests {
     ask: Question<Brought>,
   ): Promise<ManifestOpened> {
     const { kept } = this.#options;
-    const key = flightKey(upstream.name, repository, tag);
+    const key = keyOf(upstream.name, repository, tag);
     if (kept.get(upstream.name, repository, absenceKey(tag)) !== undefined) {
       const outcome = await this.#revalidation.refresh(key, ask);
       if (outcome.kind === "failed") return { kind: "absent", negative: true, reason: outcome.reason };

@@ -4,8 +4,8 @@
 import { LRUCache } from "lru-cache";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
+import { deleteBelow, keyOf } from "../ports/keys.ts";
 import type { Announcements } from "../ports/shared.ts";
-import { deleteBelow, flightKey } from "../ports/single-flight.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
 export class NegativeAnswers {
@@ -55,8 +55,4 @@ export class NegativeAnswers {
   #forget(upstream: string, repository: Repository): void {
     if (this.#answers !== undefined) deleteBelow(this.#answers, upstream, repository);
   }
-}
-
-function keyOf(upstream: string, repository: Repository, kind: string, what: string): string {
-  return flightKey(upstream, repository, kind, what);
 }

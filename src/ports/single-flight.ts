@@ -39,17 +39,3 @@ export class SingleFlight<Value> {
     this.#running.delete(key);
   }
 }
-
-/** A key no component can forge, whatever characters it holds. */
-export function flightKey(...parts: readonly string[]): string {
-  return JSON.stringify(parts);
-}
-
-/** Deletes every entry whose key is a flightKey that begins with these parts and has more. */
-export function deleteBelow(
-  map: { keys(): Iterable<string>; delete(key: string): unknown },
-  ...parts: readonly string[]
-): void {
-  const start = `${flightKey(...parts).slice(0, -1)},`;
-  for (const key of map.keys()) if (key.startsWith(start)) map.delete(key);
-}

@@ -3,8 +3,8 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
+import { keyOf } from "../../ports/keys.ts";
 import type { LinkedBlob, LinkStore, OwnLinks } from "../../ports/records.ts";
-import { flightKey } from "../../ports/single-flight.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 /** Rejects as the store does. */
@@ -16,11 +16,11 @@ export class RememberedLinks implements LinkStore {
 
   constructor(store: OwnLinks) {
     this.#store = store;
-    store.onEnd((upstream, repository, digest) => this.#forget(flightKey(upstream, repository, digest)));
+    store.onEnd((upstream, repository, digest) => this.#forget(keyOf(upstream, repository, digest)));
   }
 
   async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    const key = flightKey(upstream, repository, digest);
+    const key = keyOf(upstream, repository, digest);
     if (this.#found.get(key) === true) return true;
     const removals = this.#removals;
     const found = await this.#store.has(upstream, repository, digest);
@@ -38,7 +38,7 @@ export class RememberedLinks implements LinkStore {
 
   /** Grants nothing from its beginning on, also when it fails: the store is asked again then. */
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
-    const key = flightKey(upstream, repository, digest);
+    const key = keyOf(upstream, repository, digest);
     this.#forget(key);
     try {
       await this.#store.remove(upstream, repository, digest);

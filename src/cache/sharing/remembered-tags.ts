@@ -2,8 +2,8 @@
 // all its work. Every change has to come through here; what changes is forgotten, never guessed.
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../../oci/name.ts";
+import { keyOf } from "../../ports/keys.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
-import { flightKey } from "../../ports/single-flight.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 /** Rejects as the store does. */
@@ -18,7 +18,7 @@ export class RememberedTags implements TagStore {
   }
 
   async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    const key = flightKey(upstream, repository, tag);
+    const key = keyOf(upstream, repository, tag);
     const remembered = this.#records.get(key);
     if (remembered !== undefined) return remembered;
     const changes = this.#changes;
@@ -28,12 +28,12 @@ export class RememberedTags implements TagStore {
   }
 
   async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
-    const key = flightKey(upstream, repository, tag);
+    const key = keyOf(upstream, repository, tag);
     return await this.#changing(key, () => this.#store.put(upstream, repository, tag, record));
   }
 
   async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
-    const key = flightKey(upstream, repository, tag);
+    const key = keyOf(upstream, repository, tag);
     await this.#changing(key, () => this.#store.delete(upstream, repository, tag));
   }
 

@@ -2,9 +2,9 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
+import { keyOf } from "../../ports/keys.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
 import type { LayeredOptions } from "../../ports/shared.ts";
-import { flightKey } from "../../ports/single-flight.ts";
 import { noticeOfStoreError, orTold } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
@@ -37,7 +37,7 @@ export class SharedLinks implements LinkStore {
   async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
     const { local, shared } = this.#options;
     if (await local.has(upstream, repository, digest)) return true;
-    const key = flightKey(upstream, repository, digest);
+    const key = keyOf(upstream, repository, digest);
     const heard = this.#removed.get(key);
     if (heard === false) await this.#removeShared(upstream, repository, digest, key);
     if (heard !== undefined) return false;
@@ -54,7 +54,7 @@ export class SharedLinks implements LinkStore {
   async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     const { local, shared } = this.#options;
     if (this.#removed.size > 0)
-      for (const { digest } of blobs) this.#removed.delete(flightKey(upstream, repository, digest));
+      for (const { digest } of blobs) this.#removed.delete(keyOf(upstream, repository, digest));
     await local.add(upstream, repository, blobs);
     if (!this.#options.usable()) return;
     const counting = await this.#counting(upstream, repository, blobs);
@@ -78,7 +78,7 @@ export class SharedLinks implements LinkStore {
 
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
     const { local, announcements } = this.#options;
-    const key = flightKey(upstream, repository, digest);
+    const key = keyOf(upstream, repository, digest);
     this.#removed.set(key, false);
     await local.remove(upstream, repository, digest);
     await this.#removeShared(upstream, repository, digest, key);

@@ -3,9 +3,10 @@
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../../oci/name.ts";
 import type { Clock } from "../../ports/clock.ts";
+import { keyOf } from "../../ports/keys.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
 import type { LayeredOptions } from "../../ports/shared.ts";
-import { flightKey, SingleFlight } from "../../ports/single-flight.ts";
+import { SingleFlight } from "../../ports/single-flight.ts";
 import { orTold } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
@@ -40,7 +41,7 @@ export class SharedTags implements TagStore {
       (announcement) => {
         if (announcement.kind !== "tag") return;
         const { upstream, repository, tag } = announcement;
-        const key = flightKey(upstream, repository, tag);
+        const key = keyOf(upstream, repository, tag);
         this.#forget(key);
         this.#outdated.set(key, true);
       },
@@ -53,7 +54,7 @@ export class SharedTags implements TagStore {
 
   async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
     const { local, usable } = this.#options;
-    const key = flightKey(upstream, repository, tag);
+    const key = keyOf(upstream, repository, tag);
     if (this.#known.has(key) || !usable()) return await local.get(upstream, repository, tag);
     const gaps = this.#gaps;
     return await this.#looks.run(key, async (counts) => {
@@ -65,7 +66,7 @@ export class SharedTags implements TagStore {
 
   async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
     const { local, shared, announcements } = this.#options;
-    const key = flightKey(upstream, repository, tag);
+    const key = keyOf(upstream, repository, tag);
     const before = await local.get(upstream, repository, tag);
     this.#forget(key);
     if (!(await local.put(upstream, repository, tag, record))) return false;
@@ -87,7 +88,7 @@ export class SharedTags implements TagStore {
 
   async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
     const { local, announcements, steady } = this.#options;
-    const key = flightKey(upstream, repository, tag);
+    const key = keyOf(upstream, repository, tag);
     this.#forget(key);
     this.#outdated.delete(key);
     this.#deleted.set(key, steady());
