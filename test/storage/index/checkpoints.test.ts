@@ -26,7 +26,7 @@ async function scripted(t: Test, onMessage: string) {
   await writeFile(
     program,
     `import { parentPort as port, workerData } from "node:worker_threads";
-     import { writeFileSync } from "node:fs";
+     import { existsSync, writeFileSync } from "node:fs";
      const { gate } = workerData;
      port.on("message", () => { ${onMessage} });`,
   );
@@ -65,7 +65,14 @@ t.test("rows reach the file while the index is open, and the log does not grow w
 });
 
 t.test("a long log makes what can wait wait until it is copied to its end", async (t) => {
-  const { checkpoints, told } = await scripted(t, "port.postMessage({ pages: 10_000 })");
+  const go = join(t.testdir(), "go");
+  // The second answer, which ends the pause, waits until the pause has been seen.
+  const { checkpoints, told } = await scripted(
+    t,
+    `if (globalThis.answers) while (!existsSync(${JSON.stringify(go)}));
+     globalThis.answers = 1;
+     port.postMessage({ pages: 10_000 });`,
+  );
   checkpoints.wrote(499);
   t.equal(checkpoints.pause, undefined);
   checkpoints.wrote(1);
@@ -73,6 +80,7 @@ t.test("a long log makes what can wait wait until it is copied to its end", asyn
   checkpoints.wrote(1);
   await come("a pause", () => checkpoints.pause !== undefined);
   const { pause } = checkpoints;
+  await writeFile(go, "");
   await pause;
   t.equal(checkpoints.pause, undefined);
   t.equal(told.finished, 0, "nothing was written meanwhile: the thread has copied all of it");
