@@ -1,8 +1,8 @@
-// The house rules of the sources (docs/design.md, "Parts"), and the proof that their checker sees what breaks them.
+// The rules of the sources (docs/design.md, "Parts"), and the proof that their checker sees what breaks them.
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import t from "tap";
-import { brokenRules } from "./fixtures/house-rules.ts";
+import { brokenRules } from "./fixtures/source-rules.ts";
 import { codeOf, importsOf } from "./fixtures/source-scan.ts";
 
 const src = join(import.meta.dirname, "../src");

@@ -1,4 +1,4 @@
-// The circuit by itself, in time that stands still. What it does over real connections: outage.test.ts.
+// The circuit by itself, in time that stands still. What it does over real connections: test/upstream/http-upstream-outage.test.ts.
 import t from "tap";
 import type { Notice } from "../../../src/ports/event.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../../src/ports/upstream.ts";

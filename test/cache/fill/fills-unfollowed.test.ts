@@ -4,11 +4,11 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { Digest } from "../../src/oci/digest.ts";
-import type { BlobReader } from "../../src/ports/blobs.ts";
-import type { Upstream } from "../../src/ports/upstream.ts";
-import { UpstreamError } from "../../src/ports/upstream.ts";
-import { app, fillsOver, found, openBlob } from "../fixtures/blob-clients.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
+import type { BlobReader } from "../../../src/ports/blobs.ts";
+import type { Upstream } from "../../../src/ports/upstream.ts";
+import { UpstreamError } from "../../../src/ports/upstream.ts";
+import { app, fillsOver, found, openBlob } from "../../fixtures/blob-clients.ts";
 import {
   type House,
   type HouseOptions,
@@ -21,12 +21,12 @@ import {
   readUntilFailure,
   spoolFiles,
   startFill,
-} from "../fixtures/cache-house.ts";
-import { randomBytesFor } from "../fixtures/images.ts";
-import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
-import { MemoryShared } from "../fixtures/memory-shared.ts";
-import { MemoryUpstream } from "../fixtures/memory-upstream.ts";
-import { HousePeers } from "../fixtures/neighbours.ts";
+} from "../../fixtures/cache-house.ts";
+import { randomBytesFor } from "../../fixtures/images.ts";
+import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
+import { MemoryShared } from "../../fixtures/memory-shared.ts";
+import { MemoryUpstream } from "../../fixtures/memory-upstream.ts";
+import { HousePeers } from "../../fixtures/neighbours.ts";
 
 const bytes = randomBytesFor("large layer", 8 * mebibyte + 5);
 const kept = 6 * mebibyte;

@@ -2,9 +2,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { makeImage } from "../fixtures/images.ts";
-import { type Mirror, startMirror } from "../fixtures/mirror.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { makeImage } from "./fixtures/images.ts";
+import { type Mirror, startMirror } from "./fixtures/mirror.ts";
+import { startUpstream } from "./fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [300_000] });
 

@@ -1,8 +1,8 @@
 // The wall clock is set back, or was a year ahead and is corrected: nothing here lasts longer for that.
 import t, { type Test } from "tap";
-import { makeImage } from "../fixtures/images.ts";
-import { type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { makeImage } from "./fixtures/images.ts";
+import { type MirrorOptions, startMirror } from "./fixtures/mirror.ts";
+import { startUpstream } from "./fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [1000] });
 const year = 365 * 86_400_000;

@@ -1,12 +1,12 @@
 // Writes that upstream redirects, or whose kept connection is lost: what is in memory is sent again, the rest says why
 // it is not.
 import t from "tap";
-import { HeldBodies } from "../../src/http/push/held-bodies.ts";
-import { makeImage } from "../fixtures/images.ts";
-import { openRequest, pushImage, pushManifest, readAnswer } from "../fixtures/push-client.ts";
-import { startPushMirror } from "../fixtures/push-mirror.ts";
-import { startBoth } from "../fixtures/push-through.ts";
-import { type PushRequest, type PushUpstream, startPushUpstream } from "../fixtures/push-upstream.ts";
+import { HeldBodies } from "../../../src/http/push/held-bodies.ts";
+import { makeImage } from "../../fixtures/images.ts";
+import { openRequest, pushImage, pushManifest, readAnswer } from "../../fixtures/push-client.ts";
+import { startPushMirror } from "../../fixtures/push-mirror.ts";
+import { startBoth } from "../../fixtures/push-through.ts";
+import { type PushRequest, type PushUpstream, startPushUpstream } from "../../fixtures/push-upstream.ts";
 
 const repository = "team/app";
 const image = makeImage({ layers: [10], seed: "first" });

@@ -2,10 +2,10 @@
 import { appendFile, readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { Digest } from "../../src/oci/digest.ts";
-import { type DiskStore, openDiskStore } from "../../src/storage/disk/store.ts";
-import { digestOf, keepStart, readRange, someBytes } from "../fixtures/blob-store-suite.ts";
-import { ManualClock } from "../fixtures/manual-time.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
+import { type DiskStore, openDiskStore } from "../../../src/storage/disk/store.ts";
+import { digestOf, keepStart, readRange, someBytes } from "../../fixtures/blob-store-suite.ts";
+import { ManualClock } from "../../fixtures/manual-time.ts";
 
 const bytes = someBytes(5_000, 21);
 const digest = digestOf(bytes);

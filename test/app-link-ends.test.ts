@@ -1,11 +1,11 @@
 // What repositories may read is forgotten with what is evicted, and upstream is asked again.
 import { mock } from "node:test";
 import t from "tap";
-import type { Notice } from "../../src/ports/event.ts";
-import { randomBytesFor } from "../fixtures/images.ts";
-import { eventually, ManualClock } from "../fixtures/manual-time.ts";
-import { startMirror } from "../fixtures/mirror.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import type { Notice } from "../src/ports/event.ts";
+import { randomBytesFor } from "./fixtures/images.ts";
+import { eventually, ManualClock } from "./fixtures/manual-time.ts";
+import { startMirror } from "./fixtures/mirror.ts";
+import { startUpstream } from "./fixtures/scripted-upstream.ts";
 
 const size = 100_000;
 

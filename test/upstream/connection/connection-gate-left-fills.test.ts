@@ -2,10 +2,10 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import t from "tap";
-import { randomBytesFor } from "../fixtures/images.ts";
-import { gate } from "../fixtures/manual-time.ts";
-import { startMirror } from "../fixtures/mirror.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { randomBytesFor } from "../../fixtures/images.ts";
+import { gate } from "../../fixtures/manual-time.ts";
+import { startMirror } from "../../fixtures/mirror.ts";
+import { startUpstream } from "../../fixtures/scripted-upstream.ts";
 
 t.test("cold blobs whose clients have gone hold no connection that somebody waits for", async (t) => {
   const upstream = await startUpstream(t);

@@ -2,14 +2,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { S3Config } from "../../src/config/config.ts";
-import { Secret } from "../../src/config/secret.ts";
-import { secretFile } from "../../src/config/secret-file.ts";
-import { digestOf, someBytes } from "../fixtures/blob-store-suite.ts";
-import { atOnce, eventually, ManualPause, quiet } from "../fixtures/manual-time.ts";
-import { hurried, s3ConfigOf, s3House, secretOf, unhurried } from "../fixtures/s3-house.ts";
-import { startS3 } from "../fixtures/scripted-s3.ts";
-import { fetchShared, noSignal, share } from "../fixtures/shared-blobs-suite.ts";
+import type { S3Config } from "../../../src/config/config.ts";
+import { Secret } from "../../../src/config/secret.ts";
+import { secretFile } from "../../../src/config/secret-file.ts";
+import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
+import { atOnce, eventually, ManualPause, quiet } from "../../fixtures/manual-time.ts";
+import { hurried, s3ConfigOf, s3House, secretOf, unhurried } from "../../fixtures/s3-house.ts";
+import { startS3 } from "../../fixtures/scripted-s3.ts";
+import { fetchShared, noSignal, share } from "../../fixtures/shared-blobs-suite.ts";
 
 const bytes = someBytes(100_000);
 const digest = digestOf(bytes);

@@ -1,14 +1,14 @@
 // Notifications through the whole mirror: what a receiver hears of pulls, of pushes that pass through, and at the end.
 import t, { type Test } from "tap";
-import type { NotificationEndpointConfig } from "../../src/config/config.ts";
-import { type EventReceiver, startReceiver } from "../fixtures/event-receiver.ts";
-import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
-import { makeImage } from "../fixtures/images.ts";
-import type { Mirror } from "../fixtures/mirror.ts";
-import { startMirror } from "../fixtures/mirror.ts";
-import { pushImage } from "../fixtures/push-client.ts";
-import { startBoth } from "../fixtures/push-through.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import type { NotificationEndpointConfig } from "../src/config/config.ts";
+import { type EventReceiver, startReceiver } from "./fixtures/event-receiver.ts";
+import { parseExposition, sampleOf } from "./fixtures/exposition.ts";
+import { makeImage } from "./fixtures/images.ts";
+import type { Mirror } from "./fixtures/mirror.ts";
+import { startMirror } from "./fixtures/mirror.ts";
+import { pushImage } from "./fixtures/push-client.ts";
+import { startBoth } from "./fixtures/push-through.ts";
+import { startUpstream } from "./fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [200_000] });
 const [layer] = image.layers as [(typeof image.layers)[0]];

@@ -2,12 +2,12 @@
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { type Digest, makeDigest } from "../../src/oci/digest.ts";
-import { makeImage, randomBytesFor } from "../fixtures/images.ts";
-import { type Mirror, startMirror } from "../fixtures/mirror.ts";
-import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
-import { requires } from "../system/fixtures/requires.ts";
-import { mountSmallDisk, smallDiskPrograms } from "../system/fixtures/small-disk.ts";
+import { type Digest, makeDigest } from "../src/oci/digest.ts";
+import { makeImage, randomBytesFor } from "./fixtures/images.ts";
+import { type Mirror, startMirror } from "./fixtures/mirror.ts";
+import { type ScriptedUpstream, startUpstream } from "./fixtures/scripted-upstream.ts";
+import { requires } from "./system/fixtures/requires.ts";
+import { mountSmallDisk, smallDiskPrograms } from "./system/fixtures/small-disk.ts";
 
 t.setTimeout(120_000);
 
