@@ -37,3 +37,16 @@ t.test("documents", async (t) => {
   }
   t.ok(cited > 20, `${cited} citations`);
 });
+
+t.test("tests", async (t) => {
+  const documents = readdirSync(new URL("docs", root)).filter((name) => name.endsWith(".md"));
+  let cited = 0;
+  for (const path of ["README.md", "CONTRIBUTING.md", ...documents.map((name) => `docs/${name}`), ...sources])
+    for (const [, name = ""] of (path.endsWith(".md") ? text(path) : commentsOf(path)).matchAll(
+      /(?<![\w*/…])([\w./-]+\.test\.ts)\b/g,
+    )) {
+      cited++;
+      t.ok(existsSync(new URL(name, root)), `${path}: ${name}`);
+    }
+  t.ok(cited > 20, `${cited} citations`);
+});
