@@ -16,7 +16,7 @@ import type { NoticeSink } from "../../ports/event.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import type { Refusal } from "../../ports/upstream-answer.ts";
-import { Bell } from "./bell.ts";
+import { Condition } from "./condition.ts";
 import { Follower, Followers } from "./followers.ts";
 import { FillReading, holdBack } from "./reading.ts";
 import { type OpenFrom, Resumption } from "./resumption.ts";
@@ -90,8 +90,8 @@ export class Fill {
   readonly #abort = new AbortController();
   readonly #window: Window;
   readonly #followers = new Followers(() => this.received);
-  /** Rings when bytes have come, the fill is over, or a follower has moved that others wait for. */
-  readonly #bell = new Bell();
+  /** Notified when bytes have come, the fill is over, or a follower has moved that the fill waits for. */
+  readonly #changed = new Condition();
   readonly #attending = new Set<() => void>();
   readonly #resumption: Resumption;
   readonly #transfer: Transfer;
@@ -142,10 +142,10 @@ export class Fill {
     });
     this.#spool = new Spool(options.notices, () => {
       this.#trim();
-      this.#bell.ring();
+      this.#changed.notify();
     });
     const { chunks } = options.budget;
-    this.#reading = new FillReading(this, this.#followers, this.#window, this.#spool, this.#bell, chunks);
+    this.#reading = new FillReading(this, this.#followers, this.#window, this.#spool, this.#changed, chunks);
     options.budget.enter();
     this.done = this.#run().finally(() => options.budget.leave());
   }
@@ -218,7 +218,7 @@ export class Fill {
         this.#followers.remove(leaving);
         if (this.#followers.size === 0) this.#attendanceChanged();
         this.#reading.left();
-        this.#bell.ring();
+        this.#changed.notify();
         this.#releaseWhenUnused();
       },
     });
@@ -232,7 +232,7 @@ export class Fill {
   abort(reason: Error): void {
     this.#failure ??= reason;
     this.#abort.abort(reason);
-    this.#bell.ring();
+    this.#changed.notify();
   }
 
   // ---- who waits for it ---------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ export class Fill {
       this.#finished = true;
       // What is left to be read is in the spool; followers may take for ever.
       this.#window.trim(this.received, 0);
-      this.#bell.ring();
+      this.#changed.notify();
       this.#releaseWhenUnused();
     }
   }
@@ -426,9 +426,9 @@ export class Fill {
       this.#trim();
       return this.#window.start > oldest || this.#failure !== undefined || this.#followers.size === 0;
     };
-    if (await this.#bell.within(relayPatience, this.#options.pause, goesOn)) return;
+    if (await this.#changed.within(relayPatience, this.#options.pause, goesOn)) return;
     this.#followers.dropStopped(oldest + 1, places);
-    this.#bell.ring();
+    this.#changed.notify();
   }
 
   // ---- the end ------------------------------------------------------------------------------------------------
@@ -444,7 +444,7 @@ export class Fill {
     this.#verified = true;
     this.#announce();
     this.#verification.resolve();
-    this.#bell.ring();
+    this.#changed.notify();
   }
 
   async #commit(): Promise<void> {
@@ -464,7 +464,7 @@ export class Fill {
 
   /** Without a stored blob the window is all there is: it stays until the last follower has left. */
   async #untilRead(): Promise<void> {
-    while (this.#followers.size > 0 && this.#failure === undefined) await this.#bell.rung;
+    while (this.#followers.size > 0 && this.#failure === undefined) await this.#changed.notified;
   }
 
   #fail(error: Error): void {
@@ -472,7 +472,7 @@ export class Fill {
     this.#head.reject(this.#failure);
     this.#verification.reject(this.#failure);
     this.#abort.abort(error);
-    this.#bell.ring();
+    this.#changed.notify();
     if (this.#untouched) this.#keeping = true;
     if (this.received > 0 && !this.#verified && !this.#keeping) this.#notice("discarded");
     if (error instanceof UpstreamError && error.code === "digest_mismatch") {

@@ -1,7 +1,7 @@
 // What followers see of a running fill: the bytes they may have, as they come, from memory or from the spool.
 
 import { type Lent, StoreError } from "../../ports/blobs.ts";
-import type { Bell } from "./bell.ts";
+import type { Condition } from "./condition.ts";
 import type { Follower, Followers } from "./followers.ts";
 import { BlobChunks, chunkSize, type SharedChunks } from "./shared-chunks.ts";
 import type { Spool } from "./spool.ts";
@@ -41,7 +41,7 @@ export class FillReading {
   readonly #followers: Pick<Followers, "size">;
   readonly #window: Window;
   readonly #spool: Spool;
-  readonly #bell: Bell;
+  readonly #changed: Condition;
   readonly #chunks: BlobChunks;
   /** Bytes followers were told of at once. */
   #told = 0;
@@ -52,7 +52,7 @@ export class FillReading {
     followers: Pick<Followers, "size">,
     window: Window,
     spool: Spool,
-    bell: Bell,
+    changed: Condition,
     chunks: SharedChunks,
   ) {
     this.#chunks = new BlobChunks(chunks, () => followers.size);
@@ -60,17 +60,17 @@ export class FillReading {
     this.#followers = followers;
     this.#window = window;
     this.#spool = spool;
-    this.#bell = bell;
+    this.#changed = changed;
   }
 
   /** Bytes have come. */
   tell(): void {
     const { received } = this.#fill;
     const many = this.#followers.size > fewFollowers && this.#told > 0;
-    if (many && received - this.#told < step) this.#bell.ringSoon(patienceOfMany);
+    if (many && received - this.#told < step) this.#changed.notifySoon(patienceOfMany);
     else {
       this.#told = received;
-      this.#bell.ring();
+      this.#changed.notify();
     }
   }
 
@@ -109,9 +109,9 @@ export class FillReading {
   /** See BlobReader. */
   async arrived(follower: Follower, position: number): Promise<void> {
     follower.position = position;
-    if (!this.#spool.usable) this.#bell.ring();
+    if (!this.#spool.usable) this.#changed.notify();
     while (!this.#has(follower, position)) {
-      await this.#bell.rung;
+      await this.#changed.notified;
       if (this.#followers.size > fewFollowers) await this.#turnstile.pass();
     }
   }

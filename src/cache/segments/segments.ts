@@ -5,7 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import type { Pause } from "../../ports/clock.ts";
 import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
-import { Bell } from "../fill/bell.ts";
+import { Condition } from "../fill/condition.ts";
 import { Patience } from "../fill/patience.ts";
 import type { SegmentWidth } from "./concurrency.ts";
 import { type Segment, type SegmentBudget, SegmentLine } from "./segment-queue.ts";
@@ -71,14 +71,14 @@ class Crew {
   #received = 0;
   #helpers = 0;
   #brokenHelpers = 0;
-  /** Rings when bytes have come or gone, when a segment is left, and when it is all over. */
-  readonly #bell = new Bell();
+  /** Notified when bytes have come or gone, when a segment is left unfinished, and at the end. */
+  readonly #changed = new Condition();
   #failure: unknown;
 
   constructor(options: SegmentsOptions, from: number) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#over.signal]);
-    this.#signal.addEventListener("abort", () => this.#bell.ring(), { once: true });
+    this.#signal.addEventListener("abort", () => this.#changed.notify(), { once: true });
     this.#line = new SegmentLine(from, options.size, options.budget);
     this.#from = from;
   }
@@ -97,18 +97,18 @@ class Crew {
       const { front } = this.#line;
       const chunk = front?.shift();
       if (chunk !== undefined) {
-        this.#bell.ring();
+        this.#changed.notify();
         return chunk;
       }
       if (front?.full && !front.open) {
         this.#line.remove(front);
-        this.#bell.ring();
+        this.#changed.notify();
       } else if (this.#failure !== undefined) throw this.#failure;
       else if (front === undefined && this.#line.complete) {
         this.#options.width.end();
         return undefined;
       } else if (this.#signal.aborted) throw this.#signal.reason;
-      else await this.#bell.rung;
+      else await this.#changed.notified;
     }
   }
 
@@ -138,7 +138,7 @@ class Crew {
       if (role === "helper" && this.#helpers >= this.#options.width.now) return;
       const segment = first?.segment ?? this.#line.take(this.#options.width.now, role === "lead");
       if (segment === undefined) {
-        await this.#bell.rung;
+        await this.#changed.notified;
         continue;
       }
       try {
@@ -156,7 +156,7 @@ class Crew {
         first = undefined;
         if (segment.open) this.#line.withdraw();
         segment.open = false;
-        this.#bell.ring();
+        this.#changed.notify();
       }
     }
   }
@@ -206,7 +206,7 @@ class Crew {
       }
       if (!(await this.#came(segment, step.value, end))) break;
       while (segment.held > Math.max(segment.reserved, readAhead) && !this.#signal.aborted)
-        await this.#bell.rung;
+        await this.#changed.notified;
     }
     await body.return?.();
   }
@@ -222,7 +222,7 @@ class Crew {
       segment.push(part);
       this.#count(part.length);
       this.#callHelpers();
-      this.#bell.ring();
+      this.#changed.notify();
     }
     return true;
   }
@@ -250,7 +250,7 @@ class Crew {
         this.#line.join(segment, following);
         return true;
       }
-      await this.#bell.rung;
+      await this.#changed.notified;
     }
   }
 }
