@@ -396,7 +396,7 @@ export class LocalBlobs {
         if (!open) return;
         open = false;
         if (--reading.readers === 0 && this.#readers.get(digest) === reading) this.#readers.delete(digest);
-        reading.chunks.left();
+        reading.chunks.readerLeft();
         await blob.close();
       },
     };

@@ -7,7 +7,7 @@ const discardLimit = 64 * 1024;
 const discardTimeout = 5_000;
 /**
  * Received bytes a blob body holds for a reader that is behind; then upstream is made to wait. More would only grow old
- * there, and be garbage that V8 frees late (cache/fill/slabs.ts): 25 MB more at the peak with 100 followers.
+ * there, and be garbage that V8 frees late (cache/fill/buffer-pool.ts): 25 MB more at the peak with 100 followers.
  */
 const readAhead = 64 * 1024;
 /** Bytes between two reports of progress. */

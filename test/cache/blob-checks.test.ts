@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { findingsInRow } from "../../src/cache/blob-checks.ts";
-import { chunkSize, several } from "../../src/cache/fill/shared-chunks.ts";
+import { chunkSize, minSharingReaders } from "../../src/cache/fill/shared-chunks.ts";
 import type { LocalBlob } from "../../src/cache/local-blobs.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { StoreError } from "../../src/ports/blobs.ts";
@@ -125,7 +125,7 @@ t.test("a place that cannot be read is rot; a store that is away says nothing", 
 t.test("open readers of what turns out wrong get no more of it, by any way of reading", async (t) => {
   const house = await rottenHouse(t);
   const blobs: LocalBlob[] = [];
-  while (blobs.length < several) blobs.push((await house.local.open(digest)) as LocalBlob);
+  while (blobs.length < minSharingReaders) blobs.push((await house.local.open(digest)) as LocalBlob);
   const [reading, lending] = blobs.map(({ reader }) => reader) as [LocalBlob["reader"], LocalBlob["reader"]];
   t.equal((await reading.read(0, Buffer.alloc(1000))).length, 1000);
   const lent = await lending.lend?.(chunkSize, 1000);

@@ -2,7 +2,7 @@
 // without a word.
 import { readdirSync } from "node:fs";
 import t from "tap";
-import { several } from "../../src/cache/fill/shared-chunks.ts";
+import { minSharingReaders } from "../../src/cache/fill/shared-chunks.ts";
 import { LocalBlobs } from "../../src/cache/local-blobs.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { type BlobReader, StoreError } from "../../src/ports/blobs.ts";
@@ -73,7 +73,7 @@ t.test("several readers of one stored blob read it once, and who reads may leave
   const house = await openHouse(t);
   await storeBlob(house, large, sha256(large));
   const readers: BlobReader[] = [];
-  while (readers.length < several) {
+  while (readers.length < minSharingReaders) {
     t.equal(await readers[0]?.lend?.(0, large.length), undefined, "a few read for themselves");
     readers.push((await house.local.open(sha256(large)))?.reader as BlobReader);
   }

@@ -1,7 +1,14 @@
-// One running download of one blob: upstream -> hash -> spool, with any number of followers reading behind it.
-// No client and the fill share a fate: followers read at their own pace, from memory or from the spool, and the
-// fill goes on when they leave. The last bytes are held back until the digest is verified, so a wrong body is always
-// an incomplete one (docs/design.md, "The way of a request").
+// One running download of one blob: upstream -> hash -> spool, with any number of followers reading behind it. Clients
+// and the fill do not depend on each other: followers read at their own speed, and the fill goes on when they leave. The
+// last bytes are held back until the digest is verified, so a wrong body is always an incomplete one (docs/design.md,
+// "The way of a request"). `Fills` (fills.ts) starts the fills and knows which ones run. Each fill has:
+//   source.ts     where the bytes come from: the shared store, another node or upstream
+//   transfer.ts   asking for them, and going on where a connection broke, within a retry budget
+//   window.ts     the newest bytes in memory, in buffers of buffer-pool.ts
+//   spool.ts      the file they are appended to, until it is committed to the store
+//   followers.ts  the clients that read, and how far each has got
+//   reading.ts    what a follower is given, and when it is woken; shared-chunks.ts: one read of the spool for many
+//   condition.ts  what everything that waits for a change waits on
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
 import {
@@ -19,24 +26,23 @@ import type { Refusal } from "../../ports/upstream-answer.ts";
 import { Condition } from "./condition.ts";
 import { Follower, Followers } from "./followers.ts";
 import { FillReading, holdBack } from "./reading.ts";
-import { type OpenFrom, Resumption } from "./resumption.ts";
 import { Spool } from "./spool.ts";
-import { Transfer } from "./transfer.ts";
+import { type OpenFrom, Transfer } from "./transfer.ts";
 import { Window, type WindowBudget } from "./window.ts";
 
-/** Bytes collected before one write to the spool: one `write` per chunk costs twice the CPU. */
+/** Bytes collected before one write to the spool: a `write` for every chunk costs much more CPU time. */
 const batchSize = 1024 * 1024;
-/** A follower that takes nothing for this long while others wait for it (no spool to read behind) is let go. */
-const relayPatience = 30_000;
+/** Milliseconds. Without a spool all wait for the slowest follower; one that takes nothing for so long is dropped. */
+const stalledFollowerTimeout = 30_000;
 
 /**
- * Nobody has followed the fill for so many milliseconds, and more than so many bytes have come: it ends, what has come is
- * kept, and a client that comes after all goes on from there. A client that comes back does so within seconds (containerd
- * waits a second, docker up to 25 in all); what is smaller is as well fetched to its end.
+ * A fill without followers for so many milliseconds ends when more than so many bytes have come. They are kept, and a
+ * client that comes later goes on from there. Clients that retry come back within seconds (containerd waits a second,
+ * docker up to 25 in all); something smaller may as well be fetched to its end.
  */
 const unfollowedTime = 60_000;
 const unfollowedSize = 4 * 1024 * 1024;
-/** Bytes hashed of what was kept before the event loop has another turn. */
+/** Bytes of a kept spool that are hashed between two turns of the event loop. */
 const hashStep = 256 * 1024;
 
 export interface FillOptions {
@@ -49,8 +55,8 @@ export interface FillOptions {
   /** Called once, after the commit and before `done` resolves. */
   readonly committed: (size: number) => void;
   /**
-   * Called once, when the digest is wrong: names who else than upstream sent some of the bytes. Undefined, or left out:
-   * nobody.
+   * Called once, when the digest is wrong: names the places other than upstream that sent some of the bytes. Undefined,
+   * or left out: none.
    */
   readonly distrust?: () => string | undefined;
   /** What an earlier fill has kept of the blob; left out: nothing. Never rejects. */
@@ -63,10 +69,10 @@ export interface FillOptions {
   readonly pause: Pause;
 }
 
-/** The fill has ended for want of clients. Nobody is told: it had none. */
+/** The fill has ended for want of clients. There is none that could see this error. */
 class Unfollowed extends Error {}
 
-/** Bytes of the wrong digest, not all of them from upstream: another try asks whoever has not sent any of them. */
+/** Bytes of the wrong digest, not all of them from upstream: the next try avoids the places they came from. */
 export class NearbyMismatch extends UpstreamError {}
 
 export type FillHead =
@@ -77,8 +83,8 @@ export class Fill {
   readonly digest: Digest;
   readonly startedAt: number;
   /**
-   * What clients may be told: resolves with the size or a refusal, rejects with UpstreamError. A blob of which they would
-   * be given nothing before the digest is verified is not announced before that either.
+   * The answer clients may be given: resolves with the size or a refusal, rejects with UpstreamError. A blob no larger
+   * than what is held back is not announced before its digest is verified.
    */
   readonly head: Promise<FillHead>;
   /** Resolves when every byte has come and the digest is right; rejects when that will not be, or never settles. */
@@ -92,8 +98,7 @@ export class Fill {
   readonly #followers = new Followers(() => this.received);
   /** Notified when bytes have come, the fill is over, or a follower has moved that the fill waits for. */
   readonly #changed = new Condition();
-  readonly #attending = new Set<() => void>();
-  readonly #resumption: Resumption;
+  readonly #attendanceListeners = new Set<() => void>();
   readonly #transfer: Transfer;
   readonly #spool: Spool;
   readonly #reading: FillReading;
@@ -106,14 +111,14 @@ export class Fill {
   #failure: Error | undefined;
   #stored = false;
   #over = false;
-  /** Of what an earlier fill has kept, and this one goes on from. */
+  /** The record of the bytes an earlier fill has kept, which this one goes on from. */
   #resumed: KeptRecord | undefined;
-  /** Bytes of that; 0: none. */
+  /** How many bytes those are; 0: none. */
   #resumedFrom = 0;
-  /** Waits for the time to be over after which a fill that nobody follows may end. */
+  /** Ends the wait that runs while there are no followers. */
   #unfollowed: AbortController | undefined;
   #overdue = false;
-  /** It ends, or has ended, without all the bytes, and those it has are kept if that can be. */
+  /** The fill ends, or has ended, without all the bytes; those that have come are kept if possible. */
   #keeping = false;
   /** The spool is committed, kept or thrown away. */
   #finished = false;
@@ -122,19 +127,16 @@ export class Fill {
     this.#options = options;
     this.digest = options.digest;
     this.startedAt = options.clock();
-    this.#window = new Window(options.budget.slabs);
-    // In this thread: another one costs a miss 8-14 % more CPU time, and is no faster even on two cores.
+    this.#window = new Window(options.budget.buffers);
+    // In this thread: a worker thread costs more CPU time and is no faster, even on two cores.
     this.#hash = createHash(digestAlgorithm(options.digest));
     this.head = this.#head.promise;
     this.head.catch(() => {});
     this.verification = this.#verification.promise;
     this.verification.catch(() => {});
-    this.#resumption = new Resumption(
-      (from, signal, use) => options.open(from, signal, use, this.#yielding()),
-      () => this.#followers.size > 0,
-    );
     this.#transfer = new Transfer({
-      open: (from, signal) => this.#resumption.open(from, signal),
+      open: (from, signal, use) => options.open(from, signal, use, this.#yielding()),
+      followed: () => this.#followers.size > 0,
       begin: (...head) => this.#begin(...head),
       take: (chunk) => this.#take(chunk),
       pause: options.pause,
@@ -188,12 +190,12 @@ export class Fill {
     return this.#verified;
   }
 
-  /** Whether clients have been told of the blob, and of its size if upstream has said it. */
+  /** Whether clients have been told of the blob, and of its size if upstream announced one. */
   get announced(): boolean {
     return this.#announced;
   }
 
-  /** Whether it has ended before its time and, when `done`, what has come may be resumed. */
+  /** Whether the fill ends early and, when `done`, a later one may resume it. */
   get keeping(): boolean {
     return this.#keeping;
   }
@@ -217,14 +219,14 @@ export class Fill {
       leave: (leaving) => {
         this.#followers.remove(leaving);
         if (this.#followers.size === 0) this.#attendanceChanged();
-        this.#reading.left();
+        this.#reading.followerLeft();
         this.#changed.notify();
         this.#releaseWhenUnused();
       },
     });
     this.#followers.add(follower);
     if (this.#followers.size === 1) this.#attendanceChanged();
-    this.#resumption.hurry();
+    this.#transfer.hurry();
     return follower;
   }
 
@@ -235,10 +237,10 @@ export class Fill {
     this.#changed.notify();
   }
 
-  // ---- who waits for it ---------------------------------------------------------------------------------------
+  // ---- attendance ---------------------------------------------------------------------------------------------
 
   #attendanceChanged(): void {
-    for (const listener of [...this.#attending]) listener();
+    for (const listener of [...this.#attendanceListeners]) listener();
     this.#unfollowed?.abort();
     this.#unfollowed = undefined;
     this.#overdue = false;
@@ -255,7 +257,7 @@ export class Fill {
     );
   }
 
-  /** Ends a fill that nobody has followed for long, if what has come is worth keeping and can be kept. */
+  /** Ends a fill that has long had no followers, if what has come is worth keeping and can be kept. */
   #endUnfollowed(): void {
     const { received, size } = this;
     if (!this.#overdue || received <= unfollowedSize || this.#failure !== undefined) return;
@@ -273,8 +275,8 @@ export class Fill {
       },
       giveWay: () => this.#transfer.giveWay(),
       onChange: (listener) => {
-        this.#attending.add(listener);
-        return () => this.#attending.delete(listener);
+        this.#attendanceListeners.add(listener);
+        return () => this.#attendanceListeners.delete(listener);
       },
     };
   }
@@ -308,13 +310,13 @@ export class Fill {
     }
   }
 
-  /** Takes up what was kept, if that is still what it was. */
+  /** Goes on from the bytes an earlier fill has kept, if they still have the hash they had then. */
   async #resume(): Promise<void> {
     const kept = await this.#options.resume?.();
     if (kept === undefined) return;
     const { writer, record } = kept;
     const { written } = writer;
-    this.#spool.takeUp(writer);
+    this.#spool.resume(writer);
     this.#resumed = record;
     this.#resumedFrom = written;
     try {
@@ -336,24 +338,24 @@ export class Fill {
       return;
     }
     this.#window.restart(written);
-    this.#transfer.goOn({ from: written, size: record.size, startOver: () => this.#startOver() });
+    this.#transfer.resume({ from: written, size: record.size, startOver: () => this.#startOver() });
   }
 
-  /** What was kept is of no use. Nobody has been told of the blob yet. */
+  /** Throws the kept bytes away. No client has been told of the blob yet. */
   async #startOver(): Promise<void> {
     this.#resumed = undefined;
     this.#resumedFrom = 0;
     this.#hash = createHash(digestAlgorithm(this.digest));
     this.#window.restart(0);
-    await this.#spool.putDown();
+    await this.#spool.discardResumed();
   }
 
-  /** Whether all that is here was kept by an earlier fill. */
+  /** Whether this fill has added nothing to what an earlier one kept. */
   get #untouched(): boolean {
     return this.#resumedFrom > 0 && this.#window.end === this.#resumedFrom;
   }
 
-  /** Of the bytes that were taken: the chunk that met the end of the fill was not. */
+  /** Keeps the bytes that `#take` has accepted: when the fill was ended one more chunk may have come. */
   async #keep(): Promise<void> {
     const { digest, size } = this;
     const { upstream, mayKeep } = this.#options;
@@ -371,7 +373,7 @@ export class Fill {
   async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
     this.#cacheStatus = cacheStatus;
     if (size !== undefined && size > holdBack) this.#announce();
-    // The spool that was kept has been taken up already.
+    // The kept spool is in use already.
     if (this.#resumedFrom > 0) return;
     await this.#spool.open(() => this.#options.spool(size));
   }
@@ -392,7 +394,7 @@ export class Fill {
     if (spool.usable && spool.writing === undefined && this.received - spool.written >= batch)
       void this.#append();
     this.#trim();
-    this.#reading.tell();
+    this.#reading.wake();
     if (this.#overdue) this.#endUnfollowed();
     while (this.#window.bytes > this.#options.budget.share && this.#failure === undefined) {
       if (spool.usable) await (spool.writing ?? this.#append());
@@ -406,7 +408,7 @@ export class Fill {
     return this.#spool.append(this.#window.since(this.#spool.written));
   }
 
-  /** What is spooled may be forgotten; without a spool, what every follower has taken. */
+  /** Forgets what is spooled; without a spool, what every follower has taken. */
   #trim(): void {
     const { share } = this.#options.budget;
     const { usable, written } = this.#spool;
@@ -415,19 +417,19 @@ export class Fill {
       this.#window.trim(Math.max(written, this.#followers.slowest), share / 2);
   }
 
-  /** Resolves when the oldest bytes can be forgotten; whoever takes nothing meanwhile is let go in the end. */
+  /** Resolves when the oldest bytes can be forgotten; followers that take nothing for too long are dropped. */
   async #waitForFollowers(): Promise<void> {
     if (this.#followers.size === 0) {
       throw new StoreError("unavailable", "the blob cannot be stored and nobody is reading it");
     }
     const oldest = this.#window.start;
-    const places = this.#followers.places();
-    const goesOn = () => {
+    const positions = this.#followers.positions();
+    const moved = () => {
       this.#trim();
       return this.#window.start > oldest || this.#failure !== undefined || this.#followers.size === 0;
     };
-    if (await this.#changed.within(relayPatience, this.#options.pause, goesOn)) return;
-    this.#followers.dropStopped(oldest + 1, places);
+    if (await this.#changed.within(stalledFollowerTimeout, this.#options.pause, moved)) return;
+    this.#followers.dropStalled(oldest + 1, positions);
     this.#changed.notify();
   }
 
@@ -451,7 +453,7 @@ export class Fill {
     const spool = this.#spool;
     while (spool.usable && spool.written < this.received) await (spool.writing ?? this.#append());
     if (spool.usable && (await spool.commit(this.digest, this.received))) {
-      // From here on it counts as stored, and whoever asks finds it there.
+      // From here on requests find it in the store.
       this.#over = true;
       this.#stored = true;
       this.#options.committed(this.received);

@@ -1,4 +1,4 @@
-// The fills under way: one for each blob that clients can join, however many nodes' worth of clients wait for it.
+// The fills under way: at most one for each blob that clients can join.
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
@@ -11,10 +11,10 @@ import { SegmentWidths } from "../segments/concurrency.ts";
 import { SegmentBudget } from "../segments/segment-queue.ts";
 import type { Segmenting } from "../segments/segmented-body.ts";
 import { Fill, type FillOptions } from "./fill.ts";
-import { createDistrusted, FillSource, type Sharing } from "./source.ts";
+import { DistrustedPlaces, FillSource, type Sharing } from "./source.ts";
 import { WindowBudget } from "./window.ts";
 
-/** Bytes of segments that came before those ahead of them, over all fills. */
+/** Memory for segments that arrive before their turn, in bytes over all fills. */
 const segmentBytes = 32 * 1024 * 1024;
 
 export interface FillsOptions {
@@ -24,7 +24,7 @@ export interface FillsOptions {
   readonly sharing?: Sharing | undefined;
   /** Bytes of running fills kept in memory, over all fills. */
   readonly windowBytes: number;
-  /** Share of the time since the last call in which this node had no time to spare, 0 to 1; left out: measured. */
+  /** Share of the time since the last call in which the event loop was busy, 0 to 1; left out: measured. */
   readonly load?: () => number;
   readonly notices: NoticeSink;
   readonly clock: Clock;
@@ -43,12 +43,12 @@ export class Fills {
   readonly #options: FillsOptions;
   /** The fill a client of this digest joins. */
   readonly #byDigest = new Map<Digest, Filling>();
-  /** Every fill under way, also those nobody may join any more. */
+  /** Every fill under way, also those that can no longer be joined. */
   readonly #running = new Set<Fill>();
-  /** Fills whose blob is being given to other nodes, or will be. */
+  /** Fills that are still to give their blob to other nodes. */
   readonly #ending = new Set<Promise<void>>();
   readonly #budget: WindowBudget;
-  readonly #distrusted = createDistrusted();
+  readonly #distrusted = new DistrustedPlaces();
   readonly #segmenting: Segmenting;
 
   constructor(options: FillsOptions) {
@@ -64,12 +64,12 @@ export class Fills {
     return [...this.#running];
   }
 
-  /** Those of blobs, in the order of their start. */
+  /** The fills that clients of a blob join, in the order of their start. */
   get byDigest(): readonly Filling[] {
     return [...this.#byDigest.values()];
   }
 
-  /** Bytes of the store that are spools' or will be: those of running fills as long as they will be, and of what is left. */
+  /** Bytes of the store that spools take or will take: those of running fills at their full length, and those kept. */
   get bytes(): number {
     let bytes = this.#options.local.spoolBytes;
     for (const fill of this.#running)
@@ -83,7 +83,7 @@ export class Fills {
 
   /** Whether the shared store has given wrong bytes for it. */
   distrusts(digest: Digest): boolean {
-    return this.#distrusted.has(`shared ${digest}`);
+    return this.#distrusted.has("shared", digest);
   }
 
   /** A fill that a new client can read from the first byte. */
@@ -92,14 +92,14 @@ export class Fills {
     return filling?.fill.joinable === true ? filling : undefined;
   }
 
-  /** Upstream's answer to the download proves the right of this repository. */
+  /** Starts a fill. Upstream's answer to it proves that the repository may read the blob. */
   start(upstream: Upstream, repository: Repository, digest: Digest): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const distrusted = this.#distrusted;
     const asked = { upstream, repository, digest };
     const segmenting = this.#segmenting;
     const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
-    // What the one before it has brought is being kept, and is to be had in a moment.
+    // The fill before it may be about to keep what it has brought.
     const before = this.#byDigest.get(digest)?.fill;
     const fill = this.#run(upstream, digest, {
       open: (...asked) => source.open(...asked),
@@ -125,8 +125,8 @@ export class Fills {
   }
 
   /**
-   * Of a manifest too large to hold: verified like a blob, never stored. `first` is upstream's answer to the question
-   * that found it so; the rest of one that breaks off is asked for by digest.
+   * Starts the fill of a manifest too large to hold: verified like a blob, never stored. `first` is the answer of
+   * upstream that showed its size; the rest of a body that breaks off is asked for by digest.
    */
   relayManifest(upstream: Upstream, repository: Repository, digest: Digest, first?: OversizeAnswer): Fill {
     let unread = first;
@@ -174,7 +174,7 @@ export class Fills {
   }
 }
 
-/** Whether upstream's answer to the fill is its answer to this repository. */
+/** Whether upstream's answer to the fill is also its answer to this repository. */
 export function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
   return filling.upstream.name === upstream.name && filling.repository === repository;
 }

@@ -1,7 +1,7 @@
-// Who reads a fill, and how far each has got.
+// The clients that read a fill, and how far each has got.
 import type { BlobReader, Lent } from "../../ports/blobs.ts";
 
-/** What a follower asks of its fill. */
+/** What a follower does to its fill. */
 export interface Followed {
   read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
   lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> | undefined;
@@ -13,7 +13,7 @@ export interface Followed {
 export class Follower implements BlobReader {
   /** Everything before it has been taken. */
   position = 0;
-  /** Too slow for the others, who had to wait for it. */
+  /** Too slow for the others, which had to wait for it. */
   dropped = false;
   readonly read: BlobReader["read"];
   readonly lend: NonNullable<BlobReader["lend"]>;
@@ -31,7 +31,7 @@ export class Follower implements BlobReader {
 export class Followers {
   readonly #all = new Set<Follower>();
   readonly #received: () => number;
-  /** How far the fill had got when its last follower left; undefined while it has one, or never had. */
+  /** How far the fill had got when its last follower left; undefined while there is one, or has never been one. */
   #leftAt: number | undefined;
   #unattended = 0;
 
@@ -40,7 +40,7 @@ export class Followers {
     this.#received = received;
   }
 
-  /** Bytes that came while every follower had left. */
+  /** Bytes that came after every follower had left. */
   get unattended(): number {
     return this.#unattended + (this.#leftAt === undefined ? 0 : this.#received() - this.#leftAt);
   }
@@ -72,15 +72,15 @@ export class Followers {
     return slowest;
   }
 
-  /** Where every follower stands now, for `dropStopped`. */
-  places(): ReadonlyMap<Follower, number> {
+  /** Where every follower is now, for `dropStalled`. */
+  positions(): ReadonlyMap<Follower, number> {
     return new Map([...this.#all].map((follower) => [follower, follower.position]));
   }
 
-  /** Lets those go who stand before `end`, where they stood when `places` was taken. */
-  dropStopped(end: number, places: ReadonlyMap<Follower, number>): void {
+  /** Drops the followers that are before `end` and have not moved since `positions` was taken. */
+  dropStalled(end: number, positions: ReadonlyMap<Follower, number>): void {
     for (const follower of this.#all) {
-      if (follower.position < end && places.get(follower) === follower.position) {
+      if (follower.position < end && positions.get(follower) === follower.position) {
         follower.dropped = true;
         this.remove(follower);
       }

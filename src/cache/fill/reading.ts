@@ -5,24 +5,22 @@ import type { Condition } from "./condition.ts";
 import type { Follower, Followers } from "./followers.ts";
 import { BlobChunks, chunkSize, type SharedChunks } from "./shared-chunks.ts";
 import type { Spool } from "./spool.ts";
-import { Turnstile } from "./turnstile.ts";
 import type { Window } from "./window.ts";
 
 /** Never given to a follower before the digest is verified. */
 export const holdBack = 64 * 1024;
 
 /**
- * With more followers than a few they are told of bytes in steps, or after so many milliseconds: woken for every packet of
- * a slow link, a hundred followers write a hundred packets for each that comes.
+ * More followers than a few are woken for every `wakeStep` bytes, or after `wakeDelay` milliseconds: woken for every
+ * packet of a slow link, a hundred of them write a hundred packets for each that comes.
  */
 const fewFollowers = 8;
-const step = 256 * 1024;
-const patienceOfMany = 20;
+const wakeStep = 256 * 1024;
+const wakeDelay = 20;
 /**
  * From so many followers on they are sent the window's own memory, and what one of them reads from the spool serves those
- * near it. A hundred of them, with 5,000 manifests a second beside them, then keep up with a link of 100 Mbit/s; when each
- * read for itself, those that fell behind cost so much that all of them stayed there: up to twice the CPU time. A few are
- * better off with copies, which are larger than the window's pieces: ten by its pieces cost a third more.
+ * near it: when each reads for itself, those that have fallen behind cost so much that they never catch up. Fewer are
+ * better off with copies, which are larger than the window's buffers.
  */
 export const manyFollowers = 32;
 
@@ -43,9 +41,9 @@ export class FillReading {
   readonly #spool: Spool;
   readonly #changed: Condition;
   readonly #chunks: BlobChunks;
-  /** Bytes followers were told of at once. */
-  #told = 0;
-  readonly #turnstile = new Turnstile();
+  readonly #wakeQueue = new WakeQueue();
+  /** Bytes that had come when followers were last woken at once. */
+  #wokenAt = 0;
 
   constructor(
     fill: FillProgress,
@@ -63,18 +61,18 @@ export class FillReading {
     this.#changed = changed;
   }
 
-  /** Bytes have come. */
-  tell(): void {
+  /** Bytes have come: wakes followers that wait for them, now or soon. */
+  wake(): void {
     const { received } = this.#fill;
-    const many = this.#followers.size > fewFollowers && this.#told > 0;
-    if (many && received - this.#told < step) this.#changed.notifySoon(patienceOfMany);
+    const many = this.#followers.size > fewFollowers && this.#wokenAt > 0;
+    if (many && received - this.#wokenAt < wakeStep) this.#changed.notifySoon(wakeDelay);
     else {
-      this.#told = received;
+      this.#wokenAt = received;
       this.#changed.notify();
     }
   }
 
-  /** See BlobReader. What is in memory is copied, so that the window's memory is nobody else's. */
+  /** See BlobReader. Bytes in memory are copied: the fill uses the memory of its window again. */
   async read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer> {
     await this.arrived(follower, position);
     const released = this.#released - position;
@@ -101,9 +99,9 @@ export class FillReading {
     return whole ? await this.#chunks.lend(this.#spool, position, wanted) : undefined;
   }
 
-  /** A follower has gone. */
-  left(): void {
-    this.#chunks.left();
+  /** A follower has left. */
+  followerLeft(): void {
+    this.#chunks.readerLeft();
   }
 
   /** See BlobReader. */
@@ -112,7 +110,7 @@ export class FillReading {
     if (!this.#spool.usable) this.#changed.notify();
     while (!this.#has(follower, position)) {
       await this.#changed.notified;
-      if (this.#followers.size > fewFollowers) await this.#turnstile.pass();
+      if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
     }
   }
 
@@ -128,5 +126,27 @@ export class FillReading {
   get #released(): number {
     const { verified, received, size } = this.#fill;
     return verified ? received : Math.max(0, Math.min(received, (size ?? received) - holdBack));
+  }
+}
+
+/** Followers woken in one turn of the event loop. */
+const wokenPerTurn = 8;
+
+/** Wakes a few followers in each turn of the event loop: a hundred at once would hold up everything else. */
+export class WakeQueue {
+  #waiting: (() => void)[] = [];
+
+  /** Resolves in the order of the calls. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#waiting.push(resolve) === 1) setImmediate(() => this.#wake());
+    });
+  }
+
+  #wake(): void {
+    const next = this.#waiting.slice(0, wokenPerTurn);
+    this.#waiting = this.#waiting.slice(wokenPerTurn);
+    if (this.#waiting.length > 0) setImmediate(() => this.#wake());
+    for (const resolve of next) resolve();
   }
 }

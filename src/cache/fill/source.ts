@@ -1,6 +1,6 @@
 // Where a fill takes its bytes from: the store all nodes share, the node that is fetching the blob for all of them,
 // else upstream. Each of the first two may fail at any byte; the fill then asks again from the offset it reached, and
-// is given the next place.
+// gets the next place.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
@@ -16,17 +16,17 @@ import type { Releases } from "../sharing/releases.ts";
 import { type Fill, NearbyMismatch } from "./fill.ts";
 
 /**
- * How often a fill looks whether another node, which has the lease and cannot be read from, is done, and the most
- * milliseconds between two looks. Then it asks upstream itself.
+ * How often a fill checks whether another node, which has the lease and cannot be read from, is done, and the most
+ * milliseconds between two checks. Then it asks upstream itself.
  */
-const looks = 10;
-const betweenLooks = 500;
+const maxProbes = 10;
+const probeInterval = 500;
 /**
- * What is near is read from because it is fast. Milliseconds waited for it, and the bytes per second that have to come in
- * that time; when they do not, the fill goes on from its byte elsewhere, once, while upstream answers.
+ * The shared store and other nodes are read because they are fast. When fewer than so many bytes a second come in so many
+ * milliseconds of waiting, and upstream answers, the fill goes on from its byte elsewhere, once.
  */
-const slowAfter = 10_000;
-const floorRate = 64 * 1024;
+const rateWindow = 10_000;
+const minRate = 64 * 1024;
 /** A shared blob untouched for this long is marked as used when it is read, so that eviction by age spares it. */
 const refreshAfter = 24 * 3600_000;
 
@@ -48,14 +48,23 @@ export interface Sharing {
   readonly releases?: Releases | undefined;
 }
 
-/** Blobs whose bytes proved wrong in one place nearby, remembered at most. */
+/** Most pairs of a place and a blob that are remembered. */
 const maxDistrusted = 10_000;
 
-/** By place and digest. Bytes that were wrong there may stay, where this node may not delete. */
-export type Distrusted = Pick<LRUCache<string, true>, "has" | "set">;
+/**
+ * Where the bytes of a blob proved wrong: in the shared store, or on another node by its address. They may still be
+ * there, since this node may not be able to delete them.
+ */
+export class DistrustedPlaces {
+  readonly #keys = new LRUCache<string, true>({ max: maxDistrusted });
 
-export function createDistrusted(): Distrusted {
-  return new LRUCache({ max: maxDistrusted });
+  has(place: string, digest: Digest): boolean {
+    return this.#keys.has(`${place} ${digest}`);
+  }
+
+  add(place: string, digest: Digest): void {
+    this.#keys.set(`${place} ${digest}`, true);
+  }
 }
 
 export interface FillSourceOptions {
@@ -64,8 +73,8 @@ export interface FillSourceOptions {
   readonly digest: Digest;
   readonly access: Access;
   readonly sharing: Sharing;
-  /** Of all fills. */
-  readonly distrusted: Distrusted;
+  /** Shared by all fills. */
+  readonly distrusted: DistrustedPlaces;
   readonly segmenting: Segmenting;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -79,14 +88,14 @@ export class FillSource {
   readonly #places = new Set<string>();
   #sharedFailed = false;
   readonly #failedPeers = new Set<string>();
-  /** The place of the bytes proved slow: the next one may take its time. */
+  /** One place has proved slow; from then on the speed is not watched. */
   #moved = false;
 
   constructor(options: FillSourceOptions) {
     this.#options = options;
   }
 
-  /** Where the bytes of the last answer come from. */
+  /** Where the bytes of the last answer came from, for events. */
   get source(): Source {
     const { sharing, upstream } = this.#options;
     return this.#place === "shared" && sharing.blobs !== undefined
@@ -94,7 +103,7 @@ export class FillSource {
       : `upstream:${upstream.name}`;
   }
 
-  /** What a client got who is answered from the fill, and would have missed or joined if it asked upstream. */
+  /** The result of a request that is answered from the fill; `how`: if the fill asks upstream. */
   result(how: "miss" | "joined"): "hit" | "miss" | "joined" {
     if (this.#place === "shared") return "hit";
     return this.#place === "peer" ? "joined" : how;
@@ -105,13 +114,13 @@ export class FillSource {
     return this.#places.size === 1 && this.#places.has("upstream");
   }
 
-  /** An earlier fill has had the first bytes from upstream. */
+  /** The fill goes on from bytes that an earlier one had from upstream. */
   resumed(): void {
     this.#places.add("upstream");
   }
 
   /**
-   * The bytes from `from` on. `use` is for upstream: nobody waits for them. Rejects with UpstreamError when upstream
+   * The bytes from `from` on. `use` is for upstream: no client waits for them. Rejects with UpstreamError when upstream
    * has to answer and cannot, or with the signal's reason.
    */
   async open(
@@ -120,7 +129,7 @@ export class FillSource {
     use: "background" | undefined,
     yields: Yielding,
   ): Promise<BlobAnswer> {
-    const near = (await this.#shared(from, signal)) ?? (await this.#turn(from, signal));
+    const near = (await this.#shared(from, signal)) ?? (await this.#leased(from, signal));
     if (near !== undefined) return near;
     signal.throwIfAborted();
     this.#place = "upstream";
@@ -134,19 +143,19 @@ export class FillSource {
   }
 
   /**
-   * The digest is wrong: what came from nearby is not read from there again for this blob. Names the places, undefined
-   * when every byte came from upstream: only then it is upstream's fault.
+   * The digest is wrong: this blob is not read again from the shared store or the nodes that sent some of it. Names these
+   * places; undefined when every byte came from upstream: only then is it upstream's fault.
    */
   distrust(): string | undefined {
     const { distrusted, digest } = this.#options;
     const places = [...this.#places].filter((place) => place !== "upstream");
-    for (const place of places) distrusted.set(`${place} ${digest}`, true);
+    for (const place of places) distrusted.add(place, digest);
     return places.length === 0 ? undefined : places.join(" and ");
   }
 
   /**
-   * The fill is over: what came from upstream is given to the others, then the lease. A blob whose shared bytes
-   * proved wrong is removed there.
+   * The fill is over: publishes a blob that came from upstream, then releases the lease. Removes the shared blob when its
+   * bytes proved wrong.
    */
   async end(fill: Fill): Promise<void> {
     const { digest, sharing } = this.#options;
@@ -164,11 +173,11 @@ export class FillSource {
 
   // ---- the shared store ---------------------------------------------------------------------------------------
 
-  /** Undefined when the blob is not there or the store fails, which it reports itself. */
+  /** Undefined when the blob is not there or the store fails, which the store reports itself. */
   async #shared(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const store = this.#options.sharing.blobs?.store;
     const { digest, distrusted } = this.#options;
-    if (store === undefined || this.#sharedFailed || distrusted.has(`shared ${digest}`)) return undefined;
+    if (store === undefined || this.#sharedFailed || distrusted.has("shared", digest)) return undefined;
     try {
       const refusal = await this.#refusal(store);
       if (refusal !== undefined) return refusal;
@@ -189,7 +198,7 @@ export class FillSource {
     }
   }
 
-  /** The shared store grants nothing: without a link upstream has to say that this repository may read the blob. */
+  /** The shared store grants no rights: without a link upstream has to say that this repository may read the blob. */
   async #refusal(store: SharedBlobs): Promise<Refusal | undefined> {
     const { access, upstream, repository, digest } = this.#options;
     if (await access.linked(upstream, repository, digest)) return undefined;
@@ -201,49 +210,49 @@ export class FillSource {
   // ---- other nodes --------------------------------------------------------------------------------------------
 
   /**
-   * The bytes another node has or is fetching; undefined when it is this node's turn to ask upstream. Where the holder of
-   * the lease cannot be read from, or not fast enough, one node asks upstream for all the others once more.
+   * The bytes another node has or is fetching; undefined when this node is to ask upstream. When the holder of the lease
+   * cannot be read from, or is too slow, one other node asks upstream for all of them.
    */
-  async #turn(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
+  async #leased(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const { upstream, digest, sharing } = this.#options;
     const { leases, blobs, peers } = sharing;
     if (leases === undefined || this.#lease !== undefined) return undefined;
-    // Two registries may be asked at once for one blob: nodes need not know the same ones.
+    // By upstream as well: nodes need not be configured with the same ones.
     const key = `blob:${upstream.name}/${digest}`;
-    for (let look = 1; look <= looks; look++) {
-      // Without an answer everybody works for himself; one that was merely late is worth a second question.
-      const turn = await leases
+    for (let probe = 1; probe <= maxProbes; probe++) {
+      // Without an answer this node fetches for itself; a lost answer is worth a second question.
+      const answer = await leases
         .acquire(key)
         .catch(() => leases.acquire(key))
         .catch(() => undefined);
-      if (turn === undefined) return undefined;
-      if ("lease" in turn) {
-        this.#lease = turn.lease;
-        // Whoever had it before may have stored the blob since we looked.
+      if (answer === undefined) return undefined;
+      if ("lease" in answer) {
+        this.#lease = answer.lease;
+        // The node that had it before may have stored the blob in the meantime.
         return await this.#shared(from, signal);
       }
-      const running = await this.#peer(turn.heldBy, from, signal);
+      const running = await this.#peer(answer.heldBy, from, signal);
       if (running !== undefined) return running;
       if (this.#moved) break;
-      // What the other node fetches will be in its own store only.
-      if (blobs === undefined && (peers === undefined || turn.heldBy === undefined)) return undefined;
+      // There is nothing to wait for: the other node fetches for its own store only.
+      if (blobs === undefined && (peers === undefined || answer.heldBy === undefined)) return undefined;
       await this.#wait(key, signal);
       const stored = await this.#shared(from, signal);
       if (stored !== undefined) return stored;
     }
-    return await this.#secondTurn(leases, `${key} again`, from, signal);
+    return await this.#secondLease(leases, `${key} again`, from, signal);
   }
 
-  async #secondTurn(
+  async #secondLease(
     leases: Leases,
     key: string,
     from: number,
     signal: AbortSignal,
   ): Promise<BlobAnswer | undefined> {
-    const turn = await leases.acquire(key).catch(() => undefined);
-    if (turn === undefined) return undefined;
-    if (!("lease" in turn)) return await this.#peer(turn.heldBy, from, signal);
-    this.#lease = turn.lease;
+    const answer = await leases.acquire(key).catch(() => undefined);
+    if (answer === undefined) return undefined;
+    if (!("lease" in answer)) return await this.#peer(answer.heldBy, from, signal);
+    this.#lease = answer.lease;
     return undefined;
   }
 
@@ -255,7 +264,7 @@ export class FillSource {
     const { sharing, upstream, repository, digest, distrusted } = this.#options;
     if (address === undefined || sharing.peers === undefined || this.#failedPeers.has(address))
       return undefined;
-    if (distrusted.has(`${address} ${digest}`)) return undefined;
+    if (distrusted.has(address, digest)) return undefined;
     const failed = (): void => void this.#failedPeers.add(address);
     try {
       const answer = await sharing.peers.open(address, upstream.name, repository, digest, from, signal);
@@ -275,14 +284,14 @@ export class FillSource {
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
     try {
-      const step = pause(betweenLooks, either);
+      const step = pause(probeInterval, either);
       await Promise.race([step, sharing.releases?.released(key, either) ?? step]);
     } finally {
       over.abort();
     }
   }
 
-  /** A place that fails in the middle, or is too slow, is a broken transfer, which goes on elsewhere. */
+  /** Makes a place that fails in the middle, or is too slow, a broken transfer, which goes on elsewhere. */
   async *#guarded(
     body: AsyncIterable<Buffer>,
     signal: AbortSignal,
@@ -295,8 +304,8 @@ export class FillSource {
         waited += clock() - asked;
         bytes += chunk.length;
         yield chunk;
-        if (waited >= slowAfter) {
-          if (!this.#moved && upstream.available && bytes < (waited / 1000) * floorRate) {
+        if (waited >= rateWindow) {
+          if (!this.#moved && upstream.available && bytes < (waited / 1000) * minRate) {
             this.#moved = true;
             throw new Error(`${bytes} bytes in ${waited} ms`);
           }

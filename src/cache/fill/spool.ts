@@ -1,4 +1,4 @@
-// The spool of one fill. When the store fails it says so once and takes nothing more; what it has can still be read.
+// The spool of one fill. When the store fails it reports that once and takes nothing more; what it has can still be read.
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobWriter, KeptRecord } from "../../ports/blobs.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -10,34 +10,34 @@ export class Spool {
   #writer: BlobWriter | undefined;
   #writing: Promise<void> | undefined;
   #usable = false;
-  /** Its bytes are the store's: committed, or kept. */
-  #given = false;
+  /** The store has taken over the bytes: they are committed, or kept. */
+  #handedOver = false;
 
-  /** `changed` is told after every append, and when the store has failed. */
+  /** `changed` is called after every append, and when the store has failed. */
   constructor(notices: NoticeSink, changed: () => void) {
     this.#notices = notices;
     this.#changed = changed;
   }
 
-  /** Called once, before everything else but `takeUp`. `make` gives undefined when the blob is not to be stored. */
+  /** Called once, before everything else but `resume`. `make` gives undefined when the blob is not to be stored. */
   async open(make: () => Promise<BlobWriter | undefined>): Promise<void> {
     try {
       this.#writer = await make();
-      // Not before: what will not be stored takes no room meanwhile, in anybody's sum.
+      // Not before: a blob that will not be stored must not be counted as bytes of the store meanwhile.
       this.#usable = this.#writer !== undefined;
     } catch (error) {
       this.#fail("create", error);
     }
   }
 
-  /** Goes on with a spool that has bytes already. */
-  takeUp(writer: BlobWriter): void {
+  /** Goes on with the spool an earlier fill has kept. */
+  resume(writer: BlobWriter): void {
     this.#writer = writer;
     this.#usable = true;
   }
 
-  /** Throws away what was taken up, so that another can be opened. */
-  async putDown(): Promise<void> {
+  /** Throws the resumed spool away, so that another can be opened. */
+  async discardResumed(): Promise<void> {
     this.#usable = false;
     await this.abort();
     this.release();
@@ -80,28 +80,28 @@ export class Spool {
   async commit(digest: Digest, size: number): Promise<boolean> {
     try {
       await (this.#writer as BlobWriter).commit(digest, size);
-      this.#given = true;
+      this.#handedOver = true;
     } catch (error) {
       this.#fail("commit", error);
     }
-    return this.#given;
+    return this.#handedOver;
   }
 
   /** Only while `usable` and nothing is being written. False when the store failed. */
   async keep(record: KeptRecord): Promise<boolean> {
     try {
       await (this.#writer as BlobWriter).keep(record);
-      this.#given = true;
+      this.#handedOver = true;
     } catch (error) {
       this.#fail("keep", error);
     }
-    return this.#given;
+    return this.#handedOver;
   }
 
   /** Throws away what was neither committed nor kept. */
   async abort(): Promise<void> {
     await this.#writing;
-    if (this.#given) return;
+    if (this.#handedOver) return;
     await this.#writer?.abort().catch((error: unknown) => this.#fail("abort", error));
   }
 

@@ -1,14 +1,81 @@
 // The bytes of one blob from upstream, in order and each of them once, however often the connection breaks: a broken
-// transfer goes on by Range from the byte it reached (docs/design.md, "The way of a request").
-
+// transfer goes on by Range from the byte it reached (docs/design.md, "The way of a request"), as long as its retry
+// budget allows.
 import type { Pause } from "../../ports/clock.ts";
-import { UpstreamError } from "../../ports/upstream.ts";
+import { UpstreamError, type UpstreamErrorCode } from "../../ports/upstream.ts";
 import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
-import { Patience } from "./patience.ts";
+
+/** Transfers in a row that may break having brought less than `progress` bytes each. */
+const maxAttempts = 5;
+const progress = 64 * 1024;
+/** Milliseconds before the second transfer; twice as long before each one after it, longer when upstream says so. */
+const firstPause = 100;
+const longestPause = 60_000;
+/**
+ * Milliseconds in all that a transfer waits, without progress, for an upstream that is known not to answer. The usual
+ * clients have a bound of their own for a pull that stands still.
+ */
+const maxOutageWait = 5 * 60_000;
+/** Milliseconds before such an upstream is asked again: when it is not known when the next probe is, and at least. */
+const usualOutagePause = 2_000;
+const shortestOutagePause = 500;
+
+/** Errors after which the same request may succeed. */
+const transient: ReadonlySet<UpstreamErrorCode> = new Set([
+  "truncated",
+  "unreachable",
+  "timeout",
+  "server_error",
+  "rate_limited",
+]);
+
+/** How often, and after which pauses, a broken transfer goes on. */
+export class RetryBudget {
+  #attempt = 0;
+  #reached = 0;
+  #waited = 0;
+
+  /**
+   * Milliseconds to wait before the transfer goes on from `received` bytes, after it failed with `error`; undefined
+   * to give up.
+   */
+  after(error: unknown, received: number): number | undefined {
+    if (received - this.#reached >= progress) {
+      this.#attempt = 0;
+      this.#waited = 0;
+    }
+    this.#reached = received;
+    if (!(error instanceof UpstreamError)) return undefined;
+    const retryAfter = error.retryAfter === undefined ? undefined : error.retryAfter * 1000;
+    if (error.code === "circuit_open" && received > 0) return this.#duringOutage(retryAfter);
+    this.#attempt++;
+    if (!this.#allows(error.code, received)) return undefined;
+    return Math.min(Math.max(firstPause * 2 ** (this.#attempt - 1), retryAfter ?? 0), longestPause);
+  }
+
+  /** Before the first byte, one more try repairs a connection that upstream had closed; clients wait, so no more. */
+  #allows(code: UpstreamErrorCode, received: number): boolean {
+    if (received === 0) return this.#attempt === 1 && (code === "truncated" || code === "unreachable");
+    return transient.has(code) && this.#attempt < maxAttempts;
+  }
+
+  /** Nothing was sent, so no attempt is spent; those before it were spent on an upstream that was going down. */
+  #duringOutage(retryAfter: number | undefined): number | undefined {
+    const wait = Math.min(Math.max(retryAfter ?? usualOutagePause, shortestOutagePause), longestPause);
+    if (this.#waited + wait > maxOutageWait) return undefined;
+    this.#attempt = 0;
+    this.#waited += wait;
+    return wait;
+  }
+}
+
+/** Asks upstream for the bytes from an offset on. `use` is given when nobody waits for the bytes. */
+export type OpenFrom = (from: number, signal: AbortSignal, use?: "background") => Promise<BlobAnswer>;
 
 export interface TransferOptions {
-  /** Asks upstream for the bytes from an offset on. */
-  readonly open: (from: number, signal: AbortSignal) => Promise<BlobAnswer>;
+  readonly open: OpenFrom;
+  /** Whether a client waits for the bytes. */
+  readonly followed: () => boolean;
   /** Waited for before the first byte; `size` is undefined when upstream announces none. */
   readonly begin: (size: number | undefined, cacheStatus: string | undefined) => Promise<void>;
   /** Takes the next bytes. Upstream sends on when it resolves. */
@@ -31,6 +98,8 @@ export interface Resumed {
 export class Transfer {
   readonly #options: TransferOptions;
   #attempt = new AbortController();
+  /** Ends the wait of a background request for its turn. */
+  #queued: AbortController | undefined;
   #begun = false;
   #received = 0;
   /** Where it goes on from, and the size of that blob, while upstream has not agreed. */
@@ -52,11 +121,16 @@ export class Transfer {
 
   /** Ends the connection of the transfer, which is taken up again at once from the byte it reached. */
   giveWay(): void {
-    this.#attempt.abort(new Error("the connection is given to somebody who waits for one"));
+    this.#attempt.abort(new Error("the connection is given to a request that waits for one"));
+  }
+
+  /** A client has come: if the transfer waits in the background, it asks again at once, as a client does. */
+  hurry(): void {
+    this.#queued?.abort();
   }
 
   /** Some bytes are here from an earlier transfer. To be called before `run`. */
-  goOn(resumed: Resumed): void {
+  resume(resumed: Resumed): void {
     this.#received = resumed.from;
     this.#resumed = resumed;
   }
@@ -66,18 +140,18 @@ export class Transfer {
    * `take` rejects with.
    */
   async run(): Promise<Refusal | undefined> {
-    const { open, pause, signal } = this.#options;
-    const patience = new Patience();
+    const { pause, signal } = this.#options;
+    const retries = new RetryBudget();
     for (;;) {
       const attempt = new AbortController();
       this.#attempt = attempt;
       try {
-        const answer = await open(this.#received, AbortSignal.any([signal, attempt.signal]));
+        const answer = await this.#open(this.#received, AbortSignal.any([signal, attempt.signal]));
         if (answer.kind !== "found") {
           if (!this.#begun) return answer;
           throw new UpstreamError("protocol", "upstream no longer has the blob it was sending");
         }
-        if (this.#resumed !== undefined && !goesOn(answer, this.#resumed)) {
+        if (this.#resumed !== undefined && !continues(answer, this.#resumed)) {
           attempt.abort(new Error("the blob upstream has is another one"));
           await this.#startOver(this.#resumed);
           continue;
@@ -93,11 +167,31 @@ export class Transfer {
           continue;
         }
         // What an earlier transfer brought is no progress of this one.
-        const wait = patience.after(error, this.#received - (this.#resumed?.from ?? 0));
+        const wait = retries.after(error, this.#received - (this.#resumed?.from ?? 0));
         if (wait === undefined) throw error;
         await pause(wait, signal);
       }
     }
+  }
+
+  /**
+   * The rest of a blob that no client waits for is asked for in the background, behind everything clients wait for;
+   * when a client comes while that request is queued, it is made again as a client's.
+   */
+  async #open(from: number, signal: AbortSignal): Promise<BlobAnswer> {
+    const { open, followed } = this.#options;
+    if (from === 0 || followed()) return open(from, signal);
+    const queued = new AbortController();
+    this.#queued = queued;
+    try {
+      const answer = await open(from, AbortSignal.any([signal, queued.signal]), "background");
+      if (!queued.signal.aborted) return answer;
+    } catch (error) {
+      if (!queued.signal.aborted || signal.aborted) throw error;
+    } finally {
+      this.#queued = undefined;
+    }
+    return open(from, signal);
   }
 
   async #startOver({ startOver }: Resumed): Promise<void> {
@@ -145,6 +239,6 @@ export class Transfer {
   }
 }
 
-function goesOn({ size, offset }: Extract<BlobAnswer, { kind: "found" }>, resumed: Resumed): boolean {
+function continues({ size, offset }: Extract<BlobAnswer, { kind: "found" }>, resumed: Resumed): boolean {
   return size === resumed.size && offset <= resumed.from;
 }

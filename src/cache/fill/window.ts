@@ -1,18 +1,21 @@
 // The newest bytes of a running fill, kept in memory: followers that keep up are fed from here without touching
 // the spool. One budget is shared by all fills, so memory does not grow with their number.
 import type { Lent } from "../../ports/blobs.ts";
+import { BufferPool, type PooledBuffer } from "./buffer-pool.ts";
 import { SharedChunks } from "./shared-chunks.ts";
-import { type Slab, Slabs, slabSize } from "./slabs.ts";
+
+/** Bytes of one of the buffers a window is made of. */
+export const bufferSize = 128 * 1024;
 
 const largestWindow = 2 * 1024 * 1024;
 const smallestWindow = 512 * 1024;
 
 /**
- * The memory of all fills: a number of bytes split evenly over the windows of those that run, the slabs windows are made
- * of, and what many followers share of the spools.
+ * The memory of all fills: a number of bytes split evenly over the windows of those that run, the buffers the windows
+ * are made of, and the chunks of spools that many followers share.
  */
 export class WindowBudget {
-  readonly slabs = new Slabs();
+  readonly buffers = new BufferPool(bufferSize);
   readonly chunks = new SharedChunks();
   readonly #total: number;
   #fills = 0;
@@ -41,16 +44,17 @@ export class WindowBudget {
 
 /** Consecutive bytes of one blob, from `start` (oldest byte kept) to `end` (next byte to come). */
 export class Window {
-  readonly #slabs: Slabs;
+  readonly #pool: BufferPool;
   /** The first one holds `start`; all but the first and the last are wholly in use. */
-  readonly #held: Slab[] = [];
-  /** Where in the blob the first slab begins. */
+  readonly #held: PooledBuffer[] = [];
+  /** Where in the blob the first buffer begins. */
   #base = 0;
   #start = 0;
   #end = 0;
 
-  constructor(slabs: Slabs) {
-    this.#slabs = slabs;
+  /** Of buffers of `bufferSize`. */
+  constructor(pool: BufferPool) {
+    this.#pool = pool;
   }
 
   get start(): number {
@@ -77,9 +81,9 @@ export class Window {
   push(chunk: Buffer): void {
     for (let taken = 0; taken < chunk.length; ) {
       const at = this.#end - this.#base;
-      if (at === this.#held.length * slabSize) this.#held.push(this.#slabs.take());
-      const { bytes } = this.#held[this.#held.length - 1] as Slab;
-      const copied = chunk.copy(bytes, at % slabSize, taken);
+      if (at === this.#held.length * bufferSize) this.#held.push(this.#pool.take());
+      const { bytes } = this.#held[this.#held.length - 1] as PooledBuffer;
+      const copied = chunk.copy(bytes, at % bufferSize, taken);
       taken += copied;
       this.#end += copied;
     }
@@ -88,9 +92,9 @@ export class Window {
   /** Forgets what comes before `offset`, but for the newest `keep` bytes (0 or more). */
   trim(offset: number, keep: number): void {
     this.#start = Math.max(this.#start, Math.min(offset, this.#end - keep));
-    while (this.#held.length > 0 && this.#base + slabSize <= this.#start) this.#giveFirst();
+    while (this.#held.length > 0 && this.#base + bufferSize <= this.#start) this.#releaseFirst();
     if (this.#start === this.#end && this.#held.length > 0) {
-      this.#giveFirst();
+      this.#releaseFirst();
       this.#base = this.#start;
     }
   }
@@ -108,9 +112,9 @@ export class Window {
   lend(position: number, max: number): Lent | undefined {
     if (position < this.#start || position >= this.#end) return undefined;
     const at = position - this.#base;
-    const from = at % slabSize;
-    const to = Math.min(slabSize, from + Math.min(max, this.#end - position));
-    return this.#slabs.lend(this.#held[Math.floor(at / slabSize)] as Slab, from, to);
+    const from = at % bufferSize;
+    const to = Math.min(bufferSize, from + Math.min(max, this.#end - position));
+    return this.#pool.lend(this.#held[Math.floor(at / bufferSize)] as PooledBuffer, from, to);
   }
 
   /** Everything from `offset` (at least `start`) to the end: views that are good until it is trimmed. */
@@ -122,16 +126,16 @@ export class Window {
     const parts: Buffer[] = [];
     for (let position = from; position < end; ) {
       const at = position - this.#base;
-      const { bytes } = this.#held[Math.floor(at / slabSize)] as Slab;
-      const part = bytes.subarray(at % slabSize, (at % slabSize) + end - position);
+      const { bytes } = this.#held[Math.floor(at / bufferSize)] as PooledBuffer;
+      const part = bytes.subarray(at % bufferSize, (at % bufferSize) + end - position);
       parts.push(part);
       position += part.length;
     }
     return parts;
   }
 
-  #giveFirst(): void {
-    this.#slabs.give(this.#held.shift() as Slab);
-    this.#base += slabSize;
+  #releaseFirst(): void {
+    this.#pool.release(this.#held.shift() as PooledBuffer);
+    this.#base += bufferSize;
   }
 }

@@ -6,7 +6,7 @@ import type { Pause } from "../../ports/clock.ts";
 import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
 import { Condition } from "../fill/condition.ts";
-import { Patience } from "../fill/patience.ts";
+import { RetryBudget } from "../fill/transfer.ts";
 import type { SegmentWidth } from "./concurrency.ts";
 import { type Segment, type SegmentBudget, SegmentLine } from "./segment-queue.ts";
 
@@ -132,7 +132,7 @@ class Crew {
 
   /** Fetches one segment after the other. Never rejects. */
   async #work(role: Role, begun?: { segment: Segment; transfer: Transfer }): Promise<void> {
-    const patience = new Patience();
+    const patience = new RetryBudget();
     let first = begun;
     while (!this.#signal.aborted && this.#failure === undefined && !this.#line.done) {
       if (role === "helper" && this.#helpers >= this.#options.width.now) return;
@@ -162,7 +162,7 @@ class Crew {
   }
 
   /** The failure of everything, when the patience is over. */
-  async #wait(patience: Patience, error: unknown): Promise<void> {
+  async #wait(patience: RetryBudget, error: unknown): Promise<void> {
     const pause = patience.after(error, this.#received);
     if (pause === undefined) this.#failure = error;
     else await this.#options.pause(pause, this.#signal).catch(() => {});

@@ -48,15 +48,15 @@ t.test("the slowest decides; nobody is infinitely far", async (t) => {
   t.equal(followers.size, 1);
 });
 
-t.test("only those are let go who stand before the end and have not moved", async (t) => {
+t.test("only those are dropped that are before the end and have not moved", async (t) => {
   const followers = new Followers(() => 0);
   const [stopped, moved, atEnd, beyond] = [followerAt(10), followerAt(10), followerAt(20), followerAt(50)];
   for (const follower of [stopped, moved, atEnd, beyond]) followers.add(follower);
-  const places = followers.places();
+  const positions = followers.positions();
   moved.position = 11;
   const newcomer = followerAt(0);
   followers.add(newcomer);
-  followers.dropStopped(20, places);
+  followers.dropStalled(20, positions);
   t.same(
     [stopped, moved, atEnd, beyond, newcomer].map(({ dropped }) => dropped),
     [true, false, false, false, false],

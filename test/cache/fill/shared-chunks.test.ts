@@ -3,9 +3,9 @@ import t, { type Test } from "tap";
 import {
   BlobChunks,
   chunkSize,
-  mostShared,
+  maxSharedBytes,
+  minSharingReaders,
   SharedChunks,
-  several,
 } from "../../../src/cache/fill/shared-chunks.ts";
 import type { BlobReader, Lent } from "../../../src/ports/blobs.ts";
 
@@ -25,7 +25,7 @@ function countingReader(bytes: Buffer, gate?: Promise<void>) {
   return { reads, reader };
 }
 
-function makeChunks(readers = several, shared = new SharedChunks()) {
+function makeChunks(readers = minSharingReaders, shared = new SharedChunks()) {
   const crowd = { readers };
   return Object.assign(new BlobChunks(shared, () => crowd.readers), {
     leaveAll: () => {
@@ -41,7 +41,7 @@ async function lendAll(chunks: BlobChunks, reader: BlobReader, positions: readon
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, at) => at);
 
-t.test("what several read at once is read once, and all get it", async (t) => {
+t.test("what several clients read at once is read once, and all get it", async (t) => {
   const chunks = makeChunks();
   const { reads, reader } = countingReader(content);
   const lent = await lendAll(chunks, reader, [0, 0, 0, 0]);
@@ -49,7 +49,7 @@ t.test("what several read at once is read once, and all get it", async (t) => {
   for (const { bytes } of lent) t.ok(bytes.equals(content.subarray(0, chunkSize)));
   for (const { giveBack } of lent) giveBack(true);
   const later = await chunks.lend(reader, 0, chunkSize);
-  t.same(reads, [0], "and it is kept for those who come a little later");
+  t.same(reads, [0], "and it is kept for those that come a little later");
   later?.giveBack(true);
 });
 
@@ -71,7 +71,7 @@ t.test("from any byte, at most as many as asked for, up to the blob's end", asyn
 });
 
 t.test("a few read for themselves", async (t) => {
-  const chunks = makeChunks(several - 1);
+  const chunks = makeChunks(minSharingReaders - 1);
   const { reads, reader } = countingReader(content);
   t.equal(await chunks.lend(reader, 0, chunkSize), undefined);
   t.same(reads, []);
@@ -87,38 +87,38 @@ t.test("a chunk that came short serves those whose bytes it has", async (t) => {
 });
 
 t.test(
-  "memory has a bound: what nobody uses goes, and when all is in use everybody reads for himself",
+  "memory has a bound: idle chunks go, and when all are being sent each client reads for itself",
   async (t) => {
     const shared = new SharedChunks();
-    const bytes = randomBytes(mostShared + 2 * chunkSize);
-    const chunks = makeChunks(several, shared);
+    const bytes = randomBytes(maxSharedBytes + 2 * chunkSize);
+    const chunks = makeChunks(minSharingReaders, shared);
     const { reads, reader } = countingReader(bytes);
-    const fits = mostShared / chunkSize;
+    const fits = maxSharedBytes / chunkSize;
     const lent = await lendAll(
       chunks,
       reader,
       numbers(fits).map((at) => at * chunkSize),
     );
-    t.equal(shared.bytes, mostShared);
-    t.equal(await chunks.lend(reader, mostShared, chunkSize), undefined);
+    t.equal(shared.bytes, maxSharedBytes);
+    t.equal(await chunks.lend(reader, maxSharedBytes, chunkSize), undefined);
     const joined = await chunks.lend(reader, 0, chunkSize);
     t.ok(joined, "what is there is still shared");
     joined?.giveBack(true);
     lent[3]?.giveBack(true);
-    const next = await chunks.lend(reader, mostShared, chunkSize);
+    const next = await chunks.lend(reader, maxSharedBytes, chunkSize);
     t.ok(
-      next?.bytes.equals(bytes.subarray(mostShared, mostShared + chunkSize)),
+      next?.bytes.equals(bytes.subarray(maxSharedBytes, maxSharedBytes + chunkSize)),
       "in the place of an idle one",
     );
     t.ok(lent[2]?.bytes.equals(bytes.subarray(2 * chunkSize, 3 * chunkSize)), "and of no other");
-    t.equal(shared.bytes, mostShared);
+    t.equal(shared.bytes, maxSharedBytes);
     t.equal(reads.length, fits + 1);
   },
 );
 
-t.test("a read that fails leaves everybody to his own, and is not kept", async (t) => {
+t.test("after a read that fails each client reads for itself, and nothing is kept", async (t) => {
   const shared = new SharedChunks();
-  const chunks = makeChunks(several, shared);
+  const chunks = makeChunks(minSharingReaders, shared);
   const broken: BlobReader = { read: () => Promise.reject(new Error("broken")), close: async () => {} };
   const both = [chunks.lend(broken, 0, chunkSize), chunks.lend(broken, 5, chunkSize)];
   t.same(await Promise.all(both), [undefined, undefined]);
@@ -129,7 +129,7 @@ t.test("a read that fails leaves everybody to his own, and is not kept", async (
 
 t.test("memory a socket may still send from is not used again", async (t) => {
   const shared = new SharedChunks();
-  const chunks = makeChunks(several, shared);
+  const chunks = makeChunks(minSharingReaders, shared);
   const { reader } = countingReader(content);
   const [torn, whole] = (await lendAll(chunks, reader, [0, 0])) as [Lent, Lent];
   torn.giveBack(false);
@@ -146,13 +146,13 @@ t.test(
   "the last reader takes along what is kept; what is still being sent goes when it is sent",
   async (t) => {
     const shared = new SharedChunks();
-    const chunks = makeChunks(several, shared);
+    const chunks = makeChunks(minSharingReaders, shared);
     const { reader } = countingReader(content);
     const [first, second] = (await lendAll(chunks, reader, [0, chunkSize])) as [Lent, Lent];
     first.giveBack(true);
     t.equal(shared.bytes, 2 * chunkSize);
     chunks.leaveAll();
-    chunks.left();
+    chunks.readerLeft();
     t.equal(shared.bytes, chunkSize);
     t.ok(second.bytes.equals(content.subarray(chunkSize, 2 * chunkSize)));
     second.giveBack(true);
@@ -160,14 +160,14 @@ t.test(
   },
 );
 
-t.test("memory is used again only for whom nobody waits any more", async (t: Test) => {
+t.test("memory that a read still writes to is not used again", async (t: Test) => {
   const shared = new SharedChunks();
   const gate = Promise.withResolvers<void>();
   const slow = countingReader(content, gate.promise);
-  const chunks = makeChunks(several, shared);
+  const chunks = makeChunks(minSharingReaders, shared);
   const waiting = chunks.lend(slow.reader, 0, chunkSize);
   chunks.leaveAll();
-  chunks.left();
+  chunks.readerLeft();
   t.equal(shared.bytes, chunkSize, "a read is under way");
   gate.resolve();
   (await waiting)?.giveBack(true);

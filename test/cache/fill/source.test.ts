@@ -65,8 +65,8 @@ async function pull(t: Test, from: House, repository = app) {
 }
 
 /** The waits for a node that has the lease and cannot be read from. */
-async function letLooksPass(from: House): Promise<void> {
-  for (let look = 0; look < 10; look++) {
+async function letProbesPass(from: House): Promise<void> {
+  for (let probe = 0; probe < 10; probe++) {
     await quiet();
     from.time.elapse();
   }
@@ -209,7 +209,7 @@ t.test("wrong bytes of another node: upstream is asked, and not blamed", async (
   await shared.known.node(a).leases.acquire(`blob:up/${digest}`);
   const pulled = pull(t, b);
   await eventually("it has seen the lie", () => noticesOf(b, "store_error").length === 1);
-  await letLooksPass(b);
+  await letProbesPass(b);
   t.same(await pulled, missed);
   t.same(noticesOf(b, "upstream_error"), []);
 });
@@ -347,7 +347,7 @@ t.test("what another node has stored meanwhile is read from the shared store", a
   t.same(b.upstream.calls, []);
 });
 
-t.test("without leases everybody fetches for himself", async (t) => {
+t.test("without leases each node fetches for itself", async (t) => {
   const shared = neighbours();
   shared.known.working = false;
   const [a, b] = [await node(t, shared, "a", "http://a"), await node(t, shared, "b")];

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import { mostStray, type Slab, Slabs, slabSize } from "../../../src/cache/fill/slabs.ts";
-import { Window, WindowBudget } from "../../../src/cache/fill/window.ts";
+import { BufferPool, maxLentBytes, type PooledBuffer } from "../../../src/cache/fill/buffer-pool.ts";
+import { bufferSize, Window, WindowBudget } from "../../../src/cache/fill/window.ts";
 import type { Lent } from "../../../src/ports/blobs.ts";
 
 /** The same, with nothing clever: every byte that came, and where what is held begins. */
@@ -22,18 +22,18 @@ class NaiveWindow {
   }
 }
 
-const longest = 3 * slabSize;
+const longest = 3 * bufferSize;
 const operation = fc.oneof(
   fc.record({ push: fc.integer({ min: 1, max: longest }), fill: fc.nat(255) }),
-  fc.record({ offset: fc.nat(8 * slabSize), keep: fc.nat(longest) }),
-  fc.record({ from: fc.nat(8 * slabSize), length: fc.nat(longest) }),
+  fc.record({ offset: fc.nat(8 * bufferSize), keep: fc.nat(longest) }),
+  fc.record({ from: fc.nat(8 * bufferSize), length: fc.nat(longest) }),
 );
 
 t.test("a window behaves like its model, whatever is pushed and trimmed", async (t) => {
-  const slabs = new Slabs();
+  const pool = new BufferPool(bufferSize);
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 20 }), (operations) => {
-      const window = new Window(slabs);
+      const window = new Window(pool);
       const model = new NaiveWindow();
       for (const step of operations) {
         if ("push" in step) {
@@ -66,7 +66,7 @@ t.test("a window behaves like its model, whatever is pushed and trimmed", async 
 });
 
 t.test("trimming keeps what may not be forgotten, and no more than asked", async (t) => {
-  const window = new Window(new Slabs());
+  const window = new Window(new BufferPool(bufferSize));
   t.same([window.start, window.end, window.bytes], [0, 0, 0]);
   window.trim(0, 0);
   for (const size of [10, 20, 30]) window.push(Buffer.alloc(size, size));
@@ -83,63 +83,63 @@ t.test("trimming keeps what may not be forgotten, and no more than asked", async
 });
 
 t.test("memory that is forgotten is used again, and no more than the bytes held need", async (t) => {
-  const slabs = new Slabs();
+  const pool = new BufferPool(bufferSize);
   let lent = 0;
   let made = 0;
-  const counting = Object.assign(Object.create(slabs) as Slabs, {
+  const counting = Object.assign(Object.create(pool) as BufferPool, {
     take: () => {
       lent++;
       made = Math.max(made, lent);
-      return slabs.take();
+      return pool.take();
     },
-    give: (slab: Slab) => {
+    release: (buffer: PooledBuffer) => {
       lent--;
-      slabs.give(slab);
+      pool.release(buffer);
     },
   });
   const window = new Window(counting);
   const chunk = Buffer.alloc(60_000, 1);
   for (let pushed = 0; pushed < 200; pushed++) {
     window.push(chunk);
-    window.trim(window.end, 4 * slabSize);
-    t.ok(lent <= 6, `${lent} slabs for 4 slabs of bytes`);
+    window.trim(window.end, 4 * bufferSize);
+    t.ok(lent <= 6, `${lent} buffers for 4 buffers of bytes`);
   }
   window.trim(window.end, 0);
   t.equal(lent, 0, "all given back");
   t.ok(made <= 6);
-  const [first, second] = [slabs.take(), slabs.take()];
-  slabs.give(first);
-  t.equal(slabs.take().bytes, first.bytes);
+  const [first, second] = [pool.take(), pool.take()];
+  pool.release(first);
+  t.equal(pool.take().bytes, first.bytes);
   t.not(second.bytes, first.bytes);
 });
 
 t.test("what is lent stays as it is until it is given back, wherever the window has gone", async (t) => {
-  const slabs = new Slabs();
-  const window = new Window(slabs);
-  const begin = Buffer.alloc(slabSize - 100, 1);
+  const pool = new BufferPool(bufferSize);
+  const window = new Window(pool);
+  const begin = Buffer.alloc(bufferSize - 100, 1);
   window.push(begin);
   const lent = window.lend(10, 50) as Lent;
   t.equal(lent.bytes.length, 50, "no more than asked for");
-  const again = window.lend(10, slabSize) as Lent;
+  const again = window.lend(10, bufferSize) as Lent;
   t.ok(again.bytes.equals(begin.subarray(10)), "no more than there is");
   for (let round = 2; round < 6; round++) {
-    window.push(Buffer.alloc(slabSize, round));
+    window.push(Buffer.alloc(bufferSize, round));
     window.trim(window.end, 0);
   }
   t.equal(window.lend(10, 50), undefined, "forgotten");
   t.equal(window.lend(window.end, 50), undefined, "not there yet");
   lent.giveBack(true);
-  window.push(Buffer.alloc(slabSize, 6));
+  window.push(Buffer.alloc(bufferSize, 6));
   t.ok(again.bytes.equals(begin.subarray(10)), "somebody is still being sent it");
   again.giveBack(true);
   window.trim(window.end, 0);
-  const reused = [slabs.take(), slabs.take(), slabs.take()].map(({ bytes }) => bytes.buffer);
+  const reused = [pool.take(), pool.take(), pool.take()].map(({ bytes }) => bytes.buffer);
   t.ok(reused.includes(lent.bytes.buffer), "then its memory is used again");
 });
 
-t.test("at most the rest of one slab is lent, and all of it may be had", async (t) => {
-  const window = new Window(new Slabs());
-  const bytes = Buffer.from(Array.from({ length: 2 * slabSize + 77 }, (_, at) => at % 251));
+t.test("at most the rest of one buffer is lent, and all of it may be had", async (t) => {
+  const window = new Window(new BufferPool(bufferSize));
+  const bytes = Buffer.from(Array.from({ length: 2 * bufferSize + 77 }, (_, at) => at % 251));
   window.push(bytes);
   window.trim(1000, 0);
   for (let position = 1000; position < bytes.length; ) {
@@ -151,31 +151,31 @@ t.test("at most the rest of one slab is lent, and all of it may be had", async (
 });
 
 t.test("memory a socket may still send from is not used again", async (t) => {
-  const slabs = new Slabs();
-  const window = new Window(slabs);
+  const pool = new BufferPool(bufferSize);
+  const window = new Window(pool);
   window.push(Buffer.alloc(10));
   const lent = window.lend(0, 10) as Lent;
   lent.giveBack(false);
   window.trim(10, 0);
-  t.not(slabs.take().bytes.buffer, lent.bytes.buffer);
+  t.not(pool.take().bytes.buffer, lent.bytes.buffer);
 });
 
 t.test("clients that take nothing keep so much memory from the windows, and no more", async (t) => {
-  const slabs = new Slabs();
-  const window = new Window(slabs);
+  const pool = new BufferPool(bufferSize);
+  const window = new Window(pool);
   const lent: Lent[] = [];
   // One turn more than the bound allows: without it this would take all memory there is.
-  for (let turn = 0; turn <= mostStray / slabSize; turn++) {
-    window.push(Buffer.alloc(slabSize));
-    const one = window.lend(window.start, slabSize);
+  for (let turn = 0; turn <= maxLentBytes / bufferSize; turn++) {
+    window.push(Buffer.alloc(bufferSize));
+    const one = window.lend(window.start, bufferSize);
     window.trim(window.end, 0);
     if (one === undefined) break;
     lent.push(one);
   }
-  t.equal(lent.length, mostStray / slabSize);
+  t.equal(lent.length, maxLentBytes / bufferSize);
   lent[0]?.giveBack(true);
-  window.push(Buffer.alloc(slabSize));
-  t.ok(window.lend(window.start, slabSize), "one has gone on");
+  window.push(Buffer.alloc(bufferSize));
+  t.ok(window.lend(window.start, bufferSize), "one has gone on");
 });
 
 t.test("fills share the budget evenly, each within 512 KiB and 2 MiB", async (t) => {

@@ -1,6 +1,6 @@
-// Who waits for whom when a broken transfer is taken up again: clients before what goes on without any.
+// Which request a broken transfer makes for the rest: as a client while one reads, else in the background.
 import t, { type Test } from "tap";
-import type { OpenFrom } from "../../../src/cache/fill/resumption.ts";
+import type { OpenFrom } from "../../../src/cache/fill/transfer.ts";
 import { mebibyte, nothingLeft, openHouse, readAll, startFill } from "../../fixtures/cache-house.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, gate } from "../../fixtures/manual-time.ts";
@@ -28,7 +28,7 @@ async function startBroken(t: Test, around: (open: OpenFrom) => OpenFrom = (open
   return { house, fill, broken, opens };
 }
 
-t.test("with a client reading along", async (t) => {
+t.test("as a client while one reads", async (t) => {
   const { house, fill, broken, opens } = await startBroken(t);
   const reading = readAll(fill.follow());
   broken.open();
@@ -38,7 +38,7 @@ t.test("with a client reading along", async (t) => {
   await nothingLeft(t, house);
 });
 
-t.test("with none, or none any more", async (t) => {
+t.test("in the background while none reads, or none any more", async (t) => {
   const { house, fill, broken, opens } = await startBroken(t);
   await fill.follow().close();
   broken.open();
@@ -47,7 +47,7 @@ t.test("with none, or none any more", async (t) => {
   await nothingLeft(t, house);
 });
 
-t.test("a client that comes while the rest waits for its turn takes it along", async (t) => {
+t.test("a client that comes while the background request is queued makes it a client's", async (t) => {
   const { house, fill, broken, opens } = await startBroken(t, (open) => async (from, signal, use) => {
     if (use === undefined) return open(from, signal);
     await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
