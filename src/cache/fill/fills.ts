@@ -7,7 +7,7 @@ import type { Upstream } from "../../ports/upstream.ts";
 import type { OversizeAnswer } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
 import type { LocalBlobs } from "../local-blobs.ts";
-import { SegmentWidths } from "../segments/concurrency.ts";
+import { UpstreamConcurrency } from "../segments/concurrency.ts";
 import { SegmentBudget } from "../segments/segment-queue.ts";
 import type { Segmenting } from "../segments/segmented-body.ts";
 import { Fill, type FillOptions } from "./fill.ts";
@@ -56,7 +56,7 @@ export class Fills {
     this.#budget = new WindowBudget(options.windowBytes);
     const { clock, pause, notices, load = eventLoopLoad() } = options;
     const budget = new SegmentBudget(segmentBytes);
-    this.#segmenting = { widths: new SegmentWidths(clock, notices), budget, load, clock, pause };
+    this.#segmenting = { concurrency: new UpstreamConcurrency(clock, notices), budget, load, clock, pause };
   }
 
   /** Every fill under way, in the order of their start. */

@@ -4,10 +4,13 @@
 const smallestSegment = 128 * 1024;
 const largestSegment = 1024 * 1024;
 /**
- * Bytes promised to an open transfer when others begin after it: about what its server has sent ahead. While a lost
+ * Bytes reserved for an open transfer when others begin after it: about what its server has sent ahead. While a lost
  * packet is missing most of that is here already, and would cross the link again.
  */
 const sentAhead = 1024 * 1024;
+
+/** Who fetches: the main worker, without which the blob gets nowhere, or one of those that help it. */
+export type Role = "main" | "helper";
 
 /** Memory for bytes that wait for those before them, over all blobs. */
 export class SegmentBudget {
@@ -18,7 +21,8 @@ export class SegmentBudget {
     this.#left = bytes;
   }
 
-  reserve(bytes: number): boolean {
+  /** False, and nothing is acquired, when there are fewer bytes left. */
+  acquire(bytes: number): boolean {
     if (bytes > this.#left) return false;
     this.#left -= bytes;
     return true;
@@ -34,23 +38,23 @@ export class Segment {
   end: number;
   /** First byte that has not come. */
   at: number;
-  /** Whether a transfer works on it. */
+  /** Whether a worker fetches it. */
   taken = true;
   /** Whether its transfer brings more than the segment, which may yet become longer. */
   open = false;
-  /** Whether the open transfer before it is to bring it, unless nothing else is left for others. */
-  promised = false;
-  /** Bytes of memory it may fill before its turn comes. */
-  reserved: number;
+  /** Whether the open transfer before it is to bring it. Others take it only when nothing else is left. */
+  reserved = false;
+  /** Bytes of the budget it holds, for what comes before its turn. */
+  memory: number;
   readonly chunks: Buffer[] = [];
   /** Bytes of `chunks`. */
   held = 0;
 
-  constructor(start: number, end: number, reserved: number) {
+  constructor(start: number, end: number, memory: number) {
     this.start = start;
     this.at = start;
     this.end = end;
-    this.reserved = reserved;
+    this.memory = memory;
   }
 
   get full(): boolean {
@@ -75,7 +79,7 @@ export class Segment {
   }
 }
 
-export class SegmentLine {
+export class SegmentQueue {
   readonly #size: number;
   readonly #budget: SegmentBudget;
   readonly #segments: Segment[] = [];
@@ -109,80 +113,81 @@ export class SegmentLine {
   }
 
   /**
-   * The next one to be fetched: what was left unfinished first, else a new one for the share of one of `width`
-   * transfers, else one that was promised, helpers beginning with what the open transfer reaches last. Undefined when
-   * there is nothing left, or no memory, which the front does not need.
+   * The next one to be fetched: what was left unfinished first, else a new one of the length that suits `concurrency`
+   * transfers, else a reserved one, for helpers the one its open transfer reaches last. Undefined when there is nothing
+   * left, or no memory. The front needs none: those behind it may hold all of it until the front has come.
    */
-  take(width: number, lead: boolean): Segment | undefined {
-    const left = this.#segments.find((segment) => !segment.taken && !segment.full && !segment.promised);
-    if (left !== undefined) return this.#claim(left);
-    if (this.#segments.at(-1)?.open) this.promise(Math.min(this.#size, this.#next + sentAhead));
+  take(concurrency: number, role: Role): Segment | undefined {
+    const unfinished = this.#segments.find((segment) => !segment.taken && !segment.full && !segment.reserved);
+    if (unfinished !== undefined) return this.#claim(unfinished);
+    if (this.#segments.at(-1)?.open) this.reserve(Math.min(this.#size, this.#next + sentAhead));
     if (!this.complete) {
-      const length = this.#length(width);
-      if (this.#budget.reserve(length)) return this.add(length, length);
-      if (lead && this.#segments.length === 0) return this.add(length, 0);
+      const length = this.#length(concurrency);
+      if (this.#budget.acquire(length)) return this.add(length, length);
+      if (role === "main" && this.#segments.length === 0) return this.add(length, 0);
     }
-    const promised = this.#segments.filter((segment) => segment.promised).at(lead ? 0 : -1);
-    return promised && this.#claim(promised);
+    const reserved = this.#segments.filter((segment) => segment.reserved).at(role === "main" ? 0 : -1);
+    return reserved && this.#claim(reserved);
   }
 
   #claim(segment: Segment): Segment | undefined {
     const length = segment.end - segment.start;
-    if (segment.reserved === 0 && segment !== this.front) {
-      if (!this.#budget.reserve(length)) return undefined;
-      segment.reserved = length;
+    if (segment.memory === 0 && segment !== this.front) {
+      if (!this.#budget.acquire(length)) return undefined;
+      segment.memory = length;
     }
-    segment.promised = false;
+    segment.reserved = false;
     segment.taken = true;
     return segment;
   }
 
-  add(length: number, reserved: number): Segment {
-    const segment = new Segment(this.#next, this.#next + length, reserved);
+  /** Adds a segment of `length` bytes, which a worker fetches, with so many bytes of the budget the caller has acquired. */
+  add(length: number, memory: number): Segment {
+    const segment = new Segment(this.#next, this.#next + length, memory);
     this.#next = segment.end;
     this.#segments.push(segment);
     return segment;
   }
 
-  /** Keeps what is in no segment yet, up to `end`, for the transfer under way. */
-  promise(end: number): void {
+  /** Reserves what is in no segment yet, up to `end` (exclusive), for the transfer under way. */
+  reserve(end: number): void {
     while (this.#next < end) {
       const segment = this.add(Math.min(smallestSegment, end - this.#next), 0);
-      segment.promised = true;
+      segment.reserved = true;
       segment.taken = false;
     }
   }
 
-  /** The transfer under way has ended before it brought what it was promised. */
-  withdraw(): void {
-    for (const segment of this.#segments) segment.promised = false;
+  /** The transfer under way has ended: what was reserved for it is for any worker. */
+  cancelReservations(): void {
+    for (const segment of this.#segments) segment.reserved = false;
   }
 
   /** Makes the last segment longer: no more than its transfer brings soon, so that others may begin after that. */
-  stretch(segment: Segment): void {
+  extend(segment: Segment): void {
     this.#next += Math.min(smallestSegment, this.#size - this.#next);
     segment.end = this.#next;
   }
 
   /** Makes the segment longer by the one after it. */
-  join(segment: Segment, following: Segment): void {
+  merge(segment: Segment, following: Segment): void {
     this.remove(following);
     segment.end = following.end;
   }
 
   remove(segment: Segment): void {
     this.#segments.splice(this.#segments.indexOf(segment), 1);
-    this.#budget.release(segment.reserved);
+    this.#budget.release(segment.memory);
   }
 
   clear(): void {
     for (const segment of [...this.#segments]) this.remove(segment);
   }
 
-  /** Less and less towards the end, so that no transfer is left with much when the others are done. */
-  #length(width: number): number {
+  /** Shorter and shorter towards the end, so that no transfer is left with much when the others are done. */
+  #length(concurrency: number): number {
     const left = this.#size - this.#next;
-    const share = Math.ceil(left / (4 * width));
+    const share = Math.ceil(left / (4 * concurrency));
     return Math.min(left, Math.max(smallestSegment, Math.min(largestSegment, share)));
   }
 }

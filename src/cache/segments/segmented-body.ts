@@ -2,26 +2,26 @@
 import type { Clock, Pause } from "../../ports/clock.ts";
 import { type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
-import { type KnownWidth, SegmentWidth, type SegmentWidths } from "./concurrency.ts";
+import { BlobConcurrency, type LearnedConcurrency, type UpstreamConcurrency } from "./concurrency.ts";
 import type { SegmentBudget } from "./segment-queue.ts";
 import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
 
 /**
- * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets before anybody notices, and what is
- * slow is something else.
+ * Milliseconds: over a shorter round trip one TCP stream recovers from lost packets quickly, and if it is slow the reason
+ * is another one.
  */
 const longRoundTrip = 25;
 /**
- * Bytes asked for first over a long link, so that what several transfers are to bring need not be cut off from the
- * first one: a server has sent hundreds of KiB ahead by then.
+ * Bytes asked for first over a long link. When several transfers are to bring the rest, the first one then ends by itself:
+ * cut off, it would lose the hundreds of KiB its server has sent ahead.
  */
 const firstPart = 2 * 1024 * 1024;
 /** The same where several transfers are known to help: they should start soon. */
 const shortFirstPart = 512 * 1024;
 
-/** What all fills have in common. */
+/** What the segments of all fills share. */
 export interface Segmenting {
-  readonly widths: SegmentWidths;
+  readonly concurrency: UpstreamConcurrency;
   readonly budget: SegmentBudget;
   /** Share of the time since the last call in which the event loop was busy, 0 to 1. */
   readonly load: () => number;
@@ -45,29 +45,29 @@ export async function openSegmented(
   signal: AbortSignal,
 ): Promise<BlobAnswer> {
   const { upstream, open, segmenting } = blob;
-  const known = segmenting.widths.of(upstream.name);
-  if (upstream.segments === 1 || isShort(upstream) || (known?.settled && known.width === 1))
+  const learned = segmenting.concurrency.of(upstream.name);
+  if (upstream.segments === 1 || isShort(upstream) || (learned?.settled && learned.transfers === 1))
     return await open(from, signal, {});
-  const part = firstPartOver(upstream, known);
+  const part = firstPartOver(upstream, learned);
   if (part !== undefined) {
     const answer = await openPart(open, from, from + part, signal);
-    return segmented(blob, known, answer, { from, part, signal });
+    return segmented(blob, learned, answer, { from, part, signal });
   }
   const answer = await open(from, signal, {});
-  // The first answer of all tells how long the link is.
-  return isShort(upstream) ? answer : segmented(blob, known, answer, { from, signal });
+  // The first answer of all has told how long the round trip is.
+  return isShort(upstream) ? answer : segmented(blob, learned, answer, { from, signal });
 }
 
 function isShort({ roundTrip }: SegmentedBlob["upstream"]): boolean {
   return roundTrip !== undefined && roundTrip < longRoundTrip;
 }
 
-/** Bytes asked for first; undefined: all, where one transfer was fast enough or nobody knows how long the link is. */
+/** Bytes asked for first; undefined: all, where one transfer was fast enough or the round trip is not known yet. */
 function firstPartOver(
   { roundTrip }: SegmentedBlob["upstream"],
-  known: KnownWidth | undefined,
+  learned: LearnedConcurrency | undefined,
 ): number | undefined {
-  if (known !== undefined) return known.width > 1 ? shortFirstPart : undefined;
+  if (learned !== undefined) return learned.transfers > 1 ? shortFirstPart : undefined;
   return roundTrip === undefined ? undefined : firstPart;
 }
 
@@ -91,23 +91,23 @@ interface Asked {
 /** The same answer with a body that several transfers may bring, if there is more than a first part. */
 function segmented(
   { upstream, open, segmenting }: SegmentedBlob,
-  known: KnownWidth | undefined,
+  learned: LearnedConcurrency | undefined,
   answer: BlobAnswer,
   { from, part, signal }: Asked,
 ): BlobAnswer {
   if (answer.kind !== "found" || answer.size === undefined || answer.offset !== from) return answer;
   const { end, size, ...found } = answer;
   if (size - from <= (part ?? firstPart)) return answer;
-  const { widths, budget, load, clock, pause } = segmenting;
-  const learnt = (now: KnownWidth): void => widths.learn(upstream.name, now);
+  const { budget, load, clock, pause } = segmenting;
+  const learn = (now: LearnedConcurrency): void => segmenting.concurrency.learn(upstream.name, now);
   if (part !== undefined && end === undefined) {
     // It ignores ranges.
-    learnt({ width: 1, settled: true });
+    learn({ transfers: 1, settled: true });
     return answer;
   }
-  const width = new SegmentWidth({ max: upstream.segments, clock, load, learnt }, known);
+  const concurrency = new BlobConcurrency({ max: upstream.segments, clock, load, learn }, learned);
   const body = answer.body[Symbol.asyncIterator]();
-  const options = { open, upstream, size, width, budget, pause, signal };
+  const options = { open, upstream, size, concurrency, budget, pause, signal };
   return {
     ...found,
     size,
@@ -115,23 +115,23 @@ function segmented(
   };
 }
 
-/** The whole in one transfer, until that proves slow. Chunks as they come: segments cost a few µs for each. */
+/** The whole in one transfer, until that proves slow. Chunks are handed on as they come: segments cost time for each. */
 async function* watched(
   options: SegmentsOptions,
   from: number,
   body: AsyncIterator<Buffer>,
 ): AsyncGenerator<Buffer> {
-  const { size, width } = options;
+  const { size, concurrency } = options;
   let at = from;
   try {
-    while (width.now === 1) {
+    while (concurrency.now === 1) {
       const step = await body.next();
       if (step.done) {
-        width.end();
+        concurrency.end();
         return;
       }
       at += step.value.length;
-      width.note(step.value.length, 1, size - at);
+      concurrency.note(step.value.length, 1, size - at);
       yield step.value;
     }
     yield* inSegments(options, at, body, size);

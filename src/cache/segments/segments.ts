@@ -1,5 +1,5 @@
-// The rest of one blob in several transfers at once, handed on in order. One of them, the lead, may wait for its
-// connection like any other; helpers use only connections nobody else needs. A segment whose transfer breaks goes on
+// The rest of one blob in several transfers at once, handed on in order. The main worker may wait for its connection
+// like any other transfer; helpers use only connections that nothing else needs. A segment whose transfer breaks goes on
 // from the byte it reached.
 import { setImmediate } from "node:timers/promises";
 import type { Pause } from "../../ports/clock.ts";
@@ -7,13 +7,13 @@ import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
 import { Condition } from "../fill/condition.ts";
 import { RetryBudget } from "../fill/transfer.ts";
-import type { SegmentWidth } from "./concurrency.ts";
-import { type Segment, type SegmentBudget, SegmentLine } from "./segment-queue.ts";
+import type { BlobConcurrency } from "./concurrency.ts";
+import { type Role, type Segment, type SegmentBudget, SegmentQueue } from "./segment-queue.ts";
 
-/** Bytes held of a segment nothing is reserved for: they are handed on while it comes. */
+/** Bytes held of a segment without memory of its own: they are handed on while it comes. */
 const readAhead = 256 * 1024;
-/** Transfers of helpers that may break during one blob; then it goes on with fewer. */
-const patienceWithHelpers = 8;
+/** Transfers of helpers that may break during one blob; then no more helpers are started. */
+const maxHelperFailures = 8;
 
 /** Asks for the bytes from `from` on, or for a part of them. */
 export type OpenPart = (from: number, signal: AbortSignal, ask: BlobAsk) => Promise<BlobAnswer>;
@@ -23,7 +23,7 @@ export interface SegmentsOptions {
   readonly upstream: Pick<Upstream, "name" | "spare">;
   /** Bytes of the whole blob. */
   readonly size: number;
-  readonly width: SegmentWidth;
+  readonly concurrency: BlobConcurrency;
   readonly budget: SegmentBudget;
   readonly pause: Pause;
   /** Ends every transfer. */
@@ -36,14 +36,12 @@ interface Transfer {
   readonly end: number;
 }
 
-type Role = "lead" | "helper";
-
 /** Upstream sends all of the blob, whatever part of it is asked for. */
 class RangeIgnored extends UpstreamError {}
 
 /**
  * The bytes of a blob from `from` on, of which the transfer `body`, under way, brings those up to `end` (exclusive).
- * Leaving the iteration ends every transfer. Rejects with UpstreamError when the lead's patience is over.
+ * Leaving the iteration ends every transfer. Rejects with UpstreamError when the main worker's retry budget is spent.
  */
 export async function* inSegments(
   options: SegmentsOptions,
@@ -51,26 +49,26 @@ export async function* inSegments(
   body: AsyncIterator<Buffer>,
   end: number,
 ): AsyncGenerator<Buffer> {
-  const crew = new Crew(options, from);
+  const workers = new Workers(options, from);
   try {
-    crew.start({ body, end });
-    for (let chunk = await crew.next(); chunk !== undefined; chunk = await crew.next()) yield chunk;
+    workers.start({ body, end });
+    for (let chunk = await workers.next(); chunk !== undefined; chunk = await workers.next()) yield chunk;
   } finally {
-    crew.stop();
+    workers.stop();
     body.return?.().catch(() => {});
   }
 }
 
-class Crew {
+class Workers {
   readonly #options: SegmentsOptions;
   readonly #over = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #line: SegmentLine;
+  readonly #queue: SegmentQueue;
   readonly #from: number;
   /** Bytes that have come since. */
   #received = 0;
   #helpers = 0;
-  #brokenHelpers = 0;
+  #helperFailures = 0;
   /** Notified when bytes have come or gone, when a segment is left unfinished, and at the end. */
   readonly #changed = new Condition();
   #failure: unknown;
@@ -79,33 +77,33 @@ class Crew {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#over.signal]);
     this.#signal.addEventListener("abort", () => this.#changed.notify(), { once: true });
-    this.#line = new SegmentLine(from, options.size, options.budget);
+    this.#queue = new SegmentQueue(from, options.size, options.budget);
     this.#from = from;
   }
 
-  /** With a transfer under way, that of the lead. */
+  /** With a transfer under way, which becomes that of the main worker. */
   start(first: Transfer): void {
-    const segment = this.#line.add(0, 0);
-    if (first.end < this.#options.size) this.#line.promise(first.end);
-    void this.#work("lead", { segment, transfer: first });
-    this.#callHelpers();
+    const segment = this.#queue.add(0, 0);
+    if (first.end < this.#options.size) this.#queue.reserve(first.end);
+    void this.#work("main", { segment, transfer: first });
+    this.#startHelpers();
   }
 
   /** The next bytes; undefined at the end of the blob. */
   async next(): Promise<Buffer | undefined> {
     for (;;) {
-      const { front } = this.#line;
+      const { front } = this.#queue;
       const chunk = front?.shift();
       if (chunk !== undefined) {
         this.#changed.notify();
         return chunk;
       }
       if (front?.full && !front.open) {
-        this.#line.remove(front);
+        this.#queue.remove(front);
         this.#changed.notify();
       } else if (this.#failure !== undefined) throw this.#failure;
-      else if (front === undefined && this.#line.complete) {
-        this.#options.width.end();
+      else if (front === undefined && this.#queue.complete) {
+        this.#options.concurrency.end();
         return undefined;
       } else if (this.#signal.aborted) throw this.#signal.reason;
       else await this.#changed.notified;
@@ -114,15 +112,15 @@ class Crew {
 
   stop(): void {
     this.#over.abort();
-    this.#line.clear();
+    this.#queue.clear();
   }
 
   // ---- workers ------------------------------------------------------------------------------------------------
 
-  #callHelpers(): void {
-    const { upstream, width } = this.#options;
-    const wanted = this.#brokenHelpers < patienceWithHelpers ? width.now - 1 : 0;
-    while (this.#helpers < wanted && upstream.spare && !this.#line.complete) {
+  #startHelpers(): void {
+    const { upstream, concurrency } = this.#options;
+    const wanted = this.#helperFailures < maxHelperFailures ? concurrency.now - 1 : 0;
+    while (this.#helpers < wanted && upstream.spare && !this.#queue.complete) {
       this.#helpers++;
       void this.#work("helper").finally(() => {
         this.#helpers--;
@@ -132,38 +130,38 @@ class Crew {
 
   /** Fetches one segment after the other. Never rejects. */
   async #work(role: Role, begun?: { segment: Segment; transfer: Transfer }): Promise<void> {
-    const patience = new RetryBudget();
+    const retries = new RetryBudget();
     let first = begun;
-    while (!this.#signal.aborted && this.#failure === undefined && !this.#line.done) {
-      if (role === "helper" && this.#helpers >= this.#options.width.now) return;
-      const segment = first?.segment ?? this.#line.take(this.#options.width.now, role === "lead");
+    while (!this.#signal.aborted && this.#failure === undefined && !this.#queue.done) {
+      if (role === "helper" && this.#helpers >= this.#options.concurrency.now) return;
+      const segment = first?.segment ?? this.#queue.take(this.#options.concurrency.now, role);
       if (segment === undefined) {
         await this.#changed.notified;
         continue;
       }
       try {
         await this.#receive(segment, first?.transfer ?? (await this.#open(segment, role)));
-        this.#options.width.decide(this.#left);
+        this.#options.concurrency.decide(this.#left);
       } catch (error) {
         segment.taken = false;
-        if (error instanceof RangeIgnored) this.#options.width.refuse();
+        if (error instanceof RangeIgnored) this.#options.concurrency.refuse();
         if (role === "helper") {
-          this.#brokenHelpers++;
+          this.#helperFailures++;
           return;
         }
-        await this.#wait(patience, error);
+        await this.#wait(retries, error);
       } finally {
         first = undefined;
-        if (segment.open) this.#line.withdraw();
+        if (segment.open) this.#queue.cancelReservations();
         segment.open = false;
         this.#changed.notify();
       }
     }
   }
 
-  /** The failure of everything, when the patience is over. */
-  async #wait(patience: RetryBudget, error: unknown): Promise<void> {
-    const pause = patience.after(error, this.#received);
+  /** Waits before the next try; without one left the whole body fails. */
+  async #wait(retries: RetryBudget, error: unknown): Promise<void> {
+    const pause = retries.after(error, this.#received);
     if (pause === undefined) this.#failure = error;
     else await this.#options.pause(pause, this.#signal).catch(() => {});
   }
@@ -171,11 +169,11 @@ class Crew {
   async #open(segment: Segment, role: Role): Promise<Transfer> {
     const { open, upstream, size } = this.#options;
     const { at, end } = segment;
-    // Helpers begin after the lead's segment, which is in the line by now.
-    if (role === "lead") this.#callHelpers();
-    // The connection of the transfer before is free again in the next turn of the event loop, and warm.
+    // Helpers begin after this segment, which is in the queue by now.
+    if (role === "main") this.#startHelpers();
+    // In the next turn of the event loop the connection of the transfer before is free again.
     await setImmediate();
-    const use = role === "lead" ? undefined : "background";
+    const use = role === "main" ? undefined : "background";
     // Alone, it goes on to the end of the blob, unless others begin to help meanwhile.
     const to = this.#helpers === 0 ? size : end;
     const answer = await open(at, this.#signal, { to, use });
@@ -186,13 +184,13 @@ class Crew {
     await body.return?.();
     if (answer.offset === at)
       throw new UpstreamError("protocol", `upstream ${upstream.name} changed the size of the blob`);
-    // Whoever asks for the rest of the blob can do with all of it.
+    // As `truncated` it is retried. A segment has no use for other bytes; a fill skips those it has already.
     throw new RangeIgnored("truncated", `upstream ${upstream.name} ignored the range it was asked for`);
   }
 
   /**
-   * Rejects when the body ends early. A transfer that brings more than the segment goes on with what follows as long
-   * as nobody else brings that, and is cut then.
+   * Rejects when the body ends early. A transfer that brings more than the segment goes on with what follows until it
+   * reaches what another worker has begun; it is cut there.
    */
   async #receive(segment: Segment, { body, end }: Transfer): Promise<void> {
     for (;;) {
@@ -205,13 +203,13 @@ class Crew {
         throw new UpstreamError("truncated", `a transfer ended at ${segment.at} of ${segment.end} bytes`);
       }
       if (!(await this.#came(segment, step.value, end))) break;
-      while (segment.held > Math.max(segment.reserved, readAhead) && !this.#signal.aborted)
+      while (segment.held > Math.max(segment.memory, readAhead) && !this.#signal.aborted)
         await this.#changed.notified;
     }
     await body.return?.();
   }
 
-  /** False when the chunk goes beyond the segment, and others bring that. */
+  /** False when the chunk goes beyond the segment, into what another worker brings. */
   async #came(segment: Segment, chunk: Buffer, end: number): Promise<boolean> {
     let rest = chunk;
     while (rest.length > 0) {
@@ -221,7 +219,7 @@ class Crew {
       rest = rest.subarray(part.length);
       segment.push(part);
       this.#count(part.length);
-      this.#callHelpers();
+      this.#startHelpers();
       this.#changed.notify();
     }
     return true;
@@ -234,20 +232,20 @@ class Crew {
 
   #count(bytes: number): void {
     this.#received += bytes;
-    this.#options.width.note(bytes, this.#helpers + 1, this.#left);
+    this.#options.concurrency.note(bytes, this.#helpers + 1, this.#left);
   }
 
-  /** Makes a full segment longer, unless others have begun to bring what follows; waits until that is known. */
+  /** Makes a full segment longer, unless another worker has begun to bring what follows; waits until that is known. */
   async #grow(segment: Segment): Promise<boolean> {
     for (;;) {
-      const following = this.#line.after(segment);
+      const following = this.#queue.after(segment);
       if (following === undefined) {
-        this.#line.stretch(segment);
+        this.#queue.extend(segment);
         return true;
       }
       if (!following.untouched || this.#signal.aborted) return false;
       if (!following.taken) {
-        this.#line.join(segment, following);
+        this.#queue.merge(segment, following);
         return true;
       }
       await this.#changed.notified;

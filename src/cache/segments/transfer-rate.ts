@@ -1,42 +1,42 @@
-// How fast the one transfer of a blob is, and whether several would bring the rest sooner. That cannot be told from how
-// fast it began: TCP's slow start is.
+// How fast the one transfer of a blob is, and whether several would bring the rest sooner. Its first rate does not tell
+// that: TCP starts slowly.
 import type { Clock } from "../../ports/clock.ts";
 
-/** Milliseconds over which the rate is measured, again and again. */
-const watching = 250;
-/** A node whose event loop is busy for more than this share of the time is itself what is slow. */
+/** Milliseconds of one interval, over which the rate is measured. */
+const interval = 250;
+/** When the event loop is busy for more than this share of the time, this node itself is what is slow. */
 const busy = 0.7;
 /**
- * A rate below this share of the best one is that of a stream that lost packets: the link can do more. What would then
- * still take so many milliseconds, and is at least so many bytes, is worth several transfers.
+ * A rate below this share of the best one is that of a stream that lost packets: the link can do more. Several transfers
+ * are then worth it for a rest that would take so many milliseconds and is at least so many bytes.
  */
 const fallen = 1 / 3;
 const longFallen = 1_000;
 const leastFallen = 512 * 1024;
-/** The same for a stream that never was faster: the link may be full. */
+/** The same for a stream that has never been faster: the link may be full. */
 const long = 2_000;
 const leastLeft = 4 * 1024 * 1024;
 /**
- * A rate that rises by more than this is that of a stream that has not found its speed, or has just got a lost packet
- * again. That of a slow stream rises by up to 40 % while it avoids congestion: a packet more each round trip.
+ * A rate that rises by more than this factor is that of a stream that has not found its speed, or has just recovered a lost
+ * packet. That of a slow stream rises by less while TCP avoids congestion: a packet more each round trip.
  */
 const rising = 1.5;
 /**
  * A rate that changes by less than this share from one interval to the next, twice, is that of a full link, or of an
- * upstream that grants no more: losses make it go up and down. Several transfers help with the latter only, so much has
- * to be left: what a server has sent ahead when its transfer is cut off is lost, on a full link some MiB.
+ * upstream that grants no more: losses make it go up and down. Several transfers help with the latter only, and on a full
+ * link lose what servers have sent ahead of transfers that are cut off. So they are worth it only for a very long rest.
  */
 const even = 0.06;
 const muchLeft = 256 * 1024 * 1024;
 
 /** How fast one transfer is. */
-export class Pace {
+export class TransferRate {
   readonly #clock: Clock;
   readonly #load: () => number;
   /** When this interval began; undefined until bytes come. */
   #since: number | undefined;
   #bytes = 0;
-  /** Bytes a millisecond of the last interval and of the one before. */
+  /** In bytes a millisecond, of the last interval and of the one before. */
   #rate = 0;
   #rateBefore = 0;
   /** The mean of the best two in a row. */
@@ -52,7 +52,7 @@ export class Pace {
     load();
   }
 
-  /** Takes note of bytes that have come; whether the `left` bytes still to come will take long as things go. */
+  /** Takes note of bytes that have come. Whether the `left` bytes still to come will take long at this rate. */
   slow(bytes: number, left: number): boolean {
     const now = this.#clock();
     if (this.#since === undefined) {
@@ -61,7 +61,7 @@ export class Pace {
     }
     this.#bytes += bytes;
     const elapsed = now - this.#since;
-    if (elapsed < watching) return false;
+    if (elapsed < interval) return false;
     const rate = this.#bytes / elapsed;
     this.#since = now;
     this.#bytes = 0;
@@ -73,18 +73,18 @@ export class Pace {
     const [before, earlier] = [this.#rate, this.#rateBefore];
     this.#rateBefore = before;
     this.#rate = rate;
-    // While a lost packet is missing nothing is handed on, and then much at once: one interval alone says little.
+    // TCP hands nothing on while a packet is missing, and then much at once: one interval alone says little.
     const both = (rate + before) / 2;
     this.#best = Math.max(this.#best, both);
     if (both < this.#best * fallen) return left >= leastFallen && left > both * longFallen;
     this.#steady = rate > before * rising ? 0 : this.#steady + 1;
-    // Fewer tell nothing of evenness yet.
+    // Evenness needs three intervals.
     if (this.#steady < 2) return false;
     const isEven = [before, earlier].every((other) => Math.abs(rate - other) < rate * even);
     return left >= (isEven ? muchLeft : leastLeft) && left > rate * long;
   }
 
-  /** The transfer is over: the time until another one sends does not count. */
+  /** The transfer is over: the time until the next one sends does not count. */
   interrupt(): void {
     this.#since = undefined;
     this.#bytes = 0;

@@ -1,6 +1,6 @@
 // When the bytes of a blob come in one transfer, and when in several: what upstream is asked for.
 import t, { type Test } from "tap";
-import { type KnownWidth, SegmentWidths } from "../../../src/cache/segments/concurrency.ts";
+import { type LearnedConcurrency, UpstreamConcurrency } from "../../../src/cache/segments/concurrency.ts";
 import { SegmentBudget } from "../../../src/cache/segments/segment-queue.ts";
 import { openSegmented } from "../../../src/cache/segments/segmented-body.ts";
 import type { OpenPart } from "../../../src/cache/segments/segments.ts";
@@ -18,7 +18,7 @@ interface Link {
   readonly roundTrip?: number | undefined;
   /** The round trip that is known from the first answer on. */
   readonly firstAnswer?: number;
-  readonly known?: KnownWidth;
+  readonly known?: LearnedConcurrency;
   readonly size?: number;
   readonly ignoresRanges?: boolean;
   /** Milliseconds each 64 KiB take, by the number of the transfer. */
@@ -36,8 +36,8 @@ function setUp({
   firstAnswer,
 }: Link) {
   const clock = new ManualClock();
-  const widths = new SegmentWidths(clock.read, () => {});
-  if (known !== undefined) widths.learn("far", known);
+  const concurrency = new UpstreamConcurrency(clock.read, () => {});
+  if (known !== undefined) concurrency.learn("far", known);
   const asked: string[] = [];
   let begun = 0;
   let left = 0;
@@ -62,7 +62,7 @@ function setUp({
     return { kind: "found", size, offset, ...(end === size ? {} : { end }), body: send() };
   };
   const segmenting = {
-    widths,
+    concurrency,
     budget: new SegmentBudget(1e9),
     load: () => 0,
     clock: clock.read,
@@ -83,7 +83,7 @@ function setUp({
   return {
     pull,
     start,
-    widths,
+    concurrency,
     upstream,
     get begun() {
       return begun;
@@ -98,8 +98,8 @@ t.test("one transfer", async (t) => {
   const cases: Record<string, Link> = {
     "over a short link": { roundTrip: 24 },
     "when the configuration says so": { segments: 1, roundTrip: 40 },
-    "when several are no faster": { roundTrip: 40, known: { width: 1, settled: true } },
-    "when one has been fast enough": { roundTrip: 40, known: { width: 1, settled: false } },
+    "when several are no faster": { roundTrip: 40, known: { transfers: 1, settled: true } },
+    "when one has been fast enough": { roundTrip: 40, known: { transfers: 1, settled: false } },
     "when nobody knows how long the link is": {},
   };
   for (const [name, link] of Object.entries(cases)) t.same(await setUp(link).pull(t), ["0-"], name);
@@ -120,7 +120,7 @@ t.test("a long link where the first part was slow", async (t) => {
     "none is cut",
   );
   t.equal(asked.filter((range) => range.endsWith("background")).length >= 3, true, asked.join(", "));
-  t.same(far.widths.of("far"), { width: 4, settled: false });
+  t.same(far.concurrency.of("far"), { transfers: 4, settled: false });
   t.match(await far.pull(t), ["0-524288"], "the next time several at once");
 });
 
@@ -143,7 +143,7 @@ t.test("a transfer that becomes slow on the way is helped", async (t) => {
 });
 
 t.test("small blobs come in one piece also where several transfers help", async (t) => {
-  const known = { width: 4, settled: true };
+  const known = { transfers: 4, settled: true };
   t.same(await setUp({ roundTrip: 40, known, size: 524_288 }).pull(t), ["0-524288"]);
   t.same(await setUp({ roundTrip: 40, known, size: 1 }).pull(t), ["0-524288"]);
   t.same(await setUp({ roundTrip: 40, known, size: 0 }).pull(t), ["0-524288", "0-"], "416 for an empty blob");
@@ -156,7 +156,7 @@ t.test("an upstream that ignores ranges is asked for a part once", async (t) => 
 });
 
 t.test("leaving ends every transfer", async (t) => {
-  const several = { roundTrip: 40, known: { width: 4, settled: true } };
+  const several = { roundTrip: 40, known: { transfers: 4, settled: true } };
   for (const [link, transfers] of [
     [{}, 1],
     [{ roundTrip: 40 }, 1],

@@ -1,7 +1,7 @@
 // The rest of a blob in several transfers, each of which sends what the test says and when: order, bounds, and every
 // way a transfer can fail.
 import t from "tap";
-import { SegmentWidth } from "../../../src/cache/segments/concurrency.ts";
+import { BlobConcurrency } from "../../../src/cache/segments/concurrency.ts";
 import { SegmentBudget } from "../../../src/cache/segments/segment-queue.ts";
 import { inSegments, type SegmentsOptions } from "../../../src/cache/segments/segments.ts";
 import { type BlobAsk, UpstreamError } from "../../../src/ports/upstream.ts";
@@ -72,7 +72,7 @@ class Sending {
 }
 
 interface Setting {
-  readonly width?: number;
+  readonly concurrency?: number;
   readonly from?: number;
   /** Where the transfer under way ends; at the end of the blob when left out. */
   readonly end?: number;
@@ -80,10 +80,10 @@ interface Setting {
   readonly answer?: (sending: Sending) => Partial<BlobAnswer & { kind: "found" }> | Error;
 }
 
-function setUp({ width = 4, from = 0, end = blob.length, memory = 1e9, answer }: Setting = {}) {
+function setUp({ concurrency = 4, from = 0, end = blob.length, memory = 1e9, answer }: Setting = {}) {
   const sendings: Sending[] = [];
   const upstream = { name: "far", spare: true };
-  const learnt: number[] = [];
+  const learned: number[] = [];
   const time = new ManualPause();
   const over = new AbortController();
   const open = async (at: number, signal: AbortSignal, { to, use }: BlobAsk): Promise<BlobAnswer> => {
@@ -94,15 +94,15 @@ function setUp({ width = 4, from = 0, end = blob.length, memory = 1e9, answer }:
     return { kind: "found", size: blob.length, offset: at, end: sending.to, body: sending.body(), ...said };
   };
   const budget = new SegmentBudget(memory);
-  const widthNow = new SegmentWidth(
-    { max: width, clock: () => 0, load: () => 0, learnt: (known) => learnt.push(known.width) },
-    { width, settled: true },
+  const transfers = new BlobConcurrency(
+    { max: concurrency, clock: () => 0, load: () => 0, learn: (known) => learned.push(known.transfers) },
+    { transfers: concurrency, settled: true },
   );
   const options: SegmentsOptions = {
     open,
     upstream,
     size: blob.length,
-    width: widthNow,
+    concurrency: transfers,
     budget,
     pause: time.pause,
     signal: over.signal,
@@ -135,8 +135,8 @@ function setUp({ width = 4, from = 0, end = blob.length, memory = 1e9, answer }:
     first,
     sendings,
     upstream,
-    width: widthNow,
-    learnt,
+    concurrency: transfers,
+    learned,
     time,
     over,
     budget,
@@ -154,7 +154,7 @@ function setUp({ width = 4, from = 0, end = blob.length, memory = 1e9, answer }:
 
 /** All of the memory is free again. */
 function nothingHeld(t: Tap, budget: SegmentBudget, memory = 1e9): void {
-  t.ok(budget.reserve(memory), "no memory is held");
+  t.ok(budget.acquire(memory), "no memory is held");
 }
 type Tap = { ok(value: unknown, name: string): boolean };
 
@@ -185,7 +185,7 @@ t.test("segments that come in another order are handed on in theirs", async (t) 
   t.equal(
     far.sendings.filter(({ name }) => name.endsWith("transfer")).length > 0,
     true,
-    "the lead asks as clients do",
+    "the main worker asks as clients do",
   );
 });
 
@@ -217,7 +217,7 @@ t.test("what a transfer has been sent ahead others fetch last, and from its end"
   nothingHeld(t, far.budget);
 });
 
-t.test("what a transfer that breaks was promised is next", async (t) => {
+t.test("what was reserved for a transfer that breaks is next", async (t) => {
   const far = setUp({ from: 0, end: share });
   const reading = far.read();
   await eventually("helpers are asked for", () => far.sendings.length === 3);
@@ -264,7 +264,7 @@ t.test("helpers that come to nothing cost nothing", async (t) => {
 t.test("an upstream that ignores ranges sends the blob once", async (t) => {
   const far = setUp({ answer: () => ({ offset: 0 }) });
   const reading = far.read();
-  await eventually("it has said so", () => far.learnt.includes(1));
+  await eventually("it has said so", () => far.learned.includes(1));
   far.first.send();
   t.ok((await reading).equals(blob));
   t.ok(far.sendings.length <= 3, "others are not asked for");
@@ -275,7 +275,7 @@ t.test("helpers that are too many leave when their segments have come", async (t
   const far = setUp();
   const reading = far.read();
   await eventually("helpers are asked for", () => far.sendings.length === 3);
-  far.width.refuse();
+  far.concurrency.refuse();
   for (const sending of far.sendings) sending.send();
   await quiet();
   t.equal(far.sendings.length, 3);
@@ -284,7 +284,7 @@ t.test("helpers that are too many leave when their segments have come", async (t
   t.same(
     far.sendings.slice(3).map(({ name }) => name),
     [`2448608-${blob.length} transfer`],
-    "the lead brings the rest",
+    "the main worker brings the rest",
   );
 });
 
@@ -317,8 +317,8 @@ t.test("a body that ends early is a broken one", async (t) => {
   t.ok((await reading).equals(blob));
 });
 
-t.test("when the lead breaks it asks again, until its patience is over", async (t) => {
-  const far = setUp({ width: 2 });
+t.test("when the main transfer breaks it asks again, until its retry budget is spent", async (t) => {
+  const far = setUp({ concurrency: 2 });
   const reading = far.read();
   far.first.send(1000);
   await quiet();
@@ -341,7 +341,7 @@ t.test("when the lead breaks it asks again, until its patience is over", async (
 
 t.test("bytes that wait for those before them are bounded", async (t) => {
   const memory = 800 * kibibyte;
-  const far = setUp({ width: 8, memory });
+  const far = setUp({ concurrency: 8, memory });
   const reading = far.read();
   await quiet();
   const asked = far.sendings.reduce((bytes, { at, to }) => bytes + to - at, 0);
@@ -351,7 +351,7 @@ t.test("bytes that wait for those before them are bounded", async (t) => {
   nothingHeld(t, far.budget, memory);
 });
 
-t.test("a lead without memory holds little when nobody reads", async (t) => {
+t.test("a main worker without memory holds little when nobody reads", async (t) => {
   const far = setUp({ memory: 0 });
   const first = far.body.next();
   for (let sent = 0; sent < 2 * 1024 * kibibyte; sent += 64 * kibibyte) far.first.send(64 * kibibyte);

@@ -1,6 +1,6 @@
 // When one transfer is slow: a clock that is moved by hand, bytes that are only counted.
 import t from "tap";
-import { Pace } from "../../../src/cache/segments/transfer-rate.ts";
+import { TransferRate } from "../../../src/cache/segments/transfer-rate.ts";
 import { flow } from "../../fixtures/byte-flow.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 
@@ -10,8 +10,8 @@ const much = 64 * mebibyte;
 /** What is said in each interval. */
 function slowAfter(rates: readonly number[], left = much, load = 0): boolean[] {
   const clock = new ManualClock();
-  const pace = new Pace(clock.read, () => load);
-  return rates.map((rate) => flow(clock, rate, 250, (bytes) => pace.slow(bytes, left)).includes(true));
+  const measured = new TransferRate(clock.read, () => load);
+  return rates.map((rate) => flow(clock, rate, 250, (bytes) => measured.slow(bytes, left)).includes(true));
 }
 
 t.test("one transfer is slow", async (t) => {
@@ -44,21 +44,21 @@ t.test("one transfer has been faster", async (t) => {
 
 t.test("the time until the next transfer sends is not measured", async (t) => {
   const clock = new ManualClock();
-  const pace = new Pace(clock.read, () => 0);
-  const slow = (bytes: number): boolean => pace.slow(bytes, 3_000_000);
+  const rate = new TransferRate(clock.read, () => 0);
+  const slow = (bytes: number): boolean => rate.slow(bytes, 3_000_000);
   flow(clock, 9000, 500, slow);
-  pace.interrupt();
+  rate.interrupt();
   clock.advance(10_000);
   t.same(new Set(flow(clock, 9000, 500, slow)), new Set([false]));
 });
 
 t.test("at best", async (t) => {
   const clock = new ManualClock();
-  const pace = new Pace(clock.read, () => 0);
-  flow(clock, 1000, 100, (bytes) => pace.slow(bytes, much));
-  t.equal(pace.slowAtBest(5_000_000), true, "twice as fast it would still take long");
-  t.equal(pace.slowAtBest(4_000_000), false, "there is too little left");
-  flow(clock, 4000, 150, (bytes) => pace.slow(bytes, much));
-  flow(clock, 0, 50, (bytes) => pace.slow(bytes, much));
-  t.equal(pace.slowAtBest(11_000_000), false, "the better of the last interval and this one counts");
+  const rate = new TransferRate(clock.read, () => 0);
+  flow(clock, 1000, 100, (bytes) => rate.slow(bytes, much));
+  t.equal(rate.slowAtBest(5_000_000), true, "twice as fast it would still take long");
+  t.equal(rate.slowAtBest(4_000_000), false, "there is too little left");
+  flow(clock, 4000, 150, (bytes) => rate.slow(bytes, much));
+  flow(clock, 0, 50, (bytes) => rate.slow(bytes, much));
+  t.equal(rate.slowAtBest(11_000_000), false, "the better of the last interval and this one counts");
 });
