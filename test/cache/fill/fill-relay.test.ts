@@ -157,7 +157,7 @@ t.test("a blob nobody reads and nothing stores is not downloaded to its end", as
   t.ok(run.fill.received <= share + chunk);
 });
 
-t.test("a relay everybody has left ends, whether or not it was waiting for them", async (t) => {
+t.test("a relay without followers ends, whether or not it was waiting for them", async (t) => {
   await t.test("waiting", async (t) => {
     const run = await relay(t, bytes, noSpool);
     const reader = run.fill.follow();
@@ -174,7 +174,7 @@ t.test("a relay everybody has left ends, whether or not it was waiting for them"
     await givenUp(t, run);
     t.ok(run.fill.received <= 2 * mebibyte);
   });
-  await t.test("all let go", async (t) => {
+  await t.test("all dropped", async (t) => {
     const run = await relay(t, bytes, noSpool);
     const readers = [run.fill.follow(), run.fill.follow()];
     await untilOver(run.house, run.fill.done);

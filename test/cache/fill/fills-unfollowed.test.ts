@@ -226,7 +226,7 @@ t.test("bytes that have changed since are not gone on from", async (t) => {
     await t.test(`the one at ${at}`, async (t) => {
       const { house, digest } = await ended(t);
       await flip(house, at);
-      t.ok((await pull(t, house, digest)).equals(bytes), "whoever waits gets the right ones");
+      t.ok((await pull(t, house, digest)).equals(bytes), "clients that wait get the right ones");
       t.same(asked(house), [0, 0]);
       t.match(noticesOf(house, "store_error"), [{ op: "resume", code: "corrupt" }]);
       t.same(noticesOf(house, "upstream_error"), [], "upstream is not blamed");

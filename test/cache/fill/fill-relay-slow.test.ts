@@ -1,4 +1,4 @@
-// Without a spool to read behind, a fill goes at the pace of the slowest client that goes on reading.
+// Without a spool to read behind, a fill is as fast as the slowest client that goes on reading.
 import t, { type Test } from "tap";
 import { holdBack } from "../../../src/cache/fill/reading.ts";
 import type { BlobReader } from "../../../src/ports/blobs.ts";
@@ -10,13 +10,13 @@ import {
   fullAtOneMebibyte,
   noSpool,
   notStored,
-  patience,
+  stalledTimeout,
   type Relay,
   relay,
   share,
 } from "../../fixtures/relayed-fill.ts";
 
-t.test("the slowest one that reads sets the pace, and memory stays within its bound", async (t) => {
+t.test("the slowest one that reads sets the speed, and memory stays within its bound", async (t) => {
   let most = 0;
   const run = await relay(t, bytes, noSpool, {
     pace: () => {
@@ -42,7 +42,7 @@ t.test("the slowest one that reads sets the pace, and memory stays within its bo
   await slow.close();
   t.ok((await fast).equals(bytes));
   t.ok(most <= share + chunk, `at most ${most} bytes in memory`);
-  t.same(new Set(house.time.asked), new Set([patience]));
+  t.same(new Set(house.time.asked), new Set([stalledTimeout]));
   t.equal(house.time.waiting, 0, "no pause is left behind");
   await notStored(t, run, "create");
 });
@@ -55,31 +55,31 @@ t.test("one that began further on holds nobody up", async (t) => {
   const range = far.read(from, Buffer.alloc(100)).finally(() => far.close());
   t.ok((await readAll(fill.follow())).equals(bytes));
   t.equal((await range).compare(bytes, from, from + 100), 0);
-  t.notOk(house.time.asked.includes(patience) && house.time.waiting > 0);
+  t.notOk(house.time.asked.includes(stalledTimeout) && house.time.waiting > 0);
   await notStored(t, run, "create");
 });
 
-/** A stopped follower is let go after the patience; the other one completes. */
+/** A stopped follower is dropped after the time-out; the other one completes. */
 async function isDropped(t: Test, { house, fill }: Relay, stopped: BlobReader, fast: Promise<Buffer>) {
   await eventually("the fill waits for the one that stopped", () => house.time.waiting === 1);
   await quiet();
   t.equal(fill.followers, 2);
   house.time.elapse();
-  await eventually("it is let go", () => fill.followers < 2);
+  await eventually("it is dropped", () => fill.followers < 2);
   t.ok((await fast).equals(bytes), "the other one has everything");
   await t.rejects(stopped.read(0, Buffer.alloc(1)), { name: "StoreError", code: "no_space" });
   await stopped.close();
-  t.same(house.time.asked, [patience]);
+  t.same(house.time.asked, [stalledTimeout]);
 }
 
-t.test("one that never reads is let go after 30 s", async (t) => {
+t.test("one that never reads is dropped after 30 s", async (t) => {
   const run = await relay(t, bytes, noSpool);
   const stopped = run.fill.follow();
   await isDropped(t, run, stopped, readAll(run.fill.follow()));
   await notStored(t, run, "create");
 });
 
-t.test("one that stops within a chunk is let go after 30 s", async (t) => {
+t.test("one that stops within a chunk is dropped after 30 s", async (t) => {
   const run = await relay(t, bytes, noSpool);
   const stopped = run.fill.follow();
   const position = (await stopped.read(0, Buffer.alloc(100))).length;
@@ -88,7 +88,7 @@ t.test("one that stops within a chunk is let go after 30 s", async (t) => {
   await notStored(t, run, "create");
 });
 
-t.test("one that stops at the end of a chunk is let go after 30 s", async (t) => {
+t.test("one that stops at the end of a chunk is dropped after 30 s", async (t) => {
   const run = await relay(t, bytes, noSpool);
   const stopped = run.fill.follow();
   const fast = readAll(run.fill.follow());
@@ -129,7 +129,7 @@ async function stoppedInSpool(
   return { ...run, stopped, position, fast };
 }
 
-t.test("one that stops in what was spooled before the disk was full is let go after 30 s", async (t) => {
+t.test("one that stops in what was spooled before the disk was full is dropped after 30 s", async (t) => {
   const run = await stoppedInSpool(t);
   await isDropped(t, run, run.stopped, run.fast);
   await notStored(t, run, "append");
