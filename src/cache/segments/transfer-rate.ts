@@ -18,7 +18,7 @@ const long = 2_000;
 const leastLeft = 4 * 1024 * 1024;
 /**
  * A rate that rises by more than this factor is that of a stream that has not found its speed, or has just recovered a lost
- * packet. That of a slow stream rises by less while TCP avoids congestion: a packet more each round trip.
+ * packet. That of a slow stream rises by up to 40 % while TCP avoids congestion: a packet more each round trip.
  */
 const rising = 1.5;
 /**

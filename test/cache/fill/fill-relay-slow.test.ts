@@ -10,10 +10,10 @@ import {
   fullAtOneMebibyte,
   noSpool,
   notStored,
-  stalledTimeout,
   type Relay,
   relay,
   share,
+  stalledTimeout,
 } from "../../fixtures/relayed-fill.ts";
 
 t.test("the slowest one that reads sets the speed, and memory stays within its bound", async (t) => {
