@@ -26,13 +26,13 @@ import type { Clock, Pause } from "./ports/clock.ts";
 import type { Notice, NoticeSink } from "./ports/event.ts";
 import { noticeOfStoreError } from "./ports/store-notice.ts";
 import type { ClosableUpstream } from "./ports/upstream.ts";
+import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, fullness, openDiskStore } from "./storage/disk/store.ts";
 import { reconcile } from "./storage/index/rebuild.ts";
 import { openIndex, type SqliteIndex } from "./storage/index/sqlite-index.ts";
 import type { Sink } from "./telemetry/fan-out.ts";
 import type { GaugeSources } from "./telemetry/metrics/gauges.ts";
 import { createRecentActivity, type RecentActivity } from "./telemetry/recent/recent-activity.ts";
-import { makePseudonym } from "./upstream/connection/via.ts";
 import { createUpstream } from "./upstream/http-upstream.ts";
 import { version } from "./version.ts";
 

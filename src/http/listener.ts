@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
+import { viaOf } from "../ports/via.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { type Failure, fail, failures } from "./error.ts";
@@ -67,7 +68,7 @@ export class Listener {
       serve: (exchange) => {
         const refusal = this.#refusal(maxConnections);
         if (refusal !== undefined && !isProbe(exchange.request.url)) return refuse(exchange, refusal);
-        if (options.via === true) exchange.always.via = `1.1 ${options.pseudonym}`;
+        if (options.via === true) exchange.always.via = viaOf(options.pseudonym);
         void serve(exchange, options);
       },
       refuse: refuseBody,

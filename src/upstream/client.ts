@@ -5,11 +5,13 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import type { UpstreamConfig } from "../config/config.ts";
-import type { Repository } from "../oci/name.ts";
+import { apiUrl } from "../oci/api-url.ts";
+import { parseRepository, type Repository } from "../oci/name.ts";
 import type { Clock, Pause, Yielding } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import { UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
+import { viaOf } from "../ports/via.ts";
 import { type ReplyHead, readStatus, withWords } from "./answer.ts";
 import type { Authorizer } from "./auth/authorizer.ts";
 import { discard, readSmallBody } from "./body.ts";
@@ -20,9 +22,7 @@ import { dispatch, orAborted } from "./connection/dispatch.ts";
 import type { KeptConnections } from "./connection/kept-connections.ts";
 import { RateLimits } from "./connection/rate-limits.ts";
 import { userAgent } from "./connection/user-agent.ts";
-import { viaOf } from "./connection/via.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
-import { repositoryThere } from "./repository-there.ts";
 
 /** One question to the registry, about one repository. */
 export interface Ask {
@@ -117,13 +117,13 @@ export class UpstreamClient {
    * asked to slow down, or that has not answered lately, is not asked.
    */
   async ask(ask: Ask): Promise<Reply> {
-    const there = { ...ask, repository: repositoryThere(this.#config, ask.repository) };
+    const renamed = { ...ask, repository: upstreamRepository(this.#config, ask.repository) };
     const use = useOf(ask);
     this.#mayAsk(use);
     const release = await this.#gate.enter(use, ask.signal, ask.yields);
     try {
       this.#mayAsk(use);
-      const reply = await this.#answer(there);
+      const reply = await this.#answer(renamed);
       reply.body.once("close", release);
       if (reply.body.closed) release();
       return reply;
@@ -156,7 +156,7 @@ export class UpstreamClient {
   }
 
   async #follow(ask: Ask): Promise<Reply> {
-    let url = requestUrl(this.#config.url, ask);
+    let url = apiUrl(this.#config.url, ask.repository, ask.endpoint, ask.query);
     let reply = await this.#askOwn(url, ask);
     let foreign = false;
     for (let followed = 0; isRedirect(reply.status); followed++) {
@@ -298,16 +298,16 @@ function useOf({ use, type, method }: Ask): Use {
 }
 
 /**
- * `<upstream url>/v2/<repository>/<endpoint>`, put together from parsed parts. Throws when the URL parser reads
- * anything else out of it than what was put in (docs/design.md, rule 5).
+ * The name upstream has for a repository: Artifactory's repository-path method puts its own name before ours. Throws
+ * UpstreamError protocol for a name that is too long with it.
  */
-function requestUrl(base: URL, ask: Ask): URL {
-  const path = `${base.pathname.replace(/\/+$/, "")}/v2/${ask.repository}/${ask.endpoint}`;
-  const url = new URL(base);
-  url.pathname = path;
-  url.search = ask.query?.toString() ?? "";
-  if (url.origin !== base.origin || url.pathname !== path) {
-    throw new Error("a repository or reference would have changed where a request goes");
-  }
-  return url;
+export function upstreamRepository(
+  { name, repositoryPrefix }: Pick<UpstreamConfig, "name" | "repositoryPrefix">,
+  repository: Repository,
+): Repository {
+  if (repositoryPrefix === "") return repository;
+  const prefixed = parseRepository(`${repositoryPrefix}/${repository}`);
+  if (prefixed === undefined)
+    throw new UpstreamError("protocol", `upstream ${name}: a repository name is too long with its prefix`);
+  return prefixed;
 }

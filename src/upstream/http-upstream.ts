@@ -17,12 +17,12 @@ import type {
   ReferrersAnswer,
   TagsAnswer,
 } from "../ports/upstream-answer.ts";
+import { makePseudonym } from "../ports/via.ts";
 import { cacheMarks, contentDigest, contentLength, contentRange, isRefusal } from "./answer.ts";
 import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyPatience } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
-import { makePseudonym } from "./connection/via.ts";
 import { asUpstreamError } from "./failure.ts";
 import { listReferrers } from "./referrers.ts";
 import { listTags, type TagList } from "./tags.ts";

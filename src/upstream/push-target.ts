@@ -5,11 +5,12 @@ import type { SecureContext } from "node:tls";
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
+import type { PushTarget } from "../ports/push.ts";
 import type { Authorizer, Scope } from "./auth/authorizer.ts";
+import { upstreamRepository } from "./client.ts";
 import { createAddressRules } from "./connection/address-rules.ts";
 import { connectOptions } from "./connection/connection-options.ts";
 import { guardedAgent } from "./connection/guarded-connector.ts";
-import { repositoryThere } from "./repository-there.ts";
 
 /** Idle connections are closed before the usual servers do it, in milliseconds; and how many are kept. */
 const keepAlive = 15_000;
@@ -18,23 +19,16 @@ const maxIdle = 16;
 /** Repositories pushed to at about the same time, whose last credentials are remembered. */
 const maxRepositories = 1_000;
 
-type Actions = NonNullable<Scope["actions"]>;
-
-export interface PushTarget {
-  readonly url: URL;
-  agentFor(url: URL): Agent;
-  there(repository: Repository): Repository;
-  authorization(repository: Repository, actions: Actions): Promise<string | undefined>;
-  refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
+export type ClosablePushTarget = PushTarget & {
   /** Ends every connection. */
   close(): Promise<void>;
-}
+};
 
 /**
  * The caller bounds how many requests are under way, and adds the header to requests to the origin of `url` only.
  * Throws the system's error for unreadable certificates.
  */
-export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer): PushTarget {
+export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer): ClosablePushTarget {
   const { url } = config;
   const connect = connectOptions(config);
   const options = { keepAlive: true, timeout: keepAlive, maxFreeSockets: maxIdle };
@@ -56,7 +50,7 @@ export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer)
   return {
     url,
     agentFor: ({ origin, protocol }) => (origin === url.origin ? agent : (foreign[protocol] ?? agent)),
-    there: (repository) => repositoryThere(config, repository),
+    upstreamRepository: (repository) => upstreamRepository(config, repository),
     async authorization(repository, actions) {
       const scope = { repository, actions };
       const header = await authorizer.header(scope);

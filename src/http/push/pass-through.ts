@@ -1,13 +1,16 @@
 // Writes, passed on to upstream: nothing of them is kept here, and what the cache held of what they change is
 // dropped before the client hears that it worked.
 import type { IncomingMessage } from "node:http";
+import { apiUrl } from "../../oci/api-url.ts";
 import { parseDigest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { referenceText } from "../../oci/reference.ts";
 import type { Route } from "../../oci/route.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import type { PushSink, PushTarget } from "../../ports/push.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
+import { viaOf } from "../../ports/via.ts";
 import { granted } from "../client-limits.ts";
 import { fail, failures } from "../error.ts";
 import type { Exchange } from "../exchange.ts";
@@ -18,9 +21,8 @@ import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
 import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
 import { BodyTooLong, HeldBodies, type HeldBody } from "./held-bodies.ts";
 import { tellDone, tellDoubtful, tellRefused } from "./push-news.ts";
-import type { PassThroughTarget, PushSink } from "./push-ports.ts";
 import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
-import { ourPath, type Place, redirectedTo, UploadSessions, upstreamUrl } from "./upload-sessions.ts";
+import { ourPath, type Place, redirectedTo, UploadSessions } from "./upload-sessions.ts";
 import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
 import { uploadedBlob, writtenBy } from "./written.ts";
 
@@ -29,7 +31,7 @@ export interface PassThroughOptions {
   readonly name: string;
   /** How this node names itself in Via. */
   readonly pseudonym: string;
-  readonly target: PassThroughTarget;
+  readonly target: PushTarget;
   readonly sink: PushSink;
   readonly patience: Patience;
   /** The writes with a body that are passed on at once, and those without, which no slow body can keep waiting. */
@@ -103,11 +105,10 @@ export class PassThrough {
     }
     if ((exchange.header("expect") ?? "100-continue").toLowerCase() !== "100-continue")
       return fail(exchange, failures.expectation);
-    const sent = this.#inNamesThere(write);
+    const sent = this.#withUpstreamNames(write);
     const { prefix, ns } = route;
-    const place = { prefix, ns, repository: as ?? write.repository, there: sent.repository };
-    const own = `1.1 ${this.#options.pseudonym}`;
-    const members = via === undefined ? own : `${via}, ${own}`;
+    const place = { prefix, ns, repository: as ?? write.repository, upstreamRepository: sent.repository };
+    const members = viaOf(this.#options.pseudonym, via);
     const headers = headersToUpstream(request.headers, withBody, members);
     const { bodies, others } = this.#options.places;
     const turn = (withBody ? bodies : others).enter(exchange.client);
@@ -306,25 +307,25 @@ export class PassThrough {
 
   // ---- upstream -----------------------------------------------------------------------------------------------
 
-  #inNamesThere(write: WriteRequest): WriteRequest {
+  #withUpstreamNames(write: WriteRequest): WriteRequest {
     const { target } = this.#options;
-    const sent = { ...write, repository: target.there(write.repository) };
+    const sent = { ...write, repository: target.upstreamRepository(write.repository) };
     if (sent.kind !== "upload" || sent.upload.from === undefined) return sent;
-    return { ...sent, upload: { ...sent.upload, from: target.there(sent.upload.from) } };
+    return { ...sent, upload: { ...sent.upload, from: target.upstreamRepository(sent.upload.from) } };
   }
 
   #urlOf(write: WriteRequest): URL {
     const { url } = this.#options.target;
     switch (write.kind) {
       case "manifest":
-        return upstreamUrl(
+        return apiUrl(
           url,
           write.repository,
           `manifests/${referenceText(write.reference)}`,
           new URLSearchParams(write.tags.map((tag): [string, string] => ["tag", tag])),
         );
       case "blob":
-        return upstreamUrl(url, write.repository, `blobs/${write.digest}`);
+        return apiUrl(url, write.repository, `blobs/${write.digest}`);
       case "upload":
         return this.#sessions.urlOf(write.repository, write.upload);
     }

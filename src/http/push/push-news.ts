@@ -1,7 +1,7 @@
 // What the outcome of a write says about what the cache holds of the repository.
 import type { Digest } from "../../oci/digest.ts";
 import type { Reference } from "../../oci/reference.ts";
-import type { PushSink } from "./push-ports.ts";
+import type { PushSink } from "../../ports/push.ts";
 import { digestsNamed } from "./refused-write.ts";
 import type { WriteRequest } from "./write-request.ts";
 

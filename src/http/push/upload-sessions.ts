@@ -4,6 +4,7 @@
 // our own.
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { apiPath, apiUrl } from "../../oci/api-url.ts";
 import type { Repository } from "../../oci/name.ts";
 import { maxTargetLength, parseTarget } from "../../oci/route.ts";
 import { type Upload, uploadQuery } from "../../oci/upload.ts";
@@ -26,7 +27,7 @@ export interface Place {
   /** As the client named it. */
   readonly repository: Repository;
   /** As upstream does. */
-  readonly there: Repository;
+  readonly upstreamRepository: Repository;
 }
 
 interface Kept {
@@ -60,12 +61,7 @@ export class UploadSessions {
   urlOf(repository: Repository, upload: Upload): URL {
     const kept = this.#find(repository, upload.session);
     if (kept === undefined)
-      return upstreamUrl(
-        this.#base,
-        repository,
-        `blobs/uploads/${upload.session ?? ""}`,
-        uploadQuery(upload),
-      );
+      return apiUrl(this.#base, repository, `blobs/uploads/${upload.session ?? ""}`, uploadQuery(upload));
     const url = new URL(kept.url);
     // Not through searchParams: what is there may be signed as it is written.
     const added = uploadQuery(upload).toString();
@@ -83,9 +79,9 @@ export class UploadSessions {
     if (ours !== undefined) return ours;
     const target = followed(this.#base, named);
     // One name for the whole of an upload, so that many chunks push nobody else's out.
-    const known = this.#find(place.there, upload.session) && upload.session;
+    const known = this.#find(place.upstreamRepository, upload.session) && upload.session;
     const session = known ?? randomBytes(24).toString("base64url");
-    this.#kept.set(session, { repository: place.there, url: target });
+    this.#kept.set(session, { repository: place.upstreamRepository, url: target });
     return ourLocation(place, session, "");
   }
 
@@ -104,7 +100,7 @@ export class UploadSessions {
    * scheme does not count: registries behind a TLS proxy often name the wrong one, and it is not used.
    */
   #mapped(place: Place, target: URL): string | undefined {
-    const below = `${basePath(this.#base)}/v2/${place.there}/blobs/uploads/`;
+    const below = `${apiPath(this.#base)}${place.upstreamRepository}/blobs/uploads/`;
     if (target.host !== this.#base.host || !target.pathname.startsWith(below)) return undefined;
     const session = target.pathname.slice(below.length);
     const ours = ourLocation(place, session, target.search);
@@ -139,25 +135,6 @@ function followed(base: URL, target: URL): URL {
   return url;
 }
 
-/**
- * `<base>/v2/<repository>/<endpoint>`, put together from parsed parts. Throws when the URL parser reads anything else
- * out of it than what was put in (docs/design.md, rule 5).
- */
-export function upstreamUrl(
-  base: URL,
-  repository: Repository,
-  endpoint: string,
-  query = new URLSearchParams(),
-): URL {
-  const path = `${basePath(base)}/v2/${repository}/${endpoint}`;
-  const url = new URL(base);
-  url.pathname = path;
-  url.search = query.toString();
-  if (url.origin !== base.origin || url.pathname !== path)
-    throw new Error("a request would have changed where it goes");
-  return url;
-}
-
 /** The path-absolute address of an endpoint as our clients see it. */
 export function ourPath({ prefix, repository }: Place, endpoint: string): string {
   return `${prefix === "" ? "" : `/${prefix}`}/v2/${repository}/${endpoint}`;
@@ -168,10 +145,6 @@ function ourLocation(place: Place, session: string, search: string): string {
   query.delete("ns");
   if (place.ns !== undefined) query.set("ns", place.ns);
   return `${ourPath(place, `blobs/uploads/${session}`)}${query.size > 0 ? "?" : ""}${query}`;
-}
-
-function basePath(base: URL): string {
-  return base.pathname.replace(/\/+$/, "");
 }
 
 function refused(why: string): UpstreamError {

@@ -5,7 +5,7 @@ import type { Repository, Tag } from "../../oci/name.ts";
 import type { Reference } from "../../oci/reference.ts";
 import type { Route } from "../../oci/route.ts";
 import type { Upload } from "../../oci/upload.ts";
-import type { Actions } from "./push-ports.ts";
+import type { Actions } from "../../ports/push.ts";
 
 /** A request that may pass. */
 export type WriteRequest = { readonly method: string; readonly repository: Repository } & (

@@ -1,6 +1,7 @@
 // The version check every registry answers (distribution-spec, "Determining Support"), sent without credentials to
 // hear how it wants to be asked.
 import type { UpstreamConfig } from "../../config/config.ts";
+import { apiPath } from "../../oci/api-url.ts";
 import { discard } from "../body.ts";
 import { dispatch } from "../connection/dispatch.ts";
 import type { KeptConnections } from "../connection/kept-connections.ts";
@@ -13,7 +14,7 @@ export async function askForChallenges(
 ): Promise<readonly string[]> {
   const options = {
     origin: url.origin,
-    path: `${url.pathname.replace(/\/+$/, "")}/v2/`,
+    path: apiPath(url),
     method: "GET",
     headers: { "accept-encoding": "identity", "user-agent": userAgent },
   } as const;

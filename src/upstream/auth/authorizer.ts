@@ -1,12 +1,13 @@
 // How this mirror proves itself to its own upstream. One implementation per scheme; the client alone decides
 // which requests may carry the result (client.ts, `ownRequest`).
 import type { Repository } from "../../oci/name.ts";
+import type { Actions } from "../../ports/push.ts";
 
 /** What a request needs rights for, in one repository. */
 export interface Scope {
   readonly repository: Repository;
-  /** In the words of token scopes; left out: pull. */
-  readonly actions?: "pull" | "pull,push" | "*";
+  /** Left out: pull. */
+  readonly actions?: Actions;
 }
 
 /** Every method rejects with UpstreamError: `auth` when there is no way to prove ourselves. */

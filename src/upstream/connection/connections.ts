@@ -1,6 +1,8 @@
 // The connections to one upstream and to where it redirects.
 import { Agent, buildConnector, Client, Pool } from "undici";
 import type { UpstreamConfig } from "../../config/config.ts";
+import { apiPath } from "../../oci/api-url.ts";
+import { viaOf } from "../../ports/via.ts";
 import { discard } from "../body.ts";
 import { createAddressRules } from "./address-rules.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
@@ -8,7 +10,6 @@ import { guardedConnector } from "./guarded-connector.ts";
 import { KeptConnections, watched } from "./kept-connections.ts";
 import { TimedConnector } from "./timed-connector.ts";
 import { userAgent } from "./user-agent.ts";
-import { viaOf } from "./via.ts";
 
 /** Milliseconds, of thirty years: connections end for other reasons. Without a limit undici looks at no client's age. */
 const clientTtl = 1e12;
@@ -69,9 +70,13 @@ export class Connections {
   async ping(signal: AbortSignal): Promise<boolean> {
     const client = new Client(this.#url.origin, this.#options);
     try {
-      const path = `${this.#url.pathname.replace(/\/+$/, "")}/v2/`;
       const headers = this.#headers;
-      const { statusCode, body } = await client.request({ path, method: "GET", headers, signal });
+      const { statusCode, body } = await client.request({
+        path: apiPath(this.#url),
+        method: "GET",
+        headers,
+        signal,
+      });
       discard(body);
       return statusCode < 500;
     } catch {

@@ -100,44 +100,49 @@ const cases: readonly {
   readonly named: Named;
   readonly routing: Partial<UpstreamConfig>;
   readonly changes?: Partial<UpstreamConfig>;
-  readonly there: string;
+  readonly upstreamRepository: string;
 }[] = [
   {
     name: "component",
     named: { path: "/v2/hub/team/app" },
     routing: { component: "hub" },
-    there: "team/app",
+    upstreamRepository: "team/app",
   },
-  { name: "library", named: { path: "/far/v2/app" }, routing: { library: true }, there: "library/app" },
+  {
+    name: "library",
+    named: { path: "/far/v2/app" },
+    routing: { library: true },
+    upstreamRepository: "library/app",
+  },
   {
     name: "repositoryPrefix",
     named: { path: "/far/v2/team/app" },
     routing: {},
     changes: prefixed,
-    there: "docker-local/team/app",
+    upstreamRepository: "docker-local/team/app",
   },
   {
     name: "virtual host",
     named: { path: "/v2/team/app", host: "hub.example.com:5000" },
     routing: { hosts: ["hub.example.com"] },
-    there: "team/app",
+    upstreamRepository: "team/app",
   },
   {
     name: "namespace",
     named: { path: "/v2/app", ns: "docker.io" },
     routing: { namespaces: ["docker.io"], library: true },
-    there: "library/app",
+    upstreamRepository: "library/app",
   },
   {
     name: "all of it",
     named: { path: "/far/v2/hub/app" },
     routing: { component: "hub", library: true },
     changes: prefixed,
-    there: "docker-local/library/app",
+    upstreamRepository: "docker-local/library/app",
   },
 ];
 
-for (const { name, named, routing, changes, there } of cases)
+for (const { name, named, routing, changes, upstreamRepository } of cases)
   t.test(`${name}: pushed, pulled and deleted under one name`, async (t) => {
     const { upstream, mirror } = await startFar(t, routing, changes);
     const client = new Client(mirror, named);
@@ -150,12 +155,12 @@ for (const { name, named, routing, changes, there } of cases)
         t.ok(location.startsWith(`${named.path}/blobs/`), location);
         if (location.includes("uploads")) t.equal(/[?&]ns=([^&]*)/.exec(location)?.[1], named.ns, location);
       }
-      t.ok(upstream.content(there).blobs.has(content.digest), there);
+      t.ok(upstream.content(upstreamRepository).blobs.has(content.digest), upstreamRepository);
     }
     const headers = { "content-type": image.mediaType };
     const put = await client.ask("PUT", "manifests/1", headers, image.manifest);
     t.match(put, { status: 201, headers: { location: `${named.path}/manifests/${image.digest}` } });
-    t.ok(upstream.content(there).tags.has("1"));
+    t.ok(upstream.content(upstreamRepository).tags.has("1"));
     for (const endpoint of ["manifests/1", `blobs/${image.layers[0]?.digest}`])
       t.equal((await client.ask("GET", endpoint)).status, 200, "what was missing is there at once");
     t.match(await client.ask("DELETE", "manifests/1"), { status: 202 });

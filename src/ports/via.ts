@@ -1,4 +1,4 @@
-// The name under which this mirror passes requests on, so that one that comes back to it is known again.
+// The name under which this mirror passes requests on, so that it knows one that comes back to it (http/loop.ts).
 import { randomBytes } from "node:crypto";
 
 /** A pseudonym for Via (RFC 9110, section 7.6.3): every mirror of a chain has one of its own. */

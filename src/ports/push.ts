@@ -1,18 +1,18 @@
-// What the pass-through needs from outside: somewhere to write to, and somebody to tell.
+// Writes that pass through to an upstream: where they go, and what has to hear of them.
 import type { Agent } from "node:http";
-import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
-import type { Reference } from "../../oci/reference.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
+import type { Reference } from "../oci/reference.ts";
 
 /** Rights a request needs, in the words of token scopes; `*` where something is deleted. */
 export type Actions = "pull" | "pull,push" | "*";
 
 /** The upstream writes go to, and this mirror's account there. Methods reject with UpstreamError. */
-export interface PassThroughTarget {
+export interface PushTarget {
   /** http or https; may have a path. */
   readonly url: URL;
-  /** What upstream calls a repository of ours; the other methods are asked in its names. Throws UpstreamError. */
-  there(repository: Repository): Repository;
+  /** The name upstream has for a repository of ours; the other methods take that name. Throws UpstreamError. */
+  upstreamRepository(repository: Repository): Repository;
   /**
    * The Authorization header for a request to the origin of `url`; undefined to send none. Asked before a body is
    * streamed, because a body cannot be sent twice: whatever has to be learnt from upstream first, a token challenge
@@ -26,14 +26,14 @@ export interface PassThroughTarget {
    */
   refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
   /**
-   * Of the protocol of `to`. For the origin of `url` it keeps connections, and bounds for how long; any other address
-   * has come from outside, and only those downloads may be redirected to are connected to: requests to others fail with
-   * UpstreamError redirect_refused.
+   * Of the protocol of `to`. For the origin of `url` it keeps connections, and bounds for how long. Any other address
+   * has come from outside: it is connected to only if downloads may be redirected to it, and requests to the rest fail
+   * with UpstreamError redirect_refused.
    */
   agentFor(to: URL): Agent;
 }
 
-/** Told what a write has changed, before the client is. Must not reject. */
+/** Hears what a write has changed, before the client does. Must not reject. */
 export interface PushSink {
   /** `unsure`: upstream may have done either, but its answer was lost. */
   changed(repository: Repository, reference: Reference, what: "pushed" | "deleted" | "unsure"): Promise<void>;

@@ -1,10 +1,9 @@
 import t from "tap";
-import type { Digest } from "../../../src/oci/digest.ts";
-import type { Upstream } from "../../../src/ports/upstream.ts";
-import { makePseudonym, viaOf } from "../../../src/upstream/connection/via.ts";
-import { connectUpstream, drain, found, repository, tagged } from "../../fixtures/connected-upstream.ts";
-import { makeImage } from "../../fixtures/images.ts";
-import { startUpstream } from "../../fixtures/scripted-upstream.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import type { Upstream } from "../../src/ports/upstream.ts";
+import { connectUpstream, drain, found, repository, tagged } from "../fixtures/connected-upstream.ts";
+import { makeImage } from "../fixtures/images.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [10_000], seed: "via" });
 const layer = image.layers[0] as { digest: Digest; bytes: Buffer };
@@ -54,9 +53,4 @@ t.test("that HEAD of blobs is refused is learnt once, whoever asks for whom", as
   await upstream.forwarding("1.1 a").headBlob(repository, layer.digest);
   await upstream.headBlob(repository, layer.digest);
   t.equal(registry.count({ method: "HEAD" }), 1);
-});
-
-t.test("another mirror has another name", async (t) => {
-  t.not(makePseudonym(), makePseudonym());
-  t.equal(viaOf("b", "1.0 a"), "1.0 a, 1.1 b");
 });
