@@ -3,17 +3,19 @@ import type { lookup } from "node:dns";
 import { Agent, buildConnector, Pool } from "undici";
 import type { UpstreamConfig } from "../../config/config.ts";
 import type { SecretSource } from "../../config/secret.ts";
+import { apiPath } from "../../oci/api-url.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import { discard } from "../body.ts";
 import { createAddressRules } from "../connection/address-rules.ts";
 import { connectionOptions, connectOptions } from "../connection/connection-options.ts";
+import { dispatch } from "../connection/dispatch.ts";
 import { guardedConnector } from "../connection/guarded-connector.ts";
 import { KeptConnections, watched } from "../connection/kept-connections.ts";
-import { askForChallenges } from "./api-check.ts";
+import { userAgent } from "../connection/user-agent.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
-import { fixedHeader } from "./fixed-header.ts";
 import { Negotiator } from "./negotiator.ts";
 import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
@@ -99,4 +101,35 @@ function reporting(source: SecretSource, report: (problem: string) => void): Sec
       return secret;
     },
   };
+}
+
+/** Sends a configured value as it is, and again after a 401 when the file it comes from holds another by then. */
+function fixedHeader(value: SecretSource): Authorizer {
+  const read = async (): Promise<string> => (await value.read()).reveal();
+  return {
+    header: read,
+    refused: async (_scope, _challenges, sent) => (await read()) !== sent,
+    renewed: async (_scope, sent) => (await read()) !== sent,
+    close: async () => {},
+  };
+}
+
+/**
+ * Asks for the version check every registry answers (distribution-spec, "Determining Support"), without credentials, to
+ * hear how it wants to be asked: WWW-Authenticate of a 401 to `<upstream url>/v2/`; empty for any other answer. Rejects
+ * with UpstreamError.
+ */
+async function askForChallenges(
+  { name, url }: Pick<UpstreamConfig, "name" | "url">,
+  connections: KeptConnections,
+): Promise<readonly string[]> {
+  const options = {
+    origin: url.origin,
+    path: apiPath(url),
+    method: "GET",
+    headers: { "accept-encoding": "identity", "user-agent": userAgent },
+  } as const;
+  const { statusCode, headers, body } = await dispatch(connections, options, name);
+  discard(body);
+  return statusCode === 401 ? [headers["www-authenticate"] ?? []].flat() : [];
 }

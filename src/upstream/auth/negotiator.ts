@@ -6,8 +6,7 @@ import { UpstreamError } from "../../ports/upstream.ts";
 import type { Authorizer, Scope } from "./authorizer.ts";
 import { type Challenge, challengeOf, parseChallenges } from "./challenge.ts";
 import type { CredentialSource, Credentials } from "./credentials.ts";
-import type { AccessToken } from "./token-answer.ts";
-import type { TokenCache, TokenTarget } from "./token-cache.ts";
+import type { AccessToken, TokenCache, TokenTarget } from "./token-cache.ts";
 import { tokenRealm } from "./token-realm.ts";
 
 /** Repositories whose challenge is remembered. */

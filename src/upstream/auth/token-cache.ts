@@ -2,7 +2,25 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../../ports/clock.ts";
 import type { Credentials } from "./credentials.ts";
-import type { AccessToken } from "./token-answer.ts";
+
+/** An access token. Nothing prints it by accident. */
+export class AccessToken {
+  /** Milliseconds of our clock: when it came, and until when it is used. */
+  readonly receivedAt: number;
+  readonly usableUntil: number;
+  readonly #text: string;
+
+  constructor(text: string, receivedAt: number, usableUntil: number) {
+    this.#text = text;
+    this.receivedAt = receivedAt;
+    this.usableUntil = usableUntil;
+  }
+
+  /** The Authorization value (RFC 6750, section 2.1). */
+  get bearer(): string {
+    return `Bearer ${this.#text}`;
+  }
+}
 
 /** What a token is asked for, and where. */
 export interface TokenTarget {

@@ -13,8 +13,7 @@ import type { KeptConnections } from "../connection/kept-connections.ts";
 import { userAgent } from "../connection/user-agent.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "../redirect.ts";
 import type { Credentials } from "./credentials.ts";
-import { type AccessToken, readTokenAnswer } from "./token-answer.ts";
-import type { TokenTarget } from "./token-cache.ts";
+import { AccessToken, type TokenTarget } from "./token-cache.ts";
 
 /** Largest answer read, in bytes. */
 const maxAnswerBytes = 64 * 1024;
@@ -174,4 +173,52 @@ function failure(
   retryAfter?: number | undefined,
 ): UpstreamError {
   return new UpstreamError(code, `upstream ${label} ${text} (status ${status})`, { status, retryAfter });
+}
+
+/** Seconds a token lives at least, and when the answer does not say. */
+const shortestLife = 60;
+/** A token is not used in the last part of its life: the smaller of a tenth and these milliseconds. */
+const margin = 30_000;
+/** What a header can carry without quoting. */
+const usableToken = /^[\x21-\x7e]{1,32768}$/;
+
+/**
+ * The token in a token server's answer: `token` or `access_token`, good for `expires_in` seconds from `issued_at`.
+ * `date` is the answer's Date header: how old a token was when it came is a difference between two times of the
+ * server's own clock, so that a wrong clock, there or here, makes no token look expired. Undefined for an answer
+ * without a usable token.
+ */
+export function readTokenAnswer(
+  body: Buffer,
+  date: string | undefined,
+  now: number,
+): AccessToken | undefined {
+  const answer = parseObject(body);
+  const text = [answer?.token, answer?.access_token].find((each) => typeof each === "string" && each !== "");
+  if (answer === undefined || typeof text !== "string" || !usableToken.test(text)) return undefined;
+  const life = Math.max(shortestLife, secondsOf(answer.expires_in)) * 1000;
+  const age = Date.parse(date ?? "") - dateOf(answer.issued_at);
+  const left = age > 0 && age < life ? life - age : life;
+  return new AccessToken(text, now, now + left - Math.min(margin, left / 10));
+}
+
+function parseObject(body: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(body.toString("utf8"));
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** 0 for what is no number of seconds. */
+function secondsOf(value: unknown): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
+}
+
+/** Milliseconds of an RFC 3339 time; NaN for anything else. */
+function dateOf(value: unknown): number {
+  return typeof value === "string" && /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d/.test(value)
+    ? Date.parse(value)
+    : NaN;
 }

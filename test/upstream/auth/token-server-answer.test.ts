@@ -1,5 +1,5 @@
 import t from "tap";
-import { readTokenAnswer } from "../../../src/upstream/auth/token-answer.ts";
+import { readTokenAnswer } from "../../../src/upstream/auth/token-server.ts";
 
 const now = Date.parse("2026-01-01T00:00:00Z");
 
