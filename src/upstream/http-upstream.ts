@@ -24,8 +24,7 @@ import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyPatience } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
-import { listReferrers } from "./referrers.ts";
-import { listTags, type TagList } from "./tags.ts";
+import { type ListSource, listReferrers, listTags } from "./lists.ts";
 
 /** Lets the process end while it waits. */
 const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal, ref: false });
@@ -221,7 +220,7 @@ class HttpUpstream implements ClosableUpstream {
     return this.#noticed(() => listReferrers(this.#list, repository, digest, artifactType));
   }
 
-  get #list(): TagList {
+  get #list(): ListSource {
     return {
       client: this.#client,
       upstream: this.name,

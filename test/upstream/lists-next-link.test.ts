@@ -1,5 +1,5 @@
 import t from "tap";
-import { nextQuery } from "../../src/upstream/next-link.ts";
+import { nextQuery } from "../../src/upstream/lists.ts";
 
 t.test("the query of the next page, and nothing where there is none", async (t) => {
   const links: [string | string[] | undefined, string | undefined][] = [
