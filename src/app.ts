@@ -214,7 +214,12 @@ class Entrepot implements App {
     const limits = asked ?? { ...defaultLimits, exempt: [] };
     const common = { notices: this.#notices, clock: this.#clock, steady: this.#steady, pause: this.#pause };
     const upstreams = this.#config.upstreams.map((upstream) =>
-      createUpstream(upstream, this.#notices, this.#steady, this.#pause, this.#pseudonym),
+      createUpstream(upstream, {
+        notices: this.#notices,
+        clock: this.#steady,
+        pause: this.#pause,
+        pseudonym: this.#pseudonym,
+      }),
     );
     const { eviction, local, blobs, manifests, listings, confirmations, ...others } = createPolicy({
       ...common,

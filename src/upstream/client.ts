@@ -1,9 +1,7 @@
-// The connections to one upstream: pool, time-outs, credentials, redirects. What is
-// asked of the registry goes out here; questions about credentials go out on connections of their own
-// (authorization.ts).
+// Asks one upstream: time-outs, credentials, redirects, limits. Everything the registry is asked goes out here, except
+// questions about credentials, which have connections of their own (auth/authorization.ts).
 import type { IncomingHttpHeaders } from "node:http";
 import type { Readable } from "node:stream";
-import type { Dispatcher } from "undici";
 import type { UpstreamConfig } from "../config/config.ts";
 import { apiUrl } from "../oci/api-url.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
@@ -18,10 +16,8 @@ import { discard, readSmallBody } from "./body.ts";
 import { Circuit } from "./connection/circuit.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
 import { Connections } from "./connection/connections.ts";
-import { dispatch, orAborted } from "./connection/dispatch.ts";
-import type { KeptConnections } from "./connection/kept-connections.ts";
+import { dispatch, orAborted, type Request } from "./connection/dispatch.ts";
 import { RateLimits } from "./connection/rate-limits.ts";
-import { userAgent } from "./connection/user-agent.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 
 /** One question to the registry, about one repository. */
@@ -51,12 +47,21 @@ export interface Reply extends ReplyHead {
 export type Asker = Pick<UpstreamClient, "ask">;
 
 /** What storages answer when the address they were asked at has expired: S3 and Azure 403, Google 400 or 403. */
-const expired: ReadonlySet<number> = new Set([400, 401, 403]);
+const expiredAddress: ReadonlySet<number> = new Set([400, 401, 403]);
 
 /** Milliseconds to the first byte of a manifest when the configuration does not say. */
 const usualManifestTimeout = 10_000;
 
-type Options = Dispatcher.RequestOptions<null>;
+export interface UpstreamClientOptions {
+  readonly config: UpstreamConfig;
+  readonly authorizer: Authorizer;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  /** Between the probes of an upstream that does not answer. */
+  readonly pause: Pause;
+  /** How this mirror names itself in Via. */
+  readonly pseudonym: string;
+}
 
 export class UpstreamClient {
   readonly #config: UpstreamConfig;
@@ -71,14 +76,7 @@ export class UpstreamClient {
   /** Milliseconds from a request to the registry to the headers of its answer, at least. */
   #quickest = Number.POSITIVE_INFINITY;
 
-  constructor(
-    config: UpstreamConfig,
-    authorizer: Authorizer,
-    notices: NoticeSink,
-    clock: Clock,
-    pause: Pause,
-    pseudonym: string,
-  ) {
+  constructor({ config, authorizer, notices, clock, pause, pseudonym }: UpstreamClientOptions) {
     this.#config = config;
     this.#pseudonym = pseudonym;
     this.#authorizer = authorizer;
@@ -145,12 +143,12 @@ export class UpstreamClient {
   }
 
   /**
-   * Addresses from redirects are used once, at once: every question, the resumed transfer's too, begins at upstream's
-   * own URL. A storage that refuses such an address gets one more try with a new one.
+   * An address from a redirect is used once, at once: every question, a resumed transfer's too, begins at upstream's
+   * own URL. When a storage refuses its address, the question is sent once more and gets a new one.
    */
   async #answer(ask: Ask): Promise<Reply> {
     const reply = await this.#follow(ask);
-    if (!reply.foreign || ask.method !== "GET" || !expired.has(reply.status)) return reply;
+    if (!reply.foreign || ask.method !== "GET" || !expiredAddress.has(reply.status)) return reply;
     discard(reply.body);
     return await this.#follow(ask);
   }
@@ -171,21 +169,24 @@ export class UpstreamClient {
       });
       // Once away, never again with credentials: a foreign host must not be able to aim our account at a path.
       foreign ||= url.origin !== this.#config.url.origin;
-      reply = foreign ? await this.#askForeign(url, ask) : await this.#askOwn(url, ask);
+      reply = foreign
+        ? await this.#send("foreign", this.#request(url, ask), ask)
+        : await this.#askOwn(url, ask);
     }
     return reply;
   }
 
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
-    const { options, authorization } = await this.#ownRequest(url, ask);
-    const reply = await this.#send(this.#connections.own, options, ask, false);
-    if (!doubtsAccount(reply.status) || !(await this.#hasBetterProof(reply, ask, authorization)))
-      return reply;
+    const request = await this.#ownRequest(url, ask);
+    const reply = await this.#send("own", request, ask);
+    if (!mayRefuseAccount(reply.status)) return reply;
+    if (!(await this.#hasOtherProof(reply, ask, request.headers?.authorization))) return reply;
     discard(reply.body);
-    return await this.#send(this.#connections.own, (await this.#ownRequest(url, ask)).options, ask, false);
+    return await this.#send("own", await this.#ownRequest(url, ask), ask);
   }
 
-  async #hasBetterProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
+  /** Whether asking again with a new Authorization header may help. `sent`: the one of the request answered. */
+  async #hasOtherProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
     const challenges = [reply.headers["www-authenticate"] ?? []].flat();
     const scope = { repository: ask.repository };
     try {
@@ -200,29 +201,35 @@ export class UpstreamClient {
     }
   }
 
-  #askForeign(url: URL, ask: Ask): Promise<Reply> {
-    return this.#send(this.#connections.foreign, this.#request(url, ask), ask, true);
-  }
-
   /** The one place where credentials are added, and only to requests to the configured origin. */
-  async #ownRequest(url: URL, ask: Ask): Promise<{ options: Options; authorization: string | undefined }> {
+  async #ownRequest(url: URL, ask: Ask): Promise<Request> {
     if (url.origin !== this.#config.url.origin) {
       throw new Error("credentials were about to be added to a request to another origin");
     }
-    const options = this.#request(url, ask);
+    const request = this.#request(url, ask);
     const header = this.#authorizer.header({ repository: ask.repository });
     const authorization = await orAborted(header, ask.signal);
-    if (authorization === undefined) return { options, authorization };
+    if (authorization === undefined) return request;
+    return { ...request, headers: { ...request.headers, authorization } };
+  }
+
+  #request(url: URL, ask: Ask): Request {
     return {
-      options: { ...options, headers: { ...(options.headers as object), authorization } },
-      authorization,
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method: ask.method,
+      headers: { ...ask.headers, via: viaOf(this.#pseudonym, ask.via) },
+      headersTimeout: this.#firstByteTimeout(ask),
+      // undici closes the connection after every HEAD otherwise, and each revalidation would pay for a handshake.
+      reset: false,
+      ...(ask.signal === undefined ? {} : { signal: ask.signal }),
     };
   }
 
-  async #send(connections: KeptConnections, options: Options, ask: Ask, foreign: boolean): Promise<Reply> {
+  async #send(to: "own" | "foreign", request: Request, ask: Ask): Promise<Reply> {
     const started = this.#clock();
-    const timed = { ...options, headersTimeout: this.#firstByteTimeout(ask) };
-    const send = () => dispatch(connections, timed, this.#config.name);
+    const foreign = to === "foreign";
+    const send = () => dispatch(this.#connections[to], request, this.#config.name);
     // What storages do says nothing about the registry.
     const { statusCode, headers, body } = foreign
       ? await send()
@@ -239,20 +246,6 @@ export class UpstreamClient {
     });
     if (!foreign) this.#limits.note(useOf(ask), statusCode, headers as IncomingHttpHeaders);
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };
-  }
-
-  #request(url: URL, ask: Ask): Options {
-    const via = viaOf(this.#pseudonym, ask.via);
-    return {
-      origin: url.origin,
-      path: url.pathname + url.search,
-      method: ask.method,
-      headers: { ...ask.headers, "accept-encoding": "identity", "user-agent": userAgent, via },
-      // undici closes the connection after every HEAD otherwise, and a revalidation would pay for a handshake each
-      // time.
-      reset: false,
-      ...(ask.signal === undefined ? {} : { signal: ask.signal }),
-    };
   }
 
   /** Tag lists may take as long as transfers: some registries put them together when they are asked. */
@@ -280,7 +273,7 @@ export async function statusOf(
     keep = refusal === undefined;
     if (refusal === undefined) return undefined;
     const limits = { upstream, limit: longestRefusal, timeout: refusalTimeout };
-    // What broke off says nothing; the status does.
+    // A body that broke off says nothing; the status does.
     const body = await readSmallBody(reply.body, limits).catch(() => undefined);
     return body === undefined ? refusal : withWords(upstream, refusal, reply.status, body);
   } finally {
@@ -288,8 +281,8 @@ export async function statusOf(
   }
 }
 
-/** What registries say to credentials that are out of date: most 401, ECR 403, token services of others 400. */
-function doubtsAccount(status: number): boolean {
+/** How registries answer credentials that are out of date: most with 401, ECR with 403, some token services with 400. */
+function mayRefuseAccount(status: number): boolean {
   return status === 400 || status === 401 || status === 403;
 }
 

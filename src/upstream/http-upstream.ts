@@ -29,21 +29,23 @@ import { type ListSource, listReferrers, listTags } from "./lists.ts";
 /** Lets the process end while it waits. */
 const ownPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal, ref: false });
 
-/**
- * Connects to nothing before the first question. `clock` in milliseconds, for Retry-After dates and timings; `pause`
- * between the probes of an upstream that does not answer; `pseudonym` is this mirror's name in Via; `headers`
- * go with every question. Throws the system's error for unreadable certificates.
- */
-export function createUpstream(
-  config: UpstreamConfig,
-  notices: NoticeSink,
-  clock: Clock = Date.now,
-  pause: Pause = ownPause,
-  pseudonym: string = makePseudonym(),
-  headers: Ask["headers"] = {},
-): ClosableUpstream {
+export interface UpstreamOptions {
+  readonly notices: NoticeSink;
+  /** In milliseconds, for Retry-After dates and timings; left out: the machine's. */
+  readonly clock?: Clock | undefined;
+  /** Between the probes of an upstream that does not answer; left out: in real time. */
+  readonly pause?: Pause | undefined;
+  /** This mirror's name in Via; left out: a new one. */
+  readonly pseudonym?: string;
+  /** They go with every question. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Connects to nothing before the first question. Throws the system's error for unreadable certificates. */
+export function createUpstream(config: UpstreamConfig, options: UpstreamOptions): ClosableUpstream {
+  const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym(), headers = {} } = options;
   const authorizer = createAuthorizer(config, notices, clock);
-  const client = new UpstreamClient(config, authorizer, notices, clock, pause, pseudonym);
+  const client = new UpstreamClient({ config, authorizer, notices, clock, pause, pseudonym });
   const blobHeads = new BlobHeads(config.name, clock);
   return new HttpUpstream({ config, client, notices, clock, blobHeads, headers });
 }

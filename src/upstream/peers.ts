@@ -78,10 +78,10 @@ function createPeer(origin: URL, name: string, options: PeersOptions) {
   const plain = options.plain(name, new URL(name, origin));
   const config = { ...plain, connectTimeout, firstByteTimeout, idleTimeout, maxConnections };
   // What a neighbour does is no news of the registry.
-  const told: NoticeSink = (notice) => {
+  const reported: NoticeSink = (notice) => {
     if (notice.kind !== "upstream_error") return;
     const message = `${origin.host}: ${notice.message}`;
     notices({ kind: "store_error", op: "peer", code: "unavailable", message });
   };
-  return createUpstream(config, told, clock, undefined, pseudonym, { [peerHeader]: node });
+  return createUpstream(config, { notices: reported, clock, pseudonym, headers: { [peerHeader]: node } });
 }

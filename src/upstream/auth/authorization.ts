@@ -12,7 +12,6 @@ import { connectionOptions, connectOptions } from "../connection/connection-opti
 import { dispatch } from "../connection/dispatch.ts";
 import { guardedConnector } from "../connection/guarded-connector.ts";
 import { KeptConnections, watched } from "../connection/kept-connections.ts";
-import { userAgent } from "../connection/user-agent.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
@@ -123,13 +122,8 @@ async function askForChallenges(
   { name, url }: Pick<UpstreamConfig, "name" | "url">,
   connections: KeptConnections,
 ): Promise<readonly string[]> {
-  const options = {
-    origin: url.origin,
-    path: apiPath(url),
-    method: "GET",
-    headers: { "accept-encoding": "identity", "user-agent": userAgent },
-  } as const;
-  const { statusCode, headers, body } = await dispatch(connections, options, name);
+  const request = { origin: url.origin, path: apiPath(url), method: "GET" } as const;
+  const { statusCode, headers, body } = await dispatch(connections, request, name);
   discard(body);
   return statusCode === 401 ? [headers["www-authenticate"] ?? []].flat() : [];
 }

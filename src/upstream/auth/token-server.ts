@@ -10,7 +10,6 @@ import { readRetryAfter } from "../answer.ts";
 import { discard, readSmallBody, smallBodyPatience } from "../body.ts";
 import { dispatch } from "../connection/dispatch.ts";
 import type { KeptConnections } from "../connection/kept-connections.ts";
-import { userAgent } from "../connection/user-agent.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "../redirect.ts";
 import type { Credentials } from "./credentials.ts";
 import { AccessToken, type TokenTarget } from "./token-cache.ts";
@@ -101,18 +100,20 @@ export class TokenServer {
   ): Promise<Reply> {
     const { config, connections, notices, clock } = this.#options;
     const started = clock();
-    const options = {
-      ...request,
-      origin: url.origin,
-      path: url.pathname + url.search,
-      headers: {
-        ...request.headers,
-        accept: "application/json",
-        "accept-encoding": "identity",
-        "user-agent": userAgent,
+    const {
+      statusCode: status,
+      headers,
+      body,
+    } = await dispatch(
+      connections,
+      {
+        ...request,
+        origin: url.origin,
+        path: url.pathname + url.search,
+        headers: { ...request.headers, accept: "application/json" },
       },
-    };
-    const { statusCode: status, headers, body } = await dispatch(connections, options, label);
+      label,
+    );
     const { method } = request;
     const ttfbMs = clock() - started;
     notices({ kind: "upstream_request", upstream: config.name, type: "token", method, status, ttfbMs });

@@ -1,8 +1,7 @@
 // The bounds of every connection made on behalf of an upstream, and what it trusts and shows over TLS.
-import type { SecureContext } from "node:tls";
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import type { buildConnector, Pool } from "undici";
-import type { UpstreamConfig } from "../../config/config.ts";
-import { tlsContexts } from "./tls.ts";
+import type { TlsConfig, UpstreamConfig } from "../../config/config.ts";
 
 /** Largest header block read, in bytes. Node's own default is 16 KiB; token and policy headers go beyond. */
 const maxHeaderBytes = 64 * 1024;
@@ -46,4 +45,31 @@ export function connectOptions(config: UpstreamConfig): {
 
 function using(secureContext: SecureContext | undefined): { secureContext?: SecureContext } {
   return secureContext === undefined ? {} : { secureContext };
+}
+
+export interface TlsContexts {
+  /** For the configured origin: with our certificate and key. Undefined for Node's own. */
+  readonly own: SecureContext | undefined;
+  /**
+   * For where redirects lead: trusts the same authorities, since storages behind a private registry have
+   * certificates of the same private authority, and shows nothing of ours.
+   */
+  readonly foreign: SecureContext | undefined;
+}
+
+/**
+ * Built once: reading the system's certificates anew would cost every connection milliseconds. Throws the system's
+ * error when a certificate or key cannot be read.
+ */
+export function tlsContexts(tls: TlsConfig | undefined): TlsContexts {
+  if (tls === undefined) return { own: undefined, foreign: undefined };
+  const trust = tls.ca === undefined ? {} : { ca: [...getCACertificates("default"), tls.ca] };
+  const identity = {
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key.reveal() }),
+  };
+  return {
+    own: createSecureContext({ ...trust, ...identity }),
+    foreign: tls.ca === undefined ? undefined : createSecureContext(trust),
+  };
 }

@@ -6,10 +6,9 @@ import { viaOf } from "../../ports/via.ts";
 import { discard } from "../body.ts";
 import { createAddressRules } from "./address-rules.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
+import { userAgent } from "./dispatch.ts";
 import { guardedConnector } from "./guarded-connector.ts";
 import { KeptConnections, watched } from "./kept-connections.ts";
-import { TimedConnector } from "./timed-connector.ts";
-import { userAgent } from "./user-agent.ts";
 
 /** Milliseconds, of thirty years: connections end for other reasons. Without a limit undici looks at no client's age. */
 const clientTtl = 1e12;
@@ -90,4 +89,36 @@ export class Connections {
   async close(): Promise<void> {
     await Promise.all([this.own.destroy(), this.foreign.destroy()]);
   }
+}
+
+/**
+ * undici's connector, with the time the quickest connection took. How soon a registry answers says little about how far
+ * away it is: some of them take longer over checking a password than a packet takes to reach them.
+ */
+export class TimedConnector {
+  readonly #connect: buildConnector.connector;
+  readonly #now: () => number;
+  #roundTrip: number | undefined;
+
+  /** `now` in milliseconds, from any start. */
+  constructor(connect: buildConnector.connector, now = () => performance.now()) {
+    this.#connect = connect;
+    this.#now = now;
+  }
+
+  /** Milliseconds a round trip takes at most; undefined before the first connection. */
+  get roundTrip(): number | undefined {
+    return this.#roundTrip;
+  }
+
+  readonly connect: buildConnector.connector = (target, callback) => {
+    const began = this.#now();
+    // TLS 1.3 takes a second round trip, older versions a third.
+    const trips = target.protocol === "https:" ? 2 : 1;
+    this.#connect(target, (...result) => {
+      const took = (this.#now() - began) / trips;
+      if (result[0] === null) this.#roundTrip = Math.min(this.#roundTrip ?? took, took);
+      callback(...result);
+    });
+  };
 }

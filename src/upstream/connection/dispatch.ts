@@ -1,7 +1,15 @@
 // One request over undici, with failures as UpstreamErrors.
 import type { Dispatcher } from "undici";
+import { version } from "../../version.ts";
 import { asUpstreamError } from "../failure.ts";
 import { type KeptConnections, wasKept } from "./kept-connections.ts";
+
+/** How this program names itself: `entrepot/<version of the package>` (RFC 9110, section 10.1.5). */
+export const userAgent = `entrepot/${version}`;
+
+export interface Request extends Omit<Dispatcher.RequestOptions<null>, "headers"> {
+  readonly headers?: Readonly<Record<string, string>>;
+}
 
 /**
  * Most times a request is sent: on a kept connection that proves dead, on another one that others had opened anew by
@@ -10,20 +18,22 @@ import { type KeptConnections, wasKept } from "./kept-connections.ts";
 const maxAttempts = 3;
 
 /**
- * The answer's head, with a body that must be read to its end or destroyed. A kept connection that is closed or reset
+ * The answer's head, with a body that must be read to its end or destroyed. The request goes out with a User-Agent and
+ * asks for an answer that is not compressed. A kept connection that is closed or reset
  * before a byte of the answer is no failure: all that idle beside it are dropped, and the request goes out again.
  * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages.
  */
 export async function dispatch(
   connections: KeptConnections,
-  options: Dispatcher.RequestOptions<null>,
+  request: Request,
   upstream: string,
 ): Promise<Dispatcher.ResponseData<null>> {
-  const signal = options.signal as AbortSignal | null | undefined;
+  const signal = request.signal as AbortSignal | null | undefined;
+  const headers = { ...request.headers, "accept-encoding": "identity", "user-agent": userAgent };
   for (let attempt = 1; ; attempt++) {
     const { current } = connections;
     try {
-      const answer = await current.request(options);
+      const answer = await current.request({ ...request, headers });
       // A body that breaks before anybody listens to it must not end the process.
       answer.body.on("error", () => {});
       return answer;

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { buildConnector } from "undici";
-import { TimedConnector } from "../../../src/upstream/connection/timed-connector.ts";
+import { TimedConnector } from "../../../src/upstream/connection/connections.ts";
 
 type Callback = buildConnector.Callback;
 

@@ -6,7 +6,7 @@ import t from "tap";
 import type { TlsConfig } from "../../../src/config/config.ts";
 import { Secret } from "../../../src/config/secret.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
-import { tlsContexts } from "../../../src/upstream/connection/tls.ts";
+import { tlsContexts } from "../../../src/upstream/connection/connection-options.ts";
 import { Authority, withoutOpenssl } from "../../fixtures/certificates.ts";
 import {
   connectUpstream,
