@@ -36,12 +36,12 @@ const tellingHeaders = [
   "ratelimit-reset",
 ] as const;
 
-/** How an account says that its time is over: ECR does so with 403. */
+/** How registries say that credentials have expired: ECR does so with 403. */
 const expired = /\b(?:token|credential|authori[sz]ation|password|session)s?\b.*\bexpired\b/i;
 
 /**
  * Undefined for the statuses in `found`; a refusal for 404, 410 and `refusalStatuses`; throws UpstreamError for the rest,
- * and for what a registry does not say: a web page comes from a firewall, a proxy or a sign-in gateway before it.
+ * and for a web page: it comes from a firewall, a proxy or a sign-in gateway before the registry.
  * `now` is the clock's milliseconds, for Retry-After dates.
  */
 export function readStatus(
@@ -65,7 +65,7 @@ export function readStatus(
     return fail("loop", "was led back to itself: mirrors fetch from each other in a circle");
   if (status >= 500) return fail("server_error", "failed");
   if (foreign) {
-    // The registry said the content is there; a storage behind it that denies it is out of order.
+    // The registry has said that the content exists, so a storage behind it that denies it is broken.
     return fail("server_error", "redirected to a storage that did not deliver");
   }
   if (status === 401 && lacksRights(headers)) return { kind: "denied" };
@@ -89,7 +89,7 @@ export function isRefusal(status: number): status is RefusalStatus {
 
 /**
  * The refusal with the words of its body. Throws UpstreamError: protocol when the body is a web page after all, auth when
- * it says that our account's time is over.
+ * it says that our credentials have expired.
  */
 export function withWords(upstream: string, refusal: Refusal, status: number, body: Buffer): Refusal {
   const text = body.toString("utf8");
@@ -121,7 +121,7 @@ function wordsOf(text: string): RefusalWords | undefined {
   return { ...(known ? { code } : {}), message: printable(message) };
 }
 
-/** The first 1,024 bytes, whole characters of them; control characters, which terminals obey, as they are escaped in JSON. */
+/** The first 1,024 bytes, cut between characters; control characters, which terminals obey, are escaped as in JSON. */
 function printable(message: string): string {
   const visible = message
     .slice(0, longestMessage)
@@ -211,8 +211,8 @@ export function contentRange(
 }
 
 /**
- * Registries with tokens say 401 where others say 403: the token is good, and its account may not read this. Without
- * a good token there is no such answer, because the client fetches one and asks again (negotiator.ts).
+ * Registries with tokens answer 401 where others answer 403: the token is good, but its account may not read this. A
+ * token that is not good does not get here, because the client fetches another and asks again (negotiator.ts).
  */
 function lacksRights(headers: IncomingHttpHeaders): boolean {
   const challenges = parseChallenges([headers["www-authenticate"] ?? []].flat());
@@ -221,7 +221,7 @@ function lacksRights(headers: IncomingHttpHeaders): boolean {
 
 /**
  * Age, Cache-Status, Warning and RateLimit headers of upstream's answer. What cannot be read is left out, and so is
- * what storages and their delivery networks say of an object: it is no news of the registry.
+ * what storages and their delivery networks say of an object: it says nothing about the registry's answer.
  */
 export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
   if (foreign) return {};

@@ -1,5 +1,4 @@
 // Whether upstream has a blob, and how large it is: by HEAD, or by the first byte of a GET where HEAD is refused.
-
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -8,8 +7,8 @@ import { cacheMarks, contentLength, contentRange, isRefusal } from "./answer.ts"
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";
 
-/** How long a refused HEAD is remembered, in milliseconds; then it is tried again. */
-const memory = 10 * 60_000;
+/** How long a refused HEAD is remembered, in milliseconds; then HEAD is tried again. */
+const rememberedFor = 10 * 60_000;
 
 export class BlobHeads {
   readonly #upstream: string;
@@ -21,7 +20,7 @@ export class BlobHeads {
     this.#clock = clock;
   }
 
-  /** Rejects with UpstreamError. A blob is never downloaded for it. */
+  /** Never downloads the blob. Rejects with UpstreamError. */
   async head(client: Asker, repository: Repository, digest: Digest): Promise<BlobHead> {
     const endpoint = `blobs/${digest}`;
     if (this.#headIsRefused) return this.#byFirstByte(client, repository, endpoint);
@@ -40,7 +39,7 @@ export class BlobHeads {
 
   get #headIsRefused(): boolean {
     const since = this.#clock() - this.#headRefusedAt;
-    return since >= 0 && since < memory;
+    return since >= 0 && since < rememberedFor;
   }
 
   async #byFirstByte(client: Asker, repository: Repository, endpoint: string): Promise<BlobHead> {
@@ -71,7 +70,7 @@ export class BlobHeads {
 
 /**
  * Refused although a GET may work: registries that answer HEAD with 401 whatever the token (ECR Public) or with 405,
- * and storages whose signed addresses are for GET only. The words of a registry's refusal come with a GET alone.
+ * and storages whose signed addresses are for GET only. The text of a registry's refusal comes with a GET only, too.
  */
 function refusesHead({ status, foreign }: Reply): boolean {
   return status === 401 || status === 405 || (foreign ? status === 403 : isRefusal(status));

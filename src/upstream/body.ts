@@ -2,26 +2,28 @@
 import type { Readable } from "node:stream";
 import { asUpstreamError } from "./failure.ts";
 
-/** Most bytes of an answer nobody wants that are read to keep its connection; then the connection is closed. */
+/** Most bytes of an unwanted answer that are read to keep its connection; then the connection is closed. */
 const discardLimit = 64 * 1024;
 const discardTimeout = 5_000;
 /**
- * Received bytes a blob body holds for a reader that is behind; then upstream is made to wait. More would only grow old
- * there, and be garbage that V8 frees late (cache/fill/buffer-pool.ts): 25 MB more at the peak with 100 followers.
+ * Received bytes a blob body holds for a reader that is behind; then upstream has to wait. More would only grow old here,
+ * and V8 frees old garbage late.
  */
 const readAhead = 64 * 1024;
 /** Bytes between two reports of progress. */
 const reportEvery = 8 * 1024 * 1024;
 
-/** A small body is to be complete within this many idle time-outs. */
-export const smallBodyPatience = 4;
+/** Milliseconds a small body may take in all, in proportion to the configured idle time-out. */
+export function smallBodyTimeout(idleTimeout: number): number {
+  return 4 * idleTimeout;
+}
 
 export interface SmallBody {
   /** For messages. */
   readonly upstream: string;
   /** Most bytes read. */
   readonly limit: number;
-  /** Milliseconds for the whole of it: the client's idle time-out alone would let a trickle go on for ever. */
+  /** Milliseconds for all of it: the connection's idle time-out alone would let a trickle go on for ever. */
   readonly timeout: number;
 }
 
@@ -57,8 +59,8 @@ function lateError(timeout: number): Error {
 }
 
 /**
- * The whole body when it has at most `limit` bytes; else what has come when that is told, and the body goes on from
- * there. Rejects as the body does, and when it is not complete after `timeout` milliseconds.
+ * The whole body when it has at most `limit` bytes; otherwise its chunks up to the one that goes beyond, and the body can
+ * be read on from there. Rejects as the body does, and when it is not complete after `timeout` milliseconds.
  */
 export async function readBeginning(
   body: BlobBody,
@@ -96,7 +98,7 @@ export function discard(body: Readable): void {
 export interface BlobBodyOptions {
   /** Bytes the body must have; undefined when upstream did not say. */
   readonly expected: number | undefined;
-  /** The error to reject with: for what the stream threw, or, with undefined, for a body of another length. */
+  /** Makes the error to reject with from what the stream threw; from undefined for a body of another length. */
   readonly failure: (cause: unknown) => Error;
   /** Called in steps of 8 MiB and at the end with the bytes received since the last call. */
   readonly received: (bytes: number) => void;
@@ -105,7 +107,7 @@ export interface BlobBodyOptions {
 /**
  * The chunks of one blob transfer as they came off the socket: not copied, not joined, at most 64 KiB and one chunk
  * ahead of the reader. It is iterated once. Received chunks are handed out before an error is. Leaving the iteration
- * early destroys the connection. Idle time-outs are the client's (client.ts, bodyTimeout).
+ * early destroys the connection. Idle time-outs are the connection's (bodyTimeout in connection-options.ts).
  *
  * Iterating a Readable directly joins buffered chunks into new memory, hence the events.
  */
@@ -149,7 +151,7 @@ export class BlobBody implements AsyncIterableIterator<Buffer> {
     }
   }
 
-  /** Ends the transfer, which has taken `timeout` milliseconds. */
+  /** Ends the transfer, because it was not complete after `timeout` milliseconds. */
   late(timeout: number): void {
     this.#source.destroy(lateError(timeout));
   }

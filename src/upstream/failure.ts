@@ -1,4 +1,4 @@
-// From what undici and the system throw to the closed set of UpstreamError codes.
+// Turns what undici and the system throw into the closed set of UpstreamError codes.
 import { localTroubles, UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 
 /** Where a request was: `head` until the answer's headers are here, `body` from then on. */
@@ -18,7 +18,7 @@ const timeouts: Readonly<Record<string, string>> = {
 
 /**
  * The UpstreamError for a failed request to `upstream`. The cause keeps code and message of the original and
- * nothing else: undici hangs received bytes and socket details on its errors, and those must not reach a log.
+ * nothing else: undici adds received bytes and socket details to its errors, and those must not reach a log.
  */
 export function asUpstreamError(error: unknown, phase: Phase, upstream: string): UpstreamError {
   if (error instanceof UpstreamError) return error;
@@ -33,7 +33,7 @@ function meaningOf(error: unknown, systemCode: string | undefined, phase: Phase)
   if (late !== undefined) return { code: "timeout", text: late };
   if (phase === "head" && localTroubles.has(systemCode ?? ""))
     return { code: "local", text: "could not be asked: this node is out of handles, ports or memory" };
-  if (isNonsense(error, systemCode, phase)) return { code: "protocol", text: "sent what is not HTTP" };
+  if (isMalformed(error, systemCode, phase)) return { code: "protocol", text: "sent what is not HTTP" };
   if (systemCode === "UND_ERR_HEADERS_OVERFLOW") {
     return { code: "protocol", text: "sent more headers than are read" };
   }
@@ -47,12 +47,12 @@ function meaningOf(error: unknown, systemCode: string | undefined, phase: Phase)
   return { code: "unreachable", text: "could not be reached" };
 }
 
-/** undici's parser errors have a name but no code, and end of file in a chunked body is one of them. */
-function isNonsense(error: unknown, systemCode: string | undefined, phase: Phase): boolean {
+/** undici's parser errors have a name but no code; one of them is the end of a chunked body before its last chunk. */
+function isMalformed(error: unknown, systemCode: string | undefined, phase: Phase): boolean {
   if (error instanceof Error && error.name === "HTTPParserError") {
     return phase === "head" || !error.message.includes("EOF");
   }
-  // Before the headers are complete no length can mismatch: it is how undici words an error in them.
+  // Before the headers are complete this is how undici words an error in them.
   return phase === "head" && systemCode === "UND_ERR_RES_CONTENT_LENGTH_MISMATCH";
 }
 

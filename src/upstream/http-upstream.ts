@@ -1,4 +1,4 @@
-// The Upstream port over HTTP: questions of the cache in, unions and UpstreamErrors out.
+// The Upstream port over HTTP: one method for each question the cache asks.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -21,7 +21,7 @@ import { makePseudonym } from "../ports/via.ts";
 import { cacheMarks, contentDigest, contentLength, contentRange, isRefusal } from "./answer.ts";
 import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
-import { BlobBody, discard, readBeginning, smallBodyPatience } from "./body.ts";
+import { BlobBody, discard, readBeginning, smallBodyTimeout } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { type ListSource, listReferrers, listTags } from "./lists.ts";
@@ -67,13 +67,13 @@ class HttpUpstream implements ClosableUpstream {
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
 
-  /** Every question goes out with the members `via` before this mirror's own, and with `traceparent`. */
+  /** Sends `via`, members of Via that go before this mirror's own, and `traceparent` with every question. */
   constructor(parts: Parts, via?: string, traceparent?: string) {
     this.name = parts.config.name;
     this.#parts = parts;
     this.#config = parts.config;
     const { client, headers } = parts;
-    const added = { ...(via === undefined ? {} : { via }) };
+    const added = via === undefined ? {} : { via };
     const always = { ...headers, ...(traceparent === undefined ? {} : { traceparent }) };
     this.#client = {
       ask: (ask) => client.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
@@ -115,9 +115,9 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {
-    return this.#noticed(async () => {
+    return this.#reporting(async () => {
       let reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
-      // Refused to HEAD alone, or with words that only a GET brings.
+      // Some registries refuse HEAD only, and the text of a refusal comes with a GET only.
       const unknown = reply.status === 404 && reference.kind === "tag";
       if (!reply.foreign && (reply.status === 405 || isRefusal(reply.status) || unknown)) {
         discard(reply.body);
@@ -133,19 +133,19 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer> {
-    return this.#noticed(async () => {
+    return this.#reporting(async () => {
       const reply = await this.#client.ask(manifestAsk("GET", repository, reference));
       const refusal = await statusOf(this.name, reply, [200], this.#clock());
       if (refusal !== undefined) return refusal;
       return await this.#whileOpen(reply, async () => {
         const head = this.#manifestHeaders(reply);
         const size = contentLength(this.name, reply.headers);
-        // Until somebody reads on, whoever asked is told of a failure.
+        // Undefined until the caller reads on.
         let reader: AbortSignal | undefined;
         const body = new BlobBody(reply.body, {
           expected: size,
           received: (bytes) => this.#received("manifest", bytes),
-          failure: (cause) => this.#bodyFailure(cause, reader, reader !== undefined),
+          failure: (cause) => this.#bodyFailure(cause, reader),
         });
         const limit = size !== undefined && size > largestManifest ? 0 : largestManifest;
         const beginning = await readBeginning(body, limit, this.#smallBodyTimeout);
@@ -162,7 +162,7 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead> {
-    return this.#noticed(() => this.#parts.blobHeads.head(this.#client, repository, digest));
+    return this.#reporting(() => this.#parts.blobHeads.head(this.#client, repository, digest));
   }
 
   /** The body must be iterated, or the signal aborted: until then it holds a connection. */
@@ -173,7 +173,7 @@ class HttpUpstream implements ClosableUpstream {
     signal: AbortSignal,
     { endpoint = "blobs", use, to, yields }: BlobAsk = {},
   ): Promise<BlobAnswer> {
-    return this.#noticed(async () => {
+    return this.#reporting(async () => {
       const ask = (range: object): Promise<Reply> =>
         this.#client.ask({
           method: "GET",
@@ -188,7 +188,7 @@ class HttpUpstream implements ClosableUpstream {
       let ranged = from > 0 || to !== undefined;
       let reply = await ask(ranged ? { range: `bytes=${from}-${to === undefined ? "" : to - 1}` } : {});
       if (ranged && reply.status === 416) {
-        // The range was this mirror's own idea: then all of it, as from an upstream that ignores ranges.
+        // No client asked for the range: then all of it, as from an upstream that ignores ranges.
         discard(reply.body);
         ranged = false;
         reply = await ask({});
@@ -201,7 +201,7 @@ class HttpUpstream implements ClosableUpstream {
           reply.status === 206
             ? contentRange(this.name, reply.headers, from, to)
             : { offset: 0, size: length };
-        // Who asks for everything is not content with less.
+        // Without `to` the body has to reach the end of the blob, even if upstream announces a shorter part.
         const end = to !== undefined && "end" in range ? range.end : size;
         const body = this.#blobBody(reply, end === undefined ? undefined : end - offset, signal);
         const part = end === size || end === undefined ? {} : { end };
@@ -211,7 +211,7 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer> {
-    return this.#noticed(() => listTags(this.#list, repository, n, last));
+    return this.#reporting(() => listTags(this.#list, repository, n, last));
   }
 
   listReferrers(
@@ -219,7 +219,7 @@ class HttpUpstream implements ClosableUpstream {
     digest: Digest,
     artifactType: string | undefined,
   ): Promise<ReferrersAnswer> {
-    return this.#noticed(() => listReferrers(this.#list, repository, digest, artifactType));
+    return this.#reporting(() => listReferrers(this.#list, repository, digest, artifactType));
   }
 
   get #list(): ListSource {
@@ -234,7 +234,7 @@ class HttpUpstream implements ClosableUpstream {
   }
 
   get #smallBodyTimeout(): number {
-    return this.#config.idleTimeout * smallBodyPatience;
+    return smallBodyTimeout(this.#config.idleTimeout);
   }
 
   #manifestHeaders(reply: Reply): { digest: Digest | undefined; mediaType: string | undefined } {
@@ -248,18 +248,21 @@ class HttpUpstream implements ClosableUpstream {
     return new BlobBody(reply.body, {
       expected,
       received: (bytes) => this.#received("blob", bytes),
-      failure: (cause) => this.#bodyFailure(cause, signal, true),
+      failure: (cause) => this.#bodyFailure(cause, signal),
     });
   }
 
-  /** What a body that has not come to its end rejects with: `cause`, or undefined for one of another length. */
-  #bodyFailure(cause: unknown, signal: AbortSignal | undefined, tell: boolean): Error {
+  /**
+   * What a body rejects with that has not come to its end, for `cause`, or undefined for one of another length. `signal` is
+   * its reader's; without a reader yet, the question itself fails and reports it.
+   */
+  #bodyFailure(cause: unknown, signal: AbortSignal | undefined): Error {
     if (signal?.aborted) return signal.reason;
     const error =
       cause === undefined
         ? new UpstreamError("truncated", `upstream ${this.name} sent a body of another length than announced`)
         : asUpstreamError(cause, "body", this.name);
-    if (tell) this.#failed(error);
+    if (signal !== undefined) this.#report(error);
     return error;
   }
 
@@ -273,17 +276,17 @@ class HttpUpstream implements ClosableUpstream {
     }
   }
 
-  /** Every failure is told once, except what the caller's own signal ended. */
-  async #noticed<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  /** Reports a failure once, unless the caller's own signal has ended the question. */
+  async #reporting<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     try {
       return await ask();
     } catch (error) {
-      if (error instanceof UpstreamError && !signal?.aborted) this.#failed(error);
+      if (error instanceof UpstreamError && !signal?.aborted) this.#report(error);
       throw error;
     }
   }
 
-  #failed({ code, status, message }: UpstreamError): void {
+  #report({ code, status, message }: UpstreamError): void {
     this.#notices({ kind: "upstream_error", upstream: this.name, code, status, message });
   }
 

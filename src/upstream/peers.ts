@@ -1,5 +1,5 @@
-// The other nodes of the datacenter, read from as registries are: they answer what any client gets, but never start a
-// download for us (BlobCache.openForPeer).
+// The other nodes of the datacenter, which are read from like registries. They answer as they answer any client, but never
+// start a download for this node (BlobCache.openForPeer).
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -9,11 +9,11 @@ import type { ClosableUpstream } from "../ports/upstream.ts";
 import { headByDigest, UpstreamError } from "../ports/upstream.ts";
 import { createUpstream } from "./http-upstream.ts";
 
-/** Nodes times upstreams that connections are kept to. */
+/** Pairs of a node and an upstream for which connections are kept. */
 const maxPeers = 64;
-/** Milliseconds. A node is near: one that takes longer is passed over. */
+/** Milliseconds. Nodes are near each other: one that takes longer is passed over. */
 const connectTimeout = 1_000;
-/** The other node may itself be waiting for upstream's first byte. */
+/** Milliseconds. The other node may itself be waiting for upstream's first byte. */
 const firstByteTimeout = 5_000;
 const idleTimeout = 10_000;
 const maxConnections = 256;
@@ -77,7 +77,7 @@ function createPeer(origin: URL, name: string, options: PeersOptions) {
   const { node, pseudonym, notices, clock } = options;
   const plain = options.plain(name, new URL(name, origin));
   const config = { ...plain, connectTimeout, firstByteTimeout, idleTimeout, maxConnections };
-  // What a neighbour does is no news of the registry.
+  // Failures of another node say nothing about the registry: they are reported as those of a store.
   const reported: NoticeSink = (notice) => {
     if (notice.kind !== "upstream_error") return;
     const message = `${origin.host}: ${notice.message}`;

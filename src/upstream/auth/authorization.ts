@@ -1,4 +1,4 @@
-// From the configured kind of credentials to the authorizer of an upstream.
+// Makes the authorizer of an upstream from the kind of credentials that is configured.
 import type { lookup } from "node:dns";
 import { Agent, buildConnector, Pool } from "undici";
 import type { UpstreamConfig } from "../../config/config.ts";
@@ -20,11 +20,11 @@ import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
 
 /**
- * Connections for questions about credentials, to each origin, beside upstream's own: a request that holds one of
- * those may have to wait for a token, so tokens must never have to wait for them.
+ * Connections to each origin for questions about credentials. They are apart from those for content: a request that
+ * holds one of those may be waiting for a token, so no token may wait for them.
  */
 const connectionsPerOrigin = 4;
-/** Token servers, and upstream, connected to at once. */
+/** Origins connected to at once: token servers, and upstream. */
 const maxOrigins = 8;
 
 /**
@@ -47,7 +47,7 @@ export function createAuthorizer(
       ? configuredCredentials({ ...auth, password: reported(auth.password) })
       : (helper ?? noCredentials);
   const connect = connectOptions(config);
-  // Which token servers upstream may name at all is decided in token-realm.ts; where they are found to be, here.
+  // token-realm.ts decides which token servers upstream may name, this guard which addresses they may have.
   const guard = {
     upstream: name,
     rules: createAddressRules([
@@ -85,9 +85,9 @@ export function createAuthorizer(
   });
 }
 
-/** The same source; `report` hears of every new problem once. */
+/** The same source, which calls `report` once for every new problem. */
 function reporting(source: SecretSource, report: (problem: string) => void): SecretSource {
-  let told: string | undefined;
+  let reported: string | undefined;
   return {
     get problem() {
       return source.problem;
@@ -95,8 +95,8 @@ function reporting(source: SecretSource, report: (problem: string) => void): Sec
     async read() {
       const secret = await source.read();
       const { problem } = source;
-      if (problem !== undefined && problem !== told) report(problem);
-      told = problem;
+      if (problem !== undefined && problem !== reported) report(problem);
+      reported = problem;
       return secret;
     },
   };

@@ -15,13 +15,13 @@ export interface Authorizer {
   /** The Authorization header's value; undefined to send none. */
   header(scope: Scope): Promise<string | undefined>;
   /**
-   * Upstream answered 401, with these WWW-Authenticate values, to a request that carried `sent`. True: something
-   * was learnt, and the request is to be sent once more with a new `header`.
+   * Upstream answered 401, with these WWW-Authenticate values, to a request that carried `sent`. True: the request is
+   * worth sending once more with a new `header`.
    */
   refused(scope: Scope, challenges: readonly string[], sent: string | undefined): Promise<boolean>;
   /**
    * Upstream answered 400 or 403, which may be about the account or about the content, to a request that carried `sent`.
-   * True: there are other credentials by now, and the request is to be sent once more with a new `header`.
+   * True: there are other credentials now, and the request is worth sending once more with a new `header`.
    */
   renewed(scope: Scope, sent: string | undefined): Promise<boolean>;
   /** Ends what is under way and closes every connection. */

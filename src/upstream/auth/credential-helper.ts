@@ -8,10 +8,10 @@ import { UpstreamError } from "../../ports/upstream.ts";
 import { type CredentialSource, Credentials } from "./credentials.ts";
 
 /** Milliseconds the program may take. */
-const patience = 10_000;
+const usualTimeout = 10_000;
 /** Bytes it may print. */
 const maxOutput = 64 * 1024;
-/** What helpers print, and end with an error, when nobody ever told them about the registry. */
+/** What a helper that has no credentials for the registry prints before it fails. */
 const notFound = "credentials not found in native keychain";
 /** RFC 7617, section 2: no control characters, and no colon in a user name. */
 const usableName = /^[^\p{Cc}:]{1,4096}$/u;
@@ -80,7 +80,7 @@ export class CredentialHelper implements CredentialSource {
   }
 
   #runProgram(file: string, input: string): Promise<{ readonly text: string } | Failure> {
-    const timeout = this.#options.timeout ?? patience;
+    const timeout = this.#options.timeout ?? usualTimeout;
     const { promise, resolve } = Promise.withResolvers<{ readonly text: string } | Failure>();
     const options = {
       timeout,
@@ -92,7 +92,7 @@ export class CredentialHelper implements CredentialSource {
       if (error === null) resolve({ text: stdout });
       else resolve({ failure: failureOf(error, stdout, timeout) });
     });
-    // A program that does not read what it is asked for has a reason of its own, which its end tells.
+    // A program that ends without reading its input fails here, too; its exit says why.
     child.stdin?.on("error", () => {});
     child.stdin?.end(input);
     return promise;
@@ -123,7 +123,7 @@ function readAnswer(text: string): Credentials | Failure {
   try {
     answer = JSON.parse(text);
   } catch {
-    // Told below; the parser's message would quote the answer.
+    // Reported below; the parser's message would quote the answer.
   }
   const { Username: username, Secret: secret } = answer ?? {};
   if (typeof username !== "string" || typeof secret !== "string") {

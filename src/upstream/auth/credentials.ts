@@ -1,17 +1,17 @@
-// The account this mirror has at an upstream, as it is at the moment.
+// The account this mirror has at an upstream, and where its current credentials come from.
 import { createHmac, randomBytes } from "node:crypto";
 import type { UpstreamAuth } from "../../config/config.ts";
 import type { Secret } from "../../config/secret.ts";
 
 const key = randomBytes(32);
 
-/** User name of credential helpers for what is no password but an identity token (docker-credential-helpers). */
+/** The user name with which credential helpers mark a secret that is an identity token (docker-credential-helpers). */
 const identityTokenUser = "<token>";
 
-/** A user name and its secret, which no printing shows. */
+/** A user name and its secret. Printing it does not show the secret. */
 export class Credentials {
   readonly username: string;
-  /** The same for the same account in one run of the program, and says nothing about it: part of cache keys. */
+  /** For cache keys: the same for the same account in one run of the program, and reveals nothing of it. */
   readonly identity: string;
   readonly #secret: string;
 
@@ -23,7 +23,7 @@ export class Credentials {
       .digest("base64url");
   }
 
-  /** Whether the secret is an identity token: of use to a token server alone, as a refresh token. */
+  /** Whether the secret is an identity token, which only a token server takes, as a refresh token. */
   get isIdentityToken(): boolean {
     return this.username === identityTokenUser;
   }
@@ -43,7 +43,7 @@ export class Credentials {
 export interface CredentialSource {
   /** Undefined: there is no account. */
   read(): Promise<Credentials | undefined>;
-  /** Upstream refused these. Resolves with others when there are any by now. */
+  /** Upstream refused these. Resolves with others if there are others now. */
   renew(refused: Credentials): Promise<Credentials | undefined>;
 }
 

@@ -1,5 +1,6 @@
-// Which proof of our account an upstream gets. It begins with what most take at once (Basic, or nothing without an
-// account), learns from every challenge, and from then on sends what was asked for last, unasked.
+// Chooses how this mirror proves its account to an upstream. It begins with what most upstreams accept at once (Basic, or
+// nothing without an account), learns from every challenge, and sends what the last one asked for with every request
+// after it.
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../../config/config.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
@@ -9,7 +10,7 @@ import type { CredentialSource, Credentials } from "./credentials.ts";
 import type { AccessToken, TokenCache, TokenTarget } from "./token-cache.ts";
 import { tokenRealm } from "./token-realm.ts";
 
-/** Repositories whose challenge is remembered. */
+/** Scopes whose challenge is remembered. */
 const maxKnown = 1_000;
 /** Longest service and scope understood, in characters. */
 const maxParameter = 2048;
@@ -29,12 +30,12 @@ type Server = Pick<TokenTarget, "realm" | "service">;
 
 export class Negotiator implements Authorizer {
   readonly #options: NegotiatorOptions;
-  /** Where upstream's last challenge said tokens are. From then on it gets our password no more. */
+  /** Where upstream's last challenge said tokens are. Upstream itself is no longer sent our password then. */
   #server: Server | undefined;
-  /** What challenges named, by the scope that was foretold. */
+  /** What challenges named, by the scope expected before them. */
   readonly #known = new LRUCache<string, TokenTarget>({ max: maxKnown });
-  /** No token could be had where upstream's last challenge said: it is to be asked again. */
-  #doubtful = false;
+  /** Whether the token server of upstream's last challenge gave no token, so that upstream has to be asked for another. */
+  #mustAskAgain = false;
   #asking: Promise<void> | undefined;
 
   constructor(options: NegotiatorOptions) {
@@ -43,9 +44,9 @@ export class Negotiator implements Authorizer {
 
   async header(scope: Scope): Promise<string | undefined> {
     const account = await this.#options.credentials.read();
-    // Who has nothing to send yet must not just ask for content: to strangers some upstreams deny that it exists.
+    // Some upstreams tell anonymous clients that content does not exist: with nothing to send yet, none is asked for.
     const hasNothing = account?.isIdentityToken && this.#server === undefined;
-    if (this.#doubtful || hasNothing) await this.#askHowToAsk();
+    if (this.#mustAskAgain || hasNothing) await this.#askForChallenge();
     const target = this.#target(scope);
     if (target !== undefined) return (await this.#token(target, account)).bearer;
     return account?.isIdentityToken ? undefined : account?.basic;
@@ -75,7 +76,7 @@ export class Negotiator implements Authorizer {
     if (target === undefined) return await this.#hasOtherPassword(account, sent);
     const { tokens } = this.#options;
     const age = tokens.ageOf(target, account, sent);
-    // Most refusals are about the content: they cost a new token only where that may say something else.
+    // Most refusals are about the content, and a token this young would be given again.
     if (age !== undefined && age < freshFor) return false;
     tokens.drop(target, account, sent);
     return true;
@@ -85,7 +86,7 @@ export class Negotiator implements Authorizer {
     await this.#options.close();
   }
 
-  #askHowToAsk(): Promise<void> {
+  #askForChallenge(): Promise<void> {
     this.#asking ??= this.#options
       .challenges()
       .then((fields) => {
@@ -93,7 +94,7 @@ export class Negotiator implements Authorizer {
         const bearer = bearerChallenge(challenges);
         if (bearer !== undefined) this.#learnServer(bearer);
         else if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
-        else this.#doubtful = false;
+        else this.#mustAskAgain = false;
       })
       .finally(() => {
         this.#asking = undefined;
@@ -102,16 +103,16 @@ export class Negotiator implements Authorizer {
   }
 
   #target(scope: Scope): TokenTarget | undefined {
-    const foretold = scopeText(scope);
-    return this.#known.get(foretold) ?? (this.#server && { ...this.#server, scope: foretold });
+    const expectedScope = scopeText(scope);
+    return this.#known.get(expectedScope) ?? (this.#server && { ...this.#server, scope: expectedScope });
   }
 
   #learn(scope: Scope, challenge: Challenge): TokenTarget {
     const server = this.#learnServer(challenge);
-    const foretold = scopeText(scope);
-    const target = { ...server, scope: challenge.parameters.get("scope") || foretold };
+    const expectedScope = scopeText(scope);
+    const target = { ...server, scope: challenge.parameters.get("scope") || expectedScope };
     if (target.scope.length > maxParameter) throw this.#tooLong();
-    this.#known.set(foretold, target);
+    this.#known.set(expectedScope, target);
     return target;
   }
 
@@ -119,10 +120,10 @@ export class Negotiator implements Authorizer {
     const realm = tokenRealm(this.#options.config, parameters.get("realm") ?? "");
     const server = { realm, service: parameters.get("service") };
     if (server.service !== undefined && server.service.length > maxParameter) throw this.#tooLong();
-    // Tokens are elsewhere now, for repositories that were asked for before as well.
+    // The server has moved for the scopes of earlier challenges, too.
     if (this.#server === undefined || !isSameServer(this.#server, server)) this.#known.clear();
     this.#server = server;
-    this.#doubtful = false;
+    this.#mustAskAgain = false;
     return server;
   }
 
@@ -133,7 +134,7 @@ export class Negotiator implements Authorizer {
 
   #forgetTokens(): void {
     this.#server = undefined;
-    this.#doubtful = false;
+    this.#mustAskAgain = false;
     this.#known.clear();
   }
 
@@ -167,8 +168,8 @@ export class Negotiator implements Authorizer {
     try {
       return await this.#tokenOfAnyAccount(target, account);
     } catch (error) {
-      // The token server may have moved, or upstream gone over to another scheme.
-      this.#doubtful = true;
+      // The token server may have moved, or upstream may have changed to another scheme.
+      this.#mustAskAgain = true;
       throw error;
     }
   }
@@ -188,12 +189,12 @@ export class Negotiator implements Authorizer {
   }
 }
 
-/** What a token for the scope is called by who does not name it otherwise ("Token Scope Documentation"). */
+/** The token scope to ask for unless a challenge names another ("Token Scope Documentation"). */
 function scopeText({ repository, actions = "pull" }: Scope): string {
   return `repository:${repository}:${actions}`;
 }
 
-/** Where several are offered, a token goes before a password. */
+/** A token is preferred to a password where both are offered. */
 function bearerChallenge(challenges: readonly Challenge[]): Challenge | undefined {
   return challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
 }

@@ -36,7 +36,7 @@ const maxTokens = 1_000;
 /** Bytes of tokens and of what they are for, about. */
 const maxBytes = 8 * 1024 * 1024;
 
-/** Fetches each token once, however many wait for it. A failure is told to all who wait, and not remembered. */
+/** Fetches each token once, however many wait for it. All of them get a failure, and it is not remembered. */
 export class TokenCache {
   readonly #fetch: Fetch;
   readonly #clock: Clock;

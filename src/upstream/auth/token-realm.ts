@@ -1,5 +1,5 @@
-// Which token server an upstream may name. A challenge is only as good as who sent it, and the answer to it carries
-// our credentials (CVE-2026-33540).
+// Which token servers an upstream may name. The answer to a challenge carries our credentials, so a forged challenge must
+// not be able to have them sent elsewhere (CVE-2026-33540).
 import { getDomain } from "tldts";
 import type { UpstreamConfig } from "../../config/config.ts";
 import { UpstreamError } from "../../ports/upstream.ts";

@@ -7,7 +7,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../ports/upstream.ts";
 import { readRetryAfter } from "../answer.ts";
-import { discard, readSmallBody, smallBodyPatience } from "../body.ts";
+import { discard, readSmallBody, smallBodyTimeout } from "../body.ts";
 import { dispatch } from "../connection/dispatch.ts";
 import type { KeptConnections } from "../connection/kept-connections.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "../redirect.ts";
@@ -16,7 +16,7 @@ import { AccessToken, type TokenTarget } from "./token-cache.ts";
 
 /** Largest answer read, in bytes. */
 const maxAnswerBytes = 64 * 1024;
-/** Who asks, in POST requests. */
+/** The name of this client, in POST requests. */
 const clientId = "entrepot";
 
 export interface TokenServerOptions {
@@ -32,7 +32,7 @@ interface Reply {
   readonly body: Readable;
 }
 
-/** The caller vouches for the realm (token-realm.ts): credentials go wherever it says, and nowhere else. */
+/** The caller has checked the realm (token-realm.ts): credentials are sent to it, and nowhere else. */
 export class TokenServer {
   readonly #options: TokenServerOptions;
   /** The realm that last turned out to serve nothing but POST. */
@@ -130,7 +130,7 @@ export class TokenServer {
     const limits = {
       upstream: label,
       limit: maxAnswerBytes,
-      timeout: config.idleTimeout * smallBodyPatience,
+      timeout: smallBodyTimeout(config.idleTimeout),
     };
     const body = await readSmallBody(reply.body, limits);
     if (body === undefined) {
@@ -143,7 +143,7 @@ export class TokenServer {
   }
 
   #refusal(label: string, account: Credentials | undefined, { status, headers }: Reply): UpstreamError {
-    // 400 is OAuth's way of refusing credentials (RFC 6749, section 5.2, invalid_grant).
+    // OAuth refuses credentials with 400 (RFC 6749, section 5.2, invalid_grant).
     if (status === 400 || status === 401 || status === 403) {
       return failure(
         "auth",
@@ -160,7 +160,7 @@ export class TokenServer {
     return failure("protocol", label, "gave an answer that is not understood", status);
   }
 
-  /** Stands for the token server in messages. */
+  /** Names the token server in messages. */
   #label({ realm }: TokenTarget): string {
     return `${this.#options.config.name}: its token server ${realm.host}`;
   }
@@ -185,9 +185,9 @@ const usableToken = /^[\x21-\x7e]{1,32768}$/;
 
 /**
  * The token in a token server's answer: `token` or `access_token`, good for `expires_in` seconds from `issued_at`.
- * `date` is the answer's Date header: how old a token was when it came is a difference between two times of the
- * server's own clock, so that a wrong clock, there or here, makes no token look expired. Undefined for an answer
- * without a usable token.
+ * `date` is the answer's Date header: the age of a token on arrival is the difference between two times of the server's
+ * clock, so that no token looks expired because that clock or ours is wrong. Undefined for an answer without a usable
+ * token.
  */
 export function readTokenAnswer(
   body: Buffer,
@@ -212,7 +212,7 @@ function parseObject(body: Buffer): Readonly<Record<string, unknown>> | undefine
   }
 }
 
-/** 0 for what is no number of seconds. */
+/** 0 for anything but a number of seconds. */
 function secondsOf(value: unknown): number {
   return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }

@@ -1,21 +1,20 @@
-// Who may use one of the limited connections to an upstream. Long transfers leave some connections free, so that
-// the small requests every pull begins with never wait behind layers; transfers that no client waits for come last, and
-// those whose clients have gone give their connection to whoever waits for one.
-
+// Shares out the limited connections to an upstream. Transfers leave some of them free, so that the small requests every
+// pull begins with never wait behind layers. Transfers that no client waits for come last, and one whose clients have
+// gone gives its connection to a request that waits for one.
 import type { Yielding } from "../../ports/clock.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 
-/** In the order they are let in. */
+/** In the order in which waiting requests are let in. */
 const uses = ["small", "transfer", "background"] as const;
 export type Use = (typeof uses)[number];
 
 interface Waiting {
-  /** Where it waits. */
+  /** The queue it waits in. */
   use: Use;
   readonly admit: (use: Use) => void;
 }
 
-/** Requests that wait at most; more are refused at once. */
+/** Most requests that wait; more are refused at once. */
 const longestQueue = 1024;
 
 export class ConnectionGate {
@@ -27,10 +26,10 @@ export class ConnectionGate {
     transfer: new Set(),
     background: new Set(),
   };
-  /** Those that have a connection and may be asked for it. */
+  /** Transfers that have a connection and may be asked to give it up. */
   readonly #yielding = new Set<{ readonly yields: Yielding }>();
   #held = 0;
-  /** Those of the background are transfers too. */
+  /** Those of the background included. */
   #transfers = 0;
   #background = 0;
 
@@ -56,9 +55,9 @@ export class ConnectionGate {
 
   /**
    * Resolves with the release (idempotent) when a connection is free; small requests go first and the background
-   * last, else in order. What is in is never put out, but for those that `yields` says may be: for whoever waits one
-   * of them that are unattended gives way. One that becomes so while it waits goes on waiting as background.
-   * Rejects with UpstreamError timeout after the gate's milliseconds or when 1024 wait already, and with the
+   * last, else in order. A request keeps its connection, unless it has `yields`: while a small request or a transfer
+   * waits, one that is unattended gives way. A transfer that becomes unattended while it waits goes on waiting as
+   * background. Rejects with UpstreamError timeout after the gate's milliseconds or when 1024 wait already, and with the
    * signal's reason when it aborts.
    */
   async enter(use: Use, signal: AbortSignal | undefined, yields?: Yielding): Promise<() => void> {
@@ -81,16 +80,16 @@ export class ConnectionGate {
   #mayYield(yields: Yielding): () => void {
     const holder = { yields };
     this.#yielding.add(holder);
-    const deaf = yields.onChange(() => {
+    const stopListening = yields.onChange(() => {
       if (yields.unattended && this.#queues.small.size + this.#queues.transfer.size > 0) this.#yield(holder);
     });
     return () => {
-      deaf();
+      stopListening();
       this.#yielding.delete(holder);
     };
   }
 
-  /** The one that came in first of those nobody waits for. It is asked once. */
+  /** Asks the unattended transfer that came in first, once, to give way. */
   #makeWay(): void {
     const holder = [...this.#yielding].find(({ yields }) => yields.unattended);
     if (holder !== undefined) this.#yield(holder);
@@ -126,7 +125,7 @@ export class ConnectionGate {
     const { promise, resolve, reject } = Promise.withResolvers<Use>();
     const place: Waiting = { use: waiting, admit: resolve };
     const leave = (reason: unknown): void => {
-      // An admitted request has left the queue and holds its connection: too late to turn away.
+      // A request that is no longer in the queue has been admitted, and holds its connection.
       if (this.#queues[place.use].delete(place)) reject(reason);
     };
     const aborted = (): void => leave(signal?.reason);
@@ -134,7 +133,7 @@ export class ConnectionGate {
       const text = `no connection was free for ${this.#timeout} ms`;
       leave(new UpstreamError("timeout", `upstream ${this.#upstream}: ${text}`));
     }, this.#timeout);
-    const deaf = yields?.onChange(() => {
+    const stopListening = yields?.onChange(() => {
       if (!this.#queues[place.use].delete(place)) return;
       place.use = useNow(use, yields);
       this.#queues[place.use].add(place);
@@ -147,7 +146,7 @@ export class ConnectionGate {
       return await promise;
     } finally {
       clearTimeout(timer);
-      deaf?.();
+      stopListening?.();
       signal?.removeEventListener("abort", aborted);
     }
   }

@@ -10,7 +10,7 @@ import { userAgent } from "./dispatch.ts";
 import { guardedConnector } from "./guarded-connector.ts";
 import { KeptConnections, watched } from "./kept-connections.ts";
 
-/** Milliseconds, of thirty years: connections end for other reasons. Without a limit undici looks at no client's age. */
+/** Thirty years, in milliseconds: connections end for other reasons, but without a limit undici ignores a client's age. */
 const clientTtl = 1e12;
 
 /** Other origins connected to at once, after redirects. */
@@ -43,8 +43,9 @@ export class Connections {
         connections: config.maxConnections,
         clientTtl,
       });
-      // undici asks the first client that is not busy, also one that has lost its connection (a transfer was cut off)
-      // while others idle on theirs: the next request paid for a handshake, 40 ms and more. Too old, it is not asked again.
+      // undici gives a request to the first client that is not busy, even to one whose connection ended with a transfer
+      // that was cut off, while others idle on theirs: the request would pay for a handshake. A client past its ttl is
+      // not given another.
       return pool.on(
         "disconnect",
         (_origin, targets) => void Object.assign(targets.at(-1) ?? {}, { ttl: 1 }),
@@ -62,9 +63,8 @@ export class Connections {
   }
 
   /**
-   * Whether the registry gives any answer but a 5xx to `/v2/`: asked without credentials, since 401 will do, and on a
-   * connection of its own, besides the limited ones, since those may all hang. Resolves with false when the signal
-   * aborts.
+   * Whether the registry gives any answer but a 5xx to `/v2/`. Asks without credentials, since 401 will do, and on a
+   * connection of its own, since the limited ones may all hang. Resolves with false when the signal aborts.
    */
   async ping(signal: AbortSignal): Promise<boolean> {
     const client = new Client(this.#url.origin, this.#options);

@@ -1,6 +1,6 @@
 // Connections to addresses that came from outside: redirects, uploads that go on elsewhere, token servers. The address
-// is looked at between the name's resolution and the connection, so a name that resolves to something else a moment
-// later gains nothing, and nothing is sent to a refused address.
+// is checked between the name's resolution and the connection, so that a name that resolves to something else a moment
+// later does not get around it, and nothing is sent to a refused address.
 import { lookup } from "node:dns";
 import type { Agent } from "node:http";
 import { isIP, type LookupFunction } from "node:net";
@@ -8,7 +8,7 @@ import { buildConnector } from "undici";
 import { UpstreamError } from "../../ports/upstream.ts";
 import type { AddressRules } from "./address-rules.ts";
 
-/** Who may be connected to, and what is told of a refusal. */
+/** What may be connected to, and how a refusal is worded. */
 export interface Guard {
   /** Of the upstream that named the address, for messages. */
   readonly upstream: string;
@@ -67,13 +67,13 @@ export function guardedLookup(guard: Guard): LookupFunction {
   };
 }
 
-/** For an address nothing is looked up, so it is judged as it is written. */
+/** A host that is an address is never looked up, so it is checked as it is written. */
 function refusedAddress(guard: Guard, host: string): UpstreamError | undefined {
   const bare = host.replace(/^\[(.*)\]$/, "$1");
   return isIP(bare) !== 0 && !guard.rules.permits(bare) ? refusal(guard, host) : undefined;
 }
 
-/** The host is named because somebody has to list it; the rest of the address may be a secret. */
+/** The message names the host, which an operator may want to list; the rest of the address may be a secret. */
 function refusal({ upstream, did, setting }: Guard, host: string): UpstreamError {
   const why = `which is in a private network and not listed under ${setting}`;
   return new UpstreamError("redirect_refused", `upstream ${upstream} ${did} ${host}, ${why}`);

@@ -1,16 +1,16 @@
-// Connections that are kept for the next request, and given up together. A registry's address that moves to another
-// machine, or a translator that forgets its table, takes all of them at once, and nothing tells until one is used.
+// Connections that are kept for the next request, and given up together. When a registry's address moves to another
+// machine, or a NAT gateway loses its table, all of them are dead, and that shows only when one is used.
 import type { buildConnector, Dispatcher } from "undici";
 
 /** Errors of sockets on which something had been received before. */
 const hadAnswered = new WeakSet<object>();
 
-/** The same connector, whose sockets' errors `wasKept` knows. */
+/** The same connector; `wasKept` recognizes the errors of its sockets. */
 export function watched(connect: buildConnector.connector): buildConnector.connector {
   return (target, callback) =>
     connect(target, (...result) => {
       const [, socket] = result;
-      // Heard before the client hears it, and the error it fails the request with is this very one.
+      // This listener runs before the client's own, and the client fails the request with this very error.
       socket?.on("error", (error) => {
         if (socket.bytesRead > 0) hadAnswered.add(error);
       });
@@ -19,8 +19,8 @@ export function watched(connect: buildConnector.connector): buildConnector.conne
 }
 
 /**
- * Whether a request failed for the end of a connection that had answered before: upstream closed it at the moment it was
- * used again, or was not there any more (RFC 9112, section 9.3.1). Not for nonsense and time-outs.
+ * Whether a request failed because a connection ended that had answered before: upstream closed it at the moment it was
+ * used again, or was gone (RFC 9112, section 9.3.1). False for malformed answers and time-outs.
  */
 export function wasKept(error: unknown): boolean {
   const { code, syscall, socket } = (error ?? {}) as {
@@ -35,10 +35,10 @@ export function wasKept(error: unknown): boolean {
 export class KeptConnections {
   readonly #make: () => Dispatcher;
   #current: Dispatcher;
-  /** Of before, with what still runs on them. */
+  /** Earlier ones, until their last requests are over. */
   readonly #replaced = new Set<Dispatcher>();
 
-  /** `make`: what connects to nothing before the first request. */
+  /** What `make` returns must not connect before its first request. */
   constructor(make: () => Dispatcher) {
     this.#make = make;
     this.#current = make();
@@ -49,8 +49,8 @@ export class KeptConnections {
   }
 
   /**
-   * One of the connections of `dead` has turned out to be gone: those that idle are closed, those in use when their
-   * request is over, and `current` has none yet. Nothing happens when that has been done for `dead` already.
+   * A connection of `dead` has turned out to be gone: its idle connections are closed now, those in use when their
+   * request is over, and `current` starts without any. Does nothing when `dead` has been replaced already.
    */
   replace(dead: Dispatcher): void {
     if (dead !== this.#current) return;

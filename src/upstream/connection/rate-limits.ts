@@ -1,5 +1,6 @@
-// Keeping away from an upstream that limits us: after a 429, or a budget that is used up, nothing of the kind is sent
-// until upstream said to come back. Clients that ask again at once (containerd does, six times) are answered from here.
+// Holds back requests to an upstream that limits us: after a 429, or when its budget is used up, no request of that kind
+// is sent until the time upstream named. A client that asks again at once (containerd does, six times) gets the error from
+// here.
 import type { IncomingHttpHeaders } from "node:http";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -7,7 +8,7 @@ import { UpstreamError } from "../../ports/upstream.ts";
 import { readRetryAfter } from "../answer.ts";
 import type { Use } from "./connection-gate.ts";
 
-/** Seconds to keep away when upstream does not say for how long; the least, whatever it says; and the most. */
+/** Seconds to wait when upstream does not say how long; and the least and the most, whatever it says. */
 const usualWait = 4;
 const shortestWait = 1;
 const longestWait = 60;
@@ -18,7 +19,7 @@ export class RateLimits {
   readonly #upstream: string;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
-  /** Until when, in the clock's milliseconds. Registries limit manifests and blobs apart. */
+  /** Until when, in the clock's milliseconds. Registries limit manifests and blobs separately. */
   readonly #until: Record<Kind, number> = { small: 0, transfer: 0 };
 
   constructor(upstream: string, notices: NoticeSink, clock: Clock) {
@@ -30,13 +31,13 @@ export class RateLimits {
   /** Throws UpstreamError rate_limited, with the seconds left, while requests of this kind are held back. */
   check(use: Use): void {
     const left = (this.#until[kindOf(use)] - this.#clock()) / 1000;
-    // More than was ever agreed: the clock was set back.
+    // No wait is that long: the clock was set back.
     if (left <= 0 || left > longestWait) return;
     const text = `upstream ${this.#upstream} asked to slow down; it is asked again in ${Math.ceil(left)} s`;
     throw new UpstreamError("rate_limited", text, { retryAfter: Math.ceil(left) });
   }
 
-  /** Takes in what the registry's answer to a request of this kind says about limits. */
+  /** Learns what the registry's answer to a request of this kind says about limits. */
   note(use: Use, status: number, headers: IncomingHttpHeaders): void {
     const remaining = leadingNumber(headers["ratelimit-remaining"]);
     if (remaining !== undefined) {
@@ -50,7 +51,7 @@ export class RateLimits {
   }
 }
 
-/** To the registry a transfer is a transfer, whoever waits for it. */
+/** The registry counts a background transfer like any other. */
 function kindOf(use: Use): Kind {
   return use === "background" ? "transfer" : use;
 }
