@@ -45,7 +45,7 @@ t.test("chunks are passed on as they are, not copied or joined", async (t) => {
   t.same(await blob.next(), { done: true, value: undefined }, "and stays at its end");
 });
 
-t.test("at most 256 KiB and what the source itself holds are read ahead", async (t) => {
+t.test("at most 64 KiB and what the source itself holds are read ahead", async (t) => {
   const { body, taken } = source(1000);
   const { blob } = blobBody(body);
   await blob.next();
@@ -58,13 +58,13 @@ t.test("at most 256 KiB and what the source itself holds are read ahead", async 
   t.ok(body.destroyed);
 });
 
-t.test("progress is told in steps of 8 MiB and at the end", async (t) => {
+t.test("progress is reported in steps of 8 MiB and at the end", async (t) => {
   const { blob, steps } = blobBody(source(300).body);
   for await (const _ of blob);
   t.same(steps, [8 * 1024 * 1024, 8 * 1024 * 1024, 300 * chunk.length - 16 * 1024 * 1024]);
 });
 
-t.test("a failure is told once, after what had arrived", async (t) => {
+t.test("a failure is reported once, after what had arrived", async (t) => {
   const { body } = source(1000);
   const { blob, failures, steps } = blobBody(body);
   await blob.next();

@@ -17,7 +17,7 @@ async function askEverything(upstream: Upstream): Promise<void> {
   await drain(found(await upstream.openBlob(repository, layer.digest, 0, new AbortController().signal)).body);
 }
 
-t.test("every request upstream says through whom it came, the storage's too", async (t) => {
+t.test("every request names in Via the mirrors it came through, those to storages too", async (t) => {
   const registry = await startUpstream(t);
   const storage = await startUpstream(t, { anonymous: true, path: "" });
   registry.addImage(repository, "1", image);
@@ -41,11 +41,11 @@ t.test("every request upstream says through whom it came, the storage's too", as
   t.same(
     registry.requests.map(({ headers }) => headers.via),
     [own],
-    "nobody else is said to have asked for it",
+    "no other mirror is named",
   );
 });
 
-t.test("that HEAD of blobs is refused is learnt once, whoever asks for whom", async (t) => {
+t.test("that HEAD of blobs is refused is learnt once, for whichever mirror the question is", async (t) => {
   const registry = await startUpstream(t);
   registry.addImage(repository, "1", image);
   registry.fault(({ method }) => (method === "HEAD" ? { status: 405 } : undefined));

@@ -55,7 +55,7 @@ t.test("no secret stands in an error or a notice, whatever goes wrong", async (t
   }
 });
 
-t.test("an account that is refused is told which upstream to look at", async (t) => {
+t.test("the error for a refused account names the upstream", async (t) => {
   const registry = await startUpstream(t, { password: "another" });
   const { upstream } = connectUpstream(t, registry.url, { name: "far" });
   const error = await upstreamError(upstream.getManifest(repository, tagged("1")));

@@ -33,7 +33,7 @@ t.test("a blob from its beginning and from the middle", async (t) => {
   t.ok((await drain(rest.body)).bytes.equals(layer.bytes.subarray(123_456)));
   t.equal(registry.requests[1]?.headers.range, "bytes=123456-");
   const bytes = of("upstream_bytes");
-  t.ok(bytes.length <= 2, "bytes are told in coarse steps");
+  t.ok(bytes.length <= 2, "bytes are reported in coarse steps");
   t.equal(
     bytes.reduce((sum, notice) => sum + notice.bytes, 0),
     300_000 + 300_000 - 123_456,
@@ -78,7 +78,7 @@ t.test("ranges upstream answers otherwise", async (t) => {
   t.ok((await drain(answer.body)).bytes.equals(layer.bytes));
   ignored();
   const refused = found(await open(300_000));
-  t.match(refused, { offset: 0, size: 300_000 }, "416 is no answer to who wants all of it");
+  t.match(refused, { offset: 0, size: 300_000 }, "416 is no answer to a question for all of it");
   t.ok((await drain(refused.body)).bytes.equals(layer.bytes));
   for (const header of [
     undefined,
@@ -221,7 +221,7 @@ t.test("close ends what is under way", async (t) => {
   await idle(upstream);
 });
 
-t.test("what nobody waits for waits for everything else", async (t) => {
+t.test("background transfers wait for everything else", async (t) => {
   const { registry, upstream } = await setUp(t, { maxConnections: 2 });
   const open = (from: number, use?: "background"): Promise<BlobAnswer> =>
     upstream.openBlob(repository, layer.digest, from, never, { use });

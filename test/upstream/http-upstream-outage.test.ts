@@ -39,32 +39,35 @@ async function setUp(t: Owner, changes: Parameters<typeof connectUpstream>[2] = 
   return { registry, time, ask, probe, is, ...connected };
 }
 
-t.test("a hung upstream is asked twice, then by one probe at a time, then by everybody again", async (t) => {
-  const { registry, upstream, ask, probe, is, of } = await setUp(t);
-  const heal = registry.fault(() => ({ hang: true }));
-  for (let failure = 0; failure < 2; failure++) t.match(await upstreamError(ask()), { code: "timeout" });
-  t.equal(upstream.circuit.state, "open");
-  for (let round = 0; round < 50; round++)
-    t.match(await upstreamError(ask()), { code: "circuit_open", retryAfter: 2 });
-  t.match(await upstreamError(upstream.openBlob(repository, layer.digest, 0, never)), {
-    code: "circuit_open",
-  });
-  t.equal(registry.count(), 2);
-  probe();
-  await registry.until(() => registry.count() === 3);
-  t.equal((await upstreamError(ask())).code, "circuit_open", "nobody waits for the probe");
-  heal();
-  probe();
-  await is("closed");
-  t.match(await ask(), { kind: "found" }, "the first request after it goes upstream");
-  t.equal(registry.count(), 5);
-  t.type(upstream.circuit.lastSuccess, "number");
-  t.same(
-    of("circuit").map(({ state }) => state),
-    ["open", "half_open", "open", "half_open", "closed"],
-  );
-  await idle(upstream);
-});
+t.test(
+  "a hung upstream is asked twice, then by one probe at a time, then by every request again",
+  async (t) => {
+    const { registry, upstream, ask, probe, is, of } = await setUp(t);
+    const heal = registry.fault(() => ({ hang: true }));
+    for (let failure = 0; failure < 2; failure++) t.match(await upstreamError(ask()), { code: "timeout" });
+    t.equal(upstream.circuit.state, "open");
+    for (let round = 0; round < 50; round++)
+      t.match(await upstreamError(ask()), { code: "circuit_open", retryAfter: 2 });
+    t.match(await upstreamError(upstream.openBlob(repository, layer.digest, 0, never)), {
+      code: "circuit_open",
+    });
+    t.equal(registry.count(), 2);
+    probe();
+    await registry.until(() => registry.count() === 3);
+    t.equal((await upstreamError(ask())).code, "circuit_open", "no request waits for the probe");
+    heal();
+    probe();
+    await is("closed");
+    t.match(await ask(), { kind: "found" }, "the first request after it goes upstream");
+    t.equal(registry.count(), 5);
+    t.type(upstream.circuit.lastSuccess, "number");
+    t.same(
+      of("circuit").map(({ state }) => state),
+      ["open", "half_open", "open", "half_open", "closed"],
+    );
+    await idle(upstream);
+  },
+);
 
 t.test("a probe carries no credentials, keeps to the base path and takes 401 for an answer", async (t) => {
   const { registry, upstream, ask, probe, is } = await setUp(t);

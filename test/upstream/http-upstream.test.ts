@@ -66,7 +66,7 @@ t.test("HEAD gives digest, type and size, and no body", async (t) => {
   t.equal(registry.count({ method: "HEAD" }), 3);
 });
 
-t.test("every answer tells what a mirror between us and the registry says of it", async (t) => {
+t.test("every answer carries what a mirror between us and the registry says of it", async (t) => {
   const { registry, upstream } = await setUp(t);
   registry.fault(() => ({ headers: { age: "30", "cache-status": "far; hit" } }));
   const marks = { kind: "found", age: 30, cacheStatus: "far; hit" };
@@ -172,7 +172,7 @@ t.test(
     };
     const silent = registry.fault(() => ({ stallAfter: 0 }));
     const unread = await over();
-    t.match(unread, { digest, mediaType, size }, "the length alone tells");
+    t.match(unread, { digest, mediaType, size }, "its length alone shows it");
     unread.discard();
     silent();
     await registry.until(() => registry.count({ finished: false }) === 0);
@@ -221,7 +221,7 @@ t.test("an answer that cannot be a manifest is refused", async (t) => {
     t.equal((await upstreamError(upstream.getManifest(repository, tagged("1")))).code, code, name);
     remove();
   }
-  t.equal(of("upstream_error").length, Object.keys(faults).length, "each is told once");
+  t.equal(of("upstream_error").length, Object.keys(faults).length, "each is reported once");
   t.equal(
     registry.requests.length,
     Object.keys(faults).length + 1,

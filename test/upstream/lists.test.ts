@@ -82,7 +82,7 @@ t.test("links that never end do", async (t) => {
     headers: { link: `<${path}?x=1>; rel="next"` },
   }));
   t.match(await upstream.listTags(repository, undefined, undefined), { tags: ["same"], more: false });
-  t.equal(registry.count(), 2, "a page without news is the last");
+  t.equal(registry.count(), 2, "a page without new tags is the last");
   fresh = true;
   registry.forget();
   t.match(await upstream.listTags(repository, undefined, undefined), { tags: { length: 100 }, more: true });
@@ -130,7 +130,7 @@ t.test("what is no tag list", async (t) => {
   t.same(
     await ask(),
     { kind: "found", tags: ["ok"], more: false },
-    "names nobody could ask for are left out",
+    "names that cannot be asked for are left out",
   );
   body = Buffer.alloc(4 * 1024 * 1024 + 1, " ");
   t.equal((await upstreamError(ask())).code, "too_large");
@@ -159,7 +159,7 @@ t.test("a list with more in it than is read is not parsed", async (t) => {
   await idle(upstream);
 });
 
-t.test("nor are referrers", async (t) => {
+t.test("referrers with more in them than is read are not parsed", async (t) => {
   const { registry, upstream } = await setUp(t);
   const digest = registry.addManifest(repository, "1.0", Buffer.from("{}"), "application/json");
   const headers = { "content-type": "application/vnd.oci.image.index.v1+json" };

@@ -71,7 +71,7 @@ t.test("what another node is fetching is read from any offset, and upstream is a
   await mirror.line(({ msg }) => msg === "fill committed");
   const stored = await ask(mirror.url.origin);
   t.ok(stored.kind === "found" && (await buffer(stored.body)).equals(bytes), "and when it is there");
-  t.same(notices, [], "it is no news of the registry");
+  t.same(notices, [], "it says nothing about the registry");
 });
 
 t.test("a node never starts a download for another", async (t) => {
@@ -92,7 +92,7 @@ t.test("it reads only what the repository may", async (t) => {
   t.match(await ask(mirror.url.origin), { kind: "absent" });
 });
 
-t.test("it says who it is, and asks below the upstream's name", async (t) => {
+t.test("a node names itself, and asks below the upstream's name", async (t) => {
   const { address, requests } = await server(t, (_, response) => {
     response.writeHead(206, { "content-range": "bytes 5-9/10", "content-length": 5 }).end("56789");
   });
@@ -118,7 +118,7 @@ t.test("what is no address is refused without asking anybody", async (t) => {
   await peers.close();
 });
 
-t.test("nobody there, errors and a body that breaks off", async (t) => {
+t.test("a node that is gone, errors and a body that breaks off", async (t) => {
   const { ask, notices } = peersOf(t);
   await t.rejects(ask("http://127.0.0.1:1"), { code: "unreachable" });
   t.match(notices[0], { kind: "store_error", op: "peer", message: /127\.0\.0\.1:1/ });
@@ -133,7 +133,7 @@ t.test("nobody there, errors and a body that breaks off", async (t) => {
   await t.rejects(buffer(answer.body), UpstreamError);
 });
 
-t.test("one that hangs is given up after its few seconds, or when nobody waits any more", async (t) => {
+t.test("a node that hangs is given up after a few seconds, or when its client has gone", async (t) => {
   const { address } = await server(t, () => {});
   const { ask } = peersOf(t);
   const leaving = new AbortController();

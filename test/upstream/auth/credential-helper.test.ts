@@ -32,7 +32,7 @@ t.test("the program is asked for the registry by its protocol", async (t) => {
   t.equal(program.asked, `get\n${registryName}`);
 });
 
-t.test("one run serves everybody for its lifetime", async (t) => {
+t.test("one run serves every request for its lifetime", async (t) => {
   const { program, read, clock } = setUp(t);
   t.same([...new Set(await Promise.all(Array.from({ length: 50 }, read)))], ["s3cret"]);
   clock.advance(lifetime - 1);
@@ -44,7 +44,7 @@ t.test("one run serves everybody for its lifetime", async (t) => {
   t.equal(program.runs, 2);
 });
 
-t.test("refused credentials make it run again, once for all who were refused", async (t) => {
+t.test("refused credentials make it run again, once for all requests that were refused", async (t) => {
   const { program, helper } = setUp(t);
   const refused = await helper.read();
   program.become(printAccount("ci", "next"));
@@ -53,7 +53,7 @@ t.test("refused credentials make it run again, once for all who were refused", a
     renewed.map((account) => account?.reveal()),
     ["next", "next"],
   );
-  t.equal((await helper.renew(refused))?.reveal(), "next", "who comes late gets what is known by now");
+  t.equal((await helper.renew(refused))?.reveal(), "next", "a late request gets what is known by now");
   t.equal(program.runs, 2);
   t.equal(await helper.renew((await helper.read()) as Credentials), undefined, "the same again is of no use");
   t.equal(program.runs, 3);

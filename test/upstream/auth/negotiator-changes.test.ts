@@ -11,7 +11,7 @@ import { startUpstream } from "../../fixtures/scripted-upstream.ts";
 import { startTokenServer } from "../../fixtures/token-server.ts";
 import { basic, image, other, startTokenUpstream } from "../../fixtures/token-upstream.ts";
 
-t.test("an upstream that goes over from Basic to tokens while we run, and back", async (t) => {
+t.test("an upstream that changes from Basic to tokens while the mirror runs, and back", async (t) => {
   const { tokens, head, registry, seen } = await startTokenUpstream(t);
   registry.bearer = undefined;
   await head();
@@ -50,7 +50,7 @@ t.test("a token server that has moved is found again", async (t) => {
   t.same(seen(), ["nothing", "Bearer", "Bearer"], "and upstream is not sent the password meanwhile");
 });
 
-t.test("a refused password is no reason to believe what strangers are told", async (t) => {
+t.test("after a refused password upstream is not asked anonymously", async (t) => {
   const { tokens, head, registry } = await startTokenUpstream(t);
   registry.fault(({ kind, headers }) =>
     kind === "manifest" && headers.authorization === undefined ? { status: 404 } : undefined,
@@ -62,7 +62,7 @@ t.test("a refused password is no reason to believe what strangers are told", asy
   t.same(registry.count({ kind: "manifest" }), 2, "the first, and when there was a token");
 });
 
-t.test("an upstream that goes over to Basic while its token server is gone", async (t) => {
+t.test("an upstream that changes to Basic while its token server is gone", async (t) => {
   const { tokens, head, registry, clock } = await startTokenUpstream(t);
   await head();
   registry.bearer = undefined;
@@ -143,7 +143,7 @@ t.test("a token goes with the account it was made for", async (t) => {
   t.equal(registry.count({ status: 401 }), 1);
 });
 
-t.test("a password file that is gone is told once, and the last password used", async (t) => {
+t.test("a password file that is gone is reported once, and the last password is used", async (t) => {
   const path = join(t.testdir({ password: "s3cret" }), "password");
   const clock = new ManualClock();
   const registry = await startUpstream(t);

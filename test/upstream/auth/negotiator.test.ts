@@ -213,7 +213,7 @@ t.test("rights that were given since are found", async (t) => {
   t.match(await head("1", other), { kind: "found" });
 });
 
-t.test("who leaves does not wait for the token server", async (t) => {
+t.test("a client that leaves does not wait for the token server", async (t) => {
   const { tokens, head, upstream } = await startTokenUpstream(t);
   const gate = Promise.withResolvers<void>();
   tokens.fault = () => ({ holdUntil: gate.promise });
@@ -224,7 +224,7 @@ t.test("who leaves does not wait for the token server", async (t) => {
   leaving.abort(new Error("gone"));
   await t.rejects(left, { message: "gone" });
   gate.resolve();
-  t.match(await stayed, { kind: "found" }, "who stays gets the token all the same");
+  t.match(await stayed, { kind: "found" }, "the one that stays gets the token all the same");
   await idle(upstream);
 });
 
@@ -258,7 +258,7 @@ t.test(
   },
 );
 
-t.test("a wrong password is told as such, by Basic and by tokens", async (t) => {
+t.test("a wrong password is reported as such, with Basic and with tokens", async (t) => {
   const auth = basicAuth("ci", "wrong");
   const { head, registry, tokens, of } = await startTokenUpstream(t, { config: { auth } });
   t.match(await upstreamError(head()), { code: "auth", message: /its token server .* refused our account/ });

@@ -12,7 +12,7 @@ import type { Fault } from "../../fixtures/upstream-fault.ts";
 
 const basic = `Basic ${Buffer.from("ci:s3cret").toString("base64")}`;
 
-/** An authorizer, of an upstream nobody asks, that has just been challenged with `realm`. */
+/** An authorizer, of an upstream that is never asked, and has just been challenged with `realm`. */
 async function challenged(t: Test, realm: URL, changes: Partial<UpstreamConfig> = {}) {
   const url = new URL("http://registry.example.com");
   const config = upstreamConfig(url, { tokenRealms: [realm.host], ...changes });

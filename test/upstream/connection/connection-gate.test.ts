@@ -123,7 +123,7 @@ t.test("waiting has an end", async (t) => {
   await t.rejects(aborted, reason);
   await t.rejects(gate.enter("small", control.signal), reason);
   holder.leave?.();
-  t.equal(gate.held, 0, "who gave up takes no connection");
+  t.equal(gate.held, 0, "a request that gave up takes no connection");
 });
 
 t.test("the queue has an end", async (t) => {
@@ -163,7 +163,7 @@ class Transfer implements Yielding {
   }
 }
 
-t.test("a transfer nobody waits for keeps its connection until somebody else waits for one", async (t) => {
+t.test("an unattended transfer keeps its connection until another request waits for one", async (t) => {
   const gate = new ConnectionGate("main", 8, 5_000);
   const transfers = Array.from({ length: 7 }, () => new Transfer());
   const leaves = await Promise.all(transfers.map((yields) => gate.enter("transfer", undefined, yields)));
@@ -176,10 +176,10 @@ t.test("a transfer nobody waits for keeps its connection until somebody else wai
   );
   const background = enter(gate, "background");
   await turn();
-  t.equal(second.gaveWay, 0, "the background is nobody to give way to");
+  t.equal(second.gaveWay, 0, "no transfer gives way to the background");
   const client = enter(gate, "transfer");
   await turn();
-  t.same([first.gaveWay, second.gaveWay, third.gaveWay], [0, 1, 0], "one for each who waits");
+  t.same([first.gaveWay, second.gaveWay, third.gaveWay], [0, 1, 0], "one for each request that waits");
   leaves[1]?.();
   await client.in;
   const another = enter(gate, "transfer");
@@ -198,12 +198,12 @@ t.test("a transfer nobody waits for keeps its connection until somebody else wai
   await background.in;
   t.ok(
     transfers.every(({ listeners }) => listeners === 0),
-    "nobody listens any more",
+    "no listener is left",
   );
 });
 
 t.test(
-  "who waits and is left waits as background, and gets its place back when somebody comes",
+  "a transfer that becomes unattended while it waits waits as background, until a client comes",
   async (t) => {
     const gate = new ConnectionGate("main", 1, 5_000);
     const leave = await gate.enter("transfer", undefined);

@@ -39,7 +39,7 @@ t.test("certificates", { skip: withoutOpenssl() }, async (t) => {
     return { registry, upstream, ask: () => upstream.headManifest(repository, tagged("1")) };
   }
 
-  t.test("an authority nobody knows is refused before anything is sent", async (t) => {
+  t.test("an unknown authority is refused before anything is sent", async (t) => {
     for (const tls of [undefined, {}, { ca: other.cert }]) {
       const { registry, ask } = await setUp(tls, server);
       t.match(await upstreamError(ask()), { code: "unreachable", message: /over TLS/ });
@@ -125,7 +125,7 @@ t.test("certificates", { skip: withoutOpenssl() }, async (t) => {
     },
   );
 
-  t.test("what is no certificate is told at once", async (t) => {
+  t.test("what is no certificate is an error at once", async (t) => {
     t.throws(() => tlsContexts({ cert: "nonsense" }));
     t.throws(() => tlsContexts({ cert: client.cert, key: new Secret("nonsense") }));
     t.same(tlsContexts(undefined), { own: undefined, foreign: undefined });

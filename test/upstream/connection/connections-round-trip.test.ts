@@ -11,10 +11,10 @@ t.test("the quickest connection counts, half of it over TLS, and failures do not
     (_, callback) => void pending.push(callback),
     () => now,
   );
-  let told = 0;
+  let connected = 0;
   const after = (milliseconds: number, protocol: string, ...result: Parameters<Callback>): void => {
     timed.connect({ hostname: "registry.example.com", protocol, port: "" }, () => {
-      told++;
+      connected++;
     });
     now += milliseconds;
     pending.pop()?.(...result);
@@ -29,5 +29,5 @@ t.test("the quickest connection counts, half of it over TLS, and failures do not
   t.equal(timed.roundTrip, 40);
   after(70, "https:", null, socket);
   t.equal(timed.roundTrip, 35);
-  t.equal(told, 4, "everybody who connects is told");
+  t.equal(connected, 4, "every result is passed on");
 });

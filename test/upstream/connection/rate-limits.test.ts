@@ -76,7 +76,7 @@ t.test("a clock that is set back holds nothing back for longer", async () => {
   limits.check("small");
 });
 
-t.test("what is left is told, in both forms", async (t) => {
+t.test("what is left of the budget is reported, in both forms", async (t) => {
   const notices: Notice[] = [];
   const limits = new RateLimits("main", (notice) => notices.push(notice), Date.now);
   for (const text of ["98;w=21600", "42", " 7 ;w=60", "0", ["5;w=60", "900;w=3600"], "-1", "1.5", "many", ""])
