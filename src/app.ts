@@ -28,7 +28,7 @@ import { noticeOfStoreError } from "./ports/store-notice.ts";
 import type { ClosableUpstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, fullness, openDiskStore } from "./storage/disk/store.ts";
-import { reconcile } from "./storage/index/rebuild.ts";
+import { reconcile } from "./storage/index/reconcile.ts";
 import { openIndex, type SqliteIndex } from "./storage/index/sqlite-index.ts";
 import type { Sink } from "./telemetry/fan-out.ts";
 import type { GaugeSources } from "./telemetry/metrics/gauges.ts";

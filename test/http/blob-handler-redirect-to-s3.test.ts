@@ -1,7 +1,7 @@
 // Large blobs that another node has fetched: the client is sent to the bucket, when it may read them and only then.
 import t, { type Test } from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
-import { objectKey } from "../../src/storage/s3/key.ts";
+import { objectKey } from "../../src/storage/s3/object.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
 import { s3ConfigOf, s3Prefix } from "../fixtures/s3-house.ts";

@@ -6,7 +6,7 @@ import t, { type Test } from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
 import { StoreError } from "../../src/ports/blobs.ts";
 import type { SharedBlobs } from "../../src/ports/shared.ts";
-import { objectKey } from "../../src/storage/s3/key.ts";
+import { objectKey } from "../../src/storage/s3/object.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { type S3House, s3House, s3Prefix, secretOf } from "../fixtures/s3-house.ts";
 import { fetchShared, noSignal, readerOf, share, sharedBlobsSuite } from "../fixtures/shared-blobs-suite.ts";

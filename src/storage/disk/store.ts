@@ -25,11 +25,11 @@ import {
 import type { Clock } from "../../ports/clock.ts";
 import { sqliteCode, sqliteCodes, storeFailure, systemCode } from "../store-failure.ts";
 import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
+import { syncDirectory } from "./fsync.ts";
 import { digestAlgorithms, digestOfName, Layout, shards } from "./layout.ts";
 import { Quarantine } from "./quarantine.ts";
 import { DiskReader } from "./reader.ts";
 import { SpoolDirectory } from "./spool-directory.ts";
-import { syncDirectory } from "./sync-directory.ts";
 
 export interface DiskStoreOptions {
   /** Created, with mode 0700, when missing. Its file system must be one for all of it. */

@@ -4,9 +4,9 @@ import { dirname } from "node:path";
 import { type Digest, digestAlgorithm } from "../../oci/digest.ts";
 import { type BlobWriter, type KeptRecord, StoreError } from "../../ports/blobs.ts";
 import { storeFailure, systemCode } from "../store-failure.ts";
+import { syncDirectory } from "./fsync.ts";
 import type { Layout } from "./layout.ts";
 import { closeHandle, readAt } from "./reader.ts";
-import { syncDirectory } from "./sync-directory.ts";
 
 /** How often a commit makes the directory of its shard, which a deletion may remove at the same time. */
 const shardAttempts = 3;

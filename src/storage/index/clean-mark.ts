@@ -2,8 +2,8 @@
 // is used. Not a row in the index: renaming a file needs no space, so that a node starts on a full disk, where eviction is
 // wanted most. Its time says up to when everything is known to have reached the disk.
 import { closeSync, existsSync, openSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
+import { syncNow } from "../disk/fsync.ts";
 import type { Layout } from "../disk/layout.ts";
-import { syncNow } from "../disk/sync-directory.ts";
 
 export interface CleanMark {
   /** The last close was an orderly one. */

@@ -5,7 +5,7 @@ import { dirname, extname } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { syncNow } from "../disk/sync-directory.ts";
+import { syncNow } from "../disk/fsync.ts";
 import { sqliteCodes, sqliteError } from "../store-failure.ts";
 
 /** Milliseconds a close waits for the thread to let go of the index, which it does between two steps. */

@@ -10,7 +10,7 @@ import { DatabaseSync } from "node:sqlite";
  * a page of the catalog reads one index and never searches links.
  *
  * `links` begins with the digest: one tree answers "is it in this repository", "which size was stated" and
- * "which repositories does a new blob make present". When links end is in sqlite-links.ts.
+ * "which repositories does a new blob make present". When links end is in links.ts.
  */
 const firstTables = `
 CREATE TABLE state (

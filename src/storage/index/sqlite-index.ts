@@ -3,12 +3,12 @@ import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { ImageGraph, Proofs } from "../../ports/records.ts";
 import { storeFailure } from "../store-failure.ts";
+import { SqliteAnswers } from "./answers.ts";
+import { SqliteBlobs } from "./blobs.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
-import { SqliteAnswers } from "./sqlite-answers.ts";
-import { SqliteBlobs } from "./sqlite-blobs.ts";
-import { SqliteLinks } from "./sqlite-links.ts";
-import { Repositories } from "./sqlite-repositories.ts";
-import { SqliteTags } from "./sqlite-tags.ts";
+import { SqliteLinks } from "./links.ts";
+import { Repositories } from "./repositories.ts";
+import { SqliteTags } from "./tags.ts";
 
 export interface IndexOptions {
   /** The cache directory; created when missing. */

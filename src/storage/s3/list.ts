@@ -2,7 +2,7 @@
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import type { BlobInfo } from "../../ports/blobs.ts";
 import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
-import { digestOfObject, keysBegin } from "./key.ts";
+import { digestOfObject, keysBegin } from "./object.ts";
 
 /** Every blob under our prefix, in the order of the keys; other objects are passed over. Rejects with StoreError. */
 export async function* listBlobs(bucket: S3Bucket, signal?: AbortSignal): AsyncGenerator<BlobInfo> {

@@ -11,7 +11,7 @@ import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { type ConditionalWrites, isConditionAnswer } from "./conditional.ts";
 import { s3Lie } from "./failure.ts";
-import { objectKey } from "./key.ts";
+import { objectKey } from "./object.ts";
 import { objectParameters } from "./parameters.ts";
 import { payloadHash, payloadHashStep } from "./signed-payload.ts";
 import { S3Source, type SourcePart } from "./source.ts";

@@ -12,7 +12,7 @@ import type { SharedBlob } from "../../ports/shared.ts";
 import { s3Body } from "./body.ts";
 import type { S3Bucket } from "./bucket.ts";
 import { s3Failure, s3Lie } from "./failure.ts";
-import { objectKey } from "./key.ts";
+import { objectKey } from "./object.ts";
 import { mediaTypeOf } from "./parameters.ts";
 
 /** Transfers at once; more are refused, and their callers go to upstream. */

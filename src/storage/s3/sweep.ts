@@ -10,7 +10,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { Clock } from "../../ports/clock.ts";
 import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
-import { keysBegin } from "./key.ts";
+import { keysBegin } from "./object.ts";
 
 /** Milliseconds after which no upload is still running. */
 const abandonedAfter = 24 * 3_600_000;

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { Digest } from "../../../src/oci/digest.ts";
-import { objectKey } from "../../../src/storage/s3/key.ts";
+import { objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";

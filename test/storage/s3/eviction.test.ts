@@ -3,7 +3,7 @@ import type { Digest } from "../../../src/oci/digest.ts";
 import { makeDigest } from "../../../src/oci/digest.ts";
 import type { BlobInfo } from "../../../src/ports/blobs.ts";
 import { evictOldest } from "../../../src/storage/s3/eviction.ts";
-import { objectKey } from "../../../src/storage/s3/key.ts";
+import { objectKey } from "../../../src/storage/s3/object.ts";
 import { someBytes } from "../../fixtures/blob-store-suite.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
 import { refused, type S3Object, startS3 } from "../../fixtures/scripted-s3.ts";

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import t, { type Test } from "tap";
-import { objectKey } from "../../../src/storage/s3/key.ts";
+import { objectKey } from "../../../src/storage/s3/object.ts";
 import { partLength, partSize, uploadMemory } from "../../../src/storage/s3/upload-plan.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { eventually, gate } from "../../fixtures/manual-time.ts";

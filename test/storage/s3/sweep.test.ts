@@ -1,5 +1,5 @@
 import t from "tap";
-import { objectKey } from "../../../src/storage/s3/key.ts";
+import { objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";

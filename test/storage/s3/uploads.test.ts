@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import type { S3Config } from "../../../src/config/config.ts";
-import { objectKey } from "../../../src/storage/s3/key.ts";
+import { objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
 import { type Condition, refused, type S3Fault, startS3 } from "../../fixtures/scripted-s3.ts";

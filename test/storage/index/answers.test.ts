@@ -3,10 +3,10 @@ import { DatabaseSync } from "node:sqlite";
 import t, { type Test } from "tap";
 import type { Repository } from "../../../src/oci/name.ts";
 import { Layout } from "../../../src/storage/disk/layout.ts";
+import { SqliteAnswers } from "../../../src/storage/index/answers.ts";
 import { Database } from "../../../src/storage/index/database.ts";
-import { SqliteAnswers } from "../../../src/storage/index/sqlite-answers.ts";
+import { Repositories } from "../../../src/storage/index/repositories.ts";
 import { openIndex } from "../../../src/storage/index/sqlite-index.ts";
-import { Repositories } from "../../../src/storage/index/sqlite-repositories.ts";
 import { answerStoreSuite } from "../../fixtures/answer-store-suite.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 

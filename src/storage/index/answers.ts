@@ -5,7 +5,7 @@ import type { Repository } from "../../oci/name.ts";
 import type { AnswerStore, StoredAnswer } from "../../ports/records.ts";
 import type { Database, Statement } from "./database.ts";
 import { digestKey } from "./digest-key.ts";
-import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+import { type Repositories, repositoryId } from "./repositories.ts";
 
 /** Bytes of all answers. */
 const mostBytes = 64 * 1024 * 1024;

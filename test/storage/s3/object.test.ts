@@ -1,5 +1,5 @@
 import t from "tap";
-import { digestOfObject, keysBegin, objectKey } from "../../../src/storage/s3/key.ts";
+import { digestOfObject, keysBegin, objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 
 t.test("keys have the layout of the disk store, after the prefix", async (t) => {

@@ -8,7 +8,7 @@ import type { BlobIndex, IndexedBlob, LinkedBlob } from "../../ports/records.ts"
 import type { Database, Row } from "./database.ts";
 import { digestKey, digestOfKey } from "./digest-key.ts";
 import { PendingTouches } from "./pending-touches.ts";
-import type { Repositories } from "./sqlite-repositories.ts";
+import type { Repositories } from "./repositories.ts";
 
 export interface BlobRow {
   readonly digest: Digest;
@@ -98,7 +98,7 @@ export class SqliteBlobs implements BlobIndex {
     this.#touches.add(digest, usedAt);
   }
 
-  /** Its links end later (sqlite-links.ts). */
+  /** Its links end later (links.ts). */
   remove(digest: Digest): void {
     this.#touches.forget(digest);
     this.#tell(digest);

@@ -144,7 +144,7 @@ t.test("the catalog", async (t) => {
   blobs.add(digest("own"), 1, undefined, 1);
   blobs.remove(digest("shared"));
   t.same(blobs.repositories("hub", undefined, 10), ["b/two"]);
-  // Access outlives the bytes by an hour at most (sqlite-links.ts): the catalog does not wait for it.
+  // Access outlives the bytes by an hour at most (links.ts): the catalog does not wait for it.
   t.equal(await links.has("hub", "a" as Repository, digest("shared")), true);
   await link("hub", "none/here", "own");
   t.same(blobs.repositories("hub", undefined, 10), ["b/two", "none/here"], "linked after it came");

@@ -5,7 +5,7 @@ import type { Repository, Tag } from "../../oci/name.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
 import type { Database, Statement } from "./database.ts";
 import { digestKey, digestOfKey } from "./digest-key.ts";
-import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+import { type Repositories, repositoryId } from "./repositories.ts";
 
 export class SqliteTags implements TagStore {
   readonly #database: Database;

@@ -9,7 +9,7 @@ import { type Clock, clockTolerance, recordAge } from "../../ports/clock.ts";
 import type { LinkedBlob, OwnLinks, Proofs } from "../../ports/records.ts";
 import type { Database, Row, Statement } from "./database.ts";
 import { digestKey, digestOfKey } from "./digest-key.ts";
-import { type Repositories, repositoryId } from "./sqlite-repositories.ts";
+import { type Repositories, repositoryId } from "./repositories.ts";
 
 /** Milliseconds after its last confirmation that a link to what is not here ends. */
 const orphanAge = 3_600_000;

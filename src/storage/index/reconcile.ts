@@ -7,7 +7,7 @@ import type { BlobInfo, BlobReader } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { digestAlgorithms, shards } from "../disk/layout.ts";
 import type { DiskStore } from "../disk/store.ts";
-import type { ChangeWatch } from "./sqlite-blobs.ts";
+import type { ChangeWatch } from "./blobs.ts";
 import type { SqliteIndex } from "./sqlite-index.ts";
 
 export interface ReconcileOptions {

@@ -5,7 +5,7 @@ import t, { type Test } from "tap";
 import { type Digest, digestHex } from "../../../src/oci/digest.ts";
 import type { BlobInfo } from "../../../src/ports/blobs.ts";
 import { type DiskStore, openDiskStore } from "../../../src/storage/disk/store.ts";
-import { type ReconcileCounts, reconcile } from "../../../src/storage/index/rebuild.ts";
+import { type ReconcileCounts, reconcile } from "../../../src/storage/index/reconcile.ts";
 import { openIndex, type SqliteIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { digestOf, putBlob, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { type Cleanup, workDirectory } from "../../system/fixtures/work-directory.ts";
