@@ -1,8 +1,9 @@
 // Announcements over a channel of Redis. At most once: what is said while a node does not listen is lost to it, so it
 // is told whenever it begins to listen again.
 import { randomUUID } from "node:crypto";
+import { parseDigest } from "../../oci/digest.ts";
+import { parseRepository, parseTag } from "../../oci/name.ts";
 import type { Announcement, Announcements } from "../../ports/shared.ts";
-import { parseAnnouncement } from "./announcement.ts";
 import type { RedisClient } from "./client.ts";
 import type { RedisConnection } from "./connection.ts";
 import type { RedisListener } from "./listener.ts";
@@ -58,4 +59,45 @@ export class RedisAnnouncements implements Announcements {
 function publishInOrder(client: RedisClient, channel: string, message: string): Promise<unknown> {
   if (!client.isCluster) return client.publish(channel, message);
   return client.eval('return redis.call("PUBLISH", KEYS[1], ARGV[1])', 1, channel, message);
+}
+
+/** In UTF-16 units; nothing that is announced is as long. */
+const maxLength = 4_096;
+
+/** The name here of an upstream as all nodes call it. */
+type NameOf = (id: string) => string | undefined;
+
+/** Undefined for what `self` said itself, for what is about an upstream not here, and for what is no announcement. */
+function parseAnnouncement(text: string, self: string, nameOf: NameOf): Announcement | undefined {
+  if (text.length > maxLength) return undefined;
+  try {
+    const message = JSON.parse(text) as Record<string, unknown>;
+    return message.from === self ? undefined : announcementIn(message, nameOf);
+  } catch {
+    return undefined;
+  }
+}
+
+function announcementIn(message: Record<string, unknown>, nameOf: NameOf): Announcement | undefined {
+  const { kind, as, key } = message;
+  if (kind === "released") return typeof key === "string" ? { kind, key } : undefined;
+  const upstream = nameOf(textOf(message.upstream));
+  const repository = parseRepository(textOf(message.repository));
+  if (upstream === undefined || repository === undefined) return undefined;
+  if (kind === "written") return { kind, upstream, repository };
+  if (kind === "tag") {
+    const tag = parseTag(textOf(message.tag));
+    return tag && { kind, upstream, repository, tag };
+  }
+  if (kind === "unlinked") {
+    const digest = parseDigest(textOf(message.digest));
+    return digest && { kind, upstream, repository, digest };
+  }
+  if (kind !== "absent" || (as !== "manifest" && as !== "blob")) return undefined;
+  const what = parseDigest(textOf(message.what)) ?? parseTag(textOf(message.what));
+  return what && { kind, upstream, repository, as, what };
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }

@@ -2,6 +2,8 @@
 // longer than 15 s and a stopped one for 10 s; with these settings it is 0.2 s and at once (measured).
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import type { Address, RedisConfig } from "../../config/config.ts";
+import type { SecretSource } from "../../config/secret.ts";
+import type { NoticeSink } from "../../ports/event.ts";
 import { scripts } from "./scripts.ts";
 
 /** Milliseconds; all of them bound what a request may have to wait for. */
@@ -22,6 +24,28 @@ const readOnlyPatience = 5_000;
 export interface RedisPasswords {
   readonly server: string | undefined;
   readonly sentinels: string | undefined;
+}
+
+/** Reads the passwords, which change while the program runs: again whenever a connection is lost or refused. */
+export class PasswordReader {
+  readonly #sources: readonly [server: SecretSource | undefined, sentinels: SecretSource | undefined];
+  readonly #notices: NoticeSink;
+  #told: string | undefined;
+
+  constructor({ servers, password }: RedisConfig, notices: NoticeSink) {
+    this.#sources = [password, servers.kind === "sentinel" ? servers.password : undefined];
+    this.#notices = notices;
+  }
+
+  /** As they are now; a file that cannot be read is told once. */
+  async read(): Promise<RedisPasswords> {
+    const [server, sentinels] = await Promise.all(this.#sources.map((source) => source?.read()));
+    const problem = this.#sources.find((source) => source?.problem !== undefined)?.problem;
+    if (problem !== undefined && problem !== this.#told)
+      this.#notices({ kind: "secret_problem", upstream: "redis", message: problem });
+    this.#told = problem;
+    return { server: server?.reveal(), sentinels: sentinels?.reveal() };
+  }
 }
 
 export type RedisClient = Redis | Cluster;

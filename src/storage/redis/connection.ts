@@ -4,11 +4,10 @@
 import type { RedisConfig } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import type { Pause } from "../../ports/clock.ts";
-import type { NoticeSink } from "../../ports/event.ts";
+import type { Notice, NoticeSink } from "../../ports/event.ts";
 import { RedisCircuit } from "./circuit.ts";
-import { commandClient, isReady, type RedisClient, type RedisPasswords } from "./client.ts";
+import { commandClient, isReady, PasswordReader, type RedisClient, type RedisPasswords } from "./client.ts";
 import { type NamedUpstream, RedisKeys } from "./keys.ts";
-import { PasswordReader } from "./passwords.ts";
 
 /** Milliseconds before a client that gave up is replaced. */
 const retryPause = 1_000;
@@ -165,4 +164,23 @@ function messageOf(error: unknown): string {
   const last = error instanceof Error && "lastNodeError" in error ? error.lastNodeError : undefined;
   const message = error instanceof Error ? error.message || error.name : String(error);
   return last instanceof Error ? `${message} (${last.message})` : message;
+}
+
+/** What stands where another type of value should. */
+export const wrongType = Symbol("wrong type");
+
+/** The reply; undefined for none, and `wrongType` where the key holds another type of value. */
+export async function valueAt<T>(reply: Promise<T | null>): Promise<T | undefined | typeof wrongType> {
+  try {
+    return (await reply) ?? undefined;
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith("WRONGTYPE")) return wrongType;
+    throw error;
+  }
+}
+
+/** `op` as in `redis.tags.get`. */
+export function garbageNotice(op: string, key: string): Notice {
+  const message = `${key} in redis holds something else than was written there; it is ignored and will be replaced`;
+  return { kind: "store_error", op, code: "io", message };
 }

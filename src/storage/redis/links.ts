@@ -5,8 +5,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
-import type { RedisConnection } from "./connection.ts";
-import { garbageNotice, valueAt, wrongType } from "./garbage.ts";
+import { garbageNotice, type RedisConnection, valueAt, wrongType } from "./connection.ts";
 
 /** Milliseconds after the last addition. */
 const lifetime = 30 * 86_400_000;

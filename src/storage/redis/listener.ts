@@ -1,9 +1,8 @@
 // The second connection to Redis, which only listens: a connection that has subscribed can do little else. It is made
 // anew whenever it ends, with the passwords as they are then, and looked after by pings, as nothing else is sent on it.
-import { listeningClient, retryDelay } from "./client.ts";
+import { listeningClient, PasswordReader, retryDelay } from "./client.ts";
 import type { RedisConnectionOptions } from "./connection.ts";
 import { RedisKeys } from "./keys.ts";
-import { PasswordReader } from "./passwords.ts";
 
 /** Milliseconds between pings. */
 const pingInterval = 2_000;

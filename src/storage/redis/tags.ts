@@ -4,8 +4,7 @@ import { parseDigest } from "../../oci/digest.ts";
 import type { Repository, Tag } from "../../oci/name.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
-import type { RedisConnection } from "./connection.ts";
-import { garbageNotice, valueAt } from "./garbage.ts";
+import { garbageNotice, type RedisConnection, valueAt } from "./connection.ts";
 
 export interface RedisTagsOptions {
   readonly connection: RedisConnection;

@@ -1,6 +1,11 @@
 // The blobs that the nodes of one datacenter share, in a bucket of any S3-compatible store. Nothing is opened before
 // the first question, so an S3 that is down at start is found later without a restart.
-import { CopyObjectCommand, DeleteObjectCommand, GetObjectCommand } from "@aws-sdk/client-s3";
+import {
+  CopyObjectCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+} from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { LRUCache } from "lru-cache";
 import type { S3Config } from "../../config/config.ts";
@@ -11,9 +16,7 @@ import type { CircuitStateName } from "../../ports/event.ts";
 import type { SharedBlob, SharedBlobs } from "../../ports/shared.ts";
 import { backgroundTimeout, S3Bucket, type S3Surroundings } from "./bucket.ts";
 import { type Evicted, evictOldest } from "./eviction.ts";
-import { listBlobs } from "./list.ts";
-import { objectKey } from "./object.ts";
-import { objectParameters } from "./parameters.ts";
+import { digestOfObject, keysBegin, objectKey, objectParameters } from "./object.ts";
 import { S3Reads } from "./reads.ts";
 import { sweepUploads } from "./sweep.ts";
 import { S3Uploads } from "./uploads.ts";
@@ -182,4 +185,28 @@ class S3SharedBlobs implements S3Blobs {
     // S3 answers 204 whether there was something or not.
     return refusal === undefined;
   }
+}
+
+/** Every blob under our prefix, in the order of the keys; other objects are passed over. Rejects with StoreError. */
+async function* listBlobs(bucket: S3Bucket, signal?: AbortSignal): AsyncGenerator<BlobInfo> {
+  const { bucket: Bucket, prefix } = bucket.config;
+  let after: string | undefined;
+  do {
+    const input = { Bucket, Prefix: keysBegin(prefix), ...(after && { ContinuationToken: after }) };
+    const page = await bucket.output({
+      op: "s3.list",
+      deed: "list the blobs",
+      timeout: backgroundTimeout,
+      signal,
+      strict: false,
+      ask: (client, options) => client.send(new ListObjectsV2Command(input), options),
+    });
+    for (const { Key, Size, LastModified } of page.Contents ?? []) {
+      const digest = Key === undefined ? undefined : digestOfObject(prefix, Key);
+      if (digest === undefined || Size === undefined || LastModified === undefined) continue;
+      yield { digest, size: Size, modifiedAt: LastModified.getTime() };
+    }
+    const next: string | undefined = page.IsTruncated ? page.NextContinuationToken : undefined;
+    after = next === after ? undefined : next;
+  } while (after !== undefined);
 }

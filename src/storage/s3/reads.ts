@@ -1,4 +1,5 @@
 // Blobs out of S3: what is there, and its bytes from any offset on.
+import { on } from "node:events";
 import type { Readable } from "node:stream";
 import {
   GetObjectCommand,
@@ -9,14 +10,14 @@ import {
 import type { Digest } from "../../oci/digest.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import type { SharedBlob } from "../../ports/shared.ts";
-import { s3Body } from "./body.ts";
 import type { S3Bucket } from "./bucket.ts";
 import { s3Failure, s3Lie } from "./failure.ts";
-import { objectKey } from "./object.ts";
-import { mediaTypeOf } from "./parameters.ts";
+import { mediaTypeOf, objectKey } from "./object.ts";
 
 /** Transfers at once; more are refused, and their callers go to upstream. */
 const maxTransfers = 256;
+/** Chunks (of at most 64 KiB) held for a reader that is behind; then S3 is made to wait. */
+const readAhead = 4;
 
 export class S3Reads {
   readonly #bucket: S3Bucket;
@@ -121,7 +122,7 @@ export class S3Reads {
       this.#bucket.failed("s3.read", error);
       return error;
     };
-    const body = s3Body(source, { expected: size - from, idle: this.#bucket.timing.idle, signal, failure });
+    const body = bodyOf(source, { expected: size - from, idle: this.#bucket.timing.idle, signal, failure });
     const { ContentType, LastModified } = output;
     return { size, mediaType: mediaTypeOf(ContentType), modifiedAt: LastModified?.getTime() ?? 0, body };
   }
@@ -148,4 +149,59 @@ function sizeOf(
   const size = Number(whole);
   const right = Number(first) === from && Number(last) === size - 1 && ContentLength === size - from;
   return $metadata.httpStatusCode === 206 && right ? size : undefined;
+}
+
+interface BodyOptions {
+  /** Bytes there have to be. */
+  readonly expected: number;
+  /** Longest silence in milliseconds, while somebody waits. */
+  readonly idle: number;
+  /** Destroys the transfer, whether it is being read or not. */
+  readonly signal: AbortSignal;
+  /** Makes the error to reject with of what went wrong; told once. */
+  readonly failure: (cause: unknown) => StoreError;
+}
+
+/**
+ * The chunks of `source`, not copied. Rejects with what `failure` makes, also of a body of another length. Leaving
+ * the iteration early destroys the connection.
+ */
+function bodyOf(source: Readable, options: BodyOptions): AsyncIterable<Buffer> {
+  const { signal } = options;
+  const abort = (): void => void source.destroy(new DOMException("the caller gave up", "AbortError"));
+  // Before somebody reads, an error has nobody else to listen for it.
+  source.on("error", () => {});
+  source.once("close", () => signal.removeEventListener("abort", abort));
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  return chunks(source, options);
+}
+
+async function* chunks(source: Readable, { expected, idle, failure }: BodyOptions): AsyncGenerator<Buffer> {
+  const silence = (): void => void source.destroy(new DOMException(`silent for ${idle} ms`, "TimeoutError"));
+  let timer = setTimeout(silence, idle);
+  let received = 0;
+  try {
+    // Iterating the stream itself would join what is buffered into new memory.
+    const events = on(source, "data", {
+      close: ["end", "close"],
+      highWaterMark: readAhead,
+      lowWaterMark: readAhead / 2,
+    });
+    // A stream that failed before it was read tells nobody again.
+    if (source.errored !== null) throw source.errored;
+    for await (const [chunk] of events as AsyncIterable<[Buffer]>) {
+      clearTimeout(timer);
+      received += chunk.length;
+      if (received > expected) throw new RangeError(`more than ${expected} bytes`);
+      yield chunk;
+      timer = setTimeout(silence, idle);
+    }
+    if (received < expected) throw new RangeError(`${received} of ${expected} bytes`);
+  } catch (error) {
+    throw failure(error);
+  } finally {
+    clearTimeout(timer);
+    source.destroy();
+  }
 }
