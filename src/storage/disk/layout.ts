@@ -3,7 +3,7 @@
 //   spool.lock, index.lock            held while a process uses the directory; never written to
 //   index.db, index.db-wal            the index; index.db.corrupt-<time> is one that could not be read
 //   index.db.copy                     an earlier state of it, for when it cannot be read; index.db.copy.part is made
-//   index.used                        the index is being used, or was when a process died (clean-mark.ts)
+//   index.used                        the index is being used, or was when a process died (index/index-file.ts)
 //   index.clean                       the index was closed in good order
 //   index.db.damaged                  damage was met while running: begin a new index at the next start
 //   history.json                      traffic of the last day, for the stats page; nothing depends on it

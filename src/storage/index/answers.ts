@@ -3,8 +3,7 @@
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { AnswerStore, StoredAnswer } from "../../ports/records.ts";
-import type { Database, Statement } from "./database.ts";
-import { digestKey } from "./digest-key.ts";
+import { type Database, digestKey, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
 /** Bytes of all answers. */

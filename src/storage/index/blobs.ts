@@ -5,8 +5,7 @@ import type { Repository } from "../../oci/name.ts";
 import { type Clock, clockTolerance } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { BlobIndex, IndexedBlob, LinkedBlob } from "../../ports/records.ts";
-import type { Database, Row } from "./database.ts";
-import { digestKey, digestOfKey } from "./digest-key.ts";
+import { type Database, digestKey, digestOfKey, type Row } from "./database.ts";
 import { PendingTouches } from "./pending-touches.ts";
 import type { Repositories } from "./repositories.ts";
 

@@ -1,7 +1,7 @@
 // The thread that copies the index's log into its file: the disk is waited for here, not in the event loop.
 import { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
-import { type CheckpointAnswer, type CheckpointWork, gateStates } from "./checkpoint-work.ts";
+import { type CheckpointAnswer, type CheckpointWork, gateStates } from "./checkpoints.ts";
 
 const work = workerData as CheckpointWork;
 parentPort?.on("message", () => parentPort?.postMessage(checkpoint(work)));

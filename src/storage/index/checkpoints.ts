@@ -2,7 +2,6 @@
 // loop everything would wait with it.
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
-import { type CheckpointAnswer, type CheckpointWork, gateStates } from "./checkpoint-work.ts";
 
 /** Rows changed between two checkpoints. */
 const rowsBetween = 500;
@@ -18,6 +17,21 @@ const patience = 30_000;
 
 /** Source and build have different endings; the compiler rewrites them in imports only. */
 const program = new URL(`./checkpoint-worker${extname(import.meta.url)}`, import.meta.url);
+
+/** What `gate` holds. Only the thread makes it `working`, only the program makes it `closed`. */
+export const gateStates = { idle: 0, working: 1, closed: 2 } as const;
+
+export interface CheckpointWork {
+  /** URL of the database, as the program opened it. */
+  readonly location: string;
+  /** One of `gateStates`; shared. */
+  readonly gate: Int32Array;
+}
+
+/** Answer to every message: the log's pages at the time, or why they could not be copied. */
+export type CheckpointAnswer =
+  | { readonly pages: number }
+  | { readonly message: string; readonly errcode: number | undefined };
 
 export interface CheckpointOptions {
   /** URL of the database. */

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, openSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
+import { type Digest, digestHex, makeDigest } from "../../oci/digest.ts";
 import type { StoreError } from "../../ports/blobs.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Layout } from "../disk/layout.ts";
@@ -217,6 +218,21 @@ export class Statement {
       throw this.#database.failure(error);
     }
   }
+}
+
+/** Bytes of a digest column that holds a sha256; a longer one holds a sha512. */
+const sha256Length = 32;
+
+/** A digest as columns hold it: the raw bytes, half the size of the hex. */
+export function digestKey(digest: Digest): Buffer {
+  return Buffer.from(digestHex(digest), "hex");
+}
+
+/** `bytes`: a column that holds what `digestKey` gave. Throws RangeError for anything else. */
+export function digestOfKey(bytes: unknown): Digest {
+  if (!(bytes instanceof Uint8Array)) throw new RangeError("not a digest column");
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+  return makeDigest(bytes.byteLength === sha256Length ? "sha256" : "sha512", hex);
 }
 
 /**

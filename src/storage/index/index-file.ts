@@ -1,13 +1,23 @@
 // The index's file from start to stop: locked, replaced when it cannot be read, marked when closed in good order.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
 import { basename } from "node:path";
 import { StoreError } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { type DirectoryLock, directoryInUse, lockDirectory } from "../disk/directory-lock.ts";
+import { syncNow } from "../disk/fsync.ts";
 import { digestAlgorithms, Layout } from "../disk/layout.ts";
 import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "../store-failure.ts";
-import { setCleanMark, takeCleanMark, touchUsedMark } from "./clean-mark.ts";
 import { Database } from "./database.ts";
 import { NewerSchema, UnknownSchema } from "./schema.ts";
 
@@ -177,4 +187,40 @@ function moveAside(layout: Layout, clock: Clock): void {
 
 function renameIfThere(from: string, to: string): void {
   if (existsSync(from)) renameSync(from, to);
+}
+
+interface CleanMark {
+  /** The last close was an orderly one. */
+  readonly clean: boolean;
+  /** What is older, in milliseconds since the epoch, no crash has torn; 0 when that is not known. */
+  readonly since: number;
+}
+
+/** Afterwards the index counts as being used, whatever happens to the power. `now` in milliseconds since the epoch. */
+function takeCleanMark(layout: Layout, now: number): CleanMark {
+  const clean = existsSync(layout.cleanMark);
+  if (clean) {
+    renameSync(layout.cleanMark, layout.usedMark);
+    syncNow(layout.directory);
+  }
+  const since = statSync(layout.usedMark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (since === 0) touchUsedMark(layout, now);
+  return { clean, since };
+}
+
+/** Everything of before `now` is on the disk, though the index is used on. On a full disk there may be no mark. */
+function touchUsedMark(layout: Layout, now: number): void {
+  try {
+    closeSync(openSync(layout.usedMark, "a", 0o600));
+    utimesSync(layout.usedMark, now / 1000, now / 1000);
+  } catch {
+    // The older time is right too: more is hashed again after a crash.
+  }
+}
+
+/** To be called when everything else is on the disk. */
+function setCleanMark(layout: Layout, now: number): void {
+  closeSync(openSync(layout.cleanMark, "w", 0o600));
+  utimesSync(layout.cleanMark, now / 1000, now / 1000);
+  rmSync(layout.usedMark, { force: true });
 }

@@ -7,8 +7,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { type Clock, clockTolerance, recordAge } from "../../ports/clock.ts";
 import type { LinkedBlob, OwnLinks, Proofs } from "../../ports/records.ts";
-import type { Database, Row, Statement } from "./database.ts";
-import { digestKey, digestOfKey } from "./digest-key.ts";
+import { type Database, digestKey, digestOfKey, type Row, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
 /** Milliseconds after its last confirmation that a link to what is not here ends. */

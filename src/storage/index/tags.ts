@@ -3,8 +3,7 @@
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository, Tag } from "../../oci/name.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
-import type { Database, Statement } from "./database.ts";
-import { digestKey, digestOfKey } from "./digest-key.ts";
+import { type Database, digestKey, digestOfKey, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
 export class SqliteTags implements TagStore {

@@ -12,9 +12,15 @@ import type { ByteBudget } from "./byte-budget.ts";
 import { type ConditionalWrites, isConditionAnswer } from "./conditional.ts";
 import { s3Lie } from "./failure.ts";
 import { objectKey, objectParameters } from "./object.ts";
-import { payloadHash, payloadHashStep } from "./signed-payload.ts";
-import { S3Source, type SourcePart } from "./source.ts";
-import { carryTimeout, partLength, type Upload } from "./upload-plan.ts";
+import {
+  carryTimeout,
+  partLength,
+  payloadHash,
+  payloadHashStep,
+  S3Source,
+  type SourcePart,
+  type Upload,
+} from "./upload-source.ts";
 
 /** Milliseconds S3 may take to put the parts together. */
 const completeTimeout = 60_000;

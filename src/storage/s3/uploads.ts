@@ -7,9 +7,16 @@ import { ByteBudget } from "./byte-budget.ts";
 import { ConditionalWrites, isConditionAnswer } from "./conditional.ts";
 import { uploadInParts } from "./multipart.ts";
 import { objectKey, objectParameters } from "./object.ts";
-import { payloadHash, payloadHashStep } from "./signed-payload.ts";
-import { S3Source } from "./source.ts";
-import { carryTimeout, leastCharge, partSize, type Upload, uploadMemory } from "./upload-plan.ts";
+import {
+  carryTimeout,
+  leastCharge,
+  partSize,
+  payloadHash,
+  payloadHashStep,
+  S3Source,
+  type Upload,
+  uploadMemory,
+} from "./upload-source.ts";
 
 export class S3Uploads {
   readonly #bucket: S3Bucket;

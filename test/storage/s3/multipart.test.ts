@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import t, { type Test } from "tap";
 import { objectKey } from "../../../src/storage/s3/object.ts";
-import { partLength, partSize, uploadMemory } from "../../../src/storage/s3/upload-plan.ts";
+import { partLength, partSize, uploadMemory } from "../../../src/storage/s3/upload-source.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { eventually, gate } from "../../fixtures/manual-time.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";

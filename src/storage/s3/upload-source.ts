@@ -3,8 +3,27 @@ import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
 import { type BlobReader, StoreError } from "../../ports/blobs.ts";
 
+const MiB = 1024 * 1024;
+
+/** Bytes of a part, and of the largest blob stored in one request. */
+export const partSize = 16 * MiB;
+/** S3's limit ("Amazon S3 multipart upload limits"). */
+const maxParts = 10_000;
+/** Bytes of blobs in memory over all uploads: four parts. */
+export const uploadMemory = 4 * partSize;
+/** What a small upload counts for, so that no more than 64 run at once. */
+export const leastCharge = MiB;
+
+export interface Upload {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly mediaType: string | undefined;
+  readonly blob: Pick<BlobReader, "read">;
+  readonly signal: AbortSignal;
+}
+
 /** Bytes read and hashed at a time; the event loop turns in between. */
-const step = 1024 * 1024;
+const step = MiB;
 
 /** Bytes of the blob, and their sha256 in hex. */
 export interface SourcePart {
@@ -60,4 +79,38 @@ export class S3Source {
       throw new StoreError("corrupt", `the local copy of ${this.#digest} has other bytes: not uploaded`);
     }
   }
+}
+
+/** Bytes of each part but the last of a blob of `size`. Throws StoreError beyond 625 GiB: a part has to fit in memory. */
+export function partLength(size: number): number {
+  const least = Math.ceil(size / maxParts / MiB) * MiB;
+  if (least > uploadMemory)
+    throw new StoreError("unavailable", `${size} bytes are too many for the shared store`);
+  return Math.max(partSize, least);
+}
+
+/** Milliseconds for a request that carries `bytes`: a mebibyte a second, and something for the answer. */
+export function carryTimeout(bytes: number): number {
+  return 5_000 + Math.ceil(bytes / MiB) * 1_000;
+}
+
+interface Building {
+  readonly request: unknown;
+}
+
+/** Options of a command's middleware stack for what `payloadHash` makes. */
+export const payloadHashStep = { step: "build", name: "entrepotPayloadHash" } as const;
+
+/**
+ * A middleware that gives the sha256 of the body, in hex, to the signature instead of having it computed once more. The
+ * server compares it with what arrived ("Authenticating Requests: AWS Signature Version 4", x-amz-content-sha256), so a
+ * byte that changes on the way is noticed also where the server knows no checksum headers.
+ */
+export function payloadHash(sha256: string) {
+  return <A extends Building, R>(next: (args: A) => Promise<R>) =>
+    (args: A): Promise<R> => {
+      const { headers } = args.request as { headers: Record<string, string> };
+      headers["x-amz-content-sha256"] = sha256;
+      return next(args);
+    };
 }
