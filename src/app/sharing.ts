@@ -143,9 +143,9 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   const { config, store, notices, clock, steady, pause } = options;
   if (config.s3 === undefined) return undefined;
   // The SDK takes 0.2 s and 70 MB to load.
-  const { createS3Blobs } = await import("../storage/s3/blobs.ts");
+  const { S3Blobs } = await import("../storage/s3/blobs.ts");
   const { redirectAbove, maxSize } = config.s3;
-  const s3 = createS3Blobs(config.s3, {
+  const s3 = new S3Blobs(config.s3, {
     notices,
     clock: steady,
     pause,

@@ -1,5 +1,5 @@
-// The blobs that the nodes of one datacenter share, in a bucket of any S3-compatible store. Nothing is opened before
-// the first question, so an S3 that is down at start is found later without a restart.
+// The blobs that the nodes of a datacenter share, in a bucket of any S3-compatible store. Nothing connects before the first
+// request, so an S3 that is down at the start is used later without a restart.
 import {
   CopyObjectCommand,
   DeleteObjectCommand,
@@ -14,9 +14,9 @@ import type { BlobInfo, BlobReader } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { CircuitStateName } from "../../ports/event.ts";
 import type { SharedBlob, SharedBlobs } from "../../ports/shared.ts";
-import { backgroundTimeout, S3Bucket, type S3Surroundings } from "./bucket.ts";
+import { backgroundTimeout, S3Bucket, type S3BucketOptions } from "./bucket.ts";
 import { type Evicted, evictOldest } from "./eviction.ts";
-import { digestOfObject, keysBegin, objectKey, objectParameters } from "./object.ts";
+import { blobPrefix, digestOfObject, objectKey, objectParameters } from "./object.ts";
 import { S3Reads } from "./reads.ts";
 import { sweepUploads } from "./sweep.ts";
 import { S3Uploads } from "./uploads.ts";
@@ -24,38 +24,14 @@ import { S3Uploads } from "./uploads.ts";
 const day = 24 * 3_600_000;
 /** The largest object S3 copies in one request ("CopyObject"); larger ones keep their age. */
 const largestCopy = 5 * 1024 ** 3;
-/** Digests remembered as refreshed; those beyond are asked about again. */
+/** Digests remembered as refreshed; when they are forgotten, S3 is asked again. */
 const rememberedRefreshes = 10_000;
 
-export interface S3BlobsOptions extends S3Surroundings {
+export interface S3BlobsOptions extends S3BucketOptions {
   readonly clock: Clock;
 }
 
-export interface S3Blobs extends SharedBlobs {
-  /** `closed`: S3 is asked; `open`: it is not, for it failed; `half_open`: a probe is under way. */
-  readonly state: CircuitStateName;
-  /** Resolves when the bucket answers. Rejects with StoreError in bounded time. */
-  reach(): Promise<void>;
-  /** Transfers from S3 under way, and bytes of blobs held in memory by uploads. */
-  readonly load: { readonly transfers: number; readonly uploadBytes: number };
-  /**
-   * A URL that anybody may GET the blob with for `expirySeconds` (1 to 604,800), whether it is there or not. Asks
-   * nobody but whoever has the credentials. Its query is a secret.
-   */
-  presign(digest: Digest, expirySeconds: number): Promise<URL>;
-  /** Aborts uploads of any node begun more than a day ago; resolves with their number. */
-  sweep(signal: AbortSignal): Promise<number>;
-  /** Deletes blobs, longest unused first, when they have more than `maxBytes`, until they have at most 90 % of it. */
-  evict(maxBytes: number, signal: AbortSignal): Promise<Evicted>;
-  /** Ends probes and connections; transfers under way fail. Idempotent. */
-  close(): void;
-}
-
-export function createS3Blobs(config: S3Config, options: S3BlobsOptions): S3Blobs {
-  return new S3SharedBlobs(config, options);
-}
-
-class S3SharedBlobs implements S3Blobs {
+export class S3Blobs implements SharedBlobs {
   readonly source = "s3";
   readonly #bucket: S3Bucket;
   readonly #reads: S3Reads;
@@ -70,14 +46,17 @@ class S3SharedBlobs implements S3Blobs {
     this.#clock = options.clock;
   }
 
+  /** `closed`: S3 is asked; `open`: it is not, for it failed; `half_open`: a probe is under way. */
   get state(): CircuitStateName {
     return this.#bucket.state;
   }
 
-  get load(): S3Blobs["load"] {
+  /** Transfers from S3 under way, and bytes of blobs held in memory by uploads. */
+  get load(): { readonly transfers: number; readonly uploadBytes: number } {
     return { transfers: this.#reads.transfers, uploadBytes: this.#uploads.held };
   }
 
+  /** Resolves when the bucket answers. Rejects with StoreError in bounded time. */
   reach(): Promise<void> {
     return this.#reads.findBucket();
   }
@@ -100,7 +79,7 @@ class S3SharedBlobs implements S3Blobs {
     return this.#uploads.put({ digest, size, mediaType, blob, signal });
   }
 
-  /** Asks about each blob at most once a day, and copies it onto itself when it is older than that. */
+  /** Asks about each blob at most once a day, and copies one that is older than that onto itself, which renews its age. */
   async refresh(digest: Digest): Promise<void> {
     const now = this.#clock();
     if (now - (this.#refreshed.get(digest) ?? Number.NEGATIVE_INFINITY) < day) return;
@@ -121,13 +100,13 @@ class S3SharedBlobs implements S3Blobs {
     const input = { Bucket: config.bucket, Key, CopySource: `${config.bucket}/${encodeURI(Key)}` };
     const parameters = objectParameters(config, found.mediaType);
     await this.#bucket.ask({
-      op: "s3.refresh",
-      deed: `renew ${digest}`,
+      operation: "s3.refresh",
+      action: `renew ${digest}`,
       timeout: backgroundTimeout,
-      strict: false,
-      // Deleted meanwhile.
+      mayRefuse: true,
+      // It was deleted meanwhile.
       accepts: ({ status }) => status === 404,
-      ask: (client, options) =>
+      send: (client, options) =>
         client.send(
           new CopyObjectCommand({ ...input, ...parameters, MetadataDirective: "REPLACE" }),
           options,
@@ -143,13 +122,17 @@ class S3SharedBlobs implements S3Blobs {
     return listBlobs(this.#bucket);
   }
 
+  /**
+   * A URL with which anyone may GET the blob for `expirySeconds` (1 to 604,800), whether it is there or not. Its query is
+   * a secret. Made here: at most the service that gives out credentials is asked.
+   */
   async presign(digest: Digest, expirySeconds: number): Promise<URL> {
     const { bucket: Bucket, prefix } = this.#bucket.config;
     const url = await this.#bucket.output({
-      op: "s3.presign",
-      deed: `sign a URL of ${digest}`,
+      operation: "s3.presign",
+      action: `sign a URL of ${digest}`,
       timeout: this.#bucket.timing.answer,
-      ask: (client) =>
+      send: (client) =>
         getSignedUrl(client, new GetObjectCommand({ Bucket, Key: objectKey(prefix, digest) }), {
           expiresIn: expirySeconds,
         }),
@@ -157,15 +140,18 @@ class S3SharedBlobs implements S3Blobs {
     return new URL(url);
   }
 
+  /** Aborts uploads of any node begun more than a day ago; resolves with their number. */
   sweep(signal: AbortSignal): Promise<number> {
     return sweepUploads(this.#bucket, this.#clock, signal);
   }
 
+  /** Deletes blobs, longest unused first, when they have more than `maxBytes`, until they have at most 90 % of it. */
   evict(maxBytes: number, signal: AbortSignal): Promise<Evicted> {
     const list = (signal: AbortSignal) => listBlobs(this.#bucket, signal);
     return evictOldest({ list, delete: (digest, signal) => this.#delete(digest, signal) }, maxBytes, signal);
   }
 
+  /** Ends probes and connections; transfers under way fail. Idempotent. */
   close(): void {
     this.#bucket.close();
   }
@@ -173,33 +159,33 @@ class S3SharedBlobs implements S3Blobs {
   async #delete(digest: Digest, signal?: AbortSignal): Promise<boolean> {
     const { bucket: Bucket, prefix } = this.#bucket.config;
     const { refusal } = await this.#bucket.ask({
-      op: "s3.delete",
-      deed: `delete ${digest}`,
+      operation: "s3.delete",
+      action: `delete ${digest}`,
       timeout: backgroundTimeout,
       signal,
-      strict: false,
+      mayRefuse: true,
       accepts: ({ status }) => status === 404,
-      ask: (client, options) =>
+      send: (client, options) =>
         client.send(new DeleteObjectCommand({ Bucket, Key: objectKey(prefix, digest) }), options),
     });
-    // S3 answers 204 whether there was something or not.
+    // S3 answers 204 whether there was an object or not.
     return refusal === undefined;
   }
 }
 
-/** Every blob under our prefix, in the order of the keys; other objects are passed over. Rejects with StoreError. */
+/** Every blob under the prefix, in the order of the keys, without other objects. Rejects with StoreError. */
 async function* listBlobs(bucket: S3Bucket, signal?: AbortSignal): AsyncGenerator<BlobInfo> {
   const { bucket: Bucket, prefix } = bucket.config;
   let after: string | undefined;
   do {
-    const input = { Bucket, Prefix: keysBegin(prefix), ...(after && { ContinuationToken: after }) };
+    const input = { Bucket, Prefix: blobPrefix(prefix), ...(after && { ContinuationToken: after }) };
     const page = await bucket.output({
-      op: "s3.list",
-      deed: "list the blobs",
+      operation: "s3.list",
+      action: "list the blobs",
       timeout: backgroundTimeout,
       signal,
-      strict: false,
-      ask: (client, options) => client.send(new ListObjectsV2Command(input), options),
+      mayRefuse: true,
+      send: (client, options) => client.send(new ListObjectsV2Command(input), options),
     });
     for (const { Key, Size, LastModified } of page.Contents ?? []) {
       const digest = Key === undefined ? undefined : digestOfObject(prefix, Key);

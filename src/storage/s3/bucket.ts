@@ -1,5 +1,6 @@
-// One bucket: every request to S3 goes through `ask`, which bounds it in time, tries again where that can help, stops
-// asking an S3 that does not work, and tells what went wrong.
+// One bucket. Every request to S3 goes through `ask`, which bounds its time, retries it where that can help, stops asking
+// an S3 that does not work, and reports failures. The SDK's client is set up so that it does not wait, retry, hash or print
+// by itself.
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadBucketCommand, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { ExponentialBackoff, handleWhen, retry } from "cockatiel";
@@ -8,38 +9,46 @@ import { StoreError } from "../../ports/blobs.ts";
 import type { Pause } from "../../ports/clock.ts";
 import type { CircuitStateName, NoticeSink } from "../../ports/event.ts";
 import { within } from "./deadline.ts";
-import { isOutage, isPassing, refusalOf, S3Outage, type S3Refusal, s3Failure } from "./failure.ts";
+import {
+  isPassing,
+  isUnanswered,
+  refusalOf,
+  S3Outage,
+  type S3Refusal,
+  s3Failure,
+  s3Outage,
+} from "./failure.ts";
 import { StoreCircuit } from "./store-circuit.ts";
 
 /** In milliseconds. */
 export interface S3Timing {
   /** For a connection; a store of the same datacenter accepts in far less. */
   readonly connect: number;
-  /** What an S3 that answers nothing costs whoever asks it for a blob. */
+  /** For the answer to a request a client waits for. */
   readonly answer: number;
-  /** Longest silence between two chunks of a body, while somebody waits for one. */
+  /** Longest silence between two chunks of a body, while its reader waits. */
   readonly idle: number;
 }
 
-const usualTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
-/** The same for what nobody waits for: pages of lists, deletions, copies, the steps of an upload. */
+const defaultTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
+/** Milliseconds for an answer no client waits for: pages of lists, deletions, copies, the steps of an upload. */
 export const backgroundTimeout = 30_000;
 
-/** Tries in all of one question; after the first with a random pause, in milliseconds. */
-const tries = 2;
+/** Attempts at one request, and the random pause between them in milliseconds. */
+const attempts = 2;
 const backoff = { initialDelay: 50, maxDelay: 250 };
 
-export interface S3Surroundings {
+export interface S3BucketOptions {
   readonly notices: NoticeSink;
   /** Default: real time. */
   readonly pause?: Pause;
   readonly timing?: S3Timing;
-  /** Told whenever the circuit changes. */
+  /** Called whenever the circuit changes. */
   readonly onState?: (state: CircuitStateName, previous: CircuitStateName) => void;
 }
 
-/** Names for notices. */
-export type S3Op =
+/** The `op` of notices. */
+export type S3Operation =
   | "s3.open"
   | "s3.read"
   | "s3.head"
@@ -50,27 +59,28 @@ export type S3Op =
   | "s3.sweep"
   | "s3.presign";
 
-export interface Question<T> {
-  readonly op: S3Op;
+export interface S3Request<T> {
+  readonly operation: S3Operation;
   /** Completes "cannot …" in messages: `read sha256:…`. */
-  readonly deed: string;
-  readonly ask: (client: S3Client, options: { readonly abortSignal: AbortSignal }) => Promise<T>;
+  readonly action: string;
+  readonly send: (client: S3Client, options: { readonly abortSignal: AbortSignal }) => Promise<T>;
+  /** Milliseconds. */
   readonly timeout: number;
   readonly signal?: AbortSignal | undefined;
-  /** Refusals that are answers to the caller. */
+  /** Which refusals are answers to the caller, not failures. */
   readonly accepts?: (refusal: S3Refusal) => boolean;
-  /** Gets an answer nobody waits for any more. */
+  /** Gets an answer that comes after the request was given up. */
   readonly late?: (output: T) => void;
-  /** False for what an S3 that works may refuse: then only no answer and "not now" count against it. */
-  readonly strict?: boolean;
+  /** An S3 that works may refuse it: then the circuit counts only a missing answer and "not now". Default: false. */
+  readonly mayRefuse?: boolean;
 }
 
 export type S3Answer<T> =
   | { readonly output: T; readonly refusal?: undefined }
   | { readonly refusal: S3Refusal };
 
-const again = retry(handleWhen(isPassing), {
-  maxAttempts: tries - 1,
+const retries = retry(handleWhen(isPassing), {
+  maxAttempts: attempts - 1,
   backoff: new ExponentialBackoff(backoff),
 });
 
@@ -82,7 +92,7 @@ export class S3Bucket {
   readonly #circuit: StoreCircuit;
   #closed = false;
 
-  constructor(config: S3Config, { notices, pause = wait, timing = usualTiming, onState }: S3Surroundings) {
+  constructor(config: S3Config, { notices, pause = wait, timing = defaultTiming, onState }: S3BucketOptions) {
     this.config = config;
     this.timing = timing;
     this.#client = createS3Client(config, timing.connect);
@@ -108,53 +118,49 @@ export class S3Bucket {
   }
 
   /**
-   * The answer, or a refusal that the question accepts. Rejects with StoreError within the question's time; at once
-   * while S3 is known not to work.
+   * The answer, or a refusal that the request accepts. Rejects with StoreError within the request's time, and at once
+   * while the circuit is open.
    */
-  async ask<T>(question: Question<T>): Promise<S3Answer<T>> {
+  async ask<T>(request: S3Request<T>): Promise<S3Answer<T>> {
     // The SDK would open new connections.
     if (this.#closed) throw new StoreError("closed", "the shared store has been closed");
-    return await this.#circuit.run(() => this.#ask(question));
+    return await this.#circuit.run(() => this.#ask(request));
   }
 
-  /** As `ask`, of what S3 may not refuse. */
-  async output<T>(question: Omit<Question<T>, "accepts">): Promise<T> {
-    const answer = await this.ask(question);
+  /** As `ask`, for a request that accepts no refusal. */
+  async output<T>(request: Omit<S3Request<T>, "accepts">): Promise<T> {
+    const answer = await this.ask(request);
     if (answer.refusal === undefined) return answer.output;
-    throw new TypeError("no refusal was to be accepted");
+    throw new TypeError("the request accepts no refusal");
   }
 
-  /** A failure met outside `ask`, such as in the middle of a body. */
-  failed(op: S3Op, error: StoreError): void {
-    this.#tell(op, error);
+  /** Reports a failure outside `ask`, such as in the middle of a body. */
+  failed(operation: S3Operation, error: StoreError): void {
+    this.#notify(operation, error);
     this.#circuit.failed(error);
   }
 
-  /** A signer and what else needs the client without asking S3 anything. */
-  get client(): S3Client {
-    return this.#client;
-  }
-
-  async #ask<T>(question: Question<T>): Promise<S3Answer<T>> {
-    const { op, deed, ask, timeout, signal, accepts, late } = question;
+  async #ask<T>(request: S3Request<T>): Promise<S3Answer<T>> {
+    const { operation, action, send, timeout, signal, accepts, late } = request;
     try {
       const output = await within({ timeout, signal, late }, (abortSignal) =>
-        again.execute(() => ask(this.#client, { abortSignal }), abortSignal),
+        retries.execute(() => send(this.#client, { abortSignal }), abortSignal),
       );
       return { output };
     } catch (error) {
       const { bucket } = this.config;
-      if (signal?.aborted) throw new StoreError("unavailable", `S3 bucket ${bucket}: gave up to ${deed}`);
+      if (signal?.aborted) throw new StoreError("unavailable", `S3 bucket ${bucket}: gave up to ${action}`);
       const refusal = refusalOf(error);
       if (refusal !== undefined && accepts?.(refusal)) return { refusal };
-      const failure = s3Failure(bucket, deed, error, question.strict !== false || isOutage(error));
-      this.#tell(op, failure);
+      const isOutage = !request.mayRefuse || isUnanswered(error);
+      const failure = (isOutage ? s3Outage : s3Failure)(bucket, action, error);
+      this.#notify(operation, failure);
       throw failure;
     }
   }
 
-  #tell(op: S3Op, { code, message }: StoreError): void {
-    this.#notices({ kind: "store_error", op, code, message });
+  #notify(operation: S3Operation, { code, message }: StoreError): void {
+    this.#notices({ kind: "store_error", op: operation, code, message });
   }
 
   async #probe(): Promise<void> {
@@ -164,20 +170,17 @@ export class S3Bucket {
         this.#client.send(new HeadBucketCommand({ Bucket }), { abortSignal }),
       );
     } catch (error) {
-      throw s3Failure(Bucket, "be reached", error, true);
+      throw s3Outage(Bucket, "be reached", error);
     }
   }
 }
 
 const wait: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
 
-/** Sockets to S3: one for each request the bucket's own bounds let through, so that none ever waits for a socket. */
+/** Sockets to S3: enough for every request the bounds on transfers and uploads allow, so that none waits for a socket. */
 const maxSockets = 512;
 
-/**
- * The client. Opens nothing: addresses, sockets and credentials are looked up with the first request. `connectTimeout`
- * in milliseconds.
- */
+/** Opens nothing: addresses, sockets and credentials are looked up with the first request. `connectTimeout` in ms. */
 function createS3Client(config: S3Config, connectTimeout: number): S3Client {
   const { endpoint, region, pathStyle } = config;
   return new S3Client({
@@ -185,7 +188,7 @@ function createS3Client(config: S3Config, connectTimeout: number): S3Client {
     forcePathStyle: pathStyle,
     ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
     ...credentialsOf(config),
-    // One layer retries (s3-bucket.ts): the SDK's own pauses hear of no signal.
+    // `ask` retries: no signal ends the pauses of the SDK.
     maxAttempts: 1,
     // Otherwise bodies are sent in chunks with trailers, which Ceph (411) and Swift (501) refuse.
     requestChecksumCalculation: "WHEN_REQUIRED",
@@ -194,7 +197,7 @@ function createS3Client(config: S3Config, connectTimeout: number): S3Client {
     expectContinueHeader: false,
     requestHandler: {
       connectionTimeout: connectTimeout,
-      // Whole requests and silent bodies have bounds of ours, which know what they wait for.
+      // Requests and silent bodies have bounds of our own, which differ by what is waited for.
       socketTimeout: 0,
       httpAgent: { keepAlive: true, maxSockets },
       httpsAgent: { keepAlive: true, maxSockets },
@@ -202,7 +205,7 @@ function createS3Client(config: S3Config, connectTimeout: number): S3Client {
   });
 }
 
-/** Without a key pair of our own the SDK's chain (environment, files, web identity, instance role) is asked. */
+/** Without a configured key pair the SDK searches the environment, its files, web identity and the instance's role. */
 function credentialsOf({ credentials }: S3Config): Pick<S3ClientConfig, "credentials"> {
   if (credentials === undefined) return {};
   const { accessKeyId, secretAccessKey } = credentials;
@@ -210,7 +213,7 @@ function credentialsOf({ credentials }: S3Config): Pick<S3ClientConfig, "credent
     credentials: async () => ({
       accessKeyId: (await accessKeyId.read()).reveal(),
       secretAccessKey: (await secretAccessKey.read()).reveal(),
-      // The SDK keeps what does not expire for ever, and the files may change.
+      // The SDK keeps credentials that do not expire for ever, but the files may change.
       expiration: new Date(),
     }),
   };

@@ -1,7 +1,7 @@
-// Memory shared by everybody who needs some: whoever comes when it is used up waits, in order.
+// A bound on memory that uploads share: when it is used up, callers wait in order.
 import { StoreError } from "../../ports/blobs.ts";
 
-/** Waiting at most; more are refused. */
+/** Callers waiting at most; more are refused. */
 const maxWaiting = 1_000;
 
 export class ByteBudget {
@@ -19,8 +19,8 @@ export class ByteBudget {
   }
 
   /**
-   * Resolves, when there are `bytes` (at most the limit), with the function that gives them back; it is called once.
-   * Rejects with StoreError unavailable when a thousand wait already, and when the signal aborts.
+   * Resolves once `bytes` (at most the limit) are free, with the function that releases them, to be called once. Rejects
+   * with StoreError `unavailable` when 1,000 callers wait already, and when the signal aborts.
    */
   async take(bytes: number, signal: AbortSignal): Promise<() => void> {
     if (signal.aborted) throw givenUp(signal);

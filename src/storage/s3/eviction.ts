@@ -1,15 +1,15 @@
-// Keeping the shared store within its size, oldest first. A blob that is used is written again from time to time
+// Keeps the shared store within its size by deleting the oldest blobs. One that is used is renewed once a day
 // (S3Blobs.refresh), so the order of modification is about that of last use.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
 
-/** Share of the size that is left. */
+/** Share of the size that an eviction leaves. */
 const target = 0.9;
-/** Oldest blobs remembered while listing, at most twice as many: some 5 MB. Where they are not enough, it is listed again. */
+/** Oldest blobs remembered while listing, twice as many at most. When they are too few, the bucket is listed again. */
 const remembered = 10_000;
-/** Deletions under way at once. One object each: Swift wants a header for deleting many that the SDK does not send. */
-const atOnce = 8;
+/** Deletions at once, of one object each: to delete many, Swift requires a header that the SDK does not send. */
+const concurrency = 8;
 
 export interface S3EvictionOptions {
   readonly list: (signal: AbortSignal) => AsyncIterable<BlobInfo>;
@@ -40,7 +40,7 @@ export async function evictOldest(
     const gone = chosen.reduce((sum, { size }) => sum + size, 0);
     deleted += chosen.length;
     freed += gone;
-    // What was deleted may be listed for a while: counting instead of listing again ends this in any case.
+    // Deleted blobs may be listed for a while, so what is left is counted and not listed again.
     if (gone >= excess || chosen.length === 0) return { bytes: bytes - gone, deleted, freed };
   }
 }
@@ -82,5 +82,5 @@ async function deleteAll(
   const work = async (): Promise<void> => {
     for (const { digest } of queue) await remove(digest, signal);
   };
-  await Promise.all(Array.from({ length: atOnce }, work));
+  await Promise.all(Array.from({ length: concurrency }, work));
 }

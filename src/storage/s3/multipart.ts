@@ -1,5 +1,5 @@
-// A large blob in parts, a few at once. The checksum S3 makes of parts is not the digest, so the bytes are hashed here
-// as they are read, and the upload is completed only when they are the digest's; else it is aborted.
+// Uploads of a large blob in parts, a few at once. S3's checksum of the parts is not the digest, so the bytes are hashed
+// here as they are read. The upload is completed only when their hash is the digest, and aborted otherwise.
 import {
   AbortMultipartUploadCommand,
   type CompletedPart,
@@ -10,10 +10,10 @@ import {
 import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { type ConditionalWrites, isConditionAnswer } from "./conditional.ts";
-import { s3Lie } from "./failure.ts";
+import { s3ProtocolError } from "./failure.ts";
 import { objectKey, objectParameters } from "./object.ts";
 import {
-  carryTimeout,
+  bodyTimeout,
   partLength,
   payloadHash,
   payloadHashStep,
@@ -25,20 +25,20 @@ import {
 /** Milliseconds S3 may take to put the parts together. */
 const completeTimeout = 60_000;
 
-export interface MultipartWays {
+export interface MultipartContext {
   readonly bucket: S3Bucket;
-  /** A part is held in memory from its reading to the answer to it. */
+  /** A part counts from before it is read until S3 has answered. */
   readonly budget: ByteBudget;
   readonly conditional: ConditionalWrites;
   /** Whether the whole blob is there. */
   readonly exists: () => Promise<boolean>;
 }
 
-/** Stores the blob unless somebody else has meanwhile. Rejects with StoreError, having aborted the upload if S3 lets it. */
-export async function uploadInParts(upload: Upload, ways: MultipartWays): Promise<void> {
+/** Stores the blob unless another node has done so meanwhile. Rejects with StoreError, after trying to abort the upload. */
+export async function uploadInParts(upload: Upload, context: MultipartContext): Promise<void> {
   const length = partLength(upload.size);
-  const target = await begin(upload, ways.bucket);
-  const sending: Sending = { ...ways, upload, target };
+  const target = await begin(upload, context.bucket);
+  const sending: Sending = { ...context, upload, target };
   try {
     const parts = await sendParts(sending, length);
     if (!(await complete(sending, parts))) await abort(sending);
@@ -54,32 +54,33 @@ interface Target {
   readonly UploadId: string;
 }
 
-interface Sending extends MultipartWays {
+interface Sending extends MultipartContext {
   readonly upload: Upload;
   readonly target: Target;
 }
 
 async function begin({ digest, mediaType, signal }: Upload, bucket: S3Bucket): Promise<Target> {
   const { config } = bucket;
-  const deed = `begin the upload of ${digest}`;
+  const action = `begin the upload of ${digest}`;
   const object = { Bucket: config.bucket, Key: objectKey(config.prefix, digest) };
   const { UploadId } = await bucket.output({
-    op: "s3.put",
-    deed,
+    operation: "s3.put",
+    action,
     timeout: backgroundTimeout,
     signal,
-    strict: false,
-    ask: (client, options) =>
+    mayRefuse: true,
+    send: (client, options) =>
       client.send(
         new CreateMultipartUploadCommand({ ...object, ...objectParameters(config, mediaType) }),
         options,
       ),
   });
-  if (UploadId === undefined) throw s3Lie(config.bucket, deed, "it answered without an upload's id");
+  if (UploadId === undefined)
+    throw s3ProtocolError(config.bucket, action, "it answered without an upload's id");
   return { ...object, UploadId };
 }
 
-/** Reads, hashes and sends all parts, as many at once as there is memory for. */
+/** Reads, hashes and sends all parts, as many at once as the budget has memory for. */
 async function sendParts(sending: Sending, length: number): Promise<CompletedPart[]> {
   const { upload, budget } = sending;
   const source = new S3Source(upload.blob, upload.digest, upload.size);
@@ -101,7 +102,7 @@ async function sendParts(sending: Sending, length: number): Promise<CompletedPar
     source.verify();
     return await Promise.all(sent);
   } catch (error) {
-    // The first part that failed tells why; what the others say follows from it.
+    // The first failure is the reason; those of the other parts follow from it.
     if (!failing.signal.aborted) failing.abort(error);
     await Promise.allSettled(sent);
     throw failing.signal.reason;
@@ -114,36 +115,36 @@ async function sendPart(
   { bytes, sha256 }: SourcePart,
   signal: AbortSignal,
 ): Promise<CompletedPart> {
-  const deed = `store part ${PartNumber} of ${upload.digest}`;
+  const action = `store part ${PartNumber} of ${upload.digest}`;
   const { ETag } = await bucket.output({
-    op: "s3.put",
-    deed,
-    timeout: carryTimeout(bytes.length),
+    operation: "s3.put",
+    action,
+    timeout: bodyTimeout(bytes.length),
     signal,
-    strict: false,
-    ask: (client, options) => {
+    mayRefuse: true,
+    send: (client, options) => {
       const input = { ...target, PartNumber, Body: bytes, ContentLength: bytes.length };
       const part = new UploadPartCommand(input);
       part.middlewareStack.add(payloadHash(sha256), payloadHashStep);
       return client.send(part, options);
     },
   });
-  if (ETag === undefined) throw s3Lie(target.Bucket, deed, "it answered without an entity tag");
+  if (ETag === undefined) throw s3ProtocolError(target.Bucket, action, "it answered without an entity tag");
   return { PartNumber, ETag };
 }
 
-/** True when the object is now this upload's, false when it is somebody else's. */
+/** True when the object is now this upload's, false when it is another one's. */
 async function complete(sending: Sending, Parts: CompletedPart[]): Promise<boolean> {
   const { upload, bucket, target, conditional, exists } = sending;
   const write = (condition: "*" | undefined) =>
     bucket.ask({
-      op: "s3.put",
-      deed: `complete the upload of ${upload.digest}`,
+      operation: "s3.put",
+      action: `complete the upload of ${upload.digest}`,
       timeout: completeTimeout,
       signal: upload.signal,
-      strict: false,
+      mayRefuse: true,
       accepts: isConditionAnswer,
-      ask: (client, options) => {
+      send: (client, options) => {
         const input = { ...target, MultipartUpload: { Parts }, ...(condition && { IfNoneMatch: condition }) };
         return client.send(new CompleteMultipartUploadCommand(input), options);
       },
@@ -151,22 +152,22 @@ async function complete(sending: Sending, Parts: CompletedPart[]): Promise<boole
   try {
     return await conditional.run("complete", write, exists, upload.signal);
   } catch (error) {
-    // The answer may have been lost on its way, and then a second try finds no upload any more.
+    // When the answer was lost, a retry finds no such upload any more.
     if (await exists().catch(() => false)) return false;
     throw error;
   }
 }
 
-/** Never rejects: what is left behind is swept later (s3-sweep.ts). */
+/** Never rejects: an upload that stays is swept later (sweep.ts). */
 async function abort({ upload, bucket, target }: Sending): Promise<void> {
   await bucket
     .ask({
-      op: "s3.put",
-      deed: `abort the upload of ${upload.digest}`,
+      operation: "s3.put",
+      action: `abort the upload of ${upload.digest}`,
       timeout: backgroundTimeout,
-      strict: false,
+      mayRefuse: true,
       accepts: ({ status }) => status === 404,
-      ask: (client, options) => client.send(new AbortMultipartUploadCommand(target), options),
+      send: (client, options) => client.send(new AbortMultipartUploadCommand(target), options),
     })
     .catch(() => {});
 }

@@ -6,24 +6,24 @@ import { type Digest, digestAlgorithm, digestHex, parseDigest } from "../../oci/
 
 const keyGrammar = /^blobs\/(sha256|sha512)\/([0-9a-f]{2})\/(\2[0-9a-f]+)$/;
 
-/** What all keys begin with. `prefix` is "" or ends in a slash. */
-export function keysBegin(prefix: string): string {
+/** What all keys of blobs begin with. `prefix` is "" or ends in a slash. */
+export function blobPrefix(prefix: string): string {
   return `${prefix}blobs/`;
 }
 
 export function objectKey(prefix: string, digest: Digest): string {
   const hex = digestHex(digest);
-  return `${keysBegin(prefix)}${digestAlgorithm(digest)}/${hex.slice(0, 2)}/${hex}`;
+  return `${blobPrefix(prefix)}${digestAlgorithm(digest)}/${hex.slice(0, 2)}/${hex}`;
 }
 
-/** The digest a key is named for; undefined for an object that is not ours. */
+/** The digest of a key; undefined for the key of anything but a blob of ours. */
 export function digestOfObject(prefix: string, key: string): Digest | undefined {
   if (!key.startsWith(prefix)) return undefined;
   const [, algorithm, , hex] = keyGrammar.exec(key.slice(prefix.length)) ?? [];
   return hex === undefined ? undefined : parseDigest(`${algorithm}:${hex}`);
 }
 
-/** The type of everything that is no manifest. */
+/** The content type of everything but manifests. */
 const plainType = "application/octet-stream";
 
 /** Type and encryption of a new object. */
@@ -44,7 +44,7 @@ export function objectParameters({ encryption }: S3Config, mediaType: string | u
   };
 }
 
-/** The media type of a manifest; undefined for every other blob, also of one that somebody else stored untyped. */
+/** The media type of a manifest; undefined for the generic types of other blobs, whichever program stored them. */
 export function mediaTypeOf(contentType: string | undefined): string | undefined {
   return contentType === undefined || /^(?:application|binary)\/octet-stream\b/.test(contentType)
     ? undefined

@@ -1,4 +1,4 @@
-// Blobs out of S3: what is there, and its bytes from any offset on.
+// Reading blobs from S3: whether they are there, and their bytes from any offset on.
 import { on } from "node:events";
 import type { Readable } from "node:stream";
 import {
@@ -11,12 +11,12 @@ import type { Digest } from "../../oci/digest.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import type { SharedBlob } from "../../ports/shared.ts";
 import type { S3Bucket } from "./bucket.ts";
-import { s3Failure, s3Lie } from "./failure.ts";
+import { s3Outage, s3ProtocolError } from "./failure.ts";
 import { mediaTypeOf, objectKey } from "./object.ts";
 
-/** Transfers at once; more are refused, and their callers go to upstream. */
+/** Transfers at once; more are refused, and their callers ask upstream. */
 const maxTransfers = 256;
-/** Chunks (of at most 64 KiB) held for a reader that is behind; then S3 is made to wait. */
+/** Chunks (of at most 64 KiB) read ahead of a slow reader; then the connection is paused. */
 const readAhead = 4;
 
 export class S3Reads {
@@ -54,13 +54,13 @@ export class S3Reads {
   /** As SharedBlobs.head. */
   async head(digest: Digest): Promise<Omit<SharedBlob, "body"> | undefined> {
     const { bucket: Bucket } = this.#bucket.config;
-    const deed = `look for ${digest}`;
+    const action = `look for ${digest}`;
     const answer = await this.#bucket.ask({
-      op: "s3.head",
-      deed,
+      operation: "s3.head",
+      action,
       timeout: this.#bucket.timing.answer,
       accepts: ({ status }) => status === 404,
-      ask: (client, options) =>
+      send: (client, options) =>
         client.send(new HeadObjectCommand({ Bucket, Key: this.#key(digest) }), options),
     });
     if (answer.refusal !== undefined) {
@@ -68,37 +68,41 @@ export class S3Reads {
       return undefined;
     }
     const { ContentLength: size, ContentType, LastModified } = answer.output;
-    if (size === undefined) throw this.#lie("s3.head", deed, "it named no length");
+    if (size === undefined) throw this.#protocolError("s3.head", action, "it named no length");
     return { size, mediaType: mediaTypeOf(ContentType), modifiedAt: LastModified?.getTime() ?? 0 };
   }
 
-  /** To HEAD, a key that is not there and a bucket that is not there have the same answer. Rejects with StoreError. */
+  /** Because HEAD answers the same for a missing key and a missing bucket. Rejects with StoreError. */
   async findBucket(): Promise<void> {
     const { bucket: Bucket } = this.#bucket.config;
     await this.#bucket.output({
-      op: "s3.head",
-      deed: "find the bucket",
+      operation: "s3.head",
+      action: "find the bucket",
       timeout: this.#bucket.timing.answer,
-      ask: (client, options) => client.send(new HeadBucketCommand({ Bucket }), options),
+      send: (client, options) => client.send(new HeadBucketCommand({ Bucket }), options),
     });
   }
 
-  /** Undefined only when S3 says that the key is not there; without the bucket nothing is known of it. */
+  /** Undefined only when S3 says that the key is not there: a missing bucket is a failure. */
   async #get(digest: Digest, from: number, signal: AbortSignal): Promise<GetObjectCommandOutput | undefined> {
     const input = { Bucket: this.#bucket.config.bucket, Key: this.#key(digest) };
     const command = from === 0 ? input : { ...input, Range: `bytes=${from}-` };
     const answer = await this.#bucket.ask({
-      op: "s3.open",
-      deed: `read ${digest}`,
+      operation: "s3.open",
+      action: `read ${digest}`,
       timeout: this.#bucket.timing.answer,
       signal,
       accepts: ({ status, code }) => (status === 404 && code === "NoSuchKey") || status === 416,
       late: ({ Body }: GetObjectCommandOutput) => void (Body as unknown as Readable).destroy(),
-      ask: (client, options) => client.send(new GetObjectCommand(command), options),
+      send: (client, options) => client.send(new GetObjectCommand(command), options),
     });
     if (answer.refusal === undefined) return answer.output;
     if (answer.refusal.status === 404) return undefined;
-    throw this.#lie("s3.open", `read ${digest}`, `it is shorter than the ${from} bytes read before`);
+    throw this.#protocolError(
+      "s3.open",
+      `read ${digest}`,
+      `it is shorter than the ${from} bytes read before`,
+    );
   }
 
   #blob(
@@ -112,13 +116,13 @@ export class S3Reads {
     if (size === undefined) {
       source.on("error", () => {});
       source.destroy();
-      throw this.#lie("s3.open", `read ${digest} from ${from}`, "it answered with another range");
+      throw this.#protocolError("s3.open", `read ${digest} from ${from}`, "it answered with another range");
     }
     const failure = (cause: unknown): StoreError => {
       const { bucket } = this.#bucket.config;
       if (signal.aborted)
         return new StoreError("unavailable", `S3 bucket ${bucket}: gave up to read ${digest}`);
-      const error = s3Failure(bucket, `read ${digest} to its end`, cause, true);
+      const error = s3Outage(bucket, `read ${digest} to its end`, cause);
       this.#bucket.failed("s3.read", error);
       return error;
     };
@@ -127,9 +131,9 @@ export class S3Reads {
     return { size, mediaType: mediaTypeOf(ContentType), modifiedAt: LastModified?.getTime() ?? 0, body };
   }
 
-  #lie(op: "s3.open" | "s3.head", deed: string, why: string): StoreError {
-    const error = s3Lie(this.#bucket.config.bucket, deed, why);
-    this.#bucket.failed(op, error);
+  #protocolError(operation: "s3.open" | "s3.head", action: string, reason: string): StoreError {
+    const error = s3ProtocolError(this.#bucket.config.bucket, action, reason);
+    this.#bucket.failed(operation, error);
     return error;
   }
 
@@ -152,24 +156,24 @@ function sizeOf(
 }
 
 interface BodyOptions {
-  /** Bytes there have to be. */
+  /** Bytes the body must have. */
   readonly expected: number;
-  /** Longest silence in milliseconds, while somebody waits. */
+  /** Longest silence in milliseconds, while the reader waits. */
   readonly idle: number;
-  /** Destroys the transfer, whether it is being read or not. */
+  /** Ends the transfer, whether it is being read or not. */
   readonly signal: AbortSignal;
-  /** Makes the error to reject with of what went wrong; told once. */
+  /** Makes the error to reject with from its cause; called once. */
   readonly failure: (cause: unknown) => StoreError;
 }
 
 /**
- * The chunks of `source`, not copied. Rejects with what `failure` makes, also of a body of another length. Leaving
+ * The chunks of `source`, not copied. Rejects with what `failure` makes, also when the length is not `expected`. Leaving
  * the iteration early destroys the connection.
  */
 function bodyOf(source: Readable, options: BodyOptions): AsyncIterable<Buffer> {
   const { signal } = options;
   const abort = (): void => void source.destroy(new DOMException("the caller gave up", "AbortError"));
-  // Before somebody reads, an error has nobody else to listen for it.
+  // Nothing else listens for errors before the body is read.
   source.on("error", () => {});
   source.once("close", () => signal.removeEventListener("abort", abort));
   signal.addEventListener("abort", abort, { once: true });
@@ -182,13 +186,13 @@ async function* chunks(source: Readable, { expected, idle, failure }: BodyOption
   let timer = setTimeout(silence, idle);
   let received = 0;
   try {
-    // Iterating the stream itself would join what is buffered into new memory.
+    // Iterating the stream itself would copy what is buffered into one new buffer.
     const events = on(source, "data", {
       close: ["end", "close"],
       highWaterMark: readAhead,
       lowWaterMark: readAhead / 2,
     });
-    // A stream that failed before it was read tells nobody again.
+    // A stream that failed before it was read emits no second error.
     if (source.errored !== null) throw source.errored;
     for await (const [chunk] of events as AsyncIterable<[Buffer]>) {
       clearTimeout(timer);

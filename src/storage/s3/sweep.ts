@@ -1,5 +1,5 @@
-// Uploads that nobody completed or aborted: a node was killed, or S3 was gone when the upload was to be aborted. Their
-// parts cost room and are seen by no list of objects.
+// Aborts uploads that were neither completed nor aborted: a node was killed, or S3 was away. Their parts take space, and no
+// list of objects shows them.
 import { isDeepStrictEqual } from "node:util";
 import {
   AbortMultipartUploadCommand,
@@ -10,18 +10,18 @@ import {
 } from "@aws-sdk/client-s3";
 import type { Clock } from "../../ports/clock.ts";
 import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
-import { keysBegin } from "./object.ts";
+import { blobPrefix } from "./object.ts";
 
-/** Milliseconds after which no upload is still running. */
+/** Milliseconds after which an upload counts as abandoned. */
 const abandonedAfter = 24 * 3_600_000;
 
 /**
- * Aborts the uploads of any node, under our prefix, that were begun more than a day ago; resolves with their number.
- * Rejects with StoreError, leaving the others for the next time.
+ * Aborts the uploads of any node, under the prefix, that were begun more than a day ago; resolves with their number.
+ * Rejects with StoreError; the next sweep takes the rest.
  */
 export async function sweepUploads(bucket: S3Bucket, clock: Clock, signal: AbortSignal): Promise<number> {
   const { bucket: Bucket, prefix } = bucket.config;
-  const Prefix = keysBegin(prefix);
+  const Prefix = blobPrefix(prefix);
   let swept = 0;
   let marker: Pick<ListMultipartUploadsCommandInput, "KeyMarker" | "UploadIdMarker"> = {};
   for (;;) {
@@ -34,7 +34,7 @@ export async function sweepUploads(bucket: S3Bucket, clock: Clock, signal: Abort
     }
     const { IsTruncated, NextKeyMarker: KeyMarker, NextUploadIdMarker: UploadIdMarker } = page;
     const next = { KeyMarker, UploadIdMarker };
-    // A server that says "more" without saying where would be asked for the same page for ever.
+    // A server that announces more without a new marker would be asked for the same page for ever.
     if (!IsTruncated || isDeepStrictEqual(next, marker) || KeyMarker === undefined) return swept;
     marker = next;
   }
@@ -46,12 +46,12 @@ function listUploads(
   signal: AbortSignal,
 ): Promise<ListMultipartUploadsCommandOutput> {
   return bucket.output({
-    op: "s3.sweep",
-    deed: "list unfinished uploads",
+    operation: "s3.sweep",
+    action: "list unfinished uploads",
     timeout: backgroundTimeout,
     signal,
-    strict: false,
-    ask: (client, options) => client.send(new ListMultipartUploadsCommand(input), options),
+    mayRefuse: true,
+    send: (client, options) => client.send(new ListMultipartUploadsCommand(input), options),
   });
 }
 
@@ -61,12 +61,12 @@ async function abortUpload(
   signal: AbortSignal,
 ): Promise<void> {
   await bucket.ask({
-    op: "s3.sweep",
-    deed: "abort an unfinished upload",
+    operation: "s3.sweep",
+    action: "abort an unfinished upload",
     timeout: backgroundTimeout,
     signal,
-    strict: false,
+    mayRefuse: true,
     accepts: ({ status }) => status === 404,
-    ask: (client, options) => client.send(new AbortMultipartUploadCommand(input), options),
+    send: (client, options) => client.send(new AbortMultipartUploadCommand(input), options),
   });
 }

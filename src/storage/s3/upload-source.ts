@@ -1,4 +1,5 @@
-// The bytes of a blob on their way to S3: read in order, hashed as they are read.
+// The upload of one blob to S3: its bytes, read in order and hashed as they are read, how they are cut into parts, how long
+// a part may take, and how it is signed.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
 import { type BlobReader, StoreError } from "../../ports/blobs.ts";
@@ -10,9 +11,9 @@ export const partSize = 16 * MiB;
 /** S3's limit ("Amazon S3 multipart upload limits"). */
 const maxParts = 10_000;
 /** Bytes of blobs in memory over all uploads: four parts. */
-export const uploadMemory = 4 * partSize;
-/** What a small upload counts for, so that no more than 64 run at once. */
-export const leastCharge = MiB;
+export const maxUploadMemory = 4 * partSize;
+/** Bytes a small upload counts for, so that at most 64 run at once. */
+export const minCharge = MiB;
 
 export interface Upload {
   readonly digest: Digest;
@@ -22,10 +23,10 @@ export interface Upload {
   readonly signal: AbortSignal;
 }
 
-/** Bytes read and hashed at a time; the event loop turns in between. */
+/** Bytes read and hashed at a time; the event loop runs other work between two of them. */
 const step = MiB;
 
-/** Bytes of the blob, and their sha256 in hex. */
+/** A part of the blob, and its sha256 in hex. */
 export interface SourcePart {
   readonly bytes: Buffer;
   readonly sha256: string;
@@ -49,7 +50,7 @@ export class S3Source {
     return this.#size - this.#position;
   }
 
-  /** The next `length` bytes. Rejects with StoreError size_mismatch when the blob ends before, and as its reader does. */
+  /** The next `length` bytes. Rejects with StoreError `size_mismatch` when the blob ends earlier, and as its reader does. */
   async next(length: number): Promise<SourcePart> {
     const bytes = Buffer.allocUnsafeSlow(length);
     const hash = createHash("sha256");
@@ -73,7 +74,7 @@ export class S3Source {
     return { bytes, sha256: hash.digest("hex") };
   }
 
-  /** Rejects bytes that are not the digest's, when all of them have been read: StoreError corrupt. */
+  /** Once all bytes are read: throws StoreError `corrupt` when they are not the digest's. */
   verify(): void {
     if (this.#whole.digest("hex") !== digestHex(this.#digest)) {
       throw new StoreError("corrupt", `the local copy of ${this.#digest} has other bytes: not uploaded`);
@@ -83,22 +84,22 @@ export class S3Source {
 
 /** Bytes of each part but the last of a blob of `size`. Throws StoreError beyond 625 GiB: a part has to fit in memory. */
 export function partLength(size: number): number {
-  const least = Math.ceil(size / maxParts / MiB) * MiB;
-  if (least > uploadMemory)
+  const needed = Math.ceil(size / maxParts / MiB) * MiB;
+  if (needed > maxUploadMemory)
     throw new StoreError("unavailable", `${size} bytes are too many for the shared store`);
-  return Math.max(partSize, least);
+  return Math.max(partSize, needed);
 }
 
-/** Milliseconds for a request that carries `bytes`: a mebibyte a second, and something for the answer. */
-export function carryTimeout(bytes: number): number {
+/** Milliseconds for a request with `bytes` of body: a MiB a second, and 5 s for the answer. */
+export function bodyTimeout(bytes: number): number {
   return 5_000 + Math.ceil(bytes / MiB) * 1_000;
 }
 
-interface Building {
+interface BuildArguments {
   readonly request: unknown;
 }
 
-/** Options of a command's middleware stack for what `payloadHash` makes. */
+/** How a command's middleware stack takes what `payloadHash` makes. */
 export const payloadHashStep = { step: "build", name: "entrepotPayloadHash" } as const;
 
 /**
@@ -107,7 +108,7 @@ export const payloadHashStep = { step: "build", name: "entrepotPayloadHash" } as
  * byte that changes on the way is noticed also where the server knows no checksum headers.
  */
 export function payloadHash(sha256: string) {
-  return <A extends Building, R>(next: (args: A) => Promise<R>) =>
+  return <A extends BuildArguments, R>(next: (args: A) => Promise<R>) =>
     (args: A): Promise<R> => {
       const { headers } = args.request as { headers: Record<string, string> };
       headers["x-amz-content-sha256"] = sha256;

@@ -1,5 +1,5 @@
-// Verified blobs on their way into S3: small ones in one request, large ones in parts. Nothing is visible under the
-// key before all of it is there and its hash is the digest.
+// Uploads of verified blobs to S3: small ones in one request, large ones in parts. The object appears only when all of it
+// is there and its hash is the digest.
 import { HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
 import { backgroundTimeout, type S3Bucket } from "./bucket.ts";
@@ -8,20 +8,20 @@ import { ConditionalWrites, isConditionAnswer } from "./conditional.ts";
 import { uploadInParts } from "./multipart.ts";
 import { objectKey, objectParameters } from "./object.ts";
 import {
-  carryTimeout,
-  leastCharge,
+  bodyTimeout,
+  maxUploadMemory,
+  minCharge,
   partSize,
   payloadHash,
   payloadHashStep,
   S3Source,
   type Upload,
-  uploadMemory,
 } from "./upload-source.ts";
 
 export class S3Uploads {
   readonly #bucket: S3Bucket;
   readonly #conditional = new ConditionalWrites();
-  readonly #budget = new ByteBudget(uploadMemory);
+  readonly #budget = new ByteBudget(maxUploadMemory);
 
   constructor(bucket: S3Bucket) {
     this.#bucket = bucket;
@@ -42,9 +42,9 @@ export class S3Uploads {
   async #putWhole(upload: Upload): Promise<void> {
     const { digest, size, mediaType, blob, signal } = upload;
     const { config } = this.#bucket;
-    // Where the server has to be asked first, the blob is not even read when it is there.
-    if (this.#conditional.refused("put") && (await this.#exists(upload))) return;
-    const release = await this.#budget.take(Math.max(size, leastCharge), signal);
+    // Without conditional writes S3 is asked first, and a blob that is there is not even read.
+    if (this.#conditional.isUnsupported("put") && (await this.#exists(upload))) return;
+    const release = await this.#budget.take(Math.max(size, minCharge), signal);
     try {
       const source = new S3Source(blob, digest, size);
       const { bytes, sha256 } = await source.next(size);
@@ -59,13 +59,13 @@ export class S3Uploads {
       };
       const write = (condition: "*" | undefined) =>
         this.#bucket.ask({
-          op: "s3.put",
-          deed: `store ${digest}`,
-          timeout: carryTimeout(size),
+          operation: "s3.put",
+          action: `store ${digest}`,
+          timeout: bodyTimeout(size),
           signal,
-          strict: false,
+          mayRefuse: true,
           accepts: isConditionAnswer,
-          ask: (client, options) => {
+          send: (client, options) => {
             const put = new PutObjectCommand({ ...command, ...(condition && { IfNoneMatch: condition }) });
             put.middlewareStack.add(payloadHash(sha256), payloadHashStep);
             return client.send(put, options);
@@ -77,24 +77,24 @@ export class S3Uploads {
     }
   }
 
-  /** Whether the whole blob is there. One of another size is none: it is written over. */
+  /** Whether the whole blob is there. An object of another size does not count: it is overwritten. */
   async #exists({ digest, size, signal }: Upload): Promise<boolean> {
     const { bucket: Bucket, prefix } = this.#bucket.config;
     const answer = await this.#bucket.ask({
-      op: "s3.put",
-      deed: `look for ${digest}`,
+      operation: "s3.put",
+      action: `look for ${digest}`,
       timeout: backgroundTimeout,
       signal,
-      strict: false,
+      mayRefuse: true,
       accepts: ({ status }) => status === 404,
-      ask: (client, options) =>
+      send: (client, options) =>
         client.send(new HeadObjectCommand({ Bucket, Key: objectKey(prefix, digest) }), options),
     });
     return answer.refusal === undefined && answer.output.ContentLength === size;
   }
 }
 
-/** S3 computes it over what it received and refuses the object when it differs; it knows no sha512. */
+/** S3 compares it with the hash of what it received, and refuses the object when they differ. It knows no sha512. */
 function checksum(digest: Digest): { readonly ChecksumSHA256?: string } {
   if (digestAlgorithm(digest) !== "sha256") return {};
   return { ChecksumSHA256: Buffer.from(digestHex(digest), "hex").toString("base64") };

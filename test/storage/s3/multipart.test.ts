@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import t, { type Test } from "tap";
 import { objectKey } from "../../../src/storage/s3/object.ts";
-import { partLength, partSize, uploadMemory } from "../../../src/storage/s3/upload-source.ts";
+import { maxUploadMemory, partLength, partSize } from "../../../src/storage/s3/upload-source.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { eventually, gate } from "../../fixtures/manual-time.ts";
 import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
@@ -43,7 +43,7 @@ t.test("four parts at once, 64 MiB in memory, over all uploads", async (t) => {
   open.open();
   await both;
   t.equal(s3.most.get("part"), 4);
-  t.equal(most, uploadMemory);
+  t.equal(most, maxUploadMemory);
   t.equal(blobs.load.uploadBytes, 0);
   t.ok(s3.objects.get(key)?.bytes.equals(bytes));
   t.ok(s3.objects.get(objectKey(s3Prefix, digestOf(other)))?.bytes.equals(other));

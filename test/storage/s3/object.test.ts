@@ -1,5 +1,5 @@
 import t from "tap";
-import { digestOfObject, keysBegin, objectKey } from "../../../src/storage/s3/object.ts";
+import { blobPrefix, digestOfObject, objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 
 t.test("keys have the layout of the disk store, after the prefix", async (t) => {
@@ -7,7 +7,7 @@ t.test("keys have the layout of the disk store, after the prefix", async (t) => 
   const hex = digest.slice("sha256:".length);
   t.equal(objectKey("", digest), `blobs/sha256/${hex.slice(0, 2)}/${hex}`);
   t.equal(objectKey("mirror/eu/", digest), `mirror/eu/blobs/sha256/${hex.slice(0, 2)}/${hex}`);
-  t.equal(keysBegin("mirror/eu/"), "mirror/eu/blobs/");
+  t.equal(blobPrefix("mirror/eu/"), "mirror/eu/blobs/");
 });
 
 t.test("back to the digest; foreign objects are none", async (t) => {
