@@ -1,5 +1,5 @@
-// Announcements over a channel of Redis. At most once: what is said while a node does not listen is lost to it, so it
-// is told whenever it begins to listen again.
+// Announcements over a channel of Redis. Each arrives at most once: a node misses what is published while it does not listen,
+// and learns that it may have missed something when it listens again.
 import { randomUUID } from "node:crypto";
 import { parseDigest } from "../../oci/digest.ts";
 import { parseRepository, parseTag } from "../../oci/name.ts";
@@ -8,8 +8,8 @@ import type { RedisClient } from "./client.ts";
 import type { RedisConnection } from "./connection.ts";
 import type { RedisListener } from "./listener.ts";
 
-/** Messages on their way out; beyond that they are lost. */
-const mostUnderWay = 1_000;
+/** Messages being sent at once; further ones are dropped. */
+const maxPending = 1_000;
 
 export interface RedisAnnouncementsOptions {
   readonly connection: RedisConnection;
@@ -19,9 +19,9 @@ export interface RedisAnnouncementsOptions {
 export class RedisAnnouncements implements Announcements {
   readonly #connection: RedisConnection;
   readonly #listener: RedisListener;
-  /** Names can be given twice. */
+  /** Tells this node's own messages from others'. Random, because two nodes may have one name. */
   readonly #self = randomUUID();
-  #underWay = 0;
+  #pending = 0;
 
   constructor({ connection, listener }: RedisAnnouncementsOptions) {
     this.#connection = connection;
@@ -29,17 +29,17 @@ export class RedisAnnouncements implements Announcements {
   }
 
   publish(announcement: Announcement): void {
-    if (!this.#connection.usable || this.#underWay >= mostUnderWay) return;
+    if (!this.#connection.usable || this.#pending >= maxPending) return;
     const { keys } = this.#connection;
     const upstream = "upstream" in announcement ? { upstream: keys.upstream(announcement.upstream) } : {};
     const message = JSON.stringify({ from: this.#self, ...announcement, ...upstream });
-    this.#underWay++;
+    this.#pending++;
     this.#connection
       .run("publish", (client) => publishInOrder(client, keys.announcements, message))
-      // The circuit has seen it, and those it was for will find out by themselves.
+      // The circuit has counted the failure, and other nodes notice the change without the message.
       .catch(() => {})
       .finally(() => {
-        this.#underWay--;
+        this.#pending--;
       });
   }
 
@@ -53,21 +53,24 @@ export class RedisAnnouncements implements Announcements {
 }
 
 /**
- * A Cluster takes what is published at any of its nodes, and two messages may overtake each other on their ways. A
- * script goes where its key belongs: to one node, in order.
+ * In a Cluster any node takes a PUBLISH, so two messages may overtake each other. A script runs on the node its key belongs
+ * to, which keeps the order.
  */
 function publishInOrder(client: RedisClient, channel: string, message: string): Promise<unknown> {
   if (!client.isCluster) return client.publish(channel, message);
   return client.eval('return redis.call("PUBLISH", KEYS[1], ARGV[1])', 1, channel, message);
 }
 
-/** In UTF-16 units; nothing that is announced is as long. */
+/** UTF-16 units of a message; announcements are shorter. */
 const maxLength = 4_096;
 
-/** The name here of an upstream as all nodes call it. */
+/** From the identifier all nodes use for an upstream to its name here. */
 type NameOf = (id: string) => string | undefined;
 
-/** Undefined for what `self` said itself, for what is about an upstream not here, and for what is no announcement. */
+/**
+ * Undefined for a message of `self`, for an upstream this node does not have, and for anything but an announcement: other
+ * programs, or later versions of this one, may publish to the channel.
+ */
 function parseAnnouncement(text: string, self: string, nameOf: NameOf): Announcement | undefined {
   if (text.length > maxLength) return undefined;
   try {

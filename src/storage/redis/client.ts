@@ -1,15 +1,15 @@
-// Clients of Redis with bounds on everything. With ioredis' defaults a frozen server leaves a question pending for
-// longer than 15 s and a stopped one for 10 s; with these settings it is 0.2 s and at once (measured).
+// Clients of Redis with a bound on everything. With the defaults of ioredis a command to a frozen or stopped server stays
+// pending for ten seconds or more; here it fails after `commandTimeout`, or at once when there is no connection.
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import type { Address, RedisConfig } from "../../config/config.ts";
 import type { SecretSource } from "../../config/secret.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { scripts } from "./scripts.ts";
 
-/** Milliseconds; all of them bound what a request may have to wait for. */
+/** Milliseconds. They bound how long Redis can delay a request. */
 const commandTimeout = 200;
 const connectTimeout = 500;
-/** How long a closed connection may take to say goodbye. */
+/** For closing a connection in good order. */
 const disconnectTimeout = 100;
 
 /** Milliseconds between attempts to connect: from the first to the longest, each up to a fifth longer at random. */
@@ -17,8 +17,8 @@ const firstRetry = 50;
 const longestRetry = 1_000;
 const jitter = 0.2;
 
-/** A server that takes no writes is left at most once in this time: it may be the only one there is. */
-const readOnlyPatience = 5_000;
+/** Milliseconds between two reconnections because a server is read-only: it may be the only one there is. */
+const readOnlyInterval = 5_000;
 
 /** Passwords as they are now. */
 export interface RedisPasswords {
@@ -26,31 +26,31 @@ export interface RedisPasswords {
   readonly sentinels: string | undefined;
 }
 
-/** Reads the passwords, which change while the program runs: again whenever a connection is lost or refused. */
+/** Reads the passwords. They may change while the program runs, so each connection reads them again. */
 export class PasswordReader {
   readonly #sources: readonly [server: SecretSource | undefined, sentinels: SecretSource | undefined];
   readonly #notices: NoticeSink;
-  #told: string | undefined;
+  #notified: string | undefined;
 
   constructor({ servers, password }: RedisConfig, notices: NoticeSink) {
     this.#sources = [password, servers.kind === "sentinel" ? servers.password : undefined];
     this.#notices = notices;
   }
 
-  /** As they are now; a file that cannot be read is told once. */
+  /** Never rejects. A file that cannot be read is notified once. */
   async read(): Promise<RedisPasswords> {
     const [server, sentinels] = await Promise.all(this.#sources.map((source) => source?.read()));
     const problem = this.#sources.find((source) => source?.problem !== undefined)?.problem;
-    if (problem !== undefined && problem !== this.#told)
+    if (problem !== undefined && problem !== this.#notified)
       this.#notices({ kind: "secret_problem", upstream: "redis", message: problem });
-    this.#told = problem;
+    this.#notified = problem;
     return { server: server?.reveal(), sentinels: sentinels?.reveal() };
   }
 }
 
 export type RedisClient = Redis | Cluster;
 
-/** What replies look like is not chosen here. */
+/** `replyMapping` would change the types of replies. */
 type Options = Omit<RedisOptions, "replyMapping">;
 
 /** Milliseconds before attempt `attempt` (from 1) to connect again. */
@@ -59,44 +59,48 @@ export function retryDelay(attempt: number): number {
   return Math.round(delay * (1 + jitter * Math.random()));
 }
 
-/** For commands. Connects at once and again whenever it has to; nothing is queued while it cannot. */
+/** For commands. Connects at once, and again when the connection is lost; commands fail meanwhile and are not queued. */
 export function commandClient(config: RedisConfig, passwords: RedisPasswords, nodeName: string): RedisClient {
   const options = { ...commonOptions(config, passwords, nodeName), scripts, reconnectOnError: onReadOnly() };
   const { servers } = config;
   if (servers.kind !== "cluster")
-    return new Redis({ ...options, ...place(servers, config, passwords), retryStrategy: retryDelay });
+    return new Redis({
+      ...options,
+      ...addressOptions(servers, config, passwords),
+      retryStrategy: retryDelay,
+    });
   const cluster = new Cluster([...servers.nodes], {
     scripts,
     redisOptions: options,
     enableOfflineQueue: false,
     clusterRetryStrategy: retryDelay,
-    // Nobody waits for a failover: a command that meets one fails, and the slots are looked up again.
+    // During a failover commands fail at once, and the slots are looked up again.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: commandTimeout / 4,
     maxRedirections: 4,
     slotsRefreshTimeout: connectTimeout,
-    // The answer MOVED makes it look again; its timer would outlive a client closed at the wrong moment.
+    // The answer MOVED refreshes the slots. The timer of an interval could outlive the client.
     slotsRefreshInterval: 0,
-    // Names stay names: certificates are issued for them.
+    // Names are not resolved to addresses: certificates are issued for names.
     dnsLookup: (host, callback) => callback(null, host),
   });
-  // It would connect to a node when it is first asked, and refuse that question.
+  // Otherwise the connection to a node is made by the first command for it, which fails.
   cluster.on("+node", (node: Redis) => {
     if (node.status === "wait") node.connect().catch(() => {});
   });
   return cluster;
 }
 
-/** Whether it is worth while to ask. */
+/** Whether commands can be sent. */
 export function isReady(client: RedisClient): boolean {
   if (client instanceof Redis) return client.status === "ready";
   return client.status === "ready" && client.nodes("master").some(({ status }) => status === "ready");
 }
 
 /**
- * For listening: one connection, which is not made again once it ends. A Cluster passes messages on to all of its
- * nodes, so any will do; `attempt` chooses.
+ * For listening: one connection, which is not made again when it ends. A Cluster passes messages on to all of its nodes, so
+ * any of them will do: `attempt` chooses one.
  */
 export function listeningClient(
   config: RedisConfig,
@@ -107,7 +111,7 @@ export function listeningClient(
   const { servers } = config;
   const nodes = servers.kind === "cluster" ? servers.nodes : [];
   const node = nodes[attempt % nodes.length];
-  const where = servers.kind === "cluster" ? { ...node } : place(servers, config, passwords);
+  const where = servers.kind === "cluster" ? { ...node } : addressOptions(servers, config, passwords);
   return new Redis({
     ...commonOptions(config, passwords, nodeName),
     ...where,
@@ -117,8 +121,8 @@ export function listeningClient(
   });
 }
 
-/** Where a single server is, or who knows where. */
-function place(
+/** The address of a single server, or of the sentinels that know it. */
+function addressOptions(
   servers: Exclude<RedisConfig["servers"], { kind: "cluster" }>,
   { database, tls }: RedisConfig,
   passwords: RedisPasswords,
@@ -138,7 +142,7 @@ function place(
 function commonOptions({ username, tls }: RedisConfig, passwords: RedisPasswords, nodeName: string): Options {
   return {
     connectionName: `entrepot-${nodeName}`,
-    // Every server and proxy speaks it, and nothing here needs the third version.
+    // Every server and proxy supports it, and nothing here needs version 3.
     protocol: 2,
     disableClientInfo: true,
     enableOfflineQueue: false,
@@ -165,12 +169,12 @@ function tlsOptions({ ca, cert, key, serverName }: NonNullable<RedisConfig["tls"
 
 type TlsOptions = NonNullable<Options["tls"]>;
 
-/** After a failover the server we know may have become a replica: connecting again finds the one that takes writes. */
+/** After a failover the connected server may be a replica: connecting again finds the one that takes writes. */
 function onReadOnly(): (error: Error) => boolean {
-  let left = Number.NEGATIVE_INFINITY;
+  let reconnectedAt = Number.NEGATIVE_INFINITY;
   return ({ message }) => {
-    if (!message.startsWith("READONLY") || performance.now() - left < readOnlyPatience) return false;
-    left = performance.now();
+    if (!message.startsWith("READONLY") || performance.now() - reconnectedAt < readOnlyInterval) return false;
+    reconnectedAt = performance.now();
     return true;
   };
 }

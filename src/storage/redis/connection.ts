@@ -1,5 +1,5 @@
-// The connection of this node to Redis. It is there or it is not, and says which; questions it cannot answer fail at
-// once or within 0.2 s, and it comes back by itself.
+// The connection of this node to Redis, which knows whether Redis is usable. Commands fail at once or within 0.2 s when it
+// is not, and the connection is made again without a restart.
 
 import type { RedisConfig } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
@@ -10,21 +10,16 @@ import { commandClient, isReady, PasswordReader, type RedisClient, type RedisPas
 import { type NamedUpstream, RedisKeys } from "./keys.ts";
 
 /** Milliseconds before a client that gave up is replaced. */
-const retryPause = 1_000;
+const replacePause = 1_000;
 
 export interface RedisConnectionOptions {
   readonly redis: RedisConfig;
-  /** Those whose content is shared. */
+  /** The upstreams whose content is shared. */
   readonly upstreams: readonly NamedUpstream[];
   /** Shown to administrators of Redis (CLIENT LIST). */
   readonly nodeName: string;
   readonly notices: NoticeSink;
   readonly pause: Pause;
-}
-
-/** Begins to connect and does not wait for it: Redis may be down. */
-export function openRedis(options: RedisConnectionOptions): RedisConnection {
-  return new RedisConnection(options);
 }
 
 export class RedisConnection {
@@ -39,10 +34,11 @@ export class RedisConnection {
   #clientPasswords: RedisPasswords | undefined;
   #renewing = false;
   readonly #closing = new AbortController();
-  /** What was last told; undefined before anything was. */
-  #told: boolean | undefined;
+  /** The state of the last notice; undefined before the first. */
+  #notified: boolean | undefined;
   #reason = "not connected yet";
 
+  /** Begins to connect and does not wait for it: Redis may be down. */
   constructor(options: RedisConnectionOptions) {
     const { redis, notices, pause } = options;
     this.#options = options;
@@ -56,14 +52,14 @@ export class RedisConnection {
       probe: () => this.#probe(),
       changed: () => {
         this.#reason = "it is connected and silent";
-        this.#tell(this.#reason);
+        this.#notify(this.#reason);
       },
       pause,
     });
     void this.#renew();
   }
 
-  /** False: whatever is asked would fail, and nothing needs to be tried. */
+  /** False: every command would fail, and need not be sent. */
   get usable(): boolean {
     return (
       !this.#closing.signal.aborted &&
@@ -74,18 +70,18 @@ export class RedisConnection {
   }
 
   /**
-   * What Redis answers, in 0.2 s for each command `ask` waits for. Rejects with StoreError `unavailable`, whatever the
-   * reason; `doing` completes "cannot ...".
+   * The result of `ask`, which has 0.2 s for each command it waits for. Rejects with StoreError `unavailable`, whatever the
+   * reason. `action` completes "cannot …".
    */
-  async run<T>(doing: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
+  async run<T>(action: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
     const client = this.#client;
     if (client === undefined || !this.usable)
-      throw new StoreError("unavailable", `cannot ${doing}: redis does not answer: ${this.#reason}`);
+      throw new StoreError("unavailable", `cannot ${action}: redis does not answer: ${this.#reason}`);
     try {
       return await this.#circuit.run(() => ask(client));
     } catch (error) {
       const reason = messageOf(error);
-      throw new StoreError("unavailable", `cannot ${doing}: redis: ${reason}`, { cause: error });
+      throw new StoreError("unavailable", `cannot ${action}: redis: ${reason}`, { cause: error });
     }
   }
 
@@ -97,7 +93,7 @@ export class RedisConnection {
     this.#client?.disconnect();
   }
 
-  /** One that is being made has bounds of its own, and ioredis does not survive being interrupted there. */
+  /** Only a connection that is ready: one being made has bounds of its own, and ioredis fails when it is interrupted. */
   #drop(): void {
     if (this.#client?.status === "ready") this.#client.disconnect(true);
   }
@@ -108,7 +104,7 @@ export class RedisConnection {
     await client.ping();
   }
 
-  /** Makes the client, and another when the passwords have changed; what has not changed connects by itself. */
+  /** Makes the client, or a new one when the passwords have changed. With the same passwords it reconnects by itself. */
   async #renew(): Promise<void> {
     if (this.#renewing || this.#closing.signal.aborted) return;
     this.#renewing = true;
@@ -124,10 +120,10 @@ export class RedisConnection {
     old?.disconnect();
   }
 
-  /** A client that has given up, which none should. */
+  /** Replaces a client that has stopped reconnecting. */
   async #replace(): Promise<void> {
     this.#client = undefined;
-    await this.#options.pause(retryPause, this.#closing.signal).catch(() => {});
+    await this.#options.pause(replacePause, this.#closing.signal).catch(() => {});
     await this.#renew();
   }
 
@@ -136,12 +132,12 @@ export class RedisConnection {
     const failed = (error: unknown): void => {
       if (!isCurrent()) return;
       if (error instanceof Error) this.#reason = messageOf(error);
-      this.#tell(this.#reason);
+      this.#notify(this.#reason);
       void this.#renew();
     };
-    client.on("ready", () => isCurrent() && this.#tell(""));
+    client.on("ready", () => isCurrent() && this.#notify(""));
     client.on("error", failed);
-    // Of a node in a Cluster, and of a sentinel: one may fail while others go on.
+    // One node of a Cluster, or one sentinel, may fail while the others work.
     client.on("node error", failed);
     client.on("sentinelError", failed);
     client.on("close", failed);
@@ -149,27 +145,27 @@ export class RedisConnection {
     return client;
   }
 
-  /** Says so when Redis has become usable or stopped being it. */
-  #tell(message: string): void {
+  /** Sends a notice when Redis has become usable or stopped being usable. */
+  #notify(message: string): void {
     const { usable } = this;
     this.#settle();
-    if (this.#told === usable || this.#closing.signal.aborted) return;
-    this.#told = usable;
+    if (this.#notified === usable || this.#closing.signal.aborted) return;
+    this.#notified = usable;
     this.#options.notices({ kind: "shared_store", store: "redis", usable, message: usable ? "" : message });
   }
 }
 
-/** With the reason of the last node, where ioredis hides it behind its own words. */
+/** With the reason of the last node, which ioredis leaves out of its own message. */
 function messageOf(error: unknown): string {
   const last = error instanceof Error && "lastNodeError" in error ? error.lastNodeError : undefined;
   const message = error instanceof Error ? error.message || error.name : String(error);
   return last instanceof Error ? `${message} (${last.message})` : message;
 }
 
-/** What stands where another type of value should. */
+/** In place of a value whose key holds another type. */
 export const wrongType = Symbol("wrong type");
 
-/** The reply; undefined for none, and `wrongType` where the key holds another type of value. */
+/** The reply; undefined when there is none, `wrongType` when the key holds another type of value. */
 export async function valueAt<T>(reply: Promise<T | null>): Promise<T | undefined | typeof wrongType> {
   try {
     return (await reply) ?? undefined;
@@ -179,8 +175,8 @@ export async function valueAt<T>(reply: Promise<T | null>): Promise<T | undefine
   }
 }
 
-/** `op` as in `redis.tags.get`. */
-export function garbageNotice(op: string, key: string): Notice {
+/** A value that another program wrote, or that is not whole: it counts as absent. `operation` as in `redis.tags.get`. */
+export function malformedNotice(operation: string, key: string): Notice {
   const message = `${key} in redis holds something else than was written there; it is ignored and will be replaced`;
-  return { kind: "store_error", op, code: "io", message };
+  return { kind: "store_error", op: operation, code: "io", message };
 }

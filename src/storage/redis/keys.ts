@@ -1,14 +1,14 @@
-// How keys and channels are named in Redis. What is in braces decides the slot of a key in a Cluster: everything about
-// one repository is in one slot (Redis Cluster specification, "Hash tags").
+// The names of keys and channels in Redis. The part in braces decides the slot of a key in a Cluster, so everything about a
+// repository is in one slot (Redis Cluster specification, "Hash tags").
 import { createHash } from "node:crypto";
 import type { UpstreamConfig } from "../../config/config.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository, Tag } from "../../oci/name.ts";
 
-/** What tells one registry from another. */
+/** What identifies a registry. */
 export type NamedUpstream = Pick<UpstreamConfig, "name" | "url" | "repositoryPrefix">;
 
-/** The prefix of the configuration, which has no braces, before every key. */
+/** Every key begins with the prefix of the configuration, which has no braces. */
 export class RedisKeys {
   readonly #prefix: string;
   readonly #database: number;
@@ -23,8 +23,8 @@ export class RedisKeys {
   }
 
   /**
-   * What all nodes call an upstream: its name and a mark of its address. Two mirrors may share one Redis and mean
-   * different registries by one name; they must not believe each other. Throws RangeError for one not configured.
+   * The identifier all nodes use for an upstream: its name and a hash of its address. Two mirrors that share one Redis may
+   * use one name for different registries, and must not mix their content. Throws RangeError for an upstream not configured.
    */
   upstream(name: string): string {
     const id = this.#ids.get(name);
@@ -32,12 +32,12 @@ export class RedisKeys {
     return id;
   }
 
-  /** The name here of what all nodes call so; undefined for an upstream this node does not have. */
+  /** The name of the upstream with that identifier; undefined when this node does not have it. */
   nameOf(id: string): string | undefined {
     return this.#names.get(id);
   }
 
-  /** Names of upstreams have no slash and repositories neither braces nor colons, so no two of these are equal. */
+  /** Unambiguous: names of upstreams have no slash, repositories neither braces nor colons. */
   tag(upstream: string, repository: Repository, tag: Tag): string {
     return `${this.#prefix}{${this.upstream(upstream)}/${repository}}:tag:${tag}`;
   }
@@ -58,13 +58,13 @@ export class RedisKeys {
     return `${this.#prefix}nodes`;
   }
 
-  /** Channels know no databases: mirrors that use different ones do not hear each other. */
+  /** With the database in its name, because all databases of a server share their channels. */
   get announcements(): string {
     return `${this.#prefix}announcements:${this.#database}`;
   }
 }
 
 function idOf({ name, url, repositoryPrefix }: NamedUpstream): string {
-  const mark = createHash("sha256").update(`${url.href}\n${repositoryPrefix}`).digest("hex").slice(0, 12);
-  return `${name}@${mark}`;
+  const hash = createHash("sha256").update(`${url.href}\n${repositoryPrefix}`).digest("hex").slice(0, 12);
+  return `${name}@${hash}`;
 }

@@ -1,16 +1,16 @@
-// Leases in Redis: a key that lives for seconds unless its holder prolongs it, and that only its holder gives back.
+// Leases in Redis: a key that expires after seconds unless its holder renews it, and that only its holder deletes.
 import { randomUUID } from "node:crypto";
 import type { Announcements, Lease, Leases } from "../../ports/shared.ts";
 import type { RedisConnection } from "./connection.ts";
 
-/** Milliseconds after which the lease of a holder that has died is free. */
-const usualLifetime = 4_000;
-/** Of a lifetime, between two prolongations: two may be lost. */
-const beat = 1 / 3;
+/** Milliseconds after which the lease of a holder that died is free. */
+const defaultLifetime = 4_000;
+/** Renewals are this share of a lifetime apart: two in a row may fail. */
+const renewalShare = 1 / 3;
 
 export interface RedisLeasesOptions {
   readonly connection: RedisConnection;
-  /** Told when a lease is given back, so that those who wait for it need not poll. */
+  /** Announce that a lease is released, so that nodes waiting for it need not poll. */
   readonly announcements: Announcements;
   /** Origin under which other nodes reach this one; undefined when they do not. */
   readonly address: string | undefined;
@@ -22,12 +22,12 @@ export interface RedisLeasesOptions {
 export class RedisLeases implements Leases {
   readonly #options: RedisLeasesOptions;
   readonly #lifetime: number;
-  /** By value. */
+  /** By the value of the key. */
   readonly #held = new Map<string, HeldLease>();
 
   constructor(options: RedisLeasesOptions) {
     this.#options = options;
-    this.#lifetime = options.lifetime ?? usualLifetime;
+    this.#lifetime = options.lifetime ?? defaultLifetime;
   }
 
   async acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }> {
@@ -43,7 +43,7 @@ export class RedisLeases implements Leases {
     if (heldBy === undefined || heldBy !== address) return { heldBy };
     const mine = this.#held.get(holder);
     if (mine !== undefined) return { lease: { lost: mine.lost, release: async () => {} } };
-    // From before this node was killed, or the answer was lost: it goes on.
+    // Acquired by this node before it was killed, or the answer was lost: it is taken over.
     const keptAt = performance.now();
     const kept = await this.#commands(place, holder).keep();
     return kept ? { lease: this.#hold(key, place, holder, keptAt) } : { heldBy: undefined };
@@ -61,7 +61,7 @@ export class RedisLeases implements Leases {
     return lease;
   }
 
-  /** Gives back what is held, in 0.2 s at most. */
+  /** Releases all leases held, in 0.2 s at most. */
   async close(): Promise<void> {
     await Promise.all([...this.#held.values()].map((lease) => lease.release()));
   }
@@ -86,9 +86,9 @@ export class RedisLeases implements Leases {
 interface HeldLeaseOptions {
   /** Milliseconds. */
   readonly lifetime: number;
-  /** When it was asked for, on a clock nobody sets: it ends a lifetime later at the latest. */
+  /** When it was asked for, on a monotonic clock: it ends a lifetime later at the latest. */
   readonly askedAt: number;
-  /** Prolongs it; false when it is no longer ours. Rejects when Redis does not say. */
+  /** Renews it; false when it is no longer held. Rejects when Redis does not answer. */
   readonly keep: () => Promise<boolean>;
   readonly drop: () => Promise<boolean>;
   readonly ended: (dropped: boolean) => void;
@@ -104,7 +104,7 @@ class HeldLease implements Lease {
   constructor(options: HeldLeaseOptions) {
     this.#options = options;
     this.#keptAt = options.askedAt;
-    this.#timer = setInterval(() => void this.#keep(), options.lifetime * beat).unref();
+    this.#timer = setInterval(() => void this.#keep(), options.lifetime * renewalShare).unref();
   }
 
   get lost(): AbortSignal {
@@ -128,7 +128,7 @@ class HeldLease implements Lease {
     const kept = await keep().catch(() => undefined);
     if (this.#released !== undefined) return;
     if (kept === true) this.#keptAt = askedAt;
-    // Nobody says: it is ours for as long as Redis keeps it without us.
+    // Without an answer it is held for as long as Redis keeps it without a renewal.
     if (kept === false || performance.now() - this.#keptAt >= lifetime) this.#lose();
   }
 
@@ -139,7 +139,7 @@ class HeldLease implements Lease {
   }
 }
 
-/** The address in a lease's value, if it is one of a node; who may write to Redis is not asked where it leads. */
+/** The node's address in the value of a lease. Undefined unless it is an origin: other programs may write to Redis. */
 function addressIn(value: string): string | undefined {
   const text = value.slice(value.indexOf(" ") + 1);
   const url = URL.canParse(text) ? new URL(text) : undefined;

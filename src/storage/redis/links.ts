@@ -1,15 +1,15 @@
-// Which repository contains which digest, in Redis: a set for each repository. Sizes are a key for each digest besides:
-// they are asked for without a repository, and a set and a few small keys need no scanning and go by themselves.
+// Which repository contains which digest, in Redis: a set for each repository. Sizes have a key for each digest, because they
+// are read without a repository. All of them expire, so nothing has to be scanned or swept.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
-import { garbageNotice, type RedisConnection, valueAt, wrongType } from "./connection.ts";
+import { malformedNotice, type RedisConnection, valueAt, wrongType } from "./connection.ts";
 
 /** Milliseconds after the last addition. */
 const lifetime = 30 * 86_400_000;
-/** Digests in one command: a long script keeps everybody else waiting. */
+/** Digests in one command: a long script delays all other clients of Redis. */
 const batch = 500;
 
 export interface RedisLinksOptions {
@@ -17,7 +17,7 @@ export interface RedisLinksOptions {
   readonly notices: NoticeSink;
 }
 
-/** Only links that count are put here. Everything rejects with StoreError `unavailable` in bounded time. */
+/** Holds only links that upstream confirmed. Every method rejects with StoreError `unavailable` in bounded time. */
 export class RedisLinks implements LinkStore {
   readonly #connection: RedisConnection;
   readonly #notices: NoticeSink;
@@ -32,11 +32,11 @@ export class RedisLinks implements LinkStore {
     const reply = await this.#connection.run("read a link", (client) =>
       valueAt(client.sismember(key, digest)),
     );
-    if (reply === wrongType) this.#notices(garbageNotice("redis.links.has", key));
+    if (reply === wrongType) this.#notices(malformedNotice("redis.links.has", key));
     return reply === 1;
   }
 
-  /** What is in Redis has been shown to some node. */
+  /** The same as `has`: upstream has confirmed every link in Redis to some node. */
   named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
     return this.has(upstream, repository, digest);
   }
@@ -44,9 +44,9 @@ export class RedisLinks implements LinkStore {
   async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     const { keys } = this.#connection;
     const key = keys.links(upstream, repository);
-    const counting = blobs.filter(({ named }) => !named);
-    for (let at = 0; at < counting.length; at += batch) {
-      const some = counting.slice(at, at + batch);
+    const confirmed = blobs.filter(({ named }) => !named);
+    for (let at = 0; at < confirmed.length; at += batch) {
+      const some = confirmed.slice(at, at + batch);
       await this.#connection.run("write links", (client) =>
         Promise.all([
           client.addLinks(key, lifetime, ...some.map(({ digest }) => digest)),
@@ -61,7 +61,7 @@ export class RedisLinks implements LinkStore {
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
     const key = this.#connection.keys.links(upstream, repository);
     const reply = await this.#connection.run("remove a link", (client) => valueAt(client.srem(key, digest)));
-    if (reply === wrongType) this.#notices(garbageNotice("redis.links.remove", key));
+    if (reply === wrongType) this.#notices(malformedNotice("redis.links.remove", key));
   }
 
   async statedSize(_upstream: string, _repository: Repository, digest: Digest): Promise<number | undefined> {
@@ -70,7 +70,7 @@ export class RedisLinks implements LinkStore {
     if (text === undefined) return undefined;
     const size = typeof text === "string" && /^\d+$/.test(text) ? Number(text) : Number.NaN;
     if (Number.isSafeInteger(size)) return size;
-    this.#notices(garbageNotice("redis.links.size", key));
+    this.#notices(malformedNotice("redis.links.size", key));
     return undefined;
   }
 }

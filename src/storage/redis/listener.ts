@@ -1,5 +1,5 @@
-// The second connection to Redis, which only listens: a connection that has subscribed can do little else. It is made
-// anew whenever it ends, with the passwords as they are then, and looked after by pings, as nothing else is sent on it.
+// The second connection to Redis, which only listens: a connection that has subscribed takes few other commands. When it ends
+// it is made again, with the passwords as they are then. Nothing else is sent on it, so pings find out when it is broken.
 import { listeningClient, PasswordReader, retryDelay } from "./client.ts";
 import type { RedisConnectionOptions } from "./connection.ts";
 import { RedisKeys } from "./keys.ts";
@@ -7,24 +7,20 @@ import { RedisKeys } from "./keys.ts";
 /** Milliseconds between pings. */
 const pingInterval = 2_000;
 
-interface Ears {
-  readonly hear: (text: string) => void;
+interface Subscriber {
+  readonly receive: (text: string) => void;
   readonly missed: () => void;
-}
-
-/** Begins to listen and does not wait for it. */
-export function openRedisListener(options: RedisConnectionOptions): RedisListener {
-  return new RedisListener(options);
 }
 
 export class RedisListener {
   readonly #options: RedisConnectionOptions;
   readonly #channel: string;
   readonly #passwords: PasswordReader;
-  readonly #ears: Ears[] = [];
+  readonly #subscribers: Subscriber[] = [];
   readonly #closing = new AbortController();
   #listening = false;
 
+  /** Begins to connect and does not wait for it. */
   constructor(options: RedisConnectionOptions) {
     this.#options = options;
     const { redis, notices, upstreams } = options;
@@ -38,9 +34,9 @@ export class RedisListener {
     return this.#listening;
   }
 
-  /** `missed` is called whenever messages arrive again, at once when they already do. */
-  listen(hear: (text: string) => void, missed: () => void): void {
-    this.#ears.push({ hear, missed });
+  /** `missed` is called whenever the connection begins to listen, and at once when it already does. */
+  listen(receive: (text: string) => void, missed: () => void): void {
+    this.#subscribers.push({ receive, missed });
     if (this.#listening) missed();
   }
 
@@ -68,10 +64,10 @@ export class RedisListener {
     const client = listeningClient(redis, passwords, nodeName, attempt);
     const ended = new Promise<void>((resolve) => client.once("end", resolve));
     const end = (): void => client.disconnect();
-    // The command connection tells what is wrong with Redis.
+    // The connection for commands reports what is wrong with Redis.
     client.on("error", () => {});
     client.on("message", (_channel, text) => {
-      for (const { hear } of this.#ears) hear(text);
+      for (const { receive } of this.#subscribers) receive(text);
     });
     signal.addEventListener("abort", end, { once: true });
     let pings: NodeJS.Timeout | undefined;
@@ -79,7 +75,7 @@ export class RedisListener {
       await client.connect();
       await client.subscribe(this.#channel);
       this.#listening = true;
-      for (const { missed } of this.#ears) missed();
+      for (const { missed } of this.#subscribers) missed();
       pings = setInterval(() => void client.ping().catch(end), pingInterval).unref();
       await ended;
       return true;

@@ -1,10 +1,10 @@
-// Which nodes of the datacenter are alive, in Redis: a sorted set of their addresses, by when each was last heard of. The
-// time is Redis's, so that no node's clock counts.
+// The nodes of the datacenter that are alive, in Redis: a sorted set of their addresses by the time of the last heartbeat.
+// The time is Redis's, so the nodes' clocks do not matter.
 import type { Nodes } from "../../ports/shared.ts";
 import type { RedisConnection } from "./connection.ts";
 
-/** Milliseconds between two signs of life, and after the last one until a node counts as gone. */
-const beat = 5_000;
+/** Milliseconds between two heartbeats, and from the last one until a node counts as gone. */
+const heartbeatInterval = 5_000;
 const lifetime = 15_000;
 
 export interface RedisNodesOptions {
@@ -13,7 +13,7 @@ export interface RedisNodesOptions {
   readonly address: string | undefined;
 }
 
-/** Tells of itself and hears of the others from its making on. What Redis does not answer leaves it with nobody. */
+/** Sends heartbeats from its construction on. While Redis does not answer there are no other nodes. */
 export class RedisNodes implements Nodes {
   readonly #options: RedisNodesOptions;
   readonly #timer: NodeJS.Timeout;
@@ -21,18 +21,18 @@ export class RedisNodes implements Nodes {
 
   constructor(options: RedisNodesOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.beat(), beat).unref();
+    this.#timer = setInterval(() => void this.heartbeat(), heartbeatInterval).unref();
   }
 
   others(): readonly string[] {
     return this.#others;
   }
 
-  /** Gives a sign of life and hears of the others; never rejects. */
-  async beat(): Promise<void> {
+  /** Sends a heartbeat and learns of the other nodes; never rejects. */
+  async heartbeat(): Promise<void> {
     const { connection, address } = this.#options;
     const alive = await connection
-      .run("tell of this node", (client) => client.hearNodes(connection.keys.nodes, address ?? "", lifetime))
+      .run("tell of this node", (client) => client.liveNodes(connection.keys.nodes, address ?? "", lifetime))
       .catch(() => []);
     this.#others = alive.filter((other) => other !== address);
   }

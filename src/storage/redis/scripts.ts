@@ -1,11 +1,11 @@
-// What Redis does in one step: each script works on one key, so that a Cluster can run it (EVALSHA, and EVAL where a
-// server does not know the script yet; ioredis sees to that).
+// The scripts Redis runs in one step. Each works on one key, so that a Cluster can run it. ioredis sends EVALSHA, and EVAL to
+// a server that does not know the script yet.
 import type { Result } from "ioredis";
 
 /**
- * A tag record, unless a later one is there. Gives back the record that stands in the way, for the caller to judge; one
- * that equals ARGV[4] is garbage and does not. What is no record with a time is overwritten.
- * ARGV: the record, its time, milliseconds to live, what may be overwritten whatever its time.
+ * Puts a tag record unless a later one is there, which is returned: the caller checks whether it is a record at all, and if
+ * not passes it as ARGV[4] the next time. A value without a time is overwritten.
+ * ARGV: the record, its time, milliseconds to live, a malformed value to overwrite whatever its time.
  */
 const putTag = `
 local stored = redis.pcall("GET", KEYS[1])
@@ -19,50 +19,50 @@ end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[3])
 return false`;
 
-/** Links of one repository in Redis at most; any of them gives way: it costs a question to upstream. */
-const mostLinks = 50_000;
+/** Links of a repository in Redis at most. Beyond it any are removed: each costs a request to upstream. */
+const maxLinks = 50_000;
 
 /**
- * Digests into the set of links of a repository; what stood there instead of one is replaced.
+ * Adds digests to the set of links of a repository. A value of another type is replaced.
  * ARGV: milliseconds to live, then the digests.
  */
 const addLinks = `
 if redis.call("TYPE", KEYS[1]).ok ~= "set" then redis.call("DEL", KEYS[1]) end
 for at = 2, #ARGV do redis.call("SADD", KEYS[1], ARGV[at]) end
-local over = redis.call("SCARD", KEYS[1]) - ${mostLinks}
+local over = redis.call("SCARD", KEYS[1]) - ${maxLinks}
 if over > 0 then redis.call("SPOP", KEYS[1], over) end
 redis.call("PEXPIRE", KEYS[1], ARGV[1])
 return redis.status_reply("OK")`;
 
-/** A size, unless there is one. ARGV: the size, milliseconds to live. */
+/** Puts a size, unless there is one. ARGV: the size, milliseconds to live. */
 const addSize = `
 local stored = redis.pcall("GET", KEYS[1])
 if type(stored) == "string" and string.find(stored, "^%d+$") then redis.call("PEXPIRE", KEYS[1], ARGV[2])
 else redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2]) end
 return redis.status_reply("OK")`;
 
-/** A lease, or the value of who has it. ARGV: the value, milliseconds to live. */
+/** Takes a lease, or returns the value of its holder. ARGV: the value, milliseconds to live. */
 const takeLease = `
 local held = redis.pcall("GET", KEYS[1])
 if type(held) == "string" then return held end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
 return false`;
 
-/** 1 when the lease is still ours and lives on. ARGV: the value, milliseconds to live. */
+/** 1 when the lease still has the value, and is renewed. ARGV: the value, milliseconds to live. */
 const keepLease = `
 if redis.pcall("GET", KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call("PEXPIRE", KEYS[1], ARGV[2])`;
 
-/** 1 when the lease was ours; it is given back. ARGV: the value. */
+/** 1 when the lease had the value, and is deleted. ARGV: the value. */
 const dropLease = `
 if redis.pcall("GET", KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call("DEL", KEYS[1])`;
 
 /**
- * The addresses of nodes heard of lately, the last ones first, at most 17. ARGV: the address of who asks, which is told by
- * it, or nothing; milliseconds after which a node is gone.
+ * The addresses of the nodes that are alive, the latest heartbeat first, at most 17. ARGV: the address of the calling node,
+ * whose heartbeat this is, or ""; milliseconds after its last heartbeat that a node counts as gone.
  */
-const hearNodes = `
+const liveNodes = `
 local kind = redis.call("TYPE", KEYS[1]).ok
 if kind ~= "zset" and kind ~= "none" then redis.call("DEL", KEYS[1]) end
 local time = redis.call("TIME")
@@ -80,7 +80,7 @@ export const scripts = {
   takeLease: { lua: takeLease, numberOfKeys: 1 },
   keepLease: { lua: keepLease, numberOfKeys: 1 },
   dropLease: { lua: dropLease, numberOfKeys: 1 },
-  hearNodes: { lua: hearNodes, numberOfKeys: 1 },
+  liveNodes: { lua: liveNodes, numberOfKeys: 1 },
 };
 
 declare module "ioredis" {
@@ -90,13 +90,13 @@ declare module "ioredis" {
       record: string,
       checkedAt: number,
       lifetime: number,
-      garbage: string,
+      malformed: string,
     ): Result<string | null, Context>;
     addLinks(key: string, lifetime: number, ...digests: string[]): Result<string, Context>;
     addSize(key: string, size: number, lifetime: number): Result<string, Context>;
     takeLease(key: string, value: string, lifetime: number): Result<string | null, Context>;
     keepLease(key: string, value: string, lifetime: number): Result<number, Context>;
     dropLease(key: string, value: string): Result<number, Context>;
-    hearNodes(key: string, address: string, lifetime: number): Result<string[], Context>;
+    liveNodes(key: string, address: string, lifetime: number): Result<string[], Context>;
   }
 }

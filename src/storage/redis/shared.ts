@@ -1,11 +1,11 @@
-// Everything that the nodes share in Redis, opened and closed together.
+// Everything that nodes share in Redis, opened and closed together.
 import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
 import { RedisAnnouncements } from "./announcements.ts";
-import { openRedis, type RedisConnectionOptions } from "./connection.ts";
+import { RedisConnection, type RedisConnectionOptions } from "./connection.ts";
 import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
-import { openRedisListener } from "./listener.ts";
+import { RedisListener } from "./listener.ts";
 import { RedisNodes } from "./nodes.ts";
 import { RedisTags } from "./tags.ts";
 
@@ -22,23 +22,23 @@ export interface RedisShared {
   readonly leases: Leases;
   readonly nodes: Nodes;
   readonly announcements: Announcements;
-  /** Whether it is worth while to ask. */
+  /** Whether commands can be sent. */
   readonly usable: boolean;
   /** Resolves when it is first known whether Redis can be used. */
   readonly settled: Promise<void>;
-  /** Gives back the leases and closes both connections, in 0.3 s at most. */
+  /** Releases the leases and closes both connections, in 0.3 s at most. */
   close(): Promise<void>;
 }
 
-/** Begins to connect and does not wait for it. Whether Redis can be used is told by notices `shared_store`. */
+/** Begins to connect and does not wait for it. Notices `shared_store` say whether Redis can be used. */
 export function openRedisShared(options: RedisSharedOptions): RedisShared {
   const { notices, address, tagLifetime } = options;
-  const connection = openRedis(options);
-  const listener = openRedisListener(options);
+  const connection = new RedisConnection(options);
+  const listener = new RedisListener(options);
   const announcements = new RedisAnnouncements({ connection, listener });
   const leases = new RedisLeases({ connection, announcements, address });
   const nodes = new RedisNodes({ connection, address });
-  void connection.settled.then(() => nodes.beat());
+  void connection.settled.then(() => nodes.heartbeat());
   return {
     nodes,
     tags: new RedisTags({ connection, lifetime: tagLifetime, notices }),

@@ -1,10 +1,10 @@
-// Tag records in Redis: one value each, so that none is half there.
+// Tag records in Redis: one value each, so that a record is never there in part.
 
 import { parseDigest } from "../../oci/digest.ts";
 import type { Repository, Tag } from "../../oci/name.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
-import { garbageNotice, type RedisConnection, valueAt } from "./connection.ts";
+import { malformedNotice, type RedisConnection, valueAt } from "./connection.ts";
 
 export interface RedisTagsOptions {
   readonly connection: RedisConnection;
@@ -13,10 +13,10 @@ export interface RedisTagsOptions {
   readonly notices: NoticeSink;
 }
 
-const shortest = 1_000;
-const longest = 365 * 86_400_000;
+const minLifetime = 1_000;
+const maxLifetime = 365 * 86_400_000;
 
-/** Everything rejects with StoreError `unavailable` in bounded time. What cannot be understood is not there. */
+/** Every method rejects with StoreError `unavailable` in bounded time. A malformed value counts as absent. */
 export class RedisTags implements TagStore {
   readonly #connection: RedisConnection;
   readonly #lifetime: number;
@@ -24,7 +24,7 @@ export class RedisTags implements TagStore {
 
   constructor({ connection, lifetime, notices }: RedisTagsOptions) {
     this.#connection = connection;
-    this.#lifetime = Math.round(Math.min(Math.max(lifetime, shortest), longest));
+    this.#lifetime = Math.round(Math.min(Math.max(lifetime, minLifetime), maxLifetime));
     this.#notices = notices;
   }
 
@@ -33,7 +33,7 @@ export class RedisTags implements TagStore {
     const text = await this.#connection.run("read a tag record", (client) => valueAt(client.get(key)));
     if (text === undefined) return undefined;
     const record = typeof text === "string" ? parseRecord(text) : undefined;
-    if (record === undefined) this.#notices(garbageNotice("redis.tags.get", key));
+    if (record === undefined) this.#notices(malformedNotice("redis.tags.get", key));
     return record;
   }
 
@@ -41,15 +41,15 @@ export class RedisTags implements TagStore {
     const key = this.#connection.keys.tag(upstream, repository, tag);
     const { digest, mediaType, size, checkedAt } = record;
     const text = JSON.stringify({ digest, mediaType, size, checkedAt });
-    const put = (garbage: string): Promise<string | null> =>
+    const put = (malformed: string): Promise<string | null> =>
       this.#connection.run("write a tag record", (client) =>
-        client.putTag(key, text, checkedAt, this.#lifetime, garbage),
+        client.putTag(key, text, checkedAt, this.#lifetime, malformed),
       );
-    const inTheWay = await put("");
-    if (inTheWay === null) return true;
-    if (parseRecord(inTheWay) !== undefined) return false;
-    this.#notices(garbageNotice("redis.tags.put", key));
-    return (await put(inTheWay)) === null;
+    const stored = await put("");
+    if (stored === null) return true;
+    if (parseRecord(stored) !== undefined) return false;
+    this.#notices(malformedNotice("redis.tags.put", key));
+    return (await put(stored)) === null;
   }
 
   async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {

@@ -4,8 +4,8 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import type { Notice } from "../../../src/ports/event.ts";
-import { openRedis, type RedisConnection } from "../../../src/storage/redis/connection.ts";
-import { openRedisListener } from "../../../src/storage/redis/listener.ts";
+import { RedisConnection } from "../../../src/storage/redis/connection.ts";
+import { RedisListener } from "../../../src/storage/redis/listener.ts";
 import { atOnce } from "../../fixtures/manual-time.ts";
 
 interface Impostor {
@@ -52,8 +52,8 @@ function open(t: Test, port: number): { connection: RedisConnection; told: Promi
     notices: resolve,
     pause: (milliseconds: number, signal: AbortSignal) => sleep(milliseconds, undefined, { signal }),
   } as const;
-  const connection = openRedis(options);
-  const listener = openRedisListener(options);
+  const connection = new RedisConnection(options);
+  const listener = new RedisListener(options);
   t.teardown(() => {
     connection.close();
     listener.close();
