@@ -1,21 +1,21 @@
-// Failures of the file system and of SQLite, told in the closed codes of StoreError.
+// Errors of the file system and of SQLite as StoreErrors with their closed codes.
 import { constants } from "node:os";
 import { StoreError, type StoreErrorCode } from "../ports/blobs.ts";
 
 /** libuv has no name for EDQUOT, so Node gives only the number. */
 const noSpace = new Set([constants.errno.ENOSPC, constants.errno.EDQUOT]);
 
-/** The directory or the process is not in a state to work now; the medium itself did not fail. */
+/** The directory cannot be used now, or the process has no free descriptors; the disk itself did not fail. */
 const unavailable = new Set(["EACCES", "EPERM", "EROFS", "ENOENT", "ENOTDIR", "EMFILE", "ENFILE", "EBUSY"]);
 
 /** Primary result codes, sqlite3.h: https://www.sqlite.org/rescode.html */
 export const sqliteCodes = { busy: 5, corrupt: 11, full: 13, cantOpen: 14, notADb: 26 };
 
-/** `doing` completes "cannot …", as in "write the spool". A StoreError passes through unchanged. */
-export function storeFailure(error: unknown, doing: string): StoreError {
+/** `action` completes "cannot …", as in "write the spool". A StoreError is returned unchanged. */
+export function storeFailure(error: unknown, action: string): StoreError {
   if (error instanceof StoreError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  return new StoreError(failureCode(error), `cannot ${doing}: ${reason}`, { cause: error });
+  return new StoreError(failureCode(error), `cannot ${action}: ${reason}`, { cause: error });
 }
 
 /** The primary SQLite result code of an error of `node:sqlite`; undefined for any other error. */
@@ -24,13 +24,13 @@ export function sqliteCode(error: unknown): number | undefined {
   return typeof code === "number" ? code & 0xff : undefined;
 }
 
-/** The database file itself is unreadable, here or in some page. */
+/** The database file is damaged, as a whole or in some page. */
 export function isDamage(error: unknown): boolean {
   const code = sqliteCode(error);
   return code === sqliteCodes.corrupt || code === sqliteCodes.notADb;
 }
 
-/** An error of `node:sqlite` as it was in another thread. */
+/** An error of `node:sqlite` that came from another thread. */
 export function sqliteError({ message, errcode }: { message: string; errcode: number | undefined }): Error {
   return Object.assign(new Error(message), errcode === undefined ? {} : { errcode });
 }
@@ -48,7 +48,7 @@ function failureCode(error: unknown): StoreErrorCode {
     return sqlite === sqliteCodes.busy || sqlite === sqliteCodes.cantOpen ? "unavailable" : "io";
   }
   const code = systemCode(error);
-  // node:sqlite throws this for a database or statement that was closed.
+  // node:sqlite throws it for a closed database or statement.
   if (code === "ERR_INVALID_STATE") return "closed";
   if (error instanceof Error && "errno" in error && noSpace.has(-Number(error.errno))) return "no_space";
   return code !== undefined && unavailable.has(code) ? "unavailable" : "io";

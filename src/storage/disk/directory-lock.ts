@@ -1,5 +1,5 @@
-// One process per cache directory. Node has no flock; SQLite takes its file locks with fcntl, which the kernel
-// drops when the process dies, however it dies, and which other containers on the same volume see.
+// One process per cache directory. Node has no flock, so SQLite locks a file, by fcntl: the kernel releases such a lock
+// however the process dies, and other containers on the same volume see it.
 import { DatabaseSync } from "node:sqlite";
 import { StoreError } from "../../ports/blobs.ts";
 import { sqliteCode, sqliteCodes, storeFailure } from "../store-failure.ts";
@@ -10,15 +10,15 @@ export interface DirectoryLock {
 }
 
 /**
- * Locks `file`, creating it (empty; nothing is ever written) when missing. StoreError `unavailable` at once when
- * another process, or another lock of this one, has it. Nothing else may open and close the file meanwhile:
- * closing any descriptor of it drops the lock.
+ * Locks `file`, which is created when missing and stays empty. Throws StoreError `unavailable` at once when another
+ * process, or another lock of this one, has it. Nothing else may open and close the file meanwhile: closing any
+ * descriptor of it releases the lock.
  */
 export function lockDirectory(directory: string, file: string): DirectoryLock {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(file);
-    // In memory, for a transaction that never writes needs no journal file.
+    // The transaction never writes, so its journal can be in memory.
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (error) {
     database?.close();

@@ -1,7 +1,8 @@
+// Makes changes survive a power failure (fsync). A directory holds the names of its files.
 import { closeSync, fsyncSync, openSync } from "node:fs";
 import { open } from "node:fs/promises";
 
-/** Makes names created, renamed or removed in the directory survive a power failure (fsync). */
+/** Names created, renamed or removed in the directory are on the disk afterwards. Rejects with the system's error. */
 export async function syncDirectory(path: string): Promise<void> {
   const handle = await open(path, "r");
   try {
@@ -11,8 +12,10 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** The same while everybody waits, for starts and for threads of their own; also for the bytes of a file. */
-export function syncNow(path: string): void {
+/**
+ * The same for the bytes of a file or the names in a directory. Blocks: only for starts and in threads of their own.
+ */
+export function syncBlocking(path: string): void {
   const descriptor = openSync(path, "r");
   try {
     fsyncSync(descriptor);

@@ -1,17 +1,17 @@
-// The file beside a kept spool: what it has the first bytes of, as JSON. A crash may have torn either of the two files,
-// so a record counts only when it is whole and the spool has just the bytes it states; their hash is checked by whoever
-// goes on with them.
+// The file beside a kept spool, which says in JSON of which blob the spool has the first bytes. A crash may have torn
+// either file, so a record counts only when it is whole and the spool has exactly the bytes it states. The fill that
+// resumes the spool checks their hash.
 import { open, stat } from "node:fs/promises";
 import { z } from "zod";
 import { parseDigest } from "../../oci/digest.ts";
 import type { KeptRecord } from "../../ports/blobs.ts";
 
 /** Bytes of a record at most. */
-const largestRecord = 4 * 1024;
+const maxRecordSize = 4 * 1024;
 
 export interface KeptSpool {
   readonly record: KeptRecord & { readonly at: number };
-  /** Bytes of the spool file: how much of the blob is there. */
+  /** Bytes of the spool file. */
   readonly offset: number;
 }
 
@@ -28,7 +28,7 @@ export function writeKeptSpool({ record, offset }: KeptSpool): string {
   return JSON.stringify({ ...record, offset });
 }
 
-/** Undefined for what is no record of that spool file, or cannot be read. */
+/** Undefined when the file is no record of that spool file, or cannot be read. */
 export async function readKeptSpool(record: string, spool: string): Promise<KeptSpool | undefined> {
   try {
     const text = await readStart(record);
@@ -46,7 +46,7 @@ export async function readKeptSpool(record: string, spool: string): Promise<Kept
 async function readStart(path: string): Promise<string> {
   const handle = await open(path, "r");
   try {
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(largestRecord), 0, largestRecord, 0);
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(maxRecordSize), 0, maxRecordSize, 0);
     return buffer.toString("utf8", 0, bytesRead);
   } finally {
     await handle.close();

@@ -2,14 +2,14 @@
 //
 //   spool.lock, index.lock            held while a process uses the directory; never written to
 //   index.db, index.db-wal            the index; index.db.corrupt-<time> is one that could not be read
-//   index.db.copy                     an earlier state of it, for when it cannot be read; index.db.copy.part is made
+//   index.db.copy                     an earlier state of it, for when it cannot be read; made as index.db.copy.part
 //   index.used                        the index is being used, or was when a process died (index/index-file.ts)
-//   index.clean                       the index was closed in good order
-//   index.db.damaged                  damage was met while running: begin a new index at the next start
+//   index.clean                       the last stop was clean
+//   index.db.damaged                  damage was found while running: the next start replaces the index
 //   history.json                      traffic of the last day, for the stats page; nothing depends on it
-//   spool/<32 hex>.part               blobs under way, and what is kept of some that nobody wanted any more
-//   spool/<32 hex>.kept               for each of the latter: what it is (kept-record.ts)
-//   quarantine/<algorithm>-<hex>      stored bytes that turned out not to be the digest's: for people; nothing reads them
+//   spool/<32 hex>.part               blobs being fetched, and those kept to be resumed
+//   spool/<32 hex>.kept               for each kept one: what it is (kept-record.ts)
+//   quarantine/<algorithm>-<hex>      stored bytes that turned out not to be the digest's, for people to inspect
 //   blobs/<algorithm>/<2 hex>/<hex>   verified blobs, sharded by the digest's first two digits
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
@@ -84,7 +84,7 @@ export class Layout {
     return join(this.spool, name);
   }
 
-  /** A name in the spool directory that no other fill has. */
+  /** A new name for a spool file. */
   newSpool(): string {
     return `${randomBytes(16).toString("hex")}.part`;
   }
@@ -95,22 +95,24 @@ export function recordName(spool: string): string {
   return spool.replace(/part$/, "kept");
 }
 
-/** The spool file that a file of the spool directory is, or has the record of. */
+/** The spool file of a spool file or a record. */
 export function spoolOf(name: string): string {
   return name.replace(/kept$/, "part");
 }
 
-/** Names we made ourselves; a directory given by mistake (`/var` has a `spool` too) loses nothing to the sweep. */
+/**
+ * Only names made here, so that the sweep deletes nothing in a directory given by mistake (`/var` has a `spool` too).
+ */
 export function isSpoolName(name: string): boolean {
   return /^[0-9a-f]{32}\.(?:part|kept)$/.test(name);
 }
 
-/** Whether a file in the quarantine was put there by us. */
+/** Only names made here: other files in the quarantine stay. */
 export function isQuarantineName(name: string): boolean {
   return parseDigest(name.replace("-", ":")) !== undefined;
 }
 
-/** The digest a file of this shard is named for; undefined for a foreign name. */
+/** The digest of a file of this shard; undefined for any other name. */
 export function digestOfName(algorithm: DigestAlgorithm, shard: string, name: string): Digest | undefined {
   return name.startsWith(shard) ? parseDigest(`${algorithm}:${name}`) : undefined;
 }

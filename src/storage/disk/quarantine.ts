@@ -1,5 +1,5 @@
-// Stored bytes that turned out wrong, kept aside for people: which bit of which file has changed says whether the disk,
-// the memory or a program did it. Nothing reads them, and the oldest go when there are too many.
+// Stored bytes that turned out wrong, kept for people: which bits have changed tells whether the disk, the memory or a
+// program is at fault. Nothing reads them, and the oldest are deleted when there are too many.
 import { mkdir, readdir, rename, stat, unlink } from "node:fs/promises";
 import { basename } from "node:path";
 import type { Digest } from "../../oci/digest.ts";
@@ -15,7 +15,7 @@ export class Quarantine {
   /** Sizes in bytes by file name, the oldest first. */
   readonly #files = new Map<string, number>();
 
-  /** `maxBytes`: of all files together; what is larger is deleted at once. */
+  /** `maxBytes`: of all files together; a larger file is deleted at once. */
   constructor(layout: Layout, maxBytes: number) {
     this.#layout = layout;
     this.#maxBytes = maxBytes;
@@ -32,7 +32,7 @@ export class Quarantine {
     return this.#files.size;
   }
 
-  /** Finds what earlier runs have left. Rejects with the system's error. */
+  /** Finds the files of earlier runs. Rejects with the system's error. */
   async load(): Promise<void> {
     this.#files.clear();
     const found: { readonly name: string; readonly size: number; readonly since: number }[] = [];
@@ -45,7 +45,10 @@ export class Quarantine {
     await this.#shrink();
   }
 
-  /** True when there was a file. Rejects with the system's error; the file is then where it was. */
+  /**
+   * Moves the blob here; false when there is no file. Rejects with the system's error; then the file stays in its
+   * place.
+   */
   async add(digest: Digest): Promise<boolean> {
     const from = this.#layout.blob(digest);
     const to = this.#layout.quarantined(digest);

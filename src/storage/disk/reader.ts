@@ -1,4 +1,4 @@
-// A complete blob, read by position from one open file: deleting the blob meanwhile does not disturb it.
+// Reads a stored blob by position from one open file, which deleting the blob does not affect.
 import type { FileHandle } from "node:fs/promises";
 import { type StoredBlob, StoreError } from "../../ports/blobs.ts";
 import { storeFailure } from "../store-failure.ts";
@@ -26,8 +26,8 @@ export class DiskReader implements StoredBlob {
 }
 
 /**
- * One read of at most `wanted` bytes (at least 1) from where bytes are known to be: a file that ends earlier was
- * cut by somebody else, which is an error and not an end.
+ * One read of at most `wanted` bytes (at least 1). The caller knows that the file has bytes at `position`: a file that
+ * ends earlier was cut, which is StoreError `io` and not the end.
  */
 export async function readAt(
   handle: FileHandle,
@@ -45,7 +45,7 @@ export async function readAt(
   return scratch.subarray(0, bytesRead);
 }
 
-/** Waits for reads and writes under way; the descriptor is gone afterwards. */
+/** Waits for running reads and writes, then closes the descriptor. */
 export async function closeHandle(handle: FileHandle): Promise<void> {
   try {
     await handle.close();

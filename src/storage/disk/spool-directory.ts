@@ -1,6 +1,5 @@
-// The spool directory: which of its files are being written, which are kept for a later fill, how many bytes it holds,
-// and what in it is nobody's. A file that is neither is what a crash, or a failed removal, has left: it is swept, also
-// while the process runs.
+// The spool directory: which of its files are being written, which are kept for a later fill, and how many bytes it
+// holds. Any other file is left from a crash or a failed removal, and is swept, also while the process runs.
 import { type FileHandle, open, readdir, stat, unlink, writeFile } from "node:fs/promises";
 import type { Digest } from "../../oci/digest.ts";
 import type { KeptBlob, KeptRecord } from "../../ports/blobs.ts";
@@ -11,11 +10,11 @@ import { isSpoolName, type Layout, recordName, spoolOf } from "./layout.ts";
 import { DiskWriter, type SpoolOwner } from "./writer.ts";
 
 /** Spools kept at most; with their records, twice as many inodes. */
-const mostFiles = 64;
-/** Milliseconds a spool is kept: whoever broke off a pull and wants it after all comes back sooner. */
-const longestKept = 3600_000;
-/** Bytes of one kept spool at most: all of them are hashed before a client that waits hears anything, in a second or two. */
-const largestKept = 1024 * 1024 * 1024;
+const maxKeptFiles = 64;
+/** Milliseconds a spool is kept: a client that repeats a pull does so sooner. */
+const maxKeptAge = 3600_000;
+/** Bytes of one kept spool at most: all of them are hashed before a waiting client gets the first byte. */
+const maxKeptSize = 1024 * 1024 * 1024;
 
 interface KeptFile extends KeptSpool {
   readonly name: string;
@@ -25,12 +24,14 @@ export class SpoolDirectory {
   readonly #layout: Layout;
   readonly #keptBytes: number;
   readonly #clock: Clock;
-  /** By name: from before the file is made until its space is free, or a blob's, or kept. Undefined before it is made. */
+  /**
+   * By name, from before the file is created until it is deleted, committed or kept. Undefined before it is created.
+   */
   readonly #writers = new Map<string, DiskWriter | undefined>();
-  /** What nobody writes now; the oldest first. */
+  /** Spools that have no writer; the oldest first. */
   readonly #kept = new Map<Digest, KeptFile>();
-  /** Bytes of files that are nobody's and could not be removed, as of the last sweep. */
-  #left = 0;
+  /** Bytes of orphaned files that the last sweep could not remove. */
+  #orphanBytes = 0;
 
   /** `keptBytes`: of all kept spools together. */
   constructor(layout: Layout, keptBytes: number, clock: Clock) {
@@ -39,15 +40,17 @@ export class SpoolDirectory {
     this.#clock = clock;
   }
 
-  /** Bytes of files under way or kept, of removed ones that somebody still reads, and of those that could not be removed. */
+  /**
+   * Bytes of files written or kept, of removed ones that still have readers, and of those that could not be removed.
+   */
   get bytes(): number {
-    let bytes = this.#left + this.#keptSum;
+    let bytes = this.#orphanBytes + this.#keptSum;
     for (const writer of this.#writers.values()) bytes += writer?.written ?? 0;
     return bytes;
   }
 
   get mostKept(): number {
-    return Math.min(this.#keptBytes, largestKept);
+    return Math.min(this.#keptBytes, maxKeptSize);
   }
 
   get #keptSum(): number {
@@ -73,8 +76,8 @@ export class SpoolDirectory {
     try {
       handle = await open(path, flags, 0o600);
       const owner: SpoolOwner = {
-        // One that was kept may have another writer by the time its first one is released.
-        over: () => this.#writers.get(name) === writer && this.#writers.delete(name),
+        // A file that was kept may have another writer by the time its first one is released.
+        finished: () => this.#writers.get(name) === writer && this.#writers.delete(name),
         keep: (record, bytes) => this.#keep(name, record, bytes),
       };
       const writer = new DiskWriter(handle, path, this.#layout, owner, written);
@@ -86,7 +89,7 @@ export class SpoolDirectory {
     }
   }
 
-  // ---- what is kept -------------------------------------------------------------------------------------------
+  // ---- kept files ---------------------------------------------------------------------------------------------
 
   async #keep(name: string, { at = this.#clock(), ...known }: KeptRecord, offset: number): Promise<void> {
     const kept = { record: { ...known, at }, offset, name };
@@ -97,15 +100,16 @@ export class SpoolDirectory {
     await this.#shrink();
   }
 
-  /** The oldest go first. */
+  /** Forgets those that are too old, and the oldest while they exceed a bound. */
   async #shrink(): Promise<void> {
     for (const [digest, { record }] of this.#kept) {
-      const old = recordAge(record.at, this.#clock()) > longestKept;
-      if (old || this.#keptSum > this.#keptBytes || this.#kept.size > mostFiles) await this.#forget(digest);
+      const old = recordAge(record.at, this.#clock()) > maxKeptAge;
+      if (old || this.#keptSum > this.#keptBytes || this.#kept.size > maxKeptFiles)
+        await this.#forget(digest);
     }
   }
 
-  /** A file that cannot be removed is nobody's, and swept. */
+  /** A file that cannot be removed is orphaned, and swept later. */
   async #forget(digest: Digest): Promise<void> {
     const kept = this.#kept.get(digest);
     if (kept === undefined) return;
@@ -118,19 +122,19 @@ export class SpoolDirectory {
   async resume(digest: Digest, upstream: string): Promise<KeptBlob | undefined> {
     const kept = this.#kept.get(digest);
     if (kept === undefined || kept.record.upstream !== upstream) return undefined;
-    if (recordAge(kept.record.at, this.#clock()) > longestKept) {
+    if (recordAge(kept.record.at, this.#clock()) > maxKeptAge) {
       await this.#forget(digest);
       return undefined;
     }
     const { name, record, offset } = kept;
     try {
-      // A writer before it is no longer kept: no sweep finds it between.
+      // It has a writer before it is no longer kept, so that no sweep takes it in between.
       const writing = this.#write(name, "r+", offset);
       this.#kept.delete(digest);
       const writer = await writing;
       let unchanged = false;
       try {
-        // From here on a crash leaves a spool like any other.
+        // From here on it is a spool like any other, should the process crash.
         await unlink(this.#recordFile(name));
         unchanged = (await stat(this.#layout.spoolFile(name))).size === offset;
       } finally {
@@ -143,7 +147,7 @@ export class SpoolDirectory {
     }
   }
 
-  /** Finds what earlier runs have kept; what is nobody's is for the sweep. Rejects with StoreError. */
+  /** Finds what earlier runs have kept. Rejects with StoreError. */
   async load(): Promise<void> {
     this.#kept.clear();
     const found: KeptFile[] = [];
@@ -153,7 +157,7 @@ export class SpoolDirectory {
       const kept = await readKeptSpool(this.#layout.spoolFile(record), this.#layout.spoolFile(name));
       if (kept !== undefined) found.push({ ...kept, name });
     }
-    // Of two of one digest, which a crash may leave, the later one counts.
+    // A crash may leave two of one digest: the later one counts.
     for (const kept of found.sort((a, b) => a.record.at - b.record.at)) {
       this.#kept.delete(kept.record.digest);
       this.#kept.set(kept.record.digest, kept);
@@ -165,16 +169,16 @@ export class SpoolDirectory {
     return this.#layout.spoolFile(recordName(name));
   }
 
-  // ---- what is nobody's ---------------------------------------------------------------------------------------
+  // ---- orphaned files -----------------------------------------------------------------------------------------
 
   /**
-   * Removes the files that are nobody's, and what has been kept for too long; resolves with the number of the former.
-   * One that cannot be removed is counted in `bytes` and tried again by the next sweep. Rejects with StoreError when the
-   * directory cannot be read.
+   * Removes orphaned files, and those kept for too long; resolves with the number of orphaned ones. A file that cannot
+   * be removed counts in `bytes`, and the next sweep tries again. Rejects with StoreError when the directory cannot be
+   * read.
    */
   async sweep(): Promise<number> {
     await this.#shrink();
-    let [swept, left] = [0, 0];
+    let [swept, orphanBytes] = [0, 0];
     for (const name of await this.#names()) {
       if (this.#isOwned(spoolOf(name))) continue;
       const path = this.#layout.spoolFile(name);
@@ -182,10 +186,10 @@ export class SpoolDirectory {
         await unlink(path);
         swept++;
       } catch (error) {
-        if (systemCode(error) !== "ENOENT") left += await sizeOf(path);
+        if (systemCode(error) !== "ENOENT") orphanBytes += await sizeOf(path);
       }
     }
-    this.#left = left;
+    this.#orphanBytes = orphanBytes;
     return swept;
   }
 

@@ -1,4 +1,4 @@
-// Verified blobs as files named by their digest, and the spool they come from, under one cache directory.
+// The blob store on disk: verified blobs as files named by their digest, and the spool, under one cache directory.
 import type { Dir, Stats } from "node:fs";
 import {
   access,
@@ -34,15 +34,15 @@ import { SpoolDirectory } from "./spool-directory.ts";
 export interface DiskStoreOptions {
   /** Created, with mode 0700, when missing. Its file system must be one for all of it. */
   readonly directory: string;
-  /** Bytes of wrong blobs kept for inspection at most. */
+  /** Bytes of quarantined blobs at most. */
   readonly quarantineBytes?: number;
   /** Bytes of unfinished blobs kept for a later fill at most. */
   readonly keptBytes?: number;
-  /** Wall clock, for the age of what is kept; left out: the machine's. */
+  /** Wall clock, for the age of what is kept. Default: the machine's. */
   readonly clock?: Clock;
 }
 
-/** Of `quarantineBytes`, and of `keptBytes`, where nothing is said. */
+/** Default of `quarantineBytes` and `keptBytes`. */
 const defaultShare = 256 * 1024 * 1024;
 
 /** The file system that holds the cache. */
@@ -50,36 +50,36 @@ export interface FreeSpace {
   /** Bytes an unprivileged process may still write. */
   readonly free: number;
   readonly total: number;
-  /** Inodes; undefined where the file system makes them as it needs them. */
+  /** Inodes; undefined for a file system without a fixed number of them. */
   readonly files: { readonly free: number; readonly total: number } | undefined;
 }
 
-/** Bytes and inodes that a start on a full disk makes free, and blobs it looks at for that. */
+/** Bytes and inodes that a start on a full disk frees, and blobs it considers for that. */
 const roomToStart = 16 * 1024 * 1024;
 const filesToStart = 16;
-const mostLookedAt = 1_000;
-/** With less than these, nothing can be stored. */
-const noRoom = 64 * 1024;
-const noFiles = 4;
+const maxConsidered = 1_000;
+/** Bytes and inodes with less of which nothing can be stored. */
+const minFree = 64 * 1024;
+const minFreeFiles = 4;
 
-/** What the disk has no more of, for people; undefined while there is some. */
+/** What is used up, bytes or inodes, for people; undefined while there are enough of both. */
 export function fullness({ free, total, files }: FreeSpace): string | undefined {
-  if (free < Math.min(noRoom, total / 4)) return `the disk is full: ${free} of ${total} bytes are free`;
-  if (files !== undefined && files.free < Math.min(noFiles, files.total / 4))
+  if (free < Math.min(minFree, total / 4)) return `the disk is full: ${free} of ${total} bytes are free`;
+  if (files !== undefined && files.free < Math.min(minFreeFiles, files.total / 4))
     return `the disk is full: ${files.free} of ${files.total} inodes are free`;
   return undefined;
 }
 
 /**
- * Locks the directory, creates what is missing and removes what fills of a killed process left in the spool.
- * StoreError `unavailable` (or `no_space`, `io`) names the directory and what to do about it.
+ * Locks the directory, creates what is missing and removes what fills of a killed process left in the spool. Rejects
+ * with StoreError `unavailable`, `no_space` or `io`, whose message names the directory and what to do.
  */
 export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStore> {
   const layout = new Layout(options.directory);
   let lock: DirectoryLock | undefined;
   try {
     await mkdir(layout.spool, { recursive: true, mode: 0o700 });
-    // The spool of a running process must not be swept by a second one.
+    // A second process must not sweep the spool of this one.
     lock = lockDirectory(layout.directory, layout.spoolLock);
     const created = await makeBlobDirectories(layout);
     const spool = new SpoolDirectory(layout, options.keptBytes ?? defaultShare, options.clock ?? Date.now);
@@ -88,7 +88,8 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     const { dev, ino } = await stat(layout.directory);
     await spool.load();
     const swept = await spool.sweep();
-    const store = new DiskStore(layout, spool, quarantine, lock, { dev, ino }, created, swept);
+    const identity = { dev, ino };
+    const store = new DiskStore({ layout, spool, quarantine, lock, identity, created, swept });
     await store.withRoom(() => checkSpool(layout));
     return store;
   } catch (error) {
@@ -100,17 +101,27 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
   }
 }
 
-/** Which directory it is: a path may lead to another one later. */
-interface Place {
+/** Identifies a directory: its path may lead to another one later. */
+interface DirectoryIdentity {
   readonly dev: number;
   readonly ino: number;
 }
 
+interface OpenedStore {
+  readonly layout: Layout;
+  readonly spool: SpoolDirectory;
+  readonly quarantine: Quarantine;
+  readonly lock: DirectoryLock;
+  readonly identity: DirectoryIdentity;
+  readonly created: boolean;
+  readonly swept: number;
+}
+
 export class DiskStore implements BlobStore {
   readonly source = "disk";
-  /** Spool files found and removed at start: fills cut by a crash. */
+  /** Spool files removed at the start: fills that a crash has ended. */
   readonly swept: number;
-  /** The directory for blobs was not there: whatever an index says is stale. */
+  /** The directory for blobs was missing, so an index of its content is stale. */
   readonly created: boolean;
   /** Blobs removed because the disk was full at the start. */
   shed = 0;
@@ -118,22 +129,14 @@ export class DiskStore implements BlobStore {
   readonly #spool: SpoolDirectory;
   readonly #quarantine: Quarantine;
   #lock: DirectoryLock;
-  #place: Place;
+  #identity: DirectoryIdentity;
 
-  constructor(
-    layout: Layout,
-    spool: SpoolDirectory,
-    quarantine: Quarantine,
-    lock: DirectoryLock,
-    place: Place,
-    created: boolean,
-    swept: number,
-  ) {
+  constructor({ layout, spool, quarantine, lock, identity, created, swept }: OpenedStore) {
     this.#layout = layout;
     this.#spool = spool;
     this.#lock = lock;
     this.#quarantine = quarantine;
-    this.#place = place;
+    this.#identity = identity;
     this.created = created;
     this.swept = swept;
   }
@@ -156,7 +159,9 @@ export class DiskStore implements BlobStore {
     }
   }
 
-  /** With `size`, StoreError `no_space` when the file system has less; space other fills will need is not counted. */
+  /**
+   * With `size`, rejects with StoreError `no_space` when less is free; the space other fills will need does not count.
+   */
   async create(size?: number): Promise<BlobWriter> {
     if (size !== undefined) {
       const { free } = await this.freeSpace();
@@ -215,19 +220,19 @@ export class DiskStore implements BlobStore {
     return false;
   }
 
-  /** What the quarantine holds: files, and their bytes, which are no part of what `list` gives. */
+  /** Files in the quarantine and their bytes; `list` does not have them. */
   get quarantined(): { readonly files: number; readonly bytes: number } {
     const { files, bytes } = this.#quarantine;
     return { files, bytes };
   }
 
-  /** Streams directory by directory; a blob deleted meanwhile may be left out. Foreign names are not blobs. */
+  /** Directory by directory, without files of other names. A blob deleted meanwhile may be missing. */
   async *list(): AsyncGenerator<BlobInfo> {
     for (const algorithm of digestAlgorithms)
       for (const shard of shards) yield* this.listShard(algorithm, shard);
   }
 
-  /** The blobs whose hex starts with the two digits of `shard`: 1/256 of an algorithm's. */
+  /** The blobs whose hex begins with the two digits of `shard`: 1/256 of an algorithm's. */
   async *listShard(algorithm: DigestAlgorithm, shard: string): AsyncGenerator<BlobInfo> {
     const path = this.#layout.shard(algorithm, shard);
     const directory = await openDirectory(path);
@@ -255,14 +260,14 @@ export class DiskStore implements BlobStore {
   }
 
   /**
-   * What a start cannot do without, also on a full disk: when `work` fails for want of room, what is worth least goes
-   * until there is some, and it is tried once more. Rejects as `work` does, saying what is full.
+   * Does work that a start needs even on a full disk: when it fails because there is no space, what is worth least is
+   * deleted and it is tried once more. Rejects as `work` does, with what is full in the message.
    */
   async withRoom<Result>(work: () => Result | Promise<Result>): Promise<Result> {
     try {
       return await work();
     } catch (error) {
-      if (!isForWantOfRoom(error)) throw error;
+      if (!isNoSpace(error)) throw error;
     }
     this.shed += await this.#shed();
     try {
@@ -281,15 +286,15 @@ export class DiskStore implements BlobStore {
   }
 
   /**
-   * Indexes moved aside, then the blobs stored first among the first thousand, which the index will miss: there is room
-   * for it to be opened, and for eviction to know better. Resolves with the blobs removed.
+   * Deletes indexes moved aside, then the oldest of the first thousand blobs, though their rows stay in the index. Only
+   * until the index can be opened: eviction then chooses better. Resolves with the number of blobs deleted.
    */
   async #shed(): Promise<number> {
     const aside = new RegExp(`^${basename(this.#layout.index)}\\.(?:corrupt-|copy\\.part$)`);
     for (const name of await readdir(this.#layout.directory))
       if (aside.test(name)) await unlink(this.#layout.beside(name));
     const found: BlobInfo[] = [];
-    for await (const blob of this.list()) if (found.push(blob) === mostLookedAt) break;
+    for await (const blob of this.list()) if (found.push(blob) === maxConsidered) break;
     found.sort((a, b) => a.modifiedAt - b.modifiedAt);
     let removed = 0;
     for (const { digest } of found) {
@@ -302,9 +307,9 @@ export class DiskStore implements BlobStore {
   }
 
   /**
-   * Whether the directory can be used: it is there and can be written to. False when it is the one that was opened; true
-   * when it is another, or was emptied, and has been taken over and furnished. Rejects with StoreError when it is gone,
-   * read-only, another process's, or the bare mount point of a file system that was mounted.
+   * Checks that the directory is there and can be written to. False when it is the one that was opened. True when it is
+   * another, or was emptied: then it is locked and its folders are created. Rejects with StoreError when it is missing,
+   * read-only, used by another process, or the bare mount point of a file system that was mounted before.
    */
   async probe(): Promise<boolean> {
     const layout = this.#layout;
@@ -312,31 +317,35 @@ export class DiskStore implements BlobStore {
     try {
       const { dev, ino } = await stat(directory);
       const blobs = await statIfThere(layout.blobs);
-      const same = dev === this.#place.dev && ino === this.#place.ino;
+      const same = dev === this.#identity.dev && ino === this.#identity.ino;
       if (same && blobs !== undefined && (await statIfThere(layout.spool)) !== undefined) {
         await access(layout.spool, constants.W_OK);
         await access(layout.blobs, constants.W_OK);
         return false;
       }
-      if (blobs === undefined && dev !== this.#place.dev && (await stat(join(directory, ".."))).dev === dev)
+      if (
+        blobs === undefined &&
+        dev !== this.#identity.dev &&
+        (await stat(join(directory, ".."))).dev === dev
+      )
         throw new StoreError("unavailable", `nothing is mounted at ${directory}, and something was`);
       await access(directory, constants.W_OK);
       await mkdir(layout.spool, { recursive: true, mode: 0o700 });
-      // The file that was locked is not in this directory.
+      // The locked file is in the directory of before.
       this.#lock.release();
       this.#lock = lockDirectory(directory, layout.spoolLock);
       await makeBlobDirectories(layout);
       await checkSpool(layout);
       await this.#quarantine.load();
       await this.#spool.load();
-      this.#place = { dev, ino };
+      this.#identity = { dev, ino };
       return true;
     } catch (error) {
       throw storeFailure(error, `use the cache directory ${directory}`);
     }
   }
 
-  /** A blob is absent only from a store that is there: an unmounted disk must not look like an empty cache. */
+  /** A blob is absent only when the store is there: an unmounted disk must not look like an empty cache. */
   async #requireStore(): Promise<void> {
     try {
       await stat(this.#layout.blobs);
@@ -355,19 +364,19 @@ export class DiskStore implements BlobStore {
     }
   }
 
-  /** Lets another process have the directory. Open readers and writers are the caller's to close first. */
+  /** Unlocks the directory. The caller closes open readers and writers first. */
   async close(): Promise<void> {
     this.#lock.release();
   }
 }
 
-/** SQLite says of a log that it has no inode for only that it cannot open it. */
-function isForWantOfRoom(error: unknown): boolean {
+/** Without a free inode SQLite only says that it cannot open the log. */
+function isNoSpace(error: unknown): boolean {
   const cause = error instanceof StoreError ? error.cause : error;
   return storeFailure(error, "start").code === "no_space" || sqliteCode(cause) === sqliteCodes.cantOpen;
 }
 
-/** True when the blobs' own directory had to be made. */
+/** True when the directory of the blobs was missing. */
 async function makeBlobDirectories(layout: Layout): Promise<boolean> {
   const first = await mkdir(layout.blobs, { recursive: true, mode: 0o700 });
   for (const algorithm of digestAlgorithms)
@@ -377,7 +386,7 @@ async function makeBlobDirectories(layout: Layout): Promise<boolean> {
   return first !== undefined;
 }
 
-/** Proves what every fill relies on: that a file can be made here, and renamed into the store. */
+/** Checks what every fill needs: that a file can be created here, and renamed into the store. */
 async function checkSpool(layout: Layout): Promise<void> {
   const probe = layout.spoolFile(layout.newSpool());
   const handle = await open(probe, "wx", 0o600);

@@ -1,4 +1,4 @@
-// One spool file: appended to by its fill, read by the fill's followers, then renamed into the store.
+// A spool file: its fill appends to it, the fill's followers read it, and a commit renames it into the store.
 import { type FileHandle, mkdir, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Digest, digestAlgorithm } from "../../oci/digest.ts";
@@ -8,13 +8,13 @@ import { syncDirectory } from "./fsync.ts";
 import type { Layout } from "./layout.ts";
 import { closeHandle, readAt } from "./reader.ts";
 
-/** How often a commit makes the directory of its shard, which a deletion may remove at the same time. */
+/** How often a commit creates the directory of its shard, which a deletion may remove at the same time. */
 const shardAttempts = 3;
 
 /** What the spool directory does for its writers. */
 export interface SpoolOwner {
-  /** Told when the spool's bytes are a blob, or their space is free. */
-  over(): void;
+  /** To be called when the spool is committed or its file closed. */
+  finished(): void;
   /** Takes the file over, with `bytes` in it. Rejects with the system's error. */
   keep(record: KeptRecord, bytes: number): Promise<void>;
 }
@@ -52,7 +52,7 @@ export class DiskWriter implements BlobWriter {
     try {
       while (rest.length > 0) {
         const { bytesWritten } = await this.#handle.writev(rest, position);
-        // Zero for a non-empty write is no progress, and trying again would never end.
+        // Without progress the loop would never end.
         if (bytesWritten === 0) throw new StoreError("io", "cannot write the spool: nothing was written");
         position += bytesWritten;
         rest = withoutFirst(rest, bytesWritten);
@@ -71,31 +71,31 @@ export class DiskWriter implements BlobWriter {
   }
 
   /**
-   * Data first, then the name, then the directory that holds the name: after a crash the blob is whole or absent.
-   * A commit that fails has removed the spool file, or the name it gave it, so no abort need follow.
+   * Syncs the bytes, renames the file, syncs the directory: after a crash the blob is whole or absent. A commit that
+   * fails has removed the file, so no abort need follow. Rejects with StoreError.
    */
   async commit(digest: Digest, size: number): Promise<void> {
     if (this.#finished || this.#closing) throw new StoreError("closed", "the spool was committed or aborted");
     this.#finished = true;
     const target = this.#layout.blob(digest);
-    let doomed = this.#path;
+    let removable = this.#path;
     try {
       if (size !== this.#written)
         throw new StoreError("size_mismatch", `${digest} should have ${size} bytes, not ${this.#written}`);
       if (this.#torn) await this.#handle.truncate(size);
       await this.#handle.datasync();
       await this.#rename(digest, target);
-      doomed = target;
+      removable = target;
       await syncDirectory(dirname(target));
-      this.#owner.over();
+      this.#owner.finished();
     } catch (error) {
-      // The first failure is the one to report; what stays behind is swept, or reconciled at the next start.
-      await unlink(doomed).catch(() => undefined);
+      // The first failure is reported. A file that stays is swept, or reconciled at the next start.
+      await unlink(removable).catch(() => undefined);
       throw storeFailure(error, `commit ${digest}`);
     }
   }
 
-  /** Not synced: the hash in the record tells what a crash has done to the bytes. */
+  /** Not synced: the hash in the record shows whether a crash has torn the bytes. */
   async keep(record: KeptRecord): Promise<void> {
     if (this.#finished || this.#closing) throw new StoreError("closed", "the spool was committed or aborted");
     this.#finished = true;
@@ -103,7 +103,7 @@ export class DiskWriter implements BlobWriter {
       if (this.#torn) await this.#handle.truncate(this.#written);
       await this.#owner.keep(record, this.#written);
     } catch (error) {
-      // What stays behind is swept.
+      // A file that stays is swept.
       await unlink(this.#path).catch(() => undefined);
       throw storeFailure(error, `keep what has come of ${record.digest}`);
     }
@@ -120,7 +120,7 @@ export class DiskWriter implements BlobWriter {
   }
 
   release(): Promise<void> {
-    this.#closing ??= closeHandle(this.#handle).finally(() => this.#owner.over());
+    this.#closing ??= closeHandle(this.#handle).finally(() => this.#owner.finished());
     return this.#closing;
   }
 
@@ -130,7 +130,7 @@ export class DiskWriter implements BlobWriter {
         return await rename(this.#path, target);
       } catch (error) {
         if (systemCode(error) !== "ENOENT" || attempt > shardAttempts) throw error;
-        // The first blob of its shard, or the last one has just been deleted.
+        // The shard has no directory yet, or its last blob was just deleted.
         await mkdir(dirname(target), { recursive: true, mode: 0o700 });
         await syncDirectory(this.#layout.algorithm(digestAlgorithm(digest)));
       }

@@ -1,4 +1,4 @@
-// Kept answers in the index.
+// Kept answers in the index (AnswerStore).
 
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
@@ -7,17 +7,19 @@ import { type Database, digestKey, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
 /** Bytes of all answers. */
-const mostBytes = 64 * 1024 * 1024;
-const mostPerSubject = 16;
-const longestKey = 1024;
-/** Answers deleted at once when there is no room, and how often for one `put`, which must not take long. */
+const maxBytes = 64 * 1024 * 1024;
+/** Answers about one manifest. */
+const maxPerSubject = 16;
+/** UTF-16 units of a key; an answer with a longer one is not kept. */
+const maxKeyLength = 1024;
+/** Answers deleted at once to make room, and how often for one `put`, whose time is bounded by them. */
 const deletedAtOnce = 10;
-const mostDeletions = 100;
+const maxDeletions = 100;
 
 export class SqliteAnswers implements AnswerStore {
   readonly #database: Database;
   readonly #repositories: Repositories;
-  readonly #mostBytes: number;
+  readonly #maxBytes: number;
   readonly #get: Statement;
   readonly #known: Statement;
   readonly #put: Statement;
@@ -28,11 +30,11 @@ export class SqliteAnswers implements AnswerStore {
   readonly #bytes: Statement;
   readonly #deleteOldest: Statement;
 
-  /** `most`: bytes of all answers, another number only in tests. */
-  constructor(database: Database, repositories: Repositories, most = mostBytes) {
+  /** `max`: bytes of all answers; another number only in tests. */
+  constructor(database: Database, repositories: Repositories, max = maxBytes) {
     this.#database = database;
     this.#repositories = repositories;
-    this.#mostBytes = most;
+    this.#maxBytes = max;
     this.#get = database.prepare(
       `SELECT content, answered_at FROM answers WHERE repository = ${repositoryId} AND key = ?`,
     );
@@ -53,7 +55,7 @@ export class SqliteAnswers implements AnswerStore {
     );
     this.#deleteBeyond = database.prepare(
       `DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE subject = ? AND repository = ?
-         ORDER BY answered_at DESC LIMIT -1 OFFSET ${mostPerSubject})`,
+         ORDER BY answered_at DESC LIMIT -1 OFFSET ${maxPerSubject})`,
     );
     this.#bytes = database.prepare("SELECT answer_bytes FROM state");
     this.#deleteOldest = database.prepare(
@@ -80,7 +82,7 @@ export class SqliteAnswers implements AnswerStore {
     { content, at }: StoredAnswer,
   ): void {
     const bytes = key.length + (content?.length ?? 0);
-    if (key.length > longestKey || bytes > this.#mostBytes / 4) return;
+    if (key.length > maxKeyLength || bytes > this.#maxBytes / 4) return;
     this.#database.transaction(() => {
       const about = subject === undefined ? null : digestKey(subject);
       const id =
@@ -94,8 +96,8 @@ export class SqliteAnswers implements AnswerStore {
   }
 
   #makeRoom(bytes: number): boolean {
-    for (let deletions = 0; deletions <= mostDeletions; deletions++) {
-      if (Number(this.#bytes.get()?.answer_bytes) + bytes <= this.#mostBytes) return true;
+    for (let deletions = 0; deletions <= maxDeletions; deletions++) {
+      if (Number(this.#bytes.get()?.answer_bytes) + bytes <= this.#maxBytes) return true;
       if (this.#deleteOldest.run() === 0) return false;
     }
     return false;

@@ -1,4 +1,5 @@
-// What is in the blob store, in the index: sizes, media types of manifests, last use, and what manifests name.
+// The blobs of the store as rows of the index: size, media type of a manifest, last use, last check, and what manifests
+// name.
 
 import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
@@ -14,16 +15,18 @@ export interface BlobRow {
   readonly size: number;
 }
 
-/** Digests added or removed by anyone since the watch began. */
+/** Digests added or removed since the watch began, by any caller. */
 export interface ChangeWatch {
   readonly changed: ReadonlySet<Digest>;
   stop(): void;
 }
 
-/** SQLite's default, and the bytes of a small index, which count for nothing. */
+/** SQLite's default. */
 const pageSize = 4_096;
+/** Bytes of an index that do not count in the size of the cache. */
 const uncounted = 4 * 1024 * 1024;
 
+/** Bytes of a digest column. */
 const keyLengths = { sha256: 32, sha512: 64 } as const;
 
 export class SqliteBlobs implements BlobIndex {
@@ -49,7 +52,7 @@ export class SqliteBlobs implements BlobIndex {
 
   add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number, checkedAt?: number): void {
     this.#touches.forget(digest);
-    this.#tell(digest);
+    this.#notifyWatches(digest);
     const checked = checkedAt === undefined ? null : Math.round(checkedAt);
     this.#orIncomplete(() => {
       this.#statements.add.run(digestKey(digest), size, mediaType ?? null, Math.round(usedAt), checked);
@@ -77,9 +80,9 @@ export class SqliteBlobs implements BlobIndex {
       .map((row) => ({ ...blobRow(row), checkedAt: checkedAt(row) }));
   }
 
-  /** What was checked at `since` or later, in milliseconds since the epoch, counts as never checked. */
-  doubtSince(since: number): void {
-    this.#statements.doubt.run(Math.floor(since));
+  /** Blobs checked at `since` or later, in milliseconds since the epoch, count as never checked. */
+  forgetChecksSince(since: number): void {
+    this.#statements.forgetChecks.run(Math.floor(since));
   }
 
   statedSize(digest: Digest): number | undefined {
@@ -100,7 +103,7 @@ export class SqliteBlobs implements BlobIndex {
   /** Its links end later (links.ts). */
   remove(digest: Digest): void {
     this.#touches.forget(digest);
-    this.#tell(digest);
+    this.#notifyWatches(digest);
     const key = digestKey(digest);
     this.#orIncomplete(() =>
       this.#database.transaction(() => {
@@ -120,8 +123,8 @@ export class SqliteBlobs implements BlobIndex {
   }
 
   /**
-   * Writes the last uses of those it finds that are still in memory, and of no others. What was used in the future was
-   * used by another clock, and goes first: else it would stay until this one has caught up.
+   * Before the answer, the last uses of these blobs that are still in memory are written. A last use in the future
+   * comes from a wrong clock, so the blob comes first: otherwise it would stay until the clock has caught up.
    */
   oldest(
     limit: number,
@@ -144,7 +147,7 @@ export class SqliteBlobs implements BlobIndex {
     return Number(this.#statements.naming.get(digestKey(digest))?.count);
   }
 
-  /** A manifest never changes, so children are only ever added. Removing the manifest forgets them. */
+  /** Children are only added, for a manifest never changes. Removing the manifest removes them. */
   setChildren(digest: Digest, children: readonly LinkedBlob[]): void {
     const key = digestKey(digest);
     this.#database.transaction(() => {
@@ -157,17 +160,17 @@ export class SqliteBlobs implements BlobIndex {
     return this.#repositories.page(upstream, last ?? "", limit);
   }
 
-  /** False once an `add` or `remove` failed: the store then has what the table does not, or the reverse. */
+  /** False once an `add` or `remove` has failed: the table then differs from the store. */
   get complete(): boolean {
     return this.#complete;
   }
 
-  /** Writes the touches still in memory. */
+  /** Writes the last uses that are still in memory. */
   flush(): void {
     this.#touches.flush();
   }
 
-  /** Starts remembering which digests change; the memory grows until `stop`. */
+  /** Begins to remember which digests change. Memory grows with them until `stop`. */
   watch(): ChangeWatch {
     const changed = new Set<Digest>();
     this.#watches.add(changed);
@@ -198,11 +201,11 @@ export class SqliteBlobs implements BlobIndex {
     const key = digestKey(digest);
     if (this.#statements.removeUnused.run(key, usedAt) === 0) return;
     this.#touches.forget(digest);
-    this.#tell(digest);
+    this.#notifyWatches(digest);
     this.#statements.removeChildren.run(key);
   }
 
-  /** Bytes the index takes on the disk beyond its first 4 MiB, its copy included: they count as the blobs do. */
+  /** Bytes of the index on disk beyond its first 4 MiB, with its copy: they count in the size of the cache. */
   ownBytes(): number {
     const pages = (name: "page_count" | "freelist_count"): number =>
       Number(this.#statements[name].get()?.[name]);
@@ -219,7 +222,7 @@ export class SqliteBlobs implements BlobIndex {
     }
   }
 
-  #tell(digest: Digest): void {
+  #notifyWatches(digest: Digest): void {
     for (const watch of this.#watches) watch.add(digest);
   }
 }
@@ -243,7 +246,7 @@ function prepareAll(database: Database) {
     get: database.prepare("SELECT size, media_type, checked_at FROM blobs WHERE digest = ?"),
     checked: database.prepare("UPDATE blobs SET checked_at = ? WHERE digest = ?"),
     unchecked: database.prepare("SELECT digest, size, checked_at FROM blobs ORDER BY checked_at LIMIT ?"),
-    doubt: database.prepare("UPDATE blobs SET checked_at = NULL WHERE checked_at >= ?"),
+    forgetChecks: database.prepare("UPDATE blobs SET checked_at = NULL WHERE checked_at >= ?"),
     childSize: database.prepare("SELECT size FROM children WHERE child = ? AND size IS NOT NULL LIMIT 1"),
     linkSize: database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1"),
     usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),

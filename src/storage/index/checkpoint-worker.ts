@@ -1,4 +1,5 @@
-// The thread that copies the index's log into its file: the disk is waited for here, not in the event loop.
+// The thread that copies the write-ahead log of the index into its file, and waits for the disk instead of the event
+// loop.
 import { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
 import { type CheckpointAnswer, type CheckpointWork, gateStates } from "./checkpoints.ts";
@@ -10,10 +11,10 @@ function checkpoint({ location, gate }: CheckpointWork): CheckpointAnswer {
   if (Atomics.compareExchange(gate, 0, gateStates.idle, gateStates.working) !== gateStates.idle)
     return { pages: 0 };
   try {
-    // A connection for each: between two of them nothing is open that a stop would have to wait for.
+    // A connection for each checkpoint: between two of them `close` has nothing to wait for.
     const database = new DatabaseSync(new URL(location));
     try {
-      // Passive: waits for nobody, and nobody waits for it.
+      // Passive: neither waits for readers and writers nor makes them wait.
       return { pages: Number(database.prepare("PRAGMA wal_checkpoint(PASSIVE)").get()?.log) };
     } finally {
       database.close();

@@ -1,34 +1,36 @@
-// Keeps the index's log short from a thread of its own. A checkpoint waits for the disk twice; on the event
-// loop everything would wait with it.
+// Keeps the write-ahead log of the index short, in a thread: a checkpoint waits for the disk twice, and would block the
+// event loop for as long.
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 
 /** Rows changed between two checkpoints. */
 const rowsBetween = 500;
 /**
- * Pages (of 4 KiB) of a log that has become long. Only a log that is copied to its last page is written from its
- * beginning again, so writes that can wait do for as long as the last pages take the thread.
+ * Pages (of 4 KiB) of a long log. Only a log that is copied to its last page is reused from its beginning, so writes
+ * that can wait are paused until the thread has copied the last pages.
  */
 const longLog = 8_192;
-/** Checkpoints during such a pause, if other writes came between; then the program copies the few pages left. */
-const turnsOfPause = 5;
-/** Milliseconds a stop waits for a checkpoint under way. Without its end the log is read again at the next start. */
-const patience = 30_000;
+/** Checkpoints in one pause at most, if other writes come between; then the main thread copies the few pages left. */
+const maxPauseTurns = 5;
+/** Milliseconds `close` waits for a running checkpoint. If it does not end, the next start reads the log again. */
+const closeTimeout = 30_000;
 
-/** Source and build have different endings; the compiler rewrites them in imports only. */
+/**
+ * The compiler rewrites endings in imports only, so the ending is that of this file: .ts in the source, .js in a build.
+ */
 const program = new URL(`./checkpoint-worker${extname(import.meta.url)}`, import.meta.url);
 
-/** What `gate` holds. Only the thread makes it `working`, only the program makes it `closed`. */
+/** Values of `gate`. Only the thread sets `working`, only the main thread sets `closed`. */
 export const gateStates = { idle: 0, working: 1, closed: 2 } as const;
 
 export interface CheckpointWork {
-  /** URL of the database, as the program opened it. */
+  /** URL of the database, as the main thread opened it. */
   readonly location: string;
   /** One of `gateStates`; shared. */
   readonly gate: Int32Array;
 }
 
-/** Answer to every message: the log's pages at the time, or why they could not be copied. */
+/** The answer to each message: the pages of the log, or the error, with `errcode` as `node:sqlite` has it. */
 export type CheckpointAnswer =
   | { readonly pages: number }
   | { readonly message: string; readonly errcode: number | undefined };
@@ -36,11 +38,11 @@ export type CheckpointAnswer =
 export interface CheckpointOptions {
   /** URL of the database. */
   readonly location: string;
-  /** Copies what is left of the log in this thread. */
+  /** Copies the rest of the log in this thread. */
   readonly finish: () => void;
-  /** A checkpoint failed; another is tried after as many rows. */
+  /** A checkpoint failed. The next one comes after as many rows as usual. */
   readonly failed: (error: Error) => void;
-  /** There is no thread any more, for good: the log is the program's own again. */
+  /** The thread has ended for good: the main thread has to keep the log short. */
   readonly lost: (error: Error) => void;
   /** The thread's program; another one only in tests. */
   readonly program?: URL;
@@ -52,7 +54,7 @@ export class Checkpoints {
   #worker: Worker | undefined;
   #rows = 0;
   #running = false;
-  #over = false;
+  #ended = false;
   #pause: PromiseWithResolvers<void> | undefined;
   #turns = 0;
 
@@ -60,24 +62,27 @@ export class Checkpoints {
     this.#options = options;
   }
 
-  /** To be told of every change. The thread begins with the first checkpoint: small indexes never have one. */
+  /** To be called after every change. The thread starts with the first checkpoint, so small indexes have none. */
   wrote(rows: number): void {
     this.#rows += rows;
-    if (this.#rows >= rowsBetween && !this.#running && !this.#over) this.#begin();
+    if (this.#rows >= rowsBetween && !this.#running && !this.#ended) this.#begin();
   }
 
-  /** Until when writes that can wait should, for the log to come to its end; undefined nearly always. Never rejects. */
+  /**
+   * Writes that can wait should wait for it, so that all of the log can be copied. Undefined when there is no pause.
+   * Never rejects.
+   */
   get pause(): Promise<void> | undefined {
     return this.#pause?.promise;
   }
 
-  /** Waits for a checkpoint under way, and lets no other begin. Idempotent. */
+  /** Waits for a running checkpoint, and starts no other. Idempotent. */
   close(): void {
-    this.#over = true;
+    this.#ended = true;
     this.#endPause();
     const { idle, working, closed } = gateStates;
     while (Atomics.compareExchange(this.#gate, 0, idle, closed) === working)
-      if (Atomics.wait(this.#gate, 0, working, patience) === "timed-out") break;
+      if (Atomics.wait(this.#gate, 0, working, closeTimeout) === "timed-out") break;
     void this.#worker?.terminate();
     this.#worker = undefined;
   }
@@ -96,7 +101,7 @@ export class Checkpoints {
   #start(): Worker {
     const { location, program: own } = this.#options;
     const workerData: CheckpointWork = { location, gate: this.#gate };
-    // It needs a few hundred KiB, and none of the loaders and inspectors the program may have been started with.
+    // It needs little memory, and none of the loaders and inspectors the program may have been started with.
     const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 2 };
     const worker = new Worker(own ?? program, { workerData, resourceLimits, execArgv: [], env: {} });
     worker.unref();
@@ -107,7 +112,7 @@ export class Checkpoints {
   }
 
   #done(answer: CheckpointAnswer): void {
-    if (this.#over) return;
+    if (this.#ended) return;
     this.#running = false;
     if ("message" in answer) {
       this.#endPause();
@@ -120,7 +125,7 @@ export class Checkpoints {
   }
 
   #copyRest(): void {
-    if (this.#turns < turnsOfPause) {
+    if (this.#turns < maxPauseTurns) {
       this.#turns++;
       this.#pause ??= Promise.withResolvers();
       this.#begin();
@@ -137,8 +142,8 @@ export class Checkpoints {
   }
 
   #lose(error: unknown): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#ended) return;
+    this.#ended = true;
     this.#endPause();
     this.#worker = undefined;
     this.#options.lost(error instanceof Error ? error : new Error(String(error)));

@@ -1,4 +1,4 @@
-// The index's SQLite connection, in a process that has the file for itself, with failures as StoreError.
+// The SQLite connection of the index, in a process that has the file for itself. Failures are StoreErrors.
 import { closeSync, existsSync, openSync } from "node:fs";
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
@@ -15,8 +15,8 @@ import { migrate, schemaVersion } from "./schema.ts";
 export type Row = Readonly<Record<string, unknown>>;
 
 /**
- * Page cache in KiB. The rest is the kernel's: a lookup in a million rows costs microseconds from there.
- * The log is checkpointed by a thread (checkpoints.ts) and cut back to `journal_size_limit` bytes.
+ * The page cache is in KiB; the kernel caches the rest of the file. A thread checkpoints the log (checkpoints.ts),
+ * which is cut back to `journal_size_limit` bytes.
  */
 const pragmas = `
 PRAGMA cache_size = -32768;
@@ -25,7 +25,7 @@ PRAGMA journal_size_limit = 67108864;
 PRAGMA journal_mode = WAL;
 PRAGMA wal_autocheckpoint = 0;
 `;
-/** SQLite's default: checkpoints on the event loop, where there is no thread for them. */
+/** SQLite's default, checkpoints on the event loop, for when their thread has ended. */
 const ownCheckpoints = "PRAGMA wal_autocheckpoint = 1000";
 
 export class Database {
@@ -38,11 +38,11 @@ export class Database {
   readonly #copy: IndexCopy;
   /** Rows changed since the last copy was begun. */
   #uncopied = 0;
-  #toldOfDamage = false;
+  #damageNotified = false;
 
   /**
-   * Throws errors of `node:sqlite`, and those of schema.ts. The caller holds the directory's lock. `notice` is told of
-   * checkpoints that fail; `thread` is their program, another one only in tests.
+   * Throws errors of `node:sqlite`, and those of schema.ts. The caller holds the directory's lock. `notice` gets failed
+   * checkpoints; `thread` is the program of their thread, another one only in tests.
    */
   constructor(layout: Layout, notice: NoticeSink | undefined, thread?: URL) {
     this.#layout = layout;
@@ -52,7 +52,7 @@ export class Database {
     this.#checkpoints = new Checkpoints({
       location: location.href,
       finish: () => this.#finishCheckpoint(),
-      failed: (error) => this.#tell(this.failure(error)),
+      failed: (error) => this.#notify(this.failure(error)),
       lost: (error) => this.#keepOwnLog(error),
       ...(thread === undefined ? {} : { program: thread }),
     });
@@ -62,7 +62,7 @@ export class Database {
       part: layout.indexCopyPart,
     });
     try {
-      // First: a file that is not ours, or not to be read, stays as it is.
+      // Before anything is written: a file of another program, or one that cannot be read, stays as it is.
       const version = schemaVersion(this.#db);
       this.isNew = version === 0;
       this.#db.exec(pragmas);
@@ -89,7 +89,7 @@ export class Database {
     }
   }
 
-  /** Everything `change` does, or nothing. Within another transaction it is a part of that one. */
+  /** All of `change` or nothing. Within another transaction it is part of that one. */
   transaction<Result>(change: () => Result): Result {
     if (this.#db.isOpen && this.#db.isTransaction) return change();
     this.exec("BEGIN IMMEDIATE");
@@ -104,7 +104,7 @@ export class Database {
     }
   }
 
-  /** To be told of every row changed, so that the log stays short. */
+  /** To be called with the number of rows changed, so that the log stays short. */
   wrote(rows: number): void {
     this.#checkpoints.wrote(rows);
     this.#uncopied += rows;
@@ -116,9 +116,9 @@ export class Database {
   }
 
   /**
-   * In a thread, or `here` when the event loop has nothing else to do: replaces the copy that a later start goes on
-   * with when it cannot read this file. Rejects with StoreError; then the last copy stays. Damage that it finds is
-   * remembered for the next start.
+   * Replaces the copy that a later start uses when it cannot read this file. `here` copies in the calling thread, for
+   * when nothing else runs. Rejects with StoreError; then the last copy stays. Damage that it finds is marked for the
+   * next start.
    */
   async copy(where: "thread" | "here" = "thread"): Promise<void> {
     const uncopied = this.#uncopied;
@@ -133,12 +133,12 @@ export class Database {
     }
   }
 
-  /** Writes that can wait should until it ends (checkpoints.ts). */
+  /** Writes that can wait should wait for it (checkpoints.ts). */
   get pause(): Promise<void> | undefined {
     return this.#checkpoints.pause;
   }
 
-  /** Idempotent; closed also when it throws. SQLite itself would close over a failing last write in silence. */
+  /** Idempotent; closed also when it throws. Checkpoints first, because SQLite does not report a failing last write. */
   close(): void {
     if (!this.#db.isOpen) return;
     this.#copy.close();
@@ -150,7 +150,7 @@ export class Database {
     }
   }
 
-  /** Remembers, for the next start, a file that turns out to be damaged deeper than opening it shows. */
+  /** The StoreError of an error of SQLite. Damage that opening the file did not show is marked for the next start. */
   failure(error: unknown): StoreError {
     const failure = storeFailure(error, "use the index");
     if (isDamage(error)) this.#damaged(failure);
@@ -161,23 +161,23 @@ export class Database {
     try {
       this.exec("PRAGMA wal_checkpoint(PASSIVE)");
     } catch (error) {
-      this.#tell(storeFailure(error, "checkpoint the index"));
+      this.#notify(storeFailure(error, "checkpoint the index"));
     }
   }
 
   #keepOwnLog(error: Error): void {
-    this.#tell(storeFailure(error, "checkpoint the index in a thread"));
+    this.#notify(storeFailure(error, "checkpoint the index in a thread"));
     this.#db.exec(ownCheckpoints);
   }
 
   #damaged({ code, message }: StoreError): void {
     markDamaged(this.#layout);
-    if (this.#toldOfDamage) return;
-    this.#toldOfDamage = true;
+    if (this.#damageNotified) return;
+    this.#damageNotified = true;
     this.#notice?.({ kind: "store_error", op: "index.damaged", code, message });
   }
 
-  #tell({ code, message }: StoreError): void {
+  #notify({ code, message }: StoreError): void {
     this.#notice?.({ kind: "store_error", op: "index.checkpoint", code, message });
   }
 }
@@ -223,7 +223,7 @@ export class Statement {
 /** Bytes of a digest column that holds a sha256; a longer one holds a sha512. */
 const sha256Length = 32;
 
-/** A digest as columns hold it: the raw bytes, half the size of the hex. */
+/** A digest as columns hold it: its bytes, half the size of the hex. */
 export function digestKey(digest: Digest): Buffer {
   return Buffer.from(digestHex(digest), "hex");
 }
@@ -236,8 +236,8 @@ export function digestOfKey(bytes: unknown): Digest {
 }
 
 /**
- * By SQLite's `unix-excl`: no other process can open the file, and the log's index is in memory that the threads of
- * this one share, not in a file of its own, which could not be made on a full disk (https://sqlite.org/vfs.html).
+ * With SQLite's `unix-excl`: no other process can open the file, and the index of the log is in memory that the threads
+ * of this one share, not in a file, which could not be made on a full disk (https://sqlite.org/vfs.html).
  */
 function exclusively(path: string): URL {
   const location = pathToFileURL(path);
@@ -249,6 +249,6 @@ function markDamaged(layout: Layout): void {
   try {
     closeSync(openSync(layout.damaged, "a", 0o600));
   } catch {
-    // The failure being reported matters more; the next use of the damaged page tries again.
+    // The failure that is reported matters more. The next use of the damaged page marks it again.
   }
 }

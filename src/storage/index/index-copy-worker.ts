@@ -1,4 +1,4 @@
-// The thread that copies the index: the disk is waited for here, not in the event loop.
+// The thread that copies the index, and waits for the disk instead of the event loop.
 import { parentPort, workerData } from "node:worker_threads";
 import { type CopyWork, copyHere } from "./index-copy.ts";
 

@@ -1,34 +1,36 @@
-// A copy of the index beside it, in one state of it and checked: what a start goes on with when the index itself
-// cannot be read. One copy is kept; it is replaced by a whole one or not at all.
+// A checked copy of the index beside it, of one moment: a start uses it when the index itself cannot be read. One copy
+// is kept, and replaced only by a whole one.
 import { renameSync, rmSync, statfsSync } from "node:fs";
 import { dirname, extname } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { syncNow } from "../disk/fsync.ts";
+import { syncBlocking } from "../disk/fsync.ts";
 import { sqliteCodes, sqliteError } from "../store-failure.ts";
 
-/** Milliseconds a close waits for the thread to let go of the index, which it does between two steps. */
-const patience = 10_000;
+/** Milliseconds `close` waits for the thread to close the index, which it does between two steps. */
+const closeTimeout = 10_000;
 
-/** Source and build have different endings; the compiler rewrites them in imports only. */
+/**
+ * The compiler rewrites endings in imports only, so the ending is that of this file: .ts in the source, .js in a build.
+ */
 const program = new URL(`./index-copy-worker${extname(import.meta.url)}`, import.meta.url);
 
-/** Pages between two looks at whether a stop waits. */
+/** Pages copied between two checks for a stop. */
 const pagesPerStep = 1_000;
-/** What `gate` holds: `[0]` is `stop` when the copy is to end, `[1]` is `free` while the thread has the index closed. */
+/** Values of `gate`: `[0]` is `stop` when the copy must end, `[1]` is `free` while the thread has the index closed. */
 const copyGate = { stop: 1, free: 0, taken: 1 } as const;
 
 export interface CopyWork {
-  /** URL of the index, as the program opened it. */
+  /** URL of the index, as the main thread opened it. */
   readonly location: string;
-  /** The copy, and where it is put together. */
+  /** Path of the copy, and of the file it is while it is made. */
   readonly target: string;
   readonly part: string;
   readonly gate: Int32Array;
 }
 
-/** Why there is no copy, `errcode` as `node:sqlite` has it; undefined: it is done, or was ended by `close`. */
+/** Why there is no copy, with `errcode` as `node:sqlite` has it. Undefined: the copy is made, or `close` ended it. */
 export type CopyAnswer = { readonly message: string; readonly errcode: number | undefined } | undefined;
 
 export class IndexCopy {
@@ -41,8 +43,8 @@ export class IndexCopy {
   }
 
   /**
-   * One at a time, in a thread, or in this one when nobody else waits for it. Rejects with errors of `node:sqlite`, of
-   * the file system, or of threads; then the last copy stays.
+   * One at a time, in a thread, or in the calling one when nothing else waits for it. Rejects with errors of
+   * `node:sqlite`, of the file system, or of threads; then the last copy stays.
    */
   make(where: "thread" | "here"): Promise<void> {
     this.#running ??= this.#make(where).finally(() => {
@@ -51,10 +53,10 @@ export class IndexCopy {
     return this.#running;
   }
 
-  /** A copy under way ends; afterwards no thread has the index open. Idempotent. */
+  /** Ends a running copy; afterwards no thread has the index open. Idempotent. */
   close(): void {
     Atomics.store(this.#gate, 0, copyGate.stop);
-    Atomics.wait(this.#gate, 1, copyGate.taken, patience);
+    Atomics.wait(this.#gate, 1, copyGate.taken, closeTimeout);
   }
 
   async #make(where: "thread" | "here"): Promise<void> {
@@ -81,16 +83,16 @@ async function inThread(work: CopyWork): Promise<CopyAnswer> {
 
 class Stopped extends Error {}
 
-/** In the thread that calls it. Undefined also when a stop came between. */
+/** In the calling thread. Resolves with undefined also when it was stopped. */
 export async function copyHere({ location, target, part, gate }: CopyWork): Promise<CopyAnswer> {
   try {
     rmSync(part, { force: true });
     await copyPages(location, part, gate);
-    // What is damaged in the index is so in its copy: a good one is not given up for that.
+    // Damage of the index is in its copy too, which must not replace a good one.
     check(part);
-    syncNow(part);
+    syncBlocking(part);
     renameSync(part, target);
-    syncNow(dirname(target));
+    syncBlocking(dirname(target));
     return undefined;
   } catch (error) {
     rmSync(part, { force: true });
@@ -107,7 +109,7 @@ async function copyPages(location: string, part: string, gate: Int32Array): Prom
     if (stopped()) throw new Stopped();
     const index = new DatabaseSync(new URL(location));
     try {
-      // A reader has one state of the index for as long as it reads, and no writer waits for it.
+      // A read transaction sees one state of the index for as long as it lasts, and delays no writer.
       index.exec("BEGIN");
       index.prepare("SELECT count(*) FROM sqlite_schema").get();
       requireRoom(index, dirname(part));
@@ -124,7 +126,7 @@ async function copyPages(location: string, part: string, gate: Int32Array): Prom
   }
 }
 
-/** Half of what is free at most: a copy is worth less than what the rest is kept for. */
+/** A copy may take half of the free space at most. */
 function requireRoom(index: DatabaseSync, directory: string): void {
   const pages = Number(index.prepare("PRAGMA page_count").get()?.page_count);
   const pageSize = Number(index.prepare("PRAGMA page_size").get()?.page_size);
@@ -136,7 +138,7 @@ function requireRoom(index: DatabaseSync, directory: string): void {
 /** Throws as `node:sqlite` does for a damaged file. */
 function check(part: string): void {
   const location = pathToFileURL(part);
-  // Nobody else has it: neither a lock nor a log is made for it.
+  // No other process uses it, so it needs neither a lock nor a log.
   location.searchParams.set("immutable", "1");
   const made = new DatabaseSync(location, { readOnly: true });
   try {

@@ -1,4 +1,6 @@
-// The index's file from start to stop: locked, replaced when it cannot be read, marked when closed in good order.
+// The file of the index from start to stop: it is locked, replaced when it cannot be read, and marked when its last use
+// ended cleanly. The mark is a file that has one name between a clean stop and the next start, and another while the
+// index is used. It is not a row, because renaming a file needs no space, and a node has to start on a full disk.
 import {
   closeSync,
   existsSync,
@@ -15,7 +17,7 @@ import { StoreError } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { type DirectoryLock, directoryInUse, lockDirectory } from "../disk/directory-lock.ts";
-import { syncNow } from "../disk/fsync.ts";
+import { syncBlocking } from "../disk/fsync.ts";
 import { digestAlgorithms, Layout } from "../disk/layout.ts";
 import { isDamage, sqliteCode, sqliteCodes, storeFailure } from "../store-failure.ts";
 import { Database } from "./database.ts";
@@ -25,13 +27,14 @@ import { NewerSchema, UnknownSchema } from "./schema.ts";
 export interface IndexLoss {
   /** For people. */
   readonly reason: string;
-  /** When the copy that took its place was made, in milliseconds since the epoch; undefined: there was none. */
+  /** When the copy that replaces it was made, in milliseconds since the epoch; undefined when there was no copy. */
   readonly copiedAt: number | undefined;
 }
 
 /**
- * What cannot be read is moved aside, told, and replaced by its copy or a new file. Throws StoreError `unavailable` when
- * another process has the index, and when a later version wrote it; nothing is moved aside for either.
+ * Opens the index, or moves one that cannot be read aside, sends a notice, and takes its copy or a new file. Throws
+ * StoreError `unavailable` when another process uses the index, and when a later version wrote it; then nothing is
+ * moved.
  */
 export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSink): IndexFile {
   const layout = new Layout(directory);
@@ -39,7 +42,7 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
   let database: Database | undefined;
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    // Not SQLite's own lock: a file is moved aside only by the process that has the directory.
+    // Besides SQLite's own lock, because only the process that has the directory may move a file aside.
     lock = lockDirectory(directory, layout.indexLock);
     const unusable = missing(layout) ?? openUsable(layout, notice);
     const [opened, loss] =
@@ -48,7 +51,7 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
     const mark = takeCleanMark(layout, clock());
     const clean = mark.clean && !database.isNew && loss === undefined;
     if (loss !== undefined) notice?.({ kind: "index_lost", ...loss });
-    return new IndexFile(layout, lock, database, loss, clean, mark.since, clock);
+    return new IndexFile({ layout, lock, database, loss, clean, since: mark.since, clock });
   } catch (error) {
     database?.close();
     lock?.release();
@@ -64,27 +67,29 @@ export function openIndexFile(directory: string, clock: Clock, notice?: NoticeSi
   }
 }
 
+interface IndexFileOptions {
+  readonly layout: Layout;
+  readonly lock: DirectoryLock;
+  readonly database: Database;
+  readonly loss: IndexLoss | undefined;
+  readonly clean: boolean;
+  readonly since: number;
+  readonly clock: Clock;
+}
+
 export class IndexFile {
   readonly database: Database;
   /** Set when the file could not be read. */
   readonly loss: IndexLoss | undefined;
-  /** Closed in good order by its last user: the tables may be trusted. */
+  /** The last stop was clean: the tables may be trusted. */
   readonly clean: boolean;
-  /** What is older no crash has torn, in milliseconds since the epoch; 0 when that is not known. */
+  /** No crash has torn what is older, in milliseconds since the epoch; 0 when that is not known. */
   readonly since: number;
   readonly #layout: Layout;
   readonly #lock: DirectoryLock;
   readonly #clock: Clock;
 
-  constructor(
-    layout: Layout,
-    lock: DirectoryLock,
-    database: Database,
-    loss: IndexLoss | undefined,
-    clean: boolean,
-    since: number,
-    clock: Clock,
-  ) {
+  constructor({ layout, lock, database, loss, clean, since, clock }: IndexFileOptions) {
     this.#layout = layout;
     this.#lock = lock;
     this.database = database;
@@ -94,16 +99,16 @@ export class IndexFile {
     this.#clock = clock;
   }
 
-  /** Everything of before `at`, in milliseconds since the epoch, has reached the disk. */
-  settled(at: number): void {
+  /** Everything older than `at`, in milliseconds since the epoch, has reached the disk. */
+  markSynced(at: number): void {
     touchUsedMark(this.#layout, at);
   }
 
-  /** `complete`: the next opening may trust the tables. Once only; closed also when it throws StoreError. */
-  close(complete: boolean): void {
+  /** `clean`: the next start may trust the tables. To be called once; closed also when it throws StoreError. */
+  close({ clean }: { readonly clean: boolean }): void {
     try {
       this.database.close();
-      if (complete) setCleanMark(this.#layout, this.#clock());
+      if (clean) setCleanMark(this.#layout, this.#clock());
     } catch (error) {
       throw storeFailure(error, "close the index");
     } finally {
@@ -112,7 +117,7 @@ export class IndexFile {
   }
 }
 
-/** Why there is no index to open where there has been one; undefined when there is one, or nothing yet. */
+/** Why an index that was here cannot be opened; undefined when it can, or when there was none. */
 function missing(layout: Layout): string | undefined {
   if (existsSync(layout.damaged)) return "it turned out to be damaged while it was used";
   if (sizeOf(layout.index) > 0 || sizeOf(`${layout.index}-wal`) > 0) return undefined;
@@ -133,7 +138,7 @@ function hasBlobs(layout: Layout): boolean {
   });
 }
 
-/** The reason when the file is there but cannot be read as an index. */
+/** The reason when the file is no index that can be read. */
 function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | string {
   try {
     return new Database(layout, notice);
@@ -143,7 +148,7 @@ function openUsable(layout: Layout, notice: NoticeSink | undefined): Database | 
   }
 }
 
-/** The copy is taken, not copied again: it needs no room, and one that is no good is not tried twice. */
+/** The copy is renamed, not copied: that needs no space, and a bad copy is not tried twice. */
 function replace(
   layout: Layout,
   reason: string,
@@ -180,7 +185,7 @@ function moveAside(layout: Layout, clock: Clock): void {
     if (name.startsWith(`${basename(layout.index)}.corrupt-`)) rmSync(layout.beside(name));
   const aside = `${layout.index}.corrupt-${clock()}`;
   renameIfThere(layout.index, aside);
-  // A log left here would be played into the new file.
+  // SQLite would apply a log that stays here to the new file.
   renameIfThere(`${layout.index}-wal`, `${aside}-wal`);
   rmSync(layout.damaged, { force: true });
 }
@@ -190,31 +195,31 @@ function renameIfThere(from: string, to: string): void {
 }
 
 interface CleanMark {
-  /** The last close was an orderly one. */
+  /** The last stop was clean. */
   readonly clean: boolean;
-  /** What is older, in milliseconds since the epoch, no crash has torn; 0 when that is not known. */
+  /** See IndexFile.since. */
   readonly since: number;
 }
 
-/** Afterwards the index counts as being used, whatever happens to the power. `now` in milliseconds since the epoch. */
+/** Afterwards the index counts as being used, also after a power failure. `now` in milliseconds since the epoch. */
 function takeCleanMark(layout: Layout, now: number): CleanMark {
   const clean = existsSync(layout.cleanMark);
   if (clean) {
     renameSync(layout.cleanMark, layout.usedMark);
-    syncNow(layout.directory);
+    syncBlocking(layout.directory);
   }
   const since = statSync(layout.usedMark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   if (since === 0) touchUsedMark(layout, now);
   return { clean, since };
 }
 
-/** Everything of before `now` is on the disk, though the index is used on. On a full disk there may be no mark. */
+/** Everything older than `now` is on the disk, while the index is still used. On a full disk there may be no mark. */
 function touchUsedMark(layout: Layout, now: number): void {
   try {
     closeSync(openSync(layout.usedMark, "a", 0o600));
     utimesSync(layout.usedMark, now / 1000, now / 1000);
   } catch {
-    // The older time is right too: more is hashed again after a crash.
+    // An older time is correct too: more blobs are hashed again after a crash.
   }
 }
 

@@ -1,7 +1,7 @@
-// Which repository contains which digest, in the index. Links end with what they name: an hour after they were last
-// confirmed where it is neither here nor named by a manifest that is, after 30 days where it is only named. Those of what
-// is here stay: an outage must find them. A link that has ended grants nothing and refuses nothing: upstream is asked.
-// What nodes share in Redis stays until its own age: another of them may have the blob.
+// Which repository contains which digest, in the index. Links to blobs that are here do not end: they are needed while
+// upstream is away. Other links end after their last confirmation: after 30 days when a manifest that is here names the
+// digest, after an hour when none does. Without a link a request is neither granted nor refused: upstream is asked.
+// Links that nodes share in Redis have an age of their own, because another node may have the blob.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
@@ -10,19 +10,22 @@ import type { LinkedBlob, OwnLinks, Proofs } from "../../ports/records.ts";
 import { type Database, digestKey, digestOfKey, type Row, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
-/** Milliseconds after its last confirmation that a link to what is not here ends. */
+/**
+ * Milliseconds from the last confirmation to the end of a link to what is not here; `namedAge` when a manifest names
+ * it.
+ */
 const orphanAge = 3_600_000;
 const namedAge = 30 * 86_400_000;
-/** A link confirmed less than these milliseconds ago is not written again. */
+/** Milliseconds in which a link that is confirmed again is not written again. */
 const confirmedEvery = 600_000;
-/** Links; one takes about 150 bytes of the index, which counts in the cache's size. */
-const mostLinks = 4_000_000;
-/** Of those beyond the bound, how many more may go than come at once. */
-const endedBesides = 100;
+/** Links at most. The index counts in the size of the cache. */
+const maxLinks = 4_000_000;
+/** Links beyond the bound that an `add` may end, besides as many as it adds. */
+const extraEnded = 100;
 
 export interface SqliteLinksOptions {
   /** Links at most; another number only in tests. */
-  readonly most?: number;
+  readonly max?: number;
 }
 
 export class SqliteLinks implements OwnLinks {
@@ -30,7 +33,7 @@ export class SqliteLinks implements OwnLinks {
   readonly #repositories: Repositories;
   readonly #clock: Clock;
   readonly #proofs: Proofs;
-  readonly #most: number;
+  readonly #max: number;
   readonly #named: Statement;
   readonly #shown: Statement;
   readonly #add: Statement;
@@ -46,7 +49,7 @@ export class SqliteLinks implements OwnLinks {
   readonly #repositoriesOf: Statement;
   readonly #parents: Statement;
   readonly #ended: ((upstream: string, repository: Repository, digest: Digest) => void)[] = [];
-  /** The link looked at last, to go on from. */
+  /** The link the next sweep goes on after. */
   #swept: { readonly digest: Uint8Array; readonly repository: number } = first;
 
   constructor(
@@ -54,13 +57,13 @@ export class SqliteLinks implements OwnLinks {
     repositories: Repositories,
     clock: Clock,
     proofs: Proofs,
-    { most = mostLinks }: SqliteLinksOptions = {},
+    { max = maxLinks }: SqliteLinksOptions = {},
   ) {
     this.#database = database;
     this.#repositories = repositories;
     this.#clock = clock;
     this.#proofs = proofs;
-    this.#most = most;
+    this.#max = max;
     this.#named = database.prepare(
       `SELECT shown FROM links WHERE digest = ? AND repository = ${repositoryId}`,
     );
@@ -126,7 +129,7 @@ export class SqliteLinks implements OwnLinks {
       const now = Math.round(this.#clock());
       for (const { digest, size, named } of blobs)
         this.#add.run(digestKey(digest), id, size ?? null, named ? 0 : 1, now);
-      this.#keepBound(blobs.length + endedBesides);
+      this.#keepBound(blobs.length + extraEnded);
     });
   }
 
@@ -135,8 +138,8 @@ export class SqliteLinks implements OwnLinks {
   }
 
   /**
-   * Looks at the next `limit` links, in a round over all of them, and ends those whose time has come. Nothing while the
-   * database has writes wait. Throws StoreError.
+   * Checks the next `limit` links, in a round over all of them, and ends those that are too old. Does nothing while the
+   * database pauses writes. Throws StoreError.
    */
   sweep(limit: number): void {
     if (this.#database.pause !== undefined) return;
@@ -145,7 +148,7 @@ export class SqliteLinks implements OwnLinks {
     this.#swept = last === undefined ? first : keyOf(last);
     const now = this.#clock();
     const over = links.filter((link) => hasEnded(link, now));
-    if (over.length === 0 && Number(this.#count.get()?.links) <= this.#most) return;
+    if (over.length === 0 && Number(this.#count.get()?.links) <= this.#max) return;
     this.#database.transaction(() => {
       for (const link of over) this.#endOne(link);
       this.#keepBound(limit);
@@ -153,12 +156,12 @@ export class SqliteLinks implements OwnLinks {
   }
 
   /**
-   * Ends those confirmed the longest ago while there are too many; looks at `limit` of them at most. One of a manifest
-   * that is here and names others has to wait its turn again: by it `parentsIn` knows what may be denied. The number of
-   * these is bounded by that of stored blobs.
+   * While there are too many links, ends those confirmed the longest ago, `limit` at most. A link to a manifest that is
+   * here and names others is renewed instead, because `parentsIn` needs it to know what may be denied. There are at
+   * most as many of these as stored blobs.
    */
   #keepBound(limit: number): void {
-    const over = Math.min(limit, Number(this.#count.get()?.links) - this.#most);
+    const over = Math.min(limit, Number(this.#count.get()?.links) - this.#max);
     if (over <= 0) return;
     const now = Math.round(this.#clock());
     const latest = now + clockTolerance;
@@ -208,14 +211,14 @@ export class SqliteLinks implements OwnLinks {
   }
 }
 
-/** Before every link. */
+/** Sorts before every link. */
 const first = { digest: new Uint8Array(), repository: 0 };
 
 function keyOf(link: Row): { readonly digest: Uint8Array; readonly repository: number } {
   return { digest: link.digest as Uint8Array, repository: Number(link.repository) };
 }
 
-/** What was confirmed in the future was confirmed by a clock that was wrong: long ago. */
+/** A confirmation in the future comes from a wrong clock, and counts as old. */
 function hasEnded({ confirmed_at, here, named }: Row, now: number): boolean {
   if (here === 1) return false;
   return recordAge(Number(confirmed_at), now) > (named === 1 ? namedAge : orphanAge);

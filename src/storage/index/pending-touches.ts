@@ -1,18 +1,15 @@
-// Last uses waiting to be written: a hit costs a Map entry, and one transaction writes a hundred of them.
+// Last uses that wait to be written: a hit costs an entry of a Map, and one transaction writes many of them.
 
 import type { Digest } from "../../oci/digest.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 
-/** Most digests held in memory, and milliseconds one is held at most: what a crash can forget. */
+/** Digests held in memory at most, and milliseconds one is held: what a crash can lose. */
 const maxPending = 1_000;
 const maxDelay = 5_000;
-/**
- * Digests written in one turn of the event loop. Each is three pages far apart: at a million blobs a thousand took
- * 30-90 ms.
- */
+/** Digests written in one turn of the event loop: each changes three pages that are far apart. */
 const perTurn = 100;
-/** Milliseconds between two such turns: others come first. */
+/** Milliseconds between two such turns, for other work. */
 const nextTurn = 5;
 
 export class PendingTouches {
@@ -22,7 +19,7 @@ export class PendingTouches {
   #touches = new Map<Digest, number>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** While `paused`, they wait longer, up to twice as many. */
+  /** While `paused`, last uses wait longer, up to twice as many. */
   constructor(
     write: (touches: ReadonlyMap<Digest, number>) => void,
     paused: () => boolean,
@@ -33,7 +30,7 @@ export class PendingTouches {
     this.#notice = notice;
   }
 
-  /** Never throws: a hit does not fail because its time of use cannot be written. */
+  /** Never throws: a hit must not fail because its last use cannot be written. */
   add(digest: Digest, usedAt: number): void {
     this.#touches.set(digest, usedAt);
     if (this.#touches.size >= (this.#paused() ? 2 * maxPending : maxPending)) this.#writeSome();
@@ -48,7 +45,7 @@ export class PendingTouches {
     this.#touches.delete(digest);
   }
 
-  /** Writes those of these digests that wait; true when there were any. Throws as `flush` does. */
+  /** Writes those of `digests` that wait; true when there were any. Throws as `flush` does. */
   write(digests: Iterable<Digest>): boolean {
     const touches = new Map<Digest, number>();
     for (const digest of digests) {
@@ -61,7 +58,7 @@ export class PendingTouches {
     return touches.size > 0;
   }
 
-  /** Writes all of them. When that fails they are dropped: only the order of eviction suffers. */
+  /** Writes all. Throws StoreError; they are dropped then, which changes only the order of eviction. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -71,7 +68,9 @@ export class PendingTouches {
     this.#write(touches);
   }
 
-  /** As many as wait now, and no more: those of a busy blob are written once in `maxDelay`, not in every turn. */
+  /**
+   * Writes as many as wait now, and no more, so that a busy blob is written once in `maxDelay` and not in every turn.
+   */
   #writeInTurns(waiting = this.#touches.size): void {
     const paused = this.#paused();
     if (!paused) this.#writeSome();
@@ -84,7 +83,7 @@ export class PendingTouches {
     return setTimeout(() => this.#writeInTurns(), maxDelay).unref();
   }
 
-  /** Those that have waited longest. */
+  /** Writes those that have waited longest. */
   #writeSome(): void {
     try {
       this.write([...this.#touches.keys()].slice(0, perTurn));

@@ -1,5 +1,5 @@
-// Makes the index's blob table equal to the store after a kill or with a new index, shard by shard beside running
-// requests. The store decides what is there; a change a request makes meanwhile is newer than what was listed.
+// Makes the blob table of the index equal to the store after a crash or with a new index, shard by shard while requests
+// run. The store decides what is there. A change that a request makes meanwhile is newer than the list, and stays.
 import { setImmediate as turn } from "node:timers/promises";
 import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
 import { largestManifest, type Manifest, readManifest } from "../../oci/manifest.ts";
@@ -33,14 +33,14 @@ export interface ReconcileCounts {
 
 type Counts = { -readonly [Name in keyof ReconcileCounts]: number };
 
-/** Rows and files handled between two turns of the event loop: a few milliseconds' work. */
+/** Rows and files handled in one turn of the event loop: a few milliseconds of work. */
 const rowsPerTurn = 100;
 const filesPerTurn = 50;
 
 /**
- * Resolves with undefined at once when the last stop was a clean one and the store was not made anew. Otherwise
- * compares everything in turns of a few milliseconds; memory is bounded by one shard, 1/256 of the store. A blob
- * without a row is in use from its file's modification on, but not from the future. Rejects with StoreError.
+ * Resolves with undefined at once when the last stop was a clean one and the store is not new. Otherwise compares
+ * everything in turns of a few milliseconds; memory is bounded by one shard, 1/256 of the store. The last use of a blob
+ * without a row is when its file was modified, but never in the future. Rejects with StoreError.
  */
 export async function reconcile(options: ReconcileOptions): Promise<ReconcileCounts | undefined> {
   const { store, index, signal } = options;
@@ -101,7 +101,7 @@ function removeRows(index: SqliteIndex, digests: readonly Digest[]): number {
   return digests.length;
 }
 
-/** Only verified bytes get a row, so a file of another size was cut or overwritten since. */
+/** Only verified bytes get a row, so a file of another size was cut or overwritten since then. */
 async function removeDamaged(
   { store, index }: ReconcileOptions,
   digest: Digest,
@@ -139,7 +139,7 @@ function addFile(
   counts: Counts,
 ): void {
   const row = index.blobs.get(digest);
-  // Without a row but changed: removed since it was listed.
+  // It changed and has no row: it was removed after it was listed.
   if (row === undefined && watch.changed.has(digest)) return;
   if (row === undefined) counts.added++;
   else if (manifest === undefined || row.mediaType !== undefined) return;
@@ -151,8 +151,8 @@ function addFile(
 }
 
 /**
- * A manifest must name something: an image's config is JSON too, and has a `config` member as a manifest has.
- * A file that cannot be read is a blob like any other; whoever asks for it learns of the failure.
+ * A manifest has to name something: an image's config is JSON too, with a `config` member as in a manifest. A file that
+ * cannot be read counts as a blob; a request for it gets the failure.
  */
 async function manifestIn(store: DiskStore, file: BlobInfo): Promise<Manifest | undefined> {
   if (file.size === 0 || file.size > largestManifest) return undefined;
@@ -161,7 +161,7 @@ async function manifestIn(store: DiskStore, file: BlobInfo): Promise<Manifest | 
   return typeof manifest === "object" && manifest.children.length > 0 ? manifest : undefined;
 }
 
-/** The whole file when it starts as a JSON object does. */
+/** The whole file when it begins like a JSON object. */
 async function readJson(store: DiskStore, { digest, size }: BlobInfo): Promise<Buffer | undefined> {
   const reader = await store.open(digest);
   if (reader === undefined || reader.size !== size) {

@@ -1,16 +1,16 @@
-// The index's tables, as an ordered list of migrations. A new file is made by running all of them, an older one by
-// running those it has not had, so that there is one way to a schema.
+// The tables of the index, as an ordered list of migrations. A new file gets all of them, an older file those it lacks,
+// so that there is one way to a schema.
 import { DatabaseSync } from "node:sqlite";
 
 /**
- * The first version. `state`: one row. `bytes` and `count` are the totals of `blobs`, so no start and no eviction
- * pass adds up a million rows.
+ * The first version. `state` has one row. Its `bytes` and `count` are the totals of `blobs`, so that neither a start
+ * nor an eviction pass adds up all rows.
  *
- * `repositories.present`: how many of the repository's links name a blob that is here. Kept by triggers, so that
- * a page of the catalog reads one index and never searches links.
+ * `repositories.present`: how many of the repository's links name a blob that is here. Triggers keep it, so that a page
+ * of the catalog reads one index and searches no links.
  *
- * `links` begins with the digest: one tree answers "is it in this repository", "which size was stated" and
- * "which repositories does a new blob make present". When links end is in links.ts.
+ * The key of `links` begins with the digest: one tree answers whether a repository has it, which size was stated, and
+ * which repositories a new blob makes present. When links end is in links.ts.
  */
 const firstTables = `
 CREATE TABLE state (
@@ -83,8 +83,8 @@ END;
 `;
 
 /**
- * What upstream said besides manifests and blobs (see AnswerStore). An answer about a manifest goes with it.
- * `state.answer_bytes` is the total of keys and contents, kept by triggers as `bytes` is.
+ * Kept answers (AnswerStore). An answer about a manifest is deleted with it. `state.answer_bytes`, kept by triggers, is
+ * the total of keys and contents.
  */
 const answers = `
 ALTER TABLE state ADD COLUMN answer_bytes INTEGER NOT NULL DEFAULT 0;
@@ -116,8 +116,8 @@ END;
 `;
 
 /**
- * `blobs.checked_at`: when all of the stored bytes were last hashed. Null: they never were, as far as this index knows,
- * and are not to be trusted; 0, for rows of before, long ago. `children.size`: as the manifest states it.
+ * `blobs.checked_at`: when all of the stored bytes were last hashed. Null: never, as far as this index knows, so they
+ * are not trusted. 0, in rows of older versions: long ago. `children.size`: as the manifest states it.
  */
 const blobChecks = `
 ALTER TABLE blobs ADD COLUMN checked_at INTEGER DEFAULT 0;
@@ -126,9 +126,9 @@ ALTER TABLE children ADD COLUMN size INTEGER;
 `;
 
 /**
- * `links.shown`: upstream itself has shown the digest in this repository, by its bytes or by saying that they are there;
- * 0 where only a manifest names it. Of older links it is taken for so where one upstream alone has the digest: its bytes
- * can have come from nowhere else.
+ * `links.shown`: upstream has confirmed the digest in this repository, by sending it or by saying that it is there. 0:
+ * only a manifest names it. Older links count as confirmed when only one upstream has the digest: its bytes must come
+ * from there.
  */
 const shownLinks = `
 ALTER TABLE links ADD COLUMN shown INTEGER NOT NULL DEFAULT 0;
@@ -138,14 +138,15 @@ UPDATE links SET shown = 1 WHERE digest IN (
 );
 `;
 
-/** Which tags of a repository name a digest, for rules about tags. */
+/** Finds the tags of a repository that name a digest, which rules about tags need. */
 const tagsByDigest = `
 CREATE INDEX tags_digest ON tags (repository, digest);
 `;
 
 /**
- * `links.confirmed_at`: when upstream last showed the digest in the repository, or a manifest of it named it, in
- * milliseconds since the epoch, to ten minutes. Of older links: now. `state.links` is their number, kept by triggers.
+ * `links.confirmed_at`: when upstream last confirmed the digest in the repository, or a manifest there named it, in
+ * milliseconds since the epoch, to ten minutes. Older links get the time of the migration. `state.links`, kept by
+ * triggers, is their number.
  */
 const linkAges = `
 ALTER TABLE links ADD COLUMN confirmed_at INTEGER NOT NULL DEFAULT 0;
@@ -163,8 +164,9 @@ END;
 `;
 
 /**
- * Migration N (counted from 1) takes an index from version N - 1 to version N. A landed one never changes: files made
- * by it exist. A change of tables is a new one at the end, with rows kept (a new column has a default).
+ * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
+ * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
+ * default).
  */
 export const migrations: readonly string[] = [
   firstTables,
@@ -175,17 +177,17 @@ export const migrations: readonly string[] = [
   linkAges,
 ];
 
-/** "Entr", so that a foreign database is told from an old one of ours. */
+/** "Entr": tells an older index from the database of another program. */
 const applicationId = 0x456e7472;
 
-/** The file is a database, and not a whole index of any version this program knows. */
+/** The file is a database, but not a whole index of a version this program knows. */
 export class UnknownSchema extends Error {}
 
-/** The index was written by a later version of this program, which is the only one that can read it. */
+/** A later version of this program wrote the index, and only that one can read it. */
 export class NewerSchema extends Error {}
 
 /**
- * The version of a file that is whole, 0 when it is empty; nothing is written. `steps` are others only in tests.
+ * The version of a whole file, 0 of an empty one. Writes nothing. `steps` are others only in tests.
  * Throws UnknownSchema, NewerSchema and the errors of `node:sqlite`.
  */
 export function schemaVersion(db: DatabaseSync, steps: readonly string[] = migrations): number {
@@ -206,11 +208,11 @@ export function schemaVersion(db: DatabaseSync, steps: readonly string[] = migra
 }
 
 /**
- * Brings a file of `version` up to date, whole or not at all, in one transaction, which leaves the file locked for as
- * long as it is open. Throws the errors of `node:sqlite`.
+ * Brings a file of `version` up to date in one transaction, which leaves the file locked for as long as it is open.
+ * Throws the errors of `node:sqlite`.
  */
 export function migrate(db: DatabaseSync, version: number, steps: readonly string[] = migrations): void {
-  // Locks also when there is nothing to write, for which a full disk has room.
+  // Also locks when there is nothing to write, which works on a full disk.
   db.exec("BEGIN EXCLUSIVE");
   try {
     if (version < steps.length) {
@@ -225,7 +227,7 @@ export function migrate(db: DatabaseSync, version: number, steps: readonly strin
   }
 }
 
-/** By name, the SQL that made each table, index and trigger; without what SQLite makes for itself. */
+/** The SQL of each table, index and trigger by name, without those SQLite makes for itself. */
 function schemaOf(db: DatabaseSync): ReadonlyMap<string, string> {
   const made = db.prepare("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'");
   return new Map(made.all().map(({ name, sql }) => [String(name), String(sql)]));
@@ -241,7 +243,7 @@ function schemaAfter(steps: readonly string[]): ReadonlyMap<string, string> {
   }
 }
 
-/** The first thing that is missing, foreign or another; undefined when there is none. */
+/** The first difference; undefined when there is none. */
 function difference(
   found: ReadonlyMap<string, string>,
   expected: ReadonlyMap<string, string>,

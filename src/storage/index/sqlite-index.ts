@@ -1,4 +1,4 @@
-// The embedded index: tag records, links, kept answers and the blob table as four ports over one database.
+// The index: tag records, links, kept answers and the blob table, four ports over one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { ImageGraph, Proofs } from "../../ports/records.ts";
@@ -13,30 +13,30 @@ import { SqliteTags } from "./tags.ts";
 export interface IndexOptions {
   /** The cache directory; created when missing. */
   readonly directory: string;
-  /** Names a file moved aside, and tells what was used by a clock that was wrong. */
+  /** Wall clock. Names files moved aside, and shows which times in the index come from a wrong clock. */
   readonly clock: Clock;
-  /** Told of failures that no caller sees: last uses that could not be written, checkpoints that failed. */
+  /** Gets failures that no caller sees: last uses that could not be written, failed checkpoints. */
   readonly notice?: NoticeSink;
   /** Which links count; `own` when left out. */
   readonly proofs?: Proofs;
 }
 
 /**
- * Opens the index without reading its rows. Made for a million blobs: about 300 bytes of disk each with links
- * and children, and 32 MiB of page cache. Every method of the ports throws or rejects with StoreError: `closed`
- * after `close`, `no_space` on a full disk. StoreError `unavailable` here when the directory is another's.
+ * Opens the index without reading its rows. Made for a million blobs, with a page cache of 32 MiB. Every method of the
+ * ports throws or rejects with StoreError: `closed` after `close`, `no_space` on a full disk. Throws StoreError
+ * `unavailable` when another process uses the directory.
  */
 export function openIndex(options: IndexOptions): SqliteIndex {
   const file = openIndexFile(options.directory, options.clock, options.notice);
   try {
     return new SqliteIndex(file, options.clock, options.notice, options.proofs);
   } catch (error) {
-    file.close(false);
+    file.close({ clean: false });
     throw error;
   }
 }
 
-/** Milliseconds after which what was synced has left the caches of any disk. */
+/** Milliseconds after which synced bytes have left the cache of any disk. */
 const diskCache = 60_000;
 
 export class SqliteIndex {
@@ -62,15 +62,15 @@ export class SqliteIndex {
     this.#file = file;
     this.#needsReconcile = !file.clean;
     this.#clock = clock;
-    if (!file.clean) this.#doubt(file.since, notice);
+    if (!file.clean) this.#forgetRecentChecks(file.since, notice);
   }
 
-  /** What was stored, or hashed, shortly before a crash may be torn: it is hashed again before anybody gets it. */
-  #doubt(since: number, notice: NoticeSink | undefined): void {
+  /** A crash may have torn what was stored or hashed shortly before it: it is hashed again before it is served. */
+  #forgetRecentChecks(since: number, notice: NoticeSink | undefined): void {
     try {
-      this.blobs.doubtSince(Math.max(1, since));
+      this.blobs.forgetChecksSince(Math.max(1, since));
     } catch (error) {
-      // On a full disk the node starts all the same: the scrubber comes round to them.
+      // On a full disk the node starts nevertheless: the scrubber checks all blobs in time.
       const { code, message } = storeFailure(error, "doubt what a crash may have torn");
       notice?.({ kind: "store_error", op: "index.doubt", code, message });
     }
@@ -84,23 +84,23 @@ export class SqliteIndex {
     };
   }
 
-  /** True until `reconcile` has run, when the last stop was not a clean one: the blob table may be wrong. */
+  /** The blob table may be wrong: true after a stop that was not clean, until `reconcile` has run. */
   get needsReconcile(): boolean {
     return this.#needsReconcile;
   }
 
-  /** Something outside has changed the store. */
+  /** To be called when the store was changed from outside. */
   requireReconcile(): void {
     this.#needsReconcile = true;
   }
 
-  /** The blob table equals the store again. */
+  /** To be called when the blob table equals the store again. */
   reconciled(): void {
     this.#needsReconcile = false;
   }
 
   /**
-   * See SqliteLinks.sweep. Nothing while the blob table may be wrong: what it does not name may be here.
+   * See SqliteLinks.sweep. Does nothing while the blob table may be wrong, because blobs that are here may have no row.
    * Throws StoreError.
    */
   sweepLinks(limit: number): void {
@@ -121,12 +121,12 @@ export class SqliteIndex {
   async copy(where: "thread" | "here" = "thread"): Promise<void> {
     const begun = this.#clock();
     await this.#file.database.copy(where);
-    // Every blob was synced when it was stored, longer ago than a disk keeps anything to itself.
-    this.#file.settled(begun - diskCache);
+    // Every blob was synced when it was stored, and has left the cache of the disk since then.
+    this.#file.markSynced(begun - diskCache);
   }
 
   /**
-   * Writes what is pending, and that the stop was a clean one, unless the blob table is known to be incomplete.
+   * Writes what is pending, and marks the stop as clean unless the blob table is known to differ from the store.
    * Idempotent; the files are closed also when it throws.
    */
   close(): void {
@@ -137,7 +137,7 @@ export class SqliteIndex {
       this.blobs.flush();
       written = true;
     } finally {
-      this.#file.close(written && !this.#needsReconcile && this.blobs.complete);
+      this.#file.close({ clean: written && !this.#needsReconcile && this.blobs.complete });
     }
   }
 }

@@ -1,4 +1,4 @@
-// Tag records in the index.
+// Tag records in the index (TagStore).
 
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository, Tag } from "../../oci/name.ts";

@@ -1,5 +1,5 @@
-// Announcements over a channel of Redis. Each arrives at most once: a node misses what is published while it does not listen,
-// and learns that it may have missed something when it listens again.
+// Announcements over a channel of Redis. Each arrives at most once: a node misses what is published while it does not
+// listen, and learns that it may have missed something when it listens again.
 import { randomUUID } from "node:crypto";
 import { parseDigest } from "../../oci/digest.ts";
 import { parseRepository, parseTag } from "../../oci/name.ts";
@@ -53,8 +53,8 @@ export class RedisAnnouncements implements Announcements {
 }
 
 /**
- * In a Cluster any node takes a PUBLISH, so two messages may overtake each other. A script runs on the node its key belongs
- * to, which keeps the order.
+ * In a Cluster any node takes a PUBLISH, so two messages may overtake each other. A script runs on the node its key
+ * belongs to, which keeps the order.
  */
 function publishInOrder(client: RedisClient, channel: string, message: string): Promise<unknown> {
   if (!client.isCluster) return client.publish(channel, message);
@@ -68,8 +68,8 @@ const maxLength = 4_096;
 type NameOf = (id: string) => string | undefined;
 
 /**
- * Undefined for a message of `self`, for an upstream this node does not have, and for anything but an announcement: other
- * programs, or later versions of this one, may publish to the channel.
+ * Undefined for a message of `self`, for an upstream this node does not have, and for anything but an announcement:
+ * other programs, or later versions of this one, may publish to the channel.
  */
 function parseAnnouncement(text: string, self: string, nameOf: NameOf): Announcement | undefined {
   if (text.length > maxLength) return undefined;

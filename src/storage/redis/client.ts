@@ -1,5 +1,5 @@
-// Clients of Redis with a bound on everything. With the defaults of ioredis a command to a frozen or stopped server stays
-// pending for ten seconds or more; here it fails after `commandTimeout`, or at once when there is no connection.
+// Clients of Redis with a bound on everything. With the defaults of ioredis a command to a frozen or stopped server
+// stays pending for ten seconds or more; here it fails after `commandTimeout`, or at once when there is no connection.
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import type { Address, RedisConfig } from "../../config/config.ts";
 import type { SecretSource } from "../../config/secret.ts";
@@ -59,7 +59,9 @@ export function retryDelay(attempt: number): number {
   return Math.round(delay * (1 + jitter * Math.random()));
 }
 
-/** For commands. Connects at once, and again when the connection is lost; commands fail meanwhile and are not queued. */
+/**
+ * For commands. Connects at once, and again when the connection is lost; commands fail meanwhile and are not queued.
+ */
 export function commandClient(config: RedisConfig, passwords: RedisPasswords, nodeName: string): RedisClient {
   const options = { ...commonOptions(config, passwords, nodeName), scripts, reconnectOnError: onReadOnly() };
   const { servers } = config;
@@ -99,8 +101,8 @@ export function isReady(client: RedisClient): boolean {
 }
 
 /**
- * For listening: one connection, which is not made again when it ends. A Cluster passes messages on to all of its nodes, so
- * any of them will do: `attempt` chooses one.
+ * For listening: one connection, which is not made again when it ends. A Cluster passes messages on to all of its
+ * nodes, so any of them will do: `attempt` chooses one.
  */
 export function listeningClient(
   config: RedisConfig,

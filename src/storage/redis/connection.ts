@@ -1,5 +1,5 @@
-// The connection of this node to Redis, which knows whether Redis is usable. Commands fail at once or within 0.2 s when it
-// is not, and the connection is made again without a restart.
+// The connection of this node to Redis, which knows whether Redis is usable. Commands fail at once or within 0.2 s when
+// it is not, and the connection is made again without a restart.
 
 import type { RedisConfig } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
@@ -70,8 +70,8 @@ export class RedisConnection {
   }
 
   /**
-   * The result of `ask`, which has 0.2 s for each command it waits for. Rejects with StoreError `unavailable`, whatever the
-   * reason. `action` completes "cannot …".
+   * The result of `ask`, which has 0.2 s for each command it waits for. Rejects with StoreError `unavailable`, whatever
+   * the reason. `action` completes "cannot …".
    */
   async run<T>(action: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
     const client = this.#client;
@@ -93,7 +93,9 @@ export class RedisConnection {
     this.#client?.disconnect();
   }
 
-  /** Only a connection that is ready: one being made has bounds of its own, and ioredis fails when it is interrupted. */
+  /**
+   * Only a connection that is ready: one being made has bounds of its own, and ioredis fails when it is interrupted.
+   */
   #drop(): void {
     if (this.#client?.status === "ready") this.#client.disconnect(true);
   }
@@ -104,7 +106,9 @@ export class RedisConnection {
     await client.ping();
   }
 
-  /** Makes the client, or a new one when the passwords have changed. With the same passwords it reconnects by itself. */
+  /**
+   * Makes the client, or a new one when the passwords have changed. With the same passwords it reconnects by itself.
+   */
   async #renew(): Promise<void> {
     if (this.#renewing || this.#closing.signal.aborted) return;
     this.#renewing = true;
@@ -175,7 +179,9 @@ export async function valueAt<T>(reply: Promise<T | null>): Promise<T | undefine
   }
 }
 
-/** A value that another program wrote, or that is not whole: it counts as absent. `operation` as in `redis.tags.get`. */
+/**
+ * A value that another program wrote, or that is not whole: it counts as absent. `operation` as in `redis.tags.get`.
+ */
 export function malformedNotice(operation: string, key: string): Notice {
   const message = `${key} in redis holds something else than was written there; it is ignored and will be replaced`;
   return { kind: "store_error", op: operation, code: "io", message };

@@ -1,5 +1,5 @@
-// The names of keys and channels in Redis. The part in braces decides the slot of a key in a Cluster, so everything about a
-// repository is in one slot (Redis Cluster specification, "Hash tags").
+// The names of keys and channels in Redis. The part in braces decides the slot of a key in a Cluster, so everything
+// about a repository is in one slot (Redis Cluster specification, "Hash tags").
 import { createHash } from "node:crypto";
 import type { UpstreamConfig } from "../../config/config.ts";
 import type { Digest } from "../../oci/digest.ts";
@@ -23,8 +23,9 @@ export class RedisKeys {
   }
 
   /**
-   * The identifier all nodes use for an upstream: its name and a hash of its address. Two mirrors that share one Redis may
-   * use one name for different registries, and must not mix their content. Throws RangeError for an upstream not configured.
+   * The identifier all nodes use for an upstream: its name and a hash of its address. Two mirrors that share one Redis
+   * may use one name for different registries, and must not mix their content. Throws RangeError for an upstream not
+   * configured.
    */
   upstream(name: string): string {
     const id = this.#ids.get(name);

@@ -1,5 +1,5 @@
-// Which repository contains which digest, in Redis: a set for each repository. Sizes have a key for each digest, because they
-// are read without a repository. All of them expire, so nothing has to be scanned or swept.
+// Which repository contains which digest, in Redis: a set for each repository. Sizes have a key for each digest,
+// because they are read without a repository. All of them expire, so nothing has to be scanned or swept.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";

@@ -1,5 +1,6 @@
-// The second connection to Redis, which only listens: a connection that has subscribed takes few other commands. When it ends
-// it is made again, with the passwords as they are then. Nothing else is sent on it, so pings find out when it is broken.
+// The second connection to Redis, which only listens: a connection that has subscribed takes few other commands. When
+// it ends it is made again, with the passwords as they are then. Nothing else is sent on it, so pings find out when it
+// is broken.
 import { listeningClient, PasswordReader, retryDelay } from "./client.ts";
 import type { RedisConnectionOptions } from "./connection.ts";
 import { RedisKeys } from "./keys.ts";

@@ -1,5 +1,5 @@
-// The nodes of the datacenter that are alive, in Redis: a sorted set of their addresses by the time of the last heartbeat.
-// The time is Redis's, so the nodes' clocks do not matter.
+// The nodes of the datacenter that are alive, in Redis: a sorted set of their addresses by the time of the last
+// heartbeat. The time is Redis's, so the nodes' clocks do not matter.
 import type { Nodes } from "../../ports/shared.ts";
 import type { RedisConnection } from "./connection.ts";
 

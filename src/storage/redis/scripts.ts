@@ -1,10 +1,10 @@
-// The scripts Redis runs in one step. Each works on one key, so that a Cluster can run it. ioredis sends EVALSHA, and EVAL to
-// a server that does not know the script yet.
+// The scripts Redis runs in one step. Each works on one key, so that a Cluster can run it. ioredis sends EVALSHA, and
+// EVAL to a server that does not know the script yet.
 import type { Result } from "ioredis";
 
 /**
- * Puts a tag record unless a later one is there, which is returned: the caller checks whether it is a record at all, and if
- * not passes it as ARGV[4] the next time. A value without a time is overwritten.
+ * Puts a tag record unless a later one is there, which is returned: the caller checks whether it is a record at all,
+ * and if not passes it as ARGV[4] the next time. A value without a time is overwritten.
  * ARGV: the record, its time, milliseconds to live, a malformed value to overwrite whatever its time.
  */
 const putTag = `
@@ -59,8 +59,8 @@ if redis.pcall("GET", KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call("DEL", KEYS[1])`;
 
 /**
- * The addresses of the nodes that are alive, the latest heartbeat first, at most 17. ARGV: the address of the calling node,
- * whose heartbeat this is, or ""; milliseconds after its last heartbeat that a node counts as gone.
+ * The addresses of the nodes that are alive, the latest heartbeat first, at most 17. ARGV: the address of the calling
+ * node, whose heartbeat this is, or ""; milliseconds after its last heartbeat that a node counts as gone.
  */
 const liveNodes = `
 local kind = redis.call("TYPE", KEYS[1]).ok

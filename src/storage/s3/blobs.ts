@@ -1,5 +1,5 @@
-// The blobs that the nodes of a datacenter share, in a bucket of any S3-compatible store. Nothing connects before the first
-// request, so an S3 that is down at the start is used later without a restart.
+// The blobs that the nodes of a datacenter share, in a bucket of any S3-compatible store. Nothing connects before the
+// first request, so an S3 that is down at the start is used later without a restart.
 import {
   CopyObjectCommand,
   DeleteObjectCommand,
@@ -79,7 +79,9 @@ export class S3Blobs implements SharedBlobs {
     return this.#uploads.put({ digest, size, mediaType, blob, signal });
   }
 
-  /** Asks about each blob at most once a day, and copies one that is older than that onto itself, which renews its age. */
+  /**
+   * Asks about each blob at most once a day, and copies one that is older than that onto itself, which renews its age.
+   */
   async refresh(digest: Digest): Promise<void> {
     const now = this.#clock();
     if (now - (this.#refreshed.get(digest) ?? Number.NEGATIVE_INFINITY) < day) return;
@@ -123,8 +125,8 @@ export class S3Blobs implements SharedBlobs {
   }
 
   /**
-   * A URL with which anyone may GET the blob for `expirySeconds` (1 to 604,800), whether it is there or not. Its query is
-   * a secret. Made here: at most the service that gives out credentials is asked.
+   * A URL with which anyone may GET the blob for `expirySeconds` (1 to 604,800), whether it is there or not. Its query
+   * is a secret. Made here: at most the service that gives out credentials is asked.
    */
   async presign(digest: Digest, expirySeconds: number): Promise<URL> {
     const { bucket: Bucket, prefix } = this.#bucket.config;

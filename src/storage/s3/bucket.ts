@@ -1,6 +1,6 @@
-// One bucket. Every request to S3 goes through `ask`, which bounds its time, retries it where that can help, stops asking
-// an S3 that does not work, and reports failures. The SDK's client is set up so that it does not wait, retry, hash or print
-// by itself.
+// One bucket. Every request to S3 goes through `ask`, which bounds its time, retries it where that can help, stops
+// asking an S3 that does not work, and reports failures. The SDK's client is set up so that it does not wait, retry,
+// hash or print by itself.
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadBucketCommand, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { ExponentialBackoff, handleWhen, retry } from "cockatiel";
@@ -177,7 +177,9 @@ export class S3Bucket {
 
 const wait: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
 
-/** Sockets to S3: enough for every request the bounds on transfers and uploads allow, so that none waits for a socket. */
+/**
+ * Sockets to S3: enough for every request the bounds on transfers and uploads allow, so that none waits for a socket.
+ */
 const maxSockets = 512;
 
 /** Opens nothing: addresses, sockets and credentials are looked up with the first request. `connectTimeout` in ms. */

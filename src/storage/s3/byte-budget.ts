@@ -19,8 +19,8 @@ export class ByteBudget {
   }
 
   /**
-   * Resolves once `bytes` (at most the limit) are free, with the function that releases them, to be called once. Rejects
-   * with StoreError `unavailable` when 1,000 callers wait already, and when the signal aborts.
+   * Resolves once `bytes` (at most the limit) are free, with the function that releases them, to be called once.
+   * Rejects with StoreError `unavailable` when 1,000 callers wait already, and when the signal aborts.
    */
   async take(bytes: number, signal: AbortSignal): Promise<() => void> {
     if (signal.aborted) throw givenUp(signal);

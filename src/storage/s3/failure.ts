@@ -1,5 +1,5 @@
-// Errors of S3 and the SDK as a StoreError. Its message has the bucket, the action and a code, and never text of the server
-// or the SDK, which may hold a signed URL or parts of a signature.
+// Errors of S3 and the SDK as a StoreError. Its message has the bucket, the action and a code, and never text of the
+// server or the SDK, which may hold a signed URL or parts of a signature.
 import { StoreError, type StoreErrorCode } from "../../ports/blobs.ts";
 import { systemCode } from "../store-failure.ts";
 

@@ -1,5 +1,5 @@
-// Uploads of a large blob in parts, a few at once. S3's checksum of the parts is not the digest, so the bytes are hashed
-// here as they are read. The upload is completed only when their hash is the digest, and aborted otherwise.
+// Uploads of a large blob in parts, a few at once. S3's checksum of the parts is not the digest, so the bytes are
+// hashed here as they are read. The upload is completed only when their hash is the digest, and aborted otherwise.
 import {
   AbortMultipartUploadCommand,
   type CompletedPart,
@@ -34,7 +34,9 @@ export interface MultipartContext {
   readonly exists: () => Promise<boolean>;
 }
 
-/** Stores the blob unless another node has done so meanwhile. Rejects with StoreError, after trying to abort the upload. */
+/**
+ * Stores the blob unless another node has done so meanwhile. Rejects with StoreError, after trying to abort the upload.
+ */
 export async function uploadInParts(upload: Upload, context: MultipartContext): Promise<void> {
   const length = partLength(upload.size);
   const target = await begin(upload, context.bucket);

@@ -1,5 +1,5 @@
-// The object of a blob: its key, <prefix>blobs/<algorithm>/<2 hex>/<hex> as in the layout of the disk store, its content
-// type and its encryption.
+// The object of a blob: its key, <prefix>blobs/<algorithm>/<2 hex>/<hex> as in the layout of the disk store, its
+// content type and its encryption.
 import type { ServerSideEncryption } from "@aws-sdk/client-s3";
 import type { S3Config } from "../../config/config.ts";
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from "../../oci/digest.ts";

@@ -167,8 +167,8 @@ interface BodyOptions {
 }
 
 /**
- * The chunks of `source`, not copied. Rejects with what `failure` makes, also when the length is not `expected`. Leaving
- * the iteration early destroys the connection.
+ * The chunks of `source`, not copied. Rejects with what `failure` makes, also when the length is not `expected`.
+ * Leaving the iteration early destroys the connection.
  */
 function bodyOf(source: Readable, options: BodyOptions): AsyncIterable<Buffer> {
   const { signal } = options;

@@ -1,5 +1,5 @@
-// Aborts uploads that were neither completed nor aborted: a node was killed, or S3 was away. Their parts take space, and no
-// list of objects shows them.
+// Aborts uploads that were neither completed nor aborted: a node was killed, or S3 was away. Their parts take space,
+// and no list of objects shows them.
 import { isDeepStrictEqual } from "node:util";
 import {
   AbortMultipartUploadCommand,

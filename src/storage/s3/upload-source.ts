@@ -1,5 +1,5 @@
-// The upload of one blob to S3: its bytes, read in order and hashed as they are read, how they are cut into parts, how long
-// a part may take, and how it is signed.
+// The upload of one blob to S3: its bytes, read in order and hashed as they are read, how they are cut into parts, how
+// long a part may take, and how it is signed.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
 import { type BlobReader, StoreError } from "../../ports/blobs.ts";
@@ -50,7 +50,10 @@ export class S3Source {
     return this.#size - this.#position;
   }
 
-  /** The next `length` bytes. Rejects with StoreError `size_mismatch` when the blob ends earlier, and as its reader does. */
+  /**
+   * The next `length` bytes. Rejects with StoreError `size_mismatch` when the blob ends earlier, and as its reader
+   * does.
+   */
   async next(length: number): Promise<SourcePart> {
     const bytes = Buffer.allocUnsafeSlow(length);
     const hash = createHash("sha256");
@@ -82,7 +85,9 @@ export class S3Source {
   }
 }
 
-/** Bytes of each part but the last of a blob of `size`. Throws StoreError beyond 625 GiB: a part has to fit in memory. */
+/**
+ * Bytes of each part but the last of a blob of `size`. Throws StoreError beyond 625 GiB: a part has to fit in memory.
+ */
 export function partLength(size: number): number {
   const needed = Math.ceil(size / maxParts / MiB) * MiB;
   if (needed > maxUploadMemory)

@@ -1,5 +1,5 @@
-// Uploads of verified blobs to S3: small ones in one request, large ones in parts. The object appears only when all of it
-// is there and its hash is the digest.
+// Uploads of verified blobs to S3: small ones in one request, large ones in parts. The object appears only when all of
+// it is there and its hash is the digest.
 import { HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
 import { backgroundTimeout, type S3Bucket } from "./bucket.ts";

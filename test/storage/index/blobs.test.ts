@@ -267,7 +267,7 @@ t.test("when blobs were hashed last: the longest ago first, and before them what
     { digest: digest("never"), size: 2, checkedAt: undefined },
     { digest: digest("late"), size: 1, checkedAt: 300 },
   ]);
-  blobs.doubtSince(301);
+  blobs.forgetChecksSince(301);
   t.equal(blobs.get(digest("early"))?.checkedAt, undefined);
   t.equal(blobs.get(digest("late"))?.checkedAt, 300, "what was checked before is not doubted");
 });

@@ -197,7 +197,7 @@ t.test("at the bound those confirmed the longest ago go", async (t) => {
 
   const database = new Database(new Layout(directory), undefined);
   t.teardown(() => database.close());
-  const links = new SqliteLinks(database, new Repositories(database), clock.read, "own", { most: 4 });
+  const links = new SqliteLinks(database, new Repositories(database), clock.read, "own", { max: 4 });
   const ended: Digest[] = [];
   links.onEnd((_, __, digest) => ended.push(digest));
   const add = async (...names: string[]): Promise<void> => {
