@@ -193,14 +193,14 @@ export class DiskStore implements BlobStore {
   }
 
   /**
-   * Unlinks the blob; readers keep what they have open. Delete first and tell the index after: a crash between
-   * leaves a row without a file, which costs nothing, and on a full disk the row could not be removed first.
+   * Unlinks the blob; open readers keep it. To be called before its row is removed: a crash in between leaves a row
+   * without a file, which does no harm, and on a full disk the row could not be removed first.
    */
   async delete(digest: Digest): Promise<boolean> {
     try {
       const path = this.#layout.blob(digest);
       await unlink(path);
-      // An empty directory keeps an inode from those who need one.
+      // An empty directory would take an inode.
       await rmdir(dirname(path)).catch(() => {});
       return true;
     } catch (error) {

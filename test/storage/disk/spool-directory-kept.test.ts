@@ -1,4 +1,4 @@
-// What is kept of unfinished blobs: over restarts and crashes, and within its bounds.
+// Spools that are kept to be resumed: over restarts and crashes, and within their bounds.
 import { appendFile, readdir, readFile, truncate, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -46,7 +46,7 @@ async function fileOf(directory: string, end: ".part" | ".kept"): Promise<string
   return join(directory, "spool", name);
 }
 
-/** Bytes that can be gone on from; they are thrown away. */
+/** Bytes that can be resumed from; they are thrown away. */
 async function resumable(store: DiskStore, of: Digest = digest): Promise<number | undefined> {
   const kept = await store.resume(of, "up");
   const written = kept?.writer.written;

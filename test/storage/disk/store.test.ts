@@ -25,7 +25,7 @@ async function openStore(t: Test, directory = t.testdir()): Promise<DiskStore> {
   return store;
 }
 
-/** 0 where the system does not tell. */
+/** 0 where the system does not say. */
 function openDescriptors(): number {
   return existsSync("/proc/self/fd") ? readdirSync("/proc/self/fd").length : 0;
 }
@@ -218,7 +218,7 @@ t.test("what cannot be swept is counted until it can", async (t) => {
   const directory = t.testdir();
   const store = await openStore(t, directory);
   const left = join(directory, "spool", `${"a".repeat(32)}.part`);
-  // A directory cannot be unlinked, whoever asks.
+  // A directory cannot be unlinked, not even by root.
   await mkdir(left);
   await writeFile(join(left, "inside"), "x");
   t.equal(await store.sweep(), 0);

@@ -1,4 +1,5 @@
-// The log of the index is copied by a thread, comes to its end also under steady writing, and does without the thread.
+// A thread copies the log of the index, also to its last page while writes go on. Without the thread the log stays
+// short too.
 import { existsSync } from "node:fs";
 import { stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";

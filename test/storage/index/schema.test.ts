@@ -1,4 +1,5 @@
-// Migrations of the index: every earlier version becomes the present one, with its rows, and is then like a new file.
+// Migrations of the index: every earlier version becomes the present one and keeps its rows, and is then like a new
+// file.
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import t from "tap";

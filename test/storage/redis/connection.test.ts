@@ -1,4 +1,4 @@
-// Redis that is not there, or somebody else in its place. Real servers are in test/system.
+// Redis that is not there, or another program in its place. Real servers are in test/system.
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +16,7 @@ interface Impostor {
   readonly connected: (count: number) => Promise<void>;
 }
 
-/** A port of 127.0.0.1 where whoever connects gets what `greet` does. */
+/** A port of 127.0.0.1 that calls `greet` with each connection. */
 async function listenOn(t: Test, greet: (socket: Socket) => void): Promise<Impostor> {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {

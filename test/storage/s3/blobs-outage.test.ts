@@ -1,4 +1,5 @@
-// An S3 that is gone, hung or refuses us: it costs little, then nothing, and is used again without a restart.
+// An S3 that is gone, silent or refuses everything: it delays little, then nothing, and is used again without a
+// restart.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -19,7 +20,7 @@ async function started(t: Test, over: Partial<S3Config> = {}) {
   const time = new ManualPause();
   const timing = { ...unhurried };
   const house = s3House(t, s3ConfigOf(s3.url, over), { pause: time.pause, timing });
-  /** Nothing is answered from now on, and nobody waits long for it. */
+  /** From now on S3 answers nothing, and the time-outs are short. */
   const hang = () => {
     const lifted = s3.fault(() => ({ hang: true }));
     Object.assign(timing, hurried);

@@ -16,7 +16,7 @@ async function stored(t: Test) {
   const house = s3House(t, s3ConfigOf(s3.url), { timing });
   await share(house.blobs, bytes);
   s3.requests.length = 0;
-  /** S3 is waited for as briefly as this from now on. */
+  /** Shortens the time-outs from now on. */
   const wait = (limits: typeof unhurried) => Object.assign(timing, limits);
   return { s3, wait, ...house };
 }
