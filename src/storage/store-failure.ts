@@ -30,8 +30,14 @@ export function isDamage(error: unknown): boolean {
   return code === sqliteCodes.corrupt || code === sqliteCodes.notADb;
 }
 
-/** An error of `node:sqlite` that came from another thread. */
-export function sqliteError({ message, errcode }: { message: string; errcode: number | undefined }): Error {
+/** An error on its way from one thread to another; `errcode` as `node:sqlite` has it. */
+export interface ThreadFailure {
+  readonly message: string;
+  readonly errcode: number | undefined;
+}
+
+/** The error of `node:sqlite` that came from another thread. */
+export function sqliteError({ message, errcode }: ThreadFailure): Error {
   return Object.assign(new Error(message), errcode === undefined ? {} : { errcode });
 }
 

@@ -2,6 +2,7 @@
 // event loop for as long.
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
+import { sqliteError, type ThreadFailure } from "../store-failure.ts";
 
 /** Rows changed between two checkpoints. */
 const rowsBetween = 500;
@@ -30,10 +31,8 @@ export interface CheckpointWork {
   readonly gate: Int32Array;
 }
 
-/** The answer to each message: the pages of the log, or the error, with `errcode` as `node:sqlite` has it. */
-export type CheckpointAnswer =
-  | { readonly pages: number }
-  | { readonly message: string; readonly errcode: number | undefined };
+/** The answer to each message: the pages of the log, or why they could not be copied. */
+export type CheckpointAnswer = { readonly pages: number } | ThreadFailure;
 
 export interface CheckpointOptions {
   /** URL of the database. */
@@ -116,7 +115,7 @@ export class Checkpoints {
     this.#running = false;
     if ("message" in answer) {
       this.#endPause();
-      this.#options.failed(Object.assign(new Error(answer.message), { errcode: answer.errcode }));
+      this.#options.failed(sqliteError(answer));
     } else if (answer.pages >= longLog && this.#rows > 0) this.#copyRest();
     else {
       this.#endPause();

@@ -6,7 +6,7 @@ import { backup, DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { syncBlocking } from "../disk/fsync.ts";
-import { sqliteCodes, sqliteError } from "../store-failure.ts";
+import { sqliteCodes, sqliteError, type ThreadFailure } from "../store-failure.ts";
 
 /** Milliseconds `close` waits for the thread to close the index, which it does between two steps. */
 const closeTimeout = 10_000;
@@ -30,8 +30,8 @@ export interface CopyWork {
   readonly gate: Int32Array;
 }
 
-/** Why there is no copy, with `errcode` as `node:sqlite` has it. Undefined: the copy is made, or `close` ended it. */
-export type CopyAnswer = { readonly message: string; readonly errcode: number | undefined } | undefined;
+/** Why there is no copy. Undefined: the copy is made, or `close` ended it. */
+export type CopyAnswer = ThreadFailure | undefined;
 
 export class IndexCopy {
   readonly #work: Omit<CopyWork, "gate">;
