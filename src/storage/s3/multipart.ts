@@ -18,8 +18,8 @@ import {
   payloadHash,
   payloadHashStep,
   S3Source,
+  type S3Upload,
   type SourcePart,
-  type Upload,
 } from "./upload-source.ts";
 
 /** Milliseconds S3 may take to put the parts together. */
@@ -37,7 +37,7 @@ export interface MultipartContext {
 /**
  * Stores the blob unless another node has done so meanwhile. Rejects with StoreError, after trying to abort the upload.
  */
-export async function uploadInParts(upload: Upload, context: MultipartContext): Promise<void> {
+export async function uploadInParts(upload: S3Upload, context: MultipartContext): Promise<void> {
   const length = partLength(upload.size);
   const target = await begin(upload, context.bucket);
   const sending: Sending = { ...context, upload, target };
@@ -57,11 +57,11 @@ interface Target {
 }
 
 interface Sending extends MultipartContext {
-  readonly upload: Upload;
+  readonly upload: S3Upload;
   readonly target: Target;
 }
 
-async function begin({ digest, mediaType, signal }: Upload, bucket: S3Bucket): Promise<Target> {
+async function begin({ digest, mediaType, signal }: S3Upload, bucket: S3Bucket): Promise<Target> {
   const { config } = bucket;
   const action = `begin the upload of ${digest}`;
   const object = { Bucket: config.bucket, Key: objectKey(config.prefix, digest) };

@@ -15,7 +15,7 @@ export const maxUploadMemory = 4 * partSize;
 /** Bytes a small upload counts for, so that at most 64 run at once. */
 export const minCharge = MiB;
 
-export interface Upload {
+export interface S3Upload {
   readonly digest: Digest;
   readonly size: number;
   readonly mediaType: string | undefined;

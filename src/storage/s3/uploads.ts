@@ -15,7 +15,7 @@ import {
   payloadHash,
   payloadHashStep,
   S3Source,
-  type Upload,
+  type S3Upload,
 } from "./upload-source.ts";
 
 export class S3Uploads {
@@ -32,14 +32,14 @@ export class S3Uploads {
     return this.#budget.used;
   }
 
-  async put(upload: Upload): Promise<void> {
+  async put(upload: S3Upload): Promise<void> {
     if (upload.size <= partSize) return await this.#putWhole(upload);
     if (await this.#exists(upload)) return;
     const shared = { bucket: this.#bucket, budget: this.#budget, conditional: this.#conditional };
     await uploadInParts(upload, { ...shared, exists: () => this.#exists(upload) });
   }
 
-  async #putWhole(upload: Upload): Promise<void> {
+  async #putWhole(upload: S3Upload): Promise<void> {
     const { digest, size, mediaType, blob, signal } = upload;
     const { config } = this.#bucket;
     // Without conditional writes S3 is asked first, and a blob that is there is not even read.
@@ -78,7 +78,7 @@ export class S3Uploads {
   }
 
   /** Whether the whole blob is there. An object of another size does not count: it is overwritten. */
-  async #exists({ digest, size, signal }: Upload): Promise<boolean> {
+  async #exists({ digest, size, signal }: S3Upload): Promise<boolean> {
     const { bucket: Bucket, prefix } = this.#bucket.config;
     const answer = await this.#bucket.ask({
       operation: "s3.put",
