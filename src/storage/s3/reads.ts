@@ -1,5 +1,4 @@
 // Reading blobs from S3: whether they are there, and their bytes from any offset on.
-import { on } from "node:events";
 import type { Readable } from "node:stream";
 import {
   GetObjectCommand,
@@ -9,6 +8,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { Digest } from "../../oci/digest.ts";
 import { StoreError } from "../../ports/blobs.ts";
+import { bodyChunks } from "../../ports/body.ts";
 import type { SharedBlob } from "../../ports/shared.ts";
 import type { S3Bucket } from "./bucket.ts";
 import { s3Outage, s3ProtocolError } from "./failure.ts";
@@ -16,8 +16,6 @@ import { mediaTypeOf, objectKey } from "./object.ts";
 
 /** Transfers at once; more are refused, and their callers ask upstream. */
 const maxTransfers = 256;
-/** Chunks (of at most 64 KiB) read ahead of a slow reader; then the connection is paused. */
-const readAhead = 4;
 
 export class S3Reads {
   readonly #bucket: S3Bucket;
@@ -182,30 +180,16 @@ function bodyOf(source: Readable, options: BodyOptions): AsyncIterable<Buffer> {
 }
 
 async function* chunks(source: Readable, { expected, idle, failure }: BodyOptions): AsyncGenerator<Buffer> {
-  const silence = (): void => void source.destroy(new DOMException(`silent for ${idle} ms`, "TimeoutError"));
-  let timer = setTimeout(silence, idle);
+  const silent = (): Error => new DOMException(`silent for ${idle} ms`, "TimeoutError");
   let received = 0;
   try {
-    // Iterating the stream itself would copy what is buffered into one new buffer.
-    const events = on(source, "data", {
-      close: ["end", "close"],
-      highWaterMark: readAhead,
-      lowWaterMark: readAhead / 2,
-    });
-    // A stream that failed before it was read emits no second error.
-    if (source.errored !== null) throw source.errored;
-    for await (const [chunk] of events as AsyncIterable<[Buffer]>) {
-      clearTimeout(timer);
+    for await (const chunk of bodyChunks(source, idle, silent)) {
       received += chunk.length;
       if (received > expected) throw new RangeError(`more than ${expected} bytes`);
       yield chunk;
-      timer = setTimeout(silence, idle);
     }
     if (received < expected) throw new RangeError(`${received} of ${expected} bytes`);
   } catch (error) {
     throw failure(error);
-  } finally {
-    clearTimeout(timer);
-    source.destroy();
   }
 }
