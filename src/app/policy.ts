@@ -10,7 +10,7 @@ import { LocalBlobs } from "../cache/local-blobs.ts";
 import { Manifests } from "../cache/manifests.ts";
 import { NegativeAnswers } from "../cache/negative-answers.ts";
 import { Refetch, type RefetchOptions } from "../cache/refetch.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, UpstreamConfig } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -18,17 +18,33 @@ import type { AnswerStore, BlobIndex } from "../ports/records.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import type { SharedParts } from "./sharing.ts";
 
-/** Bytes of manifests and small blobs in memory. */
-const memoryBytes = 64 * 1024 * 1024;
-/** Bytes of running fills in memory, over all fills. */
-const windowBytes = 64 * 1024 * 1024;
-/** Milliseconds in which what upstream says is not there is not asked for again. */
-const negativeTtl = 10_000;
-/** Milliseconds in which a list of tags or referrers is given without asking again. */
-const listingTtl = 10_000;
+/** What no setting changes. */
+export interface PolicyBounds {
+  /** Bytes of manifests and small blobs in memory. */
+  readonly memoryBytes: number;
+  /** Bytes of running fills in memory, over all fills. */
+  readonly windowBytes: number;
+  /** Milliseconds in which what upstream says is not there is not asked for again. */
+  readonly negativeTtl: number;
+  /** Milliseconds in which a list of tags or referrers is given without asking again. */
+  readonly listingTtl: number;
+}
+
+const defaultBounds: PolicyBounds = {
+  memoryBytes: 64 * 1024 * 1024,
+  windowBytes: 64 * 1024 * 1024,
+  negativeTtl: 10_000,
+  listingTtl: 10_000,
+};
 
 export interface PolicyOptions {
-  readonly config: Config;
+  readonly config: Pick<Config, "cache" | "tags" | "manifestsWithoutLayers"> & {
+    readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags">[];
+  };
+  /** The defaults when left out. */
+  readonly bounds?: PolicyBounds;
+  /** See FillsOptions. */
+  readonly load?: () => number;
   readonly store: BlobStore & { readonly quarantined: { readonly bytes: number } };
   readonly index: BlobIndex;
   readonly answers: AnswerStore;
@@ -62,10 +78,12 @@ export function createPolicy({
   upstreams,
   repositoriesOf,
   freeSpace,
+  bounds = defaultBounds,
   ...common
 }: PolicyOptions): Policy {
   const { cache, tags, manifestsWithoutLayers } = config;
   const { announcements, sharing } = shared;
+  const { memoryBytes, windowBytes, negativeTtl, listingTtl } = bounds;
   const access = new Access(shared.links, common.notices);
   const local = new LocalBlobs({
     ...common,

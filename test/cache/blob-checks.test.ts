@@ -71,7 +71,7 @@ t.test(
         t.same(await quarantined(house), [digest.replace(":", "-")]);
         t.match(noticesOf(house, "bit_rot"), [{ by: "scrub", digest, quarantined: true }]);
         t.match(noticesOf(house, "eviction"), [{ reason: "corrupt", digest, bytes: layer.length }]);
-        t.same(house.refetched, used ? [{ digest, mediaType: undefined }] : []);
+        t.same(house.refetched, used ? [digest] : []);
         t.equal(house.store.count("open"), house.store.count("close") + 1);
       });
   },
