@@ -5,7 +5,7 @@ import type { Repository } from "../oci/name.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import type { Source } from "../ports/event.ts";
 import type { Upstream } from "../ports/upstream.ts";
-import type { OversizeAnswer, Refusal } from "../ports/upstream-answer.ts";
+import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
 import { type Filling, Fills, type FillsOptions, isFor } from "./fill/fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
@@ -117,7 +117,7 @@ export class BlobCache {
     if (there?.size === undefined || there.size < redirect.above) return undefined;
     if (await this.#doubtful(upstream, repository, digest, there.size)) return undefined;
     const proof = await access.prove(upstream, repository, digest, "blob");
-    if (proof.kind === "absent" || proof.kind === "denied") return proof;
+    if (isRefusal(proof)) return proof;
     const url = await redirect.presign(digest).catch(() => undefined);
     return url && { ...there, kind: "elsewhere", url };
   }
@@ -192,7 +192,7 @@ export class BlobCache {
     if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
     const proof = await access.prove(upstream, repository, digest, "blob");
     if (proof.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
-    if (proof.kind === "absent" || proof.kind === "denied") return proof;
+    if (isRefusal(proof)) return proof;
     const filling = this.#fills.of(digest);
     if (filling?.fill.size !== undefined) {
       const head = await this.#headOf(filling, upstream, repository).catch(againAfterMismatch);
@@ -327,7 +327,7 @@ export class BlobCache {
     let granted = false;
     try {
       const proof = await this.#options.access.prove(upstream, repository, digest, "blob");
-      if (proof.kind === "absent" || proof.kind === "denied") return proof;
+      if (isRefusal(proof)) return proof;
       granted = true;
       return undefined;
     } finally {

@@ -8,7 +8,7 @@ import type { Reference } from "../oci/reference.ts";
 import type { SharedBlobs } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
-import type { CacheMarks, OversizeAnswer, Refusal } from "../ports/upstream-answer.ts";
+import { type CacheMarks, isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { Sharing } from "./fill/source.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
@@ -85,7 +85,7 @@ export class ManifestSource {
     reference: Reference,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
     const answer = await upstream.getManifest(repository, reference);
-    if (answer.kind === "absent" || answer.kind === "denied") return answer;
+    if (isRefusal(answer)) return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
     if (answer.kind === "oversize") return oversize(answer, wanted);
     const { body } = answer;

@@ -8,7 +8,7 @@ import type { NoticeSink, Result, Source } from "../ports/event.ts";
 import { keyOf } from "../ports/keys.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
-import type { Refusal, Told } from "../ports/upstream-answer.ts";
+import { isRefusal, type Refusal, type Told } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
 import { DeletedManifests } from "./deleted-manifests.ts";
@@ -164,7 +164,7 @@ export class Manifests {
     const here = await this.#source.stored(digest);
     if (here !== undefined) {
       const proof = await access.prove(upstream, repository, digest, "manifest");
-      if (proof.kind === "absent" || proof.kind === "denied") return proof;
+      if (isRefusal(proof)) return proof;
       if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
       return this.#whole(upstream, repository, { kind: "found", result: "hit", digest, age: 0, ...here });
     }

@@ -23,6 +23,11 @@ export type Refusal = { readonly words?: RefusalWords; readonly told?: Told } & 
   | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus }
 );
 
+/** Whether the answer is upstream's no. */
+export function isRefusal(answer: { readonly kind: string }): answer is Refusal {
+  return answer.kind === "absent" || answer.kind === "denied";
+}
+
 /** Warning and RateLimit headers of upstream's answer, for whoever asked: each at most 1 KiB of printable ASCII. */
 export type Told = Readonly<Record<string, string>>;
 

@@ -8,7 +8,7 @@ import { type Clock, type Pause, recordAge, type Yielding } from "../../ports/cl
 import type { Source } from "../../ports/event.ts";
 import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/shared.ts";
 import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream.ts";
-import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
+import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
 import type { Publisher } from "../sharing/publisher.ts";
@@ -204,7 +204,7 @@ export class FillSource {
     if (await access.linked(upstream, repository, digest)) return undefined;
     if ((await store.head(digest)) === undefined) return undefined;
     const proof = await access.prove(upstream, repository, digest, "blob");
-    return proof.kind === "absent" || proof.kind === "denied" ? proof : undefined;
+    return isRefusal(proof) ? proof : undefined;
   }
 
   // ---- other nodes --------------------------------------------------------------------------------------------
