@@ -9,6 +9,7 @@ import {
   type BlobStore,
   type BlobWriter,
   type KeptBlob,
+  readWhole,
   type StoredBlob,
   StoreError,
 } from "../ports/blobs.ts";
@@ -436,20 +437,6 @@ export class LocalBlobs {
 }
 
 export type LocalManifestBody = Omit<LocalManifest, "source">;
-
-/** Reads `size` bytes, fewer when the blob ends early. The caller has bounded `size` and closes the reader. */
-async function readWhole(reader: BlobReader, size: number): Promise<Buffer> {
-  // Its own memory, not a slice of the shared pool: bodies stay for long and `read` may hand out views.
-  const body = Buffer.allocUnsafeSlow(size);
-  let position = 0;
-  while (position < size) {
-    const chunk = await reader.read(position, body.subarray(position));
-    if (chunk.length === 0) break;
-    if (chunk.buffer !== body.buffer) chunk.copy(body, position);
-    position += chunk.length;
-  }
-  return body.subarray(0, position);
-}
 
 function isBodyOf(digest: Digest, body: Buffer): boolean {
   return createHash(digestAlgorithm(digest)).update(body).digest("hex") === digestHex(digest);

@@ -46,6 +46,23 @@ export interface StoredBlob extends BlobReader {
   readonly size: number;
 }
 
+/**
+ * All bytes of a blob of `size` bytes, which the caller has bounded; fewer when the blob ends early. Rejects as `read`
+ * does. The caller closes the reader.
+ */
+export async function readWhole(reader: Pick<BlobReader, "read">, size: number): Promise<Buffer> {
+  // Memory of its own, not a slice of the shared pool: the body may stay for long, and `read` may hand out views.
+  const body = Buffer.allocUnsafeSlow(size);
+  let position = 0;
+  while (position < size) {
+    const chunk = await reader.read(position, body.subarray(position));
+    if (chunk.length === 0) break;
+    if (chunk.buffer !== body.buffer) chunk.copy(body, position);
+    position += chunk.length;
+  }
+  return body.subarray(0, position);
+}
+
 /** What is known of the first bytes of a blob that are kept for a later fill. They are unverified. */
 export interface KeptRecord {
   readonly digest: Digest;

@@ -5,7 +5,7 @@ import type { Digest } from "../../oci/digest.ts";
 import { largestManifest, readManifest } from "../../oci/manifest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { referenceText } from "../../oci/reference.ts";
-import type { BlobStore, StoredBlob } from "../../ports/blobs.ts";
+import { type BlobStore, readWhole } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { BlobIndex, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
 import { count, size as sizeText } from "../page/format.ts";
@@ -142,24 +142,13 @@ async function childrenOf({ store, index }: ExplainOptions, { digest, depth }: W
   const blob = await store.open(digest);
   if (blob === undefined) return [];
   try {
-    const manifest = readManifest(await bodyOf(blob), index.get(digest)?.mediaType);
+    const body = blob.size > largestManifest ? Buffer.alloc(0) : await readWhole(blob, blob.size);
+    const manifest = readManifest(body, index.get(digest)?.mediaType);
     if (typeof manifest === "string") return [];
     return manifest.children.map((child) => ({ ...child, depth: depth + 1 }));
   } finally {
     await blob.close();
   }
-}
-
-async function bodyOf(blob: StoredBlob): Promise<Buffer> {
-  if (blob.size > largestManifest) return Buffer.alloc(0);
-  const body = Buffer.alloc(blob.size);
-  for (let at = 0; at < body.length; ) {
-    const chunk = await blob.read(at, body.subarray(at));
-    if (chunk.length === 0) break;
-    chunk.copy(body, at);
-    at += chunk.length;
-  }
-  return body;
 }
 
 function summaryOf(parts: readonly ExplainedPart[]): string {

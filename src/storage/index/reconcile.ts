@@ -3,7 +3,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
 import { largestManifest, type Manifest, readManifest } from "../../oci/manifest.ts";
-import type { BlobInfo, BlobReader } from "../../ports/blobs.ts";
+import { type BlobInfo, readWhole } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { digestAlgorithms, shards } from "../disk/layout.ts";
 import type { DiskStore } from "../disk/store.ts";
@@ -174,13 +174,4 @@ async function readJson(store: DiskStore, { digest, size }: BlobInfo): Promise<B
   } finally {
     await reader.close();
   }
-}
-
-async function readWhole(reader: BlobReader, size: number): Promise<Buffer> {
-  const body = Buffer.allocUnsafe(size);
-  for (let position = 0; position < size; ) {
-    const chunk = await reader.read(position, body.subarray(position));
-    position += chunk.length;
-  }
-  return body;
 }
