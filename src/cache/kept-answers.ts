@@ -25,7 +25,7 @@ export class KeptAnswers {
 
   /** See AnswerStore, as the others below. */
   get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined {
-    return this.#told("answers.get", () => this.#store.get(upstream, repository, key));
+    return this.#orNotice("answers.get", () => this.#store.get(upstream, repository, key));
   }
 
   put(
@@ -35,15 +35,15 @@ export class KeptAnswers {
     subject: Digest | undefined,
     answer: StoredAnswer,
   ): void {
-    this.#told("answers.put", () => this.#store.put(upstream, repository, key, subject, answer));
+    this.#orNotice("answers.put", () => this.#store.put(upstream, repository, key, subject, answer));
   }
 
   delete(upstream: string, repository: Repository, key: string): void {
-    this.#told("answers.delete", () => this.#store.delete(upstream, repository, key));
+    this.#orNotice("answers.delete", () => this.#store.delete(upstream, repository, key));
   }
 
   expire(upstream: string, repository: Repository, before: number): void {
-    this.#told("answers.expire", () => this.#store.expire(upstream, repository, before));
+    this.#orNotice("answers.expire", () => this.#store.expire(upstream, repository, before));
   }
 
   /**
@@ -61,7 +61,7 @@ export class KeptAnswers {
     return { kind: "absent", negative: true, reason };
   }
 
-  #told<Value>(op: string, work: () => Value): Value | undefined {
+  #orNotice<Value>(op: string, work: () => Value): Value | undefined {
     try {
       return work();
     } catch (error) {

@@ -2,7 +2,7 @@
 import type { Repository, Tag } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
-import { orTold } from "../ports/store-notice.ts";
+import { orNotice } from "../ports/store-notice.ts";
 import type { Upstream } from "../ports/upstream.ts";
 
 export class TagRecords {
@@ -15,7 +15,7 @@ export class TagRecords {
   }
 
   get(upstream: Upstream, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    return this.#told("tags.get", () => this.#tags.get(upstream.name, repository, tag));
+    return this.#orNotice("tags.get", () => this.#tags.get(upstream.name, repository, tag));
   }
 
   /** `known` is the record that upstream was asked about: one from the future would refuse the new one. */
@@ -28,14 +28,14 @@ export class TagRecords {
   ): Promise<void> {
     if (known !== undefined && known.checkedAt > record.checkedAt)
       await this.delete(upstream, repository, tag);
-    await this.#told("tags.put", () => this.#tags.put(upstream.name, repository, tag, record));
+    await this.#orNotice("tags.put", () => this.#tags.put(upstream.name, repository, tag, record));
   }
 
   async delete(upstream: Upstream, repository: Repository, tag: Tag): Promise<void> {
-    await this.#told("tags.delete", () => this.#tags.delete(upstream.name, repository, tag));
+    await this.#orNotice("tags.delete", () => this.#tags.delete(upstream.name, repository, tag));
   }
 
-  #told<Value>(op: string, work: () => Promise<Value>): Promise<Value | undefined> {
-    return orTold(op, this.#notices, work);
+  #orNotice<Value>(op: string, work: () => Promise<Value>): Promise<Value | undefined> {
+    return orNotice(op, this.#notices, work);
   }
 }

@@ -5,7 +5,7 @@ import type { Repository } from "../../oci/name.ts";
 import { keyOf } from "../../ports/keys.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
 import type { LayeredOptions } from "../../ports/shared.ts";
-import { noticeOfStoreError, orTold } from "../../ports/store-notice.ts";
+import { noticeOfStoreError, orNotice } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 export type SharedLinksOptions = LayeredOptions<LinkStore>;
@@ -41,7 +41,7 @@ export class SharedLinks implements LinkStore {
     const heard = this.#removed.get(key);
     if (heard === false) await this.#removeShared(upstream, repository, digest, key);
     if (heard !== undefined) return false;
-    const there = await this.#told("redis.links.has", () => shared.has(upstream, repository, digest));
+    const there = await this.#askShared("redis.links.has", () => shared.has(upstream, repository, digest));
     if (there !== true || this.#removed.has(key)) return false;
     await local.add(upstream, repository, [{ digest, size: undefined }]);
     return true;
@@ -59,7 +59,7 @@ export class SharedLinks implements LinkStore {
     if (!this.#options.usable()) return;
     const counting = await this.#counting(upstream, repository, blobs);
     if (counting.length > 0)
-      await this.#told("redis.links.add", () => shared.add(upstream, repository, counting));
+      await this.#askShared("redis.links.add", () => shared.add(upstream, repository, counting));
   }
 
   /** The others cannot tell what has been shown here: they hear only of links that count. */
@@ -89,12 +89,12 @@ export class SharedLinks implements LinkStore {
     const { local, shared } = this.#options;
     return (
       (await local.statedSize(...asked)) ??
-      (await this.#told("redis.links.size", () => shared.statedSize(...asked)))
+      (await this.#askShared("redis.links.size", () => shared.statedSize(...asked)))
     );
   }
 
   async #removeShared(upstream: string, repository: Repository, digest: Digest, key: string): Promise<void> {
-    const removed = await this.#told("redis.links.remove", async () => {
+    const removed = await this.#askShared("redis.links.remove", async () => {
       await this.#options.shared.remove(upstream, repository, digest);
       return true;
     });
@@ -102,8 +102,8 @@ export class SharedLinks implements LinkStore {
   }
 
   /** Undefined when the shared store cannot say. */
-  async #told<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
+  async #askShared<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
     const { usable, notices } = this.#options;
-    return usable() ? await orTold(op, notices, ask) : undefined;
+    return usable() ? await orNotice(op, notices, ask) : undefined;
   }
 }

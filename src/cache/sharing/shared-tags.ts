@@ -7,7 +7,7 @@ import { keyOf } from "../../ports/keys.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
 import type { LayeredOptions } from "../../ports/shared.ts";
 import { SingleFlight } from "../../ports/single-flight.ts";
-import { orTold } from "../../ports/store-notice.ts";
+import { orNotice } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 /** Milliseconds in which the shared record of a tag is not looked at again. */
@@ -70,7 +70,7 @@ export class SharedTags implements TagStore {
     const before = await local.get(upstream, repository, tag);
     this.#forget(key);
     if (!(await local.put(upstream, repository, tag, record))) return false;
-    const put = await this.#told("redis.tags.put", () => shared.put(upstream, repository, tag, record));
+    const put = await this.#askShared("redis.tags.put", () => shared.put(upstream, repository, tag, record));
     if (put === false) {
       // Another node knows better; the next look brings it here.
       this.#outdated.set(key, true);
@@ -101,7 +101,7 @@ export class SharedTags implements TagStore {
   async #look({ upstream, repository, tag, key, counts }: Look): Promise<TagRecord | undefined> {
     const { local, shared } = this.#options;
     const here = await local.get(upstream, repository, tag);
-    const asked = await this.#told("redis.tags.get", async () => ({
+    const asked = await this.#askShared("redis.tags.get", async () => ({
       record: await shared.get(upstream, repository, tag),
     }));
     if (asked === undefined || !counts()) return await local.get(upstream, repository, tag);
@@ -142,7 +142,7 @@ export class SharedTags implements TagStore {
   }
 
   async #deleteShared(upstream: string, repository: Repository, tag: Tag, key: string): Promise<void> {
-    const deleted = await this.#told("redis.tags.delete", async () => {
+    const deleted = await this.#askShared("redis.tags.delete", async () => {
       await this.#options.shared.delete(upstream, repository, tag);
       return true;
     });
@@ -156,9 +156,9 @@ export class SharedTags implements TagStore {
   }
 
   /** Undefined when the shared store cannot say. */
-  async #told<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
+  async #askShared<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
     const { usable, notices } = this.#options;
-    return usable() ? await orTold(op, notices, ask) : undefined;
+    return usable() ? await orNotice(op, notices, ask) : undefined;
   }
 }
 
