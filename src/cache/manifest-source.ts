@@ -102,14 +102,14 @@ export class ManifestSource {
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(upstream, repository, digest, body.length, manifest.blobs);
     const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
-    const { age, cacheStatus, told } = answer;
+    const { age, cacheStatus, relayed } = answer;
     return {
       kind: "found",
       digest,
       manifest: here,
       ...(age === undefined ? {} : { age }),
       ...(cacheStatus === undefined ? {} : { cacheStatus }),
-      ...(told === undefined ? {} : { told }),
+      ...(relayed === undefined ? {} : { relayed }),
     };
   }
 

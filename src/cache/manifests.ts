@@ -8,7 +8,7 @@ import type { NoticeSink, Result, Source } from "../ports/event.ts";
 import { keyOf } from "../ports/keys.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
-import { isRefusal, type Refusal, type Told } from "../ports/upstream-answer.ts";
+import { isRefusal, type Refusal, type RelayedHeaders } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
 import { DeletedManifests } from "./deleted-manifests.ts";
@@ -58,7 +58,7 @@ export interface OpenedManifest {
   readonly reason?: UpstreamError;
   /** Cache-Status of upstream's answer, when it was asked for this request. */
   readonly cacheStatus?: string;
-  readonly told?: Told;
+  readonly relayed?: RelayedHeaders;
 }
 
 /** A manifest that is verified and not stored: one above 4 MiB as a stream, one the cache cannot keep from memory. */
@@ -331,12 +331,12 @@ export class Manifests {
       case "denied":
         return brought;
       case "found": {
-        const { how, cacheStatus, told } = brought;
+        const { how, cacheStatus, relayed } = brought;
         return {
           ...this.#found(joined ? "joined" : how, brought),
           ...(outdated ? { outdated } : {}),
           ...(cacheStatus === undefined ? {} : { cacheStatus }),
-          ...(told === undefined ? {} : { told }),
+          ...(relayed === undefined ? {} : { relayed }),
         };
       }
       case "uncached": {

@@ -4,7 +4,7 @@ import type { Reference } from "../oci/reference.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { TagRecord } from "../ports/records.ts";
 import type { Upstream } from "../ports/upstream.ts";
-import type { Refusal, Told } from "../ports/upstream-answer.ts";
+import type { Refusal, RelayedHeaders } from "../ports/upstream-answer.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import type {
   FetchedManifest,
@@ -17,7 +17,7 @@ export interface Resolved {
   readonly kind: "found";
   readonly how: "miss" | "revalidated";
   readonly cacheStatus: string | undefined;
-  readonly told: Told | undefined;
+  readonly relayed: RelayedHeaders | undefined;
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 }
@@ -71,10 +71,10 @@ export class Resolver {
 
   /** What another mirror answers is as old here as it was there: the ages of a chain do not add up. */
   #resolved(how: Resolved["how"], said: Omit<FetchedManifest, "kind">): Resolved {
-    const { digest, manifest, age = 0, cacheStatus, told } = said;
+    const { digest, manifest, age = 0, cacheStatus, relayed } = said;
     const { mediaType, body } = manifest;
     const checkedAt = this.#clock() - age * 1000;
     const record = { digest, mediaType, size: body.length, checkedAt };
-    return { kind: "found", how, manifest, record, cacheStatus, told };
+    return { kind: "found", how, manifest, record, cacheStatus, relayed };
   }
 }

@@ -40,7 +40,7 @@ export async function handleManifest(
     const refusal = await confirmations.refusal(upstream, repository, reference.digest, "manifest");
     if (refusal !== undefined) return refused(exchange, refusal);
   }
-  if ("told" in found) Object.assign(exchange.always, found.told);
+  if ("relayed" in found) Object.assign(exchange.always, found.relayed);
   exchange.found("reader" in found ? { ...found, result: "pass" } : found);
   const { digest, mediaType } = found;
   const size = "reader" in found ? found.size : found.body.length;

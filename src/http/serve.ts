@@ -238,7 +238,7 @@ async function askInTurn(
       const tell = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
         else {
-          Object.assign(exchange.always, outcome.told);
+          Object.assign(exchange.always, outcome.relayed);
           fail(exchange, failureOfRefusal(outcome, absent), findings.result);
         }
       };

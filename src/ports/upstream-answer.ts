@@ -18,7 +18,7 @@ export interface RefusalWords {
  * Upstream's authoritative no: 404 and 410 (absent), and what it will not give (denied), with 403 when no status is here.
  * `negative`: remembered, not asked again. `reason`: why upstream could not be asked again.
  */
-export type Refusal = { readonly words?: RefusalWords; readonly told?: Told } & (
+export type Refusal = { readonly words?: RefusalWords; readonly relayed?: RelayedHeaders } & (
   | { readonly kind: "absent"; readonly negative?: true; readonly reason?: { readonly code: string } }
   | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus }
 );
@@ -28,8 +28,8 @@ export function isRefusal(answer: { readonly kind: string }): answer is Refusal 
   return answer.kind === "absent" || answer.kind === "denied";
 }
 
-/** Warning and RateLimit headers of upstream's answer, for whoever asked: each at most 1 KiB of printable ASCII. */
-export type Told = Readonly<Record<string, string>>;
+/** Warning and RateLimit headers of upstream's answer, for the clients that asked: each at most 1 KiB of printable ASCII. */
+export type RelayedHeaders = Readonly<Record<string, string>>;
 
 /** What a cache between us and the registry said of the answer, when there is one. */
 export interface CacheMarks {
@@ -37,7 +37,7 @@ export interface CacheMarks {
   readonly age?: number;
   /** The Cache-Status header (RFC 9211): at most 1 KiB of printable ASCII. */
   readonly cacheStatus?: string;
-  readonly told?: Told;
+  readonly relayed?: RelayedHeaders;
 }
 
 export type ManifestHead =

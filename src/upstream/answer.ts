@@ -8,8 +8,8 @@ import {
   type Refusal,
   type RefusalStatus,
   type RefusalWords,
+  type RelayedHeaders,
   refusalStatuses,
-  type Told,
 } from "../ports/upstream-answer.ts";
 import { challengeOf, parseChallenges } from "./auth/challenge.ts";
 
@@ -27,7 +27,7 @@ const greatestAge = 2 ** 31;
 const longestCacheStatus = 1024;
 /** Bytes of an error's message that are passed on. */
 const longestMessage = 1024;
-const tellingHeaders = [
+const relayedNames = [
   "warning",
   "ratelimit",
   "ratelimit-policy",
@@ -70,9 +70,9 @@ export function readStatus(
   }
   if (status === 401 && lacksRights(headers)) return { kind: "denied" };
   if (status !== 401 && isWebPage(headers)) return fail("protocol", webPage);
-  const told = toldBy(headers);
-  if (status === 404 || status === 410) return { kind: "absent", ...told };
-  if (isRefusal(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...told };
+  const relayed = relayedHeaders(headers);
+  if (status === 404 || status === 410) return { kind: "absent", ...relayed };
+  if (isRefusal(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...relayed };
   if (status === 401) return fail("auth", "refused our account: check its username and password");
   return fail("protocol", "gave an answer that is not understood");
 }
@@ -133,14 +133,14 @@ function printable(message: string): string {
 }
 
 /** Warning and RateLimit headers (RFC 9111, section 5.5; draft-ietf-httpapi-ratelimit-headers). */
-function toldBy(headers: IncomingHttpHeaders): { told?: Told } {
-  const told: Record<string, string> = {};
-  for (const name of tellingHeaders) {
+function relayedHeaders(headers: IncomingHttpHeaders): { relayed?: RelayedHeaders } {
+  const relayed: Record<string, string> = {};
+  for (const name of relayedNames) {
     const value: unknown = headers[name];
     const text = Array.isArray(value) ? value.join(", ") : value;
-    if (typeof text === "string" && text.length <= 1024 && /^[ -~]+$/.test(text)) told[name] = text;
+    if (typeof text === "string" && text.length <= 1024 && /^[ -~]+$/.test(text)) relayed[name] = text;
   }
-  return Object.keys(told).length === 0 ? {} : { told };
+  return Object.keys(relayed).length === 0 ? {} : { relayed };
 }
 
 /** Throws UpstreamError protocol for an encoded answer (identity was asked for) and for an HTML page. */
@@ -232,7 +232,7 @@ export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
   return {
     ...(age === undefined ? {} : { age }),
     ...(readable ? { cacheStatus: text } : {}),
-    ...toldBy(headers),
+    ...relayedHeaders(headers),
   };
 }
 
