@@ -3,8 +3,7 @@
 import type { Sharing } from "../cache/fill/source.ts";
 import { Publisher, type PublisherOptions } from "../cache/sharing/publisher.ts";
 import { Releases } from "../cache/sharing/releases.ts";
-import { RememberedLinks } from "../cache/sharing/remembered-links.ts";
-import { RememberedTags } from "../cache/sharing/remembered-tags.ts";
+import { RememberedLinks, RememberedTags } from "../cache/sharing/remembered.ts";
 import { SharedLinks } from "../cache/sharing/shared-links.ts";
 import { SharedTags } from "../cache/sharing/shared-tags.ts";
 import { publishUnpublished } from "../cache/sharing/unpublished.ts";

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { RememberedLinks } from "../../../src/cache/sharing/remembered-links.ts";
+import { RememberedLinks } from "../../../src/cache/sharing/remembered.ts";
 import type { Repository } from "../../../src/oci/name.ts";
 import { StoreError } from "../../../src/ports/blobs.ts";
 import type { OwnLinks } from "../../../src/ports/records.ts";

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { RememberedTags } from "../../../src/cache/sharing/remembered-tags.ts";
+import { RememberedTags } from "../../../src/cache/sharing/remembered.ts";
 import type { Repository, Tag } from "../../../src/oci/name.ts";
 import type { TagRecord, TagStore } from "../../../src/ports/records.ts";
 import { openIndex } from "../../../src/storage/index/sqlite-index.ts";

@@ -1,0 +1,107 @@
+// Tag records and links of this node's own stores, with those asked for lately in memory: a row from the index is a large
+// share of what a cached manifest costs. Every change has to come through here. What is missing is not remembered, so
+// that nothing is refused that has been granted since.
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository, Tag } from "../../oci/name.ts";
+import { keyOf } from "../../ports/keys.ts";
+import type { LinkedBlob, LinkStore, OwnLinks, TagRecord, TagStore } from "../../ports/records.ts";
+import { boundedByKeys } from "../memory-size.ts";
+
+/** Values found lately, by key: at most what `boundedByKeys` allows. */
+class Remembered<Value extends TagRecord | true> {
+  readonly #values = new LRUCache<string, Value>(boundedByKeys);
+  /** Changes begun or done: what was read meanwhile may be older than they are. */
+  #changes = 0;
+
+  get(key: string): Value | undefined {
+    return this.#values.get(key);
+  }
+
+  /** Remembers what the store finds, unless something changes meanwhile. Rejects as `find` does. */
+  async read(key: string, find: () => Promise<Value | undefined>): Promise<Value | undefined> {
+    const changes = this.#changes;
+    const value = await find();
+    if (value !== undefined && changes === this.#changes) this.#values.set(key, value);
+    return value;
+  }
+
+  /** Forgets the key before the change and after it, also when it fails: then nobody knows what the store holds. */
+  async change<Result>(key: string, change: () => Promise<Result>): Promise<Result> {
+    this.forget(key);
+    try {
+      return await change();
+    } finally {
+      this.forget(key);
+    }
+  }
+
+  forget(key: string): void {
+    this.#changes++;
+    this.#values.delete(key);
+  }
+}
+
+/** Rejects as the store does. */
+export class RememberedTags implements TagStore {
+  readonly #store: TagStore;
+  readonly #records = new Remembered<TagRecord>();
+
+  constructor(store: TagStore) {
+    this.#store = store;
+  }
+
+  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+    const key = keyOf(upstream, repository, tag);
+    const remembered = this.#records.get(key);
+    if (remembered !== undefined) return remembered;
+    return await this.#records.read(key, () => this.#store.get(upstream, repository, tag));
+  }
+
+  put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+    const key = keyOf(upstream, repository, tag);
+    return this.#records.change(key, () => this.#store.put(upstream, repository, tag, record));
+  }
+
+  delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+    const key = keyOf(upstream, repository, tag);
+    return this.#records.change(key, () => this.#store.delete(upstream, repository, tag));
+  }
+}
+
+/** Rejects as the store does. Links that the store ends by itself are forgotten too. */
+export class RememberedLinks implements LinkStore {
+  readonly #store: OwnLinks;
+  readonly #found = new Remembered<true>();
+
+  constructor(store: OwnLinks) {
+    this.#store = store;
+    store.onEnd((upstream, repository, digest) => this.#found.forget(keyOf(upstream, repository, digest)));
+  }
+
+  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    const key = keyOf(upstream, repository, digest);
+    if (this.#found.get(key) === true) return true;
+    const find = async (): Promise<true | undefined> =>
+      (await this.#store.has(upstream, repository, digest)) || undefined;
+    return (await this.#found.read(key, find)) === true;
+  }
+
+  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#store.named(upstream, repository, digest);
+  }
+
+  add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+    return this.#store.add(upstream, repository, blobs);
+  }
+
+  /** From its beginning on the link grants nothing. */
+  remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
+    const key = keyOf(upstream, repository, digest);
+    return this.#found.change(key, () => this.#store.remove(upstream, repository, digest));
+  }
+
+  statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
+    return this.#store.statedSize(...asked);
+  }
+}
