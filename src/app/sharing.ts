@@ -1,12 +1,11 @@
 // What this node shares with the others of its datacenter, as far as the configuration says: what it knows in Redis,
 // blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
 import type { Sharing } from "../cache/fill/source.ts";
-import { Publisher, type PublisherOptions } from "../cache/sharing/publisher.ts";
+import { Publisher, type PublisherOptions, publishUnpublished } from "../cache/sharing/publisher.ts";
 import { Releases } from "../cache/sharing/releases.ts";
 import { RememberedLinks, RememberedTags } from "../cache/sharing/remembered.ts";
 import { SharedLinks } from "../cache/sharing/shared-links.ts";
 import { SharedTags } from "../cache/sharing/shared-tags.ts";
-import { publishUnpublished } from "../cache/sharing/unpublished.ts";
 import type { Config } from "../config/config.ts";
 import { plainUpstream } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";

@@ -1,20 +1,28 @@
-// Gives verified blobs to the store all nodes share, behind the clients' backs. What cannot be uploaded now is tried
-// again later; until then other nodes read it from this one, or from upstream.
+// Uploads verified blobs to the store all nodes share, while no client waits for it. What cannot be uploaded now is tried
+// again later; until then other nodes read it from this one, or from upstream. After a start, what the node stored
+// shortly before it ended is offered again: a node killed between a fill and its upload would otherwise be the only one
+// that ever has the blob.
 import type { Digest } from "../../oci/digest.ts";
 import { type BlobStore, StoreError } from "../../ports/blobs.ts";
-import type { Pause } from "../../ports/clock.ts";
+import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import type { BlobIndex } from "../../ports/records.ts";
 import type { SharedBlobs } from "../../ports/shared.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import type { CheckResult } from "../blob-checks.ts";
 
 /** Uploads at once. */
 const workers = 4;
-/** Blobs that wait; the oldest is forgotten for a new one, and told. */
+/** Blobs that wait; a new one beyond them replaces the oldest, which a notice reports. */
 const longestQueue = 10_000;
 /** Milliseconds before the next try after a failure; twice as long each time, up to the second figure. */
 const firstPause = 2_000;
 const longestPause = 60_000;
+/**
+ * Milliseconds since it was stored in which a blob is uploaded again after a start. Older ones have been uploaded, or
+ * were deleted from the shared store to keep it small.
+ */
+const recent = 24 * 3600_000;
 
 export interface PublisherOptions {
   readonly shared: SharedBlobs;
@@ -29,6 +37,7 @@ interface Upload {
   readonly digest: Digest;
   readonly size: number;
   readonly mediaType: string | undefined;
+  /** To be called after the first try. */
   readonly tried: () => void;
 }
 
@@ -37,8 +46,8 @@ export class Publisher {
   readonly #stopping = new AbortController();
   readonly #waiting = new Map<Digest, Upload>();
   readonly #workers = new Set<Promise<void>>();
-  /** Workers that will still look for more to do. */
-  #looking = 0;
+  /** Workers that will take another blob when one waits. */
+  #active = 0;
   #failures = 0;
 
   constructor(options: PublisherOptions) {
@@ -51,8 +60,8 @@ export class Publisher {
   }
 
   /**
-   * Resolves when the blob has been uploaded, or one try has failed; more may follow. While the shared store fails
-   * nobody waits for it. Never rejects.
+   * Resolves when the blob has been uploaded, or one try has failed; more may follow. While the shared store fails it
+   * resolves at once. Never rejects.
    */
   publish(digest: Digest, size: number, mediaType: string | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -61,7 +70,7 @@ export class Publisher {
     if (this.#waiting.size >= longestQueue) this.#forgetOldest();
     this.#waiting.get(digest)?.tried();
     this.#waiting.set(digest, { digest, size, mediaType, tried: resolve });
-    if (this.#looking < workers) this.#startWorker();
+    if (this.#active < workers) this.#startWorker();
     return promise;
   }
 
@@ -74,7 +83,7 @@ export class Publisher {
   }
 
   #startWorker(): void {
-    this.#looking++;
+    this.#active++;
     const worker = this.#work().finally(() => this.#workers.delete(worker));
     this.#workers.add(worker);
   }
@@ -90,8 +99,8 @@ export class Publisher {
       const wait = Math.min(firstPause * 2 ** (this.#failures - 1), longestPause);
       await this.#options.pause(wait, signal).catch(() => {});
     }
-    // At once, not when the promise settles: whoever publishes in between would wait for nobody.
-    this.#looking--;
+    // At once, not when the promise settles: a blob published in between would find no worker.
+    this.#active--;
   }
 
   #take(): Upload | undefined {
@@ -102,7 +111,7 @@ export class Publisher {
     return undefined;
   }
 
-  /** False when it is worth another try. A blob evicted meanwhile is not. */
+  /** False when another try is worth it. For a blob evicted meanwhile it is not. */
   async #upload({ digest, size, mediaType }: Upload): Promise<boolean> {
     const { local, shared, check, notices } = this.#options;
     let blob: Awaited<ReturnType<BlobStore["open"]>>;
@@ -122,10 +131,10 @@ export class Publisher {
       await shared.put(digest, size, mediaType, blob, this.#stopping.signal);
       return true;
     } catch (error) {
-      // Uploads hash what they read. One wrong bit on the way from the disk is worth another try, a wrong file is not.
+      // Uploads hash what they read. A bit that flipped on the way from the disk is worth another try, a wrong file is not.
       if (error instanceof StoreError && (error.code === "corrupt" || error.code === "size_mismatch"))
         return (await check(digest)) === "wrong";
-      // The shared store reports its failures itself.
+      // The shared store sends notices of its failures itself.
       return false;
     } finally {
       await blob.close();
@@ -137,5 +146,31 @@ export class Publisher {
     oldest?.tried();
     const error = new StoreError("unavailable", `${oldest?.digest} will not be uploaded: too many wait`);
     this.#options.notices(noticeOfStoreError("publish", error));
+  }
+}
+
+export interface UnpublishedOptions {
+  readonly local: Pick<BlobStore, "list">;
+  readonly index: Pick<BlobIndex, "get">;
+  readonly shared: Pick<SharedBlobs, "head">;
+  readonly publisher: Pick<Publisher, "publish">;
+  readonly clock: Clock;
+  /** Ends it early. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Uploads the blobs of the last day that the shared store does not have, one at a time.
+ * While the shared store fails they wait in the publisher. Rejects with StoreError when the local store cannot be listed.
+ */
+export async function publishUnpublished(options: UnpublishedOptions): Promise<void> {
+  const { local, index, shared, publisher, clock, signal } = options;
+  const since = clock() - recent;
+  for await (const { digest, size, modifiedAt } of local.list()) {
+    if (signal.aborted) break;
+    if (modifiedAt < since) continue;
+    const found = await shared.head(digest).catch(() => undefined);
+    if (found !== undefined || signal.aborted) continue;
+    await publisher.publish(digest, size, index.get(digest)?.mediaType);
   }
 }

@@ -1,7 +1,6 @@
 // After a start: what was stored shortly before the end and never uploaded.
 import t from "tap";
-import type { Publisher } from "../../../src/cache/sharing/publisher.ts";
-import { publishUnpublished } from "../../../src/cache/sharing/unpublished.ts";
+import { type Publisher, publishUnpublished } from "../../../src/cache/sharing/publisher.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type BlobInfo, StoreError } from "../../../src/ports/blobs.ts";
 import { openHouse, storeBlob } from "../../fixtures/cache-house.ts";
