@@ -11,7 +11,6 @@ import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import { isRefusal, type Refusal, type RelayedHeaders } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
-import { DeletedManifests } from "./deleted-manifests.ts";
 import type { Sharing } from "./fill/source.ts";
 import { type Freshness, subjectOfTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
@@ -94,18 +93,16 @@ export class Manifests {
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Brought>;
   readonly #incomplete: IncompleteImages;
-  readonly #deleted: DeletedManifests;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
-    const { local, access, tags, notices } = options;
+    const { local, access } = options;
     this.#source = new ManifestSource(local, access, options.sharing?.blobs);
     this.#resolver = new Resolver(this.#source, options.clock);
-    this.#records = new TagRecords(tags, notices);
+    this.#records = new TagRecords(options);
     this.#revalidation = new Revalidation({ clock: options.steady, pause: options.pause });
     const stored = (digest: Digest) => this.#source.stored(digest);
     this.#incomplete = new IncompleteImages({ ...options, clock: options.steady, stored });
-    this.#deleted = new DeletedManifests(options.clock, options.steady);
   }
 
   /**
@@ -135,7 +132,7 @@ export class Manifests {
   ): Promise<void> {
     if (reference.kind === "digest") {
       if (what === "pushed") return;
-      this.#deleted.add(upstream, repository, reference.digest);
+      this.#records.manifestDeleted(upstream, repository, reference.digest);
       await this.#options.access.unlink(upstream, repository, reference.digest);
       return;
     }
@@ -256,7 +253,7 @@ export class Manifests {
     ttl: number,
   ): ReturnType<Freshness["state"]> {
     const state = this.#options.freshness.state(record, ttl, this.#options.clock());
-    return state === "fresh" && this.#deleted.doubts(upstream, repository, record) ? "stale" : state;
+    return state === "fresh" && this.#records.isDoubtful(upstream, repository, record) ? "stale" : state;
   }
 
   async #stale(
@@ -293,11 +290,13 @@ export class Manifests {
     this.#incomplete.answered(upstream, repository);
     if (!counts()) return resolution;
     if (resolution.kind === "found") {
-      // What was asked before the manifest was deleted is news of before, whenever the answer came.
-      const asked = { ...resolution.record, checkedAt: Math.min(askedAt, resolution.record.checkedAt) };
-      const doubted = this.#deleted.doubts(upstream, repository, asked);
-      const answered = doubted ? asked : resolution.record;
-      await this.#records.put(upstream, repository, tag, answered, record);
+      // A question that was asked before the manifest was deleted may bring the state of before, whenever it is answered.
+      const asOfQuestion = {
+        ...resolution.record,
+        checkedAt: Math.min(askedAt, resolution.record.checkedAt),
+      };
+      const doubtful = this.#records.isDoubtful(upstream, repository, asOfQuestion);
+      await this.#records.put(upstream, repository, tag, doubtful ? asOfQuestion : resolution.record, record);
     } else await this.#records.delete(upstream, repository, tag);
     const { kept, negative } = this.#options;
     const subject = subjectOfTag(tag);

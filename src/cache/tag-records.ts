@@ -1,24 +1,49 @@
-// Tag records in a store that may fail: each failure is told and costs a question to upstream, nothing more.
+// Tag records as the cache sees them: the store may fail, and a record may name a manifest that was deleted since.
+import { LRUCache } from "lru-cache";
+import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import { keyOf } from "../ports/keys.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
 import { orNotice } from "../ports/store-notice.ts";
 import type { Upstream } from "../ports/upstream.ts";
+import { boundedByKeys } from "./memory-size.ts";
 
+export interface TagRecordsOptions {
+  readonly tags: TagStore;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly steady: Clock;
+}
+
+/** A failure of the store is a notice and costs a question to upstream, nothing more: nothing here rejects with it. */
 export class TagRecords {
   readonly #tags: TagStore;
   readonly #notices: NoticeSink;
+  readonly #clock: Clock;
+  readonly #steady: Clock;
+  /**
+   * Manifests that were deleted by digest through this node, and when by the steady clock: how long ago that was does
+   * not depend on how the other clock is set meanwhile.
+   */
+  readonly #deletedManifests = new LRUCache<string, number>(boundedByKeys);
 
-  constructor(tags: TagStore, notices: NoticeSink) {
+  constructor({ tags, notices, clock, steady }: TagRecordsOptions) {
     this.#tags = tags;
     this.#notices = notices;
+    this.#clock = clock;
+    this.#steady = steady;
   }
 
   get(upstream: Upstream, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    return this.#orNotice("tags.get", () => this.#tags.get(upstream.name, repository, tag));
+    return orNotice("tags.get", this.#notices, () => this.#tags.get(upstream.name, repository, tag));
   }
 
-  /** `known` is the record that upstream was asked about: one from the future would refuse the new one. */
+  /**
+   * `known` is the record that upstream was asked about. The store keeps the later of two records: a known one that is
+   * from the future is deleted, so that it does not keep the new one out.
+   */
   async put(
     upstream: Upstream,
     repository: Repository,
@@ -28,14 +53,25 @@ export class TagRecords {
   ): Promise<void> {
     if (known !== undefined && known.checkedAt > record.checkedAt)
       await this.delete(upstream, repository, tag);
-    await this.#orNotice("tags.put", () => this.#tags.put(upstream.name, repository, tag, record));
+    await orNotice("tags.put", this.#notices, () => this.#tags.put(upstream.name, repository, tag, record));
   }
 
   async delete(upstream: Upstream, repository: Repository, tag: Tag): Promise<void> {
-    await this.#orNotice("tags.delete", () => this.#tags.delete(upstream.name, repository, tag));
+    await orNotice("tags.delete", this.#notices, () => this.#tags.delete(upstream.name, repository, tag));
   }
 
-  #orNotice<Value>(op: string, work: () => Promise<Value>): Promise<Value | undefined> {
-    return orNotice(op, this.#notices, work);
+  /**
+   * A client has deleted the manifest by digest through this node. Registries drop every tag of it too, and do not say
+   * which: a record that names it is doubtful from now on.
+   */
+  manifestDeleted(upstream: Upstream, repository: Repository, digest: Digest): void {
+    this.#deletedManifests.set(keyOf(upstream.name, repository, digest), this.#steady());
+  }
+
+  /** Whether the manifest that the record names was deleted after the record was confirmed. */
+  isDoubtful(upstream: Upstream, repository: Repository, { digest, checkedAt }: TagRecord): boolean {
+    if (this.#deletedManifests.size === 0) return false;
+    const deletedAt = this.#deletedManifests.get(keyOf(upstream.name, repository, digest));
+    return deletedAt !== undefined && checkedAt <= this.#clock() - (this.#steady() - deletedAt);
   }
 }
