@@ -1,21 +1,34 @@
-// Manifests from upstream: verified, read, stored and linked before anybody sees them.
+// Where manifests come from: this node, the store all nodes share, and upstream, which also says what a tag or a digest is
+// now. What upstream sends is verified, read, stored and linked before a client is given it.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
 import { type Descriptor, largestManifest, readManifest, signedPayload } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
-import type { Repository } from "../oci/name.ts";
+import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { TagRecord } from "../ports/records.ts";
 import type { SharedBlobs } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
-import { type CacheMarks, isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
+import {
+  type CacheMarks,
+  isRefusal,
+  type OversizeAnswer,
+  type Refusal,
+  type RelayedHeaders,
+} from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { Sharing } from "./fill/source.ts";
 import type { LocalBlobs, LocalManifest } from "./local-blobs.ts";
 
-export interface FetchedManifest extends CacheMarks {
+/** A manifest that is here, and the record of it as upstream has just confirmed it. */
+export interface Resolved {
   readonly kind: "found";
-  readonly digest: Digest;
+  readonly how: "miss" | "revalidated";
+  readonly cacheStatus: string | undefined;
+  readonly relayed: RelayedHeaders | undefined;
+  readonly record: TagRecord;
   readonly manifest: LocalManifest;
 }
 
@@ -25,7 +38,7 @@ export interface OversizeManifest extends OversizeAnswer {
   readonly mediaType: string;
 }
 
-/** One that is verified, and that the cache cannot keep: it goes to whoever asked. */
+/** A manifest that is verified and that the cache cannot keep: it goes to the clients that asked, and to no other. */
 export interface UncachedManifest {
   readonly kind: "uncached";
   readonly digest: Digest;
@@ -33,17 +46,34 @@ export interface UncachedManifest {
   readonly body: Buffer;
 }
 
+/** What upstream says that a tag or a digest is now. */
+export type Resolution = Resolved | OversizeManifest | UncachedManifest | Refusal;
+
+interface FetchedManifest extends CacheMarks {
+  readonly kind: "found";
+  readonly digest: Digest;
+  readonly manifest: LocalManifest;
+}
+
+export interface ManifestSourceOptions {
+  readonly local: LocalBlobs;
+  readonly access: Access;
+  readonly sharing?: Sharing | undefined;
+  readonly clock: Clock;
+}
+
 export class ManifestSource {
   readonly #local: LocalBlobs;
   readonly #access: Access;
   readonly #shared: Sharing["blobs"];
-  readonly #looks = new SingleFlight<LocalManifest | undefined>();
+  readonly #clock: Clock;
+  readonly #lookups = new SingleFlight<LocalManifest | undefined>();
 
-  /** `shared` is the store of all nodes, when there is one. */
-  constructor(local: LocalBlobs, access: Access, shared: Sharing["blobs"]) {
+  constructor({ local, access, sharing, clock }: ManifestSourceOptions) {
     this.#local = local;
     this.#access = access;
-    this.#shared = shared;
+    this.#shared = sharing?.blobs;
+    this.#clock = clock;
   }
 
   /** From this node, else from the shared store, whose bytes are verified and kept here. */
@@ -51,10 +81,10 @@ export class ManifestSource {
     const here = await this.#local.manifest(digest);
     if (here !== undefined || this.#shared === undefined) return here;
     const { store } = this.#shared;
-    return this.#looks.run(digest, () => this.#fromShared(store, digest)).promise;
+    return this.#lookups.run(digest, () => this.#fromShared(store, digest)).promise;
   }
 
-  /** Undefined also for what is no manifest, and when the store fails, which it reports itself. */
+  /** Undefined also for what is no manifest, and when the store fails, of which it sends a notice itself. */
   async #fromShared(store: SharedBlobs, digest: Digest): Promise<LocalManifest | undefined> {
     const over = new AbortController();
     try {
@@ -78,8 +108,59 @@ export class ManifestSource {
     }
   }
 
-  /** Rejects with UpstreamError, also for a body that is not what was asked for or that nobody should serve. */
+  /**
+   * What upstream says of the tag: by HEAD when there is a record to confirm, and by GET only when the tag has moved or
+   * its body is not here. Rejects with UpstreamError.
+   */
+  async byTag(
+    upstream: Upstream,
+    repository: Repository,
+    tag: Tag,
+    record: TagRecord | undefined,
+  ): Promise<Resolution> {
+    const byTag: Reference = { kind: "tag", tag };
+    if (record === undefined) return this.fetch(upstream, repository, byTag);
+    const head = await upstream.headManifest(repository, byTag);
+    if (head.kind !== "found") return head;
+    if (head.digest === undefined) return this.fetch(upstream, repository, byTag);
+    const here = await this.stored(head.digest);
+    if (here !== undefined) {
+      const { digest } = head;
+      if (digest !== record.digest) await this.link(upstream, repository, digest, here);
+      return this.#resolved("revalidated", { ...head, digest, manifest: here });
+    }
+    // By the digest HEAD named, so that a tag that moves meanwhile cannot mix two answers.
+    const byDigest: Reference = { kind: "digest", digest: head.digest };
+    // The age is that of the answer to HEAD, which was about the tag: an answer about a digest is always fresh.
+    const moved = await this.fetch(upstream, repository, byDigest, head.age);
+    return moved.kind === "absent" ? this.fetch(upstream, repository, byTag) : moved;
+  }
+
+  /**
+   * What upstream gives for the reference. `age` in seconds, when another answer said it. Rejects with UpstreamError,
+   * also for a body that is not what was asked for or that must not be served.
+   */
   async fetch(
+    upstream: Upstream,
+    repository: Repository,
+    reference: Reference,
+    age?: number,
+  ): Promise<Resolution> {
+    const fetched = await this.#fetch(upstream, repository, reference);
+    if (fetched.kind !== "found") return fetched;
+    return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
+  }
+
+  /** A record is as old here as it was at the mirror that answered, so that the ages of a chain do not add up. */
+  #resolved(how: Resolved["how"], found: Omit<FetchedManifest, "kind">): Resolved {
+    const { digest, manifest, age = 0, cacheStatus, relayed } = found;
+    const { mediaType, body } = manifest;
+    const checkedAt = this.#clock() - age * 1000;
+    const record = { digest, mediaType, size: body.length, checkedAt };
+    return { kind: "found", how, manifest, record, cacheStatus, relayed };
+  }
+
+  async #fetch(
     upstream: Upstream,
     repository: Repository,
     reference: Reference,
@@ -113,7 +194,7 @@ export class ManifestSource {
     };
   }
 
-  /** Upstream showed this repository a manifest that another one had brought here: so are its parts readable. */
+  /** Upstream showed in this repository a manifest that came here through another: its parts are readable here too. */
   async link(
     upstream: Upstream,
     repository: Repository,
@@ -125,7 +206,7 @@ export class ManifestSource {
     await this.#link(upstream, repository, digest, body.length, blobs);
   }
 
-  /** Not the manifests an index names: their right is proved when they are first asked for. */
+  /** The manifests an index names are not linked: the right to them is proved when they are first asked for. */
   async #link(
     upstream: Upstream,
     repository: Repository,
@@ -144,8 +225,8 @@ function hashOf(bytes: Buffer, as: Digest | undefined): Digest {
 }
 
 /**
- * The digest of `body`, which is `wanted` when that is known. That of a signed schema 1 manifest is its payload's: the
- * store could neither find nor verify its bytes by it.
+ * The digest of `body`, which is `wanted` when that is known. The digest of a signed schema 1 manifest is that of its
+ * payload: the store could neither find nor verify its bytes by it. Throws UpstreamError digest_mismatch.
  */
 function digestOf(
   body: Buffer,
@@ -160,7 +241,7 @@ function digestOf(
   throw new UpstreamError("digest_mismatch", `upstream sent a manifest with digest ${own} for ${wanted}`);
 }
 
-/** Without a digest nothing could be verified on the way, so it is refused. */
+/** Refused without a digest, since nothing could be verified on the way: throws UpstreamError too_large. */
 function oversize(answer: OversizeAnswer, digest: Digest | undefined): OversizeManifest {
   const { mediaType } = answer;
   if (digest !== undefined) return { ...answer, digest, mediaType: mediaType ?? mediaTypes.octetStream };

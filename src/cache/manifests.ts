@@ -16,9 +16,8 @@ import { type Freshness, subjectOfTag } from "./freshness.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
 import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts";
-import { ManifestSource } from "./manifest-source.ts";
+import { ManifestSource, type Resolution } from "./manifest-source.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import { type Resolution, Resolver } from "./resolver.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
 import { TagRecords } from "./tag-records.ts";
 
@@ -89,16 +88,13 @@ function absenceKey(tag: Tag): string {
 export class Manifests {
   readonly #options: ManifestsOptions;
   readonly #source: ManifestSource;
-  readonly #resolver: Resolver;
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Brought>;
   readonly #incomplete: IncompleteImages;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
-    const { local, access } = options;
-    this.#source = new ManifestSource(local, access, options.sharing?.blobs);
-    this.#resolver = new Resolver(this.#source, options.clock);
+    this.#source = new ManifestSource(options);
     this.#records = new TagRecords(options);
     this.#revalidation = new Revalidation({ clock: options.steady, pause: options.pause });
     const stored = (digest: Digest) => this.#source.stored(digest);
@@ -170,7 +166,7 @@ export class Manifests {
       keyOf(upstream.name, repository, digest),
       async () => {
         const byDigest = { kind: "digest", digest } as const;
-        return this.#begun(upstream, repository, await this.#resolver.fetch(upstream, repository, byDigest));
+        return this.#begun(upstream, repository, await this.#source.fetch(upstream, repository, byDigest));
       },
     );
     if (value.kind === "absent") {
@@ -286,7 +282,7 @@ export class Manifests {
     counts: () => boolean,
   ): Promise<Resolution> {
     const askedAt = this.#options.clock();
-    const resolution = await this.#resolver.byTag(upstream, repository, tag, record);
+    const resolution = await this.#source.byTag(upstream, repository, tag, record);
     this.#incomplete.answered(upstream, repository);
     if (!counts()) return resolution;
     if (resolution.kind === "found") {
