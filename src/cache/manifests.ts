@@ -1,5 +1,5 @@
-// Manifests: tags with a time to live, revalidated by HEAD, stale while upstream fails; digests for ever.
-// A tag is never answered with a digest whose body is not here.
+// Manifests for clients. A tag is fresh for its time to live, then confirmed by HEAD, and stale while upstream fails; a
+// digest is good for ever. A tag is never answered with a digest whose body is not here.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
@@ -67,20 +67,28 @@ export interface RelayedManifest extends OpenedBlob {
 
 export type ManifestOpened = OpenedManifest | RelayedManifest | Refusal;
 
-/** A tag record whose body is here. */
-interface InHand {
+/** A tag record and its body, which is here. */
+interface StoredTag {
   readonly record: TagRecord;
   readonly manifest: LocalManifest;
 }
 
-/** What a question to upstream brought, for everybody who asked it. */
-type Brought =
+/** The outcome of a question to upstream, for all requests that share it. */
+type Outcome =
   | Exclude<Resolution, { kind: "oversize" }>
   | { readonly kind: "relay"; readonly mediaType: string; readonly relay: ManifestRelay };
 
-const remembered: Refusal = { kind: "absent", negative: true };
+interface Answered {
+  readonly value: Outcome;
+  /** The request shares a question that another one had asked. */
+  readonly joined: boolean;
+  /** The tag was here, and upstream had to be asked whether it still holds. */
+  readonly outdated?: boolean;
+}
 
-/** In the kept answers: that upstream does not have the tag. */
+const absentAsRemembered: Refusal = { kind: "absent", negative: true };
+
+/** The key among the kept answers under which it is kept that upstream does not have the tag. */
 function absenceKey(tag: Tag): string {
   return `manifests/${tag}`;
 }
@@ -89,7 +97,7 @@ export class Manifests {
   readonly #options: ManifestsOptions;
   readonly #source: ManifestSource;
   readonly #records: TagRecords;
-  readonly #revalidation: Revalidation<Brought>;
+  readonly #revalidation: Revalidation<Outcome>;
   readonly #incomplete: IncompleteImages;
 
   constructor(options: ManifestsOptions) {
@@ -103,7 +111,7 @@ export class Manifests {
 
   /**
    * `confirmAfter`: milliseconds after which a fresh tag is confirmed all the same, while upstream may be asked.
-   * Rejects with UpstreamError when upstream has to answer and cannot, or layers_missing.
+   * Rejects with UpstreamError: when upstream has to answer and cannot, and with layers_missing (IncompleteImages.check).
    */
   open(
     upstream: Upstream,
@@ -117,8 +125,8 @@ export class Manifests {
   }
 
   /**
-   * Somebody has written the reference upstream, through this node: the next client is told what is there now.
-   * `unsure` when it may or may not have happened: a tag has to be confirmed, and stays for when upstream fails.
+   * A client has written the reference upstream through this node: the next client is given what is there now.
+   * `unsure` when the write may or may not have happened: a tag has to be confirmed, and stays for when upstream fails.
    */
   async changed(
     upstream: Upstream,
@@ -135,7 +143,7 @@ export class Manifests {
     const { tag } = reference;
     if (what !== "deleted") this.#options.kept.delete(upstream.name, repository, absenceKey(tag));
     const record = what === "unsure" ? await this.#records.get(upstream, repository, tag) : undefined;
-    // A question under way may bring the answer of before.
+    // A question under way may still bring the answer of before the write.
     this.#revalidation.forget(keyOf(upstream.name, repository, tag));
     await this.#records.delete(upstream, repository, tag);
     const { freshness, clock } = this.#options;
@@ -145,7 +153,7 @@ export class Manifests {
       await this.#records.put(upstream, repository, tag, { ...record, checkedAt }, undefined);
   }
 
-  /** Another node has changed the record of the tag: a question under way may bring the answer of before. */
+  /** Another node has changed the record of the tag: a question under way may still bring the answer of before. */
   changedElsewhere(upstream: string, repository: Repository, tag: Tag): void {
     this.#revalidation.forget(keyOf(upstream, repository, tag));
   }
@@ -159,21 +167,18 @@ export class Manifests {
       const proof = await access.prove(upstream, repository, digest, "manifest");
       if (isRefusal(proof)) return proof;
       if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
-      return this.#whole(upstream, repository, { kind: "found", result: "hit", digest, age: 0, ...here });
+      return this.#pullable(upstream, repository, { kind: "found", result: "hit", digest, age: 0, ...here });
     }
-    if (negative.has(upstream.name, repository, "manifest", digest)) return remembered;
-    const { value, joined } = await this.#revalidation.fetch(
-      keyOf(upstream.name, repository, digest),
-      async () => {
-        const byDigest = { kind: "digest", digest } as const;
-        return this.#begun(upstream, repository, await this.#source.fetch(upstream, repository, byDigest));
-      },
-    );
-    if (value.kind === "absent") {
+    if (negative.has(upstream.name, repository, "manifest", digest)) return absentAsRemembered;
+    const answered = await this.#revalidation.fetch(keyOf(upstream.name, repository, digest), async () => {
+      const byDigest = { kind: "digest", digest } as const;
+      return this.#outcomeOf(upstream, repository, await this.#source.fetch(upstream, repository, byDigest));
+    });
+    if (answered.value.kind === "absent") {
       await access.unlink(upstream, repository, digest);
       negative.add(upstream.name, repository, "manifest", digest);
     }
-    return this.#answer(upstream, repository, value, joined);
+    return this.#answer(upstream, repository, answered);
   }
 
   // ---- by tag -------------------------------------------------------------------------------------------------
@@ -191,51 +196,51 @@ export class Manifests {
     if (datedBack !== undefined) await this.#records.put(upstream, repository, tag, datedBack, known);
     const record = datedBack ?? known;
     const manifest = record && (await this.#source.stored(record.digest));
-    const inHand = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
+    const stored = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
     const own = record && this.#state(upstream, repository, record, ttl);
-    const late = record !== undefined && clock() - record.checkedAt > confirmAfter && upstream.available;
-    const state = own === "fresh" && late ? "stale" : own;
-    if (inHand !== undefined && state === "fresh")
-      return this.#whole(upstream, repository, this.#found("hit", inHand, ttl));
-    if (negative.has(upstream.name, repository, "manifest", tag)) return remembered;
+    const due = record !== undefined && clock() - record.checkedAt > confirmAfter && upstream.available;
+    const state = own === "fresh" && due ? "stale" : own;
+    if (stored !== undefined && state === "fresh")
+      return this.#pullable(upstream, repository, this.#found("hit", stored, ttl));
+    if (negative.has(upstream.name, repository, "manifest", tag)) return absentAsRemembered;
     const key = keyOf(upstream.name, repository, tag);
-    const ask: Question<Brought> = async (counts) => {
+    const ask: Question<Outcome> = async (counts) => {
       const resolution = await this.#resolve(upstream, repository, tag, record, counts);
-      return this.#begun(upstream, repository, resolution);
+      return this.#outcomeOf(upstream, repository, resolution);
     };
-    if (inHand === undefined || state !== "stale") {
-      const subject = inHand === undefined ? subjectOfTag(tag) : undefined;
+    if (stored === undefined || state !== "stale") {
+      const subject = stored === undefined ? subjectOfTag(tag) : undefined;
       if (subject !== undefined) return this.#byFallbackTag(upstream, repository, tag, subject, ask);
-      const { value, joined } = await this.#revalidation.fetch(key, ask);
-      return this.#answer(upstream, repository, value, joined, inHand !== undefined);
+      const answered = await this.#revalidation.fetch(key, ask);
+      return this.#answer(upstream, repository, { ...answered, outdated: stored !== undefined });
     }
-    const outcome = await this.#revalidation.refresh(key, ask);
-    return outcome.kind === "answered"
-      ? this.#answer(upstream, repository, outcome.value, outcome.joined, true)
-      : this.#stale(upstream, repository, tag, { inHand, ttl, reason: outcome.reason });
+    const refreshed = await this.#revalidation.refresh(key, ask);
+    return refreshed.kind === "answered"
+      ? this.#answer(upstream, repository, { ...refreshed, outdated: true })
+      : this.#stale(upstream, repository, tag, { stored, ttl, reason: refreshed.reason });
   }
 
   /**
-   * A tag that stands for the referrers of `subject` and is not here. That upstream does not have it is an answer clients
-   * need while upstream is away; what was never asked then is none where the manifest is known.
+   * A tag that stands for the referrers of `subject` and is not here. That upstream does not have it is an answer that
+   * clients need while upstream is away. When upstream was never asked before it went away, the answer is that there are
+   * none, where the manifest is known (KeptAnswers.unknown).
    */
   async #byFallbackTag(
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
     subject: Digest,
-    ask: Question<Brought>,
+    ask: Question<Outcome>,
   ): Promise<ManifestOpened> {
     const { kept } = this.#options;
     const key = keyOf(upstream.name, repository, tag);
     if (kept.get(upstream.name, repository, absenceKey(tag)) !== undefined) {
-      const outcome = await this.#revalidation.refresh(key, ask);
-      if (outcome.kind === "failed") return { kind: "absent", negative: true, reason: outcome.reason };
-      return this.#answer(upstream, repository, outcome.value, outcome.joined);
+      const refreshed = await this.#revalidation.refresh(key, ask);
+      if (refreshed.kind === "failed") return { kind: "absent", negative: true, reason: refreshed.reason };
+      return this.#answer(upstream, repository, refreshed);
     }
     try {
-      const { value, joined } = await this.#revalidation.fetch(key, ask);
-      return await this.#answer(upstream, repository, value, joined);
+      return await this.#answer(upstream, repository, await this.#revalidation.fetch(key, ask));
     } catch (error) {
       if (!(error instanceof UpstreamError)) throw error;
       return await kept.unknown(upstream, repository, subject, error);
@@ -256,11 +261,11 @@ export class Manifests {
     upstream: Upstream,
     repository: Repository,
     tag: Tag,
-    { inHand, ttl, reason }: { inHand: InHand; ttl: number; reason: UpstreamError },
+    { stored, ttl, reason }: { stored: StoredTag; ttl: number; reason: UpstreamError },
   ): Promise<OpenedManifest> {
     this.#incomplete.failed(upstream, repository);
     const stale = {
-      ...(await this.#whole(upstream, repository, this.#found("stale", inHand, ttl))),
+      ...(await this.#pullable(upstream, repository, this.#found("stale", stored, ttl))),
       reason,
     };
     this.#options.notices({
@@ -306,8 +311,8 @@ export class Manifests {
 
   // ---- answers ------------------------------------------------------------------------------------------------
 
-  /** A manifest that is too large begins to be relayed when nothing is left to be waited for but those who asked. */
-  #begun(upstream: Upstream, repository: Repository, resolution: Resolution): Brought {
+  /** A manifest that is too large to be kept begins to be relayed here, once for all requests that share the question. */
+  #outcomeOf(upstream: Upstream, repository: Repository, resolution: Resolution): Outcome {
     if (resolution.kind !== "oversize") return resolution;
     const { digest, mediaType } = resolution;
     const relay = this.#options.blobs.relayManifest(upstream, repository, digest, resolution);
@@ -317,43 +322,44 @@ export class Manifests {
   async #answer(
     upstream: Upstream,
     repository: Repository,
-    brought: Brought,
-    joined: boolean,
-    outdated = false,
+    { value, joined, outdated }: Answered,
   ): Promise<ManifestOpened> {
-    switch (brought.kind) {
+    switch (value.kind) {
       case "absent":
       case "denied":
-        return brought;
+        return value;
       case "found": {
-        const { how, cacheStatus, relayed } = brought;
+        const { how, cacheStatus, relayed } = value;
         return {
-          ...this.#found(joined ? "joined" : how, brought),
+          ...this.#found(joined ? "joined" : how, value),
           ...(outdated ? { outdated } : {}),
           ...(cacheStatus === undefined ? {} : { cacheStatus }),
           ...(relayed === undefined ? {} : { relayed }),
         };
       }
       case "uncached": {
-        const { digest, mediaType, body } = brought;
+        const { digest, mediaType, body } = value;
         const source: Source = `upstream:${upstream.name}`;
         return { result: "miss", digest, mediaType, ...inMemory(source, body), kind: "found" };
       }
       case "relay": {
-        const { mediaType, relay } = brought;
+        const { mediaType, relay } = value;
         const { digest } = relay;
-        // Who comes too late for its beginning asks for himself.
-        const open = relay.joinable()
+        // A request that comes too late for the beginning has a transfer of its own.
+        const joinable = relay.joinable()
           ? relay
           : this.#options.blobs.relayManifest(upstream, repository, digest);
-        const opened = await open.open();
+        const opened = await joinable.open();
         return opened.kind === "found" ? { ...opened, digest, mediaType } : opened;
       }
     }
   }
 
-  /** Without a question to upstream: the image may have to be pulled without upstream as well. */
-  #whole(
+  /**
+   * An answer that was given without upstream, when the image can be pulled without upstream too. Rejects with
+   * UpstreamError layers_missing otherwise, where the configuration says so.
+   */
+  #pullable(
     upstream: Upstream,
     repository: Repository,
     found: OpenedManifest,
@@ -362,8 +368,8 @@ export class Manifests {
     return this.#incomplete.check(upstream, repository, found.digest, found).then(() => found);
   }
 
-  /** `ttl` for what is answered without asking. */
-  #found(result: OpenedManifest["result"], { record, manifest }: InHand, ttl?: number): OpenedManifest {
+  /** `ttl` only for an answer that was given without upstream. */
+  #found(result: OpenedManifest["result"], { record, manifest }: StoredTag, ttl?: number): OpenedManifest {
     const age = Math.max(0, this.#options.clock() - record.checkedAt);
     const found = { kind: "found", result, digest: record.digest, age, ...manifest } as const;
     return ttl === undefined ? found : { ...found, freshFor: ttl - age };
