@@ -1,5 +1,5 @@
-// Lists of tags and referrers. They are upstream's to say, so they are never put together from what is here. Each is
-// kept for some seconds, and on disk for when upstream fails: then the last one is given, marked as stale.
+// Lists of tags and referrers. Only upstream knows them, so they are never put together from what is here. Each is given
+// again for some seconds, and kept on disk for when upstream fails: then the last one is given, marked as stale.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
@@ -14,15 +14,15 @@ import { Revalidation } from "./revalidation.ts";
 
 /** Bytes of lists in memory, with their keys, about. */
 const memoryBytes = 16 * 1024 * 1024;
-/** Milliseconds after which an answer that has not changed is written again, with its new age. */
+/** Milliseconds after which an answer that has not changed is written to disk again, with its new age. */
 const rewriteAfter = 60_000;
 
 export interface ListingsOptions {
   /** Milliseconds an answer is given without asking again. */
   readonly ttl: number;
   /**
-   * Milliseconds past that a list of tags may still be given while upstream fails. Lists of referrers may be for ever,
-   * as manifests by digest may: clients ask for them with every pull (docker since 29.1).
+   * Milliseconds past that in which a list of tags may still be given while upstream fails. A list of referrers may be
+   * given for ever, as a manifest by digest may: clients ask for it with every pull (docker since 29.1).
    */
   readonly staleIfError: number;
   readonly kept: KeptAnswers;
@@ -37,10 +37,10 @@ export type Listed<Answer> =
       readonly kind: "found";
       readonly answer: Answer;
       readonly result: Extract<Result, "hit" | "miss" | "joined" | "stale">;
-      /** Milliseconds since the registry said so, and until upstream is asked again: below 0 when that is overdue. */
+      /** Milliseconds since the registry gave it, and until upstream is asked again: below 0 when that is overdue. */
       readonly age: number;
       readonly freshFor: number;
-      /** An older one was here when upstream was asked. */
+      /** An older list was here when upstream was asked. */
       readonly outdated: boolean;
       /** Cache-Status of upstream's answer to this request. */
       readonly cacheStatus: string | undefined;
@@ -54,7 +54,7 @@ type Found = Extract<TagsAnswer | ReferrersAnswer, { kind: "found" }>;
 /** An answer as it is remembered. */
 interface Kept<Answer extends Found> {
   readonly answer: Answer | Extract<Refusal, { kind: "absent" }>;
-  /** When the registry said so. */
+  /** When the registry gave it, in milliseconds since the epoch. */
   readonly at: number;
 }
 
@@ -62,7 +62,7 @@ interface Kept<Answer extends Found> {
 interface Query<Answer extends Found> {
   readonly upstream: Upstream;
   readonly repository: Repository;
-  /** Tells the lists of a repository apart. */
+  /** Distinguishes the lists of a repository. */
   readonly key: string;
   /** The manifest it is about; undefined for tags. */
   readonly subject: Digest | undefined;
@@ -73,7 +73,7 @@ interface Query<Answer extends Found> {
 /** How an answer is written to disk. */
 interface Format<Answer extends Found> {
   write(answer: Answer): Buffer;
-  /** Throws on bytes that are none. */
+  /** Throws on bytes that are no such answer. */
   read(content: Buffer): Answer;
 }
 
@@ -102,8 +102,9 @@ export class Listings {
   }
 
   /**
-   * One entry for each artifact type asked for: a filtered list is not the whole one (docs/clients.md 51). Nothing known
-   * of them while upstream fails is `absent` when the manifest is known to be in the repository.
+   * One entry for each artifact type asked for: a filtered list is not the whole one (docs/clients.md 51). When upstream
+   * fails and no list is kept, the answer is `absent` if the manifest is known to be in the repository. Rejects with
+   * UpstreamError otherwise.
    */
   referrers(
     upstream: Upstream,
@@ -116,7 +117,10 @@ export class Listings {
     return this.#list({ upstream, repository, key, subject: digest, ask, format: referrersFormat });
   }
 
-  /** Something was pushed to or deleted from the repository: it is asked for again, and stays for when upstream fails. */
+  /**
+   * Something was pushed to the repository or deleted from it: its lists are asked for again, and stay on disk for when
+   * upstream fails.
+   */
   forget(upstream: string, repository: Repository): void {
     deleteBelow(this.#memory, upstream, repository);
     const { kept, clock, ttl } = this.#options;
@@ -129,9 +133,9 @@ export class Listings {
     const id = keyOf(upstream.name, repository, key);
     const kept = this.#kept(id, query);
     const known = kept === undefined ? 0 : recordAge(kept.at, clock());
-    // Of a clock that was wrong: it has just ceased to be fresh.
+    // An age that a wrong clock made unknown counts as one that has just ceased to be fresh.
     const age = known === Number.POSITIVE_INFINITY ? ttl : known;
-    if (kept !== undefined && age < ttl) return again(kept.answer, "hit", age, ttl);
+    if (kept !== undefined && age < ttl) return repeated(kept.answer, "hit", age, ttl);
     const fetch = async (): Promise<Answer | Refusal> => {
       const answer = await query.ask();
       this.#keep(id, query, answer, kept);
@@ -140,7 +144,7 @@ export class Listings {
     if (kept === undefined || (subject === undefined && age >= ttl + staleIfError)) {
       try {
         const { value, joined } = await this.#revalidation.fetch(id, fetch);
-        return listed(value as Answer | Refusal, joined, ttl, kept !== undefined);
+        return answered(value as Answer | Refusal, ttl, { joined, outdated: kept !== undefined });
       } catch (error) {
         if (subject === undefined || !(error instanceof UpstreamError)) throw error;
         return await this.#options.kept.unknown(upstream, repository, subject, error);
@@ -148,7 +152,7 @@ export class Listings {
     }
     const outcome = await this.#revalidation.refresh(id, fetch);
     if (outcome.kind === "answered")
-      return listed(outcome.value as Answer | Refusal, outcome.joined, ttl, true);
+      return answered(outcome.value as Answer | Refusal, ttl, { joined: outcome.joined, outdated: true });
     const { reason } = outcome;
     this.#options.notices({
       kind: "stale_served",
@@ -158,7 +162,7 @@ export class Listings {
       ageMs: age,
       reason: reason.code,
     });
-    return again(kept.answer, "stale", age, ttl, reason);
+    return repeated(kept.answer, "stale", age, ttl, reason);
   }
 
   /** From memory, else from disk. */
@@ -177,12 +181,12 @@ export class Listings {
       this.#memory.set(id, kept);
       return kept;
     } catch {
-      // Bytes that another version wrote: it is asked for again.
+      // Bytes that another version wrote: upstream is asked again.
       return undefined;
     }
   }
 
-  /** As old here as at the mirror that said so: the ages of a chain do not add up. A refusal is kept by nobody. */
+  /** An answer is as old here as at the mirror that gave it, so that the ages of a chain do not add up. A refusal is not kept. */
   #keep<Answer extends Found>(
     id: string,
     { upstream, repository, key, subject, format }: Query<Answer>,
@@ -197,7 +201,7 @@ export class Listings {
     }
     const at = clock() - (answer.kind === "found" ? ageOf(answer) : 0);
     this.#memory.set(id, { answer, at });
-    // A repository that is not there has no place on the disk: clients invent names.
+    // That a repository is absent is not written to disk: clients can make up any number of names.
     if (answer.kind === "absent" && subject === undefined) kept.delete(upstream.name, repository, key);
     else if (
       before === undefined ||
@@ -237,8 +241,8 @@ const referrersFormat: Format<Extract<ReferrersAnswer, { kind: "found" }>> = {
   },
 };
 
-/** An answer that was given before. */
-function again<Answer extends Found>(
+/** An answer that upstream gave before. */
+function repeated<Answer extends Found>(
   answer: Kept<Answer>["answer"],
   result: "hit" | "stale",
   age: number,
@@ -250,11 +254,11 @@ function again<Answer extends Found>(
   return { ...given(answer, result, age, ttl), reason };
 }
 
-function listed<Answer extends Found>(
+/** What upstream has just answered. `outdated`: an older answer was here. */
+function answered<Answer extends Found>(
   answer: Answer | Refusal,
-  joined: boolean,
   ttl: number,
-  outdated: boolean,
+  { joined, outdated }: { readonly joined: boolean; readonly outdated: boolean },
 ): Listed<Answer> {
   if (answer.kind !== "found") return answer;
   const found = given(answer as Answer, joined ? "joined" : "miss", ageOf(answer), ttl);
@@ -285,7 +289,7 @@ function ageOf({ age = 0 }: Found): number {
 
 function sizeOf(answer: Kept<Found>["answer"]): number {
   if (answer.kind === "absent") return 256;
-  // Tags once more: as the JSON made of them for clients.
+  // Tags take room in memory twice: as strings, and as the JSON made of them for clients.
   return (
     256 +
     ("tags" in answer ? answer.tags.reduce((sum, tag) => sum + 2 * tag.length + 19, 0) : answer.body.length)
