@@ -1,7 +1,7 @@
-// Who may read what: knowing a digest grants nothing (docs/design.md, rule 3; CVE-2024-39897 class).
-// A blob or manifest is readable through a repository only if the repository is linked to it, or upstream says
-// so for that repository, which then links it. That a manifest names a blob links it too; whether that is enough for bytes
-// which may have come from another upstream, `Proofs` says (ports.ts).
+// Which repository gives which digest: knowing a digest grants nothing (docs/design.md, rule 3; CVE-2024-39897 class).
+// A blob or manifest is readable through a repository only if the repository is linked to it, or upstream says so for that
+// repository, which then links it. A manifest that names a blob links it too; `Proofs` (ports/records.ts) says whether that
+// is enough for bytes that may have come from another upstream.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -27,7 +27,7 @@ export class Access {
     this.#notices = notices;
   }
 
-  /** From local knowledge only. A failing link store knows nothing: upstream is asked, nothing is granted. */
+  /** From local knowledge only. A link store that fails grants nothing: upstream is asked. */
   async linked(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
     try {
       return await this.#links.has(upstream.name, repository, digest);
@@ -37,7 +37,7 @@ export class Access {
     }
   }
 
-  /** Whether a manifest of the repository names the digest, which alone is no right. */
+  /** Whether a manifest of the repository names the digest, which alone grants nothing. */
   async named(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
     try {
       return await this.#links.named(upstream.name, repository, digest);
@@ -48,8 +48,8 @@ export class Access {
   }
 
   /**
-   * Whether `repository` may read `digest`: by link, else by asking upstream with HEAD, once for all who ask at
-   * the same time. Rejects with UpstreamError when upstream cannot say.
+   * Whether `repository` may read `digest`: by a link, else by a HEAD request to upstream, one for all who ask at the
+   * same time. Rejects with UpstreamError when upstream cannot say.
    */
   async prove(
     upstream: Upstream,
@@ -75,7 +75,7 @@ export class Access {
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }
 
-  /** What a manifest says of the blob's size; undefined when none does, or the store fails. See LinkStore. */
+  /** The blob's size according to a manifest; undefined when none states it, or the store fails. See LinkStore. */
   async statedSize(upstream: Upstream, repository: Repository, digest: Digest): Promise<number | undefined> {
     try {
       return await this.#links.statedSize(upstream.name, repository, digest);
@@ -86,8 +86,8 @@ export class Access {
   }
 
   /**
-   * Records that upstream showed these digests in `repository`, or that a manifest of it names them. A failing store costs
-   * a question later.
+   * Records that upstream showed these digests in `repository`, or that a manifest of it names them. When the store fails,
+   * upstream is asked again later.
    */
   async link(upstream: Upstream, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
     try {

@@ -1,5 +1,5 @@
-// Whether upstream still has what clients are about to push. They skip what HEAD says is there: a mirror that answers
-// from what it keeps, after upstream collected its garbage, makes a push succeed of which nothing is there.
+// Whether upstream still has what clients are about to push. They skip what HEAD finds. If this mirror answered from its
+// cache after upstream had collected its garbage, the push would succeed and parts of it would be missing upstream.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";

@@ -1,6 +1,6 @@
-// Digests that only denied tags stand for. A rule about tags is one about names, and content has another: while this node
-// knows a digest through denied tags of a repository alone, it is denied there too. What it has not seen by a tag it
-// cannot tell; such a rule is no wall (SECURITY.md).
+// Digests that are known only through denied tags. A rule about tags is about names, and content has a second name, its
+// digest: while this node knows a digest through denied tags of a repository alone, the digest is denied there too. Of a
+// digest it has not seen by a tag it knows nothing, so such a rule is no protection of secrets (SECURITY.md).
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -9,8 +9,8 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { Upstream } from "../ports/upstream.ts";
 
 /**
- * Manifests looked at for one digest, and tags and parents of each. A layer that more images than these have in common,
- * all of them denied, is denied.
+ * Manifests examined for one digest, and tags and parents of each. A layer that more images than these share, all of
+ * them denied, is denied.
  */
 const maxManifests = 1_000;
 const maxEach = 1_000;
@@ -25,9 +25,9 @@ export class DeniedDigests {
   }
 
   /**
-   * Whether every way from a tag of the repository to the digest, by itself, as a layer or as one image of an index,
-   * begins at a tag that `permits` refuses, and there is one. A manifest that no tag and no index stands for is a way of
-   * its own. An index that cannot be read denies.
+   * Whether every path from a tag of the repository to the digest begins at a tag that `permits` refuses, and there is
+   * such a path. The digest may be the tag's own, a layer's, or that of one image of an index. A manifest that no tag and
+   * no index names is a permitted path of its own. When the index of this node cannot be read, the digest is denied.
    */
   denies(
     upstream: Upstream,
@@ -50,14 +50,14 @@ export class DeniedDigests {
     permits: (tag: string) => boolean,
   ): boolean {
     let denied = false;
-    const looked = new Set([digest]);
-    for (const each of looked) {
+    const examined = new Set([digest]);
+    for (const each of examined) {
       const tags = this.#graph.tagsNaming(upstream, repository, each, maxEach);
       if (tags.some(permits)) return false;
       denied ||= tags.length > 0;
       const parents = this.#graph.parentsIn(upstream, repository, each, maxEach);
       if (tags.length === 0 && parents.length === 0) return false;
-      for (const parent of parents) if (looked.size < maxManifests) looked.add(parent);
+      for (const parent of parents) if (examined.size < maxManifests) examined.add(parent);
     }
     return denied;
   }

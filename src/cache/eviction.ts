@@ -1,5 +1,5 @@
-// Keeps the store within its byte budget and the file system within its reserve: least recently used first, on
-// line, never a blob a client is reading or a fill is writing.
+// Keeps the store within its byte budget and the file system within its reserve, while requests are served. The least
+// recently used blob goes first, and never one that a client is reading or a fill is writing.
 import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -7,11 +7,11 @@ import type { NoticeSink } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
-/** Rows looked at in one turn of the event loop, and removed in one write. */
+/** Rows read in one turn of the event loop, and removed in one write. */
 const batch = 100;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;
-/** Files that can be made on the disk, at least: a spool, its directory in the store, and what the index needs. */
+/** Files that must be possible on the disk at least: a spool, its directory in the store, and those of the index. */
 const fewestFiles = 8;
 
 /** The file system of the cache. */
@@ -33,10 +33,10 @@ export interface EvictionOptions {
   /** Fraction of the file system to keep free, of its bytes and of its inodes. */
   readonly keepFree: number;
   readonly freeSpace: () => Promise<Space>;
-  /** Bytes of spools, as long as they will be. */
+  /** Bytes of spools, at the length they will have. */
   readonly fillingBytes: () => number;
   readonly inUse: (digest: Digest) => boolean;
-  /** Told of every blob removed, before its file goes. */
+  /** Called for every blob removed, before its file is deleted. */
   readonly evicting: (digest: Digest) => void;
   readonly notices: NoticeSink;
   readonly clock: Clock;
@@ -60,7 +60,7 @@ export class Eviction {
     if (sizes !== undefined && sizes.blobs + sizes.own + fillingBytes() > maxSize) void this.run();
   }
 
-  /** Bytes of stored blobs and of the index itself; undefined, told, when the index fails: then the disk alone decides. */
+  /** Bytes of stored blobs and of the index itself; undefined, with a notice, when the index fails: then only the disk counts. */
   #sizes(): { readonly blobs: number; readonly own: number } | undefined {
     const { index, notices } = this.#options;
     try {
@@ -72,8 +72,8 @@ export class Eviction {
   }
 
   /**
-   * Makes room for a new blob of `size` bytes, where that is known. False for one that cannot fit, even if all that can
-   * go went: then nothing goes. Rejects with StoreError.
+   * Makes room for a new blob of `size` bytes, where that is known. False for one that would not fit if all that may be
+   * evicted were gone: then nothing is evicted. Rejects with StoreError.
    */
   async makeRoomFor(size: number | undefined): Promise<boolean> {
     const { maxSize, fillingBytes, freeSpace } = this.#options;
@@ -91,8 +91,8 @@ export class Eviction {
   }
 
   /**
-   * Whether a blob whose size nobody has said may take `bytes` more: it has what is free, and nothing goes for it, since
-   * it may have no end. Rejects with StoreError.
+   * Whether a blob of unknown size may take `bytes` more. It may have what is free; nothing is evicted for it, since it
+   * may have no end. Rejects with StoreError.
    */
   async mayGrow(bytes: number): Promise<boolean> {
     const { maxSize, fillingBytes, freeSpace } = this.#options;
@@ -113,7 +113,7 @@ export class Eviction {
 
   /**
    * One pass, at most one at a time: down to the budget and the free-space reserve, and by at least `wanted` bytes.
-   * Resolves when done or when nothing more can go; failures are notices, and a blob that cannot be deleted stays.
+   * Resolves when done or when nothing more can be evicted; failures are notices, and a blob that cannot be deleted stays.
    */
   run(wanted = 0): Promise<void> {
     this.#wanted = Math.max(this.#wanted, wanted);

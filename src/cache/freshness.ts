@@ -9,7 +9,7 @@ import { boundedByKeys } from "./memory-size.ts";
 export interface FreshnessRule {
   /** A glob over the repository, `:`, a glob over the tag; without the colon, any tag. */
   readonly match: string;
-  /** Milliseconds; Infinity: never asked again. */
+  /** Milliseconds; Infinity: upstream is never asked again. */
   readonly ttl: number;
 }
 
@@ -30,9 +30,8 @@ export interface FreshnessOverride {
 const fallbackTag = /^(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z0-9]+)?$/;
 
 /**
- * The digest whose referrers the tag stands for (distribution-spec, "Referrers Tag Schema"; cosign's `.sig`, `.att`,
- * `.sbom`); undefined for every other tag. These tags appear after the image, so upstream is asked each time while it
- * answers.
+ * The digest whose referrers the tag lists (distribution-spec, "Referrers Tag Schema"; cosign's `.sig`, `.att`, `.sbom`);
+ * undefined for every other tag. These tags appear after the image, so upstream is asked each time while it answers.
  */
 export function subjectOfTag(tag: string): Digest | undefined {
   const [, algorithm, hex] = fallbackTag.exec(tag) ?? [];
@@ -50,10 +49,10 @@ export class Freshness {
   readonly #staleIfError: number;
   readonly #policy: Policy;
   readonly #policies: ReadonlyMap<string, Policy>;
-  /** Globs are matched once per name; names come from clients, so the memory is bounded. */
+  /** Globs are matched once per name. Names come from clients, so the memory is bounded. */
   readonly #ttls = new LRUCache<string, number>(boundedByKeys);
 
-  /** `upstreams`: by name, what differs for one upstream; its rules go before the common ones. */
+  /** `upstreams`: what differs for one upstream, by name; its rules come before the common ones. */
   constructor(options: FreshnessOptions, upstreams: ReadonlyMap<string, FreshnessOverride> = new Map()) {
     this.#staleIfError = options.staleIfError;
     this.#policy = policyOf(options.rules, options.ttl);
@@ -80,8 +79,8 @@ export class Freshness {
   }
 
   /**
-   * A record from more than 5 minutes ahead (`recordAge`) is asked for, or a tag would stay as it is until the clock
-   * has caught up; while upstream fails it is all that is known, and `datedBack` lets that end.
+   * A record that is more than 5 minutes ahead of the clock (`recordAge`) is confirmed, or the tag would stay as it is
+   * until the clock has caught up. While upstream fails it is all that is known, and is served; `datedBack` bounds that.
    */
   state(record: TagRecord, ttl: number, now: number): "fresh" | "stale" | "expired" {
     if (ttl === Number.POSITIVE_INFINITY) return "fresh";
@@ -90,7 +89,7 @@ export class Freshness {
     return age < ttl + this.#staleIfError || age === Number.POSITIVE_INFINITY ? "stale" : "expired";
   }
 
-  /** The record as one that has just ceased to be fresh, when it is of another clock; undefined for any other. */
+  /** The record as one that has just ceased to be fresh, when a wrong clock made it; undefined for any other. */
   datedBack(record: TagRecord, ttl: number, now: number): TagRecord | undefined {
     if (recordAge(record.checkedAt, now) !== Number.POSITIVE_INFINITY || !Number.isFinite(ttl))
       return undefined;
@@ -98,7 +97,7 @@ export class Freshness {
   }
 }
 
-/** Each part by itself: to picomatch, `**` before a colon is no more than `*`. */
+/** Each part is matched by itself: to picomatch, `**` before a colon is no more than `*`. */
 function matcher(glob: string): Matches {
   const colon = glob.includes(":") ? glob.indexOf(":") : glob.length;
   const isRepository = picomatch(glob.slice(0, colon) || "**");

@@ -1,9 +1,9 @@
 // Images whose manifest is here and some of whose layers are not, while upstream is away. podman and CRI-O take every
-// layer from where the manifest came from: served, such a manifest ends a pull that the next mirror, or the registry
-// itself, could still have answered. Which of the two is wanted, the configuration says.
+// layer from where the manifest came from. If such a manifest is served, the pull fails, though the next mirror or the
+// registry itself could have answered it. The configuration says whether it is served or refused.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
-import { readManifest } from "../oci/manifest.ts";
+import { type Descriptor, readManifest } from "../oci/manifest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -17,21 +17,21 @@ import { boundedByKeys } from "./memory-size.ts";
 
 export type ManifestsWithoutLayers = "serve" | "refuse";
 
-/** Parts of one manifest looked for: container runtimes take at most 127 layers, and indexes have some dozen images. */
-const maxLooked = 256;
+/** Parts of one manifest that are checked: container runtimes take at most 127 layers, and indexes have some dozen images. */
+const maxChecked = 256;
 /**
- * Milliseconds after a tag's question has failed in which a client asks for the manifests of its index: one failure
- * does not open the circuit. And for how many repositories that is remembered.
+ * Milliseconds after a failed question about a tag in which a client asks for the manifests of its index. One failure does
+ * not open the circuit, so it is remembered here.
  */
 const failureMemory = 5_000;
-/** Milliseconds in which other nodes are not asked again for what one of them had, or none. */
+/** Milliseconds in which other nodes are not asked again for what one of them had, and for what none had. */
 const presenceMemory = 30_000;
 const absenceMemory = 5_000;
 
 export interface IncompleteImagesOptions {
   readonly manifestsWithoutLayers: ManifestsWithoutLayers;
   readonly blobs: Pick<BlobCache, "isHere">;
-  /** The other nodes, and how they are asked: what one of them has is in the datacenter. */
+  /** The other nodes, and how they are asked: what one of them has can be pulled within the datacenter. */
   readonly sharing?: Pick<Sharing, "nodes" | "peers"> | undefined;
   /** A manifest that can be served without upstream. */
   readonly stored: (digest: Digest) => Promise<LocalManifest | undefined>;
@@ -47,7 +47,7 @@ export class IncompleteImages {
   readonly #elsewhere: LRUCache<string, boolean>;
   readonly #questions = new SingleFlight<boolean>();
   readonly #notices: NoticeSink;
-  /** Undefined: everything is served. */
+  /** Repositories a question about a tag of which has just failed. Undefined: every manifest is served. */
   readonly #failing: LRUCache<string, true> | undefined;
 
   constructor({ manifestsWithoutLayers, blobs, sharing, stored, notices, clock }: IncompleteImagesOptions) {
@@ -70,12 +70,12 @@ export class IncompleteImages {
     }
   }
 
-  /** A question about a tag of the repository has failed just now. */
+  /** A question about a tag of the repository has just failed. */
   failed(upstream: Upstream, repository: Repository): void {
     this.#failing?.set(keyOf(upstream.name, repository), true);
   }
 
-  /** Upstream has answered one. */
+  /** Upstream has answered a question about a tag of the repository. */
   answered(upstream: Upstream, repository: Repository): void {
     this.#failing?.delete(keyOf(upstream.name, repository));
   }
@@ -87,8 +87,8 @@ export class IncompleteImages {
   }
 
   /**
-   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here nor on its way, nor on
-   * another node; for an index, when that is so for every image in it, since podman takes the image too from where
+   * Rejects with UpstreamError layers_missing when a blob the manifest names is neither here, nor on its way, nor on
+   * another node. An index is refused when that is so for every image in it, since podman takes the image too from where
    * the index came from. Foreign layers do not count.
    */
   async check(
@@ -97,7 +97,7 @@ export class IncompleteImages {
     digest: Digest,
     manifest: LocalManifest,
   ): Promise<void> {
-    const missing = await this.#missing(upstream, repository, manifest, true);
+    const missing = await this.#missing(upstream, repository, manifest);
     if (missing === undefined) return;
     const code = "layers_missing";
     const message = `upstream ${upstream.name} is away, and ${missing} of ${digest} is not here`;
@@ -105,38 +105,46 @@ export class IncompleteImages {
     throw new UpstreamError(code, message);
   }
 
-  /** What keeps the image, or the first one of an index, from being pulled; an index in an index is not looked into. */
+  /** The part that keeps the image, or the first one of an index, from being pulled. An index in an index is not read. */
   async #missing(
     upstream: Upstream,
     repository: Repository,
-    { body, mediaType }: LocalManifest,
-    intoImages: boolean,
+    manifest: LocalManifest,
   ): Promise<Digest | undefined> {
-    const manifest = readManifest(body, mediaType);
-    const children = typeof manifest === "string" ? [] : manifest.children.slice(0, maxLooked);
-    for (const { kind, digest } of children) {
-      if (kind !== "blob" || (await this.#blobs.isHere(digest))) continue;
-      if (!(await this.#isElsewhere(upstream, repository, digest, kind))) return digest;
-    }
+    const children = childrenOf(manifest);
+    const blob = await this.#missingBlob(upstream, repository, children);
+    if (blob !== undefined) return blob;
     let first: Digest | undefined;
-    for (const { kind, digest } of intoImages ? children : []) {
+    for (const { kind, digest } of children) {
       if (kind === "blob") continue;
       const image = await this.#stored(digest);
       const missing =
-        image === undefined
-          ? (await this.#isElsewhere(upstream, repository, digest, kind))
+        image !== undefined
+          ? await this.#missingBlob(upstream, repository, childrenOf(image))
+          : (await this.#isElsewhere(upstream, repository, digest, kind))
             ? undefined
-            : digest
-          : await this.#missing(upstream, repository, image, false);
+            : digest;
       if (missing === undefined) return undefined;
       first ??= missing;
     }
     return first;
   }
 
+  async #missingBlob(
+    upstream: Upstream,
+    repository: Repository,
+    children: readonly Descriptor[],
+  ): Promise<Digest | undefined> {
+    for (const { kind, digest } of children) {
+      if (kind !== "blob" || (await this.#blobs.isHere(digest))) continue;
+      if (!(await this.#isElsewhere(upstream, repository, digest, kind))) return digest;
+    }
+    return undefined;
+  }
+
   /**
-   * Whether another node can serve it; one that has a manifest has looked for what it names. A node that does not answer
-   * has nothing.
+   * Whether another node can serve it. A node that has a manifest has checked what the manifest names. One that does not
+   * answer counts as having nothing.
    */
   async #isElsewhere(
     upstream: Upstream,
@@ -163,4 +171,9 @@ export class IncompleteImages {
     };
     return await this.#questions.run(key, ask).promise;
   }
+}
+
+function childrenOf({ body, mediaType }: LocalManifest): readonly Descriptor[] {
+  const manifest = readManifest(body, mediaType);
+  return typeof manifest === "string" ? [] : manifest.children.slice(0, maxChecked);
 }

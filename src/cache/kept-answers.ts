@@ -1,7 +1,7 @@
-// What upstream said besides manifests and blobs, kept on disk for when it is away: lists of tags and referrers, and that
-// a manifest has no referrers or no signature tag. Clients ask for these with every pull: docker since 29.1 for the
-// referrers of attested images, podman, cosign, oras and notation for signatures. Each takes 404 for "none" and fails
-// on anything else, so an outage without this knowledge would fail pulls of images that are here whole.
+// What upstream answered besides manifests and blobs, kept on disk for when it is away: lists of tags and referrers, and
+// that a manifest has no referrers or no signature tag. Clients ask for these with every pull: docker since 29.1 for the
+// referrers of attested images; podman, cosign, oras and notation for signatures. Each takes 404 for "none" and fails on
+// anything else. Without these answers an outage would fail pulls of images that are here whole.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -11,7 +11,7 @@ import type { Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 
-/** The answers, over a store that may fail: each failure is told and costs a question to upstream, nothing more. */
+/** The answers in a store that may fail: each failure is a notice and costs a question to upstream, nothing more. */
 export class KeptAnswers {
   readonly #store: AnswerStore;
   readonly #access: Pick<Access, "linked">;
@@ -23,7 +23,7 @@ export class KeptAnswers {
     this.#notices = notices;
   }
 
-  /** See AnswerStore, as the others below. */
+  /** This method and the next three: see AnswerStore. */
   get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined {
     return this.#orNotice("answers.get", () => this.#store.get(upstream, repository, key));
   }
@@ -47,9 +47,9 @@ export class KeptAnswers {
   }
 
   /**
-   * What a client is told of the referrers or signatures of `subject` when upstream is away (`reason`) and has never been
-   * asked: none, when the repository is known to hold the manifest. That lets pulls go on; whoever demands a signature
-   * refuses an image without one. Rejects with `reason` otherwise.
+   * The answer about referrers or signatures of `subject` when upstream is away (`reason`) and has never been asked: that
+   * there are none, when the repository is known to hold the manifest. That lets pulls go on; a client that demands a
+   * signature refuses an image without one. Rejects with `reason` otherwise.
    */
   async unknown(
     upstream: Upstream,

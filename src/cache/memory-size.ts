@@ -1,24 +1,25 @@
-// What memories cost whose keys come from clients: the keys are counted, in bytes, beside their number; and bodies.
+// Bounds of what is remembered in memory: of small values by keys that clients choose, which are counted in bytes too, and
+// of bodies.
 
-/** Bytes of one such memory at most, about, and its entries. */
+/** Bytes of one cache of small values at most, about, and its entries. */
 const maxBytes = 4 * 1024 * 1024;
 const maxEntries = 10_000;
-/** What an entry costs besides its key, of two bytes for each UTF-16 unit: a small value, and places in lists. */
+/** Bytes an entry takes besides its key, which takes two for each UTF-16 unit: a small value, and places in lists. */
 const entryBytes = 200;
 
-/** Options of an LRUCache of small values, in which the least recently used give way at 4 MiB or 10,000 entries. */
+/** Options of an LRUCache of small values: the least recently used are evicted at 4 MiB or 10,000 entries. */
 export const boundedByKeys = {
   max: maxEntries,
   maxSize: maxBytes,
   sizeCalculation: (_: unknown, key: string): number => 2 * key.length + entryBytes,
 };
 
-/** Bodies up to this many bytes are sent as text (http/exchange.ts), which is kept as long as they are. */
+/** Bodies up to this many bytes are sent as text (http/exchange.ts), and the text is kept as long as the body. */
 export const largestText = 12 * 1024;
-/** What a body in memory costs besides its bytes, about. */
+/** Bytes a body in memory takes besides its own, about. */
 const bodyOverhead = 512;
 
-/** Bytes a body in memory costs, with its text. */
+/** Bytes a body in memory takes, with its text. */
 export function bodyBytes({ length }: Buffer): number {
   return (length > largestText ? length : 2 * length) + bodyOverhead;
 }

@@ -1,6 +1,6 @@
-// What upstream has just said is not there. Remembered for seconds, so that a client that retries, or a fleet asking
-// for an image not yet pushed, does not reach over the long link each time; dropped at once when something is pushed.
-// The other nodes of the datacenter are told, and tell this one.
+// What upstream has just said is not there. It is remembered for seconds, so that a client that retries, or a fleet that
+// asks for an image not yet pushed, does not reach over the long link each time. It is dropped at once when something is
+// pushed. The nodes of a datacenter announce both to each other.
 import { LRUCache } from "lru-cache";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -24,9 +24,12 @@ export class NegativeAnswers {
     }
     this.#announcements = announcements;
     announcements?.subscribe(
-      (news) => {
-        if (news.kind === "absent") this.#remember(keyOf(news.upstream, news.repository, news.as, news.what));
-        else if (news.kind === "written") this.#forget(news.upstream, news.repository);
+      (announcement) => {
+        const { kind } = announcement;
+        if (kind === "absent") {
+          const { upstream, repository, as, what } = announcement;
+          this.#remember(keyOf(upstream, repository, as, what));
+        } else if (kind === "written") this.#forget(announcement.upstream, announcement.repository);
       },
       () => this.#answers?.clear(),
     );
@@ -42,7 +45,7 @@ export class NegativeAnswers {
     this.#announcements?.publish({ kind: "absent", upstream, repository, as: kind, what });
   }
 
-  /** Everything about the repository: something has changed there. */
+  /** Forgets everything about the repository: something has changed there. */
   forget(upstream: string, repository: Repository): void {
     this.#forget(upstream, repository);
     this.#announcements?.publish({ kind: "written", upstream, repository });

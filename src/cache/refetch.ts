@@ -1,13 +1,13 @@
-// Fetches again what had to be taken out of the store although clients want it: before the next of them has to wait.
+// Fetches again what had to be taken out of the store although clients want it, before the next client has to wait for it.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { Manifests } from "./manifests.ts";
 
-/** Blobs that wait; what comes beyond is fetched when a client asks for it. */
+/** Blobs that wait; one beyond them is fetched when a client asks for it. */
 const longestQueue = 1_000;
-/** Repositories tried for one blob: a link may be older than what upstream still has. */
+/** Repositories tried for one blob: upstream may no longer have it in one that is linked to it. */
 const maxTries = 3;
 
 export interface RefetchOptions {
@@ -23,7 +23,7 @@ export interface RefetchOptions {
 
 export class Refetch {
   readonly #options: RefetchOptions;
-  /** Media types, of manifests only, by digest; in order. */
+  /** Media types by digest, in order; undefined for blobs. */
   readonly #waiting = new Map<Digest, string | undefined>();
   #working = false;
 
@@ -31,7 +31,7 @@ export class Refetch {
     this.#options = options;
   }
 
-  /** One at a time, in order. Failures are told by whoever fails; the next client who asks tries again. */
+  /** One at a time, in order. What fails sends its own notices, and the next client that asks tries again. */
   add(digest: Digest, mediaType: string | undefined): void {
     if (this.#waiting.size >= longestQueue) return;
     this.#waiting.set(digest, mediaType);
@@ -61,7 +61,7 @@ export class Refetch {
     }
   }
 
-  /** Follows the download to its end, without reading what it brings. */
+  /** Follows the download to its end without reading the bytes. */
   async #blob(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
     const opened = await this.#options.blobs.open(upstream, repository, digest);
     if (opened.kind !== "found") return opened.kind === "elsewhere";

@@ -1,19 +1,18 @@
-// Asking upstream whether what is here still holds: once for all who ask at the same time, never longer than clients
-// with something in hand would wait, and not again right after it failed.
+// Asks upstream whether what is here still holds: once for all requests of the same time, with a short wait when there is
+// an answer to fall back on, and not again right after a failure.
 import { LRUCache } from "lru-cache";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
-/** With a stale answer in hand, clients wait this long for upstream; the question goes on behind them. */
+/** Milliseconds a client waits for upstream while there is a stale answer to give; the question goes on without it. */
 const patience = 1_000;
-/** After a failure the stale answer is given at once for this long, and for half as long again at random. */
+/** Milliseconds after a failure in which the stale answer is given at once, and more of them at random. */
 const failureMemory = 3_000;
 const failureJitter = 1_500;
 
-/** Not remembered. */
-const selfEvident: ReadonlySet<UpstreamErrorCode> = new Set(["circuit_open", "rate_limited", "loop"]);
+const notRemembered: ReadonlySet<UpstreamErrorCode> = new Set(["circuit_open", "rate_limited", "loop"]);
 
 export interface RevalidationOptions {
   /** A steady one. */
@@ -23,7 +22,7 @@ export interface RevalidationOptions {
 
 export type Revalidated<Value> =
   | { readonly kind: "answered"; readonly value: Value; readonly joined: boolean }
-  /** Upstream failed, is slow, or has failed just now: give what is in hand. */
+  /** Upstream fails, is slow, or has just failed: what is here is to be given. */
   | { readonly kind: "failed"; readonly reason: UpstreamError };
 
 /** Asks upstream. `counts` is false once the question was forgotten: its answer must not be remembered. */
@@ -44,7 +43,7 @@ export class Revalidation<Value> {
     });
   }
 
-  /** Nothing in hand: rejects with UpstreamError when upstream does not answer. */
+  /** For when there is nothing to fall back on. Rejects with UpstreamError when upstream does not answer. */
   async fetch(
     key: string,
     ask: Question<Value>,
@@ -53,7 +52,7 @@ export class Revalidation<Value> {
     return { value: await promise, joined };
   }
 
-  /** Something in hand: "failed" instead of a rejection, after a second of patience at most. */
+  /** For when there is something to fall back on: resolves with "failed" instead of rejecting, within a second. */
   async refresh(key: string, ask: Question<Value>): Promise<Revalidated<Value>> {
     const failure = this.#failures.get(key);
     if (failure !== undefined) return { kind: "failed", reason: failure };
@@ -66,7 +65,7 @@ export class Revalidation<Value> {
     }
   }
 
-  /** The next question goes upstream: a failure is forgotten, and a question under way is not joined any more. */
+  /** The next request asks upstream: a failure is forgotten, and a question under way is not joined any more. */
   forget(key: string): void {
     this.#flights.detach(key);
     this.#failures.delete(key);
@@ -86,11 +85,11 @@ export class Revalidation<Value> {
   }
 
   /**
-   * An open circuit and a limit are left out: they know themselves when to ask again, and cost nothing till then. So is
-   * a circle, which ends at once, and may be that of one client alone.
+   * An open circuit and a rate limit are not remembered: they know themselves when to ask again, and cost nothing until
+   * then. Neither is a circle of mirrors: it ends at once, and may concern one client only.
    */
   #remember(key: string, error: UpstreamError): void {
-    if (selfEvident.has(error.code)) return;
+    if (notRemembered.has(error.code)) return;
     this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
   }
 

@@ -1,5 +1,5 @@
-// Hashes everything stored again within an interval, the longest unchecked first, slowly and beside everything else: a
-// disk changes bits without a word, and a layer nobody has pulled for months is wanted when the registry is away.
+// Hashes everything stored again within an interval, slowly, beginning with what was not checked for longest. A disk may
+// change bits without an error, and a layer that was not pulled for months is wanted when the registry is away.
 import type { Digest } from "../oci/digest.ts";
 import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -10,26 +10,26 @@ import type { BlobChecks } from "./blob-checks.ts";
 const mebibyte = 1024 * 1024;
 /** Bytes per second: never more, however short the interval. */
 const fastest = 64 * mebibyte;
-/** At least so many, while the node has time to spare and while it has not: a round ends before it has to. */
+/** Bytes per second at least while the node is idle, and while it is busy, so that a round ends before it has to. */
 const idleRate = 8 * mebibyte;
 const busyRate = mebibyte / 4;
-/** Milliseconds at most between two looks for what is due. */
+/** Milliseconds between two searches for what is due: at most and at least. */
 const longestWait = 60_000;
 const shortestWait = 50;
-/** Milliseconds between two checks while so much is wrong that the disk or the memory must be at fault. */
+/** Milliseconds between two checks during the alarm: so much is wrong that the disk or the memory must be at fault. */
 const alarmedWait = 60_000;
-/** Share of its time in which the event loop has something to do, above which the node is busy; measured over a second. */
+/** The node is busy when its event loop works for more than this share of the time, measured over `busyStep` milliseconds. */
 const busyShare = 0.5;
 const busyStep = 1_000;
-/** Blobs passed over because the last check of them said nothing, or changed nothing. */
-const maxPassedOver = 1_000;
+/** Blobs skipped in this round because their last check gave no result, or could not change their row. */
+const maxSkipped = 1_000;
 
 export interface ScrubberOptions {
   /** Milliseconds in which everything is to be hashed once. */
   readonly interval: number;
   readonly index: Pick<BlobIndex, "longestUnchecked" | "totals">;
   readonly checks: Pick<BlobChecks, "check" | "alarm">;
-  /** Whether clients leave the node little time; left out: measured. */
+  /** Whether requests leave the node little time; left out: measured. */
   readonly busy?: () => boolean;
   readonly notices: NoticeSink;
   readonly clock: Clock;
@@ -47,7 +47,7 @@ export class Scrubber {
   readonly #options: ScrubberOptions;
   readonly #busy: () => boolean;
   readonly #stopping = new AbortController();
-  readonly #passedOver = new Set<Digest>();
+  readonly #skipped = new Set<Digest>();
   #round: Round | undefined;
   #running: Promise<void> | undefined;
 
@@ -56,7 +56,7 @@ export class Scrubber {
     this.#busy = options.busy ?? busyWatch();
   }
 
-  /** When the longest unchecked blob was last hashed; 0: there is one that never was; undefined: nothing is stored. */
+  /** When the longest unchecked blob was last hashed; 0 when one never was; undefined when nothing is stored. */
   get oldestCheck(): number | undefined {
     const [oldest] = this.#options.index.longestUnchecked(1);
     return oldest && (oldest.checkedAt ?? 0);
@@ -78,7 +78,7 @@ export class Scrubber {
     while (!signal.aborted) {
       let wait: number;
       try {
-        wait = await this.#turn();
+        wait = await this.#step();
       } catch (error) {
         this.#options.notices(noticeOfStoreError("check", error));
         wait = longestWait;
@@ -87,16 +87,16 @@ export class Scrubber {
     }
   }
 
-  /** Checks one blob, when one is due. Resolves with the milliseconds until the next look. */
-  async #turn(): Promise<number> {
+  /** Checks one blob, when one is due. Resolves with the milliseconds until the next search. */
+  async #step(): Promise<number> {
     const { index, checks, clock } = this.#options;
     const next = index
-      .longestUnchecked(this.#passedOver.size + 1)
-      .find(({ digest }) => !this.#passedOver.has(digest));
+      .longestUnchecked(this.#skipped.size + 1)
+      .find(({ digest }) => !this.#skipped.has(digest));
     const due = next === undefined ? longestWait : this.#dueIn(next.checkedAt);
     if (next === undefined || (due > 0 && !checks.alarm)) {
       this.#endRound();
-      this.#passedOver.clear();
+      this.#skipped.clear();
       return Math.min(Math.max(due, shortestWait), longestWait);
     }
     this.#round ??= { blobs: 0, bytes: 0, wrong: 0, startedAt: clock() };
@@ -107,8 +107,8 @@ export class Scrubber {
     this.#round.blobs++;
     this.#round.bytes += next.size;
     if (result === "wrong") this.#round.wrong++;
-    // Its row is what it was, and would be the first again.
-    if (result !== "sound" && this.#passedOver.size < maxPassedOver) this.#passedOver.add(next.digest);
+    // Its row is unchanged, and it would be the first again.
+    if (result !== "sound" && this.#skipped.size < maxSkipped) this.#skipped.add(next.digest);
     return checks.alarm ? alarmedWait : 0;
   }
 
@@ -118,7 +118,7 @@ export class Scrubber {
     return interval - recordAge(checkedAt, clock());
   }
 
-  /** Bytes per second, asked for anew all the time. */
+  /** Bytes per second, computed anew at every step of a check. */
   #rate(): number {
     const needed = (this.#options.index.totals().bytes * 1000) / this.#options.interval;
     const wanted = this.#busy() ? Math.max(needed, busyRate) : Math.max(2 * needed, idleRate);

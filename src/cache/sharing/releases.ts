@@ -1,4 +1,4 @@
-// Hearing that a lease has been given back, instead of looking for it again and again.
+// Waiting for another node to give a lease back, without asking for the lease again and again.
 import type { Announcements } from "../../ports/shared.ts";
 
 export class Releases {
@@ -6,8 +6,9 @@ export class Releases {
 
   constructor(announcements: Announcements) {
     announcements.subscribe(
-      (news) => {
-        if (news.kind === "released") for (const heard of this.#waiting.get(news.key) ?? []) heard();
+      (announcement) => {
+        if (announcement.kind !== "released") return;
+        for (const resolve of this.#waiting.get(announcement.key) ?? []) resolve();
       },
       () => {},
     );
