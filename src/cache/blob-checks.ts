@@ -1,6 +1,6 @@
-// Whether what is stored under a digest still is what the digest says, and what becomes of it when it is not: nobody is
-// given it any more, it leaves the store, and what was wanted lately is fetched again. When so much reads wrong in a row
-// that the disk or the memory must be at fault, nothing more is taken out: those bytes may be right.
+// Checks whether the bytes stored under a digest still have that digest. Wrong ones are not served any more, they leave the
+// store, and what clients used lately is fetched again. When so many blobs in a row read wrong that the disk or the memory
+// must be at fault (the alarm), nothing more is taken out of the store: those bytes may be right.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
 import { type BlobStore, StoreError } from "../ports/blobs.ts";
@@ -9,18 +9,18 @@ import type { BitRotFinder, NoticeSink } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
-/** Bytes read and hashed in one turn of the event loop: a third of a millisecond's work. */
+/** Bytes read and hashed in one turn of the event loop. */
 const step = 128 * 1024;
-/** Blobs hashed at once while somebody waits for them; more wait in order. */
-const mostAtOnce = 4;
-/** Findings in a row after which nothing more is taken out of the store; and sound blobs in a row that end that. */
+/** Blobs hashed at once for clients that wait; more queue in order. */
+const maxAtOnce = 4;
+/** Wrong blobs in a row that raise the alarm, and sound ones in a row that end it. */
 export const findingsInRow = 8;
-/** Digests remembered as not to be served, while they cannot be taken out. The oldest is forgotten for a new one. */
-const maxShunned = 10_000;
-/** Milliseconds since its last use in which a blob counts as asked for lately. */
-const lately = 86_400_000;
+/** Digests remembered as not to be served while their bytes cannot be taken out. A new one beyond them replaces the oldest. */
+const maxBlocked = 10_000;
+/** Milliseconds since its last use in which a wrong blob is fetched again. */
+const refetchWithin = 86_400_000;
 
-/** `unknown`: the store could not say; nothing follows from it. */
+/** `unknown`: the store could not say, and nothing is done. */
 export type CheckResult = "sound" | "wrong" | "absent" | "unknown";
 
 export interface BlobChecksOptions {
@@ -29,38 +29,38 @@ export interface BlobChecksOptions {
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
-  /** Told first of all: whoever is being sent the stored bytes must not get the last of them. */
+  /** Called before anything else: clients that are being sent the stored bytes must not get the last of them. */
   readonly wrong: (digest: Digest) => void;
-  /** Stores the right bytes again when memory has them: true. Must not throw. */
+  /** Stores the right bytes again when memory has them; resolves with whether it has. Must not throw. */
   readonly repair: (digest: Digest) => Promise<boolean>;
-  /** Fetches a blob, a manifest where the media type says so, that is gone and was wanted lately. Must not throw. */
+  /** Fetches a blob that is gone and was used lately; a manifest when there is a media type. Must not throw. */
   readonly refetch: (digest: Digest, mediaType: string | undefined) => void;
 }
 
-/** How fast a check may go that nobody waits for, and until when it goes on. */
-export interface Leisure {
-  /** Asked for anew at every step. */
+/** How fast a check may go that no client waits for, and until when it goes on. */
+export interface SlowCheck {
+  /** Asked anew at every step. */
   readonly bytesPerSecond: () => number;
   readonly signal: AbortSignal;
 }
 
 interface Running {
   readonly result: Promise<CheckResult>;
-  /** Aborted once somebody waits for the result: from then on it pauses no more. */
+  /** Aborted once a client waits for the result: from then on the check does not pause. */
   readonly hurry: AbortController;
-  /** Right bytes have been stored meanwhile: whatever it has read was what they replaced. */
+  /** Right bytes have been stored meanwhile: what the check has read is what they replaced. */
   outdated: boolean;
 }
 
 export class BlobChecks {
   readonly #options: BlobChecksOptions;
   readonly #running = new Map<Digest, Running>();
-  /** Wrong, and still where they were: they count as absent until they are stored anew. */
-  readonly #shunned = new Set<Digest>();
+  /** Digests whose stored bytes are wrong and still in the store: they count as absent until they are stored anew. */
+  readonly #blocked = new Set<Digest>();
   readonly #finding = new Map<Digest, Promise<void>>();
   readonly #waiting: (() => void)[] = [];
   #hashing = 0;
-  /** Wrong ones in a row; below 0: sound ones since the alarm. */
+  /** Wrong blobs in a row; below 0: sound ones in a row since the alarm. */
   #inRow = 0;
   #alarm = false;
 
@@ -68,28 +68,28 @@ export class BlobChecks {
     this.#options = options;
   }
 
-  /** So much reads wrong that nothing is taken out of the store any more. */
+  /** Whether so much reads wrong that nothing is taken out of the store any more. */
   get alarm(): boolean {
     return this.#alarm;
   }
 
-  /** Whether the stored bytes are known to be wrong: whoever asks for the blob must not get them. */
-  shuns(digest: Digest): boolean {
-    return this.#shunned.size > 0 && this.#shunned.has(digest);
+  /** Whether the stored bytes are known to be wrong: no client may get them. */
+  isBlocked(digest: Digest): boolean {
+    return this.#blocked.size > 0 && this.#blocked.has(digest);
   }
 
   /** Right bytes have been stored under the digest. */
   stored(digest: Digest): void {
-    this.#shunned.delete(digest);
+    this.#blocked.delete(digest);
     const running = this.#running.get(digest);
     if (running !== undefined) running.outdated = true;
   }
 
   /**
-   * Hashes what is stored, once for all who ask meanwhile, and does what a wrong result asks for before it resolves.
-   * `slowly`: at leisure, while nobody but this caller waits. Never rejects.
+   * Hashes what is stored, once for all that ask meanwhile, and handles a wrong result before it resolves. `slowly`: with
+   * pauses, until another caller waits. Never rejects.
    */
-  check(digest: Digest, by: BitRotFinder, slowly?: Leisure): Promise<CheckResult> {
+  check(digest: Digest, by: BitRotFinder, slowly?: SlowCheck): Promise<CheckResult> {
     const known = this.#running.get(digest);
     if (known !== undefined) {
       if (slowly === undefined) known.hurry.abort();
@@ -110,7 +110,7 @@ export class BlobChecks {
     return result;
   }
 
-  /** What is stored under the digest has been seen to be wrong. Rejects with StoreError when it cannot be taken out. */
+  /** The bytes stored under the digest are wrong. Rejects with StoreError when they cannot be taken out. */
   found(digest: Digest, by: BitRotFinder, bytes: number): Promise<void> {
     const known = this.#finding.get(digest);
     if (known !== undefined) return known;
@@ -122,8 +122,8 @@ export class BlobChecks {
   async #found(digest: Digest, by: BitRotFinder, bytes: number): Promise<void> {
     const { store, index, notices, clock, wrong, repair, refetch } = this.#options;
     const alarmed = this.#countFinding();
-    // Before the file goes: from here on nobody gets the last of these bytes.
-    this.#shun(digest);
+    // Before the file is moved: from here on no client gets the last of these bytes.
+    this.#block(digest);
     wrong(digest);
     if (alarmed) return notices({ kind: "bit_rot", by, digest, bytes, quarantined: false });
     if (await store.quarantine(digest)) {
@@ -133,21 +133,21 @@ export class BlobChecks {
     }
     const mediaType = index.get(digest)?.mediaType;
     const usedAt = index.usedAt(digest) ?? Number.NEGATIVE_INFINITY;
-    // The row after the file: without its row, one that stays behind would be taken for a blob of its own size.
+    // The row after the file: a file that stayed behind without its row would be taken for a blob of the file's size.
     index.remove(digest);
-    this.#shunned.delete(digest);
-    if (!(await repair(digest)) && clock() - usedAt < lately) refetch(digest, mediaType);
+    this.#blocked.delete(digest);
+    if (!(await repair(digest)) && clock() - usedAt < refetchWithin) refetch(digest, mediaType);
   }
 
   async #check(
     digest: Digest,
     by: BitRotFinder,
     running: Running,
-    slowly: Leisure | undefined,
+    slowly: SlowCheck | undefined,
   ): Promise<CheckResult> {
     const hurry = running.hurry.signal;
     let result = await this.#hash(digest, hurry, slowly);
-    // Once more, and at once: a bit that fell over on the way from the disk says nothing about what is stored.
+    // Once more, and without pauses: a bit that flipped on the way from the disk says nothing about what is stored.
     if (result.kind === "wrong") result = await this.#hash(digest, hurry, undefined);
     if (running.outdated) return "unknown";
     const { kind, bytes } = result;
@@ -161,10 +161,10 @@ export class BlobChecks {
   async #hash(
     digest: Digest,
     hurry: AbortSignal,
-    slowly: Leisure | undefined,
+    slowly: SlowCheck | undefined,
   ): Promise<{ readonly kind: CheckResult; readonly bytes: number }> {
     const urgent = slowly === undefined;
-    if (urgent) await this.#turn();
+    if (urgent) await this.#enter();
     try {
       const blob = await this.#options.store.open(digest);
       if (blob === undefined) return { kind: "absent", bytes: 0 };
@@ -177,41 +177,41 @@ export class BlobChecks {
           hash.update(bytes);
           position += bytes.length;
           if (urgent) continue;
-          if (!hurry.aborted) await this.#rest((bytes.length * 1000) / slowly.bytesPerSecond(), hurry);
+          if (!hurry.aborted) await this.#pause((bytes.length * 1000) / slowly.bytesPerSecond(), hurry);
           if (slowly.signal.aborted) return { kind: "unknown", bytes: position };
         }
         const kind = hash.digest("hex") === digestHex(digest) ? "sound" : "wrong";
         return { kind, bytes: blob.size };
       } catch (error) {
-        // A place of the disk that cannot be read any more. A store that has gone away says so in another code.
+        // Part of the disk cannot be read any more. A store that is not reachable has another code.
         if (error instanceof StoreError && error.code === "io") return { kind: "wrong", bytes: blob.size };
         throw error;
       } finally {
         await blob.close();
       }
     } finally {
-      if (urgent) this.#next();
+      if (urgent) this.#leave();
     }
   }
 
-  /** Waits for one of the few places. */
-  async #turn(): Promise<void> {
-    if (this.#hashing < mostAtOnce) this.#hashing++;
+  /** Waits until fewer than `maxAtOnce` are being hashed. */
+  async #enter(): Promise<void> {
+    if (this.#hashing < maxAtOnce) this.#hashing++;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
-  #next(): void {
+  #leave(): void {
     const next = this.#waiting.shift();
     if (next === undefined) this.#hashing--;
     else next();
   }
 
-  async #rest(milliseconds: number, hurry: AbortSignal): Promise<void> {
+  async #pause(milliseconds: number, hurry: AbortSignal): Promise<void> {
     await this.#options.pause(milliseconds, hurry).catch(() => {});
   }
 
   #sound(digest: Digest): void {
-    this.#shunned.delete(digest);
+    this.#blocked.delete(digest);
     this.#options.index.checked(digest, this.#options.clock());
     this.#inRow = this.#alarm ? Math.min(0, this.#inRow) - 1 : 0;
     if (this.#inRow > -findingsInRow) return;
@@ -220,7 +220,7 @@ export class BlobChecks {
     this.#options.notices({ kind: "bit_rot_alarm", raised: false });
   }
 
-  /** True once so many have been wrong in a row that this one stays where it is. */
+  /** True once so many have been wrong in a row that this one stays in the store. */
   #countFinding(): boolean {
     this.#inRow = Math.max(0, this.#inRow) + 1;
     if (this.#alarm || this.#inRow < findingsInRow) return this.#alarm;
@@ -229,9 +229,9 @@ export class BlobChecks {
     return true;
   }
 
-  #shun(digest: Digest): void {
-    const [oldest] = this.#shunned;
-    if (oldest !== undefined && this.#shunned.size >= maxShunned) this.#shunned.delete(oldest);
-    this.#shunned.add(digest);
+  #block(digest: Digest): void {
+    const [oldest] = this.#blocked;
+    if (oldest !== undefined && this.#blocked.size >= maxBlocked) this.#blocked.delete(oldest);
+    this.#blocked.add(digest);
   }
 }

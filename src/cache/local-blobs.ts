@@ -122,7 +122,7 @@ export class LocalBlobs {
       this.#touch(digest);
       return inMemory("memory", held.body);
     }
-    if (this.checks.shuns(digest)) return undefined;
+    if (this.checks.isBlocked(digest)) return undefined;
     try {
       const known = index.get(digest);
       const blob = await store.open(digest);
@@ -185,7 +185,7 @@ export class LocalBlobs {
 
   /** Whether the index knows the digest. A failing index knows nothing. */
   indexed(digest: Digest): boolean {
-    if (this.checks.shuns(digest)) return false;
+    if (this.checks.isBlocked(digest)) return false;
     try {
       return this.#options.index.get(digest) !== undefined;
     } catch (error) {
