@@ -1,5 +1,6 @@
-// Blobs: look here first, then start or join a fill. One upstream transfer per digest, however many clients ask
-// and whichever repositories they name; every client's right is proved for its own repository.
+// Blobs for clients: opened from this node when they are here, else by starting or joining a fill. There is one upstream
+// transfer per digest, however many clients ask and whichever repositories they name. Every client's right to the blob is
+// proved for its own repository.
 import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { BlobReader } from "../ports/blobs.ts";
@@ -12,10 +13,10 @@ import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 
 /**
- * How often a request looks for the blob or a fill of it: the fill it wanted to join may have ended, been refused to
- * another repository, or been given wrong bytes by another node. After that it relies on nobody else.
+ * How often a request tries to find the blob or a fill of it: the fill it wanted to join may have ended, been refused to
+ * another repository, or been given wrong bytes by another node. After that the request starts a fill of its own.
  */
-const maxLooks = 3;
+const maxLookups = 3;
 
 export interface BlobCacheOptions extends FillsOptions {
   readonly negative: NegativeAnswers;
@@ -29,15 +30,15 @@ export interface OpenedBlob {
   readonly size: number | undefined;
   /** Cache-Status of upstream's answer, when it was asked for this request. */
   readonly cacheStatus?: string;
-  /** To be closed by whoever opened it. */
+  /** To be closed by the caller that opened it. */
   readonly reader: BlobReader;
   /** All of a small blob that is here. */
   readonly body?: Buffer;
-  /** Of a blob on its way: resolves with its size when all of it is here and right, rejects when it will not be. */
+  /** Of a blob on its way: resolves with its size once all of it is here and verified, rejects when it will not be. */
   readonly whole?: () => Promise<number>;
 }
 
-/** A manifest that is on its way through. */
+/** A manifest that is sent on while it comes from upstream, and not kept. */
 export interface ManifestRelay {
   readonly digest: Digest;
   /** Whether it can still be read from its first byte. */
@@ -48,7 +49,7 @@ export interface ManifestRelay {
 
 export type BlobFound = Omit<OpenedBlob, "reader" | "body" | "whole">;
 
-/** In the shared store and not here: the client may fetch it there. */
+/** A blob in the shared store and not here: the client may fetch it there. */
 export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
   readonly kind: "elsewhere";
   /** Its query is a secret. */
@@ -58,8 +59,8 @@ export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
 /** Who may start a fill, and when. */
 export interface FillAdmission {
   /**
-   * Undefined when a fill may start. Else resolves when it is worth looking again, since it may start then or another
-   * has; rejects when it is not to be. Also throws.
+   * Undefined when a fill may start now. Otherwise a promise that resolves when a new attempt is worth it, since a fill may
+   * start then or another one has; it rejects when none is to be started. Also throws.
    */
   enter(): Promise<void> | undefined;
   /** A fill has been started on it, which lasts until `done`. */
@@ -78,9 +79,9 @@ export class BlobCache {
   }
 
   /**
-   * Opens the blob for a client of `repository`, who wants all of it or some part. Rejects with UpstreamError when
-   * upstream has to answer and cannot, and with the error of `admission`, which is asked before a fill is started;
-   * left out: it may.
+   * Opens the blob for a client of `repository` that wants all of it or some part. Rejects with UpstreamError when
+   * upstream has to answer and cannot, and with the error of `admission`, which is asked before a fill is started.
+   * Without `admission` a fill may always start.
    */
   async open(
     upstream: Upstream,
@@ -98,7 +99,7 @@ export class BlobCache {
     return opened;
   }
 
-  /** Undefined when the client is to get the blob from here. */
+  /** Undefined when the client is to get the blob from this node. */
   async #elsewhere(
     upstream: Upstream,
     repository: Repository,
@@ -113,13 +114,13 @@ export class BlobCache {
       this.#fills.of(digest) !== undefined
     )
       return undefined;
-    const there = await this.#sharedHead(digest);
-    if (there?.size === undefined || there.size < redirect.above) return undefined;
-    if (await this.#doubtful(upstream, repository, digest, there.size)) return undefined;
+    const shared = await this.#sharedHead(digest);
+    if (shared?.size === undefined || shared.size < redirect.above) return undefined;
+    if (await this.#isDoubtful(upstream, repository, digest, shared.size)) return undefined;
     const proof = await access.prove(upstream, repository, digest, "blob");
     if (isRefusal(proof)) return proof;
     const url = await redirect.presign(digest).catch(() => undefined);
-    return url && { ...there, kind: "elsewhere", url };
+    return url && { ...shared, kind: "elsewhere", url };
   }
 
   async #open(
@@ -129,23 +130,23 @@ export class BlobCache {
     use: BlobUse,
     admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
-    for (let look = 1; ; ) {
-      // Waiting is no look: what there was to wait for has come.
+    for (let lookups = 1; ; ) {
+      // Waiting for admission does not count as a lookup.
       const start = async (): Promise<OpenedBlob | Refusal | "waited"> => {
         const waiting = admission?.enter();
         if (waiting === undefined) return this.#start(upstream, repository, digest, admission);
         await waiting;
         return "waited";
       };
-      const opened = await (look <= maxLooks
+      const opened = await (lookups <= maxLookups
         ? this.#find(upstream, repository, digest, use, start).catch(againAfterMismatch)
         : this.#alone(upstream, repository, digest, start));
       if (opened !== "again" && opened !== "waited") return opened;
-      if (opened === "again") look++;
+      if (opened === "again") lookups++;
     }
   }
 
-  /** Relies on nobody else's fill. */
+  /** Joins only a fill for this very repository, else starts one. */
   async #alone(
     upstream: Upstream,
     repository: Repository,
@@ -159,8 +160,8 @@ export class BlobCache {
   }
 
   /**
-   * For another node of this datacenter, which fills its own store: only what is here or on its way, so that nodes
-   * never wait for each other. Rejects with UpstreamError when upstream has to prove the right and cannot.
+   * As `open`, for another node of this datacenter that fills its own store: gives only what is here or on its way, so
+   * that nodes never wait for each other. Rejects with UpstreamError when upstream has to prove the right and cannot.
    */
   async openForPeer(
     upstream: Upstream,
@@ -198,27 +199,27 @@ export class BlobCache {
       const head = await this.#headOf(filling, upstream, repository).catch(againAfterMismatch);
       if (head !== "again") return head;
     }
-    const here = await local.open(digest, "look");
+    const here = await local.open(digest, "probe");
     if (here !== undefined) {
       await here.reader.close();
       return { kind: "found", result: "hit", source: here.source, size: here.size };
     }
     const shared = await this.#sharedHead(digest);
-    if (shared !== undefined && !(await this.#doubtful(upstream, repository, digest, shared.size)))
+    if (shared !== undefined && !(await this.#isDoubtful(upstream, repository, digest, shared.size)))
       return shared;
     const head = proof.kind === "found" ? proof : await upstream.headBlob(repository, digest);
     if (head.kind === "absent") await access.unlink(upstream, repository, digest);
     if (head.kind !== "found") return head;
-    if (!(await this.#doubtful(upstream, repository, digest, head.size)))
+    if (!(await this.#isDoubtful(upstream, repository, digest, head.size)))
       return { ...fromUpstream(upstream, head), result: "miss" };
-    const opened = await this.#open(upstream, repository, digest, "look", undefined);
+    const opened = await this.#open(upstream, repository, digest, "probe", undefined);
     if (opened.kind !== "found") return opened;
     await opened.reader.close();
     const { result, source, size } = opened;
     return { kind: "found", result, source, size };
   }
 
-  /** The HEAD of a blob under way: what its clients are told. */
+  /** The answer to HEAD for a blob on its way. */
   async #headOf(
     { fill, upstream: from }: Filling,
     upstream: Upstream,
@@ -228,7 +229,7 @@ export class BlobCache {
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
-      const size = await this.#certain(fill, head.size, upstream, repository);
+      const size = await this.#certainSize(fill, head.size, upstream, repository);
       return { ...fromUpstream(from, { size }), result: "joined" };
     } finally {
       await reader.close();
@@ -236,10 +237,10 @@ export class BlobCache {
   }
 
   /**
-   * Whether the size somebody announces contradicts what a manifest says, or the digest itself. Who is right only the
-   * digest can tell, of all the bytes: nothing is announced before that.
+   * Whether an announced size contradicts a manifest, or the digest itself. Only the digest of all the bytes shows which
+   * is right: nothing is announced to a client before that.
    */
-  async #doubtful(
+  async #isDoubtful(
     upstream: Upstream,
     repository: Repository,
     digest: Digest,
@@ -251,31 +252,31 @@ export class BlobCache {
     return stated !== undefined && stated !== size;
   }
 
-  /** The size a client of `repository` may be told: a doubtful one only when the digest is verified. */
-  async #certain(
+  /** The size that may be announced to a client of `repository`. A doubtful one waits until the digest is verified. */
+  async #certainSize(
     fill: Fill,
     announced: number | undefined,
     upstream: Upstream,
     repository: Repository,
   ): Promise<number | undefined> {
-    if (!fill.verified && (await this.#doubtful(upstream, repository, fill.digest, announced)))
+    if (!fill.verified && (await this.#isDoubtful(upstream, repository, fill.digest, announced)))
       await fill.verification;
     return fill.verified ? fill.received : announced;
   }
 
   /**
-   * Whether the blob can be served without upstream. The index does not know all that the stores have: they have the
-   * last word.
+   * Whether the blob can be served without upstream. The index does not know all that the stores have, so they are asked
+   * too.
    */
   async isHere(digest: Digest): Promise<boolean> {
     const { local } = this.#options;
     if (local.indexed(digest) || this.inUse(digest)) return true;
-    const blob = await local.open(digest, "look");
+    const blob = await local.open(digest, "probe");
     await blob?.reader.close();
     return blob !== undefined || (await this.#sharedHead(digest)) !== undefined;
   }
 
-  /** A shared store that fails reports that itself. */
+  /** Undefined also when the shared store fails, of which it sends a notice itself. */
   async #sharedHead(digest: Digest): Promise<BlobFound | undefined> {
     const store = this.#options.sharing?.blobs?.store;
     const head = await store?.head(digest).catch(() => undefined);
@@ -283,7 +284,7 @@ export class BlobCache {
     return { kind: "found", result: "hit", source: store.source, size: head.size };
   }
 
-  /** Finds the blob here or on its way, else `start`s. "again" when what was found has gone meanwhile. */
+  /** Finds the blob here or on its way, else calls `start`. "again" when what was found has gone meanwhile. */
   async #find<S>(
     upstream: Upstream,
     repository: Repository,
@@ -295,12 +296,12 @@ export class BlobCache {
     const linked = await access.linked(upstream, repository, digest);
     const here = this.#fills.joinable(digest) === undefined ? await local.open(digest, use) : undefined;
     if (here === undefined && this.#fills.joinable(digest) === undefined) {
-      // A fill that ran from start to end while the store was looked at has left its row behind.
+      // A fill that ran from start to end while the store was being opened has left a row in the index.
       return local.indexed(digest) ? "again" : start();
     }
     const running = here === undefined ? this.#fills.joinable(digest) : undefined;
-    // Upstream's answer to a fill for this very repository is the proof, and it is waited for anyway. Where a manifest
-    // names the blob, so is its answer to one for another.
+    // Upstream's answer to a fill for this very repository proves the right, and it is waited for anyway. Where a manifest
+    // of this repository names the blob, the answer to a fill for another repository does too.
     const proving =
       running !== undefined &&
       (isFor(running, upstream, repository) ||
@@ -313,11 +314,11 @@ export class BlobCache {
     const filling = this.#fills.joinable(digest);
     if (filling === undefined) return "again";
     const opened = await this.#follow(filling, "joined", upstream, repository);
-    // A fill refused to another repository: this one may fare better.
+    // The fill was refused to another repository: this one may be allowed.
     return opened.kind === "found" || isFor(filling, upstream, repository) ? opened : "again";
   }
 
-  /** Undefined when upstream confirms the right; the opened blob is closed on every other way out. */
+  /** Undefined when upstream confirms the right. Otherwise, and when it rejects, the opened blob is closed. */
   async #prove(
     upstream: Upstream,
     repository: Repository,
@@ -373,7 +374,7 @@ export class BlobCache {
     };
   }
 
-  /** What comes from the shared store is a hit for everybody; a blob another node is fetching is joined there. */
+  /** Bytes from the shared store are a hit for every request; a blob that another node is fetching is joined there. */
   #follow(
     { fill, source, upstream: from }: Filling,
     how: "miss" | "joined",
@@ -388,7 +389,7 @@ export class BlobCache {
     return this.#opened(fill, found, { upstream, repository });
   }
 
-  /** Follows before upstream has answered, so that a fill without a spool waits for this reader. */
+  /** Follows the fill before upstream has answered, so that a fill without a spool waits for this reader. */
   async #opened(
     fill: Fill,
     found: (head: FoundHead) => BlobFound,
@@ -402,7 +403,7 @@ export class BlobCache {
       const size =
         asked === undefined
           ? head.size
-          : await this.#certain(fill, head.size, asked.upstream, asked.repository);
+          : await this.#certainSize(fill, head.size, asked.upstream, asked.repository);
       opened = true;
       const whole = () => fill.verification.then(() => fill.received);
       return { ...found({ ...head, size }), reader, whole };
@@ -418,17 +419,17 @@ export class BlobCache {
     return this.#fills.running;
   }
 
-  /** Those of them that clients join, with where they come from and for whom. */
+  /** The running fills that clients can join, with their upstreams and repositories. */
   get fillings(): readonly Filling[] {
     return this.#fills.byDigest;
   }
 
-  /** Whether a client is reading the stored blob, or it is being filled: eviction must leave it alone. */
+  /** Whether a client is reading the stored blob, or it is being filled: eviction must not delete it. */
   inUse(digest: Digest): boolean {
     return this.#fills.of(digest) !== undefined || this.#options.local.beingRead(digest);
   }
 
-  /** Bytes of the store that are fills' or will be, and of what they left. */
+  /** Bytes of the store that running fills take or will take, and of what earlier ones left. */
   get fillingBytes(): number {
     return this.#fills.bytes;
   }
@@ -439,7 +440,7 @@ export class BlobCache {
   }
 }
 
-/** Ends a relay, which nobody else will want, when its last reader leaves: HEAD needs no more than the beginning. */
+/** Ends a relay when its last reader leaves, since no later request can use it: HEAD needs only the beginning. */
 function endingWith(fill: Fill, reader: BlobReader): BlobReader {
   return {
     read: (position, scratch) => reader.read(position, scratch),
@@ -452,7 +453,7 @@ function endingWith(fill: Fill, reader: BlobReader): BlobReader {
   };
 }
 
-/** Nobody has been told of the blob yet, and whoever sent the wrong bytes is not asked again. */
+/** No answer has been sent yet, and the source of the wrong bytes is not asked again. */
 function againAfterMismatch(error: unknown): "again" {
   if (error instanceof NearbyMismatch) return "again";
   throw error;

@@ -1,5 +1,5 @@
-// What is here: small bodies in memory, everything else in the store, sizes and media types in the index. A store
-// or index that fails is reported and passed over; the caller then asks upstream.
+// Blobs and manifests of this node: small bodies in memory, everything else in the store, sizes and media types in the
+// index. When the store or the index fails a notice is sent, the blob counts as absent, and the caller asks upstream.
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
@@ -24,7 +24,7 @@ import { bodyBytes } from "./memory-size.ts";
 
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
 const smallBlob = 64 * 1024;
-/** A blob nobody here has hashed is hashed before its head is sent up to this size; a larger one, while it is sent. */
+/** A blob that was never hashed here is hashed before its head is sent up to this size; a larger one while it is sent. */
 const checkedFirst = 256 * 1024 * 1024;
 
 export interface LocalBlobsOptions {
@@ -33,9 +33,9 @@ export interface LocalBlobsOptions {
   /** See Eviction.makeRoomFor and Eviction.mayGrow. */
   readonly makeRoomFor: (size: number | undefined) => Promise<boolean>;
   readonly mayGrow: (bytes: number) => Promise<boolean>;
-  /** Frees room for `bytes`; resolves when done or when nothing more can go. */
+  /** Frees room for `bytes`; resolves when done or when nothing more can be evicted. */
   readonly makeRoom: (bytes: number) => Promise<void>;
-  /** Told before a spool is made and after every commit. */
+  /** Called before a spool is made and after every commit. */
   readonly grown: () => void;
   /** Bytes of small blobs and manifests kept in memory. */
   readonly memoryBytes: number;
@@ -50,13 +50,13 @@ export interface LocalBlobsOptions {
   readonly pause: Pause;
 }
 
-/** What a blob is opened for: all of its bytes, some of them, or only to say that it is here and how large. */
-export type BlobUse = "whole" | "part" | "look";
+/** What a blob is opened for: all of its bytes, some of them, or only to learn whether it is here and how large it is. */
+export type BlobUse = "whole" | "part" | "probe";
 
 export interface LocalBlob {
   readonly source: Source;
   readonly size: number;
-  /** To be closed by whoever opened it. */
+  /** To be closed by the caller that opened it. */
   readonly reader: BlobReader;
   /** All of a small blob, which never changes. */
   readonly body?: Buffer;
@@ -74,10 +74,10 @@ interface HeldBody {
   readonly mediaType: string | undefined;
 }
 
-/** Everybody who reads one stored blob. */
+/** One stored blob that is being read, for all its readers. */
 class Reading {
   readers = 0;
-  /** Why nobody is given any more of it. */
+  /** Why no reader gets any more of it. */
   failure: StoreError | undefined;
   readonly chunks: BlobChunks;
 
@@ -86,14 +86,14 @@ class Reading {
   }
 }
 
-/** A check of the stored bytes. `first`: nothing is sent before its result; else the last bytes are held back for it. */
+/** A check of the stored bytes. `first`: nothing is sent before its result; otherwise the last bytes are held back for it. */
 interface Gate {
   readonly first: boolean;
   readonly result: Promise<CheckResult>;
 }
 
 export class LocalBlobs {
-  /** Whether what is stored is right. */
+  /** Checks whether what is stored is right. */
   readonly checks: BlobChecks;
   readonly #options: LocalBlobsOptions;
   readonly #memory: LRUCache<Digest, HeldBody>;
@@ -134,7 +134,7 @@ export class LocalBlobs {
     return undefined;
   }
 
-  /** Takes over an open blob: small ones go to memory; a size the index does not agree with is corruption. */
+  /** Takes over an open blob: a small one goes to memory; one of another size than the index has is wrong. */
   async #opened(
     digest: Digest,
     blob: StoredBlob,
@@ -165,15 +165,15 @@ export class LocalBlobs {
     }
   }
 
-  /** Undefined for bytes that may be given away as they are: nearly always. */
+  /** Undefined for bytes that may be sent without a check, which is nearly always. */
   #gate(digest: Digest, size: number, known: IndexedBlob | undefined, use: BlobUse): Gate | undefined {
     if (known?.checkedAt !== undefined) {
       if (use !== "whole" || !this.#overdue(known.checkedAt)) return undefined;
       return { first: false, result: this.checks.check(digest, "read") };
     }
     const stated = this.#options.index.statedSize(digest);
-    if (use === "look" && stated === size && size > checkedFirst) return undefined;
-    // A manifest may lie about sizes too: the digest decides.
+    if (use === "probe" && stated === size && size > checkedFirst) return undefined;
+    // Sizes in a manifest may be wrong too: the digest decides.
     const first = use !== "whole" || size <= checkedFirst || (stated !== undefined && stated !== size);
     return { first, result: this.checks.check(digest, "read") };
   }
@@ -183,7 +183,7 @@ export class LocalBlobs {
     return recordAge(checkedAt, clock()) > recheckAfter;
   }
 
-  /** Whether the index knows the digest. A failing index knows nothing. */
+  /** Whether the index has the digest; false when the index fails. */
   indexed(digest: Digest): boolean {
     if (this.checks.isBlocked(digest)) return false;
     try {
@@ -196,7 +196,7 @@ export class LocalBlobs {
 
   /**
    * A manifest body with its media type; undefined when it is not here, not known to be a manifest, or the store
-   * fails. The body is verified when it leaves the disk; a wrong one is removed.
+   * fails. The body is verified when it is read from the disk, and removed when it is wrong.
    */
   async manifest(digest: Digest): Promise<LocalManifest | undefined> {
     const { index, store } = this.#options;
@@ -224,7 +224,7 @@ export class LocalBlobs {
     }
   }
 
-  /** Stores a verified manifest body. When the store fails it is reported, and memory alone holds the body. */
+  /** Stores a verified manifest body. When the store fails a notice is sent, and only memory holds the body. */
   async putManifest(
     digest: Digest,
     manifest: LocalManifestBody,
@@ -241,7 +241,7 @@ export class LocalBlobs {
     }
   }
 
-  /** False for what is larger than the whole cache. Rejects with StoreError. */
+  /** False for a body that is larger than the whole cache. Rejects with StoreError. */
   async #store(digest: Digest, body: Buffer): Promise<boolean> {
     const writer = await this.spool(body.length);
     if (writer === undefined) return false;
@@ -258,9 +258,9 @@ export class LocalBlobs {
   }
 
   /**
-   * A spool for a blob of `size` bytes; undefined for one that cannot fit, for which nothing goes. Finding no room, it
-   * lets one eviction pass make some. Without a size it takes what is free: then StoreError no_space. Rejects with
-   * StoreError.
+   * A spool for a blob of `size` bytes; undefined for one that cannot fit, for which nothing is evicted. When there is no
+   * room, one eviction pass makes some. A blob of unknown size may take what is free: its `append` then rejects with
+   * StoreError no_space. Rejects with StoreError.
    */
   async spool(size: number | undefined): Promise<BlobWriter | undefined> {
     const { makeRoomFor, grown } = this.#options;
@@ -277,7 +277,7 @@ export class LocalBlobs {
 
   /**
    * What was kept of the blob from this upstream, when there is room for the rest of it; undefined also when the store
-   * fails. It is the caller's then.
+   * fails. The caller owns the writer.
    */
   async resume(digest: Digest, upstream: string): Promise<KeptBlob | undefined> {
     const { store, makeRoomFor, grown, notices } = this.#options;
@@ -316,7 +316,7 @@ export class LocalBlobs {
       append: async (buffers) => {
         const bytes = buffers.reduce((sum, { length }) => sum + length, 0);
         if (!(await this.#options.mayGrow(bytes)))
-          throw new StoreError("no_space", "no more room for a blob whose size nobody has said");
+          throw new StoreError("no_space", "no more room for a blob of unknown size");
         await writer.append(buffers);
       },
       read: (position, scratch) => writer.read(position, scratch),
@@ -327,7 +327,7 @@ export class LocalBlobs {
     };
   }
 
-  /** Bytes in spools, of fills and of what they left. */
+  /** Bytes in spools, of running fills and of what earlier ones left. */
   get spoolBytes(): number {
     return this.#options.store.spoolBytes;
   }
@@ -383,7 +383,7 @@ export class LocalBlobs {
           const bytes = await blob.read(position, scratch);
           if (reading.failure === undefined) return bytes;
         } catch (error) {
-          // A place of the disk that cannot be read: a blob that can be read again is to be had upstream.
+          // Part of the disk cannot be read. A failed check takes the blob out, and it is fetched from upstream again.
           if (error instanceof StoreError && error.code === "io") void this.checks.check(digest, "read");
           throw error;
         }
@@ -403,15 +403,15 @@ export class LocalBlobs {
     };
   }
 
-  /** Whoever reads the stored bytes now gets no more of them; whoever opens the blob from now on reads others. */
+  /** Readers of the stored bytes get no more of them. A reader that opens the blob from now on is not affected. */
   #cut(digest: Digest): void {
     const reading = this.#readers.get(digest);
     if (reading === undefined) return;
     this.#readers.delete(digest);
-    reading.failure = notTheDigests(digest);
+    reading.failure = wrongBytes(digest);
   }
 
-  /** What memory holds was right when it came there. It goes when it no longer is, and is stored again when it is. */
+  /** Stores what memory holds again, if it is still right; else drops it from memory. Whether memory had it right. */
   async #repair(digest: Digest): Promise<boolean> {
     const held = this.#memory.peek(digest);
     if (held === undefined) return false;
@@ -442,11 +442,11 @@ function isBodyOf(digest: Digest, body: Buffer): boolean {
   return createHash(digestAlgorithm(digest)).update(body).digest("hex") === digestHex(digest);
 }
 
-function notTheDigests(digest: Digest): StoreError {
+function wrongBytes(digest: Digest): StoreError {
   return new StoreError("corrupt", `what is stored of ${digest} is something else`);
 }
 
-/** A reader whose last bytes are given away only when the check of the blob has found it sound. */
+/** A reader that gives the last bytes only when the check of the blob has found it sound. */
 function heldBack(
   digest: Digest,
   reader: BlobReader,
@@ -457,7 +457,7 @@ function heldBack(
   let sound = false;
   const passed = async (): Promise<void> => {
     sound ||= (await result) === "sound";
-    if (!sound) throw notTheDigests(digest);
+    if (!sound) throw wrongBytes(digest);
   };
   return {
     read: async (position, scratch) => {
@@ -473,7 +473,7 @@ function heldBack(
   };
 }
 
-/** A blob of which all is here in memory. */
+/** A blob that is held in memory as a whole. */
 export function inMemory(source: Source, body: Buffer): LocalBlob {
   return { source, size: body.length, reader: memoryReader(body), body };
 }

@@ -217,7 +217,7 @@ t.test(
     await storeBlob(house, layer, digest);
     await readOut(house);
     house.clock.advance(week + 1);
-    for (const use of ["part", "look"] as const) await (await house.local.open(digest, use))?.reader.close();
+    for (const use of ["part", "probe"] as const) await (await house.local.open(digest, use))?.reader.close();
     t.same(noticesOf(house, "blob_check"), []);
     const never = await openHouse(t, { name: "never" });
     await storeBlob(never, layer, digest);
@@ -230,7 +230,7 @@ t.test(
 // ---- files nobody has hashed ------------------------------------------------------------------------------------
 
 t.test("a file without a check is hashed before anything is said of it: whole, part and look", async (t) => {
-  for (const use of ["whole", "part", "look"] as const)
+  for (const use of ["whole", "part", "probe"] as const)
     for (const row of [true, false])
       await t.test(`${use}, ${row ? "with" : "without"} a row`, async (t) => {
         const house = await openHouse(t);
