@@ -27,14 +27,14 @@ export interface ConfirmationsOptions {
 
 export class Confirmations {
   readonly #options: ConfirmationsOptions;
-  readonly #there: LRUCache<string, true>;
+  readonly #confirmed: LRUCache<string, true>;
   readonly #flights = new SingleFlight<Refusal | undefined>();
-  /** How often something was forgotten: what was asked before is no answer to whoever asks after it. */
+  /** Times that something was forgotten: a request that comes after joins no question of before. */
   #writes = 0;
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
-    this.#there = new LRUCache<string, true>({
+    this.#confirmed = new LRUCache<string, true>({
       ...boundedByKeys,
       ttl: memory,
       ttlResolution: 0,
@@ -53,7 +53,7 @@ export class Confirmations {
     as: "blob" | "manifest",
   ): Promise<Refusal | undefined> {
     const key = keyOf(upstream.name, repository, digest, as);
-    if (!upstream.available || this.#there.has(key)) return undefined;
+    if (!upstream.available || this.#confirmed.has(key)) return undefined;
     const { promise } = this.#flights.run(`${this.#writes} ${key}`, () =>
       this.#ask(upstream, repository, digest, as, key),
     );
@@ -69,10 +69,10 @@ export class Confirmations {
     }
   }
 
-  /** Everything about the repository: something has changed there. */
+  /** Forgets everything about the repository: something has changed there. */
   forget(upstream: string, repository: Repository): void {
     this.#writes += 1;
-    deleteBelow(this.#there, upstream, repository);
+    deleteBelow(this.#confirmed, upstream, repository);
   }
 
   /** Never rejects with UpstreamError. */
@@ -88,7 +88,7 @@ export class Confirmations {
     try {
       const head = await headByDigest(upstream, repository, digest, as);
       if (head.kind === "found") {
-        if (writes === this.#writes) this.#there.set(key, true);
+        if (writes === this.#writes) this.#confirmed.set(key, true);
         return undefined;
       }
       if (head.kind === "absent") {

@@ -1,4 +1,4 @@
-// Links of this node over those all nodes share: what one node has proved, no other needs to ask upstream for.
+// Links of this node, layered over those that all nodes share: a right that one node has proved, no other has to prove again.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
@@ -10,12 +10,12 @@ import { boundedByKeys } from "../memory-size.ts";
 
 export type SharedLinksOptions = LayeredOptions<LinkStore>;
 
-/** Rejects with StoreError when the local store fails; the shared one failing is told and costs nothing else. */
+/** Rejects with StoreError when the local store fails. When the shared one fails a notice is sent, and nothing else. */
 export class SharedLinks implements LinkStore {
   readonly #options: SharedLinksOptions;
   /**
-   * Links removed here, and whether the shared store has heard of it. Until upstream shows the digest again they grant
-   * nothing, whatever is shared (CVE-2026-35172 class).
+   * Links removed here, and whether they have been removed from the shared store too. Until upstream shows the digest
+   * again they grant nothing, whatever the shared store says (CVE-2026-35172 class).
    */
   readonly #removed = new LRUCache<string, boolean>(boundedByKeys);
 
@@ -29,7 +29,7 @@ export class SharedLinks implements LinkStore {
           .remove(upstream, repository, digest)
           .catch((error: unknown) => options.notices(noticeOfStoreError("links.remove", error)));
       },
-      // A link that was missed to be removed is as good as one on a node that shares nothing.
+      // Announcements may be lost: a link that stays because of that is one that a node alone would have kept.
       () => {},
     );
   }
@@ -38,11 +38,11 @@ export class SharedLinks implements LinkStore {
     const { local, shared } = this.#options;
     if (await local.has(upstream, repository, digest)) return true;
     const key = keyOf(upstream, repository, digest);
-    const heard = this.#removed.get(key);
-    if (heard === false) await this.#removeShared(upstream, repository, digest, key);
-    if (heard !== undefined) return false;
-    const there = await this.#askShared("redis.links.has", () => shared.has(upstream, repository, digest));
-    if (there !== true || this.#removed.has(key)) return false;
+    const removedThere = this.#removed.get(key);
+    if (removedThere === false) await this.#removeShared(upstream, repository, digest, key);
+    if (removedThere !== undefined) return false;
+    const found = await this.#askShared("redis.links.has", () => shared.has(upstream, repository, digest));
+    if (found !== true || this.#removed.has(key)) return false;
     await local.add(upstream, repository, [{ digest, size: undefined }]);
     return true;
   }
@@ -57,23 +57,23 @@ export class SharedLinks implements LinkStore {
       for (const { digest } of blobs) this.#removed.delete(keyOf(upstream, repository, digest));
     await local.add(upstream, repository, blobs);
     if (!this.#options.usable()) return;
-    const counting = await this.#counting(upstream, repository, blobs);
-    if (counting.length > 0)
-      await this.#askShared("redis.links.add", () => shared.add(upstream, repository, counting));
+    const proved = await this.#proved(upstream, repository, blobs);
+    if (proved.length > 0)
+      await this.#askShared("redis.links.add", () => shared.add(upstream, repository, proved));
   }
 
-  /** The others cannot tell what has been shown here: they hear only of links that count. */
-  async #counting(
+  /** Other nodes do not know what upstream has shown to this one, so only links that count here are shared. */
+  async #proved(
     upstream: string,
     repository: Repository,
     blobs: readonly LinkedBlob[],
   ): Promise<LinkedBlob[]> {
-    const counting: LinkedBlob[] = [];
+    const proved: LinkedBlob[] = [];
     for (const { digest, size, named } of blobs) {
       if (!named || (await this.#options.local.has(upstream, repository, digest)))
-        counting.push({ digest, size });
+        proved.push({ digest, size });
     }
-    return counting;
+    return proved;
   }
 
   async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
@@ -101,7 +101,7 @@ export class SharedLinks implements LinkStore {
     if (removed === true && this.#removed.has(key)) this.#removed.set(key, true);
   }
 
-  /** Undefined when the shared store cannot say. */
+  /** Undefined when the shared store cannot be asked, or fails. */
   async #askShared<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
     const { usable, notices } = this.#options;
     return usable() ? await orNotice(op, notices, ask) : undefined;

@@ -1,5 +1,6 @@
-// Tag records of this node over those all nodes share. The local ones answer; the shared ones are looked at once in a
-// while, and at once when another node says that one has changed. Without them a node knows what it knew.
+// Tag records of this node, layered over those that all nodes share. The local ones answer. The shared ones are looked up
+// every few seconds, and at once when another node announces that one has changed. While they cannot be asked, the local
+// ones go on.
 import { LRUCache } from "lru-cache";
 import type { Repository, Tag } from "../../oci/name.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -10,33 +11,39 @@ import { SingleFlight } from "../../ports/single-flight.ts";
 import { orNotice } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
-/** Milliseconds in which the shared record of a tag is not looked at again. */
-const lookInterval = 5_000;
+/** Milliseconds in which the shared record of a tag is not looked up again. */
+const lookupInterval = 5_000;
+
 export interface SharedTagsOptions extends LayeredOptions<TagStore> {
   readonly clock: Clock;
   readonly steady: Clock;
 }
 
-/** Rejects with StoreError when the local store fails; the shared one failing is told and costs nothing else. */
+/** Rejects with StoreError when the local store fails. When the shared one fails a notice is sent, and nothing else. */
 export class SharedTags implements TagStore {
   readonly #options: SharedTagsOptions;
-  /** Tags whose shared record has been looked at, or written, just now. */
-  readonly #known: LRUCache<string, true>;
-  /** Tags that another node has changed since: what the shared store says of them goes before the local copy. */
+  /** Tags whose shared record has just been looked up or written. */
+  readonly #current: LRUCache<string, true>;
+  /** Tags that another node has changed since: for them the shared store takes precedence over the local copy. */
   readonly #outdated = new LRUCache<string, true>(boundedByKeys);
   /**
-   * When tags were deleted here: a shared record from before is not believed. Redis may not have heard of it, or
-   * another node may have written what it asked upstream for before. By the steady clock.
+   * When tags were deleted here, by the steady clock. A shared record of before is not used: the deletion may not have
+   * reached Redis, or another node may have written what it had asked upstream for before.
    */
   readonly #deleted = new LRUCache<string, number>(boundedByKeys);
-  readonly #looks = new SingleFlight<TagRecord | undefined>();
+  readonly #lookups = new SingleFlight<TagRecord | undefined>();
   /** How often announcements may have been missed. */
   #gaps = 0;
 
   constructor(options: SharedTagsOptions) {
     this.#options = options;
     const perf = { now: options.steady };
-    this.#known = new LRUCache<string, true>({ ...boundedByKeys, ttl: lookInterval, ttlResolution: 0, perf });
+    this.#current = new LRUCache<string, true>({
+      ...boundedByKeys,
+      ttl: lookupInterval,
+      ttlResolution: 0,
+      perf,
+    });
     options.announcements.subscribe(
       (announcement) => {
         if (announcement.kind !== "tag") return;
@@ -47,7 +54,7 @@ export class SharedTags implements TagStore {
       },
       () => {
         this.#gaps++;
-        this.#known.clear();
+        this.#current.clear();
       },
     );
   }
@@ -55,11 +62,11 @@ export class SharedTags implements TagStore {
   async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
     const { local, usable } = this.#options;
     const key = keyOf(upstream, repository, tag);
-    if (this.#known.has(key) || !usable()) return await local.get(upstream, repository, tag);
+    if (this.#current.has(key) || !usable()) return await local.get(upstream, repository, tag);
     const gaps = this.#gaps;
-    return await this.#looks.run(key, async (counts) => {
-      const record = await this.#look({ upstream, repository, tag, key, counts });
-      if (counts() && gaps === this.#gaps) this.#known.set(key, true);
+    return await this.#lookups.run(key, async (counts) => {
+      const record = await this.#lookUp({ upstream, repository, tag, key, counts });
+      if (counts() && gaps === this.#gaps) this.#current.set(key, true);
       return record;
     }).promise;
   }
@@ -72,7 +79,7 @@ export class SharedTags implements TagStore {
     if (!(await local.put(upstream, repository, tag, record))) return false;
     const put = await this.#askShared("redis.tags.put", () => shared.put(upstream, repository, tag, record));
     if (put === false) {
-      // Another node knows better; the next look brings it here.
+      // Another node has written a later record; the next lookup brings it here.
       this.#outdated.set(key, true);
       await this.get(upstream, repository, tag);
       return false;
@@ -80,7 +87,7 @@ export class SharedTags implements TagStore {
     this.#outdated.delete(key);
     if (put === true) {
       this.#deleted.delete(key);
-      this.#known.set(key, true);
+      this.#current.set(key, true);
     }
     if (before?.digest !== record.digest) announcements.publish({ kind: "tag", upstream, repository, tag });
     return true;
@@ -97,8 +104,8 @@ export class SharedTags implements TagStore {
     announcements.publish({ kind: "tag", upstream, repository, tag });
   }
 
-  /** The shared record, when it is to be preferred, else the local one. Brings the local one up to date. */
-  async #look({ upstream, repository, tag, key, counts }: Look): Promise<TagRecord | undefined> {
+  /** The shared record when it takes precedence, else the local one. Brings the local one up to date. */
+  async #lookUp({ upstream, repository, tag, key, counts }: Lookup): Promise<TagRecord | undefined> {
     const { local, shared } = this.#options;
     const here = await local.get(upstream, repository, tag);
     const asked = await this.#askShared("redis.tags.get", async () => ({
@@ -106,24 +113,24 @@ export class SharedTags implements TagStore {
     }));
     if (asked === undefined || !counts()) return await local.get(upstream, repository, tag);
     const outdated = this.#outdated.has(key);
-    const there = await this.#believed(upstream, repository, tag, key, asked.record);
-    if (there === undefined) {
-      // Only what another node said has changed: a Redis that was emptied takes nothing away.
+    const theirs = await this.#notDeletedSince(upstream, repository, tag, key, asked.record);
+    if (theirs === undefined) {
+      // Only when another node has announced a change: a Redis that was emptied deletes nothing here.
       if (!outdated || asked.record !== undefined) return here;
       this.#outdated.delete(key);
       await local.delete(upstream, repository, tag);
       return undefined;
     }
     this.#outdated.delete(key);
-    if (!outdated && here !== undefined && here.checkedAt >= there.checkedAt) return here;
-    if (outdated && here !== undefined && here.checkedAt > there.checkedAt)
+    if (!outdated && here !== undefined && here.checkedAt >= theirs.checkedAt) return here;
+    if (outdated && here !== undefined && here.checkedAt > theirs.checkedAt)
       await local.delete(upstream, repository, tag);
-    await local.put(upstream, repository, tag, there);
-    return there;
+    await local.put(upstream, repository, tag, theirs);
+    return theirs;
   }
 
-  /** The record, unless it is from before the tag was deleted here: then it goes. */
-  async #believed(
+  /** The shared record, unless the tag was deleted here after it: then the record is deleted too. */
+  async #notDeletedSince(
     upstream: string,
     repository: Repository,
     tag: Tag,
@@ -146,23 +153,23 @@ export class SharedTags implements TagStore {
       await this.#options.shared.delete(upstream, repository, tag);
       return true;
     });
-    if (deleted === true) this.#known.set(key, true);
+    if (deleted === true) this.#current.set(key, true);
   }
 
-  /** The next to ask looks again, and a look under way counts for nobody else. */
+  /** The next request looks up again, and no other request joins a lookup under way. */
   #forget(key: string): void {
-    this.#looks.detach(key);
-    this.#known.delete(key);
+    this.#lookups.detach(key);
+    this.#current.delete(key);
   }
 
-  /** Undefined when the shared store cannot say. */
+  /** Undefined when the shared store cannot be asked, or fails. */
   async #askShared<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
     const { usable, notices } = this.#options;
     return usable() ? await orNotice(op, notices, ask) : undefined;
   }
 }
 
-interface Look {
+interface Lookup {
   readonly upstream: string;
   readonly repository: Repository;
   readonly tag: Tag;
