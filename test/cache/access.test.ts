@@ -37,7 +37,7 @@ t.test("a manifest is asked for as a manifest", async (t) => {
   t.same(upstream.calls, [`HEAD blob team/app ${digest}`, `HEAD manifest team/app ${digest}`]);
 });
 
-t.test("a no is told and not remembered", async (t) => {
+t.test("a refusal is passed on and not remembered", async (t) => {
   const { access, upstream } = await openHouse(t);
   t.same(await access.prove(upstream, app, digest, "blob"), { kind: "absent" });
   t.equal(await access.linked(upstream, app, digest), false);
@@ -48,7 +48,7 @@ t.test("a no is told and not remembered", async (t) => {
   t.equal(upstream.calls.length, 2);
 });
 
-t.test("all who ask at the same time share one question; what differs is asked apart", async (t) => {
+t.test("requests of the same time share one question; different ones do not", async (t) => {
   const { access, upstream } = await openHouse(t);
   const second = new MemoryUpstream("second");
   const answered = gate();

@@ -1,4 +1,4 @@
-// A size that upstream announces and that cannot be: whatever is asked, nobody is given a complete answer with it.
+// An impossible size that upstream announces: whatever is asked, no client gets a complete answer with it.
 import t, { type Test } from "tap";
 import { app, bytes, config, fillsOver, openBlob, other } from "../fixtures/blob-clients.ts";
 import { type House, nothingLeft, openHouse, readAll, readBytes } from "../fixtures/cache-house.ts";
@@ -41,7 +41,7 @@ for (const [what, blob, lie] of [
             });
         await eventually("the bytes are here", () => made.blobs.fills[0]?.received === lie.length);
         await quiet();
-        t.equal(answered, 0, "nobody has a head");
+        t.equal(answered, 0, "no answer has begun");
         if (!noSize) {
           const head = made.blobs.head(made.upstream, app, sha256(blob));
           await eventually("it has joined", () => made.blobs.fills[0]?.followers === 3);
@@ -103,7 +103,7 @@ for (const [whose, stated, announced] of [
           answered++;
         });
     await quiet();
-    t.equal(answered, 0, "neither the first nor who joins nor a HEAD is told a size");
+    t.equal(answered, 0, "neither the first nor a joined request nor a HEAD has a size");
     over.open();
     for (const answer of asked) {
       if (!right) await t.rejects(answer as Promise<unknown>, { code: "digest_mismatch" });
@@ -118,7 +118,7 @@ for (const [whose, stated, announced] of [
     await nothingLeft(t, made);
   });
 
-t.test("who joins for a repository whose manifest says nothing is not made to wait", async (t) => {
+t.test("a request that joins for a repository whose manifest states no size does not wait", async (t) => {
   const made = await house(t, bytes.length + 1);
   const over = gate();
   made.upstream.transfers.push({ hold: { at: 500_000, until: over.opened } });

@@ -66,7 +66,7 @@ t.test(
   },
 );
 
-t.test("a store that cannot open is reported, and upstream serves, once for all who ask", async (t) => {
+t.test("a store that cannot open is reported, and upstream serves, once for all requests", async (t) => {
   const house = await openHouse(t);
   const digest = house.upstream.addBlob("team/app", bytes);
   await readAll((await found(t, house, app, digest)).reader);
@@ -97,7 +97,7 @@ t.test(
     });
     house.upstream.fault = (call) => (call.startsWith("HEAD") ? proved.opened : undefined);
     const unlinked = found(t, house, other, digest);
-    await eventually("it looks for the last time", () => opens >= 3);
+    await eventually("the last lookup begins", () => opens >= 3);
     await quiet();
     const linked = await found(t, house, app, digest);
     looked.open();
@@ -158,7 +158,7 @@ t.test("a small stored file is verified before it is served", async (t) => {
   t.ok((await readAll(again.reader)).equals(config));
 });
 
-t.test("upstream's failure reaches everybody who waits, and the next one asks again", async (t) => {
+t.test("upstream's failure reaches every waiting request, and the next one asks again", async (t) => {
   const house = await openHouse(t);
   const digest = house.upstream.addBlob("team/app", bytes);
   const failure = new UpstreamError("timeout", "too slow");
@@ -176,7 +176,7 @@ t.test("upstream's failure reaches everybody who waits, and the next one asks ag
   await nothingLeft(t, house);
 });
 
-t.test("wrong bytes are nobody's blob; the next request downloads again", async (t) => {
+t.test("wrong bytes are served to no client; the next request downloads again", async (t) => {
   const house = await openHouse(t);
   const digest = house.upstream.addBlob("team/app", bytes);
   house.upstream.transfers.push({ bytes: Buffer.alloc(bytes.length) });
@@ -193,7 +193,7 @@ t.test("wrong bytes are nobody's blob; the next request downloads again", async 
 });
 
 t.test(
-  "a client in another upstream joins when its upstream has the blob, and is told who sends",
+  "a client in another upstream joins when its upstream has the blob, and its answer names the source",
   async (t) => {
     const house = await openHouse(t);
     const digest = house.upstream.addBlob("team/app", bytes);

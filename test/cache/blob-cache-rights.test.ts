@@ -56,7 +56,7 @@ t.test("a right upstream cannot confirm is not granted, and the blob is closed a
   t.notOk(house.blobs.inUse(digest));
   t.ok(
     (await readAll((await found(t, house, app, digest)).reader)).equals(bytes),
-    "what is known needs nobody",
+    "what is known needs no question",
   );
 });
 
@@ -162,7 +162,7 @@ t.test(
     }
     t.same(second.calls, [`HEAD blob team/app ${digest}`]);
     await push({ config: {}, layers: [], annotations: { another: "one" } }, imageManifest);
-    t.equal(house.upstream.count("HEAD"), 0, "where the bytes came from nobody asks");
+    t.equal(house.upstream.count("HEAD"), 0, "the upstream the bytes came from is not asked");
   },
 );
 

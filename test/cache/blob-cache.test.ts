@@ -166,7 +166,7 @@ t.test("an oversize manifest is relayed from its own endpoint, verified and not 
   const digest = upstream.addManifest("team/app", undefined, bytes, undefined);
   const relayed = await blobs.relayManifest(upstream, app, digest).open();
   t.match(relayed, { kind: "found", result: "miss", source: "upstream:up", size: bytes.length });
-  t.equal(blobs.inUse(digest), false, "nobody joins it as a blob");
+  t.equal(blobs.inUse(digest), false, "no request joins it as a blob");
   t.ok(relayed.kind === "found" && (await readAll(relayed.reader)).equals(bytes));
   t.same(upstream.calls, [`GET body team/app ${digest} from 0`]);
   await eventually("it is over", () => blobs.fills.length === 0);

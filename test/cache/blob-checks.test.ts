@@ -1,4 +1,4 @@
-// Stored bytes that have changed: found by hashing, taken out, told to whoever reads them, and fetched again.
+// Stored bytes that have changed: found by hashing, taken out, cut off from their readers, and fetched again.
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -55,7 +55,7 @@ t.test("a sound blob is sound, which is remembered", async (t) => {
   t.equal(house.index.blobs.get(digest)?.checkedAt, house.clock.now);
   t.match(house.notices, [{ kind: "blob_check", result: "sound", by: "scrub", bytes: layer.length }]);
   t.equal(await house.local.checks.check(sha256(Buffer.from("other")), "scrub"), "absent");
-  t.equal(house.store.count("open"), house.store.count("close") + 1, "one look found nothing");
+  t.equal(house.store.count("open"), house.store.count("close") + 1, "one lookup found nothing");
 });
 
 t.test(
@@ -77,19 +77,22 @@ t.test(
   },
 );
 
-t.test("whoever asks meanwhile shares one check, and a slow one hurries for those who wait", async (t) => {
-  const house = await openHouse(t);
-  await storeBlob(house, layer, digest);
-  house.time.instant = () => false;
-  const { signal } = new AbortController();
-  const slow = house.local.checks.check(digest, "scrub", { bytesPerSecond: () => mebibyte, signal });
-  await eventually("it pauses", () => house.time.waiting === 1);
-  t.same(house.time.asked, [125], "for as long as 128 KiB take at 1 MiB/s");
-  const urgent = house.local.checks.check(digest, "read");
-  t.same(await Promise.all([slow, urgent]), ["sound", "sound"]);
-  t.equal(house.store.count("open"), 1);
-  t.equal(house.time.waiting, 0);
-});
+t.test(
+  "calls of the same time share one check, and a slow one stops pausing for those that wait",
+  async (t) => {
+    const house = await openHouse(t);
+    await storeBlob(house, layer, digest);
+    house.time.instant = () => false;
+    const { signal } = new AbortController();
+    const slow = house.local.checks.check(digest, "scrub", { bytesPerSecond: () => mebibyte, signal });
+    await eventually("it pauses", () => house.time.waiting === 1);
+    t.same(house.time.asked, [125], "for as long as 128 KiB take at 1 MiB/s");
+    const urgent = house.local.checks.check(digest, "read");
+    t.same(await Promise.all([slow, urgent]), ["sound", "sound"]);
+    t.equal(house.store.count("open"), 1);
+    t.equal(house.time.waiting, 0);
+  },
+);
 
 t.test("what reads wrong once and right the next time has not changed", async (t) => {
   const house = await openHouse(t);
@@ -142,7 +145,7 @@ t.test("open readers of what turns out wrong get no more of it, by any way of re
   await storeBlob(house, layer, digest);
   house.local.committed(digest, layer.length, undefined);
   const fresh = await house.local.open(digest);
-  t.ok(layer.equals(await readAll((fresh as LocalBlob).reader)), "who comes later reads the new bytes");
+  t.ok(layer.equals(await readAll((fresh as LocalBlob).reader)), "a later reader reads the new bytes");
   await t.rejects(reading.read(1000, Buffer.alloc(1000)), { code: "corrupt" }, "and the old ones stay cut");
   for (const { reader } of blobs) await reader.close();
   t.equal(house.local.beingRead(digest), false);
@@ -175,7 +178,7 @@ t.test("a body in memory outlives its file, and is stored again", async (t) => {
 
 // ---- on the way out ---------------------------------------------------------------------------------------------
 
-/** What a client who reads all of it gets, and why it is not more. */
+/** What a client that reads all of it gets, and why it is not more. */
 async function readOut(house: House): Promise<{ bytes: number; code?: string }> {
   const blob = (await house.local.open(digest)) as LocalBlob;
   let bytes = 0;
@@ -227,9 +230,9 @@ t.test(
   },
 );
 
-// ---- files nobody has hashed ------------------------------------------------------------------------------------
+// ---- files never hashed here ------------------------------------------------------------------------------------
 
-t.test("a file without a check is hashed before anything is said of it: whole, part and look", async (t) => {
+t.test("a file without a check is hashed before it is answered for: whole, part and probe", async (t) => {
   for (const use of ["whole", "part", "probe"] as const)
     for (const row of [true, false])
       await t.test(`${use}, ${row ? "with" : "without"} a row`, async (t) => {

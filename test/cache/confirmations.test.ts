@@ -48,7 +48,7 @@ t.test("a refusal within two seconds is given, and what is gone is unlinked and 
   t.ok(negative.has(upstream.name, app, "blob", digest));
 });
 
-t.test("an open circuit: upstream is not asked and nobody waits", async (t) => {
+t.test("an open circuit: upstream is not asked and no request waits", async (t) => {
   const { pause, upstream, digest, ask } = setUp();
   upstream.remove(app, digest);
   upstream.available = false;
@@ -88,7 +88,7 @@ t.test("what upstream was asked before a write is no answer after it", async (t)
   confirmations.forget(upstream.name, app);
   upstream.fault = undefined;
   const late = ask();
-  t.equal(upstream.calls.length, 2, "nobody joins the question of before");
+  t.equal(upstream.calls.length, 2, "no request joins the question of before");
   await late;
   confirmations.forget(upstream.name, app);
   before.open();

@@ -146,11 +146,11 @@ t.test("a pass ends when everything is in use", async (t) => {
   t.same(await gone(house, digests), [0, 1, 2]);
 });
 
-t.test("more blobs than one look takes, the first hundreds of them in use", async (t) => {
+t.test("more blobs than one read of the index gives, the first hundreds of them in use", async (t) => {
   const house = await openHouse(t);
   const all = Array.from({ length: 350 }, (_, at) => sha256(Buffer.from(`row ${at}`)));
   for (const [at, digest] of all.entries()) house.index.blobs.add(digest, 10, undefined, at);
-  const looks: number[] = [];
+  const limits: number[] = [];
   const evicted: Digest[] = [];
   const { Eviction } = await import("../../src/cache/eviction.ts");
   const eviction = new Eviction({
@@ -159,7 +159,7 @@ t.test("more blobs than one look takes, the first hundreds of them in use", asyn
       get: (target, name) =>
         name === "oldest"
           ? (limit: number) => {
-              looks.push(limit);
+              limits.push(limit);
               return target.oldest(limit);
             }
           : Reflect.get(target, name).bind(target),
@@ -176,7 +176,7 @@ t.test("more blobs than one look takes, the first hundreds of them in use", asyn
   });
   await eviction.run();
   t.same(evicted, all.slice(250, 260), "exactly what is over the budget");
-  t.same(looks, [100, 200, 300]);
+  t.same(limits, [100, 200, 300]);
 });
 
 t.test("the free-space reserve is kept, whatever the budget says", async (t) => {
@@ -304,7 +304,7 @@ t.test("a blob that is stored anew while its batch is being deleted stays known"
 
 // ---- failures ---------------------------------------------------------------------------------------------------
 
-t.test("a blob that cannot be deleted is told and passed over; the next ones go instead", async (t) => {
+t.test("a blob that cannot be deleted is reported and skipped; the next ones go instead", async (t) => {
   const house = await openHouse(t, { maxSize: 4 * size, evictTo: 0.75 });
   const digests = await storeSome(house, 5);
   house.store.faults.set("delete", (operation) => {
@@ -326,7 +326,7 @@ t.test("a store that deletes nothing is not asked for ever", async (t) => {
   t.equal(house.store.count("delete"), 200, "but again with the next pass");
 });
 
-t.test("an index or a disk that cannot tell is told; nothing is evicted, nothing thrown", async (t) => {
+t.test("an index or a disk that fails is reported; nothing is evicted, nothing thrown", async (t) => {
   const house = await openHouse(t, { maxSize: 1 });
   const digests = await storeSome(house, 2);
   const failure = new StoreError("io", "the index is broken");

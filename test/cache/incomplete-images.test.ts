@@ -128,7 +128,7 @@ t.test(
     house.clock.advance(5_000);
     await t.rejects(open(house, byDigest), { code: "layers_missing" });
     house.clock.advance(1);
-    t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "nobody knows any more");
+    t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "the failure is forgotten");
     await t.rejects(open(house, tag), { code: "layers_missing" });
     await t.rejects(open(house, byDigest), { code: "layers_missing" });
     house.upstream.fault = undefined;

@@ -54,7 +54,7 @@ t.test("every use of a manifest is remembered", async (t) => {
   }
 });
 
-t.test("a blob nobody has said to be a manifest is none, in memory and in the store", async (t) => {
+t.test("a blob not known to be a manifest is none, in memory and in the store", async (t) => {
   const house = await openHouse(t);
   await storeBlob(house, manifest.body, manifestDigest);
   t.equal(await house.local.manifest(manifestDigest), undefined);
@@ -80,7 +80,7 @@ t.test("no manifest is here, or its row has outlived its file", async (t) => {
   t.same(house.notices, []);
 });
 
-t.test("a stored manifest that is wrong is removed and told, whatever its size", async (t) => {
+t.test("a stored manifest that is wrong is removed with a notice, whatever its size", async (t) => {
   for (const [name, wrong] of [
     ["other bytes", Buffer.alloc(manifest.body.length, "{")],
     ["truncated", manifest.body.subarray(1)],
@@ -116,7 +116,7 @@ t.test("a manifest of 4 MiB is held; what the index says to be larger is not eve
   t.same(house.notices, []);
 });
 
-t.test("a store that fails while a manifest is read is told, and nothing stays open", async (t) => {
+t.test("a store that fails while a manifest is read is reported, and nothing stays open", async (t) => {
   const house = await openHouse(t);
   await storeBlob(house, manifest.body, manifestDigest, mediaType);
   for (const name of ["open", "read"] as const) {
@@ -136,7 +136,7 @@ t.test("a store that fails while a manifest is read is told, and nothing stays o
   t.same(await house.local.manifest(manifestDigest), { ...manifest, source: "disk" });
 });
 
-t.test("a manifest that cannot be stored is served from memory, and that is told", async (t) => {
+t.test("a manifest that cannot be stored is served from memory, with a notice", async (t) => {
   for (const name of ["create", "append", "commit", "release"] as const)
     await t.test(name, async (t) => {
       const house = await openHouse(t);

@@ -69,7 +69,7 @@ t.test("a blob in memory is sent from there", async (t) => {
   }
 });
 
-t.test("several readers of one stored blob read it once, and who reads may leave meanwhile", async (t) => {
+t.test("several readers of one stored blob read it once, and a reader may leave meanwhile", async (t) => {
   const house = await openHouse(t);
   await storeBlob(house, large, sha256(large));
   const readers: BlobReader[] = [];
@@ -90,7 +90,7 @@ t.test("several readers of one stored blob read it once, and who reads may leave
   t.equal(house.store.count("read"), reads + 1);
   for (const reader of readers) await reader.close();
   const later = await house.local.open(sha256(large));
-  t.equal(await later?.reader.lend?.(0, large.length), undefined, "nothing is kept for nobody");
+  t.equal(await later?.reader.lend?.(0, large.length), undefined, "nothing is kept without readers");
   await later?.reader.close();
 });
 
@@ -134,7 +134,7 @@ t.test("a file without a row gets one", async (t) => {
     });
 });
 
-t.test("a file of the wrong size is no blob: it is removed and told", async (t) => {
+t.test("a file of the wrong size is no blob: it is removed, with a notice", async (t) => {
   for (const [bytes, size] of [
     [large, kept],
     [large, kept + 2],
@@ -252,7 +252,7 @@ t.test("memory is bounded by bytes; an entry counts half a KiB more, and its tex
   t.equal((await openAndRead(house, house2))?.source, "disk", "what is larger than all of it is not kept");
 });
 
-t.test("a store that fails is told, nothing is removed, and nothing stays open", async (t) => {
+t.test("a store that fails is reported, nothing is removed, and nothing stays open", async (t) => {
   for (const name of ["open", "read", "close"] as const)
     await t.test(name, async (t) => {
       const house = await openHouse(t);
@@ -269,7 +269,7 @@ t.test("a store that fails is told, nothing is removed, and nothing stays open",
     });
 });
 
-t.test("an index that fails is told, and nothing stays open", async (t) => {
+t.test("an index that fails is reported, and nothing stays open", async (t) => {
   const house = await openHouse(t);
   const digest = sha256(large);
   await storeBlob(house, large, digest);
@@ -326,7 +326,7 @@ t.test("a spool for what fits the cache, and none for what is larger", async (t)
     await writer?.release();
     t.ok(writer);
   }
-  t.same(asked, ["grown", "grown", "grown"], "the budget is looked at each time");
+  t.same(asked, ["grown", "grown", "grown"], "the budget is checked each time");
   t.equal(await local.spool(1_001), undefined);
   t.equal(asked.length, 3);
   await nothingLeft(t, house);
@@ -361,16 +361,19 @@ t.test("any other failure of the store is not about room", async (t) => {
   t.same(asked, ["grown", "grown"]);
 });
 
-t.test("a commit is entered into the index and told; an index that fails is a notice", async (t) => {
-  const house = await openHouse(t);
-  const { local, asked } = withRoom(house, () => {});
-  const digest = sha256(small);
-  local.committed(digest, kept, mediaType);
-  t.same(house.index.blobs.get(digest), { size: kept, mediaType, checkedAt: house.clock.now });
-  t.equal(usedAt(house, digest), house.clock.now);
-  t.same(asked, ["grown"]);
-  house.index.close();
-  local.committed(digest, kept, mediaType);
-  t.match(house.notices, [{ kind: "store_error", op: "index.add", code: "closed" }]);
-  t.same(asked, ["grown", "grown"]);
-});
+t.test(
+  "a commit is entered into the index and `grown` called; an index that fails is reported",
+  async (t) => {
+    const house = await openHouse(t);
+    const { local, asked } = withRoom(house, () => {});
+    const digest = sha256(small);
+    local.committed(digest, kept, mediaType);
+    t.same(house.index.blobs.get(digest), { size: kept, mediaType, checkedAt: house.clock.now });
+    t.equal(usedAt(house, digest), house.clock.now);
+    t.same(asked, ["grown"]);
+    house.index.close();
+    local.committed(digest, kept, mediaType);
+    t.match(house.notices, [{ kind: "store_error", op: "index.add", code: "closed" }]);
+    t.same(asked, ["grown", "grown"]);
+  },
+);

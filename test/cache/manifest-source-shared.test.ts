@@ -30,7 +30,7 @@ t.test("a manifest one node has fetched is shared with its media type", async (t
   t.match(shared.kept.get(first.digest), { bytes: first.manifest, mediaType: first.mediaType });
 });
 
-t.test("a node without it reads it there, once for all who ask, and keeps it", async (t) => {
+t.test("a node without it reads it there, once for all requests, and keeps it", async (t) => {
   const { shared, a, b } = await twoNodes(t);
   await openTag(a);
   await eventually("it is shared", () => shared.kept.has(first.digest));

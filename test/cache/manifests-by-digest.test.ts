@@ -116,7 +116,7 @@ t.test("absent takes the link away, denied does not", async (t) => {
   t.equal(await house.access.linked(house.upstream, other, image.digest), true);
 });
 
-t.test("all who ask at the same time share one question", async (t) => {
+t.test("requests of the same time share one question", async (t) => {
   const house = await openHouse(t);
   push(house, image);
   const held = gate();
@@ -236,7 +236,7 @@ t.test("a tag that moves to an oversize manifest forgets what it named before", 
   await t.rejects(manifests.open(upstream, app, { kind: "tag", tag }), failure);
 });
 
-t.test("an oversize manifest nobody names a digest for could not be verified: refused", async (t) => {
+t.test("an oversize manifest without a digest could not be verified: refused", async (t) => {
   const house = await openHouse(t);
   const { upstream, manifests } = house;
   upstream.silentHead = true;
@@ -337,7 +337,7 @@ for (const { name, body, digest, mediaType } of uncacheable) {
         t.match(passed, { result: "miss", source: "upstream:up", digest, mediaType, size: body.length });
         t.ok((await readAll(passed.reader)).equals(body));
       }
-      t.equal(upstream.count("GET"), 1, "once for all who ask");
+      t.equal(upstream.count("GET"), 1, "once for all requests");
     }
     t.equal(house.store.spools, spools);
     t.equal(house.index.blobs.get(digest), undefined);

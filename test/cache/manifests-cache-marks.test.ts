@@ -1,4 +1,4 @@
-// What a mirror upstream says of its answers: told to the clients of this request, and to nobody later.
+// What a mirror upstream says of its answers: passed on to the clients of this request, and to none later.
 import t from "tap";
 import type { ManifestOpened, OpenedManifest } from "../../src/cache/manifests.ts";
 import { openHouse } from "../fixtures/cache-house.ts";
@@ -23,7 +23,7 @@ function said(opened: ManifestOpened) {
   return { result, age, freshFor, outdated, reason: reason?.code, cacheStatus };
 }
 
-t.test("a tag: told when it is fetched, joined or confirmed, not by the hits after that", async (t) => {
+t.test("a tag: passed on when it is fetched, joined or confirmed, not by the hits after that", async (t) => {
   const house = await openHouse(t);
   push(house, first);
   house.upstream.marks = { cacheStatus: "far; hit" };
@@ -72,7 +72,7 @@ t.test(
   },
 );
 
-t.test("a blob: told to those the transfer is for, and to HEAD that asked", async (t) => {
+t.test("a blob: passed on to the requests the transfer is for, and to a HEAD that asked", async (t) => {
   const house = await openHouse(t);
   const { blobs, upstream } = house;
   upstream.addBlob(app, layer.bytes);

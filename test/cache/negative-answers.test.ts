@@ -38,7 +38,7 @@ t.test("no time, no memory", async (t) => {
   answers.forget("up", repo("a"));
 });
 
-t.test("the nodes tell each other, and no answer goes round", async (t) => {
+t.test("the nodes announce to each other, and no answer goes round", async (t) => {
   let now = 1_000;
   const shared = new MemoryShared();
   const [first, second] = [shared.node(), shared.node()];

@@ -48,7 +48,7 @@ async function store(house: House, name: string, size = 1000): Promise<Digest> {
 const resting = ({ rests }: Scrubbing) => eventually("it rests", () => rests.waiting === 1);
 const checked = (house: House) => noticesOf(house, "blob_check").map(({ digest }) => digest);
 
-t.test("the longest unchecked first, each when it is due, and told when all of it is done", async (t) => {
+t.test("the longest unchecked first, each when it is due, and a notice when all of it is done", async (t) => {
   const house = await openHouse(t);
   const first = await store(house, "first");
   house.clock.advance(hour / 2);
@@ -68,7 +68,11 @@ t.test("the longest unchecked first, each when it is due, and told when all of i
   await resting(scrubbing);
   t.same(checked(house), [never, first]);
   t.equal(scrubbing.scrubber.oldestCheck, house.clock.now - hour / 2);
-  t.same(scrubbing.rests.asked, [60_000, 60_000], "it looks again each minute, for what is found meanwhile");
+  t.same(
+    scrubbing.rests.asked,
+    [60_000, 60_000],
+    "it searches again each minute, for what is found meanwhile",
+  );
   house.clock.advance(hour / 2 - 100);
   scrubbing.rests.elapse();
   await eventually("it rests again", () => scrubbing.rests.asked.length === 3);
@@ -155,7 +159,7 @@ t.test("a time far in the future is none", async (t) => {
 });
 
 t.test(
-  "while the disk is at fault it looks now and then, at one after the other, until it reads right",
+  "while the disk is at fault it checks one after the other now and then, until they read right",
   async (t) => {
     const house = await openHouse(t);
     const digests: Digest[] = [];
@@ -172,14 +176,14 @@ t.test(
     await resting(scrubbing);
     t.equal(house.local.checks.alarm, true);
     t.equal((await readdir(join(house.directory, "quarantine"))).length, findingsInRow - 1);
-    for (let look = 1; look <= 4; look++) {
+    for (let checks = 1; checks <= 4; checks++) {
       scrubbing.rests.elapse();
-      await eventually("it rests", () => scrubbing.rests.asked.length === look + 1);
+      await eventually("it rests", () => scrubbing.rests.asked.length === checks + 1);
     }
     t.same(scrubbing.rests.asked, Array(5).fill(60_000));
     t.equal((await readdir(join(house.directory, "quarantine"))).length, findingsInRow - 1);
     broken = false;
-    for (let look = 1; house.local.checks.alarm && look < 50; look++) {
+    for (let checks = 1; house.local.checks.alarm && checks < 50; checks++) {
       scrubbing.rests.elapse();
       await eventually("it rests", () => scrubbing.rests.waiting === 1);
     }

@@ -47,7 +47,7 @@ t.test("deleted, and upstream is away: stale rather than gone", async (t) => {
   await tagGives(t, house, first, "stale");
 });
 
-t.test("what was pushed, or deleted in another repository, is in no doubt", async (t) => {
+t.test("what was pushed, or deleted in another repository, is not doubtful", async (t) => {
   const house = await resolvedHouse(t);
   push(house, first, "team/other");
   await changed(house, "pushed");

@@ -55,7 +55,7 @@ t.test("what is not there is uploaded, with its media type; what is there is lef
   t.equal(shared.count("put"), 2);
 });
 
-t.test("what is older than a day is not even looked for", async (t) => {
+t.test("what is older than a day is not even asked for", async (t) => {
   const { shared, catchUp } = await restarted(t, { old: 25 * hour });
   await catchUp();
   t.same(shared.calls, []);
@@ -78,7 +78,7 @@ t.test("a stop ends it", async (t) => {
   t.same(shared.calls, []);
 });
 
-t.test("a local store that cannot be listed is told", async (t) => {
+t.test("a local store that cannot be listed is a failure", async (t) => {
   const { catchUp } = await restarted(t, {});
   const broken = (): AsyncIterable<BlobInfo> => {
     throw new StoreError("io", "no directory");

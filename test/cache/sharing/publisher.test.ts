@@ -64,7 +64,7 @@ t.test("what failed is tried again, later each time, until it is there", async (
   t.equal(shared.count("put"), 8);
 });
 
-t.test("while the shared store fails nobody waits for an upload", async (t) => {
+t.test("while the shared store fails no caller waits for an upload", async (t) => {
   const { house, shared, publisher } = await open(t);
   const never = gate();
   const { digest, size } = await stored(house, "a blob");
@@ -89,7 +89,7 @@ t.test("a blob that is no longer here is let go", async (t) => {
   t.equal(publisher.pending, 0);
 });
 
-t.test("at most 10,000 blobs wait: the oldest is forgotten, and told", async (t) => {
+t.test("at most 10,000 blobs wait: the oldest is forgotten, with a notice", async (t) => {
   const { house, shared, publisher } = await open(t);
   const never = gate();
   shared.fault = () => never.opened;
@@ -151,7 +151,7 @@ t.test("what is published at the very moment the last worker ends is uploaded", 
 t.test("an upload that meets changed bytes has them taken out, and is not tried again", async (t) => {
   for (const code of ["corrupt", "size_mismatch"] as const)
     for (const changed of [true, false])
-      await t.test(`${code}, ${changed ? "changed" : "right at a second look"}`, async (t) => {
+      await t.test(`${code}, ${changed ? "changed" : "right when read again"}`, async (t) => {
         const { house, shared, publisher } = await open(t);
         const { digest, size } = await stored(house, "a blob");
         if (changed) await overwriteBlob(house, digest, Buffer.from("A blob"));

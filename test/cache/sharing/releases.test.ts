@@ -9,7 +9,7 @@ function open() {
   return { releases: new Releases(here.announcements), there };
 }
 
-t.test("everybody who waits for the key hears of it, and nobody else", async (t) => {
+t.test("all that wait for the key hear of it, and no others", async (t) => {
   const { releases, there } = open();
   const ending = new AbortController();
   const waiting = ["a", "a", "b"].map((key) => {

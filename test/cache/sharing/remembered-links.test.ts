@@ -37,12 +37,12 @@ t.test("the suite of what a node has for itself", (t) =>
   ownLinksSuite(t, async (t) => new RememberedLinks(storeOf(t))),
 );
 
-t.test("a link is looked for once, a missing one each time", async (t) => {
+t.test("a link is looked up once, a missing one each time", async (t) => {
   const store = storeOf(t);
-  let looks = 0;
+  let lookups = 0;
   const counting = over(store, {
     has: (...link) => {
-      looks += 1;
+      lookups += 1;
       return store.has(...link);
     },
   });
@@ -50,7 +50,7 @@ t.test("a link is looked for once, a missing one each time", async (t) => {
   t.equal(await links.has("hub", app, digest), false);
   await links.add("hub", app, [{ digest, size: 1 }]);
   for (let i = 0; i < 3; i++) t.equal(await links.has("hub", app, digest), true);
-  t.equal(looks, 2);
+  t.equal(lookups, 2);
   await links.remove("hub", app, digest);
   t.equal(await links.has("hub", app, digest), false);
 });
@@ -67,20 +67,20 @@ t.test("what was found while the link was removed is not remembered", async (t) 
     },
   });
   const links = new RememberedLinks(slowly);
-  const looking = links.has("hub", app, digest);
+  const lookup = links.has("hub", app, digest);
   await links.remove("hub", app, digest);
   slow.resolve();
-  await looking;
+  await lookup;
   t.equal(await links.has("hub", app, digest), false);
 });
 
 t.test("a removal that fails leaves nothing remembered", async (t) => {
   const store = storeOf(t);
   await store.add("hub", app, [{ digest, size: 1 }]);
-  let looks = 0;
+  let lookups = 0;
   const failing = over(store, {
     has: (...link) => {
-      looks += 1;
+      lookups += 1;
       return store.has(...link);
     },
     remove: async () => {
@@ -91,5 +91,5 @@ t.test("a removal that fails leaves nothing remembered", async (t) => {
   await links.has("hub", app, digest);
   await t.rejects(links.remove("hub", app, digest), { code: "io" });
   await links.has("hub", app, digest);
-  t.equal(looks, 2);
+  t.equal(lookups, 2);
 });

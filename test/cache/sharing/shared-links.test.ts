@@ -105,7 +105,7 @@ t.test("a failing Redis grants nothing and costs a notice", async (t) => {
   t.strictSame(node.notices, []);
 });
 
-t.test("a failing index is a failure, and one told when nobody waits for it", async (t) => {
+t.test("a failing index is a failure, and a notice when no caller waits for it", async (t) => {
   const shared = new MemoryShared();
   const [first, second] = [new HouseNode(shared), new HouseNode(shared)];
   await first.links.add("hub", app, link);

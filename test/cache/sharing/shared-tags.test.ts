@@ -72,32 +72,32 @@ class HouseNode {
 
 t.test("the suite of every TagStore", (t) => tagStoreSuite(t, async () => new House().node().tags));
 
-t.test("what one node has, every node has; it is looked at once in 5 s", async (t) => {
+t.test("what one node has, every node has; it is looked up once in 5 s", async (t) => {
   const house = new House();
   const { tags } = house.shared;
   const [first, second] = [house.node(), house.node()];
   await first.put(record("a", 50));
   t.strictSame(await second.get(), record("a", 50));
   t.strictSame(await second.here, record("a", 50), "copied");
-  const looks = tags.gets;
+  const lookups = tags.gets;
   for (let i = 0; i < 100; i++) await second.get();
   for (let i = 0; i < 100; i++) await first.get();
-  t.equal(tags.gets, looks, "neither reader nor writer looks again");
+  t.equal(tags.gets, lookups, "neither reader nor writer looks it up again");
   house.clock.advance(5_001);
   await second.get();
   await second.get();
-  t.equal(tags.gets, looks + 1);
-  t.equal(tags.puts, 1, "nothing was written for a look");
+  t.equal(tags.gets, lookups + 1);
+  t.equal(tags.puts, 1, "nothing was written for a lookup");
 });
 
-t.test("many who ask at once share a look", async (t) => {
+t.test("requests of the same time share a lookup", async (t) => {
   const house = new House();
   const [first, second] = [house.node(), house.node()];
   await first.put(record("a", 50));
-  const looks = house.shared.tags.gets;
+  const lookups = house.shared.tags.gets;
   const answers = await Promise.all(Array.from({ length: 20 }, () => second.get()));
   t.ok(answers.every((answer) => answer?.digest === record("a", 0).digest));
-  t.equal(house.shared.tags.gets, looks + 1);
+  t.equal(house.shared.tags.gets, lookups + 1);
 });
 
 t.test("the later record is the one that counts", async (t) => {
@@ -165,7 +165,7 @@ t.test("an emptied Redis takes nothing away", async (t) => {
   t.strictSame(await second.get(), record("a", 50), "nor does a broken connection");
 });
 
-t.test("what may have been missed is looked at again", async (t) => {
+t.test("what may have been missed is looked up again", async (t) => {
   const house = new House();
   const [first, second] = [house.node(), house.node()];
   await first.put(record("a", 50));
@@ -177,7 +177,7 @@ t.test("what may have been missed is looked at again", async (t) => {
   t.strictSame(await second.get(), record("b", 40));
 });
 
-t.test("a change announced during a look makes the next one look again", async (t) => {
+t.test("a change announced during a lookup makes the next request look up again", async (t) => {
   const house = new House();
   const [first, second] = [house.node(), house.node()];
   await first.put(record("a", 50));
@@ -191,7 +191,7 @@ t.test("a change announced during a look makes the next one look again", async (
   t.strictSame(await second.get(), record("b", 40));
 });
 
-t.test("what is missed during a look makes the next one look again", async (t) => {
+t.test("what is missed during a lookup makes the next request look up again", async (t) => {
   const house = new House();
   const [first, second] = [house.node(), house.node()];
   await first.put(record("a", 50));
@@ -226,7 +226,7 @@ t.test("a failing Redis costs a notice and nothing else", async (t) => {
   );
 });
 
-t.test("one that is known not to answer is not asked, and nothing is told", async (t) => {
+t.test("a store that is known not to answer is not asked, and there is no notice", async (t) => {
   const house = new House();
   const node = house.node();
   await node.put(record("a", 50));
