@@ -3,18 +3,19 @@
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Client } from "./client-address.ts";
-import { Exchange, type Keeper, type ToldHeaders } from "./exchange.ts";
+import { Exchange, type ExchangeOwner } from "./exchange.ts";
+import type { OriginHeaders } from "./origin-headers.ts";
 
 /** Milliseconds after the last answer in which the rest of what a client still sends is read away. */
 const lingering = 5_000;
 
-/** What a listener gives its connections. */
+/** What owns a connection: the listener. */
 export interface ConnectionOwner {
   /** Milliseconds, from any start. */
   readonly now: () => number;
   clientOf(request: IncomingMessage): Client;
-  readonly onEvent: Keeper["onEvent"];
-  readonly tells: ToldHeaders;
+  readonly onEvent: ExchangeOwner["onEvent"];
+  readonly originHeaders: OriginHeaders;
   /** A request's turn has come, and is over. */
   begun(): void;
   over(): void;
@@ -28,7 +29,7 @@ interface Waiting {
   readonly response: ServerResponse;
 }
 
-export class Connection implements Keeper {
+export class Connection implements ExchangeOwner {
   readonly #socket: Socket;
   readonly #owner: ConnectionOwner;
   #current: Exchange | undefined;
@@ -59,12 +60,12 @@ export class Connection implements Keeper {
     });
   }
 
-  get onEvent(): Keeper["onEvent"] {
+  get onEvent(): ExchangeOwner["onEvent"] {
     return this.#owner.onEvent;
   }
 
-  get tells(): ToldHeaders {
-    return this.#owner.tells;
+  get originHeaders(): OriginHeaders {
+    return this.#owner.originHeaders;
   }
 
   now(): number {

@@ -10,12 +10,11 @@ import type {
   RouteKind,
   Source,
 } from "../ports/event.ts";
-import { cacheStatus, type Served } from "./cache-status.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
+import { cacheStatus, type OriginHeaders, type Served, serverTiming } from "./origin-headers.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 import { requestId, traceId } from "./request-identity.ts";
-import { serverTiming } from "./server-timing.ts";
 
 /** Longest path and User-Agent put into an event. */
 const longestText = 1024;
@@ -48,22 +47,14 @@ export interface Findings {
   write: EventWrite | undefined;
 }
 
-/** What answers say of how they came about. */
-export interface ToldHeaders {
-  /** Whether they carry Cache-Status (RFC 9211). */
-  readonly cacheStatus: boolean;
-  /** Whether they carry Server-Timing; not, when left out. */
-  readonly serverTiming?: boolean;
-}
-
-/** The connection an exchange is on. */
-export interface Keeper {
+/** What owns an exchange: the connection it is on. */
+export interface ExchangeOwner {
   /** Milliseconds, from any start. */
   now(): number;
   /** The exchange has ended, however it went. */
   over(exchange: Exchange): void;
   readonly onEvent: EventSink;
-  readonly tells: ToldHeaders;
+  readonly originHeaders: OriginHeaders;
 }
 
 /** The client has gone, so nothing more can be sent to it: no failure of anybody here. */
@@ -102,7 +93,7 @@ export class Exchange {
   readonly #forwardedFor: string | undefined;
   readonly #response: ServerResponse;
   readonly #id: string;
-  readonly #keeper: Keeper;
+  readonly #owner: ExchangeOwner;
   #cacheStatus: string | undefined;
   readonly #time = new Date();
   readonly #startedAt = performance.now();
@@ -123,8 +114,8 @@ export class Exchange {
   /** Told when it is over; most exchanges have none. */
   #listeners: Set<() => void> | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, client: Client, keeper: Keeper) {
-    this.#keeper = keeper;
+  constructor(request: IncomingMessage, response: ServerResponse, client: Client, owner: ExchangeOwner) {
+    this.#owner = owner;
     this.request = request;
     this.client = client;
     this.#response = response;
@@ -151,8 +142,8 @@ export class Exchange {
     this.#failWrite?.(new ClientLeft());
     if (this.#listeners !== undefined) for (const listener of this.#listeners) listener();
     this.place?.release();
-    this.#keeper.over(this);
-    this.#keeper.onEvent(this.#event());
+    this.#owner.over(this);
+    this.#owner.onEvent(this.#event());
   }
 
   /** Calls the listener when the exchange is over, until it is taken back. */
@@ -166,7 +157,7 @@ export class Exchange {
   found(served: Served): void {
     this.findings.result = served.result;
     this.findings.source = served.source;
-    if (this.#keeper.tells.cacheStatus) this.#cacheStatus = cacheStatus(served);
+    if (this.#owner.originHeaders.cacheStatus) this.#cacheStatus = cacheStatus(served);
   }
 
   get isHead(): boolean {
@@ -225,7 +216,7 @@ export class Exchange {
     const bodiless = this.isHead || status === 304;
     this.#head(status, headers, status === 304 ? undefined : length, this.#bodyWaits);
     this.#bytesExpected = bodiless ? 0 : length;
-    this.#waitsSince = this.#keeper.now();
+    this.#waitsSince = this.#owner.now();
     const sent = bodiless ? "" : body;
     if (this.hasBody && !this.request.complete && !this.#bodyWaits) this.#linger(sent);
     else if (sent.length > largestPiece)
@@ -282,7 +273,7 @@ export class Exchange {
         reject(new ClientLeft());
         return;
       }
-      this.#waitsSince = this.#keeper.now();
+      this.#waitsSince = this.#owner.now();
       this.#failWrite = reject;
       this.#response.write(chunk, (error) => {
         this.#waitsSince = undefined;
@@ -298,7 +289,7 @@ export class Exchange {
   }
 
   end(): void {
-    this.#waitsSince = this.#keeper.now();
+    this.#waitsSince = this.#owner.now();
     this.#response.end();
   }
 
@@ -309,7 +300,7 @@ export class Exchange {
    */
   cut(by: "upstream" | "node"): void {
     this.#cutBy ??= by;
-    this.#waitsSince = this.#keeper.now();
+    this.#waitsSince = this.#owner.now();
     const { socket } = this.#response;
     if (socket === null) this.#response.destroy();
     else if (this.#endsWithConnection) socket.resetAndDestroy();
@@ -343,7 +334,7 @@ export class Exchange {
     if (length !== undefined) all["content-length"] = length;
     // An error is made here, whatever was found before (RFC 9211, section 2).
     if (this.#cacheStatus !== undefined && status < 400) all["cache-status"] = this.#cacheStatus;
-    if (this.#keeper.tells.serverTiming === true)
+    if (this.#owner.originHeaders.serverTiming === true)
       all["server-timing"] = serverTiming(this.findings.result, this.#firstByteAt - this.#startedAt);
     this.#response.writeHead(status, all);
   }

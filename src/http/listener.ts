@@ -6,10 +6,11 @@ import { viaOf } from "../ports/via.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { type Failure, fail, failures } from "./error.ts";
-import type { Exchange, ToldHeaders } from "./exchange.ts";
+import type { Exchange } from "./exchange.ts";
+import type { OriginHeaders } from "./origin-headers.ts";
 import { isProbe, type ServeOptions, serve } from "./serve.ts";
 
-export interface ListenerOptions extends ServeOptions, ToldHeaders, ClientAddressesOptions {
+export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddressesOptions {
   readonly onEvent: EventSink;
   /** Whether answers carry Via (RFC 9110, section 7.6.3), which names this node; not, when left out. */
   readonly via?: boolean;
@@ -57,7 +58,7 @@ export class Listener {
       now,
       clientOf: (request) => clients.of(request),
       onEvent: options.onEvent,
-      tells: options,
+      originHeaders: options,
       begun: () => {
         this.#inFlight += 1;
       },

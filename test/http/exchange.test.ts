@@ -15,7 +15,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
       now: () => 0,
       over: () => over++,
       onEvent: resolve,
-      tells: { cacheStatus: true },
+      originHeaders: { cacheStatus: true },
     });
     void handle(exchange);
   }).listen(0, "127.0.0.1");

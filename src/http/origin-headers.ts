@@ -1,6 +1,13 @@
-// Cache-Status (RFC 9211): what each cache between the registry and the client did with the request, the nearest to
-// the client last. All that this mirror says of itself is put together here.
-import type { Result, Source } from "../ports/event.ts";
+// The headers that tell a client how its answer came about: Cache-Status and Server-Timing.
+import { asksUpstream, type Result, type Source } from "../ports/event.ts";
+
+/** Which of the headers answers carry. */
+export interface OriginHeaders {
+  /** Cache-Status (RFC 9211). */
+  readonly cacheStatus: boolean;
+  /** Server-Timing (W3C); not sent when left out. */
+  readonly serverTiming?: boolean;
+}
 
 /** An answer made from what the cache holds, or from what upstream has just said. */
 export interface Served {
@@ -8,11 +15,11 @@ export interface Served {
   readonly source: Source;
   /** Milliseconds until upstream is asked again, below 0 when that is overdue; undefined or endless: not at all. */
   readonly freshFor?: number | undefined;
-  /** Upstream was asked although something was here: it had to be confirmed, and may have been replaced. */
+  /** Something was stored, but it was outdated, so upstream was asked; its answer may have replaced it. */
   readonly outdated?: boolean | undefined;
   /** Why upstream could not be asked. */
   readonly reason?: { readonly code: string } | undefined;
-  /** A write, which no cache answers. */
+  /** The request was a write, which a cache never answers. */
   readonly written?: true;
   /** Cache-Status of upstream's answer to this request. */
   readonly cacheStatus?: string | undefined;
@@ -27,13 +34,13 @@ const value = `(?:${token}|${string}|-?\\d{1,15}|-?\\d{1,12}\\.\\d{1,3}|\\?[01]|
 const memberOf = `(?:${token}|${string})(?:; *[a-z*][a-z0-9_.*-]*(?:=${value})?)*`;
 const list = new RegExp(`^${memberOf}(?: *, *${memberOf})*$`);
 
-/** Longest Cache-Status of upstream that is passed on, in characters: some twenty caches. */
+/** Longest Cache-Status of upstream that is passed on, in characters: enough for some twenty caches. */
 const longest = 1024;
 
 /**
- * The value of Cache-Status. What other caches said goes first, if it can be read, and only where upstream was asked
- * for this very request: it would not be true of a later one. A list that cannot be read would take our own member
- * along, for a client reads all of it or nothing.
+ * The value of Cache-Status (RFC 9211): one member for each cache between the registry and the client, the nearest to the
+ * client last. The members of upstream's answer are passed on only when upstream was asked for this very request. A list
+ * that breaks the grammar is dropped: a client would have to drop our own member with it.
  */
 export function cacheStatus(served: Served): string | undefined {
   const said = ownMember(served);
@@ -42,7 +49,10 @@ export function cacheStatus(served: Served): string | undefined {
   return list.test(before) ? `${before}, ${said}` : said;
 }
 
-/** Undefined for what is no answer of a cache. Never `key`, and `stored` only where it is known before the end. */
+/**
+ * Undefined for a result that is no answer of a cache. `key` is never sent, and `stored` only where it is known before the
+ * body has ended.
+ */
 function ownMember({ result, source, freshFor, outdated, reason, written }: Served): string | undefined {
   switch (result) {
     case "hit":
@@ -50,7 +60,7 @@ function ownMember({ result, source, freshFor, outdated, reason, written }: Serv
     case "stale":
       return `${own}; hit${ttl(freshFor)}${reason === undefined ? "" : `; detail=${reason.code}`}`;
     case "revalidated":
-      // What RFC 9211 shows as 304: the body is from here. Upstream was asked by HEAD, and said 200.
+      // RFC 9211 shows a revalidation as 304. This one was a HEAD that upstream answered 200; the body is the stored one.
       return `${forwarded(outdated)}; fwd-status=200; detail=unchanged`;
     case "miss":
       return forwarded(outdated);
@@ -67,7 +77,16 @@ function forwarded(outdated: boolean | undefined): string {
   return outdated === true ? `${own}; fwd=stale` : `${own}; fwd=uri-miss`;
 }
 
-/** In whole seconds; a stale answer has none left, however little it is late. */
+/** In whole seconds, rounded down: a stale answer is never said to be fresh. */
 function ttl(freshFor: number | undefined): string {
   return freshFor === undefined || !Number.isFinite(freshFor) ? "" : `; ttl=${Math.floor(freshFor / 1000)}`;
+}
+
+/**
+ * The value of Server-Timing: the result and, when upstream was asked for it, the milliseconds until the head of the answer
+ * could be sent. Browsers and curl show it.
+ */
+export function serverTiming(result: Result, milliseconds: number): string {
+  const cache = `cache;desc=${result}`;
+  return asksUpstream(result) ? `${cache}, upstream;dur=${milliseconds.toFixed(1)}` : cache;
 }

@@ -1,5 +1,5 @@
 import t from "tap";
-import { cacheStatus, type Served } from "../../src/http/cache-status.ts";
+import { cacheStatus, type Served } from "../../src/http/origin-headers.ts";
 import { cpuTime } from "../fixtures/cpu-time.ts";
 
 const upstream = "upstream:corp" as const;
