@@ -12,10 +12,9 @@ import { peerHeader } from "../ports/shared.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
+import { type Outcome, refused } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
-import { sendParts } from "./multipart.ts";
-import { type Outcome, refused } from "./outcome.ts";
-import { sendBody } from "./send-body.ts";
+import { sendBody, sendParts } from "./send-body.ts";
 
 export interface BlobHandlerOptions {
   readonly blobs: BlobCache;

@@ -1,21 +1,20 @@
-// Buffers between store and socket. One read and one write of 1 MiB cost two thirds of the CPU of four of 256 KiB, which
-// cost a third of 64 KiB streams (docs/design.md, "The way of a request"); when many clients read at once, smaller
-// ones keep the memory flat: a hundred slow clients hold a buffer each.
+// Buffers between store and socket. Few large reads and writes cost less CPU than many small ones (`npm run bench`). When
+// many clients read at once, smaller buffers keep the memory flat: every slow client holds one.
 
 const large = 1024 * 1024;
 const middle = 256 * 1024;
 const small = 64 * 1024;
-/** Bytes lent out up to which large buffers are lent, */
-const fewReaders = 2 * 1024 * 1024;
-/** and middle ones: 200 downloads at once by 64 KiB cost 4.7 times the CPU of those by 256 KiB. */
-const manyReaders = 32 * 1024 * 1024;
-/** Bytes lent out above which nobody should read ahead, and followers of fills, who may be slow, get small ones. */
-const enough = 4 * 1024 * 1024;
+/** Large buffers are lent until this many bytes are lent out, */
+const largeUntil = 2 * 1024 * 1024;
+/** then middle ones, until this many are. */
+const middleUntil = 32 * 1024 * 1024;
+/** Above this many bytes lent out no client reads ahead, and followers of fills, who may be slow, get small buffers. */
+const busyFrom = 4 * 1024 * 1024;
 /**
- * Bytes of returned buffers kept for the next response, of each size: the large ones must not crowd out the small. What
- * is not kept is garbage that is freed late: with 2 MiB a hundred followers peak 20-40 MB higher.
+ * Bytes of returned buffers kept for the next response, for each size by itself: large buffers must not crowd out small
+ * ones. Buffers that are not kept are freed late, by the garbage collection, so a lower bound makes the memory peak higher.
  */
-const kept = 8 * 1024 * 1024;
+const mostKept = 8 * 1024 * 1024;
 
 /** Most bytes of a buffer. */
 export const largestBuffer = large;
@@ -29,31 +28,34 @@ export class BufferPool {
     return this.#lent;
   }
 
-  /** So many clients read at once that each of them may do with one buffer: the others fill its pauses. */
+  /** So many clients read at once that each should hold one buffer only: the others use the time while it is written. */
   get busy(): boolean {
-    return this.#lent >= enough;
+    return this.#lent >= busyFrom;
   }
 
-  /** 1 MiB, 256 KiB when some is lent out, 64 KiB while much is. To be returned with `give`. */
-  take(following: boolean): Buffer {
-    const size = this.#size(following ? enough : manyReaders);
+  /**
+   * A buffer to read from a file, or from a fill that runs, into: 1 MiB, 256 KiB when some bytes are lent out, 64 KiB when
+   * many are. To be returned with `give` or `lost`.
+   */
+  take(source: "file" | "fill"): Buffer {
+    const size = this.#size(source === "fill" ? busyFrom : middleUntil);
     this.#lent += size;
     return this.#free.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size);
   }
 
-  #size(bound: number): number {
-    if (this.#lent >= bound) return small;
-    return this.#lent < fewReaders ? large : middle;
+  #size(smallFrom: number): number {
+    if (this.#lent >= smallFrom) return small;
+    return this.#lent < largeUntil ? large : middle;
   }
 
-  /** Only for buffers no pending write can still refer to; others are `lost`. */
+  /** Takes a buffer back. Not one that a pending write can still refer to: that one is `lost`. */
   give(buffer: Buffer): void {
     this.lost(buffer);
     const free = this.#free.get(buffer.length);
-    if (free !== undefined && (free.length + 1) * buffer.length <= kept) free.push(buffer);
+    if (free !== undefined && (free.length + 1) * buffer.length <= mostKept) free.push(buffer);
   }
 
-  /** A lent buffer that does not come back: a socket may still be sending from it. */
+  /** A lent buffer does not come back: a socket may still be sending from it. */
   lost(buffer: Buffer): void {
     this.#lent -= buffer.length;
   }

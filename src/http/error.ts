@@ -1,6 +1,5 @@
-// The one place where a failure becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
+// The one place where a failure or a refusal becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
 // node's: a load balancer may retry 503 only (docs/design.md, rule 11).
-
 import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import { StoreError } from "../ports/blobs.ts";
@@ -16,11 +15,11 @@ export interface Failure {
   readonly code: OciErrorCode;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Errors JSON to be sent instead of what code and message make. */
+  /** The JSON to send instead of the one made of code and message. */
   readonly body?: string;
 }
 
-/** Seconds a client is asked to wait when upstream does not say for how long; and the most. */
+/** Seconds in Retry-After when upstream names none; and the most, whatever upstream names. */
 const retryAfter = 5;
 const longestRetryAfter = 60;
 
@@ -134,7 +133,7 @@ const refusalCodes: Readonly<Record<RefusalStatus, OciErrorCode>> = {
   451: "DENIED",
 };
 
-/** Upstream's refusal of a read, with its status and in its words where it gave any; else `absent`, or ours. */
+/** Upstream's refusal of a read: its status and its own message when it gave one, else `absent` or a message of ours. */
 export function failureOfRefusal(refusal: Refusal, absent: Failure): Failure {
   const { words } = refusal;
   if (refusal.kind === "absent") return words === undefined ? absent : { ...absent, message: words.message };
@@ -144,12 +143,12 @@ export function failureOfRefusal(refusal: Refusal, absent: Failure): Failure {
       ? failures.denied
       : { code: refusalCodes[status], message: `the upstream registry refuses this (${status})` };
   if (words === undefined) return { status, code, message };
-  // What 403 and 404 mean here is known by one code each; the others are upstream's own.
+  // Of 403 and 404 clients expect one code each; with any other status upstream's own code is passed on.
   const error = { code: (status === 403 ? undefined : words.code) ?? code, message: words.message };
   return { status, code, message: words.message, body: JSON.stringify({ errors: [error] }) };
 }
 
-/** `names`: the mirrors a request came through since it was here, this one first. */
+/** `names`: the mirrors the request has come through since it left this one, this one first. */
 export function failureOfCircle(names: readonly string[]): Failure {
   const circle = [...names, names[0]].join(" -> ");
   const message =
@@ -159,7 +158,7 @@ export function failureOfCircle(names: readonly string[]): Failure {
   return { status: 508, code: "UNAVAILABLE", message };
 }
 
-/** Messages of upstream errors name no URL, header or credential; see upstream/. */
+/** Messages of upstream errors name no URL, header or credential (src/upstream sees to that). */
 export function failureOfError(error: unknown): Failure {
   if (error instanceof UpstreamError) return failureOfUpstream(error);
   if (error instanceof OverLimit) return error.code === "late" ? failures.late : failures.tooMany;
@@ -199,6 +198,18 @@ function retryAfterHeader(error: UpstreamError): { "retry-after": string } {
   return { "retry-after": String(Math.max(1, Math.min(longestRetryAfter, seconds))) };
 }
 
+/** How a handler left a request: answered, or with a refusal that another upstream may still turn into an answer. */
+export type Outcome = "served" | Refusal;
+
+/** Notes upstream's refusal for the event. It sends nothing: serve.ts answers when no other upstream is left to ask. */
+export function refused(exchange: Exchange, refusal: Refusal): Outcome {
+  // podman and containerd show it to their users.
+  if (refusal.kind === "absent" && refusal.reason !== undefined)
+    exchange.always.warning = `299 - "not asked again: the upstream registry failed (${refusal.reason.code})"`;
+  exchange.findings.result = refusal.kind === "denied" ? "denied" : refusal.negative ? "negative" : "miss";
+  return refusal;
+}
+
 /** Answers with the failure. */
 export function fail(exchange: Exchange, failure: Failure, result: Result = "error"): void {
   exchange.findings.result = result;
@@ -222,7 +233,7 @@ export function failWith(exchange: Exchange, error: unknown): void {
   else fail(exchange, failureOfError(error), isRefusal(error) ? "denied" : "error");
 }
 
-/** The client has asked for too much: no failure of anybody. */
+/** The client has asked for too much: nothing has failed. */
 function isRefusal(error: unknown): boolean {
   return error instanceof OverLimit && error.code === "too_many";
 }

@@ -9,9 +9,9 @@ import type { Source } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import type { Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { TagsAnswer } from "../ports/upstream-answer.ts";
+import { type Outcome, refused } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import { type Outcome, refused } from "./outcome.ts";
-import type { Router, TagRule } from "./routing.ts";
+import type { Router, TagFilter } from "./routing.ts";
 
 /** Names in one answer, whatever the client asks for (CVE-2023-2253: `n` must not size an allocation). */
 const largestPage = 1_000;
@@ -34,7 +34,7 @@ export async function handleTags(
   repository: Repository,
   page: Page,
   origin: Origin,
-  rule?: TagRule,
+  rule?: TagFilter,
 ): Promise<Outcome> {
   // Pages are cut here where tags are left out, or a page could be empty and name a tag nobody may see as its last.
   const asked = rule === undefined ? page : await beginningFor(listings, upstream, repository, page);
@@ -62,7 +62,7 @@ interface TagsBody {
  */
 const bodies = new WeakMap<TagsFound, TagsBody>();
 
-function tagsBody(answer: TagsFound, page: Page, origin: Origin, rule: TagRule | undefined): TagsBody {
+function tagsBody(answer: TagsFound, page: Page, origin: Origin, rule: TagFilter | undefined): TagsBody {
   const id = JSON.stringify([origin.repository, origin.prefix, origin.ns, page]);
   const made = bodies.get(answer);
   if (made?.id === id) return made;
@@ -91,7 +91,7 @@ async function beginningFor(
 function cutPage(
   { tags, more }: TagsFound,
   { n, last }: Page,
-  rule: TagRule,
+  rule: TagFilter,
 ): Pick<TagsFound, "tags" | "more"> {
   const rest = tags.filter((tag) => (last === undefined || tag > last) && rule(tag));
   const page = rest.slice(0, n);

@@ -9,8 +9,8 @@ import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
+import { type Outcome, refused } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import { type Outcome, refused } from "./outcome.ts";
 import { sendBody } from "./send-body.ts";
 
 export interface ManifestHandlerOptions {

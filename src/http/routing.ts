@@ -1,5 +1,6 @@
-// Which upstream a request is for: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default,
-// in this order (docs/clients.md 3). Two ways that agree count once; two that differ are refused, never guessed.
+// Which upstream a request is for, and what that upstream calls the repository. The first of these that names an upstream
+// decides: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default (docs/clients.md 3). Two names
+// of different upstreams are refused: the mirror never guesses.
 import picomatch from "picomatch";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import type { Route } from "../oci/route.ts";
@@ -23,15 +24,15 @@ export interface Routing {
   readonly next?: { readonly upstream: string; readonly on: readonly ("absent" | "failure")[] } | undefined;
 }
 
-/** One upstream to ask, with the repository as that upstream knows it. */
+/** One upstream to ask, with the repository by the name it has there. */
 export interface Target {
   readonly upstream: Upstream;
   readonly repository: Repository | undefined;
-  /** Whether the configuration lets clients have it. */
+  /** Whether the configuration allows what is asked for. */
   readonly allowed: boolean;
-  /** Which tags of the repository the configuration lets clients have; undefined when it tells none apart. */
-  readonly tagRule?: TagRule | undefined;
-  /** When the target after this one is asked. */
+  /** Which tags of the repository the configuration allows; undefined when it makes no difference between them. */
+  readonly tagFilter?: TagFilter | undefined;
+  /** Whether the next target is asked when this one does not have it, or fails. */
   readonly onAbsent: boolean;
   readonly onFailure: boolean;
 }
@@ -39,16 +40,16 @@ export interface Target {
 export type Routed =
   | {
       readonly kind: "routed";
-      /** In the order they are asked; at least one. */
+      /** At least one, in the order in which they are asked. */
       readonly targets: readonly [Target, ...Target[]];
-      /** The `ns` that took part in the choice, for the OCI-Namespace header. */
+      /** The `ns` of the request, where it names an upstream: for the OCI-Namespace header. */
       readonly namespace: string | undefined;
     }
-  /** No upstream of that name; or two names that contradict each other. */
+  /** The request names no upstream of this mirror, or two different ones. */
   | { readonly kind: "unknown" };
 
-/** Whether clients may have the tag. */
-export type TagRule = (tag: string) => boolean;
+/** Whether the configuration allows the tag. */
+export type TagFilter = (tag: string) => boolean;
 
 interface Entry extends Permission {
   readonly routing: Routing;
@@ -80,7 +81,7 @@ export class Router {
     const byNamespace = ns === undefined ? undefined : this.#byNamespace.get(ns.toLowerCase());
     if (named?.entry !== undefined && byNamespace !== undefined && named.entry !== byNamespace)
       return unknown;
-    // Without a single configured namespace there is nothing to tell apart; with one, this is no open proxy.
+    // Once a namespace is configured, one that is not must not reach the default upstream. While none is, `ns` says nothing.
     if (named === undefined && ns !== undefined && byNamespace === undefined && this.#byNamespace.size > 0)
       return unknown;
     const entry = named?.entry ?? byNamespace ?? this.#hosted(host) ?? (this.#entries[0] as Entry);
@@ -93,12 +94,31 @@ export class Router {
     };
   }
 
-  /** Whether clients may have anything of the repository. */
+  /**
+   * The route of a write as `target` names things, where `repository` is its name for that of the route. A push also names
+   * the repository that a blob is to be mounted from: it is routed in the same way and must come out at the same upstream.
+   * A mount from another upstream, from a repository that clients may not read, or from wherever upstream finds the blob is
+   * left out, because a digest alone grants nothing (docs/design.md, rule 3): upstream then begins a plain upload, and the
+   * client sends the blob. `host` is the Host header of the request.
+   */
+  upstreamRoute(route: Route, target: Target, repository: Repository, host: string | undefined): Route {
+    if (!("repository" in route)) return route;
+    if (route.kind !== "upload") return { ...route, repository };
+    const { from: asked } = route.upload;
+    const routed = asked === undefined ? undefined : this.route({ ...route, repository: asked }, host);
+    const [source] = routed?.kind === "routed" ? routed.targets : [];
+    const readable = source?.upstream.name === target.upstream.name && source.allowed;
+    const from = readable ? source.repository : undefined;
+    const mount = from === undefined ? undefined : route.upload.mount;
+    return { ...route, repository, upload: { ...route.upload, mount, from } };
+  }
+
+  /** Whether the configuration allows anything of the repository. */
   permits(upstream: Upstream, repository: Repository): boolean {
     return this.#byName.get(upstream.name)?.permits(repository, undefined) ?? false;
   }
 
-  /** By the path: prefix, or first component. Undefined when neither names an upstream. */
+  /** The upstream that the path names by its prefix or first component; undefined when neither names one. */
   #named(route: Route): { entry: Entry; repository: Repository | undefined } | undefined | "unknown" {
     const repository = "repository" in route ? route.repository : undefined;
     const byPrefix = this.#byName.get(route.prefix);
@@ -115,19 +135,19 @@ export class Router {
     return this.#byHost.size === 0 ? undefined : this.#byHost.get(hostName(host));
   }
 
-  /** The chain of `next`; a name that comes round again ends it. */
+  /** The chain of `next`, up to an upstream that is already in it. */
   #targets(first: Entry, repository: Repository | undefined, tag: string | undefined): [Target, ...Target[]] {
     const targets: Target[] = [];
     const seen: Entry[] = [];
     for (let entry: Entry | undefined = first; entry !== undefined && !seen.includes(entry); ) {
       seen.push(entry);
       const { upstream, library, next }: Routing = entry.routing;
-      const there = library ? withLibrary(repository) : repository;
+      const upstreamRepository = library ? withLibrary(repository) : repository;
       targets.push({
         upstream,
-        repository: there,
-        allowed: there === undefined || entry.permits(there, tag),
-        tagRule: there === undefined ? undefined : entry.tagRule(there),
+        repository: upstreamRepository,
+        allowed: upstreamRepository === undefined || entry.permits(upstreamRepository, tag),
+        tagFilter: upstreamRepository === undefined ? undefined : entry.tagFilter(upstreamRepository),
         onAbsent: next?.on.includes("absent") ?? false,
         onFailure: next?.on.includes("failure") ?? false,
       });
@@ -144,7 +164,7 @@ export class Router {
   }
 }
 
-/** Docker Hub's official images have one component when written and two when asked for (docs/clients.md 6). */
+/** Docker Hub's official images are written with one component and stored under two (docs/clients.md 6). */
 function withLibrary(repository: Repository | undefined): Repository | undefined {
   return repository === undefined || repository.includes("/")
     ? repository
@@ -162,26 +182,27 @@ function hostName(host: string | undefined): string {
 
 interface Permission {
   readonly permits: (repository: string, tag: string | undefined) => boolean;
-  readonly tagRule: (repository: string) => TagRule | undefined;
+  readonly tagFilter: (repository: string) => TagFilter | undefined;
 }
 
 /**
- * A glob without a colon speaks of repositories, and of all their tags; one with a colon of those tags only, so a
- * digest is let through an allow list when some tag of its repository could be.
+ * A glob without a colon is about repositories and all their tags, one with a colon about those tags only. A request by
+ * digest names no tag: a deny glob over tags does not concern it, and an allow glob over tags lets it through.
  */
 function permission(allow: readonly string[], deny: readonly string[]): Permission {
   const allowed = allow.map(splitGlob);
   const denied = deny.map(splitGlob);
   const namesTags = [...allowed, ...denied].some(({ tags }) => tags !== undefined);
   const permits: Permission["permits"] = (repository, tag) => {
-    const covers = ({ repositories, tags }: SplitGlob, whole: boolean): boolean =>
-      repositories(repository) && (tags === undefined || (tag === undefined ? !whole : tags(tag)));
-    if (denied.some((glob) => covers(glob, true))) return false;
-    return allowed.length === 0 || allowed.some((glob) => covers(glob, false));
+    const denies = ({ repositories, tags }: SplitGlob): boolean =>
+      repositories(repository) && (tags === undefined || (tag !== undefined && tags(tag)));
+    const allows = ({ repositories, tags }: SplitGlob): boolean =>
+      repositories(repository) && (tags === undefined || tag === undefined || tags(tag));
+    return !denied.some(denies) && (allowed.length === 0 || allowed.some(allows));
   };
   return {
     permits,
-    tagRule(repository) {
+    tagFilter(repository) {
       if (!namesTags) return undefined;
       const ofTags = ({ repositories, tags }: SplitGlob): boolean =>
         tags !== undefined && repositories(repository);

@@ -1,4 +1,9 @@
-// From a request to its handler.
+// The life of one request, from top to bottom: its place among the open answers, the checks that need no upstream, then a
+// write or a read. A write goes through push/pass-through.ts. A read is routed (routing.ts) and asked of one upstream
+// after the other by a handler: manifest-handler.ts, blob-handler.ts or listing-handler.ts. They ask src/cache and answer
+// through the exchange (exchange.ts), which ends as one event. Requests come here from listener.ts, each connection's one
+// after the other (connection.ts); every failure becomes an answer in error.ts.
+import type { IncomingMessage } from "node:http";
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -18,39 +23,37 @@ import {
   failureOfRefusal,
   failures,
   failWith,
+  type Outcome,
 } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import type { FairQueue } from "./fair-queue.ts";
-import { malformation } from "./guard.ts";
 import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
-import type { Outcome } from "./outcome.ts";
 import type { PassThrough } from "./push/pass-through.ts";
-import { writtenRoute } from "./push/written-route.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { tracedOn } from "./request-identity.ts";
-import type { Router, TagRule, Target } from "./routing.ts";
+import type { Router, TagFilter, Target } from "./routing.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;
   readonly listings: Listings;
   readonly router: Router;
   readonly denied: DeniedDigests;
-  /** The answers clients may have open. */
+  /** The places for answers that clients have open. */
   readonly answers: FairQueue;
-  /** The way for writes to an upstream; undefined, as here or as an answer: they are refused. */
+  /** What passes writes on to an upstream. Left out, or undefined for an upstream: its writes are refused. */
   readonly push?: (upstream: Upstream) => PassThrough | undefined;
-  /** How this node names itself in Via to upstreams: met in a request, it is its own upstream. */
+  /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;
   readonly catalog: boolean;
-  /** The answer of /readyz; 404: it drains. */
+  /** The status of /readyz; 404 while the node drains. */
   readonly readiness: () => 200 | 404 | 503;
-  /** Told of errors that are bugs of ours. */
+  /** Called with errors that are bugs of this program. */
   readonly unexpected: (error: unknown) => void;
 }
 
-/** Answers the request. Never rejects: whatever is thrown becomes an error answer or a cut connection. */
+/** Answers the request. Never rejects: whatever is thrown becomes an error answer, or a cut once an answer has begun. */
 export async function serve(exchange: Exchange, options: ServeOptions): Promise<void> {
   try {
     const place = isProbe(exchange.request.url) ? undefined : options.answers.enter(exchange.client);
@@ -97,6 +100,48 @@ async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void
   return read(exchange, options, route, passed.via);
 }
 
+/**
+ * The reason to refuse the request with 400 and to close the connection; undefined when it is sound. Node's parser lets
+ * these shapes through, and proxies and origins read them differently (docs/design.md, rule 5).
+ */
+function malformation(request: IncomingMessage): string | undefined {
+  let hosts = 0;
+  for (let i = 0; i < request.rawHeaders.length; i += 2) {
+    const name = request.rawHeaders[i];
+    if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
+  }
+  if (hosts > 1) return "more than one Host header";
+  if (hosts === 0 && request.httpVersion === "1.1") return "no Host header";
+  const coding = request.headers["transfer-encoding"];
+  if (coding !== undefined && coding.toLowerCase() !== "chunked")
+    return "a transfer coding other than chunked";
+  if (coding !== undefined && request.headers["content-length"] !== undefined) return "two body lengths";
+  return undefined;
+}
+
+function routeKind(route: Route): RouteKind {
+  if (route.kind !== "manifest") return route.kind;
+  return route.reference.kind === "tag" ? "manifest_tag" : "manifest_digest";
+}
+
+function readAway({ request, hasBody }: Exchange): void {
+  if (hasBody) void discardBody(request, unwanted);
+}
+
+/** Asked by whoever watches this node. It is answered even while other requests wait or are refused. */
+export function isProbe(target: string | undefined): boolean {
+  return target === "/livez" || target === "/readyz";
+}
+
+const probed = { 200: "ok\n", 404: "draining\n", 503: "not ready\n" } as const;
+
+function probe(exchange: Exchange, status: 200 | 404 | 503): void {
+  exchange.findings.result = "hit";
+  exchange.send(status, { "content-type": "text/plain", "cache-control": "no-store" }, probed[status]);
+}
+
+// ---- writes -------------------------------------------------------------------------------------------------------
+
 async function write(
   exchange: Exchange,
   options: ServeOptions,
@@ -128,9 +173,24 @@ async function write(
     return asked.kind === "routed" && asked.targets[0].allowed;
   });
   if (!allowed || !tagsAllowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
-  const there = writtenRoute(route, target, repository, options.router, exchange.header("host"));
-  return passThrough.handle(exchange, there, route.repository, via);
+  const upstreamRoute = options.router.upstreamRoute(route, target, repository, exchange.header("host"));
+  return passThrough.handle(exchange, upstreamRoute, route.repository, via);
 }
+
+function writtenReference(route: Route): string | undefined {
+  if (route.kind === "manifest") return referenceText(route.reference);
+  if (route.kind === "upload") return route.upload.mount ?? route.upload.digest;
+  return route.kind === "blob" ? route.digest : undefined;
+}
+
+/** The body of a refused write is not read to its end, so the connection cannot be used again. */
+function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): void {
+  readAway(exchange);
+  const headers = { ...failure.headers, ...(exchange.hasBody ? { connection: "close" } : {}) };
+  fail(exchange, { ...failure, headers }, "denied");
+}
+
+// ---- reads --------------------------------------------------------------------------------------------------------
 
 async function read(
   exchange: Exchange,
@@ -142,7 +202,7 @@ async function read(
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
   const permitted = withoutDenied(routed.targets, route, options.denied);
-  const targets = seenBy(permitted, via, tracedOn(exchange.header("traceparent")));
+  const targets = forwardedBy(permitted, via, tracedOn(exchange.header("traceparent")));
   const [{ upstream }] = targets;
   findings.upstream = upstream.name;
   if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
@@ -154,8 +214,8 @@ async function read(
       if (!options.catalog) return fail(exchange, failures.catalogOff);
       return handleCatalog(exchange, options, upstream, route.page, route);
     case "tags":
-      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (upstream, repository, rule) =>
-        handleTags(exchange, options.listings, upstream, repository, route.page, route, rule),
+      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (upstream, repository, filter) =>
+        handleTags(exchange, options.listings, upstream, repository, route.page, route, filter),
       );
     case "manifest":
       findings.reference = referenceText(route.reference);
@@ -177,43 +237,50 @@ async function read(
   }
 }
 
-type Ask = (upstream: Upstream, repository: Repository, rule: TagRule | undefined) => Promise<Outcome>;
+/** Answered without asking upstream: docker waits 15 s for it, podman skips a mirror that fails it (docs/clients.md 1, 2). */
+function ping(exchange: Exchange): void {
+  exchange.findings.result = "hit";
+  const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };
+  exchange.send(200, headers, "{}");
+}
+
+type Ask = (upstream: Upstream, repository: Repository, filter: TagFilter | undefined) => Promise<Outcome>;
 type Targets = readonly [Target, ...Target[]];
 
-/** The targets, of which those are not allowed that know the digest by nothing but denied tags. */
+/** The targets. One whose only tags for the digest are denied is not allowed. */
 function withoutDenied(targets: Targets, route: Route, denied: DeniedDigests): Targets {
   const digest = digestIn(route);
-  if (digest === undefined || targets.every(({ tagRule }) => tagRule === undefined)) return targets;
+  if (digest === undefined || targets.every(({ tagFilter }) => tagFilter === undefined)) return targets;
   const judged = (target: Target): Target => {
-    const { upstream, repository, allowed, tagRule } = target;
-    if (!allowed || repository === undefined || tagRule === undefined) return target;
-    return { ...target, allowed: !denied.denies(upstream, repository, digest, tagRule) };
+    const { upstream, repository, allowed, tagFilter } = target;
+    if (!allowed || repository === undefined || tagFilter === undefined) return target;
+    return { ...target, allowed: !denied.denies(upstream, repository, digest, tagFilter) };
   };
   const [first, ...rest] = targets;
   return [judged(first), ...rest.map(judged)];
 }
 
-/** What a read asks for by content. */
+/** The digest a read asks for; undefined when it asks by tag, or for a list. */
 function digestIn(route: Route): Digest | undefined {
   if (route.kind === "blob" || route.kind === "referrers") return route.digest;
   return route.kind === "manifest" && route.reference.kind === "digest" ? route.reference.digest : undefined;
 }
 
-/** The targets as asked on behalf of the mirrors and proxies `via`, in the trace of the client. */
-function seenBy(targets: Targets, via: string | undefined, traceparent: string | undefined): Targets {
+/** The targets, whose upstreams are asked with the Via and the traceparent of this request. */
+function forwardedBy(targets: Targets, via: string | undefined, traceparent: string | undefined): Targets {
   if (via === undefined && traceparent === undefined) return targets;
-  const seen = (target: Target): Target => ({
+  const forwarded = (target: Target): Target => ({
     ...target,
     upstream: target.upstream.forwarding(via, traceparent),
   });
   const [first, ...rest] = targets;
-  return [seen(first), ...rest.map(seen)];
+  return [forwarded(first), ...rest.map(forwarded)];
 }
 
 /**
- * Asks one upstream after the other, as far as the configuration lets a refusal or a failure pass on; the last one's
- * refusal or failure is the answer. Nothing passes on once an answer has begun. Of two mirrors that are each other's
- * next the question comes back: what was said before it went there is the answer then.
+ * Asks one upstream after the other, as long as the configuration wants the next one asked after such a refusal or failure.
+ * The last refusal or failure is the answer. Once an answer has begun no other upstream is asked. When two mirrors are each
+ * other's `next`, the question comes back as a loop: then the refusal or failure before it is the answer.
  */
 async function askInTurn(
   exchange: Exchange,
@@ -223,19 +290,19 @@ async function askInTurn(
   ask: Ask,
 ): Promise<void> {
   const { findings } = exchange;
-  let before: (() => void) | undefined;
-  for (const [i, { upstream, repository, allowed, tagRule, onAbsent, onFailure }] of targets.entries()) {
+  let answerBefore: (() => void) | undefined;
+  for (const [i, { upstream, repository, allowed, tagFilter, onAbsent, onFailure }] of targets.entries()) {
     const last = i === targets.length - 1;
     findings.upstream = upstream.name;
     findings.repository = repository;
     try {
       let outcome: Outcome | "not_allowed" = "not_allowed";
       if (allowed && repository !== undefined) {
-        const asked = (): Promise<Outcome> => ask(upstream, repository, tagRule);
-        outcome = await (via === undefined ? orOnceMore(exchange, asked) : asked());
+        const asked = (): Promise<Outcome> => ask(upstream, repository, tagFilter);
+        outcome = await (via === undefined ? againAfterLoop(exchange, asked) : asked());
       }
       if (outcome === "served") return;
-      const tell = (): void => {
+      const refuse = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
         else {
           Object.assign(exchange.always, outcome.relayed);
@@ -243,15 +310,15 @@ async function askInTurn(
         }
       };
       if (!last && onAbsent && (outcome === "not_allowed" || outcome.kind === "absent")) {
-        before = outcome === "not_allowed" ? () => fail(exchange, absent, findings.result) : tell;
+        answerBefore = outcome === "not_allowed" ? () => fail(exchange, absent, findings.result) : refuse;
         continue;
       }
-      return tell();
+      return refuse();
     } catch (error) {
       if (exchange.headersSent || !(error instanceof UpstreamError)) throw error;
-      if (error.code === "loop" && (last || !onFailure) && before !== undefined) return before();
+      if (error.code === "loop" && (last || !onFailure) && answerBefore !== undefined) return answerBefore();
       if (last || !onFailure) throw error;
-      before ??= () => {
+      answerBefore ??= () => {
         throw error;
       };
     }
@@ -259,53 +326,13 @@ async function askInTurn(
 }
 
 /**
- * Questions under way are shared, also with one that came through mirrors, or says so: its circle is not that of a
- * client that names nobody, who asks once more for itself. In a circle this goes round twice, and ends.
+ * Asks again after a loop, for a request that came without Via. A question to upstream is shared by all requests that wait
+ * for it, and one of them may have come through mirrors: then the loop is that request's, not this one's. In a real circle
+ * the second question ends in the same way.
  */
-function orOnceMore(exchange: Exchange, ask: () => Promise<Outcome>): Promise<Outcome> {
+function againAfterLoop(exchange: Exchange, ask: () => Promise<Outcome>): Promise<Outcome> {
   return ask().catch((error: unknown) => {
     if (exchange.headersSent || !(error instanceof UpstreamError) || error.code !== "loop") throw error;
     return ask();
   });
-}
-
-/** Answered here and at once: docker waits 15 s for it, podman skips a mirror that fails it (docs/clients.md 1, 2). */
-function ping(exchange: Exchange): void {
-  exchange.findings.result = "hit";
-  const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };
-  exchange.send(200, headers, "{}");
-}
-
-/** Asked by who watches this node: answered also when others wait, or are refused. */
-export function isProbe(target: string | undefined): boolean {
-  return target === "/livez" || target === "/readyz";
-}
-
-const probed = { 200: "ok\n", 404: "draining\n", 503: "not ready\n" } as const;
-
-function probe(exchange: Exchange, status: 200 | 404 | 503): void {
-  exchange.findings.result = "hit";
-  exchange.send(status, { "content-type": "text/plain", "cache-control": "no-store" }, probed[status]);
-}
-
-/** The body of a refused write is not read to its end, so the connection cannot be used again. */
-function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): void {
-  readAway(exchange);
-  const headers = { ...failure.headers, ...(exchange.hasBody ? { connection: "close" } : {}) };
-  fail(exchange, { ...failure, headers }, "denied");
-}
-
-function readAway({ request, hasBody }: Exchange): void {
-  if (hasBody) void discardBody(request, unwanted);
-}
-
-function writtenReference(route: Route): string | undefined {
-  if (route.kind === "manifest") return referenceText(route.reference);
-  if (route.kind === "upload") return route.upload.mount ?? route.upload.digest;
-  return route.kind === "blob" ? route.digest : undefined;
-}
-
-function routeKind(route: Route): RouteKind {
-  if (route.kind !== "manifest") return route.kind;
-  return route.reference.kind === "tag" ? "manifest_tag" : "manifest_digest";
 }

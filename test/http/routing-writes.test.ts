@@ -1,13 +1,13 @@
 // Pushing under every name that pulling works under: what arrives upstream, and where a Location leads.
 import t, { type Test } from "tap";
-import type { UpstreamConfig } from "../../../src/config/config.ts";
-import { plainUpstream } from "../../../src/config/config.ts";
-import { basicAuth } from "../../fixtures/connected-upstream.ts";
-import { type Content, makeContent, makeImage, randomBytesFor } from "../../fixtures/images.ts";
-import { type Answer, type Mirror, startMirror } from "../../fixtures/mirror.ts";
-import { completed } from "../../fixtures/push-client.ts";
-import { type Locations, type PushUpstream, startPushUpstream } from "../../fixtures/push-upstream.ts";
-import { startUpstream } from "../../fixtures/scripted-upstream.ts";
+import type { UpstreamConfig } from "../../src/config/config.ts";
+import { plainUpstream } from "../../src/config/config.ts";
+import { basicAuth } from "../fixtures/connected-upstream.ts";
+import { type Content, makeContent, makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { type Answer, type Mirror, startMirror } from "../fixtures/mirror.ts";
+import { completed } from "../fixtures/push-client.ts";
+import { type Locations, type PushUpstream, startPushUpstream } from "../fixtures/push-upstream.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
 
 interface Both {
   readonly upstream: PushUpstream;
