@@ -62,7 +62,7 @@ export function createPushWriters(
       pseudonym,
       target,
       sink: createPushSink(upstream, caches),
-      patience: { connect, answer, idle, client: pushSilence },
+      timeouts: { connect, answer, idle, client: pushSilence },
       places: {
         bodies: writesTo(config.maxConnections, limits),
         others: writesTo(config.maxConnections, limits),

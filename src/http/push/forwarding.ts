@@ -1,73 +1,73 @@
-// One request sent on through http-proxy, and what ends it early. http-proxy 1.18 left clients hanging and upstream
-// requests running; what its rewrite leaves open is closed here: a client that left before
-// the request had a socket, an upstream that falls silent, and callers that would wait for an answer for ever, for
-// http-proxy does not tell them when the client is gone.
+// One write sent to upstream through http-proxy, and what ends it early. http-proxy leaves some requests without an end, so
+// they are ended here: those of a client that left before the request had a socket, those of an upstream that falls silent,
+// and those whose caller would wait for ever, because http-proxy does not report that the client is gone. The bodies of
+// upstream's answers are read here, too.
 import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { createProxyServer, type ProxyServer } from "http-proxy";
 import { localTroubles, UpstreamError } from "../../ports/upstream.ts";
 import { ClientLeft, type Exchange } from "../exchange.ts";
 
-/** How long is waited for what, in milliseconds. */
-export interface Patience {
-  /** For a connection to upstream. */
+/** Milliseconds. */
+export interface ForwardingTimeouts {
+  /** Until upstream has accepted a connection. */
   readonly connect: number;
-  /** For the answer, once the request is out. */
+  /** From the end of the request to the head of the answer. */
   readonly answer: number;
-  /** For upstream to take or give another byte. */
+  /** Between two bytes that upstream takes or sends. */
   readonly idle: number;
-  /** For the client's next byte. */
+  /** Between two bytes of the client's body. */
   readonly client: number;
 }
 
 export interface Outgoing {
   readonly url: URL;
-  /** All there are, but for Host and Authorization. */
+  /** All headers of the request but Host and Authorization. */
   readonly headers: Readonly<Record<string, string>>;
   readonly authorization: string | undefined;
-  /** What goes along: the client's body as it comes, which can be sent once; one that was read before; or none. */
+  /** The client's body as it comes, which can be sent once; a body that was read before; or none. */
   readonly body: "client" | Buffer | undefined;
   readonly agent: Agent;
 }
 
-/** The client took too long over its body. */
+/** The client has sent no byte of its body for too long. */
 export class BodyStalled extends Error {}
 
 export class Forwarder {
   readonly #upstream: string;
   readonly #proxy: ProxyServer = createProxyServer({
-    // The target is the whole URL, and nothing of the client's enters it.
+    // The target is the whole URL: nothing of the client's request target goes into it.
     ignorePath: true,
     changeOrigin: true,
     selfHandleResponse: true,
   });
-  readonly #under = new WeakMap<IncomingMessage, Forwarding>();
+  readonly #running = new WeakMap<IncomingMessage, Forwarding>();
 
   /** `upstream` is its name, for messages. */
   constructor(upstream: string) {
     this.#upstream = upstream;
-    this.#proxy.on("proxyReq", (sent, request) => this.#under.get(request)?.started(sent));
-    this.#proxy.on("proxyRes", (answer, request) => this.#under.get(request)?.answered(answer));
+    this.#proxy.on("proxyReq", (sent, request) => this.#running.get(request)?.started(sent));
+    this.#proxy.on("proxyRes", (answer, request) => this.#running.get(request)?.answered(answer));
   }
 
-  /** Sends the exchange's request on as `outgoing`; whoever starts a forwarding closes it. */
-  start(exchange: Exchange, outgoing: Outgoing, patience: Patience): Forwarding {
+  /** Sends the exchange's request on as `outgoing`. The caller closes the forwarding. */
+  start(exchange: Exchange, outgoing: Outgoing, timeouts: ForwardingTimeouts): Forwarding {
     const { request, response } = exchange;
-    const forwarding = new Forwarding(exchange, outgoing, patience, this.#upstream);
+    const forwarding = new Forwarding(exchange, outgoing, timeouts, this.#upstream);
     if (exchange.closed) {
       forwarding.failed(new ClientLeft());
       return forwarding;
     }
-    this.#under.set(request, forwarding);
+    this.#running.set(request, forwarding);
     const { url, headers, authorization, body, agent } = outgoing;
-    // http-proxy sends whatever headers the request has. Credentials are not among them: they go beside.
+    // http-proxy sends whatever headers the request has. Credentials go in an option, so that the request never has them.
     request.headers = { ...headers };
     const options = {
       target: url,
-      connectTimeout: patience.connect,
+      connectTimeout: timeouts.connect,
       agent,
       ...(authorization === undefined ? {} : { headers: { authorization } }),
-      // Never the client's body where none belongs: a length that is not the body's smuggles a second request.
+      // A body that does not match the length sent with it could smuggle in a second request: only "client" streams it.
       ...(body === "client" ? {} : { buffer: Readable.from(body === undefined ? [] : [body]) }),
     };
     try {
@@ -81,14 +81,13 @@ export class Forwarder {
 
 export class Forwarding {
   readonly #exchange: Exchange;
-  /** The client's body goes along as it comes. */
+  /** The client's body is sent as it comes. */
   readonly #streams: boolean;
   readonly #agent: Agent;
-  readonly #patience: Patience;
+  readonly #timeouts: ForwardingTimeouts;
   readonly #upstream: string;
   readonly #answer = Promise.withResolvers<IncomingMessage>();
-  /** The exchange's end is no longer of interest. */
-  readonly #unheard: () => void;
+  readonly #stopListening: () => void;
   #timer: NodeJS.Timeout | undefined;
   #sent: ClientRequest | undefined;
   #got: IncomingMessage | undefined;
@@ -98,14 +97,14 @@ export class Forwarding {
   #lostIdle = false;
   #over = false;
 
-  constructor(exchange: Exchange, outgoing: Outgoing, patience: Patience, upstream: string) {
+  constructor(exchange: Exchange, outgoing: Outgoing, timeouts: ForwardingTimeouts, upstream: string) {
     this.#exchange = exchange;
     this.#streams = outgoing.body === "client";
     this.#agent = outgoing.agent;
-    this.#patience = patience;
+    this.#timeouts = timeouts;
     this.#upstream = upstream;
     this.#answer.promise.catch(() => {});
-    this.#unheard = exchange.onOver(() => this.failed(new ClientLeft()));
+    this.#stopListening = exchange.onOver(() => this.failed(new ClientLeft()));
     this.#watch();
     if (this.#streams) exchange.request.on("data", this.#moved);
   }
@@ -123,7 +122,7 @@ export class Forwarding {
     return this.#delivered;
   }
 
-  /** It failed on a kept connection that upstream was closing just then: it may be sent again. */
+  /** It failed on an idle connection that upstream was just closing, so it may be sent again. */
   get lostIdle(): boolean {
     return this.#lostIdle;
   }
@@ -135,7 +134,7 @@ export class Forwarding {
       sent.destroy();
       return;
     }
-    // Node closes a connection that upstream wants to make another protocol's (101), and tells of nothing else.
+    // When upstream switches protocols (101), Node closes the connection and emits nothing but "close".
     const unanswered = `upstream ${this.#upstream} ended the connection of a write without an answer`;
     sent.once("close", () => this.failed(new UpstreamError("protocol", unanswered)));
     sent.on("drain", this.#moved);
@@ -147,7 +146,7 @@ export class Forwarding {
   }
 
   answered(answer: IncomingMessage): void {
-    // A connection that breaks later is told to whoever reads the body.
+    // When the connection breaks later, the reader of the body gets the error.
     answer.on("error", () => {});
     if (this.#over) {
       answer.destroy();
@@ -163,19 +162,19 @@ export class Forwarding {
     const { code } = error as NodeJS.ErrnoException;
     const lost = (code === "ECONNRESET" || code === "EPIPE") && this.#sent?.reusedSocket === true;
     this.#lostIdle = lost && !this.#streams;
-    // What took this one may have taken all that were kept: the next request connects anew.
+    // The other idle connections may be gone as well: the next request opens a new one.
     if (lost) for (const idle of Object.values(this.#agent.freeSockets).flat()) idle?.destroy();
     this.#settle();
     this.#answer.reject(error instanceof UpstreamError ? error : this.#failure(error));
     this.#sent?.destroy();
   }
 
-  /** Ends whatever is left of it upstream. What is left of the client's body is the caller's. */
+  /** Ends what is left of the request and the answer. What is left of the client's body is up to the caller. */
   close(): void {
     this.failed(new Error("given up"));
     if (this.#streams) this.#exchange.request.unpipe();
     if (this.#sent !== undefined && !this.#sent.writableFinished) this.#sent.destroy();
-    // An answer that is all here lets its connection go on; any other takes it along.
+    // With the whole answer here its connection can be used again; otherwise it is closed.
     if (this.#got?.complete) this.#got.resume();
     else this.#got?.destroy();
   }
@@ -188,17 +187,17 @@ export class Forwarding {
     return this.#streams && !this.#exchange.request.complete && this.#sent?.writableLength === 0;
   }
 
-  /** How long nothing may move now. */
+  /** Milliseconds in which a byte has to move, at this moment. */
   get #limit(): number {
-    if (!this.#streams || this.#delivered) return this.#patience.answer;
-    return this.#waitsForClient ? this.#patience.client : this.#patience.idle;
+    if (!this.#streams || this.#delivered) return this.#timeouts.answer;
+    return this.#waitsForClient ? this.#timeouts.client : this.#timeouts.idle;
   }
 
-  /** Looks again at least every `idle` milliseconds, for who is waited for changes without an event. */
+  /** Checks at least every `idle` milliseconds: whether client or upstream is waited for changes without an event. */
   #watch(): void {
     clearTimeout(this.#timer);
     const left = this.#limit - (performance.now() - this.#movedAt);
-    if (left > 0) this.#timer = setTimeout(() => this.#watch(), Math.min(left, this.#patience.idle));
+    if (left > 0) this.#timer = setTimeout(() => this.#watch(), Math.min(left, this.#timeouts.idle));
     else if (this.#waitsForClient) this.failed(new BodyStalled("the request's body stopped coming"));
     else this.failed(new UpstreamError("timeout", `upstream ${this.#upstream} did not go on with a write`));
   }
@@ -206,11 +205,11 @@ export class Forwarding {
   #settle(): void {
     this.#over = true;
     clearTimeout(this.#timer);
-    this.#unheard();
+    this.#stopListening();
     this.#exchange.request.off("data", this.#moved);
   }
 
-  /** Codes only: messages of parser errors carry what was received. */
+  /** Names the code only: messages of parser errors quote what was received. */
   #failure(error: Error): Error {
     if (this.#exchange.closed || error instanceof BodyStalled) return error;
     const { code = "no code" } = error as NodeJS.ErrnoException;
@@ -220,4 +219,47 @@ export class Forwarding {
     const kind = late ? "timeout" : code.startsWith("HPE_") ? "protocol" : "unreachable";
     return new UpstreamError(kind, text);
   }
+}
+
+/**
+ * The body of upstream's answer, chunk by chunk. Rejects with UpstreamError when it breaks off, or when upstream sends
+ * nothing for `idle` milliseconds; the time the caller takes over a chunk does not count.
+ */
+export async function* answerChunks(answer: IncomingMessage, idle: number): AsyncGenerator<Buffer> {
+  let timer: NodeJS.Timeout | undefined;
+  const wait = (): void => {
+    timer = setTimeout(() => {
+      answer.destroy(new UpstreamError("timeout", "upstream fell silent in an answer to a write"));
+    }, idle);
+  };
+  wait();
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      clearTimeout(timer);
+      yield chunk;
+      wait();
+    }
+  } catch (error) {
+    if (error instanceof UpstreamError) throw error;
+    throw new UpstreamError("truncated", "upstream broke off in an answer to a write");
+  } finally {
+    clearTimeout(timer);
+    answer.destroy();
+  }
+}
+
+/** The whole body as text; undefined, with the rest unread, above `limit` bytes. Rejects as `answerChunks` does. */
+export async function answerText(
+  answer: IncomingMessage,
+  limit: number,
+  idle: number,
+): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of answerChunks(answer, idle)) {
+    length += chunk.length;
+    if (length > limit) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, length).toString("utf8");
 }

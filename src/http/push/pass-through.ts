@@ -1,10 +1,10 @@
-// Writes, passed on to upstream: nothing of them is kept here, and what the cache held of what they change is
-// dropped before the client hears that it worked.
+// Writes, passed on to one upstream. Nothing of them is stored here. What the cache holds of what they change is dropped
+// before the client gets its answer.
 import type { IncomingMessage } from "node:http";
 import { apiUrl } from "../../oci/api-url.ts";
-import { parseDigest } from "../../oci/digest.ts";
+import { type Digest, parseDigest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
-import { referenceText } from "../../oci/reference.ts";
+import { type Reference, referenceText } from "../../oci/reference.ts";
 import type { Route } from "../../oci/route.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -16,15 +16,20 @@ import { fail, failures } from "../error.ts";
 import type { Exchange } from "../exchange.ts";
 import type { FairQueue } from "../fair-queue.ts";
 import { discardBody, unwanted } from "../request-body.ts";
-import { answerChunks, answerText } from "./answer-body.ts";
 import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
-import { BodyStalled, Forwarder, type Patience } from "./forwarding.ts";
+import { answerChunks, answerText, BodyStalled, Forwarder, type ForwardingTimeouts } from "./forwarding.ts";
 import { BodyTooLong, HeldBodies, type HeldBody } from "./held-bodies.ts";
-import { tellDone, tellDoubtful, tellRefused } from "./push-news.ts";
-import { failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
+import { digestsNamed, failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
 import { ourPath, type Place, redirectedTo, UploadSessions } from "./upload-sessions.ts";
-import { actionsOf, allowedMethods, takesBody, type WriteRequest, writeRequest } from "./write-request.ts";
-import { uploadedBlob, writtenBy } from "./written.ts";
+import {
+  actionsOf,
+  allowedMethods,
+  takesBody,
+  uploadedBlob,
+  type WriteRequest,
+  writeRequest,
+  writtenBy,
+} from "./write-request.ts";
 
 export interface PassThroughOptions {
   /** Upstream's name, for events. */
@@ -33,41 +38,41 @@ export interface PassThroughOptions {
   readonly pseudonym: string;
   readonly target: PushTarget;
   readonly sink: PushSink;
-  readonly patience: Patience;
-  /** The writes with a body that are passed on at once, and those without, which no slow body can keep waiting. */
+  readonly timeouts: ForwardingTimeouts;
+  /** Bounds how many writes are passed on at the same time. Those without a body never wait for a slow body. */
   readonly places: { readonly bodies: FairQueue; readonly others: FairQueue };
-  /** Room for bodies that may have to be sent again; 32 MiB when left out. */
+  /** Holds bodies that may have to be sent again; 32 MiB when left out. */
   readonly bodies?: HeldBodies;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
 
-/** Bytes of an error that are read, and of any other answer that are passed on. */
+/** Most bytes read of an error, and most bytes passed on of any other answer. */
 const longestError = 64 * 1024;
 const longestAnswer = 4 * 1024 * 1024;
-/** How many times longer upstream may take over a request with a body: it hashes and moves whole layers. */
-const bodyPatience = 10;
+/** How many times longer the answer to a request with a body may take: upstream hashes and moves whole layers. */
+const bodyTimeoutFactor = 10;
 
-/** Redirects of one write that are followed. */
+/** Most redirects followed for one write. */
 const mostRedirects = 3;
 
-/** Upstream wants the write somewhere else, and it cannot be sent there. */
+/** Upstream redirects a write that cannot be sent again. */
 class WriteRedirected extends UpstreamError {}
 
 /** One write on its way, which may be sent more than once. */
 interface Passing {
   readonly exchange: Exchange;
   readonly place: Place;
-  /** In the names of the cache, and in those of upstream. */
+  /** The write with the names the cache has for things, and with those upstream has. */
   readonly write: WriteRequest;
   readonly sent: WriteRequest;
   readonly withBody: boolean;
-  /** Where upstream is asked next, and with which of the client's headers. */
+  /** Where the request is sent next, and with which of the client's headers. */
   url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  /** The body, once it is in memory. */
+  /** The body, once all of it is in memory. */
   held: HeldBody | undefined;
-  /** How often it may still be sent again, for what reason. */
+  /** How often it may still be sent again, by reason. */
   readonly again: { losses: number; challenges: number; redirects: number };
 }
 
@@ -85,9 +90,9 @@ export class PassThrough {
   }
 
   /**
-   * Passes the request on, or answers why not. `route` is in the names this cache has for what upstream holds, `as`
-   * is the repository as the client wrote it, and what a Location leads back to. `via`: the members of Via the request
-   * came with. Rejects with UpstreamError, for the caller to answer, or with another error when the client has left.
+   * Passes the request on, or answers why not. `route` has the names that the cache has for what upstream holds. `as` is
+   * the repository as the client wrote it, to which a Location leads back. `via`: the members of Via the request came with.
+   * Rejects with UpstreamError, for the caller to answer, or with another error when the client has left.
    */
   async handle(
     exchange: Exchange,
@@ -133,7 +138,7 @@ export class PassThrough {
       if (exchange.closed) throw error;
       if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
       if (error instanceof BodyTooLong) return fail(exchange, failures.bodyTooLong);
-      this.#noticed(error);
+      this.#noticeFailure(error);
       if (!(error instanceof WriteRedirected)) throw error;
       exchange.findings.detail = error.code;
       fail(exchange, failures.writeRedirected);
@@ -142,13 +147,13 @@ export class PassThrough {
     }
   }
 
-  /** False when the request is worth sending once more. */
+  /** Sends the request once. Resolves with false when it is to be sent again. */
   async #send(passing: Passing): Promise<boolean> {
     const { exchange, write, sent, withBody, url, again } = passing;
     const authorization = await this.#authorization(sent, url);
     if (withBody) exchange.proceed();
     if (withBody && write.kind === "manifest")
-      passing.held ??= await this.#bodies.read(exchange, this.#options.patience.client);
+      passing.held ??= await this.#bodies.read(exchange, this.#options.timeouts.client);
     const forwarding = this.#forwarder.start(
       exchange,
       {
@@ -158,7 +163,7 @@ export class PassThrough {
         body: passing.held?.bytes ?? (withBody ? "client" : undefined),
         agent: this.#options.target.agentFor(url),
       },
-      this.#patience(withBody),
+      this.#timeouts(withBody),
     );
     let answered = false;
     try {
@@ -175,7 +180,7 @@ export class PassThrough {
       else passing.url = elsewhere;
       return elsewhere === undefined;
     } catch (error) {
-      if (forwarding.delivered && !answered) await tellDoubtful(this.#options.sink, write);
+      if (forwarding.delivered && !answered) await this.#reportUnsure(write);
       if (forwarding.lostIdle && again.losses-- > 0) return false;
       throw error;
     } finally {
@@ -187,14 +192,14 @@ export class PassThrough {
     return !withBody || held !== undefined;
   }
 
-  /** A body in memory goes with its length, however it came. */
+  /** A body in memory is sent with its length, also when it came in chunks. */
   #headersOf({ headers, held }: Passing): Readonly<Record<string, string>> {
     return held === undefined ? headers : { ...headers, "content-length": String(held.bytes.length) };
   }
 
   /**
-   * Where a write is to be sent again. Uploads are not: their clients are led on, through here, for only they have the
-   * body.
+   * Where upstream redirects the write to; undefined when the answer is for the client. That of an upload is: only the
+   * client has the body, so it follows the redirect itself, through here.
    */
   #redirectOf(passing: Passing, { statusCode = 0, headers }: IncomingMessage): URL | undefined {
     const { write, url, again } = passing;
@@ -215,13 +220,14 @@ export class PassThrough {
     return redirectedTo(this.#options.target.url, url, headers.location);
   }
 
-  /** The one place that asks for credentials, and only for requests to upstream's own origin. */
+  /** The only place that asks for credentials, and only for requests to upstream's own origin. */
   async #authorization(write: WriteRequest, url: URL): Promise<string | undefined> {
     if (!this.#isOwn(url)) return undefined;
     const from = write.kind === "upload" ? write.upload.from : undefined;
     return await this.#options.target.authorization(write.repository, actionsOf(write), from);
   }
 
+  /** Whether sending the request again may help, after the challenges of a 401. */
   async #learns({ sent, url }: Passing, answer: IncomingMessage): Promise<boolean> {
     const challenges = answer.headersDistinct["www-authenticate"] ?? [];
     return this.#isOwn(url) && (await this.#options.target.refused(sent.repository, challenges));
@@ -232,7 +238,7 @@ export class PassThrough {
   async #relay(passing: Passing, answer: IncomingMessage): Promise<void> {
     const { exchange } = passing;
     const status = answer.statusCode ?? 0;
-    // Below 100 is no status (RFC 9110, section 15), and what is below 200 is no final one.
+    // Below 100 is no status at all (RFC 9110, section 15), below 200 is not a final one.
     if (status < 200) throw this.#error("protocol", "answered a write with no final status", status);
     if (status >= 400) return this.#relayRefusal(passing, answer, status);
     if (status < 300) {
@@ -243,7 +249,7 @@ export class PassThrough {
     const location = this.#locationOf(passing, answer, status);
     const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
     exchange.found({ result: "pass", source: exchange.findings.source, written: true });
-    // A redirect may come before the body has been sent; its own text is nobody's.
+    // A redirect may come before the body has been sent. Its own body is not passed on.
     if (status >= 300) exchange.send(status, headers);
     else await this.#relayBody(exchange, answer, status, headers);
   }
@@ -261,7 +267,7 @@ export class PassThrough {
     if (length === 0) return exchange.send(status, headers);
     exchange.begin(status, headers, length);
     let left = longestAnswer;
-    for await (const chunk of answerChunks(answer, this.#options.patience.idle)) {
+    for await (const chunk of answerChunks(answer, this.#options.timeouts.idle)) {
       left -= chunk.length;
       if (left < 0) throw this.#error("too_large", "answered a write at length", status);
       await exchange.write(chunk);
@@ -271,12 +277,12 @@ export class PassThrough {
 
   async #relayRefusal(passing: Passing, answer: IncomingMessage, status: number): Promise<void> {
     const { exchange, write } = passing;
-    // What broke off or came encoded says nothing; the status does.
-    const text = await answerText(answer, longestError, this.#options.patience.idle).catch(() => undefined);
+    // When the body cannot be read, the status still says enough.
+    const text = await answerText(answer, longestError, this.#options.timeouts.idle).catch(() => undefined);
     if (status >= 500) {
-      this.#noticed(this.#error("server_error", "failed a write", status));
-      await tellDoubtful(this.#options.sink, write);
-    } else await tellRefused(this.#options.sink, write, status, text);
+      this.#noticeFailure(this.#error("server_error", "failed a write", status));
+      await this.#reportUnsure(write);
+    } else await this.#reportRefused(write, status, text);
     const failure = failureOfRefusal(write, status, text, answer.headers["retry-after"]);
     const { range } = answer.headers;
     const headers = { ...(range === undefined ? {} : { range }), ...failure.headers };
@@ -287,10 +293,10 @@ export class PassThrough {
     Object.assign(exchange.findings, writtenBy(exchange.request, write, answer, status));
     if (write.kind === "upload" && (status === 201 || write.method === "DELETE"))
       this.#sessions.forget(write.upload);
-    await tellDone(this.#options.sink, write, uploadedBlob(write, answer, status));
+    await this.#reportDone(write, uploadedBlob(write, answer, status));
   }
 
-  /** Where the client goes on, or finds what it has written; always here. */
+  /** Where the client goes on, or finds what it has written: always an address of this mirror. */
   #locationOf({ place, write, url }: Passing, answer: IncomingMessage, status: number): string | undefined {
     const { location } = answer.headers;
     if (write.kind === "manifest") {
@@ -303,6 +309,40 @@ export class PassThrough {
     const blob = write.upload.mount ?? write.upload.digest;
     if (status === 201) return blob === undefined ? undefined : ourPath(place, `blobs/${blob}`);
     return location === undefined ? undefined : this.#sessions.locationOf(place, write.upload, url, location);
+  }
+
+  // ---- what the cache has to hear -----------------------------------------------------------------------------
+
+  /** Upstream has done it. `blob`: the blob that is in the repository now because of an upload. */
+  async #reportDone(write: WriteRequest, blob: Digest | undefined): Promise<void> {
+    const { sink } = this.#options;
+    const { repository } = write;
+    if (write.kind === "manifest") {
+      const what = write.method === "PUT" ? "pushed" : "deleted";
+      for (const reference of writtenReferences(write)) await sink.changed(repository, reference, what);
+      return;
+    }
+    if (write.kind === "blob") return sink.blobDeleted(repository, write.digest);
+    if (blob !== undefined) await sink.blobPushed(repository, blob);
+  }
+
+  /** Upstream has refused it, with a status from 400 to 499 and this body. */
+  async #reportRefused(write: WriteRequest, status: number, text: string | undefined): Promise<void> {
+    if (write.method === "DELETE" && (status === 404 || status === 410))
+      return this.#reportDone(write, undefined);
+    // Clients do not push blobs that HEAD says are there. If upstream has lost one that this mirror still knows, every
+    // later push of the manifest would fail as well.
+    if (write.kind !== "manifest" || write.method !== "PUT") return;
+    for (const digest of digestsNamed(text)) await this.#options.sink.blobDeleted(write.repository, digest);
+  }
+
+  /** Upstream may have done it: its answer was lost, or was an error of its own. */
+  async #reportUnsure(write: WriteRequest): Promise<void> {
+    const { sink } = this.#options;
+    if (write.kind === "manifest")
+      for (const reference of writtenReferences(write))
+        await sink.changed(write.repository, reference, "unsure");
+    if (write.kind === "blob") await sink.blobDeleted(write.repository, write.digest);
   }
 
   // ---- upstream -----------------------------------------------------------------------------------------------
@@ -335,18 +375,22 @@ export class PassThrough {
     return url.origin === this.#options.target.url.origin;
   }
 
-  #patience(withBody: boolean): Patience {
-    const { patience } = this.#options;
-    return withBody ? { ...patience, answer: patience.answer * bodyPatience } : patience;
+  #timeouts(withBody: boolean): ForwardingTimeouts {
+    const { timeouts } = this.#options;
+    return withBody ? { ...timeouts, answer: timeouts.answer * bodyTimeoutFactor } : timeouts;
   }
 
   #error(code: UpstreamError["code"], text: string, status: number): UpstreamError {
     return new UpstreamError(code, `upstream ${this.#options.name} ${text}`, { status });
   }
 
-  #noticed(error: unknown): void {
+  #noticeFailure(error: unknown): void {
     if (!(error instanceof UpstreamError)) return;
     const { code, status, message } = error;
     this.#options.notices({ kind: "upstream_error", upstream: this.#options.name, code, status, message });
   }
+}
+
+function writtenReferences({ reference, tags }: WriteRequest & { kind: "manifest" }): readonly Reference[] {
+  return [reference, ...tags.map((tag): Reference => ({ kind: "tag", tag }))];
 }

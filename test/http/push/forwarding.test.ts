@@ -24,10 +24,10 @@ async function session(upstream: PushUpstream): Promise<string> {
 
 async function startBoth(
   t: Test,
-  patience: Parameters<typeof startPushMirror>[2] = {},
+  options: Parameters<typeof startPushMirror>[2] = {},
 ): Promise<{ upstream: PushUpstream; mirror: Awaited<ReturnType<typeof startPushMirror>>; path: string }> {
   const upstream = await startPushUpstream(t);
-  const mirror = await startPushMirror(t, upstream.url, { authorization, ...patience });
+  const mirror = await startPushMirror(t, upstream.url, { authorization, ...options });
   return { upstream, mirror, path: await session(upstream) };
 }
 
@@ -192,7 +192,7 @@ t.test(
 );
 
 t.test("upstream takes a request and says nothing: 504", async (t) => {
-  const { upstream, mirror } = await startBoth(t, { patience: { answer: 50 } });
+  const { upstream, mirror } = await startBoth(t, { timeouts: { answer: 50 } });
   upstream.fault(() => ({ silent: true }));
   const { request, answer } = openRequest(mirror.url, "POST", uploads, 0);
   request.end();
@@ -202,7 +202,7 @@ t.test("upstream takes a request and says nothing: 504", async (t) => {
 });
 
 t.test("after a body upstream has ten times as long", async (t) => {
-  const { upstream, mirror, path } = await startBoth(t, { patience: { answer: 30 } });
+  const { upstream, mirror, path } = await startBoth(t, { timeouts: { answer: 30 } });
   upstream.fault(() => ({ silent: true }));
   const begin = performance.now();
   const { request, answer } = openRequest(mirror.url, "PATCH", path, 10);
@@ -212,7 +212,7 @@ t.test("after a body upstream has ten times as long", async (t) => {
 });
 
 t.test("upstream stops taking the body: 504", async (t) => {
-  const { upstream, mirror, path } = await startBoth(t, { patience: { idle: 100 } });
+  const { upstream, mirror, path } = await startBoth(t, { timeouts: { idle: 100 } });
   upstream.fault(() => ({ stopAfter: 1, readOn: new Promise(() => {}) }));
   const { request, answer } = openRequest(mirror.url, "PATCH", path, 100 * mebibyte);
   const send = (): void => {
@@ -226,7 +226,7 @@ t.test("upstream stops taking the body: 504", async (t) => {
 });
 
 t.test("the client stops giving its body: 408, and upstream's request is closed", async (t) => {
-  const { upstream, mirror, path } = await startBoth(t, { patience: { client: 200, idle: 1_000 } });
+  const { upstream, mirror, path } = await startBoth(t, { timeouts: { client: 200, idle: 1_000 } });
   const { request, answer } = openRequest(mirror.url, "PATCH", path, 10 * mebibyte);
   request.write(Buffer.alloc(1000));
   const message = await answer;
@@ -237,7 +237,7 @@ t.test("the client stops giving its body: 408, and upstream's request is closed"
 });
 
 t.test("upstream falls silent in the middle of its answer: the client is cut off", async (t) => {
-  const { upstream, mirror } = await startBoth(t, { patience: { idle: 50 } });
+  const { upstream, mirror } = await startBoth(t, { timeouts: { idle: 50 } });
   upstream.fault(() => ({ stallInAnswer: 10 }));
   const { request, answer } = openRequest(mirror.url, "POST", uploads, 0);
   request.end();
@@ -293,7 +293,7 @@ t.test("a slow upstream slows the client: nothing piles up here", async (t) => {
 t.test("upstream does not accept the connection in time: 504", async (t) => {
   const unconnected = (): Socket => Object.assign(new Socket(), { connecting: true });
   const agent = Object.assign(new Agent(), { createConnection: unconnected });
-  const { mirror } = await startBoth(t, { agent, patience: { connect: 50 } });
+  const { mirror } = await startBoth(t, { agent, timeouts: { connect: 50 } });
   const { request, answer } = openRequest(mirror.url, "POST", uploads, 0);
   request.end();
   t.equal((await answer).statusCode, 504);

@@ -170,7 +170,7 @@ t.test(
     const mirror = await startPushMirror(t, upstream.url, {
       authorization,
       bodies,
-      patience: { client: 100 },
+      timeouts: { client: 100 },
     });
     const path = `/v2/${repository}/manifests/1`;
     const long = openRequest(mirror.url, "PUT", path, undefined);
