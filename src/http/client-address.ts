@@ -1,36 +1,36 @@
-// Whose request it is: the address of the connection or, behind proxies of one's own, the one they vouch for.
-// Everything that counts by client (limits, logs, the page) uses this address and no other.
+// The client of a request: the address of its connection or, behind trusted proxies, the one they name. Everything that
+// counts by client (limits, logs, the page) uses this address and no other.
 import type { IncomingHttpHeaders } from "node:http";
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import { LRUCache } from "lru-cache";
 
 export interface Client {
-  /** IPv4 as such, also where the system says `::ffff:10.0.0.1`; "" when the connection was gone before it was asked. */
+  /** An IPv4-mapped address (`::ffff:10.0.0.1`) as IPv4; "" when the connection was gone before its address was read. */
   readonly address: string;
-  /** What limits count by: the IPv4 address, or the /64 of an IPv6 address, of which one machine has all. */
+  /** What limits count by: the IPv4 address, or the /64 of an IPv6 address, because one machine may have a whole /64. */
   readonly network: string;
   /** Nothing that this client does is limited. */
   readonly exempt: boolean;
 }
 
 export interface ClientAddressesOptions {
-  /** Addresses and CIDR networks of proxies whose word for the client's address is taken. */
+  /** Addresses and CIDR networks of proxies that are believed when they name the client's address. */
   readonly trustedProxies?: readonly string[];
   /** Addresses and CIDR networks of clients that are not limited. */
   readonly exempt?: readonly string[];
 }
 
-/** What is passed on of a request for an address to be found in it. */
-export interface Asking {
+/** The part of a request that names its client. */
+export interface AddressedRequest {
   readonly headers: IncomingHttpHeaders;
   readonly socket: { readonly remoteAddress?: string | undefined };
 }
 
-/** Proxies one behind the other that are followed at most. */
+/** Most proxies in a row that are followed. */
 const mostHops = 16;
-/** Characters of a header that are looked at, from its end: what stands before them was not written by our proxies. */
+/** Characters of a header that are read, from its end: trusted proxies write no more than that. */
 const longestChain = 2048;
-/** Addresses, and headers, whose meaning is remembered; longer headers than this are not. */
+/** Addresses, and headers up to a length, for which the client is remembered. */
 const remembered = 4096;
 const longestRemembered = 128;
 
@@ -52,18 +52,19 @@ export class ClientAddresses {
   }
 
   /**
-   * The client a request came from. Of X-Forwarded-For and Forwarded (RFC 7239) the right-most hop that is no trusted
-   * proxy counts, and only on connections from one; where all are trusted, the left-most. What follows from a hop that is
-   * no address (`unknown`, an obfuscated name) is not believed: the last proxy before it is the client then. The same
-   * where both headers were sent and disagree, for one of them is the client's own.
+   * The client a request came from. X-Forwarded-For and Forwarded (RFC 7239) count only on connections from a trusted
+   * proxy. They are read from the right: the first hop that is no trusted proxy is the client, or the left-most when all
+   * are trusted. At a hop that is no address (`unknown`, an obfuscated name) reading stops, and the last proxy before it is
+   * taken for the client. When both headers are there and disagree, the client has written one of them, so the address of
+   * the connection counts.
    */
-  of({ headers, socket }: Asking): Client {
+  of({ headers, socket }: AddressedRequest): Client {
     const peer = this.#peer(socket.remoteAddress ?? "");
     if (!peer.trusted) return peer.client;
     const { forwarded, "x-forwarded-for": list } = headers;
     const chain = typeof list === "string" ? list : list?.join(",");
     if (chain === undefined && forwarded === undefined) return peer.client;
-    // No header has a line break in it.
+    // A header never has a line break in it, so the parts of the key cannot run into each other.
     const key = `${peer.client.address}\n${chain ?? ""}\n${forwarded ?? ""}`;
     const known = this.#chains.get(key);
     if (known !== undefined) return known;
@@ -79,7 +80,7 @@ export class ClientAddresses {
     return first === second ? first : peer;
   }
 
-  /** From the right, as long as whoever wrote the hop is trusted. */
+  /** Reads the hops from the right, as long as the one that wrote the next is trusted. */
   #follow(peer: string, header: string, hopOf: (element: string) => string | undefined): string {
     let believed = peer;
     let rest = header.slice(-longestChain);
@@ -106,7 +107,7 @@ export class ClientAddresses {
   }
 }
 
-/** A set of addresses and CIDR networks; one of IPv4-mapped addresses is the IPv4 network it maps. */
+/** A set of addresses and CIDR networks. A network of IPv4-mapped addresses counts as the IPv4 network. */
 class Networks {
   readonly #list = new BlockList();
 
@@ -139,7 +140,7 @@ function listedHop(element: string): string | undefined {
 /** RFC 7239, section 4: pairs of token=token or token="quoted". */
 const forwardedPair = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([!#$%&'*+.^_`|~\w-]+)|"((?:[^"\\]|\\.)*)")\s*(;|$)/gy;
 
-/** An element of Forwarded: what its `for` says; undefined for anything that is not written as it has to be. */
+/** The address in the `for` of an element of Forwarded; undefined when the element breaks the grammar or names none. */
 function forwardedHop(element: string): string | undefined {
   let hop: string | undefined;
   forwardedPair.lastIndex = 0;
@@ -147,7 +148,7 @@ function forwardedHop(element: string): string | undefined {
     const [, name, token, quoted] = forwardedPair.exec(element) ?? [];
     if (name === undefined) return undefined;
     if (name.toLowerCase() !== "for") continue;
-    // Twice in one element: two words of which one may be the client's.
+    // Two `for` in one element: the client may have written one of them.
     if (hop !== undefined) return undefined;
     hop = token ?? quoted?.replaceAll(/\\(.)/g, "$1") ?? "";
   }
@@ -155,7 +156,7 @@ function forwardedHop(element: string): string | undefined {
   return hop === undefined || isIPv6(hop) ? undefined : listedHop(hop);
 }
 
-/** Without a zone; an IPv4-mapped address as the IPv4 address it maps, however it is written. */
+/** The address without a zone; an IPv4-mapped address, in any spelling, as IPv4. */
 function plainAddress(text: string): string {
   if (!isIPv6(text)) return text;
   const address = text.replace(/%.*$/, "").toLowerCase();

@@ -1,5 +1,6 @@
-// What one client may have of this node at once, so that none takes what the others need: open answers, fills of blobs
-// that nobody had, and writes. What is over waits in its turn (fair-queue.ts); 429 is for what is over that.
+// What one client may have of this node at the same time, so that it leaves enough to the others: open answers, fills of
+// blobs that are not stored, and writes. Requests above these limits wait in turn (fair-queue.ts); above the limit of
+// waiting requests the answer is 429.
 import type { FillAdmission } from "../cache/blob-cache.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Client } from "./client-address.ts";
@@ -7,60 +8,61 @@ import { ClientLeft, type Exchange } from "./exchange.ts";
 import { type After, FairQueue, OverLimit, type Place } from "./fair-queue.ts";
 
 export interface ClientLimits {
-  /** Answers one client may have open. */
+  /** Open answers of one client. */
   readonly openAnswers: number;
-  /** Fills of one upstream that wait for one client at once. */
+  /** Fills from one upstream at the same time that one client has caused. */
   readonly coldFills: number;
-  /** Writes of one client passed on to one upstream at once. */
+  /** Writes of one client passed on to one upstream at the same time. */
   readonly writes: number;
-  /** Requests of one client that wait for one of these, each. */
+  /** Requests of one client that wait, for each of the three. */
   readonly waiting: number;
 }
 
-/** What stands in the settings when nothing is set: a NAT of 500 machines that pull three layers at once is let in. */
+/** The defaults: they let in a NAT of 500 machines that pull three layers at once. */
 export const defaultLimits: ClientLimits = { openAnswers: 4000, coldFills: 32, writes: 32, waiting: 4000 };
 
-/** Milliseconds one waits for a place; HAProxy in front gives up after 310 s. */
-const patience = 300_000;
+/** Milliseconds a request waits for a place: less than the 310 s after which HAProxy in front gives up. */
+const timeout = 300_000;
 
-/** Of what there is at an upstream, however little that is, one client leaves a quarter to the others. */
+/** The places of one client: at most three quarters of all there are at the upstream, and at least one. */
 function shareOf(total: number, most: number): number {
   return Math.max(1, Math.min(most, Math.floor((total * 3) / 4)));
 }
 
+/** The queue for answers that clients have open. */
 export function openAnswers({ openAnswers, waiting }: ClientLimits, after?: After): FairQueue {
-  return new FairQueue({ perClient: openAnswers, waiting, patience, ...(after && { after }) });
+  return new FairQueue({ perClient: openAnswers, waiting, timeout, ...(after && { after }) });
 }
 
-/** `connections`: writes to the upstream at once, of all clients. */
+/** The queue for writes to one upstream. `connections`: the writes of all clients at the same time. */
 export function writesTo(connections: number, { writes, waiting }: ClientLimits, after?: After): FairQueue {
   const perClient = shareOf(connections, writes);
-  return new FairQueue({ perClient, total: connections, waiting, patience, ...(after && { after }) });
+  return new FairQueue({ perClient, total: connections, waiting, timeout, ...(after && { after }) });
 }
 
-/**
- * Resolves when the place is held, or needless. Rejects with OverLimit `late`, and with ClientLeft when whoever waited
- * has given it up.
- */
+/** Resolves when the place is held, or not needed any more. Rejects with OverLimit `late`, and with ClientLeft. */
 export async function granted(place: Place): Promise<void> {
   const waited = await place.granted;
   if (waited === "late") throw new OverLimit("late");
   if (waited === "left") throw new ClientLeft();
 }
 
-/** The fills from one upstream that clients wait for. */
+/** The places for fills from one upstream that clients have caused. */
 export class ColdFills {
   readonly #queue: FairQueue;
   readonly #waiting = new Map<Digest, Set<Place>>();
 
-  /** `connections`: those to the upstream; an eighth is for small requests, as in upstream/connection/connection-gate.ts. */
+  /**
+   * `connections`: those to the upstream. An eighth of them is left to small requests, as in
+   * upstream/connection/connection-gate.ts.
+   */
   constructor(connections: number, { coldFills, waiting }: ClientLimits, after?: After) {
     const total = Math.max(1, connections - Math.ceil(connections / 8));
     const perClient = shareOf(total, coldFills);
-    this.#queue = new FairQueue({ perClient, total, waiting, patience, ...(after && { after }) });
+    this.#queue = new FairQueue({ perClient, total, waiting, timeout, ...(after && { after }) });
   }
 
-  /** For one request; to be released when it is over. */
+  /** For one request, to be released when that is over. */
   admission(exchange: Pick<Exchange, "client" | "onOver">, digest: Digest): Admission {
     return new Admission(this, exchange, digest);
   }
@@ -70,7 +72,7 @@ export class ColdFills {
     return this.#queue.enter(client);
   }
 
-  /** Resolves with undefined when it is worth looking again. */
+  /** Resolves when the caller should look for the blob again. Rejects as `granted` does. */
   async wait(place: Place, digest: Digest): Promise<void> {
     const waiting = this.#waiting.get(digest) ?? new Set();
     this.#waiting.set(digest, waiting.add(place));
@@ -82,7 +84,7 @@ export class ColdFills {
     }
   }
 
-  /** Whoever waits for a place to fill the same blob reads along instead. */
+  /** Requests that wait for a place to fill the same blob need none: they follow the fill that has started. */
   started(digest: Digest): void {
     for (const place of this.#waiting.get(digest) ?? []) if (!place.held) place.release("needless");
   }
@@ -107,7 +109,7 @@ export class Admission implements FillAdmission {
     return this.#place.held ? undefined : this.#wait(this.#place);
   }
 
-  /** Its place is free again when the fill has ended, however slowly the client reads, or the client has left. */
+  /** Frees the place when the fill has ended or the client has left. A client that reads slowly does not hold it. */
   started(done: Promise<unknown>): void {
     const place = this.#place;
     this.#started = true;
@@ -116,7 +118,7 @@ export class Admission implements FillAdmission {
     void done.finally(() => place?.release());
   }
 
-  /** The blob was found some other way, or not at all: its place is of no use then. */
+  /** The look-up is over. Without a fill it needs no place. */
   opened(): void {
     if (!this.#started) this.release();
   }

@@ -1,31 +1,29 @@
-// A bounded number of places for each client, and of all; who finds none waits. What becomes free goes to the clients
-// that wait in turn, whichever of them waits with more: one cannot keep the others out, nor be kept out by them.
+// A bounded number of places for each client and for all of them; a request that finds none waits. A place that becomes
+// free goes to the waiting clients in turn, however many requests each of them has waiting: no client keeps the others out.
 import type { Client } from "./client-address.ts";
 
 export interface FairQueueOptions {
-  /** Places one client may have at once; whoever is exempt may have any number. */
+  /** Most places of one client; an exempt client may have any number. */
   readonly perClient: number;
-  /** Places there are; left out: as many as the clients may have. */
+  /** Most places of all clients together; no bound when left out. */
   readonly total?: number;
-  /** Requests of one client that may wait. */
+  /** Most requests of one client that wait. */
   readonly waiting: number;
-  /** Milliseconds one waits at most. */
-  readonly patience: number;
-  /** Calls back once, after so many milliseconds, unless taken back by what it returns; timers of Node when left out. */
+  /** Milliseconds a request waits at most. */
+  readonly timeout: number;
+  /** Node's timers when left out. */
   readonly after?: After;
 }
 
+/** Calls `call` once after so many milliseconds, unless the returned function is called before. */
 export type After = (milliseconds: number, call: () => void) => () => void;
 
-/**
- * How waiting has ended: with the place; because time was up; because whoever waited gave up; because what the place
- * was for is there without it.
- */
+/** How waiting has ended: with the place, by the time-out, by giving up, or because the place is not needed any more. */
 export type Waited = "held" | "late" | "left" | "needless";
 
 /** Why a request does not get its place. */
 export class OverLimit extends Error {
-  /** `too_many`: as many of the client wait as may; `late`: it has waited as long as it may. */
+  /** `too_many`: too many requests of the client wait already; `late`: it has waited for too long. */
   readonly code: "too_many" | "late";
 
   constructor(code: OverLimit["code"]) {
@@ -35,23 +33,24 @@ export class OverLimit extends Error {
   }
 }
 
-/** Shares up to this many are kept for their clients' next requests: making one costs more than all the rest here. */
+/** Up to this many shares are kept for the next requests of their clients, because making one is the costly part. */
 const kept = 1000;
 
+/** What one client holds and waits for. */
 interface Share {
   readonly network: string;
   most: number;
   held: number;
-  /** In the order they came; undefined before the first. */
+  /** In the order of their coming; undefined before the first. */
   waiting: Set<Place> | undefined;
 }
 
 export class FairQueue {
   readonly #options: FairQueueOptions;
   readonly #total: number;
-  /** Of clients that hold a place or wait for one, and of `kept` others at most. */
+  /** Of clients that hold a place or wait for one, and of at most `kept` others. */
   readonly #shares = new Map<string, Share>();
-  /** Those who wait and may have one more, in their turn. */
+  /** Shares that wait and may have one more place, in turn. */
   readonly #turns = new Set<Share>();
   #held = 0;
 
@@ -60,7 +59,7 @@ export class FairQueue {
     this.#total = options.total ?? Number.POSITIVE_INFINITY;
   }
 
-  /** A place, held or waiting. Throws OverLimit `too_many`. Whoever gets one releases it. */
+  /** A place, held or waiting, which the caller releases. Throws OverLimit `too_many`. */
   enter({ network, exempt }: Client): Place {
     const most = exempt ? Number.POSITIVE_INFINITY : this.#options.perClient;
     let share = this.#shares.get(network);
@@ -69,7 +68,7 @@ export class FairQueue {
       this.#shares.set(network, share);
     }
     const waiting = share.waiting?.size ?? 0;
-    // Of one /64 some may be exempt: whoever came first while there was none decides for the others.
+    // Some clients of a /64 may be exempt and others not. The first one of an empty share decides for all.
     if (share.held === 0 && waiting === 0) share.most = most;
     const free = waiting === 0 && share.held < share.most && this.#held < this.#total;
     if (!free && waiting >= this.#options.waiting) throw new OverLimit("too_many");
@@ -82,7 +81,7 @@ export class FairQueue {
       share.waiting ??= new Set();
       share.waiting.add(place);
       if (share.held < share.most) this.#turns.add(share);
-      place.waits(this.#options.after ?? timer, this.#options.patience);
+      place.waits(this.#options.after ?? timer, this.#options.timeout);
     }
     return place;
   }
@@ -109,7 +108,7 @@ export class FairQueue {
       share.waiting?.delete(next);
       share.held += 1;
       this.#held += 1;
-      // At the end: the others come first. A set is gone through to its end, also to what was added meanwhile.
+      // Added again at the end, behind the other shares. The loop still comes to it: a Set iterates over what is added.
       if (share.waiting?.size !== 0 && share.held < share.most) this.#turns.add(share);
       next.grant();
     }
@@ -139,7 +138,7 @@ export class Place {
     return this.#waiting?.promise ?? Promise.resolve(this.#over ? "left" : "held");
   }
 
-  /** Gives it back, or waits no longer for it: `granted` then resolves with `why`. Idempotent. */
+  /** Gives the place back, or stops waiting for it: `granted` then resolves with `why`. Idempotent. */
   release(why: Exclude<Waited, "held"> = "left"): void {
     if (this.#over) return;
     this.#over = true;
@@ -149,8 +148,8 @@ export class Place {
   }
 
   /** Only for the queue, as is `grant`. */
-  waits(after: After, patience: number): void {
-    const stop = after(patience, () => this.release("late"));
+  waits(after: After, timeout: number): void {
+    const stop = after(timeout, () => this.release("late"));
     this.#waiting = { ...Promise.withResolvers<Waited>(), stop };
   }
 

@@ -1,27 +1,27 @@
-// Mirrors that fetch from each other would ask each other without end. Every request says in Via which ones it has
-// come through (RFC 9110, section 7.6.3), so the first mirror that meets itself there ends it.
+// Loops of mirrors that fetch from each other. Every request lists in Via the mirrors it has come through (RFC 9110,
+// section 7.6.3), so the first mirror that finds itself in the list ends the loop.
 
 /**
- * Proxies and mirrors a request may have come through. A chain of three mirrors with a balancer before each is six;
- * a circle whose mirrors are many nodes behind one name, none of which meets itself at once, ends here.
+ * Most proxies and mirrors a request may have come through. A chain of three mirrors with a load balancer before each has
+ * six. In a loop of mirrors with many nodes behind one name, no node finds itself soon: this bound ends it.
  */
 export const mostMembers = 16;
 
-/** One member: `[name/]version`, who received it, and perhaps a comment. Longer names than hosts may have are none. */
+/** One member: `[name/]version`, the receiver (at most as long as a host name), and perhaps a comment. */
 const member = /^([\w.+/-]{1,32})[ \t]+([\w!#$%&'*+.^`|~:[\]-]{1,255})(?=[ \t]|$)/;
 
 export type Passage =
-  /** `via`: the members to send before our own to whoever is asked for this request; undefined: none. */
+  /** `via`: the members that go before our own in requests to upstream; undefined: none. */
   | { readonly kind: "passes"; readonly via: string | undefined }
-  /** The request has been here. `names`: who it came through since, this mirror first. */
+  /** The request has been here before. `names`: the mirrors it has come through since, this one first. */
   | { readonly kind: "circle"; readonly names: readonly string[] }
   | { readonly kind: "too_far" };
 
 const straight: Passage = { kind: "passes", via: undefined };
 
 /**
- * Where a request with this Via header (several lines joined by commas) has been, for the mirror of this pseudonym.
- * Comments, and what is no member, are not passed on.
+ * What the Via header of a request (several lines joined by commas) says to the mirror of this pseudonym. Comments, and
+ * members that break the grammar, are not passed on.
  */
 export function passage(via: string | undefined, pseudonym: string): Passage {
   if (via === undefined) return straight;

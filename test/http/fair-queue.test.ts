@@ -10,7 +10,7 @@ function fairQueue(options: Partial<FairQueueOptions>) {
   const queue = new FairQueue({
     perClient: 2,
     waiting: 100,
-    patience: 1000,
+    timeout: 1000,
     after: (_milliseconds, call) => {
       timers.add(call);
       return () => timers.delete(call);
