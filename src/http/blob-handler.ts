@@ -20,7 +20,7 @@ export interface BlobHandlerOptions {
   readonly blobs: BlobCache;
   readonly confirmations: Confirmations;
   readonly pool: BufferPool;
-  /** By name of the upstream; without an entry anybody may start any fill of it. */
+  /** By name of the upstream; one without an entry has no limit. */
   readonly coldFills: ReadonlyMap<string, ColdFills>;
 }
 
@@ -30,7 +30,7 @@ export async function handleBlob(
   upstream: Upstream,
   repository: Repository,
   digest: Digest,
-  /** The upstream takes pushes, whose clients skip what HEAD says is there. */
+  /** The upstream takes pushes. Clients that push skip the blobs that HEAD says are there. */
   pushed: boolean,
 ): Promise<Outcome> {
   const forPeer = exchange.header(peerHeader) !== undefined;
@@ -75,17 +75,17 @@ export async function handleBlob(
 }
 
 /**
- * To HTTP/1.0 a body without a length ends where its connection does, and one that breaks off, or this process, ends it
- * too: such a blob waits until all of it is here and right, and has a length then.
+ * In HTTP/1.0 a body without a length ends where its connection does, so the client cannot tell the end from a break. A blob
+ * of unknown size waits until all of it is here and verified: then it has a length.
  */
 async function whenBounded(exchange: Exchange, blob: OpenedBlob): Promise<OpenedBlob> {
   if (blob.size !== undefined || blob.whole === undefined || exchange.chunks) return blob;
   const left = Promise.withResolvers<never>();
-  const unheard = exchange.onOver(() => left.reject(new ClientLeft()));
+  const stopListening = exchange.onOver(() => left.reject(new ClientLeft()));
   try {
     return { ...blob, size: await Promise.race([blob.whole(), left.promise]) };
   } finally {
-    unheard();
+    stopListening();
   }
 }
 
@@ -127,7 +127,7 @@ function isUnchanged(exchange: Exchange, digest: Digest): boolean {
   return matchesEtag(exchange.header("if-none-match"), etagOf(digest));
 }
 
-/** Content under a digest never changes; private, because a shared cache must not bypass the access check. */
+/** Content under a digest never changes. `private`, because a shared cache would bypass the access check. */
 function blobHeaders(digest: Digest): OutgoingHttpHeaders {
   return {
     "content-type": mediaTypes.octetStream,

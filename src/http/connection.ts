@@ -1,12 +1,12 @@
-// One client's connection. Its requests are answered one after the other, as the answers have to go out anyway
-// (RFC 9112, section 9.3.2): what a client has asked for in advance holds no file, no buffer and no answer.
+// One client's connection. Its requests are served one after the other, because the answers have to go out in that order
+// anyway (RFC 9112, section 9.3.2). A request that waits behind another holds no file, no buffer and no place.
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Client } from "./client-address.ts";
 import { Exchange, type ExchangeOwner } from "./exchange.ts";
 import type { OriginHeaders } from "./origin-headers.ts";
 
-/** Milliseconds after the last answer in which the rest of what a client still sends is read away. */
+/** Milliseconds after the last answer in which whatever the client still sends is read and dropped. */
 const lingering = 5_000;
 
 /** What owns a connection: the listener. */
@@ -16,8 +16,9 @@ export interface ConnectionOwner {
   clientOf(request: IncomingMessage): Client;
   readonly onEvent: ExchangeOwner["onEvent"];
   readonly originHeaders: OriginHeaders;
-  /** A request's turn has come, and is over. */
+  /** The turn of a request has begun. */
   begun(): void;
+  /** It is over. */
   over(): void;
   serve(exchange: Exchange): void;
   /** Answers a request whose body cannot be read, unless its answer has begun. */
@@ -34,27 +35,27 @@ export class Connection implements ExchangeOwner {
   readonly #owner: ConnectionOwner;
   #current: Exchange | undefined;
   /**
-   * Requests that came behind the current one, in their order. Nothing is read while there are any, so they are at
-   * most those of one read: 64 KiB, or 2,600 of the shortest.
+   * Requests behind the current one, in the order of their coming. Nothing is read while there are any, so they are at most
+   * those of one read: 64 KiB, or 2,600 of the shortest.
    */
   readonly #waiting: Waiting[] = [];
-  /** The next of them has its turn in the next round of the event loop: other connections come between. */
+  /** The next of them begins in the next round of the event loop, so that other connections come between. */
   #turning = false;
-  /** No request after those that are here: what came next was none, or a CONNECT. */
+  /** No request follows those that are here: what came after them cannot be read, or is a CONNECT. */
   #last = false;
-  /** The request whose body broke off in what cannot be read. */
+  /** The request in whose body the bytes that cannot be read came. */
   #broken: IncomingMessage | undefined;
   #ended = false;
 
   constructor(socket: Socket, owner: ConnectionOwner) {
-    // Node asks the system once, and forgets nothing: a client that has left by its second request still has a name.
+    // Node caches the address from the first read on. Read later, it may be gone with the client.
     void socket.remoteAddress;
     this.#socket = socket;
     this.#owner = owner;
-    // Node takes its own listeners away at a CONNECT.
+    // At a CONNECT Node removes its own listeners.
     socket.on("error", () => {});
     socket.once("close", () => this.#closed());
-    // Node reads on when the body of a request is wanted.
+    // Node resumes the socket whenever the body of a request is read.
     socket.on("resume", () => {
       if (this.#waiting.length > 0 || (this.#last && !this.#ended)) socket.pause();
     });
@@ -82,7 +83,7 @@ export class Connection implements ExchangeOwner {
     this.#socket.pause();
   }
 
-  /** A CONNECT: Node leaves the connection to us. It is answered in its turn, and the connection ends. */
+  /** A CONNECT: Node hands the connection over. The request is answered in its turn, then the connection ends. */
   connect(request: IncomingMessage): void {
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
@@ -91,14 +92,13 @@ export class Connection implements ExchangeOwner {
   }
 
   /**
-   * What came cannot be read as HTTP, or did not come in time. Once a request is here its answer and those of the
-   * requests behind it go out as if nothing had happened, and the connection ends after them: bytes written now would
-   * be taken for a part of an answer.
+   * What came cannot be read as HTTP, or did not come in time. The requests that are already here still get their answers,
+   * and the connection ends after them: an error written now would be taken for a part of an answer.
    */
   unreadable(error: NodeJS.ErrnoException): void {
     const socket = this.#socket;
     const current = this.#current;
-    // Who ends its side in the middle of a body has left.
+    // A client that ends its side in the middle of a body has left.
     const left = error.code === "HPE_INVALID_EOF_STATE" && current?.request.complete === false;
     if (!this.#ended && (left || !socket.writable)) socket.destroy();
     if (this.#last || this.#ended || socket.destroyed) return;
@@ -164,13 +164,13 @@ export class Connection implements ExchangeOwner {
 
   #refuse(exchange: Exchange): void {
     this.#owner.refuse(exchange);
-    // It has the whole of its answer, and would be waiting for the rest of the body.
+    // The answer is out, and the connection would wait for the rest of a body that cannot be read.
     if (exchange.lingers) this.#end();
   }
 
   /**
-   * Ends it in good order: what is written goes out, then FIN, and what still comes is read away for some time. Closed
-   * at once, a connection with unread bytes is reset, and the client may not see its answer.
+   * Ends the connection: what is written goes out, then FIN, and what still comes is read and dropped for some time. If it
+   * were closed at once, unread bytes would make it a reset, and the client might not see its answer.
    */
   #end(text = ""): void {
     if (this.#ended) return;
@@ -181,7 +181,7 @@ export class Connection implements ExchangeOwner {
     this.#socket.once("close", () => clearTimeout(timer));
   }
 
-  /** Every request of it has its event, also those whose turn never came. */
+  /** Every request has its event, also those whose turn never came. */
   #closed(): void {
     this.#current?.over();
     for (const { request, response } of this.#waiting.splice(0)) this.#exchange(request, response).over();
@@ -193,7 +193,7 @@ const statuses: ReadonlyMap<string | undefined, string> = new Map([
   ["HPE_HEADER_OVERFLOW", "431 Request Header Fields Too Large"],
 ]);
 
-/** To bytes that are no HTTP, a TLS hello among them, or half a head; none to silence. */
+/** The answer to bytes that are no HTTP (such as a TLS hello) or only half a head; nothing when no byte came. */
 function answerTo({ code }: NodeJS.ErrnoException, { bytesRead }: Socket): string {
   if (bytesRead === 0) return "";
   const status = statuses.get(code) ?? "400 Bad Request";

@@ -1,4 +1,4 @@
-// One request's life: what is learned on the way, the answer, and the one event when it is over.
+// One request and its answer: what is found out on the way, the ways to answer, and the one event when it is over.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { largestText } from "../cache/memory-size.ts";
 import type {
@@ -16,17 +16,17 @@ import { cacheStatus, type OriginHeaders, type Served, serverTiming } from "./or
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 import { requestId, traceId } from "./request-identity.ts";
 
-/** Longest path and User-Agent put into an event. */
+/** Longest path and User-Agent in an event. */
 const longestText = 1024;
-/** Longest X-Forwarded-For put into an event: a handful of addresses. */
+/** Longest X-Forwarded-For in an event: a handful of addresses. */
 const longestChain = 256;
-/** Longest Host header put into an event: a name of 255 characters and a port. */
+/** Longest Host header in an event: a name of 255 characters and a port. */
 const longestHost = 300;
 
 /**
- * Small bodies go out in one piece with the headers, as text of one byte a character: Node joins strings into one write,
- * and a Buffer costs a second one, and an allocation for both. With the headers it stays below the 16 KiB that Node
- * writes without allocating. Made once for each Buffer: one from memory is sent again and again, and never changes.
+ * Small bodies as text of one byte a character. Node joins head and body into one write when both are strings, while a Buffer
+ * costs a second write. With the headers it stays below the 16 KiB that Node writes without allocating. The text is made
+ * once for each Buffer, because bodies from memory are sent again and again and never change.
  */
 const texts = new WeakMap<Buffer, string>();
 /** Larger bodies go out in pieces of this many bytes, one after the other. */
@@ -57,7 +57,7 @@ export interface ExchangeOwner {
   readonly originHeaders: OriginHeaders;
 }
 
-/** The client has gone, so nothing more can be sent to it: no failure of anybody here. */
+/** The client has gone, so nothing more can be sent to it. Nothing has failed here. */
 export class ClientLeft extends Error {
   constructor() {
     super("the client has left");
@@ -67,11 +67,10 @@ export class ClientLeft extends Error {
 
 export class Exchange {
   readonly request: IncomingMessage;
-  /** Who asks. */
   readonly client: Client;
-  /** Among the answers its client may have open; released when the exchange is over. */
+  /** Its place among the open answers of the client; released when the exchange is over. */
   place: Place | undefined;
-  /** Sent with every answer from now on. */
+  /** Headers of every answer sent from now on. */
   readonly always: OutgoingHttpHeaders;
   /** The request came with a body, or promises one. */
   readonly hasBody: boolean;
@@ -101,17 +100,17 @@ export class Exchange {
   #bytesSent = 0;
   #bytesExpected: number | undefined;
   #cutBy: "upstream" | "node" | undefined;
-  /** The client waits for a word before it sends its body. */
+  /** The client waits for 100 (Continue) before it sends its body. */
   #bodyWaits: boolean;
-  /** All of the answer is out, though the connection has not been let go. */
+  /** All of the answer is out, although the request's body is still being read. */
   #answered = false;
   #lingers = false;
   #endsWithConnection = false;
-  /** Since when the client is to take what has been handed to the socket. */
+  /** Since when the bytes given to the socket wait for the client. */
   #waitsSince: number | undefined;
   #failWrite: ((error: Error) => void) | undefined;
   #ended = false;
-  /** Told when it is over; most exchanges have none. */
+  /** Called when the exchange is over; most exchanges have none. */
   #listeners: Set<() => void> | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, client: Client, owner: ExchangeOwner) {
@@ -122,7 +121,7 @@ export class Exchange {
     this.#id = requestId(request.headers["x-request-id"]);
     this.always = { "x-request-id": this.#id };
     this.hasBody = hasBody(request);
-    // Taken now: a request that is passed on has other headers at its end.
+    // Read now: the headers of a write are replaced when it is passed on.
     const { host } = request.headers;
     this.#host = host?.slice(host.lastIndexOf("@") + 1).slice(0, longestHost);
     this.#traceId = traceId(request.headers.traceparent);
@@ -132,10 +131,7 @@ export class Exchange {
     response.on("error", ignore);
   }
 
-  /**
-   * The exchange has ended: Node says so of the response, or the connection has gone, and then whatever Node says.
-   * Idempotent.
-   */
+  /** The exchange has ended: Node has closed the response, or the connection has gone. Idempotent. */
   over(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -146,14 +142,14 @@ export class Exchange {
     this.#owner.onEvent(this.#event());
   }
 
-  /** Calls the listener when the exchange is over, until it is taken back. */
+  /** Calls the listener when the exchange is over, unless the returned function is called before. */
   onOver(listener: () => void): () => void {
     this.#listeners ??= new Set();
     this.#listeners.add(listener);
     return () => this.#listeners?.delete(listener);
   }
 
-  /** Notes where an answer comes from; unless it becomes an error, it says so itself. */
+  /** Notes where the answer comes from, for the event and, unless it becomes an error, for the headers. */
   found(served: Served): void {
     this.findings.result = served.result;
     this.findings.source = served.source;
@@ -164,7 +160,7 @@ export class Exchange {
     return this.request.method === "HEAD";
   }
 
-  /** The client knows chunks, and so the end of a body without a length: HTTP/1.0 does not. */
+  /** The client understands chunks, so a body without a length has an end. In HTTP/1.0 it does not. */
   get chunks(): boolean {
     return this.request.httpVersion === "1.1";
   }
@@ -178,28 +174,28 @@ export class Exchange {
     return this.#ended || this.#lingers || this.#response.destroyed || this.request.socket.destroyed;
   }
 
-  /** The body of its answer has no other end than that of the connection. */
+  /** The body of the answer ends where the connection does. */
   get endsWithConnection(): boolean {
     return this.#endsWithConnection;
   }
 
-  /** Its answer is out, and what is still to come of its request is being read away. */
+  /** The answer is out, and the rest of the request's body is being read and dropped. */
   get lingers(): boolean {
     return this.#lingers;
   }
 
-  /** The response as http-proxy needs it. It must write nothing to it: answers go through the methods below. */
+  /** The response, which http-proxy insists on. It must not write to it: answers go through the methods below. */
   get response(): ServerResponse {
     return this.#response;
   }
 
-  /** A header by its lower-case name; the first where several were sent. */
+  /** A header by its lower-case name; the first one when several were sent. */
   header(name: string): string | undefined {
     const value = this.request.headers[name];
     return Array.isArray(value) ? value[0] : value;
   }
 
-  /** Lets a client that waits for it (Expect: 100-continue) send its body. */
+  /** Sends 100 (Continue) to a client that waits for it before it sends its body. */
   proceed(): void {
     if (!this.#bodyWaits || this.closed || this.headersSent) return;
     this.#bodyWaits = false;
@@ -207,14 +203,16 @@ export class Exchange {
   }
 
   /**
-   * Sends a whole answer. HEAD gets the same headers, with the length the body would have, and no body. What is
-   * still to come of the request's body is read away first, within bounds, before the connection may end.
+   * Sends a whole answer. HEAD gets the same headers, with the length the body would have, and no body. The rest of the
+   * request's body is read and dropped, within bounds, before the connection may end.
    */
   send(status: number, headers: OutgoingHttpHeaders, body: Buffer | string = ""): void {
     if (this.closed) return;
     const length = Buffer.byteLength(body);
     const bodiless = this.isHead || status === 304;
-    this.#head(status, headers, status === 304 ? undefined : length, this.#bodyWaits);
+    // A client that waits for 100 may send its body or not, so nothing that comes next could be read with certainty.
+    const sentHeaders = this.#bodyWaits ? { ...headers, connection: "close" } : headers;
+    this.#head(status, sentHeaders, status === 304 ? undefined : length);
     this.#bytesExpected = bodiless ? 0 : length;
     this.#waitsSince = this.#owner.now();
     const sent = bodiless ? "" : body;
@@ -228,7 +226,7 @@ export class Exchange {
     }
   }
 
-  /** So that a client that takes some of it can be told from one that takes nothing. */
+  /** In pieces, so that a client that takes the body slowly can be told from one that takes nothing. */
   async #sendInPieces(body: Buffer): Promise<void> {
     try {
       for (let at = 0; at < body.length; at += largestPiece)
@@ -266,7 +264,7 @@ export class Exchange {
     this.#response.flushHeaders();
   }
 
-  /** Resolves when the kernel has taken the chunk; rejects with ClientLeft. One call at a time. */
+  /** Resolves when the kernel has taken the chunk. Rejects with ClientLeft. One call at a time. */
   write(chunk: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.closed) {
@@ -294,9 +292,9 @@ export class Exchange {
   }
 
   /**
-   * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up
-   * on RST; docs/clients.md 31). Nothing is ever appended and a chunked body gets no final chunk. Where FIN would be the
-   * end of the body, HTTP/1.0 without a length, it is RST all the same.
+   * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up on RST;
+   * docs/clients.md 31). Nothing is appended, and a chunked body gets no final chunk. In HTTP/1.0 without a length FIN would
+   * be the end of the body: there it is RST.
    */
   cut(by: "upstream" | "node"): void {
     this.#cutBy ??= by;
@@ -307,7 +305,7 @@ export class Exchange {
     else socket.destroySoon();
   }
 
-  /** Ends the connection at once: the client takes nothing, so nothing more can be flushed to it. */
+  /** Ends the connection at once, because the client takes no more bytes. */
   drop(): void {
     this.#cutBy ??= "node";
     this.findings.detail ??= "the client stopped reading";
@@ -315,24 +313,22 @@ export class Exchange {
     this.#response.destroy();
   }
 
-  /** The client has been found gone, if by a write that failed: the connection may not know yet. */
+  /** The client has turned out to be gone, perhaps by a write that failed, before the connection was closed. */
   leave(): void {
     if (!this.#ended) this.#response.destroy();
   }
 
-  /** Milliseconds the client has been taking no byte of what is handed to it; 0 when nothing waits for it. */
+  /** Milliseconds in which the client has taken no byte; 0 when no byte waits for it. */
   stalledFor(now: number): number {
     return this.#waitsSince === undefined ? 0 : now - this.#waitsSince;
   }
 
   /** `length`: that of the body, when it is known. */
-  #head(status: number, headers: OutgoingHttpHeaders, length: number | undefined, last = false): void {
+  #head(status: number, headers: OutgoingHttpHeaders, length: number | undefined): void {
     this.#firstByteAt = performance.now();
     const all: OutgoingHttpHeaders = { ...this.always, ...headers };
-    // A client that still waits may send its body or not: what comes next on the connection is anybody's guess.
-    if (last) all.connection = "close";
     if (length !== undefined) all["content-length"] = length;
-    // An error is made here, whatever was found before (RFC 9211, section 2).
+    // An error is made by this mirror, whatever was found before (RFC 9211, section 2).
     if (this.#cacheStatus !== undefined && status < 400) all["cache-status"] = this.#cacheStatus;
     if (this.#owner.originHeaders.serverTiming === true)
       all["server-timing"] = serverTiming(this.findings.result, this.#firstByteAt - this.#startedAt);
@@ -376,10 +372,10 @@ function textOf(body: Buffer): string {
   return text;
 }
 
-/** Of a response whose end is told by `close`. */
+/** For errors of a response: its `close` event says that it has ended. */
 function ignore(): void {}
 
-/** The target without its query, and without what may be a user and a password before a host. */
+/** The target without its query, and without a possible user and password before a host. */
 function loggedPath(target: string): string {
   const query = target.indexOf("?");
   const path = query < 0 ? target : target.slice(0, query);
@@ -387,8 +383,9 @@ function loggedPath(target: string): string {
 }
 
 /**
- * `http://user:password@host/`, `//user@host/` and the `user@host:443` of CONNECT (RFC 9112, section 3.2), also where a
- * slash stands in front. Up to the last `@`, for a password may have one, or a slash, where none is allowed.
+ * Hides the user in `http://user:password@host/`, `//user@host/` and the `user@host:443` of CONNECT (RFC 9112, section 3.2),
+ * also after a leading slash. It hides everything up to the last `@`, because a password may contain `@` or `/` although
+ * neither is allowed.
  */
 function withoutUserInfo(path: string): string {
   const scheme = path.indexOf("//");

@@ -1,4 +1,4 @@
-// The listener clients talk to.
+// The listener clients talk to: it takes connections, bounds them, and stops them. What becomes of a request begins in serve.ts.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
@@ -12,12 +12,12 @@ import { isProbe, type ServeOptions, serve } from "./serve.ts";
 
 export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddressesOptions {
   readonly onEvent: EventSink;
-  /** Whether answers carry Via (RFC 9110, section 7.6.3), which names this node; not, when left out. */
+  /** Whether answers carry Via with this node's name (RFC 9110, section 7.6.3); not when left out. */
   readonly via?: boolean;
-  /** Connections that are served; left out: any number. Some more are told 503, so that load balancers can ask how it is. */
+  /** Most connections that are served; any number when left out. Some more get 503, so that load balancers can still probe. */
   readonly maxConnections?: number;
   readonly timeouts?: Partial<ListenerTimeouts>;
-  /** Milliseconds, from any start; the process's own when left out. */
+  /** Milliseconds from any start; since the start of the process when left out. */
   readonly now?: () => number;
 }
 
@@ -25,26 +25,26 @@ export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddr
 export interface ListenerTimeouts {
   /** For a client's next request. */
   readonly keepAlive: number;
-  /** For the head of a request, from its first byte, and for the first one from the connection. */
+  /** For the head of a request, from its first byte; for the first request, from the start of the connection. */
   readonly headers: number;
 }
 
-/** 1,024 ranges in one header are 20 kB; Node's own 16 KiB would answer them with 431. */
+/** 1,024 ranges in one header take 20 kB: above Node's default of 16 KiB they would be answered 431. */
 const maxHeaderSize = 64 * 1024;
-/** Go clients keep idle connections for 90 s; ours must outlive theirs. */
+/** Go clients keep idle connections for 90 s; this side must keep them longer. */
 const defaultTimeouts: ListenerTimeouts = { keepAlive: 100_000, headers: 15_000 };
 const connectionsCheckingInterval = 1_000;
 /** A client that takes no byte for this long is cut off; kubelet gives up after the same time. */
 const stallLimit = 300_000;
 const stallCheck = 10_000;
-/** Connections beyond the bound that are answered 503, a quarter of it within these; what comes then is closed at once. */
+/** Bounds of the connections above the limit that are answered 503: a quarter of it. Even more are closed at once. */
 const refusedConnections = { least: 8, most: 64 };
 
 export class Listener {
   readonly #server: Server;
   readonly #connections = new Map<Socket, Connection>();
   #inFlight = 0;
-  /** To be told when nothing is under way; undefined as long as this node does not drain. */
+  /** Called when no answer is under way any more; undefined while this node does not drain. */
   #idle: (() => void) | undefined;
   readonly #stalls: NodeJS.Timeout;
   readonly #unexpected: (error: unknown) => void;
@@ -81,21 +81,20 @@ export class Listener {
         maxHeaderSize,
         keepAliveTimeout,
         headersTimeout,
-        // Node looks for heads that are late once in this time.
+        // How often Node looks for heads that are late.
         connectionsCheckingInterval,
-        // No limit on a whole request: a layer may take hours to push. Whoever takes a body bounds its silences
-        // (forwarding.ts), whoever does not bounds the whole of it (request-body.ts).
+        // No limit on a whole request: a layer may take hours to push. A body that is passed on may not fall silent for
+        // long (push/forwarding.ts), one that is not wanted is bounded as a whole (request-body.ts).
         requestTimeout: 0,
         noDelay: true,
-        // Answered by us, as any other: with an event.
+        // serve.ts answers it, so that it has an event.
         requireHostHeader: false,
-        // Node reads on by itself after a request without a body otherwise, however many wait already.
+        // Otherwise Node reads on after a request without a body, however many requests wait already.
         optimizeEmptyRequests: true,
       },
       take,
     );
-    // All headers are seen or the request is refused: a limit on their number hides a body length behind it
-    // (CVE-2026-58044). Their size is bounded above.
+    // No limit on their number, which would hide a body length behind it (CVE-2026-58044). Their size is bounded above.
     this.#server.maxHeadersCount = 0;
     if (Number.isFinite(maxConnections))
       this.#server.maxConnections = maxConnections + refusedBeyond(maxConnections);
@@ -125,7 +124,7 @@ export class Listener {
       this.#server.once("error", reject);
       this.#server.listen({ host, port, backlog: 1024 }, () => {
         this.#server.off("error", reject);
-        // A failing accept (EMFILE, ENFILE) is an error event, and one that nobody hears ends the process.
+        // A failing accept (EMFILE, ENFILE) is an error event, and without a listener for it the process would end.
         this.#server.on("error", this.#unexpected);
         resolve(this.#server.address() as AddressInfo);
       });
@@ -133,9 +132,9 @@ export class Listener {
   }
 
   /**
-   * Closes idle connections, and resolves when every answer under way has ended. Until then whoever watches this node is
-   * told how it is, and all other new requests are 503: a load balancer that finds nobody listening takes the node for
-   * dead, and would end what it is still sending.
+   * Closes idle connections, and resolves when every answer under way has ended. Until then probes are answered, and all
+   * other new requests get 503: a load balancer that cannot connect takes the node for dead and ends the transfers that
+   * still run.
    */
   async drain(): Promise<void> {
     const idle = new Promise<void>((resolve) => {
@@ -148,20 +147,20 @@ export class Listener {
     await closed;
   }
 
-  /** Why nothing but probes is served at present. */
+  /** Why nothing but probes is served at present; undefined when everything is. */
   #refusal(maxConnections: number): Failure | undefined {
     if (this.#idle !== undefined) return failures.draining;
     return this.#connections.size > maxConnections ? failures.tooManyConnections : undefined;
   }
 
-  /** Cuts whatever is left. */
+  /** Cuts the connections that are left. */
   stop(): void {
     clearInterval(this.#stalls);
     this.#server.close();
     for (const connection of this.#connections.values()) connection.destroy();
   }
 
-  /** Cuts connections whose client has taken no byte of its answer for 300 s; done every 10 s. */
+  /** Cuts connections whose client has taken no byte of its answer for 300 s. A timer does so every 10 s. */
   cutStalled(): void {
     for (const connection of this.#connections.values()) connection.cutStalled(stallLimit);
   }
@@ -176,7 +175,7 @@ function refuse(exchange: Exchange, failure: Failure): void {
   fail(exchange, { ...failure, headers: { ...failure.headers, connection: "close" } });
 }
 
-/** The head is sound, the body is not; an answer that has begun goes on. */
+/** For a request whose head is sound and whose body is not. An answer that has begun goes on. */
 function refuseBody(exchange: Exchange): void {
   if (exchange.headersSent) return;
   exchange.findings.detail = "a body that cannot be read";

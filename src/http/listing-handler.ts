@@ -1,4 +1,4 @@
-// Listings: tags and referrers as upstream has them, and the catalog of what this cache holds.
+// Lists: the tags and referrers upstream has, and the catalog of what this cache holds.
 import type { OutgoingHttpHeaders } from "node:http";
 import type { Listings } from "../cache/listings.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -13,35 +13,35 @@ import { type Outcome, refused } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Router, TagFilter } from "./routing.ts";
 
-/** Names in one answer, whatever the client asks for (CVE-2023-2253: `n` must not size an allocation). */
+/** Most names in one answer, whatever the client asks for (CVE-2023-2253: `n` must not size an allocation). */
 const largestPage = 1_000;
 const defaultPage = 100;
-/** Pages of the index read for one answer, where the configuration has come to deny what is held here. */
-const maxCatalogLooks = 100;
+/** Most pages of the index read for one answer: more than one are needed when the configuration denies what is stored. */
+const maxIndexPages = 100;
 
-/** How the client named the upstream and the repository, so that a next link leads back to both. */
-export interface Origin {
+/** How the client named the upstream and the repository, so that the link to the next page leads back to both. */
+export interface ListAddress {
   readonly prefix: string;
   readonly ns: string | undefined;
   readonly repository?: Repository;
 }
 
-/** `rule`: which tags clients may see; left out: all. */
+/** The tags upstream has, of which clients see those that `filter` lets through; all when it is left out. */
 export async function handleTags(
   exchange: Exchange,
   listings: Listings,
   upstream: Upstream,
   repository: Repository,
   page: Page,
-  origin: Origin,
-  rule?: TagFilter,
+  address: ListAddress,
+  filter?: TagFilter,
 ): Promise<Outcome> {
-  // Pages are cut here where tags are left out, or a page could be empty and name a tag nobody may see as its last.
-  const asked = rule === undefined ? page : await beginningFor(listings, upstream, repository, page);
+  // With a filter pages are cut here: a page of upstream's could be empty, or its last tag one that clients may not see.
+  const asked = filter === undefined ? page : await beginningFor(listings, upstream, repository, page);
   const listed = await listings.tags(upstream, repository, asked);
   if (listed.kind !== "found") return refused(exchange, listed);
   exchange.found({ ...listed, source: sourceOf(upstream, listed) });
-  const { body, next } = tagsBody(listed.answer, page, origin, rule);
+  const { body, next } = tagsBody(listed.answer, page, address, filter);
   const headers = { ...next, ...staleness(listed), ...listingHeaders };
   exchange.send(200, headers, body);
   return "served";
@@ -50,31 +50,36 @@ export async function handleTags(
 type TagsFound = Extract<TagsAnswer, { kind: "found" }>;
 
 interface TagsBody {
-  /** What it was made for. */
+  /** Repository and page it was made for. */
   readonly id: string;
   readonly body: Buffer;
   readonly next: { readonly link?: string };
 }
 
 /**
- * Of each list in memory, the answer that was made of it last: to write 30,000 tags as JSON takes 10 ms, to send them
- * again nothing. It goes with the list, whose size counts it.
+ * The last answer made of each list in memory, because writing a long list as JSON takes long. It is freed with the list,
+ * whose counted size includes it.
  */
 const bodies = new WeakMap<TagsFound, TagsBody>();
 
-function tagsBody(answer: TagsFound, page: Page, origin: Origin, rule: TagFilter | undefined): TagsBody {
-  const id = JSON.stringify([origin.repository, origin.prefix, origin.ns, page]);
+function tagsBody(
+  answer: TagsFound,
+  page: Page,
+  address: ListAddress,
+  filter: TagFilter | undefined,
+): TagsBody {
+  const id = JSON.stringify([address.repository, address.prefix, address.ns, page]);
   const made = bodies.get(answer);
   if (made?.id === id) return made;
-  const { tags, more } = rule === undefined ? answer : cutPage(answer, page, rule);
-  const path = `${origin.repository}/tags/list`;
-  const next = more ? nextLink(origin, path, page.n ?? tags.length, tags.at(-1)) : {};
-  const body = Buffer.from(JSON.stringify({ name: origin.repository, tags }));
+  const { tags, more } = filter === undefined ? answer : cutPage(answer, page, filter);
+  const path = `${address.repository}/tags/list`;
+  const next = more ? nextLink(address, path, page.n ?? tags.length, tags.at(-1)) : {};
+  const body = Buffer.from(JSON.stringify({ name: address.repository, tags }));
   bodies.set(answer, { id, body, next });
   return { id, body, next };
 }
 
-/** The whole list; of one that goes on past what is collected of it, what comes after `page.last`. */
+/** The page to ask for: the whole list or, when `page.last` is beyond what is collected of it, what comes after that tag. */
 async function beginningFor(
   listings: Listings,
   upstream: Upstream,
@@ -91,14 +96,14 @@ async function beginningFor(
 function cutPage(
   { tags, more }: TagsFound,
   { n, last }: Page,
-  rule: TagFilter,
+  filter: TagFilter,
 ): Pick<TagsFound, "tags" | "more"> {
-  const rest = tags.filter((tag) => (last === undefined || tag > last) && rule(tag));
+  const rest = tags.filter((tag) => (last === undefined || tag > last) && filter(tag));
   const page = rest.slice(0, n);
   return { tags: page, more: page.length > 0 && (page.length < rest.length || more) };
 }
 
-/** The index upstream answers, with its exact type: clients take another one for "not supported". */
+/** The index upstream answers, with its exact media type: clients take any other one for "not supported". */
 export async function handleReferrers(
   exchange: Exchange,
   listings: Listings,
@@ -126,7 +131,7 @@ function sourceOf(upstream: Upstream, { result }: { readonly result: string }): 
   return result === "hit" || result === "stale" ? "memory" : `upstream:${upstream.name}`;
 }
 
-/** Age always; a Warning, which containerd and podman show their users, when upstream could not be asked. */
+/** Age and, when upstream could not be asked, a Warning, which containerd and podman show their users. */
 function staleness({
   age,
   reason,
@@ -143,35 +148,42 @@ export interface CatalogOptions {
   readonly router: Pick<Router, "permits">;
 }
 
+/** The repositories of one upstream of which this cache holds something that clients may have. */
 export function handleCatalog(
   exchange: Exchange,
   { index, router }: CatalogOptions,
   upstream: Upstream,
   page: Page,
-  origin: Origin,
+  address: ListAddress,
 ): void {
   const size = Math.min(page.n ?? defaultPage, largestPage);
   const names: Repository[] = [];
   let last = page.last;
-  for (let looks = 0; size > 0 && names.length <= size && looks < maxCatalogLooks; looks++) {
+  for (let pages = 0; size > 0 && names.length <= size && pages < maxIndexPages; pages++) {
     const some = index.repositories(upstream.name, last, size + 1);
     names.push(...some.filter((name) => router.permits(upstream, name)));
     last = some.at(-1);
     if (some.length <= size) break;
   }
   const repositories = names.slice(0, size);
-  // Made here of what the index knows: no answer of a cache.
+  // No Cache-Status: the answer is made here of what the index knows.
   Object.assign(exchange.findings, { result: "hit", source: "disk" });
-  const next = names.length > size && size > 0 ? nextLink(origin, "_catalog", size, repositories.at(-1)) : {};
+  const next =
+    names.length > size && size > 0 ? nextLink(address, "_catalog", size, repositories.at(-1)) : {};
   exchange.send(200, { ...next, ...listingHeaders }, JSON.stringify({ repositories }));
 }
 
-/** Path-absolute, with our own prefix: crane and oras insist on the same host, skopeo keeps only the path. */
-function nextLink(origin: Origin, path: string, n: number, last: string | undefined): { link?: string } {
+/** A path with the client's own prefix, and no host: crane and oras insist on the same host, skopeo keeps only the path. */
+function nextLink(
+  address: ListAddress,
+  path: string,
+  n: number,
+  last: string | undefined,
+): { link?: string } {
   if (last === undefined) return {};
   const query = new URLSearchParams({ n: String(n), last });
-  if (origin.ns !== undefined) query.set("ns", origin.ns);
-  const prefix = origin.prefix === "" ? "" : `/${origin.prefix}`;
+  if (address.ns !== undefined) query.set("ns", address.ns);
+  const prefix = address.prefix === "" ? "" : `/${address.prefix}`;
   return { link: `<${prefix}/v2/${path}?${query}>; rel="next"` };
 }
 

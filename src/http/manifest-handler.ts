@@ -1,5 +1,5 @@
-// GET and HEAD of manifests. Both take the same way, so a digest HEAD announces is always here for the GET that
-// follows, and the headers are the same (docs/clients.md 10 and 16).
+// GET and HEAD of manifests. Both run the same code, so a digest that HEAD announces is here for the GET that follows, and
+// the headers are the same (docs/clients.md 10 and 16).
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
@@ -25,7 +25,7 @@ export async function handleManifest(
   upstream: Upstream,
   repository: Repository,
   reference: Reference,
-  /** The upstream takes pushes, whose clients skip what HEAD says is there. */
+  /** The upstream takes pushes. Clients that push skip the manifests that HEAD says are there. */
   pushed: boolean,
 ): Promise<Outcome> {
   const asksPresence = pushed && exchange.isHead;
@@ -56,6 +56,7 @@ export async function handleManifest(
   return "served";
 }
 
+/** Passes on a manifest that is too large to be kept. */
 async function relay(exchange: Exchange, manifest: RelayedManifest, pool: BufferPool): Promise<void> {
   try {
     const headers = manifestHeaders(manifest.digest, manifest.mediaType);

@@ -1,9 +1,9 @@
-// Request bodies nobody wants are read away, within bounds: a connection that ends before they have come is reset,
-// and the client does not see its answer.
+// Request bodies that are not wanted are read and dropped, within bounds: if the connection ended before all of a body has
+// come, it would be reset, and the client would not see its answer.
 import type { IncomingMessage } from "node:http";
 
 export interface DiscardBounds {
-  /** Bytes read at most. */
+  /** Most bytes that are read. */
   readonly bytes: number;
   /** Milliseconds. */
   readonly within: number;
@@ -11,20 +11,20 @@ export interface DiscardBounds {
 
 /** For bodies of requests that are answered without them. */
 export const unwanted: DiscardBounds = { bytes: 1024 * 1024, within: 30_000 };
-/** For bodies given up half-way: what client and kernels have under way by then, even over a fast link. */
+/** For bodies given up half-way: room for what client and kernels have in flight by then, even on a fast link. */
 export const abandoned: DiscardBounds = { bytes: 16 * 1024 * 1024, within: 5_000 };
 
 const discards = new WeakMap<IncomingMessage, Promise<void>>();
 
-/** Whether the request announces a body. Reads have none; theirs is never stored or passed on. */
+/** Whether the request announces a body. That of a read is never stored or passed on. */
 export function hasBody(request: IncomingMessage): boolean {
   const length = request.headers["content-length"];
   return request.headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
 }
 
 /**
- * Reads the rest of the body away; beyond the bounds the connection ends. Resolves when the body has come to its end
- * or its connection has. The first call counts.
+ * Reads and drops the rest of the body; beyond the bounds it ends the connection. Resolves at the end of the body or of the
+ * connection. Only the bounds of the first call for a request count.
  */
 export function discardBody(request: IncomingMessage, bounds: DiscardBounds): Promise<void> {
   const running = discards.get(request);

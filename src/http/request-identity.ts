@@ -1,4 +1,4 @@
-// What a request is called in logs: by its client, where the client's name is one that does no harm, else by us.
+// The id and the trace of a request in logs: the client's own where they are harmless, else an id made here.
 import { randomUUID } from "node:crypto";
 
 const idGrammar = /^[A-Za-z0-9._-]{1,64}$/;
@@ -19,13 +19,13 @@ export function traceId(header: Header): string | undefined {
 }
 
 /**
- * The traceparent that goes upstream for a request with this one: the same trace, a new parent (Trace
- * Context, section 3.4), of the flags only `sampled`. A client without a trace starts none here.
+ * The traceparent for requests to upstream: the client's trace, a new parent (Trace Context, section 3.4), and of its flags
+ * only `sampled`. Undefined when the client sent none: no trace starts here.
  */
 export function tracedOn(header: Header): string | undefined {
   const trace = traceOf(header);
   if (trace === undefined) return undefined;
-  // Never all zero, as a parent may not be.
+  // A parent must not be all zeros: the version of the UUID, 4, is among these digits.
   const parent = randomUUID().replaceAll("-", "").slice(0, 16);
   return `00-${trace.id}-${parent}-${trace.sampled ? "01" : "00"}`;
 }

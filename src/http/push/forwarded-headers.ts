@@ -1,12 +1,12 @@
-// Which headers pass, either way. Lists of what may, so that nothing hop-by-hop, no credential, no cookie and no
-// challenge ever does, whatever it is called (RFC 9110 section 7.6.1; docs/design.md, rules 4 and 6).
+// Which headers of a write are passed on, in both directions. Only those listed here are, so that hop-by-hop headers,
+// credentials, cookies and challenges never are, whatever their names (RFC 9110, section 7.6.1; docs/design.md, rules 4 and 6).
 import type { IncomingHttpHeaders } from "node:http";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { tracedOn } from "../request-identity.ts";
 
 const toUpstream = ["content-type", "content-range", "user-agent"] as const;
 
-/** `location` is not among them: it is made anew (upload-sessions.ts). */
+/** Without `location`, which is replaced by one of this mirror (upload-sessions.ts). */
 const toClient = [
   "content-type",
   "docker-content-digest",
@@ -19,30 +19,29 @@ const toClient = [
 ] as const;
 
 /**
- * The client's headers that go on. The length of the body goes with it as it came, known or chunked; without a body
- * a request has none of the headers that describe one. What Connection names stays here. `via` goes along.
+ * The headers to send to upstream for a request with these, without those that Connection names. With `body: "none"` the
+ * headers that describe a body are left out; otherwise its length is sent if the client sent one. `via`: the value of Via.
  */
 export function headersToUpstream(
   headers: IncomingHttpHeaders,
-  withBody: boolean,
-  via: string,
+  { body, via }: { readonly body: "sent" | "none"; readonly via: string },
 ): Record<string, string> {
   const named = new Set(headers.connection?.split(",").map((name) => name.trim().toLowerCase()));
-  // Answers are read here, so they must not come encoded.
+  // This mirror reads the answer, so it must not come encoded.
   const forwarded: Record<string, string> = { "accept-encoding": "identity", via };
   const traceparent = tracedOn(headers.traceparent);
   if (traceparent !== undefined) forwarded.traceparent = traceparent;
   for (const name of toUpstream) {
     const value = headers[name];
     if (value === undefined || named.has(name)) continue;
-    if (withBody || !name.startsWith("content-")) forwarded[name] = value;
+    if (body === "sent" || !name.startsWith("content-")) forwarded[name] = value;
   }
-  if (!withBody) return forwarded;
+  if (body === "none") return forwarded;
   const length = headers["content-length"];
   return { ...forwarded, ...(length === undefined ? {} : { "content-length": length }) };
 }
 
-/** Upstream's headers that go on. Throws UpstreamError protocol for a body in a coding nobody asked for. */
+/** The headers of upstream's answer for the client. Throws UpstreamError protocol for a body in a coding not asked for. */
 export function headersToClient(headers: IncomingHttpHeaders): Record<string, string> {
   if ((headers["content-encoding"] ?? "identity") !== "identity")
     throw new UpstreamError("protocol", "upstream encoded an answer that was asked for without");

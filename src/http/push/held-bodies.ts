@@ -1,10 +1,10 @@
-// Bodies of manifests that are pushed, read into memory before they are sent on: a redirect, a kept connection that
-// was lost and a challenge then cost no push, for they can be sent again.
+// Bodies of pushed manifests, read into memory before they are sent on. They can be sent again after a redirect, the loss of
+// an idle connection or a challenge, so that none of these fails the push.
 import { largestManifest } from "../../oci/manifest.ts";
 import { ClientLeft, type Exchange } from "../exchange.ts";
 import { BodyStalled } from "./forwarding.ts";
 
-/** Bytes held at once for one upstream; a body beyond them is streamed. */
+/** Most bytes held for one upstream. A body for which there is no room is streamed. */
 const mostHeld = 32 * 1024 * 1024;
 
 /** A body of unknown length that turned out longer than a manifest may be. */
@@ -12,7 +12,7 @@ export class BodyTooLong extends Error {}
 
 export interface HeldBody {
   readonly bytes: Buffer;
-  /** To be called when it is not sent again. */
+  /** To be called when the body will not be sent again. Idempotent. */
   release(): void;
 }
 
@@ -20,19 +20,19 @@ export class HeldBodies {
   readonly #most: number;
   #held = 0;
 
-  /** `most`: bytes of all of them. */
+  /** `most`: bytes of all bodies together. */
   constructor(most = mostHeld) {
     this.#most = most;
   }
 
-  /** Bytes held, or put aside for what is being read. */
+  /** Bytes held, or reserved for bodies that are being read. */
   get held(): number {
     return this.#held;
   }
 
   /**
-   * The whole body, at most 4 MiB; undefined, and nothing read, when it announces more or there is no room for it.
-   * Rejects with BodyStalled when none of it comes for `silence` milliseconds, with BodyTooLong, and with ClientLeft.
+   * The whole body, of at most 4 MiB. Undefined, with nothing read, when it announces more or there is no room for it.
+   * Rejects with BodyStalled when no byte comes for `silence` milliseconds, with BodyTooLong, and with ClientLeft.
    */
   async read(exchange: Exchange, silence: number): Promise<HeldBody | undefined> {
     const announced = exchange.request.headers["content-length"];

@@ -114,7 +114,7 @@ export class PassThrough {
     const { prefix, ns } = route;
     const place = { prefix, ns, repository: as ?? write.repository, upstreamRepository: sent.repository };
     const members = viaOf(this.#options.pseudonym, via);
-    const headers = headersToUpstream(request.headers, withBody, members);
+    const headers = headersToUpstream(request.headers, { body: withBody ? "sent" : "none", via: members });
     const { bodies, others } = this.#options.places;
     const turn = (withBody ? bodies : others).enter(exchange.client);
     const off = exchange.onOver(() => turn.release());

@@ -1,6 +1,5 @@
-// What a client is told when upstream refuses a write. Upstream's own words where they are errors of the registry
-// API: a push fails for reasons only upstream knows, such as quotas, policies and signatures.
-
+// The answer to a client whose write upstream refuses. Upstream's own errors are passed on when they are in the form of the
+// registry API, because a push fails for reasons that only upstream knows: quotas, policies, signatures.
 import { type Digest, parseDigest } from "../../oci/digest.ts";
 import type { OciErrorCode } from "../../oci/error.ts";
 import type { Result } from "../../ports/event.ts";
@@ -8,9 +7,9 @@ import { UpstreamError } from "../../ports/upstream.ts";
 import { type Failure, failureOfError } from "../error.ts";
 import type { WriteRequest } from "./write-request.ts";
 
-/** Longest message taken over from an error that is not in the API's form. */
+/** Longest message taken from an error that is not quite in the form of the API, in characters. */
 const longestMessage = 500;
-/** Digests looked at in one error. */
+/** Most digests read from one error. */
 const maxNamed = 100;
 
 const codes: ReadonlyMap<number, OciErrorCode> = new Map([
@@ -25,15 +24,18 @@ const unknown = {
   upload: "BLOB_UPLOAD_UNKNOWN",
 } as const satisfies Record<WriteRequest["kind"], OciErrorCode>;
 
-/** Statuses from 500, and 407, are upstream's own trouble: 502. The others are the client's to know. */
+/**
+ * The failure for upstream's answer with a `status` from 400, the body `text` and the header `retryAfter`. From 500, and 407,
+ * it is a fault of upstream's (502); any other status is passed on.
+ */
 export function failureOfRefusal(
   write: WriteRequest,
   status: number,
   text: string | undefined,
   retryAfter: string | undefined,
 ): Failure {
-  const told = readErrors(text);
-  const words = typeof told === "object" ? { body: told.body } : {};
+  const errors = readErrors(text);
+  const words = typeof errors === "object" ? { body: errors.body } : {};
   if (status === 508) return { ...failureOf("loop", status), ...words };
   if (status >= 500 || status === 407) return { ...failureOf("server_error", status), ...words };
   if (status === 429) {
@@ -41,16 +43,17 @@ export function failureOfRefusal(
     return { ...failureOf("rate_limited", status, seconds), ...words };
   }
   const code = status === 404 || status === 410 ? unknown[write.kind] : (codes.get(status) ?? "UNKNOWN");
-  const message = typeof told === "string" ? told : `the upstream registry refuses the write (${status})`;
+  const message = typeof errors === "string" ? errors : `the upstream registry refuses the write (${status})`;
   return { status, code, message, ...words };
 }
 
+/** The result of the request, for the event. */
 export function resultOfRefusal({ status }: Failure): Result {
   if (status === 403) return "denied";
   return status === 429 || status >= 500 ? "error" : "pass";
 }
 
-/** Digests an error names: what a manifest lacks, among other things. */
+/** The digests an error names: among them the blobs that a pushed manifest lacks. */
 export function digestsNamed(text: string | undefined): readonly Digest[] {
   const found = text?.match(/\bsha(?:256|512):[0-9a-f]{64,128}\b/g) ?? [];
   const digests = [...new Set(found)].map(parseDigest).filter((digest) => digest !== undefined);
@@ -70,7 +73,7 @@ function failureOf(
   );
 }
 
-/** A body in the API's form; else the message of its first error; undefined for what has neither. */
+/** A body in the form of the API; else the message of its first error; undefined when it has none. */
 function readErrors(text: string | undefined): { readonly body: string } | string | undefined {
   let json: unknown;
   try {

@@ -1,7 +1,7 @@
-// Where an upload goes on (distribution-spec, "Pushing blobs": the client must use the Location it was given). The
-// client is to come back here, whatever upstream said: an address below upstream's own uploads of the repository is
-// turned into ours part by part, and any node can go on with it; any other stays in this process, under a name of
-// our own.
+// Where an upload goes on (distribution-spec, "Pushing blobs": the client must use the Location it was given). The client has
+// to come back to this mirror, wherever upstream's Location leads. An address below upstream's own uploads of the repository
+// is rewritten part by part, so that any node can go on with the upload. Any other address is kept in this process, under a
+// random name.
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { apiPath, apiUrl } from "../../oci/api-url.ts";
@@ -11,13 +11,13 @@ import { type Upload, uploadQuery } from "../../oci/upload.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 
-/** Addresses kept, the bytes of them all, and how long one is kept after its last use, in milliseconds. */
+/** Most addresses kept, most bytes of all of them, and the milliseconds one is kept after its last use. */
 const maxKept = 10_000;
 const maxKeptBytes = 16 * 1024 * 1024;
 const keptFor = 3_600_000;
-/** Longest Location taken; presigned ones reach 2 or 3 kB. */
+/** Longest Location accepted, in characters; presigned ones reach 2 or 3 kB. */
 const longestLocation = 8 * 1024;
-/** What the client adds to a Location: `&digest=` with the longest digest. */
+/** Room for what the client adds to a Location: `&digest=` with the longest digest. */
 const addedByClient = 256;
 
 /** Where a request stood, so that a Location leads back to the same upstream. */
@@ -55,30 +55,30 @@ export class UploadSessions {
   }
 
   /**
-   * The URL an upload to `repository`, as upstream names it, goes on at; another origin only where upstream itself
-   * has led there.
+   * The URL where an upload to `repository`, by upstream's name, goes on. It has another origin only when a Location of
+   * upstream's led there.
    */
   urlOf(repository: Repository, upload: Upload): URL {
     const kept = this.#find(repository, upload.session);
     if (kept === undefined)
       return apiUrl(this.#base, repository, `blobs/uploads/${upload.session ?? ""}`, uploadQuery(upload));
     const url = new URL(kept.url);
-    // Not through searchParams: what is there may be signed as it is written.
+    // Not through searchParams, which would rewrite the query: it may be signed as it is.
     const added = uploadQuery(upload).toString();
     if (added !== "") url.search += `${url.search === "" ? "?" : "&"}${added}`;
     return url;
   }
 
   /**
-   * Our Location for the one upstream gave in its answer to `asked`, path-absolute. Throws UpstreamError protocol for
-   * one that cannot be gone on at: no address, not HTTP, above 8 KiB, or HTTP where upstream is asked over TLS.
+   * The Location for the client, an absolute path, instead of the one upstream gave in its answer to `asked`. Throws
+   * UpstreamError protocol for one that cannot be used: no address, not HTTP, above 8 KiB, or HTTP when upstream has TLS.
    */
   locationOf(place: Place, upload: Upload, asked: URL, location: string): string {
     const named = addressIn(location, asked);
     const ours = this.#mapped(place, named);
     if (ours !== undefined) return ours;
     const target = followed(this.#base, named);
-    // One name for the whole of an upload, so that many chunks push nobody else's out.
+    // One entry for a whole upload: the chunks of one do not displace other uploads.
     const known = this.#find(place.upstreamRepository, upload.session) && upload.session;
     const session = known ?? randomBytes(24).toString("base64url");
     this.#kept.set(session, { repository: place.upstreamRepository, url: target });
@@ -96,8 +96,8 @@ export class UploadSessions {
   }
 
   /**
-   * Undefined unless the address is upstream's own for this repository's uploads and reads back as what it is. The
-   * scheme does not count: registries behind a TLS proxy often name the wrong one, and it is not used.
+   * The rewritten address. Undefined unless it is below upstream's uploads of this repository and is parsed as the same
+   * session again. Its scheme is ignored, because registries behind a TLS proxy often name the wrong one.
    */
   #mapped(place: Place, target: URL): string | undefined {
     const below = `${apiPath(this.#base)}${place.upstreamRepository}/blobs/uploads/`;
@@ -112,8 +112,8 @@ export class UploadSessions {
 }
 
 /**
- * Where a write goes on that upstream at `base` redirected from `asked`. Throws UpstreamError protocol, as
- * `UploadSessions.locationOf` does.
+ * Where upstream at `base` has redirected a write from `asked`. Throws UpstreamError protocol, as `UploadSessions.locationOf`
+ * does.
  */
 export function redirectedTo(base: URL, asked: URL, location: string): URL {
   return followed(base, addressIn(location, asked));
@@ -125,7 +125,7 @@ function addressIn(location: string, asked: URL): URL {
   return target;
 }
 
-/** The address without what is not sent. */
+/** The address without user, password and fragment. */
 function followed(base: URL, target: URL): URL {
   if (base.protocol === "https:" && target.protocol === "http:") throw refused("from https to http");
   const url = new URL(target);
@@ -135,7 +135,7 @@ function followed(base: URL, target: URL): URL {
   return url;
 }
 
-/** The path-absolute address of an endpoint as our clients see it. */
+/** The absolute path of an endpoint, as clients address it. */
 export function ourPath({ prefix, repository }: Place, endpoint: string): string {
   return `${prefix === "" ? "" : `/${prefix}`}/v2/${repository}/${endpoint}`;
 }

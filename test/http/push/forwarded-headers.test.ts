@@ -20,17 +20,17 @@ t.test("to upstream: what describes the request, and nothing else", async (t) =>
   const described = { "content-type": "application/octet-stream", "content-range": "0-9" };
   const always = { "accept-encoding": "identity", "user-agent": "docker", via };
   t.strictSame(
-    headersToUpstream(sent, true, via),
+    headersToUpstream(sent, { body: "sent", via }),
     { ...always, ...described },
     "a chunked body stays chunked",
   );
-  t.strictSame(headersToUpstream({ ...sent, "content-length": "10" }, true, via), {
+  t.strictSame(headersToUpstream({ ...sent, "content-length": "10" }, { body: "sent", via }), {
     ...always,
     ...described,
     "content-length": "10",
   });
   t.strictSame(
-    headersToUpstream({ ...sent, "content-length": "10" }, false, via),
+    headersToUpstream({ ...sent, "content-length": "10" }, { body: "none", via }),
     always,
     "no body, no length",
   );
@@ -43,7 +43,7 @@ t.test("what Connection names goes no further, except the length, which is the b
     "user-agent": "x",
     "content-length": "10",
   };
-  t.strictSame(headersToUpstream(sent, true, via), {
+  t.strictSame(headersToUpstream(sent, { body: "sent", via }), {
     "accept-encoding": "identity",
     "content-length": "10",
     via,
