@@ -73,15 +73,12 @@ type Filled<V extends { url?: URL | undefined }> = Omit<
     readonly url: URL;
     readonly library: boolean;
     readonly repositoryPrefix: string;
-    readonly tags: { readonly ttl?: number | undefined; readonly rules: readonly TagRule[] };
+    readonly tags: { readonly ttl?: number | undefined; readonly rules: TagRules };
   };
 type ListKey = "tokenRealms" | "redirectsTo" | "namespaces" | "hosts" | "allow" | "deny";
 
-/** A pattern over `repository:tag`; `*` stops at `/`, `**` does not. First match wins. Infinity: never asked again. */
-export interface TagRule {
-  readonly match: string;
-  readonly ttl: number;
-}
+/** Patterns over `repository:tag`; `*` stops at `/`, `**` does not. First match wins. `ttl` Infinity: never asked again. */
+type TagRules = Frozen<NonNullable<Values["tags"]["rules"]>>;
 
 /** Redis, where the nodes of one datacenter share what they know. */
 export interface RedisConfig {
@@ -168,7 +165,7 @@ export type Config = Frozen<
 > & {
   readonly node: { readonly name: string; readonly address?: string | undefined };
   readonly upstreams: readonly [UpstreamConfig, ...UpstreamConfig[]];
-  readonly tags: { readonly ttl: number; readonly staleIfError: number; readonly rules: readonly TagRule[] };
+  readonly tags: { readonly ttl: number; readonly staleIfError: number; readonly rules: TagRules };
   /** What one client may have at once; see http/client-limits.ts. Left out: its defaults, for everybody. */
   readonly limits?:
     | (Frozen<Omit<Values["limits"], "exempt">> & { readonly exempt: readonly string[] })
