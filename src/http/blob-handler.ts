@@ -79,7 +79,7 @@ export async function handleBlob(
  * of unknown size waits until all of it is here and verified: then it has a length.
  */
 async function whenBounded(exchange: Exchange, blob: OpenedBlob): Promise<OpenedBlob> {
-  if (blob.size !== undefined || blob.whole === undefined || exchange.chunks) return blob;
+  if (blob.size !== undefined || blob.whole === undefined || exchange.acceptsChunks) return blob;
   const left = Promise.withResolvers<never>();
   const stopListening = exchange.onOver(() => left.reject(new ClientLeft()));
   try {

@@ -160,8 +160,8 @@ export class Exchange {
     return this.request.method === "HEAD";
   }
 
-  /** The client understands chunks, so a body without a length has an end. In HTTP/1.0 it does not. */
-  get chunks(): boolean {
+  /** The client accepts chunks, so a body without a length has an end. In HTTP/1.0 it does not. */
+  get acceptsChunks(): boolean {
     return this.request.httpVersion === "1.1";
   }
 
@@ -260,7 +260,7 @@ export class Exchange {
   begin(status: number, headers: OutgoingHttpHeaders, length: number | undefined): void {
     this.#head(status, headers, length);
     this.#bytesExpected = length;
-    this.#endsWithConnection = length === undefined && !this.chunks;
+    this.#endsWithConnection = length === undefined && !this.acceptsChunks;
     this.#response.flushHeaders();
   }
 

@@ -133,7 +133,7 @@ export class PassThrough {
     const { exchange } = passing;
     exchange.findings.source = `upstream:${this.#options.name}`;
     try {
-      while (!(await this.#send(passing)));
+      while ((await this.#send(passing)) === "again");
     } catch (error) {
       if (exchange.closed) throw error;
       if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
@@ -147,8 +147,8 @@ export class PassThrough {
     }
   }
 
-  /** Sends the request once. Resolves with false when it is to be sent again. */
-  async #send(passing: Passing): Promise<boolean> {
+  /** Sends the request once. Resolves with "again" when it is to be sent once more. */
+  async #send(passing: Passing): Promise<"done" | "again"> {
     const { exchange, write, sent, withBody, url, again } = passing;
     const authorization = await this.#authorization(sent, url);
     if (withBody) exchange.proceed();
@@ -173,15 +173,18 @@ export class PassThrough {
       if (answer.statusCode === 401) {
         if (!(await this.#learns(passing, answer)) || !this.#repeatable(passing) || again.challenges-- === 0)
           throw this.#error("auth", "refuses this mirror's account", 401);
-        return false;
+        return "again";
       }
       const elsewhere = this.#redirectOf(passing, answer);
-      if (elsewhere === undefined) await this.#relay(passing, answer);
-      else passing.url = elsewhere;
-      return elsewhere === undefined;
+      if (elsewhere !== undefined) {
+        passing.url = elsewhere;
+        return "again";
+      }
+      await this.#relay(passing, answer);
+      return "done";
     } catch (error) {
       if (forwarding.delivered && !answered) await this.#reportUnsure(write);
-      if (forwarding.lostIdle && again.losses-- > 0) return false;
+      if (forwarding.lostIdle && again.losses-- > 0) return "again";
       throw error;
     } finally {
       forwarding.close();
