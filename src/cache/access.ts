@@ -48,7 +48,7 @@ export class Access {
   }
 
   /**
-   * Whether `repository` may read `digest`: by a link, else by a HEAD request to upstream, one for all who ask at the
+   * Whether `repository` may read `digest`: by a link, else by a HEAD request to upstream, one for all that ask at the
    * same time. Rejects with UpstreamError when upstream cannot say.
    */
   async prove(

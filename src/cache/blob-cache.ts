@@ -56,7 +56,7 @@ export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
   readonly url: URL;
 }
 
-/** Who may start a fill, and when. */
+/** Whether a request may start a fill now, or has to wait. */
 export interface FillAdmission {
   /**
    * Undefined when a fill may start now. Otherwise a promise that resolves when a new attempt is worth it, since a fill may
@@ -448,7 +448,8 @@ function endingWith(fill: Fill, reader: BlobReader): BlobReader {
     arrived: async (position) => await reader.arrived?.(position),
     close: async () => {
       await reader.close();
-      if (fill.followers === 0 && !fill.verified) fill.abort(new Error("nobody reads the manifest any more"));
+      if (fill.followers === 0 && !fill.verified)
+        fill.abort(new Error("the manifest has no reader any more"));
     },
   };
 }
@@ -463,6 +464,6 @@ function fromUpstream(
   upstream: Upstream,
   { size, cacheStatus }: Pick<BlobFound, "size"> & { readonly cacheStatus?: string | undefined },
 ): Omit<BlobFound, "result"> {
-  const said = cacheStatus === undefined ? {} : { cacheStatus };
-  return { kind: "found", source: `upstream:${upstream.name}`, size, ...said };
+  const marks = cacheStatus === undefined ? {} : { cacheStatus };
+  return { kind: "found", source: `upstream:${upstream.name}`, size, ...marks };
 }

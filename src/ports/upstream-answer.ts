@@ -1,8 +1,8 @@
-// What an upstream answers, as values: what is not there, and what it may not give, are answers too. That it failed is an
-// UpstreamError (ports.ts).
+// The answers of an upstream, as values. That something is absent or denied is an answer too; a failure to answer is an
+// UpstreamError (upstream.ts).
 import type { Digest } from "../oci/digest.ts";
 
-/** Statuses of a read that are upstream's word about it, besides 404 and 410: nothing stale is given against them. */
+/** Statuses of a read that are upstream's decision, besides 404 and 410: nothing stale is given against them. */
 export const refusalStatuses = [400, 403, 406, 409, 412, 413, 418, 422, 423, 451] as const;
 export type RefusalStatus = (typeof refusalStatuses)[number];
 

@@ -72,7 +72,7 @@ export function readStatus(
   if (status !== 401 && isWebPage(headers)) return fail("protocol", webPage);
   const relayed = relayedHeaders(headers);
   if (status === 404 || status === 410) return { kind: "absent", ...relayed };
-  if (isRefusal(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...relayed };
+  if (isRefusalStatus(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...relayed };
   if (status === 401) return fail("auth", "refused our account: check its username and password");
   return fail("protocol", "gave an answer that is not understood");
 }
@@ -83,7 +83,7 @@ export function isWebPage(headers: IncomingHttpHeaders): boolean {
   return /^(?:text\/html|application\/xhtml\+xml)$/.test(bareMediaType(headers["content-type"]) ?? "");
 }
 
-export function isRefusal(status: number): status is RefusalStatus {
+export function isRefusalStatus(status: number): status is RefusalStatus {
   return (refusalStatuses as readonly number[]).includes(status);
 }
 

@@ -3,7 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { BlobHead } from "../ports/upstream-answer.ts";
-import { cacheMarks, contentLength, contentRange, isRefusal } from "./answer.ts";
+import { cacheMarks, contentLength, contentRange, isRefusalStatus } from "./answer.ts";
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";
 
@@ -73,5 +73,5 @@ export class BlobHeads {
  * and storages whose signed addresses are for GET only. The text of a registry's refusal comes with a GET only, too.
  */
 function refusesHead({ status, foreign }: Reply): boolean {
-  return status === 401 || status === 405 || (foreign ? status === 403 : isRefusal(status));
+  return status === 401 || status === 405 || (foreign ? status === 403 : isRefusalStatus(status));
 }

@@ -18,7 +18,7 @@ import type {
   TagsAnswer,
 } from "../ports/upstream-answer.ts";
 import { makePseudonym } from "../ports/via.ts";
-import { cacheMarks, contentDigest, contentLength, contentRange, isRefusal } from "./answer.ts";
+import { cacheMarks, contentDigest, contentLength, contentRange, isRefusalStatus } from "./answer.ts";
 import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyTimeout } from "./body.ts";
@@ -119,7 +119,7 @@ class HttpUpstream implements ClosableUpstream {
       let reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
       // Some registries refuse HEAD only, and the text of a refusal comes with a GET only.
       const unknown = reply.status === 404 && reference.kind === "tag";
-      if (!reply.foreign && (reply.status === 405 || isRefusal(reply.status) || unknown)) {
+      if (!reply.foreign && (reply.status === 405 || isRefusalStatus(reply.status) || unknown)) {
         discard(reply.body);
         reply = await this.#client.ask(manifestAsk("GET", repository, reference));
       }

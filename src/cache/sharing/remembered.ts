@@ -26,7 +26,7 @@ class Remembered<Value extends TagRecord | true> {
     return value;
   }
 
-  /** Forgets the key before the change and after it, also when it fails: then nobody knows what the store holds. */
+  /** Forgets the key before the change and after it, also when it fails: then it is not known what the store holds. */
   async change<Result>(key: string, change: () => Promise<Result>): Promise<Result> {
     this.forget(key);
     try {
