@@ -5,6 +5,7 @@
 import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { createProxyServer, type ProxyServer } from "http-proxy";
+import { bodyChunks } from "../../ports/body.ts";
 import { localTroubles, UpstreamError } from "../../ports/upstream.ts";
 import { ClientLeft, type Exchange } from "../exchange.ts";
 
@@ -226,25 +227,12 @@ export class Forwarding {
  * nothing for `idle` milliseconds; the time the caller takes over a chunk does not count.
  */
 export async function* answerChunks(answer: IncomingMessage, idle: number): AsyncGenerator<Buffer> {
-  let timer: NodeJS.Timeout | undefined;
-  const wait = (): void => {
-    timer = setTimeout(() => {
-      answer.destroy(new UpstreamError("timeout", "upstream fell silent in an answer to a write"));
-    }, idle);
-  };
-  wait();
+  const silent = (): Error => new UpstreamError("timeout", "upstream fell silent in an answer to a write");
   try {
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
-      clearTimeout(timer);
-      yield chunk;
-      wait();
-    }
+    yield* bodyChunks(answer, idle, silent);
   } catch (error) {
     if (error instanceof UpstreamError) throw error;
     throw new UpstreamError("truncated", "upstream broke off in an answer to a write");
-  } finally {
-    clearTimeout(timer);
-    answer.destroy();
   }
 }
 
