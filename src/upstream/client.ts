@@ -13,11 +13,11 @@ import { viaOf } from "../ports/via.ts";
 import { type ReplyHead, readStatus, withWords } from "./answer.ts";
 import type { Authorizer } from "./auth/authorizer.ts";
 import { discard, readSmallBody } from "./body.ts";
-import { Circuit } from "./connection/circuit.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
 import { Connections } from "./connection/connections.ts";
 import { dispatch, orAborted, type Request } from "./connection/dispatch.ts";
 import { RateLimits } from "./connection/rate-limits.ts";
+import { UpstreamCircuit } from "./connection/upstream-circuit.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
 
 /** One question to the registry, about one repository. */
@@ -71,7 +71,7 @@ export class UpstreamClient {
   readonly #clock: Clock;
   readonly #gate: ConnectionGate;
   readonly #limits: RateLimits;
-  readonly #circuit: Circuit;
+  readonly #circuit: UpstreamCircuit;
   readonly #connections: Connections;
   /** Milliseconds from a request to the registry to the headers of its answer, at least. */
   #quickest = Number.POSITIVE_INFINITY;
@@ -86,7 +86,7 @@ export class UpstreamClient {
     this.#limits = new RateLimits(config.name, notices, clock);
     this.#connections = new Connections(config, pseudonym);
     const probe = (signal: AbortSignal) => this.#connections.ping(signal);
-    this.#circuit = new Circuit({ upstream: config.name, probe, notices, clock, pause });
+    this.#circuit = new UpstreamCircuit({ upstream: config.name, probe, notices, clock, pause });
   }
 
   /** Requests that hold a connection. */
@@ -105,7 +105,7 @@ export class UpstreamClient {
     return this.#gate.free("background");
   }
 
-  get circuit(): Pick<Circuit, "state" | "lastSuccess"> {
+  get circuit(): Pick<UpstreamCircuit, "state" | "lastSuccess"> {
     return this.#circuit;
   }
 

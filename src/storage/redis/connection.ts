@@ -3,14 +3,18 @@
 
 import type { RedisConfig } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
+import { Circuit } from "../../ports/circuit.ts";
 import type { Pause } from "../../ports/clock.ts";
 import type { Notice, NoticeSink } from "../../ports/event.ts";
-import { RedisCircuit } from "./circuit.ts";
 import { commandClient, isReady, PasswordReader, type RedisClient, type RedisPasswords } from "./client.ts";
 import { type NamedUpstream, RedisKeys } from "./keys.ts";
 
 /** Milliseconds before a client that gave up is replaced. */
 const replacePause = 1_000;
+
+/** Questions in a row that got no answer in time and open the circuit; milliseconds between probes. */
+const circuitLimit = 3;
+const probeInterval = 1_000;
 
 export interface RedisConnectionOptions {
   readonly redis: RedisConfig;
@@ -29,7 +33,7 @@ export class RedisConnection {
   readonly #settle: () => void;
   readonly #options: RedisConnectionOptions;
   readonly #passwords: PasswordReader;
-  readonly #circuit: RedisCircuit;
+  readonly #circuit: Circuit;
   #client: RedisClient | undefined;
   #clientPasswords: RedisPasswords | undefined;
   #renewing = false;
@@ -47,7 +51,7 @@ export class RedisConnection {
     this.#settle = resolve;
     this.keys = new RedisKeys(redis.prefix, redis.database, options.upstreams);
     this.#passwords = new PasswordReader(redis, notices);
-    this.#circuit = new RedisCircuit({
+    this.#circuit = redisCircuit({
       reset: () => this.#drop(),
       probe: () => this.#probe(),
       changed: () => {
@@ -157,6 +161,41 @@ export class RedisConnection {
     this.#notified = usable;
     this.#options.notices({ kind: "shared_store", store: "redis", usable, message: usable ? "" : message });
   }
+}
+
+export interface RedisCircuitOptions {
+  /** Drops connections that may be stuck; called when the circuit opens and after each failed probe. */
+  readonly reset: () => void;
+  /** Rejects, in bounded time, when Redis does not answer. */
+  readonly probe: () => Promise<void>;
+  /** Called when Redis is asked from now on, or is not. */
+  readonly changed: () => void;
+  readonly pause: Pause;
+}
+
+/**
+ * Whether Redis is asked at all: a server that is connected and does not answer costs each question its time-out. A
+ * refusal and a closed connection come at once, and cost nobody time.
+ */
+export function redisCircuit({ reset, probe, changed, pause }: RedisCircuitOptions): Circuit {
+  return new Circuit({
+    limit: circuitLimit,
+    weigh: (error) => (isTimeout(error) ? 1 : "answer"),
+    refusal: () => new StoreError("unavailable", "redis has not answered lately and is not asked for now"),
+    probe,
+    interval: probeInterval,
+    intervalFrom: "end",
+    changed: (state) => {
+      if (state !== "half_open") changed();
+      if (state === "open") reset();
+    },
+    pause,
+  });
+}
+
+/** ioredis has no class or code for it. */
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && error.message === "Command timed out";
 }
 
 /** With the reason of the last node, which ioredis leaves out of its own message. */

@@ -3,9 +3,9 @@
 // hash or print by itself.
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeadBucketCommand, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
-import { ExponentialBackoff, handleWhen, retry } from "cockatiel";
 import type { S3Config } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
+import { Circuit } from "../../ports/circuit.ts";
 import type { Pause } from "../../ports/clock.ts";
 import type { CircuitStateName, NoticeSink } from "../../ports/event.ts";
 import { within } from "./deadline.ts";
@@ -18,7 +18,6 @@ import {
   s3Failure,
   s3Outage,
 } from "./failure.ts";
-import { StoreCircuit } from "./store-circuit.ts";
 
 /** In milliseconds. */
 export interface S3Timing {
@@ -34,9 +33,12 @@ const defaultTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
 /** Milliseconds for an answer no client waits for: pages of lists, deletions, copies, the steps of an upload. */
 export const backgroundTimeout = 30_000;
 
-/** Attempts at one request, and the random pause between them in milliseconds. */
-const attempts = 2;
-const backoff = { initialDelay: 50, maxDelay: 250 };
+/** A request may be sent once more, after a random pause of at most so many milliseconds. */
+const longestRetryPause = 70;
+
+/** Failures in a row that open the circuit; milliseconds between probes. */
+const circuitLimit = 3;
+const probeInterval = 2_000;
 
 export interface S3BucketOptions {
   readonly notices: NoticeSink;
@@ -79,17 +81,13 @@ export type S3Answer<T> =
   | { readonly output: T; readonly refusal?: undefined }
   | { readonly refusal: S3Refusal };
 
-const retries = retry(handleWhen(isPassing), {
-  maxAttempts: attempts - 1,
-  backoff: new ExponentialBackoff(backoff),
-});
-
 export class S3Bucket {
   readonly config: S3Config;
   readonly timing: S3Timing;
   readonly #client: S3Client;
   readonly #notices: NoticeSink;
-  readonly #circuit: StoreCircuit;
+  readonly #circuit: Circuit;
+  readonly #pause: Pause;
   #closed = false;
 
   constructor(config: S3Config, { notices, pause = wait, timing = defaultTiming, onState }: S3BucketOptions) {
@@ -97,9 +95,9 @@ export class S3Bucket {
     this.timing = timing;
     this.#client = createS3Client(config, timing.connect);
     this.#notices = notices;
-    this.#circuit = new StoreCircuit({
-      store: `S3 bucket ${config.bucket}`,
-      isOutage: (error) => error instanceof S3Outage,
+    this.#pause = pause;
+    this.#circuit = bucketCircuit({
+      bucket: config.bucket,
       probe: () => this.#probe(),
       pause,
       changed: onState,
@@ -144,7 +142,7 @@ export class S3Bucket {
     const { operation, action, send, timeout, signal, accepts, late } = request;
     try {
       const output = await within({ timeout, signal, late }, (abortSignal) =>
-        retries.execute(() => send(this.#client, { abortSignal }), abortSignal),
+        this.#sendTwice(() => send(this.#client, { abortSignal }), abortSignal),
       );
       return { output };
     } catch (error) {
@@ -157,6 +155,17 @@ export class S3Bucket {
       this.#notify(operation, failure);
       throw failure;
     }
+  }
+
+  /** Sends the request once more when the first failure may pass. */
+  async #sendTwice<T>(send: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await send();
+    } catch (error) {
+      if (signal.aborted || !isPassing(error)) throw error;
+    }
+    await this.#pause(longestRetryPause * Math.random(), signal);
+    return await send();
   }
 
   #notify(operation: S3Operation, { code, message }: StoreError): void {
@@ -176,6 +185,29 @@ export class S3Bucket {
 }
 
 const wait: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
+
+export interface BucketCircuitOptions {
+  readonly bucket: string;
+  /** Rejects while S3 does not work; within a bounded time. */
+  readonly probe: () => Promise<void>;
+  readonly pause: Pause;
+  readonly changed?: ((state: CircuitStateName, previous: CircuitStateName) => void) | undefined;
+}
+
+/** Whether S3 is asked at all. Only an outage counts: other errors say nothing about S3 as a whole. */
+export function bucketCircuit({ bucket, probe, pause, changed }: BucketCircuitOptions): Circuit {
+  return new Circuit({
+    limit: circuitLimit,
+    weigh: (error) => (error instanceof S3Outage ? 1 : 0),
+    refusal: () =>
+      new StoreError("unavailable", `S3 bucket ${bucket} has not answered lately and is not asked for now`),
+    probe,
+    interval: probeInterval,
+    intervalFrom: "end",
+    changed,
+    pause,
+  });
+}
 
 /**
  * Sockets to S3: enough for every request the bounds on transfers and uploads allow, so that none waits for a socket.

@@ -1,9 +1,10 @@
 import t, { type Test } from "tap";
 import { StoreError } from "../../../src/ports/blobs.ts";
-import { StoreCircuit } from "../../../src/storage/s3/store-circuit.ts";
+import { bucketCircuit } from "../../../src/storage/s3/bucket.ts";
+import { S3Outage } from "../../../src/storage/s3/failure.ts";
 import { eventually, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 
-const outage = new StoreError("unavailable", "down");
+const outage = new S3Outage("unavailable", "down");
 const lie = new StoreError("io", "wrong");
 
 function circuitOf(t: Test) {
@@ -11,9 +12,8 @@ function circuitOf(t: Test) {
   const states: string[] = [];
   let works = false;
   let probes = 0;
-  const circuit = new StoreCircuit({
-    store: "the store",
-    isOutage: (error) => error === outage,
+  const circuit = bucketCircuit({
+    bucket: "cache",
     probe: async () => {
       probes++;
       if (!works) throw outage;

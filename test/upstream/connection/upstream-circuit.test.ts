@@ -2,7 +2,7 @@
 import t from "tap";
 import type { Notice } from "../../../src/ports/event.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../../src/ports/upstream.ts";
-import { Circuit } from "../../../src/upstream/connection/circuit.ts";
+import { UpstreamCircuit } from "../../../src/upstream/connection/upstream-circuit.ts";
 import { eventually, ManualClock, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 
 function setUp(random = 0) {
@@ -11,7 +11,7 @@ function setUp(random = 0) {
   const notices: Notice[] = [];
   /** Ends the probe under way: whether upstream answered. */
   const probes: { signal: AbortSignal; end: (answered: boolean) => void }[] = [];
-  const circuit = new Circuit({
+  const circuit = new UpstreamCircuit({
     upstream: "main",
     probe: (signal) => {
       const { promise, resolve } = Promise.withResolvers<boolean>();

@@ -1,5 +1,6 @@
 import t from "tap";
-import { RedisCircuit } from "../../../src/storage/redis/circuit.ts";
+import type { Circuit } from "../../../src/ports/circuit.ts";
+import { redisCircuit } from "../../../src/storage/redis/connection.ts";
 import { eventually, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 
 const timeout = async (): Promise<never> => {
@@ -12,7 +13,7 @@ const refusal = async (): Promise<never> => {
 function openCircuit() {
   const time = new ManualPause();
   const seen = { resets: 0, probes: 0, changes: 0, alive: false };
-  const circuit = new RedisCircuit({
+  const circuit = redisCircuit({
     reset: () => {
       seen.resets++;
     },
@@ -30,7 +31,7 @@ function openCircuit() {
   return { circuit, time, seen };
 }
 
-async function ask(circuit: RedisCircuit, ...asks: (() => Promise<unknown>)[]): Promise<void> {
+async function ask(circuit: Circuit, ...asks: (() => Promise<unknown>)[]): Promise<void> {
   for (const each of asks) await circuit.run(each).catch(() => {});
 }
 
