@@ -4,6 +4,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import { inTime } from "../ports/deadline.ts";
 import { deleteBelow, keyOf } from "../ports/keys.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { headByDigest, type Upstream, UpstreamError } from "../ports/upstream.ts";
@@ -12,8 +13,8 @@ import type { Access } from "./access.ts";
 import { boundedByKeys } from "./memory-size.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 
-/** Milliseconds a client waits for upstream's word, and in which that is given again. */
-const patience = 2_000;
+/** Milliseconds a client waits for upstream's answer, and in which that answer is given again. */
+const answerTimeout = 2_000;
 const memory = 30_000;
 /** Milliseconds after which a tag is confirmed before HEAD of it is answered, whatever its time to live. */
 export const confirmTagAfter = 60_000;
@@ -57,16 +58,7 @@ export class Confirmations {
     const { promise } = this.#flights.run(`${this.#writes} ${key}`, () =>
       this.#ask(upstream, repository, digest, as, key),
     );
-    const waiting = new AbortController();
-    const late = this.#options.pause(patience, waiting.signal).then(
-      () => undefined,
-      () => undefined,
-    );
-    try {
-      return await Promise.race([promise, late]);
-    } finally {
-      waiting.abort();
-    }
+    return (await inTime(promise, answerTimeout, this.#options.pause)) ? await promise : undefined;
   }
 
   /** Forgets everything about the repository: something has changed there. */

@@ -2,12 +2,13 @@
 // an answer to fall back on, and not again right after a failure.
 import { LRUCache } from "lru-cache";
 import type { Clock, Pause } from "../ports/clock.ts";
+import { inTime } from "../ports/deadline.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
 /** Milliseconds a client waits for upstream while there is a stale answer to give; the question goes on without it. */
-const patience = 1_000;
+const answerTimeout = 1_000;
 /** Milliseconds after a failure in which the stale answer is given at once, and more of them at random. */
 const failureMemory = 3_000;
 const failureJitter = 1_500;
@@ -58,7 +59,7 @@ export class Revalidation<Value> {
     if (failure !== undefined) return { kind: "failed", reason: failure };
     const { promise, joined } = this.#start(key, ask);
     try {
-      return { kind: "answered", value: await this.#inTime(key, promise), joined };
+      return { kind: "answered", value: await this.#answer(key, promise), joined };
     } catch (error) {
       if (error instanceof UpstreamError) return { kind: "failed", reason: error };
       throw error;
@@ -93,23 +94,12 @@ export class Revalidation<Value> {
     this.#failures.set(key, error, { ttl: failureMemory + Math.random() * failureJitter });
   }
 
-  async #inTime(key: string, flight: Promise<Value>): Promise<Value> {
-    const waiting = new AbortController();
-    const late = this.#pause(patience, waiting.signal).then(
-      () => true,
-      () => false,
-    );
-    try {
-      const inTime = await Promise.race([flight.then(() => true), late.then((isLate) => !isLate)]);
-      if (inTime) return await flight;
-      const slow = new UpstreamError("timeout", "upstream is slow to confirm what is here");
-      // The next ones wait neither for this flight nor for its time-out: they ask anew when the memory has passed.
-      this.#flights.leave(key);
-      this.#remember(key, slow);
-      throw slow;
-    } finally {
-      flight.catch(() => {});
-      waiting.abort();
-    }
+  async #answer(key: string, flight: Promise<Value>): Promise<Value> {
+    if (await inTime(flight, answerTimeout, this.#pause)) return await flight;
+    const slow = new UpstreamError("timeout", "upstream is slow to confirm what is here");
+    // The next ones wait neither for this flight nor for its time-out: they ask anew when the memory has passed.
+    this.#flights.leave(key);
+    this.#remember(key, slow);
+    throw slow;
   }
 }

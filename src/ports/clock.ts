@@ -1,4 +1,5 @@
 // Time, as everything that counts by it is given it, and what is known of the age of records.
+import { setTimeout as sleep } from "node:timers/promises";
 
 /**
  * Milliseconds since the epoch; injected so that no policy test sleeps. As `clock` the machine's own, which may be set
@@ -20,6 +21,8 @@ export function recordAge(at: number, now: number): number {
 
 /** Waits; rejects when the signal aborts. Injected so that tests need no real time. */
 export type Pause = (milliseconds: number, signal: AbortSignal) => Promise<void>;
+
+export const realPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
 
 /** A transfer that gives its connection to whoever waits for one while nobody waits for its own bytes. */
 export interface Yielding {

@@ -1,14 +1,13 @@
 // One bucket. Every request to S3 goes through `ask`, which bounds its time, retries it where that can help, stops
 // asking an S3 that does not work, and reports failures. The SDK's client is set up so that it does not wait, retry,
 // hash or print by itself.
-import { setTimeout as sleep } from "node:timers/promises";
 import { HeadBucketCommand, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import type { S3Config } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import { Circuit } from "../../ports/circuit.ts";
-import type { Pause } from "../../ports/clock.ts";
+import { type Pause, realPause } from "../../ports/clock.ts";
+import { withDeadline } from "../../ports/deadline.ts";
 import type { CircuitStateName, NoticeSink } from "../../ports/event.ts";
-import { within } from "./deadline.ts";
 import {
   isPassing,
   isUnanswered,
@@ -42,7 +41,7 @@ const probeInterval = 2_000;
 
 export interface S3BucketOptions {
   readonly notices: NoticeSink;
-  /** Default: real time. */
+  /** Between tries and probes; time-outs are of real time. Default: real time. */
   readonly pause?: Pause;
   readonly timing?: S3Timing;
   /** Called whenever the circuit changes. */
@@ -90,7 +89,10 @@ export class S3Bucket {
   readonly #pause: Pause;
   #closed = false;
 
-  constructor(config: S3Config, { notices, pause = wait, timing = defaultTiming, onState }: S3BucketOptions) {
+  constructor(
+    config: S3Config,
+    { notices, pause = realPause, timing = defaultTiming, onState }: S3BucketOptions,
+  ) {
     this.config = config;
     this.timing = timing;
     this.#client = createS3Client(config, timing.connect);
@@ -141,8 +143,9 @@ export class S3Bucket {
   async #ask<T>(request: S3Request<T>): Promise<S3Answer<T>> {
     const { operation, action, send, timeout, signal, accepts, late } = request;
     try {
-      const output = await within({ timeout, signal, late }, (abortSignal) =>
-        this.#sendTwice(() => send(this.#client, { abortSignal }), abortSignal),
+      const output = await withDeadline(
+        { milliseconds: timeout, pause: realPause, signal, late },
+        (abortSignal) => this.#sendTwice(() => send(this.#client, { abortSignal }), abortSignal),
       );
       return { output };
     } catch (error) {
@@ -175,7 +178,7 @@ export class S3Bucket {
   async #probe(): Promise<void> {
     const { bucket: Bucket } = this.config;
     try {
-      await within({ timeout: this.timing.answer, signal: undefined, late: undefined }, (abortSignal) =>
+      await withDeadline({ milliseconds: this.timing.answer, pause: realPause }, (abortSignal) =>
         this.#client.send(new HeadBucketCommand({ Bucket }), { abortSignal }),
       );
     } catch (error) {
@@ -183,8 +186,6 @@ export class S3Bucket {
     }
   }
 }
-
-const wait: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
 
 export interface BucketCircuitOptions {
   readonly bucket: string;

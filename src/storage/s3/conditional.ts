@@ -1,6 +1,6 @@
 // Writes an object unless it is there: with `If-None-Match: *` where the server knows it, by a look first where not.
-import { setTimeout as sleep } from "node:timers/promises";
 import { StoreError } from "../../ports/blobs.ts";
+import { realPause } from "../../ports/clock.ts";
 import type { S3Answer } from "./bucket.ts";
 import type { S3Refusal } from "./failure.ts";
 
@@ -41,7 +41,7 @@ export class ConditionalWrites {
       if (refusal.status === 412 || refusal.status === 304) return false;
       if (refusal.status !== 409) this.#unsupported.add(kind);
       else if (await exists()) return false;
-      else await sleep(conflictPause * (1 + Math.random()), undefined, { signal });
+      else await realPause(conflictPause * (1 + Math.random()), signal);
     }
     if (this.#unsupported.has(kind)) {
       if (await exists()) return false;
