@@ -1,7 +1,9 @@
 // Whether the cache directory can be used, looked at all the time: a disk that is gone is told within seconds, and used
 // again when it is back. Requests go on meanwhile, straight from upstream.
+
 import type { Health } from "../ops/health.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import { SharedCall } from "../ports/single-flight.ts";
 
 /** Milliseconds between two looks, and those a look may take: a network disk may never answer. */
 export const storeLookInterval = 2_000;
@@ -21,7 +23,7 @@ export interface StoreWatchOptions {
 export class StoreWatch {
   readonly #options: StoreWatchOptions;
   #usable = true;
-  #looking: Promise<void> | undefined;
+  readonly #looks = new SharedCall<void>();
   #since = 0;
 
   constructor(options: StoreWatchOptions) {
@@ -31,15 +33,9 @@ export class StoreWatch {
   /** One look at a time. Resolves with its end, which may be long in coming; never rejects. */
   look(): Promise<void> {
     const { steady } = this.#options;
-    if (this.#looking !== undefined) {
-      if (steady() - this.#since >= patience) this.#tell("the cache directory does not answer");
-      return this.#looking;
-    }
-    this.#since = steady();
-    this.#looking = this.#look().finally(() => {
-      this.#looking = undefined;
-    });
-    return this.#looking;
+    if (!this.#looks.isRunning) this.#since = steady();
+    else if (steady() - this.#since >= patience) this.#tell("the cache directory does not answer");
+    return this.#looks.run(() => this.#look());
   }
 
   async #look(): Promise<void> {

@@ -7,6 +7,7 @@ import { type BlobStore, StoreError } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { BitRotFinder, NoticeSink } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
 /** Bytes read and hashed in one turn of the event loop. */
@@ -57,7 +58,7 @@ export class BlobChecks {
   readonly #running = new Map<Digest, Running>();
   /** Digests whose stored bytes are wrong and still in the store: they count as absent until they are stored anew. */
   readonly #blocked = new Set<Digest>();
-  readonly #finding = new Map<Digest, Promise<void>>();
+  readonly #finding = new SingleFlight<void>();
   readonly #waiting: (() => void)[] = [];
   #hashing = 0;
   /** Wrong blobs in a row; below 0: sound ones in a row since the alarm. */
@@ -112,11 +113,7 @@ export class BlobChecks {
 
   /** The bytes stored under the digest are wrong. Rejects with StoreError when they cannot be taken out. */
   found(digest: Digest, by: BitRotFinder, bytes: number): Promise<void> {
-    const known = this.#finding.get(digest);
-    if (known !== undefined) return known;
-    const finding = this.#found(digest, by, bytes).finally(() => this.#finding.delete(digest));
-    this.#finding.set(digest, finding);
-    return finding;
+    return this.#finding.run(digest, () => this.#found(digest, by, bytes)).promise;
   }
 
   async #found(digest: Digest, by: BitRotFinder, bytes: number): Promise<void> {

@@ -5,6 +5,7 @@ import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
+import { SharedCall } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
 /** Rows read in one turn of the event loop, and removed in one write. */
@@ -46,7 +47,7 @@ type OldBlob = ReturnType<BlobIndex["oldest"]>[number];
 
 export class Eviction {
   readonly #options: EvictionOptions;
-  #running: Promise<void> | undefined;
+  readonly #passes = new SharedCall<void>();
   #wanted = 0;
 
   constructor(options: EvictionOptions) {
@@ -117,13 +118,13 @@ export class Eviction {
    */
   run(wanted = 0): Promise<void> {
     this.#wanted = Math.max(this.#wanted, wanted);
-    this.#running ??= this.#pass()
-      .catch((error: unknown) => this.#options.notices(noticeOfStoreError("evict", error)))
-      .finally(() => {
-        this.#running = undefined;
-        this.#wanted = 0;
-      });
-    return this.#running;
+    return this.#passes.run(() =>
+      this.#pass()
+        .catch((error: unknown) => this.#options.notices(noticeOfStoreError("evict", error)))
+        .finally(() => {
+          this.#wanted = 0;
+        }),
+    );
   }
 
   async #pass(): Promise<void> {

@@ -3,6 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Logger } from "pino";
+import { SharedCall } from "../ports/single-flight.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import type { Health } from "./health.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
@@ -107,12 +108,10 @@ export function createOpsListener({
 
 /** Scrapers that come at the same time share one rendering. */
 function metricsPage(metrics: OpsListenerOptions["metrics"]): Page {
-  let rendering: Promise<string> | undefined;
+  const rendering = new SharedCall<string>();
   return async () => {
-    rendering ??= metrics.render().finally(() => {
-      rendering = undefined;
-    });
-    return { status: 200, body: await rendering, type: metrics.contentType };
+    const body = await rendering.run(() => metrics.render());
+    return { status: 200, body, type: metrics.contentType };
   };
 }
 

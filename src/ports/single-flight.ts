@@ -1,4 +1,5 @@
-// One running call per key; everybody who asks meanwhile shares its outcome, success or failure.
+// One running call, or one per key: whoever asks meanwhile shares its outcome, success or failure. A failure is never
+// remembered.
 
 interface Flight<Value> {
   readonly promise: Promise<Value>;
@@ -10,8 +11,8 @@ export class SingleFlight<Value> {
 
   /**
    * Starts `work` unless it is running for `key`. `joined` is true for callers who share a running call.
-   * The key is forgotten when the call settles, so a failure is never remembered. `work` may ask, once it has
-   * waited for something, whether it still counts: false after `detach`.
+   * The key is forgotten when the call settles. `work` may ask, once it has waited for something, whether it still
+   * counts: false after `detach`.
    */
   run(
     key: string,
@@ -37,5 +38,22 @@ export class SingleFlight<Value> {
     const flight = this.#running.get(key);
     if (flight !== undefined) flight.counts = false;
     this.#running.delete(key);
+  }
+}
+
+/** The same for a class or closure that has only one thing to do. */
+export class SharedCall<Value> {
+  #running: Promise<Value> | undefined;
+
+  /** Starts `work` unless it is running. */
+  run(work: () => Promise<Value>): Promise<Value> {
+    this.#running ??= work().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== undefined;
   }
 }

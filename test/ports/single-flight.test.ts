@@ -1,5 +1,5 @@
 import t from "tap";
-import { SingleFlight } from "../../src/ports/single-flight.ts";
+import { SharedCall, SingleFlight } from "../../src/ports/single-flight.ts";
 
 t.test("callers of one key share a call, failure and all, and the next starts anew", async (t) => {
   const flights = new SingleFlight<number>();
@@ -31,4 +31,26 @@ t.test("a detached call ends for those who wait, counts no more, and lets anothe
   t.equal(await before.promise, "old false");
   fresh.resolve();
   t.equal(await after.promise, "new true");
+});
+
+t.test("a shared call runs once for all who ask meanwhile, and anew after it", async (t) => {
+  const call = new SharedCall<number>();
+  let runs = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const work = async () => {
+    runs++;
+    await promise;
+    return runs;
+  };
+  t.equal(call.isRunning, false);
+  const [first, second] = [call.run(work), call.run(work)];
+  t.equal(call.isRunning, true);
+  resolve();
+  t.same(await Promise.all([first, second]), [1, 1]);
+  t.equal(call.isRunning, false);
+  await t.rejects(
+    call.run(() => Promise.reject(new Error("by the test"))),
+    { message: "by the test" },
+  );
+  t.equal(await call.run(work), 2, "a failure is not remembered");
 });

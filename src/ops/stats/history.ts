@@ -1,5 +1,7 @@
 // Carries the traffic of the last day over a restart. It is worth a file and nothing more: a failure is a notice.
+
 import type { NoticeSink } from "../../ports/event.ts";
+import { SharedCall } from "../../ports/single-flight.ts";
 import type { RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import { readHistory, writeHistory } from "../../telemetry/recent/recent-history.ts";
 
@@ -17,19 +19,14 @@ export function createHistory(path: string, activity: RecentActivity, notices: N
   const failed = (op: string) => (error: unknown) => {
     notices({ kind: "store_error", op, code: "io", message: String(error) });
   };
-  let saving: Promise<void> | undefined;
+  const saving = new SharedCall<void>();
   return {
     async load() {
       const saved = await readHistory(path).catch(failed("history.read"));
       if (saved) activity.restore(saved);
     },
     save() {
-      saving ??= writeHistory(path, activity.save())
-        .catch(failed("history.write"))
-        .finally(() => {
-          saving = undefined;
-        });
-      return saving;
+      return saving.run(() => writeHistory(path, activity.save()).catch(failed("history.write")));
     },
   };
 }

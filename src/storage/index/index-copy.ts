@@ -5,6 +5,7 @@ import { dirname, extname } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
+import { SharedCall } from "../../ports/single-flight.ts";
 import { syncBlocking } from "../disk/fsync.ts";
 import { sqliteCodes, sqliteError, type ThreadFailure } from "../store-failure.ts";
 
@@ -36,7 +37,7 @@ export type CopyAnswer = ThreadFailure | undefined;
 export class IndexCopy {
   readonly #work: Omit<CopyWork, "gate">;
   readonly #gate = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT));
-  #running: Promise<void> | undefined;
+  readonly #copying = new SharedCall<void>();
 
   constructor(work: Omit<CopyWork, "gate">) {
     this.#work = work;
@@ -47,10 +48,7 @@ export class IndexCopy {
    * `node:sqlite`, of the file system, or of threads; then the last copy stays.
    */
   make(where: "thread" | "here"): Promise<void> {
-    this.#running ??= this.#make(where).finally(() => {
-      this.#running = undefined;
-    });
-    return this.#running;
+    return this.#copying.run(() => this.#make(where));
   }
 
   /** Ends a running copy; afterwards no thread has the index open. Idempotent. */

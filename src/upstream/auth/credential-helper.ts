@@ -4,6 +4,7 @@ import { execFile } from "node:child_process";
 import { isAbsolute } from "node:path";
 import type { UpstreamAuth } from "../../config/config.ts";
 import type { Clock } from "../../ports/clock.ts";
+import { SharedCall } from "../../ports/single-flight.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { type CredentialSource, Credentials } from "./credentials.ts";
 
@@ -35,7 +36,7 @@ export class CredentialHelper implements CredentialSource {
   readonly #options: HelperOptions;
   readonly #closing = new AbortController();
   #last: { readonly account: Credentials; readonly at: number } | undefined;
-  #running: Promise<Credentials> | undefined;
+  readonly #asking = new SharedCall<Credentials>();
 
   constructor(auth: UpstreamAuth & { kind: "helper" }, options: HelperOptions) {
     this.#auth = auth;
@@ -60,10 +61,7 @@ export class CredentialHelper implements CredentialSource {
   }
 
   #run(): Promise<Credentials> {
-    this.#running ??= this.#ask().finally(() => {
-      this.#running = undefined;
-    });
-    return this.#running;
+    return this.#asking.run(() => this.#ask());
   }
 
   async #ask(): Promise<Credentials> {

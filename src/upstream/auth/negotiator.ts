@@ -3,6 +3,7 @@
 // after it.
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../../config/config.ts";
+import { SharedCall } from "../../ports/single-flight.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import type { Authorizer, Scope } from "./authorizer.ts";
 import { type Challenge, challengeOf, parseChallenges } from "./challenge.ts";
@@ -36,7 +37,7 @@ export class Negotiator implements Authorizer {
   readonly #known = new LRUCache<string, TokenTarget>({ max: maxKnown });
   /** Whether the token server of upstream's last challenge gave no token, so that upstream has to be asked for another. */
   #mustAskAgain = false;
-  #asking: Promise<void> | undefined;
+  readonly #asking = new SharedCall<void>();
 
   constructor(options: NegotiatorOptions) {
     this.#options = options;
@@ -87,19 +88,13 @@ export class Negotiator implements Authorizer {
   }
 
   #askForChallenge(): Promise<void> {
-    this.#asking ??= this.#options
-      .challenges()
-      .then((fields) => {
-        const challenges = parseChallenges(fields);
-        const bearer = bearerChallenge(challenges);
-        if (bearer !== undefined) this.#learnServer(bearer);
-        else if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
-        else this.#mustAskAgain = false;
-      })
-      .finally(() => {
-        this.#asking = undefined;
-      });
-    return this.#asking;
+    return this.#asking.run(async () => {
+      const challenges = parseChallenges(await this.#options.challenges());
+      const bearer = bearerChallenge(challenges);
+      if (bearer !== undefined) this.#learnServer(bearer);
+      else if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
+      else this.#mustAskAgain = false;
+    });
   }
 
   #target(scope: Scope): TokenTarget | undefined {

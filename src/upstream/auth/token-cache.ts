@@ -1,6 +1,7 @@
 // Access tokens by what they are for, until shortly before they expire.
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../../ports/clock.ts";
+import { SingleFlight } from "../../ports/single-flight.ts";
 import type { Credentials } from "./credentials.ts";
 
 /** An access token. Nothing prints it by accident. */
@@ -45,7 +46,7 @@ export class TokenCache {
     maxSize: maxBytes,
     sizeCalculation: ({ bearer }, key) => 2 * key.length + bearer.length + 200,
   });
-  readonly #fetching = new Map<string, Promise<AccessToken>>();
+  readonly #flights = new SingleFlight<AccessToken>();
 
   constructor(fetch: Fetch, clock: Clock) {
     this.#fetch = fetch;
@@ -53,35 +54,30 @@ export class TokenCache {
   }
 
   async get(target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
-    const key = keyOf(target, account);
+    const key = tokenKey(target, account);
     const known = this.#tokens.get(key);
     if (known !== undefined && this.#clock() < known.usableUntil) return known;
-    let fetching = this.#fetching.get(key);
-    if (fetching === undefined) {
-      fetching = this.#fetch(target, account)
-        .then((token) => {
-          this.#tokens.set(key, token);
-          return token;
-        })
-        .finally(() => this.#fetching.delete(key));
-      this.#fetching.set(key, fetching);
-    }
-    return await fetching;
+    const { promise } = this.#flights.run(key, async () => {
+      const token = await this.#fetch(target, account);
+      this.#tokens.set(key, token);
+      return token;
+    });
+    return await promise;
   }
 
   /** Forgets the token whose Authorization value is `bearer`, and no newer one. */
   drop(target: TokenTarget, account: Credentials | undefined, bearer: string): void {
-    const key = keyOf(target, account);
+    const key = tokenKey(target, account);
     if (this.#tokens.get(key)?.bearer === bearer) this.#tokens.delete(key);
   }
 
   /** Milliseconds since the token with this Authorization value came; undefined when it is not here. */
   ageOf(target: TokenTarget, account: Credentials | undefined, bearer: string): number | undefined {
-    const token = this.#tokens.get(keyOf(target, account));
+    const token = this.#tokens.get(tokenKey(target, account));
     return token?.bearer === bearer ? this.#clock() - token.receivedAt : undefined;
   }
 }
 
-function keyOf({ realm, service, scope }: TokenTarget, account: Credentials | undefined): string {
+function tokenKey({ realm, service, scope }: TokenTarget, account: Credentials | undefined): string {
   return JSON.stringify([account?.identity, realm.href, service, scope]);
 }
