@@ -1,4 +1,4 @@
-// Time, as everything that counts by it is given it, and what is known of the age of records.
+// Injected time: clocks, pauses, and how old a record is by them.
 import { setTimeout as sleep } from "node:timers/promises";
 
 /**
@@ -23,13 +23,3 @@ export function recordAge(at: number, now: number): number {
 export type Pause = (milliseconds: number, signal: AbortSignal) => Promise<void>;
 
 export const realPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
-
-/** A transfer that gives its connection to whoever waits for one while nobody waits for its own bytes. */
-export interface Yielding {
-  /** Whoever waited for the bytes has gone. */
-  readonly unattended: boolean;
-  /** Ends the transfer: it is taken up again, behind those who wait. */
-  giveWay(): void;
-  /** The listener is called whenever `unattended` has changed; the result ends that. */
-  onChange(listener: () => void): () => void;
-}

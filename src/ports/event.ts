@@ -1,4 +1,5 @@
-// The one event per request (docs/design.md, "Words": request origin). Every metric, log line and page derives from it.
+// The one event per request (docs/design.md, "Words": request origin), and the notices of everything else. Every metric,
+// log line and page derives from them.
 
 export const results = [
   "hit",
@@ -73,7 +74,7 @@ export interface RequestEvent {
   /** The trace the client's traceparent names, 32 hex digits. */
   readonly traceId: string | undefined;
   readonly method: string;
-  /** A question for this node's health: no traffic, and of interest to its counter and the debug log only. */
+  /** A question for this node's health: it is no traffic, and only its own counter and the debug log show it. */
   readonly probe?: Probe | undefined;
   readonly route: RouteKind;
   /** The path without its query; at most 1 KiB. */
@@ -96,17 +97,17 @@ export interface RequestEvent {
   readonly detail: string | undefined;
   /** The client's address: that of the connection, or the one a trusted proxy has named (http/client-address.ts). */
   readonly client: string;
-  /** X-Forwarded-For as it came, at most 256 characters, whoever wrote it. */
+  /** X-Forwarded-For as it came, unverified; at most 256 characters. */
   readonly forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
   /** The Host header; at most 300 characters. */
   readonly host?: string | undefined;
   readonly content?: EventContent | undefined;
-  /** Only when upstream has said that it is done, whether or not the client has heard of it. */
+  /** Only when upstream has confirmed it, whether or not the client got the answer. */
   readonly write?: EventWrite | undefined;
 }
 
-/** Those who may send webhooks, by the name of their way of writing them: the closed list of a label. */
+/** The formats of webhooks that are read, by the product that sends them: the closed list of a label. */
 export const webhookSources = [
   "distribution",
   "artifactory",
@@ -119,28 +120,28 @@ export type WebhookSource = (typeof webhookSources)[number];
 
 export const bitRotFinders = ["scrub", "read", "open", "upload", "start"] as const;
 /**
- * Who met stored bytes that are not what their digest says: the scrubber, a client's read, a look at the size when a blob
- * was opened, an upload to the shared store, the comparison of index and store after a start.
+ * What found stored bytes that are not what their digest says: the scrubber, a client's read, the check of the size when
+ * a blob was opened, an upload to the shared store, the comparison of index and store after a start.
  */
 export type BitRotFinder = (typeof bitRotFinders)[number];
 
 export const webhookResults = ["applied", "ignored", "duplicate", "unknown", "refused", "failed"] as const;
 /**
- * `ignored`: nothing in it concerns what is kept here; `unknown`: a shape or an upstream nobody knows; `refused`: not
- * the secret; `failed`: too large, too many at once, or broken off.
+ * `ignored`: it concerns nothing that is kept here; `unknown`: no known format, or no upstream of the configuration;
+ * `refused`: the secret is wrong; `failed`: too large, too many at once, or broken off.
  */
 export type WebhookResult = (typeof webhookResults)[number];
 
 export const notificationResults = ["delivered", "failed", "dropped"] as const;
-/** `failed`: an attempt did, and the events stay queued; `dropped`: they are lost. */
+/** `failed`: an attempt failed, and the events stay queued; `dropped`: they are lost. */
 export type NotificationResult = (typeof notificationResults)[number];
 
 /** Takes every event; must not throw and must not block. */
 export type EventSink = (event: RequestEvent) => void;
 
 /**
- * What happens in the cache besides requests. Numbers in bytes and milliseconds. `message` is for people and
- * carries no secret: never a header value, a query string or credentials.
+ * What happens besides requests. Numbers in bytes and milliseconds. `message` is for people and carries no secret: never
+ * a header value, a query string or credentials.
  */
 export type Notice =
   | {
@@ -180,20 +181,20 @@ export type Notice =
       /** Requests upstream still allows us, as its last answer says. */
       readonly remaining: number;
     }
-  /** From now on large blobs of the upstream come in this many transfers at once: that has proved to help, or not. */
+  /** From now on large blobs of the upstream come in this many transfers at once, as measured transfer rates suggest. */
   | { readonly kind: "segments"; readonly upstream: string; readonly width: number }
   | {
       readonly kind: "fill";
       /**
-       * `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed; `resumable`: nobody
-       * wanted the rest of them, and they are kept for a while.
+       * `discarded`: the bytes were wrong or incomplete; `not_stored`: served, but the store failed; `resumable`: no
+       * client was left, and the bytes so far are kept for a while.
        */
       readonly result: "committed" | "discarded" | "not_stored" | "resumable";
       readonly upstream: string;
       readonly digest: string;
       /** Without those an earlier fill had kept. */
       readonly bytes: number;
-      /** Of these, the bytes that came when the last client had left; left out: none. */
+      /** Of these, the bytes that came after the last client had left; left out: none. */
       readonly unattendedBytes?: number;
       readonly durationMs: number;
     }
@@ -212,7 +213,7 @@ export type Notice =
       readonly by: BitRotFinder;
       readonly digest: string;
       readonly bytes: number;
-      /** Taken out of the store. False while so much is wrong that the disk or the memory must be at fault. */
+      /** Taken out of the store. False while so much is wrong that the disk or the memory must be faulty. */
       readonly quarantined: boolean;
     }
   /** All bytes stored under a digest have been hashed. */
@@ -223,7 +224,7 @@ export type Notice =
       readonly digest: string;
       readonly bytes: number;
     }
-  /** The scrubber has hashed all that was due. Numbers of this time alone. */
+  /** The scrubber has hashed all that was due. Numbers of this round alone. */
   | {
       readonly kind: "scrubbed";
       readonly blobs: number;
@@ -231,11 +232,11 @@ export type Notice =
       readonly wrong: number;
       readonly durationMs: number;
     }
-  /** The cache directory can be used from now on, or cannot: it is gone, another one, or not to be written to. */
+  /** The cache directory can be used from now on, or cannot: it is gone, replaced, or not writable. */
   | { readonly kind: "store"; readonly usable: boolean; readonly message: string }
-  /** So much of what is stored reads wrong in a row that nothing more is taken out; or that is over. */
+  /** So many blobs in a row read wrong that nothing more is taken out; or that is over. */
   | { readonly kind: "bit_rot_alarm"; readonly raised: boolean }
-  /** The shared store has been looked through, and what was too much deleted. Numbers of blobs and bytes. */
+  /** The shared store has been listed, and blobs beyond its budget deleted. Numbers of blobs and bytes. */
   | {
       readonly kind: "shared_eviction";
       readonly store: "s3";
@@ -245,14 +246,14 @@ export type Notice =
       readonly bytes: number;
     }
   | { readonly kind: "store_error"; readonly op: string; readonly code: string; readonly message: string }
-  /** The index could not be read at the start. The node goes on with what the store shows, and its last copy. */
+  /** The index could not be read at the start: it is rebuilt from its last copy and what is in the store. */
   | {
       readonly kind: "index_lost";
       readonly reason: string;
-      /** When the copy was made, in milliseconds since the epoch; undefined: there was none that can be used. */
+      /** When the copy was made, in milliseconds since the epoch; undefined: there is no usable one. */
       readonly copiedAt: number | undefined;
     }
-  /** What the nodes share can be used from now on, or cannot; every node goes on by itself meanwhile. */
+  /** What the nodes share can be used from now on, or cannot; meanwhile each node works alone. */
   | {
       readonly kind: "shared_store";
       readonly store: SharedStoreName;

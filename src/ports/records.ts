@@ -1,4 +1,4 @@
-// What is known of what is stored: tags, rights, kept answers, sizes and uses. Implementations live in storage/; each
+// What is known of what is stored: tags, rights, kept answers, sizes and uses. Implementations live in src/storage; each
 // port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
@@ -54,9 +54,9 @@ export interface LinkStore {
   statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined>;
 }
 
-/** Links that this node has for itself, which end by themselves too: with what they name, by age, at a bound. */
+/** Links of this node alone. They also end by themselves: with what they name, by age, or at a bound. */
 export interface OwnLinks extends LinkStore {
-  /** `ended` is told of each link that ends so. It must not throw. */
+  /** `ended` is called for each link that ends by itself. It must not throw. */
   onEnd(ended: (upstream: string, repository: Repository, digest: Digest) => void): void;
 }
 
@@ -66,13 +66,13 @@ export interface OwnLinks extends LinkStore {
  * outage must find what was said before it.
  */
 export interface StoredAnswer {
-  /** The list, as whoever put it wrote it; undefined: upstream does not have it. */
+  /** The list, in the form it was put in; undefined: upstream does not have it. */
   readonly content: Buffer | undefined;
-  /** When the registry said so. */
+  /** When the registry gave it, in milliseconds since the epoch. */
   readonly at: number;
 }
 
-/** Answers on disk. Bounded: the oldest go first, those about no manifest before the others. Throws StoreError. */
+/** Answers on disk. Bounded: the oldest are dropped first, those about no manifest before the others. Throws StoreError. */
 export interface AnswerStore {
   /** `key` tells the answers about one repository apart; it is at most 1,024 characters. */
   get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined;
@@ -88,7 +88,7 @@ export interface AnswerStore {
     answer: StoredAnswer,
   ): void;
   delete(upstream: string, repository: Repository, key: string): void;
-  /** Something has been written to the repository: what it lacked is forgotten, and no list is newer than `before`. */
+  /** Something was written to the repository: what it lacked is forgotten, and no list counts as newer than `before`. */
   expire(upstream: string, repository: Repository, before: number): void;
 }
 
@@ -97,8 +97,8 @@ export interface IndexedBlob {
   /** Only of manifests. */
   readonly mediaType: string | undefined;
   /**
-   * When the stored bytes were last hashed: as they came, or since. Undefined: the file was found and nobody has, or it is
-   * as young as what a crash may have torn.
+   * When the stored bytes were last hashed, on arrival or later. Undefined: the file was found at a start and has not
+   * been hashed yet, or it is young enough for a crash to have torn it.
    */
   readonly checkedAt: number | undefined;
 }
@@ -113,18 +113,18 @@ export interface BlobIndex {
   get(digest: Digest): IndexedBlob | undefined;
   /** The stored bytes were hashed, and are what the digest says. */
   checked(digest: Digest, at: number): void;
-  /** Those nobody has hashed here first, then the longest ago; at most `limit`. */
+  /** Those never hashed here first, then those hashed longest ago; at most `limit`. */
   longestUnchecked(
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly checkedAt: number | undefined }[];
-  /** The size manifests state for this digest; undefined when none that is known here does. */
+  /** The size that manifests here state for this digest; undefined when none does. */
   statedSize(digest: Digest): number | undefined;
   /** When the blob was last used, in milliseconds since the epoch; undefined when it is not here. */
   usedAt(digest: Digest): number | undefined;
   /** Cheap: remembered in memory, written in batches. */
   touch(digest: Digest, usedAt: number): void;
   remove(digest: Digest): void;
-  /** Removes them in one write, except those added or used anew since `oldest` named them. */
+  /** Removes them in one write, except those added or used since `oldest` named them. */
   removeUnused(blobs: readonly { readonly digest: Digest; readonly usedAt: number }[]): Promise<void>;
   /** Least recently used first; at most `limit`. */
   oldest(

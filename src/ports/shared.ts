@@ -1,6 +1,6 @@
-// What the nodes of one datacenter share, when they share anything. All of it may fail at any moment and none of it
-// is needed to answer: a node alone has its own disk, its own index and the upstream (docs/design.md,
-// rule 8). Each port has one conformance suite in test/fixtures that every implementation runs.
+// What the nodes of one datacenter share, when they share anything. All of it may fail at any moment and none of it is
+// needed to answer: a node alone has its own disk, its own index and the upstream (docs/design.md, rule 8). Each port has
+// one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { BlobInfo, BlobReader } from "./blobs.ts";
@@ -50,7 +50,7 @@ export interface SharedBlobs {
   list(): AsyncIterable<BlobInfo>;
 }
 
-/** The right to do something that one node should do for all. Kept alive until released. */
+/** The right to do something that one node should do for all. It is prolonged until it is released. */
 export interface Lease {
   /** Aborts when the lease has been lost; for blobs that is no reason to stop (commits are idempotent). */
   readonly lost: AbortSignal;
@@ -59,28 +59,28 @@ export interface Lease {
 }
 
 /**
- * Leases by key. A lease whose holder has died is free again within 5 s. Only efficiency hangs on them: whoever
- * cannot get an answer does the work itself.
+ * Leases by key. A lease whose holder has died is free again within 5 s. They only save work: a node that gets no answer
+ * does the work itself.
  */
 export interface Leases {
   /**
-   * A lease, or who has it: the address the holder serves on (`http://host:port`), undefined when it names none.
-   * A node that asks for what it has, or had before it was killed, gets it and is not sent to itself.
-   * Rejects with StoreError when nobody can say.
+   * The lease, or the address its holder serves on (`http://host:port`), undefined when the holder names none.
+   * A node that asks for a lease it has, or had before it was killed, gets it and is not sent to itself.
+   * Rejects with StoreError when the leases cannot be asked.
    */
   acquire(key: string): Promise<{ readonly lease: Lease } | { readonly heldBy: string | undefined }>;
 }
 
-/** Header of a request by another node of this datacenter, with its name: see BlobCache.openForPeer. */
+/** Header of a request by another node of this datacenter; its value is that node's name (BlobCache.openForPeer). */
 export const peerHeader = "entrepot-node";
 
-/** The other nodes of the datacenter that are alive. */
+/** The other live nodes of the datacenter. */
 export interface Nodes {
-  /** Where they serve (`http://host:port`), as of some seconds ago; at most 16. Without I/O. */
+  /** The addresses they serve on (`http://host:port`), as known some seconds ago; at most 16. Does no I/O. */
   others(): readonly string[];
 }
 
-/** Other nodes, as places to read from what they are fetching. */
+/** Other nodes, to read from them what they have or are fetching. */
 export interface Peers {
   /**
    * Whether the node at `address` can serve the blob or manifest to `repository` without upstream. Rejects with
@@ -109,7 +109,7 @@ export interface Peers {
 
 /** What one node tells the others. Best effort: a message may be lost, and time-outs remain the bound. */
 export type Announcement =
-  /** The record of this tag has changed or gone: look again before using a copy. */
+  /** The record of this tag has changed or gone: read it again before using a copy. */
   | {
       readonly kind: "tag";
       readonly upstream: string;
@@ -133,7 +133,7 @@ export type Announcement =
     }
   /** Something was written to the repository: what was absent may be there now. */
   | { readonly kind: "written"; readonly upstream: string; readonly repository: Repository }
-  /** Whoever had the lease of this key has given it back. */
+  /** The lease of this key has been released. */
   | { readonly kind: "released"; readonly key: string };
 
 export interface Announcements {
@@ -141,7 +141,7 @@ export interface Announcements {
   publish(announcement: Announcement): void;
   /**
    * Announcements of other nodes. `missed` is called whenever some may have been lost (a new connection): copies of
-   * what others may have changed are to be looked up again.
+   * what others may have changed must be read again.
    */
   subscribe(listener: (announcement: Announcement) => void, missed: () => void): void;
 }
@@ -150,7 +150,7 @@ export interface Announcements {
 export interface LayeredOptions<Store> {
   readonly local: Store;
   readonly shared: Store;
-  /** Whether the shared store can be asked; when not, nothing is tried and nothing told. */
+  /** Whether the shared store can be asked; while it cannot, nothing is tried and no notice sent. */
   readonly usable: () => boolean;
   readonly announcements: Announcements;
   readonly notices: NoticeSink;

@@ -3,7 +3,6 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
-import type { Yielding } from "./clock.ts";
 import type { CircuitStateName } from "./event.ts";
 import type {
   BlobAnswer,
@@ -64,6 +63,16 @@ export class UpstreamError extends Error {
     this.status = options?.status;
     this.retryAfter = options?.retryAfter;
   }
+}
+
+/** A transfer that gives its connection to another request that waits for one while no client waits for its own bytes. */
+export interface Yielding {
+  /** No client waits for the bytes any more. */
+  readonly unattended: boolean;
+  /** Ends the transfer: it is resumed behind the requests that wait. */
+  giveWay(): void;
+  /** The listener is called whenever `unattended` has changed; the result ends that. */
+  onChange(listener: () => void): () => void;
 }
 
 /** How a blob is asked for. */

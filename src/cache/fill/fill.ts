@@ -18,10 +18,10 @@ import {
   type KeptRecord,
   StoreError,
 } from "../../ports/blobs.ts";
-import type { Clock, Pause, Yielding } from "../../ports/clock.ts";
+import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
-import { UpstreamError } from "../../ports/upstream.ts";
+import { UpstreamError, type Yielding } from "../../ports/upstream.ts";
 import type { Refusal } from "../../ports/upstream-answer.ts";
 import { Condition } from "./condition.ts";
 import { Follower, Followers } from "./followers.ts";

@@ -4,10 +4,10 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
-import { type Clock, type Pause, recordAge, type Yielding } from "../../ports/clock.ts";
+import { type Clock, type Pause, recordAge } from "../../ports/clock.ts";
 import type { Source } from "../../ports/event.ts";
 import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/shared.ts";
-import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream.ts";
+import { type BlobAsk, type Upstream, UpstreamError, type Yielding } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";

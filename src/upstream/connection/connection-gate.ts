@@ -1,8 +1,7 @@
 // Shares out the limited connections to an upstream. Transfers leave some of them free, so that the small requests every
 // pull begins with never wait behind layers. Transfers that no client waits for come last, and one whose clients have
 // gone gives its connection to a request that waits for one.
-import type { Yielding } from "../../ports/clock.ts";
-import { UpstreamError } from "../../ports/upstream.ts";
+import { UpstreamError, type Yielding } from "../../ports/upstream.ts";
 
 /** In the order in which waiting requests are let in. */
 const uses = ["small", "transfer", "background"] as const;

@@ -1,5 +1,5 @@
 import t from "tap";
-import type { Yielding } from "../../../src/ports/clock.ts";
+import type { Yielding } from "../../../src/ports/upstream.ts";
 import { ConnectionGate, type Use } from "../../../src/upstream/connection/connection-gate.ts";
 import { upstreamError } from "../../fixtures/connected-upstream.ts";
 
