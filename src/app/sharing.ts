@@ -10,6 +10,7 @@ import type { Config } from "../config/config.ts";
 import { plainUpstream } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { BlobIndex, LinkStore, OwnLinks, TagStore } from "../ports/records.ts";
 import type { Announcements } from "../ports/shared.ts";
@@ -26,7 +27,7 @@ const redirectLifetime = 15 * 60;
  * Milliseconds a start waits for Redis: a node whose disk is empty knows nothing before, and would send its first
  * clients away while upstream is down.
  */
-const startPatience = 1_000;
+const startTimeout = 1_000;
 /** Longest a tag record is kept in Redis: its index forgets nothing, and this node's own goes on from there. */
 const longestLifetime = 365 * 86_400_000;
 
@@ -104,9 +105,7 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
     notices,
     pause,
   });
-  const over = new AbortController();
-  await Promise.race([redis.settled, pause(startPatience, over.signal).catch(() => {})]);
-  over.abort();
+  await inTime(redis.settled, startTimeout, pause);
   return redis;
 }
 

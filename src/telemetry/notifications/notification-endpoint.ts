@@ -1,6 +1,7 @@
 // One receiver of notifications: what waits for it, and the one delivery at a time. A receiver that is down or slow
 // costs memory for 10,000 events and nothing else.
 import { Pool } from "undici";
+import type { Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Notification } from "./notification.ts";
 import { NotificationQueue } from "./notification-queue.ts";
@@ -34,7 +35,7 @@ export interface EndpointContext {
   readonly notices: NoticeSink;
   readonly userAgent: string;
   /** Resolves after so many milliseconds, or rejects when the signal aborts. */
-  readonly pause: (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
+  readonly pause: Pause;
 }
 
 const longestQueue = 10_000;

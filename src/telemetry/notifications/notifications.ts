@@ -1,4 +1,5 @@
 // Tells the configured endpoints of pulls, and of pushes that pass through.
+import { inTime } from "../../ports/deadline.ts";
 import type { EventSink } from "../../ports/event.ts";
 import { type NotificationSource, notificationOf } from "./notification.ts";
 import { type EndpointContext, type EndpointOptions, NotificationEndpoint } from "./notification-endpoint.ts";
@@ -19,17 +20,16 @@ export interface NotificationsOptions extends EndpointContext {
   readonly source: () => NotificationSource;
 }
 
-const flushTime = 5_000;
+/** Milliseconds. */
+const flushTimeout = 5_000;
 
 /** Nothing is sent, and no connection made, before the first event. */
 export function createNotifications({ endpoints, source, ...context }: NotificationsOptions): Notifications {
   const receivers = endpoints.map((endpoint) => new NotificationEndpoint(endpoint, context));
   let flushing: Promise<void> | undefined;
   const flush = async (): Promise<void> => {
-    const late = new AbortController();
-    const patience = context.pause(flushTime, late.signal).catch(() => {});
-    await Promise.race([patience, Promise.all(receivers.map((receiver) => receiver.flush()))]);
-    late.abort();
+    const flushed = Promise.all(receivers.map((receiver) => receiver.flush()));
+    await inTime(flushed, flushTimeout, context.pause);
   };
   return {
     onEvent(event) {
