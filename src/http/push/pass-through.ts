@@ -20,7 +20,7 @@ import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
 import { answerChunks, answerText, BodyStalled, Forwarder, type ForwardingTimeouts } from "./forwarding.ts";
 import { BodyTooLong, HeldBodies, type HeldBody } from "./held-bodies.ts";
 import { digestsNamed, failureOfRefusal, resultOfRefusal } from "./refused-write.ts";
-import { ourPath, type Place, redirectedTo, UploadSessions } from "./upload-sessions.ts";
+import { ourPath, type RequestNames, redirectedTo, UploadSessions } from "./upload-sessions.ts";
 import {
   actionsOf,
   allowedMethods,
@@ -62,7 +62,7 @@ class WriteRedirected extends UpstreamError {}
 /** One write on its way, which may be sent more than once. */
 interface Passing {
   readonly exchange: Exchange;
-  readonly place: Place;
+  readonly names: RequestNames;
   /** The write with the names the cache has for things, and with those upstream has. */
   readonly write: WriteRequest;
   readonly sent: WriteRequest;
@@ -112,20 +112,20 @@ export class PassThrough {
       return fail(exchange, failures.expectation);
     const sent = this.#withUpstreamNames(write);
     const { prefix, ns } = route;
-    const place = { prefix, ns, repository: as ?? write.repository, upstreamRepository: sent.repository };
+    const names = { prefix, ns, repository: as ?? write.repository, upstreamRepository: sent.repository };
     const members = viaOf(this.#options.pseudonym, via);
     const headers = headersToUpstream(request.headers, { body: withBody ? "sent" : "none", via: members });
     const { bodies, others } = this.#options.places;
-    const turn = (withBody ? bodies : others).enter(exchange.client);
-    const off = exchange.onOver(() => turn.release());
+    const place = (withBody ? bodies : others).enter(exchange.client);
+    const off = exchange.onOver(() => place.release());
     try {
-      await granted(turn);
+      await granted(place);
       const again = { losses: 1, challenges: 1, redirects: mostRedirects };
       const url = this.#urlOf(sent);
-      await this.#pass({ exchange, place, write, sent, withBody, url, headers, held: undefined, again });
+      await this.#pass({ exchange, names, write, sent, withBody, url, headers, held: undefined, again });
     } finally {
       off();
-      turn.release();
+      place.release();
     }
   }
 
@@ -300,18 +300,18 @@ export class PassThrough {
   }
 
   /** Where the client goes on, or finds what it has written: always an address of this mirror. */
-  #locationOf({ place, write, url }: Passing, answer: IncomingMessage, status: number): string | undefined {
+  #locationOf({ names, write, url }: Passing, answer: IncomingMessage, status: number): string | undefined {
     const { location } = answer.headers;
     if (write.kind === "manifest") {
       const digest = parseDigest(String(answer.headers["docker-content-digest"]));
       return status === 201
-        ? ourPath(place, `manifests/${digest ?? referenceText(write.reference)}`)
+        ? ourPath(names, `manifests/${digest ?? referenceText(write.reference)}`)
         : undefined;
     }
     if (write.kind === "blob") return undefined;
     const blob = write.upload.mount ?? write.upload.digest;
-    if (status === 201) return blob === undefined ? undefined : ourPath(place, `blobs/${blob}`);
-    return location === undefined ? undefined : this.#sessions.locationOf(place, write.upload, url, location);
+    if (status === 201) return blob === undefined ? undefined : ourPath(names, `blobs/${blob}`);
+    return location === undefined ? undefined : this.#sessions.locationOf(names, write.upload, url, location);
   }
 
   // ---- what the cache has to hear -----------------------------------------------------------------------------

@@ -20,18 +20,18 @@ const longestLocation = 8 * 1024;
 /** Room for what the client adds to a Location: `&digest=` with the longest digest. */
 const addedByClient = 256;
 
-/** Where a request stood, so that a Location leads back to the same upstream. */
-export interface Place {
+/** The names in a request, from which a Location is made that leads back to the same upstream. */
+export interface RequestNames {
   readonly prefix: string;
   readonly ns: string | undefined;
-  /** As the client named it. */
+  /** The client's name for it. */
   readonly repository: Repository;
-  /** As upstream does. */
+  /** Upstream's name for it. */
   readonly upstreamRepository: Repository;
 }
 
 interface Kept {
-  /** As upstream names it. */
+  /** Upstream's name for it. */
   readonly repository: Repository;
   readonly url: URL;
 }
@@ -73,16 +73,16 @@ export class UploadSessions {
    * The Location for the client, an absolute path, instead of the one upstream gave in its answer to `asked`. Throws
    * UpstreamError protocol for one that cannot be used: no address, not HTTP, above 8 KiB, or HTTP when upstream has TLS.
    */
-  locationOf(place: Place, upload: Upload, asked: URL, location: string): string {
-    const named = addressIn(location, asked);
-    const ours = this.#mapped(place, named);
+  locationOf(names: RequestNames, upload: Upload, asked: URL, location: string): string {
+    const address = addressIn(location, asked);
+    const ours = this.#mapped(names, address);
     if (ours !== undefined) return ours;
-    const target = followed(this.#base, named);
+    const target = followed(this.#base, address);
     // One entry for a whole upload: the chunks of one do not displace other uploads.
-    const known = this.#find(place.upstreamRepository, upload.session) && upload.session;
+    const known = this.#find(names.upstreamRepository, upload.session) && upload.session;
     const session = known ?? randomBytes(24).toString("base64url");
-    this.#kept.set(session, { repository: place.upstreamRepository, url: target });
-    return ourLocation(place, session, "");
+    this.#kept.set(session, { repository: names.upstreamRepository, url: target });
+    return ourLocation(names, session, "");
   }
 
   /** The upload is over. */
@@ -99,15 +99,15 @@ export class UploadSessions {
    * The rewritten address. Undefined unless it is below upstream's uploads of this repository and is parsed as the same
    * session again. Its scheme is ignored, because registries behind a TLS proxy often name the wrong one.
    */
-  #mapped(place: Place, target: URL): string | undefined {
-    const below = `${apiPath(this.#base)}${place.upstreamRepository}/blobs/uploads/`;
+  #mapped(names: RequestNames, target: URL): string | undefined {
+    const below = `${apiPath(this.#base)}${names.upstreamRepository}/blobs/uploads/`;
     if (target.host !== this.#base.host || !target.pathname.startsWith(below)) return undefined;
     const session = target.pathname.slice(below.length);
-    const ours = ourLocation(place, session, target.search);
+    const ours = ourLocation(names, session, target.search);
     if (session === "" || ours.length > maxTargetLength - addedByClient) return undefined;
     const route = parseTarget(ours);
     if (typeof route === "string" || route.kind !== "upload") return undefined;
-    return route.repository === place.repository && route.upload.session === session ? ours : undefined;
+    return route.repository === names.repository && route.upload.session === session ? ours : undefined;
   }
 }
 
@@ -136,15 +136,15 @@ function followed(base: URL, target: URL): URL {
 }
 
 /** The absolute path of an endpoint, as clients address it. */
-export function ourPath({ prefix, repository }: Place, endpoint: string): string {
+export function ourPath({ prefix, repository }: RequestNames, endpoint: string): string {
   return `${prefix === "" ? "" : `/${prefix}`}/v2/${repository}/${endpoint}`;
 }
 
-function ourLocation(place: Place, session: string, search: string): string {
+function ourLocation(names: RequestNames, session: string, search: string): string {
   const query = new URLSearchParams(search);
   query.delete("ns");
-  if (place.ns !== undefined) query.set("ns", place.ns);
-  return `${ourPath(place, `blobs/uploads/${session}`)}${query.size > 0 ? "?" : ""}${query}`;
+  if (names.ns !== undefined) query.set("ns", names.ns);
+  return `${ourPath(names, `blobs/uploads/${session}`)}${query.size > 0 ? "?" : ""}${query}`;
 }
 
 function refused(why: string): UpstreamError {

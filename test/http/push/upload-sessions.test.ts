@@ -1,5 +1,5 @@
 import t from "tap";
-import { type Place, UploadSessions } from "../../../src/http/push/upload-sessions.ts";
+import { type RequestNames, UploadSessions } from "../../../src/http/push/upload-sessions.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/name.ts";
 import { parseTarget } from "../../../src/oci/route.ts";
@@ -10,7 +10,7 @@ const digest = `sha256:${"a".repeat(64)}` as Digest;
 const repository = "team/app" as Repository;
 const base = new URL("https://registry.example.com/api/docker");
 const asked = new URL(`${base.href}/v2/team/app/blobs/uploads/`);
-const place: Place = { prefix: "", ns: undefined, repository, upstreamRepository: repository };
+const names: RequestNames = { prefix: "", ns: undefined, repository, upstreamRepository: repository };
 const start: Upload = { session: undefined, digest: undefined, mount: undefined, from: undefined, state: [] };
 
 /** What the listener reads out of a Location of ours. */
@@ -39,11 +39,11 @@ t.test("an address below upstream's uploads is turned into ours, and back", asyn
     ],
   ];
   for (const [location, ours, theirs] of cases) {
-    const given = sessions.locationOf(place, start, asked, location);
+    const given = sessions.locationOf(names, start, asked, location);
     t.equal(given, ours, location);
     t.equal(sessions.urlOf(repository, reads(given)).href, `${base.origin}${theirs}`);
   }
-  const elsewhere = { ...place, prefix: "far/away", ns: "docker.io" };
+  const elsewhere = { ...names, prefix: "far/away", ns: "docker.io" };
   const given = sessions.locationOf(elsewhere, start, asked, `${below}/id?_state=1`);
   t.equal(given, "/far/away/v2/team/app/blobs/uploads/id?_state=1&ns=docker.io");
   t.equal(sessions.urlOf(repository, reads(given)).search, "?_state=1");
@@ -64,7 +64,7 @@ t.test("any other address stays here, under a name that says nothing", async (t)
     `/api/docker/v2/team/app/blobs/uploads/id?_state=${"x".repeat(4_000)}`,
   ];
   for (const address of addresses) {
-    const given = sessions.locationOf(place, start, asked, address);
+    const given = sessions.locationOf(names, start, asked, address);
     t.match(given, /^\/v2\/team\/app\/blobs\/uploads\/[\w-]{32}$/, address.slice(0, 90));
     const back = sessions.urlOf(repository, reads(given));
     t.equal(back.href, new URL(address, asked).href);
@@ -72,23 +72,23 @@ t.test("any other address stays here, under a name that says nothing", async (t)
     const joint = back.search === "" ? "?" : "&";
     t.equal(done.href, `${back.href}${joint}digest=${encodeURIComponent(digest)}`, "what is signed stays so");
   }
-  const names = addresses.map((address) => sessions.locationOf(place, start, asked, address));
-  t.equal(new Set(names).size, names.length);
+  const locations = addresses.map((address) => sessions.locationOf(names, start, asked, address));
+  t.equal(new Set(locations).size, locations.length);
 });
 
 t.test("credentials and fragments of a Location are dropped", async (t) => {
   const sessions = open();
-  const given = sessions.locationOf(place, start, asked, "https://u:p@storage.example.com/key#part");
+  const given = sessions.locationOf(names, start, asked, "https://u:p@storage.example.com/key#part");
   t.equal(sessions.urlOf(repository, reads(given)).href, "https://storage.example.com/key");
 });
 
 t.test("one upload keeps its name; another repository's is not found, nor one that is over", async (t) => {
   const time = { now: 0 };
   const sessions = open(time);
-  const first = sessions.locationOf(place, start, asked, "https://storage.example.com/1");
+  const first = sessions.locationOf(names, start, asked, "https://storage.example.com/1");
   const upload = reads(first);
   const url = sessions.urlOf(repository, upload);
-  t.equal(sessions.locationOf(place, upload, url, "/2"), first, "relative to where it was asked");
+  t.equal(sessions.locationOf(names, upload, url, "/2"), first, "relative to where it was asked");
   t.equal(sessions.urlOf(repository, upload).href, "https://storage.example.com/2");
   const stranger = sessions.urlOf("team/other" as Repository, upload);
   t.equal(stranger.origin, base.origin, "asked for at upstream, which does not know it");
@@ -96,7 +96,7 @@ t.test("one upload keeps its name; another repository's is not found, nor one th
   t.equal(sessions.urlOf(repository, upload).host, "storage.example.com", "used within the hour");
   time.now += 3_600_001;
   t.equal(sessions.urlOf(repository, upload).host, base.host, "and not within the next");
-  const again = reads(sessions.locationOf(place, start, asked, "https://storage.example.com/3"));
+  const again = reads(sessions.locationOf(names, start, asked, "https://storage.example.com/3"));
   sessions.forget(again);
   t.equal(sessions.urlOf(repository, again).host, base.host);
 });
@@ -104,7 +104,7 @@ t.test("one upload keeps its name; another repository's is not found, nor one th
 t.test("thousands of uploads nobody ends do not pile up", async (t) => {
   const sessions = open();
   const long = `https://storage.example.com/${"k".repeat(8_000)}`;
-  const uploads = Array.from({ length: 12_000 }, () => reads(sessions.locationOf(place, start, asked, long)));
+  const uploads = Array.from({ length: 12_000 }, () => reads(sessions.locationOf(names, start, asked, long)));
   const kept = uploads.filter((upload) => sessions.urlOf(repository, upload).host !== base.host);
   t.ok(kept.length > 1_000 && kept.length < 2_200, `${kept.length} of 8 kB each are kept`);
   t.ok(kept.includes(uploads.at(-1) ?? start), "the latest");
@@ -115,7 +115,7 @@ t.test("where an upload may not be led", async (t) => {
   const refused = ["http://storage.example.com/key", "ftp://a/b", "file:///etc/passwd", "http://", "data:,x"];
   for (const location of [...refused, `/${"x".repeat(8_192)}`]) {
     try {
-      sessions.locationOf(place, start, asked, location);
+      sessions.locationOf(names, start, asked, location);
       t.fail(location);
     } catch (error) {
       t.match(error, { code: "protocol" });
