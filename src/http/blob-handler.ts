@@ -75,8 +75,8 @@ export async function handleBlob(
 }
 
 /**
- * In HTTP/1.0 a body without a length ends where its connection does, so the client cannot tell the end from a break. A blob
- * of unknown size waits until all of it is here and verified: then it has a length.
+ * In HTTP/1.0 a body without a length ends where its connection does, so the client cannot tell the end from a break. A
+ * blob of unknown size waits until all of it is here and verified: then it has a length.
  */
 async function whenBounded(exchange: Exchange, blob: OpenedBlob): Promise<OpenedBlob> {
   if (blob.size !== undefined || blob.whole === undefined || exchange.acceptsChunks) return blob;

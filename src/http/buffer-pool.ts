@@ -1,5 +1,5 @@
-// Buffers between store and socket. Few large reads and writes cost less CPU than many small ones (`npm run bench`). When
-// many clients read at once, smaller buffers keep the memory flat: every slow client holds one.
+// Buffers between store and socket. Few large reads and writes cost less CPU than many small ones (`npm run bench`).
+// When many clients read at once, smaller buffers keep the memory flat: every slow client holds one.
 
 const large = 1024 * 1024;
 const middle = 256 * 1024;
@@ -12,7 +12,8 @@ const middleUntil = 32 * 1024 * 1024;
 const busyFrom = 4 * 1024 * 1024;
 /**
  * Bytes of returned buffers kept for the next response, for each size by itself: large buffers must not crowd out small
- * ones. Buffers that are not kept are freed late, by the garbage collection, so a lower bound makes the memory peak higher.
+ * ones. Buffers that are not kept are freed late, by the garbage collection, so a lower bound makes the memory peak
+ * higher.
  */
 const mostKept = 8 * 1024 * 1024;
 
@@ -28,14 +29,16 @@ export class BufferPool {
     return this.#lent;
   }
 
-  /** So many clients read at once that each should hold one buffer only: the others use the time while it is written. */
+  /**
+   * So many clients read at once that each should hold one buffer only: the others use the time while it is written.
+   */
   get busy(): boolean {
     return this.#lent >= busyFrom;
   }
 
   /**
-   * A buffer to read from a file, or from a fill that runs, into: 1 MiB, 256 KiB when some bytes are lent out, 64 KiB when
-   * many are. To be returned with `give` or `lost`.
+   * A buffer to read from a file, or from a fill that runs, into: 1 MiB, 256 KiB when some bytes are lent out, 64 KiB
+   * when many are. To be returned with `give` or `lost`.
    */
   take(source: "file" | "fill"): Buffer {
     const size = this.#size(source === "fill" ? busyFrom : middleUntil);

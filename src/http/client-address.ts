@@ -5,9 +5,13 @@ import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import { LRUCache } from "lru-cache";
 
 export interface Client {
-  /** An IPv4-mapped address (`::ffff:10.0.0.1`) as IPv4; "" when the connection was gone before its address was read. */
+  /**
+   * An IPv4-mapped address (`::ffff:10.0.0.1`) as IPv4; "" when the connection was gone before its address was read.
+   */
   readonly address: string;
-  /** What limits count by: the IPv4 address, or the /64 of an IPv6 address, because one machine may have a whole /64. */
+  /**
+   * What limits count by: the IPv4 address, or the /64 of an IPv6 address, because one machine may have a whole /64.
+   */
   readonly network: string;
   /** Nothing that this client does is limited. */
   readonly exempt: boolean;
@@ -53,10 +57,10 @@ export class ClientAddresses {
 
   /**
    * The client a request came from. X-Forwarded-For and Forwarded (RFC 7239) count only on connections from a trusted
-   * proxy. They are read from the right: the first hop that is no trusted proxy is the client, or the left-most when all
-   * are trusted. At a hop that is no address (`unknown`, an obfuscated name) reading stops, and the last proxy before it is
-   * taken for the client. When both headers are there and disagree, the client has written one of them, so the address of
-   * the connection counts.
+   * proxy. They are read from the right: the first hop that is no trusted proxy is the client, or the left-most when
+   * all are trusted. At a hop that is no address (`unknown`, an obfuscated name) reading stops, and the last proxy
+   * before it is taken for the client. When both headers are there and disagree, the client has written one of them, so
+   * the address of the connection counts.
    */
   of({ headers, socket }: AddressedRequest): Client {
     const peer = this.#peer(socket.remoteAddress ?? "");

@@ -1,6 +1,6 @@
-// What one client may have of this node at the same time, so that it leaves enough to the others: open answers, fills of
-// blobs that are not stored, and writes. Requests above these limits wait in turn (fair-queue.ts); above the limit of
-// waiting requests the answer is 429.
+// What one client may have of this node at the same time, so that it leaves enough to the others: open answers, fills
+// of blobs that are not stored, and writes. Requests above these limits wait in turn (fair-queue.ts); above the limit
+// of waiting requests the answer is 429.
 import type { FillAdmission } from "../cache/blob-cache.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Client } from "./client-address.ts";

@@ -1,5 +1,5 @@
-// One client's connection. Its requests are served one after the other, because the answers have to go out in that order
-// anyway (RFC 9112, section 9.3.2). A request that waits behind another holds no file, no buffer and no place.
+// One client's connection. Its requests are served one after the other, because the answers have to go out in that
+// order anyway (RFC 9112, section 9.3.2). A request that waits behind another holds no file, no buffer and no place.
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Client } from "./client-address.ts";
@@ -35,8 +35,8 @@ export class Connection implements ExchangeOwner {
   readonly #owner: ConnectionOwner;
   #current: Exchange | undefined;
   /**
-   * Requests behind the current one, in the order of their coming. Nothing is read while there are any, so they are at most
-   * those of one read: 64 KiB, or 2,600 of the shortest.
+   * Requests behind the current one, in the order of their coming. Nothing is read while there are any, so they are at
+   * most those of one read: 64 KiB, or 2,600 of the shortest.
    */
   readonly #waiting: Waiting[] = [];
   /** The next of them begins in the next round of the event loop, so that other connections come between. */
@@ -92,8 +92,8 @@ export class Connection implements ExchangeOwner {
   }
 
   /**
-   * What came cannot be read as HTTP, or did not come in time. The requests that are already here still get their answers,
-   * and the connection ends after them: an error written now would be taken for a part of an answer.
+   * What came cannot be read as HTTP, or did not come in time. The requests that are already here still get their
+   * answers, and the connection ends after them: an error written now would be taken for a part of an answer.
    */
   unreadable(error: NodeJS.ErrnoException): void {
     const socket = this.#socket;
@@ -169,8 +169,8 @@ export class Connection implements ExchangeOwner {
   }
 
   /**
-   * Ends the connection: what is written goes out, then FIN, and what still comes is read and dropped for some time. If it
-   * were closed at once, unread bytes would make it a reset, and the client might not see its answer.
+   * Ends the connection: what is written goes out, then FIN, and what still comes is read and dropped for some time. If
+   * it were closed at once, unread bytes would make it a reset, and the client might not see its answer.
    */
   #end(text = ""): void {
     if (this.#ended) return;

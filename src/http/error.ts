@@ -1,5 +1,5 @@
-// The one place where a failure or a refusal becomes a status and an OCI error. 502 and 504 are upstream's fault, 503 is this
-// node's: a load balancer may retry 503 only (docs/design.md, rule 11).
+// The one place where a failure or a refusal becomes a status and an OCI error. 502 and 504 are upstream's fault, 503
+// is this node's: a load balancer may retry 503 only (docs/design.md, rule 11).
 import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import { StoreError } from "../ports/blobs.ts";
@@ -133,7 +133,9 @@ const refusalCodes: Readonly<Record<RefusalStatus, OciErrorCode>> = {
   451: "DENIED",
 };
 
-/** Upstream's refusal of a read: its status and its own message when it gave one, else `absent` or a message of ours. */
+/**
+ * Upstream's refusal of a read: its status and its own message when it gave one, else `absent` or a message of ours.
+ */
 export function failureOfRefusal(refusal: Refusal, absent: Failure): Failure {
   const { words } = refusal;
   if (refusal.kind === "absent") return words === undefined ? absent : { ...absent, message: words.message };

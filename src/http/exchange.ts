@@ -24,9 +24,9 @@ const longestChain = 256;
 const longestHost = 300;
 
 /**
- * Small bodies as text of one byte a character. Node joins head and body into one write when both are strings, while a Buffer
- * costs a second write. With the headers it stays below the 16 KiB that Node writes without allocating. The text is made
- * once for each Buffer, because bodies from memory are sent again and again and never change.
+ * Small bodies as text of one byte a character. Node joins head and body into one write when both are strings, while a
+ * Buffer costs a second write. With the headers it stays below the 16 KiB that Node writes without allocating. The text
+ * is made once for each Buffer, because bodies from memory are sent again and again and never change.
  */
 const texts = new WeakMap<Buffer, string>();
 /** Larger bodies go out in pieces of this many bytes, one after the other. */
@@ -292,9 +292,9 @@ export class Exchange {
   }
 
   /**
-   * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up on RST;
-   * docs/clients.md 31). Nothing is appended, and a chunked body gets no final chunk. In HTTP/1.0 without a length FIN would
-   * be the end of the body: there it is RST.
+   * Ends a started answer short: what is written goes out, then FIN, so that clients resume (containerd gives up on
+   * RST; docs/clients.md 31). Nothing is appended, and a chunked body gets no final chunk. In HTTP/1.0 without a length
+   * FIN would be the end of the body: there it is RST.
    */
   cut(by: "upstream" | "node"): void {
     this.#cutBy ??= by;
@@ -383,9 +383,9 @@ function loggedPath(target: string): string {
 }
 
 /**
- * Hides the user in `http://user:password@host/`, `//user@host/` and the `user@host:443` of CONNECT (RFC 9112, section 3.2),
- * also after a leading slash. It hides everything up to the last `@`, because a password may contain `@` or `/` although
- * neither is allowed.
+ * Hides the user in `http://user:password@host/`, `//user@host/` and the `user@host:443` of CONNECT (RFC 9112, section
+ * 3.2), also after a leading slash. It hides everything up to the last `@`, because a password may contain `@` or `/`
+ * although neither is allowed.
  */
 function withoutUserInfo(path: string): string {
   const scheme = path.indexOf("//");

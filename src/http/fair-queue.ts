@@ -1,5 +1,6 @@
 // A bounded number of places for each client and for all of them; a request that finds none waits. A place that becomes
-// free goes to the waiting clients in turn, however many requests each of them has waiting: no client keeps the others out.
+// free goes to the waiting clients in turn, however many requests each of them has waiting: no client keeps the others
+// out.
 import type { Client } from "./client-address.ts";
 
 export interface FairQueueOptions {
@@ -18,7 +19,9 @@ export interface FairQueueOptions {
 /** Calls `call` once after so many milliseconds, unless the returned function is called before. */
 export type After = (milliseconds: number, call: () => void) => () => void;
 
-/** How waiting has ended: with the place, by the time-out, by giving up, or because the place is not needed any more. */
+/**
+ * How waiting has ended: with the place, by the time-out, by giving up, or because the place is not needed any more.
+ */
 export type Waited = "held" | "late" | "left" | "needless";
 
 /** Why a request does not get its place. */

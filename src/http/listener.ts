@@ -1,4 +1,5 @@
-// The listener clients talk to: it takes connections, bounds them, and stops them. What becomes of a request begins in serve.ts.
+// The listener clients talk to: it takes connections, bounds them, and stops them. What becomes of a request begins in
+// serve.ts.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
@@ -14,7 +15,10 @@ export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddr
   readonly onEvent: EventSink;
   /** Whether answers carry Via with this node's name (RFC 9110, section 7.6.3); not when left out. */
   readonly via?: boolean;
-  /** Most connections that are served; any number when left out. Some more get 503, so that load balancers can still probe. */
+  /**
+   * Most connections that are served; any number when left out. Some more get 503, so that load balancers can still
+   * probe.
+   */
   readonly maxConnections?: number;
   readonly timeouts?: Partial<ListenerTimeouts>;
   /** Milliseconds from any start; since the start of the process when left out. */
@@ -132,9 +136,9 @@ export class Listener {
   }
 
   /**
-   * Closes idle connections, and resolves when every answer under way has ended. Until then probes are answered, and all
-   * other new requests get 503: a load balancer that cannot connect takes the node for dead and ends the transfers that
-   * still run.
+   * Closes idle connections, and resolves when every answer under way has ended. Until then probes are answered, and
+   * all other new requests get 503: a load balancer that cannot connect takes the node for dead and ends the transfers
+   * that still run.
    */
   async drain(): Promise<void> {
     const idle = new Promise<void>((resolve) => {

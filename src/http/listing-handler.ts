@@ -16,7 +16,9 @@ import type { Router, TagFilter } from "./routing.ts";
 /** Most names in one answer, whatever the client asks for (CVE-2023-2253: `n` must not size an allocation). */
 const largestPage = 1_000;
 const defaultPage = 100;
-/** Most pages of the index read for one answer: more than one are needed when the configuration denies what is stored. */
+/**
+ * Most pages of the index read for one answer: more than one are needed when the configuration denies what is stored.
+ */
 const maxIndexPages = 100;
 
 /** How the client named the upstream and the repository, so that the link to the next page leads back to both. */
@@ -36,7 +38,8 @@ export async function handleTags(
   address: ListAddress,
   filter?: TagFilter,
 ): Promise<Outcome> {
-  // With a filter pages are cut here: a page of upstream's could be empty, or its last tag one that clients may not see.
+  // With a filter pages are cut here: a page of upstream's could be empty, or its last tag one that clients may not
+  // see.
   const asked = filter === undefined ? page : await beginningFor(listings, upstream, repository, page);
   const listed = await listings.tags(upstream, repository, asked);
   if (listed.kind !== "found") return refused(exchange, listed);
@@ -57,8 +60,8 @@ interface TagsBody {
 }
 
 /**
- * The last answer made of each list in memory, because writing a long list as JSON takes long. It is freed with the list,
- * whose counted size includes it.
+ * The last answer made of each list in memory, because writing a long list as JSON takes long. It is freed with the
+ * list, whose counted size includes it.
  */
 const bodies = new WeakMap<TagsFound, TagsBody>();
 
@@ -79,7 +82,10 @@ function tagsBody(
   return { id, body, next };
 }
 
-/** The page to ask for: the whole list or, when `page.last` is beyond what is collected of it, what comes after that tag. */
+/**
+ * The page to ask for: the whole list or, when `page.last` is beyond what is collected of it, what comes after that
+ * tag.
+ */
 async function beginningFor(
   listings: Listings,
   upstream: Upstream,
@@ -173,7 +179,9 @@ export function handleCatalog(
   exchange.send(200, { ...next, ...listingHeaders }, JSON.stringify({ repositories }));
 }
 
-/** A path with the client's own prefix, and no host: crane and oras insist on the same host, skopeo keeps only the path. */
+/**
+ * A path with the client's own prefix, and no host: crane and oras insist on the same host, skopeo keeps only the path.
+ */
 function nextLink(
   address: ListAddress,
   path: string,

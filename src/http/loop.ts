@@ -2,8 +2,8 @@
 // section 7.6.3), so the first mirror that finds itself in the list ends the loop.
 
 /**
- * Most proxies and mirrors a request may have come through. A chain of three mirrors with a load balancer before each has
- * six. In a loop of mirrors with many nodes behind one name, no node finds itself soon: this bound ends it.
+ * Most proxies and mirrors a request may have come through. A chain of three mirrors with a load balancer before each
+ * has six. In a loop of mirrors with many nodes behind one name, no node finds itself soon: this bound ends it.
  */
 export const mostMembers = 16;
 

@@ -1,5 +1,5 @@
-// GET and HEAD of manifests. Both run the same code, so a digest that HEAD announces is here for the GET that follows, and
-// the headers are the same (docs/clients.md 10 and 16).
+// GET and HEAD of manifests. Both run the same code, so a digest that HEAD announces is here for the GET that follows,
+// and the headers are the same (docs/clients.md 10 and 16).
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, RelayedManifest } from "../cache/manifests.ts";

@@ -38,9 +38,9 @@ const list = new RegExp(`^${memberOf}(?: *, *${memberOf})*$`);
 const longest = 1024;
 
 /**
- * The value of Cache-Status (RFC 9211): one member for each cache between the registry and the client, the nearest to the
- * client last. The members of upstream's answer are passed on only when upstream was asked for this very request. A list
- * that breaks the grammar is dropped: a client would have to drop our own member with it.
+ * The value of Cache-Status (RFC 9211): one member for each cache between the registry and the client, the nearest to
+ * the client last. The members of upstream's answer are passed on only when upstream was asked for this very request. A
+ * list that breaks the grammar is dropped: a client would have to drop our own member with it.
  */
 export function cacheStatus(served: Served): string | undefined {
   const said = ownMember(served);
@@ -50,8 +50,8 @@ export function cacheStatus(served: Served): string | undefined {
 }
 
 /**
- * Undefined for a result that is no answer of a cache. `key` is never sent, and `stored` only where it is known before the
- * body has ended.
+ * Undefined for a result that is no answer of a cache. `key` is never sent, and `stored` only where it is known before
+ * the body has ended.
  */
 function ownMember({ result, source, freshFor, outdated, reason, written }: Served): string | undefined {
   switch (result) {
@@ -60,7 +60,8 @@ function ownMember({ result, source, freshFor, outdated, reason, written }: Serv
     case "stale":
       return `${own}; hit${ttl(freshFor)}${reason === undefined ? "" : `; detail=${reason.code}`}`;
     case "revalidated":
-      // RFC 9211 shows a revalidation as 304. This one was a HEAD that upstream answered 200; the body is the stored one.
+      // RFC 9211 shows a revalidation as 304. This one was a HEAD that upstream answered 200; the body is the stored
+      // one.
       return `${forwarded(outdated)}; fwd-status=200; detail=unchanged`;
     case "miss":
       return forwarded(outdated);
@@ -83,8 +84,8 @@ function ttl(freshFor: number | undefined): string {
 }
 
 /**
- * The value of Server-Timing: the result and, when upstream was asked for it, the milliseconds until the head of the answer
- * could be sent. Browsers and curl show it.
+ * The value of Server-Timing: the result and, when upstream was asked for it, the milliseconds until the head of the
+ * answer could be sent. Browsers and curl show it.
  */
 export function serverTiming(result: Result, milliseconds: number): string {
   const cache = `cache;desc=${result}`;

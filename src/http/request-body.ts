@@ -1,5 +1,5 @@
-// Request bodies that are not wanted are read and dropped, within bounds: if the connection ended before all of a body has
-// come, it would be reset, and the client would not see its answer.
+// Request bodies that are not wanted are read and dropped, within bounds: if the connection ended before all of a body
+// has come, it would be reset, and the client would not see its answer.
 import type { IncomingMessage } from "node:http";
 
 export interface DiscardBounds {
@@ -23,8 +23,8 @@ export function hasBody(request: IncomingMessage): boolean {
 }
 
 /**
- * Reads and drops the rest of the body; beyond the bounds it ends the connection. Resolves at the end of the body or of the
- * connection. Only the bounds of the first call for a request count.
+ * Reads and drops the rest of the body; beyond the bounds it ends the connection. Resolves at the end of the body or of
+ * the connection. Only the bounds of the first call for a request count.
  */
 export function discardBody(request: IncomingMessage, bounds: DiscardBounds): Promise<void> {
   const running = discards.get(request);

@@ -19,8 +19,8 @@ export function traceId(header: Header): string | undefined {
 }
 
 /**
- * The traceparent for requests to upstream: the client's trace, a new parent (Trace Context, section 3.4), and of its flags
- * only `sampled`. Undefined when the client sent none: no trace starts here.
+ * The traceparent for requests to upstream: the client's trace, a new parent (Trace Context, section 3.4), and of its
+ * flags only `sampled`. Undefined when the client sent none: no trace starts here.
  */
 export function tracedOn(header: Header): string | undefined {
   const trace = traceOf(header);

@@ -1,6 +1,6 @@
-// Which upstream a request is for, and what that upstream calls the repository. The first of these that names an upstream
-// decides: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default (docs/clients.md 3). Two names
-// of different upstreams are refused: the mirror never guesses.
+// Which upstream a request is for, and what that upstream calls the repository. The first of these that names an
+// upstream decides: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default (docs/clients.md
+// 3). Two names of different upstreams are refused: the mirror never guesses.
 import picomatch from "picomatch";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import type { Route } from "../oci/route.ts";
@@ -81,7 +81,8 @@ export class Router {
     const byNamespace = ns === undefined ? undefined : this.#byNamespace.get(ns.toLowerCase());
     if (named?.entry !== undefined && byNamespace !== undefined && named.entry !== byNamespace)
       return unknown;
-    // Once a namespace is configured, one that is not must not reach the default upstream. While none is, `ns` says nothing.
+    // Once a namespace is configured, one that is not must not reach the default upstream. While none is, `ns` says
+    // nothing.
     if (named === undefined && ns !== undefined && byNamespace === undefined && this.#byNamespace.size > 0)
       return unknown;
     const entry = named?.entry ?? byNamespace ?? this.#hosted(host) ?? (this.#entries[0] as Entry);
@@ -95,11 +96,11 @@ export class Router {
   }
 
   /**
-   * The route of a write as `target` names things, where `repository` is its name for that of the route. A push also names
-   * the repository that a blob is to be mounted from: it is routed in the same way and must come out at the same upstream.
-   * A mount from another upstream, from a repository that clients may not read, or from wherever upstream finds the blob is
-   * left out, because a digest alone grants nothing (docs/design.md, rule 3): upstream then begins a plain upload, and the
-   * client sends the blob. `host` is the Host header of the request.
+   * The route of a write as `target` names things, where `repository` is its name for that of the route. A push also
+   * names the repository that a blob is to be mounted from: it is routed in the same way and must come out at the same
+   * upstream. A mount from another upstream, from a repository that clients may not read, or from wherever upstream
+   * finds the blob is left out, because a digest alone grants nothing (docs/design.md, rule 3): upstream then begins a
+   * plain upload, and the client sends the blob. `host` is the Host header of the request.
    */
   upstreamRoute(route: Route, target: Target, repository: Repository, host: string | undefined): Route {
     if (!("repository" in route)) return route;

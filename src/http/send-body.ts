@@ -7,9 +7,9 @@ import { type BufferPool, largestBuffer } from "./buffer-pool.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
- * Writes the bytes from `start` up to `end` (exclusive; undefined: to the end of a blob whose size is not known yet). One
- * chunk is written while the next is read, unless many clients read. Holds at most two lent buffers, and none while the
- * bytes come from memory. Rejects when the reader fails or the client leaves.
+ * Writes the bytes from `start` up to `end` (exclusive; undefined: to the end of a blob whose size is not known yet).
+ * One chunk is written while the next is read, unless many clients read. Holds at most two lent buffers, and none while
+ * the bytes come from memory. Rejects when the reader fails or the client leaves.
  */
 export async function sendBody(
   exchange: Exchange,
@@ -42,8 +42,8 @@ export async function sendBody(
 }
 
 /**
- * Starts a 206 with a multipart/byteranges body (RFC 9110, section 14.6) and sends every range as one part, in the order
- * given. The length is announced. Lazy snapshotters and zstd:chunked ask for many ranges at once.
+ * Starts a 206 with a multipart/byteranges body (RFC 9110, section 14.6) and sends every range as one part, in the
+ * order given. The length is announced. Lazy snapshotters and zstd:chunked ask for many ranges at once.
  */
 export async function sendParts(
   exchange: Exchange,

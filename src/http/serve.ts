@@ -1,8 +1,8 @@
-// The life of one request, from top to bottom: its place among the open answers, the checks that need no upstream, then a
-// write or a read. A write goes through push/pass-through.ts. A read is routed (routing.ts) and asked of one upstream
-// after the other by a handler: manifest-handler.ts, blob-handler.ts or listing-handler.ts. They ask src/cache and answer
-// through the exchange (exchange.ts), which ends as one event. Requests come here from listener.ts, each connection's one
-// after the other (connection.ts); every failure becomes an answer in error.ts.
+// The life of one request, from top to bottom: its place among the open answers, the checks that need no upstream, then
+// a write or a read. A write goes through push/pass-through.ts. A read is routed (routing.ts) and asked of one upstream
+// after the other by a handler: manifest-handler.ts, blob-handler.ts or listing-handler.ts. They ask src/cache and
+// answer through the exchange (exchange.ts), which ends as one event. Requests come here from listener.ts, each
+// connection's one after the other (connection.ts); every failure becomes an answer in error.ts.
 import type { IncomingMessage } from "node:http";
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
@@ -53,7 +53,9 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly unexpected: (error: unknown) => void;
 }
 
-/** Answers the request. Never rejects: whatever is thrown becomes an error answer, or a cut once an answer has begun. */
+/**
+ * Answers the request. Never rejects: whatever is thrown becomes an error answer, or a cut once an answer has begun.
+ */
 export async function serve(exchange: Exchange, options: ServeOptions): Promise<void> {
   try {
     const place = isProbe(exchange.request.url) ? undefined : options.answers.enter(exchange.client);
@@ -237,7 +239,10 @@ async function read(
   }
 }
 
-/** Answered without asking upstream: docker waits 15 s for it, podman skips a mirror that fails it (docs/clients.md 1, 2). */
+/**
+ * Answered without asking upstream: docker waits 15 s for it, podman skips a mirror that fails it (docs/clients.md 1,
+ * 2).
+ */
 function ping(exchange: Exchange): void {
   exchange.findings.result = "hit";
   const headers = { "content-type": "application/json", "docker-distribution-api-version": "registry/2.0" };
@@ -278,9 +283,10 @@ function forwardedBy(targets: Targets, via: string | undefined, traceparent: str
 }
 
 /**
- * Asks one upstream after the other, as long as the configuration wants the next one asked after such a refusal or failure.
- * The last refusal or failure is the answer. Once an answer has begun no other upstream is asked. When two mirrors are each
- * other's `next`, the question comes back as a loop: then the refusal or failure before it is the answer.
+ * Asks one upstream after the other, as long as the configuration wants the next one asked after such a refusal or
+ * failure. The last refusal or failure is the answer. Once an answer has begun no other upstream is asked. When two
+ * mirrors are each other's `next`, the question comes back as a loop: then the refusal or failure before it is the
+ * answer.
  */
 async function askInTurn(
   exchange: Exchange,
@@ -326,9 +332,9 @@ async function askInTurn(
 }
 
 /**
- * Asks again after a loop, for a request that came without Via. A question to upstream is shared by all requests that wait
- * for it, and one of them may have come through mirrors: then the loop is that request's, not this one's. In a real circle
- * the second question ends in the same way.
+ * Asks again after a loop, for a request that came without Via. A question to upstream is shared by all requests that
+ * wait for it, and one of them may have come through mirrors: then the loop is that request's, not this one's. In a
+ * real circle the second question ends in the same way.
  */
 function againAfterLoop(exchange: Exchange, ask: () => Promise<Outcome>): Promise<Outcome> {
   return ask().catch((error: unknown) => {

@@ -1,5 +1,6 @@
 // Which headers of a write are passed on, in both directions. Only those listed here are, so that hop-by-hop headers,
-// credentials, cookies and challenges never are, whatever their names (RFC 9110, section 7.6.1; docs/design.md, rules 4 and 6).
+// credentials, cookies and challenges never are, whatever their names (RFC 9110, section 7.6.1; docs/design.md, rules 4
+// and 6).
 import type { IncomingHttpHeaders } from "node:http";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { tracedOn } from "../request-identity.ts";
@@ -19,8 +20,9 @@ const toClient = [
 ] as const;
 
 /**
- * The headers to send to upstream for a request with these, without those that Connection names. With `body: "none"` the
- * headers that describe a body are left out; otherwise its length is sent if the client sent one. `via`: the value of Via.
+ * The headers to send to upstream for a request with these, without those that Connection names. With `body: "none"`
+ * the headers that describe a body are left out; otherwise its length is sent if the client sent one. `via`: the value
+ * of Via.
  */
 export function headersToUpstream(
   headers: IncomingHttpHeaders,
@@ -41,7 +43,9 @@ export function headersToUpstream(
   return { ...forwarded, ...(length === undefined ? {} : { "content-length": length }) };
 }
 
-/** The headers of upstream's answer for the client. Throws UpstreamError protocol for a body in a coding not asked for. */
+/**
+ * The headers of upstream's answer for the client. Throws UpstreamError protocol for a body in a coding not asked for.
+ */
 export function headersToClient(headers: IncomingHttpHeaders): Record<string, string> {
   if ((headers["content-encoding"] ?? "identity") !== "identity")
     throw new UpstreamError("protocol", "upstream encoded an answer that was asked for without");

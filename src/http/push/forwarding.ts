@@ -1,7 +1,7 @@
-// One write sent to upstream through http-proxy, and what ends it early. http-proxy leaves some requests without an end, so
-// they are ended here: those of a client that left before the request had a socket, those of an upstream that falls silent,
-// and those whose caller would wait for ever, because http-proxy does not report that the client is gone. The bodies of
-// upstream's answers are read here, too.
+// One write sent to upstream through http-proxy, and what ends it early. http-proxy leaves some requests without an
+// end, so they are ended here: those of a client that left before the request had a socket, those of an upstream that
+// falls silent, and those whose caller would wait for ever, because http-proxy does not report that the client is gone.
+// The bodies of upstream's answers are read here, too.
 import type { Agent, ClientRequest, IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import { createProxyServer, type ProxyServer } from "http-proxy";
@@ -61,7 +61,8 @@ export class Forwarder {
     }
     this.#running.set(request, forwarding);
     const { url, headers, authorization, body, agent } = outgoing;
-    // http-proxy sends whatever headers the request has. Credentials go in an option, so that the request never has them.
+    // http-proxy sends whatever headers the request has. Credentials go in an option, so that the request never has
+    // them.
     request.headers = { ...headers };
     const options = {
       target: url,

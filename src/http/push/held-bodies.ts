@@ -1,5 +1,5 @@
-// Bodies of pushed manifests, read into memory before they are sent on. They can be sent again after a redirect, the loss of
-// an idle connection or a challenge, so that none of these fails the push.
+// Bodies of pushed manifests, read into memory before they are sent on. They can be sent again after a redirect, the
+// loss of an idle connection or a challenge, so that none of these fails the push.
 import { largestManifest } from "../../oci/manifest.ts";
 import { ClientLeft, type Exchange } from "../exchange.ts";
 import { BodyStalled } from "./forwarding.ts";

@@ -1,5 +1,5 @@
-// Writes, passed on to one upstream. Nothing of them is stored here. What the cache holds of what they change is dropped
-// before the client gets its answer.
+// Writes, passed on to one upstream. Nothing of them is stored here. What the cache holds of what they change is
+// dropped before the client gets its answer.
 import type { IncomingMessage } from "node:http";
 import { apiUrl } from "../../oci/api-url.ts";
 import { type Digest, parseDigest } from "../../oci/digest.ts";
@@ -90,9 +90,9 @@ export class PassThrough {
   }
 
   /**
-   * Passes the request on, or answers why not. `route` has the names that the cache has for what upstream holds. `as` is
-   * the repository as the client wrote it, to which a Location leads back. `via`: the members of Via the request came with.
-   * Rejects with UpstreamError, for the caller to answer, or with another error when the client has left.
+   * Passes the request on, or answers why not. `route` has the names that the cache has for what upstream holds. `as`
+   * is the repository as the client wrote it, to which a Location leads back. `via`: the members of Via the request
+   * came with. Rejects with UpstreamError, for the caller to answer, or with another error when the client has left.
    */
   async handle(
     exchange: Exchange,

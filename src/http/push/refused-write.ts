@@ -1,5 +1,5 @@
-// The answer to a client whose write upstream refuses. Upstream's own errors are passed on when they are in the form of the
-// registry API, because a push fails for reasons that only upstream knows: quotas, policies, signatures.
+// The answer to a client whose write upstream refuses. Upstream's own errors are passed on when they are in the form of
+// the registry API, because a push fails for reasons that only upstream knows: quotas, policies, signatures.
 import { type Digest, parseDigest } from "../../oci/digest.ts";
 import type { OciErrorCode } from "../../oci/error.ts";
 import type { Result } from "../../ports/event.ts";
@@ -25,8 +25,8 @@ const unknown = {
 } as const satisfies Record<WriteRequest["kind"], OciErrorCode>;
 
 /**
- * The failure for upstream's answer with a `status` from 400, the body `text` and the header `retryAfter`. From 500, and 407,
- * it is a fault of upstream's (502); any other status is passed on.
+ * The failure for upstream's answer with a `status` from 400, the body `text` and the header `retryAfter`. From 500,
+ * and 407, it is a fault of upstream's (502); any other status is passed on.
  */
 export function failureOfRefusal(
   write: WriteRequest,

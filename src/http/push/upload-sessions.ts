@@ -1,7 +1,7 @@
-// Where an upload goes on (distribution-spec, "Pushing blobs": the client must use the Location it was given). The client has
-// to come back to this mirror, wherever upstream's Location leads. An address below upstream's own uploads of the repository
-// is rewritten part by part, so that any node can go on with the upload. Any other address is kept in this process, under a
-// random name.
+// Where an upload goes on (distribution-spec, "Pushing blobs": the client must use the Location it was given). The
+// client has to come back to this mirror, wherever upstream's Location leads. An address below upstream's own uploads
+// of the repository is rewritten part by part, so that any node can go on with the upload. Any other address is kept in
+// this process, under a random name.
 import { randomBytes } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { apiPath, apiUrl } from "../../oci/api-url.ts";
@@ -71,7 +71,8 @@ export class UploadSessions {
 
   /**
    * The Location for the client, an absolute path, instead of the one upstream gave in its answer to `asked`. Throws
-   * UpstreamError protocol for one that cannot be used: no address, not HTTP, above 8 KiB, or HTTP when upstream has TLS.
+   * UpstreamError protocol for one that cannot be used: no address, not HTTP, above 8 KiB, or HTTP when upstream has
+   * TLS.
    */
   locationOf(names: RequestNames, upload: Upload, asked: URL, location: string): string {
     const address = addressIn(location, asked);
@@ -112,8 +113,8 @@ export class UploadSessions {
 }
 
 /**
- * Where upstream at `base` has redirected a write from `asked`. Throws UpstreamError protocol, as `UploadSessions.locationOf`
- * does.
+ * Where upstream at `base` has redirected a write from `asked`. Throws UpstreamError protocol, as
+ * `UploadSessions.locationOf` does.
  */
 export function redirectedTo(base: URL, asked: URL, location: string): URL {
   return followed(base, addressIn(location, asked));

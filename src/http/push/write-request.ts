@@ -1,5 +1,5 @@
-// The writes of the distribution API: which methods a route takes, and what a write has done once upstream has accepted it.
-// Every other method is 405, so that none is ever let through as another one (CVE-2026-61833 class).
+// The writes of the distribution API: which methods a route takes, and what a write has done once upstream has accepted
+// it. Every other method is 405, so that none is ever let through as another one (CVE-2026-61833 class).
 import type { IncomingMessage } from "node:http";
 import { type Digest, parseDigest } from "../../oci/digest.ts";
 import { bareMediaType, mediaTypes } from "../../oci/media-type.ts";
@@ -75,8 +75,8 @@ export interface Written {
 }
 
 /**
- * What `write`, sent as `request`, did, going by upstream's `answer` with a `status` from 200 to 299. Both undefined for a
- * step of an upload that does not complete it.
+ * What `write`, sent as `request`, did, going by upstream's `answer` with a `status` from 200 to 299. Both undefined
+ * for a step of an upload that does not complete it.
  */
 export function writtenBy(
   request: IncomingMessage,
@@ -115,9 +115,9 @@ export function writtenBy(
 }
 
 /**
- * The blob that upstream's answer to an upload says is in the repository now; undefined when it does not say so. Only 201
- * says so, as the answer to what completes an upload (PUT with `digest`, POST with `mount` or `digest`), and only when it
- * names no other blob. What the client wrote is not enough: it grants nothing (docs/design.md, rule 3).
+ * The blob that upstream's answer to an upload says is in the repository now; undefined when it does not say so. Only
+ * 201 says so, as the answer to what completes an upload (PUT with `digest`, POST with `mount` or `digest`), and only
+ * when it names no other blob. What the client wrote is not enough: it grants nothing (docs/design.md, rule 3).
  */
 export function uploadedBlob(
   write: WriteRequest,
