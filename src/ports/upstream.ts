@@ -1,4 +1,4 @@
-// A registry that is fetched from. Implementations live in upstream/.
+// A registry that is fetched from. Implementations live in src/upstream.
 
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
