@@ -1,12 +1,11 @@
 // Redis that is not there, or another program in its place. Real servers are in test/system.
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import t, { type Test } from "tap";
 import type { Notice } from "../../../src/ports/event.ts";
 import { RedisConnection } from "../../../src/storage/redis/connection.ts";
 import { RedisListener } from "../../../src/storage/redis/listener.ts";
-import { atOnce } from "../../fixtures/manual-time.ts";
+import { atOnce, ManualPause } from "../../fixtures/manual-time.ts";
 
 interface Impostor {
   readonly port: number;
@@ -37,6 +36,8 @@ async function listenOn(t: Test, greet: (socket: Socket) => void): Promise<Impos
 }
 
 function open(t: Test, port: number): { connection: RedisConnection; told: Promise<Notice> } {
+  const time = new ManualPause();
+  time.instant = () => true;
   const { promise: told, resolve } = Promise.withResolvers<Notice>();
   const options = {
     redis: {
@@ -50,7 +51,7 @@ function open(t: Test, port: number): { connection: RedisConnection; told: Promi
     upstreams: [],
     nodeName: "node",
     notices: resolve,
-    pause: (milliseconds: number, signal: AbortSignal) => sleep(milliseconds, undefined, { signal }),
+    pause: time.pause,
   } as const;
   const connection = new RedisConnection(options);
   const listener = new RedisListener(options);
