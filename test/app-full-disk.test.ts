@@ -14,14 +14,14 @@ t.setTimeout(120_000);
 const mebibyte = 2 ** 20;
 const image = makeImage({ layers: [300_000] });
 
-interface House {
+interface SmallDisk {
   readonly upstream: ScriptedUpstream;
   readonly directory: string;
   start(): Promise<Mirror>;
 }
 
 /** A cache on a small disk. A twentieth of it is kept free, as by default. */
-async function openHouse(t: Test, mebibytes: number, inodes?: number): Promise<House> {
+async function openSmallDisk(t: Test, mebibytes: number, inodes?: number): Promise<SmallDisk> {
   const upstream = await startUpstream(t, { anonymous: true });
   upstream.addImage("team/app", "1", image);
   const directory = join(await mountSmallDisk(t, mebibytes, inodes), "cache");
@@ -42,7 +42,7 @@ async function pull(mirror: Mirror, digest: Digest): Promise<void> {
 }
 
 /** Whether a client is served without a question to upstream. */
-async function isCached({ upstream }: House, mirror: Mirror, digest: Digest): Promise<boolean> {
+async function isCached({ upstream }: SmallDisk, mirror: Mirror, digest: Digest): Promise<boolean> {
   upstream.forget();
   await pull(mirror, digest);
   return upstream.count({ kind: "blob" }) === 0;
@@ -62,9 +62,9 @@ for (const sized of [true, false])
     `nothing goes for a blob that cannot fit, ${sized ? "announced" : "without a length"}`,
     async (t) => {
       if (!requires(t, ...smallDiskPrograms)) return;
-      const house = await openHouse(t, 10);
-      const { upstream } = house;
-      const mirror = await house.start();
+      const small = await openSmallDisk(t, 10);
+      const { upstream } = small;
+      const mirror = await small.start();
       const kept: Digest[] = [];
       for (let at = 0; at < 5; at++) {
         kept.push(upstream.addBlob("team/app", randomBytesFor(`kept ${at}`, mebibyte)));
@@ -74,24 +74,24 @@ for (const sized of [true, false])
       if (!sized) upstream.fault(({ path }) => (path.includes(large) ? { noLength: true } : undefined));
       for (const _ of [1, 2]) await pull(mirror, large);
       t.equal(evictions(await text(mirror, "/metrics")), 0);
-      for (const digest of kept) t.ok(await isCached(house, mirror, digest));
+      for (const digest of kept) t.ok(await isCached(small, mirror, digest));
       const fitting = upstream.addBlob("team/app", randomBytesFor("fitting", 6 * mebibyte));
       await pull(mirror, fitting);
-      t.ok(await isCached(house, mirror, fitting), "what fits has the room of others");
+      t.ok(await isCached(small, mirror, fitting), "what fits has the room of others");
     },
   );
 
 t.test("inodes are freed for new blobs as bytes are", async (t) => {
   if (!requires(t, ...smallDiskPrograms)) return;
-  const house = await openHouse(t, 64, 60);
-  const mirror = await house.start();
+  const small = await openSmallDisk(t, 64, 60);
+  const mirror = await small.start();
   for (let at = 0; at < 60; at++) {
-    const digest = house.upstream.addBlob("team/app", randomBytesFor(`small ${at}`, 1000));
+    const digest = small.upstream.addBlob("team/app", randomBytesFor(`small ${at}`, 1000));
     await pull(mirror, digest);
   }
-  const large = house.upstream.addBlob("team/app", randomBytesFor("last", mebibyte));
+  const large = small.upstream.addBlob("team/app", randomBytesFor("last", mebibyte));
   await pull(mirror, large);
-  t.ok(await isCached(house, mirror, large));
+  t.ok(await isCached(small, mirror, large));
   const metrics = await text(mirror, "/metrics");
   t.ok(evictions(metrics) > 10, `${evictions(metrics)} evictions`);
   t.match(metrics, /^entrepot_store_errors_total\{op="create",code="no_space"\} 0$/m);
@@ -123,32 +123,32 @@ for (const [what, fillWith] of Object.entries(fill))
   for (const lost of [false, true])
     t.test(`a start on a disk without ${what}${lost ? ", and without an index" : ""}`, async (t) => {
       if (!requires(t, ...smallDiskPrograms)) return;
-      const house = await openHouse(t, 16, 200);
-      const first = await house.start();
+      const small = await openSmallDisk(t, 16, 200);
+      const first = await small.start();
       await first.get("/v2/team/app/manifests/1");
       for (const { digest } of [image.config, ...image.layers]) await pull(first, digest as Digest);
       for (let at = 0; at < 20; at++)
-        await pull(first, house.upstream.addBlob("team/app", randomBytesFor(`more ${at}`, 100_000)));
+        await pull(first, small.upstream.addBlob("team/app", randomBytesFor(`more ${at}`, 100_000)));
       await first.app.stop();
-      if (lost) for (const name of ["index.db", "index.db.copy"]) await rm(join(house.directory, name));
-      await fillWith(house.directory);
-      const mirror = await house.start();
+      if (lost) for (const name of ["index.db", "index.db.copy"]) await rm(join(small.directory, name));
+      await fillWith(small.directory);
+      const mirror = await small.start();
       t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 200);
       for (const { digest } of [image.config, ...image.layers]) await pull(mirror, digest as Digest);
       const said = `${await text(mirror, "/readyz")}\n${mirror.lines.map(({ msg }) => msg).join("\n")}`;
       t.match(said, /the disk (is|was) full/);
-      await rm(join(house.directory, "ballast"), { recursive: true });
-      t.ok((await readdir(house.directory)).includes("index.db"));
-      const digest = house.upstream.addBlob("team/app", randomBytesFor("when there is room", 10_000));
+      await rm(join(small.directory, "ballast"), { recursive: true });
+      t.ok((await readdir(small.directory)).includes("index.db"));
+      const digest = small.upstream.addBlob("team/app", randomBytesFor("when there is room", 10_000));
       await pull(mirror, digest);
-      t.ok(await isCached(house, mirror, digest));
+      t.ok(await isCached(small, mirror, digest));
     });
 
 t.test("a digest nobody has stays a 404 on a full disk, and a stop there is one", async (t) => {
   if (!requires(t, ...smallDiskPrograms)) return;
-  const house = await openHouse(t, 16);
-  const mirror = await house.start();
-  await fill.bytes?.(house.directory);
+  const small = await openSmallDisk(t, 16);
+  const mirror = await small.start();
+  await fill.bytes?.(small.directory);
   t.equal((await mirror.get(`/v2/team/app/blobs/${makeDigest("sha256", "0".repeat(64))}`)).status, 404);
   await mirror.app.stop();
 });

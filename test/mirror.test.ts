@@ -1,4 +1,4 @@
-// Tests stand beside what they are of, and have its name (CONTRIBUTING.md, "How the house is laid out").
+// Tests stand beside what they are of, and have its name (CONTRIBUTING.md, "How the code is laid out").
 import { readdirSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import t from "tap";

@@ -43,7 +43,7 @@ export interface Measured {
   readonly link: LinkCounts;
 }
 
-export interface House {
+export interface Site {
   /** Undoes what a pull cannot any more, and counts its checks. */
   readonly round: Round;
   readonly rig: LongLinkRig;
@@ -60,7 +60,7 @@ export interface House {
  * settles, or at the end of the round when that comes first.
  */
 export async function pullCold(
-  house: House,
+  site: Site,
   puller: Puller,
   shape: LinkShape,
   layers: readonly ExpectedBlob[],
@@ -69,9 +69,9 @@ export async function pullCold(
   const end = async (): Promise<void> => {
     for (let fn = undo.pop(); fn !== undefined; fn = undo.pop()) await fn();
   };
-  house.round.teardown(end);
+  site.round.teardown(end);
   try {
-    return await measure({ teardown: (fn) => undo.push(fn) }, house, puller, shape, layers);
+    return await measure({ teardown: (fn) => undo.push(fn) }, site, puller, shape, layers);
   } finally {
     await end();
   }
@@ -79,7 +79,7 @@ export async function pullCold(
 
 async function measure(
   t: Cleanup,
-  { round, rig, far, manifest, mirrorPrefix }: House,
+  { round, rig, far, manifest, mirrorPrefix }: Site,
   { name, start }: Puller,
   shape: LinkShape,
   layers: readonly ExpectedBlob[],

@@ -3,7 +3,7 @@ import { type Content, makeImage } from "../fixtures/images.ts";
 import { startEntrepot } from "./entrepot.ts";
 import { repositoryOf } from "./far-content.ts";
 import { startFarRegistry } from "./far-registry.ts";
-import { type House, type Measured, type Puller, pullCold } from "./long-link-pull.ts";
+import { type Measured, type Puller, pullCold, type Site } from "./long-link-pull.ts";
 import { type LinkShape, longLinkMissing, startLongLinkRig } from "./long-link-rig.ts";
 import type { ExpectedBlob } from "./pulling.ts";
 import type { Round } from "./round.ts";
@@ -85,10 +85,10 @@ export function longLink({ quick }: Scale): Scenario {
     // A round waits three minutes for the link; which packets it loses is the same in every run.
     mostRounds: 3,
     async run(round) {
-      const { house, layers } = await startHouse(round, sizes);
+      const { site, layers } = await startSite(round, sizes);
       const samples: Sample[] = [];
       for (const condition of chosen)
-        samples.push(...(await (quick ? countsAt : timesAt)(house, condition, layers)));
+        samples.push(...(await (quick ? countsAt : timesAt)(site, condition, layers)));
       return samples;
     },
   };
@@ -134,7 +134,7 @@ function measuresOf({ id, loss, targets, large }: Condition, sizes: Sizes): read
   ];
 }
 
-async function startHouse(round: Round, sizes: Sizes): Promise<{ house: House; layers: Layers }> {
+async function startSite(round: Round, sizes: Sizes): Promise<{ site: Site; layers: Layers }> {
   const image = makeImage({ seed: "long link", layers: [sizes.layer, sizes.layer, sizes.large] });
   const rig = startLongLinkRig(round);
   const far = await round.stopping(
@@ -150,28 +150,28 @@ async function startHouse(round: Round, sizes: Sizes): Promise<{ house: House; l
   };
   const mirrorPrefix = round.places.mirrors[0].prefix;
   return {
-    house: { round, rig, far, manifest: `/v2/${repository}/manifests/1`, mirrorPrefix },
+    site: { round, rig, far, manifest: `/v2/${repository}/manifests/1`, mirrorPrefix },
     layers: { first: layer(0), second: layer(1), large: layer(2) },
   };
 }
 
 /** With --quick: one layer through each mirror, and no times. */
-async function countsAt(house: House, condition: Condition, { first }: Layers): Promise<readonly Sample[]> {
-  const { round } = house;
+async function countsAt(site: Site, condition: Condition, { first }: Layers): Promise<readonly Sample[]> {
+  const { round } = site;
   const samples: Sample[] = [];
   for (const peer of round.peers) {
-    const measured = await pullCold(house, peer, shapeAt(round, condition), [first]);
+    const measured = await pullCold(site, peer, shapeAt(round, condition), [first]);
     samples.push(...samplesOf(round, condition, peer, measured));
   }
   return samples.filter(({ measure }) => /-(requests|bytes|sent)$/.test(measure));
 }
 
 async function timesAt(
-  house: House,
+  site: Site,
   condition: Condition,
   { first, second, large }: Layers,
 ): Promise<readonly Sample[]> {
-  const { round } = house;
+  const { round } = site;
   const measure = async (puller: Puller): Promise<readonly Sample[]> => {
     const alone = puller.name === ours;
     const layers = [
@@ -179,7 +179,7 @@ async function timesAt(
       ...(condition.trickle && !alone ? [] : [second]),
       ...(condition.large && puller !== oneSegment ? [large] : []),
     ];
-    const measured = await pullCold(house, puller, shapeAt(round, condition), layers);
+    const measured = await pullCold(site, puller, shapeAt(round, condition), layers);
     return samplesOf(round, condition, puller, measured);
   };
   const pullers: readonly Puller[] = [...round.peers, oneSegment, direct];

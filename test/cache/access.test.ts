@@ -2,7 +2,7 @@
 import t from "tap";
 import { StoreError } from "../../src/ports/blobs.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
-import { noticesOf, openHouse } from "../fixtures/cache-house.ts";
+import { noticesOf, openCache } from "../fixtures/cache-fixture.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { MemoryUpstream, repo, sha256 } from "../fixtures/memory-upstream.ts";
 
@@ -13,7 +13,7 @@ const app = repo("team/app");
 t.test(
   "a link answers without upstream; without one upstream is asked, and its yes is remembered",
   async (t) => {
-    const { access, upstream, index } = await openHouse(t);
+    const { access, upstream, index } = await openCache(t);
     upstream.addBlob("team/app", bytes);
     t.equal(await access.linked(upstream, app, digest), false);
     t.same(await access.prove(upstream, app, digest, "blob"), { kind: "found", size: bytes.length });
@@ -30,7 +30,7 @@ t.test(
 );
 
 t.test("a manifest is asked for as a manifest", async (t) => {
-  const { access, upstream } = await openHouse(t);
+  const { access, upstream } = await openCache(t);
   upstream.addManifest("team/app", undefined, bytes, "application/json");
   t.same(await access.prove(upstream, app, digest, "blob"), { kind: "absent" });
   t.same(await access.prove(upstream, app, digest, "manifest"), { kind: "found", size: bytes.length });
@@ -38,7 +38,7 @@ t.test("a manifest is asked for as a manifest", async (t) => {
 });
 
 t.test("a refusal is passed on and not remembered", async (t) => {
-  const { access, upstream } = await openHouse(t);
+  const { access, upstream } = await openCache(t);
   t.same(await access.prove(upstream, app, digest, "blob"), { kind: "absent" });
   t.equal(await access.linked(upstream, app, digest), false);
   upstream.addBlob("team/app", bytes);
@@ -49,7 +49,7 @@ t.test("a refusal is passed on and not remembered", async (t) => {
 });
 
 t.test("requests of the same time share one question; different ones do not", async (t) => {
-  const { access, upstream } = await openHouse(t);
+  const { access, upstream } = await openCache(t);
   const second = new MemoryUpstream("second");
   const answered = gate();
   for (const each of [upstream, second]) each.fault = () => answered.opened;
@@ -72,7 +72,7 @@ t.test("requests of the same time share one question; different ones do not", as
 });
 
 t.test("a link is for one repository of one upstream, until it is removed", async (t) => {
-  const { access, upstream } = await openHouse(t);
+  const { access, upstream } = await openCache(t);
   const second = new MemoryUpstream("second");
   await access.link(upstream, app, [{ digest, size: undefined }]);
   t.equal(await access.linked(upstream, app, digest), true);
@@ -83,7 +83,7 @@ t.test("a link is for one repository of one upstream, until it is removed", asyn
 });
 
 t.test("upstream's failure is the proof's failure", async (t) => {
-  const { access, upstream } = await openHouse(t);
+  const { access, upstream } = await openCache(t);
   const failure = new UpstreamError("timeout", "too slow");
   upstream.fault = () => {
     throw failure;
@@ -94,8 +94,8 @@ t.test("upstream's failure is the proof's failure", async (t) => {
 });
 
 t.test("a link store that fails grants nothing and costs a question; each failure is a notice", async (t) => {
-  const house = await openHouse(t);
-  const { access, upstream, faults } = house;
+  const cache = await openCache(t);
+  const { access, upstream, faults } = cache;
   upstream.addBlob("team/app", bytes);
   await access.link(upstream, app, [{ digest, size: undefined }]);
   const failure = new StoreError("io", "the index is broken");
@@ -105,7 +105,7 @@ t.test("a link store that fails grants nothing and costs a question; each failur
   t.equal(upstream.calls.length, 1);
   await access.unlink(upstream, app, digest);
   t.same(
-    noticesOf(house, "store_error").map(({ op, code }) => `${op} ${code}`),
+    noticesOf(cache, "store_error").map(({ op, code }) => `${op} ${code}`),
     ["links.has io", "links.has io", "links.add io", "links.remove io"],
   );
 });

@@ -1,15 +1,15 @@
 // An impossible size that upstream announces: whatever is asked, no client gets a complete answer with it.
 import t, { type Test } from "tap";
 import { app, bytes, config, fillsOver, openBlob, other } from "../fixtures/blob-clients.ts";
-import { type House, nothingLeft, openHouse, readAll, readBytes } from "../fixtures/cache-house.ts";
+import { type CacheFixture, nothingLeft, openCache, readAll, readBytes } from "../fixtures/cache-fixture.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
 import { MemoryUpstream, sha256 } from "../fixtures/memory-upstream.ts";
 
 const digest = sha256(bytes);
 
-/** A house whose upstream has the blob, of which manifests of `app` say that it has `stated` bytes. */
-async function house(t: Test, stated: number | undefined, blob = bytes): Promise<House> {
-  const made = await openHouse(t);
+/** A cache whose upstream has the blob, of which manifests of `app` say that it has `stated` bytes. */
+async function cache(t: Test, stated: number | undefined, blob = bytes): Promise<CacheFixture> {
+  const made = await openCache(t);
   for (const repository of [app, other]) made.upstream.addBlob(repository, blob);
   const { access, upstream } = made;
   if (stated !== undefined) await access.link(upstream, app, [{ digest: sha256(blob), size: stated }]);
@@ -27,7 +27,7 @@ for (const [what, blob, lie] of [
     t.test(
       `${what}, ${noSize ? "without" : "with"} a length: no head before the digest is right`,
       async (t) => {
-        const made = await house(t, undefined, blob);
+        const made = await cache(t, undefined, blob);
         const over = gate();
         const transfer = { bytes: lie, noSize, hold: { at: lie.length, until: over.opened } };
         made.upstream.transfers.push(transfer);
@@ -62,7 +62,7 @@ for (const [what, blob, lie] of [
     );
 
 t.test("a small blob without a length is announced with the one it has", async (t) => {
-  const made = await house(t, undefined, config);
+  const made = await cache(t, undefined, config);
   made.upstream.transfers.push({ noSize: true });
   const opened = await openBlob(made, app, sha256(config));
   t.match(opened, { kind: "found", size: config.length });
@@ -71,7 +71,7 @@ t.test("a small blob without a length is announced with the one it has", async (
 
 t.test("a size that no manifest contradicts is announced at once", async (t) => {
   for (const stated of [undefined, bytes.length]) {
-    const made = await house(t, stated);
+    const made = await cache(t, stated);
     const over = gate();
     made.upstream.transfers.push({ hold: { at: 0, until: over.opened } });
     const opened = await openBlob(made, app, digest);
@@ -87,7 +87,7 @@ for (const [whose, stated, announced] of [
   ["the manifest's", bytes.length + 1, bytes.length],
 ] as const)
   t.test(`a size that contradicts the manifest waits for the digest: the lie is ${whose}`, async (t) => {
-    const made = await house(t, stated);
+    const made = await cache(t, stated);
     const right = announced === bytes.length;
     const over = gate();
     const hold = { at: announced, until: over.opened };
@@ -119,7 +119,7 @@ for (const [whose, stated, announced] of [
   });
 
 t.test("a request that joins for a repository whose manifest states no size does not wait", async (t) => {
-  const made = await house(t, bytes.length + 1);
+  const made = await cache(t, bytes.length + 1);
   const over = gate();
   made.upstream.transfers.push({ hold: { at: 500_000, until: over.opened } });
   const waiting = openBlob(made, app, digest);
@@ -151,7 +151,7 @@ t.test(
       for (const honest of [true, false]) {
         const upstream = new Liar();
         upstream.says = says;
-        const made = await openHouse(t, { upstream, name: `${says} ${honest}` });
+        const made = await openCache(t, { upstream, name: `${says} ${honest}` });
         upstream.addBlob(app, bytes);
         const size = says === 0 ? undefined : bytes.length;
         await made.access.link(upstream, app, [{ digest, size }]);

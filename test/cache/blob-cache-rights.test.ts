@@ -2,79 +2,79 @@
 import t, { type Test } from "tap";
 import { UpstreamError } from "../../src/ports/upstream.ts";
 import { app, bytes, fillsOver, found, openBlob, other, stranger } from "../fixtures/blob-clients.ts";
-import { mebibyte, openHouse, readAll } from "../fixtures/cache-house.ts";
+import { mebibyte, openCache, readAll } from "../fixtures/cache-fixture.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
 import { MemoryUpstream, repo } from "../fixtures/memory-upstream.ts";
 
 t.test(
   "a repository without the blob does not get it, whether it is here, under way or neither",
   async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
-    t.same(await openBlob(house, stranger, digest), { kind: "absent" }, "neither");
+    const cache = await openCache(t);
+    const digest = cache.upstream.addBlob("team/app", bytes);
+    t.same(await openBlob(cache, stranger, digest), { kind: "absent" }, "neither");
     const held = gate();
-    house.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
-    const own = await found(t, house, app, digest);
-    t.same(await openBlob(house, stranger, digest), { kind: "absent" }, "under way");
-    t.same(await house.blobs.head(house.upstream, stranger, digest), { kind: "absent" });
-    t.equal(house.blobs.fills[0]?.followers, 1);
+    cache.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
+    const own = await found(t, cache, app, digest);
+    t.same(await openBlob(cache, stranger, digest), { kind: "absent" }, "under way");
+    t.same(await cache.blobs.head(cache.upstream, stranger, digest), { kind: "absent" });
+    t.equal(cache.blobs.fills[0]?.followers, 1);
     held.open();
     await readAll(own.reader);
-    await fillsOver(house);
-    t.same(await openBlob(house, stranger, digest), { kind: "absent" }, "here");
-    t.same(await house.blobs.head(house.upstream, stranger, digest), { kind: "absent" });
-    t.notOk(house.blobs.inUse(digest), "the stored blob is closed again");
-    t.equal(house.upstream.count("GET blob stranger"), 1);
-    t.equal(house.upstream.count("HEAD blob stranger"), 4);
+    await fillsOver(cache);
+    t.same(await openBlob(cache, stranger, digest), { kind: "absent" }, "here");
+    t.same(await cache.blobs.head(cache.upstream, stranger, digest), { kind: "absent" });
+    t.notOk(cache.blobs.inUse(digest), "the stored blob is closed again");
+    t.equal(cache.upstream.count("GET blob stranger"), 1);
+    t.equal(cache.upstream.count("HEAD blob stranger"), 4);
   },
 );
 
 t.test("denied is denied", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.upstream.addBlob("stranger/app", bytes);
-  house.upstream.deny("stranger/app");
-  t.same(await openBlob(house, stranger, digest), { kind: "denied" }, "not here");
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
-  t.same(await openBlob(house, stranger, digest), { kind: "denied" }, "here");
-  t.same(await house.blobs.head(house.upstream, stranger, digest), { kind: "denied" });
-  t.notOk(house.blobs.inUse(digest));
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  cache.upstream.addBlob("stranger/app", bytes);
+  cache.upstream.deny("stranger/app");
+  t.same(await openBlob(cache, stranger, digest), { kind: "denied" }, "not here");
+  await readAll((await found(t, cache, app, digest)).reader);
+  await fillsOver(cache);
+  t.same(await openBlob(cache, stranger, digest), { kind: "denied" }, "here");
+  t.same(await cache.blobs.head(cache.upstream, stranger, digest), { kind: "denied" });
+  t.notOk(cache.blobs.inUse(digest));
 });
 
 t.test("a right upstream cannot confirm is not granted, and the blob is closed again", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  await readAll((await found(t, cache, app, digest)).reader);
+  await fillsOver(cache);
   const failure = new UpstreamError("unreachable", "no route");
-  house.upstream.fault = () => {
+  cache.upstream.fault = () => {
     throw failure;
   };
-  await t.rejects(openBlob(house, other, digest), failure);
-  await t.rejects(house.blobs.head(house.upstream, other, digest), failure);
-  t.notOk(house.blobs.inUse(digest));
+  await t.rejects(openBlob(cache, other, digest), failure);
+  await t.rejects(cache.blobs.head(cache.upstream, other, digest), failure);
+  t.notOk(cache.blobs.inUse(digest));
   t.ok(
-    (await readAll((await found(t, house, app, digest)).reader)).equals(bytes),
+    (await readAll((await found(t, cache, app, digest)).reader)).equals(bytes),
     "what is known needs no question",
   );
 });
 
 t.test("the answer to a download decides about the link", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await house.access.link(house.upstream, stranger, [{ digest, size: undefined }]);
-  await house.access.link(house.upstream, other, [{ digest, size: undefined }]);
-  t.same(await openBlob(house, stranger, digest), { kind: "absent" });
-  t.equal(await house.access.linked(house.upstream, stranger, digest), false, "absent unlinks");
-  house.upstream.deny("team/other");
-  t.same(await openBlob(house, other, digest), { kind: "denied" });
-  t.equal(await house.access.linked(house.upstream, other, digest), true, "denied does not");
-  t.equal(await house.access.linked(house.upstream, app, digest), false);
-  await readAll((await found(t, house, app, digest)).reader);
-  t.equal(await house.access.linked(house.upstream, app, digest), true, "found links");
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  await cache.access.link(cache.upstream, stranger, [{ digest, size: undefined }]);
+  await cache.access.link(cache.upstream, other, [{ digest, size: undefined }]);
+  t.same(await openBlob(cache, stranger, digest), { kind: "absent" });
+  t.equal(await cache.access.linked(cache.upstream, stranger, digest), false, "absent unlinks");
+  cache.upstream.deny("team/other");
+  t.same(await openBlob(cache, other, digest), { kind: "denied" });
+  t.equal(await cache.access.linked(cache.upstream, other, digest), true, "denied does not");
+  t.equal(await cache.access.linked(cache.upstream, app, digest), false);
+  await readAll((await found(t, cache, app, digest)).reader);
+  t.equal(await cache.access.linked(cache.upstream, app, digest), true, "found links");
   t.equal(
-    await house.index.links.statedSize("up", repo("team/app"), digest),
+    await cache.index.links.statedSize("up", repo("team/app"), digest),
     undefined,
     "without a size: no descriptor states one",
   );
@@ -83,14 +83,14 @@ t.test("the answer to a download decides about the link", async (t) => {
 t.test("a fill refused to one repository does not fail another that waits for it", async (t) => {
   for (const refuse of ["absent", "denied"] as const)
     await t.test(refuse, async (t) => {
-      const house = await openHouse(t);
-      const digest = house.upstream.addBlob("team/app", bytes);
+      const cache = await openCache(t);
+      const digest = cache.upstream.addBlob("team/app", bytes);
       const answered = gate();
-      house.upstream.transfers.push({ answerAfter: answered.opened, refuse });
-      const refused = openBlob(house, stranger, digest);
-      await eventually("upstream is asked", () => house.upstream.count("GET blob") === 1);
-      const waiting = found(t, house, app, digest);
-      await eventually("it waits as well", () => house.blobs.fills[0]?.followers === 2);
+      cache.upstream.transfers.push({ answerAfter: answered.opened, refuse });
+      const refused = openBlob(cache, stranger, digest);
+      await eventually("upstream is asked", () => cache.upstream.count("GET blob") === 1);
+      const waiting = found(t, cache, app, digest);
+      await eventually("it waits as well", () => cache.blobs.fills[0]?.followers === 2);
       answered.open();
       t.same(await refused, { kind: refuse });
       const opened = await waiting;
@@ -100,11 +100,11 @@ t.test("a fill refused to one repository does not fail another that waits for it
 });
 
 t.test("however many ask in vain before it, a repository with the blob gets it", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await house.access.link(house.upstream, app, [{ digest, size: undefined }]);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  await cache.access.link(cache.upstream, app, [{ digest, size: undefined }]);
   const answered = gate();
-  house.upstream.fault = async (call) => {
+  cache.upstream.fault = async (call) => {
     if (!call.startsWith("GET")) return;
     await answered.opened;
     // Long enough for all the others to join.
@@ -113,10 +113,10 @@ t.test("however many ask in vain before it, a repository with the blob gets it",
   const others = Array.from({ length: 6 }, (_, at) => repo(`stranger/app${at}`));
   // Links that are no longer true: all of them wait for one another's downloads.
   for (const repository of others)
-    await house.access.link(house.upstream, repository, [{ digest, size: undefined }]);
-  const vain = others.flatMap((repository) => [1, 2, 3].map(() => openBlob(house, repository, digest)));
-  const opening = found(t, house, app, digest);
-  await eventually("all wait for the first", () => house.blobs.fills[0]?.followers === vain.length + 1);
+    await cache.access.link(cache.upstream, repository, [{ digest, size: undefined }]);
+  const vain = others.flatMap((repository) => [1, 2, 3].map(() => openBlob(cache, repository, digest)));
+  const opening = found(t, cache, app, digest);
+  await eventually("all wait for the first", () => cache.blobs.fills[0]?.followers === vain.length + 1);
   answered.open();
   t.ok((await Promise.all(vain)).every(({ kind }) => kind === "absent"));
   t.ok((await readAll((await opening).reader)).equals(bytes));
@@ -124,20 +124,20 @@ t.test("however many ask in vain before it, a repository with the blob gets it",
 
 // ---- bytes of another upstream ------------------------------------------------------------------------------------
 
-/** A house with bytes of `team/app` of its upstream, and another upstream that does not have them. */
+/** A cache with bytes of `team/app` of its upstream, and another upstream that does not have them. */
 async function twoUpstreams(t: Test) {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await readAll((await found(t, house, app, digest)).reader);
-  await fillsOver(house);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  await readAll((await found(t, cache, app, digest)).reader);
+  await fillsOver(cache);
   const second = new MemoryUpstream("second");
   const push = async (manifest: object, mediaType: string): Promise<void> => {
     const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, ...manifest }));
     const named = second.addManifest("team/app", undefined, body, mediaType);
-    await house.manifests.open(second, app, { kind: "digest", digest: named });
+    await cache.manifests.open(second, app, { kind: "digest", digest: named });
     second.calls.length = 0;
   };
-  return { house, digest, second, push };
+  return { cache, digest, second, push };
 }
 
 const layerType = "application/vnd.oci.image.layer.v1.tar";
@@ -146,80 +146,80 @@ const imageManifest = "application/vnd.oci.image.manifest.v1+json";
 t.test(
   "a manifest proves nothing of bytes that came from another upstream: that one is asked, once",
   async (t) => {
-    const { house, digest, second, push } = await twoUpstreams(t);
+    const { cache, digest, second, push } = await twoUpstreams(t);
     await push({ config: {}, layers: [{ mediaType: layerType, digest, size: bytes.length }] }, imageManifest);
     for (let ask = 1; ask <= 2; ask++) {
-      t.same(await house.blobs.open(second, app, digest), { kind: "absent" });
-      t.same(await house.blobs.head(second, app, digest), { kind: "absent" });
-      t.same(await house.blobs.openForPeer(second, app, digest), { kind: "absent" });
+      t.same(await cache.blobs.open(second, app, digest), { kind: "absent" });
+      t.same(await cache.blobs.head(second, app, digest), { kind: "absent" });
+      t.same(await cache.blobs.openForPeer(second, app, digest), { kind: "absent" });
     }
     second.addBlob("team/app", bytes);
     second.calls.length = 0;
     for (let ask = 1; ask <= 3; ask++) {
-      const opened = await house.blobs.open(second, app, digest);
+      const opened = await cache.blobs.open(second, app, digest);
       t.match(opened, { kind: "found", result: "hit" });
       if (opened.kind === "found") await opened.reader.close();
     }
     t.same(second.calls, [`HEAD blob team/app ${digest}`]);
     await push({ config: {}, layers: [], annotations: { another: "one" } }, imageManifest);
-    t.equal(house.upstream.count("HEAD"), 0, "the upstream the bytes came from is not asked");
+    t.equal(cache.upstream.count("HEAD"), 0, "the upstream the bytes came from is not asked");
   },
 );
 
 t.test("what an upstream has shown in one repository, a manifest proves in the others", async (t) => {
-  const { house, digest, second, push } = await twoUpstreams(t);
+  const { cache, digest, second, push } = await twoUpstreams(t);
   second.addBlob("team/other", bytes);
   await push({ config: {}, layers: [{ mediaType: layerType, digest, size: bytes.length }] }, imageManifest);
-  t.match(await house.blobs.head(second, other, digest), { kind: "found" });
-  t.match(await house.blobs.head(second, app, digest), { kind: "found" });
+  t.match(await cache.blobs.head(second, other, digest), { kind: "found" });
+  t.match(await cache.blobs.head(second, app, digest), { kind: "found" });
   t.same(second.calls, [`HEAD blob team/other ${digest}`]);
 });
 
 t.test("children of an index are no proof, whatever they call themselves", async (t) => {
   for (const mediaType of [layerType, "application/vnd.buildkit.cacheconfig.v0", imageManifest, undefined]) {
-    const house = await openHouse(t, { name: `index of ${mediaType?.slice(-9)}` });
-    const digest = house.upstream.addBlob("team/app", bytes);
-    await readAll((await found(t, house, app, digest)).reader);
-    await fillsOver(house);
+    const cache = await openCache(t, { name: `index of ${mediaType?.slice(-9)}` });
+    const digest = cache.upstream.addBlob("team/app", bytes);
+    await readAll((await found(t, cache, app, digest)).reader);
+    await fillsOver(cache);
     const child = { mediaType, digest, size: bytes.length };
     const type = "application/vnd.oci.image.index.v1+json";
     const body = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [child] }));
-    const index = house.upstream.addManifest("team/other", undefined, body, type);
-    await house.manifests.open(house.upstream, other, { kind: "digest", digest: index });
-    t.equal(await house.access.named(house.upstream, other, digest), false);
-    t.same(await openBlob(house, other, digest), { kind: "absent" });
-    t.same(await house.manifests.open(house.upstream, other, { kind: "digest", digest }), { kind: "absent" });
+    const index = cache.upstream.addManifest("team/other", undefined, body, type);
+    await cache.manifests.open(cache.upstream, other, { kind: "digest", digest: index });
+    t.equal(await cache.access.named(cache.upstream, other, digest), false);
+    t.same(await openBlob(cache, other, digest), { kind: "absent" });
+    t.same(await cache.manifests.open(cache.upstream, other, { kind: "digest", digest }), { kind: "absent" });
   }
 });
 
 t.test("a blob named as a layer is no manifest of the other upstream either", async (t) => {
-  const { house, second, push } = await twoUpstreams(t);
+  const { cache, second, push } = await twoUpstreams(t);
   const body = Buffer.from(JSON.stringify({ schemaVersion: 2, config: {}, layers: [] }));
-  const secret = house.upstream.addManifest("team/app", undefined, body, imageManifest);
-  await house.manifests.open(house.upstream, app, { kind: "digest", digest: secret });
+  const secret = cache.upstream.addManifest("team/app", undefined, body, imageManifest);
+  await cache.manifests.open(cache.upstream, app, { kind: "digest", digest: secret });
   await push({ config: {}, layers: [{ mediaType: layerType, digest: secret, size: 1 }] }, imageManifest);
-  t.same(await house.manifests.open(second, app, { kind: "digest", digest: secret }), { kind: "absent" });
-  t.same(await house.blobs.open(second, app, secret), { kind: "absent" });
+  t.same(await cache.manifests.open(second, app, { kind: "digest", digest: secret }), { kind: "absent" });
+  t.same(await cache.blobs.open(second, app, secret), { kind: "absent" });
 });
 
 t.test(
   "a download under way for one repository is joined by others whose manifests name the blob",
   async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
+    const cache = await openCache(t);
+    const digest = cache.upstream.addBlob("team/app", bytes);
     const second = new MemoryUpstream("second");
-    for (const each of [house.upstream, second])
-      await house.access.link(each, other, [{ digest, size: bytes.length, named: true }]);
+    for (const each of [cache.upstream, second])
+      await cache.access.link(each, other, [{ digest, size: bytes.length, named: true }]);
     const answered = gate();
-    house.upstream.transfers.push({ answerAfter: answered.opened });
-    const first = found(t, house, app, digest);
-    await eventually("upstream is asked", () => house.upstream.count("GET blob") === 1);
-    const joined = found(t, house, other, digest);
-    await eventually("it is joined", () => house.blobs.fills[0]?.followers === 2);
-    t.same(await house.blobs.open(second, other, digest), { kind: "absent" }, "not through another upstream");
+    cache.upstream.transfers.push({ answerAfter: answered.opened });
+    const first = found(t, cache, app, digest);
+    await eventually("upstream is asked", () => cache.upstream.count("GET blob") === 1);
+    const joined = found(t, cache, other, digest);
+    await eventually("it is joined", () => cache.blobs.fills[0]?.followers === 2);
+    t.same(await cache.blobs.open(second, other, digest), { kind: "absent" }, "not through another upstream");
     answered.open();
     for (const { reader } of await Promise.all([first, joined])) t.ok((await readAll(reader)).equals(bytes));
-    t.equal(house.upstream.count("HEAD"), 0);
-    t.equal(house.upstream.count("GET"), 1);
+    t.equal(cache.upstream.count("HEAD"), 0);
+    t.equal(cache.upstream.count("GET"), 1);
   },
 );

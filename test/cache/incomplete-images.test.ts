@@ -3,11 +3,11 @@ import t, { type Test } from "tap";
 import type { ManifestOpened } from "../../src/cache/manifests.ts";
 import type { Reference } from "../../src/oci/reference.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
-import { type House, noticesOf, openHouse, readAll, storeBlob } from "../fixtures/cache-house.ts";
+import { type CacheFixture, noticesOf, openCache, readAll, storeBlob } from "../fixtures/cache-fixture.ts";
 import { type Content, type Image, makeImage, makeIndex } from "../fixtures/images.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { MemoryUpstream, repo, tagOf } from "../fixtures/memory-upstream.ts";
-import { HousePeers } from "../fixtures/neighbours.ts";
+import { MemoryPeers } from "../fixtures/neighbours.ts";
 
 const app = repo("team/app");
 const tag: Reference = { kind: "tag", tag: tagOf("1.0") };
@@ -18,28 +18,28 @@ const byDigest: Reference = { kind: "digest", digest: image.digest };
 const byIndex: Reference = { kind: "digest", digest: index.digest };
 const ttl = 60_000;
 
-/** A house that has the manifests of index and image, and what `here` lists; upstream has everything. */
+/** A cache that has the manifests of index and image, and what `here` lists; upstream has everything. */
 async function holding(
   t: Test,
   here: readonly Content[],
   policy: "serve" | "refuse" = "refuse",
-): Promise<House> {
-  const house = await openHouse(t, { manifestsWithoutLayers: policy });
-  house.upstream.addManifest(app, undefined, image.manifest, image.mediaType);
-  house.upstream.addManifest(app, "1.0", index.manifest, index.mediaType);
-  for (const { bytes } of blobs) house.upstream.addBlob(app, bytes);
-  for (const reference of [tag, byDigest]) await open(house, reference);
-  for (const { bytes, digest } of here) await storeBlob(house, bytes, digest);
-  house.upstream.calls.length = 0;
-  return house;
+): Promise<CacheFixture> {
+  const cache = await openCache(t, { manifestsWithoutLayers: policy });
+  cache.upstream.addManifest(app, undefined, image.manifest, image.mediaType);
+  cache.upstream.addManifest(app, "1.0", index.manifest, index.mediaType);
+  for (const { bytes } of blobs) cache.upstream.addBlob(app, bytes);
+  for (const reference of [tag, byDigest]) await open(cache, reference);
+  for (const { bytes, digest } of here) await storeBlob(cache, bytes, digest);
+  cache.upstream.calls.length = 0;
+  return cache;
 }
 
-function open({ manifests, upstream }: House, reference: Reference): Promise<ManifestOpened> {
+function open({ manifests, upstream }: CacheFixture, reference: Reference): Promise<ManifestOpened> {
   return manifests.open(upstream, app, reference);
 }
 
 /** As while the circuit is open. */
-function goAway({ upstream }: House): void {
+function goAway({ upstream }: CacheFixture): void {
   upstream.available = false;
   upstream.fault = () => {
     throw new UpstreamError("circuit_open", "by the test");
@@ -50,149 +50,149 @@ t.test(
   "refuse: whatever misses one of its blobs, config included, and only while upstream is away",
   async (t) => {
     for (const missing of blobs) {
-      const house = await holding(
+      const cache = await holding(
         t,
         blobs.filter((blob) => blob !== missing),
       );
-      t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "upstream is there");
-      goAway(house);
-      await t.rejects(open(house, byDigest), { code: "layers_missing" });
-      t.match(noticesOf(house, "upstream_error"), [
+      t.match(await open(cache, byDigest), { kind: "found", result: "hit" }, "upstream is there");
+      goAway(cache);
+      await t.rejects(open(cache, byDigest), { code: "layers_missing" });
+      t.match(noticesOf(cache, "upstream_error"), [
         { upstream: "up", code: "layers_missing", message: new RegExp(missing.digest) },
       ]);
-      await storeBlob(house, missing.bytes, missing.digest);
-      t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "all of it is here");
+      await storeBlob(cache, missing.bytes, missing.digest);
+      t.match(await open(cache, byDigest), { kind: "found", result: "hit" }, "all of it is here");
     }
   },
 );
 
 t.test("serve: as if nothing were missing", async (t) => {
-  const house = await holding(t, [], "serve");
-  goAway(house);
-  t.match(await open(house, byDigest), { kind: "found", result: "hit" });
-  house.clock.advance(ttl);
-  t.match(await open(house, tag), { kind: "found", result: "stale" });
+  const cache = await holding(t, [], "serve");
+  goAway(cache);
+  t.match(await open(cache, byDigest), { kind: "found", result: "hit" });
+  cache.clock.advance(ttl);
+  t.match(await open(cache, tag), { kind: "found", result: "stale" });
 });
 
 t.test("an index: served as long as one of its images is here whole", async (t) => {
-  const house = await holding(t, blobs);
+  const cache = await holding(t, blobs);
   const arm = index.images[1] as Image;
-  house.upstream.addManifest(app, undefined, arm.manifest, arm.mediaType);
-  for (const { digest } of [arm, index]) await open(house, { kind: "digest", digest });
-  goAway(house);
+  cache.upstream.addManifest(app, undefined, arm.manifest, arm.mediaType);
+  for (const { digest } of [arm, index]) await open(cache, { kind: "digest", digest });
+  goAway(cache);
   for (const reference of [tag, byIndex])
-    t.match(await open(house, reference), { kind: "found", result: "hit" });
-  await t.rejects(open(house, { kind: "digest", digest: arm.digest }), { code: "layers_missing" });
-  house.clock.advance(ttl);
-  t.match(await open(house, tag), { kind: "found", result: "stale" });
-  await house.store.delete(image.config.digest);
-  house.index.blobs.remove(image.config.digest);
-  for (const reference of [tag, byIndex]) await t.rejects(open(house, reference), { code: "layers_missing" });
+    t.match(await open(cache, reference), { kind: "found", result: "hit" });
+  await t.rejects(open(cache, { kind: "digest", digest: arm.digest }), { code: "layers_missing" });
+  cache.clock.advance(ttl);
+  t.match(await open(cache, tag), { kind: "found", result: "stale" });
+  await cache.store.delete(image.config.digest);
+  cache.index.blobs.remove(image.config.digest);
+  for (const reference of [tag, byIndex]) await t.rejects(open(cache, reference), { code: "layers_missing" });
   t.match(
-    noticesOf(house, "upstream_error").at(-1)?.message,
+    noticesOf(cache, "upstream_error").at(-1)?.message,
     new RegExp(image.config.digest),
     "of the first",
   );
 });
 
 t.test("an index none of whose images were ever asked for", async (t) => {
-  const house = await openHouse(t, { manifestsWithoutLayers: "refuse" });
-  house.upstream.addManifest(app, undefined, index.manifest, index.mediaType);
-  await open(house, byIndex);
-  goAway(house);
-  await t.rejects(open(house, byIndex), { code: "layers_missing" });
+  const cache = await openCache(t, { manifestsWithoutLayers: "refuse" });
+  cache.upstream.addManifest(app, undefined, index.manifest, index.mediaType);
+  await open(cache, byIndex);
+  goAway(cache);
+  await t.rejects(open(cache, byIndex), { code: "layers_missing" });
 });
 
 t.test("a tag of the image itself, fresh and stale", async (t) => {
-  const house = await holding(t, []);
-  house.upstream.addManifest(app, "1.0", image.manifest, image.mediaType);
-  house.clock.advance(ttl);
-  t.match(await open(house, tag), { kind: "found", result: "revalidated" });
-  goAway(house);
-  await t.rejects(open(house, tag), { code: "layers_missing" }, "fresh");
-  house.clock.advance(ttl);
-  await t.rejects(open(house, tag), { code: "layers_missing" }, "stale");
-  t.same(noticesOf(house, "stale_served"), [], "nothing was served");
+  const cache = await holding(t, []);
+  cache.upstream.addManifest(app, "1.0", image.manifest, image.mediaType);
+  cache.clock.advance(ttl);
+  t.match(await open(cache, tag), { kind: "found", result: "revalidated" });
+  goAway(cache);
+  await t.rejects(open(cache, tag), { code: "layers_missing" }, "fresh");
+  cache.clock.advance(ttl);
+  await t.rejects(open(cache, tag), { code: "layers_missing" }, "stale");
+  t.same(noticesOf(cache, "stale_served"), [], "nothing was served");
 });
 
 t.test(
   "the first failure, before any circuit opens: digests of the repository too, for five seconds",
   async (t) => {
-    const house = await holding(t, []);
-    house.clock.advance(ttl);
-    house.upstream.fault = () => {
+    const cache = await holding(t, []);
+    cache.clock.advance(ttl);
+    cache.upstream.fault = () => {
       throw new UpstreamError("unreachable", "by the test");
     };
-    await t.rejects(open(house, tag), { code: "layers_missing" });
-    await t.rejects(open(house, byDigest), { code: "layers_missing" });
-    house.clock.advance(5_000);
-    await t.rejects(open(house, byDigest), { code: "layers_missing" });
-    house.clock.advance(1);
-    t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "the failure is forgotten");
-    await t.rejects(open(house, tag), { code: "layers_missing" });
-    await t.rejects(open(house, byDigest), { code: "layers_missing" });
-    house.upstream.fault = undefined;
-    house.clock.advance(4_501);
-    t.match(await open(house, tag), { kind: "found", result: "revalidated" });
-    t.match(await open(house, byDigest), { kind: "found", result: "hit" }, "an answer ends it");
+    await t.rejects(open(cache, tag), { code: "layers_missing" });
+    await t.rejects(open(cache, byDigest), { code: "layers_missing" });
+    cache.clock.advance(5_000);
+    await t.rejects(open(cache, byDigest), { code: "layers_missing" });
+    cache.clock.advance(1);
+    t.match(await open(cache, byDigest), { kind: "found", result: "hit" }, "the failure is forgotten");
+    await t.rejects(open(cache, tag), { code: "layers_missing" });
+    await t.rejects(open(cache, byDigest), { code: "layers_missing" });
+    cache.upstream.fault = undefined;
+    cache.clock.advance(4_501);
+    t.match(await open(cache, tag), { kind: "found", result: "revalidated" });
+    t.match(await open(cache, byDigest), { kind: "found", result: "hit" }, "an answer ends it");
   },
 );
 
 t.test("a layer on its way counts as here; so does one that the index does not know", async (t) => {
   const [config, small, large] = blobs as [Content, Content, Content];
-  const house = await holding(t, [config, small]);
+  const cache = await holding(t, [config, small]);
   const held = gate();
-  house.upstream.transfers.push({ hold: { at: 100_000, until: held.opened } });
-  const opened = await house.blobs.open(house.upstream, app, large.digest);
+  cache.upstream.transfers.push({ hold: { at: 100_000, until: held.opened } });
+  const opened = await cache.blobs.open(cache.upstream, app, large.digest);
   if (opened.kind !== "found") throw new Error(opened.kind);
-  goAway(house);
-  t.match(await open(house, byDigest), { kind: "found" });
+  goAway(cache);
+  t.match(await open(cache, byDigest), { kind: "found" });
   held.open();
   await readAll(opened.reader);
-  await eventually("the fill is over", () => house.blobs.fills.length === 0);
-  house.index.blobs.remove(large.digest);
-  t.match(await open(house, byDigest), { kind: "found" });
+  await eventually("the fill is over", () => cache.blobs.fills.length === 0);
+  cache.index.blobs.remove(large.digest);
+  t.match(await open(cache, byDigest), { kind: "found" });
 });
 
 t.test("foreign layers do not count", async (t) => {
   const foreign = makeImage({ layers: [10, 20], seed: "foreign" });
   const json = JSON.parse(foreign.manifest.toString());
   json.layers[0].urls = ["https://storage.example.com/layer"];
-  const house = await openHouse(t, { manifestsWithoutLayers: "refuse" });
+  const cache = await openCache(t, { manifestsWithoutLayers: "refuse" });
   const body = Buffer.from(JSON.stringify(json));
-  const digest = house.upstream.addManifest(app, undefined, body, foreign.mediaType);
-  await open(house, { kind: "digest", digest });
+  const digest = cache.upstream.addManifest(app, undefined, body, foreign.mediaType);
+  await open(cache, { kind: "digest", digest });
   for (const { bytes, digest } of [foreign.config, ...foreign.layers.slice(1)])
-    await storeBlob(house, bytes, digest);
-  goAway(house);
-  t.match(await open(house, { kind: "digest", digest }), { kind: "found", result: "hit" });
+    await storeBlob(cache, bytes, digest);
+  goAway(cache);
+  t.match(await open(cache, { kind: "digest", digest }), { kind: "found", result: "hit" });
 });
 
 // ---- several nodes ------------------------------------------------------------------------------------------------
 
-/** A house without the blobs, and another node, which has those of `there` and the manifests. */
+/** A cache without the blobs, and another node, which has those of `there` and the manifests. */
 async function neighbours(t: Test, there: readonly Content[]) {
-  const peers = new HousePeers();
+  const peers = new MemoryPeers();
   const upstream = new MemoryUpstream();
   const options = { manifestsWithoutLayers: "refuse", upstream, peers } as const;
-  const here = await openHouse(t, {
+  const here = await openCache(t, {
     ...options,
     name: "here",
     nodes: { others: () => ["http://there", "http://gone"] },
   });
-  const house = await openHouse(t, { ...options, name: "there", nodes: { others: () => ["http://here"] } });
-  peers.houses.set("http://there", house);
-  peers.houses.set("http://here", here);
+  const cache = await openCache(t, { ...options, name: "there", nodes: { others: () => ["http://here"] } });
+  peers.caches.set("http://there", cache);
+  peers.caches.set("http://here", here);
   upstream.addManifest(app, undefined, image.manifest, image.mediaType);
   upstream.addManifest(app, "1.0", index.manifest, index.mediaType);
-  for (const each of [here, house]) await open(each, tag);
-  await open(house, byDigest);
+  for (const each of [here, cache]) await open(each, tag);
+  await open(cache, byDigest);
   for (const { bytes, digest } of there) {
     upstream.addBlob(app, bytes);
-    await storeBlob(house, bytes, digest);
-    await house.access.link(upstream, app, [{ digest, size: bytes.length }]);
+    await storeBlob(cache, bytes, digest);
+    await cache.access.link(upstream, app, [{ digest, size: bytes.length }]);
   }
-  return { here, house, peers };
+  return { here, cache, peers };
 }
 
 t.test("what another node holds counts as here, asked for once in a while", async (t) => {
@@ -221,7 +221,7 @@ t.test("what no node holds is refused, and what one node has not in full", async
   goAway(here);
   await t.rejects(open(here, byDigest), { code: "layers_missing" });
   await t.rejects(open(here, byIndex), { code: "layers_missing" });
-  peers.houses.clear();
+  peers.caches.clear();
   here.clock.advance(30_001);
   await t.rejects(open(here, byDigest), { code: "layers_missing" }, "nor by nodes that do not answer");
 });

@@ -1,6 +1,6 @@
 // Manifests in the store all nodes share: read from there when they are not here, verified, kept, and given to it.
 import t, { type Test } from "tap";
-import { openHouse } from "../fixtures/cache-house.ts";
+import { openCache } from "../fixtures/cache-fixture.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { MemorySharedBlobs } from "../fixtures/neighbours.ts";
 import {
@@ -13,13 +13,13 @@ import {
   record,
   summary,
   tag,
-} from "../fixtures/tag-house.ts";
+} from "../fixtures/tag-fixture.ts";
 
 async function twoNodes(t: Test) {
   const shared = new MemorySharedBlobs();
-  const a = await openHouse(t, { name: "a", sharedBlobs: shared });
-  const b = await openHouse(t, { name: "b", sharedBlobs: shared });
-  for (const house of [a, b]) push(house, first);
+  const a = await openCache(t, { name: "a", sharedBlobs: shared });
+  const b = await openCache(t, { name: "b", sharedBlobs: shared });
+  for (const cache of [a, b]) push(cache, first);
   return { shared, a, b };
 }
 
@@ -56,7 +56,7 @@ t.test("wrong bytes, or what is no manifest, is not served from there", async (t
   shared.kept.set(digest, { bytes: wrong, mediaType, modifiedAt: shared.now });
   t.match(summary(t, await openDigest(b, digest), first), { result: "miss", source: "upstream:up" });
   t.equal(shared.count(`delete ${digest}`), 1, "wrong bytes are removed");
-  const c = await openHouse(t, { name: "c", sharedBlobs: shared });
+  const c = await openCache(t, { name: "c", sharedBlobs: shared });
   push(c, first);
   await c.access.link(c.upstream, app, [{ digest, size: undefined }]);
   shared.kept.set(digest, { bytes: first.manifest, mediaType: undefined, modifiedAt: shared.now });

@@ -5,14 +5,14 @@ import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
 import {
-  type House,
+  type CacheFixture,
   mebibyte,
   noticesOf,
-  openHouse,
+  openCache,
   readAll,
   readUntilFailure,
   storeBlob,
-} from "../fixtures/cache-house.ts";
+} from "../fixtures/cache-fixture.ts";
 import { type Image, makeImage } from "../fixtures/images.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
 import { repo, sha256, tagOf } from "../fixtures/memory-upstream.ts";
@@ -23,11 +23,11 @@ const tag = tagOf("1.0");
 const image = makeImage({ layers: [10, 20] });
 const parts = [image.digest, image.config.digest, ...image.layers.map(({ digest }) => digest)];
 
-function push({ upstream }: House, of: Image, repository: string = app): void {
+function push({ upstream }: CacheFixture, of: Image, repository: string = app): void {
   upstream.addManifest(repository, undefined, of.manifest, of.mediaType, of.digest);
 }
 
-function open({ manifests, upstream }: House, digest: Digest = image.digest, repository = app) {
+function open({ manifests, upstream }: CacheFixture, digest: Digest = image.digest, repository = app) {
   return manifests.open(upstream, repository, { kind: "digest", digest });
 }
 
@@ -39,132 +39,132 @@ function gives(t: Test, opened: ManifestOpened, of: Image, result: string, sourc
 }
 
 /** Which parts the repository is linked to: the manifest because upstream has shown it, the others by name. */
-async function linked({ access, upstream }: House, repository: typeof app): Promise<boolean[]> {
+async function linked({ access, upstream }: CacheFixture, repository: typeof app): Promise<boolean[]> {
   const named = parts.slice(1).map((digest) => access.named(upstream, repository, digest));
   return Promise.all([access.linked(upstream, repository, image.digest), ...named]);
 }
 
 t.test("fetched once, then here for ever, without upstream", async (t) => {
-  const house = await openHouse(t);
-  push(house, image);
-  gives(t, await open(house), image, "miss", "upstream:up");
-  t.same(house.upstream.calls, [`GET manifest team/app ${image.digest}`]);
+  const cache = await openCache(t);
+  push(cache, image);
+  gives(t, await open(cache), image, "miss", "upstream:up");
+  t.same(cache.upstream.calls, [`GET manifest team/app ${image.digest}`]);
   t.same(
-    await linked(house, app),
+    await linked(cache, app),
     parts.map(() => true),
   );
-  house.clock.advance(1e12);
-  house.upstream.fault = () => {
+  cache.clock.advance(1e12);
+  cache.upstream.fault = () => {
     throw new UpstreamError("unreachable", "no route");
   };
-  gives(t, await open(house), image, "hit", "memory");
-  t.equal(await house.index.tags.get("up", app, tag), undefined, "no tag is recorded");
+  gives(t, await open(cache), image, "hit", "memory");
+  t.equal(await cache.index.tags.get("up", app, tag), undefined, "no tag is recorded");
 });
 
 t.test(
   "a manifest that is here is readable elsewhere when upstream says so; its parts are then too",
   async (t) => {
-    const house = await openHouse(t);
-    push(house, image);
-    push(house, image, other);
-    await open(house);
-    gives(t, await open(house, image.digest, other), image, "hit", "memory");
-    t.equal(house.upstream.calls.at(-1), `HEAD manifest team/other ${image.digest}`);
+    const cache = await openCache(t);
+    push(cache, image);
+    push(cache, image, other);
+    await open(cache);
+    gives(t, await open(cache, image.digest, other), image, "hit", "memory");
+    t.equal(cache.upstream.calls.at(-1), `HEAD manifest team/other ${image.digest}`);
     t.same(
-      await linked(house, other),
+      await linked(cache, other),
       parts.map(() => true),
     );
-    gives(t, await open(house, image.digest, other), image, "hit", "memory");
-    t.equal(house.upstream.calls.length, 2, "asked once");
+    gives(t, await open(cache, image.digest, other), image, "hit", "memory");
+    t.equal(cache.upstream.calls.length, 2, "asked once");
   },
 );
 
 t.test("a repository that does not have it does not get it, whether it is here or not", async (t) => {
-  const house = await openHouse(t);
-  push(house, image);
-  t.same(await open(house, image.digest, other), { kind: "absent" }, "not here");
-  await open(house);
-  t.same(await open(house, image.digest, other), { kind: "absent" }, "here");
-  house.upstream.deny("team/other");
-  t.same(await open(house, image.digest, other), { kind: "denied" });
+  const cache = await openCache(t);
+  push(cache, image);
+  t.same(await open(cache, image.digest, other), { kind: "absent" }, "not here");
+  await open(cache);
+  t.same(await open(cache, image.digest, other), { kind: "absent" }, "here");
+  cache.upstream.deny("team/other");
+  t.same(await open(cache, image.digest, other), { kind: "denied" });
   t.same(
-    await linked(house, other),
+    await linked(cache, other),
     parts.map(() => false),
   );
 });
 
 t.test("upstream that cannot say grants nothing", async (t) => {
-  const house = await openHouse(t);
-  push(house, image);
-  await open(house);
+  const cache = await openCache(t);
+  push(cache, image);
+  await open(cache);
   const failure = new UpstreamError("timeout", "too slow");
-  house.upstream.fault = () => {
+  cache.upstream.fault = () => {
     throw failure;
   };
-  await t.rejects(open(house, image.digest, other), failure);
-  await t.rejects(open(house, sha256(Buffer.from("another"))), failure);
+  await t.rejects(open(cache, image.digest, other), failure);
+  await t.rejects(open(cache, sha256(Buffer.from("another"))), failure);
 });
 
 t.test("absent takes the link away, denied does not", async (t) => {
-  const house = await openHouse(t);
+  const cache = await openCache(t);
   for (const repository of [app, other])
-    await house.access.link(house.upstream, repository, [{ digest: image.digest, size: undefined }]);
-  t.same(await open(house), { kind: "absent" });
-  t.equal(await house.access.linked(house.upstream, app, image.digest), false);
-  house.upstream.deny("team/other");
-  t.same(await open(house, image.digest, other), { kind: "denied" });
-  t.equal(await house.access.linked(house.upstream, other, image.digest), true);
+    await cache.access.link(cache.upstream, repository, [{ digest: image.digest, size: undefined }]);
+  t.same(await open(cache), { kind: "absent" });
+  t.equal(await cache.access.linked(cache.upstream, app, image.digest), false);
+  cache.upstream.deny("team/other");
+  t.same(await open(cache, image.digest, other), { kind: "denied" });
+  t.equal(await cache.access.linked(cache.upstream, other, image.digest), true);
 });
 
 t.test("requests of the same time share one question", async (t) => {
-  const house = await openHouse(t);
-  push(house, image);
+  const cache = await openCache(t);
+  push(cache, image);
   const held = gate();
-  house.upstream.fault = () => held.opened;
-  const opening = Array.from({ length: 10 }, () => open(house));
-  await eventually("upstream is asked", () => house.upstream.calls.length > 0);
+  cache.upstream.fault = () => held.opened;
+  const opening = Array.from({ length: 10 }, () => open(cache));
+  await eventually("upstream is asked", () => cache.upstream.calls.length > 0);
   await quiet();
   held.open();
   const opened = await Promise.all(opening);
   gives(t, opened[0] as ManifestOpened, image, "miss", "upstream:up");
   for (const each of opened.slice(1)) gives(t, each, image, "joined", "upstream:up");
-  t.equal(house.upstream.calls.length, 1);
+  t.equal(cache.upstream.calls.length, 1);
 });
 
 t.test("sha512: fetched, verified and kept like sha256, by digest and by tag", async (t) => {
-  const house = await openHouse(t);
+  const cache = await openCache(t);
   const long = makeImage({ layers: [10], algorithm: "sha512" });
-  house.upstream.addManifest("team/app", tag, long.manifest, long.mediaType, long.digest);
-  gives(t, await open(house, long.digest), long, "miss", "upstream:up");
-  const byTag = await house.manifests.open(house.upstream, app, { kind: "tag", tag });
+  cache.upstream.addManifest("team/app", tag, long.manifest, long.mediaType, long.digest);
+  gives(t, await open(cache, long.digest), long, "miss", "upstream:up");
+  const byTag = await cache.manifests.open(cache.upstream, app, { kind: "tag", tag });
   gives(t, byTag, long, "miss", "upstream:up");
-  t.equal((await house.index.tags.get("up", app, tag))?.digest, long.digest);
-  house.upstream.calls.length = 0;
-  gives(t, await open(house, long.digest), long, "hit", "memory");
-  t.same(house.upstream.calls, []);
+  t.equal((await cache.index.tags.get("up", app, tag))?.digest, long.digest);
+  cache.upstream.calls.length = 0;
+  gives(t, await open(cache, long.digest), long, "hit", "memory");
+  t.same(cache.upstream.calls, []);
 });
 
 t.test("other bytes than the digest names are refused", async (t) => {
-  const house = await openHouse(t);
-  house.upstream.silentHead = true;
+  const cache = await openCache(t);
+  cache.upstream.silentHead = true;
   const wrong = makeImage({ layers: [1], seed: "wrong" });
-  house.upstream.addManifest("team/app", undefined, wrong.manifest, wrong.mediaType, image.digest);
-  await t.rejects(open(house), { code: "digest_mismatch" });
-  t.equal(house.index.blobs.get(image.digest), undefined);
+  cache.upstream.addManifest("team/app", undefined, wrong.manifest, wrong.mediaType, image.digest);
+  await t.rejects(open(cache), { code: "digest_mismatch" });
+  t.equal(cache.index.blobs.get(image.digest), undefined);
   t.same(
-    await linked(house, app),
+    await linked(cache, app),
     parts.map(() => false),
   );
 });
 
 t.test("a stored manifest that can no longer be read as one links itself alone", async (t) => {
-  const house = await openHouse(t);
+  const cache = await openCache(t);
   const body = Buffer.from("not json at all");
-  await storeBlob(house, body, sha256(body), "application/json");
-  house.upstream.addManifest("team/other", undefined, body, "application/json");
-  const opened = await open(house, sha256(body), other);
+  await storeBlob(cache, body, sha256(body), "application/json");
+  cache.upstream.addManifest("team/other", undefined, body, "application/json");
+  const opened = await open(cache, sha256(body), other);
   t.match(opened, { result: "hit", source: "disk" });
-  t.equal(await house.access.linked(house.upstream, other, sha256(body)), true);
+  t.equal(await cache.access.linked(cache.upstream, other, sha256(body)), true);
 });
 
 // ---- above 4 MiB ------------------------------------------------------------------------------------------------
@@ -179,8 +179,8 @@ const oversize = Buffer.from(
 );
 
 t.test("an oversize manifest is relayed, verified, and not stored, by tag and by digest", async (t) => {
-  const house = await openHouse(t);
-  const { upstream, manifests } = house;
+  const cache = await openCache(t);
+  const { upstream, manifests } = cache;
   const digest = upstream.addManifest(
     "team/app",
     tag,
@@ -199,10 +199,10 @@ t.test("an oversize manifest is relayed, verified, and not stored, by tag and by
     });
     t.ok((await readAll(relayed.reader)).equals(oversize));
   }
-  t.equal(await house.index.tags.get("up", app, tag), undefined);
-  t.equal(house.store.spools, 0);
+  t.equal(await cache.index.tags.get("up", app, tag), undefined);
+  t.equal(cache.store.spools, 0);
   t.same(
-    noticesOf(house, "fill").map(({ result }) => result),
+    noticesOf(cache, "fill").map(({ result }) => result),
     ["not_stored", "not_stored"],
   );
 });
@@ -210,8 +210,8 @@ t.test("an oversize manifest is relayed, verified, and not stored, by tag and by
 t.test(
   "an oversize manifest with wrong bytes is cut short; one without a type gets the generic one",
   async (t) => {
-    const house = await openHouse(t);
-    const { upstream, manifests } = house;
+    const cache = await openCache(t);
+    const { upstream, manifests } = cache;
     upstream.addManifest("team/app", tag, oversize, undefined, image.digest);
     const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
     t.equal(relayed.mediaType, "application/octet-stream");
@@ -222,8 +222,8 @@ t.test(
 );
 
 t.test("a tag that moves to an oversize manifest forgets what it named before", async (t) => {
-  const house = await openHouse(t, { freshness: { ttl: 0 } });
-  const { upstream, manifests } = house;
+  const cache = await openCache(t, { freshness: { ttl: 0 } });
+  const { upstream, manifests } = cache;
   upstream.addManifest("team/app", tag, image.manifest, image.mediaType);
   await manifests.open(upstream, app, { kind: "tag", tag });
   upstream.addManifest("team/app", tag, oversize, undefined);
@@ -237,21 +237,21 @@ t.test("a tag that moves to an oversize manifest forgets what it named before", 
 });
 
 t.test("an oversize manifest without a digest could not be verified: refused", async (t) => {
-  const house = await openHouse(t);
-  const { upstream, manifests } = house;
+  const cache = await openCache(t);
+  const { upstream, manifests } = cache;
   upstream.silentHead = true;
   const digest = upstream.addManifest("team/app", tag, oversize, undefined);
   await t.rejects(manifests.open(upstream, app, { kind: "tag", tag }), {
     name: "UpstreamError",
     code: "too_large",
   });
-  const relayed = (await open(house, digest)) as RelayedManifest;
+  const relayed = (await open(cache, digest)) as RelayedManifest;
   t.ok((await readAll(relayed.reader)).equals(oversize), "asked for by digest, the digest is known");
 });
 
 t.test("an oversize manifest costs one request, however many ask for it at once", async (t) => {
-  const house = await openHouse(t);
-  const { upstream, manifests } = house;
+  const cache = await openCache(t);
+  const { upstream, manifests } = cache;
   const digest = upstream.addManifest("team/app", tag, oversize, undefined);
   for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
     upstream.calls.length = 0;
@@ -266,8 +266,8 @@ t.test("an oversize manifest costs one request, however many ask for it at once"
 });
 
 t.test("an oversize manifest that breaks off goes on by its digest, from where it was", async (t) => {
-  const house = await openHouse(t);
-  const { upstream, manifests } = house;
+  const cache = await openCache(t);
+  const { upstream, manifests } = cache;
   const digest = upstream.addManifest("team/app", tag, oversize, undefined);
   upstream.transfers.push({ cutAt: mebibyte });
   const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
@@ -276,12 +276,12 @@ t.test("an oversize manifest that breaks off goes on by its digest, from where i
 });
 
 t.test("HEAD of an oversize manifest does not download it", async (t) => {
-  const house = await openHouse(t, { windowBytes: 512 * 1024 });
-  const { upstream, manifests } = house;
+  const cache = await openCache(t, { windowBytes: 512 * 1024 });
+  const { upstream, manifests } = cache;
   upstream.addManifest("team/app", tag, oversize, undefined);
   const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
   await relayed.reader.close();
-  await Promise.all(house.blobs.fills.map((fill) => fill.done));
+  await Promise.all(cache.blobs.fills.map((fill) => fill.done));
   t.ok(upstream.bytesSent <= 600 * 1024, `${upstream.bytesSent} bytes`);
 });
 
@@ -323,12 +323,12 @@ const uncacheable = [
 
 for (const { name, body, digest, mediaType } of uncacheable) {
   t.test(`${name} is passed through and not kept, by tag and by digest`, async (t) => {
-    const house = await openHouse(t, { freshness: { ttl: 0 } });
-    const { upstream, manifests } = house;
+    const cache = await openCache(t, { freshness: { ttl: 0 } });
+    const { upstream, manifests } = cache;
     upstream.addManifest("team/app", tag, image.manifest, image.mediaType);
     await manifests.open(upstream, app, { kind: "tag", tag });
     upstream.addManifest("team/app", tag, body, mediaType, digest);
-    const spools = house.store.spools;
+    const spools = cache.store.spools;
     for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
       upstream.calls.length = 0;
       const ask = async (): Promise<RelayedManifest> =>
@@ -339,48 +339,48 @@ for (const { name, body, digest, mediaType } of uncacheable) {
       }
       t.equal(upstream.count("GET"), 1, "once for all requests");
     }
-    t.equal(house.store.spools, spools);
-    t.equal(house.index.blobs.get(digest), undefined);
-    t.equal(await house.index.tags.get("up", app, tag), undefined, "nor what the tag named before");
-    t.equal(await house.access.linked(upstream, app, digest), false);
+    t.equal(cache.store.spools, spools);
+    t.equal(cache.index.blobs.get(digest), undefined);
+    t.equal(await cache.index.tags.get("up", app, tag), undefined, "nor what the tag named before");
+    t.equal(await cache.access.linked(upstream, app, digest), false);
     upstream.fault = () => {
       throw new UpstreamError("unreachable", "no route");
     };
-    await t.rejects(open(house, digest), { code: "unreachable" });
+    await t.rejects(open(cache, digest), { code: "unreachable" });
   });
 }
 
 t.test(
   "what is signed has its payload's digest, whether or not upstream says so, and no other",
   async (t) => {
-    const house = await openHouse(t);
-    const { upstream, manifests } = house;
+    const cache = await openCache(t);
+    const { upstream, manifests } = cache;
     upstream.silentHead = true;
     upstream.addManifest("team/app", tag, signed.body, undefined, signed.digest);
     const passed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
     t.match(passed, { digest: signed.digest, mediaType: schema1Type });
     await passed.reader.close();
     upstream.addManifest("team/app", undefined, signed.body, schema1Type, image.digest);
-    await t.rejects(open(house), { code: "digest_mismatch" });
+    await t.rejects(open(cache), { code: "digest_mismatch" });
     const changed = Buffer.from(signed.body.toString().replace('"schemaVersion": 1', '"schemaVersion": 7'));
     upstream.addManifest("team/app", undefined, changed, schema1Type, signed.digest);
-    await t.rejects(open(house, signed.digest), { code: "digest_mismatch" });
+    await t.rejects(open(cache, signed.digest), { code: "digest_mismatch" });
   },
 );
 
 t.test("a signed manifest that upstream calls by its bytes is kept like any other", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addManifest("team/app", undefined, signed.body, schema1Type);
-  t.match(await open(house, digest), { result: "miss", digest, mediaType: schema1Type });
-  t.match(await open(house, digest), { result: "hit" });
+  const cache = await openCache(t);
+  const digest = cache.upstream.addManifest("team/app", undefined, signed.body, schema1Type);
+  t.match(await open(cache, digest), { result: "miss", digest, mediaType: schema1Type });
+  t.match(await open(cache, digest), { result: "hit" });
 });
 
 t.test("what is no manifest is not stored as one, whatever upstream calls it", async (t) => {
-  const house = await openHouse(t);
+  const cache = await openCache(t);
   for (const mediaType of [imageType, "application/vnd.oci.image.index.v1+json", "application/vnd.x+json"]) {
     const body = Buffer.from('{"k0":1}');
-    const digest = house.upstream.addManifest("team/app", undefined, body, mediaType);
-    await t.rejects(open(house, digest), { code: "protocol" });
-    t.equal(house.index.blobs.get(digest), undefined);
+    const digest = cache.upstream.addManifest("team/app", undefined, body, mediaType);
+    await t.rejects(open(cache, digest), { code: "protocol" });
+    t.equal(cache.index.blobs.get(digest), undefined);
   }
 });

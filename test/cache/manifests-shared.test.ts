@@ -1,15 +1,15 @@
 // Tags on two nodes that share what they know: what one learns or changes, the other goes by.
 import t, { type Test } from "tap";
-import { type House, openHouse } from "../fixtures/cache-house.ts";
+import { type CacheFixture, openCache } from "../fixtures/cache-fixture.ts";
 import { gate, quiet } from "../fixtures/manual-time.ts";
 import { MemoryShared } from "../fixtures/memory-shared.ts";
-import { app, failWith, first, openTag, push, second, tag, tagGives, ttl } from "../fixtures/tag-house.ts";
+import { app, failWith, first, openTag, push, second, tag, tagGives, ttl } from "../fixtures/tag-fixture.ts";
 
-async function twoNodes(t: Test): Promise<{ shared: MemoryShared; here: House; there: House }> {
+async function twoNodes(t: Test): Promise<{ shared: MemoryShared; here: CacheFixture; there: CacheFixture }> {
   const shared = new MemoryShared();
-  const here = await openHouse(t, { shared, negativeTtl: 10_000, name: "here" });
+  const here = await openCache(t, { shared, negativeTtl: 10_000, name: "here" });
   const { upstream } = here;
-  const there = await openHouse(t, {
+  const there = await openCache(t, {
     shared,
     upstream,
     negativeTtl: 10_000,
@@ -23,9 +23,9 @@ async function twoNodes(t: Test): Promise<{ shared: MemoryShared; here: House; t
 }
 
 /** What the node that passed a push on does. */
-async function pushThrough(house: House): Promise<void> {
-  push(house, second);
-  await house.manifests.changed(house.upstream, app, { kind: "tag", tag }, "pushed");
+async function pushThrough(cache: CacheFixture): Promise<void> {
+  push(cache, second);
+  await cache.manifests.changed(cache.upstream, app, { kind: "tag", tag }, "pushed");
 }
 
 t.test("what one node has confirmed, the other need not", async (t) => {

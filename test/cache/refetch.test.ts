@@ -3,13 +3,13 @@ import t, { type Test } from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
 import { fillsOver, openBlob } from "../fixtures/blob-clients.ts";
 import {
-  type House,
+  type CacheFixture,
   mebibyte,
-  openHouse,
+  openCache,
   overwriteBlob,
   readAll,
   restarted,
-} from "../fixtures/cache-house.ts";
+} from "../fixtures/cache-fixture.ts";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { eventually, quiet } from "../fixtures/manual-time.ts";
 import { repo } from "../fixtures/memory-upstream.ts";
@@ -19,65 +19,65 @@ const layer = randomBytesFor("layer", mebibyte);
 const repositories = ["a/a", "b/b", "c/c", "d/d"].map(repo);
 
 /** A cache that has the layer, which each of the repositories has been seen to have. */
-async function pulled(t: Test): Promise<{ house: House; digest: Digest }> {
-  const house = await openHouse(t);
-  const [digest] = repositories.map((repository) => house.upstream.addBlob(repository, layer)) as [Digest];
+async function pulled(t: Test): Promise<{ cache: CacheFixture; digest: Digest }> {
+  const cache = await openCache(t);
+  const [digest] = repositories.map((repository) => cache.upstream.addBlob(repository, layer)) as [Digest];
   for (const repository of repositories) {
-    const opened = await openBlob(house, repository, digest);
+    const opened = await openBlob(cache, repository, digest);
     if (opened.kind !== "found") throw new Error(opened.kind);
     t.ok((await readAll(opened.reader)).equals(layer));
-    await fillsOver(house);
+    await fillsOver(cache);
   }
-  house.upstream.calls.length = 0;
-  return { house, digest };
+  cache.upstream.calls.length = 0;
+  return { cache, digest };
 }
 
-async function rot(house: House, digest: Digest): Promise<void> {
-  await overwriteBlob(house, digest, Buffer.alloc(layer.length));
-  if ((await house.local.checks.check(digest, "scrub")) !== "wrong") throw new Error("is not found wrong");
+async function rot(cache: CacheFixture, digest: Digest): Promise<void> {
+  await overwriteBlob(cache, digest, Buffer.alloc(layer.length));
+  if ((await cache.local.checks.check(digest, "scrub")) !== "wrong") throw new Error("is not found wrong");
 }
 
 t.test("a blob comes from a repository that is known to have it", async (t) => {
-  const { house, digest } = await pulled(t);
-  await rot(house, digest);
-  await eventually("it is here again", () => house.local.indexed(digest));
-  t.same(house.refetched, [digest]);
-  t.equal(house.upstream.calls.length, 1);
-  t.match(house.upstream.calls, [/^GET blob /]);
-  const local = await house.local.open(digest);
+  const { cache, digest } = await pulled(t);
+  await rot(cache, digest);
+  await eventually("it is here again", () => cache.local.indexed(digest));
+  t.same(cache.refetched, [digest]);
+  t.equal(cache.upstream.calls.length, 1);
+  t.match(cache.upstream.calls, [/^GET blob /]);
+  const local = await cache.local.open(digest);
   if (local === undefined) throw new Error("is not here");
   t.ok((await readAll(local.reader)).equals(layer));
 });
 
 t.test("a repository that has it no more is passed over, and after three nobody is asked", async (t) => {
-  const { house, digest } = await pulled(t);
-  for (const repository of repositories) house.upstream.remove(repository, digest);
-  await rot(house, digest);
-  await eventually("three are asked", () => house.upstream.calls.length === 3);
+  const { cache, digest } = await pulled(t);
+  for (const repository of repositories) cache.upstream.remove(repository, digest);
+  await rot(cache, digest);
+  await eventually("three are asked", () => cache.upstream.calls.length === 3);
   await quiet();
-  t.equal(new Set(house.upstream.calls).size, 3, "each once");
-  t.equal(house.local.indexed(digest), false);
+  t.equal(new Set(cache.upstream.calls).size, 3, "each once");
+  t.equal(cache.local.indexed(digest), false);
 });
 
 t.test("an upstream that fails is not asked again", async (t) => {
-  const { house, digest } = await pulled(t);
-  house.upstream.fault = () => {
+  const { cache, digest } = await pulled(t);
+  cache.upstream.fault = () => {
     throw new Error("by the test");
   };
-  await rot(house, digest);
-  await eventually("it is asked", () => house.upstream.calls.length === 1);
+  await rot(cache, digest);
+  await eventually("it is asked", () => cache.upstream.calls.length === 1);
   await quiet();
-  t.equal(house.upstream.calls.length, 1);
+  t.equal(cache.upstream.calls.length, 1);
 });
 
 t.test("a manifest comes as one, with its media type", async (t) => {
-  const house = await openHouse(t);
-  const { upstream } = house;
+  const cache = await openCache(t);
+  const { upstream } = cache;
   const { manifest, mediaType, digest } = makeImage({ layers: [10] });
   upstream.addManifest("a/a", "1", manifest, mediaType);
-  await house.manifests.open(upstream, repo("a/a"), { kind: "digest", digest });
+  await cache.manifests.open(upstream, repo("a/a"), { kind: "digest", digest });
   // In memory it would be stored again from there.
-  const again = restarted(house);
+  const again = restarted(cache);
   upstream.calls.length = 0;
   await rot(again, digest);
   await eventually("it is here again", () => again.local.indexed(digest));

@@ -4,7 +4,7 @@ import type { Digest } from "../../src/oci/digest.ts";
 import { objectKey } from "../../src/storage/s3/object.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
-import { s3ConfigOf, s3Prefix } from "../fixtures/s3-house.ts";
+import { s3ConfigOf, s3Prefix } from "../fixtures/s3-fixture.ts";
 import { type ScriptedS3, startS3 } from "../fixtures/scripted-s3.ts";
 import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
 

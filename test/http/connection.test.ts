@@ -28,7 +28,7 @@ class Events {
   }
 }
 
-interface House {
+interface WithBlob {
   readonly mirror: Mirror;
   readonly events: Events;
   /** GET of a blob of 16 MiB that is here, without the empty line at its end. */
@@ -36,7 +36,7 @@ interface House {
   readonly get: string;
 }
 
-async function startHouse(t: Test): Promise<House> {
+async function startWithBlob(t: Test): Promise<WithBlob> {
   const upstream = await startUpstream(t);
   const events = new Events();
   const mirror = await startMirror(t, upstream, { sinks: [{ name: "test", onEvent: events.take }] });
@@ -62,7 +62,7 @@ function openBlobs({ directory }: Mirror): number {
 }
 
 /** A client that has asked for the blob and takes none of it. */
-async function startReading(t: Test, { mirror, get }: House): Promise<RawClient> {
+async function startReading(t: Test, { mirror, get }: WithBlob): Promise<RawClient> {
   const client = await openRawClient(t, mirror.url);
   client.write(get);
   await client.received(1);
@@ -71,12 +71,12 @@ async function startReading(t: Test, { mirror, get }: House): Promise<RawClient>
 }
 
 t.test("a CONNECT behind other requests leaves nothing open, and every request has its event", async (t) => {
-  const house = await startHouse(t);
-  const { mirror, events, get } = house;
+  const started = await startWithBlob(t);
+  const { mirror, events, get } = started;
   const before = openBlobs(mirror);
   for (const pipelined of [0, 1, 450]) {
     events.all.length = 0;
-    const client = await startReading(t, house);
+    const client = await startReading(t, started);
     client.write(`${get.repeat(pipelined)}CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n`);
     await still(() => openBlobs(mirror));
     t.ok(openBlobs(mirror) <= before + 1, "one file for one connection");
@@ -96,7 +96,7 @@ t.test("a CONNECT behind other requests leaves nothing open, and every request h
 });
 
 t.test("a CONNECT is refused, in its turn, and ends the connection", async (t) => {
-  const { mirror, events } = await startHouse(t);
+  const { mirror, events } = await startWithBlob(t);
   const client = await openRawClient(t, mirror.url);
   const manifest = "GET /v2/a/manifests/1 HTTP/1.1\r\nHost: a\r\n\r\n";
   client.write(`${manifest.repeat(3)}CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n${manifest}`);
@@ -128,9 +128,9 @@ const rubbish: readonly (readonly [string, string])[] = [
 t.test(
   "rubbish behind an answer under way ends the connection after it, and changes no byte of it",
   async (t) => {
-    const house = await startHouse(t);
+    const started = await startWithBlob(t);
     for (const [name, bytes] of rubbish) {
-      const client = await startReading(t, house);
+      const client = await startReading(t, started);
       client.write(bytes);
       await still(() => client.socket.bytesWritten - client.socket.writableLength);
       client.resume();
@@ -147,7 +147,7 @@ t.test(
 );
 
 t.test("rubbish behind answers that have not begun leaves them whole, too", async (t) => {
-  const { mirror, get } = await startHouse(t);
+  const { mirror, get } = await startWithBlob(t);
   const manifest = "GET /v2/a/manifests/1 HTTP/1.1\r\nHost: a\r\n\r\n";
   for (const [name, bytes] of rubbish.slice(0, 4)) {
     const client = await openRawClient(t, mirror.url);
@@ -167,7 +167,7 @@ t.test("rubbish behind answers that have not begun leaves them whole, too", asyn
 });
 
 t.test("a request whose body cannot be read has one answer", async (t) => {
-  const { mirror, events } = await startHouse(t);
+  const { mirror, events } = await startWithBlob(t);
   const request = (method: string, headers: string, body: string): string =>
     `${method} /v2/a/manifests/1 HTTP/1.1\r\nHost: a\r\n${headers}\r\n\r\n${body}`;
   const shapes: readonly (readonly [string, string])[] = [
@@ -198,7 +198,7 @@ t.test("a request whose body cannot be read has one answer", async (t) => {
 });
 
 t.test("a request without Host is refused with an event", async (t) => {
-  const { mirror, events } = await startHouse(t);
+  const { mirror, events } = await startWithBlob(t);
   t.match(await mirror.raw("GET /v2/ HTTP/1.1\r\n\r\n"), /^HTTP\/1\.1 400 /);
   t.match(await mirror.raw("GET /v2/ HTTP/1.0\r\n\r\n"), /^HTTP\/1\.1 200 /, "which HTTP/1.0 has none of");
   t.match(await events.until(2), [{ status: 400 }, { status: 200 }]);
@@ -346,12 +346,12 @@ t.test("a late head behind an answer under way changes no byte of it", async (t)
 t.test(
   "a client that resets or leaves in the middle is an aborted request of its own, and no bug",
   async (t) => {
-    const house = await startHouse(t);
-    const { mirror, events } = house;
+    const started = await startWithBlob(t);
+    const { mirror, events } = started;
     for (const how of ["resetAndDestroy", "destroy"] as const) {
       for (const size of [0, mebibyte, 5 * mebibyte]) {
         events.all.length = 0;
-        const clients = await Promise.all(Array.from({ length: 10 }, () => startReading(t, house)));
+        const clients = await Promise.all(Array.from({ length: 10 }, () => startReading(t, started)));
         for (const client of clients) {
           client.resume();
           if (size > 0) await client.received(size);

@@ -15,14 +15,14 @@ function errors(message: string, code = "PROJECTPOLICYVIOLATION"): string {
   return JSON.stringify({ errors: [{ code, message }] });
 }
 
-interface House {
+interface Setup {
   readonly upstream: ScriptedUpstream;
   readonly mirror: Mirror;
   readonly time: { now: number };
 }
 
 /** A mirror that has the tag, whose time to live is over. */
-async function setUp(t: Test, options: MirrorOptions = {}): Promise<House> {
+async function setUp(t: Test, options: MirrorOptions = {}): Promise<Setup> {
   const upstream = await startUpstream(t);
   upstream.addImage("team/app", "1", image);
   const time = { now: Date.now() };

@@ -22,7 +22,7 @@ const clients = 12;
 const coldEvery = 4;
 const coldSize = 64 * 1024;
 
-class House {
+class Cluster {
   readonly fleet: Fleet;
   readonly services: SharedServices;
   readonly far: FarRegistry;
@@ -84,13 +84,13 @@ t.test("what is shared fails", async (t) => {
   const far = await startFarRegistry(t);
   const services = await startSharedServices(t);
   const fleet = await startFleet(t, far.front, 3, { ...services.env, ENTREPOT_TAG_TTL: "1h" });
-  const house = new House(fleet, services, far);
+  const cluster = new Cluster(fleet, services, far);
   const { redis, s3 } = services;
-  await house.settles("redis", 1);
+  await cluster.settles("redis", 1);
 
   await t.test("Redis frozen under load", async (t) => {
-    const load = house.load(t);
-    const probe = house.probe(t);
+    const load = cluster.load(t);
+    const probe = cluster.probe(t);
     await load.more(60);
     probe.take();
     await delay(3_000);
@@ -102,20 +102,20 @@ t.test("what is shared fails", async (t) => {
     const during = probe.take();
     t.comment(`${load.pulls - pulls} pulls in ${outage / 1000} s without Redis`);
     t.comment(`cached manifest: p99 ${shown(before)} before, ${shown(during)} during`);
-    await house.readiness(t, "redis", "failed");
-    await house.settles("redis", 0);
+    await cluster.readiness(t, "redis", "failed");
+    await cluster.settles("redis", 0);
     redis.signal("SIGCONT");
     const begin = performance.now();
-    await house.settles("redis", 1);
+    await cluster.settles("redis", 1);
     t.comment(`used again after ${(performance.now() - begin).toFixed(0)} ms`);
     await load.more(60);
     await load.stop();
     await probe.stop();
-    await house.readiness(t, "redis", "ok");
+    await cluster.readiness(t, "redis", "ok");
     t.same([...load.problems, ...probe.problems], [], "0 failed pulls");
     t.ok(load.pulls > 200, "under load");
     t.ok(during.p99 - before.p99 <= mostRise, `p99 rose by ${(during.p99 - before.p99).toFixed(0)} ms`);
-    await sharesAgain(t, house);
+    await sharesAgain(t, cluster);
   });
 
   for (const [name, stop, start] of [
@@ -124,8 +124,8 @@ t.test("what is shared fails", async (t) => {
   ] as const) {
     await t.test(`S3 ${name} under load`, async (t) => {
       const fetched: string[] = [];
-      const load = house.load(t, fetched);
-      const probe = house.probe(t);
+      const load = cluster.load(t, fetched);
+      const probe = cluster.probe(t);
       await load.more(60);
       probe.take();
       await delay(2_000);
@@ -136,16 +136,16 @@ t.test("what is shared fails", async (t) => {
       const during = probe.take();
       t.comment(`${load.pulls - pulls} pulls in ${outage / 1000} s without S3`);
       t.comment(`cached manifest: p99 ${shown(before)} before, ${shown(during)} during`);
-      await house.readiness(t, "s3", "failed");
+      await cluster.readiness(t, "s3", "failed");
       await start();
       const begin = performance.now();
-      await house.settles("s3", 1);
+      await cluster.settles("s3", 1);
       t.comment(`used again after ${(performance.now() - begin).toFixed(0)} ms`);
       await load.more(60);
       await load.stop();
       await probe.stop();
       t.same([...load.problems, ...probe.problems], [], "0 failed pulls");
-      await house.readiness(t, "s3", "ok");
+      await cluster.readiness(t, "s3", "ok");
       await until(
         "all of it is uploaded",
         async () => {
@@ -170,10 +170,10 @@ t.test("what is shared fails", async (t) => {
       () => redis.call("CONFIG", "SET", "maxmemory", "1"),
       () => redis.call("CONFIG", "SET", "maxmemory", "0"),
     ],
-    ["full of garbage", () => spoil(house), async () => {}],
+    ["full of garbage", () => spoil(cluster), async () => {}],
   ] as const) {
     await t.test(`Redis ${name} under load`, async (t) => {
-      const load = house.load(t);
+      const load = cluster.load(t);
       await load.more(40);
       await harm();
       await load.more(120);
@@ -181,14 +181,14 @@ t.test("what is shared fails", async (t) => {
       await load.more(40);
       await load.stop();
       t.same(load.problems, [], "0 failed pulls");
-      await house.settles("redis", 1);
-      await sharesAgain(t, house);
+      await cluster.settles("redis", 1);
+      await sharesAgain(t, cluster);
     });
   }
 });
 
 /** What one node fetches another finds, and the upstream is asked once. */
-async function sharesAgain(t: Test, { fleet, far }: House): Promise<void> {
+async function sharesAgain(t: Test, { fleet, far }: Cluster): Promise<void> {
   const blob = new Content(`shared again ${t.name}`, coldSize);
   far.front.add(blob);
   for (const { url } of fleet.nodes) {
@@ -206,7 +206,7 @@ async function sharesAgain(t: Test, { fleet, far }: House): Promise<void> {
 }
 
 /** Every value of another kind, or of no sense; at one moment, for the nodes write on. */
-async function spoil({ services: { redis } }: House): Promise<void> {
+async function spoil({ services: { redis } }: Cluster): Promise<void> {
   const script = `redis.call("DEL", KEYS[1]) redis.call(ARGV[1], KEYS[1], "no value at all")`;
   const keys = (await redis.call("KEYS", "*")) as string[];
   for (const [at, key] of keys.entries())

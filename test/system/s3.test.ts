@@ -8,7 +8,7 @@ import { StoreError } from "../../src/ports/blobs.ts";
 import type { SharedBlobs } from "../../src/ports/shared.ts";
 import { objectKey } from "../../src/storage/s3/object.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
-import { type S3House, s3House, s3Prefix, secretOf } from "../fixtures/s3-house.ts";
+import { openS3, type S3Fixture, s3Prefix, secretOf } from "../fixtures/s3-fixture.ts";
 import { fetchShared, noSignal, readerOf, share, sharedBlobsSuite } from "../fixtures/shared-blobs-suite.ts";
 import { type Ceph, cephPrograms, startCeph } from "./fixtures/ceph.ts";
 import { requires } from "./fixtures/requires.ts";
@@ -40,14 +40,14 @@ t.test("Swift", async (t) => {
   await everyServer(t, await startSwift(t));
 });
 
-async function houseFor(t: Test, server: S3Server, bucket: string): Promise<S3House> {
+async function openBucket(t: Test, server: S3Server, bucket: string): Promise<S3Fixture> {
   await makeBucket(server, bucket);
-  return s3House(t, configFor(server, bucket));
+  return openS3(t, configFor(server, bucket));
 }
 
 async function everyServer(t: Test, server: S3Server): Promise<void> {
   await t.test("the suite of every SharedBlobs", async (t) => {
-    const { blobs, notices, states } = await houseFor(t, server, "suite");
+    const { blobs, notices, states } = await openBucket(t, server, "suite");
     await sharedBlobsSuite(t, async () => blobs);
     t.same(notices, []);
     t.same(states, []);
@@ -56,7 +56,7 @@ async function everyServer(t: Test, server: S3Server): Promise<void> {
 
   await t.test("several nodes store the same blobs", async (t) => {
     await makeBucket(server, "nodes");
-    const nodes = [1, 2, 3].map(() => s3House(t, configFor(server, "nodes")));
+    const nodes = [1, 2, 3].map(() => openS3(t, configFor(server, "nodes")));
     const all = [...Array.from({ length: 5 }, () => randomBytes(50_000)), randomBytes(18 * MiB)];
     await Promise.all(nodes.flatMap(({ blobs }) => all.map((bytes) => share(blobs, bytes))));
     for (const { blobs, notices } of nodes) {
@@ -67,7 +67,7 @@ async function everyServer(t: Test, server: S3Server): Promise<void> {
   });
 
   await t.test("a signed URL works for everybody, for the object alone", async (t) => {
-    const { blobs } = await houseFor(t, server, "signed");
+    const { blobs } = await openBucket(t, server, "signed");
     const bytes = randomBytes(100_000);
     const url = await blobs.presign(await share(blobs, bytes), 60);
     const whole = await fetch(url);
@@ -85,7 +85,7 @@ async function everyServer(t: Test, server: S3Server): Promise<void> {
 async function upkeep(t: Test, server: S3Server): Promise<void> {
   await makeBucket(server, "upkeep");
   const clock = { now: Date.now() };
-  const { blobs, notices } = s3House(t, configFor(server, "upkeep"), { clock: () => clock.now });
+  const { blobs, notices } = openS3(t, configFor(server, "upkeep"), { clock: () => clock.now });
   const client = plainClient(server);
   t.teardown(() => client.destroy());
   const Key = objectKey(s3Prefix, digestOf(Buffer.from("forgotten")));
@@ -116,7 +116,7 @@ async function countOf(blobs: SharedBlobs): Promise<number> {
 }
 
 async function rates(t: Test, server: S3Server): Promise<void> {
-  const { blobs } = await houseFor(t, server, "rates");
+  const { blobs } = await openBucket(t, server, "rates");
   const bytes = randomBytes(256 * MiB);
   const digest = digestOf(bytes);
   const seconds = async (work: () => Promise<unknown>): Promise<number> => {
@@ -150,7 +150,7 @@ async function drained(t: Test, blobs: SharedBlobs, digest: Digest, size: number
 
 interface Ground {
   readonly ceph: Ceph;
-  readonly blobs: S3House["blobs"];
+  readonly blobs: S3Fixture["blobs"];
   readonly bytes: Buffer;
   /** Of a blob that is there. */
   readonly digest: Digest;
@@ -161,7 +161,7 @@ interface Ground {
 }
 
 async function outages(t: Test, ceph: Ceph): Promise<void> {
-  const { blobs, notices } = await houseFor(t, ceph, "outages");
+  const { blobs, notices } = await openBucket(t, ceph, "outages");
   const bytes = randomBytes(30 * MiB);
   const digest = await share(blobs, bytes);
   /** Milliseconds one question takes that fails. */
@@ -254,7 +254,7 @@ async function killed(t: Test, { ceph, blobs, failing, worksAgain }: Ground): Pr
 async function wrongCredentials(t: Test, { ceph, digest }: Ground): Promise<void> {
   const secretAccessKey = secretOf("wrong");
   const credentials = { accessKeyId: secretOf(ceph.accessKeyId), secretAccessKey };
-  const wrong = s3House(t, configFor(ceph, "outages", { credentials }));
+  const wrong = openS3(t, configFor(ceph, "outages", { credentials }));
   for (let i = 0; i < 3; i++) {
     await t.rejects(wrong.blobs.open(digest, 0, noSignal()), { message: /403 SignatureDoesNotMatch/ });
   }

@@ -8,11 +8,11 @@ import type { BlobReader } from "../../../src/ports/blobs.ts";
 import {
   mebibyte,
   nothingLeft,
-  openHouse,
+  openCache,
   readAll,
   readBytes,
   startFill,
-} from "../../fixtures/cache-house.ts";
+} from "../../fixtures/cache-fixture.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 
@@ -21,18 +21,18 @@ const share = 512 * 1024;
 const chunk = 16 * 1024;
 
 t.test("a disk that is slow makes the fill wait, not grow", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const slow = gate();
-  house.store.faults.set("append", () => slow.opened);
-  const fill = startFill(house, digest, { windowBytes: share });
+  cache.store.faults.set("append", () => slow.opened);
+  const fill = startFill(cache, digest, { windowBytes: share });
   await eventually("the window is full", () => fill.held > share);
   await quiet();
   t.ok(fill.held <= share + chunk, `${fill.held} bytes`);
-  t.equal(house.upstream.sending, 1);
+  t.equal(cache.upstream.sending, 1);
   slow.open();
   await fill.done;
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("writes are batched: by 1 MiB, or by half the share when that is less", async (t) => {
@@ -41,30 +41,30 @@ t.test("writes are batched: by 1 MiB, or by half the share when that is less", a
     [mebibyte, mebibyte / 2],
   ] as const)
     await t.test(`${windowBytes} bytes for all fills`, async (t) => {
-      const house = await openHouse(t);
-      const digest = house.upstream.addBlob("team/app", bytes);
+      const cache = await openCache(t);
+      const digest = cache.upstream.addBlob("team/app", bytes);
       const sizes: number[] = [];
-      house.store.faults.set("append", ({ bytes: size }) => sizes.push(size));
-      const { spooled } = { spooled: () => house.store.spooled };
-      house.upstream.transfers.push({
+      cache.store.faults.set("append", ({ bytes: size }) => sizes.push(size));
+      const { spooled } = { spooled: () => cache.store.spooled };
+      cache.upstream.transfers.push({
         pace: (at) => eventually("what was to be written is written", () => spooled() >= at - (at % batch)),
       });
-      await startFill(house, digest, { windowBytes }).done;
+      await startFill(cache, digest, { windowBytes }).done;
       const whole = Math.floor(bytes.length / batch);
       t.same(sizes, [...Array.from({ length: whole }, () => batch), bytes.length % batch]);
     });
 });
 
 t.test("what arrives during a write goes with the next one", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const slow = gate();
   const sizes: number[] = [];
-  house.store.faults.set("append", async ({ bytes: size }) => {
+  cache.store.faults.set("append", async ({ bytes: size }) => {
     sizes.push(size);
     if (sizes.length === 1) await slow.opened;
   });
-  const fill = startFill(house, digest);
+  const fill = startFill(cache, digest);
   await eventually("as much is here as may be held", () => fill.received >= 2 * mebibyte);
   t.same(sizes, [mebibyte], "one write at a time");
   slow.open();
@@ -77,20 +77,20 @@ t.test("what arrives during a write goes with the next one", async (t) => {
 });
 
 t.test("a fill whose share shrinks writes what is too much before it takes more", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const budget = new WindowBudget(4 * mebibyte);
   const slow = gate();
   const shrunk = gate();
-  house.store.faults.set("append", () => slow.opened);
+  cache.store.faults.set("append", () => slow.opened);
   const heldAt: number[] = [];
-  house.upstream.transfers.push({
+  cache.upstream.transfers.push({
     pace: async (at) => {
       if (at === 2 * mebibyte) await shrunk.opened;
       if (at > 2 * mebibyte) heldAt.push(fill.held);
     },
   });
-  const fill: Fill = startFill(house, digest, { budget });
+  const fill: Fill = startFill(cache, digest, { budget });
   await eventually("2 MiB are here", () => fill.received === 2 * mebibyte);
   for (let others = 0; others < 7; others++) budget.enter();
   t.equal(budget.share, share);
@@ -102,10 +102,10 @@ t.test("a fill whose share shrinks writes what is too much before it takes more"
 });
 
 t.test("several fills share one budget, and the bound holds over all of them", async (t) => {
-  const house = await openHouse(t);
+  const cache = await openCache(t);
   const budget = new WindowBudget(2 * mebibyte);
   const blobs = [0, 1, 2, 3].map((at) => randomBytesFor(`layer ${at}`, 2 * mebibyte));
-  const digests = blobs.map((blob) => house.upstream.addBlob("team/app", blob));
+  const digests = blobs.map((blob) => cache.upstream.addBlob("team/app", blob));
   let fills: Fill[] = [];
   let most = 0;
   const pace = () => {
@@ -114,38 +114,38 @@ t.test("several fills share one budget, and the bound holds over all of them", a
       fills.reduce((sum, { held }) => sum + held, 0),
     );
   };
-  house.upstream.transfers.push(...blobs.map(() => ({ pace })));
-  fills = digests.map((digest) => startFill(house, digest, { budget }));
+  cache.upstream.transfers.push(...blobs.map(() => ({ pace })));
+  fills = digests.map((digest) => startFill(cache, digest, { budget }));
   t.equal(budget.share, share);
   const readers = fills.map((fill) => fill.follow());
   await Promise.all(fills.map((fill) => fill.done));
   t.ok(most > 0 && most <= 2 * mebibyte + 4 * chunk, `at most ${most} bytes`);
   t.equal(budget.share, 2 * mebibyte, "fills that are over take no part");
   for (const [at, reader] of readers.entries()) t.ok((await readAll(reader)).equals(blobs[at] as Buffer));
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("a fill that is over holds nothing in memory, however slow its followers are", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const fill = startFill(house, digest);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  const fill = startFill(cache, digest);
   const slow = fill.follow();
   await slow.read(0, Buffer.alloc(100));
   await fill.done;
   t.equal(fill.held, 0);
   t.ok((await readBytes(slow)).equals(bytes));
-  t.equal(house.store.spoolBytesRead, bytes.length);
+  t.equal(cache.store.spoolBytesRead, bytes.length);
   await slow.close();
 });
 
 t.test("a fill that has failed or was refused gives its share back", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const budget = new WindowBudget(mebibyte);
-  house.upstream.transfers.push({ refuse: "denied" }, { bytes: bytes.subarray(1) });
+  cache.upstream.transfers.push({ refuse: "denied" }, { bytes: bytes.subarray(1) });
   for (const _ of [1, 2]) {
-    const fill = startFill(house, digest, { budget });
-    const other = startFill(house, digest, { budget, open: async () => ({ kind: "absent" }) });
+    const fill = startFill(cache, digest, { budget });
+    const other = startFill(cache, digest, { budget, open: async () => ({ kind: "absent" }) });
     t.equal(budget.share, share);
     await Promise.all([fill.done, other.done]);
     t.equal(budget.share, mebibyte);
@@ -154,11 +154,11 @@ t.test("a fill that has failed or was refused gives its share back", async (t) =
 });
 
 t.test("arrived: when there is something to read, and the newest of it is read from memory", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const middle = gate();
-  house.upstream.transfers.push({ hold: { at: 2 * mebibyte, until: middle.opened } });
-  const fill = startFill(house, digest, { windowBytes: share });
+  cache.upstream.transfers.push({ hold: { at: 2 * mebibyte, until: middle.opened } });
+  const fill = startFill(cache, digest, { windowBytes: share });
   const reader = fill.follow();
   const arrived = reader.arrived?.bind(reader) as NonNullable<typeof reader.arrived>;
   await eventually("2 MiB are here, most of them no longer in memory", () => {
@@ -170,7 +170,7 @@ t.test("arrived: when there is something to read, and the newest of it is read f
   const read = await reader.read(newest + 1, scratch);
   t.ok(read.equals(bytes.subarray(newest + 1, 2 * mebibyte)), "all that has come, in one piece");
   t.equal(read.buffer, scratch.buffer, "a copy: the fill uses its memory again");
-  t.equal(house.store.spoolBytesRead, 0);
+  t.equal(cache.store.spoolBytesRead, 0);
   let came = false;
   const next = arrived(2 * mebibyte).finally(() => {
     came = true;
@@ -188,12 +188,12 @@ t.test("arrived: when there is something to read, and the newest of it is read f
 t.test(
   "many followers are sent the fill's own memory, and read the spool once for all of them",
   async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
+    const cache = await openCache(t);
+    const digest = cache.upstream.addBlob("team/app", bytes);
     const middle = gate();
     const at = bytes.length - chunk;
-    house.upstream.transfers.push({ hold: { at, until: middle.opened } });
-    const fill = startFill(house, digest, { windowBytes: share });
+    cache.upstream.transfers.push({ hold: { at, until: middle.opened } });
+    const fill = startFill(cache, digest, { windowBytes: share });
     const readers = Array.from({ length: manyFollowers }, () => fill.follow());
     const lendAll = (position: number) =>
       Promise.all(readers.map((reader) => reader.lend?.(position, mebibyte)));
@@ -202,7 +202,7 @@ t.test(
       t.ok(lent?.bytes.equals(bytes.subarray(100, chunkSize)), "from the spool");
       lent?.giveBack(true);
     }
-    t.equal(house.store.spoolBytesRead, chunkSize);
+    t.equal(cache.store.spoolBytesRead, chunkSize);
     const newest = at - 8 * chunk;
     for (const lent of await lendAll(newest)) {
       const length = lent?.bytes.length as number;
@@ -210,7 +210,7 @@ t.test(
       t.ok(lent?.bytes.equals(bytes.subarray(newest, newest + length)), "from memory");
       lent?.giveBack(true);
     }
-    t.equal(house.store.spoolBytesRead, chunkSize);
+    t.equal(cache.store.spoolBytesRead, chunkSize);
     middle.open();
     await fill.done;
     t.ok(
@@ -218,14 +218,14 @@ t.test(
       "nothing at the end",
     );
     for (const reader of readers) await reader.close();
-    await nothingLeft(t, house);
+    await nothingLeft(t, cache);
   },
 );
 
 t.test("many followers of any pace get every byte once", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const fill = startFill(house, digest, { windowBytes: share });
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  const fill = startFill(cache, digest, { windowBytes: share });
   const readers = Array.from({ length: manyFollowers + 8 }, () => fill.follow());
   const drain = async (reader: BlobReader, at: number): Promise<Buffer> => {
     const parts: Buffer[] = [];
@@ -243,15 +243,15 @@ t.test("many followers of any pace get every byte once", async (t) => {
   };
   for (const got of await Promise.all(readers.map(drain))) t.ok(got.equals(bytes));
   await fill.done;
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("arrived fails when the fill has failed", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.upstream.transfers.push({ refuse: "denied" });
-  house.upstream.transfers.unshift({ cutAt: mebibyte });
-  const reader = startFill(house, digest).follow();
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  cache.upstream.transfers.push({ refuse: "denied" });
+  cache.upstream.transfers.unshift({ cutAt: mebibyte });
+  const reader = startFill(cache, digest).follow();
   await t.rejects(Promise.resolve(reader.arrived?.(2 * mebibyte)), { code: "protocol" });
   await reader.close();
 });

@@ -2,7 +2,7 @@
 import t, { type Test } from "tap";
 import { holdBack } from "../../../src/cache/fill/reading.ts";
 import type { BlobReader } from "../../../src/ports/blobs.ts";
-import { mebibyte, readAll, readBytes } from "../../fixtures/cache-house.ts";
+import { mebibyte, readAll, readBytes } from "../../fixtures/cache-fixture.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import {
   bytes,
@@ -23,13 +23,13 @@ t.test("the slowest one that reads sets the speed, and memory stays within its b
       most = Math.max(most, run.fill.held);
     },
   });
-  const { house, fill } = run;
+  const { cache, fill } = run;
   const slow = fill.follow();
   const fast = readAll(fill.follow());
   const ahead: number[] = [];
   let position = 0;
   while (position < bytes.length - holdBack - share) {
-    await eventually("the fill waits for the slow one", () => house.time.waiting === 1);
+    await eventually("the fill waits for the slow one", () => cache.time.waiting === 1);
     ahead.push(fill.received - position);
     position += (await slow.read(position, Buffer.alloc(chunk))).length;
     // Only asking for the next bytes says that these have been taken.
@@ -42,34 +42,34 @@ t.test("the slowest one that reads sets the speed, and memory stays within its b
   await slow.close();
   t.ok((await fast).equals(bytes));
   t.ok(most <= share + chunk, `at most ${most} bytes in memory`);
-  t.same(new Set(house.time.asked), new Set([stalledTimeout]));
-  t.equal(house.time.waiting, 0, "no pause is left behind");
+  t.same(new Set(cache.time.asked), new Set([stalledTimeout]));
+  t.equal(cache.time.waiting, 0, "no pause is left behind");
   await notStored(t, run, "create");
 });
 
 t.test("one that began further on holds nobody up", async (t) => {
   const run = await relay(t, bytes, noSpool);
-  const { house, fill } = run;
+  const { cache, fill } = run;
   const far = fill.follow();
   const from = 2 * mebibyte;
   const range = far.read(from, Buffer.alloc(100)).finally(() => far.close());
   t.ok((await readAll(fill.follow())).equals(bytes));
   t.equal((await range).compare(bytes, from, from + 100), 0);
-  t.notOk(house.time.asked.includes(stalledTimeout) && house.time.waiting > 0);
+  t.notOk(cache.time.asked.includes(stalledTimeout) && cache.time.waiting > 0);
   await notStored(t, run, "create");
 });
 
 /** A stopped follower is dropped after the time-out; the other one completes. */
-async function isDropped(t: Test, { house, fill }: Relay, stopped: BlobReader, fast: Promise<Buffer>) {
-  await eventually("the fill waits for the one that stopped", () => house.time.waiting === 1);
+async function isDropped(t: Test, { cache, fill }: Relay, stopped: BlobReader, fast: Promise<Buffer>) {
+  await eventually("the fill waits for the one that stopped", () => cache.time.waiting === 1);
   await quiet();
   t.equal(fill.followers, 2);
-  house.time.elapse();
+  cache.time.elapse();
   await eventually("it is dropped", () => fill.followers < 2);
   t.ok((await fast).equals(bytes), "the other one has everything");
   await t.rejects(stopped.read(0, Buffer.alloc(1)), { name: "StoreError", code: "no_space" });
   await stopped.close();
-  t.same(house.time.asked, [stalledTimeout]);
+  t.same(cache.time.asked, [stalledTimeout]);
 }
 
 t.test("one that never reads is dropped after 30 s", async (t) => {
@@ -111,14 +111,14 @@ async function stoppedInSpool(
     pace: async (at) => {
       await eventually(
         "the batch is written",
-        () => run.house.store.spooled >= Math.min(at - (at % batch), mebibyte),
+        () => run.cache.store.spooled >= Math.min(at - (at % batch), mebibyte),
       );
       if (at === mebibyte) await near.opened;
     },
   });
   const stopped = run.fill.follow();
   const position = mebibyte - chunk;
-  await eventually("the disk is full", () => run.house.store.spooled === mebibyte);
+  await eventually("the disk is full", () => run.cache.store.spooled === mebibyte);
   await stopped.read(position, Buffer.alloc(chunk));
   const reader = run.fill.follow();
   const head = await readBytes(reader, { end: mebibyte });
@@ -137,11 +137,11 @@ t.test("one that stops in what was spooled before the disk was full is dropped a
 
 t.test("one that is far behind in the spool but reads on is waited for", async (t) => {
   const run = await stoppedInSpool(t);
-  const { house, fill, stopped: slow, position, fast } = run;
+  const { cache, fill, stopped: slow, position, fast } = run;
   for (let step = 1; step <= 3; step++) {
-    await eventually("the fill waits for the slow one", () => house.time.waiting === 1);
+    await eventually("the fill waits for the slow one", () => cache.time.waiting === 1);
     await slow.read(position + step * 100, Buffer.alloc(100));
-    house.time.elapse();
+    cache.time.elapse();
     await quiet();
     t.equal(fill.followers, 2, "it takes little, but not nothing");
   }

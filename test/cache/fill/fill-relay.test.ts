@@ -2,14 +2,14 @@
 import t, { type Test } from "tap";
 import { holdBack } from "../../../src/cache/fill/reading.ts";
 import {
-  type House,
+  type CacheFixture,
   mebibyte,
   nothingLeft,
   noticesOf,
   readAll,
   readBytes,
   readUntilFailure,
-} from "../../fixtures/cache-house.ts";
+} from "../../fixtures/cache-fixture.ts";
 import { failing, fullAt } from "../../fixtures/faulty-store.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import {
@@ -32,9 +32,9 @@ t.test(
     t.equal(run.fill.storing, false, "a spool is made once upstream has answered");
     const bodies = await Promise.all([1, 2, 3].map(() => readAll(run.fill.follow())));
     t.ok(bodies.every((body) => body.equals(bytes)));
-    t.equal(run.house.upstream.bytesSent, bytes.length);
+    t.equal(run.cache.upstream.bytesSent, bytes.length);
     await notStored(t, run, "create");
-    t.equal(noticesOf(run.house, "store_error")[0]?.code, "no_space");
+    t.equal(noticesOf(run.cache, "store_error")[0]?.code, "no_space");
   },
 );
 
@@ -52,13 +52,13 @@ t.test("wrong bytes are held back without a spool as well", async (t) => {
   t.match(error, { code: "digest_mismatch" });
   t.ok(read.length <= bytes.length - holdBack);
   await run.fill.done;
-  t.equal(noticesOf(run.house, "fill")[0]?.result, "discarded");
+  t.equal(noticesOf(run.cache, "fill")[0]?.result, "discarded");
 });
 
 t.test("the disk fills up on the way: all who read complete, also those far behind", async (t) => {
   const near = gate();
   const run = await relay(t, bytes, fullAtOneMebibyte, { hold: { at: mebibyte, until: near.opened } });
-  const { house, fill } = run;
+  const { cache, fill } = run;
   const slow = fill.follow();
   await slow.read(0, Buffer.alloc(10));
   await eventually("the spool is nearly full", () => fill.received === mebibyte);
@@ -69,8 +69,8 @@ t.test("the disk fills up on the way: all who read complete, also those far behi
   const joined = readAll(fill.follow());
   const all = await Promise.all([...fast, joined, readAll(slow)]);
   t.ok(all.every((body) => body.equals(bytes)));
-  t.ok(house.store.spoolBytesRead > 0);
-  t.equal(house.upstream.bytesSent, bytes.length);
+  t.ok(cache.store.spoolBytesRead > 0);
+  t.equal(cache.upstream.bytesSent, bytes.length);
   await notStored(t, run, "append");
 });
 
@@ -108,7 +108,7 @@ t.test("a spool that cannot be removed is one more notice", async (t) => {
   t.ok((await readAll(run.fill.follow())).equals(small));
   await run.fill.done;
   t.same(
-    noticesOf(run.house, "store_error").map(({ op }) => op),
+    noticesOf(run.cache, "store_error").map(({ op }) => op),
     ["commit", "abort"],
   );
 });
@@ -116,7 +116,7 @@ t.test("a spool that cannot be removed is one more notice", async (t) => {
 t.test("aborting lets go of followers that stopped before the end", async (t) => {
   const run = await relay(t, small, noSpool);
   const reader = run.fill.follow();
-  await eventually("everything is verified", () => noticesOf(run.house, "fill").length > 0);
+  await eventually("everything is verified", () => noticesOf(run.cache, "fill").length > 0);
   run.fill.abort(new Error("this node is stopping"));
   await run.fill.done;
   await t.rejects(reader.read(0, Buffer.alloc(1)), { message: "this node is stopping" });
@@ -124,31 +124,31 @@ t.test("aborting lets go of followers that stopped before the end", async (t) =>
 });
 
 /** Ends every pause of the fill until `over`: what a clock would do. */
-async function untilOver(house: House, over: Promise<unknown>): Promise<void> {
+async function untilOver(cache: CacheFixture, over: Promise<unknown>): Promise<void> {
   let done = false;
   void over.finally(() => {
     done = true;
   });
   await eventually("the end", () => {
-    if (house.time.waiting > 0) house.time.elapse();
+    if (cache.time.waiting > 0) cache.time.elapse();
     return done;
   });
 }
 
 // ---- nobody reads -----------------------------------------------------------------------------------------------
 
-async function givenUp(t: Test, { house, fill }: Relay): Promise<void> {
+async function givenUp(t: Test, { cache, fill }: Relay): Promise<void> {
   await fill.done;
   t.ok(fill.received < bytes.length, `after ${fill.received} bytes`);
   t.same(
-    noticesOf(house, "fill").map(({ result }) => result),
+    noticesOf(cache, "fill").map(({ result }) => result),
     ["discarded"],
   );
   t.equal(fill.joinable, false);
   const late = fill.follow();
   await t.rejects(late.read(0, Buffer.alloc(1)), { name: "StoreError", code: "unavailable" });
   await late.close();
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 }
 
 t.test("a blob nobody reads and nothing stores is not downloaded to its end", async (t) => {
@@ -161,10 +161,10 @@ t.test("a relay without followers ends, whether or not it was waiting for them",
   await t.test("waiting", async (t) => {
     const run = await relay(t, bytes, noSpool);
     const reader = run.fill.follow();
-    await eventually("the fill waits", () => run.house.time.waiting === 1);
+    await eventually("the fill waits", () => run.cache.time.waiting === 1);
     await reader.close();
     await givenUp(t, run);
-    t.equal(run.house.time.waiting, 0);
+    t.equal(run.cache.time.waiting, 0);
   });
   await t.test("going on", async (t) => {
     const run = await relay(t, bytes, noSpool);
@@ -177,7 +177,7 @@ t.test("a relay without followers ends, whether or not it was waiting for them",
   await t.test("all dropped", async (t) => {
     const run = await relay(t, bytes, noSpool);
     const readers = [run.fill.follow(), run.fill.follow()];
-    await untilOver(run.house, run.fill.done);
+    await untilOver(run.cache, run.fill.done);
     await givenUp(t, run);
     for (const reader of readers) await reader.close();
   });
@@ -192,11 +192,11 @@ t.test("a small blob is complete before anybody has to be waited for", async (t)
 t.test("an aborted relay waits for nobody", async (t) => {
   const run = await relay(t, bytes, noSpool);
   const reader = run.fill.follow();
-  await eventually("the fill waits", () => run.house.time.waiting === 1);
+  await eventually("the fill waits", () => run.cache.time.waiting === 1);
   run.fill.abort(new Error("this node is stopping"));
   await run.fill.done;
-  t.equal(run.house.time.waiting, 0);
+  t.equal(run.cache.time.waiting, 0);
   await t.rejects(reader.read(0, Buffer.alloc(1)), { message: "this node is stopping" });
   await reader.close();
-  await nothingLeft(t, run.house);
+  await nothingLeft(t, run.cache);
 });

@@ -5,12 +5,12 @@ import {
   mebibyte,
   nothingLeft,
   noticesOf,
-  openHouse,
+  openCache,
   readAll,
   readBytes,
   readUntilFailure,
   startFill,
-} from "../../fixtures/cache-house.ts";
+} from "../../fixtures/cache-fixture.ts";
 import { digestOf, randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 
@@ -21,11 +21,11 @@ wrong[bytes.length - 1] = (wrong[bytes.length - 1] as number) ^ 1;
 for (const noSize of [false, true])
   t.test(`the last 64 KiB wait for the digest, the size being ${noSize ? "unknown" : "known"}`, async (t) => {
     t.equal(holdBack, 65_536);
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
+    const cache = await openCache(t);
+    const digest = cache.upstream.addBlob("team/app", bytes);
     const end = gate();
-    house.upstream.transfers.push({ noSize, hold: { at: bytes.length, until: end.opened } });
-    const fill = startFill(house, digest);
+    cache.upstream.transfers.push({ noSize, hold: { at: bytes.length, until: end.opened } });
+    const fill = startFill(cache, digest);
     const reader = fill.follow();
     await eventually("every byte has arrived", () => fill.received === bytes.length);
     const free = bytes.length - holdBack;
@@ -47,12 +47,12 @@ for (const noSize of [false, true])
   });
 
 t.test("of a body without a size, the newest 64 KiB are held back all the time", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const middle = gate();
   const at = 512 * 1024;
-  house.upstream.transfers.push({ noSize: true, hold: { at, until: middle.opened } });
-  const fill = startFill(house, digest);
+  cache.upstream.transfers.push({ noSize: true, hold: { at, until: middle.opened } });
+  const fill = startFill(cache, digest);
   const reader = fill.follow();
   await eventually("half has arrived", () => fill.received === at);
   const got = await readBytes(reader, { end: at - holdBack });
@@ -72,10 +72,10 @@ t.test("of a body without a size, the newest 64 KiB are held back all the time",
 t.test(
   "wrong bytes of the right length: no complete body, nothing stored, and the next fill asks again",
   async (t) => {
-    const house = await openHouse(t);
-    const digest = house.upstream.addBlob("team/app", bytes);
-    house.upstream.transfers.push({ bytes: wrong });
-    const fill = startFill(house, digest);
+    const cache = await openCache(t);
+    const digest = cache.upstream.addBlob("team/app", bytes);
+    cache.upstream.transfers.push({ bytes: wrong });
+    const fill = startFill(cache, digest);
     const stopped = fill.follow();
     const results = await Promise.all([1, 2, 3].map(() => readUntilFailure(fill.follow())));
     for (const { bytes: read, error } of results) {
@@ -87,56 +87,56 @@ t.test(
     await fill.done;
     t.equal(fill.joinable, false);
     const message = `upstream sent ${digestOf(wrong).slice(7)} for ${digest}`;
-    t.same(house.notices, [
+    t.same(cache.notices, [
       { kind: "fill", result: "discarded", upstream: "up", digest, bytes: bytes.length, durationMs: 0 },
       { kind: "upstream_error", upstream: "up", code: "digest_mismatch", status: undefined, message },
     ]);
-    t.equal(await house.store.open(digest), undefined);
-    t.equal(house.store.count("commit"), 0);
-    await nothingLeft(t, house);
+    t.equal(await cache.store.open(digest), undefined);
+    t.equal(cache.store.count("commit"), 0);
+    await nothingLeft(t, cache);
 
-    const next = startFill(house, digest);
+    const next = startFill(cache, digest);
     t.ok((await readAll(next.follow())).equals(bytes));
     await next.done;
-    t.equal(house.upstream.count("GET blob"), 2);
-    t.equal(noticesOf(house, "fill").at(-1)?.result, "committed");
+    t.equal(cache.upstream.count("GET blob"), 2);
+    t.equal(noticesOf(cache, "fill").at(-1)?.result, "committed");
   },
 );
 
 t.test("of a wrong blob of up to 64 KiB not one byte is given away", async (t) => {
-  const house = await openHouse(t);
+  const cache = await openCache(t);
   const small = bytes.subarray(0, holdBack);
-  const digest = house.upstream.addBlob("team/app", small);
-  house.upstream.transfers.push({ bytes: wrong.subarray(-holdBack) });
-  const { bytes: read, error } = await readUntilFailure(startFill(house, digest).follow());
+  const digest = cache.upstream.addBlob("team/app", small);
+  cache.upstream.transfers.push({ bytes: wrong.subarray(-holdBack) });
+  const { bytes: read, error } = await readUntilFailure(startFill(cache, digest).follow());
   t.match(error, { code: "digest_mismatch" });
   t.equal(read.length, 0);
 });
 
 t.test("an empty body for a blob that is not empty is wrong", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.upstream.transfers.push({ bytes: Buffer.alloc(0) });
-  const fill = startFill(house, digest);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  cache.upstream.transfers.push({ bytes: Buffer.alloc(0) });
+  const fill = startFill(cache, digest);
   t.match((await readUntilFailure(fill.follow())).error, { code: "digest_mismatch" });
   await fill.done;
   t.same(
-    house.notices.map(({ kind }) => kind),
+    cache.notices.map(({ kind }) => kind),
     ["upstream_error"],
     "no byte was discarded",
   );
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("a body without a size that ends early is wrong, and a sha512 digest is checked as one", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes, digestOf(bytes, "sha512"));
-  house.upstream.transfers.push({ noSize: true, bytes: bytes.subarray(0, -1) });
-  const fill = startFill(house, digest);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes, digestOf(bytes, "sha512"));
+  cache.upstream.transfers.push({ noSize: true, bytes: bytes.subarray(0, -1) });
+  const fill = startFill(cache, digest);
   t.match((await readUntilFailure(fill.follow())).error, { code: "digest_mismatch" });
   await fill.done;
-  const right = startFill(house, digest);
+  const right = startFill(cache, digest);
   t.ok((await readAll(right.follow())).equals(bytes));
   await right.done;
-  t.equal(noticesOf(house, "fill").at(-1)?.result, "committed");
+  t.equal(noticesOf(cache, "fill").at(-1)?.result, "committed");
 });

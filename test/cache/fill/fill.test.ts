@@ -9,11 +9,11 @@ import {
   mebibyte,
   nothingLeft,
   noticesOf,
-  openHouse,
+  openCache,
   readAll,
   readBytes,
   startFill,
-} from "../../fixtures/cache-house.ts";
+} from "../../fixtures/cache-fixture.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import { repo } from "../../fixtures/memory-upstream.ts";
@@ -21,18 +21,18 @@ import { repo } from "../../fixtures/memory-upstream.ts";
 const bytes = randomBytesFor("layer", 3 * mebibyte + 123);
 
 t.test("many followers of one transfer all get every byte, and the blob is stored", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const sizes: number[] = [];
-  const started = house.clock.now;
+  const started = cache.clock.now;
   const answered = gate();
-  house.upstream.transfers.push({ answerAfter: answered.opened });
-  const fill = startFill(house, digest, { committed: (size) => sizes.push(size) });
+  cache.upstream.transfers.push({ answerAfter: answered.opened });
+  const fill = startFill(cache, digest, { committed: (size) => sizes.push(size) });
   const readers = Array.from({ length: 20 }, () => fill.follow());
   t.equal(fill.followers, 20);
   t.equal(fill.size, undefined, "nobody knows the size yet");
   t.equal(fill.startedAt, started);
-  house.clock.advance(1_234);
+  cache.clock.advance(1_234);
   answered.open();
   t.same(await fill.head, { kind: "found", size: bytes.length });
   const bodies = await Promise.all(readers.map(readAll));
@@ -41,16 +41,16 @@ t.test("many followers of one transfer all get every byte, and the blob is store
   t.equal(fill.followers, 0);
   t.equal(fill.received, bytes.length);
   t.equal(fill.size, bytes.length);
-  t.equal(house.upstream.count("GET blob"), 1);
-  t.equal(house.upstream.bytesSent, bytes.length);
+  t.equal(cache.upstream.count("GET blob"), 1);
+  t.equal(cache.upstream.bytesSent, bytes.length);
   t.same(sizes, [bytes.length], "told once that it is stored");
-  t.same(house.notices, [
+  t.same(cache.notices, [
     { kind: "fill", result: "committed", upstream: "up", digest, bytes: bytes.length, durationMs: 1_234 },
   ]);
-  const stored = await house.store.open(digest);
+  const stored = await cache.store.open(digest);
   t.ok(stored && (await readAll(stored)).equals(bytes));
-  t.equal(house.store.count("abort"), 0, "a spool is committed or aborted, not both");
-  await nothingLeft(t, house);
+  t.equal(cache.store.count("abort"), 0, "a spool is committed or aborted, not both");
+  await nothingLeft(t, cache);
 });
 
 t.test("many followers of a slow transfer are woken in steps, a few for every chunk", async (t) => {
@@ -58,10 +58,10 @@ t.test("many followers of a slow transfer are woken in steps, a few for every ch
   mock.timers.enable({ apis: ["setTimeout"] });
   t.teardown(() => mock.timers.reset());
   const reads = async (followers: number): Promise<number> => {
-    const house = await openHouse(t, { name: `${followers} followers` });
-    const digest = house.upstream.addBlob("team/app", bytes);
-    house.upstream.transfers.push({ pace: () => quiet(2) });
-    const fill = startFill(house, digest);
+    const cache = await openCache(t, { name: `${followers} followers` });
+    const digest = cache.upstream.addBlob("team/app", bytes);
+    cache.upstream.transfers.push({ pace: () => quiet(2) });
+    const fill = startFill(cache, digest);
     const readers = Array.from({ length: followers }, () => fill.follow());
     let count = 0;
     const bodies = readers.map(async (reader) => {
@@ -87,11 +87,11 @@ t.test("many followers of a slow transfer are woken in steps, a few for every ch
 });
 
 t.test("a follower that joins late, and one that joins in the middle, read everything", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const middle = gate();
-  house.upstream.transfers.push({ hold: { at: mebibyte, until: middle.opened } });
-  const fill = startFill(house, digest, { windowBytes: mebibyte });
+  cache.upstream.transfers.push({ hold: { at: mebibyte, until: middle.opened } });
+  const fill = startFill(cache, digest, { windowBytes: mebibyte });
   await eventually("the transfer is in the middle", () => fill.received === mebibyte);
   const late = fill.follow();
   t.equal(fill.joinable, true);
@@ -103,19 +103,19 @@ t.test("a follower that joins late, and one that joins in the middle, read every
   t.ok((await readBytes(late)).equals(bytes));
   t.ok((await readAll(latest)).equals(bytes), "also once the fill is over");
   await late.close();
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("bytes that come while nobody reads are told apart", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const [first, second] = [gate(), gate()];
   const gates = new Map([
     [mebibyte, first.opened],
     [2 * mebibyte, second.opened],
   ]);
-  house.upstream.transfers.push({ pace: (at) => gates.get(at) });
-  const fill = startFill(house, digest);
+  cache.upstream.transfers.push({ pace: (at) => gates.get(at) });
+  const fill = startFill(cache, digest);
   await eventually("the first MiB is here", () => fill.received === mebibyte);
   const reader = fill.follow();
   await reader.close();
@@ -126,15 +126,15 @@ t.test("bytes that come while nobody reads are told apart", async (t) => {
   second.open();
   await fill.done;
   await another.close();
-  t.match(house.notices.at(-1), { kind: "fill", result: "committed", unattendedBytes: mebibyte });
+  t.match(cache.notices.at(-1), { kind: "fill", result: "committed", unattendedBytes: mebibyte });
 });
 
 t.test("a follower may begin anywhere and waits for its bytes", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const begun = gate();
-  house.upstream.transfers.push({ answerAfter: begun.opened });
-  const fill = startFill(house, digest);
+  cache.upstream.transfers.push({ answerAfter: begun.opened });
+  const fill = startFill(cache, digest);
   const reader = fill.follow();
   const from = 2 * mebibyte + 7;
   const range = readBytes(reader, { from, end: from + 100_000 });
@@ -146,14 +146,14 @@ t.test("a follower may begin anywhere and waits for its bytes", async (t) => {
 });
 
 t.test("a follower that keeps up is fed from memory, one that lags reads the spool", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   let position = 0;
-  house.upstream.transfers.push({
+  cache.upstream.transfers.push({
     pace: (at) =>
       eventually("the fast one keeps up", () => position >= Math.min(at, bytes.length - holdBack)),
   });
-  const fill = startFill(house, digest, { windowBytes: 512 * 1024 });
+  const fill = startFill(cache, digest, { windowBytes: 512 * 1024 });
   const fast = fill.follow();
   const slow = fill.follow();
   t.ok((await readBytes(slow, { end: 5 })).equals(bytes.subarray(0, 5)));
@@ -164,18 +164,18 @@ t.test("a follower that keeps up is fed from memory, one that lags reads the spo
     position += chunk.length;
   }
   await fill.done;
-  t.equal(house.store.spoolBytesRead, 0, "nothing was read back for the fast one");
+  t.equal(cache.store.spoolBytesRead, 0, "nothing was read back for the fast one");
   t.ok((await readBytes(slow)).equals(bytes));
-  t.ok(house.store.spoolBytesRead > bytes.length - mebibyte, "the slow one reads the spool");
+  t.ok(cache.store.spoolBytesRead > bytes.length - mebibyte, "the slow one reads the spool");
   await fast.close();
   await slow.close();
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("a chunk is no longer than the reader asked for, from memory and from the spool", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const fill = startFill(house, digest, { windowBytes: 512 * 1024 });
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  const fill = startFill(cache, digest, { windowBytes: 512 * 1024 });
   const reader = fill.follow();
   await fill.done;
   for (const from of [0, bytes.length - 5_000]) {
@@ -187,9 +187,9 @@ t.test("a chunk is no longer than the reader asked for, from memory and from the
 });
 
 t.test("neither a stopped follower nor the first one's leaving keeps a fill from completing", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const fill = startFill(house, digest, { windowBytes: 512 * 1024 });
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  const fill = startFill(cache, digest, { windowBytes: 512 * 1024 });
   const first = fill.follow();
   const stopped = fill.follow();
   await first.read(0, Buffer.alloc(10));
@@ -197,31 +197,31 @@ t.test("neither a stopped follower nor the first one's leaving keeps a fill from
   await first.close();
   t.equal(fill.followers, 1);
   await fill.done;
-  t.equal(noticesOf(house, "fill")[0]?.result, "committed");
-  t.ok(await house.store.open(digest).then((blob) => blob?.close().then(() => true)));
-  t.equal(house.store.count("release"), 0, "the spool stays open for the one that stopped");
+  t.equal(noticesOf(cache, "fill")[0]?.result, "committed");
+  t.ok(await cache.store.open(digest).then((blob) => blob?.close().then(() => true)));
+  t.equal(cache.store.count("release"), 0, "the spool stays open for the one that stopped");
   t.ok((await readBytes(stopped)).equals(bytes));
   await stopped.close();
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 });
 
 t.test("a fill nobody follows completes", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  await startFill(house, digest).done;
-  t.equal(noticesOf(house, "fill")[0]?.result, "committed");
-  await nothingLeft(t, house);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  await startFill(cache, digest).done;
+  t.equal(noticesOf(cache, "fill")[0]?.result, "committed");
+  await nothingLeft(t, cache);
 });
 
 t.test("blobs of 0 bytes, of 1, and around what is held back", async (t) => {
   for (const size of [0, 1, holdBack - 1, holdBack, holdBack + 1])
     await t.test(`${size} bytes`, async (t) => {
-      const house = await openHouse(t);
+      const cache = await openCache(t);
       const blob = bytes.subarray(0, size);
-      const digest = house.upstream.addBlob("team/app", blob);
+      const digest = cache.upstream.addBlob("team/app", blob);
       for (const noSize of [false, true]) {
-        house.upstream.transfers.push({ noSize });
-        const fill = startFill(house, digest);
+        cache.upstream.transfers.push({ noSize });
+        const fill = startFill(cache, digest);
         const reader = fill.follow();
         t.same(await fill.head, {
           kind: "found",
@@ -230,19 +230,19 @@ t.test("blobs of 0 bytes, of 1, and around what is held back", async (t) => {
         t.ok((await readAll(reader)).equals(blob), noSize ? "without a size" : "with its size");
         await fill.done;
         t.equal(fill.size, size);
-        const stored = await house.store.open(digest);
+        const stored = await cache.store.open(digest);
         t.ok(stored && (await readAll(stored)).equals(blob));
-        await house.store.delete(digest);
+        await cache.store.delete(digest);
       }
     });
 });
 
 t.test("a writer is released once, however often a follower closes, and no descriptor is left", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const descriptors = () => readdirSync("/proc/self/fd").length;
   const before = descriptors();
-  const fill = startFill(house, digest);
+  const fill = startFill(cache, digest);
   const readers: BlobReader[] = [fill.follow(), fill.follow()];
   await fill.done;
   t.equal(descriptors(), before + 1, "one descriptor serves all followers");
@@ -250,76 +250,76 @@ t.test("a writer is released once, however often a follower closes, and no descr
     await reader.close();
     await reader.close();
   }
-  await eventually("the spool is released", () => house.store.count("release") > 0);
+  await eventually("the spool is released", () => cache.store.count("release") > 0);
   await eventually("its descriptor is closed", () => descriptors() === before);
-  t.equal(house.store.count("release"), 1);
+  t.equal(cache.store.count("release"), 1);
 });
 
 t.test("a spool that fails to close is a notice", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.store.faults.set("release", () => {
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  cache.store.faults.set("release", () => {
     throw new Error("close failed");
   });
-  await startFill(house, digest).done;
-  await eventually("the notice", () => noticesOf(house, "store_error").length > 0);
-  t.same(noticesOf(house, "store_error"), [
+  await startFill(cache, digest).done;
+  await eventually("the notice", () => noticesOf(cache, "store_error").length > 0);
+  t.same(noticesOf(cache, "store_error"), [
     { kind: "store_error", op: "release", code: "io", message: "close failed" },
   ]);
 });
 
 t.test("joinable while it runs; not once it is over, aborted or refused", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const held = gate();
-  house.upstream.transfers.push({ answerAfter: held.opened });
-  const fill = startFill(house, digest);
+  cache.upstream.transfers.push({ answerAfter: held.opened });
+  const fill = startFill(cache, digest);
   t.equal(fill.joinable, true, "before upstream has answered");
   held.open();
   await fill.done;
   t.equal(fill.joinable, false, "over");
 
   const never = gate();
-  house.upstream.transfers.push({ hold: { at: mebibyte, until: never.opened } });
-  const aborted = startFill(house, digest);
+  cache.upstream.transfers.push({ hold: { at: mebibyte, until: never.opened } });
+  const aborted = startFill(cache, digest);
   aborted.abort(new Error("no more"));
   t.equal(aborted.joinable, false, "aborted");
   never.open();
   await aborted.done;
 
-  house.upstream.transfers.push({ refuse: "absent" });
-  const refused = startFill(house, digest);
+  cache.upstream.transfers.push({ refuse: "absent" });
+  const refused = startFill(cache, digest);
   t.same(await refused.head, { kind: "absent" });
   t.equal(refused.joinable, false, "refused, as soon as that is known");
   await refused.done;
 });
 
 t.test("a refusal is the answer of the fill: nothing is spooled, nothing noted", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   for (const refuse of ["absent", "denied"] as const) {
-    house.upstream.transfers.push({ refuse });
-    const fill = startFill(house, digest);
+    cache.upstream.transfers.push({ refuse });
+    const fill = startFill(cache, digest);
     const reader = fill.follow();
     t.same(await fill.head, { kind: refuse });
     await reader.close();
     await fill.done;
-    t.equal(house.store.spools, 0);
-    t.same(house.notices, []);
+    t.equal(cache.store.spools, 0);
+    t.same(cache.notices, []);
     t.equal(fill.received, 0);
   }
 });
 
 t.test("aborting ends the transfer, fails the followers and leaves nothing", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const held = gate();
-  house.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
+  cache.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
   let signal: AbortSignal | undefined;
-  const fill = startFill(house, digest, {
+  const fill = startFill(cache, digest, {
     open: (from, given) => {
       signal = given;
-      return house.upstream.openBlob(repo("team/app"), digest, from, given);
+      return cache.upstream.openBlob(repo("team/app"), digest, from, given);
     },
   });
   const reader = fill.follow();
@@ -335,44 +335,44 @@ t.test("aborting ends the transfer, fails the followers and leaves nothing", asy
   held.open();
   await fill.done;
   t.same(
-    house.notices.map((notice) => notice.kind === "fill" && notice.result),
+    cache.notices.map((notice) => notice.kind === "fill" && notice.result),
     ["discarded"],
   );
   await reader.close();
   await quiet();
-  t.equal(await house.store.open(digest), undefined);
-  await nothingLeft(t, house);
+  t.equal(await cache.store.open(digest), undefined);
+  await nothingLeft(t, cache);
 });
 
 t.test("aborting before upstream has answered rejects the head with the reason", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.time.instant = () => false;
-  house.upstream.transfers.push({ failWith: new UpstreamError("unreachable", "no route") });
-  const fill = startFill(house, digest);
-  await eventually("the fill waits to try again", () => house.time.waiting === 1);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  cache.time.instant = () => false;
+  cache.upstream.transfers.push({ failWith: new UpstreamError("unreachable", "no route") });
+  const fill = startFill(cache, digest);
+  await eventually("the fill waits to try again", () => cache.time.waiting === 1);
   const reason = new Error("this node is stopping");
   fill.abort(reason);
   await t.rejects(fill.head, reason);
   await fill.done;
-  t.equal(house.upstream.count("GET blob"), 1, "and does not try again");
-  t.same(house.notices, [], "nothing had been received that could be discarded");
+  t.equal(cache.upstream.count("GET blob"), 1, "and does not try again");
+  t.same(cache.notices, [], "nothing had been received that could be discarded");
 });
 
 t.test("a failed fill whose followers leave during an append leaves no spool file", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
   const append = gate();
-  house.store.faults.set("append", () => append.opened);
+  cache.store.faults.set("append", () => append.opened);
   const cutWith = new UpstreamError("protocol", "no more of it");
-  house.upstream.transfers.push({ cutAt: 2 * mebibyte, cutWith });
-  const fill = startFill(house, digest);
+  cache.upstream.transfers.push({ cutAt: 2 * mebibyte, cutWith });
+  const fill = startFill(cache, digest);
   const [reader, waiting] = [fill.follow(), fill.follow()];
   await t.rejects(waiting.read(bytes.length - 1, Buffer.alloc(10)), { code: "protocol" }, "told at once");
-  t.equal(house.store.count("append"), 1, "one is under way");
+  t.equal(cache.store.count("append"), 1, "one is under way");
   await Promise.all([reader.close(), waiting.close()]);
   append.open();
   await fill.done;
-  t.equal(house.store.count("abort"), 1);
-  await nothingLeft(t, house);
+  t.equal(cache.store.count("abort"), 1);
+  await nothingLeft(t, cache);
 });

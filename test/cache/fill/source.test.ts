@@ -13,19 +13,19 @@ import {
   summary,
 } from "../../fixtures/blob-clients.ts";
 import {
-  type House,
-  type HouseOptions,
+  type CacheFixture,
+  type CacheFixtureOptions,
   noticesOf,
-  openHouse,
+  openCache,
   readAll,
   readBytes,
   readUntilFailure,
-} from "../../fixtures/cache-house.ts";
+} from "../../fixtures/cache-fixture.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import { MemoryShared } from "../../fixtures/memory-shared.ts";
 import { sha256 } from "../../fixtures/memory-upstream.ts";
-import { HousePeers, MemorySharedBlobs } from "../../fixtures/neighbours.ts";
+import { MemoryPeers, MemorySharedBlobs } from "../../fixtures/neighbours.ts";
 
 const digest = sha256(bytes);
 const size = bytes.length;
@@ -33,31 +33,31 @@ const fromS3 = { kind: "found", result: "hit", source: "s3", size };
 const missed = { kind: "found", result: "miss", source: "upstream:up", size };
 const joined = { kind: "found", result: "joined", source: "upstream:up", size };
 
-/** A house whose upstream has the blob in two repositories. */
-async function house(t: Test, options: HouseOptions): Promise<House> {
-  const made = await openHouse(t, options);
+/** A cache whose upstream has the blob in two repositories. */
+async function cache(t: Test, options: CacheFixtureOptions): Promise<CacheFixture> {
+  const made = await openCache(t, options);
   for (const repository of [app, other]) made.upstream.addBlob(repository, bytes);
   return made;
 }
 
 /** Node `name` of a datacenter that shares everything; `address` is where the others find it. */
-function node(t: Test, shared: Neighbours, name: string, address?: string): Promise<House> {
+function node(t: Test, shared: Neighbours, name: string, address?: string): Promise<CacheFixture> {
   const { blobs, known, peers } = shared;
-  return house(t, { name, shared: known, sharedBlobs: blobs, peers, ...(address && { address }) });
+  return cache(t, { name, shared: known, sharedBlobs: blobs, peers, ...(address && { address }) });
 }
 
 interface Neighbours {
   readonly blobs: MemorySharedBlobs;
   readonly known: MemoryShared;
-  readonly peers: HousePeers;
+  readonly peers: MemoryPeers;
 }
 
 function neighbours(): Neighbours {
-  return { blobs: new MemorySharedBlobs(), known: new MemoryShared(), peers: new HousePeers() };
+  return { blobs: new MemorySharedBlobs(), known: new MemoryShared(), peers: new MemoryPeers() };
 }
 
 /** Reads the blob as a client does and checks every byte. */
-async function pull(t: Test, from: House, repository = app) {
+async function pull(t: Test, from: CacheFixture, repository = app) {
   const opened = await found(t, from, repository, digest);
   t.ok((await readAll(opened.reader)).equals(bytes), "the bytes are right");
   await fillsOver(from);
@@ -65,7 +65,7 @@ async function pull(t: Test, from: House, repository = app) {
 }
 
 /** The waits for a node that has the lease and cannot be read from. */
-async function letProbesPass(from: House): Promise<void> {
+async function letProbesPass(from: CacheFixture): Promise<void> {
   for (let probe = 0; probe < 10; probe++) {
     await quiet();
     from.time.elapse();
@@ -73,7 +73,7 @@ async function letProbesPass(from: House): Promise<void> {
 }
 
 /** The repository may read the blob, though it is not here. */
-function link(from: House, repository = app): Promise<void> {
+function link(from: CacheFixture, repository = app): Promise<void> {
   return from.access.link(from.upstream, repository, [{ digest, size }]);
 }
 
@@ -188,7 +188,7 @@ t.test("few wrong bytes there fail no pull, also where they cannot be removed", 
 
 t.test("wrong sizes there: HEAD and GET ask upstream, which is not blamed", async (t) => {
   const shared = neighbours();
-  const b = await house(t, { sharedBlobs: shared.blobs });
+  const b = await cache(t, { sharedBlobs: shared.blobs });
   await link(b);
   const wrong = { bytes: Buffer.alloc(100_000), mediaType: undefined, modifiedAt: shared.blobs.now };
   shared.blobs.kept.set(digest, wrong);
@@ -220,7 +220,7 @@ t.test("a shared store that is slow is left once, by one node for all, at the by
     ["1", "2", "3"].map(async (name) => {
       const address = `http://10.0.0.${name}:5000`;
       const made = await node(t, shared, name, address);
-      shared.peers.houses.set(address, made);
+      shared.peers.caches.set(address, made);
       await link(made);
       return made;
     }),
@@ -243,8 +243,8 @@ t.test("a node that is slow is left once: one other asks upstream for all of the
   const nodes = await Promise.all(
     ["1", "2"].map(async (name) => {
       const address = `http://10.0.0.${name}:5000`;
-      const made = await house(t, { name, shared: shared.known, peers: shared.peers, address });
-      shared.peers.houses.set(address, made);
+      const made = await cache(t, { name, shared: shared.known, peers: shared.peers, address });
+      shared.peers.caches.set(address, made);
       await link(made);
       return made;
     }),
@@ -290,7 +290,7 @@ t.test("HEAD is answered from the shared store", async (t) => {
 t.test("a node reads what another is fetching, while it is fetched", async (t) => {
   const shared = neighbours();
   const [a, b] = [await node(t, shared, "a", "http://a"), await node(t, shared, "b", "http://b")];
-  shared.peers.houses.set("http://a", a);
+  shared.peers.caches.set("http://a", a);
   const held = gate();
   a.upstream.transfers.push({ hold: { at: 500_000, until: held.opened } });
   const first = await found(t, a, app, digest);
@@ -309,7 +309,7 @@ t.test("a node reads what another is fetching, while it is fetched", async (t) =
 t.test("the node that fetches dies: another goes on where it broke off", async (t) => {
   const shared = neighbours();
   const [a, b] = [await node(t, shared, "a", "http://a"), await node(t, shared, "b", "http://b")];
-  shared.peers.houses.set("http://a", a);
+  shared.peers.caches.set("http://a", a);
   const held = gate();
   a.upstream.transfers.push({ hold: { at: 500_000, until: held.opened } });
   const first = await found(t, a, app, digest);

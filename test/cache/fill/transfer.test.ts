@@ -3,15 +3,15 @@ import t, { type Test } from "tap";
 import type { Fill } from "../../../src/cache/fill/fill.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../../src/ports/upstream.ts";
 import {
-  type House,
+  type CacheFixture,
   mebibyte,
   nothingLeft,
   noticesOf,
-  openHouse,
+  openCache,
   readAll,
   readUntilFailure,
   startFill,
-} from "../../fixtures/cache-house.ts";
+} from "../../fixtures/cache-fixture.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import type { Transfer } from "../../fixtures/memory-upstream.ts";
 
@@ -20,31 +20,31 @@ const size = bytes.length;
 const at30 = Math.floor(size * 0.3);
 const at60 = Math.floor(size * 0.6);
 
-async function fillWith(t: Test, ...transfers: Transfer[]): Promise<{ house: House; fill: Fill }> {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  house.upstream.transfers.push(...transfers);
-  return { house, fill: startFill(house, digest) };
+async function fillWith(t: Test, ...transfers: Transfer[]): Promise<{ cache: CacheFixture; fill: Fill }> {
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  cache.upstream.transfers.push(...transfers);
+  return { cache, fill: startFill(cache, digest) };
 }
 
 /** Where each transfer began. */
-function offsets({ upstream }: House): number[] {
+function offsets({ upstream }: CacheFixture): number[] {
   return upstream.calls.map((call) => Number(call.split(" from ")[1]));
 }
 
-async function completes(t: Test, { house, fill }: { house: House; fill: Fill }): Promise<void> {
+async function completes(t: Test, { cache, fill }: { cache: CacheFixture; fill: Fill }): Promise<void> {
   t.ok((await readAll(fill.follow())).equals(bytes), "the client never notices");
   await fill.done;
   t.same(
-    noticesOf(house, "fill").map(({ result }) => result),
+    noticesOf(cache, "fill").map(({ result }) => result),
     ["committed"],
   );
-  await nothingLeft(t, house);
+  await nothingLeft(t, cache);
 }
 
 async function fails(
   t: Test,
-  { house, fill }: { house: House; fill: Fill },
+  { cache, fill }: { cache: CacheFixture; fill: Fill },
   code: UpstreamErrorCode,
   message: RegExp | string,
 ): Promise<void> {
@@ -55,23 +55,23 @@ async function fails(
     "what the client got is right and short",
   );
   await fill.done;
-  t.equal(await house.store.open(fill.digest), undefined, "nothing is stored");
-  t.notOk(noticesOf(house, "fill").some(({ result }) => result !== "discarded"));
-  await nothingLeft(t, house);
+  t.equal(await cache.store.open(fill.digest), undefined, "nothing is stored");
+  t.notOk(noticesOf(cache, "fill").some(({ result }) => result !== "discarded"));
+  await nothingLeft(t, cache);
 }
 
 t.test("a transfer cut twice is resumed from the exact byte, and no byte is sent twice", async (t) => {
   const run = await fillWith(t, { cutAt: at30 }, { cutAt: at60 });
   await completes(t, run);
-  t.same(offsets(run.house), [0, at30, at60]);
-  t.equal(run.house.upstream.bytesSent, size);
-  t.same(run.house.time.asked, [100, 100], "both had brought enough for the shortest pause");
+  t.same(offsets(run.cache), [0, at30, at60]);
+  t.equal(run.cache.upstream.bytesSent, size);
+  t.same(run.cache.time.asked, [100, 100], "both had brought enough for the shortest pause");
 });
 
 t.test("a transfer that ends early without an error is resumed like a cut one", async (t) => {
   const run = await fillWith(t, { bytes: bytes.subarray(0, at30), size });
   await completes(t, run);
-  t.same(offsets(run.house), [0, at30]);
+  t.same(offsets(run.cache), [0, at30]);
 });
 
 for (const code of ["truncated", "unreachable", "timeout", "server_error", "rate_limited"] as const)
@@ -81,8 +81,8 @@ for (const code of ["truncated", "unreachable", "timeout", "server_error", "rate
       const failWith = new UpstreamError(code, "by the test");
       const run = await fillWith(t, { cutAt: at30, cutWith: failWith }, { failWith });
       await completes(t, run);
-      t.same(offsets(run.house), [0, at30, at30]);
-      t.same(run.house.time.asked, [100, 200]);
+      t.same(offsets(run.cache), [0, at30, at30]);
+      t.same(run.cache.time.asked, [100, 200]);
     },
   );
 
@@ -90,7 +90,7 @@ for (const code of ["auth", "protocol", "range_refused", "digest_mismatch", "too
   t.test(`${code} in the middle of a body ends the fill at once`, async (t) => {
     const run = await fillWith(t, { cutAt: at30, cutWith: new UpstreamError(code, "by the test") });
     await fails(t, run, code, "by the test");
-    t.same(offsets(run.house), [0]);
+    t.same(offsets(run.cache), [0]);
   });
 
 // ---- an upstream that is known not to answer -------------------------------------------------------------------
@@ -109,29 +109,29 @@ t.test("waiting for an upstream that is not asked spends no attempt", async (t) 
     ...outage,
     unreachable,
   );
-  run.house.time.instant = () => true;
+  run.cache.time.instant = () => true;
   await completes(t, run);
-  t.same(run.house.time.asked.slice(0, 4), [100, 200, 400, 800]);
-  t.same(new Set(run.house.time.asked.slice(4, 104)), new Set([2_000]), "asked again when a probe is due");
-  t.same(run.house.time.asked.slice(104), [100], "the attempts before the outage are forgotten");
+  t.same(run.cache.time.asked.slice(0, 4), [100, 200, 400, 800]);
+  t.same(new Set(run.cache.time.asked.slice(4, 104)), new Set([2_000]), "asked again when a probe is due");
+  t.same(run.cache.time.asked.slice(104), [100], "the attempts before the outage are forgotten");
 });
 
 t.test("an outage is waited for five minutes without a byte, and no longer", async (t) => {
   const outage = Array.from({ length: 150 }, () => ({ failWith: circuitOpen }));
   const enough = await fillWith(t, { cutAt: at30 }, ...outage, { cutAt: at60 }, ...outage);
-  enough.house.time.instant = () => true;
+  enough.cache.time.instant = () => true;
   await completes(t, enough);
   const tooLong = await fillWith(t, { cutAt: at30 }, ...outage, ...outage);
-  tooLong.house.time.instant = () => true;
+  tooLong.cache.time.instant = () => true;
   await fails(t, tooLong, "circuit_open", "by the test");
-  t.equal(tooLong.house.upstream.count("GET blob"), 152);
+  t.equal(tooLong.cache.upstream.count("GET blob"), 152);
 });
 
 t.test("before the first byte nobody waits for an upstream that is not asked", async (t) => {
   const run = await fillWith(t, { failWith: circuitOpen });
   await t.rejects(run.fill.head, { code: "circuit_open", retryAfter: 2 });
   await fails(t, run, "circuit_open", "by the test");
-  t.same(run.house.time.asked, []);
+  t.same(run.cache.time.asked, []);
 });
 
 t.test("a pause upstream asks for is kept, up to a minute", async (t) => {
@@ -139,24 +139,24 @@ t.test("a pause upstream asks for is kept, up to a minute", async (t) => {
     failWith: new UpstreamError("rate_limited", "by the test", { retryAfter }),
   });
   const run = await fillWith(t, { cutAt: at30 }, limited(7), limited(3600), limited(0));
-  run.house.time.instant = () => true;
+  run.cache.time.instant = () => true;
   await completes(t, run);
-  t.same(run.house.time.asked, [100, 7_000, 60_000, 800]);
+  t.same(run.cache.time.asked, [100, 7_000, 60_000, 800]);
 });
 
 t.test("an error that is not upstream's is not resumed", async (t) => {
-  const house = await openHouse(t);
-  const digest = house.upstream.addBlob("team/app", bytes);
-  const fill = startFill(house, digest, {
+  const cache = await openCache(t);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  const fill = startFill(cache, digest, {
     open: () => {
-      house.upstream.calls.push("open");
+      cache.upstream.calls.push("open");
       // Whatever an upstream throws, a fill fails with an Error.
       throw "a string";
     },
   });
   await t.rejects(fill.head, { message: "a string" });
   await fill.done;
-  t.equal(house.upstream.calls.length, 1);
+  t.equal(cache.upstream.calls.length, 1);
 });
 
 t.test("five transfers in a row that bring next to nothing end the fill", async (t) => {
@@ -165,11 +165,11 @@ t.test("five transfers in a row that bring next to nothing end the fill", async 
   const run = await fillWith(t, ...cuts);
   await fails(t, run, "truncated", "cut by the test");
   t.same(
-    offsets(run.house),
+    offsets(run.cache),
     [0, ...cuts.slice(0, 4).map(({ cutAt }) => cutAt)],
     "the first one brought much: five more tries after it would be too many",
   );
-  t.same(run.house.time.asked, [100, 200, 400, 800]);
+  t.same(run.cache.time.asked, [100, 200, 400, 800]);
 });
 
 t.test("transfers that each bring 64 KiB go on for as long as it takes", async (t) => {
@@ -177,9 +177,9 @@ t.test("transfers that each bring 64 KiB go on for as long as it takes", async (
   const cuts = Array.from({ length: 15 }, (_, cut) => ({ cutAt: (cut + 1) * step }));
   const run = await fillWith(t, ...cuts);
   await completes(t, run);
-  t.equal(run.house.upstream.count("GET blob"), 16);
-  t.equal(run.house.upstream.bytesSent, size);
-  t.same(new Set(run.house.time.asked), new Set([100]));
+  t.equal(run.cache.upstream.count("GET blob"), 16);
+  t.equal(run.cache.upstream.bytesSent, size);
+  t.same(new Set(run.cache.time.asked), new Set([100]));
 });
 
 t.test("progress forgets the attempts before it", async (t) => {
@@ -194,7 +194,7 @@ t.test("progress forgets the attempts before it", async (t) => {
     { cutAt: at60 + few },
   );
   await completes(t, run);
-  t.same(run.house.time.asked, [100, 200, 400, 800, 100, 200]);
+  t.same(run.cache.time.asked, [100, 200, 400, 800, 100, 200]);
 });
 
 t.test("an answer from the start to a request for the rest: what is here is passed over", async (t) => {
@@ -202,7 +202,7 @@ t.test("an answer from the start to a request for the rest: what is here is pass
     await t.test(`cut at ${cutAt}`, async (t) => {
       const run = await fillWith(t, { cutAt }, { ignoreRange: true });
       await completes(t, run);
-      t.equal(run.house.upstream.bytesSent, size + cutAt);
+      t.equal(run.cache.upstream.bytesSent, size + cutAt);
     });
 });
 
@@ -210,7 +210,7 @@ t.test("an answer from the start that is cut before it brings anything new is no
   const cuts = Array.from({ length: 4 }, () => ({ ignoreRange: true, cutAt: at30 }));
   const run = await fillWith(t, { cutAt: at30 }, ...cuts);
   await fails(t, run, "truncated", "cut by the test");
-  t.equal(run.house.upstream.count("GET blob"), 5);
+  t.equal(run.cache.upstream.count("GET blob"), 5);
 });
 
 t.test("an answer from beyond the byte asked for ends the fill", async (t) => {
@@ -235,7 +235,7 @@ t.test("the rest may come without a size", async (t) => {
 t.test("a size that becomes known with the rest holds from then on", async (t) => {
   const run = await fillWith(t, { noSize: true, cutAt: at30 }, { bytes: bytes.subarray(0, at60), size }, {});
   await completes(t, run);
-  t.same(offsets(run.house), [0, at30, at60], "an early end is seen and resumed");
+  t.same(offsets(run.cache), [0, at30, at60], "an early end is seen and resumed");
 });
 
 t.test("more bytes than announced end the fill", async (t) => {
@@ -259,14 +259,14 @@ for (const code of ["truncated", "unreachable"] as const)
     const failWith = new UpstreamError(code, "by the test");
     const run = await fillWith(t, { failWith });
     await completes(t, run);
-    t.same(offsets(run.house), [0, 0]);
-    t.same(run.house.time.asked, [100]);
+    t.same(offsets(run.cache), [0, 0]);
+    t.same(run.cache.time.asked, [100]);
     await t.test("and only once", async (t) => {
       const again = await fillWith(t, { failWith }, { failWith });
       await t.rejects(again.fill.head, failWith);
       await fails(t, again, code, "by the test");
-      t.same(offsets(again.house), [0, 0]);
-      t.same(again.house.notices, []);
+      t.same(offsets(again.cache), [0, 0]);
+      t.same(again.cache.notices, []);
     });
   });
 
@@ -276,14 +276,14 @@ for (const code of ["timeout", "auth", "server_error", "rate_limited", "protocol
     const run = await fillWith(t, { failWith });
     await t.rejects(run.fill.head, failWith);
     await fails(t, run, code, "by the test");
-    t.same(offsets(run.house), [0]);
-    t.equal(run.house.store.spools, 0);
+    t.same(offsets(run.cache), [0]);
+    t.equal(run.cache.store.spools, 0);
   });
 
 t.test("an answer cut before its first byte is asked for again, into the same spool", async (t) => {
   const run = await fillWith(t, { cutAt: 0 });
   await completes(t, run);
-  t.equal(run.house.store.spools, 1);
+  t.equal(run.cache.store.spools, 1);
 });
 
 t.test("another size after an answer cut before its first byte ends the fill", async (t) => {

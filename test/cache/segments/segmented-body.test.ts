@@ -7,7 +7,7 @@ import type { OpenPart } from "../../../src/cache/segments/segments.ts";
 import { UpstreamError } from "../../../src/ports/upstream.ts";
 import type { BlobAnswer } from "../../../src/ports/upstream-answer.ts";
 import { app, fillsOver, found } from "../../fixtures/blob-clients.ts";
-import { mebibyte, nothingLeft, openHouse, readAll } from "../../fixtures/cache-house.ts";
+import { mebibyte, nothingLeft, openCache, readAll } from "../../fixtures/cache-fixture.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, ManualClock, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 
@@ -178,18 +178,18 @@ t.test("leaving ends every transfer", async (t) => {
 });
 
 t.test("a fill in segments: every byte crosses the link once, and the blob is stored", async (t) => {
-  const house = await openHouse(t);
-  const { upstream, clock } = house;
+  const cache = await openCache(t);
+  const { upstream, clock } = cache;
   const digest = upstream.addBlob(app, blob);
   upstream.segments = 4;
   upstream.roundTrip = 40;
   upstream.chunkSize = 64 * 1024;
   upstream.transfers.push({ pace: () => clock.advance(80) });
-  const opened = await found(t, house, app, digest);
+  const opened = await found(t, cache, app, digest);
   t.ok((await readAll(opened.reader)).equals(blob));
-  await fillsOver(house);
+  await fillsOver(cache);
   t.equal(upstream.bytesSent, blob.length);
   t.ok(upstream.count("GET blob") > 4, upstream.calls.join(", "));
-  t.ok(await house.store.open(digest), "it is stored");
-  await nothingLeft(t, house);
+  t.ok(await cache.store.open(digest), "it is stored");
+  await nothingLeft(t, cache);
 });

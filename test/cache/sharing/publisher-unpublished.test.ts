@@ -3,22 +3,22 @@ import t from "tap";
 import { type Publisher, publishUnpublished } from "../../../src/cache/sharing/publisher.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type BlobInfo, StoreError } from "../../../src/ports/blobs.ts";
-import { openHouse, storeBlob } from "../../fixtures/cache-house.ts";
+import { openCache, storeBlob } from "../../fixtures/cache-fixture.ts";
 import { sha256 } from "../../fixtures/memory-upstream.ts";
 import { MemorySharedBlobs } from "../../fixtures/neighbours.ts";
 
 const hour = 3600_000;
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
 
-async function restarted(t: Parameters<typeof openHouse>[0], stored: Record<string, number>) {
+async function restarted(t: Parameters<typeof openCache>[0], stored: Record<string, number>) {
   const shared = new MemorySharedBlobs();
-  const house = await openHouse(t, { sharedBlobs: shared });
-  const now = house.clock.now;
+  const cache = await openCache(t, { sharedBlobs: shared });
+  const now = cache.clock.now;
   const files: BlobInfo[] = [];
   for (const [text, age] of Object.entries(stored)) {
     const bytes = Buffer.from(text);
     const digest = sha256(bytes);
-    await storeBlob(house, bytes, digest);
+    await storeBlob(cache, bytes, digest);
     files.push({ digest, size: bytes.length, modifiedAt: now - age });
   }
   const ending = new AbortController();
@@ -37,7 +37,7 @@ async function restarted(t: Parameters<typeof openHouse>[0], stored: Record<stri
         }),
       },
       shared,
-      publisher: house.publisher as Publisher,
+      publisher: cache.publisher as Publisher,
       clock: () => now,
       signal: ending.signal,
     });

@@ -3,7 +3,13 @@ import t, { type Test } from "tap";
 import { Publisher } from "../../../src/cache/sharing/publisher.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { StoreError } from "../../../src/ports/blobs.ts";
-import { type House, noticesOf, openHouse, overwriteBlob, storeBlob } from "../../fixtures/cache-house.ts";
+import {
+  type CacheFixture,
+  noticesOf,
+  openCache,
+  overwriteBlob,
+  storeBlob,
+} from "../../fixtures/cache-fixture.ts";
 import { eventually, gate, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 import { sha256 } from "../../fixtures/memory-upstream.ts";
 import { MemorySharedBlobs } from "../../fixtures/neighbours.ts";
@@ -12,30 +18,30 @@ const manifest = "application/vnd.oci.image.manifest.v1+json";
 
 async function open(t: Test) {
   const shared = new MemorySharedBlobs();
-  const house = await openHouse(t, { sharedBlobs: shared });
-  return { house, shared, publisher: house.publisher as Publisher };
+  const cache = await openCache(t, { sharedBlobs: shared });
+  return { cache, shared, publisher: cache.publisher as Publisher };
 }
 
-async function stored(house: House, text: string): Promise<{ digest: Digest; size: number }> {
+async function stored(cache: CacheFixture, text: string): Promise<{ digest: Digest; size: number }> {
   const bytes = Buffer.from(text);
   const digest = sha256(bytes);
-  await storeBlob(house, bytes, digest);
+  await storeBlob(cache, bytes, digest);
   return { digest, size: bytes.length };
 }
 
 t.test("a blob is uploaded with its media type, once published", async (t) => {
-  const { house, shared, publisher } = await open(t);
-  const { digest, size } = await stored(house, "a manifest");
+  const { cache, shared, publisher } = await open(t);
+  const { digest, size } = await stored(cache, "a manifest");
   await publisher.publish(digest, size, manifest);
   t.match(shared.kept.get(digest), { bytes: Buffer.from("a manifest"), mediaType: manifest });
   t.equal(publisher.pending, 0);
 });
 
 t.test("four uploads at once, the others wait", async (t) => {
-  const { house, shared, publisher } = await open(t);
+  const { cache, shared, publisher } = await open(t);
   const released = gate();
   shared.fault = () => released.opened;
-  const blobs = await Promise.all(Array.from({ length: 7 }, (_, i) => stored(house, `blob ${i}`)));
+  const blobs = await Promise.all(Array.from({ length: 7 }, (_, i) => stored(cache, `blob ${i}`)));
   const uploads = blobs.map(({ digest, size }) => publisher.publish(digest, size, undefined));
   await eventually("four have begun", () => shared.count("put") === 4);
   await quiet();
@@ -47,16 +53,16 @@ t.test("four uploads at once, the others wait", async (t) => {
 });
 
 t.test("what failed is tried again, later each time, until it is there", async (t) => {
-  const { house, shared, publisher } = await open(t);
+  const { cache, shared, publisher } = await open(t);
   shared.fault = () => {
     throw new StoreError("unavailable", "not today");
   };
-  const { digest, size } = await stored(house, "a blob");
+  const { digest, size } = await stored(cache, "a blob");
   await publisher.publish(digest, size, undefined);
   for (const pause of [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
-    await eventually("it waits", () => house.time.waiting === 1);
-    t.equal(house.time.asked.at(-1), pause);
-    house.time.elapse();
+    await eventually("it waits", () => cache.time.waiting === 1);
+    t.equal(cache.time.asked.at(-1), pause);
+    cache.time.elapse();
   }
   // The seventh pause has ended just now.
   shared.fault = undefined;
@@ -65,15 +71,15 @@ t.test("what failed is tried again, later each time, until it is there", async (
 });
 
 t.test("while the shared store fails no caller waits for an upload", async (t) => {
-  const { house, shared, publisher } = await open(t);
+  const { cache, shared, publisher } = await open(t);
   const never = gate();
-  const { digest, size } = await stored(house, "a blob");
+  const { digest, size } = await stored(cache, "a blob");
   shared.fault = () => {
     throw new StoreError("unavailable", "not today");
   };
   await publisher.publish(digest, size, undefined);
   shared.fault = () => never.opened;
-  const another = await stored(house, "another blob");
+  const another = await stored(cache, "another blob");
   await publisher.publish(another.digest, another.size, undefined);
   t.notOk(shared.kept.has(another.digest), "it resolved before the upload");
   never.open();
@@ -81,41 +87,41 @@ t.test("while the shared store fails no caller waits for an upload", async (t) =
 });
 
 t.test("a blob that is no longer here is let go", async (t) => {
-  const { house, shared, publisher } = await open(t);
-  const { digest, size } = await stored(house, "evicted");
-  await house.store.delete(digest);
+  const { cache, shared, publisher } = await open(t);
+  const { digest, size } = await stored(cache, "evicted");
+  await cache.store.delete(digest);
   await publisher.publish(digest, size, undefined);
   t.equal(shared.count("put"), 0);
   t.equal(publisher.pending, 0);
 });
 
 t.test("at most 10,000 blobs wait: the oldest is forgotten, with a notice", async (t) => {
-  const { house, shared, publisher } = await open(t);
+  const { cache, shared, publisher } = await open(t);
   const never = gate();
   shared.fault = () => never.opened;
-  const first = await Promise.all(Array.from({ length: 4 }, (_, i) => stored(house, `first ${i}`)));
+  const first = await Promise.all(Array.from({ length: 4 }, (_, i) => stored(cache, `first ${i}`)));
   for (const { digest, size } of first) void publisher.publish(digest, size, undefined);
   await eventually("all workers are busy", () => shared.count("put") === 4);
   const digests = Array.from({ length: 10_001 }, (_, i) => sha256(Buffer.from(`waits ${i}`)));
   const waits = digests.map((digest) => publisher.publish(digest, 1, undefined));
   t.equal(publisher.pending, 10_000);
   await waits[0];
-  const [notice] = noticesOf(house, "store_error");
+  const [notice] = noticesOf(cache, "store_error");
   t.match(notice, { op: "publish", code: "unavailable", message: digests[0] });
   never.open();
 });
 
 t.test("stopping ends what waits and what is under way", async (t) => {
-  const { house, publisher, shared } = await open(t);
+  const { cache, publisher, shared } = await open(t);
   shared.fault = () => {
     throw new StoreError("unavailable", "not today");
   };
-  const { digest, size } = await stored(house, "a blob");
+  const { digest, size } = await stored(cache, "a blob");
   await publisher.publish(digest, size, undefined);
-  await eventually("it waits", () => house.time.waiting === 1);
+  await eventually("it waits", () => cache.time.waiting === 1);
   await publisher.stop();
   t.equal(publisher.pending, 0);
-  t.equal(house.time.waiting, 0);
+  t.equal(cache.time.waiting, 0);
   await publisher.publish(digest, size, undefined);
   t.equal(shared.count("put"), 1, "nothing more is uploaded");
 });
@@ -152,16 +158,16 @@ t.test("an upload that meets changed bytes has them taken out, and is not tried 
   for (const code of ["corrupt", "size_mismatch"] as const)
     for (const changed of [true, false])
       await t.test(`${code}, ${changed ? "changed" : "right when read again"}`, async (t) => {
-        const { house, shared, publisher } = await open(t);
-        const { digest, size } = await stored(house, "a blob");
-        if (changed) await overwriteBlob(house, digest, Buffer.from("A blob"));
+        const { cache, shared, publisher } = await open(t);
+        const { digest, size } = await stored(cache, "a blob");
+        if (changed) await overwriteBlob(cache, digest, Buffer.from("A blob"));
         shared.fault = () => {
           throw new StoreError(code, "other bytes");
         };
         await publisher.publish(digest, size, undefined);
-        t.match(noticesOf(house, "bit_rot"), changed ? [{ by: "upload", digest }] : []);
-        t.equal(house.local.indexed(digest), !changed);
-        await eventually("it waits, or is done", () => changed || house.time.waiting === 1);
+        t.match(noticesOf(cache, "bit_rot"), changed ? [{ by: "upload", digest }] : []);
+        t.equal(cache.local.indexed(digest), !changed);
+        await eventually("it waits, or is done", () => changed || cache.time.waiting === 1);
         t.equal(publisher.pending, changed ? 0 : 1);
       });
 });

@@ -10,7 +10,7 @@ const app = repo("team/app");
 const layer = digestOf(Buffer.from("layer"));
 const link = [{ digest: layer, size: 7 }];
 
-class HouseNode {
+class SharingNode {
   readonly node: MemoryNode;
   readonly local = new MemoryLinks(() => {
     if (this.broken) throw new Error("the index is broken");
@@ -37,16 +37,16 @@ class HouseNode {
 }
 
 t.test("the suite of every LinkStore", (t) =>
-  linkStoreSuite(t, async () => new HouseNode(new MemoryShared()).links),
+  linkStoreSuite(t, async () => new SharingNode(new MemoryShared()).links),
 );
 
 t.test("the suite of what a node has for itself", (t) =>
-  ownLinksSuite(t, async () => new HouseNode(new MemoryShared()).links),
+  ownLinksSuite(t, async () => new SharingNode(new MemoryShared()).links),
 );
 
 t.test("what one node has proved, another need not", async (t) => {
   const shared = new MemoryShared();
-  const [first, second] = [new HouseNode(shared), new HouseNode(shared)];
+  const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
   await first.links.add("hub", app, link);
   t.equal(await second.has(), true);
   const { asked } = shared.links;
@@ -57,7 +57,7 @@ t.test("what one node has proved, another need not", async (t) => {
 
 t.test("what upstream no longer has is gone on every node", async (t) => {
   const shared = new MemoryShared();
-  const [first, second] = [new HouseNode(shared), new HouseNode(shared)];
+  const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
   await first.links.add("hub", app, link);
   await second.has();
   await first.links.remove("hub", app, layer);
@@ -70,7 +70,7 @@ t.test("what upstream no longer has is gone on every node", async (t) => {
 
 t.test("a removed link that Redis still has grants nothing", async (t) => {
   const shared = new MemoryShared();
-  const node = new HouseNode(shared);
+  const node = new SharingNode(shared);
   await node.links.add("hub", app, link);
   shared.working = false;
   await node.links.remove("hub", app, layer);
@@ -87,7 +87,7 @@ t.test("a removed link that Redis still has grants nothing", async (t) => {
 
 t.test("a failing Redis grants nothing and costs a notice", async (t) => {
   const shared = new MemoryShared();
-  const node = new HouseNode(shared);
+  const node = new SharingNode(shared);
   shared.working = false;
   t.equal(await node.has(), false);
   await node.links.add("hub", app, link);
@@ -107,7 +107,7 @@ t.test("a failing Redis grants nothing and costs a notice", async (t) => {
 
 t.test("a failing index is a failure, and a notice when no caller waits for it", async (t) => {
   const shared = new MemoryShared();
-  const [first, second] = [new HouseNode(shared), new HouseNode(shared)];
+  const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
   await first.links.add("hub", app, link);
   second.broken = true;
   await t.rejects(second.has(), /broken/);

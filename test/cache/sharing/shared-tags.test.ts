@@ -13,7 +13,7 @@ const app = repo("team/app");
 const latest = "latest" as Tag;
 const tagNews = { kind: "tag", upstream: "hub", repository: app, tag: latest } as const;
 
-/** Checked `age` ms before the clock of the house began. */
+/** Checked `age` ms before the clock of the datacenter began. */
 function record(content: string, age: number): TagRecord {
   const checkedAt = new ManualClock().now - age;
   return {
@@ -24,32 +24,32 @@ function record(content: string, age: number): TagRecord {
   };
 }
 
-class House {
+class Datacenter {
   readonly shared = new MemoryShared();
   readonly clock = new ManualClock();
   usable = true;
 
-  node(): HouseNode {
-    return new HouseNode(this);
+  node(): SharingNode {
+    return new SharingNode(this);
   }
 }
 
-class HouseNode {
+class SharingNode {
   readonly node: MemoryNode;
   readonly local = new MemoryTags();
   readonly notices: Notice[] = [];
   readonly tags: SharedTags;
 
-  constructor(house: House) {
-    this.node = house.shared.node();
+  constructor(datacenter: Datacenter) {
+    this.node = datacenter.shared.node();
     this.tags = new SharedTags({
       local: this.local,
-      shared: house.shared.tags,
-      usable: () => house.usable,
+      shared: datacenter.shared.tags,
+      usable: () => datacenter.usable,
       announcements: this.node.announcements,
       notices: (notice) => this.notices.push(notice),
-      clock: house.clock.read,
-      steady: house.clock.read,
+      clock: datacenter.clock.read,
+      steady: datacenter.clock.read,
     });
   }
 
@@ -70,12 +70,12 @@ class HouseNode {
   }
 }
 
-t.test("the suite of every TagStore", (t) => tagStoreSuite(t, async () => new House().node().tags));
+t.test("the suite of every TagStore", (t) => tagStoreSuite(t, async () => new Datacenter().node().tags));
 
 t.test("what one node has, every node has; it is looked up once in 5 s", async (t) => {
-  const house = new House();
-  const { tags } = house.shared;
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const { tags } = datacenter.shared;
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("a", 50));
   t.strictSame(await second.get(), record("a", 50));
   t.strictSame(await second.here, record("a", 50), "copied");
@@ -83,7 +83,7 @@ t.test("what one node has, every node has; it is looked up once in 5 s", async (
   for (let i = 0; i < 100; i++) await second.get();
   for (let i = 0; i < 100; i++) await first.get();
   t.equal(tags.gets, lookups, "neither reader nor writer looks it up again");
-  house.clock.advance(5_001);
+  datacenter.clock.advance(5_001);
   await second.get();
   await second.get();
   t.equal(tags.gets, lookups + 1);
@@ -91,33 +91,33 @@ t.test("what one node has, every node has; it is looked up once in 5 s", async (
 });
 
 t.test("requests of the same time share a lookup", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("a", 50));
-  const lookups = house.shared.tags.gets;
+  const lookups = datacenter.shared.tags.gets;
   const answers = await Promise.all(Array.from({ length: 20 }, () => second.get()));
   t.ok(answers.every((answer) => answer?.digest === record("a", 0).digest));
-  t.equal(house.shared.tags.gets, lookups + 1);
+  t.equal(datacenter.shared.tags.gets, lookups + 1);
 });
 
 t.test("the later record is the one that counts", async (t) => {
-  const house = new House();
-  const node = house.node();
+  const datacenter = new Datacenter();
+  const node = datacenter.node();
   await node.local.put("hub", app, latest, record("mine", 10));
-  await house.shared.tags.put("hub", app, latest, record("older", 20));
+  await datacenter.shared.tags.put("hub", app, latest, record("older", 20));
   t.strictSame(await node.get(), record("mine", 10));
-  await house.shared.tags.put("hub", app, latest, record("later", 5));
-  house.clock.advance(5_001);
+  await datacenter.shared.tags.put("hub", app, latest, record("later", 5));
+  datacenter.clock.advance(5_001);
   t.strictSame(await node.get(), record("later", 5));
   t.equal(await node.put(record("between", 7)), false, "refused here");
-  await house.shared.tags.put("hub", app, latest, record("latest", 1));
+  await datacenter.shared.tags.put("hub", app, latest, record("latest", 1));
   t.equal(await node.put(record("later again", 3)), false, "refused there");
   t.strictSame(await node.here, record("latest", 1), "and brought here");
 });
 
 t.test("a change is announced, a confirmation is not", async (t) => {
-  const house = new House();
-  const node = house.node();
+  const datacenter = new Datacenter();
+  const node = datacenter.node();
   const { published } = node.node.announcements;
   await node.put(record("a", 50));
   t.strictSame(published, [tagNews], "a new record");
@@ -130,8 +130,8 @@ t.test("a change is announced, a confirmation is not", async (t) => {
 });
 
 t.test("another node's change counts for the next request", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("old", 50));
   t.strictSame(await second.get(), record("old", 50));
   await first.put(record("new", 40));
@@ -142,8 +142,8 @@ t.test("another node's change counts for the next request", async (t) => {
 });
 
 t.test("an announced record counts even when it is from before ours", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("old", 50));
   await second.get();
   await second.put(record("old", 10));
@@ -154,23 +154,23 @@ t.test("an announced record counts even when it is from before ours", async (t) 
 });
 
 t.test("an emptied Redis takes nothing away", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("a", 50));
   await second.get();
-  house.shared.tags.records.clear();
-  house.clock.advance(5_001);
+  datacenter.shared.tags.records.clear();
+  datacenter.clock.advance(5_001);
   t.strictSame(await second.get(), record("a", 50));
-  house.shared.interrupt();
+  datacenter.shared.interrupt();
   t.strictSame(await second.get(), record("a", 50), "nor does a broken connection");
 });
 
 t.test("what may have been missed is looked up again", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("a", 50));
   await second.get();
-  house.shared.nodes.delete(second.node);
+  datacenter.shared.nodes.delete(second.node);
   await first.put(record("b", 40));
   t.strictSame(await second.get(), record("a", 50), "not heard of");
   second.node.announcements.missed();
@@ -178,41 +178,41 @@ t.test("what may have been missed is looked up again", async (t) => {
 });
 
 t.test("a change announced during a lookup makes the next request look up again", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("a", 50));
   const slow = gate();
-  house.shared.tags.gate = slow.opened;
+  datacenter.shared.tags.gate = slow.opened;
   const early = second.get();
   await first.put(record("b", 40));
-  house.shared.tags.gate = undefined;
+  datacenter.shared.tags.gate = undefined;
   slow.open();
   await early;
   t.strictSame(await second.get(), record("b", 40));
 });
 
 t.test("what is missed during a lookup makes the next request look up again", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("a", 50));
-  house.shared.nodes.delete(second.node);
+  datacenter.shared.nodes.delete(second.node);
   const slow = gate();
-  house.shared.tags.gate = slow.opened;
+  datacenter.shared.tags.gate = slow.opened;
   const early = second.get();
   await first.put(record("b", 40));
   second.node.announcements.missed();
-  house.shared.tags.gate = undefined;
+  datacenter.shared.tags.gate = undefined;
   slow.open();
   await early;
   t.strictSame(await second.get(), record("b", 40));
 });
 
 t.test("a failing Redis costs a notice and nothing else", async (t) => {
-  const house = new House();
-  const node = house.node();
+  const datacenter = new Datacenter();
+  const node = datacenter.node();
   await node.put(record("a", 50));
-  house.shared.working = false;
-  house.clock.advance(5_001);
+  datacenter.shared.working = false;
+  datacenter.clock.advance(5_001);
   t.strictSame(await node.get(), record("a", 50));
   t.match(node.notices, [{ kind: "store_error", op: "redis.tags.get", code: "unavailable" }]);
   await node.get();
@@ -227,64 +227,64 @@ t.test("a failing Redis costs a notice and nothing else", async (t) => {
 });
 
 t.test("a store that is known not to answer is not asked, and there is no notice", async (t) => {
-  const house = new House();
-  const node = house.node();
+  const datacenter = new Datacenter();
+  const node = datacenter.node();
   await node.put(record("a", 50));
-  house.usable = false;
-  house.shared.working = false;
-  house.clock.advance(5_001);
-  const { gets } = house.shared.tags;
+  datacenter.usable = false;
+  datacenter.shared.working = false;
+  datacenter.clock.advance(5_001);
+  const { gets } = datacenter.shared.tags;
   t.strictSame(await node.get(), record("a", 50));
   t.equal(await node.put(record("b", 40)), true);
   await node.delete();
-  t.equal(house.shared.tags.gets, gets);
+  t.equal(datacenter.shared.tags.gets, gets);
   t.strictSame(node.notices, []);
-  house.usable = true;
-  house.shared.working = true;
+  datacenter.usable = true;
+  datacenter.shared.working = true;
   await node.get();
-  t.equal(house.shared.tags.gets, gets + 1, "asked at once when it is back");
+  t.equal(datacenter.shared.tags.gets, gets + 1, "asked at once when it is back");
 });
 
 t.test("a deleted tag does not come back from a Redis that did not hear of it", async (t) => {
-  const house = new House();
-  const node = house.node();
+  const datacenter = new Datacenter();
+  const node = datacenter.node();
   await node.put(record("a", 50));
-  house.shared.working = false;
+  datacenter.shared.working = false;
   await node.delete();
-  house.shared.working = true;
-  house.clock.advance(5_001);
+  datacenter.shared.working = true;
+  datacenter.clock.advance(5_001);
   t.equal(await node.get(), undefined);
-  t.equal(house.shared.tags.records.size, 0, "it has heard now");
-  const { now } = house.clock;
-  await house.shared.tags.put("hub", app, latest, { ...record("b", 0), checkedAt: now + 1 });
-  house.clock.advance(5_001);
+  t.equal(datacenter.shared.tags.records.size, 0, "it has heard now");
+  const { now } = datacenter.clock;
+  await datacenter.shared.tags.put("hub", app, latest, { ...record("b", 0), checkedAt: now + 1 });
+  datacenter.clock.advance(5_001);
   t.strictSame((await node.get())?.digest, record("b", 0).digest, "what came after the deletion counts");
 });
 
 t.test("what another node asked before the deletion does not count", async (t) => {
-  const house = new House();
-  const [first, second] = [house.node(), house.node()];
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
   await first.put(record("old", 50));
-  house.clock.advance(100);
+  datacenter.clock.advance(100);
   await first.delete();
   await second.put(record("old", 0));
   t.equal(await first.get(), undefined, "the pushed tag is asked for upstream");
 });
 
 t.test("a failing index is a failure", async (t) => {
-  const house = new House();
-  const node = house.node();
-  const broken = new MemoryTags(() => house.shared.check());
+  const datacenter = new Datacenter();
+  const node = datacenter.node();
+  const broken = new MemoryTags(() => datacenter.shared.check());
   const tags = new SharedTags({
     local: broken,
     shared: new MemoryTags(),
     usable: () => true,
     announcements: node.node.announcements,
     notices: () => {},
-    clock: house.clock.read,
-    steady: house.clock.read,
+    clock: datacenter.clock.read,
+    steady: datacenter.clock.read,
   });
-  house.shared.working = false;
+  datacenter.shared.working = false;
   await t.rejects(tags.get("hub", app, latest), { code: "unavailable" });
   await t.rejects(tags.put("hub", app, latest, record("a", 1)), { code: "unavailable" });
   await t.rejects(tags.delete("hub", app, latest), { code: "unavailable" });

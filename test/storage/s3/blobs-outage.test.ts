@@ -8,7 +8,7 @@ import { Secret } from "../../../src/config/secret.ts";
 import { secretFile } from "../../../src/config/secret-file.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { atOnce, eventually, ManualPause, quiet } from "../../fixtures/manual-time.ts";
-import { hurried, s3ConfigOf, s3House, secretOf, unhurried } from "../../fixtures/s3-house.ts";
+import { hurried, openS3, s3ConfigOf, secretOf, unhurried } from "../../fixtures/s3-fixture.ts";
 import { startS3 } from "../../fixtures/scripted-s3.ts";
 import { fetchShared, noSignal, share } from "../../fixtures/shared-blobs-suite.ts";
 
@@ -19,7 +19,7 @@ async function started(t: Test, over: Partial<S3Config> = {}) {
   const s3 = await startS3(t);
   const time = new ManualPause();
   const timing = { ...unhurried };
-  const house = s3House(t, s3ConfigOf(s3.url, over), { pause: time.pause, timing });
+  const opened = openS3(t, s3ConfigOf(s3.url, over), { pause: time.pause, timing });
   /** From now on S3 answers nothing, and the time-outs are short. */
   const hang = () => {
     const lifted = s3.fault(() => ({ hang: true }));
@@ -33,9 +33,9 @@ async function started(t: Test, over: Partial<S3Config> = {}) {
   const recovered = () =>
     eventually("S3 is asked again", () => {
       time.elapse();
-      return house.blobs.state === "closed";
+      return opened.blobs.state === "closed";
     });
-  return { s3, time, hang, recovered, ...house };
+  return { s3, time, hang, recovered, ...opened };
 }
 
 t.test("hung: the first few wait, then nobody, and then it works again", async (t) => {

@@ -3,7 +3,7 @@ import type { Digest } from "../../../src/oci/digest.ts";
 import { objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
-import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
+import { openS3, s3ConfigOf, s3Prefix } from "../../fixtures/s3-fixture.ts";
 import { errorBody } from "../../fixtures/s3-protocol.ts";
 import { refused, startS3 } from "../../fixtures/scripted-s3.ts";
 import { share, sharedBlobsSuite } from "../../fixtures/shared-blobs-suite.ts";
@@ -13,7 +13,7 @@ const bytes = someBytes(10_000);
 
 t.test("the suite of every SharedBlobs", async (t) => {
   const s3 = await startS3(t);
-  const { blobs, notices, states } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs, notices, states } = openS3(t, s3ConfigOf(s3.url));
   await sharedBlobsSuite(t, async () => blobs);
   t.same(notices, [], "nothing of it is a failure of S3");
   t.same(states, []);
@@ -26,7 +26,7 @@ t.test("a blob that is used is made young again, once a day", async (t) => {
   const clock = new ManualClock();
   clock.now = Date.now();
   const encryption = { algorithm: "AES256" } as const;
-  const { blobs } = s3House(t, s3ConfigOf(s3.url, { encryption }), { clock: clock.read });
+  const { blobs } = openS3(t, s3ConfigOf(s3.url, { encryption }), { clock: clock.read });
   const digest = await share(blobs, bytes, "application/vnd.oci.image.manifest.v1+json");
   const object = () => s3.objects.get(objectKey(s3Prefix, digest));
   const before = object();
@@ -52,7 +52,7 @@ t.test("a blob that is used is made young again, once a day", async (t) => {
 t.test("a copy that S3 will not make is an error, a blob too large for it is not", async (t) => {
   const s3 = await startS3(t);
   const clock = { now: Date.now() + 2 * day };
-  const { blobs } = s3House(t, s3ConfigOf(s3.url), { clock: () => clock.now });
+  const { blobs } = openS3(t, s3ConfigOf(s3.url), { clock: () => clock.now });
   const digest = await share(blobs, bytes);
   s3.faultOf("copy", { status: 200, body: errorBody("InternalError"), undone: true });
   await t.rejects(blobs.refresh(digest), { name: "StoreError" });
@@ -65,7 +65,7 @@ t.test("a copy that S3 will not make is an error, a blob too large for it is not
 
 t.test("listing goes through all pages and passes over what is not ours", async (t) => {
   const s3 = await startS3(t);
-  const { blobs } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs } = openS3(t, s3ConfigOf(s3.url));
   const all = Array.from({ length: 25 }, (_, i) => someBytes(10, i + 1));
   for (const each of all) await share(blobs, each);
   for (const key of ["mirror/blobs/x", "mirror/blobs/sha256/00/short", "other/blobs/sha256/00/0"])
@@ -87,7 +87,7 @@ t.test("listing goes through all pages and passes over what is not ours", async 
 
 t.test("deleting", async (t) => {
   const s3 = await startS3(t);
-  const { blobs } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs } = openS3(t, s3ConfigOf(s3.url));
   const digest = await share(blobs, bytes);
   t.equal(await blobs.delete(digest), true);
   t.equal(s3.objects.size, 0);
@@ -100,7 +100,7 @@ t.test("deleting", async (t) => {
 
 t.test("a signed URL: for that object, for so long, without asking S3", async (t) => {
   const s3 = await startS3(t);
-  const { blobs } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs } = openS3(t, s3ConfigOf(s3.url));
   const url = await blobs.presign(digestOf(bytes), 60);
   t.equal(url.origin, s3.url.origin);
   t.equal(url.pathname, `/blobs/${objectKey(s3Prefix, digestOf(bytes))}`);
@@ -109,10 +109,7 @@ t.test("a signed URL: for that object, for so long, without asking S3", async (t
 });
 
 t.test("the bucket in the host, for servers that want that", async (t) => {
-  const { blobs } = s3House(
-    t,
-    s3ConfigOf(new URL("http://s3.example.com"), { pathStyle: false, prefix: "" }),
-  );
+  const { blobs } = openS3(t, s3ConfigOf(new URL("http://s3.example.com"), { pathStyle: false, prefix: "" }));
   const url = await blobs.presign(digestOf(bytes), 60);
   t.equal(url.host, "blobs.s3.example.com");
   t.equal(url.pathname, `/${objectKey("", digestOf(bytes))}`);

@@ -5,13 +5,13 @@ import type { BlobInfo } from "../../../src/ports/blobs.ts";
 import { evictOldest } from "../../../src/storage/s3/eviction.ts";
 import { objectKey } from "../../../src/storage/s3/object.ts";
 import { someBytes } from "../../fixtures/blob-store-suite.ts";
-import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
+import { openS3, s3ConfigOf, s3Prefix } from "../../fixtures/s3-fixture.ts";
 import { refused, type S3Object, startS3 } from "../../fixtures/scripted-s3.ts";
 import { noSignal, share } from "../../fixtures/shared-blobs-suite.ts";
 
 t.test("oldest first, until nine tenths are left", async (t) => {
   const s3 = await startS3(t);
-  const { blobs, notices } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs, notices } = openS3(t, s3ConfigOf(s3.url));
   const digests: Digest[] = [];
   for (let i = 0; i < 10; i++) {
     const digest = await share(blobs, someBytes(1000, i + 1));

@@ -4,7 +4,7 @@ import { objectKey } from "../../../src/storage/s3/object.ts";
 import { maxUploadMemory, partLength, partSize } from "../../../src/storage/s3/upload-source.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { eventually, gate } from "../../fixtures/manual-time.ts";
-import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
+import { openS3, s3ConfigOf, s3Prefix } from "../../fixtures/s3-fixture.ts";
 import { errorBody } from "../../fixtures/s3-protocol.ts";
 import { refused, type S3Fault, startS3 } from "../../fixtures/scripted-s3.ts";
 import { noSignal, readerOf, share } from "../../fixtures/shared-blobs-suite.ts";
@@ -16,7 +16,7 @@ const key = objectKey(s3Prefix, digest);
 
 async function started(t: Test) {
   const s3 = await startS3(t);
-  return { s3, ...s3House(t, s3ConfigOf(s3.url)) };
+  return { s3, ...openS3(t, s3ConfigOf(s3.url)) };
 }
 
 t.test("parts grow with the blob, and a part always fits in memory", async (t) => {

@@ -3,7 +3,7 @@ import { mock } from "node:test";
 import t, { type Test } from "tap";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
 import { eventually, quiet } from "../../fixtures/manual-time.ts";
-import { hurried, s3ConfigOf, s3House, unhurried } from "../../fixtures/s3-house.ts";
+import { hurried, openS3, s3ConfigOf, unhurried } from "../../fixtures/s3-fixture.ts";
 import { refused, type S3Fault, startS3 } from "../../fixtures/scripted-s3.ts";
 import { fetchShared, noSignal, share } from "../../fixtures/shared-blobs-suite.ts";
 
@@ -13,12 +13,12 @@ const digest = digestOf(bytes);
 async function stored(t: Test) {
   const s3 = await startS3(t);
   const timing = { ...unhurried };
-  const house = s3House(t, s3ConfigOf(s3.url), { timing });
-  await share(house.blobs, bytes);
+  const opened = openS3(t, s3ConfigOf(s3.url), { timing });
+  await share(opened.blobs, bytes);
   s3.requests.length = 0;
   /** Shortens the time-outs from now on. */
   const wait = (limits: typeof unhurried) => Object.assign(timing, limits);
-  return { s3, wait, ...house };
+  return { s3, wait, ...opened };
 }
 
 t.test("answers that are no answers", async (t) => {
@@ -155,7 +155,7 @@ t.test("256 transfers at once, and not one more", async (t) => {
 
 t.test("HEAD of a bucket that is not there is no absence", async (t) => {
   const { s3 } = await stored(t);
-  const { blobs } = s3House(t, s3ConfigOf(s3.url, { bucket: "gone" }), { timing: unhurried });
+  const { blobs } = openS3(t, s3ConfigOf(s3.url, { bucket: "gone" }), { timing: unhurried });
   await t.rejects(blobs.head(digest), { name: "StoreError", message: /find the bucket/ });
   await t.rejects(blobs.open(digest, 0, noSignal()), { name: "StoreError" });
 });
@@ -164,7 +164,7 @@ t.test("a credential look-up that never ends costs no more than a silent S3", as
   const s3 = await startS3(t);
   const never = { read: () => new Promise<never>(() => {}), problem: undefined };
   const config = s3ConfigOf(s3.url, { credentials: { accessKeyId: never, secretAccessKey: never } });
-  const { blobs } = s3House(t, config, { timing: hurried });
+  const { blobs } = openS3(t, config, { timing: hurried });
   await t.rejects(blobs.open(digest, 0, noSignal()), { name: "StoreError", message: /no answer in time/ });
   await t.rejects(blobs.presign(digest, 60), { name: "StoreError", message: /no answer in time/ });
   await quiet();

@@ -2,7 +2,7 @@ import t from "tap";
 import { objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
-import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
+import { openS3, s3ConfigOf, s3Prefix } from "../../fixtures/s3-fixture.ts";
 import { refused, startS3 } from "../../fixtures/scripted-s3.ts";
 import { noSignal } from "../../fixtures/shared-blobs-suite.ts";
 
@@ -11,7 +11,7 @@ const hour = 3_600_000;
 t.test("uploads of ours that were begun more than a day ago are aborted", async (t) => {
   const s3 = await startS3(t);
   const clock = new ManualClock();
-  const { blobs } = s3House(t, s3ConfigOf(s3.url), { clock: clock.read });
+  const { blobs } = openS3(t, s3ConfigOf(s3.url), { clock: clock.read });
   const begin = (key: string, age: number) =>
     s3.uploads.set(`${key}-${age}`, { key, headers: {}, initiated: clock.now - age, parts: new Map() });
   const keys = ["a", "b", "c"].map((text) => objectKey(s3Prefix, digestOf(Buffer.from(text))));
@@ -31,7 +31,7 @@ t.test("uploads of ours that were begun more than a day ago are aborted", async 
 
 t.test("one that somebody else aborts meanwhile is no failure; a failing S3 is", async (t) => {
   const s3 = await startS3(t);
-  const { blobs } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs } = openS3(t, s3ConfigOf(s3.url));
   s3.uploads.set("x", { key: `${s3Prefix}blobs/x`, headers: {}, initiated: 0, parts: new Map() });
   const lifted = s3.faultOf("abort", refused(404, "NoSuchUpload"));
   t.equal(await blobs.sweep(noSignal()), 1);
@@ -43,7 +43,7 @@ t.test("one that somebody else aborts meanwhile is no failure; a failing S3 is",
 
 t.test("a server that goes in circles is left", async (t) => {
   const s3 = await startS3(t);
-  const { blobs } = s3House(t, s3ConfigOf(s3.url));
+  const { blobs } = openS3(t, s3ConfigOf(s3.url));
   const body =
     "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker></ListMultipartUploadsResult>";
   s3.faultOf("uploads", { status: 200, body, headers: { "content-type": "application/xml" } });

@@ -2,7 +2,7 @@ import t, { type Test } from "tap";
 import type { S3Config } from "../../../src/config/config.ts";
 import { objectKey } from "../../../src/storage/s3/object.ts";
 import { digestOf, someBytes } from "../../fixtures/blob-store-suite.ts";
-import { s3ConfigOf, s3House, s3Prefix } from "../../fixtures/s3-house.ts";
+import { openS3, s3ConfigOf, s3Prefix } from "../../fixtures/s3-fixture.ts";
 import { type Condition, refused, type S3Fault, startS3 } from "../../fixtures/scripted-s3.ts";
 import { noSignal, readerOf, share } from "../../fixtures/shared-blobs-suite.ts";
 
@@ -12,7 +12,7 @@ const key = objectKey(s3Prefix, digest);
 
 async function started(t: Test, over: Partial<S3Config> = {}) {
   const s3 = await startS3(t);
-  return { s3, ...s3House(t, s3ConfigOf(s3.url, over)) };
+  return { s3, ...openS3(t, s3ConfigOf(s3.url, over)) };
 }
 
 t.test("one request, with the length, the digest as checksum, and the key of the layout", async (t) => {
