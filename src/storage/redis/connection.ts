@@ -12,7 +12,7 @@ import { type NamedUpstream, RedisKeys } from "./keys.ts";
 /** Milliseconds before a client that gave up is replaced. */
 const replacePause = 1_000;
 
-/** Questions in a row that got no answer in time and open the circuit; milliseconds between probes. */
+/** Commands in a row without an answer in time that open the circuit; milliseconds between probes. */
 const circuitLimit = 3;
 const probeInterval = 1_000;
 
@@ -168,14 +168,14 @@ export interface RedisCircuitOptions {
   readonly reset: () => void;
   /** Rejects, in bounded time, when Redis does not answer. */
   readonly probe: () => Promise<void>;
-  /** Called when Redis is asked from now on, or is not. */
+  /** Called when the circuit opens or closes. */
   readonly changed: () => void;
   readonly pause: Pause;
 }
 
 /**
- * Whether Redis is asked at all: a server that is connected and does not answer costs each question its time-out. A
- * refusal and a closed connection come at once, and cost nobody time.
+ * Whether commands are sent at all: with a server that is connected and does not answer, each takes its whole time-out.
+ * Refusals and closed connections do not count, because they come at once.
  */
 export function redisCircuit({ reset, probe, changed, pause }: RedisCircuitOptions): Circuit {
   return new Circuit({

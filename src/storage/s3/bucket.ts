@@ -32,8 +32,8 @@ const defaultTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
 /** Milliseconds for an answer no client waits for: pages of lists, deletions, copies, the steps of an upload. */
 export const backgroundTimeout = 30_000;
 
-/** A request may be sent once more, after a random pause of at most so many milliseconds. */
-const longestRetryPause = 70;
+/** Milliseconds of the random pause before a request is sent once more, at most. */
+const maxRetryPause = 70;
 
 /** Failures in a row that open the circuit; milliseconds between probes. */
 const circuitLimit = 3;
@@ -41,7 +41,7 @@ const probeInterval = 2_000;
 
 export interface S3BucketOptions {
   readonly notices: NoticeSink;
-  /** Between tries and probes; time-outs are of real time. Default: real time. */
+  /** Waits between attempts and probes; time-outs use real time. Default: real time. */
   readonly pause?: Pause;
   readonly timing?: S3Timing;
   /** Called whenever the circuit changes. */
@@ -167,7 +167,7 @@ export class S3Bucket {
     } catch (error) {
       if (signal.aborted || !isPassing(error)) throw error;
     }
-    await this.#pause(longestRetryPause * Math.random(), signal);
+    await this.#pause(maxRetryPause * Math.random(), signal);
     return await send();
   }
 
@@ -195,7 +195,7 @@ export interface BucketCircuitOptions {
   readonly changed?: ((state: CircuitStateName, previous: CircuitStateName) => void) | undefined;
 }
 
-/** Whether S3 is asked at all. Only an outage counts: other errors say nothing about S3 as a whole. */
+/** Whether requests are sent at all. Only outages count: other errors say nothing about S3 as a whole. */
 export function bucketCircuit({ bucket, probe, pause, changed }: BucketCircuitOptions): Circuit {
   return new Circuit({
     limit: circuitLimit,

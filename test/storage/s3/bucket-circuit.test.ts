@@ -5,7 +5,7 @@ import { S3Outage } from "../../../src/storage/s3/failure.ts";
 import { eventually, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 
 const outage = new S3Outage("unavailable", "down");
-const lie = new StoreError("io", "wrong");
+const protocolError = new StoreError("io", "wrong");
 
 function circuitOf(t: Test) {
   const time = new ManualPause();
@@ -36,7 +36,7 @@ t.test("three failures in a row open it, and a probe closes it again", async (t)
   await fail(outage);
   t.equal(await circuit.run(async () => 1), 1);
   await fail(outage);
-  await fail(lie);
+  await fail(protocolError);
   await fail(outage);
   t.equal(circuit.state, "closed", "not in a row, or not an outage");
   await fail(outage);
