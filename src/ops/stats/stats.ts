@@ -37,7 +37,7 @@ export interface StatsOptions {
     readonly blobs?: Pick<BlobCache, "fillings">;
     readonly index?: { readonly blobs: { totals(): { readonly bytes: number; readonly count: number } } };
     readonly listener?: { readonly inFlight: number };
-    readonly scrubber?: { readonly oldestCheck: number | undefined };
+    readonly scrubber?: { readonly oldestCheck: number | undefined } | undefined;
     readonly store?: { readonly quarantined: { readonly bytes: number } };
   };
   /** Names of what this node shares with others: `redis`, `s3`. */

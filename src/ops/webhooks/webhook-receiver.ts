@@ -1,6 +1,7 @@
-// `POST /hooks/<source>`: who may send, how much, and what is made of it. Whoever shows the secret hears 202 for
-// anything else he says: senders keep what was refused and send it again and again, and their queue stands still.
-import type { IncomingMessage } from "node:http";
+// `POST /hooks/<source>`: who may send, how much, and what is done with it. A sender that shows the secret is answered
+// 202 whatever else it sends: senders repeat what was refused again and again, and their queue stands still meanwhile.
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { LRUCache } from "lru-cache";
 import { parseDigest } from "../../oci/digest.ts";
 import { jsonExcess } from "../../oci/json-depth.ts";
@@ -12,9 +13,23 @@ import {
   type WebhookSource,
   webhookSources,
 } from "../../ports/event.ts";
-import { showsSecret } from "./webhook-secret.ts";
 import { readWebhook, type WebhookEvent } from "./webhook-shapes.ts";
-import type { WebhookChange, WebhookTarget } from "./webhook-target.ts";
+
+/**
+ * A change of a tag or digest, both checked against the grammar; the repository is as the sender wrote it. A webhook is a
+ * hint: it makes this mirror ask upstream, and is never taken for the answer.
+ */
+export interface WebhookChange extends Pick<WebhookEvent, "what" | "repository" | "storage"> {
+  /** Undefined: the first one. */
+  readonly upstream: string | undefined;
+  readonly reference: Reference;
+}
+
+/** What webhooks act on. */
+export interface WebhookTarget {
+  /** False when it can concern nothing that is kept here. Must not reject. */
+  changed(change: WebhookChange): Promise<boolean>;
+}
 
 /** A secret as the configuration has it; it may come from a file that changes. */
 interface SecretSource {
@@ -99,7 +114,7 @@ export class WebhookReceiver {
     try {
       const body = await bodyOf(request);
       if (body === "too_large") return { status: 413, body: "more than 1 MiB\n", result: "failed" };
-      // Nobody is left to hear it.
+      // The client has gone and will not read this.
       if (body === "broken_off") return { status: 400, body: "broken off\n", result: "failed" };
       const result = await this.#act(target, source, upstream, body);
       return { status: 202, body: `${result}\n`, result };
@@ -129,7 +144,7 @@ export class WebhookReceiver {
   }
 }
 
-/** The last word on each tag and digest. */
+/** The last change of each tag and digest. */
 function changesOf(events: readonly WebhookEvent[], upstream: string | undefined): WebhookChange[] {
   const changes = new Map<string, WebhookChange>();
   for (const event of events) {
@@ -187,4 +202,23 @@ function bodyOf(request: IncomingMessage): Promise<Buffer | "too_large" | "broke
     request.once("close", () => resolve("broken_off"));
     request.on("error", () => resolve("broken_off"));
   });
+}
+
+/**
+ * Whether the request shows the secret: as the whole of Authorization or after `Bearer`, in X-JFrog-Event-Auth
+ * (Artifactory), or, for senders that can only be given an address, as `?secret=`. Takes the same time for every
+ * wrong one of a length.
+ */
+function showsSecret(headers: IncomingHttpHeaders, query: URLSearchParams, secret: string): boolean {
+  const { authorization, "x-jfrog-event-auth": eventAuth } = headers;
+  const expected = hash(secret);
+  const shown = [authorization, authorization?.replace(/^Bearer +/i, ""), eventAuth, query.get("secret")];
+  return shown
+    .map((each) => typeof each === "string" && timingSafeEqual(hash(each), expected))
+    .includes(true);
+}
+
+/** The same length whatever was sent, as timingSafeEqual wants it. */
+function hash(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
 }

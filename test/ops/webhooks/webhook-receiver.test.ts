@@ -4,8 +4,8 @@ import t, { type Test } from "tap";
 import { referenceText } from "../../../src/oci/reference.ts";
 import { createHealth } from "../../../src/ops/health.ts";
 import { createOpsListener } from "../../../src/ops/listener.ts";
+import type { WebhookChange, WebhookTarget } from "../../../src/ops/webhooks/webhook-receiver.ts";
 import { WebhookReceiver } from "../../../src/ops/webhooks/webhook-receiver.ts";
-import type { WebhookChange, WebhookTarget } from "../../../src/ops/webhooks/webhook-target.ts";
 import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
 import { rememberingOutput, sampleDigest } from "../../fixtures/telemetry-samples.ts";
 

@@ -1,26 +1,58 @@
-// Where webhooks go: to those who hear of what is pushed through this mirror.
-
-import type { UpstreamConfig } from "../config/config.ts";
+// Webhooks come in: registries tell of pushes that did not pass through this mirror.
+import type { Config, UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
-import type { WebhookChange, WebhookTarget } from "../ops/webhooks/webhook-target.ts";
+import { type WebhookChange, WebhookReceiver, type WebhookTarget } from "../ops/webhooks/webhook-receiver.ts";
+import type { NoticeSink } from "../ports/event.ts";
 import type { TagStore } from "../ports/records.ts";
 import type { Upstream } from "../ports/upstream.ts";
-import type { Prefetch } from "./prefetch.ts";
+import { Prefetch } from "./prefetch.ts";
 import { type AffectedCaches, createPushSink } from "./push-writers.ts";
 
-export interface WebhookTargetOptions {
+/** What webhooks act on. */
+export interface WebhookParts {
+  /** Those of the configuration, in the same order. */
+  readonly upstreams: readonly Upstream[];
   readonly caches: AffectedCaches;
   /** Knows which tags have been pulled. */
   readonly tags: Pick<TagStore, "get">;
-  /** Left out: what was pushed waits for the next client. */
-  readonly prefetch: Prefetch | undefined;
 }
 
-/** `upstreams` are those of `configs`, in the same order. */
-export function createWebhookTarget(
+export class Webhooks {
+  /** Undefined when no webhook is taken. */
+  readonly receiver: WebhookReceiver | undefined;
+  readonly #upstreams: readonly UpstreamConfig[];
+  /** Undefined: what was pushed waits for the next client. */
+  readonly #prefetch: Prefetch | undefined;
+  #target: WebhookTarget | undefined;
+
+  constructor({ webhooks, upstreams }: Pick<Config, "webhooks" | "upstreams">, notices: NoticeSink) {
+    this.#upstreams = upstreams;
+    if (webhooks === undefined) return;
+    this.#prefetch = webhooks.prefetch ? new Prefetch() : undefined;
+    this.receiver = new WebhookReceiver({
+      secrets: webhooks.secrets,
+      upstreams: upstreams.map(({ name }) => name),
+      target: () => this.#target,
+      notices,
+    });
+  }
+
+  /** From now on webhooks act on these. */
+  attach(parts: WebhookParts): void {
+    this.#target = createTarget(this.#upstreams, parts, this.#prefetch);
+  }
+
+  /** Starts nothing new upstream. */
+  stop(): void {
+    this.#target = undefined;
+    this.#prefetch?.stop();
+  }
+}
+
+function createTarget(
   configs: readonly UpstreamConfig[],
-  upstreams: readonly Upstream[],
-  { caches, tags, prefetch }: WebhookTargetOptions,
+  { upstreams, caches, tags }: WebhookParts,
+  prefetch: Prefetch | undefined,
 ): WebhookTarget {
   const sinks = upstreams.map((upstream) => createPushSink(upstream, caches));
   return {
@@ -36,12 +68,12 @@ export function createWebhookTarget(
         await sink.changed(repository, reference, what === "drop" ? "deleted" : "pushed");
         return true;
       }
-      // Only what somebody here uses: whoever pushes must not choose what this mirror downloads.
+      // Only a tag that was pulled here before: the sender must not choose what this mirror downloads.
       const used =
         prefetch !== undefined &&
         what === "confirm" &&
         (await tags.get(upstream.name, repository, reference.tag).catch(() => undefined)) !== undefined;
-      // A record that is only to be confirmed is there for when upstream fails.
+      // A record that is only to be confirmed can still be served when upstream fails.
       const gone = what === "drop" && isItsStorage(config, change.storage);
       await sink.changed(repository, reference, gone ? "deleted" : "unsure");
       if (used) prefetch.add(() => caches.manifests.open(upstream, repository, reference));

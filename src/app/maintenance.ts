@@ -1,0 +1,153 @@
+// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, copies of
+// the index, the scrubber, overdue uploads, and the watch over the cache directory.
+import type { Logger } from "pino";
+import type { Eviction } from "../cache/eviction.ts";
+import type { Scrubber } from "../cache/scrubber.ts";
+import type { Health } from "../ops/health.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
+import type { DiskStore } from "../storage/disk/store.ts";
+import { reconcile } from "../storage/index/reconcile.ts";
+import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
+import { StoreWatch, storeWatchInterval } from "./store-watch.ts";
+
+/** Milliseconds between two checks of the free disk space. */
+const diskCheckInterval = 30_000;
+/** Milliseconds between two copies of the index. */
+const indexCopyInterval = 3_600_000;
+/** Links checked in one turn, and milliseconds between two turns: a round over a million takes three hours. */
+const linksPerSweep = 100;
+const linkSweepInterval = 1_000;
+/** Milliseconds a stop waits for the last copy of the index. */
+const lastCopyTimeout = 5_000;
+
+export interface MaintenanceOptions {
+  readonly store: DiskStore;
+  readonly index: SqliteIndex;
+  readonly health: Pick<Health, "set">;
+  /** A copy of the index was made, or none was needed. */
+  readonly indexCopied: () => void;
+  readonly log: Logger;
+  readonly notices: NoticeSink;
+  readonly clock: Clock;
+  readonly steady: Clock;
+  readonly pause: Pause;
+  /** Nothing new begins after it. */
+  readonly signal: AbortSignal;
+}
+
+export interface MaintenanceParts {
+  readonly eviction: Eviction;
+  readonly scrubber: Scrubber | undefined;
+  /** Uploads what the last run left; never rejects. */
+  readonly uploadOverdue: () => Promise<void>;
+}
+
+export class Maintenance {
+  readonly #options: MaintenanceOptions;
+  readonly #storeWatch: StoreWatch;
+  #parts: MaintenanceParts | undefined;
+  #reconciling = Promise.resolve();
+
+  constructor(options: MaintenanceOptions) {
+    this.#options = options;
+    const { store, index } = options;
+    this.#storeWatch = new StoreWatch({
+      ...options,
+      probe: () => store.probe(),
+      replaced: () => {
+        index.requireReconcile();
+        this.#reconciling = this.#reconciling.then(() => this.#reconcile());
+      },
+    });
+  }
+
+  /** Begins, until the signal. */
+  start(parts: MaintenanceParts): void {
+    const { indexCopied, signal } = this.#options;
+    this.#parts = parts;
+    const { eviction, scrubber, uploadOverdue } = parts;
+    this.#every(diskCheckInterval, () => this.#keepSpace(eviction));
+    void this.#keepSpace(eviction);
+    this.#every(linkSweepInterval, () => this.#sweepLinks());
+    this.#every(storeWatchInterval, () => this.checkStore());
+    this.#reconciling = this.#reconcile().then(async () => {
+      // Before much of what the last run left changes.
+      void this.#copyIndex("thread");
+      if (!signal.aborted) scrubber?.start();
+      await uploadOverdue();
+    });
+    this.#every(indexCopyInterval, async () => {
+      if (await this.#copyIndex("thread")) indexCopied();
+    });
+  }
+
+  /** Looks at once whether the cache directory can be used. */
+  checkStore(): Promise<void> {
+    return this.#storeWatch.check();
+  }
+
+  /** Waits for what was under way at the signal, and makes the last copy of the index. */
+  async end(): Promise<void> {
+    if (this.#parts === undefined) return;
+    await this.#reconciling;
+    await this.#parts.scrubber?.stop();
+    await this.#lastCopy();
+  }
+
+  #every(interval: number, work: () => unknown): void {
+    const timer = setInterval(work, interval).unref();
+    this.#options.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  }
+
+  async #keepSpace(eviction: Eviction): Promise<void> {
+    const { store, log, notices } = this.#options;
+    try {
+      const files = await store.sweep();
+      if (files > 0) log.warn({ files }, "removed files of no fill from the spool");
+    } catch (error) {
+      notices(noticeOfStoreError("sweep", error));
+    }
+    await eviction.run();
+  }
+
+  #sweepLinks(): void {
+    const { index, notices } = this.#options;
+    try {
+      index.sweepLinks(linksPerSweep);
+    } catch (error) {
+      notices(noticeOfStoreError("links.sweep", error));
+    }
+  }
+
+  async #reconcile(): Promise<void> {
+    const { store, index, clock, signal, log } = this.#options;
+    try {
+      const counts = await reconcile({ store, index, clock, signal });
+      if (counts !== undefined) log.info(counts, "made the index agree with the store");
+    } catch (error) {
+      if (!signal.aborted) log.error({ err: error }, "the index could not be repaired");
+    }
+  }
+
+  /** False when it failed. */
+  async #copyIndex(where: "thread" | "here"): Promise<boolean> {
+    const { index, notices } = this.#options;
+    try {
+      if (index.changed) await index.copy(where);
+      return true;
+    } catch (error) {
+      notices(noticeOfStoreError("index.copy", error));
+      return false;
+    }
+  }
+
+  /** Keeps what was learned since the copy before, should the file of the index break. */
+  async #lastCopy(): Promise<void> {
+    const over = new AbortController();
+    const late = this.#options.pause(lastCopyTimeout, over.signal).catch(() => {});
+    await Promise.race([this.#copyIndex("here"), late]);
+    over.abort();
+  }
+}
