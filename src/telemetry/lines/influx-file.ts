@@ -1,8 +1,9 @@
 // The file Telegraf's tail input reads. Lines are appended in batches, each one write in append mode that ends with a
 // line's end, so a reader never sees a part of a line that stays. A full file is renamed out of the reader's pattern,
-// never truncated under it. Nobody waits for any of it.
+// never truncated while it is read. No request waits for any of it.
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { BatchedWriter } from "./batched-writer.ts";
 
 export interface InfluxFileOptions {
   readonly directory: string;
@@ -10,16 +11,10 @@ export interface InfluxFileOptions {
   readonly maxSize: number;
   /** Files set aside that are kept. */
   readonly keep: number;
-  /** Told how many lines have not been written and will not be. */
+  /** Called with the number of lines that are lost, each time some are. */
   readonly lost: (lines: number) => void;
-  /** Told when writing begins to fail, and with undefined when it works again. */
+  /** Called when writing begins to fail, and with undefined when it works again. */
   readonly failing: (error: Error | undefined) => void;
-}
-
-/** Whole lines, and how many. */
-interface Batch {
-  readonly bytes: Buffer;
-  readonly lines: number;
 }
 
 type File = Awaited<ReturnType<typeof open>>;
@@ -27,93 +22,47 @@ type File = Awaited<ReturnType<typeof open>>;
 /** What Telegraf is told to read; set aside as `entrepot.influx.1` and so on, which `*.influx` does not match. */
 export const influxFileName = "entrepot.influx";
 
-/** Bytes in one write. Full, it does not wait for the next beat. */
 const batchSize = 256 * 1024;
-/** Batches that wait to be written, 16 MiB; later lines are lost. */
-const maxWaiting = 64;
-/** Milliseconds between writes at an easy pace. */
-const beat = 1000;
+const maxBytes = 16 * 1024 * 1024;
+/** Milliseconds between two writes. */
+const gatherTime = 1000;
 const flushTimeout = 5000;
 const lineEnd = 0x0a;
 
 export class InfluxFile {
   readonly #options: InfluxFileOptions;
   readonly #path: string;
-  /** Lines are bytes at once: thousands of strings kept for a second cost the garbage collector more than they do. */
-  #filling = Buffer.allocUnsafeSlow(batchSize);
-  #used = 0;
-  #lines = 0;
-  #waiting: Batch[] = [];
-  #timer: NodeJS.Timeout | undefined;
-  #writing: Promise<void> | undefined;
-  /** The file may end in the middle of a line: another process died over it, or a write broke off. */
+  readonly #writer: BatchedWriter;
+  /** The file may end in the middle of a line: another process died while writing it, or a write broke off. */
   #suspect = true;
   #failing = false;
 
   constructor(options: InfluxFileOptions) {
     this.#options = options;
     this.#path = join(options.directory, influxFileName);
-  }
-
-  /** Takes one whole line of less than 80 KiB. Never throws and never blocks. */
-  write(line: string): void {
-    const mostBytes = 3 * line.length;
-    if (this.#used + mostBytes > batchSize) this.#seal();
-    if (mostBytes > batchSize || this.#waiting.length >= maxWaiting) {
-      this.#options.lost(1);
-      return;
-    }
-    this.#used += this.#filling.write(line, this.#used);
-    this.#lines++;
-    this.#schedule();
-  }
-
-  /** Resolves when everything taken so far is written or given up, after 5 s at the latest. */
-  async flush(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, flushTimeout);
-    const written = async () => {
-      while (this.#used > 0 || this.#waiting.length > 0 || this.#writing !== undefined) {
-        this.#start();
-        await this.#writing;
-      }
-    };
-    await Promise.race([written(), promise]);
-    clearTimeout(timer);
-  }
-
-  #seal(): void {
-    if (this.#used === 0) return;
-    this.#waiting.push({ bytes: this.#filling.subarray(0, this.#used), lines: this.#lines });
-    this.#filling = Buffer.allocUnsafeSlow(batchSize);
-    this.#used = 0;
-    this.#lines = 0;
-  }
-
-  #schedule(): void {
-    if (this.#writing !== undefined) return;
-    if (this.#waiting.length > 0) this.#start();
-    else if (this.#used > 0) this.#timer ??= setTimeout(() => this.#start(), beat).unref();
-  }
-
-  #start(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#writing ??= this.#writeAll().finally(() => {
-      this.#writing = undefined;
-      this.#schedule();
+    this.#writer = new BatchedWriter({
+      writeBatch: (bytes, lines) => this.#writeBatch(bytes, lines),
+      onLost: options.lost,
+      batchSize,
+      maxBytes,
+      gatherTime,
+      keepsProcess: false,
+      flushTimeout,
     });
   }
 
-  async #writeAll(): Promise<void> {
-    if (this.#waiting.length === 0) this.#seal();
-    for (let batch = this.#waiting[0]; batch !== undefined; batch = this.#waiting[0]) {
-      await this.#writeBatch(batch);
-      this.#waiting.shift();
-    }
+  /** Takes one whole line. Never throws and never blocks. */
+  write(line: string): void {
+    this.#writer.write(line);
   }
 
-  async #writeBatch({ bytes, lines }: Batch): Promise<void> {
+  /** Resolves when everything taken so far is written or given up, after 5 s at the latest. */
+  flush(): Promise<void> {
+    return this.#writer.flush();
+  }
+
+  /** Resolves with the number of lines lost. */
+  async #writeBatch(bytes: Buffer, lines: number): Promise<number> {
     let written = 0;
     try {
       const { file, size } = await this.#open(bytes.length);
@@ -125,16 +74,17 @@ export class InfluxFile {
       } finally {
         await file.close();
       }
-      this.#tell(undefined);
+      this.#report(undefined);
+      return 0;
     } catch (error) {
-      this.#options.lost(lines - count(bytes.subarray(0, written)));
-      this.#tell(error instanceof Error ? error : new Error(String(error)));
+      this.#report(error instanceof Error ? error : new Error(String(error)));
+      return lines - count(bytes.subarray(0, written));
     }
   }
 
   /**
-   * The file, opened for this batch alone: whoever moves or removes it in between does no harm. It is set aside
-   * before a batch that would make it too large, not after: the reader has had a beat to come to its end.
+   * The file, opened for this batch alone, so that it may be moved or removed in between. It is set aside before a
+   * batch that would make it too large, not after it: the reader has had a second to come to its end.
    */
   async #open(length: number): Promise<{ file: File; size: number }> {
     const file = await this.#append();
@@ -181,7 +131,7 @@ export class InfluxFile {
     return whole;
   }
 
-  #tell(error: Error | undefined): void {
+  #report(error: Error | undefined): void {
     if ((error !== undefined) === this.#failing) return;
     this.#failing = error !== undefined;
     this.#options.failing(error);
