@@ -10,7 +10,7 @@ import { createLogger, noticeLog, requestLog } from "../telemetry/lines/json-log
 import { openLogOutput } from "../telemetry/lines/log-output.ts";
 import { createRepeatGate } from "../telemetry/lines/repeat-gate.ts";
 import type { GaugeSources } from "../telemetry/metrics/gauges.ts";
-import type { HookMetricsOptions } from "../telemetry/metrics/hook-metrics.ts";
+import type { NotificationMetricsOptions } from "../telemetry/metrics/notification-metrics.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics/prometheus.ts";
 import { version } from "../version.ts";
 
@@ -23,7 +23,7 @@ const repeatWindow = 10_000;
 export interface TelemetryOptions {
   readonly config: Config;
   readonly gauges: GaugeSources;
-  readonly notifications?: HookMetricsOptions;
+  readonly notifications?: NotificationMetricsOptions;
   /** Takes every line instead of the standard output. */
   readonly log?: Logger | undefined;
   /** What listens besides; called last. */

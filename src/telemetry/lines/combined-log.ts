@@ -3,8 +3,8 @@
 // about, rid, the request's id.
 import type { Logger } from "pino";
 import { asksUpstream, type EventSink, type RequestEvent } from "../../ports/event.ts";
+import { requestLevel } from "./json-log.ts";
 import type { LogOutput } from "./log-output.ts";
-import { requestLevel } from "./request-level.ts";
 
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

@@ -3,9 +3,6 @@
 // tags in memory; repositories, digests and paths are fields.
 import type { RequestEvent } from "../../ports/event.ts";
 import { amount, codeLabel, methodLabel, readType, resultLabel, sourceLabel } from "../metrics/label.ts";
-import { createInfluxClock } from "./influx-clock.ts";
-import { stringField, tagValue } from "./influx-text.ts";
-import { createProjectLabel } from "./project-label.ts";
 
 /** Projects with a tag value of their own. */
 const mostProjects = 500;
@@ -96,4 +93,82 @@ function milliseconds(key: string, value: number | undefined): string {
 /** Never written with an exponent, which an integer may not have. */
 function bounded(value: number): number {
   return Math.min(amount(value), Number.MAX_SAFE_INTEGER);
+}
+
+/** Nanoseconds in a millisecond: so many points one millisecond has room for. */
+const pointsPerMillisecond = 1_000_000;
+
+/**
+ * InfluxDB takes two points of one series with one timestamp for the same point and keeps the later one, so each point has
+ * a timestamp of its own. Returns a function that gives nanoseconds since the epoch, as text: no two are
+ * equal, and they never go back, not even when the clock does. `now` in milliseconds since the epoch.
+ */
+export function createInfluxClock(now: () => number): () => string {
+  let millisecond = 0;
+  let next = 0;
+  return () => {
+    const current = Math.trunc(now());
+    if (current > millisecond) {
+      millisecond = current;
+      next = 0;
+    } else if (next === pointsPerMillisecond) {
+      millisecond++;
+      next = 0;
+    }
+    return `${millisecond}${String(next++).padStart(6, "0")}`;
+  };
+}
+
+const otherProject = "_other";
+
+/**
+ * The project of a repository is its first path segment: dashboards are made per project. Clients choose the names they
+ * ask for, so only what exists gets a label, and there are only so many labels. Returns a function that gives the project
+ * of `repository`: undefined without a repository, `_other` for a project that nothing was ever served from, and for every one
+ * after the first `most`.
+ */
+export function createProjectLabel(
+  most: number,
+): (repository: string | undefined, served: boolean) => string | undefined {
+  const known = new Set<string>();
+  return (repository, served) => {
+    if (repository === undefined) return undefined;
+    const end = repository.indexOf("/");
+    const project = end < 0 ? repository : repository.slice(0, end);
+    if (known.has(project)) return project;
+    if (!served || known.size >= most) return otherProject;
+    known.add(project);
+    return project;
+  };
+}
+
+// ---- the line protocol's text (docs.influxdata.com, "Line protocol reference", InfluxDB 1.x) ----------------------
+
+/** Longest string field, in UTF-16 units; InfluxDB takes 64 KB. */
+const longestField = 1024;
+/** Longest tag value: InfluxDB keeps every one of them in memory. */
+const longestTag = 256;
+
+/** C0, DEL, C1 and the Unicode line ends: a line has none, and no terminal or reader should get them. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the same, and what is escaped in a string
+const specialInString = /["\\\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+const plainTag = /^[A-Za-z0-9._:/-]{1,256}$/;
+
+/**
+ * A tag's value; undefined for one that would be empty, which the protocol does not allow: the tag is left out then.
+ * A backslash becomes `_`: before a comma, or at the end, it would be read as an escape.
+ */
+export function tagValue(text: string): string | undefined {
+  if (plainTag.test(text)) return text;
+  const clean = text.slice(0, longestTag).toWellFormed().replace(control, " ").replaceAll("\\", "_");
+  return clean === "" ? undefined : clean.replaceAll(/[,= ]/g, "\\$&");
+}
+
+/** A string field's value with its quotes; line ends and control characters become blanks. */
+export function stringField(text: string): string {
+  const cut = text.length > longestField ? text.slice(0, longestField) : text;
+  if (!specialInString.test(cut) && cut.isWellFormed()) return `"${cut}"`;
+  return `"${cut.toWellFormed().replace(control, " ").replaceAll(/["\\]/g, "\\$&")}"`;
 }

@@ -1,14 +1,24 @@
 // The Prometheus side of telemetry: one registry of our own, fed by events and notices, rendered on a scrape.
-import { Gauge, Registry } from "prom-client";
+import { Counter, Gauge, Registry } from "prom-client";
+import eventLoopLag from "prom-client/lib/metrics/eventLoopLag.js";
+import heapSizeAndUsed from "prom-client/lib/metrics/heapSizeAndUsed.js";
+import heapSpacesSizeAndUsed from "prom-client/lib/metrics/heapSpacesSizeAndUsed.js";
+import osMemoryHeap from "prom-client/lib/metrics/osMemoryHeap.js";
+import processCpuTotal from "prom-client/lib/metrics/processCpuTotal.js";
+import processMaxFileDescriptors from "prom-client/lib/metrics/processMaxFileDescriptors.js";
+import processOpenFileDescriptors from "prom-client/lib/metrics/processOpenFileDescriptors.js";
+import processResources from "prom-client/lib/metrics/processResources.js";
+import processStartTime from "prom-client/lib/metrics/processStartTime.js";
+import nodeVersion from "prom-client/lib/metrics/version.js";
 import type { EventSink, NoticeSink } from "../../ports/event.ts";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
-import { createHookMetrics, type HookMetricsOptions } from "./hook-metrics.ts";
-import { registerProcessMetrics } from "./process-metrics.ts";
+import { amount, closedList } from "./label.ts";
+import { createNotificationMetrics, type NotificationMetricsOptions } from "./notification-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createProbeMetrics, createRequestMetrics } from "./request-metrics.ts";
-import { createSinkMetrics } from "./sink-metrics.ts";
 import { createUpstreamMetrics } from "./upstream-metrics.ts";
+import { createWebhookMetrics } from "./webhook-metrics.ts";
 
 export interface Metrics {
   readonly onEvent: EventSink;
@@ -27,8 +37,8 @@ export interface MetricsOptions {
   readonly upstreams: readonly string[];
   /** The program's version, for `entrepot_build_info`. */
   readonly version: string;
-  /** Left out: nobody is notified. */
-  readonly notifications?: HookMetricsOptions | undefined;
+  /** Left out: there are no endpoints. */
+  readonly notifications?: NotificationMetricsOptions | undefined;
 }
 
 /**
@@ -49,8 +59,9 @@ export function createMetrics({
   const proxy = createProxyMetrics(registry);
   const upstreamSink = createUpstreamMetrics(registry, upstreams);
   const cacheSink = createCacheMetrics(registry);
-  const hookSink = createHookMetrics(registry, notifications);
-  const lost = createSinkMetrics(registry);
+  const notificationSink = createNotificationMetrics(registry, notifications);
+  const webhookSink = createWebhookMetrics(registry);
+  const lost = createLossMetric(registry);
   const onProbe = createProbeMetrics(registry);
   registerProcessMetrics(registry);
   return {
@@ -63,7 +74,8 @@ export function createMetrics({
       proxy.onNotice(notice);
       upstreamSink(notice);
       cacheSink(notice);
-      hookSink(notice);
+      notificationSink(notice);
+      webhookSink(notice);
     },
     lost,
     render: async () => withoutNaN(await registry.metrics()),
@@ -78,6 +90,49 @@ function registerBuildInfo(registry: Registry, version: string): void {
     labelNames: ["version"],
     registers: [registry],
   }).set({ version }, 1);
+}
+
+const sinkNames = ["metrics", "log", "influx", "health", "notifications", "stats", "other"] as const;
+const sinkLabel = closedList(sinkNames, "other");
+
+/** Counts what telemetry itself has lost: lines a log or file could not take, and what a sink failed at. */
+function createLossMetric(registry: Registry): (sink: string, count: number) => void {
+  const lost = new Counter({
+    name: "entrepot_telemetry_lost_total",
+    help: "Lines of logs and files, and events, that a sink could not take.",
+    labelNames: ["sink"],
+    registers: [registry],
+  });
+  for (const sink of sinkNames) lost.inc({ sink }, 0);
+  return (sink, count) => lost.inc({ sink: sinkLabel(sink) }, amount(count));
+}
+
+const processMetrics = [
+  eventLoopLag,
+  heapSizeAndUsed,
+  heapSpacesSizeAndUsed,
+  nodeVersion,
+  osMemoryHeap,
+  processCpuTotal,
+  processMaxFileDescriptors,
+  processOpenFileDescriptors,
+  processResources,
+  processStartTime,
+];
+/** A minimum that is 2^63 when two scrapes follow each other at once, and a `_total` that goes down. */
+const unwanted = ["nodejs_eventloop_lag_min_seconds", "nodejs_active_resources_total"];
+/** Milliseconds between two samples of the event loop's lateness. */
+const eventLoopMonitoringPrecision = 10;
+
+/**
+ * The process and the runtime, under the names their dashboards know (`process_*`, `nodejs_*`): those of prom-client's
+ * default metrics that are worth it, one by one. Left out are gauges that call themselves `_total` against the naming
+ * rules, the doubles of nodejs_active_resources, and nodejs_gc_duration_seconds: watching V8's collections makes more
+ * lasting garbage than all requests do together, and counts only one of the collections in a turn.
+ */
+export function registerProcessMetrics(registry: Registry): void {
+  for (const register of processMetrics) register(registry, { eventLoopMonitoringPrecision });
+  for (const name of unwanted) registry.removeSingleMetric(name);
 }
 
 /** The mean of no event-loop samples is NaN, which spoils every sum over nodes; no sample is the better answer. */

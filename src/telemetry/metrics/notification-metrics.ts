@@ -1,9 +1,9 @@
-// Metrics of notifications sent and webhooks received, from the notices about them.
+// Metrics of the notifications sent, from the notices about them.
 import { Counter, Gauge, type Registry } from "prom-client";
-import { type NoticeSink, notificationResults, webhookResults, webhookSources } from "../../ports/event.ts";
+import { type NoticeSink, notificationResults } from "../../ports/event.ts";
 import { amount, closedList } from "./label.ts";
 
-export interface HookMetricsOptions {
+export interface NotificationMetricsOptions {
   /** Names of the configured endpoints: the closed list of the `endpoint` label. */
   readonly endpoints: readonly string[];
   /** Notifications that wait for an endpoint. */
@@ -11,9 +11,9 @@ export interface HookMetricsOptions {
 }
 
 /** Registers them, with the known series at 0, and returns their sink. */
-export function createHookMetrics(
+export function createNotificationMetrics(
   registry: Registry,
-  { endpoints, pending }: HookMetricsOptions,
+  { endpoints, pending }: NotificationMetricsOptions,
 ): NoticeSink {
   const registers = [registry];
   const events = new Counter({
@@ -33,18 +33,9 @@ export function createHookMetrics(
       for (const endpoint of endpoints) this.set({ endpoint }, pending(endpoint) ?? 0);
     },
   });
-  const received = new Counter({
-    name: "entrepot_webhooks_received_total",
-    help: "Webhooks by what was made of them.",
-    labelNames: ["source", "result"],
-    registers,
-  });
-  for (const source of webhookSources)
-    for (const result of webhookResults) received.inc({ source, result }, 0);
   const endpointLabel = closedList(endpoints, "other");
   return (notice) => {
     if (notice.kind === "notification")
       events.inc({ endpoint: endpointLabel(notice.endpoint), result: notice.result }, amount(notice.events));
-    else if (notice.kind === "webhook") received.inc({ source: notice.source, result: notice.result });
   };
 }

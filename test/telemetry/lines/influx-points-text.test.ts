@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
-import { stringField, tagValue } from "../../../src/telemetry/lines/influx-text.ts";
+import { stringField, tagValue } from "../../../src/telemetry/lines/influx-points.ts";
 import { parseLine } from "../../fixtures/line-protocol.ts";
 
 const text = fc.oneof(

@@ -1,5 +1,5 @@
 import t from "tap";
-import { createInfluxClock } from "../../../src/telemetry/lines/influx-clock.ts";
+import { createInfluxClock } from "../../../src/telemetry/lines/influx-points.ts";
 
 t.test("80,000 points of one moment have 80,000 timestamps, in order", async (t) => {
   const next = createInfluxClock(() => 1_767_323_045_678);

@@ -1,7 +1,7 @@
 import perfHooks from "node:perf_hooks";
 import { Registry } from "prom-client";
 import t from "tap";
-import { registerProcessMetrics } from "../../../src/telemetry/metrics/process-metrics.ts";
+import { registerProcessMetrics } from "../../../src/telemetry/metrics/prometheus.ts";
 import { parseExposition } from "../../fixtures/exposition.ts";
 
 t.test(

@@ -1,5 +1,5 @@
 import t from "tap";
-import { NotificationQueue } from "../../../src/telemetry/notifications/notification-queue.ts";
+import { NotificationQueue } from "../../../src/telemetry/notifications/notification-endpoint.ts";
 
 t.test("first come, first served, and the oldest goes when there are too many", async (t) => {
   const queue = new NotificationQueue<number>(3);

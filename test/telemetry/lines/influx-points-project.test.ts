@@ -1,5 +1,5 @@
 import t from "tap";
-import { createProjectLabel } from "../../../src/telemetry/lines/project-label.ts";
+import { createProjectLabel } from "../../../src/telemetry/lines/influx-points.ts";
 
 t.test("a project is the first segment of what was served at least once", async (t) => {
   const project = createProjectLabel(10);
