@@ -2,6 +2,7 @@
 // written in the file under a key stands here under the same key, but for what several keys say together.
 import { hostname } from "node:os";
 import type { z } from "zod";
+import { webhookSources } from "../ports/event.ts";
 import type { Address } from "./address.ts";
 import { readSecret, readTls, type SecretKind, type TlsConfig } from "./files.ts";
 import type { ReadFile } from "./read-text.ts";
@@ -423,7 +424,7 @@ function notificationsOf(values: Values["notifications"], files: Files): Config[
 function webhooksOf(values: Values["webhooks"], files: Files): WebhooksConfig | undefined {
   const secrets: Record<string, SecretSource> = {};
   const common = files.secret(values.secret, ["webhooks", "secretFile"]);
-  if (common !== undefined) for (const source of t.webhookSources) secrets[source] = common;
+  if (common !== undefined) for (const source of webhookSources) secrets[source] = common;
   for (const source of Object.keys(values.secretFiles ?? {})) {
     const own = files.secret(undefined, ["webhooks", "secretFiles", source]);
     if (own !== undefined) secrets[source] = own;

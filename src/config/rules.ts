@@ -18,7 +18,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   for (const path of [["redis"], ...upstreams]) certificates(sources, path);
   redis(sources);
   s3(sources);
-  hooks(sources);
+  notificationsAndWebhooks(sources);
   upstreamList(sources, upstreams);
 }
 
@@ -176,7 +176,7 @@ function s3(sources: Sources): void {
 
 // ---- notifications and webhooks ----------------------------------------------------------------------------------
 
-function hooks(sources: Sources): void {
+function notificationsAndWebhooks(sources: Sources): void {
   valueOrFile(sources, ["webhooks"], "secret");
   const endpoints = sources.get(["notifications", "endpoints"]);
   if (!Array.isArray(endpoints)) return;

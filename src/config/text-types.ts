@@ -2,6 +2,7 @@
 // written, so that a value means the same in both. An issue's message is what was expected.
 import { z } from "zod";
 import { parseRepository, type Repository } from "../oci/name.ts";
+import { webhookSources } from "../ports/event.ts";
 import {
   type Address,
   formatAddress,
@@ -397,16 +398,6 @@ export const encryption = text(
 export const keyId = word(/^[\x21-\x7e]{1,2048}$/, "the id, alias or ARN of a key");
 
 // ---- notifications and webhooks ---------------------------------------------------------------------------------
-
-/** Names of the sources of webhooks; ports/event.ts has the same, and a test holds the two together. */
-export const webhookSources = [
-  "distribution",
-  "artifactory",
-  "harbor",
-  "dockerhub",
-  "quay",
-  "generic",
-] as const;
 
 /** The query may be a secret of the receiver's, so it is allowed and never shown. */
 export const endpointUrl = text(

@@ -1,8 +1,16 @@
 // Stored bytes by their digest. One conformance suite in test/fixtures runs on every implementation.
 import type { Digest } from "../oci/digest.ts";
 
-/** `corrupt`: what is stored under a digest is not what the digest says. */
-export type StoreErrorCode = "no_space" | "io" | "unavailable" | "size_mismatch" | "closed" | "corrupt";
+export const storeErrorCodes = [
+  "no_space",
+  "io",
+  "unavailable",
+  "size_mismatch",
+  "closed",
+  /** What is stored under a digest is not what the digest says. */
+  "corrupt",
+] as const;
+export type StoreErrorCode = (typeof storeErrorCodes)[number];
 
 /** The store failed. Never used for "not there": absence is a value. */
 export class StoreError extends Error {

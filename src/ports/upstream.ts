@@ -13,25 +13,27 @@ import type {
   TagsAnswer,
 } from "./upstream-answer.ts";
 
-export type UpstreamErrorCode =
-  | "unreachable"
-  | "timeout"
-  | "auth"
-  | "rate_limited"
-  | "server_error"
-  | "protocol"
-  | "redirect_refused"
-  | "circuit_open"
-  | "truncated"
-  | "range_refused"
-  | "digest_mismatch"
-  | "too_large"
+export const upstreamErrorCodes = [
+  "unreachable",
+  "timeout",
+  "auth",
+  "rate_limited",
+  "server_error",
+  "protocol",
+  "redirect_refused",
+  "circuit_open",
+  "truncated",
+  "range_refused",
+  "digest_mismatch",
+  "too_large",
   /** Upstream is away, and a manifest that is here names blobs that are not (`manifestsWithoutLayers: refuse`). */
-  | "layers_missing"
+  "layers_missing",
   /** This node has no file handle, port or memory left for a connection: upstream has no part in it. */
-  | "local"
+  "local",
   /** Upstream says that a request came back to a mirror it had gone through (508). */
-  | "loop";
+  "loop",
+] as const;
+export type UpstreamErrorCode = (typeof upstreamErrorCodes)[number];
 
 /**
  * What the system says of a connection when this machine or process has run out of file handles, ports or memory

@@ -1,18 +1,10 @@
 // Metrics of the store and of the fills that feed it, from the notices about them.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import { storeErrorCodes } from "../../ports/blobs.ts";
 import { bitRotFinders, type Notice, type NoticeSink } from "../../ports/event.ts";
 import { amount, closedList } from "./label.ts";
 
-/** The codes of StoreError. A test holds the list to the type, which this folder may not import. */
-export const storeCodes = [
-  "no_space",
-  "io",
-  "unavailable",
-  "size_mismatch",
-  "closed",
-  "corrupt",
-  "other",
-] as const;
+const storeCodes = [...storeErrorCodes, "other"] as const;
 
 /** What was tried of a store: the verbs of the blob store, and one word for each other store (`tags.get`: tags). */
 export const storeOps = [

@@ -1,29 +1,12 @@
 // Metrics of the traffic with upstream, from the notices about it.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { circuitStates, type Notice, type NoticeSink } from "../../ports/event.ts";
+import { upstreamErrorCodes } from "../../ports/upstream.ts";
 import { amount, closedList, codeLabel } from "./label.ts";
 
 const upstreamTypes = ["manifest", "blob", "tags", "token"] as const;
 
-/** The codes of UpstreamError. A test holds the list to the type, which this folder may not import. */
-export const upstreamReasons = [
-  "unreachable",
-  "timeout",
-  "auth",
-  "rate_limited",
-  "server_error",
-  "protocol",
-  "redirect_refused",
-  "circuit_open",
-  "truncated",
-  "range_refused",
-  "digest_mismatch",
-  "too_large",
-  "layers_missing",
-  "local",
-  "loop",
-  "other",
-] as const;
+const upstreamReasons = [...upstreamErrorCodes, "other"] as const;
 
 /** Answers that must be visible from the first one on: rate() does not see a series' first value. */
 const startCodes = ["200", "401", "404", "429", "500", "502", "503"];

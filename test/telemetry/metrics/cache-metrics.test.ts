@@ -2,21 +2,13 @@ import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Registry } from "prom-client";
 import t from "tap";
-import type { StoreErrorCode } from "../../../src/ports/blobs.ts";
+import { storeErrorCodes } from "../../../src/ports/blobs.ts";
 import type { Notice } from "../../../src/ports/event.ts";
-import { createCacheMetrics, storeCodes, storeOps } from "../../../src/telemetry/metrics/cache-metrics.ts";
+import { createCacheMetrics, storeOps } from "../../../src/telemetry/metrics/cache-metrics.ts";
 import { parseExposition, sampleOf } from "../../fixtures/exposition.ts";
 import { sampleDigest } from "../../fixtures/telemetry-samples.ts";
 
-/** A code added to the type and not to this list is a type error. */
-const codes: Record<StoreErrorCode, true> = {
-  no_space: true,
-  io: true,
-  unavailable: true,
-  size_mismatch: true,
-  closed: true,
-  corrupt: true,
-};
+const storeCodes = [...storeErrorCodes, "other"];
 
 async function after(notices: readonly Notice[]) {
   const registry = new Registry();
@@ -29,7 +21,6 @@ const eviction = { kind: "eviction", digest: sampleDigest } as const;
 const fill = { kind: "fill", upstream: "hub", digest: sampleDigest, durationMs: 5 } as const;
 
 t.test("every result, reason and code has its own series, from the start", async (t) => {
-  t.strictSame([...storeCodes].sort(), [...Object.keys(codes), "other"].sort());
   const families = await after([]);
   for (const result of ["committed", "discarded", "not_stored"])
     t.equal(sampleOf(families, "entrepot_fills_total", { result }), 0);

@@ -1,28 +1,11 @@
 import { Registry } from "prom-client";
 import t from "tap";
 import type { Notice } from "../../../src/ports/event.ts";
-import type { UpstreamErrorCode } from "../../../src/ports/upstream.ts";
-import { createUpstreamMetrics, upstreamReasons } from "../../../src/telemetry/metrics/upstream-metrics.ts";
+import { upstreamErrorCodes } from "../../../src/ports/upstream.ts";
+import { createUpstreamMetrics } from "../../../src/telemetry/metrics/upstream-metrics.ts";
 import { parseExposition, sampleOf } from "../../fixtures/exposition.ts";
 
-/** A code added to the type and not to this list is a type error. */
-const codes: Record<UpstreamErrorCode, true> = {
-  unreachable: true,
-  timeout: true,
-  auth: true,
-  rate_limited: true,
-  server_error: true,
-  protocol: true,
-  redirect_refused: true,
-  circuit_open: true,
-  truncated: true,
-  range_refused: true,
-  digest_mismatch: true,
-  too_large: true,
-  layers_missing: true,
-  local: true,
-  loop: true,
-};
+const upstreamReasons = [...upstreamErrorCodes, "other"];
 
 async function after(notices: readonly Notice[]) {
   const registry = new Registry();
@@ -32,7 +15,6 @@ async function after(notices: readonly Notice[]) {
 }
 
 t.test("every error code of the port has its own series, from the start", async (t) => {
-  t.strictSame([...upstreamReasons].sort(), [...Object.keys(codes), "other"].sort());
   const families = await after([]);
   for (const upstream of ["hub", "quay"]) {
     for (const reason of upstreamReasons)
