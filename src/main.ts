@@ -84,10 +84,10 @@ async function main(): Promise<number> {
   setFlagsFromString("--semi-space-growth-factor=1");
   const { readFileSync } = await import("node:fs");
   const { run } = await import("./cli/program.ts");
+  const { version } = await import("./version.ts");
   const readFile = (path: string | URL) => readFileSync(path, "utf8");
-  const manifest = JSON.parse(readFile(new URL("../package.json", import.meta.url))) as { version: string };
   const context: Context = {
-    version: manifest.version,
+    version,
     env: process.env,
     readFile,
     out: (text) => void process.stdout.write(text),

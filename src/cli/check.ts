@@ -3,9 +3,7 @@
 import { renderConfig } from "../config/print.ts";
 import { formatProblems, formatWarnings } from "../config/problem.ts";
 import { cacheSizeWarning } from "../config/rules.ts";
-import type { Context } from "./context.ts";
-import { exitCode } from "./exit-code.ts";
-import { loadFrom } from "./load-from.ts";
+import { type Context, exitCode, loadFrom } from "./context.ts";
 
 /** Prints the resolved configuration as YAML without its secrets, or every problem; gives the exit code. */
 export function check(options: { readonly config?: string }, context: Context): number {

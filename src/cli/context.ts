@@ -1,30 +1,13 @@
-// What the commands need from the world. main.ts gives the real one, tests their own.
-import type { Address, Config } from "../config/config.ts";
-import type { ReadFile } from "../config/read-text.ts";
+// What the commands share: what they need from the process (main.ts gives the real one, tests their own), the exit codes,
+// and where the configuration is.
+import type { App } from "../app.ts";
+import type { Config } from "../config/config.ts";
+import { type LoadResult, loadConfig } from "../config/load.ts";
+import { quote } from "../config/problem.ts";
+import { type ReadFile, readText } from "../config/read-text.ts";
+import { configVariable } from "../config/settings.ts";
 import type { Environment } from "../config/yaml.ts";
-
-/** The running mirror, as far as the command line knows it. */
-export interface RunningApp {
-  /** Resolves when both listeners are open; rejects with a system error or a StoreError. */
-  start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
-  /** Takes no new request and resolves when the last one under way has ended. No bound of its own. */
-  drain(): Promise<void>;
-  /** Ends everything at once. */
-  stop(): Promise<void>;
-  /** Says in the log what a signal that ends nothing has done. */
-  heard(signal: string): void;
-}
-
-export interface DemoOptions {
-  /** End after one round instead of serving until a signal. */
-  readonly once: boolean;
-  readonly port: number;
-  readonly opsPort: number;
-  readonly print: (line: string) => void;
-  readonly signal: AbortSignal;
-  /** Where progress bars are drawn; undefined for none. */
-  readonly terminal?: NodeJS.WritableStream | undefined;
-}
+import type { DemoOptions } from "../demo/demo.ts";
 
 /** Calls back at signals, with the signal's name, until the returned function is called. */
 export type OnSignal = (listener: (name: string) => void) => () => void;
@@ -43,7 +26,33 @@ export interface Context {
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;
   /** Makes the mirror; nothing runs before `start`. The one of app.ts when left out. */
-  readonly build?: (config: Config) => RunningApp;
+  readonly build?: (config: Config) => App;
   /** Resolves to the exit code. The one of demo/demo.ts when left out. */
   readonly runDemo?: (options: DemoOptions) => Promise<number>;
+}
+
+export const exitCode = {
+  /** Done; for `serve`: every transfer under way at the signal was finished. */
+  done: 0,
+  /** Failed to start, or transfers were cut. */
+  failed: 1,
+  /** The configuration or the command line is wrong: starting again will not help. */
+  usage: 2,
+} as const;
+
+/**
+ * The configuration of --config (`option`), else of ENTREPOT_CONFIG, else of the environment alone. A file that cannot be
+ * read is the only problem reported.
+ */
+export function loadFrom(option: string | undefined, { env, readFile }: Context): LoadResult {
+  const variable = env[configVariable.env];
+  const path = option ?? (variable === "" ? undefined : variable);
+  if (path === undefined) return loadConfig({ env, readFile });
+  const file = readText(path, readFile);
+  if ("text" in file) return loadConfig({ file: { path, text: file.text }, env, readFile });
+  const key = option === undefined ? configVariable.env : "--config";
+  return {
+    ok: false,
+    problems: [{ key, message: `found ${quote(path)}, which cannot be read (${file.reason})` }],
+  };
 }

@@ -1,6 +1,5 @@
 // `entrepot demo`: the mirror in front of a registry of its own, with nothing to configure.
-import type { Context } from "./context.ts";
-import { exitCode } from "./exit-code.ts";
+import { type Context, exitCode } from "./context.ts";
 import { describeStartFailure } from "./start-failure.ts";
 
 export interface DemoFlags {
@@ -25,12 +24,28 @@ export async function demo(flags: DemoFlags, context: Context): Promise<number> 
     terminal: context.terminal,
   };
   try {
-    const runDemo = context.runDemo ?? (await import("../demo/demo.ts")).runDemo;
+    const runDemo = context.runDemo ?? (await loadDemo());
+    if (runDemo === undefined) {
+      context.err(
+        "entrepot: the demo is not part of an installation; in a checkout: npm ci && npm run demo\n",
+      );
+      return exitCode.usage;
+    }
     return await Promise.race([runDemo(options), cut.promise]);
   } catch (error) {
     context.err(`${describeStartFailure(error, [])}\n`);
     return exitCode.failed;
   } finally {
     release();
+  }
+}
+
+/** Undefined where the packages that only the demo needs are not installed. */
+async function loadDemo(): Promise<Context["runDemo"]> {
+  try {
+    return (await import("../demo/demo.ts")).runDemo;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_MODULE_NOT_FOUND") return undefined;
+    throw error;
   }
 }

@@ -1,12 +1,11 @@
-// The command line: which commands there are, and their exit code.
+// The command line: the commands, what --help says, and the exit code.
 import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { environmentHelp, fileHelp } from "../config/help.ts";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
 import { check } from "./check.ts";
-import type { Context } from "./context.ts";
+import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
-import { exitCode } from "./exit-code.ts";
-import { helpText } from "./help-text.ts";
 import { serve } from "./serve.ts";
 import { type WhyOptions, why } from "./why.ts";
 
@@ -46,7 +45,7 @@ export function program(context: Context, finish: (code: number) => void): Comma
     });
   root
     .command("why")
-    .description("tell what a running mirror knows of an image: what of it is here, since when, last used")
+    .description("tell which parts of an image a running mirror has, and when they were last used")
     .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
     .option(...configOption)
     .option("--ops <address>", "where the mirror's ops listener is, when not where the settings say")
@@ -90,4 +89,29 @@ function port(text: string): number {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value <= 65_535)) throw new InvalidArgumentError("Expected a number from 0 to 65535.");
   return value;
+}
+
+const examples = `
+Examples:
+  entrepot demo                        see it work, with nothing to configure
+  ENTREPOT_UPSTREAM_URL=https://registry.example.com entrepot
+  entrepot --config mirror.yaml        the same as entrepot serve --config mirror.yaml
+  entrepot check --config mirror.yaml  validate, and print what every setting comes to
+  entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here`;
+
+const exitCodes = `
+Exit codes:
+  0  done; after a signal: every transfer under way was finished
+  1  failed to start, or transfers were cut (time-out of the drain, or a second signal)
+  2  the configuration or the command line is wrong`;
+
+/** Examples, environment, what only the file has, and exit codes. */
+function helpText(): string {
+  const environment = `
+Environment (wins over the YAML file; an empty variable counts as not set):
+${environmentHelp()}`;
+  const file = `
+Only in the YAML file:
+${fileHelp()}`;
+  return [examples, environment, file, exitCodes].join("\n");
 }

@@ -1,9 +1,8 @@
 // `entrepot serve`: runs the mirror until a signal, then lets transfers under way finish.
+import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { formatProblems, formatWarnings } from "../config/problem.ts";
-import type { Context, RunningApp } from "./context.ts";
-import { exitCode } from "./exit-code.ts";
-import { loadFrom } from "./load-from.ts";
+import { type Context, exitCode, loadFrom } from "./context.ts";
 import { describeStartFailure, type Listener } from "./start-failure.ts";
 
 /** Milliseconds `stop` may take before the process ends without it. */
@@ -18,7 +17,7 @@ export async function serve(options: { readonly config?: string }, context: Cont
   }
   context.err(formatWarnings(loaded.warnings));
   const signals = new Signals(context);
-  let app: RunningApp | undefined;
+  let app: App | undefined;
   // From the start on: unheard, they end the process.
   const deafen = context.onHarmlessSignal((name) => app?.heard(name));
   try {
@@ -35,13 +34,13 @@ async function run(
   config: Config,
   context: Context,
   signals: Signals,
-  made: (app: RunningApp) => void,
+  made: (app: App) => void,
 ): Promise<number> {
   const fail = (error: unknown) => {
     context.err(`${describeStartFailure(error, listenersOf(config))}\n`);
     return exitCode.failed;
   };
-  let app: RunningApp;
+  let app: App;
   try {
     app = await make(config, context);
     made(app);
@@ -59,14 +58,14 @@ async function run(
   return await end(app, context, await drain(app, config.drainTimeout, context, signals));
 }
 
-async function make(config: Config, context: Context): Promise<RunningApp> {
+async function make(config: Config, context: Context): Promise<App> {
   // Loaded only here, so that check and --help do not wait for all of it.
   const build = context.build ?? (await import("../app.ts")).build;
   return build(config);
 }
 
 /** Waits for the transfers under way, at most `timeout` milliseconds or until a second signal. */
-async function drain(app: RunningApp, timeout: number, context: Context, signals: Signals): Promise<number> {
+async function drain(app: App, timeout: number, context: Context, signals: Signals): Promise<number> {
   const late = after(timeout, exitCode.failed);
   try {
     const drained = app.drain().then(() => exitCode.done);
@@ -79,7 +78,7 @@ async function drain(app: RunningApp, timeout: number, context: Context, signals
   }
 }
 
-async function end(app: RunningApp, context: Context, code: number): Promise<number> {
+async function end(app: App, context: Context, code: number): Promise<number> {
   const late = after(stopTimeout, false);
   try {
     if (await Promise.race([app.stop().then(() => true), late.promise])) return code;

@@ -1,10 +1,9 @@
-// `entrepot why`: what a running mirror knows of one image, in a terminal.
+// `entrepot why`: what a running mirror has of one image, in a terminal.
+import { formatAddress } from "../config/address.ts";
 import { formatProblems } from "../config/problem.ts";
 import { duration, size } from "../ops/page/format.ts";
 import type { ExplainedPart, Explanation } from "../ops/stats/stats-document.ts";
-import type { Context } from "./context.ts";
-import { exitCode } from "./exit-code.ts";
-import { loadFrom } from "./load-from.ts";
+import { type Context, exitCode, loadFrom } from "./context.ts";
 
 export interface WhyOptions {
   readonly config?: string;
@@ -29,7 +28,7 @@ export async function why(reference: string, options: WhyOptions, context: Conte
   return exitCode.done;
 }
 
-/** Undefined, and told, when it cannot be known. */
+/** Undefined, and a message on the standard error, when it cannot be known. */
 function originOf({ ops, config }: WhyOptions, context: Context): string | undefined {
   if (ops !== undefined) {
     const origin = /^https?:\/\//.test(ops) ? ops : `http://${ops}`;
@@ -43,9 +42,9 @@ function originOf({ ops, config }: WhyOptions, context: Context): string | undef
     return undefined;
   }
   const { host, port } = loaded.config.opsListen;
-  // Every address of the machine is no address to connect to.
-  const reachable = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "[::1]" : host;
-  return `http://${reachable.includes(":") && !reachable.startsWith("[") ? `[${reachable}]` : reachable}:${port}`;
+  // The wildcard addresses are for listening only.
+  const reachable = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  return `http://${formatAddress({ host: reachable, port })}`;
 }
 
 async function ask(origin: string, reference: string, context: Context): Promise<Explanation | undefined> {

@@ -1,7 +1,7 @@
 // What the mirror does while somebody tries the demo: its own log, line by line, worded for people.
 import { type Logger, pino } from "pino";
-import prettyBytes from "pretty-bytes";
 import { z } from "zod";
+import { size } from "../ops/page/format.ts";
 import { formatTime } from "./report.ts";
 
 /** The fields of the JSON log that are shown; the names are its promise to log pipelines. */
@@ -40,7 +40,7 @@ function activityText(line: unknown): string {
     subject(request).padEnd(30),
     String(status),
     result.padEnd(11),
-    prettyBytes(bytes).padStart(8),
+    size(bytes).padStart(8),
     formatTime(duration).padStart(8),
   ];
   return cells.join("  ");

@@ -5,10 +5,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { arch, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import prettyBytes from "pretty-bytes";
 import { build } from "../app.ts";
 import { type Address, type Config, plainUpstream } from "../config/config.ts";
 import { fixedSecret, Secret } from "../config/secret.ts";
+import { size } from "../ops/page/format.ts";
 import { createActivityLog } from "./activity.ts";
 import { pullTogether } from "./fleet.ts";
 import type { Architecture } from "./greeting-program.ts";
@@ -144,9 +144,9 @@ async function showPulls(stage: Stage, options: DemoOptions): Promise<Measured[]
     const measured = await pullTogether({ ...stage, ...options, ...step, architecture });
     const { received, ms, link: crossed } = measured;
     const ratio = formatRatio(hitRatio(received, crossed.bytes));
-    print(`   ${prettyBytes(received)} in ${formatTime(ms)}, every digest verified.`);
+    print(`   ${size(received)} in ${formatTime(ms)}, every digest verified.`);
     print(
-      `   Over the long link: ${prettyBytes(crossed.bytes)} in ${crossed.requests} requests (byte hit ratio ${ratio}).`,
+      `   Over the long link: ${size(crossed.bytes)} in ${crossed.requests} requests (byte hit ratio ${ratio}).`,
     );
     print("");
     done.push(measured);
@@ -156,6 +156,6 @@ async function showPulls(stage: Stage, options: DemoOptions): Promise<Measured[]
 
 function summary(done: readonly Measured[]): string[] {
   const { received, link: crossed } = totals(done);
-  const sentence = `The clients received ${prettyBytes(received)}; ${prettyBytes(crossed.bytes)} of it crossed the link.`;
+  const sentence = `The clients received ${size(received)}; ${size(crossed.bytes)} of it crossed the link.`;
   return [...formatTable(done).map((line) => `  ${line}`), "", `  ${sentence}`, ""];
 }

@@ -1,6 +1,7 @@
 // Several clients pulling one image at the same moment, and what that cost, by the upstream's own counters.
+import { Presets, SingleBar } from "cli-progress";
+import { size } from "../ops/page/format.ts";
 import type { Architecture } from "./greeting-program.ts";
-import { type ProgressCallback, withProgress } from "./progress.ts";
 import { pullImage } from "./pull.ts";
 import type { Measured } from "./report.ts";
 import type { DemoUpstream } from "./upstream.ts";
@@ -61,5 +62,34 @@ async function pullAll(options: FleetOptions, onProgress: ProgressCallback): Pro
   } finally {
     failed.abort();
     await Promise.allSettled(pulls);
+  }
+}
+
+/** Bytes received so far and to be received in all; `total` grows while manifests are still being read. */
+export type ProgressCallback = (received: number, total: number) => void;
+
+/** Runs `work` with a progress bar on `terminal`; without a terminal the callback does nothing. */
+export async function withProgress<T>(
+  terminal: NodeJS.WritableStream | undefined,
+  work: (onProgress: ProgressCallback) => Promise<T>,
+): Promise<T> {
+  if (terminal === undefined) return work(() => undefined);
+  const format = "     {bar} {percentage} %  {done} of {all}";
+  const bar = new SingleBar(
+    { stream: terminal, format, barsize: 30, clearOnComplete: true, gracefulExit: false },
+    Presets.shades_classic,
+  );
+  const sizes = (received: number, total: number) => ({
+    done: size(received),
+    all: size(total),
+  });
+  bar.start(1, 0, sizes(0, 0));
+  try {
+    return await work((received, total) => {
+      bar.setTotal(Math.max(total, 1));
+      bar.update(received, sizes(received, total));
+    });
+  } finally {
+    bar.stop();
   }
 }

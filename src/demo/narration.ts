@@ -1,5 +1,4 @@
 // What the demo says besides its measurements: where everything is, what to try, and what went wrong.
-import prettyBytes from "pretty-bytes";
 import type { LinkOptions } from "./link.ts";
 
 /** Where everything is. */
@@ -17,13 +16,13 @@ export interface Scene {
 
 /** Said before the pulls. */
 export function introduction({ registry, link, mirror, ops, cacheDirectory }: Scene): string[] {
-  const rate = prettyBytes(link.bytesPerSecond * 8, { bits: true });
+  const megabits = Math.round((link.bytesPerSecond * 8) / 1e6);
   return [
     "Entrepôt demo: a registry that is far away, and the mirror beside its clients.",
     "",
     `  registry    ${registry}`,
     `              basic auth; behind a SIMULATED long link: ${link.roundTripMs} ms per request,`,
-    `              ${rate}/s shared by all connections. All numbers below are measured on it.`,
+    `              ${megabits} Mbit/s shared by all connections. All numbers below are measured on it.`,
     `  mirror      ${mirror.origin}   cache ${cacheDirectory} (removed at the end)`,
     `  operations  ${ops.origin}`,
     "",

@@ -1,5 +1,5 @@
 // What the demo prints about its pulls: one line each, and a table at the end.
-import prettyBytes from "pretty-bytes";
+import { size } from "../ops/page/format.ts";
 import type { LinkCounts } from "./upstream.ts";
 
 /** One step of the demo: measured, not computed from what ought to happen. */
@@ -42,8 +42,8 @@ export function formatTable(steps: readonly Measured[]): string[] {
     name,
     clients,
     time,
-    prettyBytes(received),
-    prettyBytes(link.bytes),
+    size(received),
+    size(link.bytes),
     String(link.requests),
     formatRatio(hitRatio(received, link.bytes)),
   ];

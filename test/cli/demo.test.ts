@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import t from "tap";
-import type { DemoOptions } from "../../src/cli/context.ts";
+import type { DemoOptions } from "../../src/demo/demo.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 import { never } from "../fixtures/scripted-app.ts";
 

@@ -1,14 +1,14 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import t from "tap";
-import type { RunningApp } from "../../src/cli/context.ts";
+import type { App } from "../../src/app.ts";
 import type { Config } from "../../src/config/config.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 import { upstreamUrl } from "../fixtures/loading.ts";
 import { never, scriptedApp } from "../fixtures/scripted-app.ts";
 
 const env = upstreamUrl;
-const withApp = (app: RunningApp, more: Record<string, string> = {}, argv: readonly string[] = ["serve"]) =>
+const withApp = (app: App, more: Record<string, string> = {}, argv: readonly string[] = ["serve"]) =>
   commandLine(argv, { env: { ...env, ...more }, build: () => app });
 
 t.test("started, drained at a signal, stopped: exit code 0 and nothing printed", async (t) => {
@@ -80,7 +80,7 @@ t.test("a second signal cuts the drain", async (t) => {
 });
 
 t.test("a signal while starting is answered after the start, a second one at once", async (t) => {
-  const started = Promise.withResolvers<Awaited<ReturnType<RunningApp["start"]>>>();
+  const started = Promise.withResolvers<Awaited<ReturnType<App["start"]>>>();
   const first = scriptedApp({ start: () => started.promise });
   const patient = withApp(first.app);
   await first.called("start");

@@ -41,7 +41,7 @@ t.test("requests are shown from level info on, in words people know from docker"
   later({ ...event, method: "HEAD", route: "manifest_tag", reference: "1.0", bytesSent: 0, durationMs: 2 });
   later({ ...event, route: "ping", path: "/v2/", repository: undefined, reference: undefined, bytesSent: 2 });
   t.match(lines, [
-    /^ {2}GET +team\/app@0123456789ab +200 +miss +12 MB +1\.23 s$/,
+    /^ {2}GET +team\/app@0123456789ab +200 +miss +12\.0 MB +1\.23 s$/,
     /^ {2}HEAD +team\/app:1\.0 +200 +miss +0 B +2 ms$/,
     /^ {2}GET +\/v2\/ +200 /,
   ]);

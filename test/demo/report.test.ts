@@ -22,7 +22,7 @@ t.test("times", async (t) => {
 t.test("the table is aligned and ends in totals", async (t) => {
   const lines = formatTable(steps);
   t.equal(new Set(lines.map((line) => line.length)).size, 1, "all lines are equally long");
-  t.match(lines.at(-1), /^all together .* 304 MB +32 MB +12 +89\.4 %$/);
-  t.match(lines[3], /^fleet +10 +700 ms +280 MB +8 MB +4 +97\.1 %$/);
+  t.match(lines.at(-1), /^all together .* 304 MB +32\.0 MB +12 +89\.4 %$/);
+  t.match(lines[3], /^fleet +10 +700 ms +280 MB +8\.00 MB +4 +97\.1 %$/);
   t.same(totals(steps), { received: 304_000_000, link: { requests: 12, bytes: 32_000_100 } });
 });

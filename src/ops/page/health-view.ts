@@ -109,7 +109,7 @@ export function nodeView({ services, queues, runtime, traffic, node, at }: Stats
 function servicesView(services: readonly ServiceStats[]): PageNode {
   const rows = services.map(({ name, ok, detail }) => [
     h("b", {}, name),
-    ok ? state("ok", "in use") : state("warn", "done without"),
+    ok ? state("ok", "in use") : state("warn", "not in use"),
     detail,
   ]);
   return table("Services", [{ name: "Service" }, { name: "State" }, { name: "" }], rows, "");
