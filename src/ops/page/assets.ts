@@ -75,7 +75,7 @@ function moduleText(url: URL): string {
 }
 
 function asset(type: string, text: string): Asset {
-  const body = Buffer.from(text.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n"));
+  const body = Buffer.from(text);
   const tag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
   return { type, body, gzip: gzipSync(body), tag };
 }
