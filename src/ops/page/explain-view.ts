@@ -1,7 +1,7 @@
 // What is known here of one image.
 import type { ExplainedPart, Explanation } from "../stats/stats-document.ts";
 import { duration, shortDigest, size } from "./format.ts";
-import { type Content, h, type PageNode } from "./node.ts";
+import { type Content, h, type PageNode } from "./html.ts";
 import { ago, section, state, table } from "./parts.ts";
 
 /** The box and, below it, the answer. A plain form, so that it works without a script. */

@@ -1,7 +1,7 @@
 // Is it well, and are the registries behind it? And what this node leans on besides.
 import type { QueueStats, ServiceStats, StatsDocument, UpstreamStats } from "../stats/stats-document.ts";
 import { count, duration, number, size } from "./format.ts";
-import { type Content, h, type PageNode } from "./node.ts";
+import { type Content, h, type PageNode } from "./html.ts";
 import { ago, fact, facts, section, state, table } from "./parts.ts";
 
 const words = { ok: "All is well", degraded: "Degraded", down: "Down" } as const;

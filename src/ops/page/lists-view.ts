@@ -1,7 +1,7 @@
 // Single requests and repositories worth a look.
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { duration, number, rate, size } from "./format.ts";
-import { h, type PageNode } from "./node.ts";
+import { h, type PageNode } from "./html.ts";
 import { ago, section, state, table } from "./parts.ts";
 
 const right = { number: true } as const;

@@ -1,9 +1,8 @@
 // The whole page as the server sends it. It is complete without a script, which then only keeps it up to date.
 import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
 import { explainView } from "./explain-view.ts";
-import { toHtml } from "./html.ts";
+import { h, toHtml } from "./html.ts";
 import { liveView } from "./live-view.ts";
-import { h } from "./node.ts";
 
 /** What the browser may load and do: nothing but ours, and no script or style that stands in the page itself. */
 export const contentSecurityPolicy = [

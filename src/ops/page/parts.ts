@@ -1,6 +1,6 @@
 // What several sections of the page are made of.
 import { duration } from "./format.ts";
-import { type Content, h, type PageNode } from "./node.ts";
+import { type Content, h, type PageNode } from "./html.ts";
 
 export function section(id: string, title: string, ...content: readonly Content[]): PageNode {
   return h(

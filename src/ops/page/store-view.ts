@@ -1,7 +1,7 @@
 // The store, and the downloads that feed it.
 import type { RunningFill, ScrubStats, StatsDocument } from "../stats/stats-document.ts";
 import { count, duration, number, rate, share, shortDigest, size } from "./format.ts";
-import { h, type PageNode } from "./node.ts";
+import { h, type PageNode } from "./html.ts";
 import { ago, bar, fact, facts, section, state } from "./parts.ts";
 
 /** Blobs that are evicted sooner than this after their last use may be wanted again. */

@@ -1,7 +1,7 @@
 // What goes through, what it saved, and where answers came from.
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { number, rate, share, size } from "./format.ts";
-import { h, type PageNode } from "./node.ts";
+import { h, type PageNode } from "./html.ts";
 import { bar, fact, facts, section, table } from "./parts.ts";
 
 const windows = [

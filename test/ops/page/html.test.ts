@@ -1,6 +1,5 @@
 import t from "tap";
-import { escapeHtml, toHtml } from "../../../src/ops/page/html.ts";
-import { h } from "../../../src/ops/page/node.ts";
+import { escapeHtml, h, toHtml } from "../../../src/ops/page/html.ts";
 
 t.test("text and attributes are escaped, whatever they hold", (t) => {
   t.equal(

@@ -1,6 +1,6 @@
 // Makes what is shown equal to a description of it, and leaves alone what already is: focus, selection and the place
 // things are scrolled to survive. Text only ever becomes text.
-import type { PageNode } from "../node.ts";
+import type { PageNode } from "../html.ts";
 
 /** `shown` was made from an earlier description of the same page. */
 export function patch(shown: Element, wanted: PageNode): void {
