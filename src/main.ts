@@ -34,7 +34,7 @@ function tolerateBrokenPipe(stream: NodeJS.WriteStream): void {
 
 /**
  * Run from source, the stats page's scripts are stripped of their types as Node strips ours (ops/page/assets.ts), and
- * Node tells everybody who starts the program that this function of it may change one day.
+ * Node would warn at every start that this function may change one day.
  */
 function silenceStripping(): void {
   const emitWarning = process.emitWarning;
@@ -46,8 +46,7 @@ function silenceStripping(): void {
 
 /**
  * SIGTERM and SIGINT. Repeats within 200 ms are one signal: at Ctrl-C under `npm start` the terminal sends it and npm
- * passes on another. Nobody listens again after the release, but the process stays deaf to a late repeat: it is about
- * to end, and with its own exit code.
+ * passes on another. After the release a late repeat is still ignored: the process is about to end, with its own exit code.
  */
 function onSignal(listener: (name: string) => void): () => void {
   let last = Number.NEGATIVE_INFINITY;
@@ -65,8 +64,8 @@ function onSignal(listener: (name: string) => void): () => void {
 }
 
 /**
- * Signals whose default is to end the process, in the middle of its transfers, or to open Node's inspector: heard, they
- * do neither.
+ * Signals whose default is to end the process, in the middle of its transfers, or to open Node's inspector. With a listener
+ * they do neither.
  */
 function onHarmlessSignal(listener: (name: string) => void): () => void {
   const names = ["SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
@@ -77,9 +76,9 @@ function onHarmlessSignal(listener: (name: string) => void): () => void {
 }
 
 async function main(): Promise<number> {
-  // Chunks of transfers are memory outside V8's heap that only its collector frees. While the space for young objects
-  // stays as small as it starts (1 MiB) they go with it, every few MB, for next to nothing. Grown to 16 MiB it is looked
-  // at too seldom, and V8 marks its whole heap for every 30 MB received instead: half the CPU time of a miss.
+  // Chunks of transfers are memory outside V8's heap that only its collector frees. While the space for young objects stays
+  // as small as it starts (1 MiB), they are freed with it, often and cheaply. Grown to 16 MiB it is collected too seldom, and
+  // V8 marks its whole heap instead.
   const { setFlagsFromString } = await import("node:v8");
   setFlagsFromString("--semi-space-growth-factor=1");
   const { readFileSync } = await import("node:fs");

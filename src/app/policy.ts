@@ -1,4 +1,4 @@
-// The cache's policy over the stores that were opened: what is kept, for how long, and who may have it.
+// The cache's policy over the stores that were opened: what is kept, for how long, and which clients may have it.
 import { Access } from "../cache/access.ts";
 import { BlobCache } from "../cache/blob-cache.ts";
 import { Confirmations } from "../cache/confirmations.ts";
@@ -24,9 +24,9 @@ export interface PolicyBounds {
   readonly memoryBytes: number;
   /** Bytes of running fills in memory, over all fills. */
   readonly windowBytes: number;
-  /** Milliseconds in which what upstream says is not there is not asked for again. */
+  /** Milliseconds for which an answer that something is not there is believed. */
   readonly negativeTtl: number;
-  /** Milliseconds in which a list of tags or referrers is given without asking again. */
+  /** Milliseconds for which a list of tags or referrers is given without asking again. */
   readonly listingTtl: number;
 }
 
@@ -136,11 +136,15 @@ export function createPolicy({
   const listings = new Listings({ ...common, ttl: listingTtl, staleIfError, kept });
   const refetch = new Refetch({ blobs, manifests, upstreams, repositoriesOf });
   announcements?.subscribe(
-    (news) => {
-      if (news.kind === "tag") manifests.changedElsewhere(news.upstream, news.repository, news.tag);
-      if (news.kind !== "written") return;
-      listings.forget(news.upstream, news.repository);
-      confirmations.forget(news.upstream, news.repository);
+    (announcement) => {
+      if (announcement.kind !== "tag" && announcement.kind !== "written") return;
+      const { upstream, repository } = announcement;
+      if (announcement.kind === "tag") {
+        manifests.changedElsewhere(upstream, repository, announcement.tag);
+        return;
+      }
+      listings.forget(upstream, repository);
+      confirmations.forget(upstream, repository);
     },
     () => {},
   );

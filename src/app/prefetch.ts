@@ -1,4 +1,4 @@
-// Work that nobody waits for, a little at a time.
+// Work that no client waits for, two items at a time.
 
 const maxWaiting = 100;
 const maxRunning = 2;
@@ -9,13 +9,13 @@ export class Prefetch {
   readonly #waiting: Work[] = [];
   #running = 0;
 
-  /** Runs it when two others at most have begun before it and not ended. Drops it when 100 wait; failures are its own. */
+  /** Runs the work when fewer than two others are running. Drops it when 100 wait. Failures are ignored. */
   add(work: Work): void {
     if (this.#waiting.length < maxWaiting) this.#waiting.push(work);
     if (this.#running < maxRunning) void this.#run();
   }
 
-  /** What has not begun never will. */
+  /** Drops the work that has not begun. */
   stop(): void {
     this.#waiting.length = 0;
   }
@@ -23,7 +23,7 @@ export class Prefetch {
   async #run(): Promise<void> {
     this.#running++;
     for (let work = this.#waiting.shift(); work !== undefined; work = this.#waiting.shift()) {
-      // The next client meets the same failure, and is told.
+      // The next client meets the same failure and gets the error.
       await work().catch(() => {});
     }
     this.#running--;

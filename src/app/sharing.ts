@@ -1,5 +1,5 @@
-// What this node shares with the others of its datacenter, as far as the configuration says: what it knows in Redis,
-// blobs in S3, and running fills with the nodes themselves. Without any of it the node has its own index and upstream.
+// What this node shares with the others of its datacenter, where it is configured: tags and links in Redis, blobs in S3, and
+// running fills with the other nodes. Without it the node has its own index and upstream.
 import type { Sharing } from "../cache/fill/source.ts";
 import { Publisher, type PublisherOptions, publishUnpublished } from "../cache/sharing/publisher.ts";
 import { Releases } from "../cache/sharing/releases.ts";
@@ -19,16 +19,16 @@ import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
 import { createPeers } from "../upstream/peers.ts";
 
-/** Between two looks for what is left of interrupted uploads, and whether S3 has grown too large. */
+/** Milliseconds between two searches for what interrupted uploads left, and two checks of the size of S3. */
 const upkeepInterval = 3_600_000;
 /** Seconds in which a client has to begin a download it is sent to S3 for. */
 const redirectLifetime = 15 * 60;
 /**
- * Milliseconds a start waits for Redis: a node whose disk is empty knows nothing before, and would send its first
+ * Milliseconds a start waits for Redis: before that a node whose disk is empty knows nothing, and would send its first
  * clients away while upstream is down.
  */
-const startTimeout = 1_000;
-/** Longest a tag record is kept in Redis: its index forgets nothing, and this node's own goes on from there. */
+const redisStartTimeout = 1_000;
+/** Milliseconds a tag record is kept in Redis at most. */
 const longestLifetime = 365 * 86_400_000;
 
 export interface SharedParts {
@@ -39,7 +39,7 @@ export interface SharedParts {
   readonly sharing: Sharing;
   /** Blobs that wait to be uploaded; undefined without S3. */
   readonly pendingUploads: () => number | undefined;
-  /** Bytes of blobs in S3 as of the last look, an hour old at most; undefined without a size to keep. */
+  /** Bytes of blobs in S3 when last counted, an hour ago at most; undefined without a size to keep. */
   readonly storedBytes: () => number | undefined;
   /** Uploads what the last run had no time for; ends early with the signal and never rejects. */
   catchUp(index: Pick<BlobIndex, "get">, signal: AbortSignal): Promise<void>;
@@ -61,9 +61,9 @@ export interface SharedPartsOptions {
   readonly pause: Pause;
 }
 
-/** What cannot be reached now is found later. */
+/** Stores that cannot be reached now are used once they can. */
 export async function openSharedParts(options: SharedPartsOptions): Promise<SharedParts> {
-  // Nobody else changes these stores.
+  // Only this process changes these stores, so what was read may be remembered.
   const own = { tags: new RememberedTags(options.own.tags), links: new RememberedLinks(options.own.links) };
   const redis = await openRedis(options);
   const s3 = await openS3(options);
@@ -94,7 +94,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
 
 async function openRedis({ config, notices, pause }: SharedPartsOptions): Promise<RedisShared | undefined> {
   if (config.redis === undefined) return undefined;
-  // Loaded by those who use it.
+  // Loaded only where it is configured.
   const { openRedisShared } = await import("../storage/redis/shared.ts");
   const redis = openRedisShared({
     redis: config.redis,
@@ -105,7 +105,7 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
     notices,
     pause,
   });
-  await inTime(redis.settled, startTimeout, pause);
+  await inTime(redis.settled, redisStartTimeout, pause);
   return redis;
 }
 
@@ -146,11 +146,11 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
     notices,
     clock: steady,
     pause,
-    onState: (state) => tell(notices, state),
+    onState: (state) => noteState(notices, state),
   });
-  // Said once at the start; what fails S3 reports itself.
+  // One notice at the start. The S3 store reports its failures itself.
   s3.reach().then(
-    () => tell(notices, "closed"),
+    () => noteState(notices, "closed"),
     () => {},
   );
   const publisher = new Publisher({ shared: s3, local: store, check: options.check, notices, pause });
@@ -184,14 +184,17 @@ function presign(s3: S3Blobs): NonNullable<NonNullable<Sharing["blobs"]>["redire
   return (digest) => s3.presign(digest, redirectLifetime);
 }
 
-/** Half open is still open to everybody but the probe. */
-function tell(notices: NoticeSink, state: S3Blobs["state"]): void {
+/** Half open is still open to all but the probe. */
+function noteState(notices: NoticeSink, state: S3Blobs["state"]): void {
   if (state === "half_open") return;
   const usable = state === "closed";
   notices({ kind: "shared_store", store: "s3", usable, message: usable ? "" : "it has stopped answering" });
 }
 
-/** Every node does it: two at once do no harm. Failures are told by S3 itself. Bytes left, when somebody counted. */
+/**
+ * Every node does it: two at once do no harm. The S3 store reports its failures itself. Resolves with the bytes left;
+ * undefined when they were not counted.
+ */
 async function keepUp(
   s3: S3Blobs,
   maxSize: number | undefined,

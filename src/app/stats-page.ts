@@ -34,7 +34,7 @@ export interface StatsPage {
   close(): Promise<void>;
 }
 
-/** Takes up the history of the last run. Throws the system's error when the page's files are not there. */
+/** Loads the history of the last run. Throws the system's error when the page's files are not there. */
 export async function openStatsPage(options: StatsPageOptions): Promise<StatsPage> {
   const { config, store, index, running, clock } = options;
   const { tags, upstreams } = config;

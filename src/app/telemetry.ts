@@ -1,4 +1,4 @@
-// What listens to events and notices, put together: metrics, the log, and what the configuration asks for besides.
+// The sinks of events and notices, put together: metrics, the log, and those the configuration adds.
 import type { Logger } from "pino";
 import type { Config, InfluxConfig } from "../config/config.ts";
 import type { EventSink, NoticeSink } from "../ports/event.ts";
@@ -26,7 +26,7 @@ export interface TelemetryOptions {
   readonly notifications?: NotificationMetricsOptions;
   /** Takes every line instead of the standard output. */
   readonly log?: Logger | undefined;
-  /** What listens besides; called last. */
+  /** Further sinks; called last. */
   readonly sinks?: readonly Sink[];
 }
 
@@ -83,7 +83,7 @@ function jsonLines(log: Logger): Held {
   return { name: "log", onEvent, onProbe: onEvent };
 }
 
-/** Programs that read access logs take every line of the standard output for one. */
+/** Programs that read access logs expect nothing else on the standard output. */
 function accessLog(log: Logger, metrics: Metrics): Held {
   const lines = output(standardOutput, metrics);
   const onEvent = combinedLog(log, lines);

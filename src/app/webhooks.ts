@@ -1,4 +1,4 @@
-// Webhooks come in: registries tell of pushes that did not pass through this mirror.
+// Webhooks come in: registries report pushes that did not pass through this mirror.
 import type { Config, UpstreamConfig } from "../config/config.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { type WebhookChange, WebhookReceiver, type WebhookTarget } from "../ops/webhooks/webhook-receiver.ts";
@@ -87,7 +87,7 @@ function repositoryHere(
   { repositoryPrefix }: UpstreamConfig,
   { repository, storage }: WebhookChange,
 ): Repository | undefined {
-  // Artifactory tells its own repository apart, and it may be one of several behind the one that is pulled from.
+  // Artifactory names its own repository apart, which may be one of several behind the one that is pulled from.
   const prefix = storage === undefined ? repositoryPrefix : repositoryPrefix.split("/").slice(1).join("/");
   return parseRepository(
     prefix !== "" && repository.startsWith(`${prefix}/`) ? repository.slice(prefix.length + 1) : repository,

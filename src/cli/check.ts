@@ -1,4 +1,4 @@
-// `entrepot check`: says whether the configuration is right, and what it comes to.
+// `entrepot check`: says whether the configuration is right, and prints what it resolves to.
 
 import { renderConfig } from "../config/print.ts";
 import { formatProblems, formatWarnings } from "../config/problem.ts";

@@ -21,7 +21,7 @@ export interface Context {
   readonly err: (text: string) => void;
   /** SIGTERM and SIGINT. */
   readonly onSignal: OnSignal;
-  /** SIGHUP, SIGUSR1 and SIGUSR2, which end nothing as long as somebody listens. */
+  /** SIGHUP, SIGUSR1 and SIGUSR2, which end nothing as long as they are listened to. */
   readonly onHarmlessSignal: OnSignal;
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;

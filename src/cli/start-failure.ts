@@ -43,7 +43,7 @@ export function describeStartFailure(error: unknown, listeners: readonly Listene
   return `entrepot: cannot start: ${message}`;
 }
 
-/** The port tells them apart; a name that was resolved has another host in the error. */
+/** Found by the port, because a name that was resolved is another host in the error. */
 function listenerOf(listeners: readonly Listener[], host: string, port: unknown): Listener | undefined {
   const samePort = listeners.filter(({ address }) => port === undefined || address.port === port);
   return samePort.find(({ address }) => address.host === host) ?? samePort[0];

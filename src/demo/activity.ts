@@ -1,4 +1,4 @@
-// What the mirror does while somebody tries the demo: its own log, line by line, worded for people.
+// What the mirror does while the demo is tried: its own log, line by line, worded for people.
 import { type Logger, pino } from "pino";
 import { z } from "zod";
 import { size } from "../ops/page/format.ts";

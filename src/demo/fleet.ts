@@ -11,7 +11,7 @@ export interface FleetOptions {
   readonly name: string;
   /** Where the clients pull from. */
   readonly mirror: URL;
-  /** Whose counters tell what crossed the link. */
+  /** Its counters have what crossed the link. */
   readonly upstream: DemoUpstream;
   readonly repository: string;
   readonly tag: string;

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 export interface LinkOptions {
   /** Added to every request, milliseconds. */
   readonly roundTripMs: number;
-  /** Shared by all connections, both directions of a request not being told apart. */
+  /** Shared by all connections, in both directions together. */
   readonly bytesPerSecond: number;
 }
 

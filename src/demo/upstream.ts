@@ -70,7 +70,7 @@ export async function startDemoUpstream(options: DemoUpstreamOptions): Promise<D
   }
 
   const server = createServer((request, response) => {
-    // Only a client that went away or the end of the demo can fail here; neither is worth a word.
+    // Only a client that went away or the end of the demo can fail here; neither is reported.
     answer(request, response).catch(() => response.destroy());
   });
   server.maxConnections = maxConnections;

@@ -1,4 +1,4 @@
-// The second listener, for operators and machines that watch: liveness, readiness with its reasons, metrics.
+// The second listener, for operators and monitoring: liveness, readiness with its reasons, metrics.
 // Bound to loopback by default, and apart from the first so that a flood of clients cannot hide a node's state.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, type Socket } from "node:net";
@@ -42,7 +42,7 @@ interface Answer {
 
 type Page = () => Answer | Promise<Answer>;
 
-/** Connections at once; for one more, that which has been without a request the longest is closed. */
+/** Connections at once; for one more, the one without a request for the longest time is closed. */
 const maxConnections = 256;
 /** Milliseconds for a whole request to arrive, and without progress on a connection before it is closed. */
 const requestTimeout = 10_000;
@@ -94,7 +94,7 @@ export function createOpsListener({
   return {
     async listen(address) {
       const bound = await listen(server, address);
-      // A failing accept (EMFILE) is an error event, and one that nobody hears ends the process.
+      // A failing accept (EMFILE) is an error event, and one without a listener ends the process.
       server.on("error", (error) => log.error({ err: error }, "the ops listener failed to accept"));
       return bound;
     },
@@ -116,8 +116,8 @@ function metricsPage(metrics: OpsListenerOptions["metrics"]): Page {
 }
 
 /**
- * To be told of every connection and request. A limit that turns away whoever comes last would let held connections
- * keep a load balancer from /readyz.
+ * To be called for every connection and request. Closes the connection without a request for the longest time: a limit that
+ * turns away new connections would let held ones keep a load balancer from /readyz.
  */
 function recentlyUsed(): (socket: Socket) => void {
   const sockets = new Set<Socket>();

@@ -1,18 +1,18 @@
-// One event and one notice for many sinks. A sink that throws costs its own line, never the request it tells of, nor
-// the sinks after it.
+// Passes each event and notice to many sinks. A sink that throws fails neither the request the event is about nor the sinks
+// after it.
 import type { EventSink, Notice, NoticeSink, RequestEvent } from "../ports/event.ts";
 
-/** What listens; each may be left out. */
+/** A receiver of events and notices; each function may be left out. */
 export interface Sink {
   /** A short word for metrics and logs. */
   readonly name: string;
   readonly onEvent?: EventSink | undefined;
-  /** The events of probes, which are no traffic: no other sink hears of them. */
+  /** Events of probes, which are no traffic. `onEvent` does not get them. */
   readonly onProbe?: EventSink | undefined;
   readonly onNotice?: NoticeSink | undefined;
 }
 
-/** Both sinks call those given, in their order. `failed` is told of whatever one throws; what it throws is dropped. */
+/** Both functions call the sinks in their order. `failed` is called with what a sink throws; what `failed` throws is dropped. */
 export function fanOut(
   sinks: readonly Sink[],
   failed: (sink: string, error: unknown) => void,
@@ -21,7 +21,7 @@ export function fanOut(
     try {
       failed(sink, error);
     } catch {
-      // Nobody is left to be told.
+      // There is no place left to report it.
     }
   };
   return {

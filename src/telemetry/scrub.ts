@@ -1,7 +1,7 @@
 // Second line of defence for free text in logs. What is logged carries no secret to begin with; this catches the
 // library message or hostile request target that does.
 
-/** Longest input looked at, so that no text is expensive. */
+/** Longest input that is searched, so that no text is expensive. */
 const maxInput = 4096;
 
 const userInfo = /:\/\/[^\s/?#@]*@/g;

@@ -70,7 +70,7 @@ function load(): LoadedAssets {
 
 function moduleText(url: URL): string {
   const text = readFileSync(url, "utf8");
-  // Stripping leaves blanks where the types stood; nobody has to load those.
+  // Stripping leaves blanks where the types stood.
   return extension === ".ts" ? stripTypeScriptTypes(text).replaceAll(/[ \t]+$/gm, "") : text;
 }
 

@@ -1,4 +1,4 @@
-// Is it well, and are the registries behind it? And what this node leans on besides.
+// The state of this node, of its upstreams, and of the services and queues it depends on.
 import type { QueueStats, ServiceStats, StatsDocument, UpstreamStats } from "../stats/stats-document.ts";
 import { count, duration, number, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";

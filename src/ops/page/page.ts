@@ -28,7 +28,7 @@ export interface PageAssets {
 /** Seconds between two loads of the page without a script. */
 const refresh = 10;
 
-/** A dot in the colour of the verdict, so that a tab tells how the node is. */
+/** A dot in the colour of the verdict, so that a browser tab shows the state of the node. */
 const icon = (colour: string) =>
   `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`)}`;
 const iconColours = { ok: "#16813d", degraded: "#c77700", down: "#c8281e" } as const;

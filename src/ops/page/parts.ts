@@ -82,7 +82,7 @@ export function ago(at: number | null, now: number): Content {
   );
 }
 
-/** State as a symbol and a word, so that no colour is needed to tell. */
+/** State as a symbol and a word, so that it does not depend on seeing colours. */
 export function state(level: "ok" | "warn" | "bad", word: string): PageNode {
   const symbols = { ok: "●", warn: "▲", bad: "✖" };
   return h(

@@ -1,4 +1,4 @@
-// Server-sent events (HTML standard, section 9.2): the whole document to everybody who watches, every two seconds.
+// Server-sent events (HTML standard, section 9.2): the whole document to every viewer, every two seconds.
 import type { ServerResponse } from "node:http";
 
 export interface EventStreamsOptions {
@@ -67,7 +67,7 @@ export class EventStreams {
     for (const response of this.#open) response.end(frame);
   }
 
-  /** One serialisation for all. Who has not read the last ones misses this one. */
+  /** One serialisation for all. A viewer that has not read the last ones misses this one. */
   #tick(): void {
     const frame = this.#frame();
     for (const response of this.#open) if (response.writableLength <= maxUnread) response.write(frame);

@@ -1,5 +1,4 @@
-// Carries the traffic of the last day over a restart. It is worth a file and nothing more: a failure is a notice.
-
+// Carries the traffic of the last day over a restart. A failure is a notice and nothing more.
 import type { NoticeSink } from "../../ports/event.ts";
 import { SharedCall } from "../../ports/single-flight.ts";
 import type { RecentActivity } from "../../telemetry/recent/recent-activity.ts";
@@ -9,7 +8,7 @@ import { readHistory, writeHistory } from "../../telemetry/recent/recent-history
 export const historyInterval = 60_000;
 
 export interface History {
-  /** Takes up what the last run left. Never rejects. */
+  /** Loads what the last run left. Never rejects. */
   load(): Promise<void>;
   /** Writes the file; at most one write at a time, a call meanwhile waits for that one. Never rejects. */
   save(): Promise<void>;

@@ -13,7 +13,7 @@ export interface ImageReference {
   readonly reference: Reference;
 }
 
-/** The first upstream where none is named, `latest` where there is no tag; undefined for what is no reference. */
+/** The first upstream where none is named, `latest` where there is no tag; undefined for what is not a reference. */
 export function parseImageReference(
   text: string,
   upstreams: readonly [NamedUpstream, ...NamedUpstream[]],
@@ -43,7 +43,7 @@ function chooseUpstream(
       slash > 0 && (name === first || component === first || namespaces.includes(first)),
   );
   if (upstream !== undefined) return { upstream, rest };
-  // A host that is no upstream's is this mirror's own. Told apart as docker does: by a dot, a port, or localhost.
+  // A host that is no upstream's is this mirror's own. As in docker, a host has a dot or a port, or is localhost.
   const isHost = /^(?:localhost|[a-z0-9[][^:]*(?:\.[^:]+|\]|:\d+))/.test(first);
   return { upstream: upstreams[0], rest: isHost ? rest : name };
 }

@@ -23,14 +23,14 @@ export interface StoreStats {
   readonly usedBytes: number;
   readonly limitBytes: number;
   readonly objects: number;
-  /** Of the file system; null until it was first looked at. */
+  /** Of the file system; null until it was first measured. */
   readonly diskFreeBytes: number | null;
   readonly diskTotalBytes: number | null;
   /** Bytes of the file system that eviction keeps free. */
   readonly diskReserveBytes: number | null;
   readonly evictionMedianAgeMs: number | null;
   readonly lastEvictionAt: number | null;
-  /** At the pace of the last hour; null while the store does not grow. */
+  /** At the rate of the last hour; null while the store does not grow. */
   readonly timeToFullMs: number | null;
 }
 

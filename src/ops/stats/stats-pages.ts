@@ -22,7 +22,7 @@ export interface StatsPages {
   end(): void;
 }
 
-/** Longest reference looked at, in characters. */
+/** Longest reference that is parsed, in characters. */
 const longestReference = 500;
 /** Seconds a browser uses a file without asking; after that its tag is compared. */
 const assetAge = 300;

@@ -23,13 +23,13 @@ export interface StatsOptions {
   readonly config: Pick<Config, "upstreams" | "cache">;
   readonly version: string;
   readonly clock: Clock;
-  /** That of fills and circuits. */
+  /** The clock of fills and circuits. */
   readonly steady: Clock;
   readonly activity: RecentActivity;
   readonly health: Pick<Health, "ready" | "isDraining" | "failing">;
   /** Bytes of the file system under the cache; undefined until they were first read. */
   readonly disk: () => { readonly free: number; readonly total: number } | undefined;
-  /** What is wrong here besides, by the name of the part, for people. */
+  /** What else is wrong here, by the name of the part, for people. */
   readonly troubles?: () => Readonly<Record<string, string | undefined>>;
   /** What runs now; parts are missing during start and stop. */
   readonly running: () => {
@@ -53,8 +53,8 @@ export interface Stats {
 }
 
 const hour = 3_600_000;
-/** A pace is told from this many milliseconds on. */
-const shortestPace = 300_000;
+/** Milliseconds of uptime that a growth rate is computed over at least. */
+const shortestGrowthTime = 300_000;
 
 export function createStats(options: StatsOptions): Stats {
   const { clock, steady, version, health } = options;
@@ -124,7 +124,7 @@ function storeOf(
   const { maxSize, keepFree } = config.cache;
   const space = disk();
   const { storedBytes, evictedBytes } = report.windows["1h"];
-  const pace = (storedBytes - evictedBytes) / Math.min(hour, Math.max(shortestPace, uptime));
+  const growth = (storedBytes - evictedBytes) / Math.min(hour, Math.max(shortestGrowthTime, uptime));
   return {
     usedBytes: bytes,
     limitBytes: maxSize,
@@ -134,11 +134,11 @@ function storeOf(
     diskReserveBytes: space === undefined ? null : Math.round(space.total * keepFree),
     evictionMedianAgeMs: report.eviction.medianAgeMs,
     lastEvictionAt: report.eviction.lastAt,
-    timeToFullMs: pace > 0 && bytes < maxSize ? Math.round((maxSize - bytes) / pace) : null,
+    timeToFullMs: growth > 0 && bytes < maxSize ? Math.round((maxSize - bytes) / growth) : null,
   };
 }
 
-/** Not a word of a part that is well. */
+/** Only parts with trouble are listed. */
 function troubled(troubles: Readonly<Record<string, string | undefined>>): ServiceStats[] {
   return Object.entries(troubles).flatMap(([name, detail]) =>
     detail === undefined ? [] : [{ name, ok: false, detail }],
@@ -160,7 +160,7 @@ function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport):
   };
 }
 
-/** In use until the opposite is heard of it. */
+/** In use until a notice says the opposite. */
 function serviceOf(name: string, { sharedStores }: ActivityReport, now: number): ServiceStats {
   const state = sharedStores.get(name);
   if (state === undefined || state.usable) return { name, ok: true, detail: "" };
@@ -168,7 +168,7 @@ function serviceOf(name: string, { sharedStores }: ActivityReport, now: number):
   return { name, ok: false, detail };
 }
 
-/** `now` by the clock, and by that of fills. */
+/** `now` by the wall clock, `steadyNow` by the clock of fills. */
 function fillOf(
   { fill, upstream, repository }: BlobCache["fillings"][number],
   now: number,

@@ -1,4 +1,4 @@
-// One word on this node, and why: what somebody woken at night reads first.
+// One word on the state of this node, and the reasons: what a person on call reads first.
 
 import { count, duration, share, size } from "../page/format.ts";
 import type { Level, ScrubStats, StatsDocument, UpstreamStats, Verdict } from "./stats-document.ts";
@@ -8,13 +8,13 @@ interface Finding {
   readonly reason: string;
 }
 
-/** How long ago a failure of an upstream with no success since is news, in milliseconds. */
+/** Milliseconds for which a failure of an upstream, with no success after it, is a finding. */
 const lately = 5 * 60_000;
-/** Failed answers are a finding from this share on, when there were enough answers to tell. */
+/** Failed answers are a finding above this share, when there were enough answers. */
 const failedShare = 0.01;
 const enoughAnswers = 50;
-/** For how long a changed blob is news, in milliseconds. */
-const rotIsNews = 3_600_000;
+/** Milliseconds for which a changed blob is a finding. */
+const recentRot = 3_600_000;
 const dayMs = 86_400_000;
 /** 99 of 100 timers came within this many milliseconds. */
 const lateLoop = 250;
@@ -102,7 +102,7 @@ function scrubFindings(
       ),
     ];
   const findings: Finding[] = [];
-  if (lastWrongAt !== null && now - lastWrongAt < rotIsNews)
+  if (lastWrongAt !== null && now - lastWrongAt < recentRot)
     findings.push(
       degraded(
         `${count(wrongBlobs, "stored blob")} had changed on the disk, the last ${duration(now - lastWrongAt)} ago; none is served`,

@@ -1,9 +1,9 @@
-// What the registries say in their webhooks, each in its own words. Nothing of it is trusted: an event names what may
-// have changed, and upstream is asked.
+// The webhooks of the registries, each in its own format. Nothing in them is trusted: an event names what may have changed,
+// and upstream is asked.
 import { z } from "zod";
 import type { WebhookSource } from "../../ports/event.ts";
 
-/** Something has changed, in the sender's words; names are unchecked. */
+/** A change as the sender wrote it; names are unchecked. */
 export interface WebhookEvent {
   /** The same for an event that is sent again. */
   readonly id: string | undefined;
@@ -17,21 +17,21 @@ export interface WebhookEvent {
   readonly upstream: string | undefined;
 }
 
-type Said = Pick<WebhookEvent, "what" | "repository"> & Partial<WebhookEvent>;
+type Change = Pick<WebhookEvent, "what" | "repository"> & Partial<WebhookEvent>;
 
-/** What `json` says in the words of `source`; none when it is about something else, undefined when it is not known. */
+/** The changes in `json`, in the format of `source`: none when it is about something else, undefined when it is not in the format. */
 export function readWebhook(source: WebhookSource, json: unknown): readonly WebhookEvent[] | undefined {
-  return readers[source](json)?.map((said) => ({
+  return readers[source](json)?.map((change) => ({
     id: undefined,
     storage: undefined,
     tag: undefined,
     digest: undefined,
     upstream: undefined,
-    ...said,
+    ...change,
   }));
 }
 
-const readers: Readonly<Record<WebhookSource, (json: unknown) => readonly Said[] | undefined>> = {
+const readers: Readonly<Record<WebhookSource, (json: unknown) => readonly Change[] | undefined>> = {
   distribution: readEnvelope,
   artifactory: readArtifactory,
   harbor: readHarbor,
@@ -49,7 +49,7 @@ function read<T extends z.ZodType>(schema: T, json: unknown): z.output<T> | unde
   return data as z.output<T> | undefined;
 }
 
-// ---- CNCF Distribution, and who speaks like it ---------------------------------------------------------------
+// ---- CNCF Distribution, and others with its format ------------------------------------------------------------
 
 const envelope = z.object({ events: z.array(z.unknown()) });
 const envelopeEvent = z.object({
@@ -58,8 +58,8 @@ const envelopeEvent = z.object({
   target: z.object({ repository: text, tag: maybe, digest: maybe }),
 });
 
-function readEnvelope(json: unknown): Said[] | undefined {
-  return read(envelope, json)?.events.flatMap((each): Said[] => {
+function readEnvelope(json: unknown): Change[] | undefined {
+  return read(envelope, json)?.events.flatMap((each): Change[] => {
     const event = read(envelopeEvent, each);
     if (event === undefined || (event.action !== "push" && event.action !== "delete")) return [];
     return [{ id: event.id, what: event.action === "push" ? "confirm" : "drop", ...event.target }];
@@ -73,10 +73,10 @@ const artifactory = z.object({
   event_type: text,
   data: z.object({ repo_key: text, path: maybe, image_name: maybe, tag: maybe }),
 });
-/** In domain `docker` and in domain `artifact`; a promotion or a move tells of one end, which is asked about. */
+/** In domain `docker` and in domain `artifact`; a promotion or a move names one end only, which is asked about. */
 const artifactoryChanges = new Set(["pushed", "promoted", "deployed", "moved", "copied"]);
 
-function readArtifactory(json: unknown): Said[] | undefined {
+function readArtifactory(json: unknown): Change[] | undefined {
   const event = read(artifactory, json);
   if (event === undefined) return undefined;
   const { domain, event_type: type, data } = event;
@@ -116,7 +116,7 @@ const harborTypes: ReadonlyMap<string, WebhookEvent["what"]> = new Map([
   ["harbor.artifact.deleted", "drop"],
 ]);
 
-function readHarbor(json: unknown): Said[] | undefined {
+function readHarbor(json: unknown): Change[] | undefined {
   const event = read(harborCloudEvent, json);
   const old = event === undefined ? read(harbor, json) : undefined;
   const type = event?.type ?? old?.type;
@@ -126,7 +126,7 @@ function readHarbor(json: unknown): Said[] | undefined {
   const data = read(harborData, event === undefined ? old?.event_data : event.data);
   if (data === undefined) return undefined;
   const repository = data.repository.repo_full_name;
-  // One event tells of several resources, so that its id belongs to none alone.
+  // One event may be about several resources, so its id alone does not tell them apart.
   return data.resources.map((resource) => ({
     id: event?.id === undefined ? undefined : `${event.id} ${resource.tag} ${resource.digest}`,
     what,
@@ -135,14 +135,14 @@ function readHarbor(json: unknown): Said[] | undefined {
   }));
 }
 
-// ---- Docker Hub, Quay, and everybody else ---------------------------------------------------------------------
+// ---- Docker Hub, Quay, and the generic format ------------------------------------------------------------------
 
 const dockerHub = z.object({
   push_data: z.object({ tag: text }),
   repository: z.object({ repo_name: text }),
 });
 
-function readDockerHub(json: unknown): Said[] | undefined {
+function readDockerHub(json: unknown): Change[] | undefined {
   const push = read(dockerHub, json);
   return push && [{ what: "confirm", repository: push.repository.repo_name, tag: push.push_data.tag }];
 }
@@ -153,7 +153,7 @@ const quay = z.object({
   updated_tags: z.union([z.array(text), z.record(text, z.unknown()).transform(Object.keys)]),
 });
 
-function readQuay(json: unknown): Said[] | undefined {
+function readQuay(json: unknown): Change[] | undefined {
   const push = read(quay, json);
   return push?.updated_tags.map((tag) => ({ what: "confirm", repository: push.repository, tag }));
 }
@@ -167,9 +167,9 @@ const generic = z.object({
   action: z.enum(["push", "delete"]),
 });
 
-function readGeneric(json: unknown): Said[] | undefined {
-  const change = read(generic, json);
-  if (change === undefined) return undefined;
-  const { action, ...named } = change;
-  return [{ what: action === "push" ? "confirm" : "drop", ...named } as Said];
+function readGeneric(json: unknown): Change[] | undefined {
+  const event = read(generic, json);
+  if (event === undefined) return undefined;
+  const { action, ...named } = event;
+  return [{ what: action === "push" ? "confirm" : "drop", ...named } as Change];
 }

@@ -19,7 +19,7 @@ export interface InfluxFileOptions {
 
 type File = Awaited<ReturnType<typeof open>>;
 
-/** What Telegraf is told to read; set aside as `entrepot.influx.1` and so on, which `*.influx` does not match. */
+/** The file Telegraf is configured to read; set aside as `entrepot.influx.1` and so on, which `*.influx` does not match. */
 export const influxFileName = "entrepot.influx";
 
 const batchSize = 256 * 1024;

@@ -1,4 +1,4 @@
-// The JSON log: one line per request at its end, and lines for what operators must hear about besides.
+// The JSON log: one line per request at its end, and lines for other things operators must know about.
 // Names of fields are the interface of log pipelines: add, never rename.
 import { type Logger, pino } from "pino";
 import type { EventSink, Notice, NoticeSink, RequestEvent } from "../../ports/event.ts";

@@ -80,7 +80,7 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     registers: [registry],
   });
   storeUp.set(1);
-  // No series for what is not configured: nothing is told of it.
+  // A store that is not configured has no notices, so it gets no series.
   const sharedUp = new Gauge({
     name: "entrepot_shared_store_up",
     help: "Whether what the nodes share can be used: 1 or 0. A node goes on alone without it.",

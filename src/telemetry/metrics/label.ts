@@ -16,7 +16,7 @@ export const methodLabels = [
   "OTHER",
 ] as const;
 
-/** Where response bytes came from; which upstream it was is told by the upstream metrics. */
+/** Where response bytes came from; the upstream metrics have which upstream it was. */
 export const sourceLabels = ["memory", "disk", "s3", "upstream", "none"] as const;
 
 /** The stores blobs are kept in. */

@@ -1,5 +1,5 @@
-// One receiver of notifications: what waits for it, and the one delivery at a time. A receiver that is down or slow
-// costs memory for 10,000 events and nothing else.
+// One receiver of notifications: its queue, and one delivery at a time. A receiver that is down or slow costs the memory of
+// 10,000 events and nothing else.
 import { Pool } from "undici";
 import type { Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -38,10 +38,10 @@ export interface EndpointContext {
 }
 
 const longestQueue = 10_000;
-/** In one envelope. A receiver that fails gets them one by one, in case it is one of them that it cannot take. */
+/** Events in one envelope. A receiver that fails gets them one by one, in case it cannot take one of them. */
 const largestEnvelope = 32;
 const longestBackoff = 60_000;
-/** While the program ends there is no time for longer waits. */
+/** Milliseconds of the longest wait while the program ends. */
 const lastBackoff = 250;
 /** Bytes read of an answer, so that its connection can be used again. */
 const longestAnswer = 64 * 1024;
@@ -77,7 +77,7 @@ export class NotificationEndpoint {
     return this.#queue.length;
   }
 
-  /** Whether the endpoint is to hear of it. */
+  /** Whether the endpoint is to get it. */
   wants({ action, target, request }: Notification): boolean {
     const { ignore, headRequests } = this.#options;
     if (action === "pull" && request.method === "HEAD" && !headRequests) return false;
@@ -86,11 +86,11 @@ export class NotificationEndpoint {
 
   /** Queues an event, given as JSON. The oldest is dropped when 10,000 wait. */
   offer(json: string): void {
-    if (!this.#queue.push(json)) this.#tell("dropped", 1, "the queue is full");
+    if (!this.#queue.push(json)) this.#report("dropped", 1, "the queue is full");
     if (!this.#running) this.#delivering = this.#deliver();
   }
 
-  /** Resolves when nothing waits any more; failures are waited after for a moment only. Never rejects. */
+  /** Resolves when nothing waits any more; after a failure the wait is short. Never rejects. */
   async flush(): Promise<void> {
     this.#hurried = true;
     this.#waiting.abort();
@@ -102,7 +102,7 @@ export class NotificationEndpoint {
     this.#closing.abort();
     this.#waiting.abort();
     await this.#delivering;
-    if (this.pending > 0) this.#tell("dropped", this.pending, "the program has ended");
+    if (this.pending > 0) this.#report("dropped", this.pending, "the program has ended");
     await this.#pool.destroy();
   }
 
@@ -113,10 +113,10 @@ export class NotificationEndpoint {
       const problem = await this.#send(`{"events":[${items.join(",")}]}`);
       if (problem === undefined) {
         this.#failures = 0;
-        this.#tell("delivered", this.#queue.takeOff(mark));
+        this.#report("delivered", this.#queue.takeOff(mark));
       } else if (!this.#closing.signal.aborted) {
         this.#failures++;
-        this.#tell("failed", items.length, problem);
+        this.#report("failed", items.length, problem);
         await this.#wait();
       }
     }
@@ -138,7 +138,7 @@ export class NotificationEndpoint {
         body: envelope,
         signal,
       });
-      // The status has said it all; what is wrong with the rest of the answer does no harm.
+      // Only the status counts: a broken body does no harm.
       await body.dump({ limit: longestAnswer, signal }).catch(() => {});
       return statusCode >= 200 && statusCode < 400 ? undefined : `answered ${statusCode}`;
     } catch (error) {
@@ -167,7 +167,7 @@ export class NotificationEndpoint {
       .catch(() => {});
   }
 
-  #tell(result: "delivered" | "failed" | "dropped", events: number, message?: string): void {
+  #report(result: "delivered" | "failed" | "dropped", events: number, message?: string): void {
     if (events === 0) return;
     this.#context.notices({ kind: "notification", endpoint: this.name, result, events, message });
   }
@@ -176,7 +176,7 @@ export class NotificationEndpoint {
 /** What waits for an endpoint: a ring that drops its oldest item for a new one. */
 export class NotificationQueue<Item> {
   readonly #items: (Item | undefined)[];
-  /** How many have ever left, and ever come. */
+  /** How many items have ever been removed, and ever been added. */
   #first = 0;
   #end = 0;
 
@@ -189,7 +189,7 @@ export class NotificationQueue<Item> {
     return this.#end - this.#first;
   }
 
-  /** False when the oldest had to go for it. */
+  /** False when the oldest item was dropped for it. */
   push(item: Item): boolean {
     const full = this.length === this.#items.length;
     if (full) this.#first++;
@@ -197,7 +197,7 @@ export class NotificationQueue<Item> {
     return !full;
   }
 
-  /** The oldest, `most` of them at most, and the mark to take them off with. They stay. */
+  /** The oldest items, at most `most`, and the mark to remove them by. They stay. */
   oldest(most: number): { readonly items: readonly Item[]; readonly mark: number } {
     const mark = Math.min(this.#end, this.#first + most);
     const items: Item[] = [];
@@ -205,7 +205,7 @@ export class NotificationQueue<Item> {
     return { items, mark };
   }
 
-  /** Takes off everything up to the mark and tells how many of it were still here. */
+  /** Removes everything up to the mark and returns how many items of it were still here. */
   takeOff(mark: number): number {
     const count = Math.max(0, mark - this.#first);
     for (; this.#first < mark; this.#first++) this.#items[this.#first % this.#items.length] = undefined;

@@ -1,4 +1,4 @@
-// Tells the configured endpoints of pulls, and of pushes that pass through.
+// Notifications go out: the configured endpoints get events about pulls, and about pushes that pass through.
 import { inTime } from "../../ports/deadline.ts";
 import type { EventSink } from "../../ports/event.ts";
 import { type NotificationSource, notificationOf } from "./notification.ts";
@@ -10,13 +10,13 @@ export interface Notifications {
   pending(endpoint: string): number | undefined;
   /** Resolves when nothing waits any more, or 5 s after it was first called. */
   flush(): Promise<void>;
-  /** Flushes, if nobody has, and drops what is left. */
+  /** Flushes, if that was not done before, and drops what is left. */
   close(): Promise<void>;
 }
 
 export interface NotificationsOptions extends EndpointContext {
   readonly endpoints: readonly EndpointOptions[];
-  /** Asked for every event: the port may not be known before the program listens. */
+  /** Called for every event: the port is not known before the program listens. */
   readonly source: () => NotificationSource;
 }
 

@@ -47,7 +47,7 @@ export interface ActivityReport {
   };
   readonly lastStoreError: StoreFailure | null;
   readonly checks: StoredChecks;
-  /** What nodes share, by name, once something was heard of it. */
+  /** The shared stores, by name, from the first notice about one on. */
   readonly sharedStores: ReadonlyMap<string, SharedStoreState>;
 }
 

@@ -164,7 +164,7 @@ export class RecentTraffic {
   }
 }
 
-/** A client that went away is nobody's failure. */
+/** A client that went away is no failure. */
 export function failed({ status, abortedBy }: Pick<RequestEvent, "status" | "abortedBy">): boolean {
   return status >= 500 || abortedBy === "node" || abortedBy === "upstream";
 }

@@ -37,7 +37,7 @@ export interface UpstreamFailure {
 const samples = 256;
 const kept = { step: 60_000, slots: 60 };
 const fields = { requests: 0, errors: 1, limited: 2, fetchedBytes: 3 } as const;
-/** Codes told apart; ports.ts has a dozen. */
+/** Codes counted apart: more than ports/upstream.ts has. */
 const maxCodes = 16;
 const longestMessage = 200;
 
