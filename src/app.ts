@@ -32,9 +32,8 @@ import type { Sink } from "./telemetry/fan-out.ts";
 import type { GaugeSources } from "./telemetry/metrics/gauges.ts";
 import { createNotifications, type Notifications } from "./telemetry/notifications/notifications.ts";
 import { createRecentActivity, type RecentActivity } from "./telemetry/recent/recent-activity.ts";
-import { userAgent } from "./upstream/connection/user-agent.ts";
 import { createUpstream } from "./upstream/http-upstream.ts";
-import { version } from "./version.ts";
+import { userAgent, version } from "./version.ts";
 
 /** Share of the cache's size for blobs found wrong, which are kept for inspection. */
 const quarantineShare = 0.02;

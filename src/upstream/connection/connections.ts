@@ -3,10 +3,10 @@ import { Agent, buildConnector, Client, Pool } from "undici";
 import type { UpstreamConfig } from "../../config/config.ts";
 import { apiPath } from "../../oci/api-url.ts";
 import { viaOf } from "../../ports/via.ts";
+import { userAgent } from "../../version.ts";
 import { discard } from "../body.ts";
 import { createAddressRules } from "./address-rules.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
-import { userAgent } from "./dispatch.ts";
 import { guardedConnector } from "./guarded-connector.ts";
 import { KeptConnections, watched } from "./kept-connections.ts";
 

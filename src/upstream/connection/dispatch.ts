@@ -1,11 +1,8 @@
 // One request over undici, with failures as UpstreamErrors.
 import type { Dispatcher } from "undici";
-import { version } from "../../version.ts";
+import { userAgent } from "../../version.ts";
 import { asUpstreamError } from "../failure.ts";
 import { type KeptConnections, wasKept } from "./kept-connections.ts";
-
-/** How this program names itself: `entrepot/<version of the package>` (RFC 9110, section 10.1.5). */
-export const userAgent = `entrepot/${version}`;
 
 export interface Request extends Omit<Dispatcher.RequestOptions<null>, "headers"> {
   readonly headers?: Readonly<Record<string, string>>;
