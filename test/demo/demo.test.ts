@@ -27,8 +27,8 @@ t.test("once: cold, warm, fleet, a table, exit code 0, nothing left behind", asy
   const text = lines.join("\n");
   t.match(text, /SIMULATED long link: 40 ms per request/);
   const row = (name: string): string => lines.find((line) => line.trimStart().startsWith(`${name} `)) ?? "";
-  t.match(row("1.0 cold"), / 24 MB +24 MB +\d+ +0 %/);
-  t.match(row("1.0 warm"), / 24 MB +0 B +0 +100 %/, "the warm pull crosses nothing");
+  t.match(row("1.0 cold"), / 24\.0 MB +24\.0 MB +\d+ +0 %/);
+  t.match(row("1.0 warm"), / 24\.0 MB +0 B +0 +100 %/, "the warm pull crosses nothing");
   t.match(
     row("2.0 by a fleet"),
     / 280 MB +8\.0\d MB +\d+ +97\.1 %/,
