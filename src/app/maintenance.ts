@@ -5,6 +5,7 @@ import type { Eviction } from "../cache/eviction.ts";
 import type { Scrubber } from "../cache/scrubber.ts";
 import type { Health } from "../ops/health.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
@@ -145,9 +146,6 @@ export class Maintenance {
 
   /** Keeps what was learned since the copy before, should the file of the index break. */
   async #lastCopy(): Promise<void> {
-    const over = new AbortController();
-    const late = this.#options.pause(lastCopyTimeout, over.signal).catch(() => {});
-    await Promise.race([this.#copyIndex("here"), late]);
-    over.abort();
+    await inTime(this.#copyIndex("here"), lastCopyTimeout, this.#options.pause);
   }
 }
