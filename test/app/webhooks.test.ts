@@ -6,6 +6,7 @@ import { fixedSecret, Secret } from "../../src/config/secret.ts";
 import { webhookSources } from "../../src/ports/event.ts";
 import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
 import { makeImage } from "../fixtures/images.ts";
+import { ManualPause } from "../fixtures/manual-time.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
 import { deleteBodies, pushBodies } from "../fixtures/webhook-bodies.ts";
@@ -33,7 +34,9 @@ async function start(t: Test, { base, repository = "team/app", prefetch = false,
     prefetch,
   };
   const cache = { dir: t.testdir() };
-  const mirror = await startMirror(t, upstream, { tags: { ttl: hour }, webhooks, cache, ...rest });
+  // A machine that is busy for a second is no reason to serve what is stale.
+  const { pause } = new ManualPause();
+  const mirror = await startMirror(t, upstream, { tags: { ttl: hour }, webhooks, cache, pause, ...rest });
   upstream.addImage(repository, "1", first);
   t.equal(await digestOf(mirror), first.digest);
   upstream.addImage(repository, "1", second);
