@@ -26,6 +26,11 @@ async function stats(mirror: Mirror): Promise<StatsDocument> {
   return (await (await fetch(new URL("/stats.json", mirror.ops))).json()) as StatsDocument;
 }
 
+/** What is wrong, but for what the machine of the test does: it may be busy with others. */
+function ownReasons({ verdict }: StatsDocument): readonly string[] {
+  return verdict.reasons.filter((reason) => !reason.startsWith("this node is overloaded"));
+}
+
 t.test("a cold and a warm pull", async (t) => {
   const { mirror } = await start(t);
   await mirror.get(blob);
@@ -33,8 +38,9 @@ t.test("a cold and a warm pull", async (t) => {
   while ((await stats(mirror)).store.objects === 0) await turn();
   await mirror.get(blob);
   await mirror.line(({ result }) => result === "hit");
-  const { verdict, traffic, upstreams, store, repositories, node } = await stats(mirror);
-  t.strictSame(verdict, { level: "ok", reasons: [] });
+  const document = await stats(mirror);
+  const { traffic, upstreams, store, repositories, node } = document;
+  t.strictSame(ownReasons(document), []);
   t.match(node, { ready: true, draining: false });
   t.match(traffic.windows["5m"], {
     requests: 2,
@@ -82,10 +88,11 @@ t.test("an upstream that fails is told, with what it said", async (t) => {
   const { mirror, upstream } = await start(t);
   upstream.fault(() => ({ status: 500 }));
   await mirror.get("/v2/team/app/manifests/1.0");
-  const { verdict, errors, upstreams } = await stats(mirror);
+  const document = await stats(mirror);
+  const { verdict, errors, upstreams } = document;
   t.equal(verdict.level, "degraded");
   t.match(
-    verdict.reasons[0],
+    ownReasons(document)[0],
     /^upstream upstream fails: server_error \(last success never since the start\)$/,
   );
   t.match(errors.last, [{ status: 502, what: "team/app:1.0", method: "GET" }]);
