@@ -41,3 +41,36 @@ export function parsePermissionGlob(text: string): Parsed<string> {
   };
   return parseGlob(text, parts, "repository or repository:tag, such as team/** or team/**:v*");
 }
+
+/** Signs of a pattern whose parts cannot be told by looking at its characters: classes, negations, alternatives in (). */
+const elaborate = /[[\]()!+@\\]/;
+
+/** A pattern over `repository:tag` in its two parts; without a colon it is over all tags. */
+function partsOf(pattern: string): readonly [repositories: string, tags: string] {
+  const colon = pattern.indexOf(":");
+  return colon < 0 ? [pattern, "**"] : [pattern.slice(0, colon) || "**", pattern.slice(colon + 1) || "**"];
+}
+
+/** Why no name can match a pattern over `repository:tag`; undefined when one can, or may. */
+export function whyNothingMatches(pattern: string): string | undefined {
+  const [repositories, tags] = partsOf(pattern);
+  if (elaborate.test(pattern)) return undefined;
+  const [odd] = /[^a-z0-9._/{},*?-]/.exec(repositories) ?? [];
+  if (odd !== undefined) return `no repository has ${JSON.stringify(odd)} in its name`;
+  if (/^\/|\/\/|\/$/.test(repositories)) return "no part of a repository's name is empty";
+  const [oddInTag] = /[^A-Za-z0-9._{},*?-]/.exec(tags) ?? [];
+  return oddInTag === undefined ? undefined : `no tag has ${JSON.stringify(oddInTag)} in it`;
+}
+
+/** Whether `first` surely matches all that `second` does; patterns over `repository:tag`. */
+export function covers(first: string, second: string): boolean {
+  const [repositories, tags] = partsOf(first);
+  const [narrower, narrowerTags] = partsOf(second);
+  const partCovers = (wide: string, narrow: string, everything: boolean): boolean =>
+    everything || wide === narrow || (!/[*?{}]/.test(narrow) && picomatch.isMatch(narrow, wide));
+  if (elaborate.test(second)) return false;
+  return (
+    partCovers(repositories, narrower, repositories === "**") &&
+    partCovers(tags, narrowerTags, tags === "*" || tags === "**")
+  );
+}

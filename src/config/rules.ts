@@ -5,6 +5,7 @@ import { isIPv4 } from "node:net";
 import { dirname } from "node:path";
 import { addressesCollide, parseAddress } from "./address.ts";
 import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
+import { covers, whyNothingMatches } from "./glob.ts";
 import { nearest } from "./nearest.ts";
 import { formatPosition, type Problem, quote } from "./problem.ts";
 import { type Path, pathText, settings } from "./settings.ts";
@@ -327,6 +328,8 @@ function unknownName(name: string, names: readonly string[]): string {
 export function warningsOf(config: Config, sources: Sources, upstreams: readonly Path[]): Problem[] {
   return [
     ...config.upstreams.flatMap((upstream, i) => upstreamWarnings(upstream, sources, upstreams[i] as Path)),
+    ...config.upstreams.flatMap(({ tags }, i) => tagRuleWarnings(tags.rules, sources, upstreams[i] as Path)),
+    ...tagRuleWarnings(config.tags.rules, sources, []),
     ...(config.notifications?.endpoints ?? []).flatMap((endpoint, i) =>
       endpointWarnings(endpoint, sources, ["notifications", "endpoints", i, "url"]),
     ),
@@ -347,6 +350,20 @@ function upstreamWarnings({ url, auth }: UpstreamConfig, sources: Sources, path:
   if (unused !== undefined)
     warnings.push(sources.problem(unused, "has no effect: the registry is asked over plain http"));
   return warnings;
+}
+
+/** Rules that never say anything: nothing can match, or one before it matches all the same. `path`: what has `tags`. */
+function tagRuleWarnings(rules: Config["tags"]["rules"], sources: Sources, path: Path): Problem[] {
+  return rules.flatMap(({ match }, i) => {
+    const at = (rule: number): Path => [...path, "tags", "rules", rule, "match"];
+    const nothing = whyNothingMatches(match);
+    if (nothing !== undefined) return [sources.problem(at(i), `matches nothing: ${nothing}`)];
+    const before = rules.findIndex((rule, earlier) => earlier < i && covers(rule.match, match));
+    if (before < 0) return [];
+    return [
+      sources.problem(at(i), `is never reached: ${sources.label(at(before))} matches all that it does`),
+    ];
+  });
 }
 
 function endpointWarnings(

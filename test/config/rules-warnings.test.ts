@@ -25,3 +25,22 @@ t.test("a server name does nothing over plain http", async (t) => {
   const yaml = "upstream: {url: http://a.example.com, tls: {serverName: b.example.com}}\n";
   t.match(warningsOf({ yaml }), [/^upstream\.tls\.serverName \(mirror\.yaml:1:57\): has no effect/]);
 });
+
+t.test("a rule for tags that never says anything is worth a warning", async (t) => {
+  const yaml = `upstreams:
+  - name: a
+    url: https://a.example.com
+    tags: { rules: [{ match: "library//x", ttl: 1m }] }
+tags:
+  rules:
+    - { match: "team/**:v*", ttl: 1d }
+    - { match: "team/app:v1", ttl: 10s }
+    - { match: "Team/app", ttl: 10s }
+    - { match: "**", ttl: 30s }
+`;
+  t.same(warningsOf({ yaml }), [
+    "upstreams[0].tags.rules[0].match (mirror.yaml:4:30): matches nothing: no part of a repository's name is empty",
+    "tags.rules[1].match (mirror.yaml:8:16): is never reached: tags.rules[0].match matches all that it does",
+    'tags.rules[2].match (mirror.yaml:9:16): matches nothing: no repository has "T" in its name',
+  ]);
+});
