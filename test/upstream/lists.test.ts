@@ -110,7 +110,8 @@ t.test("a list has a time for all its pages", async (t) => {
     now += 5_000;
     return { status: 200, body: `{"tags":["t${now}"]}`, headers: { link: `<${path}?x>; rel="next"` } };
   });
-  const { upstream } = connectUpstream(t, registry.url, {}, () => now);
+  const timeouts = { firstByteTimeout: 2_000, idleTimeout: 2_000 };
+  const { upstream } = connectUpstream(t, registry.url, timeouts, () => now);
   const error = await upstreamError(upstream.listTags(repository, undefined, undefined));
   t.match(error, { code: "timeout" });
   t.equal(registry.count(), 4, "2 s + 4 * 2 s");
