@@ -1,7 +1,6 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "pino";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { Maintenance } from "./app/maintenance.ts";
@@ -22,7 +21,7 @@ import { type ClientLimits, ColdFills, defaultLimits, openAnswers } from "./http
 import { Listener } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
-import type { Clock, Pause } from "./ports/clock.ts";
+import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
 import type { ClosableUpstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
@@ -66,8 +65,6 @@ export interface BuildOptions {
 export function build(config: Config, options: BuildOptions = {}): App {
   return new Entrepot(config, options);
 }
-
-const realPause: Pause = (milliseconds, signal) => sleep(milliseconds, undefined, { signal });
 
 /** The cache directory, opened. */
 interface Storage {

@@ -1,4 +1,6 @@
 // Lines gathered into batches that are written one at a time, in bounded memory. Callers never wait and nothing throws.
+import { realPause } from "../../ports/clock.ts";
+import { inTime } from "../../ports/deadline.ts";
 
 export interface BatchedWriterOptions {
   /** Writes whole lines, of which there are `lines`. Resolves with how many of them are lost. Must not reject. */
@@ -58,10 +60,7 @@ export class BatchedWriter {
 
   /** Resolves when everything taken so far is written or lost, after `flushTimeout` at the latest. */
   async flush(): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#options.flushTimeout);
-    await Promise.race([this.#writeAll(), late]);
-    clearTimeout(timer);
+    await inTime(this.#writeAll(), this.#options.flushTimeout, realPause);
   }
 
   /** The batch for this line; undefined when too much waits already. */
