@@ -5,6 +5,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { BlobInfo, BlobReader } from "./blobs.ts";
 import type { NoticeSink } from "./event.ts";
+import { orNotice } from "./store-notice.ts";
 import type { BlobAnswer } from "./upstream-answer.ts";
 
 /** A blob being read from the shared store. */
@@ -154,4 +155,13 @@ export interface LayeredOptions<Store> {
   readonly usable: () => boolean;
   readonly announcements: Announcements;
   readonly notices: NoticeSink;
+}
+
+/** The answer of a shared store; undefined when it cannot be asked, or fails. `op` as in store-notice.ts. */
+export async function askShared<Value>(
+  op: string,
+  { usable, notices }: Pick<LayeredOptions<unknown>, "usable" | "notices">,
+  ask: () => Promise<Value>,
+): Promise<Value | undefined> {
+  return usable() ? await orNotice(op, notices, ask) : undefined;
 }

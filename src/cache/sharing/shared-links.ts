@@ -4,8 +4,8 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { keyOf } from "../../ports/keys.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
-import type { LayeredOptions } from "../../ports/shared.ts";
-import { noticeOfStoreError, orNotice } from "../../ports/store-notice.ts";
+import { askShared, type LayeredOptions } from "../../ports/shared.ts";
+import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 export type SharedLinksOptions = LayeredOptions<LinkStore>;
@@ -41,7 +41,9 @@ export class SharedLinks implements LinkStore {
     const removedThere = this.#removed.get(key);
     if (removedThere === false) await this.#removeShared(upstream, repository, digest, key);
     if (removedThere !== undefined) return false;
-    const found = await this.#askShared("redis.links.has", () => shared.has(upstream, repository, digest));
+    const found = await askShared("redis.links.has", this.#options, () =>
+      shared.has(upstream, repository, digest),
+    );
     if (found !== true || this.#removed.has(key)) return false;
     await local.add(upstream, repository, [{ digest, size: undefined }]);
     return true;
@@ -59,7 +61,7 @@ export class SharedLinks implements LinkStore {
     if (!this.#options.usable()) return;
     const proved = await this.#proved(upstream, repository, blobs);
     if (proved.length > 0)
-      await this.#askShared("redis.links.add", () => shared.add(upstream, repository, proved));
+      await askShared("redis.links.add", this.#options, () => shared.add(upstream, repository, proved));
   }
 
   /** Other nodes do not know what upstream has shown to this one, so only links that count here are shared. */
@@ -89,21 +91,15 @@ export class SharedLinks implements LinkStore {
     const { local, shared } = this.#options;
     return (
       (await local.statedSize(...asked)) ??
-      (await this.#askShared("redis.links.size", () => shared.statedSize(...asked)))
+      (await askShared("redis.links.size", this.#options, () => shared.statedSize(...asked)))
     );
   }
 
   async #removeShared(upstream: string, repository: Repository, digest: Digest, key: string): Promise<void> {
-    const removed = await this.#askShared("redis.links.remove", async () => {
+    const removed = await askShared("redis.links.remove", this.#options, async () => {
       await this.#options.shared.remove(upstream, repository, digest);
       return true;
     });
     if (removed === true && this.#removed.has(key)) this.#removed.set(key, true);
-  }
-
-  /** Undefined when the shared store cannot be asked, or fails. */
-  async #askShared<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
-    const { usable, notices } = this.#options;
-    return usable() ? await orNotice(op, notices, ask) : undefined;
   }
 }

@@ -6,9 +6,8 @@ import type { Repository, Tag } from "../../oci/name.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { keyOf } from "../../ports/keys.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
-import type { LayeredOptions } from "../../ports/shared.ts";
+import { askShared, type LayeredOptions } from "../../ports/shared.ts";
 import { SingleFlight } from "../../ports/single-flight.ts";
-import { orNotice } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 /** Milliseconds in which the shared record of a tag is not looked up again. */
@@ -77,7 +76,9 @@ export class SharedTags implements TagStore {
     const before = await local.get(upstream, repository, tag);
     this.#forget(key);
     if (!(await local.put(upstream, repository, tag, record))) return false;
-    const put = await this.#askShared("redis.tags.put", () => shared.put(upstream, repository, tag, record));
+    const put = await askShared("redis.tags.put", this.#options, () =>
+      shared.put(upstream, repository, tag, record),
+    );
     if (put === false) {
       // Another node has written a later record; the next lookup brings it here.
       this.#outdated.set(key, true);
@@ -108,7 +109,7 @@ export class SharedTags implements TagStore {
   async #lookUp({ upstream, repository, tag, key, counts }: Lookup): Promise<TagRecord | undefined> {
     const { local, shared } = this.#options;
     const here = await local.get(upstream, repository, tag);
-    const asked = await this.#askShared("redis.tags.get", async () => ({
+    const asked = await askShared("redis.tags.get", this.#options, async () => ({
       record: await shared.get(upstream, repository, tag),
     }));
     if (asked === undefined || !counts()) return await local.get(upstream, repository, tag);
@@ -149,7 +150,7 @@ export class SharedTags implements TagStore {
   }
 
   async #deleteShared(upstream: string, repository: Repository, tag: Tag, key: string): Promise<void> {
-    const deleted = await this.#askShared("redis.tags.delete", async () => {
+    const deleted = await askShared("redis.tags.delete", this.#options, async () => {
       await this.#options.shared.delete(upstream, repository, tag);
       return true;
     });
@@ -160,12 +161,6 @@ export class SharedTags implements TagStore {
   #forget(key: string): void {
     this.#lookups.detach(key);
     this.#current.delete(key);
-  }
-
-  /** Undefined when the shared store cannot be asked, or fails. */
-  async #askShared<Value>(op: string, ask: () => Promise<Value>): Promise<Value | undefined> {
-    const { usable, notices } = this.#options;
-    return usable() ? await orNotice(op, notices, ask) : undefined;
   }
 }
 

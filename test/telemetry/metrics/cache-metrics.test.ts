@@ -87,7 +87,7 @@ t.test("every operation the sources report has a label of its own", (t) => {
   const reported = globSync("**/*.ts", { cwd: src }).flatMap((path) =>
     [
       ...readFileSync(join(src, path), "utf8").matchAll(
-        /(?:noticeOfStoreError|malformedNotice|#?orNotice|#askShared|#storeFailed)\("([^".]+)/g,
+        /(?:noticeOfStoreError|malformedNotice|#?orNotice|askShared|#storeFailed)\("([^".]+)/g,
       ),
     ].map(([, op]) => op as (typeof storeOps)[number]),
   );
