@@ -117,17 +117,22 @@ export class IncompleteImages {
     let first: Digest | undefined;
     for (const { kind, digest } of children) {
       if (kind === "blob") continue;
-      const image = await this.#stored(digest);
-      const missing =
-        image !== undefined
-          ? await this.#missingBlob(upstream, repository, childrenOf(image))
-          : (await this.#isElsewhere(upstream, repository, digest, kind))
-            ? undefined
-            : digest;
+      const missing = await this.#missingFromImage(upstream, repository, digest);
       if (missing === undefined) return undefined;
       first ??= missing;
     }
     return first;
+  }
+
+  /** As `#missing`, of one image of an index: the image itself when its manifest is nowhere. */
+  async #missingFromImage(
+    upstream: Upstream,
+    repository: Repository,
+    digest: Digest,
+  ): Promise<Digest | undefined> {
+    const image = await this.#stored(digest);
+    if (image !== undefined) return await this.#missingBlob(upstream, repository, childrenOf(image));
+    return (await this.#isElsewhere(upstream, repository, digest, "manifest")) ? undefined : digest;
   }
 
   async #missingBlob(
