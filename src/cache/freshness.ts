@@ -2,6 +2,7 @@
 import { LRUCache } from "lru-cache";
 import picomatch from "picomatch";
 import { type Digest, parseDigest } from "../oci/digest.ts";
+import { splitTagPattern } from "../oci/name.ts";
 import { recordAge } from "../ports/clock.ts";
 import type { TagRecord } from "../ports/records.ts";
 import { boundedByKeys } from "./memory-size.ts";
@@ -99,9 +100,9 @@ export class Freshness {
 
 /** Each part is matched by itself: to picomatch, `**` before a colon is no more than `*`. */
 function matcher(glob: string): Matches {
-  const colon = glob.includes(":") ? glob.indexOf(":") : glob.length;
-  const isRepository = picomatch(glob.slice(0, colon) || "**");
-  const isTag = picomatch(glob.slice(colon + 1) || "**");
+  const [repositories, tags] = splitTagPattern(glob);
+  const isRepository = picomatch(repositories);
+  const isTag = picomatch(tags);
   return (repository, tag) => isRepository(repository) && isTag(tag);
 }
 

@@ -1,5 +1,6 @@
 // Patterns over repositories and tags.
 import picomatch from "picomatch";
+import { splitTagPattern } from "../oci/name.ts";
 import type { Parsed } from "./units.ts";
 
 const maxLength = 512;
@@ -45,15 +46,9 @@ export function parsePermissionGlob(text: string): Parsed<string> {
 /** Signs of a pattern whose parts cannot be told by looking at its characters: classes, negations, alternatives in (). */
 const elaborate = /[[\]()!+@\\]/;
 
-/** A pattern over `repository:tag` in its two parts; without a colon it is over all tags. */
-function partsOf(pattern: string): readonly [repositories: string, tags: string] {
-  const colon = pattern.indexOf(":");
-  return colon < 0 ? [pattern, "**"] : [pattern.slice(0, colon) || "**", pattern.slice(colon + 1) || "**"];
-}
-
 /** Why no name can match a pattern over `repository:tag`; undefined when one can, or may. */
 export function whyNothingMatches(pattern: string): string | undefined {
-  const [repositories, tags] = partsOf(pattern);
+  const [repositories, tags] = splitTagPattern(pattern);
   if (elaborate.test(pattern)) return undefined;
   const [odd] = /[^a-z0-9._/{},*?-]/.exec(repositories) ?? [];
   if (odd !== undefined) return `no repository has ${JSON.stringify(odd)} in its name`;
@@ -64,8 +59,8 @@ export function whyNothingMatches(pattern: string): string | undefined {
 
 /** Whether `first` surely matches all that `second` does; patterns over `repository:tag`. */
 export function covers(first: string, second: string): boolean {
-  const [repositories, tags] = partsOf(first);
-  const [narrower, narrowerTags] = partsOf(second);
+  const [repositories, tags] = splitTagPattern(first);
+  const [narrower, narrowerTags] = splitTagPattern(second);
   const partCovers = (wide: string, narrow: string, everything: boolean): boolean =>
     everything || wide === narrow || (!/[*?{}]/.test(narrow) && picomatch.isMatch(narrow, wide));
   if (elaborate.test(second)) return false;

@@ -1,4 +1,4 @@
-// Repository names and tags (distribution-spec, "Pulling manifests").
+// Repository names and tags (distribution-spec, "Pulling manifests"), and patterns over them.
 
 declare const repositoryBrand: unique symbol;
 declare const tagBrand: unique symbol;
@@ -23,4 +23,11 @@ export function parseRepository(text: string): Repository | undefined {
 /** Undefined when the tag breaks the spec's grammar or is longer than 128 characters. */
 export function parseTag(text: string): Tag | undefined {
   return tagGrammar.test(text) ? (text as Tag) : undefined;
+}
+
+/** A pattern over `repository:tag` in its parts. Without a colon it is over any tag; an empty part is over anything. */
+export function splitTagPattern(pattern: string): readonly [repositories: string, tags: string] {
+  const colon = pattern.indexOf(":");
+  if (colon < 0) return [pattern || "**", "**"];
+  return [pattern.slice(0, colon) || "**", pattern.slice(colon + 1) || "**"];
 }
