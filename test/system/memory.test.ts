@@ -8,8 +8,12 @@ import { requires } from "./fixtures/requires.ts";
 
 t.setTimeout(180_000);
 
-const limit = 200_000_000;
 const gibibyte = 2 ** 30;
+/**
+ * What the fill and its followers may add, in bytes: an eighth of the blob, 1.3 MB a follower. It depends on when V8
+ * collects and on what malloc keeps, 45 to 85 MB were seen; V8 alone lets 64 MiB of buffers gather before it looks.
+ */
+const allowed = gibibyte / 8;
 const fast = 4;
 const slow = 96;
 
@@ -40,7 +44,7 @@ t.test("100 followers of a fill of 1 GiB", async (t) => {
     "those that keep up have every byte",
   );
   const peak = await mirror.peakMemory();
-  t.ok(peak < limit, `peak ${Math.round(peak / 1e6)} MB, ${Math.round(idle / 1e6)} MB before`);
+  t.ok(peak - idle < allowed, `peak ${Math.round(peak / 1e6)} MB, ${Math.round(idle / 1e6)} MB before`);
   t.equal(front.log.blobGets().length, 1);
   t.comment(`fill of 1 GiB with ${fast} fast and ${slow} slow followers: ${seconds.toFixed(1)} s`);
   t.comment(`peak memory ${Math.round(peak / 1e6)} MB, ${Math.round(idle / 1e6)} MB before`);
