@@ -204,7 +204,7 @@ class Entrepot implements App {
 
   /** The second listener: health, metrics, the stats page and webhooks. */
   async #openOps({ store, index }: Storage): Promise<Address> {
-    const { opsListen, node, opsHosts = [] } = this.#config;
+    const { opsListen, node, opsHosts } = this.#config;
     const stats = await openStatsPage({
       ...this.#common(),
       config: this.#config,
@@ -307,7 +307,7 @@ class Entrepot implements App {
     { blobs, manifests, confirmations, listings }: Policy,
     { writers }: PushWriters,
   ): Listener {
-    const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = this.#config;
+    const { catalog, cacheStatus, serverTiming, via, trustedProxies } = this.#config;
     const limits = this.#limits;
     const coldFills = this.#config.upstreams.map(
       ({ name, maxConnections }) => [name, new ColdFills(maxConnections, limits)] as const,

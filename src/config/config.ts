@@ -4,13 +4,10 @@ import { hostname } from "node:os";
 import type { z } from "zod";
 import { webhookSources } from "../ports/event.ts";
 import type { Address } from "./address.ts";
-import { readSecret, readTls, type SecretKind, type TlsConfig } from "./files.ts";
-import type { ReadFile } from "./read-text.ts";
+import { Files, type TlsConfig } from "./files.ts";
 import { schema } from "./schema.ts";
 import { fixedSecret, type Secret, type SecretSource } from "./secret.ts";
-import { type Path, pathText } from "./settings.ts";
-import { Sources } from "./sources.ts";
-import * as t from "./text-types.ts";
+import type { Path } from "./settings.ts";
 
 export type { Address } from "./address.ts";
 export type { TlsConfig } from "./files.ts";
@@ -22,9 +19,13 @@ type Frozen<T> = T extends readonly (infer Item)[]
     ? T
     : { readonly [Key in keyof T]: Frozen<T[Key]> };
 
+/** Those keys, of which every one has a value. */
+type Filled<T, Keys extends keyof T> = { [Key in Keys]-?: NonNullable<T[Key]> };
+
 /** What the schema makes of the settings. */
 export type Values = z.output<typeof schema>;
 type UpstreamValues = Values["upstream"];
+type S3Values = Values["s3"];
 
 /** How this mirror proves itself to an upstream. Bearer tokens (whenever upstream asks for them) need no kind. */
 export type UpstreamAuth =
@@ -43,18 +44,26 @@ export type UpstreamAuth =
     };
 
 /** Settings that say together how to log in. */
-type LoginKey =
-  | "username"
-  | "password"
-  | "passwordFile"
-  | "authorization"
-  | "authorizationFile"
-  | "credentialHelper"
-  | "credentialHelperRegistry"
-  | "credentialHelperLifetime";
+const loginKeys = [
+  "username",
+  "password",
+  "passwordFile",
+  "authorization",
+  "authorizationFile",
+  "credentialHelper",
+  "credentialHelperRegistry",
+  "credentialHelperLifetime",
+] as const satisfies (keyof UpstreamValues)[];
+
+type FilledKey = "url" | "library" | "namespaces";
 
 /** See the schema for what each key means. */
-export type UpstreamConfig = Frozen<Omit<Filled<UpstreamValues>, LoginKey | "tls">> & {
+export type UpstreamConfig = Frozen<
+  Omit<UpstreamValues, (typeof loginKeys)[number] | "tls" | "repositoryPrefix" | FilledKey> &
+    Filled<UpstreamValues, FilledKey>
+> & {
+  /** "" for none. */
+  readonly repositoryPrefix: string;
   readonly auth: UpstreamAuth;
   /** For https; left out: what Node trusts, and no certificate of our own. */
   readonly tls?: TlsConfig | undefined;
@@ -64,22 +73,6 @@ export type UpstreamConfig = Frozen<Omit<Filled<UpstreamValues>, LoginKey | "tls
    */
   readonly manifestTimeout?: number | undefined;
 };
-
-/** An upstream's values with what depends on its URL, and empty lists where nothing was set. */
-type Filled<V extends { url?: URL | undefined }> = Omit<
-  V,
-  "url" | ListKey | "library" | "repositoryPrefix" | "tags"
-> &
-  Readonly<Record<ListKey, readonly string[]>> & {
-    readonly url: URL;
-    readonly library: boolean;
-    readonly repositoryPrefix: string;
-    readonly tags: { readonly ttl?: number | undefined; readonly rules: TagRules };
-  };
-type ListKey = "tokenRealms" | "redirectsTo" | "namespaces" | "hosts" | "allow" | "deny";
-
-/** Patterns over `repository:tag`; `*` stops at `/`, `**` does not. First match wins. `ttl` Infinity: never asked again. */
-type TagRules = Frozen<NonNullable<Values["tags"]["rules"]>>;
 
 /** Redis, where the nodes of one datacenter share what they know. */
 export interface RedisConfig {
@@ -103,16 +96,11 @@ export interface RedisConfig {
   readonly tls: TlsConfig | undefined;
 }
 
-/** A bucket of an S3-compatible store that the nodes of one datacenter share. */
-export interface S3Config {
-  /** Undefined: that of AWS for the region. */
-  readonly endpoint: URL | undefined;
-  readonly region: string;
-  readonly bucket: string;
-  /** What every key begins with; "" or ends in a slash. */
-  readonly prefix: string;
-  /** Whether the bucket is named in the path of URLs instead of in their host. */
-  readonly pathStyle: boolean;
+/** A bucket of an S3-compatible store that the nodes of one datacenter share. See the schema for what each key means. */
+export type S3Config = Frozen<
+  Filled<S3Values, "bucket" | "region" | "prefix" | "pathStyle"> &
+    Pick<S3Values, "endpoint" | "maxSize" | "redirectAbove">
+> & {
   /** Undefined: the AWS SDK finds them (environment, files, instance role). */
   readonly credentials:
     | { readonly accessKeyId: SecretSource; readonly secretAccessKey: SecretSource }
@@ -122,20 +110,13 @@ export interface S3Config {
     | { readonly algorithm: "AES256"; readonly keyId?: undefined }
     | { readonly algorithm: "aws:kms"; readonly keyId: string | undefined }
     | undefined;
-  /** Bytes of blobs kept at most; undefined: a rule of the bucket sees to that. */
-  readonly maxSize: number | undefined;
-  /** Blobs of at least so many bytes are read from S3 by clients themselves; undefined: none. */
-  readonly redirectAbove: number | undefined;
-}
+};
 
-type EndpointValues = NonNullable<Values["notifications"]["endpoints"]>[number];
+type EndpointValues = Values["notifications"]["endpoints"][number];
 
 /** See telemetry/notifications/notification-endpoint.ts for what each of them does. */
-export type NotificationEndpointConfig = Frozen<
-  Omit<EndpointValues, "headers" | "headerFiles" | "ignore">
-> & {
+export type NotificationEndpointConfig = Frozen<Omit<EndpointValues, "headers" | "headerFiles">> & {
   readonly headers: readonly { readonly name: string; readonly value: SecretSource }[];
-  readonly ignore: { readonly actions: readonly string[]; readonly mediaTypes: readonly string[] };
 };
 
 export interface WebhooksConfig {
@@ -146,31 +127,26 @@ export interface WebhooksConfig {
 }
 
 /** Files with a line of InfluxDB's line protocol for every request. */
-export type InfluxConfig = Readonly<Values["influx"]> & { readonly dir: string };
+export type InfluxConfig = Frozen<Values["influx"]> & { readonly dir: string };
+
+/** Sections that nothing comes from until something in them is set, and what is no key of the configuration. */
+type OwnKey =
+  | "upstream"
+  | "upstreams"
+  | "node"
+  | "limits"
+  | "influx"
+  | "s3"
+  | "redis"
+  | "notifications"
+  | "webhooks";
 
 /** See the schema for what each key means. */
-export type Config = Frozen<
-  Omit<
-    Values,
-    | "upstream"
-    | "upstreams"
-    | "node"
-    | "limits"
-    | "influx"
-    | "tags"
-    | "s3"
-    | "redis"
-    | "notifications"
-    | "webhooks"
-  >
-> & {
-  readonly node: { readonly name: string; readonly address?: string | undefined };
+export type Config = Frozen<Omit<Values, OwnKey>> & {
+  readonly node: Frozen<Values["node"]> & { readonly name: string };
   readonly upstreams: readonly [UpstreamConfig, ...UpstreamConfig[]];
-  readonly tags: { readonly ttl: number; readonly staleIfError: number; readonly rules: TagRules };
   /** What one client may have at once; see http/client-limits.ts. Left out: its defaults, for everybody. */
-  readonly limits?:
-    | (Frozen<Omit<Values["limits"], "exempt">> & { readonly exempt: readonly string[] })
-    | undefined;
+  readonly limits?: Frozen<Values["limits"]> | undefined;
   /** Undefined: no such files. */
   readonly influx?: InfluxConfig | undefined;
   /** Undefined: this node shares nothing. */
@@ -200,7 +176,7 @@ export function fillDefaults(values: Values, taken: ReadonlySet<string>): void {
   const { tls, url } = values.redis;
   tls.enabled ??= url?.tls === true || [tls.ca, tls.cert, tls.serverName].some((each) => each !== undefined);
   const named = new Set(taken);
-  for (const upstream of values.upstreams ?? [values.upstream]) {
+  for (const upstream of upstreamsOf(values)) {
     const isHub = upstream.url?.hostname === dockerHub.host;
     upstream.library ??= isHub;
     // A namespace that nobody asked for gives way to one that another upstream names.
@@ -211,129 +187,46 @@ export function fillDefaults(values: Values, taken: ReadonlySet<string>): void {
   }
 }
 
+/** Those of the list, or the one that stands alone. */
+function upstreamsOf({ upstreams, upstream }: Values): UpstreamValues[] {
+  return upstreams.length > 0 ? upstreams : [upstream];
+}
+
 // ---- from values to the configuration -----------------------------------------------------------------------------
 
-/** Secrets and certificates out of the files that settings name, by the path of the setting; problems are told. */
-export class Files {
-  readonly #sources: Sources;
-  readonly #readFile: ReadFile;
-  readonly #secrets = new Map<string, SecretSource>();
-  readonly #tls = new Map<string, Omit<TlsConfig, "serverName">>();
-
-  /** Reads all of them. `upstreams` are the paths of all upstreams. */
-  constructor(sources: Sources, upstreams: readonly Path[], readFile: ReadFile) {
-    this.#sources = sources;
-    this.#readFile = readFile;
-    for (const path of upstreams) {
-      this.#secret([...path, "passwordFile"], password);
-      this.#secret([...path, "authorizationFile"], {
-        word: "Authorization header's value",
-        type: t.authorization,
-      });
-    }
-    for (const path of [["redis"], ...upstreams]) {
-      const at = [...path, "tls"];
-      this.#tls.set(pathText(at), readTls(at, sources, readFile));
-    }
-    this.#secret(["redis", "passwordFile"], password);
-    this.#secret(["redis", "sentinelPasswordFile"], password);
-    this.#secret(["s3", "accessKeyIdFile"], { word: "access key's id", type: t.accessKeyId });
-    this.#secret(["s3", "secretAccessKeyFile"], { word: "secret access key", type: t.secretAccessKey });
-    this.#secret(["webhooks", "secretFile"], webhookSecret);
-    for (const source of keysOf(sources, ["webhooks", "secretFiles"]))
-      this.#secret(["webhooks", "secretFiles", source], webhookSecret);
-    const endpoints = sources.get(["notifications", "endpoints"]);
-    for (const index of Array.isArray(endpoints) ? endpoints.keys() : []) {
-      const at = ["notifications", "endpoints", index, "headerFiles"];
-      for (const name of keysOf(sources, at))
-        this.#secret([...at, name], { word: "header's value", type: t.headerValue });
-    }
-  }
-
-  #secret(path: Path, kind: SecretKind): void {
-    const source = readSecret(path, kind, this.#sources, this.#readFile);
-    if (source !== undefined) this.#secrets.set(pathText(path), source);
-  }
-
-  /** Given directly, or by the file that the setting at `path` names. */
-  secret(direct: Secret | undefined, path: Path): SecretSource | undefined {
-    return direct === undefined ? this.#secrets.get(pathText(path)) : fixedSecret(direct);
-  }
-
-  /** Undefined where neither a file nor a server name is set. */
-  tls(path: Path, serverName: string | undefined): TlsConfig | undefined {
-    const files = this.#tls.get(pathText(path)) ?? {};
-    const isSet = [files.ca, files.cert, serverName].some((each) => each !== undefined);
-    return isSet ? { ...files, serverName } : undefined;
-  }
-}
-
-const password: SecretKind = { word: "password", type: t.password };
-const webhookSecret: SecretKind = { word: "webhook secret", type: t.webhookSecret };
-
-function keysOf(sources: Sources, path: Path): string[] {
-  const map = sources.get(path);
-  return typeof map === "object" && !Array.isArray(map) ? Object.keys(map) : [];
-}
-
-/** The configuration of values without problems. */
-export function configOf(values: Values, files: Files): Config {
-  const { upstream, upstreams, node, limits, influx, tags, s3, redis, notifications, webhooks, ...others } =
-    values;
-  const [first, ...more] = upstreams?.length
-    ? upstreams.map((each, index) => upstreamOf(each, ["upstreams", index], files))
-    : [upstreamOf(upstream, ["upstream"], files)];
+/** The configuration of values without problems. `paths` are those of all upstreams. */
+export function configOf(values: Values, paths: readonly Path[], files: Files): Config {
+  const { upstream: _one, upstreams: _list, influx, ...others } = values;
+  const [first, ...more] = upstreamsOf(values).map((each, i) => upstreamOf(each, paths[i] as Path, files));
   const { dir } = influx;
   return {
     ...others,
-    trustedProxies: others.trustedProxies ?? [],
-    opsHosts: others.opsHosts ?? [],
-    limits: { ...limits, exempt: limits.exempt ?? [] },
-    node: { ...node, name: node.name ?? hostname() },
+    node: { ...values.node, name: values.node.name ?? hostname() },
     upstreams: [first as UpstreamConfig, ...more],
-    tags: { ...tags, rules: tags.rules ?? [] },
     influx: dir === undefined ? undefined : { ...influx, dir },
-    s3: s3Of(s3, files),
-    redis: redisOf(redis, files),
-    notifications: notificationsOf(notifications, files),
-    webhooks: webhooksOf(webhooks, files),
+    s3: s3Of(values.s3, files),
+    redis: redisOf(values.redis, files),
+    notifications: notificationsOf(values.notifications, files),
+    webhooks: webhooksOf(values.webhooks, files),
   };
 }
 
 function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamConfig {
-  const {
-    username: _username,
-    password: _password,
-    passwordFile: _passwordFile,
-    authorization: _authorization,
-    authorizationFile: _authorizationFile,
-    credentialHelper: _helper,
-    credentialHelperRegistry: _registry,
-    credentialHelperLifetime: _lifetime,
-    url,
-    tls,
-    ...others
-  } = values;
+  const { url, library = false, namespaces = [] } = values;
   if (url === undefined) throw new TypeError("the URL of every upstream was checked to be set");
-  return {
-    ...others,
-    url,
-    library: others.library ?? false,
-    tokenRealms: others.tokenRealms ?? [],
-    redirectsTo: others.redirectsTo ?? [],
-    namespaces: others.namespaces ?? [],
-    hosts: others.hosts ?? [],
-    allow: others.allow ?? [],
-    deny: others.deny ?? [],
-    repositoryPrefix: others.repositoryPrefix ?? "",
-    tags: { ...others.tags, rules: others.tags.rules ?? [] },
-    auth: authOf(values, path, files),
-    tls: files.tls([...path, "tls"], tls.serverName),
-  };
+  const repositoryPrefix: string = values.repositoryPrefix ?? "";
+  const filled = { ...without(values, loginKeys), url, library, namespaces, repositoryPrefix };
+  const auth = authOf(values, path, files);
+  return { ...filled, auth, tls: files.tls([...path, "tls"], values.tls.serverName) };
+}
+
+function without<T extends object, Key extends keyof T>(value: T, keys: readonly Key[]): Omit<T, Key> {
+  const others = Object.entries(value).filter(([key]) => !keys.includes(key as Key));
+  return Object.fromEntries(others) as Omit<T, Key>;
 }
 
 function authOf(values: UpstreamValues, path: Path, files: Files): UpstreamAuth {
-  const header = files.secret(values.authorization, [...path, "authorizationFile"]);
+  const header = files.secret(values, path, "authorization");
   if (header !== undefined) return { kind: "header", value: header };
   const { username, credentialHelper, credentialHelperRegistry, credentialHelperLifetime } = values;
   if (credentialHelper !== undefined)
@@ -343,57 +236,58 @@ function authOf(values: UpstreamValues, path: Path, files: Files): UpstreamAuth 
       registry: credentialHelperRegistry ?? "",
       lifetime: credentialHelperLifetime,
     };
-  const secret = files.secret(values.password, [...path, "passwordFile"]);
-  if (username === undefined || secret === undefined) return { kind: "none" };
-  return { kind: "basic", username, password: secret };
+  const password = files.secret(values, path, "password");
+  if (username === undefined || password === undefined) return { kind: "none" };
+  return { kind: "basic", username, password };
 }
 
 /** What every setting comes to when only a name and a URL are given. */
 export function plainUpstream(name: string, url: URL): UpstreamConfig {
   const values = schema.parse({ upstream: { name, url: url.href } });
   fillDefaults(values, new Set());
-  return upstreamOf(values.upstream, ["upstream"], new Files(new Sources(), [], () => ""));
+  return upstreamOf(values.upstream, ["upstream"], new Files());
 }
 
 function redisOf(values: Values["redis"], files: Files): RedisConfig | undefined {
-  const { url, sentinels, master, cluster, username, db, prefix, tls } = values;
-  const servers = (): RedisConfig["servers"] | undefined => {
-    if (url !== undefined) return { kind: "standalone", host: url.host, port: url.port };
-    if (sentinels !== undefined && master !== undefined)
-      return {
-        kind: "sentinel",
-        sentinels,
-        master,
-        password: files.secret(values.sentinelPassword, ["redis", "sentinelPasswordFile"]),
-      };
-    return cluster && { kind: "cluster", nodes: cluster };
-  };
-  const found = servers();
-  if (found === undefined) return undefined;
-  const own = files.tls(["redis", "tls"], tls.serverName);
+  const { username, db: database, prefix, tls } = values;
+  const servers = redisServersOf(values, files);
+  if (servers === undefined) return undefined;
   return {
-    servers: found,
+    servers,
     username,
-    password: files.secret(values.password, ["redis", "passwordFile"]),
-    database: db,
+    password: files.secret(values, ["redis"], "password"),
+    database,
     prefix,
-    tls: tls.enabled === true ? (own ?? {}) : undefined,
+    tls: tls.enabled === true ? (files.tls(["redis", "tls"], tls.serverName) ?? {}) : undefined,
   };
 }
 
-function s3Of(values: Values["s3"], files: Files): S3Config | undefined {
-  const { bucket, endpoint, region, prefix, pathStyle, sse, sseKeyId, maxSize, redirectAbove } = values;
+function redisServersOf(values: Values["redis"], files: Files): RedisConfig["servers"] | undefined {
+  const { url, sentinels, master, cluster } = values;
+  if (url !== undefined) return { kind: "standalone", host: url.host, port: url.port };
+  if (sentinels.length > 0 && master !== undefined)
+    return {
+      kind: "sentinel",
+      sentinels,
+      master,
+      password: files.secret(values, ["redis"], "sentinelPassword"),
+    };
+  return cluster.length > 0 ? { kind: "cluster", nodes: cluster } : undefined;
+}
+
+function s3Of(values: S3Values, files: Files): S3Config | undefined {
+  const { bucket, endpoint, region, prefix = "", pathStyle = false, maxSize, redirectAbove } = values;
   if (bucket === undefined) return undefined;
-  const id = files.secret(values.accessKeyId, ["s3", "accessKeyIdFile"]);
-  const secret = files.secret(values.secretAccessKey, ["s3", "secretAccessKeyFile"]);
+  const { sse, sseKeyId } = values;
+  const accessKeyId = files.secret(values, ["s3"], "accessKeyId");
+  const secretAccessKey = files.secret(values, ["s3"], "secretAccessKey");
   return {
     endpoint,
     region,
     bucket,
-    prefix: prefix ?? "",
-    pathStyle: pathStyle ?? false,
-    credentials:
-      id === undefined || secret === undefined ? undefined : { accessKeyId: id, secretAccessKey: secret },
+    prefix,
+    pathStyle,
+    credentials: accessKeyId && secretAccessKey && { accessKeyId, secretAccessKey },
     encryption: sse && (sse === "aws:kms" ? { algorithm: sse, keyId: sseKeyId } : { algorithm: sse }),
     maxSize,
     redirectAbove,
@@ -401,33 +295,24 @@ function s3Of(values: Values["s3"], files: Files): S3Config | undefined {
 }
 
 function notificationsOf(values: Values["notifications"], files: Files): Config["notifications"] {
-  const endpoints = (values.endpoints ?? []).map((endpoint, index): NotificationEndpointConfig => {
-    const { headers = {}, headerFiles = {}, ignore, ...others } = endpoint;
-    const path = ["notifications", "endpoints", index, "headerFiles"];
-    const all = [
-      ...Object.entries(headers).map(([name, value]) => ({ name, value: fixedSecret(value) })),
-      ...Object.keys(headerFiles).flatMap((name) => {
-        const value = files.secret(undefined, [...path, name]);
-        return value === undefined ? [] : [{ name, value }];
-      }),
-    ];
-    return {
-      ...others,
-      headers: all,
-      ignore: { actions: ignore.actions ?? [], mediaTypes: ignore.mediaTypes ?? [] },
+  const endpoints = values.endpoints.map((endpoint, index): NotificationEndpointConfig => {
+    const { headers: direct, headerFiles, ...others } = endpoint;
+    const path: Path = ["notifications", "endpoints", index, "headerFiles"];
+    const sources = {
+      ...Object.fromEntries(Object.entries(direct).map(([name, value]) => [name, fixedSecret(value)])),
+      ...files.secrets(path, Object.keys(headerFiles)),
     };
+    return { ...others, headers: Object.entries(sources).map(([name, value]) => ({ name, value })) };
   });
   return endpoints.length === 0 ? undefined : { endpoints };
 }
 
 /** Undefined when no source has a secret. */
 function webhooksOf(values: Values["webhooks"], files: Files): WebhooksConfig | undefined {
-  const secrets: Record<string, SecretSource> = {};
-  const common = files.secret(values.secret, ["webhooks", "secretFile"]);
-  if (common !== undefined) for (const source of webhookSources) secrets[source] = common;
-  for (const source of Object.keys(values.secretFiles ?? {})) {
-    const own = files.secret(undefined, ["webhooks", "secretFiles", source]);
-    if (own !== undefined) secrets[source] = own;
-  }
+  const common = files.secret(values, ["webhooks"], "secret");
+  const secrets: Record<string, SecretSource> = {
+    ...(common && Object.fromEntries(webhookSources.map((source) => [source, common]))),
+    ...files.secrets(["webhooks", "secretFiles"], Object.keys(values.secretFiles)),
+  };
   return Object.keys(secrets).length === 0 ? undefined : { secrets, prefetch: values.prefetch };
 }

@@ -4,9 +4,9 @@ import { createSecureContext } from "node:tls";
 import type { z } from "zod";
 import { quote } from "./problem.ts";
 import { type ReadFile, readText } from "./read-text.ts";
-import { Secret, type SecretSource } from "./secret.ts";
+import { fixedSecret, Secret, type SecretSource } from "./secret.ts";
 import { secretFile } from "./secret-file.ts";
-import type { Path } from "./settings.ts";
+import { type Path, pathText, textsIn } from "./settings.ts";
 import type { Sources } from "./sources.ts";
 import * as t from "./text-types.ts";
 
@@ -15,6 +15,47 @@ const looksLikeAPath = /^\.{0,2}\/[^\r\n]*$|^[\w./-]+\.(?:pem|crt|cer|key)$/;
 /** What looks like a path can be shown; anything else may be the secret itself, put into the wrong setting. */
 export function describePath(text: string): string {
   return looksLikeAPath.test(text) ? quote(text) : "a name (not shown: it may be the secret itself)";
+}
+
+/** Secrets and certificates out of the files that settings name, by the path of the setting. */
+export class Files {
+  readonly #secrets = new Map<string, SecretSource>();
+  readonly #tls = new Map<string, Omit<TlsConfig, "serverName">>();
+
+  /** Reads every file that `sources` names, which it tells what is wrong. `tls`: the paths of sections of certificates. */
+  static read(sources: Sources, tls: readonly Path[], readFile: ReadFile): Files {
+    const files = new Files();
+    for (const { path, type } of textsIn(sources.root)) {
+      const holds = t.traits.get(type)?.holds;
+      const secret = holds && readSecret(path, holds, sources, readFile);
+      if (secret !== undefined) files.#secrets.set(pathText(path), secret);
+    }
+    for (const path of tls) files.#tls.set(pathText(path), readTls(path, sources, readFile));
+    return files;
+  }
+
+  /** What the section at `path` has under `name`, or in the file that `nameFile` names. */
+  secret<Name extends string>(
+    section: { readonly [Key in Name]?: Secret | undefined },
+    path: Path,
+    name: Name,
+  ): SecretSource | undefined {
+    const direct = section[name];
+    return direct === undefined ? this.#secrets.get(pathText([...path, `${name}File`])) : fixedSecret(direct);
+  }
+
+  /** Those in the files of the mapping at `path`, by its keys. */
+  secrets(path: Path, names: readonly string[]): Record<string, SecretSource> {
+    const found = names.map((name) => [name, this.#secrets.get(pathText([...path, name]))] as const);
+    return Object.fromEntries(found.filter((each): each is [string, SecretSource] => each[1] !== undefined));
+  }
+
+  /** Undefined where neither a file nor a server name is set. */
+  tls(path: Path, serverName: string | undefined): TlsConfig | undefined {
+    const files = this.#tls.get(pathText(path)) ?? {};
+    const isSet = [files.ca, files.cert, serverName].some((each) => each !== undefined);
+    return isSet ? { ...files, serverName } : undefined;
+  }
 }
 
 /** The text of the file that the setting at `path` names; undefined when it names none, or after telling why not. */
@@ -31,22 +72,15 @@ function textOfFile(path: Path, expected: string, sources: Sources, readFile: Re
   return undefined;
 }
 
-// ---- secrets ----------------------------------------------------------------------------------------------------
-
-export interface SecretKind {
-  /** `password`, for messages. */
-  readonly word: string;
-  readonly type: z.ZodType<Secret, string>;
-}
-
 /** The secret in the file that the setting names, read again whenever it changes. */
-export function readSecret(
+function readSecret(
   path: Path,
-  { word, type }: SecretKind,
+  type: z.ZodType<Secret, string>,
   sources: Sources,
   readFile: ReadFile,
 ): SecretSource | undefined {
-  const file = textOfFile(path, `a file with the ${word}`, sources, readFile);
+  const called = t.traits.get(type)?.called ?? "secret";
+  const file = textOfFile(path, `a file with the ${called}`, sources, readFile);
   if (file === undefined) return undefined;
   // Editors and `echo` end a file with a newline, which is no part of the secret.
   const parse = (text: string) => type.safeParse(text.replace(/[\r\n]+$/, ""));
@@ -54,7 +88,7 @@ export function readSecret(
   const shown = describePath(file.name);
   if (initial !== undefined)
     return secretFile({ path: file.name, name: shown, initial, parse: (text) => parse(text).data });
-  const expected = error?.issues[0]?.message ?? `a ${word}`;
+  const expected = error?.issues[0]?.message ?? `a ${called}`;
   sources.refuse(path, `found other content (not shown) in ${shown}, expected ${expected}`);
   return undefined;
 }
@@ -80,7 +114,7 @@ const maxLength = 1024 * 1024;
 const certificate = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 /** What the settings `ca`, `cert` and `key` in the section at `path` name, when they go together. */
-export function readTls(path: Path, sources: Sources, readFile: ReadFile): Omit<TlsConfig, "serverName"> {
+function readTls(path: Path, sources: Sources, readFile: ReadFile): Omit<TlsConfig, "serverName"> {
   const read = <T>(name: string, parse: (text: string) => T | string): Pem<T> | undefined => {
     const at = [...path, name];
     const file = textOfFile(at, "a PEM file", sources, readFile);

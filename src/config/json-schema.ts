@@ -1,7 +1,7 @@
 // The schema of the YAML file as JSON Schema, for editors (`entrepot schema`).
 import { z } from "zod";
 import { abouts, schema } from "./schema.ts";
-import { jsonOfText } from "./text-types.ts";
+import { traits } from "./text-types.ts";
 
 type Json = Record<string, unknown>;
 
@@ -20,7 +20,7 @@ export function jsonSchema(): Json {
 
 function describe(type: z.ZodType, json: Json): void {
   const about = abouts.get(type);
-  const text = jsonOfText(type);
+  const { json: text, shorthand } = traits.get(type) ?? {};
   if (text !== undefined) {
     for (const key of Object.keys(json)) delete json[key];
     Object.assign(
@@ -35,13 +35,13 @@ function describe(type: z.ZodType, json: Json): void {
     for (const key of Object.keys(json)) delete json[key];
     Object.assign(json, { anyOf: [{ ...rest, items }, items] });
   }
-  delete json.default;
-  if (about === undefined) return;
-  if (about.shorthand !== undefined) {
+  if (shorthand !== undefined) {
     const whole = { ...json };
     for (const key of Object.keys(json)) delete json[key];
     json.anyOf = [{ type: "string" }, whole];
   }
-  if (about.description !== undefined) json.description = about.description;
+  delete json.default;
+  if (about === undefined) return;
+  json.description = about.description;
   if (about.default !== undefined) json.default = about.default;
 }

@@ -1,15 +1,15 @@
 // File and environment in, checked configuration out. Pure but for the injected readFile.
 import type { z } from "zod";
-import { type Config, configOf, Files, fillDefaults, type Values } from "./config.ts";
+import { type Config, configOf, fillDefaults, type Values } from "./config.ts";
 import { readEnvironment } from "./environment.ts";
-import { describePath } from "./files.ts";
+import { describePath, Files } from "./files.ts";
 import { type Problem, quote } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
 import { checkRules, isListed, namedNamespaces, warningsOf } from "./rules.ts";
 import { schema } from "./schema.ts";
 import { type Path, typeAt } from "./settings.ts";
 import { Sources } from "./sources.ts";
-import { describeUrl } from "./text-types.ts";
+import { describeUrl, traits } from "./text-types.ts";
 import { type ConfigFile, type Environment, readYamlFile } from "./yaml.ts";
 
 export interface Loaded {
@@ -63,14 +63,15 @@ export function loadConfig(given: {
   const upstreams = listed ? upstreamPaths(sources) : [["upstream"]];
   const parsed = schema.safeParse(sources.root);
   for (const issue of parsed.error?.issues ?? []) sources.problems.push(problemOf(issue, sources));
-  const files = new Files(sources, upstreams, given.readFile);
+  const tls = [["redis"], ...upstreams].map((path) => [...path, "tls"]);
+  const files = Files.read(sources, tls, given.readFile);
   checkRules(sources, upstreams);
   missing(sources, upstreams, listed);
   if (sources.problems.length > 0 || parsed.data === undefined)
     return { ok: false, problems: sources.problems.toSorted(byPlace) };
   const values = parsed.data;
   fillDefaults(values, new Set(namedNamespaces(sources, upstreams)));
-  const config = configOf(values, files);
+  const config = configOf(values, upstreams, files);
   const warnings = warningsOf(config, sources, upstreams);
   return { ok: true, config: deepFreeze(config), values, sources, warnings };
 }
@@ -101,7 +102,8 @@ function found(path: Path, sources: Sources): string {
   const value = sources.get(path);
   if (Array.isArray(value)) return `${value.length} items`;
   if (typeof value !== "string") return "nothing";
-  const { shown } = typeAt(path)?.about ?? {};
+  const type = typeAt(path);
+  const shown = type && traits.get(type)?.shown;
   if (shown === "hidden") return "a value that is not shown";
   if (shown === "url") return describeUrl(value);
   return shown === "path" ? describePath(value) : quote(value);

@@ -6,27 +6,27 @@ import type { Values } from "./config.ts";
 import type { Loaded } from "./load.ts";
 import { isListed } from "./rules.ts";
 import { Secret } from "./secret.ts";
-import { bareType, type Path, pathText, type Setting, settings, typeAt, valueAt } from "./settings.ts";
+import { bareType, childOf, type Path, pathText, type Setting, settings, valueAt } from "./settings.ts";
 import type { Sources } from "./sources.ts";
-import { formatText } from "./text-types.ts";
+import { traits } from "./text-types.ts";
 
 /** Sections in which nothing counts until something is set. */
 const optionalSections = new Set(["s3", "redis", "influx", "notifications", "webhooks"]);
 
+type Unplaced = Omit<Setting, "path">;
+
 /** YAML with a comment on every line saying where the value came from. Secrets appear as comments only. */
 export function renderConfig({ values, sources }: Pick<Loaded, "values" | "sources">): string {
   const listed = isListed(sources);
-  const places = settings.flatMap(
-    ({ path, ...setting }): { path: Path; setting: Omit<Setting, "path"> }[] => {
-      const [section = "", ...rest] = path;
-      if (section === "upstreams" || (optionalSections.has(section) && !isUsed(section, sources))) return [];
-      if (section !== "upstream" || !listed) return [{ path, setting }];
-      return (values.upstreams ?? []).map((_, index) => ({ path: ["upstreams", index, ...rest], setting }));
-    },
-  );
+  const places = settings.flatMap(({ path, ...setting }): { path: Path; setting: Unplaced }[] => {
+    const [section = "", ...rest] = path;
+    if (section === "upstreams" || (optionalSections.has(section) && !isUsed(section, sources))) return [];
+    if (section !== "upstream" || !listed) return [{ path, setting }];
+    return values.upstreams.map((_, index) => ({ path: ["upstreams", index, ...rest], setting }));
+  });
   const root = {};
-  for (const { path } of places) {
-    const written = writtenOf(path, values, sources);
+  for (const { path, setting } of places) {
+    const written = writtenOf(path, setting, values, sources);
     if (written !== undefined) put(root, path, written);
   }
   const document = new Document(root);
@@ -43,10 +43,10 @@ export function renderConfig({ values, sources }: Pick<Loaded, "values" | "sourc
     else if (valueAt(values, path) instanceof Secret)
       hide(path.slice(0, -1), `${path.at(-1)}: not shown, from ${sources.origin(path)}`);
   }
-  for (const [index, endpoint] of (values.notifications.endpoints ?? []).entries()) {
+  for (const [index, endpoint] of values.notifications.endpoints.entries()) {
     const at = ["notifications", "endpoints", index];
     if (endpoint.url.search !== "") hide(at, "the URL's query: not shown");
-    const names = Object.keys(endpoint.headers ?? {});
+    const names = Object.keys(endpoint.headers);
     if (names.length > 0) hide(at, `headers: not shown (${names.join(", ")})`);
   }
   for (const { section, lines } of hidden.values()) {
@@ -61,30 +61,30 @@ function isUsed(section: string, sources: Sources): boolean {
 }
 
 /** As the file would have it; undefined where there is nothing to print. */
-function writtenOf(path: Path, values: Values, sources: Sources): unknown {
-  const { type, about } = typeAt(path) ?? {};
+function writtenOf(path: Path, { type, besides }: Unplaced, values: Values, sources: Sources): unknown {
   const value = valueAt(values, path);
-  if (about?.besides !== undefined && !sources.has([...path.slice(0, -1), about.besides])) return undefined;
+  if (besides !== undefined && !sources.has([...path.slice(0, -1), besides])) return undefined;
   // A variable that is all the file says can be printed, whatever it holds.
   if (value instanceof Secret) return /^\$\{\w+\}$/.exec(sources.written(path) ?? "")?.[0];
-  return type === undefined ? undefined : formatValue(value, type);
+  const written = formatValue(value, type);
+  return written === undefined && Array.isArray(value) && sources.has(path) ? [] : written;
 }
 
 function formatValue(value: unknown, type: z.ZodType): unknown {
   if (value === undefined || value instanceof Secret) return undefined;
   if (type instanceof z.ZodArray) {
-    const element = bareType(type.element as z.ZodType);
-    return (value as unknown[]).map((item) => formatValue(item, element));
+    const items = (value as unknown[]).map((item) => formatValue(item, bareType(type.element as z.ZodType)));
+    return items.length === 0 ? undefined : items;
   }
-  const fields =
-    type instanceof z.ZodObject
-      ? Object.entries(type.shape).map(([key, each]) => [key, bareType(each as z.ZodType)] as const)
-      : type instanceof z.ZodRecord
-        ? Object.keys(value as object).map((key) => [key, type.valueType as z.ZodType] as const)
-        : undefined;
-  if (fields === undefined) return formatText(type, value);
-  const written = fields.map(([key, each]) => [key, formatValue(valueAt(value, [key]), each)] as const);
-  const kept = written.filter(([, each]) => each !== undefined);
+  if (!(type instanceof z.ZodObject || type instanceof z.ZodRecord)) {
+    const format = traits.get(type)?.format;
+    return format === undefined ? value : format(value as never);
+  }
+  const fields = Object.entries(value as object).map(([key, each]) => {
+    const below = childOf(type, key);
+    return [key, below && formatValue(each, below)] as const;
+  });
+  const kept = fields.filter(([, each]) => each !== undefined);
   return kept.length === 0 ? undefined : Object.fromEntries(kept);
 }
 

@@ -6,11 +6,13 @@ import { type About, abouts, schema } from "./schema.ts";
 export type Path = readonly (string | number)[];
 
 /** A key that takes a value. */
-export interface Setting extends About {
+export interface Setting extends Omit<About, "env"> {
   /** `upstream.tls.ca`; those of an upstream stand below `upstream`, wherever the upstream stands. */
   readonly key: string;
   readonly path: readonly string[];
   readonly type: z.ZodType;
+  /** After `ENTREPOT_`; undefined for what only the file can say. */
+  readonly env: string | undefined;
 }
 
 export const variablePrefix = "ENTREPOT_";
@@ -29,36 +31,50 @@ function settingsOf(type: z.ZodObject, path: readonly string[]): Setting[] {
     const below = [...path, name];
     const about = abouts.get(each as z.ZodType);
     const bare = bareType(each as z.ZodType);
-    if (about === undefined && bare instanceof z.ZodObject) return settingsOf(bare, below);
-    return { ...about, key: below.join("."), path: below, type: bare };
+    if (about !== undefined)
+      return { ...about, key: below.join("."), path: below, type: bare, env: variableOf(about, below) };
+    return bare instanceof z.ZodObject ? settingsOf(bare, below) : [];
   });
+}
+
+/** `UPSTREAM_MAX_CONNECTIONS` for `upstream.maxConnections`, unless the schema says another. */
+function variableOf({ env }: About, path: readonly string[]): string | undefined {
+  if (env === false) return undefined;
+  return env ?? path.join("_").replace(/[A-Z]/g, "_$&").toUpperCase();
 }
 
 /** The type without what says that it may be left out. */
 export function bareType(type: z.ZodType): z.ZodType {
-  return type instanceof z.ZodOptional || type instanceof z.ZodPrefault || type instanceof z.ZodNonOptional
-    ? bareType(type.unwrap() as z.ZodType)
-    : type;
+  const mayBeLeftOut = [z.ZodOptional, z.ZodPrefault, z.ZodDefault, z.ZodNonOptional];
+  const isWrapped = mayBeLeftOut.some((wrapper) => type instanceof wrapper);
+  return isWrapped ? bareType((type as z.ZodOptional<z.ZodType>).unwrap()) : type;
 }
 
-/** The type of what stands at `path`, and what is known of it or of the nearest key above; undefined for no such key. */
-export function typeAt(path: Path): { readonly type: z.ZodType; readonly about: About } | undefined {
-  let type: z.ZodType = schema;
-  let about: About = {};
-  for (const step of path) {
-    const child = childOf(type, step);
-    if (child === undefined) return undefined;
-    about = abouts.get(child) ?? about;
-    type = bareType(child);
-  }
-  return { type, about };
+/** The type of what stands at `path`; undefined for no such key. */
+export function typeAt(path: Path): z.ZodType | undefined {
+  return path.reduce<z.ZodType | undefined>((type, step) => type && childOf(type, step), schema);
 }
 
-function childOf(type: z.ZodType, step: string | number): z.ZodType | undefined {
-  if (type instanceof z.ZodArray) return type.element as z.ZodType;
-  if (type instanceof z.ZodRecord) return type.valueType as z.ZodType;
+/** Every text in what was set, with its path and type. */
+export function* textsIn(
+  input: unknown,
+  type: z.ZodType = schema,
+  path: Path = [],
+): Generator<{ readonly path: Path; readonly type: z.ZodType; readonly text: string }> {
+  if (typeof input === "string") yield { path, type, text: input };
+  else
+    for (const [step, each] of Array.isArray(input) ? input.entries() : Object.entries(input ?? {})) {
+      const child = childOf(type, step);
+      if (child !== undefined) yield* textsIn(each, child, [...path, step]);
+    }
+}
+
+/** The type below one step of a path; undefined for no such key. */
+export function childOf(type: z.ZodType, step: string | number): z.ZodType | undefined {
+  if (type instanceof z.ZodArray) return bareType(type.element as z.ZodType);
+  if (type instanceof z.ZodRecord) return bareType(type.valueType as z.ZodType);
   if (!(type instanceof z.ZodObject) || !Object.hasOwn(type.shape, step)) return undefined;
-  return type.shape[step] as z.ZodType;
+  return bareType(type.shape[step] as z.ZodType);
 }
 
 /** `upstreams[0].tls.ca`. */

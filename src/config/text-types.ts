@@ -26,54 +26,57 @@ import {
   parseSize,
 } from "./units.ts";
 
-/** What else is known of a type of text. */
-interface About<T> {
+/** What else is known of a type. */
+interface Traits {
   /** The text that is read back as the value; left out: the value itself, which YAML writes as it reads it. */
-  readonly format?: (value: T) => string;
-  /** What an editor may be told of it besides that it is text (JSON Schema). */
+  readonly format?: (value: never) => string;
+  /** What an editor may be told of a text (JSON Schema). */
   readonly json?: Readonly<Record<string, unknown>>;
+  /** How a value may appear in a message: `hidden` is never shown, `url` without what may be secret in it. */
+  readonly shown?: "hidden" | "url" | "path";
+  /** What is in the file that a path names. */
+  readonly holds?: z.ZodType<Secret, string>;
+  /** What a secret, or the items of a list, are called in messages. */
+  readonly called?: string;
+  /** The key of a mapping that a single value stands for. */
+  readonly shorthand?: string;
 }
 
-const abouts = z.registry<About<never>>();
+/** By type. No registry of zod's: its types take apart a type that stands in what is known of another. */
+export const traits = new WeakMap<z.ZodType, Traits>();
 
-/** The value of a setting of this type as it is written in a file. */
-export function formatText(type: z.ZodType, value: unknown): unknown {
-  const format = abouts.get(type)?.format;
-  return format === undefined ? value : format(value as never);
+function withTraits<T extends z.ZodType>(type: T, known: Traits): T {
+  traits.set(type, known);
+  return type;
 }
 
-/** JSON Schema of a type of text; undefined for every other type. */
-export function jsonOfText(type: z.ZodType): Readonly<Record<string, unknown>> | undefined {
-  const about = abouts.get(type);
-  return about && (about.json ?? { type: "string" });
-}
-
-/** A type of the values that `parse` makes of text. */
-export function text<T>(parse: (text: string) => Parsed<T>, about: About<T> = {}) {
+/** A type of the values that `parse` makes of text; the spaces around it are no part of it, unless said. */
+function text<T>(
+  parse: (text: string) => Parsed<T>,
+  about: Omit<Traits, "format"> & { readonly format?: (value: T) => string } = {},
+  trim = true,
+) {
   const type = z.string({ error: "a value" }).transform((written, context): T => {
-    const result = parse(written);
+    const result = parse(trim ? written.trim() : written);
     if ("value" in result) return result.value;
     context.addIssue({ code: "custom", message: result.expected });
     return z.NEVER;
   });
-  abouts.add(type, about as unknown as About<never>);
-  return type;
+  return withTraits(type, { json: { type: "string" }, ...about } as Traits);
 }
 
-/** Text without the spaces around it that passes the pattern. */
+/** Text that passes the pattern. */
 function word(pattern: RegExp, expected: string) {
-  return text((written): Parsed<string> => {
-    const value = written.trim();
-    return pattern.test(value) ? { value } : { expected };
-  });
+  return text((value): Parsed<string> => (pattern.test(value) ? { value } : { expected }));
 }
 
-/** Text that passes the pattern as it is, spaces included, and never prints. */
-function secret(pattern: RegExp, expected: string, trim = false) {
-  return text((written): Parsed<Secret> => {
-    const value = trim ? written.trim() : written;
-    return pattern.test(value) ? { value: new Secret(value) } : { expected };
-  });
+/** Text that passes the pattern and never prints; `called` in messages. */
+function secret(called: string, pattern: RegExp, expected: string, trim = true) {
+  return text(
+    (value): Parsed<Secret> => (pattern.test(value) ? { value: new Secret(value) } : { expected }),
+    { shown: "hidden", called },
+    trim,
+  );
 }
 
 // ---- numbers, times, sizes, words -------------------------------------------------------------------------------
@@ -82,22 +85,21 @@ function secret(pattern: RegExp, expected: string, trim = false) {
 const longestTimer = 24 * 86_400_000;
 const hundredYears = 36_500 * 86_400_000;
 
+function duration(min: number, max: number, forever = false) {
+  return text((value) => parseDuration(value, { min, max, forever }), { format: formatDuration });
+}
+
 /** A time a timer waits for, 1 ms (or 0, where that has a meaning) to 24 days; in milliseconds. */
 export function timer(min: 0 | 1 = 1) {
-  const bounds = { min, max: longestTimer, forever: false };
-  return text((written) => parseDuration(written.trim(), bounds), { format: formatDuration });
+  return duration(min, longestTimer);
 }
 
 /** An age, 0 to 100 years or `forever`; in milliseconds. */
-export const age = text(
-  (written) => parseDuration(written.trim(), { min: 0, max: hundredYears, forever: true }),
-  { format: formatDuration },
-);
+export const age = duration(0, hundredYears, true);
 
 /** How often something is done, 1 s to 100 years, or 0, which is never; in milliseconds. */
 export const interval = text(
-  (written): Parsed<number> => {
-    const value = written.trim();
+  (value): Parsed<number> => {
     if (/^0 ?(?:ms|s|m|h|d)?$/.test(value)) return { value: 0 };
     const parsed = parseDuration(value, { min: 1_000, max: hundredYears, forever: false });
     return "expected" in parsed ? { expected: `${parsed.expected}, or 0 for never` } : parsed;
@@ -107,20 +109,18 @@ export const interval = text(
 
 /** Bytes. */
 export function size(minBytes: number) {
-  return text((written) => parseSize(written.trim(), minBytes), { format: formatSize });
+  return text((value) => parseSize(value, minBytes), { format: formatSize });
 }
 
 /** A share as a fraction; the bounds are in percent. */
 export function percent(min: number, max: number) {
-  return text((written) => parsePercent(written.trim(), min, max), { format: formatPercent });
+  return text((value) => parsePercent(value, min, max), { format: formatPercent });
 }
 
 export const yesOrNo = text(
   (written): Parsed<boolean> => {
-    const value = written.trim().toLowerCase();
-    return value === "true" || value === "false"
-      ? { value: value === "true" }
-      : { expected: "true or false" };
+    const value = written.toLowerCase();
+    return /^(?:true|false)$/.test(value) ? { value: value === "true" } : { expected: "true or false" };
   },
   { json: { type: "boolean" } },
 );
@@ -128,7 +128,7 @@ export const yesOrNo = text(
 export function wholeNumber(min: number, max: number) {
   return text(
     (written): Parsed<number> => {
-      const value = /^\d{1,9}$/.test(written.trim()) ? Number(written) : Number.NaN;
+      const value = /^\d{1,9}$/.test(written) ? Number(written) : Number.NaN;
       return value >= min && value <= max ? { value } : { expected: `a whole number from ${min} to ${max}` };
     },
     { json: { type: "integer", minimum: min, maximum: max } },
@@ -138,34 +138,36 @@ export function wholeNumber(min: number, max: number) {
 export function oneOf<const T extends string>(words: readonly T[]) {
   return text(
     (written): Parsed<T> => {
-      const value = words.find((each) => each === written.trim().toLowerCase());
+      const value = words.find((each) => each === written.toLowerCase());
       return value === undefined ? { expected: `one of ${words.join(", ")}` } : { value };
     },
     { json: { enum: words } },
   );
 }
 
-const maxPathLength = 4096;
+function pathType(about: Omit<Traits, "format"> = {}) {
+  const isPath = /^\P{Cc}{1,4096}$/u;
+  return text(
+    (value): Parsed<string> =>
+      isPath.test(value) ? { value } : { expected: "a path of 1 to 4096 characters on one line" },
+    about,
+  );
+}
 
-export const path = text((written): Parsed<string> => {
-  const value = written.trim();
-  return value === "" || value.length > maxPathLength || /\p{Cc}/u.test(value)
-    ? { expected: `a path of 1 to ${maxPathLength} characters on one line` }
-    : { value };
-});
+export const path = pathType();
+/** A file; what is written may be its content by mistake, so only what looks like a path is shown. */
+export const file = pathType({ shown: "path" });
+
+/** A file that holds a secret of this type. */
+export function fileWith(holds: z.ZodType<Secret, string>) {
+  return pathType({ shown: "path", holds });
+}
 
 // ---- lists ------------------------------------------------------------------------------------------------------
 
-const things = z.registry<{ readonly called: string }>();
-
 /** At most 100 items, unless said; `called` in messages. */
 export function listOf<T extends z.ZodType>(item: T, max = 100, called = "items") {
-  return z.array(item).max(max, `at most ${max} ${called}`).register(things, { called });
-}
-
-/** What the items of a list are called. */
-export function thingsOf(type: z.ZodType): string {
-  return things.get(type)?.called ?? "items";
+  return withTraits(z.array(item).max(max, `at most ${max} ${called}`), { called });
 }
 
 /** A mapping of which every key passes the test; `expected` is said of one that does not. */
@@ -178,7 +180,7 @@ function mapOf<T extends z.ZodType>(isKey: (key: string) => boolean, expected: s
 
 // ---- addresses and names ----------------------------------------------------------------------------------------
 
-export const address = text((written) => parseAddress(written.trim()), { format: formatAddress });
+export const address = text(parseAddress, { format: formatAddress });
 export const hostAndPort = text(parseHostAndPort);
 export const host = text(parseHost);
 export const network = text(parseNetwork);
@@ -198,42 +200,44 @@ export const nodeName = word(
 
 /** An origin and nothing more. */
 export const nodeAddress = text((written): Parsed<string> => {
-  const value = written.trim().replace(/\/$/, "");
-  const parsed = URL.parse(value);
-  const isOrigin =
-    parsed !== null && /^https?:$/.test(parsed.protocol) && !/[@?#]/.test(value) && parsed.pathname === "/";
-  return isOrigin && parsed.hostname !== "0.0.0.0" && parsed.hostname !== "[::]"
-    ? { value: parsed.origin }
+  const url = httpUrl(written);
+  const isOrigin = url !== undefined && !/[@?#]/.test(written) && url.pathname === "/";
+  return isOrigin && url.hostname !== "0.0.0.0" && url.hostname !== "[::]"
+    ? { value: url.origin }
     : { expected: "http://host:port as the other nodes reach it, such as http://10.0.0.7:5000" };
 });
-
-const formatUrl = { format: (url: URL) => url.href };
-
-/**
- * The base URL of a registry, what stands before `/v2/`: http or https, the path kept without its trailing slash.
- * Refuses credentials (they belong in settings that never print), a query, a fragment, and `/v2` at its end.
- */
-export const upstreamUrl = text((written): Parsed<URL> => {
-  const value = written.trim();
-  const url = httpUrl(value);
-  if (url === undefined)
-    return { expected: "an http or https URL with its scheme, such as https://registry.example.com" };
-  // Even an @ in the path: a password with a slash in it looks like that.
-  if (value.includes("@"))
-    return { expected: "no credentials in the URL: they belong in username and password" };
-  if (/[?#]/.test(value)) return { expected: "a URL without a query or a fragment" };
-  url.pathname = url.pathname.replace(/\/+$/, "");
-  return /\/v2$/i.test(url.pathname)
-    ? {
-        expected:
-          "the URL without /v2 at its end: it is the address before /v2/, which is added to every request",
-      }
-    : { value: url };
-}, formatUrl);
 
 function httpUrl(written: string): URL | undefined {
   return /^https?:\/\/[^\s\\]+$/i.test(written) ? (URL.parse(written) ?? undefined) : undefined;
 }
+
+/**
+ * The http or https URL below which a server is asked; its path, where it has one, is kept without the slash at its end.
+ * Refuses a query, a fragment, and credentials: `theirPlace` has settings that never print.
+ */
+function parseBaseUrl(written: string, expected: string, theirPlace: string): Parsed<URL> {
+  const url = httpUrl(written);
+  if (url === undefined) return { expected };
+  // Even an @ in the path: a password with a slash in it looks like that.
+  if (written.includes("@")) return { expected: `no credentials in the URL: they belong in ${theirPlace}` };
+  if (/[?#]/.test(written)) return { expected: "a URL without a query or a fragment" };
+  url.pathname = url.pathname.replace(/\/+$/, "");
+  return { value: url };
+}
+
+/** The base URL of a registry, what stands before `/v2/`. */
+export const upstreamUrl = text(
+  (written): Parsed<URL> => {
+    const expected = "an http or https URL with its scheme, such as https://registry.example.com";
+    const parsed = parseBaseUrl(written, expected, "username and password");
+    if ("expected" in parsed || !/\/v2$/i.test(parsed.value.pathname)) return parsed;
+    return {
+      expected:
+        "the URL without /v2 at its end: it is the address before /v2/, which is added to every request",
+    };
+  },
+  { format: (url) => url.href, shown: "url" },
+);
 
 /** A URL fit for a message: not at all when it may hold credentials, and never a query or fragment. */
 export function describeUrl(written: string): string {
@@ -247,37 +251,41 @@ export function describeUrl(written: string): string {
 
 /** The grammar of repositories (distribution-spec, "Pulling manifests"). */
 export const repositoryPrefix = text((written): Parsed<Repository> => {
-  const value = parseRepository(written.trim());
+  const value = parseRepository(written);
   return value === undefined
     ? { expected: "a repository in lower case without slashes at its ends, such as docker-local" }
     : { value };
 });
 
-export const component = text((written): Parsed<string> => {
-  const value = written.trim();
+export const component = text((value): Parsed<string> => {
   return parseRepository(value) !== undefined && !value.includes("/")
     ? { value }
     : { expected: "one part of a repository, in lower case and without a slash, such as hub" };
 });
 
 /** RFC 7617 section 2: a user-id has no colon, and neither part has a control character. Spaces count. */
-export const username = text((written): Parsed<string> => {
-  return /^[^\p{Cc}:]{1,4096}$/u.test(written)
-    ? { value: written }
-    : { expected: "a user name of at least one character, without a colon or control characters" };
-});
+export const username = text(
+  (value): Parsed<string> =>
+    /^[^\p{Cc}:]{1,4096}$/u.test(value)
+      ? { value }
+      : { expected: "a user name of at least one character, without a colon or control characters" },
+  { shown: "hidden" },
+  false,
+);
 
 /** Spaces may be part of a password. */
 export const password = secret(
+  "password",
   /^\P{Cc}{1,4096}$/u,
   "a password of 1 to 4096 characters on one line, without control characters",
+  false,
 );
 
 /** RFC 9110 section 11.4: a scheme, then what it is given. */
 export const authorization = secret(
+  "Authorization header's value",
   /^(?=.{1,16384}$)[!#$%&'*+.^_`|~\w-]+ +[\x20-\x7e]+$/,
   "a scheme and what belongs to it, on one line, such as Bearer TOKEN",
-  true,
 );
 
 /** The end of a program's name after `docker-credential-`, or the path of a program. */
@@ -297,7 +305,10 @@ const occasions = z
   .max(2, "absent, failure or both");
 
 /** In the file, a plain name stands for `{upstream: NAME}`. */
-export const next = z.object({ upstream: upstreamName, on: occasions.prefault(["absent", "failure"]) });
+export const next = withTraits(
+  z.object({ upstream: upstreamName, on: occasions.prefault(["absent", "failure"]) }),
+  { shorthand: "upstream" },
+);
 
 // ---- Redis ------------------------------------------------------------------------------------------------------
 
@@ -306,20 +317,19 @@ const usualPort = 6379;
 /** Nothing but a scheme, a host and a port: the rest has settings of its own, which never print. */
 export const redisUrl = text(
   (written): Parsed<Address & { readonly tls: boolean }> => {
-    const value = written.trim();
-    if (value.includes("@"))
+    if (written.includes("@"))
       return {
         expected:
           "no credentials in the URL: the user belongs in redis.username, the password in the file that redis.passwordFile names",
       };
-    const [, scheme = "", place = "", rest = ""] = /^(rediss?):\/\/([^/?#]*)(.*)$/i.exec(value) ?? [];
+    const [, scheme = "", place = "", rest = ""] = /^(rediss?):\/\/([^/?#]*)(.*)$/i.exec(written) ?? [];
     if (/^\/\d+$/.test(rest)) return { expected: "no database in the URL: it belongs in redis.db" };
     if (scheme === "" || !/^\/?$/.test(rest))
       return { expected: "redis://host:port, or rediss://host:port for TLS, and nothing after it" };
     const server = parseServer(/:\d+$/.test(place) ? place : `${place}:${usualPort}`);
     return "value" in server ? { value: { ...server.value, tls: scheme.length === 6 } } : server;
   },
-  { format: (url) => `${url.tls ? "rediss" : "redis"}://${formatAddress(url)}` },
+  { format: (url) => `${url.tls ? "rediss" : "redis"}://${formatAddress(url)}`, shown: "url" },
 );
 
 /** An address to connect to: the host and the port are both there. */
@@ -330,10 +340,7 @@ function parseServer(written: string): Parsed<Address> {
   return isServer ? parsed : { expected: "host:port, such as redis.example.com:6379" };
 }
 
-export const servers = listOf(text((written) => parseServer(written.trim()), { format: formatAddress })).min(
-  1,
-  "at least one host:port",
-);
+export const servers = listOf(text(parseServer, { format: formatAddress })).min(1, "at least one host:port");
 
 /** Sentinel's own configuration takes these. */
 export const master = word(/^[\w.-]{1,128}$/, "a name of letters, digits, dots and dashes, such as mymaster");
@@ -347,16 +354,12 @@ export const redisPrefix = word(
 
 // ---- S3 ---------------------------------------------------------------------------------------------------------
 
-/** The address of a server; its path, where it has one, is kept without the slash at its end. */
-export const s3Endpoint = text((written): Parsed<URL> => {
-  const value = written.trim();
-  const url = httpUrl(value);
-  if (url === undefined) return { expected: "an http or https URL, such as https://s3.example.com" };
-  if (value.includes("@")) return { expected: "no credentials in the URL: they belong in the access key" };
-  if (/[?#]/.test(value)) return { expected: "a URL without a query or a fragment" };
-  url.pathname = url.pathname.replace(/\/+$/, "");
-  return { value: url };
-}, formatUrl);
+/** The address of a server. */
+export const s3Endpoint = text(
+  (written) =>
+    parseBaseUrl(written, "an http or https URL, such as https://s3.example.com", "the access key"),
+  { format: (url) => url.href, shown: "url" },
+);
 
 export const region = word(/^[a-z0-9-]{1,64}$/i, "a region such as eu-central-1");
 /** AWS allows less ("Bucket naming rules"), but others have buckets from before there were rules. */
@@ -367,7 +370,7 @@ export const bucket = word(
 
 /** Ends in a slash, whether it was written or not; the characters that need no care ("Naming Amazon S3 objects"). */
 export const s3Prefix = text((written): Parsed<string> => {
-  const value = written.trim().replace(/\/$/, "");
+  const value = written.replace(/\/$/, "");
   const isPlain = value.split("/").every((part) => /^[\w.!*'()-]+$/.test(part) && !/^\.+$/.test(part));
   return isPlain && value.length <= 512
     ? { value: `${value}/` }
@@ -375,19 +378,20 @@ export const s3Prefix = text((written): Parsed<string> => {
 });
 
 export const accessKeyId = secret(
+  "access key's id",
   /^[\x21-\x7e]{1,256}$/,
   "an access key's id of 1 to 256 characters without spaces",
-  true,
 );
 export const secretAccessKey = secret(
+  "secret access key",
   /^[\x21-\x7e]{1,4096}$/,
   "a secret access key of 1 to 4096 characters without spaces",
-  true,
 );
+
 /** As S3 writes them in `x-amz-server-side-encryption`. */
 export const encryption = text(
   (written): Parsed<"AES256" | "aws:kms"> => {
-    const value = written.trim().toLowerCase();
+    const value = written.toLowerCase();
     if (value === "aes256") return { value: "AES256" };
     return value === "aws:kms" ? { value } : { expected: "one of aes256, aws:kms" };
   },
@@ -402,7 +406,7 @@ export const keyId = word(/^[\x21-\x7e]{1,2048}$/, "the id, alias or ARN of a ke
 /** The query may be a secret of the receiver's, so it is allowed and never shown. */
 export const endpointUrl = text(
   (written): Parsed<URL> => {
-    const value = httpUrl(written.trim());
+    const value = httpUrl(written);
     if (value === undefined)
       return {
         expected: "an http or https URL with its scheme, such as https://audit.example.com/events",
@@ -413,30 +417,22 @@ export const endpointUrl = text(
       };
     return value.hash === "" ? { value } : { expected: "a URL without a fragment" };
   },
-  { format: (url) => `${url.origin}${url.pathname}` },
+  { format: (url) => `${url.origin}${url.pathname}`, shown: "url" },
 );
 
-/** Those the program sets itself. */
-const ownHeaders = new Set([
-  "content-type",
-  "content-length",
-  "transfer-encoding",
-  "connection",
-  "host",
-  "expect",
-]);
+const ownHeader = /^(?:content-(?:type|length)|transfer-encoding|connection|host|expect)$/i;
 
-/** By the names of headers. */
+/** By the names of headers, but for those the program sets itself. */
 export function headersOf<T extends z.ZodType>(value: T) {
-  const isName = (key: string) => /^[\w-]{1,64}$/.test(key) && !ownHeaders.has(key.toLowerCase());
+  const isName = (key: string) => /^[\w-]{1,64}$/.test(key) && !ownHeader.test(key);
   return mapOf(isName, "the name of a header, but none that is sent anyway", value);
 }
 
 /** RFC 9110 section 5.5, without the bytes above ASCII that nobody agrees on. */
 export const headerValue = secret(
+  "header's value",
   /^[\x20-\x7e]{1,8192}$/,
   "a header's value of 1 to 8192 printable ASCII characters on one line",
-  true,
 );
 
 export const mediaType = word(
@@ -446,12 +442,14 @@ export const mediaType = word(
 
 /** Of characters that stand in a URL and a header alike; long enough that nobody guesses it. */
 export const webhookSecret = secret(
+  "webhook secret",
   /^[\x21-\x7e]{16,1024}$/,
   "a secret of 16 to 1024 printable ASCII characters without spaces",
+  false,
 );
 
 export const webhookSecretFiles = mapOf(
   (key) => webhookSources.some((source) => source === key),
   `one of ${webhookSources.join(", ")} as its key`,
-  path,
+  fileWith(webhookSecret),
 );

@@ -13,9 +13,10 @@ import {
 import { z } from "zod";
 import { nearest } from "./nearest.ts";
 import type { Position } from "./problem.ts";
+import { schema } from "./schema.ts";
 import { bareType, type Path, pathText, settings, typeAt } from "./settings.ts";
 import type { Input, Sources } from "./sources.ts";
-import { thingsOf } from "./text-types.ts";
+import { traits } from "./text-types.ts";
 
 export interface ConfigFile {
   /** As it is to appear in messages. */
@@ -82,7 +83,7 @@ class YamlReader {
 
   /** False when the text is no YAML mapping. */
   readRoot(): boolean {
-    const root = this.#readable ? this.#section(this.#document.contents, []) : undefined;
+    const root = this.#readable ? this.#mapping(this.#document.contents, [], schema) : undefined;
     if (root === undefined) return false;
     this.#sources.setAll(root);
     return true;
@@ -90,9 +91,7 @@ class YamlReader {
 
   readValue(path: Path): Input | undefined {
     const at = typeAt(path);
-    return this.#readable && at !== undefined
-      ? this.#value(this.#document.contents, at.type, path)
-      : undefined;
+    return this.#readable && at !== undefined ? this.#value(this.#document.contents, at, path) : undefined;
   }
 
   get #readable(): boolean {
@@ -102,21 +101,19 @@ class YamlReader {
   /** Undefined after telling what is wrong; what is left of a mapping or list with faults. */
   #value(value: unknown, type: z.ZodType, path: Path): Input | undefined {
     this.#sources.mark(path, this.#positionOf(value));
-    if (type instanceof z.ZodObject) return this.#object(value, path);
     if (type instanceof z.ZodArray) return this.#list(value, type, path);
-    return type instanceof z.ZodRecord ? this.#map(value, path) : this.#text(value, path);
+    if (!(type instanceof z.ZodObject || type instanceof z.ZodRecord)) return this.#text(value, path);
+    const shorthand = traits.get(type)?.shorthand;
+    if (shorthand === undefined || isMap(this.#follow(value))) return this.#mapping(value, path, type);
+    const text = this.#text(value, path);
+    return text === undefined ? undefined : { [shorthand]: text };
   }
 
-  #object(value: unknown, path: Path): Input | undefined {
-    const { shorthand } = typeAt(path)?.about ?? {};
-    if (shorthand !== undefined && !isMap(this.#follow(value))) {
-      const text = this.#text(value, path);
-      return text === undefined ? undefined : { [shorthand]: text };
-    }
-    return this.#section(value, path);
-  }
-
-  #section(value: unknown, path: Path): { [key: string]: Input } | undefined {
+  #mapping(
+    value: unknown,
+    path: Path,
+    type: z.ZodObject | z.ZodRecord,
+  ): { [key: string]: Input } | undefined {
     const node = this.#follow(value);
     if (isEmpty(node) && typeof path.at(-1) !== "number") return {};
     if (!isMap(node)) {
@@ -128,14 +125,12 @@ class YamlReader {
     for (const pair of node.items) {
       const name = this.#keyName(pair.key);
       // A key with dots means the same as keys within keys.
-      const below = name === undefined ? path : [...path, ...name.split(".")];
+      const steps = name === undefined || type instanceof z.ZodRecord ? [name ?? ""] : name.split(".");
+      const below = [...path, ...steps];
       const at = name === undefined ? undefined : typeAt(below);
-      if (name === undefined || at === undefined) {
-        this.#unknownKey(pair.key, name, path);
-        continue;
-      }
-      const input = this.#value(pair.value ?? pair.key, at.type, below);
-      if (input !== undefined) setBelow(section, name.split("."), input);
+      const input = at && this.#value(pair.value ?? pair.key, at, below);
+      if (at === undefined) this.#unknownKey(pair.key, name, path);
+      else if (input !== undefined) setBelow(section, steps, input);
     }
     return section;
   }
@@ -146,7 +141,7 @@ class YamlReader {
     if (isEmpty(node)) return [];
     const ofObjects = bareType(type.element as z.ZodType) instanceof z.ZodObject;
     if (isMap(node) || (ofObjects && !isSeq(node))) {
-      const of = ofObjects ? ` of ${thingsOf(type)}` : "";
+      const of = ofObjects ? ` of ${traits.get(type)?.called}` : "";
       this.#refuse(path, node, `found ${kindOf(node)}, expected a list${of}`);
       return undefined;
     }
@@ -156,28 +151,6 @@ class YamlReader {
     );
     // An item with a fault is told; what comes after it keeps its place.
     return ofObjects ? inputs.map((input) => input ?? {}) : inputs.every(isThere) ? inputs : undefined;
-  }
-
-  /** Texts by any keys that can be shown. */
-  #map(value: unknown, path: Path): Input | undefined {
-    const node = this.#follow(value);
-    if (isEmpty(node)) return {};
-    if (!isMap(node)) {
-      this.#refuse(path, value, `found ${kindOf(node)}, expected keys with values`);
-      return undefined;
-    }
-    const map: { [key: string]: Input } = {};
-    for (const pair of node.items) {
-      const name = this.#keyName(pair.key);
-      const below = [...path, name ?? ""];
-      if (name === undefined) this.#refuse(path, pair.key, "a key that cannot be one (not shown)");
-      else {
-        this.#sources.mark(below, this.#positionOf(pair.value));
-        const text = this.#text(pair.value, below);
-        if (text !== undefined) map[name] = text;
-      }
-    }
-    return map;
   }
 
   #text(value: unknown, path: Path): string | undefined {
@@ -296,7 +269,7 @@ function kindOf(node: unknown): string {
 // ---- what was meant ---------------------------------------------------------------------------------------------
 
 function keysAt(path: Path): string[] {
-  const type = typeAt(path)?.type;
+  const type = typeAt(path);
   return type instanceof z.ZodObject ? Object.keys(type.shape) : [];
 }
 

@@ -107,6 +107,8 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
   return {
     listen: { host: "127.0.0.1", port },
     opsListen: { host: "127.0.0.1", port: opsPort ?? nextPort },
+    opsHosts: [],
+    trustedProxies: [],
     node: { name: "demo", address: undefined },
     upstreams: [
       {
