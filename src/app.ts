@@ -271,7 +271,7 @@ class Entrepot implements App {
       // At once: a fill may be waiting for S3 or another node.
       await Promise.all([policy.blobs.stop(new Error("this node is stopping")), shared.close()]);
     });
-    const pushes = createPushWriters(this.#config.upstreams, upstreams, {
+    const pushes = createPushWriters(this.#config.upstreams, {
       ...common,
       clock: this.#steady,
       pseudonym: this.#pseudonym,
@@ -322,7 +322,7 @@ class Entrepot implements App {
       router: new Router(this.#routings(upstreams)),
       denied: new DeniedDigests(index.graph, this.#notices),
       pseudonym: this.#pseudonym,
-      ...(writers.size === 0 ? {} : { push: ({ name }) => writers.get(name) }),
+      ...(writers.size === 0 ? {} : { push: (upstream) => writers.get(upstream) }),
       catalog,
       trustedProxies,
       exempt: limits.exempt,

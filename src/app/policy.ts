@@ -138,13 +138,13 @@ export function createPolicy({
   announcements?.subscribe(
     (announcement) => {
       if (announcement.kind !== "tag" && announcement.kind !== "written") return;
-      const { upstream, repository } = announcement;
+      const { scope } = announcement;
       if (announcement.kind === "tag") {
-        manifests.changedElsewhere(upstream, repository, announcement.tag);
+        manifests.changedElsewhere(scope, announcement.tag);
         return;
       }
-      listings.forget(upstream, repository);
-      confirmations.forget(upstream, repository);
+      listings.forget(scope);
+      confirmations.forget(scope);
     },
     () => {},
   );

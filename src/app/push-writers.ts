@@ -11,7 +11,7 @@ import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { PushSink } from "../ports/push.ts";
-import type { Upstream } from "../ports/upstream.ts";
+import type { Scope } from "../ports/scope.ts";
 import { createAuthorizer } from "../upstream/auth/authorization.ts";
 import { createPushTarget } from "../upstream/push-target.ts";
 
@@ -43,17 +43,14 @@ export interface PushWriters {
   close(): Promise<void>;
 }
 
-/** `upstreams` are those of `configs`, in the same order. */
 export function createPushWriters(
   configs: readonly UpstreamConfig[],
-  upstreams: readonly Upstream[],
   { pseudonym, caches, limits, notices, clock }: PushWritersOptions,
 ): PushWriters {
   const writers = new Map<string, PassThrough>();
   const targets: { close(): Promise<void> }[] = [];
-  for (const [at, config] of configs.entries()) {
-    const upstream = upstreams[at];
-    if (!config.push || upstream === undefined) continue;
+  for (const config of configs) {
+    if (!config.push) continue;
     const target = createPushTarget(config, createAuthorizer(config, notices, clock));
     targets.push(target);
     const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
@@ -61,7 +58,7 @@ export function createPushWriters(
       name: config.name,
       pseudonym,
       target,
-      sink: createPushSink(upstream, caches),
+      sink: createPushSink(config.name, caches),
       timeouts: { connect, answer, idle, client: pushSilence },
       places: {
         bodies: writesTo(config.maxConnections, limits),
@@ -82,26 +79,26 @@ export function createPushWriters(
 
 /** Makes the caches forget what has changed upstream, whether a push that passed says so or a webhook. */
 export function createPushSink(
-  upstream: Upstream,
+  upstream: string,
   { access, manifests, negative, listings, confirmations }: AffectedCaches,
 ): PushSink {
-  const written = (repository: Repository): void => {
-    negative.forget(upstream.name, repository);
-    confirmations.forget(upstream.name, repository);
+  const written = (repository: Repository): Scope => {
+    const scope = { upstream, repository };
+    negative.forget(scope);
+    confirmations.forget(scope);
+    return scope;
   };
   return {
     changed: async (repository, ...what) => {
-      written(repository);
-      listings.forget(upstream.name, repository);
-      await manifests.changed(upstream, repository, ...what);
+      const scope = written(repository);
+      listings.forget(scope);
+      await manifests.changed(scope, ...what);
     },
     blobPushed: async (repository, digest) => {
-      written(repository);
-      await access.link(upstream, repository, [{ digest, size: undefined }]);
+      await access.link(written(repository), [{ digest, size: undefined }]);
     },
     blobDeleted: async (repository, digest) => {
-      written(repository);
-      await access.unlink(upstream, repository, digest);
+      await access.unlink(written(repository), digest);
     },
   };
 }

@@ -4,7 +4,7 @@ import { parseRepository, type Repository } from "../oci/name.ts";
 import { type WebhookChange, WebhookReceiver, type WebhookTarget } from "../ops/webhooks/webhook-receiver.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagStore } from "../ports/records.ts";
-import type { Upstream } from "../ports/upstream.ts";
+import { remoteRepository, type Upstream } from "../ports/upstream.ts";
 import { Prefetch } from "./prefetch.ts";
 import { type AffectedCaches, createPushSink } from "./push-writers.ts";
 
@@ -54,7 +54,7 @@ function createTarget(
   { upstreams, caches, tags }: WebhookParts,
   prefetch: Prefetch | undefined,
 ): WebhookTarget {
-  const sinks = upstreams.map((upstream) => createPushSink(upstream, caches));
+  const sinks = upstreams.map((upstream) => createPushSink(upstream.name, caches));
   return {
     async changed(change) {
       const { reference, what } = change;
@@ -68,15 +68,16 @@ function createTarget(
         await sink.changed(repository, reference, what === "drop" ? "deleted" : "pushed");
         return true;
       }
+      const remote = remoteRepository(upstream, repository);
       // Only a tag that was pulled here before: the sender must not choose what this mirror downloads.
       const used =
         prefetch !== undefined &&
         what === "confirm" &&
-        (await tags.get(upstream.name, repository, reference.tag).catch(() => undefined)) !== undefined;
+        (await tags.get(remote, reference.tag).catch(() => undefined)) !== undefined;
       // A record that is only to be confirmed can still be served when upstream fails.
       const gone = what === "drop" && isItsStorage(config, change.storage);
       await sink.changed(repository, reference, gone ? "deleted" : "unsure");
-      if (used) prefetch.add(() => caches.manifests.open(upstream, repository, reference));
+      if (used) prefetch.add(() => caches.manifests.open(remote, reference));
       return true;
     },
   };

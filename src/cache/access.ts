@@ -3,13 +3,12 @@
 // repository, which then links it. A manifest that names a blob links it too; `Proofs` (ports/records.ts) says whether that
 // is enough for bytes that may have come from another upstream.
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import { keyOf } from "../ports/keys.ts";
 import type { LinkedBlob, LinkStore } from "../ports/records.ts";
+import { keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
-import { headByDigest, type Upstream } from "../ports/upstream.ts";
+import { headByDigest, type RemoteRepository } from "../ports/upstream.ts";
 import type { CacheMarks, Refusal } from "../ports/upstream-answer.ts";
 
 export type Proof =
@@ -28,9 +27,9 @@ export class Access {
   }
 
   /** From local knowledge only. A link store that fails grants nothing: upstream is asked. */
-  async linked(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
+  async linked(scope: Scope, digest: Digest): Promise<boolean> {
     try {
-      return await this.#links.has(upstream.name, repository, digest);
+      return await this.#links.has(scope, digest);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.has", error));
       return false;
@@ -38,9 +37,9 @@ export class Access {
   }
 
   /** Whether a manifest of the repository names the digest, which alone grants nothing. */
-  async named(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
+  async named(scope: Scope, digest: Digest): Promise<boolean> {
     try {
-      return await this.#links.named(upstream.name, repository, digest);
+      return await this.#links.named(scope, digest);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.named", error));
       return false;
@@ -48,37 +47,27 @@ export class Access {
   }
 
   /**
-   * Whether `repository` may read `digest`: by a link, else by a HEAD request to upstream, one for all that ask at the
+   * Whether the repository may read the digest: by a link, else by a HEAD request to upstream, one for all that ask at the
    * same time. Rejects with UpstreamError when upstream cannot say.
    */
-  async prove(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    as: "blob" | "manifest",
-  ): Promise<Proof> {
-    if (await this.linked(upstream, repository, digest)) return { kind: "linked" };
-    const key = keyOf(upstream.name, repository, digest, as);
-    return this.#proofs.run(key, () => this.#ask(upstream, repository, digest, as)).promise;
+  async prove(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {
+    if (await this.linked(remote, digest)) return { kind: "linked" };
+    const key = keyIn(remote, `${as} ${digest}`);
+    return this.#proofs.run(key, () => this.#ask(remote, digest, as)).promise;
   }
 
-  async #ask(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    as: "blob" | "manifest",
-  ): Promise<Proof> {
-    const head = await headByDigest(upstream, repository, digest, as);
-    if (head.kind === "found") await this.link(upstream, repository, [{ digest, size: undefined }]);
+  async #ask(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {
+    const head = await headByDigest(remote, digest, as);
+    if (head.kind === "found") await this.link(remote, [{ digest, size: undefined }]);
     if (head.kind !== "found") return head;
     const { kind, size, cacheStatus } = head;
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }
 
   /** The blob's size according to a manifest; undefined when none states it, or the store fails. See LinkStore. */
-  async statedSize(upstream: Upstream, repository: Repository, digest: Digest): Promise<number | undefined> {
+  async statedSize(scope: Scope, digest: Digest): Promise<number | undefined> {
     try {
-      return await this.#links.statedSize(upstream.name, repository, digest);
+      return await this.#links.statedSize(scope, digest);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.size", error));
       return undefined;
@@ -86,21 +75,21 @@ export class Access {
   }
 
   /**
-   * Records that upstream showed these digests in `repository`, or that a manifest of it names them. When the store fails,
+   * Records that upstream showed these digests in the repository, or that a manifest of it names them. When the store fails,
    * upstream is asked again later.
    */
-  async link(upstream: Upstream, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+  async link(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void> {
     try {
-      await this.#links.add(upstream.name, repository, blobs);
+      await this.#links.add(scope, blobs);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.add", error));
     }
   }
 
-  /** Upstream said that the digest is not, or no longer, in `repository` (CVE-2026-35172 class). */
-  async unlink(upstream: Upstream, repository: Repository, digest: Digest): Promise<void> {
+  /** Upstream said that the digest is not, or no longer, in the repository (CVE-2026-35172 class). */
+  async unlink(scope: Scope, digest: Digest): Promise<void> {
     try {
-      await this.#links.remove(upstream.name, repository, digest);
+      await this.#links.remove(scope, digest);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.remove", error));
     }

@@ -2,13 +2,13 @@
 // transfer per digest, however many clients ask and whichever repositories they name. Every client's right to the blob is
 // proved for its own repository.
 import { type Digest, sizeFits } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import type { Source } from "../ports/event.ts";
-import type { Upstream } from "../ports/upstream.ts";
+import { isSameScope, type Scope } from "../ports/scope.ts";
+import type { RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
-import { type Filling, Fills, type FillsOptions, isFor } from "./fill/fills.ts";
+import { type Filling, Fills, type FillsOptions } from "./fill/fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 
@@ -79,32 +79,26 @@ export class BlobCache {
   }
 
   /**
-   * Opens the blob for a client of `repository` that wants all of it or some part. Rejects with UpstreamError when
+   * Opens the blob for a client of the repository that wants all of it or some part. Rejects with UpstreamError when
    * upstream has to answer and cannot, and with the error of `admission`, which is asked before a fill is started.
    * Without `admission` a fill may always start.
    */
   async open(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     use: BlobUse = "whole",
     admission?: FillAdmission,
   ): Promise<OpenedBlob | BlobElsewhere | Refusal> {
     const { negative } = this.#options;
-    if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
+    if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
     const opened =
-      (await this.#elsewhere(upstream, repository, digest)) ??
-      (await this.#open(upstream, repository, digest, use, admission));
-    if (opened.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
+      (await this.#elsewhere(remote, digest)) ?? (await this.#open(remote, digest, use, admission));
+    if (opened.kind === "absent") negative.add(remote, "blob", digest);
     return opened;
   }
 
   /** Undefined when the client is to get the blob from this node. */
-  async #elsewhere(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-  ): Promise<BlobElsewhere | Refusal | undefined> {
+  async #elsewhere(remote: RemoteRepository, digest: Digest): Promise<BlobElsewhere | Refusal | undefined> {
     const { local, access, sharing } = this.#options;
     const redirect = sharing?.blobs?.redirect;
     if (
@@ -116,16 +110,15 @@ export class BlobCache {
       return undefined;
     const shared = await this.#sharedHead(digest);
     if (shared?.size === undefined || shared.size < redirect.above) return undefined;
-    if (await this.#isDoubtful(upstream, repository, digest, shared.size)) return undefined;
-    const proof = await access.prove(upstream, repository, digest, "blob");
+    if (await this.#isDoubtful(remote, digest, shared.size)) return undefined;
+    const proof = await access.prove(remote, digest, "blob");
     if (isRefusal(proof)) return proof;
     const url = await redirect.presign(digest).catch(() => undefined);
     return url && { ...shared, kind: "elsewhere", url };
   }
 
   async #open(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     use: BlobUse,
     admission: FillAdmission | undefined,
@@ -134,13 +127,13 @@ export class BlobCache {
       // Waiting for admission does not count as a lookup.
       const start = async (): Promise<OpenedBlob | Refusal | "waited"> => {
         const waiting = admission?.enter();
-        if (waiting === undefined) return this.#start(upstream, repository, digest, admission);
+        if (waiting === undefined) return this.#start(remote, digest, admission);
         await waiting;
         return "waited";
       };
       const opened = await (lookups <= maxLookups
-        ? this.#find(upstream, repository, digest, use, start).catch(againAfterMismatch)
-        : this.#alone(upstream, repository, digest, start));
+        ? this.#find(remote, digest, use, start).catch(againAfterMismatch)
+        : this.#alone(remote, digest, start));
       if (opened !== "again" && opened !== "waited") return opened;
       if (opened === "again") lookups++;
     }
@@ -148,14 +141,13 @@ export class BlobCache {
 
   /** Joins only a fill for this very repository, else starts one. */
   async #alone(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     start: () => Promise<OpenedBlob | Refusal | "waited">,
   ): Promise<OpenedBlob | Refusal | "waited"> {
     const filling = this.#fills.joinable(digest);
-    return filling !== undefined && isFor(filling, upstream, repository)
-      ? this.#follow(filling, "joined", upstream, repository)
+    return filling !== undefined && isSameScope(filling.remote, remote)
+      ? this.#follow(filling, "joined", remote)
       : start();
   }
 
@@ -164,23 +156,18 @@ export class BlobCache {
    * that nodes never wait for each other. Rejects with UpstreamError when upstream has to prove the right and cannot.
    */
   async openForPeer(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     use: BlobUse = "whole",
   ): Promise<OpenedBlob | Refusal> {
     const absent: Refusal = { kind: "absent" };
-    const opened = await this.#find(upstream, repository, digest, use, async () => absent);
+    const opened = await this.#find(remote, digest, use, async () => absent);
     return opened === "again" ? { kind: "absent" } : opened;
   }
 
   /** As `openForPeer`, for HEAD. */
-  async headForPeer(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-  ): Promise<BlobFound | Refusal> {
-    const opened = await this.openForPeer(upstream, repository, digest, "part");
+  async headForPeer(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
+    const opened = await this.openForPeer(remote, digest, "part");
     if (opened.kind !== "found") return opened;
     await opened.reader.close();
     const { kind, result, source, size } = opened;
@@ -188,15 +175,15 @@ export class BlobCache {
   }
 
   /** As `open`, for HEAD: never starts a download. */
-  async head(upstream: Upstream, repository: Repository, digest: Digest): Promise<BlobFound | Refusal> {
+  async head(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
     const { access, local, negative } = this.#options;
-    if (negative.has(upstream.name, repository, "blob", digest)) return { kind: "absent", negative: true };
-    const proof = await access.prove(upstream, repository, digest, "blob");
-    if (proof.kind === "absent") negative.add(upstream.name, repository, "blob", digest);
+    if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
+    const proof = await access.prove(remote, digest, "blob");
+    if (proof.kind === "absent") negative.add(remote, "blob", digest);
     if (isRefusal(proof)) return proof;
     const filling = this.#fills.of(digest);
     if (filling?.fill.size !== undefined) {
-      const head = await this.#headOf(filling, upstream, repository).catch(againAfterMismatch);
+      const head = await this.#headOf(filling, remote).catch(againAfterMismatch);
       if (head !== "again") return head;
     }
     const here = await local.open(digest, "probe");
@@ -205,14 +192,13 @@ export class BlobCache {
       return { kind: "found", result: "hit", source: here.source, size: here.size };
     }
     const shared = await this.#sharedHead(digest);
-    if (shared !== undefined && !(await this.#isDoubtful(upstream, repository, digest, shared.size)))
-      return shared;
-    const head = proof.kind === "found" ? proof : await upstream.headBlob(repository, digest);
-    if (head.kind === "absent") await access.unlink(upstream, repository, digest);
+    if (shared !== undefined && !(await this.#isDoubtful(remote, digest, shared.size))) return shared;
+    const head = proof.kind === "found" ? proof : await remote.registry.headBlob(remote.repository, digest);
+    if (head.kind === "absent") await access.unlink(remote, digest);
     if (head.kind !== "found") return head;
-    if (!(await this.#isDoubtful(upstream, repository, digest, head.size)))
-      return { ...fromUpstream(upstream, head), result: "miss" };
-    const opened = await this.#open(upstream, repository, digest, "probe", undefined);
+    if (!(await this.#isDoubtful(remote, digest, head.size)))
+      return { ...fromUpstream(remote.upstream, head), result: "miss" };
+    const opened = await this.#open(remote, digest, "probe", undefined);
     if (opened.kind !== "found") return opened;
     await opened.reader.close();
     const { result, source, size } = opened;
@@ -220,17 +206,13 @@ export class BlobCache {
   }
 
   /** The answer to HEAD for a blob on its way. */
-  async #headOf(
-    { fill, upstream: from }: Filling,
-    upstream: Upstream,
-    repository: Repository,
-  ): Promise<BlobFound | Refusal> {
+  async #headOf({ fill, remote: from }: Filling, remote: RemoteRepository): Promise<BlobFound | Refusal> {
     const reader = fill.follow();
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
-      const size = await this.#certainSize(fill, head.size, upstream, repository);
-      return { ...fromUpstream(from, { size }), result: "joined" };
+      const size = await this.#certainSize(fill, head.size, remote);
+      return { ...fromUpstream(from.upstream, { size }), result: "joined" };
     } finally {
       await reader.close();
     }
@@ -240,27 +222,16 @@ export class BlobCache {
    * Whether an announced size contradicts a manifest, or the digest itself. Only the digest of all the bytes shows which
    * is right: nothing is announced to a client before that.
    */
-  async #isDoubtful(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    size: number | undefined,
-  ): Promise<boolean> {
+  async #isDoubtful(scope: Scope, digest: Digest, size: number | undefined): Promise<boolean> {
     if (size === undefined) return false;
     if (!sizeFits(digest, size)) return true;
-    const stated = await this.#options.access.statedSize(upstream, repository, digest);
+    const stated = await this.#options.access.statedSize(scope, digest);
     return stated !== undefined && stated !== size;
   }
 
-  /** The size that may be announced to a client of `repository`. A doubtful one waits until the digest is verified. */
-  async #certainSize(
-    fill: Fill,
-    announced: number | undefined,
-    upstream: Upstream,
-    repository: Repository,
-  ): Promise<number | undefined> {
-    if (!fill.verified && (await this.#isDoubtful(upstream, repository, fill.digest, announced)))
-      await fill.verification;
+  /** The size that may be announced to a client of the repository. A doubtful one waits until the digest is verified. */
+  async #certainSize(fill: Fill, announced: number | undefined, scope: Scope): Promise<number | undefined> {
+    if (!fill.verified && (await this.#isDoubtful(scope, fill.digest, announced))) await fill.verification;
     return fill.verified ? fill.received : announced;
   }
 
@@ -286,14 +257,13 @@ export class BlobCache {
 
   /** Finds the blob here or on its way, else calls `start`. "again" when what was found has gone meanwhile. */
   async #find<S>(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     use: BlobUse,
     start: () => Promise<S>,
   ): Promise<OpenedBlob | Refusal | S | "again"> {
     const { access, local } = this.#options;
-    const linked = await access.linked(upstream, repository, digest);
+    const linked = await access.linked(remote, digest);
     const here = this.#fills.joinable(digest) === undefined ? await local.open(digest, use) : undefined;
     if (here === undefined && this.#fills.joinable(digest) === undefined) {
       // A fill that ran from start to end while the store was being opened has left a row in the index.
@@ -304,30 +274,29 @@ export class BlobCache {
     // of this repository names the blob, the answer to a fill for another repository does too.
     const proving =
       running !== undefined &&
-      (isFor(running, upstream, repository) ||
-        (running.upstream.name === upstream.name && (await access.named(upstream, repository, digest))));
+      (isSameScope(running.remote, remote) ||
+        (running.remote.upstream === remote.upstream && (await access.named(remote, digest))));
     if (!linked && !proving) {
-      const refusal = await this.#prove(upstream, repository, digest, here);
+      const refusal = await this.#prove(remote, digest, here);
       if (refusal !== undefined) return refusal;
     }
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
     const filling = this.#fills.joinable(digest);
     if (filling === undefined) return "again";
-    const opened = await this.#follow(filling, "joined", upstream, repository);
+    const opened = await this.#follow(filling, "joined", remote);
     // The fill was refused to another repository: this one may be allowed.
-    return opened.kind === "found" || isFor(filling, upstream, repository) ? opened : "again";
+    return opened.kind === "found" || isSameScope(filling.remote, remote) ? opened : "again";
   }
 
   /** Undefined when upstream confirms the right. Otherwise, and when it rejects, the opened blob is closed. */
   async #prove(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     here: LocalBlob | undefined,
   ): Promise<Refusal | undefined> {
     let granted = false;
     try {
-      const proof = await this.#options.access.prove(upstream, repository, digest, "blob");
+      const proof = await this.#options.access.prove(remote, digest, "blob");
       if (isRefusal(proof)) return proof;
       granted = true;
       return undefined;
@@ -339,34 +308,28 @@ export class BlobCache {
   // ---- fills --------------------------------------------------------------------------------------------------
 
   async #start(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
     const { access } = this.#options;
-    const filling = this.#fills.start(upstream, repository, digest);
+    const filling = this.#fills.start(remote, digest);
     admission?.started(filling.fill.done);
-    const opened = await this.#follow(filling, "miss", upstream, repository);
-    if (opened.kind === "found") await access.link(upstream, repository, [{ digest, size: undefined }]);
-    if (opened.kind === "absent") await access.unlink(upstream, repository, digest);
+    const opened = await this.#follow(filling, "miss", remote);
+    if (opened.kind === "found") await access.link(remote, [{ digest, size: undefined }]);
+    if (opened.kind === "absent") await access.unlink(remote, digest);
     return opened;
   }
 
   /** Relays a manifest too large to hold: verified like a blob, never stored. See Fills. */
-  relayManifest(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    first?: OversizeAnswer,
-  ): ManifestRelay {
-    const fill = this.#fills.relayManifest(upstream, repository, digest, first);
+  relayManifest(remote: RemoteRepository, digest: Digest, first?: OversizeAnswer): ManifestRelay {
+    const fill = this.#fills.relayManifest(remote, digest, first);
     return {
       digest,
       joinable: () => fill.joinable,
       open: async () => {
         const opened = await this.#opened(fill, (head) => ({
-          ...fromUpstream(upstream, head),
+          ...fromUpstream(remote.upstream, head),
           result: "miss",
         }));
         return opened.kind === "found" ? { ...opened, reader: endingWith(fill, opened.reader) } : opened;
@@ -376,34 +339,30 @@ export class BlobCache {
 
   /** Bytes from the shared store are a hit for every request; a blob that another node is fetching is joined there. */
   #follow(
-    { fill, source, upstream: from }: Filling,
+    { fill, source, remote: from }: Filling,
     how: "miss" | "joined",
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
   ): Promise<OpenedBlob | Refusal> {
     const found = (head: FoundHead): BlobFound => ({
-      ...fromUpstream(from, head),
+      ...fromUpstream(from.upstream, head),
       result: source.result(how),
       source: source.source,
     });
-    return this.#opened(fill, found, { upstream, repository });
+    return this.#opened(fill, found, remote);
   }
 
   /** Follows the fill before upstream has answered, so that a fill without a spool waits for this reader. */
   async #opened(
     fill: Fill,
     found: (head: FoundHead) => BlobFound,
-    asked?: { readonly upstream: Upstream; readonly repository: Repository },
+    asked?: Scope,
   ): Promise<OpenedBlob | Refusal> {
     const reader = fill.follow();
     let opened = false;
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
-      const size =
-        asked === undefined
-          ? head.size
-          : await this.#certainSize(fill, head.size, asked.upstream, asked.repository);
+      const size = asked === undefined ? head.size : await this.#certainSize(fill, head.size, asked);
       opened = true;
       const whole = () => fill.verification.then(() => fill.received);
       return { ...found({ ...head, size }), reader, whole };
@@ -461,9 +420,9 @@ function againAfterMismatch(error: unknown): "again" {
 }
 
 function fromUpstream(
-  upstream: Upstream,
+  upstream: string,
   { size, cacheStatus }: Pick<BlobFound, "size"> & { readonly cacheStatus?: string | undefined },
 ): Omit<BlobFound, "result"> {
   const marks = cacheStatus === undefined ? {} : { cacheStatus };
-  return { kind: "found", source: `upstream:${upstream.name}`, size, ...marks };
+  return { kind: "found", source: `upstream:${upstream}`, size, ...marks };
 }

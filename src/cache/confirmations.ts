@@ -2,12 +2,11 @@
 // cache after upstream had collected its garbage, the push would succeed and parts of it would be missing upstream.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
-import { deleteBelow, keyOf } from "../ports/keys.ts";
+import { deleteIn, keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
-import { headByDigest, type Upstream, UpstreamError } from "../ports/upstream.ts";
+import { headByDigest, type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import { boundedByKeys } from "./memory-size.ts";
@@ -48,29 +47,25 @@ export class Confirmations {
    * seconds. What it does not have any more is unlinked and remembered as absent.
    */
   async refusal(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     as: "blob" | "manifest",
   ): Promise<Refusal | undefined> {
-    const key = keyOf(upstream.name, repository, digest, as);
-    if (!upstream.available || this.#confirmed.has(key)) return undefined;
-    const { promise } = this.#flights.run(`${this.#writes} ${key}`, () =>
-      this.#ask(upstream, repository, digest, as, key),
-    );
+    const key = keyIn(remote, `${as} ${digest}`);
+    if (!remote.registry.available || this.#confirmed.has(key)) return undefined;
+    const { promise } = this.#flights.run(`${this.#writes} ${key}`, () => this.#ask(remote, digest, as, key));
     return (await inTime(promise, answerTimeout, this.#options.pause)) ? await promise : undefined;
   }
 
   /** Forgets everything about the repository: something has changed there. */
-  forget(upstream: string, repository: Repository): void {
+  forget(scope: Scope): void {
     this.#writes += 1;
-    deleteBelow(this.#confirmed, upstream, repository);
+    deleteIn(this.#confirmed, scope);
   }
 
   /** Never rejects with UpstreamError. */
   async #ask(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     as: "blob" | "manifest",
     key: string,
@@ -78,14 +73,14 @@ export class Confirmations {
     const { access, negative } = this.#options;
     const writes = this.#writes;
     try {
-      const head = await headByDigest(upstream, repository, digest, as);
+      const head = await headByDigest(remote, digest, as);
       if (head.kind === "found") {
         if (writes === this.#writes) this.#confirmed.set(key, true);
         return undefined;
       }
       if (head.kind === "absent") {
-        await access.unlink(upstream, repository, digest);
-        negative.add(upstream.name, repository, as, digest);
+        await access.unlink(remote, digest);
+        negative.add(remote, as, digest);
       }
       return head;
     } catch (error) {

@@ -5,6 +5,7 @@ import { type Digest, parseDigest } from "../oci/digest.ts";
 import { splitTagPattern } from "../oci/name.ts";
 import { recordAge } from "../ports/clock.ts";
 import type { TagRecord } from "../ports/records.ts";
+import { keyIn, type Scope } from "../ports/scope.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
 export interface FreshnessRule {
@@ -66,13 +67,12 @@ export class Freshness {
   }
 
   /** Milliseconds a record of this tag stays fresh; 0 for signature tags, whatever the rules say. */
-  ttl(upstream: string, repository: string, tag: string): number {
-    const name = `${repository}:${tag}`;
-    const key = `${upstream} ${name}`;
+  ttl(scope: Scope, tag: string): number {
+    const key = keyIn(scope, tag);
     let ttl = this.#ttls.get(key);
     if (ttl === undefined) {
-      const policy = this.#policies.get(upstream) ?? this.#policy;
-      const rule = policy.rules.find(({ matches }) => matches(repository, tag));
+      const policy = this.#policies.get(scope.upstream) ?? this.#policy;
+      const rule = policy.rules.find(({ matches }) => matches(scope.repository, tag));
       ttl = subjectOfTag(tag) !== undefined ? 0 : (rule?.ttl ?? policy.ttl);
       this.#ttls.set(key, ttl);
     }

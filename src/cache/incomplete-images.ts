@@ -4,12 +4,11 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import { type Descriptor, readManifest } from "../oci/manifest.ts";
-import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import { keyOf } from "../ports/keys.ts";
+import { keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
-import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { Sharing } from "./fill/source.ts";
 import type { LocalManifest } from "./local-blobs.ts";
@@ -71,19 +70,19 @@ export class IncompleteImages {
   }
 
   /** A question about a tag of the repository has just failed. */
-  failed(upstream: Upstream, repository: Repository): void {
-    this.#failing?.set(keyOf(upstream.name, repository), true);
+  failed(scope: Scope): void {
+    this.#failing?.set(keyIn(scope), true);
   }
 
   /** Upstream has answered a question about a tag of the repository. */
-  answered(upstream: Upstream, repository: Repository): void {
-    this.#failing?.delete(keyOf(upstream.name, repository));
+  answered(scope: Scope): void {
+    this.#failing?.delete(keyIn(scope));
   }
 
   /** Whether manifests are to be checked: upstream is known to be away, and the configuration says refuse. */
-  watched(upstream: Upstream, repository: Repository): boolean {
+  watched(remote: RemoteRepository): boolean {
     if (this.#failing === undefined) return false;
-    return !upstream.available || this.#failing.has(keyOf(upstream.name, repository));
+    return !remote.registry.available || this.#failing.has(keyIn(remote));
   }
 
   /**
@@ -91,33 +90,24 @@ export class IncompleteImages {
    * another node. An index is refused when that is so for every image in it, since podman takes the image too from where
    * the index came from. Foreign layers do not count.
    */
-  async check(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    manifest: LocalManifest,
-  ): Promise<void> {
-    const missing = await this.#missing(upstream, repository, manifest);
+  async check(remote: RemoteRepository, digest: Digest, manifest: LocalManifest): Promise<void> {
+    const missing = await this.#missing(remote, manifest);
     if (missing === undefined) return;
     const code = "layers_missing";
-    const message = `upstream ${upstream.name} is away, and ${missing} of ${digest} is not here`;
-    this.#notices({ kind: "upstream_error", upstream: upstream.name, code, status: undefined, message });
+    const message = `upstream ${remote.upstream} is away, and ${missing} of ${digest} is not here`;
+    this.#notices({ kind: "upstream_error", upstream: remote.upstream, code, status: undefined, message });
     throw new UpstreamError(code, message);
   }
 
   /** The part that keeps the image, or the first one of an index, from being pulled. An index in an index is not read. */
-  async #missing(
-    upstream: Upstream,
-    repository: Repository,
-    manifest: LocalManifest,
-  ): Promise<Digest | undefined> {
+  async #missing(scope: Scope, manifest: LocalManifest): Promise<Digest | undefined> {
     const children = childrenOf(manifest);
-    const blob = await this.#missingBlob(upstream, repository, children);
+    const blob = await this.#missingBlob(scope, children);
     if (blob !== undefined) return blob;
     let first: Digest | undefined;
     for (const { kind, digest } of children) {
       if (kind === "blob") continue;
-      const missing = await this.#missingFromImage(upstream, repository, digest);
+      const missing = await this.#missingFromImage(scope, digest);
       if (missing === undefined) return undefined;
       first ??= missing;
     }
@@ -125,24 +115,16 @@ export class IncompleteImages {
   }
 
   /** As `#missing`, of one image of an index: the image itself when its manifest is nowhere. */
-  async #missingFromImage(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-  ): Promise<Digest | undefined> {
+  async #missingFromImage(scope: Scope, digest: Digest): Promise<Digest | undefined> {
     const image = await this.#stored(digest);
-    if (image !== undefined) return await this.#missingBlob(upstream, repository, childrenOf(image));
-    return (await this.#isElsewhere(upstream, repository, digest, "manifest")) ? undefined : digest;
+    if (image !== undefined) return await this.#missingBlob(scope, childrenOf(image));
+    return (await this.#isElsewhere(scope, digest, "manifest")) ? undefined : digest;
   }
 
-  async #missingBlob(
-    upstream: Upstream,
-    repository: Repository,
-    children: readonly Descriptor[],
-  ): Promise<Digest | undefined> {
+  async #missingBlob(scope: Scope, children: readonly Descriptor[]): Promise<Digest | undefined> {
     for (const { kind, digest } of children) {
       if (kind !== "blob" || (await this.#blobs.isHere(digest))) continue;
-      if (!(await this.#isElsewhere(upstream, repository, digest, kind))) return digest;
+      if (!(await this.#isElsewhere(scope, digest, kind))) return digest;
     }
     return undefined;
   }
@@ -151,21 +133,16 @@ export class IncompleteImages {
    * Whether another node can serve it. A node that has a manifest has checked what the manifest names. One that does not
    * answer counts as having nothing.
    */
-  async #isElsewhere(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    as: "blob" | "manifest",
-  ): Promise<boolean> {
+  async #isElsewhere(scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean> {
     const { nodes, peers } = this.#sharing ?? {};
     const others = nodes?.others() ?? [];
     if (peers === undefined || others.length === 0) return false;
-    const key = keyOf(upstream.name, repository, digest, as);
+    const key = keyIn(scope, `${as} ${digest}`);
     const known = this.#elsewhere.get(key);
     if (known !== undefined) return known;
     const ask = async (): Promise<boolean> => {
       const answers = others.map(async (address) => {
-        if (!(await peers.has(address, upstream.name, repository, digest, as))) throw new Error("not there");
+        if (!(await peers.has(address, scope, digest, as))) throw new Error("not there");
       });
       const has = await Promise.any(answers).then(
         () => true,

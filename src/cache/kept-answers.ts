@@ -3,11 +3,11 @@
 // referrers of attested images; podman, cosign, oras and notation for signatures. Each takes 404 for "none" and fails on
 // anything else. Without these answers an outage would fail pulls of images that are here whole.
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { AnswerStore, StoredAnswer } from "../ports/records.ts";
+import type { Scope } from "../ports/scope.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
-import type { Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 
@@ -24,26 +24,20 @@ export class KeptAnswers {
   }
 
   /** This method and the next three: see AnswerStore. */
-  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined {
-    return this.#orNotice("answers.get", () => this.#store.get(upstream, repository, key));
+  get(scope: Scope, key: string): StoredAnswer | undefined {
+    return this.#orNotice("answers.get", () => this.#store.get(scope, key));
   }
 
-  put(
-    upstream: string,
-    repository: Repository,
-    key: string,
-    subject: Digest | undefined,
-    answer: StoredAnswer,
-  ): void {
-    this.#orNotice("answers.put", () => this.#store.put(upstream, repository, key, subject, answer));
+  put(scope: Scope, key: string, subject: Digest | undefined, answer: StoredAnswer): void {
+    this.#orNotice("answers.put", () => this.#store.put(scope, key, subject, answer));
   }
 
-  delete(upstream: string, repository: Repository, key: string): void {
-    this.#orNotice("answers.delete", () => this.#store.delete(upstream, repository, key));
+  delete(scope: Scope, key: string): void {
+    this.#orNotice("answers.delete", () => this.#store.delete(scope, key));
   }
 
-  expire(upstream: string, repository: Repository, before: number): void {
-    this.#orNotice("answers.expire", () => this.#store.expire(upstream, repository, before));
+  expire(scope: Scope, before: number): void {
+    this.#orNotice("answers.expire", () => this.#store.expire(scope, before));
   }
 
   /**
@@ -51,13 +45,8 @@ export class KeptAnswers {
    * there are none, when the repository is known to hold the manifest. That lets pulls go on; a client that demands a
    * signature refuses an image without one. Rejects with `reason` otherwise.
    */
-  async unknown(
-    upstream: Upstream,
-    repository: Repository,
-    subject: Digest,
-    reason: UpstreamError,
-  ): Promise<Refusal> {
-    if (!(await this.#access.linked(upstream, repository, subject))) throw reason;
+  async unknown(scope: Scope, subject: Digest, reason: UpstreamError): Promise<Refusal> {
+    if (!(await this.#access.linked(scope, subject))) throw reason;
     return { kind: "absent", negative: true, reason };
   }
 

@@ -2,12 +2,11 @@
 // again for some seconds, and kept on disk for when upstream fails: then the last one is given, marked as stale.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { NoticeSink, Result } from "../ports/event.ts";
-import { deleteBelow, keyOf } from "../ports/keys.ts";
-import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import { deleteIn, keyIn, type Scope } from "../ports/scope.ts";
+import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { ReferrersAnswer, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
 import { Revalidation } from "./revalidation.ts";
@@ -60,8 +59,7 @@ interface Kept<Answer extends Found> {
 
 /** One list that is asked for. */
 interface Query<Answer extends Found> {
-  readonly upstream: Upstream;
-  readonly repository: Repository;
+  readonly remote: RemoteRepository;
   /** Distinguishes the lists of a repository. */
   readonly key: string;
   /** The manifest it is about; undefined for tags. */
@@ -91,14 +89,10 @@ export class Listings {
   }
 
   /** Rejects with UpstreamError when upstream has to answer and cannot. */
-  tags(
-    upstream: Upstream,
-    repository: Repository,
-    page: Page,
-  ): Promise<Listed<Extract<TagsAnswer, { kind: "found" }>>> {
+  tags(remote: RemoteRepository, page: Page): Promise<Listed<Extract<TagsAnswer, { kind: "found" }>>> {
     const key = `tags/list?${new URLSearchParams({ n: String(page.n ?? ""), last: page.last ?? "" })}`;
-    const ask = () => upstream.listTags(repository, page.n, page.last);
-    return this.#list({ upstream, repository, key, subject: undefined, ask, format: tagsFormat });
+    const ask = () => remote.registry.listTags(remote.repository, page.n, page.last);
+    return this.#list({ remote, key, subject: undefined, ask, format: tagsFormat });
   }
 
   /**
@@ -107,30 +101,29 @@ export class Listings {
    * UpstreamError otherwise.
    */
   referrers(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     digest: Digest,
     artifactType: string | undefined,
   ): Promise<Listed<Extract<ReferrersAnswer, { kind: "found" }>>> {
     const key = `referrers/${digest}?${new URLSearchParams({ artifactType: artifactType ?? "" })}`;
-    const ask = () => upstream.listReferrers(repository, digest, artifactType);
-    return this.#list({ upstream, repository, key, subject: digest, ask, format: referrersFormat });
+    const ask = () => remote.registry.listReferrers(remote.repository, digest, artifactType);
+    return this.#list({ remote, key, subject: digest, ask, format: referrersFormat });
   }
 
   /**
    * Something was pushed to the repository or deleted from it: its lists are asked for again, and stay on disk for when
    * upstream fails.
    */
-  forget(upstream: string, repository: Repository): void {
-    deleteBelow(this.#memory, upstream, repository);
+  forget(scope: Scope): void {
+    deleteIn(this.#memory, scope);
     const { kept, clock, ttl } = this.#options;
-    kept.expire(upstream, repository, clock() - ttl);
+    kept.expire(scope, clock() - ttl);
   }
 
   async #list<Answer extends Found>(query: Query<Answer>): Promise<Listed<Answer>> {
     const { clock, ttl, staleIfError } = this.#options;
-    const { upstream, repository, key, subject } = query;
-    const id = keyOf(upstream.name, repository, key);
+    const { remote, key, subject } = query;
+    const id = keyIn(remote, key);
     const kept = this.#kept(id, query);
     const known = kept === undefined ? 0 : recordAge(kept.at, clock());
     // An age that a wrong clock made unknown counts as one that has just ceased to be fresh.
@@ -147,7 +140,7 @@ export class Listings {
         return answered(value as Answer | Refusal, ttl, { joined, outdated: kept !== undefined });
       } catch (error) {
         if (subject === undefined || !(error instanceof UpstreamError)) throw error;
-        return await this.#options.kept.unknown(upstream, repository, subject, error);
+        return await this.#options.kept.unknown(remote, subject, error);
       }
     }
     const outcome = await this.#revalidation.refresh(id, fetch);
@@ -156,8 +149,8 @@ export class Listings {
     const { reason } = outcome;
     this.#options.notices({
       kind: "stale_served",
-      upstream: upstream.name,
-      repository,
+      upstream: remote.upstream,
+      repository: remote.repository,
       tag: "",
       ageMs: age,
       reason: reason.code,
@@ -169,8 +162,8 @@ export class Listings {
   #kept<Answer extends Found>(id: string, query: Query<Answer>): Kept<Answer> | undefined {
     const held = this.#memory.get(id) as Kept<Answer> | undefined;
     if (held !== undefined) return held;
-    const { upstream, repository, key, format } = query;
-    const stored = this.#options.kept.get(upstream.name, repository, key);
+    const { remote, key, format } = query;
+    const stored = this.#options.kept.get(remote, key);
     if (stored === undefined) return undefined;
     const { content, at } = stored;
     try {
@@ -189,27 +182,27 @@ export class Listings {
   /** An answer is as old here as at the mirror that gave it, so that the ages of a chain do not add up. A refusal is not kept. */
   #keep<Answer extends Found>(
     id: string,
-    { upstream, repository, key, subject, format }: Query<Answer>,
+    { remote, key, subject, format }: Query<Answer>,
     answer: Answer | Refusal,
     before: Kept<Answer> | undefined,
   ): void {
     const { clock, kept } = this.#options;
     if (answer.kind !== "found" && answer.kind !== "absent") {
       this.#memory.delete(id);
-      kept.delete(upstream.name, repository, key);
+      kept.delete(remote, key);
       return;
     }
     const at = clock() - (answer.kind === "found" ? ageOf(answer) : 0);
     this.#memory.set(id, { answer, at });
     // That a repository is absent is not written to disk: clients can make up any number of names.
-    if (answer.kind === "absent" && subject === undefined) kept.delete(upstream.name, repository, key);
+    if (answer.kind === "absent" && subject === undefined) kept.delete(remote, key);
     else if (
       before === undefined ||
       at - before.at >= rewriteAfter ||
       !sameAnswer(format, before.answer, answer)
     ) {
       const content = answer.kind === "found" ? format.write(answer) : undefined;
-      kept.put(upstream.name, repository, key, subject, { content, at });
+      kept.put(remote, key, subject, { content, at });
     }
   }
 }

@@ -4,13 +4,14 @@ import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
 import { type Descriptor, largestManifest, readManifest, signedPayload } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
-import type { Repository, Tag } from "../oci/name.ts";
+import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { TagRecord } from "../ports/records.ts";
+import type { Scope } from "../ports/scope.ts";
 import type { SharedBlobs } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
-import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import {
   type CacheMarks,
   isRefusal,
@@ -112,41 +113,31 @@ export class ManifestSource {
    * What upstream says of the tag: by HEAD when there is a record to confirm, and by GET only when the tag has moved or
    * its body is not here. Rejects with UpstreamError.
    */
-  async byTag(
-    upstream: Upstream,
-    repository: Repository,
-    tag: Tag,
-    record: TagRecord | undefined,
-  ): Promise<Resolution> {
+  async byTag(remote: RemoteRepository, tag: Tag, record: TagRecord | undefined): Promise<Resolution> {
     const byTag: Reference = { kind: "tag", tag };
-    if (record === undefined) return this.fetch(upstream, repository, byTag);
-    const head = await upstream.headManifest(repository, byTag);
+    if (record === undefined) return this.fetch(remote, byTag);
+    const head = await remote.registry.headManifest(remote.repository, byTag);
     if (head.kind !== "found") return head;
-    if (head.digest === undefined) return this.fetch(upstream, repository, byTag);
+    if (head.digest === undefined) return this.fetch(remote, byTag);
     const here = await this.stored(head.digest);
     if (here !== undefined) {
       const { digest } = head;
-      if (digest !== record.digest) await this.link(upstream, repository, digest, here);
+      if (digest !== record.digest) await this.link(remote, digest, here);
       return this.#resolved("revalidated", { ...head, digest, manifest: here });
     }
     // By the digest HEAD named, so that a tag that moves meanwhile cannot mix two answers.
     const byDigest: Reference = { kind: "digest", digest: head.digest };
     // The age is that of the answer to HEAD, which was about the tag: an answer about a digest is always fresh.
-    const moved = await this.fetch(upstream, repository, byDigest, head.age);
-    return moved.kind === "absent" ? this.fetch(upstream, repository, byTag) : moved;
+    const moved = await this.fetch(remote, byDigest, head.age);
+    return moved.kind === "absent" ? this.fetch(remote, byTag) : moved;
   }
 
   /**
    * What upstream gives for the reference. `age` in seconds, when another answer said it. Rejects with UpstreamError,
    * also for a body that is not what was asked for or that must not be served.
    */
-  async fetch(
-    upstream: Upstream,
-    repository: Repository,
-    reference: Reference,
-    age?: number,
-  ): Promise<Resolution> {
-    const fetched = await this.#fetch(upstream, repository, reference);
+  async fetch(remote: RemoteRepository, reference: Reference, age?: number): Promise<Resolution> {
+    const fetched = await this.#fetch(remote, reference);
     if (fetched.kind !== "found") return fetched;
     return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
   }
@@ -161,11 +152,10 @@ export class ManifestSource {
   }
 
   async #fetch(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     reference: Reference,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
-    const answer = await upstream.getManifest(repository, reference);
+    const answer = await remote.registry.getManifest(remote.repository, reference);
     if (isRefusal(answer)) return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
     if (answer.kind === "oversize") return oversize(answer, wanted);
@@ -181,8 +171,8 @@ export class ManifestSource {
     if (ofPayload) return { kind: "uncached", digest, mediaType, body };
     await this.#local.putManifest(digest, { body, mediaType }, children);
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
-    await this.#link(upstream, repository, digest, body.length, manifest.blobs);
-    const here: LocalManifest = { body, mediaType, source: `upstream:${upstream.name}` };
+    await this.#link(remote, digest, body.length, manifest.blobs);
+    const here: LocalManifest = { body, mediaType, source: `upstream:${remote.upstream}` };
     const { age, cacheStatus, relayed } = answer;
     return {
       kind: "found",
@@ -195,27 +185,16 @@ export class ManifestSource {
   }
 
   /** Upstream showed in this repository a manifest that came here through another: its parts are readable here too. */
-  async link(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    { body, mediaType }: LocalManifest,
-  ): Promise<void> {
+  async link(scope: Scope, digest: Digest, { body, mediaType }: LocalManifest): Promise<void> {
     const manifest = readManifest(body, mediaType);
     const blobs = typeof manifest === "string" ? [] : manifest.blobs;
-    await this.#link(upstream, repository, digest, body.length, blobs);
+    await this.#link(scope, digest, body.length, blobs);
   }
 
   /** The manifests an index names are not linked: the right to them is proved when they are first asked for. */
-  async #link(
-    upstream: Upstream,
-    repository: Repository,
-    digest: Digest,
-    size: number,
-    blobs: readonly Descriptor[],
-  ): Promise<void> {
+  async #link(scope: Scope, digest: Digest, size: number, blobs: readonly Descriptor[]): Promise<void> {
     const named = blobs.map((blob) => ({ digest: blob.digest, size: blob.size, named: true }) as const);
-    await this.#access.link(upstream, repository, [{ digest, size }, ...named]);
+    await this.#access.link(scope, [{ digest, size }, ...named]);
   }
 }
 

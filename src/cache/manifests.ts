@@ -1,13 +1,13 @@
 // Manifests for clients. A tag is fresh for its time to live, then confirmed by HEAD, and stale while upstream fails; a
 // digest is good for ever. A tag is never answered with a digest whose body is not here.
 import type { Digest } from "../oci/digest.ts";
-import type { Repository, Tag } from "../oci/name.ts";
+import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink, Result, Source } from "../ports/event.ts";
-import { keyOf } from "../ports/keys.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
-import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import { keyIn, type Scope } from "../ports/scope.ts";
+import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import { isRefusal, type Refusal, type RelayedHeaders } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
@@ -114,110 +114,100 @@ export class Manifests {
    * Rejects with UpstreamError: when upstream has to answer and cannot, and with layers_missing (IncompleteImages.check).
    */
   open(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     reference: Reference,
     confirmAfter = Number.POSITIVE_INFINITY,
   ): Promise<ManifestOpened> {
     return reference.kind === "tag"
-      ? this.#byTag(upstream, repository, reference.tag, confirmAfter)
-      : this.#byDigest(upstream, repository, reference.digest);
+      ? this.#byTag(remote, reference.tag, confirmAfter)
+      : this.#byDigest(remote, reference.digest);
   }
 
   /**
    * A client has written the reference upstream through this node: the next client is given what is there now.
    * `unsure` when the write may or may not have happened: a tag has to be confirmed, and stays for when upstream fails.
    */
-  async changed(
-    upstream: Upstream,
-    repository: Repository,
-    reference: Reference,
-    what: "pushed" | "deleted" | "unsure",
-  ): Promise<void> {
+  async changed(scope: Scope, reference: Reference, what: "pushed" | "deleted" | "unsure"): Promise<void> {
     if (reference.kind === "digest") {
       if (what === "pushed") return;
-      this.#records.manifestDeleted(upstream, repository, reference.digest);
-      await this.#options.access.unlink(upstream, repository, reference.digest);
+      this.#records.manifestDeleted(scope, reference.digest);
+      await this.#options.access.unlink(scope, reference.digest);
       return;
     }
     const { tag } = reference;
-    if (what !== "deleted") this.#options.kept.delete(upstream.name, repository, absenceKey(tag));
-    const record = what === "unsure" ? await this.#records.get(upstream, repository, tag) : undefined;
+    if (what !== "deleted") this.#options.kept.delete(scope, absenceKey(tag));
+    const record = what === "unsure" ? await this.#records.get(scope, tag) : undefined;
     // A question under way may still bring the answer of before the write.
-    this.#revalidation.forget(keyOf(upstream.name, repository, tag));
-    await this.#records.delete(upstream, repository, tag);
+    this.#revalidation.forget(keyIn(scope, tag));
+    await this.#records.delete(scope, tag);
     const { freshness, clock } = this.#options;
-    const expired = clock() - freshness.ttl(upstream.name, repository, tag);
+    const expired = clock() - freshness.ttl(scope, tag);
     const checkedAt = Math.min(record?.checkedAt ?? 0, expired);
     if (record !== undefined && Number.isFinite(checkedAt))
-      await this.#records.put(upstream, repository, tag, { ...record, checkedAt }, undefined);
+      await this.#records.put(scope, tag, { ...record, checkedAt }, undefined);
   }
 
   /** Another node has changed the record of the tag: a question under way may still bring the answer of before. */
-  changedElsewhere(upstream: string, repository: Repository, tag: Tag): void {
-    this.#revalidation.forget(keyOf(upstream, repository, tag));
+  changedElsewhere(scope: Scope, tag: Tag): void {
+    this.#revalidation.forget(keyIn(scope, tag));
   }
 
   // ---- by digest ----------------------------------------------------------------------------------------------
 
-  async #byDigest(upstream: Upstream, repository: Repository, digest: Digest): Promise<ManifestOpened> {
+  async #byDigest(remote: RemoteRepository, digest: Digest): Promise<ManifestOpened> {
     const { access, negative } = this.#options;
     const here = await this.#source.stored(digest);
     if (here !== undefined) {
-      const proof = await access.prove(upstream, repository, digest, "manifest");
+      const proof = await access.prove(remote, digest, "manifest");
       if (isRefusal(proof)) return proof;
-      if (proof.kind === "found") await this.#source.link(upstream, repository, digest, here);
-      return this.#pullable(upstream, repository, { kind: "found", result: "hit", digest, age: 0, ...here });
+      if (proof.kind === "found") await this.#source.link(remote, digest, here);
+      return this.#pullable(remote, { kind: "found", result: "hit", digest, age: 0, ...here });
     }
-    if (negative.has(upstream.name, repository, "manifest", digest)) return absentAsRemembered;
-    const answered = await this.#revalidation.fetch(keyOf(upstream.name, repository, digest), async () => {
+    if (negative.has(remote, "manifest", digest)) return absentAsRemembered;
+    const answered = await this.#revalidation.fetch(keyIn(remote, digest), async () => {
       const byDigest = { kind: "digest", digest } as const;
-      return this.#outcomeOf(upstream, repository, await this.#source.fetch(upstream, repository, byDigest));
+      return this.#outcomeOf(remote, await this.#source.fetch(remote, byDigest));
     });
     if (answered.value.kind === "absent") {
-      await access.unlink(upstream, repository, digest);
-      negative.add(upstream.name, repository, "manifest", digest);
+      await access.unlink(remote, digest);
+      negative.add(remote, "manifest", digest);
     }
-    return this.#answer(upstream, repository, answered);
+    return this.#answer(remote, answered);
   }
 
   // ---- by tag -------------------------------------------------------------------------------------------------
 
-  async #byTag(
-    upstream: Upstream,
-    repository: Repository,
-    tag: Tag,
-    confirmAfter: number,
-  ): Promise<ManifestOpened> {
+  async #byTag(remote: RemoteRepository, tag: Tag, confirmAfter: number): Promise<ManifestOpened> {
     const { negative, freshness, clock } = this.#options;
-    const ttl = freshness.ttl(upstream.name, repository, tag);
-    const known = await this.#records.get(upstream, repository, tag);
+    const ttl = freshness.ttl(remote, tag);
+    const known = await this.#records.get(remote, tag);
     const datedBack = known && freshness.datedBack(known, ttl, clock());
-    if (datedBack !== undefined) await this.#records.put(upstream, repository, tag, datedBack, known);
+    if (datedBack !== undefined) await this.#records.put(remote, tag, datedBack, known);
     const record = datedBack ?? known;
     const manifest = record && (await this.#source.stored(record.digest));
     const stored = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const own = record && this.#state(upstream, repository, record, ttl);
-    const due = record !== undefined && clock() - record.checkedAt > confirmAfter && upstream.available;
+    const own = record && this.#state(remote, record, ttl);
+    const due =
+      record !== undefined && clock() - record.checkedAt > confirmAfter && remote.registry.available;
     const state = own === "fresh" && due ? "stale" : own;
     if (stored !== undefined && state === "fresh")
-      return this.#pullable(upstream, repository, this.#found("hit", stored, ttl));
-    if (negative.has(upstream.name, repository, "manifest", tag)) return absentAsRemembered;
-    const key = keyOf(upstream.name, repository, tag);
+      return this.#pullable(remote, this.#found("hit", stored, ttl));
+    if (negative.has(remote, "manifest", tag)) return absentAsRemembered;
+    const key = keyIn(remote, tag);
     const ask: Question<Outcome> = async (counts) => {
-      const resolution = await this.#resolve(upstream, repository, tag, record, counts);
-      return this.#outcomeOf(upstream, repository, resolution);
+      const resolution = await this.#resolve(remote, tag, record, counts);
+      return this.#outcomeOf(remote, resolution);
     };
     if (stored === undefined || state !== "stale") {
       const subject = stored === undefined ? subjectOfTag(tag) : undefined;
-      if (subject !== undefined) return this.#byFallbackTag(upstream, repository, tag, subject, ask);
+      if (subject !== undefined) return this.#byFallbackTag(remote, tag, subject, ask);
       const answered = await this.#revalidation.fetch(key, ask);
-      return this.#answer(upstream, repository, { ...answered, outdated: stored !== undefined });
+      return this.#answer(remote, { ...answered, outdated: stored !== undefined });
     }
     const refreshed = await this.#revalidation.refresh(key, ask);
     return refreshed.kind === "answered"
-      ? this.#answer(upstream, repository, { ...refreshed, outdated: true })
-      : this.#stale(upstream, repository, tag, { stored, ttl, reason: refreshed.reason });
+      ? this.#answer(remote, { ...refreshed, outdated: true })
+      : this.#stale(remote, tag, { stored, ttl, reason: refreshed.reason });
   }
 
   /**
@@ -226,52 +216,45 @@ export class Manifests {
    * none, where the manifest is known (KeptAnswers.unknown).
    */
   async #byFallbackTag(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     tag: Tag,
     subject: Digest,
     ask: Question<Outcome>,
   ): Promise<ManifestOpened> {
     const { kept } = this.#options;
-    const key = keyOf(upstream.name, repository, tag);
-    if (kept.get(upstream.name, repository, absenceKey(tag)) !== undefined) {
+    const key = keyIn(remote, tag);
+    if (kept.get(remote, absenceKey(tag)) !== undefined) {
       const refreshed = await this.#revalidation.refresh(key, ask);
       if (refreshed.kind === "failed") return { kind: "absent", negative: true, reason: refreshed.reason };
-      return this.#answer(upstream, repository, refreshed);
+      return this.#answer(remote, refreshed);
     }
     try {
-      return await this.#answer(upstream, repository, await this.#revalidation.fetch(key, ask));
+      return await this.#answer(remote, await this.#revalidation.fetch(key, ask));
     } catch (error) {
       if (!(error instanceof UpstreamError)) throw error;
-      return await kept.unknown(upstream, repository, subject, error);
+      return await kept.unknown(remote, subject, error);
     }
   }
 
-  #state(
-    upstream: Upstream,
-    repository: Repository,
-    record: TagRecord,
-    ttl: number,
-  ): ReturnType<Freshness["state"]> {
+  #state(scope: Scope, record: TagRecord, ttl: number): ReturnType<Freshness["state"]> {
     const state = this.#options.freshness.state(record, ttl, this.#options.clock());
-    return state === "fresh" && this.#records.isDoubtful(upstream, repository, record) ? "stale" : state;
+    return state === "fresh" && this.#records.isDoubtful(scope, record) ? "stale" : state;
   }
 
   async #stale(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     tag: Tag,
     { stored, ttl, reason }: { stored: StoredTag; ttl: number; reason: UpstreamError },
   ): Promise<OpenedManifest> {
-    this.#incomplete.failed(upstream, repository);
+    this.#incomplete.failed(remote);
     const stale = {
-      ...(await this.#pullable(upstream, repository, this.#found("stale", stored, ttl))),
+      ...(await this.#pullable(remote, this.#found("stale", stored, ttl))),
       reason,
     };
     this.#options.notices({
       kind: "stale_served",
-      upstream: upstream.name,
-      repository,
+      upstream: remote.upstream,
+      repository: remote.repository,
       tag,
       ageMs: stale.age,
       reason: reason.code,
@@ -280,15 +263,14 @@ export class Manifests {
   }
 
   async #resolve(
-    upstream: Upstream,
-    repository: Repository,
+    remote: RemoteRepository,
     tag: Tag,
     record: TagRecord | undefined,
     counts: () => boolean,
   ): Promise<Resolution> {
     const askedAt = this.#options.clock();
-    const resolution = await this.#source.byTag(upstream, repository, tag, record);
-    this.#incomplete.answered(upstream, repository);
+    const resolution = await this.#source.byTag(remote, tag, record);
+    this.#incomplete.answered(remote);
     if (!counts()) return resolution;
     if (resolution.kind === "found") {
       // A question that was asked before the manifest was deleted may bring the state of before, whenever it is answered.
@@ -296,34 +278,30 @@ export class Manifests {
         ...resolution.record,
         checkedAt: Math.min(askedAt, resolution.record.checkedAt),
       };
-      const doubtful = this.#records.isDoubtful(upstream, repository, asOfQuestion);
-      await this.#records.put(upstream, repository, tag, doubtful ? asOfQuestion : resolution.record, record);
-    } else await this.#records.delete(upstream, repository, tag);
+      const doubtful = this.#records.isDoubtful(remote, asOfQuestion);
+      await this.#records.put(remote, tag, doubtful ? asOfQuestion : resolution.record, record);
+    } else await this.#records.delete(remote, tag);
     const { kept, negative } = this.#options;
     const subject = subjectOfTag(tag);
     if (subject !== undefined) {
       if (resolution.kind === "absent")
-        kept.put(upstream.name, repository, absenceKey(tag), subject, { content: undefined, at: askedAt });
-      else kept.delete(upstream.name, repository, absenceKey(tag));
-    } else if (resolution.kind === "absent") negative.add(upstream.name, repository, "manifest", tag);
+        kept.put(remote, absenceKey(tag), subject, { content: undefined, at: askedAt });
+      else kept.delete(remote, absenceKey(tag));
+    } else if (resolution.kind === "absent") negative.add(remote, "manifest", tag);
     return resolution;
   }
 
   // ---- answers ------------------------------------------------------------------------------------------------
 
   /** A manifest that is too large to be kept begins to be relayed here, once for all requests that share the question. */
-  #outcomeOf(upstream: Upstream, repository: Repository, resolution: Resolution): Outcome {
+  #outcomeOf(remote: RemoteRepository, resolution: Resolution): Outcome {
     if (resolution.kind !== "oversize") return resolution;
     const { digest, mediaType } = resolution;
-    const relay = this.#options.blobs.relayManifest(upstream, repository, digest, resolution);
+    const relay = this.#options.blobs.relayManifest(remote, digest, resolution);
     return { kind: "relay", mediaType, relay };
   }
 
-  async #answer(
-    upstream: Upstream,
-    repository: Repository,
-    { value, joined, outdated }: Answered,
-  ): Promise<ManifestOpened> {
+  async #answer(remote: RemoteRepository, { value, joined, outdated }: Answered): Promise<ManifestOpened> {
     switch (value.kind) {
       case "absent":
       case "denied":
@@ -339,16 +317,14 @@ export class Manifests {
       }
       case "uncached": {
         const { digest, mediaType, body } = value;
-        const source: Source = `upstream:${upstream.name}`;
+        const source: Source = `upstream:${remote.upstream}`;
         return { result: "miss", digest, mediaType, ...inMemory(source, body), kind: "found" };
       }
       case "relay": {
         const { mediaType, relay } = value;
         const { digest } = relay;
         // A request that comes too late for the beginning has a transfer of its own.
-        const joinable = relay.joinable()
-          ? relay
-          : this.#options.blobs.relayManifest(upstream, repository, digest);
+        const joinable = relay.joinable() ? relay : this.#options.blobs.relayManifest(remote, digest);
         const opened = await joinable.open();
         return opened.kind === "found" ? { ...opened, digest, mediaType } : opened;
       }
@@ -359,13 +335,9 @@ export class Manifests {
    * An answer that was given without upstream, when the image can be pulled without upstream too. Rejects with
    * UpstreamError layers_missing otherwise, where the configuration says so.
    */
-  #pullable(
-    upstream: Upstream,
-    repository: Repository,
-    found: OpenedManifest,
-  ): OpenedManifest | Promise<OpenedManifest> {
-    if (!this.#incomplete.watched(upstream, repository)) return found;
-    return this.#incomplete.check(upstream, repository, found.digest, found).then(() => found);
+  #pullable(remote: RemoteRepository, found: OpenedManifest): OpenedManifest | Promise<OpenedManifest> {
+    if (!this.#incomplete.watched(remote)) return found;
+    return this.#incomplete.check(remote, found.digest, found).then(() => found);
   }
 
   /** `ttl` only for an answer that was given without upstream. */

@@ -2,9 +2,8 @@
 // asks for an image not yet pushed, does not reach over the long link each time. It is dropped at once when something is
 // pushed. The nodes of a datacenter announce both to each other.
 import { LRUCache } from "lru-cache";
-import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
-import { deleteBelow, keyOf } from "../ports/keys.ts";
+import { deleteIn, keyIn, type Scope } from "../ports/scope.ts";
 import type { Announcements } from "../ports/shared.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
@@ -27,35 +26,35 @@ export class NegativeAnswers {
       (announcement) => {
         const { kind } = announcement;
         if (kind === "absent") {
-          const { upstream, repository, as, what } = announcement;
-          this.#remember(keyOf(upstream, repository, as, what));
-        } else if (kind === "written") this.#forget(announcement.upstream, announcement.repository);
+          const { scope, as, what } = announcement;
+          this.#remember(keyIn(scope, `${as} ${what}`));
+        } else if (kind === "written") this.#forget(announcement.scope);
       },
       () => this.#answers?.clear(),
     );
   }
 
   /** `what` is a tag or digest; a digest may be absent as a manifest and present as a blob. */
-  has(upstream: string, repository: Repository, kind: "manifest" | "blob", what: string): boolean {
-    return this.#answers?.has(keyOf(upstream, repository, kind, what)) ?? false;
+  has(scope: Scope, kind: "manifest" | "blob", what: string): boolean {
+    return this.#answers?.has(keyIn(scope, `${kind} ${what}`)) ?? false;
   }
 
-  add(upstream: string, repository: Repository, kind: "manifest" | "blob", what: string): void {
-    this.#remember(keyOf(upstream, repository, kind, what));
-    this.#announcements?.publish({ kind: "absent", upstream, repository, as: kind, what });
+  add(scope: Scope, kind: "manifest" | "blob", what: string): void {
+    this.#remember(keyIn(scope, `${kind} ${what}`));
+    this.#announcements?.publish({ kind: "absent", scope, as: kind, what });
   }
 
   /** Forgets everything about the repository: something has changed there. */
-  forget(upstream: string, repository: Repository): void {
-    this.#forget(upstream, repository);
-    this.#announcements?.publish({ kind: "written", upstream, repository });
+  forget(scope: Scope): void {
+    this.#forget(scope);
+    this.#announcements?.publish({ kind: "written", scope });
   }
 
   #remember(key: string): void {
     this.#answers?.set(key, true);
   }
 
-  #forget(upstream: string, repository: Repository): void {
-    if (this.#answers !== undefined) deleteBelow(this.#answers, upstream, repository);
+  #forget(scope: Scope): void {
+    if (this.#answers !== undefined) deleteIn(this.#answers, scope);
   }
 }

@@ -1,7 +1,7 @@
 // Fetches again what had to be taken out of the store although clients want it, before the next client has to wait for it.
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
-import type { Upstream } from "../ports/upstream.ts";
+import type { Scope } from "../ports/scope.ts";
+import { type RemoteRepository, remoteRepository, type Upstream } from "../ports/upstream.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { Manifests } from "./manifests.ts";
 
@@ -15,10 +15,7 @@ export interface RefetchOptions {
   readonly manifests: Pick<Manifests, "open">;
   readonly upstreams: readonly Upstream[];
   /** Repositories known to contain the digest, at most `limit`. Throws StoreError. */
-  readonly repositoriesOf: (
-    digest: Digest,
-    limit: number,
-  ) => readonly { readonly upstream: string; readonly repository: Repository }[];
+  readonly repositoriesOf: (digest: Digest, limit: number) => readonly Scope[];
 }
 
 export class Refetch {
@@ -52,18 +49,18 @@ export class Refetch {
     for (const { upstream: name, repository } of repositoriesOf(digest, maxTries)) {
       const upstream = upstreams.find((each) => each.name === name);
       if (upstream === undefined) continue;
+      const remote = remoteRepository(upstream, repository);
       const fetched =
         mediaType === undefined
-          ? await this.#blob(upstream, repository, digest)
-          : (await this.#options.manifests.open(upstream, repository, { kind: "digest", digest })).kind ===
-            "found";
+          ? await this.#blob(remote, digest)
+          : (await this.#options.manifests.open(remote, { kind: "digest", digest })).kind === "found";
       if (fetched) return;
     }
   }
 
   /** Follows the download to its end without reading the bytes. */
-  async #blob(upstream: Upstream, repository: Repository, digest: Digest): Promise<boolean> {
-    const opened = await this.#options.blobs.open(upstream, repository, digest);
+  async #blob(remote: RemoteRepository, digest: Digest): Promise<boolean> {
+    const opened = await this.#options.blobs.open(remote, digest);
     if (opened.kind !== "found") return opened.kind === "elsewhere";
     try {
       await opened.reader.arrived?.(opened.size ?? Number.MAX_SAFE_INTEGER);

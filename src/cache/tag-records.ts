@@ -1,13 +1,12 @@
 // Tag records as the cache sees them: the store may fail, and a record may name a manifest that was deleted since.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
-import type { Repository, Tag } from "../oci/name.ts";
+import type { Tag } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import { keyOf } from "../ports/keys.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
+import { keyIn, type Scope } from "../ports/scope.ts";
 import { orNotice } from "../ports/store-notice.ts";
-import type { Upstream } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
 export interface TagRecordsOptions {
@@ -36,42 +35,35 @@ export class TagRecords {
     this.#steady = steady;
   }
 
-  get(upstream: Upstream, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    return orNotice("tags.get", this.#notices, () => this.#tags.get(upstream.name, repository, tag));
+  get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
+    return orNotice("tags.get", this.#notices, () => this.#tags.get(scope, tag));
   }
 
   /**
    * `known` is the record that upstream was asked about. The store keeps the later of two records: a known one that is
    * from the future is deleted, so that it does not keep the new one out.
    */
-  async put(
-    upstream: Upstream,
-    repository: Repository,
-    tag: Tag,
-    record: TagRecord,
-    known: TagRecord | undefined,
-  ): Promise<void> {
-    if (known !== undefined && known.checkedAt > record.checkedAt)
-      await this.delete(upstream, repository, tag);
-    await orNotice("tags.put", this.#notices, () => this.#tags.put(upstream.name, repository, tag, record));
+  async put(scope: Scope, tag: Tag, record: TagRecord, known: TagRecord | undefined): Promise<void> {
+    if (known !== undefined && known.checkedAt > record.checkedAt) await this.delete(scope, tag);
+    await orNotice("tags.put", this.#notices, () => this.#tags.put(scope, tag, record));
   }
 
-  async delete(upstream: Upstream, repository: Repository, tag: Tag): Promise<void> {
-    await orNotice("tags.delete", this.#notices, () => this.#tags.delete(upstream.name, repository, tag));
+  async delete(scope: Scope, tag: Tag): Promise<void> {
+    await orNotice("tags.delete", this.#notices, () => this.#tags.delete(scope, tag));
   }
 
   /**
    * A client has deleted the manifest by digest through this node. Registries drop every tag of it too, and do not say
    * which: a record that names it is doubtful from now on.
    */
-  manifestDeleted(upstream: Upstream, repository: Repository, digest: Digest): void {
-    this.#deletedManifests.set(keyOf(upstream.name, repository, digest), this.#steady());
+  manifestDeleted(scope: Scope, digest: Digest): void {
+    this.#deletedManifests.set(keyIn(scope, digest), this.#steady());
   }
 
   /** Whether the manifest that the record names was deleted after the record was confirmed. */
-  isDoubtful(upstream: Upstream, repository: Repository, { digest, checkedAt }: TagRecord): boolean {
+  isDoubtful(scope: Scope, { digest, checkedAt }: TagRecord): boolean {
     if (this.#deletedManifests.size === 0) return false;
-    const deletedAt = this.#deletedManifests.get(keyOf(upstream.name, repository, digest));
+    const deletedAt = this.#deletedManifests.get(keyIn(scope, digest));
     return deletedAt !== undefined && checkedAt <= this.#clock() - (this.#steady() - deletedAt);
   }
 }

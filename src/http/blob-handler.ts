@@ -5,11 +5,10 @@ import type { Confirmations } from "../cache/confirmations.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
-import type { Repository } from "../oci/name.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import { peerHeader } from "../ports/shared.ts";
-import type { Upstream } from "../ports/upstream.ts";
+import type { RemoteRepository } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
 import { type Outcome, refused } from "./error.ts";
@@ -20,27 +19,25 @@ export interface BlobHandlerOptions {
   readonly blobs: BlobCache;
   readonly confirmations: Confirmations;
   readonly pool: BufferPool;
+  /** Passes writes on to the upstream of that name; undefined for one whose writes are refused. Left out: for all. */
+  readonly push?: ((upstream: string) => unknown) | undefined;
   /** By name of the upstream; one without an entry has no limit. */
   readonly coldFills: ReadonlyMap<string, ColdFills>;
 }
 
 export async function handleBlob(
   exchange: Exchange,
-  { blobs, confirmations, pool, coldFills }: BlobHandlerOptions,
-  upstream: Upstream,
-  repository: Repository,
+  { blobs, confirmations, pool, coldFills, push }: BlobHandlerOptions,
+  remote: RemoteRepository,
   digest: Digest,
-  /** The upstream takes pushes. Clients that push skip the blobs that HEAD says are there. */
-  pushed: boolean,
 ): Promise<Outcome> {
   const forPeer = exchange.header(peerHeader) !== undefined;
   if (exchange.isHead) {
-    const found = forPeer
-      ? await blobs.headForPeer(upstream, repository, digest)
-      : await blobs.head(upstream, repository, digest);
+    const found = forPeer ? await blobs.headForPeer(remote, digest) : await blobs.head(remote, digest);
     if (found.kind !== "found") return refused(exchange, found);
-    if (pushed && found.result !== "miss" && !forPeer) {
-      const refusal = await confirmations.refusal(upstream, repository, digest, "blob");
+    // Clients that push skip the blobs that HEAD says are there.
+    if (!forPeer && found.result !== "miss" && push?.(remote.upstream) !== undefined) {
+      const refusal = await confirmations.refusal(remote, digest, "blob");
       if (refusal !== undefined) return refused(exchange, refusal);
     }
     exchange.found(found);
@@ -50,12 +47,12 @@ export async function handleBlob(
     return "served";
   }
   const use = exchange.header("range") === undefined ? "whole" : "part";
-  const admission = coldFills.get(upstream.name)?.admission(exchange, digest);
+  const admission = coldFills.get(remote.upstream)?.admission(exchange, digest);
   let reader: BlobReader | undefined;
   try {
     const opened = forPeer
-      ? await blobs.openForPeer(upstream, repository, digest, use)
-      : await blobs.open(upstream, repository, digest, use, admission);
+      ? await blobs.openForPeer(remote, digest, use)
+      : await blobs.open(remote, digest, use, admission);
     admission?.opened();
     if (opened.kind === "elsewhere") {
       exchange.found(opened);

@@ -7,7 +7,8 @@ import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
 import type { Source } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
-import type { Upstream, UpstreamError } from "../ports/upstream.ts";
+import type { Scope } from "../ports/scope.ts";
+import type { RemoteRepository, Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { TagsAnswer } from "../ports/upstream-answer.ts";
 import { type Outcome, refused } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -32,18 +33,17 @@ export interface ListAddress {
 export async function handleTags(
   exchange: Exchange,
   listings: Listings,
-  upstream: Upstream,
-  repository: Repository,
+  remote: RemoteRepository,
   page: Page,
   address: ListAddress,
   filter?: TagFilter,
 ): Promise<Outcome> {
   // With a filter pages are cut here: a page of upstream's could be empty, or its last tag one that clients may not
   // see.
-  const asked = filter === undefined ? page : await beginningFor(listings, upstream, repository, page);
-  const listed = await listings.tags(upstream, repository, asked);
+  const asked = filter === undefined ? page : await beginningFor(listings, remote, page);
+  const listed = await listings.tags(remote, asked);
   if (listed.kind !== "found") return refused(exchange, listed);
-  exchange.found({ ...listed, source: sourceOf(upstream, listed) });
+  exchange.found({ ...listed, source: sourceOf(remote, listed) });
   const { body, next } = tagsBody(listed.answer, page, address, filter);
   const headers = { ...next, ...staleness(listed), ...listingHeaders };
   exchange.send(200, headers, body);
@@ -86,15 +86,10 @@ function tagsBody(
  * The page to ask for: the whole list or, when `page.last` is beyond what is collected of it, what comes after that
  * tag.
  */
-async function beginningFor(
-  listings: Listings,
-  upstream: Upstream,
-  repository: Repository,
-  { last }: Page,
-): Promise<Page> {
+async function beginningFor(listings: Listings, remote: RemoteRepository, { last }: Page): Promise<Page> {
   const whole = { n: undefined, last: undefined };
   if (last === undefined) return whole;
-  const listed = await listings.tags(upstream, repository, whole);
+  const listed = await listings.tags(remote, whole);
   const beyond = listed.kind === "found" && listed.answer.more && last >= (listed.answer.tags.at(-1) ?? "");
   return beyond ? { n: undefined, last } : whole;
 }
@@ -113,14 +108,13 @@ function cutPage(
 export async function handleReferrers(
   exchange: Exchange,
   listings: Listings,
-  upstream: Upstream,
-  repository: Repository,
+  remote: RemoteRepository,
   digest: Digest,
   artifactType: string | undefined,
 ): Promise<Outcome> {
-  const listed = await listings.referrers(upstream, repository, digest, artifactType);
+  const listed = await listings.referrers(remote, digest, artifactType);
   if (listed.kind !== "found") return refused(exchange, listed);
-  exchange.found({ ...listed, source: sourceOf(upstream, listed) });
+  exchange.found({ ...listed, source: sourceOf(remote, listed) });
   const { body, filtersApplied } = listed.answer;
   const applied = filtersApplied === undefined ? {} : { "oci-filters-applied": filtersApplied };
   const headers = {
@@ -133,8 +127,8 @@ export async function handleReferrers(
   return "served";
 }
 
-function sourceOf(upstream: Upstream, { result }: { readonly result: string }): Source {
-  return result === "hit" || result === "stale" ? "memory" : `upstream:${upstream.name}`;
+function sourceOf({ upstream }: Scope, { result }: { readonly result: string }): Source {
+  return result === "hit" || result === "stale" ? "memory" : `upstream:${upstream}`;
 }
 
 /** Age and, when upstream could not be asked, a Warning, which containerd and podman show their users. */
@@ -167,7 +161,7 @@ export function handleCatalog(
   let last = page.last;
   for (let pages = 0; size > 0 && names.length <= size && pages < maxIndexPages; pages++) {
     const some = index.repositories(upstream.name, last, size + 1);
-    names.push(...some.filter((name) => router.permits(upstream, name)));
+    names.push(...some.filter((repository) => router.permits({ upstream: upstream.name, repository })));
     last = some.at(-1);
     if (some.length <= size) break;
   }

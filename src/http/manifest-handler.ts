@@ -5,9 +5,8 @@ import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, matchesEtag } from "../oci/etag.ts";
-import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
-import type { Upstream } from "../ports/upstream.ts";
+import type { RemoteRepository } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { type Outcome, refused } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -17,27 +16,22 @@ export interface ManifestHandlerOptions {
   readonly manifests: Manifests;
   readonly confirmations: Confirmations;
   readonly pool: BufferPool;
+  /** Passes writes on to the upstream of that name; undefined for one whose writes are refused. Left out: for all. */
+  readonly push?: ((upstream: string) => unknown) | undefined;
 }
 
 export async function handleManifest(
   exchange: Exchange,
-  { manifests, confirmations, pool }: ManifestHandlerOptions,
-  upstream: Upstream,
-  repository: Repository,
+  { manifests, confirmations, pool, push }: ManifestHandlerOptions,
+  remote: RemoteRepository,
   reference: Reference,
-  /** The upstream takes pushes. Clients that push skip the manifests that HEAD says are there. */
-  pushed: boolean,
 ): Promise<Outcome> {
-  const asksPresence = pushed && exchange.isHead;
-  const found = await manifests.open(
-    upstream,
-    repository,
-    reference,
-    asksPresence ? confirmTagAfter : undefined,
-  );
+  // Clients that push skip the manifests that HEAD says are there.
+  const asksPresence = exchange.isHead && push?.(remote.upstream) !== undefined;
+  const found = await manifests.open(remote, reference, asksPresence ? confirmTagAfter : undefined);
   if (found.kind !== "found") return refused(exchange, found);
   if (asksPresence && reference.kind === "digest" && found.result === "hit") {
-    const refusal = await confirmations.refusal(upstream, repository, reference.digest, "manifest");
+    const refusal = await confirmations.refusal(remote, reference.digest, "manifest");
     if (refusal !== undefined) return refused(exchange, refusal);
   }
   if ("relayed" in found) Object.assign(exchange.always, found.relayed);

@@ -4,6 +4,7 @@
 import picomatch from "picomatch";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import type { Route } from "../oci/route.ts";
+import type { Scope } from "../ports/scope.ts";
 import type { Upstream } from "../ports/upstream.ts";
 
 /** How one upstream is named by clients, and what may be asked of it. */
@@ -115,8 +116,8 @@ export class Router {
   }
 
   /** Whether the configuration allows anything of the repository. */
-  permits(upstream: Upstream, repository: Repository): boolean {
-    return this.#byName.get(upstream.name)?.permits(repository, undefined) ?? false;
+  permits({ upstream, repository }: Scope): boolean {
+    return this.#byName.get(upstream)?.permits(repository, undefined) ?? false;
   }
 
   /** The upstream that the path names by its prefix or first component; undefined when neither names one. */

@@ -7,12 +7,11 @@ import type { IncomingMessage } from "node:http";
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
-import { type Upstream, UpstreamError } from "../ports/upstream.ts";
+import { type RemoteRepository, remoteRepository, UpstreamError } from "../ports/upstream.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { granted } from "./client-limits.ts";
 import {
@@ -42,8 +41,7 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly denied: DeniedDigests;
   /** The places for answers that clients have open. */
   readonly answers: FairQueue;
-  /** What passes writes on to an upstream. Left out, or undefined for an upstream: its writes are refused. */
-  readonly push?: (upstream: Upstream) => PassThrough | undefined;
+  readonly push?: ((upstream: string) => PassThrough | undefined) | undefined;
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;
   readonly catalog: boolean;
@@ -160,7 +158,7 @@ async function write(
   if (routed.kind === "unknown") return refuseWrite(exchange);
   const [target] = routed.targets;
   const { upstream, repository, allowed } = target;
-  const passThrough = options.push?.(upstream);
+  const passThrough = options.push?.(upstream.name);
   if (passThrough === undefined) return refuseWrite(exchange);
   findings.upstream = upstream.name;
   findings.repository = repository;
@@ -208,7 +206,6 @@ async function read(
   const [{ upstream }] = targets;
   findings.upstream = upstream.name;
   if (routed.namespace !== undefined) exchange.always["oci-namespace"] = routed.namespace;
-  const pushed = (to: Upstream): boolean => options.push?.(to) !== undefined;
   switch (route.kind) {
     case "ping":
       return ping(exchange);
@@ -216,23 +213,23 @@ async function read(
       if (!options.catalog) return fail(exchange, failures.catalogOff);
       return handleCatalog(exchange, options, upstream, route.page, route);
     case "tags":
-      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (upstream, repository, filter) =>
-        handleTags(exchange, options.listings, upstream, repository, route.page, route, filter),
+      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (remote, filter) =>
+        handleTags(exchange, options.listings, remote, route.page, route, filter),
       );
     case "manifest":
       findings.reference = referenceText(route.reference);
-      return askInTurn(exchange, targets, via, failures.manifestUnknown, (upstream, repository) =>
-        handleManifest(exchange, options, upstream, repository, route.reference, pushed(upstream)),
+      return askInTurn(exchange, targets, via, failures.manifestUnknown, (remote) =>
+        handleManifest(exchange, options, remote, route.reference),
       );
     case "blob":
       findings.reference = route.digest;
-      return askInTurn(exchange, targets, via, failures.blobUnknown, (upstream, repository) =>
-        handleBlob(exchange, options, upstream, repository, route.digest, pushed(upstream)),
+      return askInTurn(exchange, targets, via, failures.blobUnknown, (remote) =>
+        handleBlob(exchange, options, remote, route.digest),
       );
     case "referrers":
       findings.reference = route.digest;
-      return askInTurn(exchange, targets, via, failures.referrersUnknown, (upstream, repository) =>
-        handleReferrers(exchange, options.listings, upstream, repository, route.digest, route.artifactType),
+      return askInTurn(exchange, targets, via, failures.referrersUnknown, (remote) =>
+        handleReferrers(exchange, options.listings, remote, route.digest, route.artifactType),
       );
     case "upload":
       return write(exchange, options, route, via);
@@ -249,7 +246,7 @@ function ping(exchange: Exchange): void {
   exchange.send(200, headers, "{}");
 }
 
-type Ask = (upstream: Upstream, repository: Repository, filter: TagFilter | undefined) => Promise<Outcome>;
+type Ask = (remote: RemoteRepository, filter: TagFilter | undefined) => Promise<Outcome>;
 type Targets = readonly [Target, ...Target[]];
 
 /** The targets. One whose only tags for the digest are denied is not allowed. */
@@ -259,7 +256,7 @@ function withoutDenied(targets: Targets, route: Route, denied: DeniedDigests): T
   const judged = (target: Target): Target => {
     const { upstream, repository, allowed, tagFilter } = target;
     if (!allowed || repository === undefined || tagFilter === undefined) return target;
-    return { ...target, allowed: !denied.denies(upstream, repository, digest, tagFilter) };
+    return { ...target, allowed: !denied.denies({ upstream: upstream.name, repository }, digest, tagFilter) };
   };
   const [first, ...rest] = targets;
   return [judged(first), ...rest.map(judged)];
@@ -304,7 +301,8 @@ async function askInTurn(
     try {
       let outcome: Outcome | "not_allowed" = "not_allowed";
       if (allowed && repository !== undefined) {
-        const asked = (): Promise<Outcome> => ask(upstream, repository, tagFilter);
+        const remote = remoteRepository(upstream, repository);
+        const asked = (): Promise<Outcome> => ask(remote, tagFilter);
         outcome = await (via === undefined ? againAfterLoop(exchange, asked) : asked());
       }
       if (outcome === "served") return;

@@ -2,6 +2,7 @@
 // port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
+import type { Scope } from "./scope.ts";
 
 /** The only mutable thing in the cache. Times in milliseconds since the epoch. */
 export interface TagRecord {
@@ -13,10 +14,10 @@ export interface TagRecord {
 }
 
 export interface TagStore {
-  get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined>;
+  get(scope: Scope, tag: Tag): Promise<TagRecord | undefined>;
   /** False, and nothing written, when the stored record's `checkedAt` is later than the new one's. */
-  put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean>;
-  delete(upstream: string, repository: Repository, tag: Tag): Promise<void>;
+  put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean>;
+  delete(scope: Scope, tag: Tag): Promise<void>;
 }
 
 /** A blob of a repository, with the size a descriptor states. */
@@ -37,27 +38,27 @@ export type Proofs = "own" | "shared";
 /** Which repository is known to contain which digest. */
 export interface LinkStore {
   /** Whether there is a link that counts: one that upstream has shown, or one that `Proofs` makes as good. */
-  has(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
+  has(scope: Scope, digest: Digest): Promise<boolean>;
   /** Whether there is a link on this node, if only because a manifest names the digest. */
-  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean>;
+  named(scope: Scope, digest: Digest): Promise<boolean>;
   /**
    * Links all digests in one transaction; known links are left as they are (a size is filled in when missing, and
    * what was named may be shown).
    */
-  add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void>;
+  add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void>;
   /** Upstream no longer has the digest in this repository. */
-  remove(upstream: string, repository: Repository, digest: Digest): Promise<void>;
+  remove(scope: Scope, digest: Digest): Promise<void>;
   /**
    * The size a descriptor of this repository stated for the digest; where none did, that of another repository's may be
    * given. Undefined when nobody did. It proves nothing: manifests may lie.
    */
-  statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined>;
+  statedSize(scope: Scope, digest: Digest): Promise<number | undefined>;
 }
 
 /** Links of this node alone. They also end by themselves: with what they name, by age, or at a bound. */
 export interface OwnLinks extends LinkStore {
   /** `ended` is called for each link that ends by itself. It must not throw. */
-  onEnd(ended: (upstream: string, repository: Repository, digest: Digest) => void): void;
+  onEnd(ended: (scope: Scope, digest: Digest) => void): void;
 }
 
 /**
@@ -75,21 +76,15 @@ export interface StoredAnswer {
 /** Answers on disk. Bounded: the oldest are dropped first, those about no manifest before the others. Throws StoreError. */
 export interface AnswerStore {
   /** `key` tells the answers about one repository apart; it is at most 1,024 characters. */
-  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined;
+  get(scope: Scope, key: string): StoredAnswer | undefined;
   /**
    * `subject`: the manifest the answer is about. It is forgotten with that manifest, and not kept when the manifest is
    * not here or not known to be in the repository: clients may ask about anything. At most 16 for one subject.
    */
-  put(
-    upstream: string,
-    repository: Repository,
-    key: string,
-    subject: Digest | undefined,
-    answer: StoredAnswer,
-  ): void;
-  delete(upstream: string, repository: Repository, key: string): void;
+  put(scope: Scope, key: string, subject: Digest | undefined, answer: StoredAnswer): void;
+  delete(scope: Scope, key: string): void;
   /** Something was written to the repository: what it lacked is forgotten, and no list counts as newer than `before`. */
-  expire(upstream: string, repository: Repository, before: number): void;
+  expire(scope: Scope, before: number): void;
 }
 
 export interface IndexedBlob {
@@ -144,7 +139,7 @@ export interface BlobIndex {
 /** What this node knows of how the digests of a repository hang together. */
 export interface ImageGraph {
   /** Tags of the repository whose record names the digest; at most `limit`. */
-  tagsNaming(upstream: string, repository: Repository, digest: Digest, limit: number): readonly string[];
+  tagsNaming(scope: Scope, digest: Digest, limit: number): readonly string[];
   /** Manifests here that name the digest and that the repository is linked to; at most `limit`. */
-  parentsIn(upstream: string, repository: Repository, digest: Digest, limit: number): readonly Digest[];
+  parentsIn(scope: Scope, digest: Digest, limit: number): readonly Digest[];
 }

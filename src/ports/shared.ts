@@ -2,9 +2,10 @@
 // needed to answer: a node alone has its own disk, its own index and the upstream (docs/design.md, rule 8). Each port has
 // one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
-import type { Repository, Tag } from "../oci/name.ts";
+import type { Tag } from "../oci/name.ts";
 import type { BlobInfo, BlobReader } from "./blobs.ts";
 import type { NoticeSink } from "./event.ts";
+import type { Scope } from "./scope.ts";
 import { orNotice } from "./store-notice.ts";
 import type { BlobAnswer } from "./upstream-answer.ts";
 
@@ -87,25 +88,12 @@ export interface Peers {
    * Whether the node at `address` can serve the blob or manifest to `repository` without upstream. Rejects with
    * UpstreamError within a bounded time.
    */
-  has(
-    address: string,
-    upstream: string,
-    repository: Repository,
-    digest: Digest,
-    as: "blob" | "manifest",
-  ): Promise<boolean>;
+  has(address: string, scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean>;
   /**
    * What the node at `address` has or is fetching, from `from` on; `absent` when it does neither. It checks the right
    * of `repository` as for any client. Rejects with UpstreamError within a bounded time.
    */
-  open(
-    address: string,
-    upstream: string,
-    repository: Repository,
-    digest: Digest,
-    from: number,
-    signal: AbortSignal,
-  ): Promise<BlobAnswer>;
+  open(address: string, scope: Scope, digest: Digest, from: number, signal: AbortSignal): Promise<BlobAnswer>;
 }
 
 /** What one node tells the others. Best effort: a message may be lost, and time-outs remain the bound. */
@@ -113,27 +101,24 @@ export type Announcement =
   /** The record of this tag has changed or gone: read it again before using a copy. */
   | {
       readonly kind: "tag";
-      readonly upstream: string;
-      readonly repository: Repository;
+      readonly scope: Scope;
       readonly tag: Tag;
     }
   /** Upstream no longer has the digest in this repository. */
   | {
       readonly kind: "unlinked";
-      readonly upstream: string;
-      readonly repository: Repository;
+      readonly scope: Scope;
       readonly digest: Digest;
     }
   /** Upstream has just said that it does not have this; `what` is a tag or digest. */
   | {
       readonly kind: "absent";
-      readonly upstream: string;
-      readonly repository: Repository;
+      readonly scope: Scope;
       readonly as: "manifest" | "blob";
       readonly what: string;
     }
   /** Something was written to the repository: what was absent may be there now. */
-  | { readonly kind: "written"; readonly upstream: string; readonly repository: Repository }
+  | { readonly kind: "written"; readonly scope: Scope }
   /** The lease of this key has been released. */
   | { readonly kind: "released"; readonly key: string };
 

@@ -4,6 +4,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { CircuitStateName } from "./event.ts";
+import type { Scope } from "./scope.ts";
 import type {
   BlobAnswer,
   BlobHead,
@@ -131,16 +132,25 @@ export interface Upstream {
   ): Promise<ReferrersAnswer>;
 }
 
+/** A repository with the upstream that is asked about it: the scope of whatever the upstream says. */
+export interface RemoteRepository extends Scope {
+  readonly registry: Upstream;
+}
+
+/** The repository by the name it has at the upstream. */
+export function remoteRepository(registry: Upstream, repository: Repository): RemoteRepository {
+  return { upstream: registry.name, repository, registry };
+}
+
 /** Asks for a digest by the endpoint of what it is the digest of. Rejects with UpstreamError. */
 export function headByDigest(
-  upstream: Pick<Upstream, "headBlob" | "headManifest">,
-  repository: Repository,
+  { registry, repository }: RemoteRepository,
   digest: Digest,
   as: "blob" | "manifest",
 ): Promise<BlobHead | ManifestHead> {
   return as === "blob"
-    ? upstream.headBlob(repository, digest)
-    : upstream.headManifest(repository, { kind: "digest", digest });
+    ? registry.headBlob(repository, digest)
+    : registry.headManifest(repository, { kind: "digest", digest });
 }
 
 /** An upstream as the rest of the program holds it. */

@@ -5,8 +5,7 @@ import type { UpstreamConfig } from "../config/config.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import { type Peers, peerHeader } from "../ports/shared.ts";
-import type { ClosableUpstream } from "../ports/upstream.ts";
-import { headByDigest, UpstreamError } from "../ports/upstream.ts";
+import { type ClosableUpstream, headByDigest, remoteRepository, UpstreamError } from "../ports/upstream.ts";
 import { createUpstream } from "./http-upstream.ts";
 
 /** Pairs of a node and an upstream for which connections are kept. */
@@ -52,11 +51,12 @@ export function createPeers(options: PeersOptions): ClosablePeers {
     return made;
   };
   return {
-    has: async (address, upstream, repository, digest, as) => {
-      const head = await headByDigest(peerAt(address, upstream), repository, digest, as);
+    has: async (address, { upstream, repository }, digest, as) => {
+      const peer = remoteRepository(peerAt(address, upstream), repository);
+      const head = await headByDigest(peer, digest, as);
       return head.kind === "found";
     },
-    open: async (address, upstream, repository, digest, from, signal) =>
+    open: async (address, { upstream, repository }, digest, from, signal) =>
       await peerAt(address, upstream).openBlob(repository, digest, from, signal),
     close: async () => {
       peers.clear();

@@ -85,8 +85,8 @@ export class IndexLoad {
     const digest = blobDigest(at);
     const { repository, tag } = tagOf(at % this.#size.tags);
     const start = performance.now();
-    void this.#index.tags.get(upstreamName, repository, tag);
-    void this.#index.links.has(upstreamName, repositoryOf(at), digest);
+    void this.#index.tags.get({ upstream: upstreamName, repository }, tag);
+    void this.#index.links.has({ upstream: upstreamName, repository: repositoryOf(at) }, digest);
     this.#index.blobs.get(digest);
     this.#times.push(performance.now() - start);
   }
@@ -95,12 +95,12 @@ export class IndexLoad {
     const at = Math.floor(Math.random() * this.#size.tags);
     const { repository, tag } = tagOf(at);
     const record = { digest: this.#recent(), mediaType: "application/json", size: 1, checkedAt: Date.now() };
-    void this.#index.tags.put(upstreamName, repository, tag, record);
+    void this.#index.tags.put({ upstream: upstreamName, repository }, tag, record);
   }
 
   #addLink(): void {
     const digest = blobDigest(Math.floor(Math.random() * this.#size.blobs));
     const repository = repositoryOf(Math.floor(Math.random() * this.#size.blobs));
-    void this.#index.links.add(upstreamName, repository, [{ digest, size: blobSize }]);
+    void this.#index.links.add({ upstream: upstreamName, repository }, [{ digest, size: blobSize }]);
   }
 }

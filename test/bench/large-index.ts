@@ -71,7 +71,9 @@ function addBlob(index: SqliteIndex, at: number, usedAt: number): void {
   // Hashed a day ago: what was hashed lately is doubted after a crash, and these files are empty ones.
   const checkedAt = usedAt - 86_400_000;
   index.blobs.add(digest, blobSize, isManifest ? mediaType : undefined, usedAt, checkedAt);
-  void index.links.add(upstreamName, repositoryOf(at), [{ digest, size: blobSize }]);
+  void index.links.add({ upstream: upstreamName, repository: repositoryOf(at) }, [
+    { digest, size: blobSize },
+  ]);
   if (!isManifest) return;
   const layers = Array.from({ length: imageSize - 1 }, (_, layer) => ({
     digest: blobDigest(at + layer + 1),
@@ -83,7 +85,7 @@ function addBlob(index: SqliteIndex, at: number, usedAt: number): void {
 function addTag(index: SqliteIndex, at: number): void {
   const { repository, tag } = tagOf(at);
   const record = { digest: blobDigest(at * imageSize), mediaType, size: blobSize, checkedAt: Date.now() };
-  void index.tags.put(upstreamName, repository, tag, record);
+  void index.tags.put({ upstream: upstreamName, repository }, tag, record);
 }
 
 function makeFiles(layout: Layout, { blobs, own }: IndexSize): void {

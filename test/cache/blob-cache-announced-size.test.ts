@@ -1,5 +1,6 @@
 // An impossible size that upstream announces: whatever is asked, no client gets a complete answer with it.
 import t, { type Test } from "tap";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { app, bytes, config, fillsOver, openBlob, other } from "../fixtures/blob-clients.ts";
 import { type CacheFixture, nothingLeft, openCache, readAll, readBytes } from "../fixtures/cache-fixture.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
@@ -12,7 +13,8 @@ async function cache(t: Test, stated: number | undefined, blob = bytes): Promise
   const made = await openCache(t);
   for (const repository of [app, other]) made.upstream.addBlob(repository, blob);
   const { access, upstream } = made;
-  if (stated !== undefined) await access.link(upstream, app, [{ digest: sha256(blob), size: stated }]);
+  if (stated !== undefined)
+    await access.link(remoteRepository(upstream, app), [{ digest: sha256(blob), size: stated }]);
   return made;
 }
 
@@ -43,7 +45,7 @@ for (const [what, blob, lie] of [
         await quiet();
         t.equal(answered, 0, "no answer has begun");
         if (!noSize) {
-          const head = made.blobs.head(made.upstream, app, sha256(blob));
+          const head = made.blobs.head(remoteRepository(made.upstream, app), sha256(blob));
           await eventually("it has joined", () => made.blobs.fills[0]?.followers === 3);
           over.open();
           await t.rejects(head, { code: "digest_mismatch" }, "a HEAD that joins");
@@ -94,7 +96,11 @@ for (const [whose, stated, announced] of [
     made.upstream.transfers.push({ bytes: bytes.subarray(0, announced), hold });
     const first = openBlob(made, app, digest);
     await eventually("every byte is here", () => made.blobs.fills[0]?.received === announced);
-    const asked = [first, openBlob(made, app, digest), made.blobs.head(made.upstream, app, digest)];
+    const asked = [
+      first,
+      openBlob(made, app, digest),
+      made.blobs.head(remoteRepository(made.upstream, app), digest),
+    ];
     let answered = 0;
     for (const answer of asked)
       answer
@@ -154,9 +160,9 @@ t.test(
         const made = await openCache(t, { upstream, name: `${says} ${honest}` });
         upstream.addBlob(app, bytes);
         const size = says === 0 ? undefined : bytes.length;
-        await made.access.link(upstream, app, [{ digest, size }]);
+        await made.access.link(remoteRepository(upstream, app), [{ digest, size }]);
         if (!honest) upstream.transfers.push({ bytes: bytes.subarray(0, says) });
-        const head = made.blobs.head(upstream, app, digest);
+        const head = made.blobs.head(remoteRepository(upstream, app), digest);
         if (honest) t.match(await head, { kind: "found", size: bytes.length }, "what the download says");
         else await t.rejects(head, { code: "digest_mismatch" });
         await fillsOver(made);

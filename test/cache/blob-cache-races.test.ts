@@ -1,7 +1,7 @@
 // What ends, starts or fails while a client is being served.
 import t from "tap";
 import { StoreError } from "../../src/ports/blobs.ts";
-import { UpstreamError } from "../../src/ports/upstream.ts";
+import { remoteRepository, UpstreamError } from "../../src/ports/upstream.ts";
 import { app, bytes, config, fillsOver, found, openBlob, other } from "../fixtures/blob-clients.ts";
 import {
   mebibyte,
@@ -88,7 +88,7 @@ t.test(
     const digest = cache.upstream.addBlob("team/app", bytes);
     cache.upstream.addBlob("team/other", bytes);
     await storeBlob(cache, bytes, digest);
-    await cache.access.link(cache.upstream, app, [{ digest, size: undefined }]);
+    await cache.access.link(remoteRepository(cache.upstream, app), [{ digest, size: undefined }]);
     const [looked, proved] = [gate(), gate()];
     let opens = 0;
     cache.store.faults.set("open", async (operation) => {
@@ -201,11 +201,14 @@ t.test(
     const held = gate();
     cache.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
     const first = await found(t, cache, app, digest);
-    t.same(await cache.blobs.open(second, app, digest), { kind: "absent" });
+    t.same(await cache.blobs.open(remoteRepository(second, app), digest), { kind: "absent" });
     second.addBlob("team/app", bytes);
-    const joined = await cache.blobs.open(second, app, digest);
+    const joined = await cache.blobs.open(remoteRepository(second, app), digest);
     t.match(joined, { result: "joined", source: "upstream:up" });
-    t.match(await cache.blobs.head(second, app, digest), { result: "joined", source: "upstream:up" });
+    t.match(await cache.blobs.head(remoteRepository(second, app), digest), {
+      result: "joined",
+      source: "upstream:up",
+    });
     t.equal(second.count("GET"), 0);
     held.open();
     t.ok(joined.kind === "found" && (await readAll(joined.reader)).equals(bytes));

@@ -1,6 +1,6 @@
 // Nobody reads through a repository what upstream does not say to be in it.
 import t, { type Test } from "tap";
-import { UpstreamError } from "../../src/ports/upstream.ts";
+import { remoteRepository, UpstreamError } from "../../src/ports/upstream.ts";
 import { app, bytes, fillsOver, found, openBlob, other, stranger } from "../fixtures/blob-clients.ts";
 import { mebibyte, openCache, readAll } from "../fixtures/cache-fixture.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
@@ -16,13 +16,13 @@ t.test(
     cache.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
     const own = await found(t, cache, app, digest);
     t.same(await openBlob(cache, stranger, digest), { kind: "absent" }, "under way");
-    t.same(await cache.blobs.head(cache.upstream, stranger, digest), { kind: "absent" });
+    t.same(await cache.blobs.head(remoteRepository(cache.upstream, stranger), digest), { kind: "absent" });
     t.equal(cache.blobs.fills[0]?.followers, 1);
     held.open();
     await readAll(own.reader);
     await fillsOver(cache);
     t.same(await openBlob(cache, stranger, digest), { kind: "absent" }, "here");
-    t.same(await cache.blobs.head(cache.upstream, stranger, digest), { kind: "absent" });
+    t.same(await cache.blobs.head(remoteRepository(cache.upstream, stranger), digest), { kind: "absent" });
     t.notOk(cache.blobs.inUse(digest), "the stored blob is closed again");
     t.equal(cache.upstream.count("GET blob stranger"), 1);
     t.equal(cache.upstream.count("HEAD blob stranger"), 4);
@@ -38,7 +38,7 @@ t.test("denied is denied", async (t) => {
   await readAll((await found(t, cache, app, digest)).reader);
   await fillsOver(cache);
   t.same(await openBlob(cache, stranger, digest), { kind: "denied" }, "here");
-  t.same(await cache.blobs.head(cache.upstream, stranger, digest), { kind: "denied" });
+  t.same(await cache.blobs.head(remoteRepository(cache.upstream, stranger), digest), { kind: "denied" });
   t.notOk(cache.blobs.inUse(digest));
 });
 
@@ -52,7 +52,7 @@ t.test("a right upstream cannot confirm is not granted, and the blob is closed a
     throw failure;
   };
   await t.rejects(openBlob(cache, other, digest), failure);
-  await t.rejects(cache.blobs.head(cache.upstream, other, digest), failure);
+  await t.rejects(cache.blobs.head(remoteRepository(cache.upstream, other), digest), failure);
   t.notOk(cache.blobs.inUse(digest));
   t.ok(
     (await readAll((await found(t, cache, app, digest)).reader)).equals(bytes),
@@ -63,18 +63,26 @@ t.test("a right upstream cannot confirm is not granted, and the blob is closed a
 t.test("the answer to a download decides about the link", async (t) => {
   const cache = await openCache(t);
   const digest = cache.upstream.addBlob("team/app", bytes);
-  await cache.access.link(cache.upstream, stranger, [{ digest, size: undefined }]);
-  await cache.access.link(cache.upstream, other, [{ digest, size: undefined }]);
+  await cache.access.link(remoteRepository(cache.upstream, stranger), [{ digest, size: undefined }]);
+  await cache.access.link(remoteRepository(cache.upstream, other), [{ digest, size: undefined }]);
   t.same(await openBlob(cache, stranger, digest), { kind: "absent" });
-  t.equal(await cache.access.linked(cache.upstream, stranger, digest), false, "absent unlinks");
+  t.equal(
+    await cache.access.linked(remoteRepository(cache.upstream, stranger), digest),
+    false,
+    "absent unlinks",
+  );
   cache.upstream.deny("team/other");
   t.same(await openBlob(cache, other, digest), { kind: "denied" });
-  t.equal(await cache.access.linked(cache.upstream, other, digest), true, "denied does not");
-  t.equal(await cache.access.linked(cache.upstream, app, digest), false);
-  await readAll((await found(t, cache, app, digest)).reader);
-  t.equal(await cache.access.linked(cache.upstream, app, digest), true, "found links");
   t.equal(
-    await cache.index.links.statedSize("up", repo("team/app"), digest),
+    await cache.access.linked(remoteRepository(cache.upstream, other), digest),
+    true,
+    "denied does not",
+  );
+  t.equal(await cache.access.linked(remoteRepository(cache.upstream, app), digest), false);
+  await readAll((await found(t, cache, app, digest)).reader);
+  t.equal(await cache.access.linked(remoteRepository(cache.upstream, app), digest), true, "found links");
+  t.equal(
+    await cache.index.links.statedSize({ upstream: "up", repository: repo("team/app") }, digest),
     undefined,
     "without a size: no descriptor states one",
   );
@@ -102,7 +110,7 @@ t.test("a fill refused to one repository does not fail another that waits for it
 t.test("however many ask in vain before it, a repository with the blob gets it", async (t) => {
   const cache = await openCache(t);
   const digest = cache.upstream.addBlob("team/app", bytes);
-  await cache.access.link(cache.upstream, app, [{ digest, size: undefined }]);
+  await cache.access.link(remoteRepository(cache.upstream, app), [{ digest, size: undefined }]);
   const answered = gate();
   cache.upstream.fault = async (call) => {
     if (!call.startsWith("GET")) return;
@@ -113,7 +121,7 @@ t.test("however many ask in vain before it, a repository with the blob gets it",
   const others = Array.from({ length: 6 }, (_, at) => repo(`stranger/app${at}`));
   // Links that are no longer true: all of them wait for one another's downloads.
   for (const repository of others)
-    await cache.access.link(cache.upstream, repository, [{ digest, size: undefined }]);
+    await cache.access.link(remoteRepository(cache.upstream, repository), [{ digest, size: undefined }]);
   const vain = others.flatMap((repository) => [1, 2, 3].map(() => openBlob(cache, repository, digest)));
   const opening = found(t, cache, app, digest);
   await eventually("all wait for the first", () => cache.blobs.fills[0]?.followers === vain.length + 1);
@@ -139,7 +147,7 @@ async function twoUpstreams(t: Test) {
   const push = async (manifest: object, mediaType: string): Promise<void> => {
     const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, ...manifest }));
     const named = second.addManifest("team/app", undefined, body, mediaType);
-    await cache.manifests.open(second, app, { kind: "digest", digest: named });
+    await cache.manifests.open(remoteRepository(second, app), { kind: "digest", digest: named });
     second.calls.length = 0;
   };
   return { cache, digest, second, push };
@@ -154,14 +162,14 @@ t.test(
     const { cache, digest, second, push } = await twoUpstreams(t);
     await push({ config: {}, layers: [{ mediaType: layerType, digest, size: bytes.length }] }, imageManifest);
     for (let ask = 1; ask <= 2; ask++) {
-      t.same(await cache.blobs.open(second, app, digest), { kind: "absent" });
-      t.same(await cache.blobs.head(second, app, digest), { kind: "absent" });
-      t.same(await cache.blobs.openForPeer(second, app, digest), { kind: "absent" });
+      t.same(await cache.blobs.open(remoteRepository(second, app), digest), { kind: "absent" });
+      t.same(await cache.blobs.head(remoteRepository(second, app), digest), { kind: "absent" });
+      t.same(await cache.blobs.openForPeer(remoteRepository(second, app), digest), { kind: "absent" });
     }
     second.addBlob("team/app", bytes);
     second.calls.length = 0;
     for (let ask = 1; ask <= 3; ask++) {
-      const opened = await cache.blobs.open(second, app, digest);
+      const opened = await cache.blobs.open(remoteRepository(second, app), digest);
       t.match(opened, { kind: "found", result: "hit" });
       if (opened.kind === "found") await opened.reader.close();
     }
@@ -175,8 +183,8 @@ t.test("what an upstream has shown in one repository, a manifest proves in the o
   const { cache, digest, second, push } = await twoUpstreams(t);
   second.addBlob("team/other", bytes);
   await push({ config: {}, layers: [{ mediaType: layerType, digest, size: bytes.length }] }, imageManifest);
-  t.match(await cache.blobs.head(second, other, digest), { kind: "found" });
-  t.match(await cache.blobs.head(second, app, digest), { kind: "found" });
+  t.match(await cache.blobs.head(remoteRepository(second, other), digest), { kind: "found" });
+  t.match(await cache.blobs.head(remoteRepository(second, app), digest), { kind: "found" });
   t.same(second.calls, [`HEAD blob team/other ${digest}`]);
 });
 
@@ -190,10 +198,12 @@ t.test("children of an index are no proof, whatever they call themselves", async
     const type = "application/vnd.oci.image.index.v1+json";
     const body = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: [child] }));
     const index = cache.upstream.addManifest("team/other", undefined, body, type);
-    await cache.manifests.open(cache.upstream, other, { kind: "digest", digest: index });
-    t.equal(await cache.access.named(cache.upstream, other, digest), false);
+    await cache.manifests.open(remoteRepository(cache.upstream, other), { kind: "digest", digest: index });
+    t.equal(await cache.access.named(remoteRepository(cache.upstream, other), digest), false);
     t.same(await openBlob(cache, other, digest), { kind: "absent" });
-    t.same(await cache.manifests.open(cache.upstream, other, { kind: "digest", digest }), { kind: "absent" });
+    t.same(await cache.manifests.open(remoteRepository(cache.upstream, other), { kind: "digest", digest }), {
+      kind: "absent",
+    });
   }
 });
 
@@ -201,10 +211,12 @@ t.test("a blob named as a layer is no manifest of the other upstream either", as
   const { cache, second, push } = await twoUpstreams(t);
   const body = Buffer.from(JSON.stringify({ schemaVersion: 2, config: {}, layers: [] }));
   const secret = cache.upstream.addManifest("team/app", undefined, body, imageManifest);
-  await cache.manifests.open(cache.upstream, app, { kind: "digest", digest: secret });
+  await cache.manifests.open(remoteRepository(cache.upstream, app), { kind: "digest", digest: secret });
   await push({ config: {}, layers: [{ mediaType: layerType, digest: secret, size: 1 }] }, imageManifest);
-  t.same(await cache.manifests.open(second, app, { kind: "digest", digest: secret }), { kind: "absent" });
-  t.same(await cache.blobs.open(second, app, secret), { kind: "absent" });
+  t.same(await cache.manifests.open(remoteRepository(second, app), { kind: "digest", digest: secret }), {
+    kind: "absent",
+  });
+  t.same(await cache.blobs.open(remoteRepository(second, app), secret), { kind: "absent" });
 });
 
 t.test(
@@ -214,14 +226,18 @@ t.test(
     const digest = cache.upstream.addBlob("team/app", bytes);
     const second = new MemoryUpstream("second");
     for (const each of [cache.upstream, second])
-      await cache.access.link(each, other, [{ digest, size: bytes.length, named: true }]);
+      await cache.access.link(remoteRepository(each, other), [{ digest, size: bytes.length, named: true }]);
     const answered = gate();
     cache.upstream.transfers.push({ answerAfter: answered.opened });
     const first = found(t, cache, app, digest);
     await eventually("upstream is asked", () => cache.upstream.count("GET blob") === 1);
     const joined = found(t, cache, other, digest);
     await eventually("it is joined", () => cache.blobs.fills[0]?.followers === 2);
-    t.same(await cache.blobs.open(second, other, digest), { kind: "absent" }, "not through another upstream");
+    t.same(
+      await cache.blobs.open(remoteRepository(second, other), digest),
+      { kind: "absent" },
+      "not through another upstream",
+    );
     answered.open();
     for (const { reader } of await Promise.all([first, joined])) t.ok((await readAll(reader)).equals(bytes));
     t.equal(cache.upstream.count("HEAD"), 0);

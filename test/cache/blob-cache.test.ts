@@ -1,6 +1,7 @@
 // Blobs as clients ask for them: one transfer for all of them, HEAD without one, and what runs meanwhile.
 import t from "tap";
 import type { OpenedBlob } from "../../src/cache/blob-cache.ts";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import {
   app,
   bytes,
@@ -83,7 +84,8 @@ t.test(
     const cache = await openCache(t);
     const digest = cache.upstream.addBlob("team/app", bytes);
     cache.upstream.addBlob("team/other", bytes);
-    const head = (repository: typeof app) => cache.blobs.head(cache.upstream, repository, digest);
+    const head = (repository: typeof app) =>
+      cache.blobs.head(remoteRepository(cache.upstream, repository), digest);
     const size = bytes.length;
     const fromUpstream = { kind: "found", source: "upstream:up", size };
     t.same(await head(app), { ...fromUpstream, result: "miss" });
@@ -107,10 +109,14 @@ t.test(
     await cache.store.delete(digest);
     cache.upstream.remove("team/app", digest);
     t.same(await head(app), { kind: "absent" });
-    t.equal(await cache.access.linked(cache.upstream, app, digest), false, "absent unlinks");
+    t.equal(
+      await cache.access.linked(remoteRepository(cache.upstream, app), digest),
+      false,
+      "absent unlinks",
+    );
     cache.upstream.deny("team/other");
     t.same(await head(other), { kind: "denied" });
-    t.equal(await cache.access.linked(cache.upstream, other, digest), true);
+    t.equal(await cache.access.linked(remoteRepository(cache.upstream, other), digest), true);
   },
 );
 
@@ -121,7 +127,7 @@ t.test("HEAD while upstream sends a body without a size asks for the size", asyn
   cache.upstream.transfers.push({ noSize: true, hold: { at: mebibyte, until: held.opened } });
   const opened = await found(t, cache, app, digest);
   t.equal(opened.size, undefined);
-  const head = await cache.blobs.head(cache.upstream, app, digest);
+  const head = await cache.blobs.head(remoteRepository(cache.upstream, app), digest);
   t.match(head, { result: "miss", size: bytes.length });
   held.open();
   t.ok((await readAll(opened.reader)).equals(bytes));
@@ -164,7 +170,7 @@ t.test("an oversize manifest is relayed from its own endpoint, verified and not 
   const cache = await openCache(t);
   const { upstream, blobs } = cache;
   const digest = upstream.addManifest("team/app", undefined, bytes, undefined);
-  const relayed = await blobs.relayManifest(upstream, app, digest).open();
+  const relayed = await blobs.relayManifest(remoteRepository(upstream, app), digest).open();
   t.match(relayed, { kind: "found", result: "miss", source: "upstream:up", size: bytes.length });
   t.equal(blobs.inUse(digest), false, "no request joins it as a blob");
   t.ok(relayed.kind === "found" && (await readAll(relayed.reader)).equals(bytes));
@@ -181,10 +187,10 @@ t.test("an oversize manifest is relayed from its own endpoint, verified and not 
     undefined,
     sha256(config),
   );
-  const wrong = await blobs.relayManifest(upstream, app, liar).open();
+  const wrong = await blobs.relayManifest(remoteRepository(upstream, app), liar).open();
   const { error } = await readUntilFailure((wrong as OpenedBlob).reader);
   t.match(error, { code: "digest_mismatch" });
-  t.same(await blobs.relayManifest(upstream, stranger, digest).open(), { kind: "absent" });
+  t.same(await blobs.relayManifest(remoteRepository(upstream, stranger), digest).open(), { kind: "absent" });
 });
 
 // ---- state ------------------------------------------------------------------------------------------------------

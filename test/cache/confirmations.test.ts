@@ -2,6 +2,7 @@ import t from "tap";
 import { Access } from "../../src/cache/access.ts";
 import { Confirmations } from "../../src/cache/confirmations.ts";
 import { NegativeAnswers } from "../../src/cache/negative-answers.ts";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { gate, ManualClock, ManualPause } from "../fixtures/manual-time.ts";
 import { MemoryShared } from "../fixtures/memory-shared.ts";
 import { MemoryUpstream, repo } from "../fixtures/memory-upstream.ts";
@@ -17,7 +18,8 @@ function setUp() {
   const confirmations = new Confirmations({ access, negative, clock: clock.read, pause: pause.pause });
   const digest = upstream.addBlob(app, Buffer.from("blob"));
   upstream.addBlob(other, Buffer.from("blob"));
-  const ask = (repository = app) => confirmations.refusal(upstream, repository, digest, "blob");
+  const ask = (repository = app) =>
+    confirmations.refusal(remoteRepository(upstream, repository), digest, "blob");
   return { clock, pause, upstream, negative, access, confirmations, digest, ask };
 }
 
@@ -40,12 +42,12 @@ t.test("two seconds are waited for upstream's word; it counts when it comes late
 
 t.test("a refusal within two seconds is given, and what is gone is unlinked and remembered", async (t) => {
   const { pause, upstream, access, negative, digest, ask } = setUp();
-  await access.link(upstream, app, [{ digest, size: undefined }]);
+  await access.link(remoteRepository(upstream, app), [{ digest, size: undefined }]);
   upstream.remove(app, digest);
   t.match(await ask(), { kind: "absent" });
   t.equal(pause.waiting, 0);
-  t.notOk(await access.linked(upstream, app, digest));
-  t.ok(negative.has(upstream.name, app, "blob", digest));
+  t.notOk(await access.linked(remoteRepository(upstream, app), digest));
+  t.ok(negative.has({ upstream: upstream.name, repository: app }, "blob", digest));
 });
 
 t.test("an open circuit: upstream is not asked and no request waits", async (t) => {
@@ -70,10 +72,10 @@ t.test("an answer is given again for 30 s, and not once its repository has chang
   await ask();
   await ask(other);
   t.equal(count(), 4, "30 s later");
-  confirmations.forget("elsewhere", app);
+  confirmations.forget({ upstream: "elsewhere", repository: app });
   await ask();
   t.equal(count(), 4);
-  confirmations.forget(upstream.name, app);
+  confirmations.forget({ upstream: upstream.name, repository: app });
   await ask(other);
   t.equal(count(), 4, "its neighbour is known");
   await ask();
@@ -85,12 +87,12 @@ t.test("what upstream was asked before a write is no answer after it", async (t)
   const before = gate();
   upstream.fault = () => before.opened;
   const early = ask();
-  confirmations.forget(upstream.name, app);
+  confirmations.forget({ upstream: upstream.name, repository: app });
   upstream.fault = undefined;
   const late = ask();
   t.equal(upstream.calls.length, 2, "no request joins the question of before");
   await late;
-  confirmations.forget(upstream.name, app);
+  confirmations.forget({ upstream: upstream.name, repository: app });
   before.open();
   t.equal(await early, undefined);
   upstream.remove(app, digest);

@@ -2,6 +2,7 @@
 import t from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
 import { StoreError } from "../../src/ports/blobs.ts";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import {
   type CacheFixture,
   mebibyte,
@@ -80,7 +81,7 @@ t.test("check starts a pass only above the budget, counting what fills will take
   const bytes = randomBytesFor("filling", 2 * size);
   cache.upstream.transfers.push({ hold: { at: size, until: held.opened } });
   const digest = cache.upstream.addBlob("team/app", bytes);
-  const opened = await cache.blobs.open(cache.upstream, repo("team/app"), digest);
+  const opened = await cache.blobs.open(remoteRepository(cache.upstream, repo("team/app")), digest);
   cache.eviction.check();
   await cache.eviction.run();
   t.same(await gone(cache, digests), [], "8 stored and 2 under way are 10");
@@ -109,8 +110,9 @@ t.test("what was read lately stays", async (t) => {
   const cache = await openCache(t, { maxSize: 3 * size, evictTo: 0.67 });
   const app = repo("team/app");
   const digests = await storeSome(cache, 4);
-  for (const digest of digests) await cache.access.link(cache.upstream, app, [{ digest, size }]);
-  const opened = await cache.blobs.open(cache.upstream, app, digests[0] as Digest);
+  for (const digest of digests)
+    await cache.access.link(remoteRepository(cache.upstream, app), [{ digest, size }]);
+  const opened = await cache.blobs.open(remoteRepository(cache.upstream, app), digests[0] as Digest);
   if (opened.kind === "found") await readAll(opened.reader);
   await cache.eviction.run();
   t.same(await gone(cache, digests), [1, 2]);
@@ -121,8 +123,8 @@ t.test("what is being read or filled is passed over, and goes with a later pass"
   const app = repo("team/app");
   const digests = await storeSome(cache, 3);
   const first = digests[0] as Digest;
-  await cache.access.link(cache.upstream, app, [{ digest: first, size }]);
-  const opened = await cache.blobs.open(cache.upstream, app, first);
+  await cache.access.link(remoteRepository(cache.upstream, app), [{ digest: first, size }]);
+  const opened = await cache.blobs.open(remoteRepository(cache.upstream, app), first);
   if (opened.kind !== "found") throw new Error("not found");
   // Opening was a use; the others are used later still.
   cache.clock.advance(1_000);
@@ -142,8 +144,8 @@ t.test("a pass ends when everything is in use", async (t) => {
   const digests = await storeSome(cache, 3);
   const readers = [];
   for (const digest of digests) {
-    await cache.access.link(cache.upstream, app, [{ digest, size }]);
-    const opened = await cache.blobs.open(cache.upstream, app, digest);
+    await cache.access.link(remoteRepository(cache.upstream, app), [{ digest, size }]);
+    const opened = await cache.blobs.open(remoteRepository(cache.upstream, app), digest);
     if (opened.kind === "found") readers.push(opened.reader);
   }
   await cache.eviction.run();

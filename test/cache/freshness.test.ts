@@ -1,7 +1,7 @@
 import t from "tap";
 import { Freshness, type FreshnessOptions } from "../../src/cache/freshness.ts";
 import type { TagRecord } from "../../src/ports/records.ts";
-import { sha256 } from "../fixtures/memory-upstream.ts";
+import { repo, sha256 } from "../fixtures/memory-upstream.ts";
 
 const now = Date.UTC(2026, 0, 1);
 
@@ -100,6 +100,6 @@ t.test("signature tags are always asked for, whatever the rules say", async (t) 
 function bound(of: Freshness) {
   return {
     state: of.state.bind(of),
-    ttl: (repository: string, tag: string) => of.ttl("up", repository, tag),
+    ttl: (repository: string, tag: string) => of.ttl({ upstream: "up", repository: repo(repository) }, tag),
   };
 }

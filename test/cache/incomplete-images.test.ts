@@ -2,7 +2,7 @@
 import t, { type Test } from "tap";
 import type { ManifestOpened } from "../../src/cache/manifests.ts";
 import type { Reference } from "../../src/oci/reference.ts";
-import { UpstreamError } from "../../src/ports/upstream.ts";
+import { remoteRepository, UpstreamError } from "../../src/ports/upstream.ts";
 import { type CacheFixture, noticesOf, openCache, readAll, storeBlob } from "../fixtures/cache-fixture.ts";
 import { type Content, type Image, makeImage, makeIndex } from "../fixtures/images.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
@@ -35,7 +35,7 @@ async function holding(
 }
 
 function open({ manifests, upstream }: CacheFixture, reference: Reference): Promise<ManifestOpened> {
-  return manifests.open(upstream, app, reference);
+  return manifests.open(remoteRepository(upstream, app), reference);
 }
 
 /** As while the circuit is open. */
@@ -143,7 +143,7 @@ t.test("a layer on its way counts as here; so does one that the index does not k
   const cache = await holding(t, [config, small]);
   const held = gate();
   cache.upstream.transfers.push({ hold: { at: 100_000, until: held.opened } });
-  const opened = await cache.blobs.open(cache.upstream, app, large.digest);
+  const opened = await cache.blobs.open(remoteRepository(cache.upstream, app), large.digest);
   if (opened.kind !== "found") throw new Error(opened.kind);
   goAway(cache);
   t.match(await open(cache, byDigest), { kind: "found" });
@@ -190,7 +190,7 @@ async function neighbours(t: Test, there: readonly Content[]) {
   for (const { bytes, digest } of there) {
     upstream.addBlob(app, bytes);
     await storeBlob(cache, bytes, digest);
-    await cache.access.link(upstream, app, [{ digest, size: bytes.length }]);
+    await cache.access.link(remoteRepository(upstream, app), [{ digest, size: bytes.length }]);
   }
   return { here, cache, peers };
 }

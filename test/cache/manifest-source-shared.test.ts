@@ -1,5 +1,6 @@
 // Manifests in the store all nodes share: read from there when they are not here, verified, kept, and given to it.
 import t, { type Test } from "tap";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { openCache } from "../fixtures/cache-fixture.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { MemorySharedBlobs } from "../fixtures/neighbours.ts";
@@ -34,7 +35,7 @@ t.test("a node without it reads it there, once for all requests, and keeps it", 
   const { shared, a, b } = await twoNodes(t);
   await openTag(a);
   await eventually("it is shared", () => shared.kept.has(first.digest));
-  await b.access.link(b.upstream, app, [{ digest: first.digest, size: undefined }]);
+  await b.access.link(remoteRepository(b.upstream, app), [{ digest: first.digest, size: undefined }]);
   const held = gate();
   shared.fault = (call) => (call.startsWith("open") ? held.opened : undefined);
   const opened = Promise.all([1, 2, 3].map(() => openDigest(b, first.digest)));
@@ -50,7 +51,7 @@ t.test("a node without it reads it there, once for all requests, and keeps it", 
 
 t.test("wrong bytes, or what is no manifest, is not served from there", async (t) => {
   const { shared, b } = await twoNodes(t);
-  await b.access.link(b.upstream, app, [{ digest: first.digest, size: undefined }]);
+  await b.access.link(remoteRepository(b.upstream, app), [{ digest: first.digest, size: undefined }]);
   const { mediaType, digest } = first;
   const wrong = Buffer.from(`${first.manifest} `);
   shared.kept.set(digest, { bytes: wrong, mediaType, modifiedAt: shared.now });
@@ -58,7 +59,7 @@ t.test("wrong bytes, or what is no manifest, is not served from there", async (t
   t.equal(shared.count(`delete ${digest}`), 1, "wrong bytes are removed");
   const c = await openCache(t, { name: "c", sharedBlobs: shared });
   push(c, first);
-  await c.access.link(c.upstream, app, [{ digest, size: undefined }]);
+  await c.access.link(remoteRepository(c.upstream, app), [{ digest, size: undefined }]);
   shared.kept.set(digest, { bytes: first.manifest, mediaType: undefined, modifiedAt: shared.now });
   t.match(summary(t, await openDigest(c, digest), first), { result: "miss" });
   t.equal(shared.sending, 0, "what is not read is let go");
@@ -79,7 +80,7 @@ t.test("with upstream away a node serves what another one has shared", async (t)
   await eventually("it is shared", () => shared.kept.has(first.digest));
   failWith(b, "unreachable");
   const known = await record(a);
-  await b.index.tags.put("up", app, tag, known as NonNullable<typeof known>);
-  await b.access.link(b.upstream, app, [{ digest: first.digest, size: undefined }]);
+  await b.index.tags.put({ upstream: "up", repository: app }, tag, known as NonNullable<typeof known>);
+  await b.access.link(remoteRepository(b.upstream, app), [{ digest: first.digest, size: undefined }]);
   t.match(summary(t, await openTag(b), first), { result: "hit", source: "s3" });
 });

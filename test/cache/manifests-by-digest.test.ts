@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import type { ManifestOpened, OpenedManifest, RelayedManifest } from "../../src/cache/manifests.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
-import { UpstreamError } from "../../src/ports/upstream.ts";
+import { remoteRepository, UpstreamError } from "../../src/ports/upstream.ts";
 import {
   type CacheFixture,
   mebibyte,
@@ -28,7 +28,7 @@ function push({ upstream }: CacheFixture, of: Image, repository: string = app): 
 }
 
 function open({ manifests, upstream }: CacheFixture, digest: Digest = image.digest, repository = app) {
-  return manifests.open(upstream, repository, { kind: "digest", digest });
+  return manifests.open(remoteRepository(upstream, repository), { kind: "digest", digest });
 }
 
 function gives(t: Test, opened: ManifestOpened, of: Image, result: string, source: string): void {
@@ -40,8 +40,8 @@ function gives(t: Test, opened: ManifestOpened, of: Image, result: string, sourc
 
 /** Which parts the repository is linked to: the manifest because upstream has shown it, the others by name. */
 async function linked({ access, upstream }: CacheFixture, repository: typeof app): Promise<boolean[]> {
-  const named = parts.slice(1).map((digest) => access.named(upstream, repository, digest));
-  return Promise.all([access.linked(upstream, repository, image.digest), ...named]);
+  const named = parts.slice(1).map((digest) => access.named(remoteRepository(upstream, repository), digest));
+  return Promise.all([access.linked(remoteRepository(upstream, repository), image.digest), ...named]);
 }
 
 t.test("fetched once, then here for ever, without upstream", async (t) => {
@@ -58,7 +58,11 @@ t.test("fetched once, then here for ever, without upstream", async (t) => {
     throw new UpstreamError("unreachable", "no route");
   };
   gives(t, await open(cache), image, "hit", "memory");
-  t.equal(await cache.index.tags.get("up", app, tag), undefined, "no tag is recorded");
+  t.equal(
+    await cache.index.tags.get({ upstream: "up", repository: app }, tag),
+    undefined,
+    "no tag is recorded",
+  );
 });
 
 t.test(
@@ -108,12 +112,14 @@ t.test("upstream that cannot say grants nothing", async (t) => {
 t.test("absent takes the link away, denied does not", async (t) => {
   const cache = await openCache(t);
   for (const repository of [app, other])
-    await cache.access.link(cache.upstream, repository, [{ digest: image.digest, size: undefined }]);
+    await cache.access.link(remoteRepository(cache.upstream, repository), [
+      { digest: image.digest, size: undefined },
+    ]);
   t.same(await open(cache), { kind: "absent" });
-  t.equal(await cache.access.linked(cache.upstream, app, image.digest), false);
+  t.equal(await cache.access.linked(remoteRepository(cache.upstream, app), image.digest), false);
   cache.upstream.deny("team/other");
   t.same(await open(cache, image.digest, other), { kind: "denied" });
-  t.equal(await cache.access.linked(cache.upstream, other, image.digest), true);
+  t.equal(await cache.access.linked(remoteRepository(cache.upstream, other), image.digest), true);
 });
 
 t.test("requests of the same time share one question", async (t) => {
@@ -136,9 +142,9 @@ t.test("sha512: fetched, verified and kept like sha256, by digest and by tag", a
   const long = makeImage({ layers: [10], algorithm: "sha512" });
   cache.upstream.addManifest("team/app", tag, long.manifest, long.mediaType, long.digest);
   gives(t, await open(cache, long.digest), long, "miss", "upstream:up");
-  const byTag = await cache.manifests.open(cache.upstream, app, { kind: "tag", tag });
+  const byTag = await cache.manifests.open(remoteRepository(cache.upstream, app), { kind: "tag", tag });
   gives(t, byTag, long, "miss", "upstream:up");
-  t.equal((await cache.index.tags.get("up", app, tag))?.digest, long.digest);
+  t.equal((await cache.index.tags.get({ upstream: "up", repository: app }, tag))?.digest, long.digest);
   cache.upstream.calls.length = 0;
   gives(t, await open(cache, long.digest), long, "hit", "memory");
   t.same(cache.upstream.calls, []);
@@ -164,7 +170,7 @@ t.test("a stored manifest that can no longer be read as one links itself alone",
   cache.upstream.addManifest("team/other", undefined, body, "application/json");
   const opened = await open(cache, sha256(body), other);
   t.match(opened, { result: "hit", source: "disk" });
-  t.equal(await cache.access.linked(cache.upstream, other, sha256(body)), true);
+  t.equal(await cache.access.linked(remoteRepository(cache.upstream, other), sha256(body)), true);
 });
 
 // ---- above 4 MiB ------------------------------------------------------------------------------------------------
@@ -188,7 +194,7 @@ t.test("an oversize manifest is relayed, verified, and not stored, by tag and by
     "application/vnd.oci.image.manifest.v1+json",
   );
   for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
-    const relayed = (await manifests.open(upstream, app, reference)) as RelayedManifest;
+    const relayed = (await manifests.open(remoteRepository(upstream, app), reference)) as RelayedManifest;
     t.match(relayed, {
       kind: "found",
       result: "miss",
@@ -199,7 +205,7 @@ t.test("an oversize manifest is relayed, verified, and not stored, by tag and by
     });
     t.ok((await readAll(relayed.reader)).equals(oversize));
   }
-  t.equal(await cache.index.tags.get("up", app, tag), undefined);
+  t.equal(await cache.index.tags.get({ upstream: "up", repository: app }, tag), undefined);
   t.equal(cache.store.spools, 0);
   t.same(
     noticesOf(cache, "fill").map(({ result }) => result),
@@ -213,7 +219,10 @@ t.test(
     const cache = await openCache(t);
     const { upstream, manifests } = cache;
     upstream.addManifest("team/app", tag, oversize, undefined, image.digest);
-    const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+    const relayed = (await manifests.open(remoteRepository(upstream, app), {
+      kind: "tag",
+      tag,
+    })) as RelayedManifest;
     t.equal(relayed.mediaType, "application/octet-stream");
     const { bytes, error } = await readUntilFailure(relayed.reader);
     t.match(error, { code: "digest_mismatch" });
@@ -225,15 +234,18 @@ t.test("a tag that moves to an oversize manifest forgets what it named before", 
   const cache = await openCache(t, { freshness: { ttl: 0 } });
   const { upstream, manifests } = cache;
   upstream.addManifest("team/app", tag, image.manifest, image.mediaType);
-  await manifests.open(upstream, app, { kind: "tag", tag });
+  await manifests.open(remoteRepository(upstream, app), { kind: "tag", tag });
   upstream.addManifest("team/app", tag, oversize, undefined);
-  const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+  const relayed = (await manifests.open(remoteRepository(upstream, app), {
+    kind: "tag",
+    tag,
+  })) as RelayedManifest;
   await readAll(relayed.reader);
   const failure = new UpstreamError("unreachable", "no route");
   upstream.fault = () => {
     throw failure;
   };
-  await t.rejects(manifests.open(upstream, app, { kind: "tag", tag }), failure);
+  await t.rejects(manifests.open(remoteRepository(upstream, app), { kind: "tag", tag }), failure);
 });
 
 t.test("an oversize manifest without a digest could not be verified: refused", async (t) => {
@@ -241,7 +253,7 @@ t.test("an oversize manifest without a digest could not be verified: refused", a
   const { upstream, manifests } = cache;
   upstream.silentHead = true;
   const digest = upstream.addManifest("team/app", tag, oversize, undefined);
-  await t.rejects(manifests.open(upstream, app, { kind: "tag", tag }), {
+  await t.rejects(manifests.open(remoteRepository(upstream, app), { kind: "tag", tag }), {
     name: "UpstreamError",
     code: "too_large",
   });
@@ -256,7 +268,7 @@ t.test("an oversize manifest costs one request, however many ask for it at once"
   for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
     upstream.calls.length = 0;
     const ask = async (): Promise<Buffer> => {
-      const opened = (await manifests.open(upstream, app, reference)) as RelayedManifest;
+      const opened = (await manifests.open(remoteRepository(upstream, app), reference)) as RelayedManifest;
       return readAll(opened.reader);
     };
     const bodies = await Promise.all([ask(), ask(), ask()]);
@@ -270,7 +282,10 @@ t.test("an oversize manifest that breaks off goes on by its digest, from where i
   const { upstream, manifests } = cache;
   const digest = upstream.addManifest("team/app", tag, oversize, undefined);
   upstream.transfers.push({ cutAt: mebibyte });
-  const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+  const relayed = (await manifests.open(remoteRepository(upstream, app), {
+    kind: "tag",
+    tag,
+  })) as RelayedManifest;
   t.ok((await readAll(relayed.reader)).equals(oversize));
   t.same(upstream.calls, [`GET manifest team/app ${tag}`, `GET body team/app ${digest} from ${mebibyte}`]);
 });
@@ -279,7 +294,10 @@ t.test("HEAD of an oversize manifest does not download it", async (t) => {
   const cache = await openCache(t, { windowBytes: 512 * 1024 });
   const { upstream, manifests } = cache;
   upstream.addManifest("team/app", tag, oversize, undefined);
-  const relayed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+  const relayed = (await manifests.open(remoteRepository(upstream, app), {
+    kind: "tag",
+    tag,
+  })) as RelayedManifest;
   await relayed.reader.close();
   await Promise.all(cache.blobs.fills.map((fill) => fill.done));
   t.ok(upstream.bytesSent <= 600 * 1024, `${upstream.bytesSent} bytes`);
@@ -326,13 +344,13 @@ for (const { name, body, digest, mediaType } of uncacheable) {
     const cache = await openCache(t, { freshness: { ttl: 0 } });
     const { upstream, manifests } = cache;
     upstream.addManifest("team/app", tag, image.manifest, image.mediaType);
-    await manifests.open(upstream, app, { kind: "tag", tag });
+    await manifests.open(remoteRepository(upstream, app), { kind: "tag", tag });
     upstream.addManifest("team/app", tag, body, mediaType, digest);
     const spools = cache.store.spools;
     for (const reference of [{ kind: "tag", tag } as const, { kind: "digest", digest } as const]) {
       upstream.calls.length = 0;
       const ask = async (): Promise<RelayedManifest> =>
-        (await manifests.open(upstream, app, reference)) as RelayedManifest;
+        (await manifests.open(remoteRepository(upstream, app), reference)) as RelayedManifest;
       for (const passed of await Promise.all([ask(), ask()])) {
         t.match(passed, { result: "miss", source: "upstream:up", digest, mediaType, size: body.length });
         t.ok((await readAll(passed.reader)).equals(body));
@@ -341,8 +359,12 @@ for (const { name, body, digest, mediaType } of uncacheable) {
     }
     t.equal(cache.store.spools, spools);
     t.equal(cache.index.blobs.get(digest), undefined);
-    t.equal(await cache.index.tags.get("up", app, tag), undefined, "nor what the tag named before");
-    t.equal(await cache.access.linked(upstream, app, digest), false);
+    t.equal(
+      await cache.index.tags.get({ upstream: "up", repository: app }, tag),
+      undefined,
+      "nor what the tag named before",
+    );
+    t.equal(await cache.access.linked(remoteRepository(upstream, app), digest), false);
     upstream.fault = () => {
       throw new UpstreamError("unreachable", "no route");
     };
@@ -357,7 +379,10 @@ t.test(
     const { upstream, manifests } = cache;
     upstream.silentHead = true;
     upstream.addManifest("team/app", tag, signed.body, undefined, signed.digest);
-    const passed = (await manifests.open(upstream, app, { kind: "tag", tag })) as RelayedManifest;
+    const passed = (await manifests.open(remoteRepository(upstream, app), {
+      kind: "tag",
+      tag,
+    })) as RelayedManifest;
     t.match(passed, { digest: signed.digest, mediaType: schema1Type });
     await passed.reader.close();
     upstream.addManifest("team/app", undefined, signed.body, schema1Type, image.digest);

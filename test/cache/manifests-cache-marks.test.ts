@@ -1,6 +1,7 @@
 // What a mirror upstream says of its answers: passed on to the clients of this request, and to none later.
 import t from "tap";
 import type { ManifestOpened, OpenedManifest } from "../../src/cache/manifests.ts";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { openCache } from "../fixtures/cache-fixture.ts";
 import { gate } from "../fixtures/manual-time.ts";
 import {
@@ -78,18 +79,18 @@ t.test("a blob: passed on to the requests the transfer is for, and to a HEAD tha
   upstream.addBlob(app, layer.bytes);
   upstream.addBlob(other, layer.bytes);
   upstream.marks = { cacheStatus: "far; fwd=uri-miss" };
-  t.match(await blobs.head(upstream, app, layer.digest), {
+  t.match(await blobs.head(remoteRepository(upstream, app), layer.digest), {
     result: "miss",
     cacheStatus: "far; fwd=uri-miss",
   });
-  const both = await Promise.all([1, 2].map(() => blobs.open(upstream, app, layer.digest)));
+  const both = await Promise.all([1, 2].map(() => blobs.open(remoteRepository(upstream, app), layer.digest)));
   t.same(both.map((opened) => "result" in opened && opened.result).sort(), ["joined", "miss"]);
   for (const opened of both) {
     t.match(opened, { cacheStatus: "far; fwd=uri-miss" });
     if (opened.kind === "found") await opened.reader.close();
   }
   await Promise.all(blobs.fills.map(({ done }) => done));
-  const hit = await blobs.open(upstream, other, layer.digest);
+  const hit = await blobs.open(remoteRepository(upstream, other), layer.digest);
   t.match(hit, { result: "hit" }, "though upstream was asked whether it may be read");
   t.notOk("cacheStatus" in hit);
   if (hit.kind === "found") await hit.reader.close();

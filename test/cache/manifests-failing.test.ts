@@ -2,7 +2,7 @@
 // is refused.
 import t from "tap";
 import { StoreError } from "../../src/ports/blobs.ts";
-import { UpstreamError, type UpstreamErrorCode } from "../../src/ports/upstream.ts";
+import { remoteRepository, UpstreamError, type UpstreamErrorCode } from "../../src/ports/upstream.ts";
 import { noticesOf, openCache } from "../fixtures/cache-fixture.ts";
 import { failing } from "../fixtures/faulty-store.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
@@ -228,7 +228,7 @@ t.test("a body that is not what was announced is refused, and nothing is stored"
   });
   t.equal(cache.store.spools, 0);
   t.equal(await record(cache), undefined);
-  t.notOk(await cache.access.linked(cache.upstream, app, second.digest));
+  t.notOk(await cache.access.linked(remoteRepository(cache.upstream, app), second.digest));
 });
 
 t.test("a body that can be read in two ways, or in none, is refused, stale or not", async (t) => {

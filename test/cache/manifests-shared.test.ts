@@ -1,5 +1,6 @@
 // Tags on two nodes that share what they know: what one learns or changes, the other goes by.
 import t, { type Test } from "tap";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { type CacheFixture, openCache } from "../fixtures/cache-fixture.ts";
 import { gate, quiet } from "../fixtures/manual-time.ts";
 import { MemoryShared } from "../fixtures/memory-shared.ts";
@@ -25,7 +26,7 @@ async function twoNodes(t: Test): Promise<{ shared: MemoryShared; here: CacheFix
 /** What the node that passed a push on does. */
 async function pushThrough(cache: CacheFixture): Promise<void> {
   push(cache, second);
-  await cache.manifests.changed(cache.upstream, app, { kind: "tag", tag }, "pushed");
+  await cache.manifests.changed(remoteRepository(cache.upstream, app), { kind: "tag", tag }, "pushed");
 }
 
 t.test("what one node has confirmed, the other need not", async (t) => {

@@ -1,5 +1,6 @@
 // Tags: fresh, revalidated, moved; how long they are, and asked for once however many ask.
 import t from "tap";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { openCache } from "../fixtures/cache-fixture.ts";
 import { makeIndex } from "../fixtures/images.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
@@ -44,11 +45,20 @@ t.test("a cold tag is fetched, stored, linked and recorded", async (t) => {
     checkedAt: cache.clock.now,
   });
   for (const digest of [first.digest, first.config.digest, ...first.layers.map((layer) => layer.digest)])
-    t.ok(await cache.access.named(cache.upstream, app, digest), "a manifest of this repository names it");
-  t.notOk(await cache.access.linked(cache.upstream, other, first.digest));
-  t.equal(await cache.index.links.statedSize("up", "team/app" as never, first.digest), first.manifest.length);
+    t.ok(
+      await cache.access.named(remoteRepository(cache.upstream, app), digest),
+      "a manifest of this repository names it",
+    );
+  t.notOk(await cache.access.linked(remoteRepository(cache.upstream, other), first.digest));
   t.equal(
-    await cache.index.links.statedSize("up", "team/app" as never, first.layers[0]?.digest as never),
+    await cache.index.links.statedSize({ upstream: "up", repository: "team/app" as never }, first.digest),
+    first.manifest.length,
+  );
+  t.equal(
+    await cache.index.links.statedSize(
+      { upstream: "up", repository: "team/app" as never },
+      first.layers[0]?.digest as never,
+    ),
     10,
   );
   t.equal(cache.index.blobs.manifestsNaming(first.config.digest), 1);
@@ -92,29 +102,32 @@ t.test("a tag that has moved is fetched by the digest HEAD named", async (t) => 
   await tagGives(t, cache, second, "miss");
   t.same(cache.upstream.calls, [`HEAD manifest team/app ${tag}`, `GET manifest team/app ${second.digest}`]);
   t.equal((await record(cache))?.digest, second.digest);
-  t.ok(await cache.access.named(cache.upstream, app, second.config.digest));
+  t.ok(await cache.access.named(remoteRepository(cache.upstream, app), second.config.digest));
 });
 
 t.test("a tag that has moved to what another repository brought here costs a HEAD, and links", async (t) => {
   const cache = await openResolvedTag(t);
   push(cache, second, other);
-  await cache.manifests.open(cache.upstream, other, { kind: "tag", tag });
+  await cache.manifests.open(remoteRepository(cache.upstream, other), { kind: "tag", tag });
   cache.upstream.calls.length = 0;
   push(cache, second);
   cache.clock.advance(ttl);
   await tagGives(t, cache, second, "revalidated");
   t.equal(cache.upstream.calls.length, 1);
   for (const digest of [second.digest, second.config.digest, second.layers[0]?.digest as never])
-    t.ok(await cache.access.named(cache.upstream, app, digest));
+    t.ok(await cache.access.named(remoteRepository(cache.upstream, app), digest));
   await tagGives(t, cache, second, "hit");
 });
 
 t.test("a tag that has not moved is not linked again", async (t) => {
   const cache = await openResolvedTag(t);
-  await cache.access.unlink(cache.upstream, app, first.config.digest);
+  await cache.access.unlink(remoteRepository(cache.upstream, app), first.config.digest);
   cache.clock.advance(ttl);
   await tagGives(t, cache, first, "revalidated");
-  t.notOk(await cache.access.named(cache.upstream, app, first.config.digest), "one write less for each HEAD");
+  t.notOk(
+    await cache.access.named(remoteRepository(cache.upstream, app), first.config.digest),
+    "one write less for each HEAD",
+  );
 });
 
 t.test("a tag that moves on while it is asked for is fetched by name in the end", async (t) => {
@@ -231,7 +244,7 @@ t.test("another node's newer record is not overwritten", async (t) => {
     size: second.manifest.length,
     checkedAt: cache.clock.now + 500,
   };
-  await cache.index.tags.put("up", app, tag, newer);
+  await cache.index.tags.put({ upstream: "up", repository: app }, tag, newer);
   held.open();
   t.match(summary(t, await opening, first), { result: "revalidated" });
   t.same(await record(cache), newer);
@@ -277,7 +290,7 @@ t.test("other tags, repositories and upstreams are asked apart", async (t) => {
   const { manifests, upstream } = cache;
   const opened = await Promise.all([
     openTag(cache),
-    manifests.open(upstream, other, { kind: "tag", tag }),
+    manifests.open(remoteRepository(upstream, other), { kind: "tag", tag }),
     openTag(cache, tagOf("2.0")),
   ]);
   t.same(
@@ -294,9 +307,12 @@ t.test(
     cache.upstream.addManifest("team/app", tag, index.manifest, index.mediaType);
     cache.upstream.addManifest("team/app", undefined, first.manifest, first.mediaType);
     await openTag(cache);
-    t.notOk(await cache.access.linked(cache.upstream, app, first.digest));
-    await cache.manifests.open(cache.upstream, app, { kind: "digest", digest: first.digest });
-    t.ok(await cache.access.linked(cache.upstream, app, first.digest));
-    t.ok(await cache.access.named(cache.upstream, app, first.config.digest));
+    t.notOk(await cache.access.linked(remoteRepository(cache.upstream, app), first.digest));
+    await cache.manifests.open(remoteRepository(cache.upstream, app), {
+      kind: "digest",
+      digest: first.digest,
+    });
+    t.ok(await cache.access.linked(remoteRepository(cache.upstream, app), first.digest));
+    t.ok(await cache.access.named(remoteRepository(cache.upstream, app), first.config.digest));
   },
 );

@@ -1,6 +1,7 @@
 // What had to leave the store although it was wanted lately is fetched again, before the next client has to wait for it.
 import t, { type Test } from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import { fillsOver, openBlob } from "../fixtures/blob-clients.ts";
 import {
   type CacheFixture,
@@ -75,7 +76,7 @@ t.test("a manifest comes as one, with its media type", async (t) => {
   const { upstream } = cache;
   const { manifest, mediaType, digest } = makeImage({ layers: [10] });
   upstream.addManifest("a/a", "1", manifest, mediaType);
-  await cache.manifests.open(upstream, repo("a/a"), { kind: "digest", digest });
+  await cache.manifests.open(remoteRepository(upstream, repo("a/a")), { kind: "digest", digest });
   // In memory it would be stored again from there.
   const again = restarted(cache);
   upstream.calls.length = 0;

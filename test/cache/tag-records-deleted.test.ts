@@ -1,13 +1,18 @@
 import t from "tap";
+import { remoteRepository } from "../../src/ports/upstream.ts";
 import type { CacheFixture } from "../fixtures/cache-fixture.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { repo } from "../fixtures/memory-upstream.ts";
 import { app, failWith, first, openResolvedTag, push, tagGives, ttl } from "../fixtures/tag-fixture.ts";
 
-type Changed = Parameters<CacheFixture["manifests"]["changed"]>[3];
+type Changed = Parameters<CacheFixture["manifests"]["changed"]>[2];
 
 function changed({ manifests, upstream }: CacheFixture, what: Changed, repository = app): Promise<void> {
-  return manifests.changed(upstream, repository, { kind: "digest", digest: first.digest }, what);
+  return manifests.changed(
+    remoteRepository(upstream, repository),
+    { kind: "digest", digest: first.digest },
+    what,
+  );
 }
 
 for (const what of ["deleted", "unsure"] as const)

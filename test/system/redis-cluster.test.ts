@@ -1,7 +1,8 @@
 // A Redis Cluster: every key has a master of its own, and some masters may be gone while others are not.
 import t from "tap";
+import type { Repository } from "../../src/oci/name.ts";
 import { redisConfig, redisPrograms, startCluster } from "./fixtures/redis.ts";
-import { type app, latest, ownPrefix, RedisNode, record, recovery, timed } from "./fixtures/redis-node.ts";
+import { app, latest, ownPrefix, RedisNode, record, recovery, timed } from "./fixtures/redis-node.ts";
 import { redisSuites } from "./fixtures/redis-suites.ts";
 import { requires } from "./fixtures/requires.ts";
 import { until } from "./fixtures/until.ts";
@@ -22,10 +23,14 @@ t.test("Cluster of three masters", async (t) => {
     "every master has some of it",
   );
 
-  const names = Array.from({ length: 30 }, (_, at) => `team/app${at}` as typeof app);
+  const names = Array.from({ length: 30 }, (_, at) => `team/app${at}` as Repository);
   /** A record of each of many repositories, which are on all masters. */
   const putAll = (node: RedisNode, time: number) =>
-    Promise.all(names.map((name) => timed(() => node.tags.put("hub", name, latest, record("a", time)))));
+    Promise.all(
+      names.map((name) =>
+        timed(() => node.tags.put({ ...app, repository: name }, latest, record("a", time))),
+      ),
+    );
 
   await t.test("one master frozen: nobody waits long, and it is used when it is back", async (t) => {
     const node = await new RedisNode(t, ownPrefix(redis)).ready();

@@ -54,17 +54,17 @@ async function start(t: Test, args: readonly string[] = []) {
   const server = await startRedis(t, { args });
   const node = new Layered(t, server);
   await node.ready();
-  t.equal(await node.sharedTags.put("hub", app, latest, record("a", 100)), true);
-  await node.sharedLinks.add("hub", app, [{ digest, size: 7 }]);
+  t.equal(await node.sharedTags.put(app, latest, record("a", 100)), true);
+  await node.sharedLinks.add(app, [{ digest, size: 7 }]);
   return { server, node };
 }
 
 /** What is cached here is given whatever Redis does, and how long that took. */
 async function localAnswers(t: Test, node: Layered): Promise<number> {
   node.later();
-  const tag = await timed(() => node.sharedTags.get("hub", app, latest));
+  const tag = await timed(() => node.sharedTags.get(app, latest));
   t.strictSame(tag.value, record("a", 100), "the tag as it is known here");
-  const link = await timed(() => node.sharedLinks.has("hub", app, digest));
+  const link = await timed(() => node.sharedLinks.has(app, digest));
   t.equal(link.value, true, "the link as it is known here");
   return tag.took + link.took;
 }
@@ -74,8 +74,8 @@ async function usedAgain(t: Test, node: Layered): Promise<void> {
   await node.ready();
   t.comment(`used again after ${Math.round(performance.now() - from)} ms`);
   const time = node.now;
-  t.equal(await node.tags.put("hub", app, latest, record("again", time)), true, "written to");
-  t.strictSame(await node.tags.get("hub", app, latest), record("again", time), "read from");
+  t.equal(await node.tags.put(app, latest, record("again", time)), true, "written to");
+  t.strictSame(await node.tags.get(app, latest), record("again", time), "read from");
   const taken = await node.leases.acquire("again");
   t.ok("lease" in taken, "leases are given");
   if ("lease" in taken) await taken.lease.release();
@@ -88,11 +88,11 @@ t.test("frozen", async (t) => {
   t.teardown(() => server.signal("SIGCONT"));
   node.later();
   const questions = [
-    () => node.tags.get("hub", app, latest),
-    () => node.tags.put("hub", app, latest, record("b", 200)),
-    () => node.links.has("hub", app, digest),
+    () => node.tags.get(app, latest),
+    () => node.tags.put(app, latest, record("b", 200)),
+    () => node.links.has(app, digest),
     () => node.leases.acquire("blob a"),
-    () => node.sharedTags.get("hub", app, latest),
+    () => node.sharedTags.get(app, latest),
   ];
   const first = await Promise.all(questions.map((ask) => timed<unknown>(ask)));
   t.comment(`the first questions: ${first.map(({ took }) => `${Math.round(took)} ms`).join(", ")}`);
@@ -102,9 +102,7 @@ t.test("frozen", async (t) => {
   );
   t.ok(first.slice(0, 4).every(({ error }) => isUnavailable(error)));
   t.notOk(node.connection.usable, "then it is not asked any more");
-  const more = await Promise.all(
-    Array.from({ length: 200 }, () => timed(() => node.tags.get("hub", app, latest))),
-  );
+  const more = await Promise.all(Array.from({ length: 200 }, () => timed(() => node.tags.get(app, latest))));
   t.ok(more.every(({ error }) => isUnavailable(error)));
   const slowest = Math.max(...more.map(({ took }) => took));
   t.ok(slowest < 50, `at once: ${slowest.toFixed(1)} ms`);
@@ -140,7 +138,7 @@ t.test("killed and started again", async (t) => {
   const { server, node } = await start(t);
   await server.kill();
   await until("it is noticed", () => !node.connection.usable);
-  const asked = await timed(() => node.tags.get("hub", app, latest));
+  const asked = await timed(() => node.tags.get(app, latest));
   t.ok(isUnavailable(asked.error) && asked.took < 50, "refused at once");
   t.ok((await localAnswers(t, node)) < 50);
   t.strictSame(node.told, []);
@@ -157,7 +155,7 @@ t.test("not there at start, and gone at the end", async (t) => {
   const node = opened.value;
   if (node === undefined) throw opened.error;
   t.ok(opened.took < bound);
-  t.equal(await node.sharedTags.put("hub", app, latest, record("a", 100)), true);
+  t.equal(await node.sharedTags.put(app, latest, record("a", 100)), true);
   await until("it says why", () => node.states.length > 0);
   t.match(node.notices[0], { usable: false, message: /ECONNREFUSED/ });
   await server.start();
@@ -176,7 +174,7 @@ t.test("flapping", async (t) => {
     t.ok(during.every(({ took }) => took < 2 * bound));
     await server.start();
     await until("it is used in between", () => node.connection.usable, recovery);
-    node.index.tags.put("hub", app, latest, record("a", 100));
+    node.index.tags.put(app, latest, record("a", 100));
   }
   await usedAgain(t, node);
 });
@@ -185,12 +183,12 @@ t.test("no memory left", async (t) => {
   if (!requires(t, ...redisPrograms)) return;
   const { server, node } = await start(t);
   await server.call("CONFIG", "SET", "maxmemory", "1");
-  const put = await timed(() => node.tags.put("hub", app, latest, record("b", 200)));
+  const put = await timed(() => node.tags.put(app, latest, record("b", 200)));
   t.ok(isUnavailable(put.error) && put.took < bound);
   t.match((put.error as Error).message, /OOM/);
-  t.strictSame(await node.tags.get("hub", app, latest), record("a", 100), "reads go on");
+  t.strictSame(await node.tags.get(app, latest), record("a", 100), "reads go on");
   t.ok(node.connection.usable, "a refusal costs no time: it is asked again");
-  t.equal(await node.sharedTags.put("hub", app, latest, record("c", 300)), true, "kept here");
+  t.equal(await node.sharedTags.put(app, latest, record("c", 300)), true, "kept here");
   t.match(node.told, [{ kind: "store_error", op: "redis.tags.put", code: "unavailable" }]);
   await server.call("CONFIG", "SET", "maxmemory", "0");
   await usedAgain(t, node);
@@ -201,7 +199,7 @@ t.test("a server that has become a replica", async (t) => {
   const { server, node } = await start(t);
   const other = await startRedis(t);
   await server.call("REPLICAOF", "127.0.0.1", other.port);
-  const put = await timed(() => node.tags.put("hub", app, latest, record("b", 200)));
+  const put = await timed(() => node.tags.put(app, latest, record("b", 200)));
   t.ok(isUnavailable(put.error) && put.took < bound);
   t.match((put.error as Error).message, /READONLY/);
   await localAnswers(t, node);
@@ -215,7 +213,7 @@ t.test("emptied: what is known here stays", async (t) => {
   const taken = await node.leases.acquire("blob a");
   await server.call("FLUSHALL");
   await localAnswers(t, node);
-  t.strictSame(await node.index.tags.get("hub", app, latest), record("a", 100));
+  t.strictSame(await node.index.tags.get(app, latest), record("a", 100));
   if ("lease" in taken) await until("the lease is gone too", () => taken.lease.lost.aborted);
   await server.call("SCRIPT", "FLUSH");
   await usedAgain(t, node);
@@ -226,8 +224,8 @@ t.test("garbage where values should be", async (t) => {
   const { server, node } = await start(t);
   const { keys } = node.connection;
   const [tag, links, size, lease] = [
-    keys.tag("hub", app, latest),
-    keys.links("hub", app),
+    keys.tag(app, latest),
+    keys.links(app),
     keys.size(digest),
     keys.lease("blob a"),
   ];
@@ -248,24 +246,24 @@ t.test("garbage where values should be", async (t) => {
   for (const [at, value] of garbage.entries()) {
     await server.call("SET", tag, value);
     node.notices.length = 0;
-    t.equal(await node.tags.get("hub", app, latest), undefined, `not there: ${value.slice(0, 60)}`);
+    t.equal(await node.tags.get(app, latest), undefined, `not there: ${value.slice(0, 60)}`);
     t.match(node.notices, [{ kind: "store_error", op: "redis.tags.get", code: "io" }]);
     t.strictSame(await localAnswers(t, node).then(() => true), true);
-    t.equal(await node.tags.put("hub", app, latest, record("b", 200 + at)), true, "replaced");
-    t.strictSame(await node.tags.get("hub", app, latest), record("b", 200 + at));
+    t.equal(await node.tags.put(app, latest, record("b", 200 + at)), true, "replaced");
+    t.strictSame(await node.tags.get(app, latest), record("b", 200 + at));
   }
   for (const key of [tag, links, size, lease]) {
     await server.call("DEL", key);
     await server.call("RPUSH", key, "a list");
   }
-  t.equal(await node.tags.get("hub", app, latest), undefined);
-  t.equal(await node.links.has("hub", app, digest), false, "grants nothing");
-  t.equal(await node.links.statedSize("hub", app, digest), undefined);
-  await node.links.remove("hub", app, digest);
-  t.equal(await node.tags.put("hub", app, latest, record("c", 300)), true);
-  await node.links.add("hub", app, [{ digest, size: 8 }]);
-  t.equal(await node.links.has("hub", app, digest), true);
-  t.equal(await node.links.statedSize("hub", app, digest), 8);
+  t.equal(await node.tags.get(app, latest), undefined);
+  t.equal(await node.links.has(app, digest), false, "grants nothing");
+  t.equal(await node.links.statedSize(app, digest), undefined);
+  await node.links.remove(app, digest);
+  t.equal(await node.tags.put(app, latest, record("c", 300)), true);
+  await node.links.add(app, [{ digest, size: 8 }]);
+  t.equal(await node.links.has(app, digest), true);
+  t.equal(await node.links.statedSize(app, digest), 8);
   const taken = await node.leases.acquire("blob a");
   t.ok("lease" in taken, "no lease at all");
   if ("lease" in taken) await taken.lease.release();

@@ -72,13 +72,13 @@ t.test("one server", async (t) => {
 
   await t.test("what is written goes by itself", async (t) => {
     const { tags, links, connection } = await new RedisNode(t, ownPrefix(redisConfig(server))).ready();
-    await tags.put("hub", app, latest, record("a", 1));
-    await links.add("hub", app, [{ digest: digestOf(Buffer.from("a")), size: 1 }]);
+    await tags.put(app, latest, record("a", 1));
+    await links.add(app, [{ digest: digestOf(Buffer.from("a")), size: 1 }]);
     const left = (key: string): Promise<number> => connection.run("look", (client) => client.pttl(key));
-    const tag = await left(connection.keys.tag("hub", app, latest));
+    const tag = await left(connection.keys.tag(app, latest));
     t.ok(tag > lifetime - 5_000 && tag <= lifetime, `a record in ${tag} ms`);
     const days = 86_400_000;
-    for (const key of [connection.keys.links("hub", app), connection.keys.size(digestOf(Buffer.from("a")))])
+    for (const key of [connection.keys.links(app), connection.keys.size(digestOf(Buffer.from("a")))])
       t.ok(Math.abs((await left(key)) - 30 * days) < 60_000, "the rest in 30 days");
   });
 
@@ -127,10 +127,10 @@ t.test("one server", async (t) => {
     const first = await new RedisNode(t, redis).ready();
     const second = await new RedisNode(t, redis, { upstreams: elsewhere }).ready();
     const same = await new RedisNode(t, redis).ready();
-    await first.tags.put("hub", app, latest, record("a", 1));
-    await first.links.add("hub", app, [{ digest: record("a", 1).digest, size: 1 }]);
-    t.equal(await second.tags.get("hub", app, latest), undefined);
-    t.equal(await second.links.has("hub", app, record("a", 1).digest), false);
+    await first.tags.put(app, latest, record("a", 1));
+    await first.links.add(app, [{ digest: record("a", 1).digest, size: 1 }]);
+    t.equal(await second.tags.get(app, latest), undefined);
+    t.equal(await second.links.has(app, record("a", 1).digest), false);
     const heard: Record<"second" | "same", Announcement[]> = { second: [], same: [] };
     for (const [name, node] of Object.entries({ second, same }) as ["second" | "same", RedisNode][])
       node.announcements.subscribe(
@@ -139,8 +139,7 @@ t.test("one server", async (t) => {
       );
     first.announcements.publish({
       kind: "absent",
-      upstream: "hub",
-      repository: app,
+      scope: app,
       as: "manifest",
       what: "1",
     });
@@ -174,7 +173,7 @@ t.test("one server", async (t) => {
     const shared = openRedisShared({ ...common, nodeName: "one", address: "http://10.0.0.1:5000" });
     const other = await new RedisNode(t, redis).ready();
     await until("redis can be used", () => shared.usable);
-    t.equal(await shared.tags.put("hub", app, latest, record("a", 1)), true);
+    t.equal(await shared.tags.put(app, latest, record("a", 1)), true);
     t.ok("lease" in (await shared.leases.acquire("blob a")));
     const heard: Announcement[] = [];
     other.announcements.subscribe(
@@ -187,14 +186,14 @@ t.test("one server", async (t) => {
     t.strictSame(heard, [{ kind: "released", key: "blob a" }]);
     t.ok("lease" in (await other.leases.acquire("blob a")));
     t.notOk(shared.usable);
-    await t.rejects(shared.tags.get("hub", app, latest), { code: "unavailable" });
+    await t.rejects(shared.tags.get(app, latest), { code: "unavailable" });
   });
 
   await t.test("the cost of a question", async (t) => {
     const { tags } = await new RedisNode(t, ownPrefix(redisConfig(server))).ready();
-    await tags.put("hub", app, latest, record("a", 1));
+    await tags.put(app, latest, record("a", 1));
     const times: number[] = [];
-    for (let i = 0; i < 500; i++) times.push((await timed(() => tags.get("hub", app, latest))).took);
+    for (let i = 0; i < 500; i++) times.push((await timed(() => tags.get(app, latest))).took);
     times.sort((a, b) => a - b);
     t.comment(`get: p50 ${times[250]?.toFixed(3)} ms, p99 ${times[495]?.toFixed(3)} ms`);
   });
@@ -217,7 +216,7 @@ t.test("TLS, with a certificate of our own", async (t) => {
   const at = { servers: { kind: "standalone", host: "127.0.0.1", port } } as const;
   const tls = { ca: authority.cert, cert, key, serverName: "redis.example.com" };
   const node = await new RedisNode(t, redisConfig(server, { ...at, tls })).ready();
-  t.equal(await node.tags.put("hub", app, latest, record("a", 1)), true);
+  t.equal(await node.tags.put(app, latest, record("a", 1)), true);
   for (const wrong of [
     { ...tls, serverName: "other.example.com" },
     { ...tls, ca: undefined },
@@ -238,16 +237,16 @@ t.test("a password in a file that is replaced", async (t) => {
   const parse = (text: string): Secret => new Secret(text);
   const password = secretFile({ path, name: '"password"', initial: new Secret("first"), parse });
   const node = await new RedisNode(t, redisConfig(server, { username: "mirror", password })).ready();
-  t.equal(await node.tags.put("hub", app, latest, record("a", 1)), true);
+  t.equal(await node.tags.put(app, latest, record("a", 1)), true);
 
   await server.call("ACL", "SETUSER", "mirror", "resetpass", ">second");
-  t.strictSame(await node.tags.get("hub", app, latest), record("a", 1), "who is in stays in");
+  t.strictSame(await node.tags.get(app, latest), record("a", 1), "who is in stays in");
   await server.call("CLIENT", "KILL", "USER", "mirror");
   await until("it is refused", () => node.states.at(-1) === false);
   await writeFile(`${path}.new`, "second");
   await rename(`${path}.new`, path);
   await node.ready();
-  t.strictSame(await node.tags.get("hub", app, latest), record("a", 1), "used again with the new one");
+  t.strictSame(await node.tags.get(app, latest), record("a", 1), "used again with the new one");
   t.notMatch(JSON.stringify(node.notices), /first|second/, "no password in what is told");
 });
 
@@ -262,7 +261,7 @@ t.test("Sentinel: a failover", async (t) => {
   } as const;
   const redis = redisConfig(master, { servers });
   const [node, other] = [await new RedisNode(t, redis).ready(), await new RedisNode(t, redis).ready()];
-  t.equal(await node.tags.put("hub", app, latest, record("a", 1)), true);
+  t.equal(await node.tags.put(app, latest, record("a", 1)), true);
   await until("the replica has it", async () => Number(await replica.call("DBSIZE")) > 0);
   await master.kill();
   // A server that is promoted drops its clients.
@@ -272,8 +271,8 @@ t.test("Sentinel: a failover", async (t) => {
   const from = performance.now();
   await Promise.all([node.ready(), other.ready()]);
   t.comment(`used again ${Math.round(performance.now() - from)} ms after the failover`);
-  t.strictSame(await node.tags.get("hub", app, latest), record("a", 1), "read from the new master");
-  t.equal(await node.tags.put("hub", app, latest, record("b", 2)), true, "and written to it");
+  t.strictSame(await node.tags.get(app, latest), record("a", 1), "read from the new master");
+  t.equal(await node.tags.put(app, latest, record("b", 2)), true, "and written to it");
   const heard: Announcement[] = [];
   other.announcements.subscribe(
     (announcement) => heard.push(announcement),
@@ -288,7 +287,7 @@ t.test("a user's password that is set in the configuration", async (t) => {
   const server = await startRedis(t, { args: ["--requirepass", "secret"], client: { password: "secret" } });
   const password = fixedSecret(new Secret("secret"));
   const node = await new RedisNode(t, redisConfig(server, { password, database: 3 })).ready();
-  t.equal(await node.tags.put("hub", app, latest, record("a", 1)), true);
+  t.equal(await node.tags.put(app, latest, record("a", 1)), true);
   t.match(await server.call("INFO", "keyspace"), /db3:keys=1/, "in the database that was asked for");
   const wrong = new RedisNode(t, redisConfig(server, { password: fixedSecret(new Secret("wrong")) }));
   await until("it says why", () => wrong.states.length > 0);

@@ -31,7 +31,7 @@ function peersOf(t: Test) {
   });
   t.teardown(() => peers.close());
   const ask = (address: string, from = 0, by = signal, wanted: Digest = digest) =>
-    peers.open(address, "upstream", app, wanted, from, by);
+    peers.open(address, { upstream: "upstream", repository: app }, wanted, from, by);
   return { peers, notices, ask };
 }
 

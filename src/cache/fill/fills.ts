@@ -1,9 +1,8 @@
 // The fills under way: at most one for each blob that clients can join.
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import type { Upstream } from "../../ports/upstream.ts";
+import type { RemoteRepository } from "../../ports/upstream.ts";
 import type { OversizeAnswer } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
 import type { LocalBlobs } from "../local-blobs.ts";
@@ -35,8 +34,7 @@ export interface FillsOptions {
 export interface Filling {
   readonly fill: Fill;
   readonly source: FillSource;
-  readonly upstream: Upstream;
-  readonly repository: Repository;
+  readonly remote: RemoteRepository;
 }
 
 export class Fills {
@@ -93,27 +91,27 @@ export class Fills {
   }
 
   /** Starts a fill. Upstream's answer to it proves that the repository may read the blob. */
-  start(upstream: Upstream, repository: Repository, digest: Digest): Filling {
+  start(remote: RemoteRepository, digest: Digest): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const distrusted = this.#distrusted;
-    const asked = { upstream, repository, digest };
+    const asked = { remote, digest };
     const segmenting = this.#segmenting;
     const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
     // The fill before it may be about to keep what it has brought.
     const before = this.#byDigest.get(digest)?.fill;
-    const fill = this.#run(upstream, digest, {
+    const fill = this.#run(remote.upstream, digest, {
       open: (...asked) => source.open(...asked),
       spool: (size) => local.spool(size),
       distrust: () => source.distrust(),
       resume: async () => {
         if (before?.keeping === true) await before.done;
-        const kept = await local.resume(digest, upstream.name);
+        const kept = await local.resume(digest, remote.upstream);
         if (kept !== undefined) source.resumed();
         return kept;
       },
       mayKeep: (bytes) => source.onlyUpstream && bytes <= local.mostKept,
     });
-    const filling = { fill, source, upstream, repository };
+    const filling = { fill, source, remote };
     this.#byDigest.set(digest, filling);
     const ending = fill.done.then(async () => {
       if (this.#byDigest.get(digest) === filling) this.#byDigest.delete(digest);
@@ -128,14 +126,14 @@ export class Fills {
    * Starts the fill of a manifest too large to hold: verified like a blob, never stored. `first` is the answer of
    * upstream that showed its size; the rest of a body that breaks off is asked for by digest.
    */
-  relayManifest(upstream: Upstream, repository: Repository, digest: Digest, first?: OversizeAnswer): Fill {
+  relayManifest(remote: RemoteRepository, digest: Digest, first?: OversizeAnswer): Fill {
     let unread = first;
-    return this.#run(upstream, digest, {
+    return this.#run(remote.upstream, digest, {
       open: async (from, signal) => {
         const answer = unread;
         unread = undefined;
         if (answer === undefined)
-          return upstream.openBlob(repository, digest, from, signal, { endpoint: "manifests" });
+          return remote.registry.openBlob(remote.repository, digest, from, signal, { endpoint: "manifests" });
         if (signal.aborted) answer.discard();
         signal.throwIfAborted();
         return { kind: "found", size: answer.size, offset: 0, body: answer.read(signal) };
@@ -145,7 +143,7 @@ export class Fills {
   }
 
   #run(
-    upstream: Upstream,
+    upstream: string,
     digest: Digest,
     how: Pick<FillOptions, "open" | "spool" | "distrust" | "resume" | "mayKeep">,
   ): Fill {
@@ -153,7 +151,7 @@ export class Fills {
     const fill = new Fill({
       ...how,
       digest,
-      upstream: upstream.name,
+      upstream,
       committed: (size) => local.committed(digest, size, undefined),
       budget: this.#budget,
       notices,
@@ -172,11 +170,6 @@ export class Fills {
     await Promise.all(fills.map((fill) => fill.done));
     await Promise.all(this.#ending);
   }
-}
-
-/** Whether upstream's answer to the fill is also its answer to this repository. */
-export function isFor(filling: Filling, upstream: Upstream, repository: Repository): boolean {
-  return filling.upstream.name === upstream.name && filling.repository === repository;
 }
 
 /** Share of the time since the last call in which the event loop was busy; since the start at first. */

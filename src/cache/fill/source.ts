@@ -3,11 +3,10 @@
 // gets the next place.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
 import { type Clock, type Pause, recordAge } from "../../ports/clock.ts";
 import type { Source } from "../../ports/event.ts";
 import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/shared.ts";
-import { type BlobAsk, type Upstream, UpstreamError, type Yielding } from "../../ports/upstream.ts";
+import { type BlobAsk, type RemoteRepository, UpstreamError, type Yielding } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
@@ -68,8 +67,7 @@ export class DistrustedPlaces {
 }
 
 export interface FillSourceOptions {
-  readonly upstream: Upstream;
-  readonly repository: Repository;
+  readonly remote: RemoteRepository;
   readonly digest: Digest;
   readonly access: Access;
   readonly sharing: Sharing;
@@ -97,10 +95,10 @@ export class FillSource {
 
   /** Where the bytes of the last answer came from, for events. */
   get source(): Source {
-    const { sharing, upstream } = this.#options;
+    const { sharing, remote } = this.#options;
     return this.#place === "shared" && sharing.blobs !== undefined
       ? sharing.blobs.store.source
-      : `upstream:${upstream.name}`;
+      : `upstream:${remote.upstream}`;
   }
 
   /** The result of a request that is answered from the fill; `how`: if the fill asks upstream. */
@@ -134,11 +132,12 @@ export class FillSource {
     signal.throwIfAborted();
     this.#place = "upstream";
     this.#places.add("upstream");
-    const { upstream, repository, digest, segmenting } = this.#options;
+    const { remote, digest, segmenting } = this.#options;
+    const { registry, repository } = remote;
     const open = (at: number, over: AbortSignal, ask: BlobAsk) =>
-      upstream.openBlob(repository, digest, at, over, { ...ask, yields });
+      registry.openBlob(repository, digest, at, over, { ...ask, yields });
     return use === undefined
-      ? await openSegmented({ upstream, open, segmenting }, from, signal)
+      ? await openSegmented({ upstream: registry, open, segmenting }, from, signal)
       : await open(from, signal, { use, yields });
   }
 
@@ -200,10 +199,10 @@ export class FillSource {
 
   /** The shared store grants no rights: without a link upstream has to say that this repository may read the blob. */
   async #refusal(store: SharedBlobs): Promise<Refusal | undefined> {
-    const { access, upstream, repository, digest } = this.#options;
-    if (await access.linked(upstream, repository, digest)) return undefined;
+    const { access, remote, digest } = this.#options;
+    if (await access.linked(remote, digest)) return undefined;
     if ((await store.head(digest)) === undefined) return undefined;
-    const proof = await access.prove(upstream, repository, digest, "blob");
+    const proof = await access.prove(remote, digest, "blob");
     return isRefusal(proof) ? proof : undefined;
   }
 
@@ -214,11 +213,11 @@ export class FillSource {
    * cannot be read from, or is too slow, one other node asks upstream for all of them.
    */
   async #leased(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
-    const { upstream, digest, sharing } = this.#options;
+    const { remote, digest, sharing } = this.#options;
     const { leases, blobs, peers } = sharing;
     if (leases === undefined || this.#lease !== undefined) return undefined;
     // By upstream as well: nodes need not be configured with the same ones.
-    const key = `blob:${upstream.name}/${digest}`;
+    const key = `blob:${remote.upstream}/${digest}`;
     for (let probe = 1; probe <= maxProbes; probe++) {
       // Without an answer this node fetches for itself; a lost answer is worth a second question.
       const answer = await leases
@@ -261,13 +260,13 @@ export class FillSource {
     from: number,
     signal: AbortSignal,
   ): Promise<BlobAnswer | undefined> {
-    const { sharing, upstream, repository, digest, distrusted } = this.#options;
+    const { sharing, remote, digest, distrusted } = this.#options;
     if (address === undefined || sharing.peers === undefined || this.#failedPeers.has(address))
       return undefined;
     if (distrusted.has(address, digest)) return undefined;
     const failed = (): void => void this.#failedPeers.add(address);
     try {
-      const answer = await sharing.peers.open(address, upstream.name, repository, digest, from, signal);
+      const answer = await sharing.peers.open(address, remote, digest, from, signal);
       if (answer.kind !== "found") return undefined;
       this.#place = "peer";
       this.#places.add(address);
@@ -297,7 +296,7 @@ export class FillSource {
     signal: AbortSignal,
     failed: () => void,
   ): AsyncGenerator<Buffer> {
-    const { clock, upstream } = this.#options;
+    const { clock, remote } = this.#options;
     let [waited, bytes, asked] = [0, 0, clock()];
     try {
       for await (const chunk of body) {
@@ -305,7 +304,7 @@ export class FillSource {
         bytes += chunk.length;
         yield chunk;
         if (waited >= rateWindow) {
-          if (!this.#moved && upstream.available && bytes < (waited / 1000) * minRate) {
+          if (!this.#moved && remote.registry.available && bytes < (waited / 1000) * minRate) {
             this.#moved = true;
             throw new Error(`${bytes} bytes in ${waited} ms`);
           }

@@ -3,9 +3,9 @@
 // that nothing is refused that has been granted since.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository, Tag } from "../../oci/name.ts";
-import { keyOf } from "../../ports/keys.ts";
+import type { Tag } from "../../oci/name.ts";
 import type { LinkedBlob, LinkStore, OwnLinks, TagRecord, TagStore } from "../../ports/records.ts";
+import { keyIn, type Scope } from "../../ports/scope.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
 /** Values found lately, by key: at most what `boundedByKeys` allows. */
@@ -51,21 +51,21 @@ export class RememberedTags implements TagStore {
     this.#store = store;
   }
 
-  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    const key = keyOf(upstream, repository, tag);
+  async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
+    const key = keyIn(scope, tag);
     const remembered = this.#records.get(key);
     if (remembered !== undefined) return remembered;
-    return await this.#records.read(key, () => this.#store.get(upstream, repository, tag));
+    return await this.#records.read(key, () => this.#store.get(scope, tag));
   }
 
-  put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
-    const key = keyOf(upstream, repository, tag);
-    return this.#records.change(key, () => this.#store.put(upstream, repository, tag, record));
+  put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {
+    const key = keyIn(scope, tag);
+    return this.#records.change(key, () => this.#store.put(scope, tag, record));
   }
 
-  delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
-    const key = keyOf(upstream, repository, tag);
-    return this.#records.change(key, () => this.#store.delete(upstream, repository, tag));
+  delete(scope: Scope, tag: Tag): Promise<void> {
+    const key = keyIn(scope, tag);
+    return this.#records.change(key, () => this.#store.delete(scope, tag));
   }
 }
 
@@ -76,29 +76,28 @@ export class RememberedLinks implements LinkStore {
 
   constructor(store: OwnLinks) {
     this.#store = store;
-    store.onEnd((upstream, repository, digest) => this.#found.forget(keyOf(upstream, repository, digest)));
+    store.onEnd((scope, digest) => this.#found.forget(keyIn(scope, digest)));
   }
 
-  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    const key = keyOf(upstream, repository, digest);
+  async has(scope: Scope, digest: Digest): Promise<boolean> {
+    const key = keyIn(scope, digest);
     if (this.#found.get(key) === true) return true;
-    const find = async (): Promise<true | undefined> =>
-      (await this.#store.has(upstream, repository, digest)) || undefined;
+    const find = async (): Promise<true | undefined> => (await this.#store.has(scope, digest)) || undefined;
     return (await this.#found.read(key, find)) === true;
   }
 
-  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    return this.#store.named(upstream, repository, digest);
+  named(scope: Scope, digest: Digest): Promise<boolean> {
+    return this.#store.named(scope, digest);
   }
 
-  add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
-    return this.#store.add(upstream, repository, blobs);
+  add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void> {
+    return this.#store.add(scope, blobs);
   }
 
   /** From its beginning on the link grants nothing. */
-  remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
-    const key = keyOf(upstream, repository, digest);
-    return this.#found.change(key, () => this.#store.remove(upstream, repository, digest));
+  remove(scope: Scope, digest: Digest): Promise<void> {
+    const key = keyIn(scope, digest);
+    return this.#found.change(key, () => this.#store.remove(scope, digest));
   }
 
   statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {

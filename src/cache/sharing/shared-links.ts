@@ -1,9 +1,8 @@
 // Links of this node, layered over those that all nodes share: a right that one node has proved, no other has to prove again.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
-import { keyOf } from "../../ports/keys.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
+import { keyIn, type Scope } from "../../ports/scope.ts";
 import { askShared, type LayeredOptions } from "../../ports/shared.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
@@ -24,9 +23,9 @@ export class SharedLinks implements LinkStore {
     options.announcements.subscribe(
       (announcement) => {
         if (announcement.kind !== "unlinked") return;
-        const { upstream, repository, digest } = announcement;
+        const { scope, digest } = announcement;
         options.local
-          .remove(upstream, repository, digest)
+          .remove(scope, digest)
           .catch((error: unknown) => options.notices(noticeOfStoreError("links.remove", error)));
       },
       // Announcements may be lost: a link that stays because of that is one that a node alone would have kept.
@@ -34,57 +33,48 @@ export class SharedLinks implements LinkStore {
     );
   }
 
-  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+  async has(scope: Scope, digest: Digest): Promise<boolean> {
     const { local, shared } = this.#options;
-    if (await local.has(upstream, repository, digest)) return true;
-    const key = keyOf(upstream, repository, digest);
+    if (await local.has(scope, digest)) return true;
+    const key = keyIn(scope, digest);
     const removedThere = this.#removed.get(key);
-    if (removedThere === false) await this.#removeShared(upstream, repository, digest, key);
+    if (removedThere === false) await this.#removeShared(scope, digest, key);
     if (removedThere !== undefined) return false;
-    const found = await askShared("redis.links.has", this.#options, () =>
-      shared.has(upstream, repository, digest),
-    );
+    const found = await askShared("redis.links.has", this.#options, () => shared.has(scope, digest));
     if (found !== true || this.#removed.has(key)) return false;
-    await local.add(upstream, repository, [{ digest, size: undefined }]);
+    await local.add(scope, [{ digest, size: undefined }]);
     return true;
   }
 
-  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    return this.#options.local.named(upstream, repository, digest);
+  named(scope: Scope, digest: Digest): Promise<boolean> {
+    return this.#options.local.named(scope, digest);
   }
 
-  async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+  async add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void> {
     const { local, shared } = this.#options;
-    if (this.#removed.size > 0)
-      for (const { digest } of blobs) this.#removed.delete(keyOf(upstream, repository, digest));
-    await local.add(upstream, repository, blobs);
+    if (this.#removed.size > 0) for (const { digest } of blobs) this.#removed.delete(keyIn(scope, digest));
+    await local.add(scope, blobs);
     if (!this.#options.usable()) return;
-    const proved = await this.#proved(upstream, repository, blobs);
-    if (proved.length > 0)
-      await askShared("redis.links.add", this.#options, () => shared.add(upstream, repository, proved));
+    const proved = await this.#proved(scope, blobs);
+    if (proved.length > 0) await askShared("redis.links.add", this.#options, () => shared.add(scope, proved));
   }
 
   /** Other nodes do not know what upstream has shown to this one, so only links that count here are shared. */
-  async #proved(
-    upstream: string,
-    repository: Repository,
-    blobs: readonly LinkedBlob[],
-  ): Promise<LinkedBlob[]> {
+  async #proved(scope: Scope, blobs: readonly LinkedBlob[]): Promise<LinkedBlob[]> {
     const proved: LinkedBlob[] = [];
     for (const { digest, size, named } of blobs) {
-      if (!named || (await this.#options.local.has(upstream, repository, digest)))
-        proved.push({ digest, size });
+      if (!named || (await this.#options.local.has(scope, digest))) proved.push({ digest, size });
     }
     return proved;
   }
 
-  async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
+  async remove(scope: Scope, digest: Digest): Promise<void> {
     const { local, announcements } = this.#options;
-    const key = keyOf(upstream, repository, digest);
+    const key = keyIn(scope, digest);
     this.#removed.set(key, false);
-    await local.remove(upstream, repository, digest);
-    await this.#removeShared(upstream, repository, digest, key);
-    announcements.publish({ kind: "unlinked", upstream, repository, digest });
+    await local.remove(scope, digest);
+    await this.#removeShared(scope, digest, key);
+    announcements.publish({ kind: "unlinked", scope, digest });
   }
 
   async statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
@@ -95,9 +85,9 @@ export class SharedLinks implements LinkStore {
     );
   }
 
-  async #removeShared(upstream: string, repository: Repository, digest: Digest, key: string): Promise<void> {
+  async #removeShared(scope: Scope, digest: Digest, key: string): Promise<void> {
     const removed = await askShared("redis.links.remove", this.#options, async () => {
-      await this.#options.shared.remove(upstream, repository, digest);
+      await this.#options.shared.remove(scope, digest);
       return true;
     });
     if (removed === true && this.#removed.has(key)) this.#removed.set(key, true);

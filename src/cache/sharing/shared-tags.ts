@@ -2,10 +2,10 @@
 // every few seconds, and at once when another node announces that one has changed. While they cannot be asked, the local
 // ones go on.
 import { LRUCache } from "lru-cache";
-import type { Repository, Tag } from "../../oci/name.ts";
+import type { Tag } from "../../oci/name.ts";
 import type { Clock } from "../../ports/clock.ts";
-import { keyOf } from "../../ports/keys.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
+import { keyIn, type Scope } from "../../ports/scope.ts";
 import { askShared, type LayeredOptions } from "../../ports/shared.ts";
 import { SingleFlight } from "../../ports/single-flight.ts";
 import { boundedByKeys } from "../memory-size.ts";
@@ -46,8 +46,8 @@ export class SharedTags implements TagStore {
     options.announcements.subscribe(
       (announcement) => {
         if (announcement.kind !== "tag") return;
-        const { upstream, repository, tag } = announcement;
-        const key = keyOf(upstream, repository, tag);
+        const { scope, tag } = announcement;
+        const key = keyIn(scope, tag);
         this.#forget(key);
         this.#outdated.set(key, true);
       },
@@ -58,31 +58,29 @@ export class SharedTags implements TagStore {
     );
   }
 
-  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
+  async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
     const { local, usable } = this.#options;
-    const key = keyOf(upstream, repository, tag);
-    if (this.#current.has(key) || !usable()) return await local.get(upstream, repository, tag);
+    const key = keyIn(scope, tag);
+    if (this.#current.has(key) || !usable()) return await local.get(scope, tag);
     const gaps = this.#gaps;
     return await this.#lookups.run(key, async (counts) => {
-      const record = await this.#lookUp({ upstream, repository, tag, key, counts });
+      const record = await this.#lookUp({ scope, tag, key, counts });
       if (counts() && gaps === this.#gaps) this.#current.set(key, true);
       return record;
     }).promise;
   }
 
-  async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+  async put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {
     const { local, shared, announcements } = this.#options;
-    const key = keyOf(upstream, repository, tag);
-    const before = await local.get(upstream, repository, tag);
+    const key = keyIn(scope, tag);
+    const before = await local.get(scope, tag);
     this.#forget(key);
-    if (!(await local.put(upstream, repository, tag, record))) return false;
-    const put = await askShared("redis.tags.put", this.#options, () =>
-      shared.put(upstream, repository, tag, record),
-    );
+    if (!(await local.put(scope, tag, record))) return false;
+    const put = await askShared("redis.tags.put", this.#options, () => shared.put(scope, tag, record));
     if (put === false) {
       // Another node has written a later record; the next lookup brings it here.
       this.#outdated.set(key, true);
-      await this.get(upstream, repository, tag);
+      await this.get(scope, tag);
       return false;
     }
     this.#outdated.delete(key);
@@ -90,50 +88,48 @@ export class SharedTags implements TagStore {
       this.#deleted.delete(key);
       this.#current.set(key, true);
     }
-    if (before?.digest !== record.digest) announcements.publish({ kind: "tag", upstream, repository, tag });
+    if (before?.digest !== record.digest) announcements.publish({ kind: "tag", scope, tag });
     return true;
   }
 
-  async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+  async delete(scope: Scope, tag: Tag): Promise<void> {
     const { local, announcements, steady } = this.#options;
-    const key = keyOf(upstream, repository, tag);
+    const key = keyIn(scope, tag);
     this.#forget(key);
     this.#outdated.delete(key);
     this.#deleted.set(key, steady());
-    await local.delete(upstream, repository, tag);
-    await this.#deleteShared(upstream, repository, tag, key);
-    announcements.publish({ kind: "tag", upstream, repository, tag });
+    await local.delete(scope, tag);
+    await this.#deleteShared(scope, tag, key);
+    announcements.publish({ kind: "tag", scope, tag });
   }
 
   /** The shared record when it takes precedence, else the local one. Brings the local one up to date. */
-  async #lookUp({ upstream, repository, tag, key, counts }: Lookup): Promise<TagRecord | undefined> {
+  async #lookUp({ scope, tag, key, counts }: Lookup): Promise<TagRecord | undefined> {
     const { local, shared } = this.#options;
-    const here = await local.get(upstream, repository, tag);
+    const here = await local.get(scope, tag);
     const asked = await askShared("redis.tags.get", this.#options, async () => ({
-      record: await shared.get(upstream, repository, tag),
+      record: await shared.get(scope, tag),
     }));
-    if (asked === undefined || !counts()) return await local.get(upstream, repository, tag);
+    if (asked === undefined || !counts()) return await local.get(scope, tag);
     const outdated = this.#outdated.has(key);
-    const theirs = await this.#notDeletedSince(upstream, repository, tag, key, asked.record);
+    const theirs = await this.#notDeletedSince(scope, tag, key, asked.record);
     if (theirs === undefined) {
       // Only when another node has announced a change: a Redis that was emptied deletes nothing here.
       if (!outdated || asked.record !== undefined) return here;
       this.#outdated.delete(key);
-      await local.delete(upstream, repository, tag);
+      await local.delete(scope, tag);
       return undefined;
     }
     this.#outdated.delete(key);
     if (!outdated && here !== undefined && here.checkedAt >= theirs.checkedAt) return here;
-    if (outdated && here !== undefined && here.checkedAt > theirs.checkedAt)
-      await local.delete(upstream, repository, tag);
-    await local.put(upstream, repository, tag, theirs);
+    if (outdated && here !== undefined && here.checkedAt > theirs.checkedAt) await local.delete(scope, tag);
+    await local.put(scope, tag, theirs);
     return theirs;
   }
 
   /** The shared record, unless the tag was deleted here after it: then the record is deleted too. */
   async #notDeletedSince(
-    upstream: string,
-    repository: Repository,
+    scope: Scope,
     tag: Tag,
     key: string,
     record: TagRecord | undefined,
@@ -145,13 +141,13 @@ export class SharedTags implements TagStore {
       this.#deleted.delete(key);
       return record;
     }
-    await this.#deleteShared(upstream, repository, tag, key);
+    await this.#deleteShared(scope, tag, key);
     return undefined;
   }
 
-  async #deleteShared(upstream: string, repository: Repository, tag: Tag, key: string): Promise<void> {
+  async #deleteShared(scope: Scope, tag: Tag, key: string): Promise<void> {
     const deleted = await askShared("redis.tags.delete", this.#options, async () => {
-      await this.#options.shared.delete(upstream, repository, tag);
+      await this.#options.shared.delete(scope, tag);
       return true;
     });
     if (deleted === true) this.#current.set(key, true);
@@ -165,8 +161,7 @@ export class SharedTags implements TagStore {
 }
 
 interface Lookup {
-  readonly upstream: string;
-  readonly repository: Repository;
+  readonly scope: Scope;
   readonly tag: Tag;
   readonly key: string;
   readonly counts: () => boolean;

@@ -3,11 +3,11 @@
 import type { Freshness } from "../../cache/freshness.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { largestManifest, readManifest } from "../../oci/manifest.ts";
-import type { Repository } from "../../oci/name.ts";
 import { referenceText } from "../../oci/reference.ts";
 import { type BlobStore, readWhole } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { BlobIndex, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
 import { count, size as sizeText } from "../page/format.ts";
 import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
 import type { ExplainedPart, Explanation } from "./stats-document.ts";
@@ -18,10 +18,7 @@ export interface ExplainOptions {
   readonly freshness: Pick<Freshness, "ttl" | "state">;
   readonly index: Pick<BlobIndex, "get"> & { usedAt(digest: Digest): number | undefined };
   readonly links: Pick<LinkStore, "named"> & {
-    repositoriesOf(
-      digest: Digest,
-      limit: number,
-    ): readonly { readonly upstream: string; readonly repository: Repository }[];
+    repositoriesOf(digest: Digest, limit: number): readonly Scope[];
   };
   readonly store: Pick<BlobStore, "open" | "source"> & {
     storedAt(digest: Digest): Promise<number | undefined>;
@@ -56,8 +53,7 @@ export function createExplain(options: ExplainOptions): Explain {
       return { schema: 1, kind: "unreadable", reference: text.slice(0, 500), reason };
     }
     const { upstream, repository, reference } = image;
-    const record =
-      reference.kind === "tag" ? await options.tags.get(upstream, repository, reference.tag) : undefined;
+    const record = reference.kind === "tag" ? await options.tags.get(image, reference.tag) : undefined;
     const digest = reference.kind === "digest" ? reference.digest : record?.digest;
     const { parts, truncated } = await explainParts(options, image, digest);
     return {
@@ -77,10 +73,10 @@ export function createExplain(options: ExplainOptions): Explain {
 
 function tagOf(
   { freshness, clock }: ExplainOptions,
-  { upstream, repository, reference }: ImageReference,
+  image: ImageReference,
   record: TagRecord,
 ): (Explanation & { kind: "explained" })["tag"] {
-  const ttl = freshness.ttl(upstream, repository, referenceText(reference));
+  const ttl = freshness.ttl(image, referenceText(image.reference));
   return {
     digest: record.digest,
     checkedAt: record.checkedAt,
@@ -113,7 +109,7 @@ async function explainParts(
 
 async function explainPart(
   { index, links, store, coming, elsewhere }: ExplainOptions,
-  { upstream, repository }: ImageReference,
+  image: ImageReference,
   { digest, kind, size, depth }: Wanted,
 ): Promise<ExplainedPart> {
   const known = index.get(digest);
@@ -129,7 +125,7 @@ async function explainPart(
     where,
     storedAt: storedAt ?? null,
     usedAt: index.usedAt(digest) ?? null,
-    linked: await links.named(upstream, repository, digest),
+    linked: await links.named(image, digest),
     repositories: links
       .repositoriesOf(digest, maxRepositories)
       .map((link) => `${link.upstream}/${link.repository}`)

@@ -1,15 +1,14 @@
 // References as people paste them, for questions about one image: `team/app:1.0`, `hub/library/busybox@sha256:…`,
 // with or without the registry's name, or this mirror's, before it.
 import type { UpstreamConfig } from "../../config/config.ts";
-import { parseRepository, type Repository } from "../../oci/name.ts";
+import { parseRepository } from "../../oci/name.ts";
 import { parseReference, type Reference } from "../../oci/reference.ts";
+import type { Scope } from "../../ports/scope.ts";
 
 /** An upstream and the names clients know it by. */
 export type NamedUpstream = Pick<UpstreamConfig, "name" | "component" | "namespaces" | "library">;
 
-export interface ImageReference {
-  readonly upstream: string;
-  readonly repository: Repository;
+export interface ImageReference extends Scope {
   readonly reference: Reference;
 }
 

@@ -170,7 +170,7 @@ function serviceOf(name: string, { sharedStores }: ActivityReport, now: number):
 
 /** `now` by the wall clock, `steadyNow` by the clock of fills. */
 function fillOf(
-  { fill, upstream, repository }: BlobCache["fillings"][number],
+  { fill, remote }: BlobCache["fillings"][number],
   now: number,
   steadyNow: number,
 ): RunningFill {
@@ -178,8 +178,8 @@ function fillOf(
   const elapsed = steadyNow - fill.startedAt;
   return {
     digest,
-    upstream: upstream.name,
-    repository,
+    upstream: remote.upstream,
+    repository: remote.repository,
     receivedBytes: received,
     sizeBytes: size ?? null,
     followers,

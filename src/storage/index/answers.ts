@@ -1,8 +1,8 @@
 // Kept answers in the index (AnswerStore).
 
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
 import type { AnswerStore, StoredAnswer } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
 import { type Database, digestKey, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
@@ -64,8 +64,8 @@ export class SqliteAnswers implements AnswerStore {
     );
   }
 
-  get(upstream: string, repository: Repository, key: string): StoredAnswer | undefined {
-    const row = this.#get.get(upstream, repository, key);
+  get(scope: Scope, key: string): StoredAnswer | undefined {
+    const row = this.#get.get(scope.upstream, scope.repository, key);
     if (row === undefined) return undefined;
     const { content, answered_at } = row;
     return {
@@ -74,21 +74,15 @@ export class SqliteAnswers implements AnswerStore {
     };
   }
 
-  put(
-    upstream: string,
-    repository: Repository,
-    key: string,
-    subject: Digest | undefined,
-    { content, at }: StoredAnswer,
-  ): void {
+  put(scope: Scope, key: string, subject: Digest | undefined, { content, at }: StoredAnswer): void {
     const bytes = key.length + (content?.length ?? 0);
     if (key.length > maxKeyLength || bytes > this.#maxBytes / 4) return;
     this.#database.transaction(() => {
       const about = subject === undefined ? null : digestKey(subject);
       const id =
         about === null
-          ? this.#repositories.id(upstream, repository)
-          : this.#known.get(about, upstream, repository)?.repository;
+          ? this.#repositories.id(scope)
+          : this.#known.get(about, scope.upstream, scope.repository)?.repository;
       if (id === undefined || !this.#makeRoom(bytes)) return;
       this.#put.run(Number(id), key, about, content ?? null, Math.round(at));
       if (about !== null) this.#deleteBeyond.run(about, Number(id));
@@ -103,14 +97,14 @@ export class SqliteAnswers implements AnswerStore {
     return false;
   }
 
-  delete(upstream: string, repository: Repository, key: string): void {
-    this.#delete.run(upstream, repository, key);
+  delete(scope: Scope, key: string): void {
+    this.#delete.run(scope.upstream, scope.repository, key);
   }
 
-  expire(upstream: string, repository: Repository, before: number): void {
+  expire(scope: Scope, before: number): void {
     this.#database.transaction(() => {
-      this.#deleteAbsent.run(upstream, repository);
-      this.#age.run(Math.round(before), upstream, repository);
+      this.#deleteAbsent.run(scope.upstream, scope.repository);
+      this.#age.run(Math.round(before), scope.upstream, scope.repository);
     });
   }
 }

@@ -7,6 +7,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { type Clock, clockTolerance, recordAge } from "../../ports/clock.ts";
 import type { LinkedBlob, OwnLinks, Proofs } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
 import { type Database, digestKey, digestOfKey, type Row, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
@@ -48,7 +49,7 @@ export class SqliteLinks implements OwnLinks {
   readonly #childSize: Statement;
   readonly #repositoriesOf: Statement;
   readonly #parents: Statement;
-  readonly #ended: ((upstream: string, repository: Repository, digest: Digest) => void)[] = [];
+  readonly #ended: ((scope: Scope, digest: Digest) => void)[] = [];
   /** The link the next sweep goes on after. */
   #swept: { readonly digest: Uint8Array; readonly repository: number } = first;
 
@@ -110,22 +111,24 @@ export class SqliteLinks implements OwnLinks {
     );
   }
 
-  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
+  async has(scope: Scope, digest: Digest): Promise<boolean> {
     const key = digestKey(digest);
-    const link = this.#named.get(key, upstream, repository);
+    const link = this.#named.get(key, scope.upstream, scope.repository);
     if (link === undefined) return false;
-    return this.#proofs === "shared" || link.shown === 1 || this.#shown.get(key, upstream) !== undefined;
+    return (
+      this.#proofs === "shared" || link.shown === 1 || this.#shown.get(key, scope.upstream) !== undefined
+    );
   }
 
-  async named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    return this.#named.get(digestKey(digest), upstream, repository) !== undefined;
+  async named(scope: Scope, digest: Digest): Promise<boolean> {
+    return this.#named.get(digestKey(digest), scope.upstream, scope.repository) !== undefined;
   }
 
-  async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+  async add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void> {
     if (blobs.length === 0) return;
     if (this.#database.pause !== undefined) await this.#database.pause;
     this.#database.transaction(() => {
-      const id = this.#repositories.id(upstream, repository);
+      const id = this.#repositories.id(scope);
       const now = Math.round(this.#clock());
       for (const { digest, size, named } of blobs)
         this.#add.run(digestKey(digest), id, size ?? null, named ? 0 : 1, now);
@@ -133,7 +136,7 @@ export class SqliteLinks implements OwnLinks {
     });
   }
 
-  onEnd(ended: (upstream: string, repository: Repository, digest: Digest) => void): void {
+  onEnd(ended: (scope: Scope, digest: Digest) => void): void {
     this.#ended.push(ended);
   }
 
@@ -177,34 +180,30 @@ export class SqliteLinks implements OwnLinks {
   #endOne(link: Row): void {
     const { digest, repository } = keyOf(link);
     this.#end.run(digest, repository);
-    const name = this.#repositories.named(repository);
-    if (name !== undefined)
-      for (const ended of this.#ended) ended(name.upstream, name.repository, digestOfKey(digest));
+    const scope = this.#repositories.named(repository);
+    if (scope !== undefined) for (const ended of this.#ended) ended(scope, digestOfKey(digest));
   }
 
-  async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
+  async remove(scope: Scope, digest: Digest): Promise<void> {
     if (this.#database.pause !== undefined) await this.#database.pause;
-    this.#remove.run(digestKey(digest), upstream, repository);
+    this.#remove.run(digestKey(digest), scope.upstream, scope.repository);
   }
 
-  async statedSize(upstream: string, repository: Repository, digest: Digest): Promise<number | undefined> {
+  async statedSize(scope: Scope, digest: Digest): Promise<number | undefined> {
     const key = digestKey(digest);
-    const row = this.#size.get(key, upstream, repository) ?? this.#childSize.get(key);
+    const row = this.#size.get(key, scope.upstream, scope.repository) ?? this.#childSize.get(key);
     return row && Number(row.size);
   }
 
   /** See ImageGraph. */
-  parentsIn(upstream: string, repository: Repository, digest: Digest, limit: number): readonly Digest[] {
+  parentsIn(scope: Scope, digest: Digest, limit: number): readonly Digest[] {
     return this.#parents
-      .all(digestKey(digest), upstream, repository, limit)
+      .all(digestKey(digest), scope.upstream, scope.repository, limit)
       .map(({ manifest }) => digestOfKey(manifest));
   }
 
   /** At most `limit` repositories that are known to contain the digest, in no order. */
-  repositoriesOf(
-    digest: Digest,
-    limit: number,
-  ): readonly { readonly upstream: string; readonly repository: Repository }[] {
+  repositoriesOf(digest: Digest, limit: number): readonly Scope[] {
     return this.#repositoriesOf
       .all(digestKey(digest), limit)
       .map((row) => ({ upstream: String(row.upstream), repository: row.name as Repository }));

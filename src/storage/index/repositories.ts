@@ -1,5 +1,6 @@
 // Repositories as small integers: tags, links and answers refer to the number instead of the name.
 import type { Repository } from "../../oci/name.ts";
+import type { Scope } from "../../ports/scope.ts";
 import type { Database, Statement } from "./database.ts";
 
 /** SQL for the number of a repository, with the parameters upstream and name; NULL when it is unknown. */
@@ -22,13 +23,15 @@ export class Repositories {
   }
 
   /** The number of a repository, assigned on first use and never reused. */
-  id(upstream: string, repository: Repository): number {
-    const row = this.#select.get(upstream, repository) ?? this.#insert.get(upstream, repository);
+  id(scope: Scope): number {
+    const row =
+      this.#select.get(scope.upstream, scope.repository) ??
+      this.#insert.get(scope.upstream, scope.repository);
     return Number(row?.id);
   }
 
   /** The repository with that number. */
-  named(id: number): { readonly upstream: string; readonly repository: Repository } | undefined {
+  named(id: number): Scope | undefined {
     const row = this.#named.get(id);
     return row && { upstream: String(row.upstream), repository: row.name as Repository };
   }

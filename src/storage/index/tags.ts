@@ -1,8 +1,9 @@
 // Tag records in the index (TagStore).
 
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository, Tag } from "../../oci/name.ts";
+import type { Tag } from "../../oci/name.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
 import { type Database, digestKey, digestOfKey, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
@@ -32,8 +33,8 @@ export class SqliteTags implements TagStore {
     this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
   }
 
-  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    const row = this.#get.get(upstream, repository, tag);
+  async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
+    const row = this.#get.get(scope.upstream, scope.repository, tag);
     return (
       row && {
         digest: digestOfKey(row.digest),
@@ -45,19 +46,21 @@ export class SqliteTags implements TagStore {
   }
 
   /** See ImageGraph. */
-  naming(upstream: string, repository: Repository, digest: Digest, limit: number): readonly string[] {
-    return this.#naming.all(upstream, repository, digestKey(digest), limit).map(({ tag }) => String(tag));
+  naming(scope: Scope, digest: Digest, limit: number): readonly string[] {
+    return this.#naming
+      .all(scope.upstream, scope.repository, digestKey(digest), limit)
+      .map(({ tag }) => String(tag));
   }
 
-  async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
+  async put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {
     if (this.#database.pause !== undefined) await this.#database.pause;
-    const id = this.#repositories.id(upstream, repository);
+    const id = this.#repositories.id(scope);
     const { digest, mediaType, size, checkedAt } = record;
     return this.#put.run(id, tag, digestKey(digest), mediaType, size, Math.round(checkedAt)) > 0;
   }
 
-  async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
+  async delete(scope: Scope, tag: Tag): Promise<void> {
     if (this.#database.pause !== undefined) await this.#database.pause;
-    this.#delete.run(upstream, repository, tag);
+    this.#delete.run(scope.upstream, scope.repository, tag);
   }
 }

@@ -6,6 +6,7 @@ import { parseRepository, parseTag } from "../../oci/name.ts";
 import type { Announcement, Announcements } from "../../ports/shared.ts";
 import type { RedisClient } from "./client.ts";
 import type { RedisConnection } from "./connection.ts";
+import type { RedisKeys } from "./keys.ts";
 import type { RedisListener } from "./listener.ts";
 
 /** Messages being sent at once; further ones are dropped. */
@@ -31,8 +32,7 @@ export class RedisAnnouncements implements Announcements {
   publish(announcement: Announcement): void {
     if (!this.#connection.usable || this.#pending >= maxPending) return;
     const { keys } = this.#connection;
-    const upstream = "upstream" in announcement ? { upstream: keys.upstream(announcement.upstream) } : {};
-    const message = JSON.stringify({ from: this.#self, ...announcement, ...upstream });
+    const message = JSON.stringify({ from: this.#self, ...messageOf(announcement, keys) });
     this.#pending++;
     this.#connection
       .run("publish", (client) => publishInOrder(client, keys.announcements, message))
@@ -61,6 +61,13 @@ function publishInOrder(client: RedisClient, channel: string, message: string): 
   return client.eval('return redis.call("PUBLISH", KEYS[1], ARGV[1])', 1, channel, message);
 }
 
+/** The announcement as all nodes read it: the upstream by its identifier. */
+function messageOf(announcement: Announcement, keys: RedisKeys): Readonly<Record<string, string>> {
+  if (announcement.kind === "released") return announcement;
+  const { kind, scope, ...what } = announcement;
+  return { kind, upstream: keys.upstream(scope.upstream), repository: scope.repository, ...what };
+}
+
 /** UTF-16 units of a message; announcements are shorter. */
 const maxLength = 4_096;
 
@@ -87,18 +94,19 @@ function announcementIn(message: Record<string, unknown>, nameOf: NameOf): Annou
   const upstream = nameOf(textOf(message.upstream));
   const repository = parseRepository(textOf(message.repository));
   if (upstream === undefined || repository === undefined) return undefined;
-  if (kind === "written") return { kind, upstream, repository };
+  const scope = { upstream, repository };
+  if (kind === "written") return { kind, scope };
   if (kind === "tag") {
     const tag = parseTag(textOf(message.tag));
-    return tag && { kind, upstream, repository, tag };
+    return tag && { kind, scope, tag };
   }
   if (kind === "unlinked") {
     const digest = parseDigest(textOf(message.digest));
-    return digest && { kind, upstream, repository, digest };
+    return digest && { kind, scope, digest };
   }
   if (kind !== "absent" || (as !== "manifest" && as !== "blob")) return undefined;
   const what = parseDigest(textOf(message.what)) ?? parseTag(textOf(message.what));
-  return what && { kind, upstream, repository, as, what };
+  return what && { kind, scope, as, what };
 }
 
 function textOf(value: unknown): string {

@@ -3,7 +3,8 @@
 import { createHash } from "node:crypto";
 import type { UpstreamConfig } from "../../config/config.ts";
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository, Tag } from "../../oci/name.ts";
+import type { Tag } from "../../oci/name.ts";
+import type { Scope } from "../../ports/scope.ts";
 
 /** What identifies a registry. */
 export type NamedUpstream = Pick<UpstreamConfig, "name" | "url" | "repositoryPrefix">;
@@ -39,12 +40,16 @@ export class RedisKeys {
   }
 
   /** Unambiguous: names of upstreams have no slash, repositories neither braces nor colons. */
-  tag(upstream: string, repository: Repository, tag: Tag): string {
-    return `${this.#prefix}{${this.upstream(upstream)}/${repository}}:tag:${tag}`;
+  tag(scope: Scope, tag: Tag): string {
+    return `${this.#slot(scope)}:tag:${tag}`;
   }
 
-  links(upstream: string, repository: Repository): string {
-    return `${this.#prefix}{${this.upstream(upstream)}/${repository}}:links`;
+  links(scope: Scope): string {
+    return `${this.#slot(scope)}:links`;
+  }
+
+  #slot({ upstream, repository }: Scope): string {
+    return `${this.#prefix}{${this.upstream(upstream)}/${repository}}`;
   }
 
   size(digest: Digest): string {

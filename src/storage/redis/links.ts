@@ -2,9 +2,9 @@
 // because they are read without a repository. All of them expire, so nothing has to be scanned or swept.
 
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
 import { malformedNotice, type RedisConnection, valueAt, wrongType } from "./connection.ts";
 
 /** Milliseconds after the last addition. */
@@ -27,8 +27,8 @@ export class RedisLinks implements LinkStore {
     this.#notices = notices;
   }
 
-  async has(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    const key = this.#connection.keys.links(upstream, repository);
+  async has(scope: Scope, digest: Digest): Promise<boolean> {
+    const key = this.#connection.keys.links(scope);
     const reply = await this.#connection.run("read a link", (client) =>
       valueAt(client.sismember(key, digest)),
     );
@@ -37,13 +37,13 @@ export class RedisLinks implements LinkStore {
   }
 
   /** The same as `has`: upstream has confirmed every link in Redis to some node. */
-  named(upstream: string, repository: Repository, digest: Digest): Promise<boolean> {
-    return this.has(upstream, repository, digest);
+  named(scope: Scope, digest: Digest): Promise<boolean> {
+    return this.has(scope, digest);
   }
 
-  async add(upstream: string, repository: Repository, blobs: readonly LinkedBlob[]): Promise<void> {
+  async add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void> {
     const { keys } = this.#connection;
-    const key = keys.links(upstream, repository);
+    const key = keys.links(scope);
     const confirmed = blobs.filter(({ named }) => !named);
     for (let at = 0; at < confirmed.length; at += batch) {
       const some = confirmed.slice(at, at + batch);
@@ -58,13 +58,13 @@ export class RedisLinks implements LinkStore {
     }
   }
 
-  async remove(upstream: string, repository: Repository, digest: Digest): Promise<void> {
-    const key = this.#connection.keys.links(upstream, repository);
+  async remove(scope: Scope, digest: Digest): Promise<void> {
+    const key = this.#connection.keys.links(scope);
     const reply = await this.#connection.run("remove a link", (client) => valueAt(client.srem(key, digest)));
     if (reply === wrongType) this.#notices(malformedNotice("redis.links.remove", key));
   }
 
-  async statedSize(_upstream: string, _repository: Repository, digest: Digest): Promise<number | undefined> {
+  async statedSize(_scope: Scope, digest: Digest): Promise<number | undefined> {
     const key = this.#connection.keys.size(digest);
     const text = await this.#connection.run("read a size", (client) => valueAt(client.get(key)));
     if (text === undefined) return undefined;

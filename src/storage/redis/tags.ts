@@ -1,9 +1,10 @@
 // Tag records in Redis: one value each, so that a record is never there in part.
 
 import { parseDigest } from "../../oci/digest.ts";
-import type { Repository, Tag } from "../../oci/name.ts";
+import type { Tag } from "../../oci/name.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
 import { malformedNotice, type RedisConnection, valueAt } from "./connection.ts";
 
 export interface RedisTagsOptions {
@@ -28,8 +29,8 @@ export class RedisTags implements TagStore {
     this.#notices = notices;
   }
 
-  async get(upstream: string, repository: Repository, tag: Tag): Promise<TagRecord | undefined> {
-    const key = this.#connection.keys.tag(upstream, repository, tag);
+  async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
+    const key = this.#connection.keys.tag(scope, tag);
     const text = await this.#connection.run("read a tag record", (client) => valueAt(client.get(key)));
     if (text === undefined) return undefined;
     const record = typeof text === "string" ? parseRecord(text) : undefined;
@@ -37,8 +38,8 @@ export class RedisTags implements TagStore {
     return record;
   }
 
-  async put(upstream: string, repository: Repository, tag: Tag, record: TagRecord): Promise<boolean> {
-    const key = this.#connection.keys.tag(upstream, repository, tag);
+  async put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {
+    const key = this.#connection.keys.tag(scope, tag);
     const { digest, mediaType, size, checkedAt } = record;
     const text = JSON.stringify({ digest, mediaType, size, checkedAt });
     const put = (malformed: string): Promise<string | null> =>
@@ -52,8 +53,8 @@ export class RedisTags implements TagStore {
     return (await put(stored)) === null;
   }
 
-  async delete(upstream: string, repository: Repository, tag: Tag): Promise<void> {
-    const key = this.#connection.keys.tag(upstream, repository, tag);
+  async delete(scope: Scope, tag: Tag): Promise<void> {
+    const key = this.#connection.keys.tag(scope, tag);
     await this.#connection.run("delete a tag record", (client) => client.del(key));
   }
 }

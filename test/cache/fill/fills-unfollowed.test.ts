@@ -6,8 +6,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { Digest } from "../../../src/oci/digest.ts";
 import type { BlobReader } from "../../../src/ports/blobs.ts";
-import type { Upstream } from "../../../src/ports/upstream.ts";
-import { UpstreamError } from "../../../src/ports/upstream.ts";
+import { remoteRepository, type Upstream, UpstreamError } from "../../../src/ports/upstream.ts";
 import { app, fillsOver, found, openBlob } from "../../fixtures/blob-clients.ts";
 import {
   type CacheFixture,
@@ -75,7 +74,7 @@ async function ended(t: Test, options?: CacheFixtureOptions): Promise<Left> {
 }
 
 async function pull(t: Test, cache: CacheFixture, digest: Digest, upstream: Upstream = cache.upstream) {
-  const opened = await cache.blobs.open(upstream, app, digest);
+  const opened = await cache.blobs.open(remoteRepository(upstream, app), digest);
   if (opened.kind !== "found") throw new Error(`not found: ${opened.kind}`);
   t.equal(opened.result, "miss");
   t.equal(opened.size, bytes.length);

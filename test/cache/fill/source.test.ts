@@ -2,6 +2,7 @@
 // for all nodes, and every failure of what is shared is passed over.
 import t, { type Test } from "tap";
 import { StoreError } from "../../../src/ports/blobs.ts";
+import { remoteRepository } from "../../../src/ports/upstream.ts";
 import {
   app,
   bytes,
@@ -74,7 +75,7 @@ async function letProbesPass(from: CacheFixture): Promise<void> {
 
 /** The repository may read the blob, though it is not here. */
 function link(from: CacheFixture, repository = app): Promise<void> {
-  return from.access.link(from.upstream, repository, [{ digest, size }]);
+  return from.access.link(remoteRepository(from.upstream, repository), [{ digest, size }]);
 }
 
 t.test("what one node has fetched the others read from the shared store, and keep", async (t) => {
@@ -192,7 +193,11 @@ t.test("wrong sizes there: HEAD and GET ask upstream, which is not blamed", asyn
   await link(b);
   const wrong = { bytes: Buffer.alloc(100_000), mediaType: undefined, modifiedAt: shared.blobs.now };
   shared.blobs.kept.set(digest, wrong);
-  t.match(await b.blobs.head(b.upstream, app, digest), { kind: "found", size, source: "upstream:up" });
+  t.match(await b.blobs.head(remoteRepository(b.upstream, app), digest), {
+    kind: "found",
+    size,
+    source: "upstream:up",
+  });
   t.same(await pull(t, b), missed);
   t.same(noticesOf(b, "upstream_error"), []);
 });
@@ -259,7 +264,7 @@ t.test("a node that is slow is left once: one other asks upstream for all of the
   const open = shared.peers.open.bind(shared.peers);
   shared.peers.open = async (...asked) =>
     asked[0] === slow
-      ? { kind: "found" as const, size, offset: asked[4], body: dripping(asked[4]) }
+      ? { kind: "found" as const, size, offset: asked[3], body: dripping(asked[3]) }
       : await open(...asked);
   await shared.known.node(slow).leases.acquire(`blob:up/${digest}`);
   await Promise.all(nodes.map((made) => pull(t, made)));
@@ -283,7 +288,7 @@ t.test("HEAD is answered from the shared store", async (t) => {
   const b = await node(t, shared, "b");
   await link(b);
   shared.blobs.kept.set(digest, { bytes, mediaType: undefined, modifiedAt: shared.blobs.now });
-  t.same(await b.blobs.head(b.upstream, app, digest), fromS3);
+  t.same(await b.blobs.head(remoteRepository(b.upstream, app), digest), fromS3);
   t.same(b.upstream.calls, []);
 });
 
@@ -361,12 +366,12 @@ t.test("without leases each node fetches for itself", async (t) => {
 t.test("a peer never makes this node start a download, and reads nothing it may not", async (t) => {
   const shared = neighbours();
   const a = await node(t, shared, "a");
-  t.same(await a.blobs.openForPeer(a.upstream, app, digest), { kind: "absent" });
+  t.same(await a.blobs.openForPeer(remoteRepository(a.upstream, app), digest), { kind: "absent" });
   t.same(a.upstream.calls, []);
   await pull(t, a);
-  const refused = await a.blobs.openForPeer(a.upstream, stranger, digest);
+  const refused = await a.blobs.openForPeer(remoteRepository(a.upstream, stranger), digest);
   t.same(refused, { kind: "absent" }, "upstream does not know it there");
-  const granted = await a.blobs.openForPeer(a.upstream, app, digest);
+  const granted = await a.blobs.openForPeer(remoteRepository(a.upstream, app), digest);
   t.match(granted, { kind: "found", result: "hit" });
   if (granted.kind === "found") t.ok((await readAll(granted.reader)).equals(bytes));
 });

@@ -19,7 +19,10 @@ t.test("all that wait for the key hear of it, and no others", async (t) => {
     });
     return { state, done };
   });
-  there.announcements.publish({ kind: "written", upstream: "hub", repository: "team/app" as never });
+  there.announcements.publish({
+    kind: "written",
+    scope: { upstream: "hub", repository: "team/app" as never },
+  });
   there.announcements.publish({ kind: "released", key: "a" });
   await Promise.all(waiting.slice(0, 2).map(({ done }) => done));
   t.same(

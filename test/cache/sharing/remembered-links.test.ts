@@ -3,11 +3,12 @@ import { RememberedLinks } from "../../../src/cache/sharing/remembered.ts";
 import type { Repository } from "../../../src/oci/name.ts";
 import { StoreError } from "../../../src/ports/blobs.ts";
 import type { OwnLinks } from "../../../src/ports/records.ts";
+import type { Scope } from "../../../src/ports/scope.ts";
 import { openIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 import { linkStoreSuite, ownLinksSuite } from "../../fixtures/link-store-suite.ts";
 
-const app = "team/app" as Repository;
+const app: Scope = { upstream: "hub", repository: "team/app" as Repository };
 const digest = digestOf(Buffer.from("a"));
 
 function storeOf(t: Test): OwnLinks {
@@ -47,17 +48,17 @@ t.test("a link is looked up once, a missing one each time", async (t) => {
     },
   });
   const links = new RememberedLinks(counting);
-  t.equal(await links.has("hub", app, digest), false);
-  await links.add("hub", app, [{ digest, size: 1 }]);
-  for (let i = 0; i < 3; i++) t.equal(await links.has("hub", app, digest), true);
+  t.equal(await links.has(app, digest), false);
+  await links.add(app, [{ digest, size: 1 }]);
+  for (let i = 0; i < 3; i++) t.equal(await links.has(app, digest), true);
   t.equal(lookups, 2);
-  await links.remove("hub", app, digest);
-  t.equal(await links.has("hub", app, digest), false);
+  await links.remove(app, digest);
+  t.equal(await links.has(app, digest), false);
 });
 
 t.test("what was found while the link was removed is not remembered", async (t) => {
   const store = storeOf(t);
-  await store.add("hub", app, [{ digest, size: 1 }]);
+  await store.add(app, [{ digest, size: 1 }]);
   const slow = Promise.withResolvers<void>();
   const slowly = over(store, {
     has: async (...link) => {
@@ -67,16 +68,16 @@ t.test("what was found while the link was removed is not remembered", async (t) 
     },
   });
   const links = new RememberedLinks(slowly);
-  const lookup = links.has("hub", app, digest);
-  await links.remove("hub", app, digest);
+  const lookup = links.has(app, digest);
+  await links.remove(app, digest);
   slow.resolve();
   await lookup;
-  t.equal(await links.has("hub", app, digest), false);
+  t.equal(await links.has(app, digest), false);
 });
 
 t.test("a removal that fails leaves nothing remembered", async (t) => {
   const store = storeOf(t);
-  await store.add("hub", app, [{ digest, size: 1 }]);
+  await store.add(app, [{ digest, size: 1 }]);
   let lookups = 0;
   const failing = over(store, {
     has: (...link) => {
@@ -88,8 +89,8 @@ t.test("a removal that fails leaves nothing remembered", async (t) => {
     },
   });
   const links = new RememberedLinks(failing);
-  await links.has("hub", app, digest);
-  await t.rejects(links.remove("hub", app, digest), { code: "io" });
-  await links.has("hub", app, digest);
+  await links.has(app, digest);
+  await t.rejects(links.remove(app, digest), { code: "io" });
+  await links.has(app, digest);
   t.equal(lookups, 2);
 });

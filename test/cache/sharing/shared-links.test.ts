@@ -1,12 +1,13 @@
 import t from "tap";
 import { SharedLinks } from "../../../src/cache/sharing/shared-links.ts";
 import type { Notice } from "../../../src/ports/event.ts";
+import type { Scope } from "../../../src/ports/scope.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 import { linkStoreSuite, ownLinksSuite } from "../../fixtures/link-store-suite.ts";
 import { MemoryLinks, type MemoryNode, MemoryShared } from "../../fixtures/memory-shared.ts";
 import { repo } from "../../fixtures/memory-upstream.ts";
 
-const app = repo("team/app");
+const app: Scope = { upstream: "hub", repository: repo("team/app") };
 const layer = digestOf(Buffer.from("layer"));
 const link = [{ digest: layer, size: 7 }];
 
@@ -32,7 +33,7 @@ class SharingNode {
   }
 
   has(): Promise<boolean> {
-    return this.links.has("hub", app, layer);
+    return this.links.has(app, layer);
   }
 }
 
@@ -47,23 +48,21 @@ t.test("the suite of what a node has for itself", (t) =>
 t.test("what one node has proved, another need not", async (t) => {
   const shared = new MemoryShared();
   const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
-  await first.links.add("hub", app, link);
+  await first.links.add(app, link);
   t.equal(await second.has(), true);
   const { asked } = shared.links;
   t.equal(await second.has(), true);
   t.equal(shared.links.asked, asked, "then it knows by itself");
-  t.equal(await second.links.statedSize("hub", app, layer), 7);
+  t.equal(await second.links.statedSize(app, layer), 7);
 });
 
 t.test("what upstream no longer has is gone on every node", async (t) => {
   const shared = new MemoryShared();
   const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
-  await first.links.add("hub", app, link);
+  await first.links.add(app, link);
   await second.has();
-  await first.links.remove("hub", app, layer);
-  t.strictSame(first.node.announcements.published, [
-    { kind: "unlinked", upstream: "hub", repository: app, digest: layer },
-  ]);
+  await first.links.remove(app, layer);
+  t.strictSame(first.node.announcements.published, [{ kind: "unlinked", scope: app, digest: layer }]);
   t.equal(await second.has(), false);
   t.equal(await first.has(), false);
 });
@@ -71,17 +70,17 @@ t.test("what upstream no longer has is gone on every node", async (t) => {
 t.test("a removed link that Redis still has grants nothing", async (t) => {
   const shared = new MemoryShared();
   const node = new SharingNode(shared);
-  await node.links.add("hub", app, link);
+  await node.links.add(app, link);
   shared.working = false;
-  await node.links.remove("hub", app, layer);
+  await node.links.remove(app, layer);
   t.match(node.notices, [{ op: "redis.links.remove", code: "unavailable" }]);
   shared.working = true;
   t.equal(shared.links.links.size, 1, "it did not hear of it");
   t.equal(await node.has(), false);
   t.equal(shared.links.links.size, 0, "now it has");
-  await shared.links.add("hub", app, link);
+  await shared.links.add(app, link);
   t.equal(await node.has(), false, "only upstream gives it back to this node");
-  await node.links.add("hub", app, link);
+  await node.links.add(app, link);
   t.equal(await node.has(), true);
 });
 
@@ -90,9 +89,9 @@ t.test("a failing Redis grants nothing and costs a notice", async (t) => {
   const node = new SharingNode(shared);
   shared.working = false;
   t.equal(await node.has(), false);
-  await node.links.add("hub", app, link);
+  await node.links.add(app, link);
   t.equal(await node.has(), true, "kept here");
-  t.equal(await node.links.statedSize("hub", app, digestOf(Buffer.from("other"))), undefined);
+  t.equal(await node.links.statedSize(app, digestOf(Buffer.from("other"))), undefined);
   t.strictSame(
     node.notices.map((notice) => notice.kind === "store_error" && notice.op),
     ["redis.links.has", "redis.links.add", "redis.links.size"],
@@ -100,7 +99,7 @@ t.test("a failing Redis grants nothing and costs a notice", async (t) => {
   node.usable = false;
   node.notices.length = 0;
   const { asked } = shared.links;
-  t.equal(await node.links.has("hub", repo("team/tool"), layer), false);
+  t.equal(await node.links.has({ upstream: "hub", repository: repo("team/tool") }, layer), false);
   t.equal(shared.links.asked, asked, "not asked while it is known not to answer");
   t.strictSame(node.notices, []);
 });
@@ -108,12 +107,12 @@ t.test("a failing Redis grants nothing and costs a notice", async (t) => {
 t.test("a failing index is a failure, and a notice when no caller waits for it", async (t) => {
   const shared = new MemoryShared();
   const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
-  await first.links.add("hub", app, link);
+  await first.links.add(app, link);
   second.broken = true;
   await t.rejects(second.has(), /broken/);
-  await t.rejects(second.links.add("hub", app, link), /broken/);
-  await t.rejects(second.links.remove("hub", app, layer), /broken/);
-  await first.links.remove("hub", app, layer);
+  await t.rejects(second.links.add(app, link), /broken/);
+  await t.rejects(second.links.remove(app, layer), /broken/);
+  await first.links.remove(app, layer);
   await Promise.resolve();
   t.match(second.notices, [{ kind: "store_error", op: "links.remove" }]);
 });

@@ -3,15 +3,16 @@ import { SharedTags } from "../../../src/cache/sharing/shared-tags.ts";
 import type { Tag } from "../../../src/oci/name.ts";
 import type { Notice } from "../../../src/ports/event.ts";
 import type { TagRecord } from "../../../src/ports/records.ts";
+import type { Scope } from "../../../src/ports/scope.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 import { gate, ManualClock } from "../../fixtures/manual-time.ts";
 import { type MemoryNode, MemoryShared, MemoryTags } from "../../fixtures/memory-shared.ts";
 import { repo } from "../../fixtures/memory-upstream.ts";
 import { tagStoreSuite } from "../../fixtures/tag-store-suite.ts";
 
-const app = repo("team/app");
+const app: Scope = { upstream: "hub", repository: repo("team/app") };
 const latest = "latest" as Tag;
-const tagNews = { kind: "tag", upstream: "hub", repository: app, tag: latest } as const;
+const tagNews = { kind: "tag", scope: app, tag: latest } as const;
 
 /** Checked `age` ms before the clock of the datacenter began. */
 function record(content: string, age: number): TagRecord {
@@ -54,19 +55,19 @@ class SharingNode {
   }
 
   get(): Promise<TagRecord | undefined> {
-    return this.tags.get("hub", app, latest);
+    return this.tags.get(app, latest);
   }
 
   put(record: TagRecord): Promise<boolean> {
-    return this.tags.put("hub", app, latest, record);
+    return this.tags.put(app, latest, record);
   }
 
   delete(): Promise<void> {
-    return this.tags.delete("hub", app, latest);
+    return this.tags.delete(app, latest);
   }
 
   get here(): Promise<TagRecord | undefined> {
-    return this.local.get("hub", app, latest);
+    return this.local.get(app, latest);
   }
 }
 
@@ -103,14 +104,14 @@ t.test("requests of the same time share a lookup", async (t) => {
 t.test("the later record is the one that counts", async (t) => {
   const datacenter = new Datacenter();
   const node = datacenter.node();
-  await node.local.put("hub", app, latest, record("mine", 10));
-  await datacenter.shared.tags.put("hub", app, latest, record("older", 20));
+  await node.local.put(app, latest, record("mine", 10));
+  await datacenter.shared.tags.put(app, latest, record("older", 20));
   t.strictSame(await node.get(), record("mine", 10));
-  await datacenter.shared.tags.put("hub", app, latest, record("later", 5));
+  await datacenter.shared.tags.put(app, latest, record("later", 5));
   datacenter.clock.advance(5_001);
   t.strictSame(await node.get(), record("later", 5));
   t.equal(await node.put(record("between", 7)), false, "refused here");
-  await datacenter.shared.tags.put("hub", app, latest, record("latest", 1));
+  await datacenter.shared.tags.put(app, latest, record("latest", 1));
   t.equal(await node.put(record("later again", 3)), false, "refused there");
   t.strictSame(await node.here, record("latest", 1), "and brought here");
 });
@@ -256,7 +257,7 @@ t.test("a deleted tag does not come back from a Redis that did not hear of it", 
   t.equal(await node.get(), undefined);
   t.equal(datacenter.shared.tags.records.size, 0, "it has heard now");
   const { now } = datacenter.clock;
-  await datacenter.shared.tags.put("hub", app, latest, { ...record("b", 0), checkedAt: now + 1 });
+  await datacenter.shared.tags.put(app, latest, { ...record("b", 0), checkedAt: now + 1 });
   datacenter.clock.advance(5_001);
   t.strictSame((await node.get())?.digest, record("b", 0).digest, "what came after the deletion counts");
 });
@@ -285,7 +286,7 @@ t.test("a failing index is a failure", async (t) => {
     steady: datacenter.clock.read,
   });
   datacenter.shared.working = false;
-  await t.rejects(tags.get("hub", app, latest), { code: "unavailable" });
-  await t.rejects(tags.put("hub", app, latest, record("a", 1)), { code: "unavailable" });
-  await t.rejects(tags.delete("hub", app, latest), { code: "unavailable" });
+  await t.rejects(tags.get(app, latest), { code: "unavailable" });
+  await t.rejects(tags.put(app, latest, record("a", 1)), { code: "unavailable" });
+  await t.rejects(tags.delete(app, latest), { code: "unavailable" });
 });

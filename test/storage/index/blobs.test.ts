@@ -121,8 +121,7 @@ t.test("the catalog", async (t) => {
   const { blobs, links } = openTestIndex(t);
   const link = (upstream: string, repository: string, ...names: string[]): Promise<void> =>
     links.add(
-      upstream,
-      repository as Repository,
+      { upstream, repository: repository as Repository },
       names.map((name) => ({ digest: digest(name), size: undefined })),
     );
   await link("hub", "b/two", "shared", "own");
@@ -145,14 +144,14 @@ t.test("the catalog", async (t) => {
   blobs.remove(digest("shared"));
   t.same(blobs.repositories("hub", undefined, 10), ["b/two"]);
   // Access outlives the bytes by an hour at most (links.ts): the catalog does not wait for it.
-  t.equal(await links.has("hub", "a" as Repository, digest("shared")), true);
+  t.equal(await links.has({ upstream: "hub", repository: "a" as Repository }, digest("shared")), true);
   await link("hub", "none/here", "own");
   t.same(blobs.repositories("hub", undefined, 10), ["b/two", "none/here"], "linked after it came");
   await link("hub", "none/here", "own");
-  await links.remove("hub", "none/here" as Repository, digest("own"));
-  await links.remove("hub", "none/here" as Repository, digest("own"));
+  await links.remove({ upstream: "hub", repository: "none/here" as Repository }, digest("own"));
+  await links.remove({ upstream: "hub", repository: "none/here" as Repository }, digest("own"));
   t.same(blobs.repositories("hub", undefined, 10), ["b/two"]);
-  await links.remove("hub", "b/two" as Repository, digest("shared"));
+  await links.remove({ upstream: "hub", repository: "b/two" as Repository }, digest("shared"));
   t.same(
     blobs.repositories("hub", undefined, 10),
     ["b/two"],
@@ -212,7 +211,7 @@ t.test("a closed index fails, it is not an empty one", async (t) => {
   t.throws(() => index.blobs.get(digest("a")), closed);
   t.throws(() => index.blobs.totals(), closed);
   t.throws(() => index.blobs.remove(digest("a")), closed);
-  await t.rejects(index.links.has("hub", "a" as Repository, digest("a")), closed);
+  await t.rejects(index.links.has({ upstream: "hub", repository: "a" as Repository }, digest("a")), closed);
   t.doesNotThrow(() => index.blobs.touch(digest("a"), 2));
 });
 
@@ -277,7 +276,9 @@ t.test("when blobs were hashed last: the longest ago first, and before them what
 t.test("the size manifests state, from children and from links", async (t) => {
   const { blobs, links } = openTestIndex(t);
   t.equal(blobs.statedSize(digest("layer")), undefined);
-  await links.add("hub", "team/app" as Repository, [{ digest: digest("layer"), size: 7 }]);
+  await links.add({ upstream: "hub", repository: "team/app" as Repository }, [
+    { digest: digest("layer"), size: 7 },
+  ]);
   t.equal(blobs.statedSize(digest("layer")), 7);
   blobs.setChildren(digest("image"), [{ digest: digest("layer"), size: undefined }]);
   t.equal(blobs.statedSize(digest("layer")), 7);

@@ -9,7 +9,7 @@ import { workDirectory } from "../../system/fixtures/work-directory.ts";
 import { cleanIndex, digest, now, openHere, repository } from "../fixtures/clean-index.ts";
 
 const spoil = (directory: string) => writeFile(join(directory, "index.db"), "once upon a time ".repeat(1000));
-const tag = (index: SqliteIndex) => index.tags.get("hub", repository, "1" as Tag);
+const tag = (index: SqliteIndex) => index.tags.get({ upstream: "hub", repository }, "1" as Tag);
 const copied = async (directory: string): Promise<void> => {
   await cleanIndex(directory);
   const index = openIndex({ directory, clock: () => now });

@@ -1,6 +1,7 @@
 import t, { type Test } from "tap";
 import type { Digest } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/name.ts";
+import type { Scope } from "../../../src/ports/scope.ts";
 import { Layout } from "../../../src/storage/disk/layout.ts";
 import { Database } from "../../../src/storage/index/database.ts";
 import { SqliteLinks } from "../../../src/storage/index/links.ts";
@@ -9,6 +10,9 @@ import { openIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 import { linkStoreSuite, ownLinksSuite } from "../../fixtures/link-store-suite.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
+
+const app: Scope = { upstream: "hub", repository: "team/app" as Repository };
+const other: Scope = { upstream: "hub", repository: "team/other" as Repository };
 
 t.test("the suite of every LinkStore", (t) =>
   linkStoreSuite(t, async (t) => {
@@ -30,16 +34,19 @@ t.test(
   "where upstreams are trusted alike, to be named is enough; what was shown is known all the same",
   async (t) => {
     const directory = t.testdir();
-    const app = "team/app" as Repository;
     const digest = digestOf(Buffer.from("a"));
     const shared = openIndex({ directory, clock: Date.now, proofs: "shared" });
-    await shared.links.add("hub", app, [{ digest, size: 1, named: true }]);
-    t.equal(await shared.links.has("hub", app, digest), true);
-    t.equal(await shared.links.has("other", app, digest), false, "where nobody names it, it is not");
+    await shared.links.add(app, [{ digest, size: 1, named: true }]);
+    t.equal(await shared.links.has(app, digest), true);
+    t.equal(
+      await shared.links.has({ ...app, upstream: "other" }, digest),
+      false,
+      "where nobody names it, it is not",
+    );
     shared.close();
     const own = openIndex({ directory, clock: Date.now });
     t.teardown(() => own.close());
-    t.equal(await own.links.has("hub", app, digest), false);
+    t.equal(await own.links.has(app, digest), false);
   },
 );
 
@@ -49,8 +56,10 @@ t.test("repositories of a digest, as many as asked for", async (t) => {
   const [digest, other] = [digestOf(Buffer.from("a")), digestOf(Buffer.from("b"))];
   t.strictSame(index.links.repositoriesOf(digest, 10), []);
   for (const repository of ["team/a", "team/b", "team/c"] as Repository[])
-    await index.links.add("hub", repository, [{ digest, size: 1 }]);
-  await index.links.add("other", "team/a" as Repository, [{ digest: other, size: 1 }]);
+    await index.links.add({ upstream: "hub", repository }, [{ digest, size: 1 }]);
+  await index.links.add({ upstream: "other", repository: "team/a" as Repository }, [
+    { digest: other, size: 1 },
+  ]);
   t.strictSame(
     index.links
       .repositoriesOf(digest, 10)
@@ -63,8 +72,6 @@ t.test("repositories of a digest, as many as asked for", async (t) => {
 
 // ---- ends ---------------------------------------------------------------------------------------------------------
 
-const app = "team/app" as Repository;
-const other = "team/other" as Repository;
 const hour = 3_600_000;
 const day = 24 * hour;
 
@@ -82,11 +89,10 @@ function openAged(t: Test) {
   close = () => index.close();
   index.reconciled();
   const ended: string[] = [];
-  index.links.onEnd((upstream, repository, digest) => ended.push(`${upstream}/${repository} ${digest}`));
-  const link = (name: string, size?: number, repository = app): Promise<void> =>
-    index.links.add("hub", repository, [{ digest: named(name), size }]);
-  const has = (name: string, repository = app): Promise<boolean> =>
-    index.links.has("hub", repository, named(name));
+  index.links.onEnd(({ upstream, repository }, digest) => ended.push(`${upstream}/${repository} ${digest}`));
+  const link = (name: string, size?: number, scope = app): Promise<void> =>
+    index.links.add(scope, [{ digest: named(name), size }]);
+  const has = (name: string, scope = app): Promise<boolean> => index.links.has(scope, named(name));
   return { clock, index, ended, link, has };
 }
 
@@ -127,7 +133,7 @@ t.test("a layer that a stored manifest names keeps its link without its bytes, f
   index.sweepLinks(100);
   t.equal(await has("layer"), false);
   t.equal(await has("image"), true);
-  t.equal(await index.links.statedSize("hub", app, named("layer")), 7, "what the manifest states is known");
+  t.equal(await index.links.statedSize(app, named("layer")), 7, "what the manifest states is known");
 
   await link("layer");
   clock.advance(2 * hour);
@@ -158,7 +164,8 @@ t.test("a link that is confirmed again has its time again; one of a wrong clock 
 t.test("a sweep looks at so many links and goes on from there, round after round", async (t) => {
   const { clock, index, ended, link } = openAged(t);
   for (let at = 0; at < 10; at++) await link(`blob ${at}`);
-  for (let at = 0; at < 10; at++) await link("in many", 1, `team/${at}` as Repository);
+  for (let at = 0; at < 10; at++)
+    await link("in many", 1, { ...app, repository: `team/${at}` as Repository });
   clock.advance(hour + 1);
   const counts: number[] = [];
   for (let turn = 0; turn < 6; turn++) {
@@ -192,18 +199,17 @@ t.test("at the bound those confirmed the longest ago go", async (t) => {
   index.blobs.add(image, 1, "application/vnd.oci.image.manifest.v1+json", 1);
   index.blobs.setChildren(image, [{ digest: named("layer"), size: 7 }]);
   index.blobs.add(named("layer"), 7, undefined, 1);
-  await index.links.add("hub", app, [{ digest: image, size: 1 }]);
+  await index.links.add(app, [{ digest: image, size: 1 }]);
   index.close();
 
   const database = new Database(new Layout(directory), undefined);
   t.teardown(() => database.close());
   const links = new SqliteLinks(database, new Repositories(database), clock.read, "own", { max: 4 });
   const ended: Digest[] = [];
-  links.onEnd((_, __, digest) => ended.push(digest));
+  links.onEnd((_, digest) => ended.push(digest));
   const add = async (...names: string[]): Promise<void> => {
     clock.advance(hour);
     await links.add(
-      "hub",
       app,
       names.map((name) => ({ digest: named(name), size: 7 })),
     );
@@ -221,10 +227,10 @@ t.test("at the bound those confirmed the longest ago go", async (t) => {
   );
   await add("e");
   t.same(ended, [named("b"), named("c")]);
-  t.same(links.parentsIn("hub", app, named("layer"), 10), [image]);
+  t.same(links.parentsIn(app, named("layer"), 10), [image]);
   await add("f");
   t.same(ended.slice(2), [named("layer")], "what is here too: upstream is asked");
-  t.equal(await links.has("hub", app, named("layer")), false);
+  t.equal(await links.has(app, named("layer")), false);
 
   clock.advance(365 * day);
   await add("g");

@@ -45,12 +45,12 @@ for (let version = 1; version <= latest; version++)
     old.exec(rowsOfVersion1);
     old.close();
     const index = openIndex({ directory, clock: () => 2000 });
-    const tag = await index.tags.get("hub", "team/app" as Repository, "1.0" as Tag);
+    const tag = await index.tags.get({ upstream: "hub", repository: "team/app" as Repository }, "1.0" as Tag);
     t.match(tag, { digest, size: 7, checkedAt: 1000 });
     t.equal(index.loss, undefined);
     t.same(index.blobs.totals(), { bytes: 7, count: 1 });
     t.equal(index.blobs.manifestsNaming(makeDigest("sha256", "cd".repeat(32))), 1);
-    t.equal(await index.links.named("hub", "team/app" as Repository, digest), true);
+    t.equal(await index.links.named({ upstream: "hub", repository: "team/app" as Repository }, digest), true);
     t.same(index.blobs.repositories("hub", undefined, 10), ["team/app"]);
     index.close();
     const migrated = new DatabaseSync(join(directory, "index.db"));
@@ -72,13 +72,13 @@ t.test("links of before version 4 count where one upstream alone has the digest"
   const index = openIndex({ directory, clock: () => 2000 });
   t.teardown(() => index.close());
   const has = (upstream: string, name: string, of = digest) =>
-    index.links.has(upstream, name as Repository, of);
+    index.links.has({ upstream, repository: name as Repository }, of);
   t.equal(await has("hub", "team/app"), true);
   t.equal(await has("hub", "team/other"), true);
   const both = makeDigest("sha256", "cd".repeat(32));
   t.equal(await has("hub", "team/app", both), false, "its bytes may have come from either");
   t.equal(await has("mirror", "team/app", both), false);
-  t.equal(await index.links.named("mirror", "team/app" as Repository, both), true);
+  t.equal(await index.links.named({ upstream: "mirror", repository: "team/app" as Repository }, both), true);
 });
 
 t.test("links of before version 6 are counted, and taken for confirmed when they got there", async (t) => {

@@ -21,7 +21,10 @@ t.test("everything is there after a clean stop, and nothing needs repair", async
   t.equal(index.loss, undefined);
   t.equal(index.needsReconcile, false);
   t.same(index.blobs.totals(), { bytes: 4950, count: 100 });
-  t.match(await index.tags.get("hub", repository, "1" as Tag), { digest: digest(1), checkedAt: now });
+  t.match(await index.tags.get({ upstream: "hub", repository }, "1" as Tag), {
+    digest: digest(1),
+    checkedAt: now,
+  });
 });
 
 t.test("when the table may be wrong", async (t) => {
@@ -53,7 +56,7 @@ t.test("when the table may be wrong", async (t) => {
     t.equal(index.needsReconcile, true);
     t.equal(index.loss, undefined);
     t.ok(index.blobs.totals().count >= 1, "what was written before is there");
-    t.match(await index.tags.get("hub", repository, "1" as Tag), { digest: digest(1) });
+    t.match(await index.tags.get({ upstream: "hub", repository }, "1" as Tag), { digest: digest(1) });
   });
 
   await t.test("the index was deleted", async (t) => {
@@ -249,7 +252,10 @@ t.test("a full disk", async (t) => {
     t.equal(index.needsReconcile, false);
     t.equal(index.blobs.get(digest(5))?.size, 5);
     t.throws(() => index.blobs.add(digest("new"), 1, undefined, 1), noSpace);
-    await t.rejects(index.links.add("hub", repository, [{ digest: digest("new"), size: 1 }]), noSpace);
+    await t.rejects(
+      index.links.add({ upstream: "hub", repository }, [{ digest: digest("new"), size: 1 }]),
+      noSpace,
+    );
     t.equal(index.blobs.get(digest("new")), undefined);
     t.equal(index.blobs.totals().count, 100);
     for (let at = 0; at < 1000; at++) index.blobs.touch(digest(at), now);

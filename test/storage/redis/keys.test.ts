@@ -1,16 +1,17 @@
 import t from "tap";
 import type { Repository, Tag } from "../../../src/oci/name.ts";
+import type { Scope } from "../../../src/ports/scope.ts";
 import { RedisKeys } from "../../../src/storage/redis/keys.ts";
 
 const hub = { name: "hub", url: new URL("https://registry.example.com"), repositoryPrefix: "" };
-const app = "team/app" as Repository;
+const app: Scope = { upstream: "hub", repository: "team/app" as Repository };
 
 t.test("everything of a repository is in one slot of a Cluster", (t) => {
   const keys = new RedisKeys("site:", 0, [hub]);
   const inBraces = (key: string) => /^site:\{([^{}]+)\}:/.exec(key)?.[1];
-  const links = inBraces(keys.links("hub", app));
+  const links = inBraces(keys.links(app));
   t.match(links, /^hub@[0-9a-f]{12}\/team\/app$/);
-  t.equal(inBraces(keys.tag("hub", app, "latest" as Tag)), links);
+  t.equal(inBraces(keys.tag(app, "latest" as Tag)), links);
   t.end();
 });
 
