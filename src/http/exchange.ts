@@ -341,14 +341,24 @@ export class Exchange {
     const status = this.#response.headersSent ? this.#response.statusCode : 499;
     const complete = (this.#response.writableFinished || this.#answered) && this.#cutBy === undefined;
     const byClient = !complete && this.#cutBy === undefined;
+    // Field by field: copying the findings with `...` takes V8 several times as long.
     return {
-      ...findings,
-      result: byClient ? "aborted" : this.#cutBy === undefined ? findings.result : "error",
       time: this.#time,
       id: this.#id,
       traceId: this.#traceId,
       method: request.method ?? "",
+      probe: findings.probe,
+      route: findings.route,
       path: loggedPath(request.url ?? ""),
+      upstream: findings.upstream,
+      repository: findings.repository,
+      reference: findings.reference,
+      result: byClient ? "aborted" : this.#cutBy === undefined ? findings.result : "error",
+      source: findings.source,
+      upstreamStatus: findings.upstreamStatus,
+      detail: findings.detail,
+      content: findings.content,
+      write: findings.write,
       status,
       bytesSent: this.#bytesSent,
       bytesExpected: this.#bytesExpected,

@@ -1,6 +1,6 @@
 // The JSON log: one line per request at its end, and lines for other things operators must know about.
 // Names of fields are the interface of log pipelines: add, never rename.
-import { type Logger, pino } from "pino";
+import { type Logger, pino, symbols } from "pino";
 import type { EventSink, Notice, NoticeSink, RequestEvent } from "../../ports/event.ts";
 import { scrub } from "../scrub.ts";
 import { type LogOutput, openLogOutput } from "./log-output.ts";
@@ -95,41 +95,57 @@ export function requestLevel({
   return status >= 400 && status !== 401 && status !== 404 ? "warn" : "info";
 }
 
-/** One line per request. `time` is that of the line: the request's end. */
+/**
+ * One line per request. `time` is that of the line: the request's end. The fields are always the same, so the line is put
+ * together here and given to where the logger's lines go: pino, which asks of every field what it is, takes three times as
+ * long. Nothing in it is secret. The logger says which levels are wanted.
+ */
 export function requestLog(logger: Logger): EventSink {
-  // The fields below are all there is: looking for secret ones would make a line ten times as costly for nothing.
-  const lines = logger.child({}, { redact: [], level: "trace" });
+  const { [symbols.streamSym]: output } = logger as unknown as Record<symbol, Pick<LogOutput, "write">>;
+  const time = isoTime();
   return (event) => {
     const level = requestLevel(event);
-    // A child does not follow later changes of its parent's level.
-    if (!logger.isLevelEnabled(level)) return;
-    lines[level](
-      {
-        id: event.id,
-        trace: event.traceId,
-        method: cut(event.method, 32),
-        route: event.route,
-        path: event.path.includes("://") ? scrub(event.path, maxPath) : cut(event.path, maxPath),
-        upstream: event.upstream,
-        repository: cut(event.repository, maxText),
-        reference: cut(event.reference, maxText),
-        status: event.status,
-        result: event.result,
-        source: event.source,
-        bytes: event.bytesSent,
-        expected: event.bytesExpected,
-        ttfb_ms: tenths(event.ttfbMs),
-        duration_ms: tenths(event.durationMs),
-        upstream_status: event.upstreamStatus,
-        aborted_by: event.abortedBy,
-        detail: event.detail === undefined ? undefined : scrub(event.detail, maxText),
-        client: cut(event.client, 64),
-        forwarded_for: cut(event.forwardedFor, maxText),
-        user_agent: cut(event.userAgent, maxText),
-      },
-      "request",
-    );
+    if (logger.isLevelEnabled(level)) output?.write(requestLine(event, level, time()));
   };
+}
+
+function requestLine(event: RequestEvent, level: string, time: string): string {
+  const { path, traceId, bytesExpected, upstreamStatus, detail } = event;
+  const logged = path.includes("://") ? scrub(path, maxPath) : path;
+  return (
+    `{"level":"${level}"${time},"id":"${event.id}"${traceId === undefined ? "" : `,"trace":"${traceId}"`}` +
+    `,"method":${quoted(event.method, 32)},"route":"${event.route}","path":${quoted(logged, maxPath)}` +
+    textField("upstream", event.upstream, maxText) +
+    textField("repository", event.repository, maxText) +
+    textField("reference", event.reference, maxText) +
+    `,"status":${event.status},"result":"${event.result}","source":${quoted(event.source, maxText)},"bytes":${event.bytesSent}` +
+    numberField("expected", bytesExpected) +
+    numberField("ttfb_ms", tenths(event.ttfbMs)) +
+    numberField("duration_ms", tenths(event.durationMs)) +
+    numberField("upstream_status", upstreamStatus) +
+    textField("aborted_by", event.abortedBy, maxText) +
+    textField("detail", detail === undefined ? undefined : scrub(detail, maxText), maxText) +
+    `,"client":${quoted(event.client, 64)}` +
+    textField("forwarded_for", event.forwardedFor, maxText) +
+    textField("user_agent", event.userAgent, maxText) +
+    ',"msg":"request"}\n'
+  );
+}
+
+function textField(name: string, text: string | undefined, maxLength: number): string {
+  return text === undefined ? "" : `,"${name}":${quoted(text, maxLength)}`;
+}
+
+function numberField(name: string, value: number | undefined): string {
+  return value === undefined ? "" : `,"${name}":${value}`;
+}
+
+/** Text that stands in JSON as it is. */
+const plain = /^[ !#-[\]-~]*$/;
+
+function quoted(text: string, maxLength: number): string {
+  const short = cut(text, maxLength);
+  return plain.test(short) ? `"${short}"` : escapeControls(JSON.stringify(short));
 }
 
 /** Lines for notices; upstream errors, stale answers and store errors of one kind make one line per 10 s. */

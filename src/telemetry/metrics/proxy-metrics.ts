@@ -2,9 +2,10 @@
 // working (distribution v3, registry/proxy/proxymetrics.go). Counted as they read, not as Distribution counts: failed
 // misses are misses, a tag that upstream had to confirm is no hit, and bytes are those really sent, so HEAD has none
 // and a range only its own.
-import { Counter, type Registry } from "prom-client";
+import type { Registry } from "prom-client";
 import type { EventSink, NoticeSink, RequestEvent, RouteKind } from "../../ports/event.ts";
 import { amount } from "./label.ts";
+import { SeriesCounter } from "./series-counter.ts";
 
 const proxyTypes = ["blob", "manifest"] as const;
 type ProxyType = (typeof proxyTypes)[number];
@@ -18,13 +19,13 @@ const typeOfRoute: Partial<Record<RouteKind, ProxyType>> = {
 /** Registers the counters and returns their two sinks. hits + misses = requests. */
 export function createProxyMetrics(registry: Registry): { onEvent: EventSink; onNotice: NoticeSink } {
   const counter = (name: string, help: string) => {
-    const made = new Counter({
+    const made = new SeriesCounter({
       name: `registry_proxy_${name}_total`,
       help,
       labelNames: ["type"],
-      registers: [registry],
+      registry,
     });
-    for (const type of proxyTypes) made.inc({ type }, 0);
+    for (const type of proxyTypes) made.add(0, type);
     return made;
   };
   const requests = counter("requests", "Reads of blobs and manifests.");
@@ -36,14 +37,13 @@ export function createProxyMetrics(registry: Registry): { onEvent: EventSink; on
     onEvent(event) {
       const type = typeOfRoute[event.route];
       if (type === undefined || (event.method !== "GET" && event.method !== "HEAD")) return;
-      requests.inc({ type });
-      (isHit(event) ? hits : misses).inc({ type });
-      pushed.inc({ type }, amount(event.bytesSent));
+      requests.add(1, type);
+      (isHit(event) ? hits : misses).add(1, type);
+      pushed.add(amount(event.bytesSent), type);
     },
     onNotice(notice) {
       if (notice.kind !== "upstream_bytes") return;
-      if (notice.type === "blob" || notice.type === "manifest")
-        pulled.inc({ type: notice.type }, amount(notice.bytes));
+      if (notice.type === "blob" || notice.type === "manifest") pulled.add(amount(notice.bytes), notice.type);
     },
   };
 }

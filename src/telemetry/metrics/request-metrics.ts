@@ -21,6 +21,7 @@ import {
   sourceLabel,
   sourceLabels,
 } from "./label.ts";
+import { SeriesCounter } from "./series-counter.ts";
 
 /** Seconds. 5 is the line above which a layer counts as slow. */
 const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
@@ -45,12 +46,12 @@ export function createRequestMetrics(registry: Registry): EventSink {
   return (event) => {
     const route = routeLabel(event.route);
     const result = resultLabel(event.result);
-    requests.inc({ type: readType(route), result });
-    httpRequests.inc({ route, method: methodLabel(event.method), code: codeLabel(event.status) });
+    requests.add(1, readType(route), result);
+    httpRequests.add(1, route, methodLabel(event.method), codeLabel(event.status));
     duration.observe({ route, result }, amount(event.durationMs) / 1000);
     if (event.ttfbMs !== undefined) ttfb.observe({ route, result }, amount(event.ttfbMs) / 1000);
-    responseBytes.inc({ route, source: sourceLabel(event.source) }, amount(event.bytesSent));
-    if (event.abortedBy === "client") aborts.inc({ route });
+    responseBytes.add(amount(event.bytesSent), route, sourceLabel(event.source));
+    if (event.abortedBy === "client") aborts.add(1, route);
     if (isMeasured(event))
       throughput.observe({ result: throughputResult(result) }, event.bytesSent / (event.durationMs / 1000));
   };
@@ -77,23 +78,23 @@ function isMeasured({ route, bytesSent, status, abortedBy, durationMs }: Request
 function register(registry: Registry) {
   const registers = [registry];
   const metrics = {
-    requests: new Counter({
+    requests: new SeriesCounter({
       name: "entrepot_requests_total",
       help: "Finished requests by what was asked for and how the answer came about; exclusive, sums to all.",
       labelNames: ["type", "result"],
-      registers,
+      registry,
     }),
-    httpRequests: new Counter({
+    httpRequests: new SeriesCounter({
       name: "entrepot_http_requests_total",
       help: "Finished requests by route, method and status.",
       labelNames: ["route", "method", "code"],
-      registers,
+      registry,
     }),
-    aborts: new Counter({
+    aborts: new SeriesCounter({
       name: "entrepot_http_client_aborts_total",
       help: "Requests whose client left before the end of the answer.",
       labelNames: ["route"],
-      registers,
+      registry,
     }),
     duration: new Histogram({
       name: "entrepot_http_request_duration_seconds",
@@ -109,11 +110,11 @@ function register(registry: Registry) {
       buckets: durationBuckets,
       registers,
     }),
-    responseBytes: new Counter({
+    responseBytes: new SeriesCounter({
       name: "entrepot_response_bytes_total",
       help: "Body bytes sent to clients, by where they came from.",
       labelNames: ["route", "source"],
-      registers,
+      registry,
     }),
     throughput: new Histogram({
       name: "entrepot_blob_throughput_bytes_per_second",
@@ -138,12 +139,12 @@ function startAtZero({
   throughput,
 }: ReturnType<typeof register>) {
   for (const result of throughputResults) throughput.zero({ result });
-  for (const type of readTypes) for (const result of results) requests.inc({ type, result }, 0);
+  for (const type of readTypes) for (const result of results) requests.add(0, type, result);
   for (const route of routeKinds) {
-    aborts.inc({ route }, 0);
-    for (const source of sourceLabels) responseBytes.inc({ route, source }, 0);
+    aborts.add(0, route);
+    for (const source of sourceLabels) responseBytes.add(0, route, source);
     for (const method of startMethods)
-      for (const code of startCodes) httpRequests.inc({ route, method, code }, 0);
+      for (const code of startCodes) httpRequests.add(0, route, method, code);
   }
   for (const route of startTimed) {
     for (const result of startResults) {

@@ -77,20 +77,11 @@ export class RecentTraffic {
   readonly #halfHours = new TimeRing(halfHour, 48, trafficFields.length);
 
   onEvent(event: RequestEvent, now: number): void {
-    const { result, route } = event;
-    this.#count(now, result);
-    this.#count(now, "requests");
-    if (failed(event)) this.#count(now, "failed");
+    const fields = fieldsOf(event);
+    this.#seconds.count(now, fields);
+    this.#minutes.count(now, fields);
+    this.#halfHours.count(now, fields);
     this.#spread(now, event.durationMs, "sentBytes", event.bytesSent);
-    const hit = served.has(result);
-    if (!hit && !fetched.has(result)) return;
-    if (route === "blob") {
-      this.#count(now, "layerReads");
-      if (hit) this.#count(now, "layerHits");
-    } else if (route === "manifest_tag" || route === "manifest_digest") {
-      this.#count(now, "manifestReads");
-      if (hit) this.#count(now, "manifestHits");
-    }
   }
 
   onNotice(notice: Notice, now: number): void {
@@ -162,6 +153,23 @@ export class RecentTraffic {
     for (const ring of [this.#seconds, this.#minutes, this.#halfHours])
       ring.spread(now - duration, now, at, value);
   }
+}
+
+/** Where an event counts as one. */
+function fieldsOf(event: RequestEvent): readonly number[] {
+  const { result, route } = event;
+  const fields = [fieldAt[result], fieldAt.requests];
+  if (failed(event)) fields.push(fieldAt.failed);
+  const hit = served.has(result);
+  if (!hit && !fetched.has(result)) return fields;
+  if (route === "blob") {
+    fields.push(fieldAt.layerReads);
+    if (hit) fields.push(fieldAt.layerHits);
+  } else if (route === "manifest_tag" || route === "manifest_digest") {
+    fields.push(fieldAt.manifestReads);
+    if (hit) fields.push(fieldAt.manifestHits);
+  }
+  return fields;
 }
 
 /** A client that went away is no failure. */

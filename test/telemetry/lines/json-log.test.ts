@@ -51,6 +51,40 @@ t.test("one line per request, with every field by its name", (t) => {
   t.end();
 });
 
+t.test("a line of a request is put together as pino would, whatever is in it", (t) => {
+  const texts = [
+    "",
+    "plain",
+    'quo"te',
+    "back\\slash",
+    "tab\t",
+    "\u0000",
+    "\u007f",
+    "\u2028",
+    "é",
+    "😀",
+    "x".repeat(101),
+  ];
+  for (const text of texts) {
+    const raw: string[] = [];
+    const { logger } = createLogger("info", {
+      write: (line) => void raw.push(line),
+      flush: async () => {},
+      lost: 0,
+    });
+    const all = { upstream: text, repository: text, reference: text, forwardedFor: text, userAgent: text };
+    requestLog(logger)(
+      sampleEvent({ ...all, method: text, path: `/${text}`, client: text, detail: text, traceId: "ab" }),
+    );
+    const [line = ""] = raw;
+    const { level, time, msg, ...fields } = JSON.parse(line) as Record<string, unknown>;
+    logger.info(fields, String(msg));
+    const withoutTime = raw.map((each) => each.replace(/"time":"[^"]*"/, ""));
+    t.equal(withoutTime[0], withoutTime[1], encodeURIComponent(text));
+  }
+  t.end();
+});
+
 t.test("what is unknown is left out", (t) => {
   const [line] = linesOf([sampleEvent({ ttfbMs: undefined, userAgent: undefined, upstream: undefined })]);
   for (const field of ["ttfb_ms", "user_agent", "upstream", "upstream_status", "aborted_by", "detail", "pid"])
