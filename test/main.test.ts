@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import t, { type Test } from "tap";
 import { upstreamUrl } from "./fixtures/loading.ts";
+import { compileCache } from "./system/fixtures/child.ts";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 
@@ -23,7 +24,7 @@ const withStubbornApp = preload(
 
 function start(t: Test, argv: readonly string[], env: Record<string, string>, flags: readonly string[] = []) {
   const child = spawn(process.execPath, [...flags, main, ...argv], {
-    env,
+    env: { ...compileCache(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   t.teardown(() => child.kill("SIGKILL"));

@@ -85,9 +85,6 @@ const places: Readonly<Record<string, (secret: string) => string>> = {
 
 for (const [place, print] of Object.entries(places)) {
   t.test(`a secret in ${place} is never printed, right or wrong`, async () => {
-    fc.assert(
-      fc.property(secrets, (secret) => !print(secret).includes(marker)),
-      { numRuns: 300 },
-    );
+    fc.assert(fc.property(secrets, (secret) => !print(secret).includes(marker)));
   });
 }
