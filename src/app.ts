@@ -30,7 +30,7 @@ import { openIndex, type SqliteIndex } from "./storage/index/sqlite-index.ts";
 import type { Sink } from "./telemetry/fan-out.ts";
 import type { GaugeSources } from "./telemetry/metrics/gauges.ts";
 import { createNotifications, type Notifications } from "./telemetry/notifications/notifications.ts";
-import { createRecentActivity, type RecentActivity } from "./telemetry/recent/recent-activity.ts";
+import { RecentActivity } from "./telemetry/recent/recent-activity.ts";
 import { createUpstream } from "./upstream/http-upstream.ts";
 import { userAgent, version } from "./version.ts";
 
@@ -117,7 +117,7 @@ class Entrepot implements App {
     this.#health = new NodeHealth(() => {
       if (!this.#stopping.signal.aborted) void this.#serving?.maintenance.checkStore();
     });
-    this.#activity = createRecentActivity({ upstreams: config.upstreams.map(({ name }) => name), clock });
+    this.#activity = new RecentActivity({ upstreams: config.upstreams.map(({ name }) => name), clock });
     const endpoints = config.notifications?.endpoints ?? [];
     this.#telemetry = createTelemetry({
       config,

@@ -1,10 +1,10 @@
 // What this node knows about its own state: the checks of /readyz, what is wrong with the index, and the free disk space.
-import { createHealth } from "../ops/health.ts";
+import { Health } from "../ops/health.ts";
 import type { Notice } from "../ports/event.ts";
 import { type FreeSpace, fullness } from "../storage/disk/store.ts";
 
 export class NodeHealth {
-  readonly checks = createHealth();
+  readonly checks = new Health();
   readonly #storeUnavailable: () => void;
   #index: string | undefined;
   #disk: string | undefined;

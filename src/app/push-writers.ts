@@ -13,7 +13,7 @@ import type { NoticeSink } from "../ports/event.ts";
 import type { PushSink } from "../ports/push.ts";
 import type { Scope } from "../ports/scope.ts";
 import { createAuthorizer } from "../upstream/auth/authorization.ts";
-import { createPushTarget } from "../upstream/push-target.ts";
+import { HttpPushTarget } from "../upstream/push-target.ts";
 
 /** How long a client may be silent in the middle of a push, in milliseconds. */
 const pushSilence = 60_000;
@@ -51,7 +51,7 @@ export function createPushWriters(
   const targets: { close(): Promise<void> }[] = [];
   for (const config of configs) {
     if (!config.push) continue;
-    const target = createPushTarget(config, createAuthorizer(config, notices, clock));
+    const target = new HttpPushTarget(config, createAuthorizer(config, notices, clock));
     targets.push(target);
     const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
     const passThrough = new PassThrough({

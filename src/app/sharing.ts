@@ -17,7 +17,7 @@ import type { Announcements } from "../ports/shared.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
-import { createPeers } from "../upstream/peers.ts";
+import { HttpPeers } from "../upstream/peers.ts";
 
 /** Milliseconds between two searches for what interrupted uploads left, and two checks of the size of S3. */
 const upkeepInterval = 3_600_000;
@@ -69,7 +69,12 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   const s3 = await openS3(options);
   const peers =
     redis &&
-    createPeers({ ...options, clock: options.steady, plain: plainUpstream, node: options.config.node.name });
+    new HttpPeers({
+      ...options,
+      clock: options.steady,
+      plain: plainUpstream,
+      node: options.config.node.name,
+    });
   const known = redis === undefined ? own : layered(own, options, redis);
   return {
     ...known,

@@ -13,59 +13,59 @@ interface Check {
   readonly required: boolean;
 }
 
-export interface Health {
+export class Health {
+  readonly #checks = new Map<string, Check>(
+    requiredChecks.map((name) => [name, { ok: false, detail: "not yet", required: true }]),
+  );
+  #draining = false;
+
   /**
    * Reports a check. A store that can only be read is ok, with the detail `read-only`. `required` stays what it
    * was when it is left out; a new check is not required.
    */
-  set(name: string, ok: boolean, detail?: string, required?: boolean): void;
+  set(name: string, ok: boolean, detail?: string, required?: boolean): void {
+    const known = this.#checks.get(name)?.required ?? false;
+    this.#checks.set(name, { ok, detail, required: required ?? known });
+  }
+
   /** True when every required check is ok and the node is not draining. */
-  ready(): boolean;
+  ready(): boolean {
+    return this.readiness() === 200;
+  }
+
   /**
    * What /readyz answers, on either listener: 503 for trouble of this node; 404 while it drains, which takes it out of
    * HAProxy's rotation without ending what it is sending (http-check disable-on-404); else 200.
    */
-  readiness(): 200 | 404 | 503;
-  draining(flag: boolean): void;
-  isDraining(): boolean;
-  /** The lines of the required checks that fail. */
-  failing(): readonly string[];
-  /** A line per check: the required ones, draining, then those for information. Carries details: not for clients. */
-  report(): readonly string[];
-}
+  readiness(): 200 | 404 | 503 {
+    for (const { ok, required } of this.#checks.values()) if (required && !ok) return 503;
+    return this.#draining ? 404 : 200;
+  }
 
-export function createHealth(): Health {
-  const checks = new Map<string, Check>();
-  for (const name of requiredChecks) checks.set(name, { ok: false, detail: "not yet", required: true });
-  let draining = false;
-  const sound = (): boolean => {
-    for (const check of checks.values()) if (check.required && !check.ok) return false;
-    return true;
-  };
-  return {
-    set(name, ok, detail, required = checks.get(name)?.required ?? false) {
-      checks.set(name, { ok, detail, required });
-    },
-    ready: () => !draining && sound(),
-    readiness() {
-      if (!sound()) return 503;
-      return draining ? 404 : 200;
-    },
-    draining(flag) {
-      draining = flag;
-    },
-    isDraining: () => draining,
-    failing: () =>
-      [...checks].filter(([, { ok, required }]) => required && !ok).map((check) => describe(check)),
-    report() {
-      const all = [...checks];
-      return [
-        ...all.filter(([, { required }]) => required).map(describe),
-        `draining ${draining ? "yes" : "no"}`,
-        ...all.filter(([, { required }]) => !required).map(describe),
-      ];
-    },
-  };
+  draining(flag: boolean): void {
+    this.#draining = flag;
+  }
+
+  isDraining(): boolean {
+    return this.#draining;
+  }
+
+  /** The lines of the required checks that fail. */
+  failing(): readonly string[] {
+    return [...this.#checks]
+      .filter(([, { ok, required }]) => required && !ok)
+      .map((check) => describe(check));
+  }
+
+  /** A line per check: the required ones, draining, then those for information. Carries details: not for clients. */
+  report(): readonly string[] {
+    const all = [...this.#checks];
+    return [
+      ...all.filter(([, { required }]) => required).map(describe),
+      `draining ${this.#draining ? "yes" : "no"}`,
+      ...all.filter(([, { required }]) => !required).map(describe),
+    ];
+  }
 }
 
 /** One line, whatever an error message puts into the detail. */

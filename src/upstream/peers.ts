@@ -2,10 +2,13 @@
 // start a download for this node (BlobCache.openForPeer).
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import type { Scope } from "../ports/scope.ts";
 import { type Peers, peerHeader } from "../ports/shared.ts";
 import { type ClosableUpstream, headByDigest, remoteRepository, UpstreamError } from "../ports/upstream.ts";
+import type { BlobAnswer } from "../ports/upstream-answer.ts";
 import { createUpstream } from "./http-upstream.ts";
 
 /** Pairs of a node and an upstream for which connections are kept. */
@@ -28,41 +31,50 @@ export interface PeersOptions {
   readonly clock: Clock;
 }
 
-export type ClosablePeers = Peers & {
-  /** Ends every transfer and closes every connection. */
-  close(): Promise<void>;
-};
-
-export function createPeers(options: PeersOptions): ClosablePeers {
-  const closing = new Set<Promise<void>>();
-  const peers = new LRUCache<string, ClosableUpstream>({
+export class HttpPeers implements Peers {
+  readonly #options: PeersOptions;
+  readonly #closing = new Set<Promise<void>>();
+  readonly #peers = new LRUCache<string, ClosableUpstream>({
     max: maxPeers,
     dispose: (peer) => {
-      const closed = peer.close().finally(() => closing.delete(closed));
-      closing.add(closed);
+      const closed = peer.close().finally(() => this.#closing.delete(closed));
+      this.#closing.add(closed);
     },
   });
-  const peerAt = (address: string, upstream: string): ClosableUpstream => {
+
+  constructor(options: PeersOptions) {
+    this.#options = options;
+  }
+
+  async has(address: string, scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean> {
+    const peer = remoteRepository(this.#at(address, scope.upstream), scope.repository);
+    return (await headByDigest(peer, digest, as)).kind === "found";
+  }
+
+  async open(
+    address: string,
+    scope: Scope,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+  ): Promise<BlobAnswer> {
+    return await this.#at(address, scope.upstream).openBlob(scope.repository, digest, from, signal);
+  }
+
+  /** Ends every transfer and closes every connection. */
+  async close(): Promise<void> {
+    this.#peers.clear();
+    await Promise.all(this.#closing);
+  }
+
+  #at(address: string, upstream: string): ClosableUpstream {
     const key = `${address} ${upstream}`;
-    const known = peers.get(key);
+    const known = this.#peers.get(key);
     if (known !== undefined) return known;
-    const made = createPeer(originOf(address), upstream, options);
-    peers.set(key, made);
+    const made = createPeer(originOf(address), upstream, this.#options);
+    this.#peers.set(key, made);
     return made;
-  };
-  return {
-    has: async (address, { upstream, repository }, digest, as) => {
-      const peer = remoteRepository(peerAt(address, upstream), repository);
-      const head = await headByDigest(peer, digest, as);
-      return head.kind === "found";
-    },
-    open: async (address, { upstream, repository }, digest, from, signal) =>
-      await peerAt(address, upstream).openBlob(repository, digest, from, signal),
-    close: async () => {
-      peers.clear();
-      await Promise.all(closing);
-    },
-  };
+  }
 }
 
 /** Addresses come out of a shared store, which may hold anything. */

@@ -5,8 +5,8 @@ import type { SecureContext } from "node:tls";
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
-import type { PushTarget } from "../ports/push.ts";
-import type { Authorizer, Scope } from "./auth/authorizer.ts";
+import type { Actions, PushTarget } from "../ports/push.ts";
+import type { Authorizer, TokenScope } from "./auth/authorizer.ts";
 import { upstreamRepository } from "./client.ts";
 import { createAddressRules } from "./connection/address-rules.ts";
 import { connectOptions } from "./connection/connection-options.ts";
@@ -19,54 +19,67 @@ const maxIdle = 16;
 /** Repositories pushed to at about the same time, whose last credentials are remembered. */
 const maxRepositories = 1_000;
 
-export type ClosablePushTarget = PushTarget & {
-  /** Ends every connection. */
-  close(): Promise<void>;
-};
-
-/**
- * The caller bounds how many requests are under way, and adds the header to requests to the origin of `url` only.
- * Throws the system's error for unreadable certificates.
- */
-export function createPushTarget(config: UpstreamConfig, authorizer: Authorizer): ClosablePushTarget {
-  const { url } = config;
-  const connect = connectOptions(config);
-  const options = { keepAlive: true, timeout: keepAlive, maxFreeSockets: maxIdle };
-  const agent =
-    url.protocol === "https:" ? new HttpsAgent({ ...options, ...tlsOf(connect.own) }) : new Agent(options);
-  const guard = {
-    upstream: config.name,
-    rules: createAddressRules(config.redirectsTo),
-    did: "led a write to",
-    setting: "redirectsTo",
-  };
-  const foreign: Readonly<Record<string, Agent>> = {
-    "http:": guardedAgent(guard, new Agent()),
-    "https:": guardedAgent(guard, new HttpsAgent(tlsOf(connect.foreign))),
-  };
-  const sent = new LRUCache<Repository, { readonly scope: Scope; readonly header: string }>({
+/** The caller bounds how many requests are under way, and adds the header to requests to the origin of `url` only. */
+export class HttpPushTarget implements PushTarget {
+  readonly url: URL;
+  readonly #config: UpstreamConfig;
+  readonly #authorizer: Authorizer;
+  readonly #agent: Agent;
+  /** For addresses that come from outside, by protocol. */
+  readonly #foreign: Readonly<Record<string, Agent>>;
+  readonly #sent = new LRUCache<Repository, { readonly scope: TokenScope; readonly header: string }>({
     max: maxRepositories,
   });
-  return {
-    url,
-    agentFor: ({ origin, protocol }) => (origin === url.origin ? agent : (foreign[protocol] ?? agent)),
-    upstreamRepository: (repository) => upstreamRepository(config, repository),
-    async authorization(repository, actions) {
-      const scope = { repository, actions };
-      const header = await authorizer.header(scope);
-      if (header !== undefined) sent.set(repository, { scope, header });
-      return header;
-    },
-    refused(repository, challenges) {
-      const last = sent.get(repository);
-      const scope: Scope = last?.scope ?? { repository, actions: "pull,push" };
-      return authorizer.refused(scope, challenges, last?.header);
-    },
-    async close() {
-      for (const each of [agent, ...Object.values(foreign)]) each.destroy();
-      await authorizer.close();
-    },
-  };
+
+  /** Throws the system's error for unreadable certificates. */
+  constructor(config: UpstreamConfig, authorizer: Authorizer) {
+    this.url = config.url;
+    this.#config = config;
+    this.#authorizer = authorizer;
+    const connect = connectOptions(config);
+    const options = { keepAlive: true, timeout: keepAlive, maxFreeSockets: maxIdle };
+    this.#agent =
+      config.url.protocol === "https:"
+        ? new HttpsAgent({ ...options, ...tlsOf(connect.own) })
+        : new Agent(options);
+    const guard = {
+      upstream: config.name,
+      rules: createAddressRules(config.redirectsTo),
+      did: "led a write to",
+      setting: "redirectsTo",
+    };
+    this.#foreign = {
+      "http:": guardedAgent(guard, new Agent()),
+      "https:": guardedAgent(guard, new HttpsAgent(tlsOf(connect.foreign))),
+    };
+  }
+
+  agentFor({ origin, protocol }: URL): Agent {
+    return origin === this.url.origin ? this.#agent : (this.#foreign[protocol] ?? this.#agent);
+  }
+
+  upstreamRepository(repository: Repository): Repository {
+    return upstreamRepository(this.#config, repository);
+  }
+
+  async authorization(repository: Repository, actions: Actions): Promise<string | undefined> {
+    const scope = { repository, actions };
+    const header = await this.#authorizer.header(scope);
+    if (header !== undefined) this.#sent.set(repository, { scope, header });
+    return header;
+  }
+
+  refused(repository: Repository, challenges: readonly string[]): Promise<boolean> {
+    const last = this.#sent.get(repository);
+    const scope: TokenScope = last?.scope ?? { repository, actions: "pull,push" };
+    return this.#authorizer.refused(scope, challenges, last?.header);
+  }
+
+  /** Ends every connection. */
+  async close(): Promise<void> {
+    for (const each of [this.#agent, ...Object.values(this.#foreign)]) each.destroy();
+    await this.#authorizer.close();
+  }
 }
 
 function tlsOf(options: object): { readonly secureContext?: SecureContext; readonly servername?: string } {

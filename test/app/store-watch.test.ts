@@ -4,7 +4,7 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { StoreWatch } from "../../src/app/store-watch.ts";
-import { createHealth } from "../../src/ops/health.ts";
+import { Health } from "../../src/ops/health.ts";
 import type { Notice } from "../../src/ports/event.ts";
 import { type DiskStore, openDiskStore } from "../../src/storage/disk/store.ts";
 import { getBlob, putBlob, someBytes } from "../fixtures/blob-store-suite.ts";
@@ -14,7 +14,7 @@ async function watched(t: Test, probe?: (store: DiskStore) => Promise<boolean>) 
   const directory = join(t.testdir(), "cache");
   const store = await openDiskStore({ directory });
   t.teardown(() => store.close());
-  const health = createHealth();
+  const health = new Health();
   for (const name of ["store", "listening"]) health.set(name, true);
   const notices: Notice[] = [];
   const clock = new ManualClock();

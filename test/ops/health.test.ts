@@ -1,8 +1,8 @@
 import t from "tap";
-import { createHealth } from "../../src/ops/health.ts";
+import { Health } from "../../src/ops/health.ts";
 
 t.test("a node is not ready before it listens and its store answers", (t) => {
-  const health = createHealth();
+  const health = new Health();
   t.equal(health.ready(), false);
   t.strictSame(health.report(), ["listening failed: not yet", "store failed: not yet", "draining no"]);
   health.set("listening", true);
@@ -20,7 +20,7 @@ t.test("a node is not ready before it listens and its store answers", (t) => {
 });
 
 t.test("neither upstream nor Redis takes a node out of rotation", (t) => {
-  const health = createHealth();
+  const health = new Health();
   health.set("listening", true);
   health.set("store", true);
   health.set("upstream hub", false, "unreachable for 5 min");
@@ -37,7 +37,7 @@ t.test("neither upstream nor Redis takes a node out of rotation", (t) => {
 });
 
 t.test("a check can be made required, and stays it", (t) => {
-  const health = createHealth();
+  const health = new Health();
   health.set("listening", true);
   health.set("store", true);
   health.set("license", false, undefined, true);
@@ -50,7 +50,7 @@ t.test("a check can be made required, and stays it", (t) => {
 });
 
 t.test("draining is not ready, until it is called off", (t) => {
-  const health = createHealth();
+  const health = new Health();
   health.set("listening", true);
   health.set("store", true);
   health.draining(true);
@@ -63,7 +63,7 @@ t.test("draining is not ready, until it is called off", (t) => {
 });
 
 t.test("a report has one short line per check, whatever an error says", (t) => {
-  const health = createHealth();
+  const health = new Health();
   health.set("store", false, `a\r\nlistening ok\u2028\u0000${"x".repeat(10_000)}`);
   const line = health.report()[1] as string;
   t.match(line, /^store failed: a {2}listening ok {2}x+$/);
@@ -72,7 +72,7 @@ t.test("a report has one short line per check, whatever an error says", (t) => {
 });
 
 t.test("what keeps a node from being ready", (t) => {
-  const health = createHealth();
+  const health = new Health();
   health.set("listening", true);
   health.set("store", false, "EIO");
   health.set("redis", false, "refused");

@@ -3,7 +3,7 @@ import { request as httpRequest } from "node:http";
 import { connect, createServer, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import { createHealth } from "../../src/ops/health.ts";
+import { Health } from "../../src/ops/health.ts";
 import { createOpsListener, type OpsListenerOptions } from "../../src/ops/listener.ts";
 import { createLogger } from "../../src/telemetry/lines/json-log.ts";
 import { createMetrics } from "../../src/telemetry/metrics/prometheus.ts";
@@ -11,7 +11,7 @@ import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
 import { rememberingOutput, sampleGauges } from "../fixtures/telemetry-samples.ts";
 
 async function start(t: Test, changes: Partial<OpsListenerOptions> = {}) {
-  const health = createHealth();
+  const health = new Health();
   const output = rememberingOutput();
   const gauges = sampleGauges({ ready: () => health.ready() });
   const metrics = createMetrics({ gauges, upstreams: ["hub"], version: "1.2.3" });
@@ -238,7 +238,7 @@ t.test("a taken port is Node's own error", async (t) => {
   await once(holder, "listening");
   const { port } = holder.address() as { port: number };
   const listener = createOpsListener({
-    health: createHealth(),
+    health: new Health(),
     metrics: { contentType: "text/plain", render: async () => "" },
     log: createLogger("info", rememberingOutput()).logger,
   });

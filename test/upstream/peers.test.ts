@@ -9,7 +9,7 @@ import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import type { Notice } from "../../src/ports/event.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
-import { createPeers } from "../../src/upstream/peers.ts";
+import { HttpPeers } from "../../src/upstream/peers.ts";
 import { digestOf, randomBytesFor } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -21,7 +21,7 @@ const signal = new AbortController().signal;
 
 function peersOf(t: Test) {
   const notices: Notice[] = [];
-  const peers = createPeers({
+  const peers = new HttpPeers({
     node: "node-b",
     pseudonym: "entrepot-b",
     // A neighbour is waited for much more briefly than that.

@@ -2,7 +2,7 @@ import { Agent as HttpsAgent } from "node:https";
 import t from "tap";
 import type { Repository } from "../../src/oci/name.ts";
 import { createAuthorizer } from "../../src/upstream/auth/authorization.ts";
-import { createPushTarget } from "../../src/upstream/push-target.ts";
+import { HttpPushTarget } from "../../src/upstream/push-target.ts";
 import { upstreamConfig } from "../fixtures/connected-upstream.ts";
 
 const repository = "team/app" as Repository;
@@ -10,7 +10,7 @@ const repository = "team/app" as Repository;
 t.test("writes go where reads come from, with the same account", async (t) => {
   for (const href of ["https://registry.example.com/api", "http://registry.example.com:8081"]) {
     const config = upstreamConfig(new URL(href));
-    const target = createPushTarget(
+    const target = new HttpPushTarget(
       config,
       createAuthorizer(config, () => {}, Date.now),
     );

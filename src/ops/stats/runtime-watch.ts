@@ -9,34 +9,35 @@ const resolution = 20;
 /** Milliseconds after which lateness is forgotten. */
 const memory = 60_000;
 
-export interface RuntimeWatch {
-  read(): RuntimeStats;
-  stop(): void;
-}
+/** Lateness is of the last minute at most. Watches from its creation until `stop`. */
+export class RuntimeWatch {
+  readonly #loop = monitorEventLoopDelay({ resolution });
+  #since = performance.now();
 
-/** Lateness is of the last minute at most. */
-export function createRuntimeWatch(): RuntimeWatch {
-  const loop = monitorEventLoopDelay({ resolution });
-  loop.enable();
-  let since = performance.now();
-  return {
-    read() {
-      const heap = getHeapStatistics();
-      const stats = {
-        eventLoopP50Ms: loop.count === 0 ? null : lateness(loop.percentile(50)),
-        eventLoopP99Ms: loop.count === 0 ? null : lateness(loop.percentile(99)),
-        residentBytes: residentBytes(),
-        heapBytes: heap.used_heap_size,
-        externalBytes: heap.external_memory,
-      };
-      if (performance.now() - since > memory) {
-        loop.reset();
-        since = performance.now();
-      }
-      return stats;
-    },
-    stop: () => void loop.disable(),
-  };
+  constructor() {
+    this.#loop.enable();
+  }
+
+  read(): RuntimeStats {
+    const loop = this.#loop;
+    const heap = getHeapStatistics();
+    const stats = {
+      eventLoopP50Ms: loop.count === 0 ? null : lateness(loop.percentile(50)),
+      eventLoopP99Ms: loop.count === 0 ? null : lateness(loop.percentile(99)),
+      residentBytes: residentBytes(),
+      heapBytes: heap.used_heap_size,
+      externalBytes: heap.external_memory,
+    };
+    if (performance.now() - this.#since > memory) {
+      loop.reset();
+      this.#since = performance.now();
+    }
+    return stats;
+  }
+
+  stop(): void {
+    this.#loop.disable();
+  }
 }
 
 /** `nanoseconds` is how long a sample took. */

@@ -7,7 +7,7 @@ import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityReport, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import type { Health } from "../health.ts";
 import { duration } from "../page/format.ts";
-import { createRuntimeWatch } from "./runtime-watch.ts";
+import { RuntimeWatch } from "./runtime-watch.ts";
 import type {
   QueueStats,
   RunningFill,
@@ -59,7 +59,7 @@ const shortestGrowthTime = 300_000;
 export function createStats(options: StatsOptions): Stats {
   const { clock, steady, version, health } = options;
   const startedAt = clock();
-  const watch = createRuntimeWatch();
+  const watch = new RuntimeWatch();
   return {
     document() {
       const now = clock();

@@ -1,6 +1,6 @@
 // The sink behind the stats page: what happened lately, in memory that does not grow. About 400 KB, most of it the
 // texts of the last errors.
-import type { EventSink, Notice, NoticeSink, RequestEvent } from "../../ports/event.ts";
+import type { EventSink, Notice, NoticeSink } from "../../ports/event.ts";
 import { scrub } from "../scrub.ts";
 import { LastOf, percentile } from "./last-of.ts";
 import { RecentRepositories, type RecentRepositoriesReport } from "./recent-repositories.ts";
@@ -59,15 +59,6 @@ export interface SharedStoreState {
   readonly since: number;
 }
 
-export interface RecentActivity {
-  readonly onEvent: EventSink;
-  readonly onNotice: NoticeSink;
-  report(): ActivityReport;
-  /** What a restart should not forget. */
-  save(): SavedTraffic;
-  restore(saved: SavedTraffic): void;
-}
-
 export interface RecentActivityOptions {
   readonly upstreams: readonly string[];
   /** Milliseconds since the epoch. */
@@ -77,11 +68,7 @@ export interface RecentActivityOptions {
 const evictionAges = 64;
 const longestMessage = 200;
 
-export function createRecentActivity({ upstreams, clock }: RecentActivityOptions): RecentActivity {
-  return new Activity(upstreams, clock);
-}
-
-class Activity implements RecentActivity {
+export class RecentActivity {
   readonly #clock: () => number;
   readonly #traffic = new RecentTraffic();
   readonly #requests = new RecentRequests();
@@ -93,13 +80,13 @@ class Activity implements RecentActivity {
   #checks: StoredChecks = { blobs: 0, bytes: 0, wrong: 0, lastWrongAt: null, alarm: false };
   readonly #sharedStores = new Map<string, SharedStoreState>();
 
-  constructor(upstreams: readonly string[], clock: () => number) {
+  constructor({ upstreams, clock }: RecentActivityOptions) {
     this.#clock = clock;
     this.#upstreams = new RecentUpstreams(upstreams);
     this.#repositories = new RecentRepositories(clock());
   }
 
-  readonly onEvent = (event: RequestEvent): void => {
+  readonly onEvent: EventSink = (event) => {
     // Health checks and pings of clients are no traffic of the cache.
     if (event.route === "ping") return;
     const now = this.#clock();
@@ -108,7 +95,7 @@ class Activity implements RecentActivity {
     this.#repositories.onEvent(event, now);
   };
 
-  readonly onNotice = (notice: Notice): void => {
+  readonly onNotice: NoticeSink = (notice) => {
     const now = this.#clock();
     this.#traffic.onNotice(notice, now);
     this.#upstreams.onNotice(notice, now);
@@ -151,6 +138,7 @@ class Activity implements RecentActivity {
     };
   }
 
+  /** What a restart should not forget. */
   save(): SavedTraffic {
     return this.#traffic.save();
   }

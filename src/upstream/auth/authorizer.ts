@@ -4,7 +4,7 @@ import type { Repository } from "../../oci/name.ts";
 import type { Actions } from "../../ports/push.ts";
 
 /** What a request needs rights for, in one repository. */
-export interface Scope {
+export interface TokenScope {
   readonly repository: Repository;
   /** Left out: pull. */
   readonly actions?: Actions;
@@ -13,17 +13,17 @@ export interface Scope {
 /** Every method rejects with UpstreamError: `auth` when there is no way to prove ourselves. */
 export interface Authorizer {
   /** The Authorization header's value; undefined to send none. */
-  header(scope: Scope): Promise<string | undefined>;
+  header(scope: TokenScope): Promise<string | undefined>;
   /**
    * Upstream answered 401, with these WWW-Authenticate values, to a request that carried `sent`. True: the request is
    * worth sending once more with a new `header`.
    */
-  refused(scope: Scope, challenges: readonly string[], sent: string | undefined): Promise<boolean>;
+  refused(scope: TokenScope, challenges: readonly string[], sent: string | undefined): Promise<boolean>;
   /**
    * Upstream answered 400 or 403, which may be about the account or about the content, to a request that carried `sent`.
    * True: there are other credentials now, and the request is worth sending once more with a new `header`.
    */
-  renewed(scope: Scope, sent: string | undefined): Promise<boolean>;
+  renewed(scope: TokenScope, sent: string | undefined): Promise<boolean>;
   /** Ends what is under way and closes every connection. */
   close(): Promise<void>;
 }

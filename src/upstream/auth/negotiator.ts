@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../../config/config.ts";
 import { SharedCall } from "../../ports/single-flight.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
-import type { Authorizer, Scope } from "./authorizer.ts";
+import type { Authorizer, TokenScope } from "./authorizer.ts";
 import { type Challenge, challengeOf, parseChallenges } from "./challenge.ts";
 import type { CredentialSource, Credentials } from "./credentials.ts";
 import type { AccessToken, TokenCache, TokenTarget } from "./token-cache.ts";
@@ -43,7 +43,7 @@ export class Negotiator implements Authorizer {
     this.#options = options;
   }
 
-  async header(scope: Scope): Promise<string | undefined> {
+  async header(scope: TokenScope): Promise<string | undefined> {
     const account = await this.#options.credentials.read();
     // Some upstreams tell anonymous clients that content does not exist: with nothing to send yet, none is asked for.
     const hasNothing = account?.isIdentityToken && this.#server === undefined;
@@ -53,7 +53,7 @@ export class Negotiator implements Authorizer {
     return account?.isIdentityToken ? undefined : account?.basic;
   }
 
-  async refused(scope: Scope, fields: readonly string[], sent: string | undefined): Promise<boolean> {
+  async refused(scope: TokenScope, fields: readonly string[], sent: string | undefined): Promise<boolean> {
     const challenges = parseChallenges(fields);
     const bearer = bearerChallenge(challenges);
     const account = await this.#options.credentials.read();
@@ -70,7 +70,7 @@ export class Negotiator implements Authorizer {
     return await this.#hasOtherPassword(account, sent);
   }
 
-  async renewed(scope: Scope, sent: string | undefined): Promise<boolean> {
+  async renewed(scope: TokenScope, sent: string | undefined): Promise<boolean> {
     if (sent === undefined) return false;
     const account = await this.#options.credentials.read();
     const target = this.#target(scope);
@@ -97,12 +97,12 @@ export class Negotiator implements Authorizer {
     });
   }
 
-  #target(scope: Scope): TokenTarget | undefined {
+  #target(scope: TokenScope): TokenTarget | undefined {
     const expectedScope = scopeText(scope);
     return this.#known.get(expectedScope) ?? (this.#server && { ...this.#server, scope: expectedScope });
   }
 
-  #learn(scope: Scope, challenge: Challenge): TokenTarget {
+  #learn(scope: TokenScope, challenge: Challenge): TokenTarget {
     const server = this.#learnServer(challenge);
     const expectedScope = scopeText(scope);
     const target = { ...server, scope: challenge.parameters.get("scope") || expectedScope };
@@ -184,8 +184,8 @@ export class Negotiator implements Authorizer {
   }
 }
 
-/** The token scope to ask for unless a challenge names another ("Token Scope Documentation"). */
-function scopeText({ repository, actions = "pull" }: Scope): string {
+/** The token scope to ask for unless a challenge names another ("Token TokenScope Documentation"). */
+function scopeText({ repository, actions = "pull" }: TokenScope): string {
   return `repository:${repository}:${actions}`;
 }
 

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import t from "tap";
 import { createHistory } from "../../../src/ops/stats/history.ts";
 import type { Notice } from "../../../src/ports/event.ts";
-import { createRecentActivity } from "../../../src/telemetry/recent/recent-activity.ts";
+import { RecentActivity } from "../../../src/telemetry/recent/recent-activity.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { sampleEvent } from "../../fixtures/telemetry-samples.ts";
 
 function start(path: string) {
   const clock = new ManualClock();
-  const activity = createRecentActivity({ upstreams: [], clock: clock.read });
+  const activity = new RecentActivity({ upstreams: [], clock: clock.read });
   const notices: Notice[] = [];
   return { activity, notices, history: createHistory(path, activity, (notice) => notices.push(notice)) };
 }

@@ -3,7 +3,7 @@ import { type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
 import t, { type Test } from "tap";
-import { createHealth } from "../../../src/ops/health.ts";
+import { Health } from "../../../src/ops/health.ts";
 import { createOpsListener } from "../../../src/ops/listener.ts";
 import { createStatsPages, type StatsPagesOptions } from "../../../src/ops/stats/stats-pages.ts";
 import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
@@ -18,7 +18,7 @@ async function start(t: Test, changes: Partial<StatsPagesOptions> = {}) {
     ...changes,
   });
   const listener = createOpsListener({
-    health: createHealth(),
+    health: new Health(),
     metrics: { contentType: "text/plain", render: async () => "" },
     log: createLogger("info", output).logger,
     stats,

@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import { referenceText } from "../../../src/oci/reference.ts";
-import { createHealth } from "../../../src/ops/health.ts";
+import { Health } from "../../../src/ops/health.ts";
 import { createOpsListener } from "../../../src/ops/listener.ts";
 import type { WebhookChange, WebhookTarget } from "../../../src/ops/webhooks/webhook-receiver.ts";
 import { WebhookReceiver } from "../../../src/ops/webhooks/webhook-receiver.ts";
@@ -38,7 +38,7 @@ async function start(t: Test, { changed, ready = true }: Options = {}) {
   const output = rememberingOutput();
   const { logger } = createLogger("debug", output);
   const metrics = { render: async () => "", contentType: "text/plain" };
-  const listener = createOpsListener({ health: createHealth(), metrics, log: logger, webhooks });
+  const listener = createOpsListener({ health: new Health(), metrics, log: logger, webhooks });
   const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
   t.teardown(() => listener.close());
   return {

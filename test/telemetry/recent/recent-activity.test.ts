@@ -1,11 +1,11 @@
 import t from "tap";
-import { createRecentActivity } from "../../../src/telemetry/recent/recent-activity.ts";
+import { RecentActivity } from "../../../src/telemetry/recent/recent-activity.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { sampleEvent } from "../../fixtures/telemetry-samples.ts";
 
 t.test("one sink for all of it; pings are no traffic", (t) => {
   const clock = new ManualClock();
-  const activity = createRecentActivity({ upstreams: ["hub"], clock: clock.read });
+  const activity = new RecentActivity({ upstreams: ["hub"], clock: clock.read });
   activity.onEvent(sampleEvent({ status: 500, durationMs: 9000 }));
   activity.onEvent(sampleEvent({ route: "ping", repository: undefined }));
   const eviction = { kind: "eviction", digest: "sha256:0", bytes: 4, orphaned: 0 } as const;
@@ -27,7 +27,7 @@ t.test("one sink for all of it; pings are no traffic", (t) => {
 
 t.test("what is kept does not grow with what happens", (t) => {
   const clock = new ManualClock();
-  const activity = createRecentActivity({ upstreams: ["hub"], clock: clock.read });
+  const activity = new RecentActivity({ upstreams: ["hub"], clock: clock.read });
   const sizes: number[] = [];
   for (let round = 0; round < 3; round++) {
     for (let i = 0; i < 2000; i++) {
