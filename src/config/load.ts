@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { type Config, configOf, fillDefaults, type Values } from "./config.ts";
 import { readEnvironment } from "./environment.ts";
 import { describePath, Files } from "./files.ts";
-import { type Problem, quote } from "./problem.ts";
+import { byPlace, type Problem, quote } from "./problem.ts";
 import type { ReadFile } from "./read-text.ts";
 import { checkRules, isListed, namedNamespaces, warningsOf } from "./rules.ts";
 import { schema } from "./schema.ts";
@@ -68,7 +68,7 @@ export function loadConfig(given: {
   checkRules(sources, upstreams);
   missing(sources, upstreams, listed);
   if (sources.problems.length > 0 || parsed.data === undefined)
-    return { ok: false, problems: sources.problems.toSorted(byPlace) };
+    return { ok: false, problems: sources.problems.toSorted((a, b) => byPlace(a.position, b.position)) };
   const values = parsed.data;
   fillDefaults(values, new Set(namedNamespaces(sources, upstreams)));
   const config = configOf(values, upstreams, files);
@@ -107,13 +107,6 @@ function found(path: Path, sources: Sources): string {
   if (shown === "hidden") return "a value that is not shown";
   if (shown === "url") return describeUrl(value);
   return shown === "path" ? describePath(value) : quote(value);
-}
-
-/** Problems of the file by line, then the others as they came. */
-function byPlace(a: Problem, b: Problem): number {
-  const line = (problem: Problem) => problem.position?.line ?? Number.MAX_SAFE_INTEGER;
-  const column = (problem: Problem) => problem.position?.column ?? 0;
-  return line(a) - line(b) || column(a) - column(b);
 }
 
 /** Plain objects and arrays, all the way down. */

@@ -25,6 +25,13 @@ export function quote(text: string): string {
   return JSON.stringify(text.length > maxShown ? `${text.slice(0, maxShown)}...` : text);
 }
 
+/** For sorting: what stands in the file by line and column, then the rest as it came. */
+export function byPlace(a: Position | undefined, b: Position | undefined): number {
+  const end = { line: Number.MAX_SAFE_INTEGER, column: 0 };
+  const [one, other] = [a ?? end, b ?? end];
+  return one.line - other.line || one.column - other.column;
+}
+
 /** `file:line:column`. */
 export function formatPosition({ file, line, column }: Position): string {
   return `${file}:${line}:${column}`;

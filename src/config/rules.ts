@@ -7,23 +7,101 @@ import { addressesCollide, parseAddress } from "./address.ts";
 import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
 import { covers, whyNothingMatches } from "./glob.ts";
 import { nearest } from "./nearest.ts";
-import { formatPosition, type Problem, quote } from "./problem.ts";
-import { type Path, pathText, settings } from "./settings.ts";
-import type { Input, Sources } from "./sources.ts";
+import { byPlace, formatPosition, type Problem, quote } from "./problem.ts";
+import { type Path, pathText, settings, textsIn, typeAt } from "./settings.ts";
+import type { Sources } from "./sources.ts";
+import { traits } from "./text-types.ts";
 
 /** Everything that contradicts something else, told to `sources`. `upstreams` are the paths of all upstreams. */
 export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   bothForms(sources);
   listeners(sources);
-  for (const path of upstreams) login(sources, path);
-  for (const path of [["redis"], ...upstreams]) certificates(sources, path);
+  valuesAndFiles(sources);
+  for (const path of upstreams) {
+    const used = waysToLogIn.flatMap((names) => set(sources, path, names).slice(0, 1));
+    onlyOne(sources, used, "one way to log in");
+    for (const need of upstreamNeeds) check(sources, path, need);
+  }
+  onlyOne(sources, set(sources, ["redis"], redisPlaces), "one way to find Redis");
+  for (const need of redisNeeds) check(sources, ["redis"], need);
+  for (const need of s3Needs) check(sources, ["s3"], need);
   redis(sources);
-  s3(sources);
-  notificationsAndWebhooks(sources);
+  if (sources.has(["s3", "sseKeyId"]) && sources.text(["s3", "sse"])?.toLowerCase() !== "aws:kms")
+    sources.refuse(
+      ["s3", "sseKeyId"],
+      "found a key without its kind of encryption, expected s3.sse: aws:kms as well",
+    );
+  endpoints(sources);
   upstreamList(sources, upstreams);
 }
 
-// ---- what settings have in common --------------------------------------------------------------------------------
+// ---- what settings need beside them ------------------------------------------------------------------------------
+
+/** What says nothing alone. */
+interface Need {
+  /** Keys below a section, of which the first that is set is told; left out: all of the section, in the file's order. */
+  readonly keys?: readonly string[];
+  /** Keys of which one has to be set as well. */
+  readonly one: readonly string[];
+  /** What was found, for the message. */
+  readonly found: string;
+}
+
+const certificateNeeds: readonly Need[] = [
+  { keys: ["tls.cert"], one: ["tls.key"], found: "a certificate without its key" },
+  { keys: ["tls.key"], one: ["tls.cert"], found: "a key without its certificate" },
+];
+
+const passwords = ["password", "passwordFile"];
+const userNeeds: Need = { keys: ["username"], one: passwords, found: "a user name without a password" };
+
+const waysToLogIn = [
+  ["username", ...passwords],
+  ["authorization", "authorizationFile"],
+  ["credentialHelper", "credentialHelperRegistry", "credentialHelperLifetime"],
+];
+
+const upstreamNeeds: readonly Need[] = [
+  userNeeds,
+  { keys: passwords, one: ["username"], found: "a password without a user name" },
+  {
+    keys: ["credentialHelperRegistry", "credentialHelperLifetime"],
+    one: ["credentialHelper"],
+    found: "this alone",
+  },
+  ...certificateNeeds,
+];
+
+const redisPlaces = ["url", "sentinels", "cluster"];
+
+const redisNeeds: readonly Need[] = [
+  { one: redisPlaces, found: "this without a server" },
+  userNeeds,
+  { keys: ["sentinels"], one: ["master"], found: "Sentinels without what they look after" },
+  ...["master", "sentinelPassword", "sentinelPasswordFile"].map((key) => ({
+    keys: [key],
+    one: ["sentinels"],
+    found: "this without Sentinels",
+  })),
+  ...certificateNeeds,
+];
+
+const accessKeys = ["accessKeyId", "accessKeyIdFile"];
+const secretKeys = ["secretAccessKey", "secretAccessKeyFile"];
+
+const s3Needs: readonly Need[] = [
+  { one: ["bucket"], found: "this without a bucket" },
+  { keys: accessKeys, one: secretKeys, found: "an access key without its secret" },
+  { keys: secretKeys, one: accessKeys, found: "a secret without an access key" },
+];
+
+/** Tells what of the section at `path` lacks what it needs. */
+function check(sources: Sources, path: Path, { keys, one, found }: Need): void {
+  const [first] = keys === undefined ? keysSet(sources, String(path[0])) : set(sources, path, keys);
+  if (first === undefined || set(sources, path, one).length > 0) return;
+  const labels = one.map((name) => `${pathText(path)}.${name}`).join(", ");
+  sources.refuse(first, `found ${found}, expected ${labels.replace(/, ([^,]*)$/, " or $1")} as well`);
+}
 
 /** Those of the keys below `path` that are set, by their paths. */
 function set(sources: Sources, path: Path, names: readonly string[]): Path[] {
@@ -37,24 +115,25 @@ function onlyOne(sources: Sources, all: readonly Path[], expected: string): void
     sources.refuse(other, `found both this and ${sources.label(first as Path)}, expected ${expected}`);
 }
 
-/** A value, or the file that holds it. */
-function valueOrFile(sources: Sources, path: Path, name: string): Path[] {
-  const found = set(sources, path, [name, `${name}File`]);
-  onlyOne(sources, found, "only one of the two");
-  return found;
+/** A secret, or the file that holds it. */
+function valuesAndFiles(sources: Sources): void {
+  for (const { path, type } of textsIn(sources.root)) {
+    const direct = [...path.slice(0, -1), String(path.at(-1)).replace(/File$/, "")];
+    const holds = traits.get(type)?.holds;
+    if (holds !== undefined && typeAt(direct) === holds && sources.has(direct))
+      onlyOne(sources, [direct, path], "only one of the two");
+  }
 }
 
 /** The keys of a section that are set anywhere, in the order of the file. */
 function keysSet(sources: Sources, section: string): Path[] {
-  const line = (path: Path) => sources.position(path)?.line ?? Number.MAX_SAFE_INTEGER;
-  const column = (path: Path) => sources.position(path)?.column ?? 0;
-  return settings
-    .map(({ path }): Path => path)
+  const paths = settings.map(({ path }): Path => path);
+  return paths
     .filter((path) => path[0] === section && sources.has(path))
-    .toSorted((a, b) => line(a) - line(b) || column(a) - column(b));
+    .toSorted((a, b) => byPlace(sources.position(a), sources.position(b)));
 }
 
-// ---- the two listeners -------------------------------------------------------------------------------------------
+// ---- the two listeners, Redis, notifications ---------------------------------------------------------------------
 
 function listeners(sources: Sources): void {
   const addressOf = (key: string) => {
@@ -68,131 +147,37 @@ function listeners(sources: Sources): void {
   sources.refuse([changed], `found port ${listen.port} for both listen and opsListen, expected two ports`);
 }
 
-// ---- one upstream ------------------------------------------------------------------------------------------------
-
-/** Login settings that contradict each other, or of which one half is missing. */
-function login(sources: Sources, path: Path): void {
-  const ways = [
-    ["username", "password", "passwordFile"],
-    ["authorization", "authorizationFile"],
-    ["credentialHelper", "credentialHelperRegistry", "credentialHelperLifetime"],
-  ];
-  const used = ways.flatMap((names) => set(sources, path, names).slice(0, 1));
-  onlyOne(sources, used, "one way to log in");
-  const [secret] = valueOrFile(sources, path, "password");
-  valueOrFile(sources, path, "authorization");
-  const [username] = set(sources, path, ["username"]);
-  const plain = (name: string) => pathText([...path, name]);
-  if (username !== undefined && secret === undefined)
-    sources.refuse(
-      username,
-      `found a user name without a password, expected ${plain("password")} or ${plain("passwordFile")} as well`,
-    );
-  if (username === undefined && secret !== undefined)
-    sources.refuse(secret, `found a password without a user name, expected ${plain("username")} as well`);
-  const [detail] = set(sources, path, ["credentialHelperRegistry", "credentialHelperLifetime"]);
-  if (detail !== undefined && !sources.has([...path, "credentialHelper"]))
-    sources.refuse(detail, `found this alone, expected ${plain("credentialHelper")} as well`);
-}
-
-function certificates(sources: Sources, path: Path): void {
-  const [cert] = set(sources, path, ["tls.cert"]);
-  const [key] = set(sources, path, ["tls.key"]);
-  const label = pathText([...path, "tls"]);
-  if (cert !== undefined && key === undefined)
-    sources.refuse(cert, `found a certificate without its key, expected ${label}.key as well`);
-  if (key !== undefined && cert === undefined)
-    sources.refuse(key, `found a key without its certificate, expected ${label}.cert as well`);
-}
-
-// ---- Redis and S3 ------------------------------------------------------------------------------------------------
-
+/** A database where there is none, and settings of TLS where it is said not to be used. */
 function redis(sources: Sources): void {
-  const found = keysSet(sources, "redis");
-  const places = set(sources, ["redis"], ["url", "sentinels", "cluster"]);
-  onlyOne(sources, places, "one way to find Redis");
-  const [first] = found;
-  if (first !== undefined && places.length === 0)
-    sources.refuse(
-      first,
-      "found this without a server, expected redis.url, redis.sentinels or redis.cluster",
-    );
-  const passwords = valueOrFile(sources, ["redis"], "password");
-  const ofSentinels = [
-    ...set(sources, ["redis"], ["master"]),
-    ...valueOrFile(sources, ["redis"], "sentinelPassword"),
-  ];
-  const [sentinels] = set(sources, ["redis"], ["sentinels"]);
-  if (sentinels !== undefined && !sources.has(["redis", "master"]))
-    sources.refuse(sentinels, "found Sentinels without what they look after, expected redis.master as well");
-  if (sentinels === undefined)
-    for (const each of ofSentinels)
-      sources.refuse(each, "found this without Sentinels, expected redis.sentinels as well");
-  if (sources.has(["redis", "username"]) && passwords.length === 0)
-    sources.refuse(
-      ["redis", "username"],
-      "found a user name without a password, expected redis.password or redis.passwordFile as well",
-    );
   if (sources.has(["redis", "cluster"]) && Number(sources.text(["redis", "db"]) ?? 0) > 0)
     sources.refuse(["redis", "db"], "found a database other than 0, expected 0: a Cluster has no other");
-  plainRedis(sources, found);
-}
-
-/** Settings of TLS where it is said not to be used. */
-function plainRedis(sources: Sources, found: readonly Path[]): void {
   const enabled: Path = ["redis", "tls", "enabled"];
   if (sources.text(enabled)?.toLowerCase() !== "false") return;
-  for (const path of found) {
-    const isTls = path[1] === "tls" && path[2] !== "enabled";
-    if (isTls || (path[1] === "url" && /^rediss:/i.test(sources.text(path) ?? "")))
-      sources.refuse(
-        path,
-        `found this with ${sources.label(enabled)} false, expected either TLS or none of its settings`,
-      );
-  }
-}
-
-function s3(sources: Sources): void {
-  const [any] = keysSet(sources, "s3");
-  if (any !== undefined && !sources.has(["s3", "bucket"]))
-    sources.refuse(any, "found this without a bucket, expected s3.bucket as well");
-  const [id] = valueOrFile(sources, ["s3"], "accessKeyId");
-  const [secret] = valueOrFile(sources, ["s3"], "secretAccessKey");
-  if (id !== undefined && secret === undefined)
+  const isSecure = /^rediss:/i.test(sources.text(["redis", "url"]) ?? "");
+  const names = ["tls.ca", "tls.cert", "tls.key", "tls.serverName", ...(isSecure ? ["url"] : [])];
+  for (const path of set(sources, ["redis"], names))
     sources.refuse(
-      id,
-      "found an access key without its secret, expected s3.secretAccessKey or s3.secretAccessKeyFile as well",
-    );
-  if (id === undefined && secret !== undefined)
-    sources.refuse(
-      secret,
-      "found a secret without an access key, expected s3.accessKeyId or s3.accessKeyIdFile as well",
-    );
-  if (sources.has(["s3", "sseKeyId"]) && sources.text(["s3", "sse"])?.toLowerCase() !== "aws:kms")
-    sources.refuse(
-      ["s3", "sseKeyId"],
-      "found a key without its kind of encryption, expected s3.sse: aws:kms as well",
+      path,
+      `found this with ${sources.label(enabled)} false, expected either TLS or none of its settings`,
     );
 }
 
-// ---- notifications and webhooks ----------------------------------------------------------------------------------
-
-function notificationsAndWebhooks(sources: Sources): void {
-  valueOrFile(sources, ["webhooks"], "secret");
-  const endpoints = sources.get(["notifications", "endpoints"]);
-  if (!Array.isArray(endpoints)) return;
-  const paths = endpoints.map((_, index): Path => ["notifications", "endpoints", index]);
-  const names = paths.map((path) => sources.text([...path, "name"]));
-  for (const [index, path] of paths.entries()) {
-    const name = names[index];
-    if (name !== undefined && names.indexOf(name) !== index)
-      sources.refuse([...path, "name"], `found ${quote(name)}, which another endpoint has`);
+/** Names of receivers, and of the headers of one, are distinct. */
+function endpoints(sources: Sources): void {
+  const list = sources.get(["notifications", "endpoints"]);
+  if (!Array.isArray(list)) return;
+  const paths = list.map((_, index): Path => ["notifications", "endpoints", index]);
+  repeated(
+    sources,
+    paths.flatMap((path) => claims(sources, path, "name")),
+  );
+  for (const path of paths) {
     const headers = ["headers", "headerFiles"].flatMap((map) =>
-      Object.keys(sources.get([...path, map]) ?? {}).map((header): Path => [...path, map, header]),
+      Object.keys(sources.get([...path, map]) ?? {}).map((header) => [...path, map, header]),
     );
-    const lower = headers.map((header) => String(header.at(-1)).toLowerCase());
+    const names = headers.map((header) => String(header.at(-1)).toLowerCase());
     for (const [at, header] of headers.entries())
-      if (lower.indexOf(lower[at] as string) !== at)
+      if (names.indexOf(String(names[at])) !== at)
         sources.refuse(header, "found this header twice, expected it once");
   }
 }
@@ -218,9 +203,9 @@ export function isListed(sources: Sources): boolean {
   return Array.isArray(upstreams) && upstreams.length > 0;
 }
 
-/** A word an upstream takes for itself, and where that is written. */
+/** A word an upstream (or a receiver) takes for itself, and where that is written. */
 interface Claim {
-  readonly upstream: Path;
+  readonly owner: Path;
   readonly word: string;
   readonly path: Path;
 }
@@ -231,8 +216,8 @@ function upstreamList(sources: Sources, upstreams: readonly Path[]): void {
   const [names, components] = [claimsOf("name"), claimsOf("component")];
   for (const all of [names, components, claimsOf("namespaces"), claimsOf("hosts")]) repeated(sources, all);
   // `/hub/v2/` and `/v2/hub/` must not lead to two registries.
-  for (const { upstream, word, path } of components) {
-    const other = names.find((name) => name.word === word && name.upstream !== upstream);
+  for (const { owner, word, path } of components) {
+    const other = names.find((name) => name.word === word && name.owner !== owner);
     if (other !== undefined)
       sources.refuse(
         path,
@@ -247,26 +232,23 @@ export function namedNamespaces(sources: Sources, upstreams: readonly Path[]): s
   return upstreams.flatMap((upstream) => claims(sources, upstream, "namespaces")).map(({ word }) => word);
 }
 
-function claims(sources: Sources, upstream: Path, key: string): Claim[] {
-  const path = [...upstream, key];
-  const input: Input | undefined = sources.get(path);
-  const claim = (written: Input, at: Path): Claim => ({
-    upstream,
-    word: String(written).trim().toLowerCase(),
-    path: at,
-  });
-  if (typeof input === "string") return [claim(input, path)];
-  return Array.isArray(input) ? input.map((item, index) => claim(item, [...path, index])) : [];
+function claims(sources: Sources, owner: Path, key: string): Claim[] {
+  return [...textsIn(sources.get([...owner, key]), typeAt([...owner, key]), [...owner, key])].map(
+    ({ path, text }) => ({ owner, word: text.trim().toLowerCase(), path }),
+  );
 }
 
-/** A word counts for the upstream that has it first; twice in one upstream does no harm. */
+/** A word counts for the one that has it first; twice in one does no harm. */
 function repeated(sources: Sources, all: readonly Claim[]): void {
   const first = new Map<string, Claim>();
   for (const claim of all) {
-    const owner = first.get(claim.word);
-    if (owner === undefined) first.set(claim.word, claim);
-    else if (owner.upstream !== claim.upstream)
-      sources.refuse(claim.path, `found ${quote(claim.word)}, which ${placeOf(sources, owner)} has already`);
+    const earlier = first.get(claim.word);
+    if (earlier === undefined) first.set(claim.word, claim);
+    else if (earlier.owner !== claim.owner)
+      sources.refuse(
+        claim.path,
+        `found ${quote(claim.word)}, which ${placeOf(sources, earlier)} has already`,
+      );
   }
 }
 

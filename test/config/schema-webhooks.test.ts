@@ -99,7 +99,10 @@ t.test("what is wrong with an endpoint is said at its place", async (t) => {
     t.match(problems, message);
     t.notMatch(problems, /hunter2/);
   }
-  t.match(problemsOf(endpoints(least, least)).join(), /endpoints\[1\]\.name .*which another endpoint has/);
+  t.match(
+    problemsOf(endpoints(least, least)).join(),
+    /endpoints\[1\]\.name .*which notifications\.endpoints\[0\]\.name .*has already/,
+  );
   t.match(
     problemsOf({ yaml: "notifications: {endpoints: x}", env: upstreamUrl }).join(),
     /expected a list of endp/,
