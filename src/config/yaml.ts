@@ -13,7 +13,6 @@ import {
 import { z } from "zod";
 import { nearest } from "./nearest.ts";
 import type { Position } from "./problem.ts";
-import { schema } from "./schema.ts";
 import { bareType, type Path, pathText, settings, typeAt } from "./settings.ts";
 import type { Input, Sources } from "./sources.ts";
 import { traits } from "./text-types.ts";
@@ -41,8 +40,9 @@ export function readYamlFile(file: ConfigFile, sources: Sources, env: Environmen
     sources.problems.push({ key: file.path, message: "longer than the 1 MiB that are read" });
     return;
   }
-  const reader = new YamlReader(file, sources, env);
-  sources.broken = !reader.readRoot();
+  const root = new YamlReader(file, sources, env).read([]);
+  if (root === undefined) sources.broken = true;
+  else sources.setAll(root as { [key: string]: Input });
 }
 
 /**
@@ -55,7 +55,7 @@ export function readJsonVariable(
   path: Path,
   sources: Sources,
 ): Input | undefined {
-  const input = new YamlReader({ path: name, text }, sources, {}, name).readValue(path);
+  const input = new YamlReader({ path: name, text }, sources, {}, name).read(path);
   if (input === undefined) sources.broken = true;
   return input;
 }
@@ -81,21 +81,11 @@ class YamlReader {
     }
   }
 
-  /** False when the text is no YAML mapping. */
-  readRoot(): boolean {
-    const root = this.#readable ? this.#mapping(this.#document.contents, [], schema) : undefined;
-    if (root === undefined) return false;
-    this.#sources.setAll(root);
-    return true;
-  }
-
-  readValue(path: Path): Input | undefined {
-    const at = typeAt(path);
-    return this.#readable && at !== undefined ? this.#value(this.#document.contents, at, path) : undefined;
-  }
-
-  get #readable(): boolean {
-    return this.#document.errors.every(({ code }) => code === "DUPLICATE_KEY");
+  /** What the text says of the setting at `path`; undefined when it is not YAML, or has another form. */
+  read(path: Path): Input | undefined {
+    const type = typeAt(path);
+    const isReadable = this.#document.errors.every(({ code }) => code === "DUPLICATE_KEY");
+    return isReadable && type !== undefined ? this.#value(this.#document.contents, type, path) : undefined;
   }
 
   /** Undefined after telling what is wrong; what is left of a mapping or list with faults. */
@@ -193,21 +183,17 @@ class YamlReader {
   }
 
   #unknownKey(node: unknown, name: string | undefined, path: Path): void {
-    // The settings of an item of `upstreams` are those below `upstream`.
-    const isUpstream = path[0] === "upstreams" && typeof path[1] === "number";
-    const key = isUpstream ? pathText(["upstream", ...path.slice(2)]) : pathText(path);
-    const isItem = !isUpstream && path.some((step) => typeof step === "number");
-    const near = name === undefined ? undefined : isItem ? suggestIn(name, path) : suggestKey(name, key);
+    const near = name === undefined ? undefined : suggest(name, path);
+    const inItem = isInItem(path);
     // `{password: ,hunter2}` makes a key of the password, and so does a missing space after the colon.
-    if (name === undefined || (near === undefined && !isItem && /^(?:upstream|redis|s3)/.test(key))) {
+    const mayBeSecret = near === undefined && !inItem && /^(?:upstream|redis|s3)/.test(String(path[0]));
+    if (name === undefined || mayBeSecret) {
       this.#refuse(path, node, hiddenKey, pathText(path) || "file");
       return;
     }
-    const shown = isUpstream ? near?.replace(/^upstream(?=\.)/, `upstreams[${path[1]}]`) : near;
-    const hint = shown === undefined ? "" : `; did you mean ${shown}?`;
-    const only = shown === undefined && isItem ? `, only ${keysAt(path).join(", ")}` : "";
-    const below = pathText(path) === "" ? name : `${pathText(path)}.${name}`;
-    this.#refuse(path, node, `there is no such setting${only}${hint}`, below);
+    const only = near === undefined && inItem ? `, only ${keysAt(path).join(", ")}` : "";
+    const hint = near === undefined ? "" : `; did you mean ${near}?`;
+    this.#refuse(path, node, `there is no such setting${only}${hint}`, pathText([...path, name]));
   }
 
   /** The node itself, or the one an alias stands for. */
@@ -268,23 +254,30 @@ function kindOf(node: unknown): string {
 
 // ---- what was meant ---------------------------------------------------------------------------------------------
 
+/** Whether it is in an item of a list; an upstream of several counts as one that stands alone. */
+function isInItem(path: Path): boolean {
+  return path.slice(isUpstream(path) ? 2 : 0).some((step) => typeof step === "number");
+}
+
+function isUpstream([section, index]: Path): boolean {
+  return section === "upstreams" && typeof index === "number";
+}
+
 function keysAt(path: Path): string[] {
   const type = typeAt(path);
   return type instanceof z.ZodObject ? Object.keys(type.shape) : [];
 }
 
-function suggestIn(name: string, path: Path): string | undefined {
+/** A setting of the same name in another section, else what is spelt most alike in this one. */
+function suggest(name: string, path: Path): string | undefined {
+  const same = settings.filter((each) => each.path.at(-1)?.toLowerCase() === name.toLowerCase());
+  const [moved] = isInItem(path) ? [] : same.toSorted((a, b) => a.path.length - b.path.length);
+  if (moved !== undefined) {
+    const [section, ...rest] = moved.path;
+    return isUpstream(path) && section === "upstream" ? pathText([...path.slice(0, 2), ...rest]) : moved.key;
+  }
   const near = nearest(name, keysAt(path));
-  return near === undefined ? undefined : `${pathText(path)}.${near}`;
-}
-
-/** A setting of the same name in another section, else what is spelt most alike in this one ("" is the whole file). */
-function suggestKey(name: string, section: string): string | undefined {
-  const same = settings.filter(({ path }) => path.at(-1)?.toLowerCase() === name.toLowerCase());
-  const [moved] = same.toSorted((a, b) => a.path.length - b.path.length);
-  if (moved !== undefined) return moved.key;
-  const near = nearest(name, keysAt(section === "" ? [] : section.split(".")));
-  return near === undefined || section === "" ? near : `${section}.${near}`;
+  return near === undefined ? undefined : pathText([...path, near]);
 }
 
 // ---- broken YAML ------------------------------------------------------------------------------------------------
