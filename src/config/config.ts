@@ -3,10 +3,10 @@
 import { hostname } from "node:os";
 import type { z } from "zod";
 import { webhookSources } from "../ports/event.ts";
+import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
 import { Files, type TlsConfig } from "./files.ts";
 import { schema } from "./schema.ts";
-import { fixedSecret, type Secret, type SecretSource } from "./secret.ts";
 import type { Path } from "./settings.ts";
 
 export type { Address } from "./address.ts";

@@ -2,9 +2,9 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import type { z } from "zod";
+import { fixedSecret, Secret, type SecretSource } from "../ports/secret.ts";
 import { quote } from "./problem.ts";
 import { type ReadFile, readText } from "./read-text.ts";
-import { fixedSecret, Secret, type SecretSource } from "./secret.ts";
 import { secretFile } from "./secret-file.ts";
 import { type Path, pathText, textsIn } from "./settings.ts";
 import type { Sources } from "./sources.ts";

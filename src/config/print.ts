@@ -2,10 +2,10 @@
 // it never holds a secret.
 import { Document, isCollection, isMap, isNode, isScalar } from "yaml";
 import { z } from "zod";
+import { Secret } from "../ports/secret.ts";
 import type { Values } from "./config.ts";
 import type { Loaded } from "./load.ts";
 import { isListed } from "./rules.ts";
-import { Secret } from "./secret.ts";
 import { bareType, childOf, type Path, pathText, type Setting, settings, valueAt } from "./settings.ts";
 import type { Sources } from "./sources.ts";
 import { traits } from "./text-types.ts";

@@ -1,8 +1,8 @@
 // A secret in a file that is replaced while the program runs: by an editor, by rename, or by the symbolic links
 // Kubernetes swaps.
 import { type FileHandle, open, stat } from "node:fs/promises";
+import type { Secret, SecretSource } from "../ports/secret.ts";
 import { reasonOf } from "./read-text.ts";
-import type { Secret, SecretSource } from "./secret.ts";
 
 /** Milliseconds between two looks at the file. */
 const checkInterval = 1_000;

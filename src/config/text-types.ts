@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { webhookSources } from "../ports/event.ts";
+import { Secret } from "../ports/secret.ts";
 import {
   type Address,
   formatAddress,
@@ -15,7 +16,6 @@ import {
 } from "./address.ts";
 import { parsePermissionGlob, parseTagGlob } from "./glob.ts";
 import { quote } from "./problem.ts";
-import { Secret } from "./secret.ts";
 import {
   formatDuration,
   formatPercent,

@@ -2,8 +2,8 @@
 // while tags live for an hour.
 import t, { type Test } from "tap";
 import type { UpstreamConfig, WebhooksConfig } from "../../src/config/config.ts";
-import { fixedSecret, Secret } from "../../src/config/secret.ts";
 import { webhookSources } from "../../src/ports/event.ts";
+import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { ManualPause } from "../fixtures/manual-time.ts";

@@ -2,8 +2,8 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { Secret } from "../../src/config/secret.ts";
 import { secretFile } from "../../src/config/secret-file.ts";
+import { Secret } from "../../src/ports/secret.ts";
 
 /** A secret file with a clock: `at` moves it on by a second and reads. */
 function watch(path: string, initial = "first") {

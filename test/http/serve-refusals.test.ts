@@ -1,6 +1,6 @@
 // What an upstream refuses to let be read is its word, and no outage; what stands before it is not.
 import t, { type Test } from "tap";
-import { Secret, type SecretSource } from "../../src/config/secret.ts";
+import { Secret, type SecretSource } from "../../src/ports/secret.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
 import { type Fault, type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";

@@ -13,6 +13,7 @@ import {
   type WebhookSource,
   webhookSources,
 } from "../../ports/event.ts";
+import type { SecretSource } from "../../ports/secret.ts";
 import { readWebhook, type WebhookEvent } from "./webhook-shapes.ts";
 
 /**
@@ -29,11 +30,6 @@ export interface WebhookChange extends Pick<WebhookEvent, "what" | "repository" 
 export interface WebhookTarget {
   /** False when it can concern nothing that is kept here. Must not reject. */
   changed(change: WebhookChange): Promise<boolean>;
-}
-
-/** A secret as the configuration has it; it may come from a file that changes. */
-interface SecretSource {
-  read(): Promise<{ reveal(): string }> | { reveal(): string };
 }
 
 export interface WebhookReceiverOptions {

@@ -2,8 +2,8 @@
 // stays pending for ten seconds or more; here it fails after `commandTimeout`, or at once when there is no connection.
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import type { Address, RedisConfig } from "../../config/config.ts";
-import type { SecretSource } from "../../config/secret.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import type { SecretSource } from "../../ports/secret.ts";
 import { scripts } from "./scripts.ts";
 
 /** Milliseconds. They bound how long Redis can delay a request. */

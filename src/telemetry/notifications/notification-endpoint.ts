@@ -3,6 +3,7 @@
 import { Pool } from "undici";
 import type { Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import type { SecretSource } from "../../ports/secret.ts";
 import type { Notification } from "./notification.ts";
 
 /** Where notifications go, as configured. Times in milliseconds. */
@@ -12,7 +13,7 @@ export interface EndpointOptions {
   /** http or https, without credentials; its query, like the headers, may be secret. */
   readonly url: URL;
   /** Sent with every envelope; read anew for each, as the file they come from may change. */
-  readonly headers: readonly { readonly name: string; readonly value: HeaderSource }[];
+  readonly headers: readonly { readonly name: string; readonly value: SecretSource }[];
   /** For a whole delivery. */
   readonly timeout: number;
   /** So many failures in a row, and the next attempt waits. */
@@ -24,10 +25,6 @@ export interface EndpointOptions {
   readonly ignore: { readonly actions: readonly string[]; readonly mediaTypes: readonly string[] };
   /** Whether HEAD counts as a pull. */
   readonly headRequests: boolean;
-}
-
-export interface HeaderSource {
-  read(): Promise<{ reveal(): string }> | { reveal(): string };
 }
 
 export interface EndpointContext {

@@ -2,10 +2,10 @@
 import type { lookup } from "node:dns";
 import { Agent, buildConnector, Pool } from "undici";
 import type { UpstreamConfig } from "../../config/config.ts";
-import type { SecretSource } from "../../config/secret.ts";
 import { apiPath } from "../../oci/api-url.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import type { SecretSource } from "../../ports/secret.ts";
 import { discard } from "../body.ts";
 import { createAddressRules } from "../connection/address-rules.ts";
 import { connectionOptions, connectOptions } from "../connection/connection-options.ts";

@@ -1,7 +1,7 @@
 // The account this mirror has at an upstream, and where its current credentials come from.
 import { createHmac, randomBytes } from "node:crypto";
 import type { UpstreamAuth } from "../../config/config.ts";
-import type { Secret } from "../../config/secret.ts";
+import type { Secret } from "../../ports/secret.ts";
 
 const key = randomBytes(32);
 

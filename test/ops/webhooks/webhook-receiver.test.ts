@@ -6,6 +6,7 @@ import { Health } from "../../../src/ops/health.ts";
 import { createOpsListener } from "../../../src/ops/listener.ts";
 import type { WebhookChange, WebhookTarget } from "../../../src/ops/webhooks/webhook-receiver.ts";
 import { WebhookReceiver } from "../../../src/ops/webhooks/webhook-receiver.ts";
+import { fixedSecret, Secret } from "../../../src/ports/secret.ts";
 import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
 import { rememberingOutput, sampleDigest } from "../../fixtures/telemetry-samples.ts";
 
@@ -26,8 +27,8 @@ async function start(t: Test, { changed, ready = true }: Options = {}) {
       return (await changed?.(change)) ?? true;
     },
   };
-  const fixed = { read: () => ({ reveal: () => secret }) };
-  const other = { read: () => ({ reveal: () => "the-secret-of-quay" }) };
+  const fixed = fixedSecret(new Secret(secret));
+  const other = fixedSecret(new Secret("the-secret-of-quay"));
   const webhooks = new WebhookReceiver({
     secrets: { generic: fixed, distribution: fixed, artifactory: fixed, quay: other },
     upstreams: ["corp", "hub"],

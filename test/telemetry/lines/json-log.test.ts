@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import t from "tap";
-import { Secret } from "../../../src/config/secret.ts";
 import type { Notice, RequestEvent } from "../../../src/ports/event.ts";
+import { Secret } from "../../../src/ports/secret.ts";
 import { createLogger, type LogLevel, noticeLog, requestLog } from "../../../src/telemetry/lines/json-log.ts";
 import { rememberingOutput, sampleDigest, sampleEvent } from "../../fixtures/telemetry-samples.ts";
 

@@ -1,5 +1,6 @@
 import t, { type Test } from "tap";
 import type { Notice } from "../../../src/ports/event.ts";
+import { Secret } from "../../../src/ports/secret.ts";
 import type { EndpointOptions } from "../../../src/telemetry/notifications/notification-endpoint.ts";
 import { createNotifications } from "../../../src/telemetry/notifications/notifications.ts";
 import { type EventReceiver, startReceiver } from "../../fixtures/event-receiver.ts";
@@ -93,7 +94,7 @@ const tags = (receiver: EventReceiver) => receiver.events.map(({ target }) => ta
 
 t.test("an envelope, with the configured headers and in order", async (t) => {
   const receiver = await startReceiver(t);
-  const secret = { read: async () => ({ reveal: () => "Bearer hunter2" }) };
+  const secret = { read: async () => new Secret("Bearer hunter2"), problem: undefined };
   const { pull, notifications, sum } = start(
     t,
     endpoint(receiver, { headers: [{ name: "Authorization", value: secret }], mediaType: "v2" }),

@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { fixedSecret, Secret } from "../../../src/config/secret.ts";
 import { secretFile } from "../../../src/config/secret-file.ts";
+import { fixedSecret, Secret } from "../../../src/ports/secret.ts";
 import { connectUpstream, repository, tagged, upstreamError } from "../../fixtures/connected-upstream.ts";
 import { makeImage } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";

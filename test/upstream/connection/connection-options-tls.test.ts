@@ -4,8 +4,8 @@ import type { AddressInfo } from "node:net";
 import { getCACertificates, setDefaultCACertificates, type TLSSocket } from "node:tls";
 import t from "tap";
 import type { TlsConfig } from "../../../src/config/config.ts";
-import { Secret } from "../../../src/config/secret.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
+import { Secret } from "../../../src/ports/secret.ts";
 import { tlsContexts } from "../../../src/upstream/connection/connection-options.ts";
 import { Authority, withoutOpenssl } from "../../fixtures/certificates.ts";
 import {
