@@ -21,27 +21,22 @@ export function jsonSchema(): Json {
 function describe(type: z.ZodType, json: Json): void {
   const about = abouts.get(type);
   const { json: text, shorthand } = traits.get(type) ?? {};
-  if (text !== undefined) {
-    for (const key of Object.keys(json)) delete json[key];
-    Object.assign(
-      json,
-      text.type === "string" ? { type: ["string", "number"] } : { anyOf: [text, variable] },
-    );
-  }
+  if (text !== undefined)
+    replace(json, text.type === "string" ? { type: ["string", "number"] } : { anyOf: [text, variable] });
   if (type instanceof z.ZodObject) json.additionalProperties = false;
   if (type instanceof z.ZodArray && !(type.element instanceof z.ZodObject)) {
     // A single value is a list of one.
-    const { items, ...rest } = json;
-    for (const key of Object.keys(json)) delete json[key];
-    Object.assign(json, { anyOf: [{ ...rest, items }, items] });
+    replace(json, { anyOf: [{ ...json }, json.items] });
   }
-  if (shorthand !== undefined) {
-    const whole = { ...json };
-    for (const key of Object.keys(json)) delete json[key];
-    json.anyOf = [{ type: "string" }, whole];
-  }
+  if (shorthand !== undefined) replace(json, { anyOf: [{ type: "string" }, { ...json }] });
   delete json.default;
   if (about === undefined) return;
   json.description = about.description;
   if (about.default !== undefined) json.default = about.default;
+}
+
+/** zod takes what it gave, changed, and no other. */
+function replace(json: Json, by: Json): void {
+  for (const key of Object.keys(json)) delete json[key];
+  Object.assign(json, by);
 }

@@ -142,3 +142,13 @@ t.test("a variable of the environment that the file names stays one where the va
   t.notMatch(text, /hunter2/);
   t.equal(await passwordOf(configOf({ yaml: text, env })), "hunter2");
 });
+
+t.test("an empty list is printed when somebody wrote it: none is not the default everywhere", async (t) => {
+  const loaded = loadedFrom({ yaml: "upstream: {url: https://registry-1.docker.io, namespaces: []}\n" });
+  const text = renderConfig(loaded);
+  t.match(text, /^ {2}namespaces: \[\] # mirror\.yaml:1:59$/m);
+  t.notMatch(text, /^ {2}(?:allow|deny|hosts):/m, "nobody wrote these");
+  const again = configOf({ yaml: text });
+  t.same(again, loaded.config);
+  t.same(again.upstreams[0].namespaces, []);
+});

@@ -191,6 +191,10 @@ t.test("a typo in an item of a list has its place and a suggestion", async (t) =
     "notifications.endpoints[0].nmae 1:30 there is no such setting; did you mean notifications.endpoints[0].name?",
     "notifications.endpoints[0].ignore.action 1:48 there is no such setting; did you mean notifications.endpoints[0].ignore.actions?",
   ]);
+  t.same(lines("upstreams: [{tags: {rules: [{mach: x}, {qqqq: x}]}}]\n"), [
+    "upstreams[0].tags.rules[0].mach 1:30 there is no such setting; did you mean upstreams[0].tags.rules[0].match?",
+    "upstreams[0].tags.rules[1].qqqq 1:41 there is no such setting, only match, ttl",
+  ]);
 });
 
 t.test("variables of the environment in values", async (t) => {
