@@ -8,7 +8,7 @@ import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { ManualPause } from "../fixtures/manual-time.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
 import { deleteBodies, pushBodies } from "../fixtures/webhook-bodies.ts";
 
 const secret = "a-secret-of-the-hooks";
@@ -44,6 +44,15 @@ async function start(t: Test, { base, repository = "team/app", prefetch = false,
   return { upstream, mirror };
 }
 
+/** A repository of the source's name, whose tag the mirror has served. */
+async function pulled(t: Test, mirror: Mirror, upstream: ScriptedUpstream, source: string) {
+  const repository = `team/${source}`;
+  const at = `/v2/${repository}/manifests/1`;
+  upstream.addImage(repository, "1", first);
+  t.equal(await digestOf(mirror, at), first.digest);
+  return { repository, at };
+}
+
 async function digestOf(mirror: Mirror, at = path): Promise<string | undefined> {
   return (await mirror.get(at)).headers["docker-content-digest"];
 }
@@ -62,23 +71,31 @@ async function received(mirror: Mirror, source: string, result: string): Promise
   return sampleOf(parseExposition(text), "entrepot_webhooks_received_total", { source, result });
 }
 
-for (const source of webhookSources)
-  t.test(`a push, as ${source} tells it: the next pull gets the new image`, async (t) => {
-    const { mirror, upstream } = await start(t);
-    upstream.forget();
-    t.equal(await send(mirror, source, pushBodies[source](pushed)), "202 applied");
-    t.equal(upstream.requests.length, 0, "a webhook fetches nothing");
-    t.equal(await digestOf(mirror), second.digest);
-    t.equal(await received(mirror, source, "applied"), 1);
-  });
+t.test("a push, as each source tells it: the next pull gets the new image", async (t) => {
+  const { mirror, upstream } = await start(t);
+  for (const source of webhookSources)
+    await t.test(source, async (t) => {
+      const { repository, at } = await pulled(t, mirror, upstream, source);
+      upstream.addImage(repository, "1", second);
+      t.equal(await digestOf(mirror, at), first.digest, "the tag is good for an hour");
+      upstream.forget();
+      t.equal(await send(mirror, source, pushBodies[source]({ ...pushed, repository })), "202 applied");
+      t.equal(upstream.requests.length, 0, "a webhook fetches nothing");
+      t.equal(await digestOf(mirror, at), second.digest);
+      t.equal(await received(mirror, source, "applied"), 1);
+    });
+});
 
-for (const [source, bodyOf] of Object.entries(deleteBodies))
-  t.test(`a delete, as ${source} tells it: the tag is gone`, async (t) => {
-    const { mirror, upstream } = await start(t);
-    upstream.removeTag("team/app", "1");
-    t.equal(await send(mirror, source, bodyOf(pushed)), "202 applied");
-    t.equal((await mirror.get(path)).status, 404);
-  });
+t.test("a delete, as each source tells it: the tag is gone", async (t) => {
+  const { mirror, upstream } = await start(t);
+  for (const [source, bodyOf] of Object.entries(deleteBodies))
+    await t.test(source, async (t) => {
+      const { repository, at } = await pulled(t, mirror, upstream, source);
+      upstream.removeTag(repository, "1");
+      t.equal(await send(mirror, source, bodyOf({ ...pushed, repository })), "202 applied");
+      t.equal((await mirror.get(at)).status, 404);
+    });
+});
 
 t.test("a delete of a digest, which is all that most registries tell, takes its tags along", async (t) => {
   const { mirror, upstream } = await start(t);
