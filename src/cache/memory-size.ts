@@ -1,15 +1,16 @@
 // Bounds of what is remembered in memory: of small values by keys that clients choose, which are counted in bytes too, and
 // of bodies.
 
-/** Bytes of one cache of small values at most, about, and its entries. */
+/** Bytes of one cache of small values at most, about. */
 const maxBytes = 4 * 1024 * 1024;
-const maxEntries = 10_000;
 /** Bytes an entry takes besides its key, which takes two for each UTF-16 unit: a small value, and places in lists. */
 const entryBytes = 200;
 
-/** Options of an LRUCache of small values: the least recently used are evicted at 4 MiB or 10,000 entries. */
+/**
+ * Options of an LRUCache of small values: the least recently used are evicted at 4 MiB, which are at most 20,971 entries.
+ * Without a number of entries it takes no memory before it has some.
+ */
 export const boundedByKeys = {
-  max: maxEntries,
   maxSize: maxBytes,
   sizeCalculation: (_: unknown, key: string): number => 2 * key.length + entryBytes,
 };
