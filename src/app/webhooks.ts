@@ -73,7 +73,7 @@ function createTarget(
       const used =
         prefetch !== undefined &&
         what === "confirm" &&
-        (await tags.get(remote, reference.tag).catch(() => undefined)) !== undefined;
+        (await Promise.resolve(tags.get(remote, reference.tag)).catch(() => undefined)) !== undefined;
       // A record that is only to be confirmed can still be served when upstream fails.
       const gone = what === "drop" && isItsStorage(config, change.storage);
       await sink.changed(repository, reference, gone ? "deleted" : "unsure");

@@ -16,6 +16,8 @@ export type Proof =
   | ({ readonly kind: "found"; readonly size: number | undefined } & Pick<CacheMarks, "cacheStatus">)
   | Refusal;
 
+const linked: Proof = { kind: "linked" };
+
 export class Access {
   readonly #links: LinkStore;
   readonly #notices: NoticeSink;
@@ -26,14 +28,14 @@ export class Access {
     this.#notices = notices;
   }
 
-  /** From local knowledge only. A link store that fails grants nothing: upstream is asked. */
-  async linked(scope: Scope, digest: Digest): Promise<boolean> {
-    try {
-      return await this.#links.has(scope, digest);
-    } catch (error) {
+  /** From local knowledge only, at once what is in memory. A link store that fails grants nothing: upstream is asked. */
+  linked(scope: Scope, digest: Digest): boolean | Promise<boolean> {
+    const has = this.#links.has(scope, digest);
+    if (!(has instanceof Promise)) return has;
+    return has.catch((error: unknown) => {
       this.#notices(noticeOfStoreError("links.has", error));
       return false;
-    }
+    });
   }
 
   /** Whether a manifest of the repository names the digest, which alone grants nothing. */
@@ -51,7 +53,7 @@ export class Access {
    * same time. Rejects with UpstreamError when upstream cannot say.
    */
   async prove(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {
-    if (await this.linked(remote, digest)) return { kind: "linked" };
+    if (await this.linked(remote, digest)) return linked;
     const key = keyIn(remote, `${as} ${digest}`);
     return this.#proofs.run(key, () => this.#ask(remote, digest, as)).promise;
   }

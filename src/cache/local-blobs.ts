@@ -199,12 +199,9 @@ export class LocalBlobs {
    * fails. The body is verified when it is read from the disk, and removed when it is wrong.
    */
   async manifest(digest: Digest): Promise<LocalManifest | undefined> {
+    const held = this.heldManifest(digest);
+    if (held !== undefined) return held;
     const { index, store } = this.#options;
-    const held = this.#memory.get(digest);
-    if (held?.mediaType !== undefined) {
-      this.#touch(digest);
-      return { body: held.body, mediaType: held.mediaType, source: "memory" };
-    }
     try {
       const known = index.get(digest);
       if (known?.mediaType === undefined || known.size > largestManifest) return undefined;
@@ -222,6 +219,14 @@ export class LocalBlobs {
       this.#options.notices(noticeOfStoreError("manifest", error));
       return undefined;
     }
+  }
+
+  /** The same, from memory alone. */
+  heldManifest(digest: Digest): LocalManifest | undefined {
+    const held = this.#memory.get(digest);
+    if (held?.mediaType === undefined) return undefined;
+    this.#touch(digest);
+    return { body: held.body, mediaType: held.mediaType, source: "memory" };
   }
 
   /** Stores a verified manifest body. When the store fails a notice is sent, and only memory holds the body. */

@@ -35,8 +35,10 @@ export class TagRecords {
     this.#steady = steady;
   }
 
-  get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
-    return orNotice("tags.get", this.#notices, () => this.#tags.get(scope, tag));
+  /** At once what is in memory. */
+  get(scope: Scope, tag: Tag): TagRecord | undefined | Promise<TagRecord | undefined> {
+    const found = this.#tags.get(scope, tag);
+    return found instanceof Promise ? orNotice("tags.get", this.#notices, () => found) : found;
   }
 
   /**

@@ -28,7 +28,8 @@ export async function handleManifest(
 ): Promise<Outcome> {
   // Clients that push skip the manifests that HEAD says are there.
   const asksPresence = exchange.isHead && push?.(remote.upstream) !== undefined;
-  const found = await manifests.open(remote, reference, asksPresence ? confirmTagAfter : undefined);
+  const opened = manifests.openAtOnce(remote, reference, asksPresence ? confirmTagAfter : undefined);
+  const found = opened instanceof Promise ? await opened : opened;
   if (found.kind !== "found") return refused(exchange, found);
   if (asksPresence && reference.kind === "digest" && found.result === "hit") {
     const refusal = await confirmations.refusal(remote, reference.digest, "manifest");

@@ -69,7 +69,7 @@ export async function serve(exchange: Exchange, options: ServeOptions): Promise<
   }
 }
 
-async function dispatch(exchange: Exchange, options: ServeOptions): Promise<void> {
+function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<void> {
   const { request } = exchange;
   const target = request.url ?? "";
   const problem = malformation(request);
@@ -192,12 +192,12 @@ function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): 
 
 // ---- reads --------------------------------------------------------------------------------------------------------
 
-async function read(
+function read(
   exchange: Exchange,
   options: ServeOptions,
   route: Route,
   via: string | undefined,
-): Promise<void> {
+): void | Promise<void> {
   const { findings } = exchange;
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
@@ -283,7 +283,7 @@ function forwardedBy(targets: Targets, via: string | undefined, traceparent: str
  * Asks one upstream after the other, as long as the configuration wants the next one asked after such a refusal or
  * failure. The last refusal or failure is the answer. Once an answer has begun no other upstream is asked. When two
  * mirrors are each other's `next`, the question comes back as a loop: then the refusal or failure before it is the
- * answer.
+ * answer. A request that came without Via asks again after a loop.
  */
 async function askInTurn(
   exchange: Exchange,
@@ -294,17 +294,17 @@ async function askInTurn(
 ): Promise<void> {
   const { findings } = exchange;
   let answerBefore: (() => void) | undefined;
-  for (const [i, { upstream, repository, allowed, tagFilter, onAbsent, onFailure }] of targets.entries()) {
+  let askedAgain: Target | undefined;
+  for (let i = 0; i < targets.length; i++) {
+    const target = targets[i] as Target;
+    const { upstream, repository, allowed, tagFilter, onAbsent, onFailure } = target;
     const last = i === targets.length - 1;
     findings.upstream = upstream.name;
     findings.repository = repository;
     try {
       let outcome: Outcome | "not_allowed" = "not_allowed";
-      if (allowed && repository !== undefined) {
-        const remote = remoteRepository(upstream, repository);
-        const asked = (): Promise<Outcome> => ask(remote, tagFilter);
-        outcome = await (via === undefined ? againAfterLoop(exchange, asked) : asked());
-      }
+      if (allowed && repository !== undefined)
+        outcome = await ask(remoteRepository(upstream, repository), tagFilter);
       if (outcome === "served") return;
       const refuse = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
@@ -320,6 +320,13 @@ async function askInTurn(
       return refuse();
     } catch (error) {
       if (exchange.headersSent || !(error instanceof UpstreamError)) throw error;
+      // A question to upstream is shared by all requests that wait for it, and one of them may have come through mirrors:
+      // then the loop is that request's, not this one's. In a real circle the second question ends in the same way.
+      if (error.code === "loop" && via === undefined && askedAgain !== target) {
+        askedAgain = target;
+        i--;
+        continue;
+      }
       if (error.code === "loop" && (last || !onFailure) && answerBefore !== undefined) return answerBefore();
       if (last || !onFailure) throw error;
       answerBefore ??= () => {
@@ -327,16 +334,4 @@ async function askInTurn(
       };
     }
   }
-}
-
-/**
- * Asks again after a loop, for a request that came without Via. A question to upstream is shared by all requests that
- * wait for it, and one of them may have come through mirrors: then the loop is that request's, not this one's. In a
- * real circle the second question ends in the same way.
- */
-function againAfterLoop(exchange: Exchange, ask: () => Promise<Outcome>): Promise<Outcome> {
-  return ask().catch((error: unknown) => {
-    if (exchange.headersSent || !(error instanceof UpstreamError) || error.code !== "loop") throw error;
-    return ask();
-  });
 }

@@ -14,7 +14,8 @@ export interface TagRecord {
 }
 
 export interface TagStore {
-  get(scope: Scope, tag: Tag): Promise<TagRecord | undefined>;
+  /** At once what is in memory. */
+  get(scope: Scope, tag: Tag): TagRecord | undefined | Promise<TagRecord | undefined>;
   /** False, and nothing written, when the stored record's `checkedAt` is later than the new one's. */
   put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean>;
   delete(scope: Scope, tag: Tag): Promise<void>;
@@ -37,8 +38,11 @@ export type Proofs = "own" | "shared";
 
 /** Which repository is known to contain which digest. */
 export interface LinkStore {
-  /** Whether there is a link that counts: one that upstream has shown, or one that `Proofs` makes as good. */
-  has(scope: Scope, digest: Digest): Promise<boolean>;
+  /**
+   * Whether there is a link that counts: one that upstream has shown, or one that `Proofs` makes as good. At once what is
+   * in memory.
+   */
+  has(scope: Scope, digest: Digest): boolean | Promise<boolean>;
   /** Whether there is a link on this node, if only because a manifest names the digest. */
   named(scope: Scope, digest: Digest): Promise<boolean>;
   /**

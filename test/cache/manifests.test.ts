@@ -77,6 +77,25 @@ t.test("a fresh tag needs no upstream; its age grows", async (t) => {
   t.same(cache.upstream.calls, []);
 });
 
+t.test(
+  "a fresh tag in memory is answered at once; one that is due or expired is confirmed first",
+  async (t) => {
+    const cache = await openResolvedTag(t, { rememberedTags: true });
+    await openTag(cache);
+    const remote = remoteRepository(cache.upstream, app);
+    const open = (confirmAfter?: number) =>
+      cache.manifests.openAtOnce(remote, { kind: "tag", tag }, confirmAfter);
+    const opened = open();
+    if (opened instanceof Promise) throw new Error("a promise");
+    t.match(summary(t, opened, first), { result: "hit", source: "memory", age: 0, freshFor: ttl });
+    t.same(cache.upstream.calls, []);
+    cache.clock.advance(10);
+    t.match(summary(t, await open(9), first), { result: "revalidated" });
+    cache.clock.advance(ttl);
+    t.match(summary(t, await open(), first), { result: "revalidated" });
+  },
+);
+
 t.test("an expired tag that has not moved costs a HEAD, and is fresh again", async (t) => {
   const cache = await openResolvedTag(t);
   cache.clock.advance(ttl);

@@ -186,7 +186,7 @@ t.test("one server", async (t) => {
     t.strictSame(heard, [{ kind: "released", key: "blob a" }]);
     t.ok("lease" in (await other.leases.acquire("blob a")));
     t.notOk(shared.usable);
-    await t.rejects(shared.tags.get(app, latest), { code: "unavailable" });
+    await t.rejects(async () => shared.tags.get(app, latest), { code: "unavailable" });
   });
 
   await t.test("the cost of a question", async (t) => {

@@ -19,7 +19,10 @@ class Remembered<Value extends TagRecord | true> {
   }
 
   /** Remembers what the store finds, unless something changes meanwhile. Rejects as `find` does. */
-  async read(key: string, find: () => Promise<Value | undefined>): Promise<Value | undefined> {
+  async read(
+    key: string,
+    find: () => Value | undefined | Promise<Value | undefined>,
+  ): Promise<Value | undefined> {
     const changes = this.#changes;
     const value = await find();
     if (value !== undefined && changes === this.#changes) this.#values.set(key, value);
@@ -51,11 +54,9 @@ export class RememberedTags implements TagStore {
     this.#store = store;
   }
 
-  async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
+  get(scope: Scope, tag: Tag): TagRecord | Promise<TagRecord | undefined> {
     const key = keyIn(scope, tag);
-    const remembered = this.#records.get(key);
-    if (remembered !== undefined) return remembered;
-    return await this.#records.read(key, () => this.#store.get(scope, tag));
+    return this.#records.get(key) ?? this.#records.read(key, () => this.#store.get(scope, tag));
   }
 
   put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {
@@ -79,11 +80,11 @@ export class RememberedLinks implements LinkStore {
     store.onEnd((scope, digest) => this.#found.forget(keyIn(scope, digest)));
   }
 
-  async has(scope: Scope, digest: Digest): Promise<boolean> {
+  has(scope: Scope, digest: Digest): boolean | Promise<boolean> {
     const key = keyIn(scope, digest);
     if (this.#found.get(key) === true) return true;
     const find = async (): Promise<true | undefined> => (await this.#store.has(scope, digest)) || undefined;
-    return (await this.#found.read(key, find)) === true;
+    return this.#found.read(key, find).then((found) => found === true);
   }
 
   named(scope: Scope, digest: Digest): Promise<boolean> {

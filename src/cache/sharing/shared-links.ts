@@ -40,7 +40,7 @@ export class SharedLinks implements LinkStore {
     const removedThere = this.#removed.get(key);
     if (removedThere === false) await this.#removeShared(scope, digest, key);
     if (removedThere !== undefined) return false;
-    const found = await askShared("redis.links.has", this.#options, () => shared.has(scope, digest));
+    const found = await askShared("redis.links.has", this.#options, async () => shared.has(scope, digest));
     if (found !== true || this.#removed.has(key)) return false;
     await local.add(scope, [{ digest, size: undefined }]);
     return true;
