@@ -78,9 +78,10 @@ function onHarmlessSignal(listener: (name: string) => void): () => void {
 async function main(): Promise<number> {
   // Chunks of transfers are memory outside V8's heap that only its collector frees. While the space for young objects stays
   // as small as it starts (1 MiB), they are freed with it, often and cheaply. Grown to 16 MiB it is collected too seldom, and
-  // V8 marks its whole heap instead.
+  // V8 marks its whole heap instead. So little is collected sooner than other threads would have been woken to help.
   const { setFlagsFromString } = await import("node:v8");
   setFlagsFromString("--semi-space-growth-factor=1");
+  setFlagsFromString("--no-parallel-scavenge");
   const { readFileSync } = await import("node:fs");
   const { run } = await import("./cli/program.ts");
   const { version } = await import("./version.ts");
