@@ -50,10 +50,15 @@ export class Access {
 
   /**
    * Whether the repository may read the digest: by a link, else by a HEAD request to upstream, one for all that ask at the
-   * same time. Rejects with UpstreamError when upstream cannot say.
+   * same time. `isLinked`: what `linked` has just said. Rejects with UpstreamError when upstream cannot say.
    */
-  async prove(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {
-    if (await this.linked(remote, digest)) return linked;
+  async prove(
+    remote: RemoteRepository,
+    digest: Digest,
+    as: "blob" | "manifest",
+    isLinked = this.linked(remote, digest),
+  ): Promise<Proof> {
+    if (await isLinked) return linked;
     const key = keyIn(remote, `${as} ${digest}`);
     return this.#proofs.run(key, () => this.#ask(remote, digest, as)).promise;
   }

@@ -65,6 +65,22 @@ t.test("fetched once, then here for ever, without upstream", async (t) => {
   );
 });
 
+t.test("what is in memory is given at once, to the repository that has a right to it", async (t) => {
+  const cache = await openCache(t, { remembered: true });
+  push(cache, image);
+  await open(cache);
+  await open(cache);
+  const { manifests, upstream } = cache;
+  const ask = (repository: typeof app) =>
+    manifests.openAtOnce(remoteRepository(upstream, repository), { kind: "digest", digest: image.digest });
+  const opened = ask(app);
+  if (opened instanceof Promise) throw new Error("a promise");
+  gives(t, opened, image, "hit", "memory");
+  t.equal(upstream.calls.length, 1);
+  t.same(await ask(other), { kind: "absent" });
+  t.equal(upstream.calls.at(-1), `HEAD manifest team/other ${image.digest}`);
+});
+
 t.test(
   "a manifest that is here is readable elsewhere when upstream says so; its parts are then too",
   async (t) => {

@@ -80,7 +80,7 @@ t.test("a fresh tag needs no upstream; its age grows", async (t) => {
 t.test(
   "a fresh tag in memory is answered at once; one that is due or expired is confirmed first",
   async (t) => {
-    const cache = await openResolvedTag(t, { rememberedTags: true });
+    const cache = await openResolvedTag(t, { remembered: true });
     await openTag(cache);
     const remote = remoteRepository(cache.upstream, app);
     const open = (confirmAfter?: number) =>
