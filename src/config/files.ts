@@ -64,7 +64,10 @@ function textOfFile(path: Path, expected: string, sources: Sources, readFile: Re
   // A path that is none is the schema's to report.
   if (name === undefined || !t.path.safeParse(name).success) return undefined;
   const file = readText(name, readFile);
-  if ("text" in file) return { name, text: file.text };
+  if ("text" in file) {
+    sources.markContent(path, file.text);
+    return { name, text: file.text };
+  }
   sources.refuse(
     path,
     `found ${describePath(name)}, which cannot be read (${file.reason}), expected ${expected}`,

@@ -70,7 +70,8 @@ function writtenOf(path: Path, { type, besides }: Unplaced, values: Values, sour
   return written === undefined && Array.isArray(value) && sources.has(path) ? [] : written;
 }
 
-function formatValue(value: unknown, type: z.ZodType): unknown {
+/** A value as the file would have it; undefined for secrets and for what has nothing else in it. */
+export function formatValue(value: unknown, type: z.ZodType): unknown {
   if (value === undefined || value instanceof Secret) return undefined;
   if (type instanceof z.ZodArray) {
     const items = (value as unknown[]).map((item) => formatValue(item, bareType(type.element as z.ZodType)));

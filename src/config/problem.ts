@@ -37,7 +37,8 @@ export function formatPosition({ file, line, column }: Position): string {
   return `${file}:${line}:${column}`;
 }
 
-function formatProblem({ key, position, message }: Problem): string {
+/** On one line: `tags.ttl (mirror.yaml:2:8): found ...`. */
+export function formatProblem({ key, position, message }: Problem): string {
   return position === undefined ? `${key}: ${message}` : `${key} (${formatPosition(position)}): ${message}`;
 }
 

@@ -1,4 +1,5 @@
 // What was set, as text and with the place of each, before it is understood: the file, and the environment on top of it.
+import { createHash } from "node:crypto";
 import { formatPosition, type Position, type Problem } from "./problem.ts";
 import { type Path, pathText, valueAt } from "./settings.ts";
 
@@ -14,6 +15,8 @@ export class Sources {
   readonly #positions = new Map<string, Position>();
   readonly #variables = new Map<string, string>();
   readonly #written = new Map<string, string>();
+  /** Hashes of the files that settings name, to tell whether one has changed. */
+  readonly #contents = new Map<string, string>();
 
   /** In the form of the schema. */
   get root(): Readonly<Record<string, Input>> {
@@ -44,6 +47,18 @@ export class Sources {
   /** Remembers what the file says where a variable was put in. */
   markWritten(path: Path, text: string): void {
     this.#written.set(pathText(path), text);
+  }
+
+  /** Remembers what the file that the setting at `path` names had in it. */
+  markContent(path: Path, text: string): void {
+    this.#contents.set(pathText(path), createHash("sha256").update(text).digest("base64"));
+  }
+
+  /** Hashes of the files that are named at `path` or below it; two of the same files differ when their contents do. */
+  contentsBelow(path: Path): string[] {
+    const at = pathText(path);
+    const below = [...this.#contents].filter(([key]) => key === at || key.startsWith(`${at}.`));
+    return below.map(([key, hash]) => `${key.slice(at.length)} ${hash}`);
   }
 
   get(path: Path): Input | undefined {
