@@ -5,25 +5,36 @@ import type { Logger } from "pino";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
-import { createPolicy, type Policy } from "./app/policy.ts";
-import { createPushWriters, type PushWriters } from "./app/push-writers.ts";
+import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/policy.ts";
+import { type Prepared, prepareAll } from "./app/prepared.ts";
+import { PushWriters } from "./app/push-writers.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
+import { isOfClient, Upstreams } from "./app/upstreams.ts";
 import { Webhooks } from "./app/webhooks.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
 import { Scrubber } from "./cache/scrubber.ts";
 import { formatAddress } from "./config/address.ts";
+import { applicable, type Changes } from "./config/changes.ts";
 import type { Address, Config } from "./config/config.ts";
+import { formatProblem, type Problem } from "./config/problem.ts";
 import { cacheSizeWarning } from "./config/rules.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
-import { type ClientLimits, ColdFills, defaultLimits, openAnswers } from "./http/client-limits.ts";
-import { Listener } from "./http/listener.ts";
+import {
+  answerBounds,
+  type ClientLimits,
+  ColdFills,
+  defaultLimits,
+  openAnswers,
+} from "./http/client-limits.ts";
+import type { FairQueue } from "./http/fair-queue.ts";
+import { Listener, type ServingRules } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
-import type { ClosableUpstream } from "./ports/upstream.ts";
+import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, openDiskStore } from "./storage/disk/store.ts";
 import { openIndex, type SqliteIndex } from "./storage/index/sqlite-index.ts";
@@ -36,6 +47,13 @@ import { userAgent, version } from "./version.ts";
 
 /** Share of the cache's size for blobs found wrong, which are kept for inspection. */
 const quarantineShare = 0.02;
+/**
+ * Milliseconds after the last request and download that began before it was removed, in which an upstream may still be
+ * asked by what nobody waits for.
+ */
+const removedUpstreamRest = 60_000;
+/** Changes named in one line of the log. */
+const maxNamed = 100;
 /** Share of the cache's size for the beginnings of blobs that no client waits for any more. */
 const keptShare = 0.125;
 
@@ -48,7 +66,24 @@ export interface App {
   stop(): Promise<void>;
   /** Logs a signal that ends nothing. */
   heard(signal: string): void;
+  /**
+   * Makes the changes ready, and changes nothing yet: of what is only read at the start, nothing ever. Throws why it
+   * cannot be done. Only while the node runs.
+   */
+  prepare(config: Config, changes: Changes): Prepared;
+  /** Takes over a configuration that was read again, all of it or nothing, and logs what has come of it: true when taken. */
+  reload(read: ReadAgain): boolean;
 }
+
+/** The configuration read while the program runs. */
+export type ReadAgain =
+  | {
+      readonly ok: true;
+      readonly config: Config;
+      readonly changes: Changes;
+      readonly warnings: readonly Problem[];
+    }
+  | { readonly ok: false; readonly problems: readonly Problem[] };
 
 export interface BuildOptions {
   readonly log?: Logger;
@@ -74,21 +109,28 @@ interface Storage {
 
 /** What answers clients. */
 interface Serving {
-  readonly upstreams: readonly ClosableUpstream[];
+  readonly upstreams: Upstreams;
   readonly shared: SharedParts;
-  readonly blobs: Policy["blobs"];
-  readonly scrubber: Scrubber | undefined;
+  readonly policy: Policy;
+  readonly pushes: PushWriters;
+  /** By name of the upstream. */
+  coldFills: ReadonlyMap<string, ColdFills>;
+  readonly answers: FairQueue;
+  readonly scrubber: Scrubber;
   readonly maintenance: Maintenance;
   readonly listener: Listener;
 }
 
 class Entrepot implements App {
-  readonly #config: Config;
+  /** A reload replaces these two; what may change of them is read at every use. */
+  #config: Config;
+  #rules: PolicyRules;
+  /** How reading the configuration went the last time. */
+  #lastReload: { successful: boolean; successAt: number };
   readonly #clock: Clock;
   readonly #steady: Clock;
   readonly #pause: Pause;
   readonly #pseudonym = makePseudonym();
-  readonly #limits: ClientLimits & { readonly exempt: readonly string[] };
   readonly #health: NodeHealth;
   readonly #activity: RecentActivity;
   readonly #telemetry: Telemetry;
@@ -110,10 +152,11 @@ class Entrepot implements App {
     { log, clock = Date.now, steady, pause = realPause, sinks = [] }: BuildOptions,
   ) {
     this.#config = config;
+    this.#rules = policyRules(config);
+    this.#lastReload = { successful: true, successAt: clock() };
     this.#clock = clock;
     this.#pause = pause;
     this.#steady = steady ?? (clock === Date.now ? steadyFrom(clock()) : clock);
-    this.#limits = config.limits ?? { ...defaultLimits, exempt: [] };
     this.#health = new NodeHealth(() => {
       if (!this.#stopping.signal.aborted) void this.#serving?.maintenance.checkStore();
     });
@@ -146,7 +189,7 @@ class Entrepot implements App {
       pause,
     });
     this.#opened.defer(() => this.#notifications.close());
-    this.#webhooks = new Webhooks(config, this.#notices);
+    this.#webhooks = new Webhooks(() => this.#config, this.#notices);
   }
 
   async start(): Promise<{ listen: Address; ops: Address }> {
@@ -170,8 +213,8 @@ class Entrepot implements App {
     const { cache, proofs } = this.#config;
     const store = await openDiskStore({
       directory: cache.dir,
-      quarantineBytes: cache.maxSize * quarantineShare,
-      keptBytes: cache.maxSize * keptShare,
+      quarantineBytes: () => this.#config.cache.maxSize * quarantineShare,
+      keptBytes: () => this.#config.cache.maxSize * keptShare,
       clock: this.#clock,
     });
     this.#opened.defer(() => store.close());
@@ -204,16 +247,17 @@ class Entrepot implements App {
 
   /** The second listener: health, metrics, the stats page and webhooks. */
   async #openOps({ store, index }: Storage): Promise<Address> {
-    const { opsListen, node, opsHosts } = this.#config;
+    const { opsListen, node } = this.#config;
     const stats = await openStatsPage({
       ...this.#common(),
-      config: this.#config,
+      config: () => this.#config,
+      freshness: () => this.#rules.freshness,
       version,
       activity: this.#activity,
       health: this.#health.checks,
       disk: () => this.#health.space,
       troubles: () => this.#health.troubles,
-      running: () => ({ store, index, ...this.#serving }),
+      running: () => ({ store, index, ...this.#running() }),
       notifications: this.#notifications,
       store,
       index,
@@ -226,30 +270,38 @@ class Entrepot implements App {
       log: this.#log,
       webhooks: this.#webhooks.receiver,
       stats: stats.pages,
-      hosts: [
+      hosts: () => [
         opsListen.host,
         node.name,
         ...(node.address === undefined ? [] : [new URL(node.address).hostname]),
-        ...opsHosts,
+        ...(this.#config.opsHosts ?? []),
       ],
     });
     this.#opened.defer(() => listener.close());
     return await listener.listen(opsListen);
   }
 
+  /** What the stats page shows of the parts that serve. */
+  #running() {
+    const serving = this.#serving;
+    if (serving === undefined) return {};
+    const { shared, policy, listener } = serving;
+    const scrubber = this.#config.cache.scrub === 0 ? undefined : serving.scrubber;
+    return { upstreams: serving.upstreams.all, shared, blobs: policy.blobs, listener, scrubber };
+  }
+
   /** The policy over the opened store and index, and the listener in front of it, which does not listen yet. */
   async #openServing({ store, index }: Storage, maintenance: Maintenance): Promise<Listener> {
-    const { cache } = this.#config;
+    const config = this.#config;
     const common = this.#common();
-    const upstreams = this.#config.upstreams.map((upstream) =>
+    const upstreams = new Upstreams(config.upstreams, (upstream) =>
       createUpstream(upstream, { ...common, clock: this.#steady, pseudonym: this.#pseudonym }),
     );
-    this.#opened.defer(async () => {
-      await Promise.all(upstreams.map((upstream) => upstream.close()));
-    });
+    this.#opened.defer(() => upstreams.close());
     const shared = await openSharedParts({
       ...common,
-      config: this.#config,
+      config,
+      settings: () => this.#config,
       pseudonym: this.#pseudonym,
       store,
       // There is nothing to upload before the policy stands.
@@ -258,12 +310,12 @@ class Entrepot implements App {
     });
     const policy = createPolicy({
       ...common,
-      config: this.#config,
+      rules: () => this.#rules,
       store,
       index: index.blobs,
       answers: index.answers,
       shared,
-      upstreams,
+      upstreams: () => upstreams.all,
       repositoriesOf: (digest, limit) => index.links.repositoriesOf(digest, limit),
       freeSpace: () => this.#freeSpace(store),
     });
@@ -271,81 +323,58 @@ class Entrepot implements App {
       // At once: a fill may be waiting for S3 or another node.
       await Promise.all([policy.blobs.stop(new Error("this node is stopping")), shared.close()]);
     });
-    const pushes = createPushWriters(this.#config.upstreams, {
+    const pushes = new PushWriters({
       ...common,
       clock: this.#steady,
       pseudonym: this.#pseudonym,
       caches: policy,
-      limits: this.#limits,
     });
     this.#opened.defer(() => pushes.close());
-    const scrubber =
-      cache.scrub === 0
-        ? undefined
-        : new Scrubber({
-            ...common,
-            interval: cache.scrub,
-            index: index.blobs,
-            checks: policy.local.checks,
-          });
-    const listener = this.#createListener(index, upstreams, policy, pushes);
+    pushes.prepare(config.upstreams, limitsOf(config), new Set()).apply();
+    const scrubber = new Scrubber({
+      ...common,
+      interval: () => this.#config.cache.scrub,
+      index: index.blobs,
+      checks: policy.local.checks,
+    });
+    const answers = openAnswers(limitsOf(config));
+    const coldFills = coldFillsOf(config, new Map());
+    const listener = new Listener({
+      blobs: policy.blobs,
+      manifests: policy.manifests,
+      confirmations: policy.confirmations,
+      listings: policy.listings,
+      ...servingRules(config, upstreams.all, pushes, coldFills),
+      index: index.blobs,
+      pool: new BufferPool(),
+      denied: new DeniedDigests(index.graph, this.#notices),
+      pseudonym: this.#pseudonym,
+      answers,
+      maxConnections: connectionLimit(),
+      readiness: () => this.#health.checks.readiness(),
+      unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
+      onEvent: this.#telemetry.onEvent,
+    });
     this.#opened.defer(() => listener.stop());
-    this.#webhooks.attach({ upstreams, caches: policy, tags: shared.tags });
+    this.#webhooks.attach({ upstreams: () => upstreams.all, caches: policy, tags: shared.tags });
     this.#opened.defer(() => this.#webhooks.stop());
-    this.#serving = { upstreams, shared, blobs: policy.blobs, scrubber, maintenance, listener };
+    this.#serving = {
+      upstreams,
+      shared,
+      policy,
+      pushes,
+      coldFills,
+      answers,
+      scrubber,
+      maintenance,
+      listener,
+    };
     maintenance.start({
       eviction: policy.eviction,
       scrubber,
       uploadOverdue: () => shared.catchUp(index.blobs, this.#stopping.signal),
     });
     return listener;
-  }
-
-  #createListener(
-    index: SqliteIndex,
-    upstreams: readonly ClosableUpstream[],
-    { blobs, manifests, confirmations, listings }: Policy,
-    { writers }: PushWriters,
-  ): Listener {
-    const { catalog, cacheStatus, serverTiming, via, trustedProxies } = this.#config;
-    const limits = this.#limits;
-    const coldFills = this.#config.upstreams.map(
-      ({ name, maxConnections }) => [name, new ColdFills(maxConnections, limits)] as const,
-    );
-    return new Listener({
-      blobs,
-      manifests,
-      confirmations,
-      index: index.blobs,
-      pool: new BufferPool(),
-      listings,
-      router: new Router(this.#routings(upstreams)),
-      denied: new DeniedDigests(index.graph, this.#notices),
-      pseudonym: this.#pseudonym,
-      ...(writers.size === 0 ? {} : { push: (upstream) => writers.get(upstream) }),
-      catalog,
-      trustedProxies,
-      exempt: limits.exempt,
-      answers: openAnswers(limits),
-      coldFills: new Map(coldFills),
-      cacheStatus,
-      serverTiming,
-      via,
-      maxConnections: connectionLimit(),
-      readiness: () => this.#health.checks.readiness(),
-      unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
-      onEvent: this.#telemetry.onEvent,
-    });
-  }
-
-  #routings(upstreams: readonly ClosableUpstream[]): [Routing, ...Routing[]] {
-    const routings = this.#config.upstreams.map(
-      ({ component, namespaces, hosts, library, allow, deny, next }, i): Routing => {
-        const upstream = upstreams[i] as ClosableUpstream;
-        return { upstream, component, namespaces, hosts, library, allow, deny, next };
-      },
-    );
-    return routings as [Routing, ...Routing[]];
   }
 
   #common() {
@@ -366,12 +395,110 @@ class Entrepot implements App {
   }
 
   heard(signal: string): void {
-    if (signal === "SIGHUP")
-      this.#log.warn(
-        { signal },
-        "nothing is read again at SIGHUP: files with secrets are whenever they change, everything else at the next start",
+    this.#log.info({ signal }, "a signal without a meaning here");
+  }
+
+  // ---- reload -------------------------------------------------------------------------------------------------
+
+  prepare(read: Config, { applied }: Changes): Prepared {
+    const serving = this.#serving;
+    if (serving === undefined || this.#health.checks.isDraining())
+      throw new Error("the node is starting or stopping");
+    const config = applicable(this.#config, read);
+    const rules = policyRules(config);
+    const changed = new Set(
+      applied.flatMap(({ upstream }) =>
+        upstream !== undefined && isOfClient(upstream.key) ? [upstream.name] : [],
+      ),
+    );
+    const { policy, pushes, listener, shared } = serving;
+    let upstreams: readonly Upstream[] = [];
+    const coldFills = coldFillsOf(config, serving.coldFills);
+    return prepareAll(
+      () => {
+        const prepared = serving.upstreams.prepare(config.upstreams, changed);
+        upstreams = prepared.next;
+        return prepared;
+      },
+      () => pushes.prepare(config.upstreams, limitsOf(config), changed),
+      () => {
+        const apply = listener.prepare(servingRules(config, upstreams, pushes, coldFills));
+        return { apply, discard: () => {} };
+      },
+      () => ({
+        apply: () => {
+          const names = config.upstreams.map(({ name }) => name);
+          const before = this.#config.upstreams;
+          this.#config = config;
+          this.#dropChecks(before);
+          this.#rules = rules;
+          serving.coldFills = coldFills;
+          serving.answers.bound(answerBounds(limitsOf(config)));
+          for (const { name, maxConnections } of config.upstreams)
+            coldFills.get(name)?.bound(maxConnections, limitsOf(config));
+          this.#telemetry.metrics.useUpstreams(names);
+          this.#activity.useUpstreams(names);
+          shared.useUpstreams(config.upstreams);
+          policy.eviction.check();
+          serving.scrubber.start();
+          void this.#endReplaced(serving).catch(() => {});
+        },
+        discard: () => {},
+      }),
+    );
+  }
+
+  reload(read: ReadAgain): boolean {
+    const fail = (fields: object): false => {
+      this.#lastReload.successful = false;
+      this.#log.error(fields, "the configuration was read again and cannot be used: nothing has changed");
+      return false;
+    };
+    if (!read.ok) return fail({ problems: read.problems.slice(0, maxNamed).map(formatProblem) });
+    const { config, changes, warnings } = read;
+    const before = this.#log.level;
+    try {
+      this.prepare(config, changes).apply();
+    } catch (error) {
+      return fail({ err: error });
+    }
+    this.#lastReload = { successful: true, successAt: this.#clock() };
+    // The lines below are written under either level that would have them.
+    const { level } = config.log;
+    if (severity(this.#log, level) < severity(this.#log, before)) this.#telemetry.setLevel(level);
+    for (const warning of warnings) this.#log.warn(formatProblem(warning));
+    for (const { text } of changes.needRestart) this.#log.warn({ change: text }, "needs a restart");
+    const changed = changes.applied.map(({ text }) => text);
+    if (changed.length === 0) this.#log.info("the configuration was read again: nothing has changed");
+    else
+      this.#log.info(
+        { changed: changed.slice(0, maxNamed), more: Math.max(0, changed.length - maxNamed) || undefined },
+        "the configuration was read again and is used from now on",
       );
-    else this.#log.info({ signal }, "a signal without a meaning here");
+    this.#telemetry.setLevel(level);
+    return true;
+  }
+
+  /** Closes what a reload has replaced or removed, once the requests and downloads of before have ended. */
+  async #endReplaced({ upstreams, pushes, policy, listener }: Serving): Promise<void> {
+    const [removed, targets] = [upstreams.retired, pushes.retired];
+    if (removed.length + targets.length === 0) return;
+    await listener.settled();
+    await pushes.end(targets);
+    const left = policy.blobs.fillings.filter(({ remote }) =>
+      removed.some(({ name }) => name === remote.upstream),
+    );
+    await Promise.all(left.map(({ fill }) => fill.done));
+    await this.#pause(removedUpstreamRest, this.#stopping.signal);
+    await upstreams.end(removed);
+    this.#dropChecks(removed);
+  }
+
+  /** Leaves out of /readyz what it says of upstreams that there are no more. */
+  #dropChecks(upstreams: readonly { readonly name: string }[]): void {
+    for (const { name } of upstreams)
+      if (!this.#config.upstreams.some((each) => each.name === name))
+        this.#health.checks.drop(`upstream ${name}`);
   }
 
   async stop(): Promise<void> {
@@ -397,18 +524,18 @@ class Entrepot implements App {
   }
 
   #gauges(): GaugeSources {
-    const { cache, s3 } = this.#config;
+    const { s3 } = this.#config;
     const totals = () => this.#storage?.index.blobs.totals();
     return {
-      fillsRunning: () => this.#serving?.blobs.fills.length,
-      followers: () => this.#serving?.blobs.fills.reduce((sum, fill) => sum + fill.followers, 0),
+      fillsRunning: () => this.#serving?.policy.blobs.fills.length,
+      followers: () => this.#serving?.policy.blobs.fills.reduce((sum, fill) => sum + fill.followers, 0),
       cacheBytes: (store) => (store === "disk" ? totals()?.bytes : this.#serving?.shared.storedBytes()),
-      cacheLimitBytes: (store) => (store === "disk" ? cache.maxSize : s3?.maxSize),
+      cacheLimitBytes: (store) => (store === "disk" ? this.#config.cache.maxSize : s3?.maxSize),
       cacheObjects: (store) => (store === "disk" ? totals()?.count : undefined),
       spoolBytes: () => this.#storage?.store.spoolBytes,
       quarantineBytes: () => this.#storage?.store.quarantined.bytes,
       oldestCheckAge: () => {
-        const at = this.#serving?.scrubber?.oldestCheck;
+        const at = this.#running().scrubber?.oldestCheck;
         return at === undefined || at === 0 ? undefined : Math.max(0, this.#clock() - at) / 1000;
       },
       cacheDiskFreeBytes: () => this.#health.space?.free,
@@ -417,8 +544,57 @@ class Entrepot implements App {
       httpInFlightRequests: () => this.#serving?.listener.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),
+      configLastReloadSuccessful: () => this.#lastReload.successful,
+      configLastReloadSuccess: () => this.#lastReload.successAt / 1000,
     };
   }
+}
+
+function limitsOf({ limits }: Config): ClientLimits & { readonly exempt: readonly string[] } {
+  return limits ?? { ...defaultLimits, exempt: [] };
+}
+
+/** For every upstream the places there are, with new ones where there are none yet. */
+function coldFillsOf(config: Config, before: ReadonlyMap<string, ColdFills>): ReadonlyMap<string, ColdFills> {
+  return new Map(
+    config.upstreams.map(({ name, maxConnections }) => [
+      name,
+      before.get(name) ?? new ColdFills(maxConnections, limitsOf(config)),
+    ]),
+  );
+}
+
+/** What a configuration says of how requests are served. `upstreams` are its upstreams, in the same order. */
+function servingRules(
+  config: Config,
+  upstreams: readonly Upstream[],
+  pushes: PushWriters,
+  coldFills: ReadonlyMap<string, ColdFills>,
+): ServingRules {
+  const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = config;
+  const routings = config.upstreams.map(
+    ({ component, namespaces, hosts, library, allow, deny, next }, i): Routing => {
+      const upstream = upstreams[i] as Upstream;
+      return { upstream, component, namespaces, hosts, library, allow, deny, next };
+    },
+  );
+  const takesWrites = config.upstreams.some(({ push }) => push);
+  return {
+    router: new Router(routings as [Routing, ...Routing[]]),
+    push: takesWrites ? (upstream) => pushes.of(upstream) : undefined,
+    coldFills,
+    catalog,
+    trustedProxies,
+    exempt: limitsOf(config).exempt,
+    cacheStatus,
+    serverTiming,
+    via,
+  };
+}
+
+/** How severe a message has to be at that level. */
+function severity(log: Logger, level: string): number {
+  return log.levels.values[level] ?? Number.POSITIVE_INFINITY;
 }
 
 /** The clock's time now, and from then on the time that has passed, even when the clock is set. */

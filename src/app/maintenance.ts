@@ -40,7 +40,7 @@ export interface MaintenanceOptions {
 
 export interface MaintenanceParts {
   readonly eviction: Eviction;
-  readonly scrubber: Scrubber | undefined;
+  readonly scrubber: Scrubber;
   /** Uploads what the last run left; never rejects. */
   readonly uploadOverdue: () => Promise<void>;
 }
@@ -76,7 +76,7 @@ export class Maintenance {
     this.#reconciling = this.#reconcile().then(async () => {
       // Before much of what the last run left changes.
       void this.#copyIndex("thread");
-      if (!signal.aborted) scrubber?.start();
+      if (!signal.aborted) scrubber.start();
       await uploadOverdue();
     });
     this.#every(indexCopyInterval, async () => {
@@ -93,7 +93,7 @@ export class Maintenance {
   async end(): Promise<void> {
     if (this.#parts === undefined) return;
     await this.#reconciling;
-    await this.#parts.scrubber?.stop();
+    await this.#parts.scrubber.stop();
     await this.#lastCopy();
   }
 

@@ -37,10 +37,32 @@ const defaultBounds: PolicyBounds = {
   listingTtl: 10_000,
 };
 
+/** What the configuration says of the policy; a reload replaces it. */
+export interface PolicyRules {
+  readonly cache: Omit<Config["cache"], "dir">;
+  readonly freshness: Freshness;
+  /** See ListingsOptions. */
+  readonly staleIfError: number;
+  readonly manifestsWithoutLayers: Config["manifestsWithoutLayers"];
+}
+
+/** The rules of a configuration. Throws for a pattern that cannot be read. */
+export function policyRules({
+  cache,
+  tags,
+  upstreams,
+  manifestsWithoutLayers,
+}: Pick<Config, "cache" | "tags" | "manifestsWithoutLayers"> & {
+  readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags">[];
+}): PolicyRules {
+  const ownTags = new Map(upstreams.map((upstream) => [upstream.name, upstream.tags]));
+  const { staleIfError } = tags;
+  return { cache, freshness: new Freshness(tags, ownTags), staleIfError, manifestsWithoutLayers };
+}
+
 export interface PolicyOptions {
-  readonly config: Pick<Config, "cache" | "tags" | "manifestsWithoutLayers"> & {
-    readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags">[];
-  };
+  /** Read at every use. */
+  readonly rules: () => PolicyRules;
   /** The defaults when left out. */
   readonly bounds?: PolicyBounds;
   /** See FillsOptions. */
@@ -49,7 +71,8 @@ export interface PolicyOptions {
   readonly index: BlobIndex;
   readonly answers: AnswerStore;
   readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
-  readonly upstreams: readonly Upstream[];
+  /** Those of now. */
+  readonly upstreams: () => readonly Upstream[];
   readonly repositoriesOf: RefetchOptions["repositoriesOf"];
   readonly freeSpace: EvictionOptions["freeSpace"];
   readonly notices: NoticeSink;
@@ -70,7 +93,7 @@ export interface Policy {
 }
 
 export function createPolicy({
-  config,
+  rules,
   store,
   index,
   answers,
@@ -81,7 +104,6 @@ export function createPolicy({
   bounds = defaultBounds,
   ...common
 }: PolicyOptions): Policy {
-  const { cache, tags, manifestsWithoutLayers } = config;
   const { announcements, sharing } = shared;
   const { memoryBytes, windowBytes, negativeTtl, listingTtl } = bounds;
   const access = new Access(shared.links, common.notices);
@@ -95,7 +117,7 @@ export function createPolicy({
     grown: () => eviction.check(),
     memoryBytes,
     refetch: (digest, mediaType) => refetch.add(digest, mediaType),
-    recheckAfter: cache.scrub === 0 ? Number.POSITIVE_INFINITY : cache.scrub,
+    recheckAfter: () => rules().cache.scrub || Number.POSITIVE_INFINITY,
   });
   const negative = new NegativeAnswers(negativeTtl, common.steady, announcements);
   const blobs = new BlobCache({
@@ -109,7 +131,7 @@ export function createPolicy({
   });
   const eviction = new Eviction({
     ...common,
-    ...cache,
+    limits: () => rules().cache,
     store,
     index,
     freeSpace,
@@ -118,7 +140,6 @@ export function createPolicy({
     evicting: (digest) => local.forget(digest),
   });
   const kept = new KeptAnswers(answers, access, common.notices);
-  const ownTags = new Map(config.upstreams.map((upstream) => [upstream.name, upstream.tags]));
   const manifests = new Manifests({
     ...common,
     local,
@@ -128,12 +149,16 @@ export function createPolicy({
     kept,
     sharing,
     tags: shared.tags,
-    freshness: new Freshness(tags, ownTags),
-    manifestsWithoutLayers,
+    freshness: () => rules().freshness,
+    manifestsWithoutLayers: () => rules().manifestsWithoutLayers,
   });
-  const { staleIfError } = tags;
   const confirmations = new Confirmations({ ...common, access, negative });
-  const listings = new Listings({ ...common, ttl: listingTtl, staleIfError, kept });
+  const listings = new Listings({
+    ...common,
+    ttl: listingTtl,
+    staleIfError: () => rules().staleIfError,
+    kept,
+  });
   const refetch = new Refetch({ blobs, manifests, upstreams, repositoriesOf });
   announcements?.subscribe(
     (announcement) => {

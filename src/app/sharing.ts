@@ -43,12 +43,16 @@ export interface SharedParts {
   readonly storedBytes: () => number | undefined;
   /** Uploads what the last run had no time for; ends early with the signal and never rejects. */
   catchUp(index: Pick<BlobIndex, "get">, signal: AbortSignal): Promise<void>;
+  /** From now on these upstreams are configured. */
+  useUpstreams(upstreams: Config["upstreams"]): void;
   /** Ends uploads, gives back leases, closes connections; in bounded time. */
   close(): Promise<void>;
 }
 
 export interface SharedPartsOptions {
+  /** What the node is started with, and what of it may change as it is now. */
   readonly config: Config;
+  readonly settings: () => Pick<Config, "tags" | "upstreams">;
   /** How this node names itself in Via. */
   readonly pseudonym: string;
   readonly store: Pick<BlobStore, "open" | "list">;
@@ -89,6 +93,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),
     catchUp: async (index, signal) => await s3?.catchUp(index, signal),
+    useUpstreams: (upstreams) => redis?.useUpstreams(upstreams),
     async close() {
       await s3?.close();
       await peers?.close();
@@ -97,7 +102,8 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   };
 }
 
-async function openRedis({ config, notices, pause }: SharedPartsOptions): Promise<RedisShared | undefined> {
+async function openRedis(options: SharedPartsOptions): Promise<RedisShared | undefined> {
+  const { config, notices, pause } = options;
   if (config.redis === undefined) return undefined;
   // Loaded only where it is configured.
   const { openRedisShared } = await import("../storage/redis/shared.ts");
@@ -106,7 +112,7 @@ async function openRedis({ config, notices, pause }: SharedPartsOptions): Promis
     upstreams: config.upstreams,
     nodeName: config.node.name,
     address: config.node.address,
-    tagLifetime: tagLifetime(config),
+    tagLifetime: () => tagLifetime(options.settings()),
     notices,
     pause,
   });
@@ -128,7 +134,7 @@ function layered(
 }
 
 /** A record is kept as long as it may be served: fresh, and then while upstream fails. */
-function tagLifetime({ tags, upstreams }: Config): number {
+function tagLifetime({ tags, upstreams }: Pick<Config, "tags" | "upstreams">): number {
   const ttls = [tags.ttl, ...tags.rules.map(({ ttl }) => ttl)];
   for (const { tags: own } of upstreams) ttls.push(own.ttl ?? 0, ...own.rules.map(({ ttl }) => ttl));
   return Math.min(Math.max(...ttls, 1_000) + tags.staleIfError, longestLifetime);

@@ -1,7 +1,7 @@
 // The stats page put together: recent activity with its history, the document, and what explains an image.
 
 import type { BlobCache } from "../cache/blob-cache.ts";
-import { Freshness } from "../cache/freshness.ts";
+import type { Freshness } from "../cache/freshness.ts";
 import type { Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import { createExplain } from "../ops/stats/explain.ts";
@@ -17,7 +17,9 @@ import type { Notifications } from "../telemetry/notifications/notifications.ts"
 import type { SharedParts } from "./sharing.ts";
 
 export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running" | "services" | "queues"> {
-  readonly config: Config;
+  /** Of now, as are the rules made of it. */
+  readonly config: () => Config;
+  readonly freshness: () => Freshness;
   readonly store: DiskStore;
   readonly index: SqliteIndex;
   readonly running: () => ReturnType<StatsOptions["running"]> & {
@@ -36,13 +38,12 @@ export interface StatsPage {
 
 /** Loads the history of the last run. Throws the system's error when the page's files are not there. */
 export async function openStatsPage(options: StatsPageOptions): Promise<StatsPage> {
-  const { config, store, index, running, clock } = options;
-  const { tags, upstreams } = config;
-  const history = createHistory(new Layout(config.cache.dir).history, options.activity, options.notices);
+  const { config, freshness, store, index, running, clock } = options;
+  const history = createHistory(new Layout(config().cache.dir).history, options.activity, options.notices);
   const explain = createExplain({
-    upstreams,
+    upstreams: () => config().upstreams,
     tags: { get: (...tag) => (running().shared?.tags ?? index.tags).get(...tag) },
-    freshness: new Freshness(tags, new Map(upstreams.map((upstream) => [upstream.name, upstream.tags]))),
+    freshness,
     index: index.blobs,
     links: index.links,
     store,
@@ -50,7 +51,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     elsewhere: (digest) => inS3(running().shared, digest),
     clock,
   });
-  const shared = (["redis", "s3"] as const).filter((name) => config[name] !== undefined);
+  const shared = (["redis", "s3"] as const).filter((name) => config()[name] !== undefined);
   const stats = createStats({ ...options, services: shared, queues: () => queuesOf(options) });
   const pages = createStatsPages({ document: () => stats.document(), explain });
   await history.load();
@@ -80,7 +81,7 @@ function queuesOf({ config, running, notifications }: StatsPageOptions): QueueSt
   const uploads = running().shared?.pendingUploads();
   return [
     ...(uploads === undefined ? [] : [{ name: "uploads to S3", length: uploads }]),
-    ...(config.notifications?.endpoints ?? []).map(({ name }) => ({
+    ...(config().notifications?.endpoints ?? []).map(({ name }) => ({
       name: `notifications for ${name}`,
       length: notifications.pending(name) ?? 0,
     })),

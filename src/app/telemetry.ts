@@ -6,7 +6,7 @@ import { fanOut, type Sink } from "../telemetry/fan-out.ts";
 import { combinedLog } from "../telemetry/lines/combined-log.ts";
 import { InfluxFile } from "../telemetry/lines/influx-file.ts";
 import { createInfluxPoints } from "../telemetry/lines/influx-points.ts";
-import { createLogger, noticeLog, requestLog } from "../telemetry/lines/json-log.ts";
+import { createLogger, type LogLevel, noticeLog, requestLog } from "../telemetry/lines/json-log.ts";
 import { openLogOutput } from "../telemetry/lines/log-output.ts";
 import { createRepeatGate } from "../telemetry/lines/repeat-gate.ts";
 import type { GaugeSources } from "../telemetry/metrics/gauges.ts";
@@ -35,6 +35,8 @@ export interface Telemetry {
   readonly metrics: Metrics;
   readonly onEvent: EventSink;
   readonly notices: NoticeSink;
+  /** The level of the lines from now on. */
+  setLevel(level: LogLevel): void;
   /** Resolves when what was taken so far is written or given up, after 6 s at the latest. */
   flush(): Promise<void>;
 }
@@ -67,6 +69,9 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     metrics,
     onEvent,
     notices: onNotice,
+    setLevel(level) {
+      log.level = level;
+    },
     async flush() {
       await Promise.all(all.map((sink) => sink.flush?.()));
       await own?.flush();

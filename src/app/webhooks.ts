@@ -10,28 +10,28 @@ import { type AffectedCaches, createPushSink } from "./push-writers.ts";
 
 /** What webhooks act on. */
 export interface WebhookParts {
-  /** Those of the configuration, in the same order. */
-  readonly upstreams: readonly Upstream[];
+  /** Those of now. */
+  readonly upstreams: () => readonly Upstream[];
   readonly caches: AffectedCaches;
   /** Knows which tags have been pulled. */
   readonly tags: Pick<TagStore, "get">;
 }
 
+type WebhookSettings = Pick<Config, "webhooks" | "upstreams">;
+
 export class Webhooks {
-  /** Undefined when no webhook is taken. */
-  readonly receiver: WebhookReceiver | undefined;
-  readonly #upstreams: readonly UpstreamConfig[];
-  /** Undefined: what was pushed waits for the next client. */
-  readonly #prefetch: Prefetch | undefined;
+  readonly receiver: WebhookReceiver;
+  readonly #settings: () => WebhookSettings;
+  /** What was pushed is fetched at once where the settings say so; otherwise it waits for the next client. */
+  readonly #prefetch = new Prefetch();
   #target: WebhookTarget | undefined;
 
-  constructor({ webhooks, upstreams }: Pick<Config, "webhooks" | "upstreams">, notices: NoticeSink) {
-    this.#upstreams = upstreams;
-    if (webhooks === undefined) return;
-    this.#prefetch = webhooks.prefetch ? new Prefetch() : undefined;
+  /** `settings` are those of now; without secrets no webhook is taken. */
+  constructor(settings: () => WebhookSettings, notices: NoticeSink) {
+    this.#settings = settings;
     this.receiver = new WebhookReceiver({
-      secrets: webhooks.secrets,
-      upstreams: upstreams.map(({ name }) => name),
+      secrets: () => settings().webhooks?.secrets ?? {},
+      upstreams: () => settings().upstreams.map(({ name }) => name),
       target: () => this.#target,
       notices,
     });
@@ -39,29 +39,30 @@ export class Webhooks {
 
   /** From now on webhooks act on these. */
   attach(parts: WebhookParts): void {
-    this.#target = createTarget(this.#upstreams, parts, this.#prefetch);
+    this.#target = createTarget(this.#settings, parts, this.#prefetch);
   }
 
   /** Starts nothing new upstream. */
   stop(): void {
     this.#target = undefined;
-    this.#prefetch?.stop();
+    this.#prefetch.stop();
   }
 }
 
 function createTarget(
-  configs: readonly UpstreamConfig[],
+  settings: () => WebhookSettings,
   { upstreams, caches, tags }: WebhookParts,
-  prefetch: Prefetch | undefined,
+  prefetch: Prefetch,
 ): WebhookTarget {
-  const sinks = upstreams.map((upstream) => createPushSink(upstream.name, caches));
   return {
     async changed(change) {
       const { reference, what } = change;
-      const at =
-        change.upstream === undefined ? 0 : configs.findIndex(({ name }) => name === change.upstream);
-      const [config, upstream, sink] = [configs[at], upstreams[at], sinks[at]];
-      if (config === undefined || upstream === undefined || sink === undefined) return false;
+      const { webhooks, upstreams: configs } = settings();
+      const config =
+        change.upstream === undefined ? configs[0] : configs.find(({ name }) => name === change.upstream);
+      const upstream = upstreams().find(({ name }) => name === config?.name);
+      if (config === undefined || upstream === undefined) return false;
+      const sink = createPushSink(upstream.name, caches);
       const repository = repositoryHere(config, change);
       if (repository === undefined) return false;
       if (reference.kind === "digest") {
@@ -71,7 +72,7 @@ function createTarget(
       const remote = remoteRepository(upstream, repository);
       // Only a tag that was pulled here before: the sender must not choose what this mirror downloads.
       const used =
-        prefetch !== undefined &&
+        webhooks?.prefetch === true &&
         what === "confirm" &&
         (await Promise.resolve(tags.get(remote, reference.tag)).catch(() => undefined)) !== undefined;
       // A record that is only to be confirmed can still be served when upstream fails.

@@ -24,15 +24,20 @@ export interface Space {
   readonly files?: { readonly free: number; readonly total: number } | undefined;
 }
 
-export interface EvictionOptions {
-  readonly store: Pick<BlobStore, "delete">;
-  readonly index: BlobIndex;
+export interface EvictionLimits {
   /** Bytes the stored blobs may take. */
   readonly maxSize: number;
   /** Fraction of `maxSize` a pass goes down to, so that passes are rare. */
   readonly evictTo: number;
   /** Fraction of the file system to keep free, of its bytes and of its inodes. */
   readonly keepFree: number;
+}
+
+export interface EvictionOptions {
+  readonly store: Pick<BlobStore, "delete">;
+  readonly index: BlobIndex;
+  /** Read at every use. */
+  readonly limits: () => EvictionLimits;
   readonly freeSpace: () => Promise<Space>;
   /** Bytes of spools, at the length they will have. */
   readonly fillingBytes: () => number;
@@ -56,9 +61,9 @@ export class Eviction {
 
   /** Starts a pass when the budget is exceeded; cheap enough to be called after every commit. */
   check(): void {
-    const { maxSize, fillingBytes } = this.#options;
+    const { limits, fillingBytes } = this.#options;
     const sizes = this.#sizes();
-    if (sizes !== undefined && sizes.blobs + sizes.own + fillingBytes() > maxSize) void this.run();
+    if (sizes !== undefined && sizes.blobs + sizes.own + fillingBytes() > limits().maxSize) void this.run();
   }
 
   /** Bytes of stored blobs and of the index itself; undefined, with a notice, when the index fails: then only the disk counts. */
@@ -77,12 +82,12 @@ export class Eviction {
    * evicted were gone: then nothing is evicted. Rejects with StoreError.
    */
   async makeRoomFor(size: number | undefined): Promise<boolean> {
-    const { maxSize, fillingBytes, freeSpace } = this.#options;
+    const { limits, fillingBytes, freeSpace } = this.#options;
     const space = await freeSpace();
     const reserve = this.#reserveOf(space);
     const sizes = this.#sizes();
     if (size !== undefined && sizes !== undefined) {
-      if (fillingBytes() + sizes.own + size > maxSize) return false;
+      if (fillingBytes() + sizes.own + size > limits().maxSize) return false;
       if (reserve.bytes + size > space.free + sizes.blobs) return false;
     }
     const missing = reserve.bytes + (size ?? 0) - space.free;
@@ -96,7 +101,8 @@ export class Eviction {
    * may have no end. Rejects with StoreError.
    */
   async mayGrow(bytes: number): Promise<boolean> {
-    const { maxSize, fillingBytes, freeSpace } = this.#options;
+    const { limits, fillingBytes, freeSpace } = this.#options;
+    const { maxSize } = limits();
     const sizes = this.#sizes();
     if (sizes !== undefined && sizes.blobs + sizes.own + fillingBytes() + bytes > maxSize) return false;
     const space = await freeSpace();
@@ -104,7 +110,7 @@ export class Eviction {
   }
 
   #reserveOf({ total, files }: Space): { readonly bytes: number; readonly files: number } {
-    const { keepFree } = this.#options;
+    const { keepFree } = this.#options.limits();
     if (files === undefined) return { bytes: total * keepFree, files: 0 };
     return {
       bytes: total * keepFree,
@@ -128,7 +134,8 @@ export class Eviction {
   }
 
   async #pass(): Promise<void> {
-    const { index, maxSize, evictTo, freeSpace, fillingBytes } = this.#options;
+    const { index, limits, freeSpace, fillingBytes } = this.#options;
+    const { maxSize, evictTo } = limits();
     const space = await freeSpace();
     const reserve = this.#reserveOf(space);
     const used = index.totals().bytes + index.ownBytes() + fillingBytes();

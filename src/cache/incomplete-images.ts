@@ -28,7 +28,8 @@ const presenceMemory = 30_000;
 const absenceMemory = 5_000;
 
 export interface IncompleteImagesOptions {
-  readonly manifestsWithoutLayers: ManifestsWithoutLayers;
+  /** Read for every manifest. */
+  readonly manifestsWithoutLayers: () => ManifestsWithoutLayers;
   readonly blobs: Pick<BlobCache, "isHere">;
   /** The other nodes, and how they are asked: what one of them has can be pulled within the datacenter. */
   readonly sharing?: Pick<Sharing, "nodes" | "peers"> | undefined;
@@ -46,8 +47,9 @@ export class IncompleteImages {
   readonly #elsewhere: LRUCache<string, boolean>;
   readonly #questions = new SingleFlight<boolean>();
   readonly #notices: NoticeSink;
-  /** Repositories a question about a tag of which has just failed. Undefined: every manifest is served. */
-  readonly #failing: LRUCache<string, true> | undefined;
+  readonly #manifestsWithoutLayers: IncompleteImagesOptions["manifestsWithoutLayers"];
+  /** Repositories a question about a tag of which has just failed. */
+  readonly #failing: LRUCache<string, true>;
 
   constructor({ manifestsWithoutLayers, blobs, sharing, stored, notices, clock }: IncompleteImagesOptions) {
     this.#sharing = sharing;
@@ -59,29 +61,28 @@ export class IncompleteImages {
     this.#blobs = blobs;
     this.#stored = stored;
     this.#notices = notices;
-    if (manifestsWithoutLayers === "refuse") {
-      this.#failing = new LRUCache<string, true>({
-        ...boundedByKeys,
-        ttl: failureMemory,
-        ttlResolution: 0,
-        perf: { now: clock },
-      });
-    }
+    this.#manifestsWithoutLayers = manifestsWithoutLayers;
+    this.#failing = new LRUCache<string, true>({
+      ...boundedByKeys,
+      ttl: failureMemory,
+      ttlResolution: 0,
+      perf: { now: clock },
+    });
   }
 
   /** A question about a tag of the repository has just failed. */
   failed(scope: Scope): void {
-    this.#failing?.set(keyIn(scope), true);
+    this.#failing.set(keyIn(scope), true);
   }
 
   /** Upstream has answered a question about a tag of the repository. */
   answered(scope: Scope): void {
-    this.#failing?.delete(keyIn(scope));
+    this.#failing.delete(keyIn(scope));
   }
 
   /** Whether manifests are to be checked: upstream is known to be away, and the configuration says refuse. */
   watched(remote: RemoteRepository): boolean {
-    if (this.#failing === undefined) return false;
+    if (this.#manifestsWithoutLayers() === "serve") return false;
     return !remote.registry.available || this.#failing.has(keyIn(remote));
   }
 

@@ -23,7 +23,7 @@ export interface ListingsOptions {
    * Milliseconds past that in which a list of tags may still be given while upstream fails. A list of referrers may be
    * given for ever, as a manifest by digest may: clients ask for it with every pull (docker since 29.1).
    */
-  readonly staleIfError: number;
+  readonly staleIfError: () => number;
   readonly kept: KeptAnswers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
@@ -134,7 +134,7 @@ export class Listings {
       this.#keep(id, query, answer, kept);
       return answer;
     };
-    if (kept === undefined || (subject === undefined && age >= ttl + staleIfError)) {
+    if (kept === undefined || (subject === undefined && age >= ttl + staleIfError())) {
       try {
         const { value, joined } = await this.#revalidation.fetch(id, fetch);
         return answered(value as Answer | Refusal, ttl, { joined, outdated: kept !== undefined });

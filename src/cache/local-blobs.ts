@@ -41,8 +41,9 @@ export interface LocalBlobsOptions {
   readonly memoryBytes: number;
   /**
    * Milliseconds after which stored bytes are hashed again when they are sent to a client as a whole; left out: never.
+   * Read at every use.
    */
-  readonly recheckAfter?: number;
+  readonly recheckAfter?: () => number;
   /** See BlobChecksOptions; left out: nothing is fetched. */
   readonly refetch?: (digest: Digest, mediaType: string | undefined) => void;
   readonly notices: NoticeSink;
@@ -179,8 +180,8 @@ export class LocalBlobs {
   }
 
   #overdue(checkedAt: number): boolean {
-    const { recheckAfter = Number.POSITIVE_INFINITY, clock } = this.#options;
-    return recordAge(checkedAt, clock()) > recheckAfter;
+    const { recheckAfter, clock } = this.#options;
+    return recheckAfter !== undefined && recordAge(checkedAt, clock()) > recheckAfter();
   }
 
   /** Whether the index has the digest; false when the index fails. */

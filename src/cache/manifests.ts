@@ -26,13 +26,14 @@ export interface ManifestsOptions {
   readonly blobs: BlobCache;
   readonly access: Access;
   readonly tags: TagStore;
-  readonly freshness: Freshness;
+  /** Read for every tag. */
+  readonly freshness: () => Freshness;
   readonly negative: NegativeAnswers;
   readonly kept: KeptAnswers;
   /** What this node shares with others; left out: nothing. */
   readonly sharing?: Sharing | undefined;
   /** What is done with the manifest of an image that cannot be pulled whole because upstream is away. */
-  readonly manifestsWithoutLayers: ManifestsWithoutLayers;
+  readonly manifestsWithoutLayers: () => ManifestsWithoutLayers;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly steady: Clock;
@@ -125,7 +126,7 @@ export class Manifests {
   ): ManifestOpened | Promise<ManifestOpened> {
     if (reference.kind === "digest") return this.#byDigest(remote, reference.digest);
     const { tag } = reference;
-    const ttl = this.#options.freshness.ttl(remote, tag);
+    const ttl = this.#options.freshness().ttl(remote, tag);
     const known = this.#records.get(remote, tag);
     const held = known instanceof Promise ? undefined : this.#held(remote, known, ttl, confirmAfter);
     return held ?? this.#byTag(remote, tag, { known, ttl, confirmAfter });
@@ -149,7 +150,7 @@ export class Manifests {
     this.#revalidation.forget(keyIn(scope, tag));
     await this.#records.delete(scope, tag);
     const { freshness, clock } = this.#options;
-    const expired = clock() - freshness.ttl(scope, tag);
+    const expired = clock() - freshness().ttl(scope, tag);
     const checkedAt = Math.min(record?.checkedAt ?? 0, expired);
     if (record !== undefined && Number.isFinite(checkedAt))
       await this.#records.put(scope, tag, { ...record, checkedAt }, undefined);
@@ -236,7 +237,8 @@ export class Manifests {
       readonly confirmAfter: number;
     },
   ): Promise<ManifestOpened> {
-    const { negative, freshness, clock } = this.#options;
+    const { negative, clock } = this.#options;
+    const freshness = this.#options.freshness();
     const { ttl, confirmAfter } = asked;
     const known = await asked.known;
     const datedBack = known && freshness.datedBack(known, ttl, clock());
@@ -294,7 +296,7 @@ export class Manifests {
   }
 
   #state(scope: Scope, record: TagRecord, ttl: number): ReturnType<Freshness["state"]> {
-    const state = this.#options.freshness.state(record, ttl, this.#options.clock());
+    const state = this.#options.freshness().state(record, ttl, this.#options.clock());
     return state === "fresh" && this.#records.isDoubtful(scope, record) ? "stale" : state;
   }
 

@@ -13,7 +13,8 @@ const maxTries = 3;
 export interface RefetchOptions {
   readonly blobs: Pick<BlobCache, "open">;
   readonly manifests: Pick<Manifests, "open">;
-  readonly upstreams: readonly Upstream[];
+  /** Those of now. */
+  readonly upstreams: () => readonly Upstream[];
   /** Repositories known to contain the digest, at most `limit`. Throws StoreError. */
   readonly repositoriesOf: (digest: Digest, limit: number) => readonly Scope[];
 }
@@ -47,7 +48,7 @@ export class Refetch {
   async #fetch(digest: Digest, mediaType: string | undefined): Promise<void> {
     const { upstreams, repositoriesOf } = this.#options;
     for (const { upstream: name, repository } of repositoriesOf(digest, maxTries)) {
-      const upstream = upstreams.find((each) => each.name === name);
+      const upstream = upstreams().find((each) => each.name === name);
       if (upstream === undefined) continue;
       const remote = remoteRepository(upstream, repository);
       const fetched =

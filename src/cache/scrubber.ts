@@ -25,8 +25,8 @@ const busyStep = 1_000;
 const maxSkipped = 1_000;
 
 export interface ScrubberOptions {
-  /** Milliseconds in which everything is to be hashed once. */
-  readonly interval: number;
+  /** Milliseconds in which everything is to be hashed once; 0: nothing is. Read at every step. */
+  readonly interval: () => number;
   readonly index: Pick<BlobIndex, "longestUnchecked" | "totals">;
   readonly checks: Pick<BlobChecks, "check" | "alarm">;
   /** Whether requests leave the node little time; left out: measured. */
@@ -62,9 +62,12 @@ export class Scrubber {
     return oldest && (oldest.checkedAt ?? 0);
   }
 
-  /** Works until `stop`. */
+  /** Works until `stop`, or until the interval is 0; to be called again when it is not any more. */
   start(): void {
-    this.#running ??= this.#work();
+    if (this.#options.interval() === 0) return;
+    this.#running ??= this.#work().finally(() => {
+      this.#running = undefined;
+    });
   }
 
   /** Resolves when the check under way, if any, has ended, which it does soon. */
@@ -75,7 +78,7 @@ export class Scrubber {
 
   async #work(): Promise<void> {
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
+    while (!signal.aborted && this.#options.interval() > 0) {
       let wait: number;
       try {
         wait = await this.#step();
@@ -115,12 +118,12 @@ export class Scrubber {
   #dueIn(checkedAt: number | undefined): number {
     const { interval, clock } = this.#options;
     if (checkedAt === undefined) return 0;
-    return interval - recordAge(checkedAt, clock());
+    return interval() - recordAge(checkedAt, clock());
   }
 
   /** Bytes per second, computed anew at every step of a check. */
   #rate(): number {
-    const needed = (this.#options.index.totals().bytes * 1000) / this.#options.interval;
+    const needed = (this.#options.index.totals().bytes * 1000) / this.#options.interval();
     const wanted = this.#busy() ? Math.max(needed, busyRate) : Math.max(2 * needed, idleRate);
     return Math.min(fastest, wanted);
   }

@@ -3,6 +3,7 @@ import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { formatProblems, formatWarnings } from "../config/problem.ts";
 import { type Context, exitCode, loadFrom } from "./context.ts";
+import { Reloads } from "./reloads.ts";
 import { describeStartFailure, type Listener } from "./start-failure.ts";
 
 /** Milliseconds `stop` may take before the process ends without it. */
@@ -10,18 +11,23 @@ const stopTimeout = 10_000;
 
 /** Resolves to the exit code, when nothing of the mirror runs any more or stopping it took longer than 10 s. */
 export async function serve(options: { readonly config?: string }, context: Context): Promise<number> {
-  const loaded = loadFrom(options.config, context);
+  const load = () => loadFrom(options.config, context);
+  const loaded = load();
   if (!loaded.ok) {
     context.err(formatProblems(loaded.problems));
     return exitCode.usage;
   }
   context.err(formatWarnings(loaded.warnings));
   const signals = new Signals(context);
+  const reloads = new Reloads(loaded, load);
   let app: App | undefined;
   // From the start on: unheard, they end the process.
-  const deafen = context.onHarmlessSignal((name) => app?.heard(name));
+  const deafen = context.onHarmlessSignal((name) => {
+    if (name === "SIGHUP") reloads.request();
+    else app?.heard(name);
+  });
   try {
-    return await run(loaded.config, context, signals, (made) => {
+    return await run(reloads, context, signals, (made) => {
       app = made;
     });
   } finally {
@@ -31,11 +37,12 @@ export async function serve(options: { readonly config?: string }, context: Cont
 }
 
 async function run(
-  config: Config,
+  reloads: Reloads,
   context: Context,
   signals: Signals,
   made: (app: App) => void,
 ): Promise<number> {
+  const { config } = reloads;
   const fail = (error: unknown) => {
     context.err(`${describeStartFailure(error, listenersOf(config))}\n`);
     return exitCode.failed;
@@ -54,8 +61,10 @@ async function run(
   } catch (error) {
     return await end(app, context, fail(error));
   }
+  reloads.attach(app);
   await signals.first;
-  return await end(app, context, await drain(app, config.drainTimeout, context, signals));
+  reloads.detach();
+  return await end(app, context, await drain(app, reloads.config.drainTimeout, context, signals));
 }
 
 async function make(config: Config, context: Context): Promise<App> {

@@ -5,7 +5,7 @@ import type { FillAdmission } from "../cache/blob-cache.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Client } from "./client-address.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
-import { type After, FairQueue, OverLimit, type Place } from "./fair-queue.ts";
+import { type After, FairQueue, type FairQueueBounds, OverLimit, type Place } from "./fair-queue.ts";
 
 export interface ClientLimits {
   /** Open answers of one client. */
@@ -30,14 +30,27 @@ function shareOf(total: number, most: number): number {
 }
 
 /** The queue for answers that clients have open. */
-export function openAnswers({ openAnswers, waiting }: ClientLimits, after?: After): FairQueue {
-  return new FairQueue({ perClient: openAnswers, waiting, timeout, ...(after && { after }) });
+export function openAnswers(limits: ClientLimits, after?: After): FairQueue {
+  return new FairQueue({ ...answerBounds(limits), timeout, ...(after && { after }) });
+}
+
+export function answerBounds({ openAnswers, waiting }: ClientLimits): FairQueueBounds {
+  return { perClient: openAnswers, waiting };
 }
 
 /** The queue for writes to one upstream. `connections`: the writes of all clients at the same time. */
-export function writesTo(connections: number, { writes, waiting }: ClientLimits, after?: After): FairQueue {
-  const perClient = shareOf(connections, writes);
-  return new FairQueue({ perClient, total: connections, waiting, timeout, ...(after && { after }) });
+export function writesTo(connections: number, limits: ClientLimits, after?: After): FairQueue {
+  return new FairQueue({ ...writeBounds(connections, limits), timeout, ...(after && { after }) });
+}
+
+export function writeBounds(connections: number, { writes, waiting }: ClientLimits): FairQueueBounds {
+  return { perClient: shareOf(connections, writes), total: connections, waiting };
+}
+
+/** An eighth of the connections is left to small requests, as in upstream/connection/connection-gate.ts. */
+function fillBounds(connections: number, { coldFills, waiting }: ClientLimits): FairQueueBounds {
+  const total = Math.max(1, connections - Math.ceil(connections / 8));
+  return { perClient: shareOf(total, coldFills), total, waiting };
 }
 
 /** Resolves when the place is held, or not needed any more. Rejects with OverLimit `late`, and with ClientLeft. */
@@ -52,14 +65,14 @@ export class ColdFills {
   readonly #queue: FairQueue;
   readonly #waiting = new Map<Digest, Set<Place>>();
 
-  /**
-   * `connections`: those to the upstream. An eighth of them is left to small requests, as in
-   * upstream/connection/connection-gate.ts.
-   */
-  constructor(connections: number, { coldFills, waiting }: ClientLimits, after?: After) {
-    const total = Math.max(1, connections - Math.ceil(connections / 8));
-    const perClient = shareOf(total, coldFills);
-    this.#queue = new FairQueue({ perClient, total, waiting, timeout, ...(after && { after }) });
+  /** `connections`: those to the upstream. */
+  constructor(connections: number, limits: ClientLimits, after?: After) {
+    this.#queue = new FairQueue({ ...fillBounds(connections, limits), timeout, ...(after && { after }) });
+  }
+
+  /** Other limits from now on (FairQueue.bound). */
+  bound(connections: number, limits: ClientLimits): void {
+    this.#queue.bound(fillBounds(connections, limits));
   }
 
   /** For one request, to be released when that is over. */

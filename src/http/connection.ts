@@ -15,7 +15,8 @@ export interface ConnectionOwner {
   readonly now: () => number;
   clientOf(request: IncomingMessage): Client;
   readonly onEvent: ExchangeOwner["onEvent"];
-  readonly originHeaders: OriginHeaders;
+  /** Those for a request that begins now. */
+  originHeaders(): OriginHeaders;
   /** The turn of a request has begun. */
   begun(): void;
   /** It is over. */
@@ -66,7 +67,7 @@ export class Connection implements ExchangeOwner {
   }
 
   get originHeaders(): OriginHeaders {
-    return this.#owner.originHeaders;
+    return this.#owner.originHeaders();
   }
 
   now(): number {
@@ -117,6 +118,12 @@ export class Connection implements ExchangeOwner {
   cutStalled(limit: number): void {
     const current = this.#current;
     if (current !== undefined && current.stalledFor(this.now()) > limit) current.drop();
+  }
+
+  /** Resolves when the request under way now has ended; at once when there is none. */
+  async settled(): Promise<void> {
+    const current = this.#current;
+    if (current !== undefined) await new Promise<void>((resolve) => current.onOver(resolve));
   }
 
   destroy(): void {

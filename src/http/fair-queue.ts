@@ -3,13 +3,16 @@
 // out.
 import type { Client } from "./client-address.ts";
 
-export interface FairQueueOptions {
+export interface FairQueueBounds {
   /** Most places of one client; an exempt client may have any number. */
   readonly perClient: number;
   /** Most places of all clients together; no bound when left out. */
   readonly total?: number;
   /** Most requests of one client that wait. */
   readonly waiting: number;
+}
+
+export interface FairQueueOptions extends FairQueueBounds {
   /** Milliseconds a request waits at most. */
   readonly timeout: number;
   /** Node's timers when left out. */
@@ -43,6 +46,8 @@ const kept = 1000;
 interface Share {
   readonly network: string;
   most: number;
+  /** The bounds that `most` follows. */
+  bounds: FairQueueBounds;
   held: number;
   /** In the order of their coming; undefined before the first. */
   waiting: Set<Place> | undefined;
@@ -50,7 +55,8 @@ interface Share {
 
 export class FairQueue {
   readonly #options: FairQueueOptions;
-  readonly #total: number;
+  #bounds: FairQueueBounds;
+  #total: number;
   /** Of clients that hold a place or wait for one, and of at most `kept` others. */
   readonly #shares = new Map<string, Share>();
   /** Shares that wait and may have one more place, in turn. */
@@ -59,22 +65,38 @@ export class FairQueue {
 
   constructor(options: FairQueueOptions) {
     this.#options = options;
+    this.#bounds = options;
     this.#total = options.total ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Other bounds from now on. Places that are held stay, also above them, and so do requests that wait. */
+  bound(bounds: FairQueueBounds): void {
+    this.#bounds = bounds;
+    this.#total = bounds.total ?? Number.POSITIVE_INFINITY;
+    for (const share of this.#shares.values()) {
+      share.most = bounds.perClient;
+      if ((share.waiting?.size ?? 0) > 0 && share.held < share.most) this.#turns.add(share);
+    }
+    this.#handOut();
   }
 
   /** A place, held or waiting, which the caller releases. Throws OverLimit `too_many`. */
   enter({ network, exempt }: Client): Place {
-    const most = exempt ? Number.POSITIVE_INFINITY : this.#options.perClient;
+    const bounds = this.#bounds;
+    const most = exempt ? Number.POSITIVE_INFINITY : bounds.perClient;
     let share = this.#shares.get(network);
     if (share === undefined) {
-      share = { network, most, held: 0, waiting: undefined };
+      share = { network, most, bounds, held: 0, waiting: undefined };
       this.#shares.set(network, share);
     }
     const waiting = share.waiting?.size ?? 0;
     // Some clients of a /64 may be exempt and others not. The first one of an empty share decides for all.
-    if (share.held === 0 && waiting === 0) share.most = most;
+    if ((share.held === 0 && waiting === 0) || share.bounds !== bounds) {
+      share.most = most;
+      share.bounds = bounds;
+    }
     const free = waiting === 0 && share.held < share.most && this.#held < this.#total;
-    if (!free && waiting >= this.#options.waiting) throw new OverLimit("too_many");
+    if (!free && waiting >= bounds.waiting) throw new OverLimit("too_many");
     const place = new Place(this, share);
     if (free) {
       place.held = true;

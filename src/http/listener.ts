@@ -25,6 +25,20 @@ export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddr
   readonly now?: () => number;
 }
 
+/** What may change while requests are served. */
+export type ServingRules = Pick<
+  ListenerOptions,
+  | "router"
+  | "push"
+  | "coldFills"
+  | "catalog"
+  | "trustedProxies"
+  | "exempt"
+  | "cacheStatus"
+  | "serverTiming"
+  | "via"
+>;
+
 /** Milliseconds. */
 export interface ListenerTimeouts {
   /** For a client's next request. */
@@ -52,17 +66,21 @@ export class Listener {
   #idle: (() => void) | undefined;
   readonly #stalls: NodeJS.Timeout;
   readonly #unexpected: (error: unknown) => void;
+  /** What a request is served with that begins now. */
+  #options: ListenerOptions;
+  #clients: ClientAddresses;
 
   constructor(options: ListenerOptions) {
     this.#unexpected = options.unexpected;
+    this.#options = options;
+    this.#clients = new ClientAddresses(options);
     const { maxConnections = Number.POSITIVE_INFINITY, timeouts, now = () => performance.now() } = options;
     const { keepAlive: keepAliveTimeout, headers: headersTimeout } = { ...defaultTimeouts, ...timeouts };
-    const clients = new ClientAddresses(options);
     const owner: ConnectionOwner = {
       now,
-      clientOf: (request) => clients.of(request),
+      clientOf: (request) => this.#clients.of(request),
       onEvent: options.onEvent,
-      originHeaders: options,
+      originHeaders: () => this.#options,
       begun: () => {
         this.#inFlight += 1;
       },
@@ -73,8 +91,9 @@ export class Listener {
       serve: (exchange) => {
         const refusal = this.#refusal(maxConnections);
         if (refusal !== undefined && !isProbe(exchange.request.url)) return refuse(exchange, refusal);
-        if (options.via === true) exchange.always.via = viaOf(options.pseudonym);
-        void serve(exchange, options);
+        const now = this.#options;
+        if (now.via === true) exchange.always.via = viaOf(now.pseudonym);
+        void serve(exchange, now);
       },
       refuse: refuseBody,
     };
@@ -120,6 +139,24 @@ export class Listener {
   /** Answers under way. */
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  /**
+   * Makes these ready for requests to come, which they serve from the call of the returned function on; requests under way
+   * go on with what they began with. Throws the system's error for what is neither an address nor a network.
+   */
+  prepare(rules: Partial<ServingRules>): () => void {
+    const options = { ...this.#options, ...rules };
+    const clients = new ClientAddresses(options);
+    return () => {
+      this.#options = options;
+      this.#clients = clients;
+    };
+  }
+
+  /** Resolves when the requests under way now have ended. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#connections.values()].map((connection) => connection.settled()));
   }
 
   /** Rejects with the system's error when the address cannot be had. */

@@ -41,6 +41,7 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly denied: DeniedDigests;
   /** The places for answers that clients have open. */
   readonly answers: FairQueue;
+  /** What passes writes on to an upstream. Left out, or undefined for an upstream: its writes are refused. */
   readonly push?: ((upstream: string) => PassThrough | undefined) | undefined;
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;

@@ -28,6 +28,11 @@ export class Health {
     this.#checks.set(name, { ok, detail, required: required ?? known });
   }
 
+  /** Leaves out a check that says nothing any more. */
+  drop(name: string): void {
+    this.#checks.delete(name);
+  }
+
   /** True when every required check is ok and the node is not draining. */
   ready(): boolean {
     return this.readiness() === 200;

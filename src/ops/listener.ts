@@ -29,8 +29,8 @@ export interface OpsListenerOptions {
   readonly webhooks?: Pick<WebhookReceiver, "receive"> | undefined;
   /** Left out: there is no stats page. */
   readonly stats?: StatsPages | undefined;
-  /** Host names, without port, under which the stats page answers besides addresses and localhost. */
-  readonly hosts?: readonly string[];
+  /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
+  readonly hosts?: () => readonly string[];
 }
 
 interface Answer {
@@ -61,15 +61,17 @@ export function createOpsListener({
   log,
   webhooks,
   stats,
-  hosts = [],
+  hosts = () => [],
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
     ["/readyz", () => ({ status: health.readiness(), body: `${health.report().join("\n")}\n` })],
     ["/metrics", metricsPage(metrics)],
   ]);
-  const names = new Set(["localhost", ...hosts.map((host) => host.toLowerCase())]);
-  const isOurs = (host: string | undefined): boolean => names.has(hostOf(host)) || isAddress(hostOf(host));
+  const isOurs = (header: string | undefined): boolean => {
+    const host = hostOf(header);
+    return host === "localhost" || isAddress(host) || hosts().some((each) => each.toLowerCase() === host);
+  };
   const used = recentlyUsed();
   const server = createServer(
     {

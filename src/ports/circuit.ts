@@ -94,14 +94,14 @@ export class Circuit {
 
   /** A failure that is no error. What was asked before the circuit opened and fails after that counts for nothing. */
   count(weight: number): void {
-    if (this.#state !== "closed") return;
+    if (this.#state !== "closed" || this.#ended) return;
     this.#failures += weight;
     if (this.#failures < this.#options.limit) return;
     this.#change("open");
     void this.#watch();
   }
 
-  /** Ends the probes. */
+  /** Ends the probes. The state stays as it is from now on. */
   close(): void {
     this.#ended = true;
     this.#turn.abort();

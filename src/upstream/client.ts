@@ -76,6 +76,10 @@ export class UpstreamClient {
   readonly #connections: Connections;
   /** Milliseconds from a request to the registry to the headers of its answer, at least. */
   #quickest = Number.POSITIVE_INFINITY;
+  /** Questions that have begun, and whose answer's body has not ended. */
+  #underWay = 0;
+  /** Called when there is none any more; undefined as long as new ones come. */
+  #unused: (() => void) | undefined;
 
   constructor({ config, authorizer, notices, clock, pause, pseudonym }: UpstreamClientOptions) {
     this.#config = config;
@@ -116,18 +120,28 @@ export class UpstreamClient {
    * asked to slow down, or that has not answered lately, is not asked.
    */
   async ask(ask: Ask): Promise<Reply> {
-    const renamed = { ...ask, repository: upstreamRepository(this.#config, ask.repository) };
-    const use = useOf(ask);
-    this.#mayAsk(use);
-    const release = await this.#gate.enter(use, ask.signal, ask.yields);
+    let leave: (() => void) | undefined;
+    let ended = false;
+    const end = (): void => {
+      if (ended) return;
+      ended = true;
+      leave?.();
+      this.#underWay--;
+      if (this.#underWay === 0) this.#unused?.();
+    };
+    this.#underWay++;
     try {
+      const renamed = { ...ask, repository: upstreamRepository(this.#config, ask.repository) };
+      const use = useOf(ask);
+      this.#mayAsk(use);
+      leave = await this.#gate.enter(use, ask.signal, ask.yields);
       this.#mayAsk(use);
       const reply = await this.#answer(renamed);
-      reply.body.once("close", release);
-      if (reply.body.closed) release();
+      reply.body.once("close", end);
+      if (reply.body.closed) end();
       return reply;
     } catch (error) {
-      release();
+      end();
       throw error;
     }
   }
@@ -135,6 +149,27 @@ export class UpstreamClient {
   #mayAsk(use: Use): void {
     this.#circuit.check();
     this.#limits.check(use);
+  }
+
+  /**
+   * Takes the place of another one. While that one could not reach upstream, this one begins with a probe. What that one
+   * has learned of the registry, and its tokens, count here too, unless another registry may be meant now.
+   */
+  continue(before: UpstreamClient): void {
+    this.#circuit.continue(before.#circuit);
+    if (!isSameRegistry(this.#config, before.#config)) return;
+    this.#quickest = before.#quickest;
+    this.#authorizer.continue?.(before.#authorizer);
+  }
+
+  /** For one that gets no new questions: resolves when those under way have ended, and closes every connection. */
+  async retire(): Promise<void> {
+    this.#circuit.close();
+    if (this.#underWay > 0)
+      await new Promise<void>((resolve) => {
+        this.#unused = resolve;
+      });
+    await this.close();
   }
 
   /** Ends every transfer and closes every connection. */
@@ -280,6 +315,14 @@ export async function statusOf(
   } finally {
     if (!keep) discard(reply.body);
   }
+}
+
+/** Whether the two ask the same registry and would believe the same server to be it. */
+function isSameRegistry(a: UpstreamConfig, b: UpstreamConfig): boolean {
+  const trust = ({ tls }: UpstreamConfig) => [tls?.ca, tls?.cert, tls?.key?.reveal(), tls?.serverName];
+  const identity = (config: UpstreamConfig) =>
+    JSON.stringify([config.url.href, config.tokenRealms, trust(config)]);
+  return identity(a) === identity(b);
 }
 
 /** How registries answer credentials that are out of date: most with 401, ECR with 403, some token services with 400. */

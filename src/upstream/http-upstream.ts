@@ -42,12 +42,13 @@ export interface UpstreamOptions {
 }
 
 /** Connects to nothing before the first question. Throws the system's error for unreadable certificates. */
-export function createUpstream(config: UpstreamConfig, options: UpstreamOptions): ClosableUpstream {
+export function createUpstream(config: UpstreamConfig, options: UpstreamOptions): HttpUpstream {
   const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym(), headers = {} } = options;
   const authorizer = createAuthorizer(config, notices, clock);
   const client = new UpstreamClient({ config, authorizer, notices, clock, pause, pseudonym });
   const blobHeads = new BlobHeads(config.name, clock);
-  return new HttpUpstream({ config, client, notices, clock, blobHeads, headers });
+  const parts = { config, client, notices, clock, blobHeads, headers };
+  return new HttpUpstream({ parts, retiring: new Set() });
 }
 
 interface Parts {
@@ -59,31 +60,52 @@ interface Parts {
   readonly headers: NonNullable<Ask["headers"]>;
 }
 
-class HttpUpstream implements ClosableUpstream {
+/** What an upstream and those made of it by `forwarding` have in common. */
+interface Shared {
+  /** A reload replaces them: they are read for every question. */
+  parts: Parts;
+  /** Clients whose place was taken, until their last question is over. */
+  readonly retiring: Set<UpstreamClient>;
+}
+
+export class HttpUpstream implements ClosableUpstream {
   readonly name: string;
-  readonly #parts: Parts;
-  readonly #config: UpstreamConfig;
+  readonly #shared: Shared;
   readonly #client: Asker;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
 
   /** Sends `via`, members of Via that go before this mirror's own, and `traceparent` with every question. */
-  constructor(parts: Parts, via?: string, traceparent?: string) {
-    this.name = parts.config.name;
-    this.#parts = parts;
-    this.#config = parts.config;
-    const { client, headers } = parts;
+  constructor(shared: Shared, via?: string, traceparent?: string) {
+    const { config, headers, notices, clock } = shared.parts;
+    this.name = config.name;
+    this.#shared = shared;
     const added = via === undefined ? {} : { via };
     const always = { ...headers, ...(traceparent === undefined ? {} : { traceparent }) };
     this.#client = {
-      ask: (ask) => client.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
+      ask: (ask) => shared.parts.client.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
     };
-    this.#notices = parts.notices;
-    this.#clock = parts.clock;
+    this.#notices = notices;
+    this.#clock = clock;
+  }
+
+  /**
+   * From now on every question is asked as `by` would ask it, also for requests and downloads that hold this upstream
+   * already. Those under way end as they began, and their connections are closed then. `by`, of the same name and not
+   * used yet, becomes a part of this one.
+   */
+  replace(by: HttpUpstream): void {
+    const { parts, retiring } = this.#shared;
+    const { client: before } = parts;
+    this.#shared.parts = by.#shared.parts;
+    this.#shared.parts.client.continue(before);
+    const retired = (): void => void retiring.delete(before);
+    retiring.add(before);
+    void before.retire().then(retired, retired);
   }
 
   forwarding(via: string | undefined, traceparent?: string): Upstream {
-    return new HttpUpstream(this.#parts, via, traceparent);
+    return new HttpUpstream(this.#shared, via, traceparent);
   }
 
   get active(): number {
@@ -110,8 +132,17 @@ class HttpUpstream implements ClosableUpstream {
     return this.#parts.client.circuit;
   }
 
-  close(): Promise<void> {
-    return this.#parts.client.close();
+  async close(): Promise<void> {
+    const clients = [this.#parts.client, ...this.#shared.retiring];
+    await Promise.all(clients.map((client) => client.close()));
+  }
+
+  get #parts(): Parts {
+    return this.#shared.parts;
+  }
+
+  get #config(): UpstreamConfig {
+    return this.#shared.parts.config;
   }
 
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {

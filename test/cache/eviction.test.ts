@@ -173,9 +173,7 @@ t.test("more blobs than one read of the index gives, the first hundreds of them 
             }
           : Reflect.get(target, name).bind(target),
     }),
-    maxSize: 3_400,
-    evictTo: 1,
-    keepFree: 0,
+    limits: () => ({ maxSize: 3_400, evictTo: 1, keepFree: 0 }),
     freeSpace: async () => cache.disk,
     fillingBytes: () => 0,
     inUse: (digest) => all.indexOf(digest) < 250,

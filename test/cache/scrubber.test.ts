@@ -14,7 +14,7 @@ import {
 } from "../fixtures/cache-fixture.ts";
 import { failing } from "../fixtures/faulty-store.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
-import { eventually, ManualPause } from "../fixtures/manual-time.ts";
+import { eventually, ManualPause, quiet } from "../fixtures/manual-time.ts";
 import { sha256 } from "../fixtures/memory-upstream.ts";
 
 const step = 128 * 1024;
@@ -30,7 +30,7 @@ function scrub(t: Test, cache: CacheFixture, options: Partial<ScrubberOptions> =
   const rests = new ManualPause();
   rests.instant = () => false;
   const scrubber = new Scrubber({
-    interval: hour,
+    interval: () => hour,
     index: cache.index.blobs,
     checks: cache.local.checks,
     busy: () => false,
@@ -118,7 +118,7 @@ t.test(
         const cache = await openCache(t);
         await store(cache, "large", 4 * step);
         cache.clock.advance(hour);
-        await resting(scrub(t, cache, { interval, busy: () => busy }));
+        await resting(scrub(t, cache, { interval: () => interval, busy: () => busy }));
         t.same(cache.time.asked, Array(4).fill(ofStep(rate)));
       });
   },
@@ -196,3 +196,25 @@ t.test(
     t.equal(cache.local.checks.alarm, false);
   },
 );
+
+t.test("an interval of 0 hashes nothing, until it is another", async (t) => {
+  const cache = await openCache(t);
+  await store(cache, "large", step);
+  cache.clock.advance(2 * hour);
+  let interval = 0;
+  const scrubbing = scrub(t, cache, { interval: () => interval });
+  t.equal(scrubbing.rests.waiting, 0, "it does not even wait");
+  interval = hour;
+  scrubbing.scrubber.start();
+  await resting(scrubbing);
+  t.equal(checked(cache).length, 1);
+  cache.clock.advance(2 * hour);
+  interval = 0;
+  scrubbing.rests.elapse();
+  await quiet();
+  t.same([scrubbing.rests.waiting, checked(cache).length], [0, 1], "it has ended");
+  interval = hour;
+  scrubbing.scrubber.start();
+  await resting(scrubbing);
+  t.equal(checked(cache).length, 2);
+});

@@ -173,11 +173,11 @@ t.test("signals that end nothing are told to the app, from the start on", async 
   });
   const line = withApp(app);
   await called("start");
-  line.harmlessSignal("SIGHUP");
+  line.harmlessSignal("SIGUSR1");
   started.resolve();
   line.harmlessSignal("SIGUSR2");
   line.signal("SIGTERM");
   t.equal(await line.exit, 0);
-  t.same(calls, ["start", "SIGHUP", "SIGUSR2", "drain", "stop"]);
+  t.same(calls, ["start", "SIGUSR1", "SIGUSR2", "drain", "stop"]);
   t.equal(line.listeners(), 0);
 });

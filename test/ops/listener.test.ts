@@ -139,7 +139,7 @@ t.test("an oversized header block is refused", async (t) => {
 });
 
 t.test("any Host may ask for health and metrics; all else is for names of this machine", async (t) => {
-  const { address } = await start(t, { hosts: ["Node-1", "mirror.example.com"] });
+  const { address } = await start(t, { hosts: () => ["Node-1", "mirror.example.com"] });
   const under = async (host: string, path: string) => {
     const answer = await sendRaw(
       address.port,

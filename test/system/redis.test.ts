@@ -169,7 +169,7 @@ t.test("one server", async (t) => {
   await t.test("all of it opened and closed at once", async (t) => {
     const notices = (): void => {};
     const redis = ownPrefix(redisConfig(server));
-    const common = { redis, upstreams, notices, pause, tagLifetime: Number.POSITIVE_INFINITY };
+    const common = { redis, upstreams, notices, pause, tagLifetime: () => Number.POSITIVE_INFINITY };
     const shared = openRedisShared({ ...common, nodeName: "one", address: "http://10.0.0.1:5000" });
     const other = await new RedisNode(t, redis).ready();
     await until("redis can be used", () => shared.usable);

@@ -79,14 +79,20 @@ interface Passing {
 export class PassThrough {
   readonly #options: PassThroughOptions;
   readonly #forwarder: Forwarder;
-  readonly #sessions: UploadSessions;
-  readonly #bodies: HeldBodies;
+  #sessions: UploadSessions;
+  #bodies: HeldBodies;
 
   constructor(options: PassThroughOptions) {
     this.#options = options;
     this.#forwarder = new Forwarder(options.name);
     this.#sessions = new UploadSessions(options.target.url, options.clock);
     this.#bodies = options.bodies ?? new HeldBodies();
+  }
+
+  /** Takes the place of another one, whose uploads go on here when they are at the same registry. */
+  continue(before: PassThrough): void {
+    this.#bodies = before.#bodies;
+    if (this.#options.target.url.href === before.#options.target.url.href) this.#sessions = before.#sessions;
   }
 
   /**

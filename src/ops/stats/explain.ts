@@ -13,9 +13,10 @@ import { type ImageReference, type NamedUpstream, parseImageReference } from "./
 import type { ExplainedPart, Explanation } from "./stats-document.ts";
 
 export interface ExplainOptions {
-  readonly upstreams: readonly [NamedUpstream, ...NamedUpstream[]];
+  /** Those of now, as are the rules. */
+  readonly upstreams: () => readonly [NamedUpstream, ...NamedUpstream[]];
   readonly tags: Pick<TagStore, "get">;
-  readonly freshness: Pick<Freshness, "ttl" | "state">;
+  readonly freshness: () => Pick<Freshness, "ttl" | "state">;
   readonly index: Pick<BlobIndex, "get"> & { usedAt(digest: Digest): number | undefined };
   readonly links: Pick<LinkStore, "named"> & {
     repositoriesOf(digest: Digest, limit: number): readonly Scope[];
@@ -47,7 +48,7 @@ interface Wanted {
 
 export function createExplain(options: ExplainOptions): Explain {
   return async (text) => {
-    const image = parseImageReference(text, options.upstreams);
+    const image = parseImageReference(text, options.upstreams());
     if (image === undefined) {
       const reason = "expected [upstream/]repository:tag or [upstream/]repository@sha256:…";
       return { schema: 1, kind: "unreadable", reference: text.slice(0, 500), reason };
@@ -76,11 +77,12 @@ function tagOf(
   image: ImageReference,
   record: TagRecord,
 ): (Explanation & { kind: "explained" })["tag"] {
-  const ttl = freshness.ttl(image, referenceText(image.reference));
+  const rules = freshness();
+  const ttl = rules.ttl(image, referenceText(image.reference));
   return {
     digest: record.digest,
     checkedAt: record.checkedAt,
-    state: freshness.state(record, ttl, clock()),
+    state: rules.state(record, ttl, clock()),
     ttlMs: Number.isFinite(ttl) ? ttl : null,
   };
 }

@@ -20,7 +20,8 @@ import type {
 import { verdictOf } from "./verdict.ts";
 
 export interface StatsOptions {
-  readonly config: Pick<Config, "upstreams" | "cache">;
+  /** Of now. */
+  readonly config: () => Pick<Config, "upstreams" | "cache">;
   readonly version: string;
   readonly clock: Clock;
   /** The clock of fills and circuits. */
@@ -103,7 +104,7 @@ function upstreamsOf(
   return report.upstreams.map((upstream) => {
     const part = parts?.find(({ name }) => name === upstream.name);
     const lastSuccess = part?.circuit.lastSuccess;
-    const { maxConnections = 0 } = config.upstreams.find(({ name }) => name === upstream.name) ?? {};
+    const { maxConnections = 0 } = config().upstreams.find(({ name }) => name === upstream.name) ?? {};
     return {
       ...upstream,
       lastSuccessAt:
@@ -121,7 +122,7 @@ function storeOf(
   uptime: number,
 ): StoreStats {
   const { bytes = 0, count = 0 } = running().index?.blobs.totals() ?? {};
-  const { maxSize, keepFree } = config.cache;
+  const { maxSize, keepFree } = config().cache;
   const space = disk();
   const { storedBytes, evictedBytes } = report.windows["1h"];
   const growth = (storedBytes - evictedBytes) / Math.min(hour, Math.max(shortestGrowthTime, uptime));
@@ -146,7 +147,7 @@ function troubled(troubles: Readonly<Record<string, string | undefined>>): Servi
 }
 
 function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport): ScrubStats {
-  const { scrub } = config.cache;
+  const { scrub } = config().cache;
   const { scrubber, store } = running();
   return {
     intervalMs: scrub === 0 ? null : scrub,

@@ -33,10 +33,10 @@ export interface WebhookTarget {
 }
 
 export interface WebhookReceiverOptions {
-  /** By source; where there is none, there is no endpoint. */
-  readonly secrets: Readonly<Record<string, SecretSource>>;
-  /** Names of all upstreams. */
-  readonly upstreams: readonly string[];
+  /** Those of now, by source; where there is none, there is no endpoint. */
+  readonly secrets: () => Readonly<Record<string, SecretSource>>;
+  /** Names of all upstreams there are now. */
+  readonly upstreams: () => readonly string[];
   /** Undefined until there is something to act on. */
   readonly target: () => WebhookTarget | undefined;
   readonly notices: NoticeSink;
@@ -77,7 +77,7 @@ export class WebhookReceiver {
     const { url = "" } = request;
     const [path = ""] = url.split("?", 1);
     const source = webhookSources.find((each) => path === `/hooks/${each}`);
-    const secret = source && this.#options.secrets[source];
+    const secret = source && this.#options.secrets()[source];
     if (source === undefined || secret === undefined) return undefined;
     if (request.method !== "POST") return { status: 405, body: "only POST\n", headers: { allow: "POST" } };
     let result: WebhookResult = "failed";
@@ -136,7 +136,7 @@ export class WebhookReceiver {
   }
 
   #isKnown(upstream: string | undefined): boolean {
-    return upstream === undefined || this.#options.upstreams.includes(upstream);
+    return upstream === undefined || this.#options.upstreams().includes(upstream);
   }
 }
 

@@ -11,12 +11,12 @@ const maxFiles = 32;
 
 export class Quarantine {
   readonly #layout: Layout;
-  readonly #maxBytes: number;
+  readonly #maxBytes: () => number;
   /** Sizes in bytes by file name, the oldest first. */
   readonly #files = new Map<string, number>();
 
   /** `maxBytes`: of all files together; a larger file is deleted at once. */
-  constructor(layout: Layout, maxBytes: number) {
+  constructor(layout: Layout, maxBytes: () => number) {
     this.#layout = layout;
     this.#maxBytes = maxBytes;
   }
@@ -54,7 +54,7 @@ export class Quarantine {
     const to = this.#layout.quarantined(digest);
     try {
       const { size } = await stat(from);
-      if (size > this.#maxBytes) await unlink(from);
+      if (size > this.#maxBytes()) await unlink(from);
       else {
         await mkdir(this.#layout.quarantine, { recursive: true, mode: 0o700 });
         await rename(from, to);
@@ -71,7 +71,7 @@ export class Quarantine {
 
   async #shrink(): Promise<void> {
     for (const name of [...this.#files.keys()]) {
-      if (this.bytes <= this.#maxBytes && this.#files.size <= maxFiles) return;
+      if (this.bytes <= this.#maxBytes() && this.#files.size <= maxFiles) return;
       await unlink(this.#path(name)).catch((error: unknown) => {
         if (systemCode(error) !== "ENOENT") throw error;
       });

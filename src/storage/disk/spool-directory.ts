@@ -22,7 +22,7 @@ interface KeptFile extends KeptSpool {
 
 export class SpoolDirectory {
   readonly #layout: Layout;
-  readonly #keptBytes: number;
+  readonly #keptBytes: () => number;
   readonly #clock: Clock;
   /**
    * By name, from before the file is created until it is deleted, committed or kept. Undefined before it is created.
@@ -34,7 +34,7 @@ export class SpoolDirectory {
   #orphanBytes = 0;
 
   /** `keptBytes`: of all kept spools together. */
-  constructor(layout: Layout, keptBytes: number, clock: Clock) {
+  constructor(layout: Layout, keptBytes: () => number, clock: Clock) {
     this.#layout = layout;
     this.#keptBytes = keptBytes;
     this.#clock = clock;
@@ -50,7 +50,7 @@ export class SpoolDirectory {
   }
 
   get mostKept(): number {
-    return Math.min(this.#keptBytes, maxKeptSize);
+    return Math.min(this.#keptBytes(), maxKeptSize);
   }
 
   get #keptSum(): number {
@@ -104,7 +104,7 @@ export class SpoolDirectory {
   async #shrink(): Promise<void> {
     for (const [digest, { record }] of this.#kept) {
       const old = recordAge(record.at, this.#clock()) > maxKeptAge;
-      if (old || this.#keptSum > this.#keptBytes || this.#kept.size > maxKeptFiles)
+      if (old || this.#keptSum > this.#keptBytes() || this.#kept.size > maxKeptFiles)
         await this.#forget(digest);
     }
   }

@@ -34,16 +34,16 @@ import { SpoolDirectory } from "./spool-directory.ts";
 export interface DiskStoreOptions {
   /** Created, with mode 0700, when missing. Its file system must be one for all of it. */
   readonly directory: string;
-  /** Bytes of quarantined blobs at most. */
-  readonly quarantineBytes?: number;
-  /** Bytes of unfinished blobs kept for a later fill at most. */
-  readonly keptBytes?: number;
+  /** Bytes of quarantined blobs at most; read at every use. */
+  readonly quarantineBytes?: () => number;
+  /** Bytes of unfinished blobs kept for a later fill at most; read at every use. */
+  readonly keptBytes?: () => number;
   /** Wall clock, for the age of what is kept. Default: the machine's. */
   readonly clock?: Clock;
 }
 
 /** Default of `quarantineBytes` and `keptBytes`. */
-const defaultShare = 256 * 1024 * 1024;
+const defaultShare = (): number => 256 * 1024 * 1024;
 
 /** The file system that holds the cache. */
 export interface FreeSpace {

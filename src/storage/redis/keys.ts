@@ -13,14 +13,20 @@ export type NamedUpstream = Pick<UpstreamConfig, "name" | "url" | "repositoryPre
 export class RedisKeys {
   readonly #prefix: string;
   readonly #database: number;
-  readonly #ids: ReadonlyMap<string, string>;
-  readonly #names: ReadonlyMap<string, string>;
+  /** Also of upstreams there are no more: what was begun for them ends. */
+  readonly #ids = new Map<string, string>();
+  #names: ReadonlyMap<string, string> = new Map();
 
   constructor(prefix: string, database: number, upstreams: readonly NamedUpstream[]) {
     this.#prefix = prefix;
     this.#database = database;
-    this.#ids = new Map(upstreams.map((upstream) => [upstream.name, idOf(upstream)]));
-    this.#names = new Map([...this.#ids].map(([name, id]) => [id, name]));
+    this.use(upstreams);
+  }
+
+  /** From now on these upstreams are configured. */
+  use(upstreams: readonly NamedUpstream[]): void {
+    for (const upstream of upstreams) this.#ids.set(upstream.name, idOf(upstream));
+    this.#names = new Map(upstreams.map((upstream) => [idOf(upstream), upstream.name]));
   }
 
   /**

@@ -3,6 +3,7 @@ import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
 import { RedisAnnouncements } from "./announcements.ts";
 import { RedisConnection, type RedisConnectionOptions } from "./connection.ts";
+import type { NamedUpstream } from "./keys.ts";
 import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
 import { RedisListener } from "./listener.ts";
@@ -12,8 +13,8 @@ import { RedisTags } from "./tags.ts";
 export interface RedisSharedOptions extends RedisConnectionOptions {
   /** Origin under which other nodes reach this one; undefined when they do not. */
   readonly address: string | undefined;
-  /** Milliseconds a tag record is kept after it was put: as long as it may be served, 1 s to a year. */
-  readonly tagLifetime: number;
+  /** Milliseconds a tag record is kept after it was put: as long as it may be served, 1 s to a year. Read at every put. */
+  readonly tagLifetime: () => number;
 }
 
 export interface RedisShared {
@@ -24,6 +25,8 @@ export interface RedisShared {
   readonly announcements: Announcements;
   /** Whether commands can be sent. */
   readonly usable: boolean;
+  /** From now on these upstreams are configured. */
+  useUpstreams(upstreams: readonly NamedUpstream[]): void;
   /** Resolves when it is first known whether Redis can be used. */
   readonly settled: Promise<void>;
   /** Releases the leases and closes both connections, in 0.3 s at most. */
@@ -46,6 +49,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
     leases,
     announcements,
     settled: connection.settled,
+    useUpstreams: (upstreams) => connection.keys.use(upstreams),
     get usable() {
       return connection.usable;
     },

@@ -10,7 +10,7 @@ import { malformedNotice, type RedisConnection, valueAt } from "./connection.ts"
 export interface RedisTagsOptions {
   readonly connection: RedisConnection;
   /** Milliseconds a record is kept after it was put: as long as it may be of use, 1 s to a year. */
-  readonly lifetime: number;
+  readonly lifetime: () => number;
   readonly notices: NoticeSink;
 }
 
@@ -20,12 +20,12 @@ const maxLifetime = 365 * 86_400_000;
 /** Every method rejects with StoreError `unavailable` in bounded time. A malformed value counts as absent. */
 export class RedisTags implements TagStore {
   readonly #connection: RedisConnection;
-  readonly #lifetime: number;
+  readonly #lifetime: () => number;
   readonly #notices: NoticeSink;
 
   constructor({ connection, lifetime, notices }: RedisTagsOptions) {
     this.#connection = connection;
-    this.#lifetime = Math.round(Math.min(Math.max(lifetime, minLifetime), maxLifetime));
+    this.#lifetime = () => Math.round(Math.min(Math.max(lifetime(), minLifetime), maxLifetime));
     this.#notices = notices;
   }
 
@@ -44,7 +44,7 @@ export class RedisTags implements TagStore {
     const text = JSON.stringify({ digest, mediaType, size, checkedAt });
     const put = (malformed: string): Promise<string | null> =>
       this.#connection.run("write a tag record", (client) =>
-        client.putTag(key, text, checkedAt, this.#lifetime, malformed),
+        client.putTag(key, text, checkedAt, this.#lifetime(), malformed),
       );
     const stored = await put("");
     if (stored === null) return true;

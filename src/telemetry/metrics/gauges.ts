@@ -29,6 +29,10 @@ export interface GaugeSources {
   httpInFlightRequests(): number | undefined;
   ready(): boolean;
   draining(): boolean;
+  /** Whether the configuration in use is the one last read. */
+  configLastReloadSuccessful(): boolean;
+  /** When the configuration in use was read, in Unix time. */
+  configLastReloadSuccess(): number;
 }
 
 type StoreSource = "cacheBytes" | "cacheLimitBytes" | "cacheObjects";
@@ -73,6 +77,16 @@ const gauges: readonly { name: string; help: string; source: Exclude<keyof Gauge
   },
   { name: "entrepot_ready", help: "1 when this node takes requests.", source: "ready" },
   { name: "entrepot_draining", help: "1 when this node is finishing its last requests.", source: "draining" },
+  {
+    name: "entrepot_config_last_reload_successful",
+    help: "1 when the configuration was last read without a problem, at the start or at SIGHUP.",
+    source: "configLastReloadSuccessful",
+  },
+  {
+    name: "entrepot_config_last_reload_success_timestamp_seconds",
+    help: "When the configuration was last read without a problem, in Unix time.",
+    source: "configLastReloadSuccess",
+  },
 ];
 
 const storeGauges: readonly { name: string; help: string; source: StoreSource }[] = [

@@ -24,6 +24,8 @@ export interface Metrics {
   readonly onEvent: EventSink;
   readonly onProbe: EventSink;
   readonly onNotice: NoticeSink;
+  /** From now on these upstreams are configured. */
+  useUpstreams(names: readonly string[]): void;
   /** Counts what the sink of this name could not take. */
   readonly lost: (sink: string, count: number) => void;
   /** The text exposition format, version 0.0.4. */
@@ -33,7 +35,7 @@ export interface Metrics {
 
 export interface MetricsOptions {
   readonly gauges: GaugeSources;
-  /** Names of the configured upstreams: the closed list of the `upstream` label. */
+  /** Names of the upstreams configured at the start: the closed list of the `upstream` label. */
   readonly upstreams: readonly string[];
   /** The program's version, for `entrepot_build_info`. */
   readonly version: string;
@@ -57,7 +59,7 @@ export function createMetrics({
   registerGauges(registry, gauges);
   const requestSink = createRequestMetrics(registry);
   const proxy = createProxyMetrics(registry);
-  const upstreamSink = createUpstreamMetrics(registry, upstreams);
+  const upstreamMetrics = createUpstreamMetrics(registry, upstreams);
   const cacheSink = createCacheMetrics(registry);
   const notificationSink = createNotificationMetrics(registry, notifications);
   const webhookSink = createWebhookMetrics(registry);
@@ -72,11 +74,12 @@ export function createMetrics({
     onProbe,
     onNotice(notice) {
       proxy.onNotice(notice);
-      upstreamSink(notice);
+      upstreamMetrics.onNotice(notice);
       cacheSink(notice);
       notificationSink(notice);
       webhookSink(notice);
     },
+    useUpstreams: (names) => upstreamMetrics.use(names),
     lost,
     render: async () => withoutNaN(await registry.metrics()),
     contentType: registry.contentType,

@@ -17,12 +17,21 @@ const ttfbBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30
 const upstreamType = closedList([...upstreamTypes, "other"], "other");
 const upstreamReason = closedList(upstreamReasons, "other");
 
-/** Registers the metrics for the configured upstreams (any other name counts as `other`) and returns their sink. */
+export interface UpstreamMetrics {
+  readonly onNotice: NoticeSink;
+  /**
+   * From now on these upstreams are configured. The counters of one that no longer is stay; the gauges go, since nothing
+   * would change them any more.
+   */
+  use(upstreams: readonly string[]): void;
+}
+
+/** Registers the metrics for the configured upstreams; any other name counts as `other`. */
 export function createUpstreamMetrics(
   registry: Registry,
   upstreams: readonly string[],
   now: () => number = Date.now,
-): NoticeSink {
+): UpstreamMetrics {
   const registers = [registry];
   const requests = new Counter({
     name: "entrepot_upstream_requests_total",
@@ -76,7 +85,7 @@ export function createUpstreamMetrics(
     labelNames: ["upstream"],
     registers,
   });
-  for (const upstream of upstreams) {
+  const begin = (upstream: string): void => {
     lastSuccess.set({ upstream }, 0);
     segments.set({ upstream }, 1);
     showCircuit(upstream, "closed");
@@ -86,15 +95,29 @@ export function createUpstreamMetrics(
       received.inc({ upstream, type }, 0);
       ttfb.zero({ upstream, type });
     }
-  }
-  const upstreamLabel = closedList([...upstreams, "other"], "other");
-  return (notice) => {
+  };
+  const end = (upstream: string): void => {
+    for (const gauge of [lastSuccess, segments, remaining]) gauge.remove({ upstream });
+    for (const state of circuitStates) circuit.remove({ upstream, state });
+  };
+  let configured: ReadonlySet<string> = new Set();
+  let upstreamLabel = closedList<string>([], "other");
+  const use = (names: readonly string[]): void => {
+    const before = configured;
+    configured = new Set(names);
+    for (const name of configured) if (!before.has(name)) begin(name);
+    for (const name of before) if (!configured.has(name)) end(name);
+    upstreamLabel = closedList(names, "other");
+  };
+  use(upstreams);
+  const onNotice: NoticeSink = (notice) => {
     if (notice.kind === "upstream_request") {
       const upstream = upstreamLabel(notice.upstream);
       const type = upstreamType(notice.type);
       requests.inc({ upstream, type, code: codeLabel(notice.status) });
       ttfb.observe({ upstream, type }, amount(notice.ttfbMs) / 1000);
-      if (isSuccess(notice)) lastSuccess.set({ upstream }, Math.floor(now() / 1000));
+      if (isSuccess(notice) && configured.has(upstream))
+        lastSuccess.set({ upstream }, Math.floor(now() / 1000));
     } else if (notice.kind === "upstream_bytes") {
       received.inc(
         { upstream: upstreamLabel(notice.upstream), type: upstreamType(notice.type) },
@@ -102,14 +125,14 @@ export function createUpstreamMetrics(
       );
     } else if (notice.kind === "upstream_error") {
       errors.inc({ upstream: upstreamLabel(notice.upstream), reason: upstreamReason(notice.code) });
-    } else if (notice.kind === "circuit") {
-      showCircuit(upstreamLabel(notice.upstream), notice.state);
-    } else if (notice.kind === "rate_limit") {
-      remaining.set({ upstream: upstreamLabel(notice.upstream) }, amount(notice.remaining));
-    } else if (notice.kind === "segments") {
-      segments.set({ upstream: upstreamLabel(notice.upstream) }, amount(notice.width));
+    } else if ("upstream" in notice && configured.has(notice.upstream)) {
+      const { upstream } = notice;
+      if (notice.kind === "circuit") showCircuit(upstream, notice.state);
+      else if (notice.kind === "rate_limit") remaining.set({ upstream }, amount(notice.remaining));
+      else if (notice.kind === "segments") segments.set({ upstream }, amount(notice.width));
     }
   };
+  return { onNotice, use };
 }
 
 /** 404 is an answer like any other. A token server that answers is no sign of life of the registry. */

@@ -138,6 +138,11 @@ export class RecentActivity {
     };
   }
 
+  /** From now on these upstreams are configured. */
+  useUpstreams(names: readonly string[]): void {
+    this.#upstreams.use(names);
+  }
+
   /** What a restart should not forget. */
   save(): SavedTraffic {
     return this.#traffic.save();

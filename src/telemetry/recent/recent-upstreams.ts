@@ -120,11 +120,16 @@ class Upstream {
 }
 
 export class RecentUpstreams {
-  readonly #upstreams: ReadonlyMap<string, Upstream>;
+  #upstreams: ReadonlyMap<string, Upstream> = new Map();
 
   /** The configured ones; notices about any other are passed over. */
   constructor(names: readonly string[]) {
-    this.#upstreams = new Map(names.map((name) => [name, new Upstream(name)]));
+    this.use(names);
+  }
+
+  /** From now on these are configured; what is known of those that were before stays. */
+  use(names: readonly string[]): void {
+    this.#upstreams = new Map(names.map((name) => [name, this.#upstreams.get(name) ?? new Upstream(name)]));
   }
 
   onNotice(notice: Notice, now: number): void {

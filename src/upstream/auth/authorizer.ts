@@ -24,6 +24,8 @@ export interface Authorizer {
    * True: there are other credentials now, and the request is worth sending once more with a new `header`.
    */
   renewed(scope: TokenScope, sent: string | undefined): Promise<boolean>;
+  /** Goes on with what another one has learned of the same registry, and with its tokens; left out: nothing is learned. */
+  continue?(before: Authorizer): void;
   /** Ends what is under way and closes every connection. */
   close(): Promise<void>;
 }

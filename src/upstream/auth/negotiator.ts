@@ -83,6 +83,14 @@ export class Negotiator implements Authorizer {
     return true;
   }
 
+  continue(before: Authorizer): void {
+    if (!(before instanceof Negotiator)) return;
+    this.#server = before.#server;
+    this.#mustAskAgain = before.#mustAskAgain;
+    this.#known.load(before.#known.dump());
+    this.#options.tokens.continue(before.#options.tokens);
+  }
+
   async close(): Promise<void> {
     await this.#options.close();
   }

@@ -65,6 +65,11 @@ export class TokenCache {
     return await promise;
   }
 
+  /** Takes over the tokens of another one: each is for one account. */
+  continue(before: TokenCache): void {
+    this.#tokens.load(before.#tokens.dump());
+  }
+
   /** Forgets the token whose Authorization value is `bearer`, and no newer one. */
   drop(target: TokenTarget, account: Credentials | undefined, bearer: string): void {
     const key = tokenKey(target, account);

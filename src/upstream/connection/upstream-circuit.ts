@@ -84,7 +84,16 @@ export class UpstreamCircuit {
     }
   }
 
-  /** Ends the probes. */
+  /**
+   * Goes on in the place of another one, for the same upstream asked in another way: when that one was not closed, a
+   * probe of this one decides.
+   */
+  continue(before: UpstreamCircuit): void {
+    this.#lastSuccess = before.#lastSuccess;
+    if (before.state !== "closed") this.#circuit.count(limit);
+  }
+
+  /** Ends the probes, and counts nothing any more. */
   close(): void {
     this.#circuit.close();
   }

@@ -133,9 +133,9 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
   const asked: string[] = [];
   const stored = new Set<string>([image.digest]);
   const explain = createExplain({
-    upstreams: [plainUpstream("hub", new URL("https://registry.example.com"))],
+    upstreams: () => [plainUpstream("hub", new URL("https://registry.example.com"))],
     tags: { get: async () => undefined },
-    freshness: { ttl: () => 0, state: () => "fresh" },
+    freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
     index: { get: () => undefined, usedAt: () => undefined },
     links: { named: async () => true, repositoriesOf: () => [] },
     store: {

@@ -30,8 +30,8 @@ async function start(t: Test, { changed, ready = true }: Options = {}) {
   const fixed = fixedSecret(new Secret(secret));
   const other = fixedSecret(new Secret("the-secret-of-quay"));
   const webhooks = new WebhookReceiver({
-    secrets: { generic: fixed, distribution: fixed, artifactory: fixed, quay: other },
-    upstreams: ["corp", "hub"],
+    secrets: () => ({ generic: fixed, distribution: fixed, artifactory: fixed, quay: other }),
+    upstreams: () => ["corp", "hub"],
     target: () => (ready ? target : undefined),
     notices: (notice) =>
       void (notice.kind === "webhook" && results.push(`${notice.source} ${notice.result}`)),

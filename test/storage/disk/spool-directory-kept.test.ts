@@ -23,7 +23,11 @@ async function openStore(t: Test, keptBytes?: number): Promise<Opened> {
   const directory = t.testdir();
   const clock = new ManualClock();
   const open = () =>
-    openDiskStore({ directory, clock: clock.read, ...(keptBytes === undefined ? {} : { keptBytes }) });
+    openDiskStore({
+      directory,
+      clock: clock.read,
+      ...(keptBytes === undefined ? {} : { keptBytes: () => keptBytes }),
+    });
   const store = await open();
   t.teardown(() => store.close());
   const again = async (between?: () => Promise<unknown>) => {

@@ -230,7 +230,7 @@ t.test("what cannot be swept is counted until it can", async (t) => {
 
 t.test("the quarantine keeps its bounds, the newest blobs first, also over a restart", async (t) => {
   const directory = t.testdir();
-  const first = await openDiskStore({ directory, quarantineBytes: 2_500 });
+  const first = await openDiskStore({ directory, quarantineBytes: () => 2_500 });
   const digests = [];
   for (const seed of [1, 2, 3]) {
     const digest = await putBlob(first, someBytes(1_000, seed));

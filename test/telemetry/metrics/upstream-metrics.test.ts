@@ -9,7 +9,7 @@ const upstreamReasons = [...upstreamErrorCodes, "other"];
 
 async function after(notices: readonly Notice[]) {
   const registry = new Registry();
-  const sink = createUpstreamMetrics(registry, ["hub", "quay"], () => 1_767_323_045_678);
+  const { onNotice: sink } = createUpstreamMetrics(registry, ["hub", "quay"], () => 1_767_323_045_678);
   for (const notice of notices) sink(notice);
   return parseExposition(await registry.metrics());
 }
@@ -116,4 +116,26 @@ t.test("the last success is a time, 0 while there was none", async (t) => {
     t.equal(sampleOf(families, name, { upstream: "hub" }), 1_767_323_045, String(status));
     t.equal(sampleOf(families, name, { upstream: "quay" }), 0);
   }
+});
+
+t.test("upstreams that are added and removed", async (t) => {
+  const registry = new Registry();
+  const { onNotice, use } = createUpstreamMetrics(registry, ["hub", "quay"]);
+  const request = { kind: "upstream_request", type: "blob", method: "GET", status: 200, ttfbMs: 1 } as const;
+  onNotice({ ...request, upstream: "quay" });
+  onNotice({ kind: "circuit", upstream: "quay", state: "open", previous: "closed" });
+  use(["hub", "new"]);
+  onNotice({ ...request, upstream: "new" });
+  onNotice({ kind: "circuit", upstream: "quay", state: "half_open", previous: "open" });
+  const families = parseExposition(await registry.metrics());
+  const of = (name: string, labels: Record<string, string>) =>
+    sampleOf(families, `entrepot_upstream_${name}`, labels);
+  const answers = { type: "blob", code: "200" };
+  t.equal(of("requests_total", { upstream: "new", ...answers }), 1);
+  t.equal(of("circuit_state", { upstream: "new", state: "closed" }), 1);
+  t.equal(of("requests_total", { upstream: "quay", ...answers }), 1, "counters stay");
+  for (const upstream of ["quay", "other"])
+    for (const state of ["open", "half_open", "closed"])
+      t.equal(of("circuit_state", { upstream, state }), undefined, "nothing would ever close it");
+  t.equal(of("last_success_timestamp_seconds", { upstream: "quay" }), undefined);
 });
