@@ -5,9 +5,11 @@ import { plainUpstream } from "../src/config/config.ts";
 import { fixedSecret, Secret } from "../src/ports/secret.ts";
 import { basicAuth } from "./fixtures/connected-upstream.ts";
 import { parseExposition, sampleOf } from "./fixtures/exposition.ts";
-import { makeImage } from "./fixtures/images.ts";
+import { digestOf, makeImage } from "./fixtures/images.ts";
 import { ManualPause } from "./fixtures/manual-time.ts";
 import { type Mirror, type MirrorOptions, mirrorConfig, startMirror } from "./fixtures/mirror.ts";
+import { beginUpload, completed, openRequest } from "./fixtures/push-client.ts";
+import { startBoth } from "./fixtures/push-through.ts";
 import { type ScriptedUpstream, startUpstream } from "./fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [3_000_000] });
@@ -219,6 +221,40 @@ t.test("an upstream that is removed: what was begun ends, and then its connectio
   );
   const ready = await (await fetch(new URL("/readyz", mirror.ops))).text();
   t.notMatch(ready, "upstream other");
+});
+
+t.test("a push goes on over a reload of its upstream, between its requests and in the middle of one", async (t) => {
+  const options = { push: true, redirectsTo: ["127.0.0.1"] };
+  const { upstream, mirror } = await startBoth(t);
+  const reload = (segments: number): boolean =>
+    mirror.app.reload({
+      ok: true,
+      config: mirrorConfig(upstream, mirror.directory, { upstream: { ...options, segments } }),
+      changes: changesOf({ upstream: ["segments"] }),
+      warnings: [],
+    });
+  // Where the upload goes on is known to this process alone.
+  upstream.locations = "foreign";
+  const location = await beginUpload(mirror, "team/app");
+  t.ok(reload(2));
+  const body = layer.bytes.subarray(0, 100_000);
+  const patch = openRequest(mirror.url, "PATCH", location, body.length, {
+    "content-type": "application/octet-stream",
+    "content-range": `0-${body.length - 1}`,
+  });
+  patch.request.write(body.subarray(0, 50_000));
+  await upstream.until(() => upstream.requests.some(({ method }) => method === "PATCH"));
+  t.ok(reload(3));
+  patch.request.end(body.subarray(50_000));
+  const answer = await patch.answer;
+  answer.resume();
+  t.equal(answer.statusCode, 202);
+  const put = completed(String(answer.headers.location), digestOf(body));
+  t.equal((await mirror.ask("PUT", put, { "content-length": "0" })).status, 201);
+  const refused = mirrorConfig(upstream, mirror.directory, { upstream: { ...options, push: false } });
+  const changes = changesOf({ upstream: ["push"] });
+  t.ok(mirror.app.reload({ ok: true, config: refused, changes, warnings: [] }));
+  t.equal((await mirror.ask("POST", "/v2/team/app/blobs/uploads/")).status, 405);
 });
 
 t.test("when one part cannot be made ready nothing changes", async (t) => {

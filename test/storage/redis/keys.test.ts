@@ -34,6 +34,20 @@ t.test("an upstream is its name and its address", (t) => {
   t.end();
 });
 
+t.test("upstreams that are added, changed and removed", (t) => {
+  const keys = new RedisKeys("", 0, [hub]);
+  const before = keys.upstream("hub");
+  const moved = { ...hub, url: new URL("https://other.example.com") };
+  keys.use([moved, { ...hub, name: "new" }]);
+  t.not(keys.upstream("hub"), before);
+  t.equal(keys.nameOf(before), undefined, "what others say of the registry of before is not meant");
+  t.equal(keys.nameOf(keys.upstream("new")), "new");
+  keys.use([hub]);
+  t.equal(keys.nameOf(keys.upstream("new")), undefined);
+  t.match(keys.upstream("new"), /^new@/, "what was begun for it still finds its keys");
+  t.end();
+});
+
 t.test("channels know no databases", (t) => {
   t.not(new RedisKeys("", 0, []).announcements, new RedisKeys("", 1, []).announcements);
   t.end();
