@@ -223,39 +223,42 @@ t.test("an upstream that is removed: what was begun ends, and then its connectio
   t.notMatch(ready, "upstream other");
 });
 
-t.test("a push goes on over a reload of its upstream, between its requests and in the middle of one", async (t) => {
-  const options = { push: true, redirectsTo: ["127.0.0.1"] };
-  const { upstream, mirror } = await startBoth(t);
-  const reload = (segments: number): boolean =>
-    mirror.app.reload({
-      ok: true,
-      config: mirrorConfig(upstream, mirror.directory, { upstream: { ...options, segments } }),
-      changes: changesOf({ upstream: ["segments"] }),
-      warnings: [],
+t.test(
+  "a push goes on over a reload of its upstream, between its requests and in the middle of one",
+  async (t) => {
+    const options = { push: true, redirectsTo: ["127.0.0.1"] };
+    const { upstream, mirror } = await startBoth(t);
+    const reload = (segments: number): boolean =>
+      mirror.app.reload({
+        ok: true,
+        config: mirrorConfig(upstream, mirror.directory, { upstream: { ...options, segments } }),
+        changes: changesOf({ upstream: ["segments"] }),
+        warnings: [],
+      });
+    // Where the upload goes on is known to this process alone.
+    upstream.locations = "foreign";
+    const location = await beginUpload(mirror, "team/app");
+    t.ok(reload(2));
+    const body = layer.bytes.subarray(0, 100_000);
+    const patch = openRequest(mirror.url, "PATCH", location, body.length, {
+      "content-type": "application/octet-stream",
+      "content-range": `0-${body.length - 1}`,
     });
-  // Where the upload goes on is known to this process alone.
-  upstream.locations = "foreign";
-  const location = await beginUpload(mirror, "team/app");
-  t.ok(reload(2));
-  const body = layer.bytes.subarray(0, 100_000);
-  const patch = openRequest(mirror.url, "PATCH", location, body.length, {
-    "content-type": "application/octet-stream",
-    "content-range": `0-${body.length - 1}`,
-  });
-  patch.request.write(body.subarray(0, 50_000));
-  await upstream.until(() => upstream.requests.some(({ method }) => method === "PATCH"));
-  t.ok(reload(3));
-  patch.request.end(body.subarray(50_000));
-  const answer = await patch.answer;
-  answer.resume();
-  t.equal(answer.statusCode, 202);
-  const put = completed(String(answer.headers.location), digestOf(body));
-  t.equal((await mirror.ask("PUT", put, { "content-length": "0" })).status, 201);
-  const refused = mirrorConfig(upstream, mirror.directory, { upstream: { ...options, push: false } });
-  const changes = changesOf({ upstream: ["push"] });
-  t.ok(mirror.app.reload({ ok: true, config: refused, changes, warnings: [] }));
-  t.equal((await mirror.ask("POST", "/v2/team/app/blobs/uploads/")).status, 405);
-});
+    patch.request.write(body.subarray(0, 50_000));
+    await upstream.until(() => upstream.requests.some(({ method }) => method === "PATCH"));
+    t.ok(reload(3));
+    patch.request.end(body.subarray(50_000));
+    const answer = await patch.answer;
+    answer.resume();
+    t.equal(answer.statusCode, 202);
+    const put = completed(String(answer.headers.location), digestOf(body));
+    t.equal((await mirror.ask("PUT", put, { "content-length": "0" })).status, 201);
+    const refused = mirrorConfig(upstream, mirror.directory, { upstream: { ...options, push: false } });
+    const changes = changesOf({ upstream: ["push"] });
+    t.ok(mirror.app.reload({ ok: true, config: refused, changes, warnings: [] }));
+    t.equal((await mirror.ask("POST", "/v2/team/app/blobs/uploads/")).status, 405);
+  },
+);
 
 t.test("when one part cannot be made ready nothing changes", async (t) => {
   const { mirror, reload } = await start(t);

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import t from "tap";
 import { applicable, changesBetween, onlyAtStart } from "../../src/config/changes.ts";
 import { settings } from "../../src/config/settings.ts";
@@ -143,6 +144,12 @@ t.test("every key of what is only read at the start is one of the schema", async
       settings.some(({ key }) => key === each || key.startsWith(`${each}.`)),
       each,
     );
+});
+
+t.test("the manual names all that is only read at the start, and nothing else", async (t) => {
+  const manual = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+  const [, list = ""] = /`needs a restart`: ([^.]*(?:\.\w[^.]*)*)\.\s/.exec(manual) ?? [];
+  t.same([...list.matchAll(/`([^`]+)`/g)].map(([, key]) => key).sort(), [...onlyAtStart].sort());
 });
 
 t.test("a setting set back to what the program was started with needs no restart", async (t) => {
