@@ -34,6 +34,8 @@ export interface OpenedBlob {
   readonly reader: BlobReader;
   /** All of a small blob that is here. */
   readonly body?: Buffer;
+  /** See LocalBlob. */
+  readonly plain?: boolean;
   /** Of a blob on its way: resolves with its size once all of it is here and verified, rejects when it will not be. */
   readonly whole?: () => Promise<number>;
 }
@@ -47,7 +49,7 @@ export interface ManifestRelay {
   open(): Promise<OpenedBlob | Refusal>;
 }
 
-export type BlobFound = Omit<OpenedBlob, "reader" | "body" | "whole">;
+export type BlobFound = Omit<OpenedBlob, "reader" | "body" | "plain" | "whole">;
 
 /** A blob in the shared store and not here: the client may fetch it there. */
 export interface BlobElsewhere extends Omit<BlobFound, "kind"> {

@@ -19,8 +19,8 @@ import type { BlobIndex, IndexedBlob, LinkedBlob } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { BlobChecks, type CheckResult } from "./blob-checks.ts";
 import { holdBack } from "./fill/reading.ts";
-import { BlobChunks, SharedChunks } from "./fill/shared-chunks.ts";
 import { bodyBytes } from "./memory-size.ts";
+import { StoredReaders, wrongBytes } from "./stored-readers.ts";
 
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
 const smallBlob = 64 * 1024;
@@ -46,6 +46,8 @@ export interface LocalBlobsOptions {
   readonly recheckAfter?: () => number;
   /** See BlobChecksOptions; left out: nothing is fetched. */
   readonly refetch?: (digest: Digest, mediaType: string | undefined) => void;
+  /** What is stored has proved wrong: whoever reads it elsewhere gets no more of it. Must not throw. */
+  readonly wrong?: (digest: Digest) => void;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -61,6 +63,8 @@ export interface LocalBlob {
   readonly reader: BlobReader;
   /** All of a small blob, which never changes. */
   readonly body?: Buffer;
+  /** The bytes may be sent as they are: none waits for a check. */
+  readonly plain: boolean;
 }
 
 export interface LocalManifest {
@@ -75,18 +79,6 @@ interface HeldBody {
   readonly mediaType: string | undefined;
 }
 
-/** One stored blob that is being read, for all its readers. */
-class Reading {
-  readers = 0;
-  /** Why no reader gets any more of it. */
-  failure: StoreError | undefined;
-  readonly chunks: BlobChunks;
-
-  constructor(shared: SharedChunks) {
-    this.chunks = new BlobChunks(shared, () => this.readers);
-  }
-}
-
 /** A check of the stored bytes. `first`: nothing is sent before its result; otherwise the last bytes are held back for it. */
 interface Gate {
   readonly first: boolean;
@@ -98,8 +90,7 @@ export class LocalBlobs {
   readonly checks: BlobChecks;
   readonly #options: LocalBlobsOptions;
   readonly #memory: LRUCache<Digest, HeldBody>;
-  readonly #readers = new Map<Digest, Reading>();
-  readonly #chunks = new SharedChunks();
+  readonly #readers: StoredReaders;
 
   constructor(options: LocalBlobsOptions) {
     this.#options = options;
@@ -107,9 +98,14 @@ export class LocalBlobs {
       maxSize: options.memoryBytes,
       sizeCalculation: ({ body }) => bodyBytes(body),
     });
+    // Part of the disk cannot be read. A failed check takes the blob out, and it is fetched from upstream again.
+    this.#readers = new StoredReaders((digest) => void this.checks.check(digest, "read"));
     this.checks = new BlobChecks({
       ...options,
-      wrong: (digest) => this.#cut(digest),
+      wrong: (digest) => {
+        this.#readers.cut(digest);
+        options.wrong?.(digest);
+      },
       repair: (digest) => this.#repair(digest),
       refetch: (digest, mediaType) => options.refetch?.(digest, mediaType),
     });
@@ -144,7 +140,7 @@ export class LocalBlobs {
   ): Promise<LocalBlob | undefined> {
     const { store, index, clock } = this.#options;
     const { size } = blob;
-    const reader = this.#counted(digest, blob);
+    const reader = this.#readers.add(digest, blob);
     let open = true;
     try {
       if (known !== undefined && known.size !== size) return await this.#found(digest, "open", size);
@@ -155,7 +151,7 @@ export class LocalBlobs {
         if (gate?.first === true && (await gate.result) !== "sound") return undefined;
         open = false;
         const held = gate === undefined || gate.first ? reader : heldBack(digest, reader, size, gate.result);
-        return { source: store.source, size, reader: held };
+        return { source: store.source, size, reader: held, plain: held === reader };
       }
       const body = await this.#readVerified(digest, blob, size, known);
       if (body === undefined) return undefined;
@@ -378,45 +374,6 @@ export class LocalBlobs {
     return body;
   }
 
-  #counted(digest: Digest, blob: BlobReader): BlobReader {
-    const reading = this.#readers.get(digest) ?? new Reading(this.#chunks);
-    this.#readers.set(digest, reading);
-    reading.readers++;
-    let open = true;
-    return {
-      read: async (position, scratch) => {
-        try {
-          const bytes = await blob.read(position, scratch);
-          if (reading.failure === undefined) return bytes;
-        } catch (error) {
-          // Part of the disk cannot be read. A failed check takes the blob out, and it is fetched from upstream again.
-          if (error instanceof StoreError && error.code === "io") void this.checks.check(digest, "read");
-          throw error;
-        }
-        throw reading.failure;
-      },
-      lend: (position, max) => {
-        if (reading.failure !== undefined) throw reading.failure;
-        return reading.chunks.lend(blob, position, max);
-      },
-      close: async () => {
-        if (!open) return;
-        open = false;
-        if (--reading.readers === 0 && this.#readers.get(digest) === reading) this.#readers.delete(digest);
-        reading.chunks.readerLeft();
-        await blob.close();
-      },
-    };
-  }
-
-  /** Readers of the stored bytes get no more of them. A reader that opens the blob from now on is not affected. */
-  #cut(digest: Digest): void {
-    const reading = this.#readers.get(digest);
-    if (reading === undefined) return;
-    this.#readers.delete(digest);
-    reading.failure = wrongBytes(digest);
-  }
-
   /** Stores what memory holds again, if it is still right; else drops it from memory. Whether memory had it right. */
   async #repair(digest: Digest): Promise<boolean> {
     const held = this.#memory.peek(digest);
@@ -448,10 +405,6 @@ function isBodyOf(digest: Digest, body: Buffer): boolean {
   return createHash(digestAlgorithm(digest)).update(body).digest("hex") === digestHex(digest);
 }
 
-function wrongBytes(digest: Digest): StoreError {
-  return new StoreError("corrupt", `what is stored of ${digest} is something else`);
-}
-
 /** A reader that gives the last bytes only when the check of the blob has found it sound. */
 function heldBack(
   digest: Digest,
@@ -481,7 +434,7 @@ function heldBack(
 
 /** A blob that is held in memory as a whole. */
 export function inMemory(source: Source, body: Buffer): LocalBlob {
-  return { source, size: body.length, reader: memoryReader(body), body };
+  return { source, size: body.length, reader: memoryReader(body), body, plain: true };
 }
 
 function memoryReader(body: Buffer): BlobReader {

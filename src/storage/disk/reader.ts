@@ -1,7 +1,27 @@
 // Reads a stored blob by position from one open file, which deleting the blob does not affect.
-import type { FileHandle } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
+import type { Digest } from "../../oci/digest.ts";
 import { type StoredBlob, StoreError } from "../../ports/blobs.ts";
-import { storeFailure } from "../store-failure.ts";
+import { storeFailure, systemCode } from "../store-failure.ts";
+import type { Layout } from "./layout.ts";
+
+/** Undefined when the blob has no file. Rejects with StoreError. */
+export async function openStored(layout: Layout, digest: Digest): Promise<DiskReader | undefined> {
+  try {
+    const handle = await open(layout.blob(digest), "r");
+    try {
+      const stats = await handle.stat();
+      if (!stats.isFile()) throw new StoreError("io", `${digest} is not a file in the cache directory`);
+      return new DiskReader(handle, stats.size);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw storeFailure(error, `open ${digest}`);
+    return undefined;
+  }
+}
 
 export class DiskReader implements StoredBlob {
   readonly size: number;

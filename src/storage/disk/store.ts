@@ -28,7 +28,7 @@ import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
 import { syncDirectory } from "./fsync.ts";
 import { digestAlgorithms, digestOfName, Layout, shards } from "./layout.ts";
 import { Quarantine } from "./quarantine.ts";
-import { DiskReader } from "./reader.ts";
+import { openStored } from "./reader.ts";
 import { SpoolDirectory } from "./spool-directory.ts";
 
 export interface DiskStoreOptions {
@@ -142,21 +142,9 @@ export class DiskStore implements BlobStore {
   }
 
   async open(digest: Digest): Promise<StoredBlob | undefined> {
-    try {
-      const handle = await open(this.#layout.blob(digest), "r");
-      try {
-        const stats = await handle.stat();
-        if (!stats.isFile()) throw new StoreError("io", `${digest} is not a file in the cache directory`);
-        return new DiskReader(handle, stats.size);
-      } catch (error) {
-        await handle.close();
-        throw error;
-      }
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw storeFailure(error, `open ${digest}`);
-      await this.#requireStore();
-      return undefined;
-    }
+    const blob = await openStored(this.#layout, digest);
+    if (blob === undefined) await this.#requireStore();
+    return blob;
   }
 
   /**
