@@ -1,10 +1,12 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
 import { randomUUID } from "node:crypto";
+import { chmod, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
+import { NodeWorkers } from "./app/node-workers.ts";
 import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/policy.ts";
 import { type Prepared, prepareAll } from "./app/prepared.ts";
 import { PushWriters } from "./app/push-writers.ts";
@@ -13,6 +15,7 @@ import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { isOfClient, Upstreams } from "./app/upstreams.ts";
 import { Webhooks } from "./app/webhooks.ts";
+import { workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
 import { Scrubber } from "./cache/scrubber.ts";
 import { formatAddress } from "./config/address.ts";
@@ -29,8 +32,9 @@ import {
   openAnswers,
 } from "./http/client-limits.ts";
 import type { FairQueue } from "./http/fair-queue.ts";
-import { Listener, type ServingRules } from "./http/listener.ts";
+import { Listener, type ListenerRules } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
+import { type ServeOptions, serve } from "./http/serve.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
@@ -115,6 +119,7 @@ interface Serving {
   readonly pushes: PushWriters;
   /** By name of the upstream. */
   coldFills: ReadonlyMap<string, ColdFills>;
+  readonly serves: LastingServeOptions;
   readonly answers: FairQueue;
   readonly scrubber: Scrubber;
   readonly maintenance: Maintenance;
@@ -143,6 +148,7 @@ class Entrepot implements App {
   readonly #opened = new AsyncDisposableStack();
   #storage: Storage | undefined;
   #stats: StatsPage | undefined;
+  #workers: NodeWorkers | undefined;
   #serving: Serving | undefined;
   /** The port clients pull from, once it is known. */
   #port = 0;
@@ -172,6 +178,7 @@ class Entrepot implements App {
       },
       sinks: [
         { name: "health", onNotice: (notice) => this.#health.onNotice(notice) },
+        { name: "workers", onNotice: (notice) => this.#workers?.onNotice(notice) },
         { name: "notifications", onEvent: (event) => this.#notifications.onEvent(event) },
         { name: "stats", onEvent: this.#activity.onEvent, onNotice: this.#activity.onNotice },
         ...sinks,
@@ -196,17 +203,30 @@ class Entrepot implements App {
     const storage = await this.#openStorage();
     const maintenance = this.#createMaintenance(storage);
     const opsAddress = await this.#openOps(storage);
-    const { host, port } = this.#config.listen;
     const listener = await this.#openServing(storage, maintenance);
-    const bound = await listener.listen(host, port);
-    this.#port = bound.port;
+    const listenAddress = await this.#listen(listener);
+    this.#port = listenAddress.port;
     this.#health.checks.set("listening", true);
-    const listenAddress = { host: bound.address, port: bound.port };
     const { swept } = storage.store;
     if (swept > 0) this.#log.info({ files: swept }, "removed what interrupted fills had left");
     const addresses = { listen: formatAddress(listenAddress), ops: formatAddress(opsAddress) };
     this.#log.info({ version, ...addresses }, "listening");
     return { listen: listenAddress, ops: opsAddress };
+  }
+
+  /** Where the clients connect: here or, when there are any, at the workers. */
+  async #listen(listener: Listener): Promise<Address> {
+    const workers = this.#workers;
+    const { host, port } = this.#config.listen;
+    if (workers === undefined) {
+      const bound = await listener.listen(host, port);
+      return { host: bound.address, port: bound.port };
+    }
+    // Left by a process that was killed.
+    await rm(workers.socket, { force: true });
+    await listener.listenAt(workers.socket);
+    await chmod(workers.socket, 0o600);
+    return await workers.start();
   }
 
   async #openStorage(): Promise<Storage> {
@@ -308,13 +328,19 @@ class Entrepot implements App {
       check: (digest) => policy.local.checks.check(digest, "upload"),
       own: index,
     });
+    const workers = this.#openWorkers(index);
+    shared.announcements?.subscribe(
+      (announcement) => void workers?.heard(announcement),
+      () => void workers?.forget({}),
+    );
     const policy = createPolicy({
       ...common,
       rules: () => this.#rules,
       store,
       index: index.blobs,
       answers: index.answers,
-      shared,
+      workers,
+      shared: workers === undefined ? shared : { ...shared, ...workers.announced(shared) },
       upstreams: () => upstreams.all,
       repositoriesOf: (digest, limit) => index.links.repositoriesOf(digest, limit),
       freeSpace: () => this.#freeSpace(store),
@@ -339,20 +365,29 @@ class Entrepot implements App {
     });
     const answers = openAnswers(limitsOf(config));
     const coldFills = coldFillsOf(config, new Map());
-    const listener = new Listener({
+    const serves: LastingServeOptions = {
       blobs: policy.blobs,
       manifests: policy.manifests,
       confirmations: policy.confirmations,
       listings: policy.listings,
-      ...servingRules(config, upstreams.all, pushes, coldFills),
       index: index.blobs,
       pool: new BufferPool(),
       denied: new DeniedDigests(index.graph, this.#notices),
       pseudonym: this.#pseudonym,
       answers,
-      maxConnections: connectionLimit(),
       readiness: () => this.#health.checks.readiness(),
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
+    };
+    const ofWorkers = workers !== undefined;
+    const rules = listenerRules(config, upstreams.all, pushes, coldFills, serves);
+    const listener = new Listener({
+      ...rules,
+      // A worker names the node to its client, and keeps its connections to the primary.
+      ...(ofWorkers ? { via: false, timeouts: { keepAlive: 0 } } : {}),
+      ofWorkers,
+      maxConnections: connectionLimit(),
+      pseudonym: this.#pseudonym,
+      unexpected: serves.unexpected,
       onEvent: this.#telemetry.onEvent,
     });
     this.#opened.defer(() => listener.stop());
@@ -364,6 +399,7 @@ class Entrepot implements App {
       policy,
       pushes,
       coldFills,
+      serves,
       answers,
       scrubber,
       maintenance,
@@ -377,18 +413,44 @@ class Entrepot implements App {
     return listener;
   }
 
+  #openWorkers(index: SqliteIndex): NodeWorkers | undefined {
+    const count = workerCount(this.#config.workers);
+    if (count === 1) return undefined;
+    const workers = new NodeWorkers({
+      count,
+      config: this.#config,
+      limits: limitsOf(this.#config),
+      pseudonym: this.#pseudonym,
+      onEvent: this.#telemetry.onEvent,
+      lost: (events) => this.#telemetry.metrics.lost("workers", events),
+      index: index.blobs,
+      readiness: () => this.#health.checks.readiness(),
+      unreadable: (digest) => void this.#serving?.policy.local.checks.check(digest, "read"),
+      log: this.#log,
+      clock: this.#steady,
+      pause: this.#pause,
+    });
+    this.#opened.defer(() => workers.stop());
+    index.links.onEnd(({ upstream }) => void workers.forget({ upstream }));
+    this.#workers = workers;
+    return workers;
+  }
+
   #common() {
     return { notices: this.#notices, clock: this.#clock, steady: this.#steady, pause: this.#pause };
   }
 
   async drain(): Promise<void> {
     this.#health.checks.draining(true);
+    this.#workers?.tellReadiness();
     const { drainDelay, drainTimeout } = this.#config;
     // Half of the time at least is for the transfers under way.
     const delay = Math.min(drainDelay, drainTimeout / 2);
     this.#log.info({ delay_ms: delay }, "draining");
     this.#stats?.pages.end();
     await this.#pause(delay, this.#stopping.signal).catch(() => {});
+    // They ask this process until their last answer has ended.
+    await this.#workers?.drain();
     await this.#serving?.listener.drain();
     await this.#notifications.flush();
     this.#log.info("drained");
@@ -422,7 +484,8 @@ class Entrepot implements App {
       },
       () => pushes.prepare(config.upstreams, limitsOf(config), changed),
       () => {
-        const apply = listener.prepare(servingRules(config, upstreams, pushes, coldFills));
+        const rules = listenerRules(config, upstreams, pushes, coldFills, serving.serves);
+        const apply = listener.prepare(this.#workers === undefined ? rules : { ...rules, via: false });
         return { apply, discard: () => {} };
       },
       () => ({
@@ -434,6 +497,7 @@ class Entrepot implements App {
           this.#rules = rules;
           serving.coldFills = coldFills;
           serving.answers.bound(answerBounds(limitsOf(config)));
+          this.#workers?.use(config, limitsOf(config));
           for (const { name, maxConnections } of config.upstreams)
             coldFills.get(name)?.bound(maxConnections, limitsOf(config));
           this.#telemetry.metrics.useUpstreams(names);
@@ -541,7 +605,7 @@ class Entrepot implements App {
       cacheDiskFreeBytes: () => this.#health.space?.free,
       cacheDiskFreeInodes: () => this.#health.space?.files?.free,
       pendingUploads: () => this.#serving?.shared.pendingUploads(),
-      httpInFlightRequests: () => this.#serving?.listener.inFlight,
+      httpInFlightRequests: () => (this.#workers ?? this.#serving?.listener)?.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),
       configLastReloadSuccessful: () => this.#lastReload.successful,
@@ -564,13 +628,18 @@ function coldFillsOf(config: Config, before: ReadonlyMap<string, ColdFills>): Re
   );
 }
 
+/** What a reload replaces of how requests are served, and what it does not. */
+type ReplacedServeOptions = Pick<ServeOptions, "router" | "push" | "coldFills" | "catalog">;
+type LastingServeOptions = Omit<ServeOptions, keyof ReplacedServeOptions>;
+
 /** What a configuration says of how requests are served. `upstreams` are its upstreams, in the same order. */
-function servingRules(
+function listenerRules(
   config: Config,
   upstreams: readonly Upstream[],
   pushes: PushWriters,
   coldFills: ReadonlyMap<string, ColdFills>,
-): ServingRules {
+  lasting: LastingServeOptions,
+): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = config;
   const routings = config.upstreams.map(
     ({ component, namespaces, hosts, library, allow, deny, next }, i): Routing => {
@@ -579,11 +648,15 @@ function servingRules(
     },
   );
   const takesWrites = config.upstreams.some(({ push }) => push);
-  return {
+  const replaced: ReplacedServeOptions = {
     router: new Router(routings as [Routing, ...Routing[]]),
-    push: takesWrites ? (upstream) => pushes.of(upstream) : undefined,
+    ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
     coldFills,
     catalog,
+  };
+  const options = { ...lasting, ...replaced };
+  return {
+    serve: (exchange) => void serve(exchange, options),
     trustedProxies,
     exempt: limitsOf(config).exempt,
     cacheStatus,

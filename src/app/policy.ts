@@ -16,6 +16,7 @@ import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { AnswerStore, BlobIndex } from "../ports/records.ts";
 import type { Upstream } from "../ports/upstream.ts";
+import type { Workers } from "../workers/workers.ts";
 import type { SharedParts } from "./sharing.ts";
 
 /** What no setting changes. */
@@ -75,6 +76,8 @@ export interface PolicyOptions {
   readonly upstreams: () => readonly Upstream[];
   readonly repositoriesOf: RefetchOptions["repositoriesOf"];
   readonly freeSpace: EvictionOptions["freeSpace"];
+  /** What the workers of this node do with the store; left out: there are none. */
+  readonly workers?: Pick<Workers, "isReading" | "wrong"> | undefined;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly steady: Clock;
@@ -101,6 +104,7 @@ export function createPolicy({
   upstreams,
   repositoriesOf,
   freeSpace,
+  workers,
   bounds = defaultBounds,
   ...common
 }: PolicyOptions): Policy {
@@ -117,6 +121,7 @@ export function createPolicy({
     grown: () => eviction.check(),
     memoryBytes,
     refetch: (digest, mediaType) => refetch.add(digest, mediaType),
+    wrong: (digest) => workers?.wrong(digest),
     recheckAfter: () => rules().cache.scrub || Number.POSITIVE_INFINITY,
   });
   const negative = new NegativeAnswers(negativeTtl, common.steady, announcements);
@@ -136,7 +141,7 @@ export function createPolicy({
     index,
     freeSpace,
     fillingBytes: () => blobs.fillingBytes + store.quarantined.bytes,
-    inUse: (digest) => blobs.inUse(digest),
+    inUse: (digest) => blobs.inUse(digest) || workers?.isReading(digest) === true,
     evicting: (digest) => local.forget(digest),
   });
   const kept = new KeptAnswers(answers, access, common.notices);

@@ -20,10 +20,16 @@ export class StoredReaders {
   readonly #readings = new Map<Digest, Reading>();
   readonly #chunks = new SharedChunks();
   readonly #unreadable: (digest: Digest) => void;
+  #cuts = 0;
 
   /** `unreadable` is called when the disk cannot give a part of a blob. */
   constructor(unreadable: (digest: Digest) => void) {
     this.#unreadable = unreadable;
+  }
+
+  /** How often `cut` was called. */
+  get cuts(): number {
+    return this.#cuts;
   }
 
   /** Whether a client is reading the stored blob now. */
@@ -64,6 +70,7 @@ export class StoredReaders {
 
   /** Readers of the stored bytes get no more of them. A reader that is added from now on is not affected. */
   cut(digest: Digest): void {
+    this.#cuts++;
     const reading = this.#readings.get(digest);
     if (reading === undefined) return;
     this.#readings.delete(digest);

@@ -8,6 +8,7 @@ import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
 import { serve } from "./serve.ts";
 import { type WhyOptions, why } from "./why.ts";
+import { worker } from "./worker.ts";
 
 const configOption = ["-c, --config <file>", "YAML file with settings (also: ENTREPOT_CONFIG)"] as const;
 
@@ -50,6 +51,7 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .option(...configOption)
     .option("--ops <address>", "where the mirror's ops listener is, when not where the settings say")
     .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
+  root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root
     .command("demo")
     .description("show the mirror at work in front of a small registry of its own")
@@ -78,8 +80,12 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
 
 /** Without this, the default command would complain about too many arguments. */
 function refuseUnknownCommand(root: Command, first: string | undefined): void {
-  const names = [...root.commands.map((command) => command.name()), "help"];
-  if (first === undefined || first.startsWith("-") || names.includes(first)) return;
+  if (first === undefined || first.startsWith("-") || first === "help") return;
+  if (root.commands.some((command) => command.name() === first)) return;
+  const names = root
+    .createHelp()
+    .visibleCommands(root)
+    .map((command) => command.name());
   const near = nearest(first, names);
   const hint = near === undefined ? `commands: ${names.join(", ")}` : `did you mean ${near}?`;
   root.error(`error: there is no command ${JSON.stringify(first)}; ${hint}`);

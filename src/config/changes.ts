@@ -30,6 +30,7 @@ export interface Changes {
 export const onlyAtStart = [
   "listen",
   "opsListen",
+  "workers",
   "node",
   "log.format",
   "influx",
@@ -42,10 +43,10 @@ export const onlyAtStart = [
 
 /** The new configuration, with the running one's values of what is only read at the start. */
 export function applicable(running: Config, next: Config): Config {
-  const { listen, opsListen, node, influx, proofs, redis, s3, notifications } = running;
+  const { listen, opsListen, workers, node, influx, proofs, redis, s3, notifications } = running;
   return {
     ...next,
-    ...{ listen, opsListen, node, influx, proofs, redis, s3, notifications },
+    ...{ listen, opsListen, workers, node, influx, proofs, redis, s3, notifications },
     log: { ...next.log, format: running.log.format },
     cache: { ...next.cache, dir: running.cache.dir },
   };

@@ -262,6 +262,11 @@ export const schema = z.object({
     ),
     exempt: setting(t.listOf(t.network), "Addresses and networks of clients without these limits"),
   }),
+  workers: setting(
+    t.workers,
+    "Processes that answer clients: a number, or auto for as many as there are cores, at most 8 and as memory allows; with 1 there are none besides this one",
+    { default: "1" },
+  ),
   catalog: setting(t.yesOrNo, "Whether /v2/_catalog lists the repositories held here", { default: "true" }),
   manifestsWithoutLayers: setting(
     t.oneOf(["serve", "refuse"]),

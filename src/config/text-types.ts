@@ -135,6 +135,18 @@ export function wholeNumber(min: number, max: number) {
   );
 }
 
+/** How many worker processes; `auto` leaves it to the machine. */
+export const workers = text(
+  (written): Parsed<number | "auto"> => {
+    const value = written.trim().toLowerCase();
+    if (value === "auto") return { value };
+    return /^(?:[1-9]|[1-5]\d|6[0-4])$/.test(value)
+      ? { value: Number(value) }
+      : { expected: "a whole number from 1 to 64, or auto" };
+  },
+  { json: { anyOf: [{ type: "integer", minimum: 1, maximum: 64 }, { const: "auto" }] } },
+);
+
 export function oneOf<const T extends string>(words: readonly T[]) {
   return text(
     (written): Parsed<T> => {

@@ -122,6 +122,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
     ],
     cache: { dir: directory, maxSize: 1_000_000_000, evictTo: 0.9, keepFree: 0, scrub: 0 },
     tags: { ttl: 60_000, staleIfError: 7 * 86_400_000, rules: [] },
+    workers: 1,
     catalog: true,
     manifestsWithoutLayers: "serve",
     proofs: "own",

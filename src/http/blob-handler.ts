@@ -42,8 +42,7 @@ export async function handleBlob(
     }
     exchange.found(found);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: found.size };
-    if (isUnchanged(exchange, digest)) exchange.send(304, blobHeaders(digest));
-    else exchange.sendHead(200, blobHeaders(digest), found.size);
+    sendBlobHead(exchange, digest, found.size);
     return "served";
   }
   const use = exchange.header("range") === undefined ? "whole" : "part";
@@ -61,6 +60,14 @@ export async function handleBlob(
     }
     if (opened.kind !== "found") return refused(exchange, opened);
     reader = opened.reader;
+    const { result, source, size, plain, body } = opened;
+    if (exchange.takesGrant && result === "hit" && plain === true && size !== undefined) {
+      exchange.findings.source = source;
+      const { upstream, repository } = remote;
+      const heads = push?.(upstream) === undefined;
+      exchange.grant({ kind: "blob", upstream, repository, digest, size, age: 0, heads }, body);
+      return "served";
+    }
     exchange.found(opened);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
     await sendBlob(exchange, await whenBounded(exchange, opened), digest, pool);
@@ -86,9 +93,16 @@ async function whenBounded(exchange: Exchange, blob: OpenedBlob): Promise<Opened
   }
 }
 
-async function sendBlob(
+/** The answer to HEAD. */
+export function sendBlobHead(exchange: Exchange, digest: Digest, size: number | undefined): void {
+  if (isUnchanged(exchange, digest)) exchange.send(304, blobHeaders(digest));
+  else exchange.sendHead(200, blobHeaders(digest), size);
+}
+
+/** The answer to GET: all of the blob, or the ranges asked for. Rejects as `sendBody` does. */
+export async function sendBlob(
   exchange: Exchange,
-  blob: OpenedBlob,
+  blob: Pick<OpenedBlob, "size" | "reader" | "body">,
   digest: Digest,
   pool: BufferPool,
 ): Promise<void> {

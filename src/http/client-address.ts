@@ -77,6 +77,11 @@ export class ClientAddresses {
     return client;
   }
 
+  /** The client with this address, which is known to be its own. */
+  named(address: string | readonly string[] | undefined): Client {
+    return this.#peer(typeof address === "string" ? address : "").client;
+  }
+
   #believed(peer: string, chain: string | undefined, forwarded: string | undefined): string {
     const first = chain === undefined ? undefined : this.#follow(peer, chain, listedHop);
     const second = forwarded === undefined ? undefined : this.#follow(peer, forwarded, forwardedHop);

@@ -29,12 +29,14 @@ function shareOf(total: number, most: number): number {
   return Math.max(1, Math.min(most, Math.floor((total * 3) / 4)));
 }
 
+export type AnswerLimits = Pick<ClientLimits, "openAnswers" | "waiting">;
+
 /** The queue for answers that clients have open. */
-export function openAnswers(limits: ClientLimits, after?: After): FairQueue {
+export function openAnswers(limits: AnswerLimits, after?: After): FairQueue {
   return new FairQueue({ ...answerBounds(limits), timeout, ...(after && { after }) });
 }
 
-export function answerBounds({ openAnswers, waiting }: ClientLimits): FairQueueBounds {
+export function answerBounds({ openAnswers, waiting }: AnswerLimits): FairQueueBounds {
   return { perClient: openAnswers, waiting };
 }
 

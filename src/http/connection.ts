@@ -17,6 +17,8 @@ export interface ConnectionOwner {
   readonly onEvent: ExchangeOwner["onEvent"];
   /** Those for a request that begins now. */
   originHeaders(): OriginHeaders;
+  /** See ExchangeOwner. */
+  readonly ofWorker: boolean;
   /** The turn of a request has begun. */
   begun(): void;
   /** It is over. */
@@ -68,6 +70,10 @@ export class Connection implements ExchangeOwner {
 
   get originHeaders(): OriginHeaders {
     return this.#owner.originHeaders();
+  }
+
+  get ofWorker(): boolean {
+    return this.#owner.ofWorker;
   }
 
   now(): number {

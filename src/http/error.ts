@@ -56,6 +56,12 @@ export const failures = {
     message: "this mirror is shutting down",
     headers: { "retry-after": "1" },
   },
+  primaryLost: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "the main process of this mirror does not answer",
+    headers: { "retry-after": "1" },
+  },
   tooManyConnections: {
     status: 503,
     code: "UNAVAILABLE",

@@ -6,10 +6,18 @@ import type {
   EventSink,
   EventWrite,
   Probe,
+  RequestEvent,
   Result,
   RouteKind,
   Source,
 } from "../ports/event.ts";
+import {
+  type GrantedContent,
+  grantHeader,
+  oldHttpHeader,
+  takesGrantHeader,
+  writeGrant,
+} from "../ports/grant.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
 import { cacheStatus, type OriginHeaders, type Served, serverTiming } from "./origin-headers.ts";
@@ -55,6 +63,8 @@ export interface ExchangeOwner {
   over(exchange: Exchange): void;
   readonly onEvent: EventSink;
   readonly originHeaders: OriginHeaders;
+  /** The connection is that of a worker of this node, whose requests are those of its clients. */
+  readonly ofWorker: boolean;
 }
 
 /** The client has gone, so nothing more can be sent to it. Nothing has failed here. */
@@ -91,7 +101,8 @@ export class Exchange {
   readonly #traceId: string | undefined;
   readonly #forwardedFor: string | undefined;
   readonly #response: ServerResponse;
-  readonly #id: string;
+  /** See RequestEvent. */
+  readonly id: string;
   readonly #owner: ExchangeOwner;
   #cacheStatus: string | undefined;
   readonly #time = new Date();
@@ -110,6 +121,11 @@ export class Exchange {
   #waitsSince: number | undefined;
   #failWrite: ((error: Error) => void) | undefined;
   #ended = false;
+  /** Another process of this node makes the event of this request; undefined while that is not known. */
+  #grantsNothing = false;
+  #reportedElsewhere: boolean | undefined = false;
+  /** The event, while it is not known who makes it. */
+  #event: RequestEvent | undefined;
   /** Called when the exchange is over; most exchanges have none. */
   #listeners: Set<() => void> | undefined;
 
@@ -118,8 +134,8 @@ export class Exchange {
     this.request = request;
     this.client = client;
     this.#response = response;
-    this.#id = requestId(request.headers["x-request-id"]);
-    this.always = { "x-request-id": this.#id };
+    this.id = requestId(request.headers["x-request-id"]);
+    this.always = { "x-request-id": this.id };
     this.hasBody = hasBody(request);
     // Read now: the headers of a write are replaced when it is passed on.
     const { host } = request.headers;
@@ -139,7 +155,10 @@ export class Exchange {
     if (this.#listeners !== undefined) for (const listener of this.#listeners) listener();
     this.place?.release();
     this.#owner.over(this);
-    this.#owner.onEvent(this.#event());
+    if (this.#reportedElsewhere === true) return;
+    const event = this.#makeEvent();
+    if (this.#reportedElsewhere === undefined) this.#event = event;
+    else this.#owner.onEvent(event);
   }
 
   /** Calls the listener when the exchange is over, unless the returned function is called before. */
@@ -162,7 +181,20 @@ export class Exchange {
 
   /** The client accepts chunks, so a body without a length has an end. In HTTP/1.0 it does not. */
   get acceptsChunks(): boolean {
+    if (this.#owner.ofWorker && this.request.headers[oldHttpHeader] !== undefined) return false;
     return this.request.httpVersion === "1.1";
+  }
+
+  /** A worker asks for its client, and takes a grant for an answer. */
+  get takesGrant(): boolean {
+    return (
+      this.#owner.ofWorker && !this.#grantsNothing && this.request.headers[takesGrantHeader] !== undefined
+    );
+  }
+
+  /** From now on the answer is no grant. */
+  grantNothing(): void {
+    this.#grantsNothing = true;
   }
 
   get headersSent(): boolean {
@@ -235,6 +267,27 @@ export class Exchange {
     } catch {
       this.leave();
     }
+  }
+
+  /** Lets the worker that asks answer its client. `body`: that of a manifest or a small blob. */
+  grant(content: GrantedContent, body: Buffer | "" = ""): void {
+    const { route, source, reference = "" } = this.findings;
+    const { "x-request-id": _, ...headers } = this.always as Record<string, string>;
+    const grant = writeGrant({ ...content, route, source, reference, headers });
+    this.reportedElsewhere(true);
+    this.send(200, { [grantHeader]: grant }, body);
+  }
+
+  /**
+   * Whether another process of this node, which has asked this one or is asked by it, makes the event; undefined: that
+   * will be known later, also when the exchange is over before.
+   */
+  reportedElsewhere(elsewhere: boolean | undefined): void {
+    this.#reportedElsewhere = elsewhere;
+    const event = this.#event;
+    if (elsewhere === undefined || event === undefined) return;
+    this.#event = undefined;
+    if (!elsewhere) this.#owner.onEvent(event);
   }
 
   #linger(body: Buffer | string): void {
@@ -330,12 +383,12 @@ export class Exchange {
     if (length !== undefined) all["content-length"] = length;
     // An error is made by this mirror, whatever was found before (RFC 9211, section 2).
     if (this.#cacheStatus !== undefined && status < 400) all["cache-status"] = this.#cacheStatus;
-    if (this.#owner.originHeaders.serverTiming === true)
+    if (this.#owner.originHeaders.serverTiming === true && this.#reportedElsewhere !== true)
       all["server-timing"] = serverTiming(this.findings.result, this.#firstByteAt - this.#startedAt);
     this.#response.writeHead(status, all);
   }
 
-  #event(): Parameters<EventSink>[0] {
+  #makeEvent(): RequestEvent {
     const { request, findings } = this;
     const now = performance.now();
     const status = this.#response.headersSent ? this.#response.statusCode : 499;
@@ -344,7 +397,7 @@ export class Exchange {
     // Field by field: copying the findings with `...` takes V8 several times as long.
     return {
       time: this.#time,
-      id: this.#id,
+      id: this.id,
       traceId: this.#traceId,
       method: request.method ?? "",
       probe: findings.probe,

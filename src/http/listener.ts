@@ -1,18 +1,27 @@
 // The listener clients talk to: it takes connections, bounds them, and stops them. What becomes of a request begins in
 // serve.ts.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo, ListenOptions, Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
+import { clientHeader } from "../ports/grant.ts";
 import { viaOf } from "../ports/via.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { type Failure, fail, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { OriginHeaders } from "./origin-headers.ts";
-import { isProbe, type ServeOptions, serve } from "./serve.ts";
+import { isProbe } from "./serve.ts";
 
-export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddressesOptions {
+export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
+  /** Answers a request. Must not throw. */
+  readonly serve: (exchange: Exchange) => void;
   readonly onEvent: EventSink;
+  /** Called with errors that are bugs of this program. */
+  readonly unexpected: (error: unknown) => void;
+  /** This node's name in Via. */
+  readonly pseudonym: string;
+  /** The clients are workers of this node, which name their own clients; left out: they are not. */
+  readonly ofWorkers?: boolean;
   /** Whether answers carry Via with this node's name (RFC 9110, section 7.6.3); not when left out. */
   readonly via?: boolean;
   /**
@@ -26,17 +35,9 @@ export interface ListenerOptions extends ServeOptions, OriginHeaders, ClientAddr
 }
 
 /** What may change while requests are served. */
-export type ServingRules = Pick<
+export type ListenerRules = Pick<
   ListenerOptions,
-  | "router"
-  | "push"
-  | "coldFills"
-  | "catalog"
-  | "trustedProxies"
-  | "exempt"
-  | "cacheStatus"
-  | "serverTiming"
-  | "via"
+  "serve" | "trustedProxies" | "exempt" | "cacheStatus" | "serverTiming" | "via"
 >;
 
 /** Milliseconds. */
@@ -76,9 +77,12 @@ export class Listener {
     this.#clients = new ClientAddresses(options);
     const { maxConnections = Number.POSITIVE_INFINITY, timeouts, now = () => performance.now() } = options;
     const { keepAlive: keepAliveTimeout, headers: headersTimeout } = { ...defaultTimeouts, ...timeouts };
+    const ofWorker = options.ofWorkers ?? false;
     const owner: ConnectionOwner = {
       now,
-      clientOf: (request) => this.#clients.of(request),
+      ofWorker,
+      clientOf: (request) =>
+        ofWorker ? this.#clients.named(request.headers[clientHeader]) : this.#clients.of(request),
       onEvent: options.onEvent,
       originHeaders: () => this.#options,
       begun: () => {
@@ -93,7 +97,7 @@ export class Listener {
         if (refusal !== undefined && !isProbe(exchange.request.url)) return refuse(exchange, refusal);
         const now = this.#options;
         if (now.via === true) exchange.always.via = viaOf(now.pseudonym);
-        void serve(exchange, now);
+        now.serve(exchange);
       },
       refuse: refuseBody,
     };
@@ -145,7 +149,7 @@ export class Listener {
    * Makes these ready for requests to come, which they serve from the call of the returned function on; requests under way
    * go on with what they began with. Throws the system's error for what is neither an address nor a network.
    */
-  prepare(rules: Partial<ServingRules>): () => void {
+  prepare(rules: Partial<ListenerRules>): () => void {
     const options = { ...this.#options, ...rules };
     const clients = new ClientAddresses(options);
     return () => {
@@ -160,14 +164,24 @@ export class Listener {
   }
 
   /** Rejects with the system's error when the address cannot be had. */
-  listen(host: string, port: number): Promise<AddressInfo> {
+  async listen(host: string, port: number): Promise<AddressInfo> {
+    await this.#listen({ host, port });
+    return this.#server.address() as AddressInfo;
+  }
+
+  /** At a unix socket. Rejects with the system's error when the path cannot be had. */
+  listenAt(path: string): Promise<void> {
+    return this.#listen({ path });
+  }
+
+  #listen(place: ListenOptions): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
-      this.#server.listen({ host, port, backlog: 1024 }, () => {
+      this.#server.listen({ ...place, backlog: 1024 }, () => {
         this.#server.off("error", reject);
         // A failing accept (EMFILE, ENFILE) is an error event, and without a listener for it the process would end.
         this.#server.on("error", this.#unexpected);
-        resolve(this.#server.address() as AddressInfo);
+        resolve();
       });
     });
   }

@@ -2,7 +2,7 @@
 // and the headers are the same (docs/clients.md 10 and 16).
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
-import type { Manifests, RelayedManifest } from "../cache/manifests.ts";
+import type { Manifests, OpenedManifest, RelayedManifest } from "../cache/manifests.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, matchesEtag } from "../oci/etag.ts";
 import type { Reference } from "../oci/reference.ts";
@@ -35,6 +35,26 @@ export async function handleManifest(
     const refusal = await confirmations.refusal(remote, reference.digest, "manifest");
     if (refusal !== undefined) return refused(exchange, refusal);
   }
+  if (exchange.takesGrant && !("reader" in found) && found.result === "hit") {
+    const { digest, mediaType, body, age, freshFor, source } = found;
+    exchange.findings.source = source;
+    const { upstream, repository } = remote;
+    exchange.grant(
+      {
+        kind: "manifest",
+        upstream,
+        repository,
+        digest,
+        mediaType,
+        size: body.length,
+        age,
+        ...(freshFor === undefined ? {} : { freshFor }),
+        heads: push?.(upstream) === undefined,
+      },
+      body,
+    );
+    return "served";
+  }
   if ("relayed" in found) Object.assign(exchange.always, found.relayed);
   exchange.found("reader" in found ? { ...found, result: "pass" } : found);
   const { digest, mediaType } = found;
@@ -44,11 +64,24 @@ export async function handleManifest(
     await relay(exchange, found, pool);
     return "served";
   }
-  const headers = manifestHeaders(found.digest, found.mediaType);
-  headers.age = String(Math.floor(found.age / 1000));
-  if (matchesEtag(exchange.header("if-none-match"), etagOf(found.digest))) exchange.send(304, headers);
-  else exchange.send(200, headers, found.body);
+  sendManifest(exchange, { ...found, size: found.body.length });
   return "served";
+}
+
+/** What is sent of a manifest; HEAD needs no body. `age`: see OpenedManifest. */
+export interface SentManifest extends Pick<OpenedManifest, "digest" | "mediaType" | "age"> {
+  readonly size: number;
+  readonly body: Buffer | undefined;
+}
+
+/** The answer to GET and HEAD. */
+export function sendManifest(exchange: Exchange, manifest: SentManifest): void {
+  const { digest, mediaType, size, body, age } = manifest;
+  const headers = manifestHeaders(digest, mediaType);
+  headers.age = String(Math.floor(age / 1000));
+  if (matchesEtag(exchange.header("if-none-match"), etagOf(digest))) exchange.send(304, headers);
+  else if (exchange.isHead) exchange.sendHead(200, headers, size);
+  else exchange.send(200, headers, body);
 }
 
 /** Passes on a manifest that is too large to be kept. */

@@ -3,7 +3,6 @@
 // after the other by a handler: manifest-handler.ts, blob-handler.ts or listing-handler.ts. They ask src/cache and
 // answer through the exchange (exchange.ts), which ends as one event. Requests come here from listener.ts, each
 // connection's one after the other (connection.ts); every failure becomes an answer in error.ts.
-import type { IncomingMessage } from "node:http";
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -55,12 +54,23 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
 /**
  * Answers the request. Never rejects: whatever is thrown becomes an error answer, or a cut once an answer has begun.
  */
-export async function serve(exchange: Exchange, options: ServeOptions): Promise<void> {
+export function serve(exchange: Exchange, options: ServeOptions): Promise<void> {
+  return inPlace(exchange, options, dispatch);
+}
+
+export type InPlaceOptions = Pick<ServeOptions, "answers" | "unexpected">;
+
+/** Answers by `answer` once the client has a place among the open answers. As `serve`. */
+export async function inPlace<Options extends InPlaceOptions>(
+  exchange: Exchange,
+  options: Options,
+  answer: (exchange: Exchange, options: Options) => Promise<void> | void,
+): Promise<void> {
   try {
     const place = isProbe(exchange.request.url) ? undefined : options.answers.enter(exchange.client);
     exchange.place = place;
     if (place !== undefined && !place.held) await granted(place);
-    await dispatch(exchange, options);
+    await answer(exchange, options);
   } catch (error) {
     if (exchange.closed) return;
     if (error instanceof ClientLeft) return exchange.leave();
@@ -71,19 +81,9 @@ export async function serve(exchange: Exchange, options: ServeOptions): Promise<
 }
 
 function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<void> {
+  if (answersItself(exchange, options.readiness)) return;
   const { request } = exchange;
   const target = request.url ?? "";
-  const problem = malformation(request);
-  if (problem !== undefined) {
-    exchange.findings.detail = problem;
-    readAway(exchange);
-    return fail(exchange, { ...failures.badRequest, headers: { connection: "close" } });
-  }
-  if (isProbe(target)) {
-    readAway(exchange);
-    exchange.findings.probe = target === "/livez" ? "livez" : "readyz";
-    return probe(exchange, target === "/livez" ? 200 : options.readiness());
-  }
   const passed = passage(exchange.header("via"), options.pseudonym);
   if (passed.kind !== "passes") {
     readAway(exchange);
@@ -101,18 +101,45 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
   return read(exchange, options, route, passed.via);
 }
 
+/** Answers a request that is malformed, or a probe. False for every other one, which is not answered yet. */
+export function answersItself(
+  exchange: Exchange,
+  readiness: ServeOptions["readiness"],
+  liveness: () => 200 | 503 = alive,
+): boolean {
+  const problem = malformation(exchange);
+  if (problem !== undefined) {
+    exchange.findings.detail = problem;
+    readAway(exchange);
+    fail(exchange, { ...failures.badRequest, headers: { connection: "close" } });
+    return true;
+  }
+  const { url } = exchange.request;
+  if (!isProbe(url)) return false;
+  readAway(exchange);
+  exchange.findings.probe = url === "/livez" ? "livez" : "readyz";
+  probe(exchange, url === "/livez" ? liveness() : readiness());
+  return true;
+}
+
+/** A process that answers is alive. */
+function alive(): 200 {
+  return 200;
+}
+
 /**
  * The reason to refuse the request with 400 and to close the connection; undefined when it is sound. Node's parser lets
  * these shapes through, and proxies and origins read them differently (docs/design.md, rule 5).
  */
-function malformation(request: IncomingMessage): string | undefined {
+function malformation({ request, acceptsChunks }: Exchange): string | undefined {
   let hosts = 0;
   for (let i = 0; i < request.rawHeaders.length; i += 2) {
     const name = request.rawHeaders[i];
     if (name?.length === 4 && name.toLowerCase() === "host") hosts++;
   }
   if (hosts > 1) return "more than one Host header";
-  if (hosts === 0 && request.httpVersion === "1.1") return "no Host header";
+  // HTTP/1.0 needs none, also where a worker asks for its client.
+  if (hosts === 0 && acceptsChunks) return "no Host header";
   const coding = request.headers["transfer-encoding"];
   if (coding !== undefined && coding.toLowerCase() !== "chunked")
     return "a transfer coding other than chunked";
@@ -125,7 +152,8 @@ function routeKind(route: Route): RouteKind {
   return route.reference.kind === "tag" ? "manifest_tag" : "manifest_digest";
 }
 
-function readAway({ request, hasBody }: Exchange): void {
+/** Reads and drops the body of a request that needs none. */
+export function readAway({ request, hasBody }: Exchange): void {
   if (hasBody) void discardBody(request, unwanted);
 }
 
@@ -185,7 +213,7 @@ function writtenReference(route: Route): string | undefined {
 }
 
 /** The body of a refused write is not read to its end, so the connection cannot be used again. */
-function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): void {
+export function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): void {
   readAway(exchange);
   const headers = { ...failure.headers, ...(exchange.hasBody ? { connection: "close" } : {}) };
   fail(exchange, { ...failure, headers }, "denied");
@@ -302,6 +330,8 @@ async function askInTurn(
     const last = i === targets.length - 1;
     findings.upstream = upstream.name;
     findings.repository = repository;
+    // News of this upstream alone would not reach a worker that has been granted another one's answer.
+    if (i > 0) exchange.grantNothing();
     try {
       let outcome: Outcome | "not_allowed" = "not_allowed";
       if (allowed && repository !== undefined)

@@ -159,7 +159,6 @@ export class UpstreamClient {
     this.#circuit.continue(before.#circuit);
     if (!isSameRegistry(this.#config, before.#config)) return;
     this.#quickest = before.#quickest;
-    this.#limits.continue(before.#limits);
     this.#authorizer.continue?.(before.#authorizer);
   }
 

@@ -110,6 +110,7 @@ t.test("what is only read at the start is named, and stays what it was", async (
   const before = one("tags: {ttl: 60s}");
   const after = one(`tags: {ttl: 5m}
 listen: 127.0.0.1:6000
+workers: 3
 opsListen: 127.0.0.1:6001
 node: {name: other, address: "http://10.0.0.7:5000"}
 log: {level: debug, format: combined}

@@ -39,6 +39,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     ],
     cache: { dir: "./data", maxSize: 50_000_000_000, evictTo: 0.9, keepFree: 0.05, scrub: 604_800_000 },
     tags: { ttl: 60_000, staleIfError: 604_800_000, rules: [] },
+    workers: 1,
     catalog: true,
     manifestsWithoutLayers: "serve",
     proofs: "own",

@@ -16,6 +16,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
       over: () => over++,
       onEvent: resolve,
       originHeaders: { cacheStatus: true },
+      ofWorker: false,
     });
     void handle(exchange);
   }).listen(0, "127.0.0.1");

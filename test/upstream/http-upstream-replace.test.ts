@@ -3,7 +3,6 @@ import t, { type Test } from "tap";
 import type { UpstreamConfig } from "../../src/config/config.ts";
 import type { Notice } from "../../src/ports/event.ts";
 import { createUpstream } from "../../src/upstream/http-upstream.ts";
-import { Authority, withoutOpenssl } from "../fixtures/certificates.ts";
 import {
   basicAuth,
   drain,
@@ -136,27 +135,3 @@ t.test("a failure of the one before does not count against the new one", async (
   t.same(circuit(), []);
   t.equal((await head()).kind, "found");
 });
-
-t.test("a registry that asked to slow down is not asked sooner", async (t) => {
-  const registry = await startRegistry(t);
-  const { upstream, make, head } = connect(t, registry);
-  registry.fault(() => ({ status: 429, headers: { "retry-after": "30" } }));
-  t.equal((await upstreamError(head())).code, "rate_limited");
-  upstream.replace(make({ segments: 2 }));
-  t.equal((await upstreamError(head())).code, "rate_limited");
-  t.equal(registry.count(), 1);
-});
-
-t.test(
-  "certificates of another authority count from the next question on",
-  { skip: withoutOpenssl() },
-  async (t) => {
-    const directory = t.testdir();
-    const [old, now] = [new Authority(directory, "old"), new Authority(directory, "now")];
-    const registry = await startRegistry(t, { tls: { ...now.issue("registry", "IP:127.0.0.1") } });
-    const { upstream, make, head } = connect(t, registry, { tls: { ca: old.cert } });
-    t.equal((await upstreamError(head())).code, "unreachable");
-    upstream.replace(make({ tls: { ca: now.cert } }));
-    t.equal((await head()).kind, "found");
-  },
-);

@@ -28,11 +28,6 @@ export class RateLimits {
     this.#clock = clock;
   }
 
-  /** Holds back what another one does, for the same registry. */
-  continue(before: RateLimits): void {
-    Object.assign(this.#until, before.#until);
-  }
-
   /** Throws UpstreamError rate_limited, with the seconds left, while requests of this kind are held back. */
   check(use: Use): void {
     const left = (this.#until[kindOf(use)] - this.#clock()) / 1000;

@@ -1,0 +1,143 @@
+// The workers of this node and what they change in it: the records whose changes they are told of, the uses they report,
+// the events they send.
+import { rm } from "node:fs/promises";
+import type { Config } from "../config/config.ts";
+import type { ClientLimits } from "../http/client-limits.ts";
+import { parseDigest } from "../oci/digest.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { EventSink, Notice, RequestEvent } from "../ports/event.ts";
+import type { BlobIndex, LinkStore, TagStore } from "../ports/records.ts";
+import type { Announcement } from "../ports/shared.ts";
+import { AnnouncedLinks, AnnouncedTags } from "../workers/announced-records.ts";
+import type { Forget } from "../workers/grants.ts";
+import type { WorkerSettings } from "../workers/messages.ts";
+import { socketPathIn, Workers, type WorkersOptions } from "../workers/workers.ts";
+
+export interface NodeWorkersOptions {
+  readonly count: number;
+  readonly config: Config;
+  readonly limits: ClientLimits & { readonly exempt: readonly string[] };
+  readonly pseudonym: string;
+  readonly onEvent: EventSink;
+  /** So many events could not be sent here. */
+  readonly lost: (events: number) => void;
+  readonly index: Pick<BlobIndex, "touch">;
+  readonly readiness: WorkersOptions["readiness"];
+  readonly unreadable: WorkersOptions["unreadable"];
+  readonly log: WorkersOptions["log"];
+  readonly clock: Clock;
+  readonly pause: Pause;
+}
+
+export class NodeWorkers {
+  /** Path of the unix socket at which this process answers the workers. */
+  readonly socket: string;
+  readonly #options: NodeWorkersOptions;
+  readonly #workers: Workers;
+
+  constructor(options: NodeWorkersOptions) {
+    this.#options = options;
+    const { count, config, limits, readiness, log, clock, pause } = options;
+    this.socket = socketPathIn(config.cache.dir);
+    this.#workers = new Workers({
+      count,
+      settings: this.#settingsOf(config, limits),
+      events: { onEvent: (event) => this.#take(event), lost: options.lost },
+      readiness,
+      unreadable: options.unreadable,
+      log,
+      clock,
+      pause,
+    });
+  }
+
+  #settingsOf(
+    config: Config,
+    { exempt, openAnswers, waiting }: NodeWorkersOptions["limits"],
+  ): WorkerSettings {
+    const { listen, cache, via, cacheStatus, serverTiming, trustedProxies, upstreams } = config;
+    return {
+      listen,
+      socket: this.socket,
+      cacheDirectory: cache.dir,
+      pseudonym: this.#options.pseudonym,
+      via,
+      cacheStatus,
+      serverTiming,
+      trustedProxies: trustedProxies ?? [],
+      exempt,
+      // A client's connections may all end at one worker: each bounds what it has, and the primary all that is asked of it.
+      openAnswers,
+      waiting,
+      hostMatters: upstreams.some(({ hosts }) => hosts.length > 0),
+    };
+  }
+
+  /** Another configuration counts from now on. */
+  use(config: Config, limits: NodeWorkersOptions["limits"]): void {
+    this.#workers.use(this.#settingsOf(config, limits));
+  }
+
+  /** See Workers. */
+  start(): Promise<{ readonly host: string; readonly port: number }> {
+    return this.#workers.start();
+  }
+
+  get inFlight(): number {
+    return this.#workers.inFlight;
+  }
+
+  isReading(...asked: Parameters<Workers["isReading"]>): boolean {
+    return this.#workers.isReading(...asked);
+  }
+
+  wrong(...asked: Parameters<Workers["wrong"]>): void {
+    this.#workers.wrong(...asked);
+  }
+
+  forget(forget: Forget): Promise<void> {
+    return this.#workers.forget(forget);
+  }
+
+  /** To be called when readiness has changed and must be known at once. */
+  tellReadiness(): void {
+    this.#workers.tellReadiness();
+  }
+
+  drain(): Promise<void> {
+    return this.#workers.drain();
+  }
+
+  async stop(): Promise<void> {
+    await this.#workers.stop();
+    await rm(this.socket, { force: true });
+  }
+
+  /** The records, whose changes workers have acknowledged when they are done. */
+  announced({ tags, links }: { readonly tags: TagStore; readonly links: LinkStore }): {
+    readonly tags: TagStore;
+    readonly links: LinkStore;
+  } {
+    const tell = (forget: Forget): Promise<void> => this.forget(forget);
+    return { tags: new AnnouncedTags(tags, tell), links: new AnnouncedLinks(links, tell) };
+  }
+
+  /** Another node has changed something. */
+  heard(announcement: Announcement): void {
+    if (announcement.kind !== "tag" && announcement.kind !== "unlinked") return;
+    const { scope } = announcement;
+    void this.forget(announcement.kind === "tag" ? scope : { upstream: scope.upstream });
+  }
+
+  /** While an upstream is away, what may be served without it is asked anew. */
+  onNotice(notice: Notice): void {
+    if (notice.kind === "circuit") void this.forget({ upstream: notice.upstream });
+  }
+
+  #take(event: RequestEvent): void {
+    const { onEvent, index } = this.#options;
+    onEvent(event);
+    const digest = event.result === "hit" ? parseDigest(event.content?.digest ?? "") : undefined;
+    if (digest !== undefined) index.touch(digest, event.time.getTime());
+  }
+}

@@ -1,0 +1,52 @@
+// What the primary of a node gives a worker with which the worker answers a client by itself: a manifest or a blob that is
+// here, and that this request may have. The request that asked for it is answered from it, and for a while those that ask
+// for the same. Only hits are granted; everything else the primary answers through the worker.
+import { type Digest, parseDigest } from "../oci/digest.ts";
+import { type RouteKind, routeKinds, type Source } from "./event.ts";
+import type { Scope } from "./scope.ts";
+
+/** Header of a worker's question that says it takes a grant for an answer. */
+export const takesGrantHeader = "entrepot-worker";
+/** Header with the client's address, in a worker's question. */
+export const clientHeader = "entrepot-client";
+/** Header of a worker's question for a client that speaks HTTP/1.0. */
+export const oldHttpHeader = "entrepot-http-1-0";
+/** Header of an answer that is a grant. */
+export const grantHeader = "entrepot-grant";
+
+/** Numbers in bytes and milliseconds. */
+export interface Grant extends Scope {
+  readonly kind: "manifest" | "blob";
+  readonly route: RouteKind;
+  /** The tag or digest that was asked for. */
+  readonly reference: string;
+  readonly digest: Digest;
+  /** Of a manifest. */
+  readonly mediaType?: string;
+  readonly size: number;
+  readonly source: Source;
+  /** Headers of every answer made from it. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Since upstream confirmed a tag; 0 for everything else. */
+  readonly age: number;
+  /** Until a tag has to be confirmed; left out for everything else. */
+  readonly freshFor?: number;
+  /** HEAD may be answered from it. Not so where clients push: there upstream is asked. */
+  readonly heads: boolean;
+}
+
+/** What a handler knows of it; the rest has been found out before. */
+export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "headers">;
+
+/** The value of `grantHeader`. */
+export function writeGrant(grant: Grant): string {
+  return Buffer.from(JSON.stringify(grant)).toString("base64url");
+}
+
+/** Throws Error for anything but what `writeGrant` gives: both ends are of one version. */
+export function readGrant(header: string): Grant {
+  const grant = JSON.parse(Buffer.from(header, "base64url").toString()) as Grant;
+  const known = parseDigest(grant.digest) !== undefined && routeKinds.includes(grant.route);
+  if (!known || !Number.isSafeInteger(grant.size)) throw new Error("not a grant");
+  return grant;
+}

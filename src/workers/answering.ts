@@ -1,0 +1,260 @@
+// How a worker answers a client: from a grant it remembers, from one the primary gives it now, or with what the primary
+// answers. It decides nothing itself: what a client may have is for the primary to say, and a worker that cannot ask it
+// answers 503.
+import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
+import { inMemory } from "../cache/local-blobs.ts";
+import type { StoredReaders } from "../cache/stored-readers.ts";
+import { sendBlob, sendBlobHead } from "../http/blob-handler.ts";
+import type { BufferPool } from "../http/buffer-pool.ts";
+import { fail, failures } from "../http/error.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { sendManifest } from "../http/manifest-handler.ts";
+import { answersItself, type InPlaceOptions, inPlace, readAway, refuseWrite } from "../http/serve.ts";
+import { largestManifest } from "../oci/manifest.ts";
+import { mediaTypes } from "../oci/media-type.ts";
+import type { BlobStore } from "../ports/blobs.ts";
+import type { Clock } from "../ports/clock.ts";
+import { type Grant, grantHeader, readGrant } from "../ports/grant.ts";
+import type { Grants, Remembered } from "./grants.ts";
+import type { PrimaryClient } from "./primary-client.ts";
+
+export interface AnsweringOptions extends InPlaceOptions {
+  readonly grants: Grants;
+  readonly primary: PrimaryClient;
+  /** Reads the files of the store; rejects with StoreError. */
+  readonly store: Pick<BlobStore, "open">;
+  readonly readers: StoredReaders;
+  readonly pool: BufferPool;
+  /** Whether the Host header can name an upstream. */
+  readonly hostMatters: boolean;
+  readonly readiness: () => 200 | 404 | 503;
+  /** The status of /livez. */
+  readonly liveness: () => 200 | 503;
+  /** A steady one. */
+  readonly clock: Clock;
+}
+
+/** An answer of the primary up to this size goes out in one write. */
+const smallAnswer = 64 * 1024;
+
+/** Answers the request. Never rejects. */
+export function answer(exchange: Exchange, options: AnsweringOptions): Promise<void> {
+  return inPlace(exchange, options, dispatch);
+}
+
+async function dispatch(exchange: Exchange, options: AnsweringOptions): Promise<void> {
+  if (answersItself(exchange, options.readiness, options.liveness)) return;
+  const { method } = exchange.request;
+  // Node hands its connection over, so there is nothing to pass on.
+  if (method === "CONNECT") return refuseWrite(exchange);
+  const reads = method === "GET" || method === "HEAD";
+  if (reads) readAway(exchange);
+  // The way of the request through other mirrors has to be looked at, by the primary.
+  const grantable = reads && exchange.request.headers.via === undefined;
+  if (!grantable) return pass(exchange, options, !reads);
+  const key = keyOf(exchange, options.hostMatters);
+  const remembered = rememberedFor(exchange, key, options);
+  if (
+    remembered !== undefined &&
+    (await answerFrom(exchange, remembered, options, options.readers.cuts, true))
+  )
+    return;
+  return ask(exchange, key, options);
+}
+
+/** Requests with the same key get the same answer while nothing changes. */
+function keyOf({ request }: Exchange, hostMatters: boolean): string {
+  const { host, range } = request.headers;
+  // A part may be given of bytes that would be checked before the whole is.
+  const key = `${range === undefined ? "" : "part "}${request.url ?? ""}`;
+  return hostMatters ? `${key} ${host ?? ""}` : key;
+}
+
+function headKeyOf(key: string): string {
+  return `HEAD ${key}`;
+}
+
+function rememberedFor(
+  { isHead }: Exchange,
+  key: string,
+  { grants, clock }: AnsweringOptions,
+): Remembered | undefined {
+  const now = clock();
+  const whole = grants.get(key, now);
+  if (!isHead) return whole;
+  return whole?.grant.heads === true ? whole : grants.get(headKeyOf(key), now);
+}
+
+/**
+ * False when the worker cannot answer from it after all; nothing has been sent then. `cuts`: those of the readers when the
+ * grant was looked up or asked for. Stored bytes that prove wrong meanwhile may be those that were granted.
+ */
+async function answerFrom(
+  exchange: Exchange,
+  { grant, body, at }: Remembered,
+  { store, readers, pool, clock }: AnsweringOptions,
+  cuts: number,
+  remembered: boolean,
+): Promise<boolean> {
+  const { digest, size, mediaType = mediaTypes.octetStream } = grant;
+  const elapsed = clock() - at;
+  const note = (): void => found(exchange, grant, elapsed, remembered && body !== undefined);
+  if (grant.kind === "manifest") {
+    if (body === undefined && !exchange.isHead) return false;
+    note();
+    sendManifest(exchange, { digest, mediaType, size, body, age: grant.age + elapsed });
+    return true;
+  }
+  if (exchange.isHead) {
+    note();
+    sendBlobHead(exchange, digest, size);
+    return true;
+  }
+  if (body !== undefined) {
+    note();
+    await sendBlob(exchange, inMemory("memory", body), digest, pool);
+    return true;
+  }
+  // When it cannot be opened the primary finds out why, and what to do.
+  const stored = await store.open(digest).catch(() => undefined);
+  if (stored === undefined) return false;
+  const reader = readers.add(digest, stored);
+  try {
+    if (stored.size !== size || readers.cuts !== cuts) return false;
+    note();
+    await sendBlob(exchange, { size, reader }, digest, pool);
+    return true;
+  } finally {
+    await reader.close();
+  }
+}
+
+/** Notes in the exchange what the primary has found out. */
+function found(exchange: Exchange, grant: Grant, elapsed: number, inMemory: boolean): void {
+  const { route, upstream, repository, reference, digest, size, source, headers, freshFor } = grant;
+  const { mediaType = mediaTypes.octetStream } = grant;
+  Object.assign(exchange.always, headers);
+  Object.assign(exchange.findings, { route, upstream, repository, reference });
+  exchange.findings.content = { digest, mediaType, size };
+  const left = freshFor === undefined ? undefined : freshFor - elapsed;
+  // What is remembered from the first time on comes from memory, whatever the primary took it from.
+  const from = inMemory ? "memory" : source;
+  exchange.found({ result: "hit", source: from, freshFor: left });
+}
+
+/** Asks the primary, and answers from its grant or passes its answer on. */
+async function ask(exchange: Exchange, key: string, options: AnsweringOptions): Promise<void> {
+  const { grants, primary, readers, clock } = options;
+  const asOf = grants.changes;
+  const { cuts } = readers;
+  // The primary makes the event of what it answers, and not of what it grants.
+  exchange.reportedElsewhere(undefined);
+  const answer = await asking(exchange, () => primary.ask(exchange, { takesGrant: true, withBody: false }));
+  if (answer === undefined) return;
+  const header = answer.headers[grantHeader];
+  if (typeof header !== "string") return passAnswer(exchange, answer);
+  exchange.reportedElsewhere(false);
+  const grant = readGrant(header);
+  const body = await readBody(answer, grant);
+  const now = clock();
+  const remembered = { grant, body, at: now, until: now };
+  if (!exchange.isHead) grants.remember(key, grant, body, now, asOf);
+  else if (grant.heads) grants.remember(headKeyOf(key), grant, body, now, asOf);
+  if (await answerFrom(exchange, remembered, options, cuts, false)) return;
+  // Evicted since.
+  return pass(exchange, options, false);
+}
+
+/** All of the body of a grant, at most 4 MiB; undefined for none. */
+async function readBody(answer: IncomingMessage, { size }: Grant): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > largestManifest) throw new Error("the primary granted more than a worker can hold");
+    chunks.push(chunk);
+  }
+  if (length !== size || length === 0) return undefined;
+  // Memory of its own, not a slice of a larger buffer: it may stay for long.
+  const body = Buffer.allocUnsafeSlow(length);
+  let at = 0;
+  for (const chunk of chunks) at += chunk.copy(body, at);
+  return body;
+}
+
+// ---- what the primary answers -------------------------------------------------------------------------------------
+
+async function pass(exchange: Exchange, { primary }: AnsweringOptions, withBody: boolean): Promise<void> {
+  exchange.reportedElsewhere(true);
+  const answer = await asking(exchange, () => primary.ask(exchange, { takesGrant: false, withBody }));
+  if (answer !== undefined) await passAnswer(exchange, answer);
+}
+
+/** Undefined when the client has left, or has been told that the primary does not answer. */
+async function asking(
+  exchange: Exchange,
+  ask: () => Promise<IncomingMessage>,
+): Promise<IncomingMessage | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // It has seen the end of the connection, unless there was none.
+    if (exchange.closed) exchange.reportedElsewhere(code !== "ECONNREFUSED" && code !== "ENOENT");
+    else {
+      exchange.reportedElsewhere(false);
+      exchange.findings.detail = "the primary does not answer";
+      fail(exchange, failures.primaryLost);
+    }
+    return undefined;
+  }
+}
+
+/** The primary makes the event. When its answer breaks off, so does this one. */
+async function passAnswer(exchange: Exchange, answer: IncomingMessage): Promise<void> {
+  exchange.reportedElsewhere(true);
+  if (exchange.closed) {
+    answer.destroy();
+    return;
+  }
+  const { statusCode: status = 502 } = answer;
+  const announced = answer.headers["content-length"];
+  const length = announced === undefined ? undefined : Number(announced);
+  const headers = headersOf(answer);
+  try {
+    if (exchange.isHead || status === 304) {
+      answer.resume();
+      if (status === 304) exchange.send(304, headers);
+      else exchange.sendHead(status, headers, length);
+    } else if (length !== undefined && length <= smallAnswer) {
+      const chunks: Buffer[] = [];
+      for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
+      exchange.send(status, headers, Buffer.concat(chunks));
+    } else {
+      exchange.begin(status, headers, length);
+      for await (const chunk of answer as AsyncIterable<Buffer>) await exchange.write(chunk);
+      exchange.end();
+    }
+  } catch {
+    answer.destroy();
+    if (exchange.headersSent) exchange.cut("upstream");
+    else fail(exchange, failures.primaryLost);
+  }
+}
+
+/** Headers of the primary's answer that are about its connection to the worker. */
+const ownHeaders = new Set(["connection", "keep-alive", "date", "transfer-encoding", "content-length"]);
+
+function headersOf({ rawHeaders, headers: { connection } }: IncomingMessage): OutgoingHttpHeaders {
+  const headers: Record<string, string | string[]> = Object.create(null);
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase();
+    const value = rawHeaders[i + 1] as string;
+    if (ownHeaders.has(name)) continue;
+    const before = headers[name];
+    if (before === undefined) headers[name] = value;
+    else headers[name] = Array.isArray(before) ? [...before, value] : [before, value];
+  }
+  // Said by the primary, which keeps connections to workers by itself: the client's is to end.
+  return connection === "close" ? { ...headers, connection } : headers;
+}

@@ -1,0 +1,56 @@
+// What the primary of a node and its workers tell each other besides requests and events, over the channel Node opens between a
+// process and those it starts.
+import type { Digest } from "../oci/digest.ts";
+import type { Forget } from "./grants.ts";
+
+/** What a worker needs to know. Plain data: it is sent as it is. */
+export interface WorkerSettings {
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Path of the unix socket at which the primary answers workers. */
+  readonly socket: string;
+  readonly cacheDirectory: string;
+  readonly pseudonym: string;
+  readonly via: boolean;
+  readonly cacheStatus: boolean;
+  readonly serverTiming: boolean;
+  readonly trustedProxies: readonly string[];
+  readonly exempt: readonly string[];
+  /** Of one client in this worker: answers open at the same time, and requests that wait. */
+  readonly openAnswers: number;
+  readonly waiting: number;
+  /** Whether the Host header can name an upstream. */
+  readonly hostMatters: boolean;
+}
+
+export type ToWorker =
+  | { readonly kind: "start"; readonly settings: WorkerSettings }
+  /** For requests to come; where it listens and asks stays what it is. */
+  | { readonly kind: "settings"; readonly settings: WorkerSettings }
+  /** To be answered with `done` once nothing is answered any more from what is forgotten. */
+  | { readonly kind: "forget"; readonly number: number; readonly forget: Forget }
+  /** What is stored under the digest is something else: no client gets the rest of it. */
+  | { readonly kind: "wrong"; readonly digest: Digest }
+  /** The status of /readyz; sent every second, as a sign of life of the primary. */
+  | { readonly kind: "readiness"; readonly status: 200 | 404 | 503 }
+  | { readonly kind: "drain" };
+
+export type ToPrimary =
+  | { readonly kind: "listening"; readonly host: string; readonly port: number }
+  /** It cannot listen. */
+  | {
+      readonly kind: "failed";
+      readonly message: string;
+      /** What else the system's error says: code, syscall, address, port. */
+      readonly error: Readonly<Record<string, unknown>>;
+    }
+  | { readonly kind: "done"; readonly number: number }
+  /** It begins to send the stored blob to a client, or has ended. */
+  | { readonly kind: "reading"; readonly digest: Digest; readonly change: 1 | -1 }
+  /** The disk cannot give a part of the stored blob. */
+  | { readonly kind: "unreadable"; readonly digest: Digest }
+  /** Sent every second. */
+  | { readonly kind: "alive"; readonly inFlight: number }
+  /** A bug of this program has shown itself. */
+  | { readonly kind: "unexpected"; readonly message: string; readonly stack: string | undefined }
+  /** Every answer has ended. */
+  | { readonly kind: "drained" };

@@ -1,0 +1,165 @@
+// One worker process of a node: it listens where the clients connect, and answers as answering.ts says. What it knows comes
+// from its primary; when that is gone it ends (node:cluster sees to it).
+import type { Worker } from "node:cluster";
+import type { Writable } from "node:stream";
+import { StoredReaders } from "../cache/stored-readers.ts";
+import { BufferPool } from "../http/buffer-pool.ts";
+import { answerBounds, openAnswers } from "../http/client-limits.ts";
+import { Listener, type ListenerRules } from "../http/listener.ts";
+import type { BlobReader, BlobStore, StoredBlob } from "../ports/blobs.ts";
+import { type AnsweringOptions, answer } from "./answering.ts";
+import { EventWriter } from "./events.ts";
+import { Grants } from "./grants.ts";
+import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
+import { PrimaryClient } from "./primary-client.ts";
+
+/** Milliseconds between two signs of life. */
+const aliveInterval = 1_000;
+/** Milliseconds without a word from the primary after which probes are told so. */
+const longestSilence = 10_000;
+
+export interface WorkerOptions {
+  /** This process, as node:cluster has it. */
+  readonly worker: Pick<Worker, "send" | "on">;
+  /** The stored blobs of a cache directory, to be read. */
+  readonly openStore: (directory: string) => Pick<BlobStore, "open">;
+  readonly maxConnections: number;
+  /** Where its events go; see events.ts. */
+  readonly events: Writable;
+}
+
+/** Runs until the process is ended from outside. */
+export class WorkerNode {
+  readonly #options: WorkerOptions;
+  readonly #grants = new Grants();
+  readonly #readers = new StoredReaders((digest) => this.#tell({ kind: "unreadable", digest }));
+  readonly #events: EventWriter;
+  #listener: Listener | undefined;
+  #status: 200 | 404 | 503 = 503;
+  #heardAt = performance.now();
+  /** Makes other settings count for the requests to come; undefined before the start. */
+  #use: ((settings: WorkerSettings) => void) | undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#events = new EventWriter(options.events);
+    options.worker.on("message", (message: ToWorker) => this.#heard(message));
+    setInterval(
+      () => this.#tell({ kind: "alive", inFlight: this.#listener?.inFlight ?? 0 }),
+      aliveInterval,
+    ).unref();
+  }
+
+  #tell(message: ToPrimary): void {
+    // The primary is gone when it cannot be told: then this process is about to end.
+    this.#options.worker.send(message, () => {});
+  }
+
+  #heard(message: ToWorker): void {
+    switch (message.kind) {
+      case "start":
+        void this.#start(message.settings);
+        return;
+      case "settings":
+        this.#use?.(message.settings);
+        return;
+      case "forget":
+        this.#grants.forget(message.forget);
+        this.#tell({ kind: "done", number: message.number });
+        return;
+      case "wrong":
+        this.#grants.forget({});
+        this.#readers.cut(message.digest);
+        return;
+      case "readiness":
+        this.#status = message.status;
+        this.#heardAt = performance.now();
+        return;
+      case "drain":
+        void this.#drain();
+        return;
+    }
+  }
+
+  async #start(settings: WorkerSettings): Promise<void> {
+    const { openStore, maxConnections } = this.#options;
+    const store = openStore(settings.cacheDirectory);
+    const answers = openAnswers(settings);
+    const lasting = {
+      grants: this.#grants,
+      primary: new PrimaryClient(settings.socket),
+      store: { open: async (digest) => this.#counted(digest, await store.open(digest)) },
+      readers: this.#readers,
+      pool: new BufferPool(),
+      answers,
+      readiness: () => (this.#primaryLives() ? this.#status : 503),
+      liveness: () => (this.#primaryLives() ? 200 : 503),
+      clock: () => performance.now(),
+      unexpected: (error) => this.#unexpected(error),
+    } satisfies Omit<AnsweringOptions, "hostMatters">;
+    const { pseudonym, listen } = settings;
+    const listener = new Listener({
+      ...rulesOf(settings, lasting),
+      unexpected: lasting.unexpected,
+      onEvent: (event) => this.#events.add(event),
+      pseudonym,
+      maxConnections,
+    });
+    this.#listener = listener;
+    this.#use = (next) => {
+      answers.bound(answerBounds(next));
+      listener.prepare(rulesOf(next, lasting))();
+    };
+    try {
+      const { address, port } = await listener.listen(listen.host, listen.port);
+      this.#tell({ kind: "listening", host: address, port });
+    } catch (error) {
+      const { message, ...rest } = error as Error & Record<string, unknown>;
+      this.#tell({ kind: "failed", message, error: rest });
+    }
+  }
+
+  /** Without a word from it the node is as good as dead, whatever this process can still answer. */
+  #primaryLives(): boolean {
+    return performance.now() - this.#heardAt <= longestSilence;
+  }
+
+  /** The primary evicts nothing that is being read. */
+  #counted(digest: Parameters<BlobStore["open"]>[0], blob: StoredBlob | undefined): StoredBlob | undefined {
+    if (blob === undefined) return undefined;
+    this.#tell({ kind: "reading", digest, change: 1 });
+    let open = true;
+    const close: BlobReader["close"] = async () => {
+      if (open) this.#tell({ kind: "reading", digest, change: -1 });
+      open = false;
+      await blob.close();
+    };
+    return { size: blob.size, read: (position, scratch) => blob.read(position, scratch), close };
+  }
+
+  async #drain(): Promise<void> {
+    await this.#listener?.drain();
+    await this.#events.flush();
+    this.#tell({ kind: "drained" });
+  }
+
+  #unexpected(error: unknown): void {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
+    this.#tell({ kind: "unexpected", message, stack });
+  }
+}
+
+function rulesOf(
+  { hostMatters, trustedProxies, exempt, cacheStatus, serverTiming, via }: WorkerSettings,
+  lasting: Omit<AnsweringOptions, "hostMatters">,
+): ListenerRules {
+  const options = { ...lasting, hostMatters };
+  return {
+    serve: (exchange) => void answer(exchange, options),
+    trustedProxies,
+    exempt,
+    cacheStatus,
+    serverTiming,
+    via,
+  };
+}
