@@ -296,8 +296,10 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
     const cut = stream.answers.some(
       ({ complete, headers }) => !complete || headers.get("connection") === "close",
     );
+    // The answer to an upload that upstream broke: a client that is still sending gets a reset, and may never see its head.
+    const lost = pieces > 1 && cleanOnes[stream.answers.length]?.method === "POST";
     if (finished) tally.finished++;
-    else if (tail.length === 0 && !leaves && !cut && manner !== "half-closes")
+    else if (tail.length === 0 && !leaves && !cut && !lost && manner !== "half-closes")
       mistaken(
         `${stream.answers.length} of ${cleanOnes.length} answers${left ? " in a minute" : ", then closed"}: ${JSON.stringify(
           stream.answers.map(({ status, id, complete, body, headers }) => [
