@@ -192,7 +192,7 @@ export class Negotiator implements Authorizer {
   }
 }
 
-/** The token scope to ask for unless a challenge names another ("Token TokenScope Documentation"). */
+/** The token scope to ask for unless a challenge names another ("Token Scope Documentation"). */
 function scopeText({ repository, actions = "pull" }: TokenScope): string {
   return `repository:${repository}:${actions}`;
 }
