@@ -16,6 +16,7 @@ import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import { type Grant, grantHeader, readGrant } from "../ports/grant.ts";
 import type { Grants, Remembered } from "./grants.ts";
+import { passedHeaders } from "./passed-headers.ts";
 import type { PrimaryClient } from "./primary-client.ts";
 
 export interface AnsweringOptions extends InPlaceOptions {
@@ -246,15 +247,7 @@ async function passAnswer(exchange: Exchange, answer: IncomingMessage): Promise<
 const ownHeaders = new Set(["connection", "keep-alive", "date", "transfer-encoding", "content-length"]);
 
 function headersOf({ rawHeaders, headers: { connection } }: IncomingMessage): OutgoingHttpHeaders {
-  const headers: Record<string, string | string[]> = Object.create(null);
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] as string).toLowerCase();
-    const value = rawHeaders[i + 1] as string;
-    if (ownHeaders.has(name)) continue;
-    const before = headers[name];
-    if (before === undefined) headers[name] = value;
-    else headers[name] = Array.isArray(before) ? [...before, value] : [before, value];
-  }
+  const headers = passedHeaders(rawHeaders, (name) => ownHeaders.has(name));
   // Said by the primary, which keeps connections to workers by itself: the client's is to end.
   return connection === "close" ? { ...headers, connection } : headers;
 }

@@ -1,7 +1,9 @@
 // How a worker asks its primary: the client's request over a unix socket, with the client's address beside it.
 import { Agent, request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from "node:http";
 import type { Exchange } from "../http/exchange.ts";
+import { namedByConnection } from "../http/push/forwarded-headers.ts";
 import { clientHeader, oldHttpHeader, takesGrantHeader } from "../ports/grant.ts";
+import { passedHeaders } from "./passed-headers.ts";
 
 /** Idle connections to the primary that are kept. */
 const maxIdle = 256;
@@ -87,33 +89,20 @@ export class PrimaryClient {
   }
 }
 
-/** The client's headers, a list of names and values in turn: some names may come more than once. */
+/** The client's headers, and what the primary has to know besides. */
 function headersOf(exchange: Exchange, takesGrant: boolean, withBody: boolean): OutgoingHttpHeaders {
-  const headers: Record<string, string | string[]> = Object.create(null);
-  const { rawHeaders } = exchange.request;
-  const named = namedBy(exchange.request.headers.connection);
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] as string).toLowerCase();
-    const value = rawHeaders[i + 1] as string;
-    if (ownHeaders.has(name) || named.has(name) || (!withBody && bodyHeaders.has(name))) continue;
-    const before = headers[name];
-    if (before === undefined) headers[name] = value;
-    else headers[name] = Array.isArray(before) ? [...before, value] : [before, value];
-  }
+  const { rawHeaders, headers: sent, httpVersion } = exchange.request;
+  const named = namedByConnection(sent.connection);
+  const headers = passedHeaders(
+    rawHeaders,
+    (name) => ownHeaders.has(name) || named.has(name) || (!withBody && bodyHeaders.has(name)),
+  );
   headers["x-request-id"] = exchange.id;
   headers[clientHeader] = exchange.client.address;
   if (takesGrant) headers[takesGrantHeader] = "1";
-  if (exchange.request.httpVersion !== "1.1") headers[oldHttpHeader] = "1";
+  if (httpVersion !== "1.1") headers[oldHttpHeader] = "1";
   return headers;
 }
-
-/** The headers that are about one connection because Connection names them (RFC 9110, section 7.6.1). */
-function namedBy(connection: string | undefined): ReadonlySet<string> {
-  if (connection === undefined || /^(?:close|keep-alive)$/i.test(connection)) return none;
-  return new Set(connection.split(",").map((name) => name.trim().toLowerCase()));
-}
-
-const none: ReadonlySet<string> = new Set();
 
 /** Passes the request's body on, not faster than the primary takes it. The function returned ends that. */
 function passBodyOn(exchange: Exchange, asked: ReturnType<typeof httpRequest>): () => void {

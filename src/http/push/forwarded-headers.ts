@@ -19,6 +19,11 @@ const toClient = [
   "warning",
 ] as const;
 
+/** The names in a Connection header, in lower case: those headers are about one connection only. */
+export function namedByConnection(connection: string | undefined): ReadonlySet<string> {
+  return new Set(connection?.split(",").map((name) => name.trim().toLowerCase()));
+}
+
 /**
  * The headers to send to upstream for a request with these, without those that Connection names. With `body: "none"`
  * the headers that describe a body are left out; otherwise its length is sent if the client sent one. `via`: the value
@@ -28,7 +33,7 @@ export function headersToUpstream(
   headers: IncomingHttpHeaders,
   { body, via }: { readonly body: "sent" | "none"; readonly via: string },
 ): Record<string, string> {
-  const named = new Set(headers.connection?.split(",").map((name) => name.trim().toLowerCase()));
+  const named = namedByConnection(headers.connection);
   // This mirror reads the answer, so it must not come encoded.
   const forwarded: Record<string, string> = { "accept-encoding": "identity", via };
   const traceparent = tracedOn(headers.traceparent);
