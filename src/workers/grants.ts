@@ -26,6 +26,11 @@ export interface Remembered {
 /** What is to be forgotten; an upstream alone means all of its repositories, nothing at all means everything. */
 export type Forget = Partial<Scope>;
 
+/** The same for what forgets the same. Neither names of upstreams nor repositories have a space. */
+export function forgetKey({ upstream, repository }: Forget): string {
+  return `${upstream ?? ""} ${repository ?? ""}`;
+}
+
 export class Grants {
   readonly #remembered: LRUCache<string, Remembered>;
   /** The keys of each repository. */
@@ -75,10 +80,11 @@ export class Grants {
     this.#scopes.set(scope, keys.add(key));
   }
 
-  forget({ upstream, repository }: Forget): void {
+  forget(forget: Forget): void {
+    const { upstream, repository } = forget;
     this.#news++;
     if (upstream === undefined) this.#lastOfAll = this.#news;
-    else this.#lastOf.set(`${upstream} ${repository ?? ""}`, this.#news);
+    else this.#lastOf.set(forgetKey(forget), this.#news);
     if (upstream !== undefined && repository !== undefined) {
       for (const key of [...(this.#scopes.get(keyIn({ upstream, repository })) ?? [])])
         this.#remembered.delete(key);
@@ -89,8 +95,8 @@ export class Grants {
   }
 
   #lastAbout({ upstream, repository }: Grant): number {
-    const ofUpstream = this.#lastOf.get(`${upstream} `) ?? 0;
-    return Math.max(this.#lastOfAll, ofUpstream, this.#lastOf.get(`${upstream} ${repository}`) ?? 0);
+    const last = (forget: Forget): number => this.#lastOf.get(forgetKey(forget)) ?? 0;
+    return Math.max(this.#lastOfAll, last({ upstream }), last({ upstream, repository }));
   }
 
   #unlist(grant: Grant, key: string): void {

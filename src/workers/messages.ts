@@ -1,5 +1,5 @@
-// What the primary of a node and its workers tell each other besides requests and events, over the channel Node opens between a
-// process and those it starts.
+// What the primary of a node and its workers tell each other besides requests and events, over the channel Node opens
+// between a process and those it starts.
 import type { Digest } from "../oci/digest.ts";
 import type { Forget } from "./grants.ts";
 
@@ -27,7 +27,7 @@ export type ToWorker =
   /** For requests to come; where it listens and asks stays what it is. */
   | { readonly kind: "settings"; readonly settings: WorkerSettings }
   /** To be answered with `done` once nothing is answered any more from what is forgotten. */
-  | { readonly kind: "forget"; readonly number: number; readonly forget: Forget }
+  | { readonly kind: "forget"; readonly number: number; readonly forgets: readonly Forget[] }
   /** What is stored under the digest is something else: no client gets the rest of it. */
   | { readonly kind: "wrong"; readonly digest: Digest }
   /** The status of /readyz; sent every second, as a sign of life of the primary. */

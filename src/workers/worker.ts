@@ -64,7 +64,7 @@ export class WorkerNode {
         this.#use?.(message.settings);
         return;
       case "forget":
-        this.#grants.forget(message.forget);
+        for (const forget of message.forgets) this.#grants.forget(forget);
         this.#tell({ kind: "done", number: message.number });
         return;
       case "wrong":

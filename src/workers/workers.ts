@@ -3,7 +3,6 @@
 // them writes to the cache directory or knows a secret, so nothing has to be put right after a worker has died.
 import cluster, { type Worker } from "node:cluster";
 import { mkdtempSync } from "node:fs";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import type { Readable } from "node:stream";
@@ -12,7 +11,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
 import { type EventReceiver, readEvents } from "./events.ts";
-import type { Forget } from "./grants.ts";
+import { type Forget, forgetKey } from "./grants.ts";
 import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
 
 const program = fileURLToPath(new URL(`../main${extname(import.meta.url)}`, import.meta.url));
@@ -78,11 +77,11 @@ class WorkerProcess {
   }
 
   /** Resolves when the worker has acknowledged it, or has ended. */
-  async forget(forget: Forget): Promise<void> {
+  async forget(forgets: readonly Forget[]): Promise<void> {
     const number = ++this.#questions;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.set(number, resolve);
-    this.tell({ kind: "forget", number, forget });
+    this.tell({ kind: "forget", number, forgets });
     await Promise.race([promise, this.ended.promise]);
     this.#waiting.delete(number);
   }
@@ -100,7 +99,7 @@ export class Workers {
   readonly #options: WorkersOptions;
   readonly #running = new Set<WorkerProcess>();
   readonly #stopping = new AbortController();
-  readonly #started = Promise.withResolvers<AddressInfo>();
+  readonly #started = Promise.withResolvers<{ readonly host: string; readonly port: number }>();
   #forgets = new Map<string, Forget>();
   #forgetting: Promise<void> | undefined;
   #watch: NodeJS.Timeout | undefined;
@@ -129,8 +128,7 @@ export class Workers {
     this.#watchedAt = clock();
     this.#watch = setInterval(() => this.#look(), watchInterval);
     for (let i = 0; i < count; i++) this.#fork();
-    const { address, port } = await this.#started.promise;
-    return { host: address, port };
+    return await this.#started.promise;
   }
 
   /** Answers under way, as the workers said within the last second. */
@@ -148,9 +146,8 @@ export class Workers {
 
   /** Resolves when no worker answers from what is forgotten any more. Never rejects. */
   forget(forget: Forget): Promise<void> {
-    if (this.#forgets.size < maxForgets)
-      this.#forgets.set(`${forget.upstream ?? ""} ${forget.repository ?? ""}`, forget);
-    else this.#forgets = new Map([[" ", {}]]);
+    if (this.#forgets.size < maxForgets) this.#forgets.set(forgetKey(forget), forget);
+    else this.#forgets = new Map([[forgetKey({}), {}]]);
     // What changes in one turn of the event loop is told together.
     this.#forgetting ??= new Promise((resolve) => setImmediate(resolve)).then(() => this.#tellForgets());
     return this.#forgetting;
@@ -163,8 +160,7 @@ export class Workers {
     const { pause } = this.#options;
     await Promise.all(
       [...this.#running].map(async (running) => {
-        const done = Promise.all(forgets.map((forget) => running.forget(forget)));
-        if (await inTime(done, acknowledgeTimeout, pause)) return;
+        if (await inTime(running.forget(forgets), acknowledgeTimeout, pause)) return;
         this.#end(running, "it does not acknowledge news");
         await running.ended.promise;
       }),
@@ -259,7 +255,7 @@ export class Workers {
     running.aliveAt = clock();
     switch (message.kind) {
       case "listening":
-        this.#started.resolve({ address: message.host, port: message.port, family: "" });
+        this.#started.resolve({ host: message.host, port: message.port });
         return;
       case "failed": {
         const error = Object.assign(new Error(message.message), { ...message.error });
