@@ -23,9 +23,10 @@ const messages = [
   { kind: "released", key: 'blob "a" {b}' },
 ];
 
-t.test("nodes of other versions read what is said, and are understood", async (t) => {
+/** Announcements over a Redis that only takes note: of what is said, and how to say something. */
+function noted() {
   const sent: string[] = [];
-  let receive = (_: string): void => {};
+  const listeners: ((text: string) => void)[] = [];
   const client = { isCluster: false, publish: async (_: string, text: string) => sent.push(text) };
   const announcements = new RedisAnnouncements({
     connection: {
@@ -34,11 +35,17 @@ t.test("nodes of other versions read what is said, and are understood", async (t
       run: async (_: string, ask: (to: typeof client) => unknown) => ask(client),
     } as unknown as RedisConnection,
     listener: {
-      listen: (listener: (text: string) => void) => {
-        receive = listener;
-      },
+      listen: (listener: (text: string) => void) => void listeners.push(listener),
     } as unknown as RedisListener,
   });
+  const receive = (text: string): void => {
+    for (const listener of listeners) listener(text);
+  };
+  return { announcements, sent, receive };
+}
+
+t.test("nodes of other versions read what is said, and are understood", async (t) => {
+  const { announcements, sent, receive } = noted();
   for (const announcement of everyAnnouncement) announcements.publish(announcement);
   const said = sent.map((text) => JSON.parse(text) as Record<string, unknown>);
   t.strictSame(
@@ -55,16 +62,7 @@ t.test("nodes of other versions read what is said, and are understood", async (t
 });
 
 t.test("nothing but the names of a scope goes over the wire", async (t) => {
-  const sent: string[] = [];
-  const client = { isCluster: false, publish: async (_: string, text: string) => sent.push(text) };
-  const announcements = new RedisAnnouncements({
-    connection: {
-      usable: true,
-      keys,
-      run: async (_: string, ask: (to: typeof client) => unknown) => ask(client),
-    } as unknown as RedisConnection,
-    listener: {} as RedisListener,
-  });
+  const { announcements, sent } = noted();
   const [first] = everyAnnouncement;
   if (first?.kind !== "tag") throw new Error("the first one is of a tag");
   announcements.publish({ ...first, scope: { ...first.scope, ...{ registry: { password: "secret" } } } });
