@@ -328,11 +328,7 @@ class Entrepot implements App {
       check: (digest) => policy.local.checks.check(digest, "upload"),
       own: index,
     });
-    const workers = this.#openWorkers(index);
-    shared.announcements?.subscribe(
-      (announcement) => void workers?.heard(announcement),
-      () => void workers?.forget({}),
-    );
+    const workers = this.#openWorkers(index, shared);
     const policy = createPolicy({
       ...common,
       rules: () => this.#rules,
@@ -379,11 +375,10 @@ class Entrepot implements App {
       unexpected: (error) => this.#log.error({ err: error }, "a request failed in a way nobody foresaw"),
     };
     const ofWorkers = workers !== undefined;
-    const rules = listenerRules(config, upstreams.all, pushes, coldFills, serves);
     const listener = new Listener({
-      ...rules,
-      // A worker names the node to its client, and keeps its connections to the primary.
-      ...(ofWorkers ? { via: false, timeouts: { keepAlive: 0 } } : {}),
+      ...listenerRules(config, upstreams.all, pushes, coldFills, serves),
+      // A worker keeps its connections to the primary.
+      ...(ofWorkers ? { timeouts: { keepAlive: 0 } } : {}),
       ofWorkers,
       maxConnections: connectionLimit(),
       pseudonym: this.#pseudonym,
@@ -413,7 +408,7 @@ class Entrepot implements App {
     return listener;
   }
 
-  #openWorkers(index: SqliteIndex): NodeWorkers | undefined {
+  #openWorkers(index: SqliteIndex, { announcements }: SharedParts): NodeWorkers | undefined {
     const count = workerCount(this.#config.workers);
     if (count === 1) return undefined;
     const workers = new NodeWorkers({
@@ -432,6 +427,10 @@ class Entrepot implements App {
     });
     this.#opened.defer(() => workers.stop());
     index.links.onEnd(({ upstream }) => void workers.forget({ upstream }));
+    announcements?.subscribe(
+      (announcement) => workers.heard(announcement),
+      () => void workers.forget({}),
+    );
     this.#workers = workers;
     return workers;
   }
@@ -485,8 +484,7 @@ class Entrepot implements App {
       () => pushes.prepare(config.upstreams, limitsOf(config), changed),
       () => {
         const rules = listenerRules(config, upstreams, pushes, coldFills, serving.serves);
-        const apply = listener.prepare(this.#workers === undefined ? rules : { ...rules, via: false });
-        return { apply, discard: () => {} };
+        return { apply: listener.prepare(rules), discard: () => {} };
       },
       () => ({
         apply: () => {

@@ -96,7 +96,8 @@ export class Listener {
         const refusal = this.#refusal(maxConnections);
         if (refusal !== undefined && !isProbe(exchange.request.url)) return refuse(exchange, refusal);
         const now = this.#options;
-        if (now.via === true) exchange.always.via = viaOf(now.pseudonym);
+        // A worker names the node to its client.
+        if (now.via === true && !ofWorker) exchange.always.via = viaOf(now.pseudonym);
         now.serve(exchange);
       },
       refuse: refuseBody,
