@@ -1,6 +1,6 @@
 // The grammar of request targets (distribution-spec, "Endpoints"), from the raw request line.
-// Nothing here decodes, normalises or guesses: what the grammar does not name is refused, so the stored key, the
-// requested key and the fetched path are always the same string (docs/design.md, rule 5).
+// A path is decoded once and then has to be in the grammar; nothing is normalised or guessed. What is stored, asked for
+// and fetched is made of the parsed parts, so it is always the same (docs/design.md, rule 5).
 import { type Digest, parseDigest } from "./digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "./name.ts";
 import { parseReference, type Reference } from "./reference.ts";
@@ -51,11 +51,17 @@ export const maxTargetLength = 4096;
 const maxPageSize = 100_000;
 
 /**
- * Every path character we accept, unescaped: the grammar of names, tags and digests plus `/`. Percent signs are
- * refused, and so are backslashes, semicolons, and anything above ASCII: none stands in a legal name.
+ * Every path character we accept, decoded: the grammar of names, tags and digests plus `/`. Percent signs are refused,
+ * and so are backslashes, semicolons, and anything above ASCII: none stands in a legal name.
  */
 const pathGrammar = /^(?:\/[A-Za-z0-9._:+=~@-]+)+\/?$/;
 const dotComponent = /\/\.{1,2}(?:\/|$)/;
+/**
+ * Escapes that no client needs and that gateways in front of a mirror may read in another way: dots, and slashes at the
+ * ends of the path.
+ */
+const refusedEscapes = /%2e|^%2f|%2f$/i;
+const escapes = /%([0-9a-f]{2})/gi;
 
 const noQuery = new URLSearchParams();
 
@@ -65,16 +71,18 @@ const uploadGrammar = /^(.+)\/blobs\/uploads(?:\/([^/]*))?$/;
 const endpoints: ReadonlySet<string> = new Set(["manifests", "blobs", "tags", "referrers"]);
 
 /**
- * Parses the raw target of a request line. Absolute-form (`http://…`), `//`, `.` and `..` components, and
- * escapes are `bad_path`, and so are two different `ns`. The endpoint word nearest the end decides, so a
- * repository may contain components named `manifests`, `blobs` or `tags` (docs/clients.md 9). In the query, an
- * argument without a value is no argument, and of several with one name the first counts.
+ * Parses the raw target of a request line. Absolute-form (`http://…`), `//`, `.` and `..` components are `bad_path`, and
+ * so are escapes of anything that may not stand there as it is (RFC 3986, section 2.4: decoded once), of dots, and of
+ * slashes at the ends, and two different `ns`. The endpoint word nearest the end decides, so a repository may contain
+ * components named `manifests`, `blobs` or `tags` (docs/clients.md 9). In the query, an argument without a value is no
+ * argument, and of several with one name the first counts.
  */
 export function parseTarget(target: string): Route | RouteProblem {
   if (target.length > maxTargetLength) return "bad_path";
   const queryAt = target.indexOf("?");
-  const path = queryAt < 0 ? target : target.slice(0, queryAt);
-  if (path === "/") return "unknown";
+  const written = queryAt < 0 ? target : target.slice(0, queryAt);
+  if (written === "/") return "unknown";
+  const path = written.includes("%") ? decodePath(written) : written;
   if (!pathGrammar.test(path) || dotComponent.test(path)) return "bad_path";
   const at = findApiRoot(path);
   if (at < 0) return "unknown";
@@ -83,11 +91,20 @@ export function parseTarget(target: string): Route | RouteProblem {
   const base = { prefix: path.slice(1, at), ns: query.get("ns") || undefined };
   const rest = path.slice(at + "/v2/".length);
   if (rest === "") return { kind: "ping", ...base };
-  if (rest === "_catalog") {
+  if (rest === "_catalog" || rest === "_catalog/") {
     const page = parsePage(query);
     return page === undefined ? "bad_page" : { kind: "catalog", page, ...base };
   }
   return parseEndpoint(rest, query, base);
+}
+
+/**
+ * The path with its escapes decoded, each as one byte: what is above ASCII is in no grammar here. One whose escapes are
+ * refused comes back as it is, which is in no grammar either.
+ */
+function decodePath(path: string): string {
+  if (refusedEscapes.test(path)) return path;
+  return path.replace(escapes, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 function parseEndpoint(
@@ -102,6 +119,8 @@ function parseEndpoint(
     const upload = parseUpload(uploads[2] || undefined, query);
     return typeof upload === "string" ? upload : { kind: "upload", repository, upload, ...base };
   }
+  // Distribution redirects what ends in a slash to where it does not.
+  if (rest.endsWith("/tags/list/")) return parseEndpoint(rest.slice(0, -1), query, base);
   const end = rest.lastIndexOf("/");
   const start = rest.lastIndexOf("/", end - 1);
   const endpoint = rest.slice(start + 1, end);

@@ -67,7 +67,8 @@ t.test("bad names, references and paths are refused here", async (t) => {
     ["/v2/a/blobs/:", 400, "DIGEST_INVALID"],
     ["/v2/UPPER/manifests/1", 400, "NAME_INVALID"],
     ["/v2/a/../b/manifests/1", 400, "NAME_INVALID"],
-    ["/v2/a%2fb/manifests/1", 400, "NAME_INVALID"],
+    ["/v2/a%2f%2e%2e%2fb/manifests/1", 400, "NAME_INVALID"],
+    ["/v2/a%252fb/manifests/1", 400, "NAME_INVALID"],
     ["//evil/v2/", 400, "NAME_INVALID"],
     ["/v2/a//b/manifests/1", 400, "NAME_INVALID"],
     ["/v1/search", 404, "UNSUPPORTED"],
@@ -79,6 +80,22 @@ t.test("bad names, references and paths are refused here", async (t) => {
     t.match(JSON.parse(answer.body.toString()), { errors: [{ code }] });
   }
   t.equal(upstream.count(), 0);
+});
+
+t.test("escapes of a path are decoded here: upstream and the cache know one spelling", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  const image = makeImage({ layers: [10] });
+  upstream.addImage("team/app", "1", image);
+  const [layer = ""] = image.layers.map(({ digest }) => digest);
+  t.equal((await mirror.get("/v2/team%2Fapp/manifests/1")).status, 200);
+  const asked = upstream.count();
+  t.equal((await mirror.get("/v2/team/app/manifests/1")).status, 200);
+  t.equal((await mirror.get(`/v2/team%2fapp/manifests/${encodeURIComponent(image.digest)}`)).status, 200);
+  t.equal(upstream.count(), asked, "it is here under its one name");
+  t.equal((await mirror.get(`/v2/team/app/blobs/${encodeURIComponent(layer)}`)).status, 200);
+  t.equal((await mirror.get("/v2/team%2Fapp/tags/list/")).status, 200);
+  t.notOk(upstream.requests.some(({ path }) => path.includes("%")));
 });
 
 t.test("the client's credentials are neither needed, relayed nor logged", async (t) => {

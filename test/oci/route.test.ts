@@ -131,10 +131,10 @@ t.test("what is nothing of ours is unknown", async (t) => {
     "/v2/tags/list",
     "/v2/app/tags",
     "/v2/app/tags/lists",
-    "/v2/app/tags/list/",
+    "/v2/tags/list/",
     "/v2/app/Manifests/latest",
-    "/v2/_catalog/",
     "/v2/_catalog/x",
+    "/v2/_catalog/x/",
     "/v2/app/_oci/ext/discover",
     `/v2/app/blobs/uploads/id/${digest}`,
     `/v2/app/signatures/${digest}`,
@@ -300,11 +300,8 @@ t.test("paths this server may not look at", async (t) => {
     "/v2/app/blobs/uploads/..",
     "/v2/app/..;/tags/list",
     "/v2/app;x=1/tags/list",
-    "/v2/app%2fb/tags/list",
-    "/v2/app%2Fb/tags/list",
     "/v2/%2e%2e/tags/list",
     "/v2/.%2e/tags/list",
-    "/%76%32/",
     "/v2/app%00/tags/list",
     "/v2/app/manifests/latest%0d%0aX-Evil:1",
     "/v2/%c0%ae%c0%ae/tags/list",
@@ -327,6 +324,71 @@ t.test("paths this server may not look at", async (t) => {
     '/v2/app/"x"/tags/list',
   ];
   for (const target of targets) t.equal(parseTarget(target), "bad_path", JSON.stringify(target));
+});
+
+t.test("a path is decoded once, as general encoders of clients write it", async (t) => {
+  check(t, [
+    [`/v2/app/manifests/${encodeURIComponent(digest)}`, byDigest("app", digest)],
+    [`/v2/app/manifests/${digest.replace(":", "%3a")}`, byDigest("app", digest)],
+    [`/v2/app/blobs/${encodeURIComponent(digest512)}`, blob("app", digest512)],
+    [`/v2/app/referrers/${encodeURIComponent(digest)}`, referrers("app", digest)],
+    ["/v2/team%2Fapp/manifests/1", byTag("team/app", "1")],
+    ["/v2/team%2fapp/tags/list", tags("team/app")],
+    ["/v2/a%2Fb/c%2Fd/tags/list", tags("a/b/c/d")],
+    ["/v2/team%2Fapp/blobs/uploads/", upload("team/app")],
+    ["/v2/team%2Fapp/blobs/uploads/a%3Db", upload("team/app", {}, { session: "a=b" })],
+    ["/hub/v2/team%2Fapp/tags/list?ns=a%2Fb", tags("team/app", noPage, { prefix: "hub", ns: "a/b" })],
+    ["/v2/%61pp/manifests/%31", byTag("app", "1")],
+    ["/v2/app/manifests/a%5Fb", byTag("app", "a_b")],
+    ["/v2/App%2Fx/tags/list", "bad_name"],
+    ["/v2/app/blobs/sha256%3Abad", "bad_digest"],
+    ["/v2/app/manifests/%3A", "bad_reference"],
+  ]);
+});
+
+t.test("escapes that stay refused", async (t) => {
+  const targets = [
+    "/v2/app/manifests/1%2e0",
+    "/v2/app/manifests/1%2E0",
+    "/v2/a%2Fb%2F%2e%2e/tags/list",
+    "/v2/app/manifests/1%00",
+    "/v2/app/blobs/sha256%253A00",
+    "/v2/team%252Fapp/tags/list",
+    "/v2/app/manifests/100%25",
+    "/v2/app/manifests/1%",
+    "/v2/app/manifests/1%3",
+    "/v2/app/manifests/1%zz",
+    "/v2/app/manifests/1%u0041",
+    "/v2/app%5Cb/tags/list",
+    "/v2/app%20b/tags/list",
+    "/v2/app%3Bx/tags/list",
+    "/v2/app/tags/list%3Fn=1",
+    "/v2/app/tags/list%23x",
+    "/v2/%C3%A9/tags/list",
+    "/v2/%E2%88%95/tags/list",
+    "%2Fv2/app/tags/list",
+    "/%2Fv2/app/tags/list",
+    "/v2%2F",
+    "/v2/%2Fapp/tags/list",
+    "/v2/app%2F/tags/list",
+    "/v2/app%2F%2Fb/tags/list",
+    "/v2/app/tags/list%2F",
+    "/v2/app/tags/list%2F/",
+    "/v2/app/manifests/1%2F",
+    "/v2/app/blobs/uploads%2f",
+    "/v2/_catalog%2F",
+  ];
+  for (const target of targets) t.equal(parseTarget(target), "bad_path", target);
+});
+
+t.test("a list may be asked for with a slash at its end", async (t) => {
+  check(t, [
+    ["/v2/app/tags/list/", tags("app")],
+    ["/v2/a/b/tags/list/?n=2", tags("a/b", { n: 2, last: undefined })],
+    ["/p/v2/tags/list/tags/list/", tags("tags/list", noPage, { prefix: "p" })],
+    ["/v2/_catalog/", catalog()],
+    ["/v2/App/tags/list/", "bad_name"],
+  ]);
 });
 
 t.test("dots that are no dot components stay what they are", async (t) => {
@@ -496,11 +558,33 @@ t.test("any route built from legal parts parses back to them", async () => {
   );
 });
 
-t.test("no path with an escape, a backslash, an empty or a dot component is a route", async () => {
+t.test("a route whose characters are escaped is the same route", async () => {
+  const escaped = (character: string): string => `%${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  fc.assert(
+    fc.property(routes, fc.array(fc.nat(), { minLength: 1, maxLength: 5 }), (route, seeds) => {
+      const [path = "", query] = targetOf(route).split("?", 2);
+      const characters = [...path];
+      for (const seed of seeds) {
+        const at = seed % characters.length;
+        const character = characters[at] as string;
+        const atAnEnd = at === 0 || at === characters.length - 1;
+        const stays = character.length > 1 || character === "." || (character === "/" && atAnEnd);
+        if (!stays) characters[at] = escaped(character);
+      }
+      const target = characters.join("") + (query === undefined ? "" : `?${query}`);
+      return isDeepStrictEqual(parseTarget(target), route);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+t.test("no path with a wrong escape, a backslash, an empty or a dot component is a route", async () => {
   const insertions = fc.constantFrom(
-    "%",
-    "%2f",
+    "%25",
+    "%zz",
     "%2e%2e",
+    "%00",
+    "%2f/",
     "\\",
     "//",
     "/../",
@@ -526,7 +610,7 @@ t.test("no path with an escape, a backslash, an empty or a dot component is a ro
 t.test("whatever the target, a route is made of its own characters", async () => {
   const noise = fc.string({
     unit: fc.oneof(
-      fc.constantFrom("/v2/", "/", "..", "manifests", "blobs/", "%2f"),
+      fc.constantFrom("/v2/", "/", "..", "manifests", "blobs/", "%"),
       fc.string({ maxLength: 3 }),
     ),
     maxLength: 12,
@@ -535,7 +619,8 @@ t.test("whatever the target, a route is made of its own characters", async () =>
     fc.property(noise, (path) => {
       const route = parseTarget(path);
       if (typeof route === "string" || !("repository" in route)) return true;
-      return path.startsWith("/") && path.includes(`${route.prefix}/v2/${route.repository}/`);
+      const decoded = decodeURIComponent(path);
+      return path.startsWith("/") && decoded.includes(`${route.prefix}/v2/${route.repository}/`);
     }),
     { numRuns: 2000 },
   );
