@@ -5,6 +5,7 @@ import { formatProblems, formatWarnings } from "../config/problem.ts";
 import { type Context, exitCode, loadFrom } from "./context.ts";
 import { Reloads } from "./reloads.ts";
 import { describeStartFailure, type Listener } from "./start-failure.ts";
+import { trustSystemAuthorities } from "./system-authorities.ts";
 
 /** Milliseconds `stop` may take before the process ends without it. */
 const stopTimeout = 10_000;
@@ -68,8 +69,10 @@ async function run(
 }
 
 async function make(config: Config, context: Context): Promise<App> {
+  if (context.build !== undefined) return context.build(config);
+  trustSystemAuthorities();
   // Loaded only here, so that check and --help do not wait for all of it.
-  const build = context.build ?? (await import("../app.ts")).build;
+  const { build } = await import("../app.ts");
   return build(config);
 }
 

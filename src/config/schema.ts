@@ -145,7 +145,11 @@ const upstream = section({
     "Hosts that may hand out tokens for the registry although they are not on its own domain, or have private addresses",
   ),
   tls: section({
-    ca: setting(t.file, "PEM file of authorities to trust besides those of the system", { env: false }),
+    ca: setting(
+      t.file,
+      "PEM file of authorities to trust besides those of the system, which are read at the start",
+      { env: false },
+    ),
     cert: setting(t.file, "PEM file of the certificate to show to the registry", { env: false }),
     key: setting(t.file, "PEM file of its private key, not encrypted", { env: false }),
     serverName: setting(

@@ -42,9 +42,22 @@ function meaningOf(error: unknown, systemCode: string | undefined, phase: Phase)
     return { code: "unreachable", text: "closed the connection without an answer" };
   }
   if (systemCode !== undefined && /CERT|TLS|SSL|SIGNATURE|EPROTO/.test(systemCode)) {
-    return { code: "unreachable", text: "could not be reached over TLS" };
+    return { code: "unreachable", text: `could not be reached over TLS${remedyFor(systemCode)}` };
   }
   return { code: "unreachable", text: "could not be reached" };
+}
+
+/** What OpenSSL says when no trusted authority stands at the end of a chain (X509_V_ERR_ of its verification errors). */
+const unknownAuthority =
+  /^(?:UNABLE_TO_GET_ISSUER_CERT(?:_LOCALLY)?|UNABLE_TO_VERIFY_LEAF_SIGNATURE|(?:DEPTH_ZERO_)?SELF_SIGNED_CERT(?:_IN_CHAIN)?)$/;
+
+/** What an operator can set about a certificate that was refused. */
+function remedyFor(systemCode: string): string {
+  if (unknownAuthority.test(systemCode))
+    return ": the authority of its certificate is not trusted; name its PEM file with tls.ca of the upstream, or add it to the system's authorities and restart";
+  if (systemCode === "ERR_TLS_CERT_ALTNAME_INVALID")
+    return ": its certificate is for another name; if that is the right registry, set tls.serverName of the upstream to the name";
+  return systemCode === "CERT_HAS_EXPIRED" ? ": its certificate has expired" : "";
 }
 
 /** undici's parser errors have a name but no code; one of them is the end of a chunked body before its last chunk. */

@@ -41,6 +41,21 @@ t.test("codes of the system and of undici", async (t) => {
   t.equal(asUpstreamError("no error at all", "head", "main").code, "unreachable");
 });
 
+t.test("of a certificate that is refused the message says what can be set", async (t) => {
+  const message = (code: string) => asUpstreamError(coded(code), "head", "main").message;
+  for (const code of [
+    "UNABLE_TO_GET_ISSUER_CERT",
+    "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+    "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+    "DEPTH_ZERO_SELF_SIGNED_CERT",
+    "SELF_SIGNED_CERT_IN_CHAIN",
+  ])
+    t.match(message(code), /over TLS: the authority of its certificate is not trusted; .*tls\.ca/, code);
+  t.match(message("ERR_TLS_CERT_ALTNAME_INVALID"), /for another name; .*tls\.serverName/);
+  t.match(message("CERT_HAS_EXPIRED"), /has expired \(/);
+  t.match(message("EPROTO"), /could not be reached over TLS \(EPROTO\)/);
+});
+
 t.test("parser errors", async (t) => {
   const parser = (message: string) => Object.assign(new Error(message), { name: "HTTPParserError" });
   t.equal(asUpstreamError(parser("Invalid EOF state"), "body", "main").code, "truncated");
