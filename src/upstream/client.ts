@@ -50,6 +50,9 @@ export type Asker = Pick<UpstreamClient, "ask">;
 /** What storages answer when the address they were asked at has expired: S3 and Azure 403, Google 400 or 403. */
 const expiredAddress: ReadonlySet<number> = new Set([400, 401, 403]);
 
+/** Most times a question is asked once more with another proof. */
+const mostProofs = 2;
+
 /** Milliseconds to the first byte of a manifest when the configuration does not say. */
 const usualManifestTimeout = 10_000;
 
@@ -213,24 +216,32 @@ export class UpstreamClient {
   }
 
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
-    const request = await this.#ownRequest(url, ask);
-    const reply = await this.#send("own", request, ask);
-    if (!mayRefuseAccount(reply.status)) return reply;
-    if (!(await this.#hasOtherProof(reply, ask, request.headers?.authorization))) return reply;
-    discard(reply.body);
-    return await this.#send("own", await this.#ownRequest(url, ask), ask);
+    for (let tries = 1; ; tries++) {
+      const request = await this.#ownRequest(url, ask);
+      const reply = await this.#send("own", request, ask);
+      if (tries > mostProofs || !mayRefuseAccount(reply.status)) return reply;
+      const sent = request.headers?.authorization;
+      if (!(await this.#hasOtherProof(reply, ask, sent, tries > 1))) return reply;
+      discard(reply.body);
+    }
   }
 
-  /** Whether asking again with a new Authorization header may help. `sent`: the one of the request answered. */
-  async #hasOtherProof(reply: Reply, ask: Ask, sent: string | undefined): Promise<boolean> {
+  /**
+   * Whether asking again with a new Authorization header may help. `sent`: the one of the request answered. `again`: it is
+   * not the first such request.
+   */
+  async #hasOtherProof(reply: Reply, ask: Ask, sent: string | undefined, again: boolean): Promise<boolean> {
+    const { status } = reply;
     const challenges = [reply.headers["www-authenticate"] ?? []].flat();
     const scope = { repository: ask.repository };
+    const other = async (): Promise<boolean> => {
+      if (status === 401) return this.#authorizer.refused(scope, challenges, sent, again);
+      if (again) return false;
+      if (status !== 404 && (await this.#authorizer.renewed(scope, sent))) return true;
+      return status !== 400 && (await this.#authorizer.hidden(scope, sent));
+    };
     try {
-      const refused =
-        reply.status === 401
-          ? this.#authorizer.refused(scope, challenges, sent)
-          : this.#authorizer.renewed(scope, sent);
-      return await orAborted(refused, ask.signal);
+      return await orAborted(other(), ask.signal);
     } catch (error) {
       discard(reply.body);
       throw error;
@@ -325,9 +336,12 @@ function isSameRegistry(a: UpstreamConfig, b: UpstreamConfig): boolean {
   return identity(a) === identity(b);
 }
 
-/** How registries answer credentials that are out of date: most with 401, ECR with 403, some token services with 400. */
+/**
+ * How registries answer credentials that are out of date: most with 401, ECR with 403, some token services with 400. To
+ * those who have not proved themselves some say that there is nothing: 404.
+ */
 function mayRefuseAccount(status: number): boolean {
-  return status === 400 || status === 401 || status === 403;
+  return status === 400 || status === 401 || status === 403 || status === 404;
 }
 
 function useOf({ use, type, method }: Ask): Use {

@@ -77,7 +77,8 @@ export function createAuthorizer(
     config,
     credentials,
     tokens,
-    challenges: () => askForChallenges(config, connections),
+    challenges: (authorization) => askForChallenges(config, connections, authorization),
+    clock,
     close: async () => {
       helper?.close();
       await connections.destroy();
@@ -109,20 +110,27 @@ function fixedHeader(value: SecretSource): Authorizer {
     header: read,
     refused: async (_scope, _challenges, sent) => (await read()) !== sent,
     renewed: async (_scope, sent) => (await read()) !== sent,
+    hidden: async () => false,
     close: async () => {},
   };
 }
 
 /**
- * Asks for the version check every registry answers (distribution-spec, "Determining Support"), without credentials, to
- * hear how it wants to be asked: WWW-Authenticate of a 401 to `<upstream url>/v2/`; empty for any other answer. Rejects
- * with UpstreamError.
+ * Asks for the version check every registry answers (distribution-spec, "Determining Support"), with this Authorization
+ * value or without one, to hear how it wants to be asked: WWW-Authenticate of a 401 to `<upstream url>/v2/`; empty for any
+ * other answer. Rejects with UpstreamError.
  */
 async function askForChallenges(
   { name, url }: Pick<UpstreamConfig, "name" | "url">,
   connections: KeptConnections,
+  authorization: string | undefined,
 ): Promise<readonly string[]> {
-  const request = { origin: url.origin, path: apiPath(url), method: "GET" } as const;
+  const request = {
+    origin: url.origin,
+    path: apiPath(url),
+    method: "GET",
+    headers: authorization === undefined ? {} : { authorization },
+  } as const;
   const { statusCode, headers, body } = await dispatch(connections, request, name);
   discard(body);
   return statusCode === 401 ? [headers["www-authenticate"] ?? []].flat() : [];

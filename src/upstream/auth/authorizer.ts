@@ -16,9 +16,20 @@ export interface Authorizer {
   header(scope: TokenScope): Promise<string | undefined>;
   /**
    * Upstream answered 401, with these WWW-Authenticate values, to a request that carried `sent`. True: the request is
-   * worth sending once more with a new `header`.
+   * worth sending once more with a new `header`. `again`: it has been sent once more already, and is worth a third time
+   * only when there is something else to ask a token for.
    */
-  refused(scope: TokenScope, challenges: readonly string[], sent: string | undefined): Promise<boolean>;
+  refused(
+    scope: TokenScope,
+    challenges: readonly string[],
+    sent: string | undefined,
+    again?: boolean,
+  ): Promise<boolean>;
+  /**
+   * Upstream answered 403 or 404, which may be what it tells those who have not proved themselves, to a request that
+   * carried `sent`. True: it takes other proof than that, and the request is worth sending once more with a new `header`.
+   */
+  hidden(scope: TokenScope, sent: string | undefined): Promise<boolean>;
   /**
    * Upstream answered 400 or 403, which may be about the account or about the content, to a request that carried `sent`.
    * True: there are other credentials now, and the request is worth sending once more with a new `header`.

@@ -9,15 +9,17 @@ export interface Challenge {
 
 const separators = /[ \t,]*/y;
 const token = /[!#$%&'*+\-.^_`|~\w]+/y;
-/** `name = value` or `name = "value"`. */
-const parameter =
-  /([!#$%&'*+\-.^_`|~\w]+)[ \t]*=[ \t]*(?:([!#$%&'*+\-.^_`|~\w]+)|"([^"\\]*(?:\\.[^"\\]*)*)")/y;
+/** `name = value` or `name = "value"`; a value without quotes may be what should have them, such as an address. */
+const parameter = /([!#$%&'*+\-.^_`|~\w]+)[ \t]*=[ \t]*(?:([^",\s=][^",\s]*)|"([^"\\]*(?:\\.[^"\\]*)*)")/y;
 /** Credentials-like text in place of parameters, up to the end of its challenge. */
 const token68 = /[ \t]+[\w\-.~+/]+=*[ \t]*(?=,|$)/y;
 
+/** What cannot be understood, up to the next comma. */
+const unknown = /[^,]*/y;
+
 /**
- * The challenges of all header fields, in order. What cannot be understood ends the reading of its field; the
- * challenges before it count. Commas between parameters may be missing, as some servers have it.
+ * The challenges of all header fields, in order. What cannot be understood is passed over up to the next comma. Commas
+ * between parameters may be missing, as some servers have it.
  */
 export function parseChallenges(fields: readonly string[]): readonly Challenge[] {
   return fields.flatMap(parseField);
@@ -40,6 +42,7 @@ function parseField(field: string): Challenge[] {
   };
   for (;;) {
     take(separators);
+    if (at === field.length) return found;
     const current = found.at(-1);
     const [, name, plain, quoted] = (current && take(parameter)) ?? [];
     if (current !== undefined && name !== undefined) {
@@ -49,8 +52,10 @@ function parseField(field: string): Challenge[] {
       continue;
     }
     const scheme = take(token)?.[0];
-    if (scheme === undefined) return found;
-    found.push({ scheme: scheme.toLowerCase(), parameters: new Map() });
-    take(token68);
+    if (scheme === undefined) take(unknown);
+    else {
+      found.push({ scheme: scheme.toLowerCase(), parameters: new Map() });
+      take(token68);
+    }
   }
 }

@@ -3,6 +3,7 @@
 // after it.
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../../config/config.ts";
+import type { Clock } from "../../ports/clock.ts";
 import { SharedCall } from "../../ports/single-flight.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import type { Authorizer, TokenScope } from "./authorizer.ts";
@@ -17,27 +18,42 @@ const maxKnown = 1_000;
 const maxParameter = 2048;
 /** A token this young, in milliseconds, that does not suffice is not asked for again. */
 const freshFor = 10_000;
+/** How long it is remembered, in milliseconds, that `/v2/` takes what we send, or did not say what else it wants. */
+const acceptedFor = 10 * 60_000;
 
 export interface NegotiatorOptions {
   readonly config: Pick<UpstreamConfig, "name" | "url" | "tokenRealms">;
   readonly credentials: CredentialSource;
   readonly tokens: TokenCache;
-  /** Asks upstream, without credentials, for its WWW-Authenticate values; none when it wants no credentials. */
-  readonly challenges: () => Promise<readonly string[]>;
+  /**
+   * Asks `/v2/` of upstream, with this Authorization value, for its WWW-Authenticate values; none when it wants no other
+   * credentials.
+   */
+  readonly challenges: (authorization: string | undefined) => Promise<readonly string[]>;
+  readonly clock: Clock;
   readonly close: () => Promise<void>;
 }
 
 type Server = Pick<TokenTarget, "realm" | "service">;
 
+/** What tokens for a scope are asked for. */
+interface Known {
+  readonly target: TokenTarget;
+  /** The scope to ask for when a token for that one does not suffice. */
+  readonly otherScope: string | undefined;
+}
+
 export class Negotiator implements Authorizer {
   readonly #options: NegotiatorOptions;
   /** Where upstream's last challenge said tokens are. Upstream itself is no longer sent our password then. */
   #server: Server | undefined;
-  /** What challenges named, by the scope expected before them. */
-  readonly #known = new LRUCache<string, TokenTarget>({ max: maxKnown });
+  /** What was learned of challenges, by the scope expected before them. */
+  readonly #known = new LRUCache<string, Known>({ max: maxKnown });
   /** Whether the token server of upstream's last challenge gave no token, so that upstream has to be asked for another. */
   #mustAskAgain = false;
   readonly #asking = new SharedCall<void>();
+  /** What `/v2/` was last asked with after a 403 or 404, and when. */
+  #accepted: { readonly sent: string | undefined; readonly at: number } | undefined;
 
   constructor(options: NegotiatorOptions) {
     this.#options = options;
@@ -49,25 +65,54 @@ export class Negotiator implements Authorizer {
     const hasNothing = account?.isIdentityToken && this.#server === undefined;
     if (this.#mustAskAgain || hasNothing) await this.#askForChallenge();
     const target = this.#target(scope);
-    if (target !== undefined) return (await this.#token(target, account)).bearer;
+    if (target !== undefined) return (await this.#token(scope, target, account)).bearer;
     return account?.isIdentityToken ? undefined : account?.basic;
   }
 
-  async refused(scope: TokenScope, fields: readonly string[], sent: string | undefined): Promise<boolean> {
+  async refused(
+    scope: TokenScope,
+    fields: readonly string[],
+    sent: string | undefined,
+    again = false,
+  ): Promise<boolean> {
     const challenges = parseChallenges(fields);
-    const bearer = bearerChallenge(challenges);
+    const bearer = this.#bearerChallenge(challenges);
     const account = await this.#options.credentials.read();
     const before = this.#target(scope);
     if (bearer !== undefined) {
-      const target = this.#learn(scope, bearer);
+      const target = this.#learn(scope, bearer, before, !this.#isFresh(before, account, sent));
+      const other = before === undefined || !isSameTarget(before, target);
+      if (again && !other) return false;
       return !sent?.startsWith("Bearer ") || this.#mayTryAgain(before, target, bearer, account, sent);
     }
+    if (again) return false;
     if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
     else if (before !== undefined && sent !== undefined) {
       this.#options.tokens.drop(before, account, sent);
       return true;
-    }
+    } else if (await this.#learnAtVersionCheck(sent)) return true;
     return await this.#hasOtherPassword(account, sent);
+  }
+
+  async hidden(scope: TokenScope, sent: string | undefined): Promise<boolean> {
+    const { clock, credentials } = this.#options;
+    if (sent?.startsWith("Bearer ")) return false;
+    if (this.#server === undefined) {
+      const since = this.#accepted?.sent === sent ? clock() - (this.#accepted?.at ?? 0) : -1;
+      if (since >= 0 && since < acceptedFor) return false;
+    }
+    // Whatever goes wrong, upstream has answered.
+    try {
+      if (!(await this.#learnAtVersionCheck(sent))) return false;
+      const target = this.#target(scope);
+      if (target !== undefined) await this.#options.tokens.get(target, await credentials.read());
+      return target !== undefined;
+    } catch {
+      this.#forgetTokens();
+      return false;
+    } finally {
+      if (this.#server === undefined) this.#accepted = { sent, at: clock() };
+    }
   }
 
   async renewed(scope: TokenScope, sent: string | undefined): Promise<boolean> {
@@ -76,9 +121,8 @@ export class Negotiator implements Authorizer {
     const target = this.#target(scope);
     if (target === undefined) return await this.#hasOtherPassword(account, sent);
     const { tokens } = this.#options;
-    const age = tokens.ageOf(target, account, sent);
     // Most refusals are about the content, and a token this young would be given again.
-    if (age !== undefined && age < freshFor) return false;
+    if (this.#isFresh(target, account, sent)) return false;
     tokens.drop(target, account, sent);
     return true;
   }
@@ -95,32 +139,89 @@ export class Negotiator implements Authorizer {
     await this.#options.close();
   }
 
-  #askForChallenge(): Promise<void> {
+  #askForChallenge(sent?: string): Promise<void> {
     return this.#asking.run(async () => {
-      const challenges = parseChallenges(await this.#options.challenges());
-      const bearer = bearerChallenge(challenges);
+      const challenges = parseChallenges(await this.#options.challenges(sent));
+      const bearer = this.#bearerChallenge(challenges);
       if (bearer !== undefined) this.#learnServer(bearer);
       else if (challengeOf(challenges, "basic") !== undefined) this.#forgetTokens();
       else this.#mustAskAgain = false;
     });
   }
 
-  #target(scope: TokenScope): TokenTarget | undefined {
-    const expectedScope = scopeText(scope);
-    return this.#known.get(expectedScope) ?? (this.#server && { ...this.#server, scope: expectedScope });
+  /**
+   * Some registries say at `/v2/` only how they want to be asked, as all clients ask there first. Whether they want tokens,
+   * which `sent` is not. Rejects with UpstreamError.
+   */
+  async #learnAtVersionCheck(sent: string | undefined): Promise<boolean> {
+    if (this.#server === undefined) await this.#askForChallenge(sent);
+    return this.#server !== undefined;
   }
 
-  #learn(scope: TokenScope, challenge: Challenge): TokenTarget {
+  #target(scope: TokenScope): TokenTarget | undefined {
+    const expectedScope = scopeText(scope);
+    return (
+      this.#known.get(expectedScope)?.target ?? (this.#server && { ...this.#server, scope: expectedScope })
+    );
+  }
+
+  /** Whether it was a token for this, and one so young that another would be no better. */
+  #isFresh(
+    target: TokenTarget | undefined,
+    account: Credentials | undefined,
+    sent: string | undefined,
+  ): boolean {
+    if (target === undefined || sent === undefined) return false;
+    const age = this.#options.tokens.ageOf(target, account, sent);
+    return age !== undefined && age < freshFor;
+  }
+
+  /** `before`: what was asked for last. `sufficed`: a new token for that may do. */
+  #learn(
+    scope: TokenScope,
+    challenge: Challenge,
+    before: TokenTarget | undefined,
+    sufficed: boolean,
+  ): TokenTarget {
     const server = this.#learnServer(challenge);
     const expectedScope = scopeText(scope);
-    const target = { ...server, scope: challenge.parameters.get("scope") || expectedScope };
-    if (target.scope.length > maxParameter) throw this.#tooLong();
-    this.#known.set(expectedScope, target);
+    const scopes = scopesToAsk(scope, challenge.parameters.get("scope") || expectedScope);
+    if (scopes.some(({ length }) => length > maxParameter)) throw this.#tooLong();
+    const last = before === undefined ? -1 : scopes.indexOf(before.scope);
+    const at = last < 0 || sufficed ? Math.max(last, 0) : (last + 1) % scopes.length;
+    const first = scopes[at] as string;
+    const otherScope = scopes.find((each) => each !== first);
+    const target = { ...server, scope: first };
+    this.#known.set(expectedScope, { target, otherScope });
     return target;
   }
 
-  #learnServer({ parameters }: Challenge): Server {
-    const realm = tokenRealm(this.#options.config, parameters.get("realm") ?? "");
+  /**
+   * A token is preferred to a password where both are offered. Of several token servers the first that may be asked.
+   */
+  #bearerChallenge(challenges: readonly Challenge[]): Challenge | undefined {
+    const offered = challenges.filter(
+      ({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"),
+    );
+    return offered.length < 2 ? offered[0] : (offered.find((each) => this.#mayAsk(each)) ?? offered[0]);
+  }
+
+  #mayAsk(challenge: Challenge): boolean {
+    try {
+      this.#realmOf(challenge);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #realmOf({ parameters }: Challenge): URL {
+    return tokenRealm(this.#options.config, parameters.get("realm") ?? "");
+  }
+
+  #learnServer(challenge: Challenge): Server {
+    const realm = this.#realmOf(challenge);
+    const { parameters } = challenge;
     const server = { realm, service: parameters.get("service") };
     if (server.service !== undefined && server.service.length > maxParameter) throw this.#tooLong();
     // The server has moved for the scopes of earlier challenges, too.
@@ -153,9 +254,8 @@ export class Negotiator implements Authorizer {
     if (before === undefined) return true;
     if (parameters.get("error") === "insufficient_scope") {
       // For what it was made for, the token is still good.
-      if (!isSameServer(before, target) || before.scope !== target.scope) return true;
-      const age = tokens.ageOf(before, account, sent);
-      if (age !== undefined && age < freshFor) return false;
+      if (!isSameTarget(before, target)) return true;
+      if (this.#isFresh(before, account, sent)) return false;
     }
     tokens.drop(before, account, sent);
     return true;
@@ -167,10 +267,24 @@ export class Negotiator implements Authorizer {
     return (await this.#options.credentials.renew(account)) !== undefined;
   }
 
-  async #token(target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
+  async #token(
+    scope: TokenScope,
+    target: TokenTarget,
+    account: Credentials | undefined,
+  ): Promise<AccessToken> {
     try {
       return await this.#tokenOfAnyAccount(target, account);
     } catch (error) {
+      const expectedScope = scopeText(scope);
+      const other = this.#known.get(expectedScope)?.otherScope;
+      if (other !== undefined && isRefusal(error)) {
+        const instead = { ...target, scope: other };
+        const token = await this.#tokenOfAnyAccount(instead, account).catch(() => undefined);
+        if (token !== undefined) {
+          this.#known.set(expectedScope, { target: instead, otherScope: target.scope });
+          return token;
+        }
+      }
       // The token server may have moved, or upstream may have changed to another scheme.
       this.#mustAskAgain = true;
       throw error;
@@ -183,9 +297,7 @@ export class Negotiator implements Authorizer {
       return await tokens.get(target, account);
     } catch (error) {
       const renewed =
-        account !== undefined && error instanceof UpstreamError && error.code === "auth"
-          ? await credentials.renew(account)
-          : undefined;
+        account !== undefined && isRefusal(error) ? await credentials.renew(account) : undefined;
       if (renewed === undefined) throw error;
       return await tokens.get(target, renewed);
     }
@@ -197,9 +309,26 @@ function scopeText({ repository, actions = "pull" }: TokenScope): string {
   return `repository:${repository}:${actions}`;
 }
 
-/** A token is preferred to a password where both are offered. */
-function bearerChallenge(challenges: readonly Challenge[]): Challenge | undefined {
-  return challenges.find(({ scheme, parameters }) => scheme === "bearer" && parameters.has("realm"));
+/**
+ * The scopes worth asking for, in order, when a challenge names `named`. It may be the repository's own scope by a longer
+ * or shorter name, where upstream stands behind another server. It may also be an example that a registry gives to
+ * everyone (`repository:user/image:pull`), for which no token is good.
+ */
+function scopesToAsk(scope: TokenScope, named: string): string[] {
+  const { repository } = scope;
+  const names = named.split(" ").map((each) => /^repository(?:\([^)]*\))?:(.+):[^:]*$/.exec(each)?.[1]);
+  if (names.includes(repository) || names.every((name) => name === undefined)) return [named];
+  const isOurs = names.some((name) => name?.endsWith(`/${repository}`) || repository.endsWith(`/${name}`));
+  return isOurs ? [named, scopeText(scope)] : [scopeText(scope), named];
+}
+
+/** Whether a token server has refused the account. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof UpstreamError && error.code === "auth";
+}
+
+function isSameTarget(a: TokenTarget, b: TokenTarget): boolean {
+  return isSameServer(a, b) && a.scope === b.scope;
 }
 
 function isSameServer(a: Server, b: Server): boolean {

@@ -68,7 +68,19 @@ t.test("the first of two values counts, and no name is special", async (t) => {
   t.equal(challenge?.parameters.get("toString"), undefined);
 });
 
-t.test("what is broken hides nothing that came before it", async (t) => {
+t.test("a realm without the quotes an address needs", async (t) => {
+  t.same(parse("Bearer realm=https://a.example.com/t?x=1&y=2,service=s:5000 scope=repository:a/b:pull"), [
+    ["bearer", { realm: "https://a.example.com/t?x=1&y=2", service: "s:5000", scope: "repository:a/b:pull" }],
+  ]);
+});
+
+t.test("what is broken hides no other challenge", async (t) => {
+  const bearer = ["bearer", { realm: "https://a.example.com/t" }];
+  for (const broken of ["@@@", "é", "=", '"x"', "Foo bar=@ (x)", '<b a="c">']) {
+    const read = parse(`${broken}, Bearer realm="https://a.example.com/t"`);
+    t.same(read.at(-1), bearer, broken);
+    t.same(parse(`Bearer realm="https://a.example.com/t", ${broken}`)[0], bearer, broken);
+  }
   t.same(parse('Bearer realm="x",service="no end'), [
     ["bearer", { realm: "x" }],
     ["service", {}],
