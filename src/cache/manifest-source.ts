@@ -132,6 +132,12 @@ export class ManifestSource {
     return moved.kind === "absent" ? this.fetch(remote, byTag) : moved;
   }
 
+  /** What upstream gives for the tag to who takes only these media types. Rejects as `fetch` does. */
+  async byTagAs(remote: RemoteRepository, tag: Tag, accept: string): Promise<Resolution> {
+    const fetched = await this.#fetch(remote, { kind: "tag", tag }, accept);
+    return fetched.kind === "found" ? this.#resolved("miss", fetched) : fetched;
+  }
+
   /**
    * What upstream gives for the reference. `age` in seconds, when another answer said it. Rejects with UpstreamError,
    * also for a body that is not what was asked for or that must not be served.
@@ -154,8 +160,9 @@ export class ManifestSource {
   async #fetch(
     remote: RemoteRepository,
     reference: Reference,
+    accept?: string,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
-    const answer = await remote.registry.getManifest(remote.repository, reference);
+    const answer = await remote.registry.getManifest(remote.repository, reference, accept);
     if (isRefusal(answer)) return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
     if (answer.kind === "oversize") return oversize(answer, wanted);

@@ -1,5 +1,6 @@
 // Manifests for clients. A tag is fresh for its time to live, then confirmed by HEAD, and stale while upstream fails; a
 // digest is good for ever. A tag is never answered with a digest whose body is not here.
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
@@ -17,6 +18,7 @@ import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-imag
 import type { KeptAnswers } from "./kept-answers.ts";
 import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts";
 import { ManifestSource, type Resolution } from "./manifest-source.ts";
+import { bodyBytes } from "./memory-size.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
 import { type Question, Revalidation } from "./revalidation.ts";
 import { TagRecords } from "./tag-records.ts";
@@ -89,6 +91,17 @@ interface Answered {
 
 const absentAsRemembered: Refusal = { kind: "absent", negative: true };
 
+/** Milliseconds in which what upstream gave to a narrow Accept is given again. */
+const acceptedFor = 10_000;
+/** Bytes of these answers in memory, about. */
+const acceptedBytes = 8 * 1024 * 1024;
+
+/** Upstream's words and relayed headers have a few KiB at most. */
+function outcomeBytes(outcome: Outcome): number {
+  const { body } = "manifest" in outcome ? outcome.manifest : { body: undefined, ...outcome };
+  return 4096 + (body === undefined ? 0 : bodyBytes(body));
+}
+
 /** The key among the kept answers under which it is kept that upstream does not have the tag. */
 function absenceKey(tag: Tag): string {
   return `manifests/${tag}`;
@@ -100,6 +113,10 @@ export class Manifests {
   readonly #records: TagRecords;
   readonly #revalidation: Revalidation<Outcome>;
   readonly #incomplete: IncompleteImages;
+  /** What upstream gave to clients that take only some media types. */
+  readonly #accepted: LRUCache<string, Exclude<Outcome, { kind: "relay" }>>;
+  /** Counts writes: what was asked before one is not given after it. */
+  #writes = 0;
 
   constructor(options: ManifestsOptions) {
     this.#options = options;
@@ -108,6 +125,13 @@ export class Manifests {
     this.#revalidation = new Revalidation({ clock: options.steady, pause: options.pause });
     const stored = (digest: Digest) => this.#source.stored(digest);
     this.#incomplete = new IncompleteImages({ ...options, clock: options.steady, stored });
+    this.#accepted = new LRUCache({
+      maxSize: acceptedBytes,
+      sizeCalculation: (outcome, key) => 2 * key.length + outcomeBytes(outcome),
+      ttl: acceptedFor,
+      ttlResolution: 0,
+      perf: { now: options.steady },
+    });
   }
 
   /**
@@ -133,10 +157,33 @@ export class Manifests {
   }
 
   /**
+   * What upstream gives for the tag to a client that takes only these media types: another form of the image, or nothing.
+   * It is no question of the tag's record, which the answer leaves as it is. Rejects with UpstreamError when upstream does
+   * not answer: what is here is what the client has not asked for.
+   */
+  async openAs(remote: RemoteRepository, tag: Tag, accept: string): Promise<ManifestOpened> {
+    const key = keyIn(remote, `${tag} ${this.#writes} ${accept}`);
+    const known = this.#accepted.get(key);
+    if (known === undefined) return this.#answer(remote, await this.#askAs(remote, tag, accept, key));
+    const opened = await this.#answer(remote, { value: known, joined: false });
+    if (opened.kind === "absent") return { ...opened, negative: true };
+    return "body" in opened ? { ...opened, result: "hit", source: "memory" } : opened;
+  }
+
+  #askAs(remote: RemoteRepository, tag: Tag, accept: string, key: string): Promise<Answered> {
+    return this.#revalidation.fetch(key, async () => {
+      const outcome = this.#outcomeOf(remote, await this.#source.byTagAs(remote, tag, accept));
+      if (outcome.kind !== "relay") this.#accepted.set(key, outcome);
+      return outcome;
+    });
+  }
+
+  /**
    * A client has written the reference upstream through this node: the next client is given what is there now.
    * `unsure` when the write may or may not have happened: a tag has to be confirmed, and stays for when upstream fails.
    */
   async changed(scope: Scope, reference: Reference, what: "pushed" | "deleted" | "unsure"): Promise<void> {
+    this.#writes++;
     if (reference.kind === "digest") {
       if (what === "pushed") return;
       this.#records.manifestDeleted(scope, reference.digest);
@@ -158,6 +205,7 @@ export class Manifests {
 
   /** Another node has changed the record of the tag: a question under way may still bring the answer of before. */
   changedElsewhere(scope: Scope, tag: Tag): void {
+    this.#writes++;
     this.#revalidation.forget(keyIn(scope, tag));
   }
 

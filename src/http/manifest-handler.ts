@@ -3,6 +3,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, OpenedManifest, RelayedManifest } from "../cache/manifests.ts";
+import { plainAccept, takes } from "../oci/accept.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, matchesEtag } from "../oci/etag.ts";
 import type { Reference } from "../oci/reference.ts";
@@ -29,8 +30,17 @@ export async function handleManifest(
   // Clients that push skip the manifests that HEAD says are there.
   const asksPresence = exchange.isHead && push?.(remote.upstream) !== undefined;
   const opened = manifests.openAtOnce(remote, reference, asksPresence ? confirmTagAfter : undefined);
-  const found = opened instanceof Promise ? await opened : opened;
+  let found = opened instanceof Promise ? await opened : opened;
   if (found.kind !== "found") return refused(exchange, found);
+  const { accept } = exchange.request.headers;
+  if (reference.kind === "tag" && accept !== undefined && !takes(accept, found.mediaType)) {
+    if ("reader" in found) await found.reader.close();
+    // What it is given is not for others, at a worker or in a cache before this mirror.
+    exchange.grantNothing();
+    exchange.always.vary = "accept";
+    found = await manifests.openAs(remote, reference.tag, plainAccept(accept));
+    if (found.kind !== "found") return refused(exchange, found);
+  }
   if (asksPresence && reference.kind === "digest" && found.result === "hit") {
     const refusal = await confirmations.refusal(remote, reference.digest, "manifest");
     if (refusal !== undefined) return refused(exchange, refusal);

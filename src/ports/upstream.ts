@@ -106,8 +106,11 @@ export interface Upstream {
    */
   forwarding(via: string | undefined, traceparent?: string): Upstream;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
-  /** Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away. */
-  getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer>;
+  /**
+   * Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away.
+   * `accept`: the media types to ask for; left out: every type of manifest there is.
+   */
+  getManifest(repository: Repository, reference: Reference, accept?: string): Promise<ManifestAnswer>;
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
   /** The signal ends the transfer. */
   openBlob(

@@ -163,9 +163,13 @@ export class HttpUpstream implements ClosableUpstream {
     });
   }
 
-  getManifest(repository: Repository, reference: Reference): Promise<ManifestAnswer> {
+  getManifest(
+    repository: Repository,
+    reference: Reference,
+    accept: string = manifestAccept,
+  ): Promise<ManifestAnswer> {
     return this.#reporting(async () => {
-      const reply = await this.#client.ask(manifestAsk("GET", repository, reference));
+      const reply = await this.#client.ask(manifestAsk("GET", repository, reference, accept));
       const refusal = await statusOf(this.name, reply, [200], this.#clock());
       if (refusal !== undefined) return refusal;
       return await this.#whileOpen(reply, async () => {
@@ -326,9 +330,14 @@ export class HttpUpstream implements ClosableUpstream {
   }
 }
 
-function manifestAsk(method: "GET" | "HEAD", repository: Repository, reference: Reference): Ask {
+function manifestAsk(
+  method: "GET" | "HEAD",
+  repository: Repository,
+  reference: Reference,
+  accept: string = manifestAccept,
+): Ask {
   const endpoint = `manifests/${referenceText(reference)}`;
-  return { method, type: "manifest", repository, endpoint, headers: { accept: manifestAccept } };
+  return { method, type: "manifest", repository, endpoint, headers: { accept } };
 }
 
 async function* joined(chunks: readonly Buffer[], rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {

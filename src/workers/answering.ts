@@ -10,6 +10,7 @@ import { fail, failures } from "../http/error.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { sendManifest } from "../http/manifest-handler.ts";
 import { answersItself, type InPlaceOptions, inPlace, readAway, refuseWrite } from "../http/serve.ts";
+import { takes } from "../oci/accept.ts";
 import { largestManifest } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { BlobStore } from "../ports/blobs.ts";
@@ -102,6 +103,8 @@ async function answerFrom(
   const note = (): void => found(exchange, grant, elapsed, remembered && body !== undefined);
   if (grant.kind === "manifest") {
     if (body === undefined && !exchange.isHead) return false;
+    // The primary asks upstream what it gives to such a client.
+    if (grant.route === "manifest_tag" && !takes(exchange.request.headers.accept, mediaType)) return false;
     note();
     sendManifest(exchange, { digest, mediaType, size, body, age: grant.age + elapsed });
     return true;

@@ -1,4 +1,5 @@
 import t from "tap";
+import { mediaTypes } from "../../src/oci/media-type.ts";
 import { digestOf, makeImage, makeIndex } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -26,7 +27,7 @@ t.test("HEAD tag then GET by digest is one upstream request, with identical head
   t.equal(upstream.count({ method: "GET", kind: "manifest" }), 1);
 });
 
-t.test("every media type is served as it is, whatever the client accepts", async (t) => {
+t.test("every media type is served as it is to whoever takes it, and to everybody by digest", async (t) => {
   const upstream = await startUpstream(t);
   const mirror = await startMirror(t, upstream);
   const oci = makeImage({ layers: [10], seed: "oci" });
@@ -58,8 +59,10 @@ t.test("every media type is served as it is, whatever the client accepts", async
     [sha512.digest, sha512.mediaType, sha512.manifest],
     ["artifact", "application/vnd.oci.image.manifest.v1+json", artifact],
   ];
+  const other = "application/vnd.docker.distribution.manifest.v1+json";
   for (const [reference, mediaType, body] of cases) {
-    for (const accept of [undefined, "*/*", "application/vnd.docker.distribution.manifest.v1+json"]) {
+    const last = reference.includes(":") ? other : `${other}, ${mediaType}`;
+    for (const accept of [undefined, "*/*", "application/*", `${mediaType}, ${other}`, last]) {
       const answer = await mirror.get(`/v2/a/manifests/${reference}`, accept ? { accept } : {});
       t.equal(answer.status, 200, reference);
       t.equal(answer.headers["content-type"], mediaType);
@@ -68,6 +71,95 @@ t.test("every media type is served as it is, whatever the client accepts", async
   }
   const accepts = new Set(upstream.requests.map(({ headers }) => headers.accept));
   t.equal(accepts.size, 1, "upstream is always asked with the one full list");
+});
+
+t.test("a client that does not take the stored type is answered as upstream would", async (t) => {
+  let steady = 1_000;
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { clock: () => 1e12 + steady, steady: () => steady });
+  const image = makeImage({ layers: [10] });
+  const tag = `sha256-${"a".repeat(64)}`;
+  upstream.addImage("team/app", tag, image);
+  const path = `/v2/team/app/manifests/${tag}`;
+  t.equal((await mirror.get(path)).headers["docker-content-digest"], image.digest);
+  const indexes = `${mediaTypes.ociIndex};q=0.9 , ${mediaTypes.dockerList}`;
+  // Tags of signatures are confirmed by HEAD each time.
+  const asked = (): (string | undefined)[] =>
+    upstream.requests.splice(0).flatMap(({ method, headers }) => (method === "GET" ? [headers.accept] : []));
+  upstream.forget();
+  for (const method of ["GET", "HEAD", "GET"]) {
+    const answer = await mirror.ask(method, path, { accept: indexes });
+    t.equal(answer.status, 404, "an image of this type is none for who wants an index");
+    t.equal(answer.headers.vary, "accept");
+    if (method === "GET") t.match(answer.body.toString(), /MANIFEST_UNKNOWN/);
+  }
+  t.strictSame(asked(), [`${mediaTypes.ociIndex};q=0.9, ${mediaTypes.dockerList}`], "once in ten seconds");
+  steady += 10_000;
+  t.equal((await mirror.get(path, { accept: indexes })).status, 404);
+  t.strictSame(asked(), []);
+  steady += 1;
+  t.equal((await mirror.get(path, { accept: indexes })).status, 404);
+  t.equal(asked().length, 1);
+  for (const accept of [`${indexes}, ${image.mediaType}`, `${indexes}, */*`, "*/*", image.mediaType]) {
+    const answer = await mirror.get(path, { accept });
+    t.equal(answer.headers["docker-content-digest"], image.digest, "the cache has forgotten nothing");
+    t.equal(answer.headers.vary, undefined);
+  }
+  t.strictSame(asked(), []);
+});
+
+t.test(
+  "what upstream gives to a narrow Accept is for those who ask so, and checked like any manifest",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream);
+    const image = makeImage({ layers: [10], mediaTypes: "docker" });
+    const index = makeIndex([image, makeImage({ layers: [], seed: "other", mediaTypes: "docker" })], {
+      mediaTypes: "docker",
+    });
+    upstream.addIndex("a", "1", index);
+    // As Distribution gives the image of its default platform to who takes no list.
+    const convert = upstream.fault(({ kind, reference, headers }) =>
+      kind === "manifest" && reference === "1" && headers.accept === image.mediaType
+        ? {
+            status: 200,
+            headers: { "content-type": image.mediaType, "docker-content-digest": image.digest },
+            body: image.manifest,
+          }
+        : undefined,
+    );
+    for (let i = 0; i < 2; i++) {
+      t.equal((await mirror.get("/v2/a/manifests/1")).headers["docker-content-digest"], index.digest);
+      const answer = await mirror.get("/v2/a/manifests/1", { accept: image.mediaType });
+      t.equal(answer.headers["docker-content-digest"], image.digest);
+      t.ok(answer.body.equals(image.manifest));
+    }
+    t.equal(upstream.count({ kind: "manifest" }), 2, "one for each form");
+    convert();
+    upstream.fault(({ kind, reference }) =>
+      kind === "manifest" && reference === "2" ? { status: 503 } : undefined,
+    );
+    upstream.addIndex("a", "2", index);
+    const failed = await mirror.get("/v2/a/manifests/2", { accept: "application/json" });
+    t.equal(failed.status, 502);
+  },
+);
+
+t.test("a push through the mirror ends what was remembered for a narrow Accept", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { upstream: { push: true } });
+  const image = makeImage({ layers: [10] });
+  upstream.addImage("a", "1", image);
+  upstream.fault(({ method }) => (method === "PUT" ? { status: 201 } : undefined));
+  const narrow = () => mirror.get("/v2/a/manifests/1", { accept: mediaTypes.ociIndex });
+  const asked = () => upstream.count({ method: "GET" });
+  t.equal((await narrow()).status, 404);
+  t.equal((await narrow()).status, 404);
+  t.equal(asked(), 2);
+  const headers = { "content-type": image.mediaType };
+  t.equal((await mirror.ask("PUT", "/v2/a/manifests/1", headers, image.manifest)).status, 201);
+  t.equal((await narrow()).status, 404);
+  t.equal(asked(), 4, "the tag and the narrow question");
 });
 
 t.test("a parameter or a generic type from upstream never reaches the client", async (t) => {

@@ -75,6 +75,21 @@ t.test("a manifest that was granted is answered without the primary", async (t) 
   t.same(pair.events.primary, []);
 });
 
+t.test("a client that does not take a granted tag's type is the primary's to answer", async (t) => {
+  const index = "application/vnd.oci.image.index.v1+json";
+  const pair = await startPair(t, {
+    serve: (exchange) => {
+      if (exchange.header("accept") === index) fail(exchange, failures.manifestUnknown);
+      else grantManifest(exchange);
+    },
+  });
+  t.equal((await pair.ask("GET", path)).status, 200);
+  t.equal((await pair.ask("GET", path, { accept: index })).status, 404);
+  t.equal((await pair.ask("HEAD", path, { accept: index })).status, 404);
+  t.equal((await pair.ask("GET", path, { accept: `${index}, ${mediaType}` })).status, 200);
+  t.equal(pair.asked.length, 3);
+});
+
 t.test("a grant ends with its time, and after ten seconds at the latest", async (t) => {
   const pair = await startPair(t, {
     serve: (exchange) =>
