@@ -108,9 +108,9 @@ const upstream = section({
     "Put before every repository when the registry is asked: docker-local for Artifactory's repository-path method",
   ),
   username: setting(t.username, "Account at the registry; leave it out to pull anonymously"),
-  password: setting(t.password, "Its password or token"),
+  password: setting(t.upstreamPassword, "Its password or token"),
   passwordFile: setting(
-    t.fileWith(t.password),
+    t.fileWith(t.upstreamPassword),
     "File that holds the password, instead of the password itself; read again whenever it changes",
   ),
   authorization: setting(

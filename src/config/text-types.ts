@@ -293,6 +293,36 @@ export const password = secret(
   false,
 );
 
+/** Longest password of an upstream, in UTF-16 units. */
+const longestPassword = 32_768;
+
+/**
+ * A password of an upstream: as any other, or JSON of several lines, which the keys of service accounts are that Google
+ * takes as passwords of `_json_key`. It is sent as it is.
+ */
+export const upstreamPassword = text(
+  (value): Parsed<Secret> => {
+    const isOneLine = /^\P{Cc}+$/u.test(value);
+    return value.length <= longestPassword && (isOneLine || isJsonObject(value))
+      ? { value: new Secret(value) }
+      : {
+          expected: `a password of 1 to ${longestPassword} characters on one line, without control characters, or a key in JSON`,
+        };
+  },
+  { shown: "hidden", called: "password" },
+  false,
+);
+
+function isJsonObject(written: string): boolean {
+  if (!written.trimStart().startsWith("{")) return false;
+  try {
+    JSON.parse(written);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** RFC 9110 section 11.4: a scheme, then what it is given. */
 export const authorization = secret(
   "Authorization header's value",

@@ -1,7 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { configOf, type Given, problemsOf, upstreamsYaml, upstreamUrl } from "../fixtures/loading.ts";
+import {
+  configOf,
+  type Given,
+  passwordOf,
+  problemsOf,
+  upstreamsYaml,
+  upstreamUrl,
+} from "../fixtures/loading.ts";
 
 const url = "upstream:\n  url: https://registry.example.com\n";
 const authOf = (given: Given) => configOf(given).upstreams[0].auth;
@@ -92,3 +99,39 @@ t.test("what belongs to a helper needs one", async (t) => {
   ]);
   t.match(problemsOf({ yaml: `${url}  credentialHelper: bin/x\n` }), [/absolute path/]);
 });
+
+t.test(
+  "the key of a service account is a password as it was downloaded: JSON of several lines",
+  async (t) => {
+    const key = (line: string) =>
+      `{${line}  "type": "service_account",${line}\t"private_key": "-----BEGIN-----\\nAAAA\\n-----END-----\\n"${line}}`;
+    for (const line of ["\n", "\r\n"]) {
+      const file = { "/key.json": `${key(line)}${line}${line}` };
+      const yaml = `${url}  username: _json_key\n  passwordFile: /key.json\n`;
+      t.equal(
+        await passwordOf(configOf({ yaml, files: file })),
+        key(line),
+        "without the newlines at its end",
+      );
+    }
+    const block = `${url}  username: _json_key\n  password: |\n${key("\n").replace(/^/gm, "    ")}\n`;
+    t.same(JSON.parse((await passwordOf(configOf({ yaml: block }))) ?? ""), JSON.parse(key("\n")));
+    const env = { ENTREPOT_UPSTREAM_USERNAME: "_json_key", ENTREPOT_UPSTREAM_PASSWORD: key("\n") };
+    t.equal(await passwordOf(configOf({ env: { ...upstreamUrl, ...env } })), key("\n"));
+    const long = JSON.stringify({ key: "x".repeat(30_000) }, undefined, 2);
+    t.equal(
+      await passwordOf(
+        configOf({ yaml: `${url}  username: u\n  passwordFile: /k\n`, files: { "/k": long } }),
+      ),
+      long,
+    );
+    for (const text of ["one\ntwo", '{\n"a"', '{"a":"x\u0000"}', "[1,\n2]", `{"a":"${"x".repeat(33_000)}"}`])
+      t.match(
+        problemsOf({ yaml: `${url}  username: u\n  passwordFile: /k\n`, files: { "/k": text } }),
+        [
+          /found other content \(not shown\) in "\/k", expected a password .* on one line, .* or a key in JSON$/,
+        ],
+        text.slice(0, 20),
+      );
+  },
+);
