@@ -57,14 +57,19 @@ const loginKeys = [
 
 type FilledKey = "url" | "library" | "namespaces";
 
+/** What makes the next upstream be asked: 404 and 410, 401 and 403, no usable answer. */
+export type Occasion = "absent" | "denied" | "failure";
+
 /** See the schema for what each key means. */
 export type UpstreamConfig = Frozen<
-  Omit<UpstreamValues, (typeof loginKeys)[number] | "tls" | "repositoryPrefix" | FilledKey> &
+  Omit<UpstreamValues, (typeof loginKeys)[number] | "tls" | "repositoryPrefix" | "next" | FilledKey> &
     Filled<UpstreamValues, FilledKey>
 > & {
   /** "" for none. */
   readonly repositoryPrefix: string;
   readonly auth: UpstreamAuth;
+  /** The upstream to ask when this one does not have it, refuses or fails. */
+  readonly next?: { readonly upstream: string; readonly on: readonly Occasion[] } | undefined;
   /** For https; left out: what Node trusts, and no certificate of our own. */
   readonly tls?: TlsConfig | undefined;
   /**
@@ -175,6 +180,9 @@ export function fillDefaults(values: Values, taken: ReadonlySet<string>): void {
   if (values.s3.bucket !== undefined) values.s3.pathStyle ??= values.s3.endpoint !== undefined;
   const { tls, url } = values.redis;
   tls.enabled ??= url?.tls === true || [tls.ca, tls.cert, tls.serverName].some((each) => each !== undefined);
+  const upstreams = upstreamsOf(values);
+  for (const { next } of upstreams)
+    if (next !== undefined) next.on ??= usualOccasions(upstreams, next.upstream);
   const named = new Set(taken);
   for (const upstream of upstreamsOf(values)) {
     const isHub = upstream.url?.hostname === dockerHub.host;
@@ -185,6 +193,19 @@ export function fillDefaults(values: Values, taken: ReadonlySet<string>): void {
     if (upstream.credentialHelper !== undefined)
       upstream.credentialHelperRegistry ??= isHub ? dockerHub.login : upstream.url?.host;
   }
+}
+
+/** On a failure only when all that may be asked then say what may come from them (rules.ts). `first`: the next upstream. */
+function usualOccasions(upstreams: readonly UpstreamValues[], first: string): Occasion[] {
+  const seen = new Set<UpstreamValues>();
+  for (let name: string | undefined = first; name !== undefined; ) {
+    const at = upstreams.find((each) => each.name === name);
+    if (at === undefined || seen.has(at)) break;
+    if (at.allow.length === 0) return ["absent"];
+    seen.add(at);
+    name = at.next?.upstream;
+  }
+  return ["absent", "failure"];
 }
 
 /** Those of the list, or the one that stands alone. */
@@ -217,7 +238,8 @@ function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamC
   const repositoryPrefix: string = values.repositoryPrefix ?? "";
   const filled = { ...without(values, loginKeys), url, library, namespaces, repositoryPrefix };
   const auth = authOf(values, path, files);
-  return { ...filled, auth, tls: files.tls([...path, "tls"], values.tls.serverName) };
+  const next = values.next && { upstream: values.next.upstream, on: values.next.on ?? [] };
+  return { ...filled, auth, next, tls: files.tls([...path, "tls"], values.tls.serverName) };
 }
 
 function without<T extends object, Key extends keyof T>(value: T, keys: readonly Key[]): Omit<T, Key> {

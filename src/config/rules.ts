@@ -284,6 +284,41 @@ function chain(sources: Sources, upstreams: readonly Path[]): void {
         sources.refuse(path, `found a circle, ${[...circle, from].join(" -> ")}, expected a chain that ends`);
     }
   }
+  for (const path of upstreams) confusion(sources, upstreams, path);
+}
+
+/**
+ * An upstream that refuses or fails must not make what is its own come from another, where anybody may have put it under
+ * the same name (dependency confusion). So every upstream behind such a link says what may come from it.
+ */
+function confusion(sources: Sources, upstreams: readonly Path[], path: Path): void {
+  const on: Path = [...path, "next", "on"];
+  const occasions = [sources.get(on) ?? []].flat().map((each) => String(each).trim().toLowerCase());
+  const risky = occasions.findIndex((each) => each === "denied" || each === "failure");
+  if (risky < 0) return;
+  const open = chainFrom(sources, upstreams, path).find((each) => !hasList(sources, [...each, "allow"]));
+  if (open !== undefined)
+    sources.refuse(
+      [...on, risky],
+      `found ${quote(String(occasions[risky]))}, expected ${sources.label([...open, "allow"])} as well: when this registry refuses or fails, only what it lists may come from there`,
+    );
+}
+
+/** The upstreams behind the one at `path`, by `next`; each once, also in a circle. */
+function chainFrom(sources: Sources, upstreams: readonly Path[], path: Path): Path[] {
+  const found: Path[] = [];
+  for (let at: Path | undefined = path; at !== undefined; ) {
+    const name: string | undefined = sources.text([...at, "next", "upstream"]);
+    at = name === undefined ? undefined : upstreams.find((each) => sources.text([...each, "name"]) === name);
+    if (at === undefined || at === path || found.includes(at)) return found;
+    found.push(at);
+  }
+  return found;
+}
+
+function hasList(sources: Sources, path: Path): boolean {
+  const list = sources.get(path);
+  return Array.isArray(list) && list.length > 0;
 }
 
 /** The names from `first` on, when following `next` leads back to it; otherwise none. */

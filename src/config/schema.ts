@@ -207,7 +207,7 @@ const upstream = section({
   ),
   next: setting(
     t.next,
-    "Upstream to ask next, a name or {upstream, on}: on is a list of absent (not there) and failure, both unless set",
+    "Upstream to ask next, a name or {upstream, on}: on is a list of absent (not there), denied (401 or 403) and failure; denied and failure need an allow list there; absent unless set, and failure where it has one",
     { env: false },
   ),
   tags: section({

@@ -342,15 +342,14 @@ export const credentialHelperRegistry = word(
 );
 
 const occasions = z
-  .array(oneOf(["absent", "failure"]))
-  .min(1, "absent, failure or both")
-  .max(2, "absent, failure or both");
+  .array(oneOf(["absent", "denied", "failure"]))
+  .min(1, "one to three of absent, denied, failure")
+  .max(3, "one to three of absent, denied, failure");
 
 /** In the file, a plain name stands for `{upstream: NAME}`. */
-export const next = withTraits(
-  z.object({ upstream: upstreamName, on: occasions.prefault(["absent", "failure"]) }),
-  { shorthand: "upstream" },
-);
+export const next = withTraits(z.object({ upstream: upstreamName, on: occasions.optional() }), {
+  shorthand: "upstream",
+});
 
 // ---- Redis ------------------------------------------------------------------------------------------------------
 

@@ -21,8 +21,10 @@ export interface Routing {
   /** Globs over `repository` and `repository:tag`; an empty allow list allows all. Deny wins. */
   readonly allow: readonly string[];
   readonly deny: readonly string[];
-  /** The upstream to ask when this one does not have it, or fails. */
-  readonly next?: { readonly upstream: string; readonly on: readonly ("absent" | "failure")[] } | undefined;
+  /** The upstream to ask when this one does not have it, refuses it, or fails. */
+  readonly next?:
+    | { readonly upstream: string; readonly on: readonly ("absent" | "denied" | "failure")[] }
+    | undefined;
 }
 
 /** One upstream to ask, with the repository by the name it has there. */
@@ -33,8 +35,9 @@ export interface Target {
   readonly allowed: boolean;
   /** Which tags of the repository the configuration allows; undefined when it makes no difference between them. */
   readonly tagFilter?: TagFilter | undefined;
-  /** Whether the next target is asked when this one does not have it, or fails. */
+  /** Whether the next target is asked when this one does not have it, refuses it (401 or 403), or fails. */
   readonly onAbsent: boolean;
+  readonly onDenied: boolean;
   readonly onFailure: boolean;
 }
 
@@ -151,6 +154,7 @@ export class Router {
         allowed: upstreamRepository === undefined || entry.permits(upstreamRepository, tag),
         tagFilter: upstreamRepository === undefined ? undefined : entry.tagFilter(upstreamRepository),
         onAbsent: next?.on.includes("absent") ?? false,
+        onDenied: next?.on.includes("denied") ?? false,
         onFailure: next?.on.includes("failure") ?? false,
       });
       entry = next && this.#byName.get(next.upstream);

@@ -11,6 +11,7 @@ import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { type RemoteRepository, remoteRepository, UpstreamError } from "../ports/upstream.ts";
+import type { Refusal } from "../ports/upstream-answer.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { granted } from "./client-limits.ts";
 import {
@@ -310,9 +311,10 @@ function forwardedBy(targets: Targets, via: string | undefined, traceparent: str
 
 /**
  * Asks one upstream after the other, as long as the configuration wants the next one asked after such a refusal or
- * failure. The last refusal or failure is the answer. Once an answer has begun no other upstream is asked. When two
- * mirrors are each other's `next`, the question comes back as a loop: then the refusal or failure before it is the
- * answer. A request that came without Via asks again after a loop.
+ * failure. The last refusal or failure is the answer; an upstream behind the first that may not give what is asked for is
+ * passed over. Once an answer has begun no other upstream is asked. When two mirrors are each other's `next`, the question
+ * comes back as a loop: then the refusal or failure before it is the answer. A request that came without Via asks again
+ * after a loop.
  */
 async function askInTurn(
   exchange: Exchange,
@@ -326,8 +328,12 @@ async function askInTurn(
   let askedAgain: Target | undefined;
   for (let i = 0; i < targets.length; i++) {
     const target = targets[i] as Target;
-    const { upstream, repository, allowed, tagFilter, onAbsent, onFailure } = target;
+    const { upstream, repository, allowed, tagFilter, onAbsent, onDenied, onFailure } = target;
     const last = i === targets.length - 1;
+    if (i > 0 && (!allowed || repository === undefined)) {
+      if (last || !onAbsent) return answerBefore?.();
+      continue;
+    }
     findings.upstream = upstream.name;
     findings.repository = repository;
     // News of this upstream alone would not reach a worker that has been granted another one's answer.
@@ -337,18 +343,18 @@ async function askInTurn(
       if (allowed && repository !== undefined)
         outcome = await ask(remoteRepository(upstream, repository), tagFilter);
       if (outcome === "served") return;
+      const { result } = findings;
       const refuse = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
         else {
           Object.assign(exchange.always, outcome.relayed);
-          fail(exchange, failureOfRefusal(outcome, absent), findings.result);
+          fail(exchange, failureOfRefusal(outcome, absent), result);
         }
       };
-      if (!last && onAbsent && (outcome === "not_allowed" || outcome.kind === "absent")) {
-        answerBefore = outcome === "not_allowed" ? () => fail(exchange, absent, findings.result) : refuse;
-        continue;
-      }
-      return refuse();
+      const passesOn =
+        outcome === "not_allowed" || outcome.kind === "absent" ? onAbsent : onDenied && isForbidden(outcome);
+      if (last || !passesOn) return refuse();
+      answerBefore = refuse;
     } catch (error) {
       if (exchange.headersSent || !(error instanceof UpstreamError)) throw error;
       // A question to upstream is shared by all requests that wait for it, and one of them may have come through mirrors:
@@ -360,9 +366,14 @@ async function askInTurn(
       }
       if (error.code === "loop" && (last || !onFailure) && answerBefore !== undefined) return answerBefore();
       if (last || !onFailure) throw error;
-      answerBefore ??= () => {
+      answerBefore = () => {
         throw error;
       };
     }
   }
+}
+
+/** 403, or 401 for a repository: some registries say so of what is not there. */
+function isForbidden(refusal: Refusal): boolean {
+  return refusal.kind === "denied" && (refusal.status ?? 403) === 403;
 }

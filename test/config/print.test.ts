@@ -92,8 +92,9 @@ upstreams:
   - name: hub
     url: https://registry-1.docker.io
     credentialHelper: pass
+    allow: library/**
     next: plain
-  - {name: plain, url: "http://localhost:5000/a", namespaces: docker.io}
+  - {name: plain, url: "http://localhost:5000/a", namespaces: docker.io, allow: "**"}
   - {name: tls, url: "https://tls.example.com", next: {upstream: plain, on: absent}}
 `;
 

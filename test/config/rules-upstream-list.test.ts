@@ -76,3 +76,34 @@ t.test("a chain that comes round to its beginning is told once, with its links",
   ]);
   t.same(problems(`${a}, next: c`, `${b}, next: c`, c), [], "two chains may end in one upstream");
 });
+
+t.test("what comes after a refusal or a failure is listed there", async (t) => {
+  const allow = "allow: library/**";
+  for (const on of ["denied", "failure", "[absent, denied]", "[absent, FAILURE]"]) {
+    const next = `next: {upstream: b, on: ${on}}`;
+    t.match(problems(`${a}, ${next}`, b), [
+      /^upstreams\[0\]\.next\.on\[\d\] \(.*found "(denied|failure)", expected upstreams\[1\]\.allow as well: when this/,
+    ]);
+    t.match(
+      problems(`${a}, ${next}`, `${b}, allow: []`),
+      [/upstreams\[1\]\.allow as well/],
+      "an empty list is none",
+    );
+    t.same(problems(`${a}, ${next}`, `${b}, ${allow}`), []);
+    t.match(
+      problems(`${a}, ${next}`, `${b}, ${allow}, next: {upstream: c, on: absent}`, c),
+      [/upstreams\[2\]\.allow as well/],
+      "also where the chain goes on",
+    );
+    t.same(problems(`${a}, ${next}`, `${b}, ${allow}, next: c`, `${c}, ${allow}`), []);
+  }
+  t.same(problems(`${a}, next: {upstream: b, on: absent}`, b), []);
+  t.same(
+    problems(
+      `${a}, next: {upstream: b, on: absent}`,
+      `${b}, next: {upstream: c, on: failure}`,
+      `${c}, ${allow}`,
+    ),
+    [],
+  );
+});

@@ -85,14 +85,24 @@ t.test("the one upstream takes the same keys, some of them in the environment", 
   ]);
 });
 
-t.test("a plain name is asked next on absence and on failure", async (t) => {
-  const b = `name: b, url: ${url}`;
-  const next = (text: string) => upstreamsOf(`name: a, url: ${url}, next: ${text}`, b)[0].next;
-  t.same(next("b"), { upstream: "b", on: ["absent", "failure"] });
-  t.same(next("{upstream: b}"), { upstream: "b", on: ["absent", "failure"] });
-  t.same(next("{upstream: b, on: failure}"), { upstream: "b", on: ["failure"] });
-  t.same(next("{upstream: b, on: [failure, absent]}"), { upstream: "b", on: ["failure", "absent"] });
-});
+t.test(
+  "a plain name is asked next on absence, and on failure where what may come from it is listed",
+  async (t) => {
+    const others = (more: string) => [`name: b, url: ${url}${more}`, `name: c, url: ${url}`];
+    const next = (text: string, more = ", allow: library/**") =>
+      upstreamsOf(`name: a, url: ${url}, next: ${text}`, ...others(more))[0].next;
+    t.same(next("b"), { upstream: "b", on: ["absent", "failure"] });
+    t.same(next("b", ""), { upstream: "b", on: ["absent"] });
+    t.same(
+      next("b", ", allow: library/**, next: c"),
+      { upstream: "b", on: ["absent"] },
+      "or from one behind it",
+    );
+    t.same(next("{upstream: b}"), { upstream: "b", on: ["absent", "failure"] });
+    t.same(next("{upstream: b, on: failure}"), { upstream: "b", on: ["failure"] });
+    t.same(next("{upstream: b, on: [failure, denied]}"), { upstream: "b", on: ["failure", "denied"] });
+  },
+);
 
 t.test("Docker Hub's own names are its default", async (t) => {
   const hub = "url: https://registry-1.docker.io";
@@ -127,8 +137,14 @@ t.test("each setting has its rule, and every problem of every upstream is told",
     ["allow: ['team/(a']", /allow\[0\] .*every bracket closed/],
     ["deny: ['']", /deny\[0\] .*a pattern of 1 to 512 characters/],
     ["next: {on: absent}", /next\.upstream .*found nothing, expected a value/],
-    ["next: {upstream: b, on: []}", /next\.on .*found 0 items, expected absent, failure or both/],
-    ["next: {upstream: b, on: never}", /next\.on\[0\] .*found "never", expected one of absent, failure/],
+    [
+      "next: {upstream: b, on: []}",
+      /next\.on .*found 0 items, expected one to three of absent, denied, failure/,
+    ],
+    [
+      "next: {upstream: b, on: never}",
+      /next\.on\[0\] .*found "never", expected one of absent, denied, failure/,
+    ],
     ["tags: {ttl: 5}", /tags\.ttl .*a unit after the number/],
     ["tags: {rules: [{match: '(', ttl: 1s}]}", /tags\.rules\[0\]\.match .*every bracket closed/],
     ["push: maybe", /push .*true or false/],

@@ -6,6 +6,7 @@ import { basicAuth } from "../fixtures/connected-upstream.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
+import { startTokenServer } from "../fixtures/token-server.ts";
 
 function second(name: string, upstream: ScriptedUpstream, routing: Partial<UpstreamConfig> = {}) {
   const plain = plainUpstream(name, upstream.url);
@@ -86,6 +87,64 @@ t.test("next on failure: pulls go on while the first upstream is down", async (t
   await corp.stop();
   t.equal((await mirror.get(`/v2/team/app/manifests/${image.digest}`)).status, 200);
   t.equal((await mirror.get(`/v2/team/app/blobs/${image.layers[0]?.digest}`)).status, 200);
+});
+
+t.test(
+  "next on denied: 401 and 403 pass on, for everything a client asks; other refusals do not",
+  async (t) => {
+    const [corp, hub] = [await startUpstream(t), await startUpstream(t)];
+    const image = makeImage({ layers: [100] });
+    hub.addImage("team/app", "1", image);
+    const tokens = await startTokenServer(t);
+    tokens.forbidden.add("team/app");
+    const mirror = await startMirror(t, corp, {
+      upstream: { next: { upstream: "hub", on: ["denied"] }, tokenRealms: [tokens.realm.host] },
+      more: [{ ...second("hub", hub), allow: ["team/**"] }],
+    });
+    const blob = `/v2/team/app/blobs/${image.layers[0]?.digest}`;
+    for (const bearer of [undefined, tokens]) {
+      corp.bearer = bearer;
+      const off = corp.fault(({ kind }) =>
+        kind === "ping" || bearer !== undefined ? undefined : { status: 403 },
+      );
+      for (const path of ["/v2/team/app/manifests/1", blob, "/v2/team/app/tags/list"])
+        t.equal((await mirror.get(path)).status, 200, path);
+      t.equal((await mirror.ask("HEAD", blob)).status, 200);
+      off();
+    }
+    corp.bearer = undefined;
+    const asked = hub.count();
+    corp.fault(() => ({ status: 451 }));
+    t.equal((await mirror.get("/v2/team/app/manifests/2")).status, 451);
+    corp.fault(() => ({ status: 404 }));
+    t.equal((await mirror.get("/v2/team/app/manifests/3")).status, 404, "and what is absent is believed");
+    corp.fault(() => ({ status: 500 }));
+    t.equal((await mirror.get("/v2/team/app/manifests/4")).status, 502);
+    t.equal(hub.count(), asked);
+  },
+);
+
+t.test("what may not come from the next upstream is answered as the one before answered", async (t) => {
+  const [corp, hub] = [await startUpstream(t), await startUpstream(t)];
+  hub.addImage("team/app", "1", makeImage({ layers: [100] }));
+  const mirror = await startMirror(t, corp, {
+    upstream: { next: { upstream: "hub", on: ["absent", "denied", "failure"] } },
+    more: [{ ...second("hub", hub), allow: ["library/**"] }],
+  });
+  const body = '{"errors":[{"code":"DENIED","message":"ask the team"}]}';
+  for (const [fault, status] of [
+    [{ status: 403, body, headers: { "content-type": "application/json" } }, 403],
+    [{ status: 404 }, 404],
+    [{ status: 500 }, 502],
+  ] as const) {
+    const off = corp.fault(({ kind }) => (kind === "ping" ? undefined : fault));
+    const answer = await mirror.get(`/v2/team/app/manifests/${status}`);
+    t.equal(answer.status, status);
+    if (status === 403) t.match(answer.body.toString(), /ask the team/);
+    off();
+  }
+  t.equal(hub.count(), 0);
+  t.notOk(mirror.lines.some(({ upstream }) => upstream === "hub"));
 });
 
 t.test("what is not allowed is 403 and asks nobody", async (t) => {
