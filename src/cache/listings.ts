@@ -7,7 +7,12 @@ import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { NoticeSink, Result } from "../ports/event.ts";
 import { deleteIn, keyIn, type Scope } from "../ports/scope.ts";
 import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
-import type { ReferrersAnswer, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
+import {
+  isRepositoryUnknown,
+  type ReferrersAnswer,
+  type Refusal,
+  type TagsAnswer,
+} from "../ports/upstream-answer.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
 import { Revalidation } from "./revalidation.ts";
 
@@ -195,7 +200,8 @@ export class Listings {
     const at = clock() - (answer.kind === "found" ? ageOf(answer) : 0);
     this.#memory.set(id, { answer, at });
     // That a repository is absent is not written to disk: clients can make up any number of names.
-    if (answer.kind === "absent" && subject === undefined) kept.delete(remote, key);
+    if (answer.kind === "absent" && (subject === undefined || isRepositoryUnknown(answer)))
+      kept.delete(remote, key);
     else if (
       before === undefined ||
       at - before.at >= rewriteAfter ||
@@ -242,8 +248,11 @@ function repeated<Answer extends Found>(
   ttl: number,
   reason?: UpstreamError,
 ): Listed<Answer> {
-  if (answer.kind === "absent")
-    return { kind: "absent", negative: true, ...(reason === undefined ? {} : { reason }) };
+  if (answer.kind === "absent") {
+    const { words } = answer;
+    const said = words === undefined ? {} : { words };
+    return { kind: "absent", negative: true, ...said, ...(reason === undefined ? {} : { reason }) };
+  }
   return { ...given(answer, result, age, ttl), reason };
 }
 
@@ -281,7 +290,7 @@ function ageOf({ age = 0 }: Found): number {
 }
 
 function sizeOf(answer: Kept<Found>["answer"]): number {
-  if (answer.kind === "absent") return 256;
+  if (answer.kind === "absent") return 256 + 2 * (answer.words?.message.length ?? 0);
   // Tags take room in memory twice: as strings, and as the JSON made of them for clients.
   return (
     256 +

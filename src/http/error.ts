@@ -5,7 +5,7 @@ import type { RouteProblem } from "../oci/route.ts";
 import { StoreError } from "../ports/blobs.ts";
 import type { Result } from "../ports/event.ts";
 import { UpstreamError } from "../ports/upstream.ts";
-import type { Refusal, RefusalStatus } from "../ports/upstream-answer.ts";
+import { isRepositoryUnknown, type Refusal, type RefusalStatus } from "../ports/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 import { OverLimit } from "./fair-queue.ts";
 import { mostMembers } from "./loop.ts";
@@ -144,7 +144,13 @@ const refusalCodes: Readonly<Record<RefusalStatus, OciErrorCode>> = {
  */
 export function failureOfRefusal(refusal: Refusal, absent: Failure): Failure {
   const { words } = refusal;
-  if (refusal.kind === "absent") return words === undefined ? absent : { ...absent, message: words.message };
+  if (refusal.kind === "absent") {
+    if (words === undefined) return absent;
+    // oras goes on without referrers unless the repository itself is unknown (docs/clients.md 51).
+    const code =
+      absent === failures.referrersUnknown && isRepositoryUnknown(refusal) ? "NAME_UNKNOWN" : absent.code;
+    return { ...absent, code, message: words.message };
+  }
   const status = refusal.status ?? 403;
   const { code, message } =
     status === 403
@@ -206,14 +212,20 @@ function retryAfterHeader(error: UpstreamError): { "retry-after": string } {
   return { "retry-after": String(Math.max(1, Math.min(longestRetryAfter, seconds))) };
 }
 
+/** A Warning that podman and containerd show their users (distribution-spec, "Warnings"). No quotes in the text. */
+export function warning(text: string): string {
+  return `299 - "${text}"`;
+}
+
 /** How a handler left a request: answered, or with a refusal that another upstream may still turn into an answer. */
 export type Outcome = "served" | Refusal;
 
 /** Notes upstream's refusal for the event. It sends nothing: serve.ts answers when no other upstream is left to ask. */
 export function refused(exchange: Exchange, refusal: Refusal): Outcome {
-  // podman and containerd show it to their users.
   if (refusal.kind === "absent" && refusal.reason !== undefined)
-    exchange.always.warning = `299 - "not asked again: the upstream registry failed (${refusal.reason.code})"`;
+    exchange.always.warning = warning(
+      `not asked again: the upstream registry failed (${refusal.reason.code})`,
+    );
   exchange.findings.result = refusal.kind === "denied" ? "denied" : refusal.negative ? "negative" : "miss";
   return refusal;
 }

@@ -10,7 +10,7 @@ import type { BlobIndex } from "../ports/records.ts";
 import type { Scope } from "../ports/scope.ts";
 import type { RemoteRepository, Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { TagsAnswer } from "../ports/upstream-answer.ts";
-import { type Outcome, refused } from "./error.ts";
+import { type Outcome, refused, warning } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Router, TagFilter } from "./routing.ts";
 
@@ -131,7 +131,7 @@ function sourceOf({ upstream }: Scope, { result }: { readonly result: string }):
   return result === "hit" || result === "stale" ? "memory" : `upstream:${upstream}`;
 }
 
-/** Age and, when upstream could not be asked, a Warning, which containerd and podman show their users. */
+/** Age and, when upstream could not be asked, a Warning. */
 function staleness({
   age,
   reason,
@@ -139,8 +139,10 @@ function staleness({
   readonly age: number;
   readonly reason: UpstreamError | undefined;
 }): OutgoingHttpHeaders {
-  const warning = `299 - "stale listing: the upstream registry failed (${reason?.code})"`;
-  return { age: String(Math.floor(age / 1000)), ...(reason === undefined ? {} : { warning }) };
+  const headers: OutgoingHttpHeaders = { age: String(Math.floor(age / 1000)) };
+  if (reason !== undefined)
+    headers.warning = warning(`stale listing: the upstream registry failed (${reason.code})`);
+  return headers;
 }
 
 export interface CatalogOptions {

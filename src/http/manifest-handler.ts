@@ -9,7 +9,7 @@ import { etagOf, matchesEtag } from "../oci/etag.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { RemoteRepository } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
-import { type Outcome, refused } from "./error.ts";
+import { type Outcome, refused, warning } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { sendBody } from "./send-body.ts";
 
@@ -78,17 +78,22 @@ export async function handleManifest(
   return "served";
 }
 
-/** What is sent of a manifest; HEAD needs no body. `age`: see OpenedManifest. */
-export interface SentManifest extends Pick<OpenedManifest, "digest" | "mediaType" | "age"> {
+/** What is sent of a manifest; HEAD needs no body. `age` and `reason`: see OpenedManifest. */
+export interface SentManifest extends Pick<OpenedManifest, "digest" | "mediaType" | "age" | "reason"> {
   readonly size: number;
   readonly body: Buffer | undefined;
 }
 
 /** The answer to GET and HEAD. */
 export function sendManifest(exchange: Exchange, manifest: SentManifest): void {
-  const { digest, mediaType, size, body, age } = manifest;
+  const { digest, mediaType, size, body, age, reason } = manifest;
   const headers = manifestHeaders(digest, mediaType);
-  headers.age = String(Math.floor(age / 1000));
+  const seconds = Math.floor(age / 1000);
+  headers.age = String(seconds);
+  if (reason !== undefined)
+    headers.warning = warning(
+      `stale tag, confirmed ${seconds} s ago: the upstream registry failed (${reason.code})`,
+    );
   if (matchesEtag(exchange.header("if-none-match"), etagOf(digest))) exchange.send(304, headers);
   else if (exchange.isHead) exchange.sendHead(200, headers, size);
   else exchange.send(200, headers, body);

@@ -28,6 +28,14 @@ export function isRefusal(answer: { readonly kind: string }): answer is Refusal 
   return answer.kind === "absent" || answer.kind === "denied";
 }
 
+/** Whether upstream says that there is no such repository, and not only nothing of what was asked for in it. */
+export function isRepositoryUnknown(answer: {
+  readonly kind: string;
+  readonly words?: RefusalWords;
+}): boolean {
+  return answer.kind === "absent" && answer.words?.code === "NAME_UNKNOWN";
+}
+
 /** Warning and RateLimit headers of upstream's answer, for the clients that asked: each at most 1 KiB of printable ASCII. */
 export type RelayedHeaders = Readonly<Record<string, string>>;
 

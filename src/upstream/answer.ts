@@ -103,7 +103,10 @@ export function withWords(upstream: string, refusal: Refusal, status: number, bo
   return words === undefined ? refusal : { ...refusal, words };
 }
 
-/** Code and message of the first error (distribution-spec, "Error Codes"); undefined without a message. */
+/**
+ * Code and message of the first error (distribution-spec, "Error Codes"); undefined without a message, unless the code is
+ * one that counts.
+ */
 function wordsOf(text: string): RefusalWords | undefined {
   let json: unknown;
   try {
@@ -116,7 +119,8 @@ function wordsOf(text: string): RefusalWords | undefined {
     code?: unknown;
     message?: unknown;
   };
-  if (typeof message !== "string" || message === "") return undefined;
+  if (typeof message !== "string" || message === "")
+    return code === "NAME_UNKNOWN" ? { code, message: "repository name not known to registry" } : undefined;
   const known = typeof code === "string" && /^[A-Z][A-Z_]{0,63}$/.test(code);
   return { ...(known ? { code } : {}), message: printable(message) };
 }

@@ -158,6 +158,38 @@ t.test("while upstream answers, a 404 of its referrers is believed for ten secon
   t.equal((await mirror.get(whole)).status, 200);
 });
 
+t.test("that there is no such repository is told as such, and not kept on disk", async (t) => {
+  const here = await place(t);
+  const { upstream, image } = here;
+  const mirror = await here.start();
+  await mirror.get(`/v2/team/app/manifests/${image.digest}`);
+  const [whole] = questions(image) as [string, ...string[]];
+  const codeOf = async (from: Mirror): Promise<unknown> =>
+    JSON.parse((await from.get(whole)).body.toString()).errors[0].code;
+  t.equal(await codeOf(mirror), "MANIFEST_UNKNOWN");
+  for (const body of [
+    '{"errors":[{"code":"NAME_UNKNOWN"}]}',
+    '{"errors":[{"code":"NAME_UNKNOWN","message":"no"}]}',
+  ]) {
+    here.now += 11_000;
+    const heal = upstream.fault(({ kind }) => (kind === "referrers" ? { status: 404, body } : undefined));
+    t.equal(
+      await codeOf(mirror),
+      "NAME_UNKNOWN",
+      "oras takes it for an error, any other code for no referrers",
+    );
+    heal();
+    t.equal(await codeOf(mirror), "NAME_UNKNOWN", "also from memory");
+  }
+  await mirror.app.stop();
+  await upstream.stop();
+  t.equal(
+    await codeOf(await here.start()),
+    "MANIFEST_UNKNOWN",
+    "the manifest is here, and nothing else is known",
+  );
+});
+
 t.test("while upstream hangs, clients wait a second at most for what it said was absent", async (t) => {
   const here = await place(t);
   const { upstream, image } = here;

@@ -129,13 +129,14 @@ t.test("a repository upstream no longer has is gone from the listings too", asyn
 });
 
 t.test(
-  "referrers: verbatim with the exact type, filtered lists apart, absent without NAME_UNKNOWN",
+  "referrers: verbatim with the exact type, filtered lists apart, absent where there are none",
   async (t) => {
     const upstream = await startUpstream(t);
     const mirror = await startMirror(t, upstream);
-    const subject = makeImage({ layers: [10] }).digest;
+    const image = makeImage({ layers: [10] });
+    upstream.addImage("team/app", "1", image);
     const type = "application/vnd.oci.image.index.v1+json";
-    const path = `/v2/team/app/referrers/${subject}`;
+    const path = `/v2/team/app/referrers/${image.digest}`;
     const other = makeImage({ layers: [10], seed: "other" }).digest;
     for (let i = 0; i < 2; i++) {
       const absent = await mirror.get(`/v2/team/app/referrers/${other}`);
