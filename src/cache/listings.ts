@@ -3,6 +3,7 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Page } from "../oci/route.ts";
+import { tagPage } from "../oci/tag-page.ts";
 import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { NoticeSink, Result } from "../ports/event.ts";
 import { deleteIn, keyIn, type Scope } from "../ports/scope.ts";
@@ -17,7 +18,7 @@ import type { KeptAnswers } from "./kept-answers.ts";
 import { Revalidation } from "./revalidation.ts";
 
 /** Bytes of lists in memory, with their keys, about. */
-const memoryBytes = 16 * 1024 * 1024;
+const memoryBytes = 32 * 1024 * 1024;
 /** Milliseconds after which an answer that has not changed is written to disk again, with its new age. */
 const rewriteAfter = 60_000;
 
@@ -71,7 +72,11 @@ interface Query<Answer extends Found> {
   readonly subject: Digest | undefined;
   readonly ask: () => Promise<Answer | Refusal>;
   readonly format: Format<Answer>;
+  /** The list as another one that is kept has it. */
+  readonly derived?: () => Kept<Answer> | undefined;
 }
+
+type Tags = Extract<TagsAnswer, { kind: "found" }>;
 
 /** How an answer is written to disk. */
 interface Format<Answer extends Found> {
@@ -93,11 +98,35 @@ export class Listings {
     this.#revalidation = new Revalidation({ clock: options.steady, pause: options.pause });
   }
 
-  /** Rejects with UpstreamError when upstream has to answer and cannot. */
-  tags(remote: RemoteRepository, page: Page): Promise<Listed<Extract<TagsAnswer, { kind: "found" }>>> {
-    const key = `tags/list?${new URLSearchParams({ n: String(page.n ?? ""), last: page.last ?? "" })}`;
-    const ask = () => remote.registry.listTags(remote.repository, page.n, page.last);
-    return this.#list({ remote, key, subject: undefined, ask, format: tagsFormat });
+  /**
+   * A page is cut from the whole list where that is here: the whole is kept as well when upstream sent it although a page
+   * was asked for, so that it is not sent for each page. Rejects with UpstreamError when upstream has to answer and cannot.
+   */
+  tags(remote: RemoteRepository, page: Page): Promise<Listed<Tags>> {
+    const query = this.#tagsQuery(remote, page);
+    const whole = this.#tagsQuery(remote, { n: undefined, last: undefined });
+    if (query.key === whole.key) return this.#list(query);
+    const id = keyIn(remote, whole.key);
+    const ask = async (): Promise<Tags | Refusal> => {
+      const answer = await query.ask();
+      if (answer.kind !== "found" || answer.whole === undefined) return answer;
+      const { whole: tags, ...part } = answer;
+      this.#keep(id, whole, { ...part, tags, more: false }, this.#kept(id, whole));
+      return part;
+    };
+    const derived = (): Kept<Tags> | undefined => {
+      const kept = this.#kept(id, whole);
+      // A repository that was absent may be there by now, and costs nothing to be asked for.
+      if (kept === undefined || kept.answer.kind === "absent" || kept.answer.more) return undefined;
+      return { at: kept.at, answer: { ...kept.answer, ...tagPage(kept.answer.tags, page) } };
+    };
+    return this.#list({ ...query, ask, derived });
+  }
+
+  #tagsQuery(remote: RemoteRepository, { n, last }: Page): Query<Tags> {
+    const key = `tags/list?${new URLSearchParams({ n: String(n ?? ""), last: last ?? "" })}`;
+    const ask = () => remote.registry.listTags(remote.repository, n, last);
+    return { remote, key, subject: undefined, ask, format: tagsFormat };
   }
 
   /**
@@ -129,7 +158,7 @@ export class Listings {
     const { clock, ttl, staleIfError } = this.#options;
     const { remote, key, subject } = query;
     const id = keyIn(remote, key);
-    const kept = this.#kept(id, query);
+    const kept = latest(this.#kept(id, query), query.derived?.());
     const known = kept === undefined ? 0 : recordAge(kept.at, clock());
     // An age that a wrong clock made unknown counts as one that has just ceased to be fresh.
     const age = known === Number.POSITIVE_INFINITY ? ttl : known;
@@ -213,6 +242,13 @@ export class Listings {
   }
 }
 
+function latest<Answer extends Found>(
+  a: Kept<Answer> | undefined,
+  b: Kept<Answer> | undefined,
+): Kept<Answer> | undefined {
+  return a === undefined || (b !== undefined && b.at > a.at) ? b : a;
+}
+
 function sameAnswer<Answer extends Found>(
   { write }: Format<Answer>,
   before: Kept<Answer>["answer"],
@@ -222,7 +258,7 @@ function sameAnswer<Answer extends Found>(
   return write(before).equals(write(now));
 }
 
-const tagsFormat: Format<Extract<TagsAnswer, { kind: "found" }>> = {
+const tagsFormat: Format<Tags> = {
   write: ({ tags, more }) => Buffer.from(JSON.stringify({ tags, more })),
   read(content) {
     const { tags, more } = JSON.parse(content.toString()) as { tags: string[]; more: boolean };

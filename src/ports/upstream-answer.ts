@@ -99,8 +99,12 @@ export type BlobAnswer =
 export type TagsAnswer =
   | ({
       readonly kind: "found";
-      readonly tags: readonly string[] /** There may be more after the last tag. */;
+      /** In ASCII order. */
+      readonly tags: readonly string[];
+      /** There may be more after the last tag. */
       readonly more: boolean;
+      /** All tags of the repository in order, from an upstream that does not give pages as they are asked for. */
+      readonly whole?: readonly string[];
     } & CacheMarks)
   | Refusal;
 

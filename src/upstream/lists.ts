@@ -5,15 +5,14 @@ import type { Digest } from "../oci/digest.ts";
 import { type JsonBounds, jsonExcess } from "../oci/json-depth.ts";
 import { bareMediaType, mediaTypes } from "../oci/media-type.ts";
 import { parseTag, type Repository } from "../oci/name.ts";
+import type { Page } from "../oci/route.ts";
+import { tagPage } from "../oci/tag-page.ts";
 import type { Clock } from "../ports/clock.ts";
 import { UpstreamError } from "../ports/upstream.ts";
 import type { CacheMarks, ReferrersAnswer, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
 import { cacheMarks, isWebPage } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf } from "./client.ts";
-
-/** Largest page read, in bytes. */
-const maxPageBytes = 4 * 1024 * 1024;
 
 export interface ListSource {
   readonly client: Asker;
@@ -27,29 +26,65 @@ export interface ListSource {
 
 // ---- tags -------------------------------------------------------------------------------------------------------
 
-/** What a list without `n` is collected from at most. */
+/** What a whole list is collected from at most. */
 const maxTagPages = 100;
 const maxTags = 100_000;
+/** Largest page read, in bytes: some registries give all tags at once, and this many of the longest are 13 MB. */
+const maxTagPageBytes = 16 * 1024 * 1024;
 /** Checked before a page is parsed, which takes time: a tag is a value without a name. */
 const tagBounds = { depth: 16, values: 250_000, names: 1_000 };
 /** Largest page asked for; registries refuse more. A client that asks for more gets a page and a Link. */
 const largestTagPage = 1000;
 
-/** The tags after `last` in ASCII order, at most `n`, with the marks of the first page; rejects with UpstreamError. */
+/**
+ * The tags after `last` in ASCII order, at most `n`, with the marks of the first page. All tags there are go along when
+ * upstream does not give pages as they are asked for; at most 100,000. Rejects with UpstreamError.
+ */
 export async function listTags(
   source: ListSource,
   repository: Repository,
   n: number | undefined,
   last: string | undefined,
 ): Promise<TagsAnswer> {
-  const query = new URLSearchParams();
-  if (n !== undefined) query.set("n", String(Math.min(Math.max(n, 1), largestTagPage)));
-  if (last !== undefined) query.set("last", last);
-  const first = await readTagPage(source, repository, query);
+  if (n === undefined) return await listAll(source, repository, last);
+  const asked = { n: Math.min(Math.max(n, 1), largestTagPage), last };
+  const first = await readTagPage(source, repository, asked);
   if (first.kind !== "found") return first;
-  const { marks } = first;
+  const { tags, next, marks } = first;
   if (n === 0) return { kind: "found", tags: [], more: false, ...marks };
-  if (n !== undefined) return { ...cut(first.tags, n, last, first.next !== undefined), ...marks };
+  const answer = { ...found(inOrder(tags), { n, last }, next !== undefined), ...marks };
+  if (isInOrder(tags, last) && (tags.length <= asked.n || next !== undefined || last !== undefined))
+    return answer;
+  // What comes after this tag in upstream's order is not what comes after it in ours.
+  const all = isWhole(first, asked) ? first : await collect(source, repository, { n: largestTagPage });
+  if (all.kind !== "found") return all;
+  const whole = inOrder(all.tags);
+  const page = { ...found(whole, { n, last }, all.next !== undefined), ...all.marks };
+  return all.next !== undefined || whole.length > maxTags ? page : { ...page, whole };
+}
+
+async function listAll(
+  source: ListSource,
+  repository: Repository,
+  last: string | undefined,
+): Promise<TagsAnswer> {
+  const all = await collect(source, repository, { last }).catch((error: unknown) => {
+    // Too much for one page.
+    if (!(error instanceof UpstreamError) || error.code !== "too_large") throw error;
+    return collect(source, repository, { n: largestTagPage, last });
+  });
+  if (all.kind !== "found") return all;
+  return { ...found(inOrder(all.tags), { n: maxTags, last }, all.next !== undefined), ...all.marks };
+}
+
+/** The page asked for and those it leads to, with the marks of the first; with `next` when there are more than are read. */
+async function collect(
+  source: ListSource,
+  repository: Repository,
+  asked: Partial<Page>,
+): Promise<TagPage | Refusal> {
+  const first = await readTagPage(source, repository, asked);
+  if (first.kind !== "found") return first;
   const all = new Set(first.tags);
   const started = source.clock();
   let next = first.next;
@@ -64,42 +99,65 @@ export async function listTags(
     // A page without anything new would be followed by itself for ever.
     next = all.size > before ? page.next : undefined;
   }
-  return { ...cut([...all], maxTags, last, next !== undefined), ...marks };
+  return { kind: "found", tags: [...all], next, marks: first.marks };
 }
 
-function cut(
-  tags: readonly string[],
-  n: number,
-  last: string | undefined,
-  more: boolean,
-): TagsAnswer & { kind: "found" } {
-  const rest = [...new Set(tags)].filter((tag) => last === undefined || tag > last).sort();
-  return { kind: "found", tags: rest.slice(0, n), more: more || rest.length > n };
+/** Whether the page is the list from its beginning to its end, although less may have been asked for. */
+function isWhole({ tags, next }: TagPage, { n = 0, last }: Partial<Page>): boolean {
+  if (next !== undefined) return false;
+  // A page that upstream begins after a tag does not have that tag in it, whatever its order.
+  return last === undefined || tags.includes(last) || tags.length > n;
 }
 
-/** Without the body it came in, which is up to 4 MiB. */
-interface TagPage extends Omit<Page, "body"> {
+/** Whether they ascend, all after `last`. */
+function isInOrder(tags: readonly string[], last = ""): boolean {
+  return tags.every((tag, at) => tag > (at === 0 ? last : (tags[at - 1] as string)));
+}
+
+function inOrder(tags: readonly string[]): string[] {
+  return [...new Set(tags)].sort();
+}
+
+/** `more`: upstream has more than `tags`. */
+function found(tags: readonly string[], page: Page, more: boolean): TagsAnswer & { kind: "found" } {
+  const cut = tagPage(tags, page);
+  return { kind: "found", ...cut, more: cut.more || more };
+}
+
+/** Without the body it came in, which is up to 16 MiB. */
+interface TagPage extends Omit<ListPage, "body"> {
   readonly tags: readonly string[];
 }
 
 async function readTagPage(
   source: ListSource,
   repository: Repository,
-  query: URLSearchParams,
+  asked: Partial<Page> | URLSearchParams,
 ): Promise<TagPage | Refusal> {
   const headers = { accept: "application/json" };
+  const query = asked instanceof URLSearchParams ? asked : tagQuery(asked);
   const reply = await askPage(source, { repository, endpoint: "tags/list", query, headers });
-  const page = await readPage(source, reply, "a list");
+  const page = await readPage(source, reply, { limit: maxTagPageBytes, what: "a list" });
   if (page.kind !== "found") return page;
   const { kind, next, marks, body } = page;
   return { kind, next, marks, tags: readTags(source.upstream, body) };
 }
 
-/** Names that are no tags are left out: nobody could ask for them. */
+function tagQuery({ n, last }: Partial<Page>): URLSearchParams {
+  const query = new URLSearchParams();
+  if (n !== undefined) query.set("n", String(n));
+  if (last !== undefined) query.set("last", last);
+  return query;
+}
+
+/**
+ * Names that are no tags are left out: nobody could ask for them. A repository without tags has null for them at some
+ * registries, and nothing at others.
+ */
 function readTags(upstream: string, body: Buffer): string[] {
   const json = parsePage(body, tagBounds, `upstream ${upstream} sent a tag list of more than is read`);
-  const tags = (json as { tags?: unknown } | null | undefined)?.tags;
-  if (tags === null) return [];
+  const { name, tags } = (json ?? {}) as { name?: unknown; tags?: unknown };
+  if (tags === null || (tags === undefined && typeof name === "string")) return [];
   if (!Array.isArray(tags)) {
     throw new UpstreamError("protocol", `upstream ${upstream} sent a tag list that is none`);
   }
@@ -109,6 +167,8 @@ function readTags(upstream: string, body: Buffer): string[] {
 // ---- referrers --------------------------------------------------------------------------------------------------
 
 const maxReferrerPages = 20;
+/** Largest page read, in bytes. */
+const maxReferrerBytes = 4 * 1024 * 1024;
 /** Checked before a page is parsed: some thousand referrers with annotations. */
 const referrerBounds = { depth: 64, values: 100_000 };
 
@@ -144,7 +204,7 @@ export async function listReferrers(
   return { kind: "found", body, filtersApplied, ...marks };
 }
 
-interface ReferrerPage extends Page {
+interface ReferrerPage extends ListPage {
   readonly manifests: readonly unknown[];
   readonly filtersApplied: string | undefined;
 }
@@ -161,7 +221,7 @@ async function readReferrerPage(
     reply.body.destroy();
     return { kind: "absent" };
   }
-  const page = await readPage(source, reply, "referrers");
+  const page = await readPage(source, reply, { limit: maxReferrerBytes, what: "referrers" });
   if (page.kind !== "found") return page;
   const applied: unknown = reply.headers["oci-filters-applied"];
   const filtersApplied =
@@ -186,7 +246,7 @@ function readManifests(upstream: string, body: Buffer): readonly unknown[] {
 
 // ---- pages of both ----------------------------------------------------------------------------------------------
 
-interface Page {
+interface ListPage {
   readonly kind: "found";
   readonly body: Buffer;
   /** Query of upstream's `rel="next"` link. */
@@ -201,17 +261,17 @@ function askPage(
   return client.ask({ method: "GET", type: "tags", ...ask });
 }
 
-/** `what` it is, for messages. */
+/** At most `limit` bytes; `what` it is, for messages. */
 async function readPage(
   { upstream, clock, pageTimeout, received }: ListSource,
   reply: Reply,
-  what: string,
-): Promise<Page | Refusal> {
+  { limit, what }: { readonly limit: number; readonly what: string },
+): Promise<ListPage | Refusal> {
   const refusal = await statusOf(upstream, reply, [200], clock());
   if (refusal !== undefined) return refusal;
-  const body = await readSmallBody(reply.body, { upstream, limit: maxPageBytes, timeout: pageTimeout });
+  const body = await readSmallBody(reply.body, { upstream, limit, timeout: pageTimeout });
   if (body === undefined) {
-    const text = `upstream ${upstream} sent ${what} of more than ${maxPageBytes} bytes`;
+    const text = `upstream ${upstream} sent ${what} of more than ${limit} bytes`;
     throw new UpstreamError("too_large", text);
   }
   received(body.length);
@@ -230,15 +290,18 @@ function parsePage(body: Buffer, bounds: JsonBounds, tooLarge: string): unknown 
 }
 
 /**
- * The query of a `rel="next"` link (RFC 8288). Only the query is taken: behind proxies the host and path in it are
- * often wrong, and the next request is built from our own parts anyway.
+ * The query of a `rel="next"` link (RFC 8288), or of one without `rel`, as some registries have it. Only the query is
+ * taken: behind proxies the host and path in it are often wrong, and the next request is built from our own parts anyway.
  */
 export function nextQuery(header: string | string[] | undefined): URLSearchParams | undefined {
+  let unnamed: URLSearchParams | undefined;
   for (const link of [header ?? []].flat().flatMap((value) => value.split(/,\s*(?=<)/))) {
-    const match = /^\s*<([^>]{1,2048})>\s*;(.*)$/.exec(link);
-    if (match === null || !/(?:^|;)\s*rel\s*=\s*"?next"?\s*(?:;|$)/i.test(match[2] as string)) continue;
-    const query = (match[1] as string).split("?", 2)[1];
-    if (query !== undefined && query !== "") return new URLSearchParams(query.split("#", 1)[0]);
+    const [, target, parameters = ""] = /^\s*<([^>]{1,2048})>\s*(?:;(.*))?$/.exec(link) ?? [];
+    const query = target?.split("?", 2)[1]?.split("#", 1)[0];
+    if (query === undefined || query === "") continue;
+    const rel = /(?:^|;)\s*rel\s*=\s*(?:"([^"]*)"|([^\s;"]*))/i.exec(parameters);
+    if (rel === null) unnamed ??= new URLSearchParams(query);
+    else if (/(?:^|\s)next(?:\s|$)/i.test(rel[1] ?? rel[2] ?? "")) return new URLSearchParams(query);
   }
-  return undefined;
+  return unnamed;
 }

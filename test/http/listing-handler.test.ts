@@ -217,6 +217,31 @@ t.test("2,500 tags, page by page: all of them, once each, in order", async (t) =
   t.strictSame((await pages(mirror, "/v2/team/app/tags/list", "tags")).flat(), tags);
 });
 
+t.test(
+  "a list that upstream gives as a whole only is asked for once, whatever pages of it are",
+  async (t) => {
+    const upstream = await startUpstream(t, { ignoresPaging: true });
+    let now = Date.now();
+    const mirror = await startMirror(t, upstream, { clock: () => now });
+    const image = makeImage({ layers: [10] });
+    const tags = Array.from({ length: 2_501 }, (_, i) => `build-${String(i).padStart(5, "0")}`);
+    for (const tag of tags) upstream.addImage("team/app", tag, image);
+    t.strictSame((await pages(mirror, "/v2/team/app/tags/list?n=1000", "tags")).flat(), tags);
+    t.strictSame((await pages(mirror, "/v2/team/app/tags/list?n=300", "tags")).flat(), tags);
+    t.strictSame((await pages(mirror, "/v2/team/app/tags/list", "tags")).flat(), tags);
+    t.equal(upstream.count({ kind: "tags" }), 1);
+    upstream.removeTag("team/app", "build-00001");
+    now += 60_000;
+    t.strictSame((await pages(mirror, "/v2/team/app/tags/list?n=1000", "tags")).flat(), tags.toSpliced(1, 1));
+    t.equal(upstream.count({ kind: "tags" }), 2, "and again when it is too old");
+    now += 60_000;
+    await upstream.stop();
+    const last = await mirror.get("/v2/team/app/tags/list?n=2&last=build-02498");
+    t.strictSame(JSON.parse(last.body.toString()).tags, ["build-02499", "build-02500"]);
+    t.match(last.headers.warning, /stale listing/, "a page nobody asked for before, while upstream is away");
+  },
+);
+
 t.test("a list from memory is not written as JSON again for each client", async (t) => {
   const upstream = await startUpstream(t);
   const mirror = await startMirror(t, upstream);

@@ -14,7 +14,11 @@ async function setUp(t: Owner, options: UpstreamOptions = {}) {
 for (const ignoresPaging of [false, true]) {
   t.test(`pages, from a registry that ${ignoresPaging ? "ignores" : "honours"} n and last`, async (t) => {
     const { registry, upstream } = await setUp(t, { ignoresPaging });
-    const page = (n: number | undefined, last?: string) => upstream.listTags(repository, n, last);
+    const page = async (n: number | undefined, last?: string) => {
+      const { whole, ...rest } = found(await upstream.listTags(repository, n, last));
+      t.same(whole, ignoresPaging && (n ?? all.length) < all.length ? all : undefined);
+      return rest;
+    };
     t.same(await page(3), { kind: "found", tags: ["1.0", "10.0", "Latest"], more: true });
     t.same(await page(3, "Latest"), { kind: "found", tags: ["_x", "a", "b"], more: true });
     t.same(await page(3, "b"), { kind: "found", tags: ["latest"], more: false });
@@ -72,6 +76,63 @@ t.test("a registry that pages by itself is followed by the query of its links al
   t.ok(registry.requests.every(({ headers }) => headers.authorization));
 });
 
+t.test("a list of several MiB in one page", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  const tags = Array.from({ length: 60_000 }, (_, at) => `build-${String(at).padStart(70, "0")}`);
+  registry.fault(() => ({ status: 200, body: JSON.stringify({ name: repository, tags }) }));
+  t.same(await upstream.listTags(repository, undefined, undefined), { kind: "found", tags, more: false });
+  t.match(await upstream.listTags(repository, 2, tags[1]), {
+    tags: tags.slice(2, 4),
+    more: true,
+    whole: tags,
+  });
+});
+
+t.test("a list that is too large for one page is asked for in pages", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  registry.fault(({ query }) =>
+    query.has("n") ? undefined : { status: 200, body: Buffer.alloc(16 * 1024 * 1024 + 1, " ") },
+  );
+  t.same(await upstream.listTags(repository, undefined, undefined), {
+    kind: "found",
+    tags: all,
+    more: false,
+  });
+  t.same(
+    registry.requests.map(({ query }) => query.get("n")),
+    [null, "1000"],
+  );
+});
+
+t.test("a registry whose order is not ASCII is read to the end of its list, and paged here", async (t) => {
+  const created = ["v2", "v10", "v1", "b", "a", "V3"];
+  const sorted = [...created].sort();
+  for (const [what, cursor] of [
+    ["begins after `last` in its own order", "last"],
+    ["knows a token of its own, and not `last`", "token"],
+  ] as const) {
+    const { registry, upstream } = await setUp(t);
+    registry.fault(({ path, query }) => {
+      const from = created.indexOf(query.get(cursor) ?? "") + 1;
+      const n = Math.min(Number(query.get("n") ?? 4), 4);
+      const tags = created.slice(from, from + n);
+      const link = `<${path.split("?")[0]}?n=${n}&${cursor}=${tags.at(-1)}>; rel="next"`;
+      const headers = from + n < created.length ? { link } : {};
+      return { status: 200, body: JSON.stringify({ name: repository, tags }), headers };
+    });
+    for (let last: string | undefined, got: string[] = []; ; ) {
+      const page = found(await upstream.listTags(repository, 4, last));
+      got = [...got, ...page.tags];
+      last = got.at(-1);
+      if (page.whole !== undefined) t.same(page.whole, sorted, what);
+      if (page.more) continue;
+      t.same(got, sorted, what);
+      break;
+    }
+    t.ok(registry.requests.every(({ query }) => Number(query.get("n")) <= 1000));
+  }
+});
+
 t.test("links that never end do", async (t) => {
   const { registry, upstream } = await setUp(t);
   let page = 0;
@@ -122,18 +183,18 @@ t.test("what is no tag list", async (t) => {
   let body: string | Buffer = "";
   registry.fault(() => ({ status: 200, body }));
   const ask = () => upstream.listTags(repository, undefined, undefined);
-  for (body of ["", "[]", "null", "7", '{"tags":{}}', '{"name":"x"}', "<html>"]) {
+  for (body of ["", "[]", "null", "7", '{"tags":{}}', "{}", '{"errors":[{"code":"DENIED"}]}', "<html>"]) {
     t.equal((await upstreamError(ask())).code, "protocol", body);
   }
-  body = '{"tags":null}';
-  t.same(await ask(), { kind: "found", tags: [], more: false });
+  for (body of ['{"tags":null}', '{"name":"x","tags":null}', '{"name":"x"}'])
+    t.same(await ask(), { kind: "found", tags: [], more: false }, body);
   body = JSON.stringify({ tags: ["ok", 7, null, "../x", "a b", "-no", "", "x".repeat(129), "ok"] });
   t.same(
     await ask(),
     { kind: "found", tags: ["ok"], more: false },
     "names that cannot be asked for are left out",
   );
-  body = Buffer.alloc(4 * 1024 * 1024 + 1, " ");
+  body = Buffer.alloc(16 * 1024 * 1024 + 1, " ");
   t.equal((await upstreamError(ask())).code, "too_large");
   await idle(upstream);
 });
