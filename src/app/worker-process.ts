@@ -2,7 +2,8 @@
 import cluster from "node:cluster";
 import { Socket } from "node:net";
 import { Layout } from "../storage/disk/layout.ts";
-import { openStored } from "../storage/disk/reader.ts";
+import { openSpooled, openStored } from "../storage/disk/reader.ts";
+import type { WorkerFiles } from "../workers/answering.ts";
 import { WorkerNode } from "../workers/worker.ts";
 import { eventsDescriptor } from "../workers/workers.ts";
 import { connectionLimit } from "./connection-limit.ts";
@@ -12,11 +13,14 @@ export function runWorker(): Promise<never> {
   const { worker } = cluster;
   if (worker === undefined) throw new Error("a worker is started by the mirror, not by hand");
   const maxConnections = connectionLimit();
-  const openStore = (directory: string) => {
+  const openFiles = (directory: string): WorkerFiles => {
     const layout = new Layout(directory);
-    return { open: (digest: Parameters<typeof openStored>[1]) => openStored(layout, digest) };
+    return {
+      open: (digest) => openStored(layout, digest),
+      openSpool: (_digest, path, size) => openSpooled(path, size),
+    };
   };
   const events = new Socket({ fd: eventsDescriptor, readable: false, writable: true });
-  new WorkerNode({ worker, openStore, maxConnections, events });
+  new WorkerNode({ worker, openFiles, maxConnections, events });
   return new Promise(() => {});
 }

@@ -315,6 +315,7 @@ export class LocalBlobs {
       get written() {
         return writer.written;
       },
+      file: writer.file,
       append: async (buffers) => {
         const bytes = buffers.reduce((sum, { length }) => sum + length, 0);
         if (!(await this.#options.mayGrow(bytes)))

@@ -6,9 +6,10 @@ import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
-import type { BlobReader } from "../ports/blobs.ts";
+import { type BlobReader, type Spooled, StoreError } from "../ports/blobs.ts";
+import { type FillNews, type GrantedContent, writeFillNews } from "../ports/grant.ts";
 import { peerHeader } from "../ports/shared.ts";
-import type { RemoteRepository } from "../ports/upstream.ts";
+import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
 import { type Outcome, refused } from "./error.ts";
@@ -61,12 +62,20 @@ export async function handleBlob(
     if (opened.kind !== "found") return refused(exchange, opened);
     reader = opened.reader;
     const { result, source, size, plain, body } = opened;
-    if (exchange.takesGrant && result === "hit" && plain === true && size !== undefined) {
+    if (exchange.takesGrant && size !== undefined) {
       exchange.findings.source = source;
       const { upstream, repository } = remote;
       const heads = push?.(upstream) === undefined;
-      exchange.grant({ kind: "blob", upstream, repository, digest, size, age: 0, heads }, body);
-      return "served";
+      const content = { kind: "blob", upstream, repository, digest, size, age: 0, heads } as const;
+      if (plain === true && result === "hit") {
+        exchange.grant(content, body);
+        return "served";
+      }
+      const spooled = await reader.spooled?.();
+      if (spooled !== undefined) {
+        await grantFill(exchange, { ...opened, size }, content, spooled, pool);
+        return "served";
+      }
     }
     exchange.found(opened);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
@@ -76,6 +85,39 @@ export async function handleBlob(
     admission?.release();
     await reader?.close();
   }
+}
+
+/**
+ * Grants a blob on its way to the worker that asks, and tells it how far it is. When no more bytes come into the file the
+ * rest is sent.
+ */
+async function grantFill(
+  exchange: Exchange,
+  { result, cacheStatus, reader, size }: OpenedBlob & { readonly size: number },
+  content: GrantedContent,
+  spooled: Spooled,
+  pool: BufferPool,
+): Promise<void> {
+  const { file, more } = spooled;
+  const marks = cacheStatus === undefined ? {} : { cacheStatus };
+  exchange.beginGrant({ ...content, fill: { file, result, ...marks } });
+  for (let told = 0; told < size; ) {
+    const news = await more(told).then((inFile) => inFile ?? ("bytes" as const), failureOf);
+    await exchange.write(writeFillNews(news));
+    if (news === "bytes") await sendBody(exchange, reader, told, size, pool);
+    if (typeof news !== "number") break;
+    told = news;
+  }
+  exchange.end();
+}
+
+function failureOf(error: unknown): FillNews {
+  if (error instanceof UpstreamError) {
+    const { code, message, status } = error;
+    return { failed: "upstream", code, message, status };
+  }
+  if (error instanceof StoreError) return { failed: "store", code: error.code, message: error.message };
+  throw error;
 }
 
 /**

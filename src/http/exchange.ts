@@ -271,11 +271,19 @@ export class Exchange {
 
   /** Lets the worker that asks answer its client. `body`: that of a manifest or a small blob. */
   grant(content: GrantedContent, body: Buffer | "" = ""): void {
+    this.send(200, this.#granting(content), body);
+  }
+
+  /** The same for a blob on its way, of which the caller tells how far it is. */
+  beginGrant(content: GrantedContent): void {
+    this.begin(200, this.#granting(content), undefined);
+  }
+
+  #granting(content: GrantedContent): OutgoingHttpHeaders {
     const { route, source, reference = "" } = this.findings;
     const { "x-request-id": _, ...headers } = this.always as Record<string, string>;
-    const grant = writeGrant({ ...content, route, source, reference, headers });
     this.reportedElsewhere(true);
-    this.send(200, { [grantHeader]: grant }, body);
+    return { [grantHeader]: writeGrant({ ...content, route, source, reference, headers }) };
   }
 
   /**

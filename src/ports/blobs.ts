@@ -46,8 +46,24 @@ export interface BlobReader {
    * that wait for one fill then hold no buffers. Readers that are complete do not have it.
    */
   arrived?(position: number): Promise<void>;
+  /**
+   * Of a blob on its way: how another process can read its bytes itself. Resolves with undefined when they are in no
+   * file. Readers that are complete do not have it.
+   */
+  spooled?(): Promise<Spooled | undefined>;
   /** Releases what the reader holds; idempotent. */
   close(): Promise<void>;
+}
+
+/** A file with the first bytes of a blob on its way. */
+export interface Spooled {
+  /** Its path until the blob is committed. Who has it open can read on. */
+  readonly file: string;
+  /**
+   * Resolves with the number of bytes that may be read, once that is more than `seen`; with undefined when no more will
+   * come into the file. Rejects as `read` does.
+   */
+  more(seen: number): Promise<number | undefined>;
 }
 
 export interface StoredBlob extends BlobReader {
@@ -97,6 +113,8 @@ export interface KeptBlob {
 export interface BlobWriter {
   /** Bytes appended so far, all readable through `read`. */
   readonly written: number;
+  /** Path of the file they are in, while they are not committed; left out: they are in none. */
+  readonly file?: string | undefined;
   /** Appends the buffers in order, as one write. One call at a time. Rejects with StoreError, after which only
    * what `written` says counts. */
   append(buffers: readonly Buffer[]): Promise<void>;

@@ -1,8 +1,9 @@
 // What the primary of a node gives a worker with which the worker answers a client by itself: a manifest or a blob that is
 // here, and that this request may have. The request that asked for it is answered from it, and for a while those that ask
-// for the same. Only hits are granted; everything else the primary answers through the worker.
+// for the same. Hits are granted, and blobs on their way whose bytes the worker can read from the file of their spool while
+// the primary tells it how far that is; everything else the primary answers through the worker.
 import { type Digest, parseDigest } from "../oci/digest.ts";
-import { type RouteKind, routeKinds, type Source } from "./event.ts";
+import { type Result, type RouteKind, routeKinds, type Source } from "./event.ts";
 import type { Scope } from "./scope.ts";
 
 /** Header of a worker's question that says it takes a grant for an answer. */
@@ -33,7 +34,31 @@ export interface Grant extends Scope {
   readonly freshFor?: number;
   /** HEAD may be answered from it. Not so where clients push: there upstream is asked. */
   readonly heads: boolean;
+  /** Of a blob on its way, whose body of the answer is lines of `FillNews`; it is granted for one request. */
+  readonly fill?: GrantedFill;
 }
+
+export interface GrantedFill {
+  /** Path of the file its first bytes are in. */
+  readonly file: string;
+  readonly result: Result;
+  /** Cache-Status of upstream's answer. */
+  readonly cacheStatus?: string;
+}
+
+/**
+ * What is told of a granted fill: the bytes in its file that may be read; that the bytes after those follow here, since
+ * no more come into the file; or why there will be no more.
+ */
+export type FillNews =
+  | number
+  | "bytes"
+  | {
+      readonly failed: "upstream" | "store";
+      readonly code: string;
+      readonly message: string;
+      readonly status?: number | undefined;
+    };
 
 /** What a handler knows of it; the rest has been found out before. */
 export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "headers">;
@@ -41,6 +66,15 @@ export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "hea
 /** The value of `grantHeader`. */
 export function writeGrant(grant: Grant): string {
   return Buffer.from(JSON.stringify(grant)).toString("base64url");
+}
+
+/** One line. */
+export function writeFillNews(news: FillNews): Buffer {
+  return Buffer.from(`${JSON.stringify(news)}\n`);
+}
+
+export function readFillNews(line: string): FillNews {
+  return JSON.parse(line) as FillNews;
 }
 
 /** Throws Error for anything but what `writeGrant` gives: both ends are of one version. */

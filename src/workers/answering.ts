@@ -11,11 +11,13 @@ import type { Exchange } from "../http/exchange.ts";
 import { sendManifest } from "../http/manifest-handler.ts";
 import { answersItself, type InPlaceOptions, inPlace, readAway, refuseWrite } from "../http/serve.ts";
 import { takes } from "../oci/accept.ts";
+import type { Digest } from "../oci/digest.ts";
 import { largestManifest } from "../oci/manifest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
-import type { BlobStore } from "../ports/blobs.ts";
+import type { BlobStore, StoredBlob } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
-import { type Grant, grantHeader, readGrant } from "../ports/grant.ts";
+import { type Grant, type GrantedFill, grantHeader, readGrant } from "../ports/grant.ts";
+import { FollowedFill } from "./followed-fill.ts";
 import type { Grants, Remembered } from "./grants.ts";
 import { passedHeaders } from "./passed-headers.ts";
 import type { PrimaryClient } from "./primary-client.ts";
@@ -23,8 +25,7 @@ import type { PrimaryClient } from "./primary-client.ts";
 export interface AnsweringOptions extends InPlaceOptions {
   readonly grants: Grants;
   readonly primary: PrimaryClient;
-  /** Reads the files of the store; rejects with StoreError. */
-  readonly store: Pick<BlobStore, "open">;
+  readonly files: WorkerFiles;
   readonly readers: StoredReaders;
   readonly pool: BufferPool;
   /** Whether the Host header can name an upstream. */
@@ -34,6 +35,12 @@ export interface AnsweringOptions extends InPlaceOptions {
   readonly liveness: () => 200 | 503;
   /** A steady one. */
   readonly clock: Clock;
+}
+
+/** What a worker reads of the cache directory. Everything rejects with StoreError. */
+export interface WorkerFiles extends Pick<BlobStore, "open"> {
+  /** The spool of a blob of `size` bytes; undefined when there is no file of this path any more. */
+  openSpool(digest: Digest, path: string, size: number): Promise<StoredBlob | undefined>;
 }
 
 /** An answer of the primary up to this size goes out in one write. */
@@ -94,7 +101,7 @@ function rememberedFor(
 async function answerFrom(
   exchange: Exchange,
   { grant, body, at }: Remembered,
-  { store, readers, pool, clock }: AnsweringOptions,
+  { files, readers, pool, clock }: AnsweringOptions,
   cuts: number,
   remembered: boolean,
 ): Promise<boolean> {
@@ -120,7 +127,7 @@ async function answerFrom(
     return true;
   }
   // When it cannot be opened the primary finds out why, and what to do.
-  const stored = await store.open(digest).catch(() => undefined);
+  const stored = await files.open(digest).catch(() => undefined);
   if (stored === undefined) return false;
   const reader = readers.add(digest, stored);
   try {
@@ -133,13 +140,43 @@ async function answerFrom(
   }
 }
 
+/** As `answerFrom`, for a blob that the primary is filling. */
+async function answerFromFill(
+  exchange: Exchange,
+  grant: Grant,
+  { file, result, cacheStatus }: GrantedFill,
+  answer: IncomingMessage,
+  { files, pool }: AnsweringOptions,
+): Promise<boolean> {
+  const { digest, size, source } = grant;
+  const spool = await files.openSpool(digest, file, size).catch(() => undefined);
+  if (spool === undefined) {
+    answer.destroy();
+    return false;
+  }
+  const reader = new FollowedFill(spool, answer);
+  try {
+    noteContent(exchange, grant);
+    exchange.found({ result, source, cacheStatus });
+    await sendBlob(exchange, { size, reader }, digest, pool);
+    return true;
+  } finally {
+    await reader.close();
+  }
+}
+
 /** Notes in the exchange what the primary has found out. */
-function found(exchange: Exchange, grant: Grant, elapsed: number, inMemory: boolean): void {
-  const { route, upstream, repository, reference, digest, size, source, headers, freshFor } = grant;
+function noteContent(exchange: Exchange, grant: Grant): void {
+  const { route, upstream, repository, reference, digest, size, headers } = grant;
   const { mediaType = mediaTypes.octetStream } = grant;
   Object.assign(exchange.always, headers);
   Object.assign(exchange.findings, { route, upstream, repository, reference });
   exchange.findings.content = { digest, mediaType, size };
+}
+
+function found(exchange: Exchange, grant: Grant, elapsed: number, inMemory: boolean): void {
+  noteContent(exchange, grant);
+  const { source, freshFor } = grant;
   const left = freshFor === undefined ? undefined : freshFor - elapsed;
   // What is remembered from the first time on comes from memory, whatever the primary took it from.
   const from = inMemory ? "memory" : source;
@@ -159,6 +196,10 @@ async function ask(exchange: Exchange, key: string, options: AnsweringOptions): 
   if (typeof header !== "string") return passAnswer(exchange, answer);
   exchange.reportedElsewhere(false);
   const grant = readGrant(header);
+  if (grant.fill !== undefined) {
+    if (await answerFromFill(exchange, grant, grant.fill, answer, options)) return;
+    return pass(exchange, options, false);
+  }
   const body = await readBody(answer, grant);
   const now = clock();
   const remembered = { grant, body, at: now, until: now };

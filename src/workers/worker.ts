@@ -6,8 +6,9 @@ import { StoredReaders } from "../cache/stored-readers.ts";
 import { BufferPool } from "../http/buffer-pool.ts";
 import { answerBounds, openAnswers } from "../http/client-limits.ts";
 import { Listener, type ListenerRules } from "../http/listener.ts";
-import type { BlobReader, BlobStore, StoredBlob } from "../ports/blobs.ts";
-import { type AnsweringOptions, answer } from "./answering.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { BlobReader, StoredBlob } from "../ports/blobs.ts";
+import { type AnsweringOptions, answer, type WorkerFiles } from "./answering.ts";
 import { EventWriter } from "./events.ts";
 import { Grants } from "./grants.ts";
 import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
@@ -21,8 +22,8 @@ const longestSilence = 10_000;
 export interface WorkerOptions {
   /** This process, as node:cluster has it. */
   readonly worker: Pick<Worker, "send" | "on">;
-  /** The stored blobs of a cache directory, to be read. */
-  readonly openStore: (directory: string) => Pick<BlobStore, "open">;
+  /** The files of a cache directory, to be read. */
+  readonly openFiles: (directory: string) => WorkerFiles;
   readonly maxConnections: number;
   /** Where its events go; see events.ts. */
   readonly events: Writable;
@@ -82,13 +83,17 @@ export class WorkerNode {
   }
 
   async #start(settings: WorkerSettings): Promise<void> {
-    const { openStore, maxConnections } = this.#options;
-    const store = openStore(settings.cacheDirectory);
+    const { openFiles, maxConnections } = this.#options;
+    const files = openFiles(settings.cacheDirectory);
     const answers = openAnswers(settings);
     const lasting = {
       grants: this.#grants,
       primary: new PrimaryClient(settings.socket),
-      store: { open: async (digest) => this.#counted(digest, await store.open(digest)) },
+      files: {
+        open: async (digest) => this.#counted(digest, await files.open(digest)),
+        openSpool: async (digest, path, size) =>
+          this.#counted(digest, await files.openSpool(digest, path, size)),
+      },
       readers: this.#readers,
       pool: new BufferPool(),
       answers,
@@ -125,7 +130,7 @@ export class WorkerNode {
   }
 
   /** The primary evicts nothing that is being read. */
-  #counted(digest: Parameters<BlobStore["open"]>[0], blob: StoredBlob | undefined): StoredBlob | undefined {
+  #counted(digest: Digest, blob: StoredBlob | undefined): StoredBlob | undefined {
     if (blob === undefined) return undefined;
     this.#tell({ kind: "reading", digest, change: 1 });
     let open = true;

@@ -32,6 +32,8 @@ import { Window, type WindowBudget } from "./window.ts";
 
 /** Bytes collected before one write to the spool: a `write` for every chunk costs much more CPU time. */
 const batchSize = 1024 * 1024;
+/** Milliseconds bytes wait for such a write while a client is sent what is in the spool. */
+const batchDelay = 5;
 /** Milliseconds. Without a spool all wait for the slowest follower; one that takes nothing for so long is dropped. */
 const stalledFollowerTimeout = 30_000;
 
@@ -122,6 +124,8 @@ export class Fill {
   #keeping = false;
   /** The spool is committed, kept or thrown away. */
   #finished = false;
+  /** Bytes are going to be written that are fewer than a batch. */
+  #appending = false;
 
   constructor(options: FillOptions) {
     this.#options = options;
@@ -216,6 +220,7 @@ export class Fill {
       read: (...asked) => this.#reading.read(...asked),
       lend: (...asked) => this.#reading.lend(...asked),
       arrived: (...asked) => this.#reading.arrived(...asked),
+      spooled: (...asked) => this.#reading.spooled(...asked),
       leave: (leaving) => {
         this.#followers.remove(leaving);
         if (this.#followers.size === 0) this.#attendanceChanged();
@@ -393,6 +398,7 @@ export class Fill {
     const batch = Math.min(batchSize, this.#options.budget.share / 2);
     if (spool.usable && spool.writing === undefined && this.received - spool.written >= batch)
       void this.#append();
+    else if (spool.usable && !this.#appending && this.#followers.readSpool) void this.#appendSoon();
     this.#trim();
     this.#reading.wake();
     if (this.#overdue) this.#endUnfollowed();
@@ -406,6 +412,17 @@ export class Fill {
   /** Everything not yet spooled, in one write. */
   #append(): Promise<void> {
     return this.#spool.append(this.#window.since(this.#spool.written));
+  }
+
+  /** Writes a part of a batch, for clients that wait for it. */
+  async #appendSoon(): Promise<void> {
+    this.#appending = true;
+    const spool = this.#spool;
+    await this.#options.pause(batchDelay, this.#abort.signal).catch(() => {});
+    while (spool.writing !== undefined) await spool.writing;
+    this.#appending = false;
+    if (this.#over || this.#verified || this.#failure !== undefined) return;
+    if (spool.usable && spool.written < this.received) await this.#append();
   }
 
   /** Forgets what is spooled; without a spool, what every follower has taken. */

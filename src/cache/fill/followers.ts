@@ -1,11 +1,12 @@
 // The clients that read a fill, and how far each has got.
-import type { BlobReader, Lent } from "../../ports/blobs.ts";
+import type { BlobReader, Lent, Spooled } from "../../ports/blobs.ts";
 
 /** What a follower does to its fill. */
 export interface Followed {
   read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer>;
   lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> | undefined;
   arrived(follower: Follower, position: number): Promise<void>;
+  spooled(follower: Follower): Promise<Spooled | undefined>;
   leave(follower: Follower): void;
 }
 
@@ -15,15 +16,19 @@ export class Follower implements BlobReader {
   position = 0;
   /** Too slow for the others, which had to wait for it. */
   dropped = false;
+  /** Its client is sent the bytes from the file of the spool. */
+  readsSpool = false;
   readonly read: BlobReader["read"];
   readonly lend: NonNullable<BlobReader["lend"]>;
   readonly arrived: NonNullable<BlobReader["arrived"]>;
+  readonly spooled: NonNullable<BlobReader["spooled"]>;
   readonly close: BlobReader["close"];
 
-  constructor({ read, lend, arrived, leave }: Followed) {
+  constructor({ read, lend, arrived, spooled, leave }: Followed) {
     this.read = (position, scratch) => read(this, position, scratch);
     this.lend = (position, max) => lend(this, position, max);
     this.arrived = (position) => arrived(this, position);
+    this.spooled = () => spooled(this);
     this.close = async () => leave(this);
   }
 }
@@ -47,6 +52,12 @@ export class Followers {
 
   get size(): number {
     return this.#all.size;
+  }
+
+  /** Whether the client of one is sent what is in the file of the spool, and waits for what is not. */
+  get readSpool(): boolean {
+    for (const { readsSpool } of this.#all) if (readsSpool) return true;
+    return false;
   }
 
   /** Whether all have left. Before the first one has come they have not. */

@@ -1,6 +1,6 @@
 // What followers see of a running fill: the bytes they may have, as they come, from memory or from the spool.
 
-import { type Lent, StoreError } from "../../ports/blobs.ts";
+import { type Lent, type Spooled, StoreError } from "../../ports/blobs.ts";
 import type { Condition } from "./condition.ts";
 import type { Follower, Followers } from "./followers.ts";
 import { BlobChunks, chunkSize, type SharedChunks } from "./shared-chunks.ts";
@@ -109,6 +109,30 @@ export class FillReading {
     follower.position = position;
     if (!this.#spool.usable) this.#changed.notify();
     while (!this.#has(follower, position)) {
+      await this.#changed.notified;
+      if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
+    }
+  }
+
+  /** See BlobReader. */
+  async spooled(follower: Follower): Promise<Spooled | undefined> {
+    while (!this.#spool.opened && this.#fill.failure === undefined) await this.#changed.notified;
+    const { file, usable } = this.#spool;
+    if (file === undefined || !usable) return undefined;
+    follower.readsSpool = true;
+    return { file, more: (seen) => this.#moreInSpool(follower, seen) };
+  }
+
+  async #moreInSpool(follower: Follower, seen: number): Promise<number | undefined> {
+    follower.position = seen;
+    for (;;) {
+      if (this.#fill.failure !== undefined) throw this.#fill.failure;
+      const readable = Math.min(this.#released, this.#spool.written);
+      if (readable > seen) return readable;
+      if (!this.#spool.usable) {
+        follower.readsSpool = false;
+        return undefined;
+      }
       await this.#changed.notified;
       if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
     }

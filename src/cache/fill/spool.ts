@@ -10,10 +10,11 @@ export class Spool {
   #writer: BlobWriter | undefined;
   #writing: Promise<void> | undefined;
   #usable = false;
+  #opened = false;
   /** The store has taken over the bytes: they are committed, or kept. */
   #handedOver = false;
 
-  /** `changed` is called after every append, and when the store has failed. */
+  /** `changed` is called when it is opened, after every append, and when the store has failed. */
   constructor(notices: NoticeSink, changed: () => void) {
     this.#notices = notices;
     this.#changed = changed;
@@ -28,19 +29,33 @@ export class Spool {
     } catch (error) {
       this.#fail("create", error);
     }
+    this.#opened = true;
+    this.#changed();
   }
 
   /** Goes on with the spool an earlier fill has kept. */
   resume(writer: BlobWriter): void {
     this.#writer = writer;
     this.#usable = true;
+    this.#opened = true;
   }
 
   /** Throws the resumed spool away, so that another can be opened. */
   async discardResumed(): Promise<void> {
     this.#usable = false;
+    this.#opened = false;
     await this.abort();
     this.release();
+  }
+
+  /** Whether it is known that bytes go to the store, or that they do not. */
+  get opened(): boolean {
+    return this.#opened;
+  }
+
+  /** Path of the file; undefined: there is none. */
+  get file(): string | undefined {
+    return this.#writer?.file;
   }
 
   /** Whether bytes go to the store. */

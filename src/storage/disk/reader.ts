@@ -23,6 +23,16 @@ export async function openStored(layout: Layout, digest: Digest): Promise<DiskRe
   }
 }
 
+/** The spool file of a blob of `size` bytes. Undefined when it is no longer there. Rejects with StoreError. */
+export async function openSpooled(path: string, size: number): Promise<DiskReader | undefined> {
+  try {
+    return new DiskReader(await open(path, "r"), size);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw storeFailure(error, "open a spool file");
+    return undefined;
+  }
+}
+
 export class DiskReader implements StoredBlob {
   readonly size: number;
   readonly #handle: FileHandle;

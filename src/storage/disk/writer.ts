@@ -44,6 +44,10 @@ export class DiskWriter implements BlobWriter {
     return this.#written;
   }
 
+  get file(): string {
+    return this.#path;
+  }
+
   /** All or nothing: after a failure `written` is what it was, and the same append may be tried again. */
   async append(buffers: readonly Buffer[]): Promise<void> {
     if (this.#finished || this.#closing) throw new StoreError("closed", "the spool takes no more bytes");

@@ -6,6 +6,7 @@ function followerAt(position: number): Follower {
     read: async () => Buffer.alloc(0),
     lend: async () => undefined,
     arrived: async () => {},
+    spooled: async () => undefined,
     leave: () => {},
   });
   follower.position = position;
@@ -23,6 +24,7 @@ t.test("reading and closing name the follower", async (t) => {
     arrived: async (who, position) => {
       who.position = position;
     },
+    spooled: async () => undefined,
     leave: (who) => left.push(who),
   });
   const scratch = Buffer.alloc(3);
