@@ -15,7 +15,7 @@ import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { isOfClient, Upstreams } from "./app/upstreams.ts";
 import { Webhooks } from "./app/webhooks.ts";
-import { workerCount } from "./app/worker-count.ts";
+import { machineWith, workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
 import { Scrubber } from "./cache/scrubber.ts";
 import { formatAddress } from "./config/address.ts";
@@ -98,6 +98,8 @@ export interface BuildOptions {
   readonly pause?: Pause;
   /** Sinks besides the program's own. */
   readonly sinks?: readonly Sink[];
+  /** See workerCount. */
+  readonly memoryLimit?: number | undefined;
 }
 
 /** Puts the program together. Nothing is opened before `start`. */
@@ -129,6 +131,7 @@ interface Serving {
 class Entrepot implements App {
   /** A reload replaces these two; what may change of them is read at every use. */
   #config: Config;
+  readonly #memoryLimit: number;
   #rules: PolicyRules;
   /** How reading the configuration went the last time. */
   #lastReload: { successful: boolean; successAt: number };
@@ -155,9 +158,10 @@ class Entrepot implements App {
 
   constructor(
     config: Config,
-    { log, clock = Date.now, steady, pause = realPause, sinks = [] }: BuildOptions,
+    { log, clock = Date.now, steady, pause = realPause, sinks = [], memoryLimit = 0 }: BuildOptions,
   ) {
     this.#config = config;
+    this.#memoryLimit = memoryLimit;
     this.#rules = policyRules(config);
     this.#lastReload = { successful: true, successAt: clock() };
     this.#clock = clock;
@@ -409,7 +413,7 @@ class Entrepot implements App {
   }
 
   #openWorkers(index: SqliteIndex, { announcements }: SharedParts): NodeWorkers | undefined {
-    const count = workerCount(this.#config.workers);
+    const count = workerCount(this.#config.workers, machineWith(this.#memoryLimit));
     if (count === 1) return undefined;
     const workers = new NodeWorkers({
       count,

@@ -94,6 +94,7 @@ async function main(): Promise<number> {
     err: (text) => void process.stderr.write(text),
     onSignal,
     onHarmlessSignal,
+    memoryLimit: process.constrainedMemory(),
     terminal: process.stderr.isTTY ? process.stderr : undefined,
   };
   return await run(process.argv.slice(2), context);

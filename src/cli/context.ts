@@ -25,6 +25,8 @@ export interface Context {
   readonly onHarmlessSignal: OnSignal;
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;
+  /** Bytes of memory the process may use, 0 or very many where nothing limits it; 0 when left out. */
+  readonly memoryLimit?: number;
   /** Makes the mirror; nothing runs before `start`. The one of app.ts when left out. */
   readonly build?: (config: Config) => App;
   /** Resolves to the exit code. The one of demo/demo.ts when left out. */

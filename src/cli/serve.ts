@@ -73,7 +73,7 @@ async function make(config: Config, context: Context): Promise<App> {
   trustSystemAuthorities();
   // Loaded only here, so that check and --help do not wait for all of it.
   const { build } = await import("../app.ts");
-  return build(config);
+  return build(config, { memoryLimit: context.memoryLimit });
 }
 
 /** Waits for the transfers under way, at most `timeout` milliseconds or until a second signal. */
