@@ -24,6 +24,7 @@ import type { Address, Config } from "./config/config.ts";
 import { formatProblem, type Problem } from "./config/problem.ts";
 import { cacheSizeWarning } from "./config/rules.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
+import { ClientAddresses } from "./http/client-address.ts";
 import {
   answerBounds,
   type ClientLimits,
@@ -129,10 +130,11 @@ interface Serving {
 }
 
 class Entrepot implements App {
-  /** A reload replaces these two; what may change of them is read at every use. */
+  /** A reload replaces these three; what may change of them is read at every use. */
   #config: Config;
   readonly #memoryLimit: number;
   #rules: PolicyRules;
+  #proxies: ClientAddresses;
   /** How reading the configuration went the last time. */
   #lastReload: { successful: boolean; successAt: number };
   readonly #clock: Clock;
@@ -163,6 +165,7 @@ class Entrepot implements App {
     this.#config = config;
     this.#memoryLimit = memoryLimit;
     this.#rules = policyRules(config);
+    this.#proxies = new ClientAddresses(trustedBy(config));
     this.#lastReload = { successful: true, successAt: clock() };
     this.#clock = clock;
     this.#pause = pause;
@@ -300,6 +303,9 @@ class Entrepot implements App {
         ...(node.address === undefined ? [] : [new URL(node.address).hostname]),
         ...(this.#config.opsHosts ?? []),
       ],
+      basePath: () => this.#config.opsBasePath ?? "",
+      forwardedPrefix: ({ headers, socket }) =>
+        this.#proxies.forwardedPrefix(headers, socket.remoteAddress ?? ""),
     });
     this.#opened.defer(() => listener.close());
     return await listener.listen(opsListen);
@@ -471,6 +477,7 @@ class Entrepot implements App {
       throw new Error("the node is starting or stopping");
     const config = applicable(this.#config, read);
     const rules = policyRules(config);
+    const proxies = new ClientAddresses(trustedBy(config));
     const changed = new Set(
       applied.flatMap(({ upstream }) =>
         upstream !== undefined && isOfClient(upstream.key) ? [upstream.name] : [],
@@ -497,6 +504,7 @@ class Entrepot implements App {
           this.#config = config;
           this.#dropChecks(before);
           this.#rules = rules;
+          this.#proxies = proxies;
           serving.coldFills = coldFills;
           serving.answers.bound(answerBounds(limitsOf(config)));
           this.#workers?.use(config, limitsOf(config));
@@ -616,6 +624,10 @@ class Entrepot implements App {
   }
 }
 
+function trustedBy({ trustedProxies = [] }: Config): { readonly trustedProxies: readonly string[] } {
+  return { trustedProxies };
+}
+
 function limitsOf({ limits }: Config): ClientLimits & { readonly exempt: readonly string[] } {
   return limits ?? { ...defaultLimits, exempt: [] };
 }
@@ -631,7 +643,7 @@ function coldFillsOf(config: Config, before: ReadonlyMap<string, ColdFills>): Re
 }
 
 /** What a reload replaces of how requests are served, and what it does not. */
-type ReplacedServeOptions = Pick<ServeOptions, "router" | "push" | "coldFills" | "catalog">;
+type ReplacedServeOptions = Pick<ServeOptions, "router" | "push" | "coldFills" | "catalog" | "basePath">;
 type LastingServeOptions = Omit<ServeOptions, keyof ReplacedServeOptions>;
 
 /** What a configuration says of how requests are served. `upstreams` are its upstreams, in the same order. */
@@ -642,7 +654,7 @@ function listenerRules(
   coldFills: ReadonlyMap<string, ColdFills>,
   lasting: LastingServeOptions,
 ): ListenerRules {
-  const { catalog, cacheStatus, serverTiming, via, trustedProxies = [] } = config;
+  const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
   const routings = config.upstreams.map(
     ({ component, namespaces, hosts, library, allow, deny, next }, i): Routing => {
       const upstream = upstreams[i] as Upstream;
@@ -655,12 +667,14 @@ function listenerRules(
     ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
     coldFills,
     catalog,
+    basePath,
   };
   const options = { ...lasting, ...replaced };
   return {
     serve: (exchange) => void serve(exchange, options),
     trustedProxies,
     exempt: limitsOf(config).exempt,
+    basePath,
     cacheStatus,
     serverTiming,
     via,

@@ -3,6 +3,7 @@
 import { existsSync, statfsSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname } from "node:path";
+import { parseBasePath } from "../oci/base-path.ts";
 import { addressesCollide, parseAddress } from "./address.ts";
 import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
 import { covers, whyNothingMatches } from "./glob.ts";
@@ -33,6 +34,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
     );
   endpoints(sources);
   upstreamList(sources, upstreams);
+  basePath(sources, upstreams);
 }
 
 // ---- what settings need beside them ------------------------------------------------------------------------------
@@ -145,6 +147,24 @@ function listeners(sources: Sources): void {
   if (listen === undefined || ops === undefined || !addressesCollide(listen, ops)) return;
   const changed = sources.has(["opsListen"]) || !sources.has(["listen"]) ? "opsListen" : "listen";
   sources.refuse([changed], `found port ${listen.port} for both listen and opsListen, expected two ports`);
+}
+
+/** A request below the base path cannot be told from one that names this upstream. */
+function basePath(sources: Sources, upstreams: readonly Path[]): void {
+  const text = sources.text(["basePath"]);
+  const written = text === undefined ? undefined : parseBasePath(text.trim());
+  const taken = upstreams.some(
+    (path) =>
+      `/${sources
+        .text([...path, "name"])
+        ?.trim()
+        .toLowerCase()}` === written,
+  );
+  if (taken)
+    sources.refuse(
+      ["basePath"],
+      "found the name of an upstream, whose own path it is; expected another path or name",
+    );
 }
 
 /** A database where there is none, and settings of TLS where it is said not to be used. */

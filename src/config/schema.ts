@@ -241,7 +241,15 @@ export const schema = z.object({
   ),
   trustedProxies: setting(
     t.listOf(t.network),
-    "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is; nobody's unless set",
+    "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is, and X-Forwarded-Prefix below which path; nobody's unless set",
+  ),
+  basePath: setting(
+    t.basePath,
+    "Path below which a proxy before this mirror serves it, such as /registry, whether the proxy takes it away or not; a trusted proxy may say another one by X-Forwarded-Prefix",
+  ),
+  opsBasePath: setting(
+    t.basePath,
+    "The same of opsListen, such as /ops, for the addresses of the status page",
   ),
   limits: section({
     openAnswers: setting(

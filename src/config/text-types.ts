@@ -1,6 +1,7 @@
 // The zod types of settings. Every input is text: the environment has nothing else, and YAML scalars are taken as
 // written, so that a value means the same in both. An issue's message is what was expected.
 import { z } from "zod";
+import { parseBasePath } from "../oci/base-path.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { webhookSources } from "../ports/event.ts";
 import { Secret } from "../ports/secret.ts";
@@ -192,6 +193,15 @@ function mapOf<T extends z.ZodType>(isKey: (key: string) => boolean, expected: s
 
 // ---- addresses and names ----------------------------------------------------------------------------------------
 
+export const basePath = text(
+  (written): Parsed<string> => {
+    const value = parseBasePath(written);
+    return value === undefined
+      ? { expected: "a path such as /registry, of letters, digits and - . _ ~" }
+      : { value };
+  },
+  { format: (path) => path || "/" },
+);
 export const address = text(parseAddress, { format: formatAddress });
 export const hostAndPort = text(parseHostAndPort);
 export const host = text(parseHost);

@@ -3,6 +3,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 import { LRUCache } from "lru-cache";
+import { parseForwardedPrefix } from "../oci/base-path.ts";
 
 export interface Client {
   /**
@@ -60,10 +61,11 @@ export class ClientAddresses {
    * proxy. They are read from the right: the first hop that is no trusted proxy is the client, or the left-most when
    * all are trusted. At a hop that is no address (`unknown`, an obfuscated name) reading stops, and the last proxy
    * before it is taken for the client. When both headers are there and disagree, the client has written one of them, so
-   * the address of the connection counts.
+   * the address of the connection counts. `address`: who is at the other end of the connection, when its socket does not
+   * say so.
    */
-  of({ headers, socket }: AddressedRequest): Client {
-    const peer = this.#peer(socket.remoteAddress ?? "");
+  of({ headers, socket }: AddressedRequest, address = socket.remoteAddress ?? ""): Client {
+    const peer = this.#peer(address);
     if (!peer.trusted) return peer.client;
     const { forwarded, "x-forwarded-for": list } = headers;
     const chain = typeof list === "string" ? list : list?.join(",");
@@ -75,6 +77,21 @@ export class ClientAddresses {
     const client = this.#peer(this.#believed(peer.client.address, chain, forwarded)).client;
     if (key.length <= longestRemembered) this.#chains.set(key, client);
     return client;
+  }
+
+  /**
+   * X-Forwarded-Prefix, when a trusted proxy is at the other end of the connection (`address`): the path that it has taken
+   * away from the target. Undefined without one, or when it is no path.
+   */
+  forwardedPrefix(headers: IncomingHttpHeaders, address: string): string | undefined {
+    const header = headers["x-forwarded-prefix"];
+    if (header === undefined || !this.trusts(address)) return undefined;
+    return parseForwardedPrefix(String(header));
+  }
+
+  /** Whether this is the address of a trusted proxy. */
+  trusts(address: string): boolean {
+    return this.#peer(address).trusted;
   }
 
   /** The client with this address, which is known to be its own. */

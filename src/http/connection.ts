@@ -13,7 +13,10 @@ const lingering = 5_000;
 export interface ConnectionOwner {
   /** Milliseconds, from any start. */
   readonly now: () => number;
-  clientOf(request: IncomingMessage): Client;
+  /** `address`: who is at the other end of the connection. */
+  clientOf(request: IncomingMessage, address: string): Client;
+  /** See Exchange. */
+  basePathOf(request: IncomingMessage, address: string): string;
   readonly onEvent: ExchangeOwner["onEvent"];
   /** Those for a request that begins now. */
   originHeaders(): OriginHeaders;
@@ -36,6 +39,7 @@ interface Waiting {
 export class Connection implements ExchangeOwner {
   readonly #socket: Socket;
   readonly #owner: ConnectionOwner;
+  readonly #address: string;
   #current: Exchange | undefined;
   /**
    * Requests behind the current one, in the order of their coming. Nothing is read while there are any, so they are at
@@ -50,11 +54,11 @@ export class Connection implements ExchangeOwner {
   #broken: IncomingMessage | undefined;
   #ended = false;
 
-  constructor(socket: Socket, owner: ConnectionOwner) {
-    // Node caches the address from the first read on. Read later, it may be gone with the client.
-    void socket.remoteAddress;
+  /** `address`: who is at the other end; "" when the client was gone before that was read. */
+  constructor(socket: Socket, owner: ConnectionOwner, address: string) {
     this.#socket = socket;
     this.#owner = owner;
+    this.#address = address;
     // At a CONNECT Node removes its own listeners.
     socket.on("error", () => {});
     socket.once("close", () => this.#closed());
@@ -74,6 +78,10 @@ export class Connection implements ExchangeOwner {
 
   get ofWorker(): boolean {
     return this.#owner.ofWorker;
+  }
+
+  basePathOf(request: IncomingMessage): string {
+    return this.#owner.basePathOf(request, this.#address);
   }
 
   now(): number {
@@ -149,7 +157,7 @@ export class Connection implements ExchangeOwner {
   }
 
   #exchange(request: IncomingMessage, response: ServerResponse): Exchange {
-    return new Exchange(request, response, this.#owner.clientOf(request), this);
+    return new Exchange(request, response, this.#owner.clientOf(request, this.#address), this);
   }
 
   #turn(): void {

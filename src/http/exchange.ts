@@ -61,6 +61,8 @@ export interface ExchangeOwner {
   now(): number;
   /** The exchange has ended, however it went. */
   over(exchange: Exchange): void;
+  /** See Exchange. */
+  basePathOf(request: IncomingMessage): string;
   readonly onEvent: EventSink;
   readonly originHeaders: OriginHeaders;
   /** The connection is that of a worker of this node, whose requests are those of its clients. */
@@ -173,6 +175,11 @@ export class Exchange {
     this.findings.result = served.result;
     this.findings.source = served.source;
     if (this.#owner.originHeaders.cacheStatus) this.#cacheStatus = cacheStatus(served);
+  }
+
+  /** What stands before the path of this mirror for its client: "" or a path without a slash at its end. */
+  get basePath(): string {
+    return this.#owner.basePathOf(this.request);
   }
 
   get isHead(): boolean {

@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, ListenOptions, Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
-import { clientHeader } from "../ports/grant.ts";
+import { basePathHeader, clientHeader } from "../ports/grant.ts";
 import { viaOf } from "../ports/via.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
@@ -22,6 +22,8 @@ export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
   readonly pseudonym: string;
   /** The clients are workers of this node, which name their own clients; left out: they are not. */
   readonly ofWorkers?: boolean;
+  /** The path below which clients reach this listener, when no trusted proxy names another one; "" when left out. */
+  readonly basePath?: string;
   /** Whether answers carry Via with this node's name (RFC 9110, section 7.6.3); not when left out. */
   readonly via?: boolean;
   /**
@@ -37,7 +39,7 @@ export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
 /** What may change while requests are served. */
 export type ListenerRules = Pick<
   ListenerOptions,
-  "serve" | "trustedProxies" | "exempt" | "cacheStatus" | "serverTiming" | "via"
+  "serve" | "trustedProxies" | "exempt" | "basePath" | "cacheStatus" | "serverTiming" | "via"
 >;
 
 /** Milliseconds. */
@@ -81,8 +83,13 @@ export class Listener {
     const owner: ConnectionOwner = {
       now,
       ofWorker,
-      clientOf: (request) =>
-        ofWorker ? this.#clients.named(request.headers[clientHeader]) : this.#clients.of(request),
+      clientOf: (request, address) =>
+        ofWorker ? this.#clients.named(request.headers[clientHeader]) : this.#clients.of(request, address),
+      basePathOf: ({ headers }, address) => {
+        // A worker has judged what its client's proxy says.
+        if (ofWorker) return String(headers[basePathHeader] ?? "");
+        return this.#clients.forwardedPrefix(headers, address) ?? this.#options.basePath ?? "";
+      },
       onEvent: options.onEvent,
       originHeaders: () => this.#options,
       begun: () => {
@@ -127,7 +134,8 @@ export class Listener {
     if (Number.isFinite(maxConnections))
       this.#server.maxConnections = maxConnections + refusedBeyond(maxConnections);
     this.#server.on("connection", (socket: Socket) => {
-      this.#connections.set(socket, new Connection(socket, owner));
+      // Node caches the address from the first read on. Read later, it may be gone with the client.
+      this.#connections.set(socket, new Connection(socket, owner, socket.remoteAddress ?? ""));
       if (this.#connections.size > maxConnections) this.#server.closeIdleConnections();
       socket.once("close", () => this.#connections.delete(socket));
     });

@@ -24,6 +24,8 @@ const maxIndexPages = 100;
 
 /** How the client named the upstream and the repository, so that the link to the next page leads back to both. */
 export interface ListAddress {
+  /** See Exchange. */
+  readonly basePath: string;
   readonly prefix: string;
   readonly ns: string | undefined;
   readonly repository?: Repository;
@@ -71,7 +73,7 @@ function tagsBody(
   address: ListAddress,
   filter: TagFilter | undefined,
 ): TagsBody {
-  const id = JSON.stringify([address.repository, address.prefix, address.ns, page]);
+  const id = JSON.stringify([address.repository, address.basePath, address.prefix, address.ns, page]);
   const made = bodies.get(answer);
   if (made?.id === id) return made;
   const { tags, more } = filter === undefined ? answer : cutPage(answer, page, filter);
@@ -188,7 +190,7 @@ function nextLink(
   const query = new URLSearchParams({ n: String(n), last });
   if (address.ns !== undefined) query.set("ns", address.ns);
   const prefix = address.prefix === "" ? "" : `/${address.prefix}`;
-  return { link: `<${prefix}/v2/${path}?${query}>; rel="next"` };
+  return { link: `<${address.basePath}${prefix}/v2/${path}?${query}>; rel="next"` };
 }
 
 const listingHeaders = {

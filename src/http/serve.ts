@@ -5,7 +5,9 @@
 // connection's one after the other (connection.ts); every failure becomes an answer in error.ts.
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
+import { belowBase } from "../oci/base-path.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../ports/event.ts";
@@ -26,7 +28,7 @@ import {
 } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import type { FairQueue } from "./fair-queue.ts";
-import { handleCatalog, handleReferrers, handleTags } from "./listing-handler.ts";
+import { handleCatalog, handleReferrers, handleTags, type ListAddress } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
 import type { PassThrough } from "./push/pass-through.ts";
@@ -46,6 +48,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;
   readonly catalog: boolean;
+  /** The path below which clients reach this mirror, also of requests that come with it; "" when left out. */
+  readonly basePath?: string;
   /** The status of /readyz; 404 while the node drains. */
   readonly readiness: () => 200 | 404 | 503;
   /** Called with errors that are bugs of this program. */
@@ -92,7 +96,8 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
     exchange.findings.detail = `circle ${passed.names.join(" ")}`;
     return fail(exchange, failureOfCircle(passed.names));
   }
-  const route = parseTarget(target);
+  const { basePath = "" } = options;
+  const route = parseTarget(basePath === "" ? target : belowBase(target, basePath));
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
   const reads = request.method === "GET" || request.method === "HEAD";
   if (!reads || (typeof route !== "string" && route.kind === "upload"))
@@ -241,10 +246,10 @@ function read(
       return ping(exchange);
     case "catalog":
       if (!options.catalog) return fail(exchange, failures.catalogOff);
-      return handleCatalog(exchange, options, upstream, route.page, route);
+      return handleCatalog(exchange, options, upstream, route.page, addressOf(exchange, route));
     case "tags":
       return askInTurn(exchange, targets, via, failures.repositoryUnknown, (remote, filter) =>
-        handleTags(exchange, options.listings, remote, route.page, route, filter),
+        handleTags(exchange, options.listings, remote, route.page, addressOf(exchange, route), filter),
       );
     case "manifest":
       findings.reference = referenceText(route.reference);
@@ -264,6 +269,10 @@ function read(
     case "upload":
       return write(exchange, options, route, via);
   }
+}
+
+function addressOf({ basePath }: Exchange, route: Route & { readonly repository?: Repository }): ListAddress {
+  return { ...route, basePath };
 }
 
 /**

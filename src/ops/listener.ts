@@ -3,6 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Logger } from "pino";
+import { belowBase } from "../oci/base-path.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import type { Health } from "./health.ts";
@@ -31,6 +32,10 @@ export interface OpsListenerOptions {
   readonly stats?: StatsPages | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
+  /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
+  readonly basePath?: () => string;
+  /** The path that a trusted proxy says it has taken away; undefined when none does. Left out: none is trusted. */
+  readonly forwardedPrefix?: (request: IncomingMessage) => string | undefined;
 }
 
 interface Answer {
@@ -62,6 +67,8 @@ export function createOpsListener({
   webhooks,
   stats,
   hosts = () => [],
+  basePath = () => "",
+  forwardedPrefix = () => undefined,
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
@@ -83,11 +90,16 @@ export function createOpsListener({
     },
     (request, response) => {
       used(request.socket);
-      answer({ pages, webhooks, stats, isOurs }, request, response).catch((error: unknown) => {
-        log.error({ err: error }, "the ops listener failed to answer");
-        if (response.headersSent) response.destroy();
-        else send(request, response, { status: 500, body: "failed; the log tells why\n" });
-      });
+      const configured = basePath();
+      request.url = belowBase(request.url ?? "", configured);
+      const base = forwardedPrefix(request) ?? configured;
+      answer({ pages, webhooks, stats, isOurs, basePath: base }, request, response).catch(
+        (error: unknown) => {
+          log.error({ err: error }, "the ops listener failed to answer");
+          if (response.headersSent) response.destroy();
+          else send(request, response, { status: 500, body: "failed; the log tells why\n" });
+        },
+      );
     },
   );
   server.on("connection", used);
@@ -146,10 +158,11 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
+  readonly basePath: string;
 }
 
 async function answer(
-  { pages, webhooks, stats, isOurs }: Served,
+  { pages, webhooks, stats, isOurs, basePath }: Served,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -169,7 +182,7 @@ async function answer(
     send(request, response, { status: 405, body: "only GET and HEAD\n" });
   } else if (page === undefined) {
     closeAfterBody(request, response);
-    await stats?.answer(path, request, response);
+    await stats?.answer(path, request, response, basePath);
   } else {
     send(request, response, await page());
   }

@@ -10,6 +10,8 @@ import type { Scope } from "./scope.ts";
 export const takesGrantHeader = "entrepot-worker";
 /** Header with the client's address, in a worker's question. */
 export const clientHeader = "entrepot-client";
+/** Header with the path before that of this mirror for the client (Exchange.basePath), in a worker's question. */
+export const basePathHeader = "entrepot-base-path";
 /** Header of a worker's question for a client that speaks HTTP/1.0. */
 export const oldHttpHeader = "entrepot-http-1-0";
 /** Header of an answer that is a grant. */

@@ -15,6 +15,7 @@ export interface WorkerSettings {
   readonly serverTiming: boolean;
   readonly trustedProxies: readonly string[];
   readonly exempt: readonly string[];
+  readonly basePath: string;
   /** Of one client in this worker: answers open at the same time, and requests that wait. */
   readonly openAnswers: number;
   readonly waiting: number;

@@ -155,7 +155,7 @@ export class WorkerNode {
 }
 
 function rulesOf(
-  { hostMatters, trustedProxies, exempt, cacheStatus, serverTiming, via }: WorkerSettings,
+  { hostMatters, trustedProxies, exempt, basePath, cacheStatus, serverTiming, via }: WorkerSettings,
   lasting: Omit<AnsweringOptions, "hostMatters">,
 ): ListenerRules {
   const options = { ...lasting, hostMatters };
@@ -163,6 +163,7 @@ function rulesOf(
     serve: (exchange) => void answer(exchange, options),
     trustedProxies,
     exempt,
+    basePath,
     cacheStatus,
     serverTiming,
     via,

@@ -13,6 +13,18 @@ t.test("the two listeners need two ports", async (t) => {
   t.same(problemsOf({ env: { ...upstreamUrl, ENTREPOT_LISTEN: ":0", ENTREPOT_OPS_LISTEN: ":0" } }), []);
 });
 
+t.test("a base path is not what an upstream is named by", async (t) => {
+  const named = "upstream:\n  url: https://registry.example.com\n  name: hub\n";
+  t.match(problemsOf({ yaml: `${named}basePath: /hub/\n` }), [
+    /^basePath \(mirror.yaml:4:11\): found the name of an upstream/,
+  ]);
+  t.match(problemsOf({ yaml: `${named}basePath: //evil\nopsBasePath: ops\n` }), [
+    /a path such as/,
+    /a path such as/,
+  ]);
+  t.same(problemsOf({ yaml: `${named}basePath: /registry/hub\nopsBasePath: /ops/\n` }), []);
+});
+
 const list = upstreamsYaml("name: a, url: https://a.example.com");
 
 t.test("one upstream, or a list of them: not both", async (t) => {

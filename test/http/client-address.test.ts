@@ -128,3 +128,15 @@ t.test("the log names the client a trusted proxy speaks for, also when it leaves
     });
   }
 });
+
+t.test("a path before this mirror is believed of trusted proxies only", async (t) => {
+  const clients = new ClientAddresses({ trustedProxies: ["10.0.0.0/8"] });
+  const prefix = (header: string | undefined, address: string) =>
+    clients.forwardedPrefix(header === undefined ? {} : { "x-forwarded-prefix": header }, address);
+  t.equal(prefix("/registry/", "10.1.1.1"), "/registry");
+  t.equal(prefix("/registry", "::ffff:10.1.1.1"), "/registry");
+  t.equal(prefix("/registry", "192.0.2.1"), undefined);
+  t.equal(prefix("/registry", ""), undefined);
+  t.equal(prefix("//evil.example.com", "10.1.1.1"), undefined);
+  t.equal(prefix(undefined, "10.1.1.1"), undefined);
+});

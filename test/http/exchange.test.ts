@@ -17,6 +17,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
       onEvent: resolve,
       originHeaders: { cacheStatus: true },
       ofWorker: false,
+      basePathOf: () => "",
     });
     void handle(exchange);
   }).listen(0, "127.0.0.1");

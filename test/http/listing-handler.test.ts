@@ -40,6 +40,57 @@ for (const ignoresPaging of [false, true]) {
   );
 }
 
+t.test(
+  "behind a proxy that serves this mirror below a path, links and locations lead back below it",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const push = { push: true };
+    upstream.fault(({ method }) =>
+      method === "POST"
+        ? {
+            status: 202,
+            headers: { location: `${upstream.url.pathname}/v2/team/app/blobs/uploads/id?_state=x` },
+          }
+        : undefined,
+    );
+    for (const tag of ["a", "b", "c"]) upstream.addImage("team/app", tag, makeImage({ layers: [10] }));
+    const list = "/v2/team/app/tags/list?n=1";
+    const header = { "x-forwarded-prefix": "/registry" };
+    const linkOf = async (mirror: Mirror, path: string, headers: Record<string, string> = {}) =>
+      /<(.*)>/.exec((await mirror.get(path, headers)).headers.link ?? "")?.[1];
+    const plain = await startMirror(t, upstream, { upstream: push });
+    t.equal(await linkOf(plain, list, header), `${list}&last=a`, "not of a proxy that is trusted");
+    const behind = await startMirror(t, upstream, {
+      upstream: push,
+      trustedProxies: ["127.0.0.1"],
+      cache: { dir: t.testdir({ behind: {} }) },
+    });
+    t.equal(await linkOf(behind, list, header), `/registry${list}&last=a`);
+    t.equal(await linkOf(behind, list), `${list}&last=a`, "each request by itself");
+    t.equal(
+      await linkOf(behind, "/upstream/v2/team/app/tags/list?n=1", header),
+      `/registry/upstream${list}&last=a`,
+    );
+    t.equal(await linkOf(behind, list, { "x-forwarded-prefix": "//evil" }), `${list}&last=a`);
+    const below = await startMirror(t, upstream, {
+      upstream: push,
+      basePath: "/registry",
+      cache: { dir: t.testdir({ below: {} }) },
+    });
+    for (const path of [list, `/registry${list}`])
+      t.equal(await linkOf(below, path), `/registry${list}&last=a`);
+    t.strictSame(await pages(below, `/registry${list}`, "tags"), [["a"], ["b"], ["c"]]);
+    t.equal((await below.get("/registry/v2/")).status, 200);
+    t.equal((await below.get("/registry")).status, 404);
+    const begun = await below.ask("POST", "/v2/team/app/blobs/uploads/");
+    t.match(begun, { status: 202, headers: { location: /^\/registry\/v2\/team\/app\/blobs\/uploads\/id/ } });
+    t.equal(
+      upstream.requests.some(({ headers }) => "x-forwarded-prefix" in headers),
+      false,
+    );
+  },
+);
+
 t.test("tags/list of an unknown repository, a bad n, a failing upstream", async (t) => {
   const upstream = await startUpstream(t);
   const mirror = await startMirror(t, upstream);

@@ -90,6 +90,23 @@ t.test("a client that does not take a granted tag's type is the primary's to ans
   t.equal(pair.asked.length, 3);
 });
 
+t.test("the primary is told the path before this mirror as the worker judges it", async (t) => {
+  const seen: string[] = [];
+  const pair = await startPair(t, {
+    serve: (exchange) => {
+      seen.push(exchange.basePath);
+      fail(exchange, failures.manifestUnknown);
+    },
+  });
+  await pair.ask("GET", path);
+  // Nobody is trusted, and only a worker may send its own header.
+  await pair.ask("GET", path, { "x-forwarded-prefix": "/registry", "entrepot-base-path": "/evil" });
+  pair.listener.prepare({ trustedProxies: ["127.0.0.1"], basePath: "/base" })();
+  await pair.ask("GET", path);
+  await pair.ask("GET", path, { "x-forwarded-prefix": "/registry", "entrepot-base-path": "/evil" });
+  t.strictSame(seen, ["", "", "/base", "/registry"]);
+});
+
 t.test("a grant ends with its time, and after ten seconds at the latest", async (t) => {
   const pair = await startPair(t, {
     serve: (exchange) =>

@@ -255,8 +255,9 @@ export class PassThrough {
         throw this.#error("protocol", "accepted a write before it had the whole of it", status);
       await this.#done(passing, answer, status);
     }
-    const location = this.#locationOf(passing, answer, status);
-    const headers = { ...headersToClient(answer.headers), ...(location === undefined ? {} : { location }) };
+    const path = this.#locationOf(passing, answer, status);
+    const location = path === undefined ? {} : { location: `${exchange.basePath}${path}` };
+    const headers = { ...headersToClient(answer.headers), ...location };
     exchange.found({ result: "pass", source: exchange.findings.source, written: true });
     // A redirect may come before the body has been sent. Its own body is not passed on.
     if (status >= 300) exchange.send(status, headers);
@@ -305,7 +306,7 @@ export class PassThrough {
     await this.#reportDone(write, uploadedBlob(write, answer, status));
   }
 
-  /** Where the client goes on, or finds what it has written: always an address of this mirror. */
+  /** Where the client goes on, or finds what it has written: always an absolute path of this mirror. */
   #locationOf({ names, write, url }: Passing, answer: IncomingMessage, status: number): string | undefined {
     const { location } = answer.headers;
     if (write.kind === "manifest") {

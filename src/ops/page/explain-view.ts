@@ -4,14 +4,14 @@ import { duration, shortDigest, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
 import { ago, section, state, table } from "./parts.ts";
 
-/** The box and, below it, the answer. A plain form, so that it works without a script. */
+/** The box and, below it, the answer. A plain form, which asks the page itself, so that it works without a script. */
 export function explainView(reference: string, explanation: Explanation | undefined): PageNode {
   return section(
     "explain",
     "Explain this image",
     h(
       "form",
-      { action: "/", method: "get", role: "search", id: "explain-form" },
+      { method: "get", role: "search", id: "explain-form" },
       h("label", { for: "explain-reference" }, "Reference"),
       h("input", {
         id: "explain-reference",

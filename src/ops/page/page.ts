@@ -16,8 +16,8 @@ export const contentSecurityPolicy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
+/** Paths on this listener. */
 export interface PageAssets {
-  /** Paths on this listener. */
   readonly styles: readonly string[];
   /** Classic scripts, then the module that starts everything, then the modules it imports. */
   readonly scripts: readonly string[];
@@ -33,13 +33,20 @@ const icon = (colour: string) =>
   `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`)}`;
 const iconColours = { ok: "#16813d", degraded: "#c77700", down: "#c8281e" } as const;
 
-/** `reference`: what the box was asked to explain, as it was typed. */
+/**
+ * `reference`: what the box was asked to explain, as it was typed. `basePath`: what stands before the paths of this listener
+ * for the browser. While that is not known ("") every address is relative to the page, so that it works below any path.
+ */
 export function pageHtml(
   document: StatsDocument,
   assets: PageAssets,
-  reference: string,
-  explanation: Explanation | undefined,
+  {
+    reference,
+    explanation,
+    basePath,
+  }: { readonly reference: string; readonly explanation: Explanation | undefined; readonly basePath: string },
 ): string {
+  const at = (path: string): string => (basePath === "" ? path.slice(1) : `${basePath}${path}`);
   const head = h(
     "head",
     {},
@@ -48,10 +55,10 @@ export function pageHtml(
     h("meta", { name: "color-scheme", content: "light dark" }),
     h("title", {}, "entrepot"),
     h("link", { rel: "icon", href: icon(iconColours[document.verdict.level]) }),
-    assets.styles.map((href) => h("link", { rel: "stylesheet", href })),
-    assets.scripts.map((src) => h("script", { src, defer: true })),
-    h("script", { src: assets.module, type: "module" }),
-    assets.imported.map((href) => h("link", { rel: "modulepreload", href })),
+    assets.styles.map((path) => h("link", { rel: "stylesheet", href: at(path) })),
+    assets.scripts.map((path) => h("script", { src: at(path), defer: true })),
+    h("script", { src: at(assets.module), type: "module" }),
+    assets.imported.map((path) => h("link", { rel: "modulepreload", href: at(path) })),
     h("noscript", {}, h("meta", { "http-equiv": "refresh", content: refresh })),
   );
   const body = h(
@@ -62,9 +69,9 @@ export function pageHtml(
     h(
       "footer",
       {},
-      h("a", { href: "/stats.json" }, "stats.json"),
-      h("a", { href: "/metrics" }, "metrics"),
-      h("a", { href: "/readyz" }, "readyz"),
+      h("a", { href: at("/stats.json") }, "stats.json"),
+      h("a", { href: at("/metrics") }, "metrics"),
+      h("a", { href: at("/readyz") }, "readyz"),
     ),
   );
   return `<!doctype html>\n${toHtml(h("html", { lang: "en" }, head, body))}\n`;

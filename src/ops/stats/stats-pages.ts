@@ -16,11 +16,13 @@ export interface StatsPages {
   /** Paths this answers; the page's files are below `/page/`. */
   readonly paths: readonly string[];
   has(path: string): boolean;
-  /** Answers GET and HEAD for one of its paths. */
-  answer(path: string, request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Answers GET and HEAD for one of its paths. `basePath`: see pageHtml. */
+  answer(path: string, request: IncomingMessage, response: ServerResponse, basePath: string): Promise<void>;
   /** Ends the streams of events. Idempotent. */
   end(): void;
 }
+
+type Answer = (request: IncomingMessage, response: ServerResponse, basePath: string) => unknown;
 
 /** Longest reference that is parsed, in characters. */
 const longestReference = 500;
@@ -34,12 +36,13 @@ export function createStatsPages({ document, explain, every }: StatsPagesOptions
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
   const explanationOf = async (query: URLSearchParams, name: string) =>
     await explain((query.get(name) ?? "").trim().slice(0, longestReference));
-  const answers: Readonly<Record<string, (request: IncomingMessage, response: ServerResponse) => unknown>> = {
-    async "/"(request, response) {
+  const answers: Readonly<Record<string, Answer>> = {
+    async "/"(request, response, basePath) {
       const query = queryOf(request);
       const reference = (query.get("explain") ?? "").trim();
       const explanation = reference === "" ? undefined : await explanationOf(query, "explain");
-      const html = pageHtml(document(), assets.page, reference.slice(0, longestReference), explanation);
+      const asked = { reference: reference.slice(0, longestReference), explanation };
+      const html = pageHtml(document(), assets.page, { ...asked, basePath });
       const policy = { "content-security-policy": contentSecurityPolicy, "referrer-policy": "no-referrer" };
       send(request, response, "text/html; charset=utf-8", html, policy);
     },
@@ -56,9 +59,9 @@ export function createStatsPages({ document, explain, every }: StatsPagesOptions
   return {
     paths: Object.keys(answers),
     has: (path) => Object.hasOwn(answers, path) || assets.files.has(path),
-    async answer(path, request, response) {
+    async answer(path, request, response, basePath) {
       const file = assets.files.get(path);
-      if (file === undefined) await answers[path]?.(request, response);
+      if (file === undefined) await answers[path]?.(request, response, basePath);
       else sendAsset(request, response, file);
     },
     end: () => streams.end(),

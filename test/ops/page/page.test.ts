@@ -1,23 +1,34 @@
 import t from "tap";
 import { loadAssets } from "../../../src/ops/page/assets.ts";
 import { contentSecurityPolicy, pageHtml } from "../../../src/ops/page/page.ts";
+import type { Explanation, StatsDocument } from "../../../src/ops/stats/stats-document.ts";
 import { fullDocument, fullExplanation, sampleDocument } from "../../fixtures/stats-samples.ts";
 
 const assets = loadAssets();
+/** As a browser gets it below that path. */
+function page(
+  document: StatsDocument,
+  reference = "",
+  explanation: Explanation | undefined = undefined,
+  basePath = "",
+): string {
+  return pageHtml(document, assets.page, { reference, explanation, basePath });
+}
+
 const attack = `<img src=x onerror="alert(1)">'`;
 
 t.test("no text becomes markup: of an error, a path, a user agent, a repository, a reference", (t) => {
-  const html = pageHtml(fullDocument(attack), assets.page, attack, fullExplanation(attack));
+  const html = page(fullDocument(attack), attack, fullExplanation(attack));
   t.notMatch(html, /<img/i);
   t.notMatch(html, /onerror="/i);
   t.ok(html.split("&lt;img src=x onerror=&quot;").length > 20, "and all of it is there, as text");
   const unreadable = { schema: 1, kind: "unreadable", reference: attack, reason: attack } as const;
-  t.notMatch(pageHtml(sampleDocument(), assets.page, attack, unreadable), /<img/i);
+  t.notMatch(page(sampleDocument(), attack, unreadable), /<img/i);
   t.end();
 });
 
 t.test("nothing stands in the page that the policy would have to allow", (t) => {
-  const html = pageHtml(fullDocument("x"), assets.page, "x", fullExplanation("x"));
+  const html = page(fullDocument("x"), "x", fullExplanation("x"));
   t.notMatch(html, /\sstyle=|<style|\son[a-z]+=|javascript:/i);
   t.notMatch(html, /<script(?![^>]*\ssrc=)/i, "no inline script");
   t.strictSame([...html.matchAll(/\s(?:src|href|action)="([a-z]+:)?\/\//gi)], [], "nothing from elsewhere");
@@ -27,13 +38,33 @@ t.test("nothing stands in the page that the policy would have to allow", (t) => 
 });
 
 t.test("every file the page names is there", (t) => {
-  const html = pageHtml(sampleDocument(), assets.page, "", undefined);
-  const named = [...html.matchAll(/"(\/page\/[^"]+)"/g)].map(([, path]) => path);
+  const html = page(sampleDocument());
+  const named = [...html.matchAll(/"(page\/[^"]+)"/g)].map(([, path]) => `/${path}`);
   t.strictSame(new Set(named), new Set(assets.files.keys()));
   for (const [path, { body, gzip, type }] of assets.files) {
     t.ok(body.length > 100 && gzip.length < body.length, path);
     t.match(type, /^text\/(?:css|javascript); charset=utf-8$/);
   }
+  t.end();
+});
+
+t.test("below a path of a proxy every address of the page leads below it", (t) => {
+  for (const [basePath, at] of [
+    ["", "http://proxy/ops/"],
+    ["", "http://proxy/"],
+    ["/ops", "http://proxy/ops"],
+    ["/ops", "http://proxy/ops/?explain=a"],
+  ] as const) {
+    const html = page(sampleDocument(), "", undefined, basePath);
+    const named = [...html.matchAll(/\s(?:src|href|action)="(?!data:)([^"]+)"/g)].map(
+      ([, address]) => new URL(address as string, at).pathname,
+    );
+    const root = basePath || new URL(at).pathname.slice(0, -1);
+    const paths = [...assets.files.keys(), "/stats.json", "/metrics", "/readyz"].map((path) => root + path);
+    t.strictSame(new Set(named), new Set(paths), `${at} ${basePath}`);
+  }
+  const live = [...assets.files].find(([path]) => path.startsWith("/page/browser/live"))?.[1].body.toString();
+  t.notMatch(live, /(?:fetch|EventSource)\((?!address\()/, "the script asks relative to its own address");
   t.end();
 });
 
@@ -48,7 +79,7 @@ t.test("the modules import only what is served", (t) => {
 });
 
 t.test("the order is that of questions at night", (t) => {
-  const html = pageHtml(sampleDocument(), assets.page, "", undefined);
+  const html = page(sampleDocument());
   const ids = [...html.matchAll(/<section id="([a-z]+)"/g)].map(([, id]) => id);
   t.strictSame(ids, [
     "verdict",
@@ -67,13 +98,10 @@ t.test("the order is that of questions at night", (t) => {
 });
 
 t.test("without a script the page loads itself again, and all numbers are in it", (t) => {
-  const html = pageHtml(
+  const html = page(
     sampleDocument((activity) => {
       activity.onNotice({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 123_000_000 });
     }),
-    assets.page,
-    "",
-    undefined,
   );
   t.match(html, /<noscript><meta http-equiv="refresh" content="10"><\/noscript>/);
   t.match(html, /123 MB/);

@@ -10,7 +10,11 @@ import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
 import { fullExplanation, sampleDocument } from "../../fixtures/stats-samples.ts";
 import { rememberingOutput } from "../../fixtures/telemetry-samples.ts";
 
-async function start(t: Test, changes: Partial<StatsPagesOptions> = {}) {
+async function start(
+  t: Test,
+  changes: Partial<StatsPagesOptions> = {},
+  more: Partial<Parameters<typeof createOpsListener>[0]> = {},
+) {
   const output = rememberingOutput();
   const stats = createStatsPages({
     document: () => sampleDocument(),
@@ -22,6 +26,7 @@ async function start(t: Test, changes: Partial<StatsPagesOptions> = {}) {
     metrics: { contentType: "text/plain", render: async () => "" },
     log: createLogger("info", output).logger,
     stats,
+    ...more,
   });
   const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
   t.teardown(() => listener.close());
@@ -50,6 +55,22 @@ t.test("the page comes with a strict policy and nothing to be cached", async (t)
   t.match(body, /^<!doctype html>\n<html lang="en">/);
   t.match(await ask("/", {}, "HEAD"), { status: 200, body: "", headers: { "content-length": /^\d+$/ } });
 });
+
+t.test(
+  "below a path: requests come with it or without, and the page knows the one that counts",
+  async (t) => {
+    const forwardedPrefix = ({ headers }: IncomingMessage) =>
+      headers["x-forwarded-prefix"] as string | undefined;
+    const { ask } = await start(t, {}, { basePath: () => "/ops", forwardedPrefix });
+    for (const path of ["/", "/ops", "/ops/", "/ops/?explain=a"])
+      t.match((await ask(path)).body, /href="\/ops\/page\/page\.css"/, path);
+    t.match((await ask("/", { "x-forwarded-prefix": "/far" })).body, /href="\/far\/page\/page\.css"/);
+    for (const path of ["/ops/stats.json", "/stats.json", "/ops/page/page.css", "/ops/readyz", "/ops/livez"])
+      t.not((await ask(path)).status, 404, path);
+    t.equal((await ask("/opsstats.json")).status, 404);
+    t.equal((await ask("/ops/ops/stats.json")).status, 404);
+  },
+);
 
 t.test("/stats.json is the document", async (t) => {
   const { ask } = await start(t);

@@ -15,6 +15,11 @@ const ranges: readonly (readonly [Range, string])[] = [
   ["day", "24 h"],
 ];
 
+/** The address of a path on the listener, which this module knows from its own: a proxy may serve both below some path. */
+function address(path: string): URL {
+  return new URL(`../../${path}`, import.meta.url);
+}
+
 const charts = createCharts();
 let range: Range = "hour";
 let last: StatsDocument | undefined;
@@ -39,7 +44,7 @@ function watch(): void {
   stream?.close();
   clearTimeout(polling);
   if (document.hidden) return;
-  const source = new EventSource("/stats/events");
+  const source = new EventSource(address("stats/events"));
   stream = source;
   source.onmessage = ({ data }: MessageEvent<string>) => {
     show(JSON.parse(data) as StatsDocument);
@@ -56,7 +61,7 @@ async function poll(): Promise<void> {
   clearTimeout(polling);
   if (document.hidden) return;
   try {
-    const answer = await fetch("/stats.json");
+    const answer = await fetch(address("stats.json"));
     show((await answer.json()) as StatsDocument);
     connection(`every ${pollInterval / 1000} s`, "live");
   } catch {
@@ -97,7 +102,7 @@ function explainInPlace(): void {
 
 async function explain(reference: string, place: HTMLElement): Promise<void> {
   try {
-    const answer = await fetch(`/explain.json?reference=${encodeURIComponent(reference)}`);
+    const answer = await fetch(address(`explain.json?reference=${encodeURIComponent(reference)}`));
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     place.replaceChildren(make(explanationView((await answer.json()) as Explanation)));
   } catch (error) {
