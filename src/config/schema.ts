@@ -192,9 +192,11 @@ const upstream = section({
     "First part of a repository that stands for this registry, as hub in /v2/hub/team/app/",
     { env: false },
   ),
-  library: setting(t.yesOrNo, "Whether app means library/app there; true for Docker Hub unless set", {
-    env: false,
-  }),
+  library: setting(
+    t.library,
+    "Whether app means library/app there: true for Docker Hub unless set; strip where library/app, which docker asks a registry mirror for, means app",
+    { env: false },
+  ),
   allow: setting(
     t.listOf(t.permission),
     "Patterns over repository or repository:tag that clients may have, such as team/**; all unless set",

@@ -126,6 +126,18 @@ export const yesOrNo = text(
   { json: { type: "boolean" } },
 );
 
+/** What becomes of `library/`, the namespace of Docker Hub's official images. */
+export const library = text(
+  (written): Parsed<boolean | "strip"> => {
+    const value = written.toLowerCase();
+    if (value === "strip") return { value };
+    return /^(?:true|false)$/.test(value)
+      ? { value: value === "true" }
+      : { expected: "true, false or strip" };
+  },
+  { json: { enum: [true, false, "strip"] } },
+);
+
 export function wholeNumber(min: number, max: number) {
   return text(
     (written): Parsed<number> => {

@@ -2,7 +2,7 @@
 // upstream decides: path prefix before `/v2`, first component after it, `?ns=`, virtual host, default (docs/clients.md
 // 3). Two names of different upstreams are refused: the mirror never guesses.
 import picomatch from "picomatch";
-import { parseRepository, type Repository } from "../oci/name.ts";
+import { inLibrary, type Library, parseRepository, type Repository } from "../oci/name.ts";
 import type { Route } from "../oci/route.ts";
 import type { Scope } from "../ports/scope.ts";
 import type { Upstream } from "../ports/upstream.ts";
@@ -16,8 +16,7 @@ export interface Routing {
   readonly namespaces: readonly string[];
   /** Host names of this mirror that stand for this upstream, without port, lower case. */
   readonly hosts: readonly string[];
-  /** Whether `app` means `library/app`, as on Docker Hub. */
-  readonly library: boolean;
+  readonly library: Library;
   /** Globs over `repository` and `repository:tag`; an empty allow list allows all. Deny wins. */
   readonly allow: readonly string[];
   readonly deny: readonly string[];
@@ -147,7 +146,7 @@ export class Router {
     for (let entry: Entry | undefined = first; entry !== undefined && !seen.includes(entry); ) {
       seen.push(entry);
       const { upstream, library, next }: Routing = entry.routing;
-      const upstreamRepository = library ? withLibrary(repository) : repository;
+      const upstreamRepository = repository && inLibrary(repository, library);
       targets.push({
         upstream,
         repository: upstreamRepository,
@@ -168,13 +167,6 @@ export class Router {
       for (const key of keys(entry.routing)) index.set(key.toLowerCase(), entry);
     return index;
   }
-}
-
-/** Docker Hub's official images are written with one component and stored under two (docs/clients.md 6). */
-function withLibrary(repository: Repository | undefined): Repository | undefined {
-  return repository === undefined || repository.includes("/")
-    ? repository
-    : parseRepository(`library/${repository}`);
 }
 
 function tagOf(route: Route): string | undefined {

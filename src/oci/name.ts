@@ -20,6 +20,22 @@ export function parseRepository(text: string): Repository | undefined {
     : undefined;
 }
 
+/** Whether `app` means `library/app`, as on Docker Hub; "strip": `library/app` means `app`. */
+export type Library = boolean | "strip";
+
+/**
+ * The name a registry has for a repository. Docker Hub's official images are written with one component and stored under two
+ * (docs/clients.md 6), and docker asks every registry mirror for them as they are stored. Undefined for a name that is too long
+ * then.
+ */
+export function inLibrary(repository: Repository, library: Library): Repository | undefined {
+  if (library === true)
+    return repository.includes("/") ? repository : parseRepository(`library/${repository}`);
+  if (library === false || !repository.startsWith("library/")) return repository;
+  const rest = repository.slice("library/".length);
+  return rest.includes("/") ? repository : parseRepository(rest);
+}
+
 /** Undefined when the tag breaks the spec's grammar or is longer than 128 characters. */
 export function parseTag(text: string): Tag | undefined {
   return tagGrammar.test(text) ? (text as Tag) : undefined;

@@ -104,6 +104,16 @@ t.test(
   },
 );
 
+t.test("library/ is added, left alone or taken away", async (t) => {
+  for (const [written, value] of [
+    ["true", true],
+    ["false", false],
+    ["strip", "strip"],
+    ["STRIP", "strip"],
+  ] as const)
+    t.equal(upstreamsOf(`name: a, url: ${url}, library: ${written}`)[0].library, value, written);
+});
+
 t.test("Docker Hub's own names are its default", async (t) => {
   const hub = "url: https://registry-1.docker.io";
   t.match(upstreamsOf(`name: hub, ${hub}`), [{ namespaces: ["docker.io"], library: true }]);
@@ -133,7 +143,7 @@ t.test("each setting has its rule, and every problem of every upstream is told",
     ["namespaces: [docker.io/library]", /namespaces\[0\] /],
     ["hosts: ['mirror.example.com:5000']", /hosts\[0\] .*without a scheme or a port/],
     ["component: a/b", /component .*one part of a repository/],
-    ["library: 1", /library .*true or false/],
+    ["library: 1", /library .*true, false or strip/],
     ["allow: ['team/(a']", /allow\[0\] .*every bracket closed/],
     ["deny: ['']", /deny\[0\] .*a pattern of 1 to 512 characters/],
     ["next: {on: absent}", /next\.upstream .*found nothing, expected a value/],

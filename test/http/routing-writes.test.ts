@@ -115,6 +115,12 @@ const cases: readonly {
     upstreamRepository: "library/app",
   },
   {
+    name: "library that is taken away",
+    named: { path: "/far/v2/library/app" },
+    routing: { library: "strip" },
+    upstreamRepository: "app",
+  },
+  {
     name: "repositoryPrefix",
     named: { path: "/far/v2/team/app" },
     routing: {},

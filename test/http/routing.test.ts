@@ -85,6 +85,18 @@ t.test("library/ is added to one component, and only where it is asked for", asy
   t.strictSame(ask(two, "/corp/v2/app/manifests/1"), ["corp app"]);
 });
 
+t.test(
+  "library/ is taken away from what docker asks a registry mirror for, where it is asked for",
+  async (t) => {
+    const mirror = new Router([routing("corp", { library: "strip" })]);
+    t.strictSame(ask(mirror, "/v2/library/app/manifests/1"), ["corp app"]);
+    t.strictSame(ask(mirror, "/v2/app/manifests/1"), ["corp app"]);
+    t.strictSame(ask(mirror, "/v2/library/team/app/manifests/1"), ["corp library/team/app"], "not docker's");
+    t.strictSame(ask(mirror, "/v2/team/library/manifests/1"), ["corp team/library"]);
+    t.strictSame(ask(mirror, "/v2/librarys/app/manifests/1"), ["corp librarys/app"]);
+  },
+);
+
 t.test("OCI-Namespace is for answers the namespace had a part in", async (t) => {
   const namespaceOf = (target: string): string | undefined => {
     const routed = two.route(routeOf(target), undefined);

@@ -1,7 +1,7 @@
 // References as people paste them, for questions about one image: `team/app:1.0`, `hub/library/busybox@sha256:…`,
 // with or without the registry's name, or this mirror's, before it.
 import type { UpstreamConfig } from "../../config/config.ts";
-import { parseRepository } from "../../oci/name.ts";
+import { inLibrary, parseRepository } from "../../oci/name.ts";
 import { parseReference, type Reference } from "../../oci/reference.ts";
 import type { Scope } from "../../ports/scope.ts";
 
@@ -25,7 +25,8 @@ export function parseImageReference(
   const name = colon < 0 ? named : named.slice(0, colon);
   const reference = parseReference(digest ?? (colon < 0 ? "latest" : named.slice(colon + 1)));
   const { upstream, rest } = chooseUpstream(name, upstreams);
-  const repository = parseRepository(upstream.library && !rest.includes("/") ? `library/${rest}` : rest);
+  const written = parseRepository(rest);
+  const repository = written && inLibrary(written, upstream.library);
   if (reference === undefined || repository === undefined) return undefined;
   return { upstream: upstream.name, repository, reference };
 }

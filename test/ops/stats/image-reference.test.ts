@@ -10,6 +10,7 @@ const upstreams: readonly [NamedUpstream, ...NamedUpstream[]] = [
     library: false,
   },
   { name: "hub", component: "dockerhub", namespaces: ["docker.io"], library: true },
+  { name: "corp", namespaces: [], library: "strip" },
 ];
 
 t.test("what is understood", (t) => {
@@ -22,6 +23,8 @@ t.test("what is understood", (t) => {
     ["hub/busybox", "hub library/busybox latest"],
     ["dockerhub/team/x:2", "hub team/x 2"],
     ["docker.io/busybox:1", "hub library/busybox 1"],
+    ["corp/library/busybox:1", "corp busybox 1"],
+    ["corp/busybox:1", "corp busybox 1"],
     ["registry.example.com:8443/team/app:1", "main team/app 1"],
     ["mirror.example.com:5000/team/app:1", "main team/app 1"],
     ["localhost/team/app", "main team/app latest"],
