@@ -55,7 +55,7 @@ export class NodeWorkers {
     config: Config,
     { exempt, openAnswers, waiting }: NodeWorkersOptions["limits"],
   ): WorkerSettings {
-    const { listen, cache, via, cacheStatus, serverTiming, trustedProxies, basePath = "", upstreams } = config;
+    const { listen, cache, via, cacheStatus, serverTiming, trustedProxies, upstreams } = config;
     return {
       listen,
       socket: this.socket,
@@ -66,7 +66,7 @@ export class NodeWorkers {
       serverTiming,
       trustedProxies: trustedProxies ?? [],
       exempt,
-      basePath,
+      basePath: config.basePath ?? "",
       // A client's connections may all end at one worker: each bounds what it has, and the primary all that is asked of it.
       openAnswers,
       waiting,
