@@ -169,6 +169,8 @@ export type Notice =
     }
   /** A file with credentials cannot be used, and what it held before still is. */
   | { readonly kind: "secret_problem"; readonly upstream: string; readonly message: string }
+  /** The upstream is asked at another address than the configured one, which only redirects there. */
+  | { readonly kind: "upstream_moved"; readonly upstream: string; readonly message: string }
   | {
       readonly kind: "circuit";
       readonly upstream: string;

@@ -13,11 +13,19 @@ import {
 } from "../ports/upstream-answer.ts";
 import { challengeOf, parseChallenges } from "./auth/challenge.ts";
 
-/** Status and headers, and whether another origin sent them after a redirect. */
+/**
+ * Who sent an answer: the configured registry; or, after a redirect, another registry, which was asked the same question,
+ * or a storage, whose address means something to itself only. Neither of the two was sent credentials.
+ */
+export type Sender = "upstream" | "registry" | "storage";
+
+/** Status and headers, and who sent them. */
 export interface ReplyHead {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  readonly foreign: boolean;
+  readonly sender: Sender;
+  /** Host and port of the sender. */
+  readonly host: string;
 }
 
 /** Longest wait asked for with Retry-After that is believed, in seconds. */
@@ -50,7 +58,7 @@ export function readStatus(
   found: readonly number[],
   now: number,
 ): Refusal | undefined {
-  const { status, headers, foreign } = reply;
+  const { status, headers, sender, host } = reply;
   if (found.includes(status)) {
     refuseEncoding(upstream, reply);
     return undefined;
@@ -64,7 +72,7 @@ export function readStatus(
   if (status === 508)
     return fail("loop", "was led back to itself: mirrors fetch from each other in a circle");
   if (status >= 500) return fail("server_error", "failed");
-  if (foreign) {
+  if (sender === "storage") {
     // The registry has said that the content exists, so a storage behind it that denies it is broken.
     return fail("server_error", "redirected to a storage that did not deliver");
   }
@@ -73,6 +81,8 @@ export function readStatus(
   const relayed = relayedHeaders(headers);
   if (status === 404 || status === 410) return { kind: "absent", ...relayed };
   if (isRefusalStatus(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...relayed };
+  if (status === 401 && sender === "registry")
+    return fail("auth", `redirected to ${host}, which wants an account: if it is right, set url to it`);
   if (status === 401) return fail("auth", "refused our account: check its username and password");
   return fail("protocol", "gave an answer that is not understood");
 }
@@ -227,8 +237,8 @@ function lacksRights(headers: IncomingHttpHeaders): boolean {
  * Age, Cache-Status, Warning and RateLimit headers of upstream's answer. What cannot be read is left out, and so is
  * what storages and their delivery networks say of an object: it says nothing about the registry's answer.
  */
-export function cacheMarks({ headers, foreign }: ReplyHead): CacheMarks {
-  if (foreign) return {};
+export function cacheMarks({ headers, sender }: ReplyHead): CacheMarks {
+  if (sender === "storage") return {};
   const age = /^\d+$/.test(headers.age ?? "") ? Math.min(Number(headers.age), greatestAge) : undefined;
   const lines: unknown = headers["cache-status"];
   const text = Array.isArray(lines) ? lines.join(", ") : lines;

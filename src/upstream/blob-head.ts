@@ -72,6 +72,8 @@ export class BlobHeads {
  * Refused although a GET may work: registries that answer HEAD with 401 whatever the token (ECR Public) or with 405,
  * and storages whose signed addresses are for GET only. The text of a registry's refusal comes with a GET only, too.
  */
-function refusesHead({ status, foreign }: Reply): boolean {
-  return status === 401 || status === 405 || (foreign ? status === 403 : isRefusalStatus(status));
+function refusesHead({ status, sender }: Reply): boolean {
+  return (
+    status === 401 || status === 405 || (sender === "storage" ? status === 403 : isRefusalStatus(status))
+  );
 }

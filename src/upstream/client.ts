@@ -11,7 +11,7 @@ import type { NoticeSink } from "../ports/event.ts";
 import { UpstreamError, type Yielding } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import { viaOf } from "../ports/via.ts";
-import { type ReplyHead, readStatus, withWords } from "./answer.ts";
+import { type ReplyHead, readStatus, type Sender, withWords } from "./answer.ts";
 import type { Authorizer } from "./auth/authorizer.ts";
 import { discard, readSmallBody } from "./body.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
@@ -19,7 +19,7 @@ import { Connections } from "./connection/connections.ts";
 import { dispatch, type Request } from "./connection/dispatch.ts";
 import { RateLimits } from "./connection/rate-limits.ts";
 import { UpstreamCircuit } from "./connection/upstream-circuit.ts";
-import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
+import { isRedirect, maxRedirects, redirectTarget, registryOf } from "./redirect.ts";
 
 /** One question to the registry, about one repository. */
 export interface Ask {
@@ -52,9 +52,6 @@ const expiredAddress: ReadonlySet<number> = new Set([400, 401, 403]);
 
 /** Most times a question is asked once more with another proof. */
 const mostProofs = 2;
-
-/** Milliseconds to the first byte of a manifest when the configuration does not say. */
-const usualManifestTimeout = 10_000;
 
 export interface UpstreamClientOptions {
   readonly config: UpstreamConfig;
@@ -118,7 +115,7 @@ export class UpstreamClient {
   }
 
   /**
-   * Sends one question and follows its redirects. Rejects with UpstreamError, or with the signal's reason. Waits for
+   * Sends one question and follows its redirects. Rejects with UpstreamError, with the signal's reason, or with MovedToHttps. Waits for
    * a free connection, for the connection, and for the first byte at most the configured times each. An upstream that
    * asked to slow down, or that has not answered lately, is not asked.
    */
@@ -187,30 +184,33 @@ export class UpstreamClient {
    */
   async #answer(ask: Ask): Promise<Reply> {
     const reply = await this.#follow(ask);
-    if (!reply.foreign || ask.method !== "GET" || !expiredAddress.has(reply.status)) return reply;
+    if (reply.sender !== "storage" || ask.method !== "GET" || !expiredAddress.has(reply.status)) return reply;
     discard(reply.body);
     return await this.#follow(ask);
   }
 
   async #follow(ask: Ask): Promise<Reply> {
-    let url = apiUrl(this.#config.url, ask.repository, ask.endpoint, ask.query);
+    const { name, url: registry } = this.#config;
+    const asked = apiUrl(registry, ask.repository, ask.endpoint, ask.query);
+    let url = asked;
     let reply = await this.#askOwn(url, ask);
     let foreign = false;
     for (let followed = 0; isRedirect(reply.status); followed++) {
       discard(reply.body);
       if (followed === maxRedirects) {
-        const text = `upstream ${this.#config.name} redirected more than ${maxRedirects} times`;
+        const text = `upstream ${name} redirected more than ${maxRedirects} times`;
         throw new UpstreamError("protocol", text, { status: reply.status });
       }
-      url = redirectTarget(url, reply.headers.location, {
-        upstream: this.#config.name,
-        otherOrigins: ask.type === "blob",
-      });
+      const from = url;
+      url = redirectTarget(from, reply.headers.location, { upstream: name, otherOrigins: true });
+      if (!foreign && isUpgrade(from, url)) {
+        const secure = registryOf(url, asked, `/v2/${ask.repository}/${ask.endpoint}`);
+        if (secure !== undefined) throw new MovedToHttps(secure);
+      }
       // Once away, never again with credentials: a foreign host must not be able to aim our account at a path.
-      foreign ||= url.origin !== this.#config.url.origin;
-      reply = foreign
-        ? await this.#send("foreign", this.#request(url, ask), ask)
-        : await this.#askOwn(url, ask);
+      foreign ||= url.origin !== registry.origin;
+      const sender = registryOf(url, asked, `/${ask.endpoint}`) === undefined ? "storage" : "registry";
+      reply = foreign ? await this.#send(sender, this.#request(url, ask), ask) : await this.#askOwn(url, ask);
     }
     return reply;
   }
@@ -218,7 +218,7 @@ export class UpstreamClient {
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
     for (let tries = 1; ; tries++) {
       const request = await this.#ownRequest(url, ask);
-      const reply = await this.#send("own", request, ask);
+      const reply = await this.#send("upstream", request, ask);
       if (tries > mostProofs || !mayRefuseAccount(reply.status)) return reply;
       const sent = request.headers?.authorization;
       if (!(await this.#hasOtherProof(reply, ask, sent, tries > 1))) return reply;
@@ -266,23 +266,22 @@ export class UpstreamClient {
       path: url.pathname + url.search,
       method: ask.method,
       headers: { ...ask.headers, via: viaOf(this.#pseudonym, ask.via) },
-      headersTimeout: this.#firstByteTimeout(ask),
       // undici closes the connection after every HEAD otherwise, and each revalidation would pay for a handshake.
       reset: false,
       ...(ask.signal === undefined ? {} : { signal: ask.signal }),
     };
   }
 
-  async #send(to: "own" | "foreign", request: Request, ask: Ask): Promise<Reply> {
+  async #send(sender: Sender, request: Request, ask: Ask): Promise<Reply> {
     const started = this.#clock();
-    const foreign = to === "foreign";
-    const send = () => dispatch(this.#connections[to], request, this.#config.name);
-    // What storages do says nothing about the registry.
-    const { statusCode, headers, body } = foreign
-      ? await send()
-      : await this.#circuit.run(`${ask.repository}/${ask.endpoint}`, send);
+    const own = sender === "upstream";
+    const send = () => dispatch(this.#connections[own ? "own" : "foreign"], request, this.#config.name);
+    // What other hosts do says nothing about the registry.
+    const { statusCode, headers, body } = own
+      ? await this.#circuit.run(`${ask.repository}/${ask.endpoint}`, send)
+      : await send();
     const ttfbMs = this.#clock() - started;
-    if (!foreign) this.#quickest = Math.min(this.#quickest, ttfbMs);
+    if (own) this.#quickest = Math.min(this.#quickest, ttfbMs);
     this.#notices({
       kind: "upstream_request",
       upstream: this.#config.name,
@@ -291,16 +290,25 @@ export class UpstreamClient {
       status: statusCode,
       ttfbMs,
     });
-    if (!foreign) this.#limits.note(useOf(ask), statusCode, headers as IncomingHttpHeaders);
-    return { status: statusCode, headers: headers as IncomingHttpHeaders, body, foreign };
+    if (own) this.#limits.note(useOf(ask), statusCode, headers as IncomingHttpHeaders);
+    const host = String(request.origin).replace(/^[^/]*\/\//, "");
+    return { status: statusCode, headers: headers as IncomingHttpHeaders, body, sender, host };
   }
+}
 
-  /** Tag lists may take as long as transfers: some registries put them together when they are asked. */
-  #firstByteTimeout(ask: Ask): number {
-    const { firstByteTimeout, manifestTimeout = usualManifestTimeout } = this.#config;
-    const quick = ask.type === "manifest" || (ask.type === "blob" && useOf(ask) === "small");
-    return quick ? Math.min(manifestTimeout, firstByteTimeout) : firstByteTimeout;
+/** The registry is at another address: the same name, over https. The question has to be asked there. */
+export class MovedToHttps extends Error {
+  readonly url: URL;
+
+  constructor(url: URL) {
+    super("redirected to https");
+    this.url = url;
   }
+}
+
+/** From http to https of the same name, whatever the port: who may answer for the name over TLS may have our account. */
+function isUpgrade(from: URL, to: URL): boolean {
+  return from.protocol === "http:" && to.protocol === "https:" && from.hostname === to.hostname;
 }
 
 /** Bytes of a refusal that are read for its words, and milliseconds they may take. */

@@ -22,7 +22,7 @@ import { cacheMarks, contentDigest, contentLength, contentRange, isRefusalStatus
 import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyTimeout } from "./body.ts";
-import { type Ask, type Asker, type Reply, statusOf, UpstreamClient } from "./client.ts";
+import { type Ask, type Asker, MovedToHttps, type Reply, statusOf, UpstreamClient } from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { type ListSource, listReferrers, listTags } from "./lists.ts";
 
@@ -43,12 +43,17 @@ export interface UpstreamOptions {
 
 /** Connects to nothing before the first question. Throws the system's error for unreadable certificates. */
 export function createUpstream(config: UpstreamConfig, options: UpstreamOptions): HttpUpstream {
+  return new HttpUpstream(new Shared(createParts(config, options)));
+}
+
+function createParts(config: UpstreamConfig, options: UpstreamOptions): Parts {
   const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym(), headers = {} } = options;
   const authorizer = createAuthorizer(config, notices, clock);
   const client = new UpstreamClient({ config, authorizer, notices, clock, pause, pseudonym });
   const blobHeads = new BlobHeads(config.name, clock);
-  const parts = { config, client, notices, clock, blobHeads, headers };
-  return new HttpUpstream({ parts, retiring: new Set() });
+  const at = (url: URL): Parts =>
+    createParts({ ...config, url }, { notices, clock, pause, pseudonym, headers });
+  return { config, client, notices, clock, blobHeads, headers, at };
 }
 
 interface Parts {
@@ -58,14 +63,49 @@ interface Parts {
   readonly clock: Clock;
   readonly blobHeads: BlobHeads;
   readonly headers: NonNullable<Ask["headers"]>;
+  /** The same for a registry that has turned out to be at another address. */
+  readonly at: (url: URL) => Parts;
 }
 
 /** What an upstream and those made of it by `forwarding` have in common. */
-interface Shared {
+class Shared {
   /** A reload replaces them: they are read for every question. */
   parts: Parts;
   /** Clients whose place was taken, until their last question is over. */
-  readonly retiring: Set<UpstreamClient>;
+  readonly retiring = new Set<UpstreamClient>();
+
+  constructor(parts: Parts) {
+    this.parts = parts;
+  }
+
+  replace(parts: Parts): void {
+    const { client: before } = this.parts;
+    this.parts = parts;
+    parts.client.continue(before);
+    const retired = (): void => void this.retiring.delete(before);
+    this.retiring.add(before);
+    void before.retire().then(retired, retired);
+  }
+
+  /** Asks the registry where it is: an address over http that only leads to https is not asked a second time. */
+  async ask(ask: Ask): Promise<Reply> {
+    const { parts } = this;
+    try {
+      return await parts.client.ask(ask);
+    } catch (error) {
+      if (!(error instanceof MovedToHttps)) throw error;
+      if (this.parts === parts) this.#move(error.url);
+      return await this.parts.client.ask(ask);
+    }
+  }
+
+  #move(url: URL): void {
+    const { config, notices, at } = this.parts;
+    this.replace(at(url));
+    const { name } = config;
+    const message = `${config.url.href} only redirects to ${url.href}, which is asked from now on: set url to it`;
+    notices({ kind: "upstream_moved", upstream: name, message });
+  }
 }
 
 export class HttpUpstream implements ClosableUpstream {
@@ -83,7 +123,7 @@ export class HttpUpstream implements ClosableUpstream {
     const added = via === undefined ? {} : { via };
     const always = { ...headers, ...(traceparent === undefined ? {} : { traceparent }) };
     this.#client = {
-      ask: (ask) => shared.parts.client.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
+      ask: (ask) => shared.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
     };
     this.#notices = notices;
     this.#clock = clock;
@@ -95,13 +135,7 @@ export class HttpUpstream implements ClosableUpstream {
    * used yet, becomes a part of this one.
    */
   replace(by: HttpUpstream): void {
-    const { parts, retiring } = this.#shared;
-    const { client: before } = parts;
-    this.#shared.parts = by.#shared.parts;
-    this.#shared.parts.client.continue(before);
-    const retired = (): void => void retiring.delete(before);
-    retiring.add(before);
-    void before.retire().then(retired, retired);
+    this.#shared.replace(by.#shared.parts);
   }
 
   forwarding(via: string | undefined, traceparent?: string): Upstream {
@@ -150,7 +184,7 @@ export class HttpUpstream implements ClosableUpstream {
       let reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
       // Some registries refuse HEAD only, and the text of a refusal comes with a GET only.
       const unknown = reply.status === 404 && reference.kind === "tag";
-      if (!reply.foreign && (reply.status === 405 || isRefusalStatus(reply.status) || unknown)) {
+      if (reply.status === 405 || isRefusalStatus(reply.status) || unknown) {
         discard(reply.body);
         reply = await this.#client.ask(manifestAsk("GET", repository, reference));
       }

@@ -11,7 +11,7 @@ export function isRedirect(status: number): boolean {
 
 export interface RedirectRules {
   readonly upstream: string;
-  /** Whether another origin may be asked: for blobs only. */
+  /** Whether another origin may be asked: for content, and not for tokens. */
   readonly otherOrigins: boolean;
 }
 
@@ -32,6 +32,28 @@ export function redirectTarget(from: URL, location: string | undefined, rules: R
   target.username = "";
   target.password = "";
   target.hash = "";
-  if (target.origin !== from.origin && !rules.otherOrigins) return refuse("a small request to another host");
+  if (target.origin !== from.origin && !rules.otherOrigins)
+    return refuse("a request for a token to another host");
   return target;
+}
+
+/**
+ * What stands before the question in `target` when it is the same question that was asked with `asked`, below `/v2/` of
+ * another registry; undefined when it is not, as with the addresses storages have. `question`: what the path of `asked`
+ * has after the path of the registry's URL. A trailing slash is left out.
+ */
+export function registryOf(target: URL, asked: URL, question: string): URL | undefined {
+  const path = decoded(target.pathname);
+  if (path === undefined || !path.endsWith(question) || target.search !== asked.search) return undefined;
+  const registry = new URL(target.origin);
+  registry.pathname = path.slice(0, -question.length);
+  return registry;
+}
+
+function decoded(path: string): string | undefined {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return undefined;
+  }
 }

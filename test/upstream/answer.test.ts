@@ -5,10 +5,13 @@ import { cacheMarks, contentLength, contentRange, readStatus } from "../../src/u
 
 const now = Date.parse("2026-01-01T00:00:00Z");
 
+const own = { sender: "upstream", host: "registry.example.com" } as const;
+const storage = { sender: "storage", host: "storage.example.com" } as const;
+
 function retryAfterOf(header: string | undefined): number | undefined {
   const headers: IncomingHttpHeaders = header === undefined ? {} : { "retry-after": header };
   try {
-    readStatus("main", { status: 429, headers, foreign: false }, [200], now);
+    readStatus("main", { status: 429, headers, ...own }, [200], now);
   } catch (error) {
     if (error instanceof UpstreamError) return error.retryAfter;
   }
@@ -32,12 +35,7 @@ t.test("Retry-After in seconds or as a date, at most an hour", async (t) => {
 
 t.test("401 from a registry with tokens may mean that the account has no right", async (t) => {
   const read = (challenge: string) =>
-    readStatus(
-      "main",
-      { status: 401, headers: { "www-authenticate": challenge }, foreign: false },
-      [200],
-      now,
-    );
+    readStatus("main", { status: 401, headers: { "www-authenticate": challenge }, ...own }, [200], now);
   t.same(read('Bearer realm="https://a/t",error="insufficient_scope"'), { kind: "denied" });
   for (const challenge of [
     'Bearer realm="https://a/t",error="invalid_token"',
@@ -79,7 +77,7 @@ t.test("Content-Range agrees with what was asked", async (t) => {
 
 t.test("what a cache before this one says is taken over within bounds, the rest is left out", async (t) => {
   const marks = (headers: object) =>
-    cacheMarks({ status: 200, headers: headers as IncomingHttpHeaders, foreign: false });
+    cacheMarks({ status: 200, headers: headers as IncomingHttpHeaders, ...own });
   t.same(marks({}), {});
   t.same(marks({ age: "0" }), { age: 0 });
   t.same(marks({ age: "47", "cache-status": "far; hit; ttl=13" }), {
@@ -94,6 +92,6 @@ t.test("what a cache before this one says is taken over within bounds, the rest 
   t.same(marks({ "cache-status": "x".repeat(1024) }), { cacheStatus: "x".repeat(1024) });
   for (const text of ["", "x".repeat(1025), "far; detail=\u00fc", "far\tnear", "far\u007f"])
     t.same(marks({ "cache-status": text }), {}, text.slice(0, 20));
-  const foreign = { status: 200, headers: { age: "5", "cache-status": "cdn; hit" }, foreign: true };
-  t.same(cacheMarks(foreign), {}, "a delivery network behind a redirect is no registry");
+  const behind = { status: 200, headers: { age: "5", "cache-status": "cdn; hit" }, ...storage };
+  t.same(cacheMarks(behind), {}, "a delivery network behind a redirect is no registry");
 });

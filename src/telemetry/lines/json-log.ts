@@ -161,6 +161,10 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         const { upstream, message } = notice;
         return logger.warn({ upstream, detail: scrub(message, maxText) }, "credentials cannot be read again");
       }
+      case "upstream_moved": {
+        const { upstream, message } = notice;
+        return logger.warn({ upstream, detail: scrub(message, maxText) }, "the upstream has a better url");
+      }
       case "circuit":
         return logCircuit(logger, notice);
       case "upstream_error":

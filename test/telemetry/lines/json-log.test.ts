@@ -304,6 +304,7 @@ t.test("other notices have the level of their weight", (t) => {
   sink({ kind: "store_error", op: "commit", code: "no_space", message: "ENOSPC" });
   sink({ kind: "store_error", op: "commit", code: "no_space", message: "ENOSPC" });
   sink({ kind: "secret_problem", upstream: "hub", message: "/p is empty" });
+  sink({ kind: "upstream_moved", upstream: "hub", message: "set url to https://hub/" });
   sink({ kind: "upstream_request", upstream: "hub", type: "blob", method: "GET", status: 200, ttfbMs: 1 });
   sink({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 1 });
   sink({ kind: "rate_limit", upstream: "hub", remaining: 0 });
@@ -323,6 +324,7 @@ t.test("other notices have the level of their weight", (t) => {
     { level: "error", reason: "corrupt" },
     { level: "error", op: "commit", code: "no_space", detail: "ENOSPC" },
     { level: "warn", upstream: "hub", detail: "/p is empty", msg: /credentials/ },
+    { level: "warn", upstream: "hub", detail: "set url to https://hub/", msg: /better url/ },
     { level: "info", upstream: "hub", width: 8, msg: /transfers at once/ },
   ]);
   t.strictSame(take(), [], "traffic is for the metrics, and a broken store makes one line per window");
