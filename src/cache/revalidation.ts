@@ -12,6 +12,8 @@ const answerTimeout = 1_000;
 /** Milliseconds after a failure in which the stale answer is given at once, and more of them at random. */
 const failureMemory = 3_000;
 const failureJitter = 1_500;
+/** Questions of one key under way at once: the next one is asked when one of these has ended. */
+const mostSlow = 3;
 
 const notRemembered: ReadonlySet<UpstreamErrorCode> = new Set(["circuit_open", "rate_limited", "loop"]);
 
@@ -33,6 +35,8 @@ export class Revalidation<Value> {
   readonly #pause: Pause;
   readonly #flights = new SingleFlight<Value>();
   readonly #failures: LRUCache<string, UpstreamError>;
+  /** Questions that clients with something to fall back on have ceased to wait for, by key. */
+  readonly #slow = new Map<string, Set<Promise<Value>>>();
 
   constructor({ clock, pause }: RevalidationOptions) {
     this.#pause = pause;
@@ -57,6 +61,7 @@ export class Revalidation<Value> {
   async refresh(key: string, ask: Question<Value>): Promise<Revalidated<Value>> {
     const failure = this.#failures.get(key);
     if (failure !== undefined) return { kind: "failed", reason: failure };
+    if ((this.#slow.get(key)?.size ?? 0) >= mostSlow) return { kind: "failed", reason: tooSlow() };
     const { promise, joined } = this.#start(key, ask);
     try {
       return { kind: "answered", value: await this.#answer(key, promise), joined };
@@ -77,6 +82,7 @@ export class Revalidation<Value> {
       try {
         const value = await ask(counts);
         if (counts()) this.#failures.delete(key);
+        this.#slow.delete(key);
         return value;
       } catch (error) {
         if (error instanceof UpstreamError && counts()) this.#remember(key, error);
@@ -96,10 +102,25 @@ export class Revalidation<Value> {
 
   async #answer(key: string, flight: Promise<Value>): Promise<Value> {
     if (await inTime(flight, answerTimeout, this.#pause)) return await flight;
-    const slow = new UpstreamError("timeout", "upstream is slow to confirm what is here");
+    const slow = tooSlow();
     // The next ones wait neither for this flight nor for its time-out: they ask anew when the memory has passed.
     this.#flights.leave(key);
+    this.#leave(key, flight);
     this.#remember(key, slow);
     throw slow;
   }
+
+  #leave(key: string, flight: Promise<Value>): void {
+    const slow = this.#slow.get(key) ?? new Set();
+    this.#slow.set(key, slow.add(flight));
+    const ended = (): void => {
+      slow.delete(flight);
+      if (slow.size === 0 && this.#slow.get(key) === slow) this.#slow.delete(key);
+    };
+    flight.then(ended, ended);
+  }
+}
+
+function tooSlow(): UpstreamError {
+  return new UpstreamError("timeout", "upstream is slow to confirm what is here");
 }

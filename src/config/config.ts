@@ -72,11 +72,6 @@ export type UpstreamConfig = Frozen<
   readonly next?: { readonly upstream: string; readonly on: readonly Occasion[] } | undefined;
   /** For https; left out: what Node trusts, and no certificate of our own. */
   readonly tls?: TlsConfig | undefined;
-  /**
-   * firstByteTimeout for manifests and for whether a blob is there, which registries answer without fetching anything: a
-   * hung upstream is found out sooner. Never longer than firstByteTimeout; left out: 10 s.
-   */
-  readonly manifestTimeout?: number | undefined;
 };
 
 /** Redis, where the nodes of one datacenter share what they know. */

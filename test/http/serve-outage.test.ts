@@ -12,7 +12,7 @@ t.test("a hung upstream: stale after a second, then at once; asked again within 
   const time = new ManualPause();
   const mirror = await startMirror(t, upstream, {
     tags: { ttl: 0 },
-    upstream: { manifestTimeout: 3_000 },
+    upstream: { firstByteTimeout: 3_000 },
     pause: time.pause,
   });
   const pull = async (tag: string) => {
