@@ -243,7 +243,7 @@ export const schema = z.object({
   ),
   trustedProxies: setting(
     t.listOf(t.network),
-    "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is, and X-Forwarded-Prefix below which path; nobody's unless set",
+    "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is, as the PROXY protocol does (versions 1 and 2), and X-Forwarded-Prefix below which path; nobody's unless set",
   ),
   basePath: setting(
     t.basePath,

@@ -10,6 +10,7 @@ import { Connection, type ConnectionOwner } from "./connection.ts";
 import { type Failure, fail, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { OriginHeaders } from "./origin-headers.ts";
+import { takeProxyHeader } from "./proxy-protocol.ts";
 import { isProbe } from "./serve.ts";
 
 export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
@@ -64,6 +65,8 @@ const refusedConnections = { least: 8, most: 64 };
 export class Listener {
   readonly #server: Server;
   readonly #connections = new Map<Socket, Connection>();
+  /** Connections of trusted proxies that have not said yet whose they are. */
+  readonly #coming = new Set<Socket>();
   #inFlight = 0;
   /** Called when no answer is under way any more; undefined while this node does not drain. */
   #idle: (() => void) | undefined;
@@ -133,11 +136,24 @@ export class Listener {
     this.#server.maxHeadersCount = 0;
     if (Number.isFinite(maxConnections))
       this.#server.maxConnections = maxConnections + refusedBeyond(maxConnections);
-    this.#server.on("connection", (socket: Socket) => {
-      // Node caches the address from the first read on. Read later, it may be gone with the client.
-      this.#connections.set(socket, new Connection(socket, owner, socket.remoteAddress ?? ""));
+    const [readHttp] = this.#server.listeners("connection");
+    this.#server.removeAllListeners("connection");
+    const begin = (socket: Socket, address: string): void => {
+      readHttp?.call(this.#server, socket);
+      this.#connections.set(socket, new Connection(socket, owner, address));
       if (this.#connections.size > maxConnections) this.#server.closeIdleConnections();
       socket.once("close", () => this.#connections.delete(socket));
+    };
+    this.#server.on("connection", (socket: Socket) => {
+      // Node caches the address from the first read on. Read later, it may be gone with the client.
+      const address = socket.remoteAddress ?? "";
+      if (ofWorker || !this.#clients.trusts(address)) return begin(socket, address);
+      this.#coming.add(socket);
+      socket.once("close", () => this.#coming.delete(socket));
+      takeProxyHeader(socket, headersTimeout, (source) => {
+        this.#coming.delete(socket);
+        begin(socket, source ?? address);
+      });
     });
     this.#server.on("clientError", (error, socket) =>
       this.#connections.get(socket as Socket)?.unreadable(error),
@@ -208,6 +224,7 @@ export class Listener {
     if (this.#inFlight > 0) await idle;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
+    for (const socket of this.#coming) socket.destroy();
     await closed;
   }
 
@@ -221,6 +238,7 @@ export class Listener {
   stop(): void {
     clearInterval(this.#stalls);
     this.#server.close();
+    for (const socket of this.#coming) socket.destroy();
     for (const connection of this.#connections.values()) connection.destroy();
   }
 
