@@ -49,6 +49,7 @@ import { createNotifications, type Notifications } from "./telemetry/notificatio
 import { RecentActivity } from "./telemetry/recent/recent-activity.ts";
 import { createUpstream } from "./upstream/http-upstream.ts";
 import { userAgent, version } from "./version.ts";
+import { forkWorker } from "./workers/forked-worker.ts";
 
 /** Share of the cache's size for blobs found wrong, which are kept for inspection. */
 const quarantineShare = 0.02;
@@ -233,7 +234,7 @@ class Entrepot implements App {
     await rm(workers.socket, { force: true });
     await listener.listenAt(workers.socket);
     await chmod(workers.socket, 0o600);
-    return await workers.start();
+    return await workers.processes.start();
   }
 
   async #openStorage(): Promise<Storage> {
@@ -243,6 +244,7 @@ class Entrepot implements App {
       quarantineBytes: () => this.#config.cache.maxSize * quarantineShare,
       keptBytes: () => this.#config.cache.maxSize * keptShare,
       clock: this.#clock,
+      pause: this.#pause,
     });
     this.#opened.defer(() => store.close());
     const small = cacheSizeWarning(cache);
@@ -345,7 +347,7 @@ class Entrepot implements App {
       store,
       index: index.blobs,
       answers: index.answers,
-      workers,
+      workers: workers?.processes,
       shared: workers === undefined ? shared : { ...shared, ...workers.announced(shared) },
       upstreams: () => upstreams.all,
       repositoriesOf: (digest, limit) => index.links.repositoriesOf(digest, limit),
@@ -423,6 +425,7 @@ class Entrepot implements App {
     if (count === 1) return undefined;
     const workers = new NodeWorkers({
       count,
+      fork: forkWorker,
       config: this.#config,
       limits: limitsOf(this.#config),
       pseudonym: this.#pseudonym,
@@ -436,10 +439,10 @@ class Entrepot implements App {
       pause: this.#pause,
     });
     this.#opened.defer(() => workers.stop());
-    index.links.onEnd(({ upstream }) => void workers.forget({ upstream }));
+    index.links.onEnd(({ upstream }) => void workers.processes.forget({ upstream }));
     announcements?.subscribe(
       (announcement) => workers.heard(announcement),
-      () => void workers.forget({}),
+      () => void workers.processes.forget({}),
     );
     this.#workers = workers;
     return workers;
@@ -451,7 +454,7 @@ class Entrepot implements App {
 
   async drain(): Promise<void> {
     this.#health.checks.draining(true);
-    this.#workers?.tellReadiness();
+    this.#workers?.processes.tellReadiness();
     const { drainDelay, drainTimeout } = this.#config;
     // Half of the time at least is for the transfers under way.
     const delay = Math.min(drainDelay, drainTimeout / 2);
@@ -459,7 +462,7 @@ class Entrepot implements App {
     this.#stats?.pages.end();
     await this.#pause(delay, this.#stopping.signal).catch(() => {});
     // They ask this process until their last answer has ended.
-    await this.#workers?.drain();
+    await this.#workers?.processes.drain();
     await this.#serving?.listener.drain();
     await this.#notifications.flush();
     this.#log.info("drained");
@@ -615,7 +618,7 @@ class Entrepot implements App {
       cacheDiskFreeBytes: () => this.#health.space?.free,
       cacheDiskFreeInodes: () => this.#health.space?.files?.free,
       pendingUploads: () => this.#serving?.shared.pendingUploads(),
-      httpInFlightRequests: () => (this.#workers ?? this.#serving?.listener)?.inFlight,
+      httpInFlightRequests: () => (this.#workers?.processes ?? this.#serving?.listener)?.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),
       configLastReloadSuccessful: () => this.#lastReload.successful,

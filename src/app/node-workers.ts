@@ -1,6 +1,7 @@
 // The workers of this node and what they change in it: the records whose changes they are told of, the uses they report,
 // the events they send.
 import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { Config } from "../config/config.ts";
 import type { ClientLimits } from "../http/client-limits.ts";
 import { parseDigest } from "../oci/digest.ts";
@@ -15,6 +16,7 @@ import { socketPathIn, Workers, type WorkersOptions } from "../workers/workers.t
 
 export interface NodeWorkersOptions {
   readonly count: number;
+  readonly fork: WorkersOptions["fork"];
   readonly config: Config;
   readonly limits: ClientLimits & { readonly exempt: readonly string[] };
   readonly pseudonym: string;
@@ -30,17 +32,18 @@ export interface NodeWorkersOptions {
 }
 
 export class NodeWorkers {
+  readonly processes: Workers;
   /** Path of the unix socket at which this process answers the workers. */
   readonly socket: string;
   readonly #options: NodeWorkersOptions;
-  readonly #workers: Workers;
 
   constructor(options: NodeWorkersOptions) {
     this.#options = options;
-    const { count, config, limits, readiness, log, clock, pause } = options;
+    const { count, fork, config, limits, readiness, log, clock, pause } = options;
     this.socket = socketPathIn(config.cache.dir);
-    this.#workers = new Workers({
+    this.processes = new Workers({
       count,
+      fork,
       settings: this.#settingsOf(config, limits),
       events: { onEvent: (event) => this.#take(event), lost: options.lost },
       readiness,
@@ -76,42 +79,15 @@ export class NodeWorkers {
 
   /** Another configuration counts from now on. */
   use(config: Config, limits: NodeWorkersOptions["limits"]): void {
-    this.#workers.use(this.#settingsOf(config, limits));
-  }
-
-  /** See Workers. */
-  start(): Promise<{ readonly host: string; readonly port: number }> {
-    return this.#workers.start();
-  }
-
-  get inFlight(): number {
-    return this.#workers.inFlight;
-  }
-
-  isReading(...asked: Parameters<Workers["isReading"]>): boolean {
-    return this.#workers.isReading(...asked);
-  }
-
-  wrong(...asked: Parameters<Workers["wrong"]>): void {
-    this.#workers.wrong(...asked);
-  }
-
-  forget(forget: Forget): Promise<void> {
-    return this.#workers.forget(forget);
-  }
-
-  /** To be called when readiness has changed and must be known at once. */
-  tellReadiness(): void {
-    this.#workers.tellReadiness();
-  }
-
-  drain(): Promise<void> {
-    return this.#workers.drain();
+    this.processes.use(this.#settingsOf(config, limits));
   }
 
   async stop(): Promise<void> {
-    await this.#workers.stop();
-    await rm(this.socket, { force: true });
+    await this.processes.stop();
+    // Its directory, too, when that was made for it.
+    const directory = dirname(this.socket);
+    const left = directory === this.#options.config.cache.dir ? this.socket : directory;
+    await rm(left, { recursive: true, force: true });
   }
 
   /** The records, whose changes workers have acknowledged when they are done. */
@@ -119,7 +95,7 @@ export class NodeWorkers {
     readonly tags: TagStore;
     readonly links: LinkStore;
   } {
-    const tell = (forget: Forget): Promise<void> => this.forget(forget);
+    const tell = (forget: Forget): Promise<void> => this.processes.forget(forget);
     return { tags: new AnnouncedTags(tags, tell), links: new AnnouncedLinks(links, tell) };
   }
 
@@ -127,12 +103,12 @@ export class NodeWorkers {
   heard(announcement: Announcement): void {
     if (announcement.kind !== "tag" && announcement.kind !== "unlinked") return;
     const { scope } = announcement;
-    void this.forget(announcement.kind === "tag" ? scope : { upstream: scope.upstream });
+    void this.processes.forget(announcement.kind === "tag" ? scope : { upstream: scope.upstream });
   }
 
   /** While an upstream is away, what may be served without it is asked anew. */
   onNotice(notice: Notice): void {
-    if (notice.kind === "circuit") void this.forget({ upstream: notice.upstream });
+    if (notice.kind === "circuit") void this.processes.forget({ upstream: notice.upstream });
   }
 
   #take(event: RequestEvent): void {

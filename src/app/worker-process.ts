@@ -3,15 +3,18 @@ import cluster from "node:cluster";
 import { Socket } from "node:net";
 import { Layout } from "../storage/disk/layout.ts";
 import { openSpooled, openStored } from "../storage/disk/reader.ts";
+import { lockAsWorker } from "../storage/disk/workers-lock.ts";
 import type { WorkerFiles } from "../workers/answering.ts";
+import { descriptors } from "../workers/forked-worker.ts";
+import { watchLoop } from "../workers/loop-watch.ts";
 import { WorkerNode } from "../workers/worker.ts";
-import { eventsDescriptor } from "../workers/workers.ts";
 import { connectionLimit } from "./connection-limit.ts";
 
 /** Never resolves: the primary ends this process. Throws Error in a process that no primary has started. */
 export function runWorker(): Promise<never> {
   const { worker } = cluster;
   if (worker === undefined) throw new Error("a worker is started by the mirror, not by hand");
+  watchLoop({ report: descriptors.report });
   const maxConnections = connectionLimit();
   const openFiles = (directory: string): WorkerFiles => {
     const layout = new Layout(directory);
@@ -20,7 +23,9 @@ export function runWorker(): Promise<never> {
       openSpool: (_digest, path, size) => openSpooled(path, size),
     };
   };
-  const events = new Socket({ fd: eventsDescriptor, readable: false, writable: true });
-  new WorkerNode({ worker, openFiles, maxConnections, events });
+  // Until the end of the process.
+  const lock = (directory: string) => void lockAsWorker(new Layout(directory).workersLock);
+  const events = new Socket({ fd: descriptors.events, readable: false, writable: true });
+  new WorkerNode({ worker, openFiles, lock, maxConnections, events, clock: () => performance.now() });
   return new Promise(() => {});
 }

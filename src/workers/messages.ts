@@ -37,7 +37,7 @@ export type ToWorker =
 
 export type ToPrimary =
   | { readonly kind: "listening"; readonly host: string; readonly port: number }
-  /** It cannot listen. */
+  /** It cannot listen, or not lock the cache directory. */
   | {
       readonly kind: "failed";
       readonly message: string;

@@ -8,6 +8,7 @@ import { answerBounds, openAnswers } from "../http/client-limits.ts";
 import { Listener, type ListenerRules } from "../http/listener.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobReader, StoredBlob } from "../ports/blobs.ts";
+import type { Clock } from "../ports/clock.ts";
 import { type AnsweringOptions, answer, type WorkerFiles } from "./answering.ts";
 import { EventWriter } from "./events.ts";
 import { Grants } from "./grants.ts";
@@ -24,9 +25,13 @@ export interface WorkerOptions {
   readonly worker: Pick<Worker, "send" | "on">;
   /** The files of a cache directory, to be read. */
   readonly openFiles: (directory: string) => WorkerFiles;
+  /** Makes known that the cache directory is read by this process. Throws StoreError. */
+  readonly lock: (directory: string) => void;
   readonly maxConnections: number;
   /** Where its events go; see events.ts. */
   readonly events: Writable;
+  /** A steady one. */
+  readonly clock: Clock;
 }
 
 /** Runs until the process is ended from outside. */
@@ -37,12 +42,13 @@ export class WorkerNode {
   readonly #events: EventWriter;
   #listener: Listener | undefined;
   #status: 200 | 404 | 503 = 503;
-  #heardAt = performance.now();
+  #heardAt: number;
   /** Makes other settings count for the requests to come; undefined before the start. */
   #use: ((settings: WorkerSettings) => void) | undefined;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
+    this.#heardAt = options.clock();
     this.#events = new EventWriter(options.events);
     options.worker.on("message", (message: ToWorker) => this.#heard(message));
     setInterval(
@@ -74,7 +80,7 @@ export class WorkerNode {
         return;
       case "readiness":
         this.#status = message.status;
-        this.#heardAt = performance.now();
+        this.#heardAt = this.#options.clock();
         return;
       case "drain":
         void this.#drain();
@@ -83,7 +89,7 @@ export class WorkerNode {
   }
 
   async #start(settings: WorkerSettings): Promise<void> {
-    const { openFiles, maxConnections } = this.#options;
+    const { openFiles, lock, maxConnections, clock } = this.#options;
     const files = openFiles(settings.cacheDirectory);
     const answers = openAnswers(settings);
     const lasting = {
@@ -99,7 +105,7 @@ export class WorkerNode {
       answers,
       readiness: () => (this.#primaryLives() ? this.#status : 503),
       liveness: () => (this.#primaryLives() ? 200 : 503),
-      clock: () => performance.now(),
+      clock,
       unexpected: (error) => this.#unexpected(error),
     } satisfies Omit<AnsweringOptions, "hostMatters">;
     const { pseudonym, listen } = settings;
@@ -116,6 +122,7 @@ export class WorkerNode {
       listener.prepare(rulesOf(next, lasting))();
     };
     try {
+      lock(settings.cacheDirectory);
       const { address, port } = await listener.listen(listen.host, listen.port);
       this.#tell({ kind: "listening", host: address, port });
     } catch (error) {
@@ -126,7 +133,7 @@ export class WorkerNode {
 
   /** Without a word from it the node is as good as dead, whatever this process can still answer. */
   #primaryLives(): boolean {
-    return performance.now() - this.#heardAt <= longestSilence;
+    return this.#options.clock() - this.#heardAt <= longestSilence;
   }
 
   /** The primary evicts nothing that is being read. */

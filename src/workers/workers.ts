@@ -1,28 +1,26 @@
 // The workers of this node, as its primary sees them: processes that serve the port of the clients, and answer with what
 // the primary grants them. One that dies is replaced at once, one whose event loop stands still is ended first. None of
 // them writes to the cache directory or knows a secret, so nothing has to be put right after a worker has died.
-import cluster, { type Worker } from "node:cluster";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { extname, join } from "node:path";
-import type { Readable } from "node:stream";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import type { Digest } from "../oci/digest.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
 import { type EventReceiver, readEvents } from "./events.ts";
+import type { ForkedWorker, WorkerEnd } from "./forked-worker.ts";
 import { type Forget, forgetKey } from "./grants.ts";
 import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
 
-const program = fileURLToPath(new URL(`../main${extname(import.meta.url)}`, import.meta.url));
-
-/** The descriptor of a worker on which it writes its events. */
-export const eventsDescriptor = 4;
-
 /** Milliseconds between two looks at the workers, in each of which they should have given a sign of life. */
 const watchInterval = 1_000;
-/** Milliseconds without a sign of life after which a worker is ended. */
-const longestSilence = 10_000;
+/**
+ * Milliseconds without a sign of life after which a worker is ended. Sooner than that it ends itself (loop-watch.ts), unless
+ * all of the process stands still.
+ */
+const longestSilence = 13_000;
+/** The same after its start: on a machine that is busy the program takes its time to load. */
+const longestStart = 60_000;
 /** Milliseconds in which a worker has to acknowledge news; then it is ended. */
 const acknowledgeTimeout = 5_000;
 /** Milliseconds after its start in which the death of a worker makes the next start wait, at first and at most. */
@@ -36,6 +34,8 @@ const maxForgets = 1_000;
 
 export interface WorkersOptions {
   readonly count: number;
+  /** Starts a process. Throws the system's error. */
+  readonly fork: () => ForkedWorker;
   readonly settings: WorkerSettings;
   /** Gets the events of requests that workers have answered. */
   readonly events: EventReceiver;
@@ -51,29 +51,23 @@ export interface WorkersOptions {
   readonly pause: Pause;
 }
 
-/** One worker process. */
-class WorkerProcess {
-  readonly worker: Worker;
+/** One worker that runs. */
+class RunningWorker {
+  readonly forked: ForkedWorker;
   readonly startedAt: number;
-  aliveAt: number;
+  /** When it gives a sign of life at the latest. */
+  due: number;
   inFlight = 0;
   drained = false;
   /** Clients that are being sent each stored blob. */
   readonly reading = new Map<Digest, number>();
-  /** Resolves when the process has ended. */
-  readonly ended = Promise.withResolvers<void>();
   readonly #waiting = new Map<number, () => void>();
   #questions = 0;
 
-  constructor(worker: Worker, now: number) {
-    this.worker = worker;
+  constructor(forked: ForkedWorker, now: number) {
+    this.forked = forked;
     this.startedAt = now;
-    this.aliveAt = now;
-  }
-
-  tell(message: ToWorker): void {
-    // A process that is just ending takes nothing more; its end is seen elsewhere.
-    this.worker.send(message, () => {});
+    this.due = now + longestStart;
   }
 
   /** Resolves when the worker has acknowledged it, or has ended. */
@@ -81,29 +75,23 @@ class WorkerProcess {
     const number = ++this.#questions;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.set(number, resolve);
-    this.tell({ kind: "forget", number, forgets });
-    await Promise.race([promise, this.ended.promise]);
+    this.forked.tell({ kind: "forget", number, forgets });
+    await Promise.race([promise, this.forked.ended]);
     this.#waiting.delete(number);
   }
 
   acknowledged(number: number): void {
     this.#waiting.get(number)?.();
   }
-
-  kill(): void {
-    this.worker.process.kill("SIGKILL");
-  }
 }
 
 export class Workers {
   readonly #options: WorkersOptions;
-  readonly #running = new Set<WorkerProcess>();
+  readonly #running = new Set<RunningWorker>();
   readonly #stopping = new AbortController();
   readonly #started = Promise.withResolvers<{ readonly host: string; readonly port: number }>();
   #forgets = new Map<string, Forget>();
   #forgetting: Promise<void> | undefined;
-  #watch: NodeJS.Timeout | undefined;
-  #watchedAt = 0;
   #drained: (() => void) | undefined;
   #pauses = 0;
   #settings: WorkerSettings;
@@ -115,19 +103,8 @@ export class Workers {
 
   /** Starts all of them. Resolves when one listens; rejects with the system's error when the port cannot be had. */
   async start(): Promise<{ readonly host: string; readonly port: number }> {
-    const { count, clock } = this.#options;
-    // One socket that all accept from: what waits in its queue is no worker's, and survives each of them.
-    cluster.schedulingPolicy = cluster.SCHED_NONE;
-    cluster.setupPrimary({
-      exec: program,
-      args: ["worker"],
-      execArgv: ["--disable-sigusr1"],
-      serialization: "advanced",
-      stdio: ["ignore", "inherit", "inherit", "ipc", "pipe"],
-    });
-    this.#watchedAt = clock();
-    this.#watch = setInterval(() => this.#look(), watchInterval);
-    for (let i = 0; i < count; i++) this.#fork();
+    this.#watch().catch(() => {});
+    for (let i = 0; i < this.#options.count; i++) this.#fork();
     return await this.#started.promise;
   }
 
@@ -162,7 +139,7 @@ export class Workers {
       [...this.#running].map(async (running) => {
         if (await inTime(running.forget(forgets), acknowledgeTimeout, pause)) return;
         this.#end(running, "it does not acknowledge news");
-        await running.ended.promise;
+        await running.forked.ended;
       }),
     );
   }
@@ -191,68 +168,69 @@ export class Workers {
   /** Ends them. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    clearInterval(this.#watch);
     this.#started.reject(new Error("this node is stopping"));
     this.#started.promise.catch(() => {});
-    for (const running of this.#running) running.kill();
-    await Promise.all([...this.#running].map(({ ended }) => ended.promise));
+    for (const running of this.#running) running.forked.kill();
+    await Promise.all([...this.#running].map(({ forked }) => forked.ended));
   }
 
   #tellAll(message: ToWorker): void {
-    for (const running of this.#running) running.tell(message);
+    for (const running of this.#running) running.forked.tell(message);
   }
 
   #fork(): void {
-    const { clock, events, readiness, log } = this.#options;
-    const running = new WorkerProcess(cluster.fork(), clock());
-    const { worker } = running;
+    const { clock, fork, events, readiness, log } = this.#options;
+    const running = new RunningWorker(fork(), clock());
+    const { forked } = running;
+    const { pid } = forked;
     this.#running.add(running);
-    const pipe = worker.process.stdio?.[eventsDescriptor] as Readable | null | undefined;
-    if (pipe) readEvents(pipe, events);
-    worker.on("message", (message: ToPrimary) => this.#heard(running, message));
-    // A channel that breaks ends the process at its other end. One that could not be started has no process.
-    worker.on("error", (error) => {
-      if (worker.process.pid === undefined) this.#ended(running, { err: error });
+    readEvents(forked.events, events);
+    forked.onMessage((message) => this.#heard(running, message));
+    void forked.report.then((report) => {
+      if (report !== "")
+        log.error({ pid, stack: report.trimEnd() }, "a worker is ended: its event loop stands still");
     });
-    // Not "exit": by now the last events have been read.
-    worker.process.once("close", (code: number | null, signal: string | null) =>
-      this.#ended(running, { pid: worker.process.pid, code, signal }),
-    );
-    running.tell({ kind: "start", settings: this.#settings });
-    running.tell({ kind: "readiness", status: readiness() });
-    log.debug({ pid: worker.process.pid }, "a worker was started");
+    void forked.ended.then((end) => this.#ended(running, end));
+    forked.tell({ kind: "start", settings: this.#settings });
+    forked.tell({ kind: "readiness", status: readiness() });
+    log.debug({ pid }, "a worker was started");
   }
 
-  #ended(running: WorkerProcess, how: object): void {
-    if (!this.#running.delete(running)) return;
-    running.ended.resolve();
+  #ended(running: RunningWorker, end: WorkerEnd): void {
+    this.#running.delete(running);
     this.#checkDrained();
     if (this.#stopping.signal.aborted || running.drained) return;
-    this.#options.log.error(how, "a worker has ended; another one takes its place");
+    const { pid } = running.forked;
+    this.#options.log.error({ pid, ...end }, "a worker has ended; another one takes its place");
     void this.#replace(running);
   }
 
-  async #replace(ended: WorkerProcess): Promise<void> {
-    const { clock, pause, log, count } = this.#options;
-    if (clock() - ended.startedAt >= soon) this.#pauses = 0;
-    else {
-      const wait = Math.min(firstPause * 2 ** this.#pauses++, longestPause);
-      await pause(wait, this.#stopping.signal).catch(() => {});
-    }
+  async #replace({ startedAt }: RunningWorker): Promise<void> {
+    const { clock, log, count } = this.#options;
+    if (clock() - startedAt >= soon) this.#pauses = 0;
+    else await this.#pauseBeforeStart();
     // No more than at a start that goes wrong from the beginning.
     if (this.#pauses > 2 * count) this.#started.reject(new Error("workers end before they listen"));
-    if (this.#stopping.signal.aborted || this.#drained !== undefined) return;
-    try {
-      this.#fork();
-    } catch (error) {
-      log.error({ err: error }, "a worker cannot be started; it is tried again");
-      void this.#replace(ended);
+    while (!this.#stopping.signal.aborted && this.#drained === undefined) {
+      try {
+        this.#fork();
+        return;
+      } catch (error) {
+        log.error({ err: error }, "a worker cannot be started; it is tried again");
+        await this.#pauseBeforeStart();
+      }
     }
   }
 
-  #heard(running: WorkerProcess, message: ToPrimary): void {
+  /** Longer from time to time. */
+  async #pauseBeforeStart(): Promise<void> {
+    const wait = Math.min(firstPause * 2 ** this.#pauses++, longestPause);
+    await this.#options.pause(wait, this.#stopping.signal).catch(() => {});
+  }
+
+  #heard(running: RunningWorker, message: ToPrimary): void {
     const { log, clock } = this.#options;
-    running.aliveAt = clock();
+    running.due = clock() + longestSilence;
     switch (message.kind) {
       case "listening":
         this.#started.resolve({ host: message.host, port: message.port });
@@ -260,8 +238,8 @@ export class Workers {
       case "failed": {
         const error = Object.assign(new Error(message.message), { ...message.error });
         this.#started.reject(error);
-        log.error({ err: error, pid: running.worker.process.pid }, "a worker cannot listen");
-        running.kill();
+        log.error({ err: error, pid: running.forked.pid }, "a worker cannot start");
+        running.forked.kill();
         return;
       }
       case "done":
@@ -283,7 +261,7 @@ export class Workers {
       }
       case "drained":
         running.drained = true;
-        running.kill();
+        running.forked.kill();
         return;
     }
   }
@@ -292,17 +270,20 @@ export class Workers {
     if (this.#running.size === 0) this.#drained?.();
   }
 
-  /** Tells readiness, and ends workers that have given no sign of life. */
-  #look(): void {
-    const { clock, readiness } = this.#options;
-    const now = clock();
-    // The machine, or this process, stood still: the workers could not be heard.
-    const stoodStill = now - this.#watchedAt > 3 * watchInterval;
-    this.#watchedAt = now;
-    this.#tellAll({ kind: "readiness", status: readiness() });
-    for (const running of this.#running) {
-      if (stoodStill) running.aliveAt = now;
-      else if (now - running.aliveAt > longestSilence) this.#end(running, "its event loop stands still");
+  /** Tells readiness every second, and ends workers that have given no sign of life. */
+  async #watch(): Promise<void> {
+    const { clock, pause, readiness } = this.#options;
+    for (let watchedAt = clock(); ; ) {
+      await pause(watchInterval, this.#stopping.signal);
+      const now = clock();
+      // The machine, or this process, stood still: the workers could not be heard.
+      const stoodStill = now - watchedAt > 3 * watchInterval;
+      watchedAt = now;
+      this.#tellAll({ kind: "readiness", status: readiness() });
+      for (const running of this.#running) {
+        if (stoodStill) running.due = Math.max(running.due, now + longestSilence);
+        else if (now > running.due) this.#end(running, "it gives no sign of life");
+      }
     }
   }
 
@@ -311,12 +292,12 @@ export class Workers {
     this.#tellAll({ kind: "readiness", status: this.#options.readiness() });
   }
 
-  #end(running: WorkerProcess, why: string): void {
+  #end(running: RunningWorker, why: string): void {
     const { log, clock } = this.#options;
     // Until the system has ended it, it is not looked at again.
-    running.aliveAt = clock() + longestSilence;
-    log.error({ pid: running.worker.process.pid }, `a worker is ended: ${why}`);
-    running.kill();
+    running.due = clock() + longestSilence;
+    log.error({ pid: running.forked.pid }, `a worker is ended: ${why}`);
+    running.forked.kill();
   }
 }
 

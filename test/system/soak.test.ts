@@ -14,6 +14,7 @@ import { type S3Fault, startS3 } from "../fixtures/scripted-s3.ts";
 import { type Fault, startUpstream } from "../fixtures/scripted-upstream.ts";
 import { SeededRandom } from "../fixtures/seeded-random.ts";
 import type { StreamedAnswer } from "./fixtures/answer-stream.ts";
+import { unkeptLeftovers } from "./fixtures/cache-directory.ts";
 import { freePort } from "./fixtures/free-port.ts";
 import { type Mirror, startMirror } from "./fixtures/mirror.ts";
 import { type OpenHandles, openHandles } from "./fixtures/open-handles.ts";
@@ -361,15 +362,8 @@ async function leftOver(t: Test, node: Node): Promise<void> {
   t.ok(end.all <= warm.all + 40, `${end.all} handles, ${warm.all} when it was warm`);
   const [now, then] = [end.memory, middle].map((bytes) => Math.round(bytes / 1e6));
   t.ok(end.memory < middle + growth, `${now} MB at the end, ${then} MB half-way`);
-  const spools = await readdir(join(mirror.cacheDirectory, "spool"));
   // What nobody followed for a minute is kept to be resumed, with its record.
-  const paired = (name: string) =>
-    ["part", "kept"].every((end) => spools.includes(name.replace(/\w+$/, end)));
-  t.same(
-    spools.filter((name) => !paired(name)),
-    [],
-    "no temporary file",
-  );
+  t.same(await unkeptLeftovers(mirror.cacheDirectory), [], "no temporary file");
   const rotten: string[] = [];
   let stored = 0;
   const blobs = join(mirror.cacheDirectory, "blobs");

@@ -15,16 +15,25 @@ export interface DirectoryLock {
  * descriptor of it releases the lock.
  */
 export function lockDirectory(directory: string, file: string): DirectoryLock {
-  let database: DatabaseSync | undefined;
   try {
-    database = new DatabaseSync(file);
     // The transaction never writes, so its journal can be in memory.
-    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
+    return lockFile(file, "PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (error) {
-    database?.close();
     throw sqliteCode(error) === sqliteCodes.busy
       ? directoryInUse(directory, error)
       : storeFailure(error, `lock the cache directory ${directory}`);
+  }
+}
+
+/** Holds the lock on `file` that the SQL takes. Throws SQLite's error. */
+export function lockFile(file: string, sql: string): DirectoryLock {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(file);
+    database.exec(sql);
+  } catch (error) {
+    database?.close();
+    throw error;
   }
   return {
     release() {

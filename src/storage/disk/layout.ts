@@ -1,6 +1,7 @@
 // Every path in the cache directory is made here:
 //
 //   spool.lock, index.lock            held while a process uses the directory; never written to
+//   workers.lock                      held by each worker process that reads from it, if there are any
 //   index.db, index.db-wal            the index; index.db.corrupt-<time> is one that could not be read
 //   index.db.copy                     an earlier state of it, for when it cannot be read; made as index.db.copy.part
 //   index.used                        the index is being used, or was when a process died (index/index-file.ts)
@@ -34,6 +35,7 @@ export class Layout {
   readonly spool: string;
   readonly quarantine: string;
   readonly spoolLock: string;
+  readonly workersLock: string;
   readonly index: string;
   readonly indexLock: string;
   readonly indexCopy: string;
@@ -49,6 +51,7 @@ export class Layout {
     this.spool = join(directory, "spool");
     this.quarantine = join(directory, "quarantine");
     this.spoolLock = join(directory, "spool.lock");
+    this.workersLock = join(directory, "workers.lock");
     this.index = join(directory, "index.db");
     this.indexLock = join(directory, "index.lock");
     this.indexCopy = join(directory, "index.db.copy");

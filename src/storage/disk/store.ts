@@ -22,7 +22,7 @@ import {
   type StoredBlob,
   StoreError,
 } from "../../ports/blobs.ts";
-import type { Clock } from "../../ports/clock.ts";
+import { type Clock, type Pause, realPause } from "../../ports/clock.ts";
 import { sqliteCode, sqliteCodes, storeFailure, systemCode } from "../store-failure.ts";
 import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
 import { syncDirectory } from "./fsync.ts";
@@ -30,6 +30,7 @@ import { digestAlgorithms, digestOfName, Layout, shards } from "./layout.ts";
 import { Quarantine } from "./quarantine.ts";
 import { openStored } from "./reader.ts";
 import { SpoolDirectory } from "./spool-directory.ts";
+import { awaitWorkers } from "./workers-lock.ts";
 
 export interface DiskStoreOptions {
   /** Created, with mode 0700, when missing. Its file system must be one for all of it. */
@@ -40,6 +41,8 @@ export interface DiskStoreOptions {
   readonly keptBytes?: () => number;
   /** Wall clock, for the age of what is kept. Default: the machine's. */
   readonly clock?: Clock;
+  /** Between looks for workers of a process that was killed. Default: real time. */
+  readonly pause?: Pause;
 }
 
 /** Default of `quarantineBytes` and `keptBytes`. */
@@ -71,8 +74,8 @@ export function fullness({ free, total, files }: FreeSpace): string | undefined 
 }
 
 /**
- * Locks the directory, creates what is missing and removes what fills of a killed process left in the spool. Rejects
- * with StoreError `unavailable`, `no_space` or `io`, whose message names the directory and what to do.
+ * Locks the directory, waits until workers of a killed process have ended too, creates what is missing and removes what
+ * fills of it left in the spool. Rejects with StoreError `unavailable`, `no_space` or `io`, whose message names the directory and what to do.
  */
 export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStore> {
   const layout = new Layout(options.directory);
@@ -81,6 +84,7 @@ export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStor
     await mkdir(layout.spool, { recursive: true, mode: 0o700 });
     // A second process must not sweep the spool of this one.
     lock = lockDirectory(layout.directory, layout.spoolLock);
+    await awaitWorkers(layout.directory, layout.workersLock, options.pause ?? realPause);
     const created = await makeBlobDirectories(layout);
     const spool = new SpoolDirectory(layout, options.keptBytes ?? defaultShare, options.clock ?? Date.now);
     const quarantine = new Quarantine(layout, options.quarantineBytes ?? defaultShare);
