@@ -21,10 +21,11 @@ export interface PushTarget {
    */
   authorization(repository: Repository, actions: Actions, from?: Repository): Promise<string | undefined>;
   /**
-   * Upstream answered 401 with these WWW-Authenticate values. True: something was learnt, ask again. A request that
-   * had a body is not sent again even so; the client's next try is the better for it.
+   * Upstream answered 401 with these WWW-Authenticate values, or 400 or 403, which are often about the account too. True:
+   * something was learnt, ask again. A request that had a body is not sent again even so; the client's next try is the
+   * better for it.
    */
-  refused(repository: Repository, challenges: readonly string[]): Promise<boolean>;
+  refused(repository: Repository, challenges: readonly string[], status: 400 | 401 | 403): Promise<boolean>;
   /**
    * Of the protocol of `to`. For the origin of `url` it keeps connections, and bounds for how long. Any other address
    * has come from outside: it is connected to only if downloads may be redirected to it, and requests to the rest fail

@@ -11,6 +11,7 @@ import {
   type RelayedHeaders,
   refusalStatuses,
 } from "../ports/upstream-answer.ts";
+import { type AccountVerdict, mayRefuseAccount } from "./auth/account-checks.ts";
 import { challengeOf, parseChallenges } from "./auth/challenge.ts";
 
 /**
@@ -26,6 +27,8 @@ export interface ReplyHead {
   readonly sender: Sender;
   /** Host and port of the sender. */
   readonly host: string;
+  /** Of a 400, 401 or 403: what is known of our account. */
+  readonly account?: AccountVerdict;
 }
 
 /** Longest wait asked for with Retry-After that is believed, in seconds. */
@@ -44,6 +47,8 @@ const relayedNames = [
   "ratelimit-reset",
 ] as const;
 
+const refusedAccount = "refused our account: check its username and password";
+
 /** How registries say that credentials have expired: ECR does so with 403. */
 const expired = /\b(?:token|credential|authori[sz]ation|password|session)s?\b.*\bexpired\b/i;
 
@@ -58,7 +63,7 @@ export function readStatus(
   found: readonly number[],
   now: number,
 ): Refusal | undefined {
-  const { status, headers, sender, host } = reply;
+  const { status, headers, sender, host, account } = reply;
   if (found.includes(status)) {
     refuseEncoding(upstream, reply);
     return undefined;
@@ -76,14 +81,14 @@ export function readStatus(
     // The registry has said that the content exists, so a storage behind it that denies it is broken.
     return fail("server_error", "redirected to a storage that did not deliver");
   }
-  if (status === 401 && lacksRights(headers)) return { kind: "denied" };
+  if (status === 401 && (account === "accepted" || lacksRights(headers))) return { kind: "denied" };
   if (status !== 401 && isWebPage(headers)) return fail("protocol", webPage);
+  if (status === 401 && sender === "registry")
+    return fail("auth", `redirected to ${host}, which wants an account: if it is right, set url to it`);
+  if (status === 401) return fail("auth", refusedAccount);
   const relayed = relayedHeaders(headers);
   if (status === 404 || status === 410) return { kind: "absent", ...relayed };
   if (isRefusalStatus(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...relayed };
-  if (status === 401 && sender === "registry")
-    return fail("auth", `redirected to ${host}, which wants an account: if it is right, set url to it`);
-  if (status === 401) return fail("auth", "refused our account: check its username and password");
   return fail("protocol", "gave an answer that is not understood");
 }
 
@@ -99,17 +104,24 @@ export function isRefusalStatus(status: number): status is RefusalStatus {
 
 /**
  * The refusal with the words of its body. Throws UpstreamError: protocol when the body is a web page after all, auth when
- * it says that our credentials have expired.
+ * our account is refused, or the words say that it has expired and it is not known to be accepted.
  */
-export function withWords(upstream: string, refusal: Refusal, status: number, body: Buffer): Refusal {
+export function withWords(
+  upstream: string,
+  refusal: Refusal,
+  { status, account }: Pick<ReplyHead, "status" | "account">,
+  body: Buffer,
+): Refusal {
   const text = body.toString("utf8");
   if (/^\s*<(?:!doctype\s+html|html)\b/i.test(text))
     throw new UpstreamError("protocol", `upstream ${upstream} ${webPage}`, { status });
   const words = wordsOf(text);
-  if (refusal.kind === "denied" && (status === 400 || status === 403) && expired.test(words?.message ?? ""))
-    throw new UpstreamError("auth", `upstream ${upstream} says that our credentials have expired`, {
-      status,
-    });
+  if (refusal.kind === "denied" && mayRefuseAccount(status) && account !== "accepted") {
+    const hasExpired = expired.test(words?.message ?? "");
+    const why = hasExpired ? "says that our credentials have expired" : refusedAccount;
+    if (hasExpired || account === "refused")
+      throw new UpstreamError("auth", `upstream ${upstream} ${why} (status ${status})`, { status });
+  }
   return words === undefined ? refusal : { ...refusal, words };
 }
 

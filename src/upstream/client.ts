@@ -1,7 +1,7 @@
 // Asks one upstream: time-outs, credentials, redirects, limits. Everything the registry is asked goes out here, except
 // questions about credentials, which have connections of their own (auth/authorization.ts).
 import type { IncomingHttpHeaders } from "node:http";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import type { UpstreamConfig } from "../config/config.ts";
 import { apiUrl } from "../oci/api-url.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
@@ -12,7 +12,8 @@ import { UpstreamError, type Yielding } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import { viaOf } from "../ports/via.ts";
 import { type ReplyHead, readStatus, type Sender, withWords } from "./answer.ts";
-import type { Authorizer } from "./auth/authorizer.ts";
+import { mayRefuseAccount } from "./auth/account-checks.ts";
+import { type Authorizer, RepositoryRefused } from "./auth/authorizer.ts";
 import { discard, readSmallBody } from "./body.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
 import { Connections } from "./connection/connections.ts";
@@ -216,13 +217,18 @@ export class UpstreamClient {
   }
 
   async #askOwn(url: URL, ask: Ask): Promise<Reply> {
-    for (let tries = 1; ; tries++) {
-      const request = await this.#ownRequest(url, ask);
-      const reply = await this.#send("upstream", request, ask);
-      if (tries > mostProofs || !mayRefuseAccount(reply.status)) return reply;
-      const sent = request.headers?.authorization;
-      if (!(await this.#hasOtherProof(reply, ask, sent, tries > 1))) return reply;
-      discard(reply.body);
+    try {
+      for (let tries = 1; ; tries++) {
+        const request = await this.#ownRequest(url, ask);
+        const reply = await this.#send("upstream", request, ask);
+        const sent = request.headers?.authorization;
+        if (tries > mostProofs || !(await this.#hasOtherProof(reply, ask, sent, tries > 1)))
+          return await this.#judged(reply, ask, sent);
+        discard(reply.body);
+      }
+    } catch (error) {
+      if (error instanceof RepositoryRefused) return refusalOf(error, url);
+      throw error;
     }
   }
 
@@ -232,16 +238,28 @@ export class UpstreamClient {
    */
   async #hasOtherProof(reply: Reply, ask: Ask, sent: string | undefined, again: boolean): Promise<boolean> {
     const { status } = reply;
-    const challenges = [reply.headers["www-authenticate"] ?? []].flat();
+    if (!mayRefuseAccount(status) && status !== 404) return false;
     const scope = { repository: ask.repository };
-    const other = async (): Promise<boolean> => {
-      if (status === 401) return this.#authorizer.refused(scope, challenges, sent, again);
+    return await this.#whileOpen(reply, ask, async () => {
+      if (status === 401) return this.#authorizer.refused(scope, challengesOf(reply), sent, again);
       if (again) return false;
       if (status !== 404 && (await this.#authorizer.renewed(scope, sent))) return true;
       return status !== 400 && (await this.#authorizer.hidden(scope, sent));
-    };
+    });
+  }
+
+  /** The reply, with what is known of our account when it may be about the account. */
+  async #judged(reply: Reply, ask: Ask, sent: string | undefined): Promise<Reply> {
+    if (!mayRefuseAccount(reply.status)) return reply;
+    const answer = { status: reply.status, challenges: challengesOf(reply) };
+    const account = await this.#whileOpen(reply, ask, () => this.#authorizer.judge(answer, sent));
+    return account === undefined ? reply : { ...reply, account };
+  }
+
+  /** Throws the body away when a question about its head fails. */
+  async #whileOpen<T>(reply: Reply, ask: Ask, question: () => Promise<T>): Promise<T> {
     try {
-      return await orAborted(other(), ask.signal);
+      return await orAborted(question(), ask.signal);
     } catch (error) {
       discard(reply.body);
       throw error;
@@ -330,7 +348,7 @@ export async function statusOf(
     const limits = { upstream, limit: longestRefusal, timeout: refusalTimeout };
     // A body that broke off says nothing; the status does.
     const body = await readSmallBody(reply.body, limits).catch(() => undefined);
-    return body === undefined ? refusal : withWords(upstream, refusal, reply.status, body);
+    return withWords(upstream, refusal, reply, body ?? Buffer.alloc(0));
   } finally {
     if (!keep) discard(reply.body);
   }
@@ -344,12 +362,15 @@ function isSameRegistry(a: UpstreamConfig, b: UpstreamConfig): boolean {
   return identity(a) === identity(b);
 }
 
-/**
- * How registries answer credentials that are out of date: most with 401, ECR with 403, some token services with 400. To
- * those who have not proved themselves some say that there is nothing: 404.
- */
-function mayRefuseAccount(status: number): boolean {
-  return status === 400 || status === 401 || status === 403 || status === 404;
+function challengesOf({ headers }: Reply): readonly string[] {
+  return [headers["www-authenticate"] ?? []].flat();
+}
+
+/** A token server's refusal as the answer to the question the token was for. */
+function refusalOf({ body }: RepositoryRefused, { host }: URL): Reply {
+  const headers = { "content-type": "application/json" };
+  const sender = "upstream";
+  return { status: 403, headers, body: Readable.from([body]), sender, host, account: "accepted" };
 }
 
 function useOf({ use, type, method }: Ask): Use {

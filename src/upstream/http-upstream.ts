@@ -184,7 +184,8 @@ export class HttpUpstream implements ClosableUpstream {
       let reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
       // Some registries refuse HEAD only, and the text of a refusal comes with a GET only.
       const unknown = reply.status === 404 && reference.kind === "tag";
-      if (reply.status === 405 || isRefusalStatus(reply.status) || unknown) {
+      const refused = reply.status === 401 ? reply.account === "accepted" : isRefusalStatus(reply.status);
+      if (reply.status === 405 || refused || unknown) {
         discard(reply.body);
         reply = await this.#client.ask(manifestAsk("GET", repository, reference));
       }

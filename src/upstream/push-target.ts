@@ -69,10 +69,12 @@ export class HttpPushTarget implements PushTarget {
     return header;
   }
 
-  refused(repository: Repository, challenges: readonly string[]): Promise<boolean> {
+  refused(repository: Repository, challenges: readonly string[], status: 400 | 401 | 403): Promise<boolean> {
     const last = this.#sent.get(repository);
     const scope: TokenScope = last?.scope ?? { repository, actions: "pull,push" };
-    return this.#authorizer.refused(scope, challenges, last?.header);
+    return status === 401
+      ? this.#authorizer.refused(scope, challenges, last?.header)
+      : this.#authorizer.renewed(scope, last?.header);
   }
 
   /** Ends every connection. */

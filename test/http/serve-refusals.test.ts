@@ -2,7 +2,7 @@
 import t, { type Test } from "tap";
 import { Secret, type SecretSource } from "../../src/ports/secret.ts";
 import { makeImage } from "../fixtures/images.ts";
-import { type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
+import { ask, type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
 import { type Fault, type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [100_000], seed: "refused" });
@@ -38,18 +38,18 @@ t.test("a refusal is passed on in upstream's words, and no cached tag is given a
   for (const status of statuses) {
     const said = errors("5 vulnerabilities", "POLICY");
     const told = { warning: '299 - "ask security"', "ratelimit-remaining": "7" };
-    const heal = upstream.fault(({ method }) => ({
-      status,
-      headers: { ...json, ...told },
-      ...(method === "HEAD" ? {} : { body: said }),
-    }));
+    const heal = upstream.fault(({ method, kind }) =>
+      kind === "ping"
+        ? undefined
+        : { status, headers: { ...json, ...told }, ...(method === "HEAD" ? {} : { body: said }) },
+    );
     upstream.forget();
     const answer = await mirror.get(path);
     t.match(answer, { status, headers: { ...json, ...told } });
     const code = status === 403 ? "DENIED" : "POLICY";
     t.same(JSON.parse(answer.body.toString()), { errors: [{ code, message: "5 vulnerabilities" }] });
     t.same(
-      upstream.requests.map(({ method }) => method),
+      upstream.requests.filter(({ kind }) => kind !== "ping").map(({ method }) => method),
       ["HEAD", "GET"],
       "the words cost one GET",
     );
@@ -196,7 +196,11 @@ t.test("400, 401 and 403 first renew the credentials, once", async (t) => {
     upstream.forget();
     const stale = await mirror.get(path);
     t.match(stale, { status: 200, headers: { "cache-status": /detail=auth/ } }, "nobody has another one yet");
-    t.equal(upstream.requests.length, status === 401 ? 1 : 2, "asked no oftener, but for the words");
+    t.equal(
+      upstream.count({ kind: "manifest" }),
+      status === 401 ? 1 : 2,
+      "asked no oftener, but for the words",
+    );
     const cold = await mirror.get("/v2/team/app/manifests/2");
     t.match([cold.status, cold.body.toString()], [502, /\(auth\)/], "told as a fault of the account");
     changes = true;
@@ -204,9 +208,36 @@ t.test("400, 401 and 403 first renew the credentials, once", async (t) => {
     upstream.forget();
     t.match((await mirror.get(path)).headers, { "cache-status": /fwd-status=200/ }, `${status}`);
     t.same(
-      upstream.requests.map((request) => request.status),
+      upstream.requests.filter(({ kind }) => kind === "manifest").map((request) => request.status),
       [status, 200],
     );
     heal();
   }
 });
+
+t.test(
+  "an account that is refused is an outage whatever the words; a repository that is refused is not",
+  async (t) => {
+    for (const status of [400, 401, 403]) {
+      const { upstream, mirror, time } = await setUp(t);
+      const headers = { ...json, ...(status === 401 ? { "www-authenticate": 'Basic realm="x"' } : {}) };
+      const refusal = { status, headers, body: errors("no", "DENIED") };
+      let heal = upstream.fault(() => refusal);
+      const stale = await mirror.get(path);
+      t.match(stale, { status: 200, headers: { "cache-status": /detail=auth/ } }, `${status}`);
+      t.match((await mirror.get("/v2/team/app/manifests/2")).status, 502);
+      t.match(JSON.parse((await ask(mirror.ops, "GET", "/stats.json")).body.toString()), {
+        verdict: { reasons: [/^upstream upstream refuses this mirror's account /] },
+      });
+      heal();
+      time.now += 61_000;
+      heal = upstream.fault(({ kind }) => (kind === "ping" ? undefined : refusal));
+      const refused = await mirror.get(path);
+      t.equal(refused.status, status === 401 ? 403 : status);
+      t.match(JSON.parse(refused.body.toString()), { errors: [{ message: "no" }] });
+      t.equal((await mirror.ask("HEAD", path)).status, status === 401 ? 403 : status);
+      t.equal((await mirror.get(layer)).status, status === 401 ? 403 : status);
+      heal();
+    }
+  },
+);

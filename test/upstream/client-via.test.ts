@@ -25,7 +25,11 @@ t.test("every request names in Via the mirrors it came through, those to storage
   const location = `${storage.url.origin}/v2/bucket/blobs/${layer.digest}`;
   registry.fault(({ kind }) => (kind === "blob" ? { status: 307, headers: { location } } : undefined));
   const { upstream } = connectUpstream(t, registry.url, { redirectsTo: ["127.0.0.1"] });
-  const seen = () => [...registry.requests, ...storage.requests].map(({ headers }) => headers.via);
+  // What is asked about credentials is asked for all clients alike.
+  const seen = () =>
+    [...registry.requests, ...storage.requests]
+      .filter(({ kind }) => kind !== "ping")
+      .map(({ headers }) => headers.via);
   await askEverything(upstream);
   const own = seen()[0] ?? "";
   t.match(own, /^1\.1 entrepot-[0-9a-f]{8}$/);

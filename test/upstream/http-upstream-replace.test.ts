@@ -86,19 +86,20 @@ t.test("tokens are kept as long as the account and the registry are the same", a
   const tokens = await startTokenServer(t);
   const registry = await startRegistry(t, { bearer: tokens });
   const { upstream, make, head } = connect(t, registry, { tokenRealms: [tokens.realm.host] });
+  const asked = () => tokens.requests.filter(({ fields }) => fields.has("scope")).length;
   await head();
-  t.equal(tokens.requests.length, 1);
+  t.equal(asked(), 1);
   registry.forget();
   upstream.replace(make({ segments: 2, maxConnections: 3, firstByteTimeout: 50_000 }));
   await head();
-  t.equal(tokens.requests.length, 1, "the token is still good");
+  t.equal(asked(), 1, "the token is still good");
   t.equal(registry.count(), 1, "and was sent at once");
   upstream.replace(make({ auth: basicAuth("other", "another") }));
   await head().catch(() => {});
-  t.equal(tokens.requests.length, 2, "another account has tokens of its own");
+  t.equal(asked(), 2, "another account has tokens of its own");
   upstream.replace(make({ tokenRealms: [tokens.realm.host, "tokens.example.com"] }));
   await head();
-  t.equal(tokens.requests.length, 3, "what was learned under other rules does not count");
+  t.equal(asked(), 3, "what was learned under other rules does not count");
 });
 
 t.test("one that did not answer is asked by a probe first", async (t) => {

@@ -176,10 +176,11 @@ export class PassThrough {
       const answer = await forwarding.answer;
       answered = true;
       exchange.findings.upstreamStatus = answer.statusCode;
-      if (answer.statusCode === 401) {
-        if (!(await this.#learns(passing, answer)) || !this.#repeatable(passing) || again.challenges-- === 0)
-          throw this.#error("auth", "refuses this mirror's account", 401);
-        return "again";
+      const { statusCode: status } = answer;
+      if (status === 401 || status === 403 || status === 400) {
+        const learns = await this.#learns(passing, answer, status);
+        if (learns && this.#repeatable(passing) && again.challenges-- > 0) return "again";
+        if (status === 401) throw this.#error("auth", "refuses this mirror's account", 401);
       }
       const elsewhere = this.#redirectOf(passing, answer);
       if (elsewhere !== undefined) {
@@ -236,10 +237,10 @@ export class PassThrough {
     return await this.#options.target.authorization(write.repository, actionsOf(write), from);
   }
 
-  /** Whether sending the request again may help, after the challenges of a 401. */
-  async #learns({ sent, url }: Passing, answer: IncomingMessage): Promise<boolean> {
+  /** Whether sending the request again may help. */
+  async #learns({ sent, url }: Passing, answer: IncomingMessage, status: 400 | 401 | 403): Promise<boolean> {
     const challenges = answer.headersDistinct["www-authenticate"] ?? [];
-    return this.#isOwn(url) && (await this.#options.target.refused(sent.repository, challenges));
+    return this.#isOwn(url) && (await this.#options.target.refused(sent.repository, challenges, status));
   }
 
   // ---- the answer -----------------------------------------------------------------------------------------------

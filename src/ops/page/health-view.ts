@@ -1,5 +1,7 @@
 // The state of this node, of its upstreams, and of the services and queues it depends on.
+
 import type { QueueStats, ServiceStats, StatsDocument, UpstreamStats } from "../stats/stats-document.ts";
+import { isFailing } from "../stats/verdict.ts";
 import { count, duration, number, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
 import { ago, fact, facts, section, state, table } from "./parts.ts";
@@ -61,7 +63,8 @@ export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
 function upstreamState({ circuit, errors, lastError, lastSuccessAt }: UpstreamStats): PageNode {
   if (circuit === "open") return state("bad", "not answering");
   if (circuit === "half_open") return state("warn", "being probed");
-  if (lastError !== null && lastError.at > (lastSuccessAt ?? 0)) return state("warn", "failing");
+  if (lastError !== null && isFailing({ lastError, lastSuccessAt }))
+    return state("warn", lastError.code === "auth" ? "refuses our account" : "failing");
   if (lastSuccessAt === null) return state("ok", "not asked yet");
   return state("ok", errors > 0 ? "answering again" : "answering");
 }

@@ -53,9 +53,19 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
       ),
     ];
   }
-  if (lastError === null || Math.abs(now - lastError.at) > lately || lastError.at <= (lastSuccessAt ?? 0))
-    return [];
-  return [degraded(`upstream ${name} fails: ${lastError.code} (last success ${last})`)];
+  if (lastError === null || Math.abs(now - lastError.at) > lately || !isFailing(upstream)) return [];
+  const trouble = lastError.code === "auth" ? "refuses this mirror's account" : `fails: ${lastError.code}`;
+  return [degraded(`upstream ${name} ${trouble} (last success ${last})`)];
+}
+
+/** Whether it has not answered since its last error. An account is refused by an answer, which comes before the error. */
+export function isFailing({
+  lastError,
+  lastSuccessAt,
+}: Pick<UpstreamStats, "lastError" | "lastSuccessAt">): boolean {
+  if (lastError === null) return false;
+  const since = lastError.at - (lastSuccessAt ?? 0);
+  return lastError.code === "auth" ? since >= 0 : since > 0;
 }
 
 function trafficFindings({ traffic }: Omit<StatsDocument, "verdict">): Finding[] {

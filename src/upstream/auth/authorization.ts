@@ -12,7 +12,8 @@ import { connectionOptions, connectOptions } from "../connection/connection-opti
 import { dispatch } from "../connection/dispatch.ts";
 import { guardedConnector } from "../connection/guarded-connector.ts";
 import { KeptConnections, watched } from "../connection/kept-connections.ts";
-import type { Authorizer } from "./authorizer.ts";
+import { AccountChecks, type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
+import type { Authorizer, RefusingAnswer } from "./authorizer.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
 import { Negotiator } from "./negotiator.ts";
@@ -40,16 +41,45 @@ export function createAuthorizer(
   const { auth, name } = config;
   const reported = (source: SecretSource) =>
     reporting(source, (message) => notices({ kind: "secret_problem", upstream: name, message }));
-  if (auth.kind === "header") return fixedHeader(reported(auth.value));
   const helper = auth.kind === "helper" ? new CredentialHelper(auth, { upstream: name, clock }) : undefined;
   const credentials: CredentialSource =
     auth.kind === "basic"
       ? configuredCredentials({ ...auth, password: reported(auth.password) })
       : (helper ?? noCredentials);
+  const connections = connectionsForQuestions(config, resolve);
+  const checks = new AccountChecks(clock);
+  const checkedAt = (authorization: string | undefined, proven: boolean) =>
+    checks.check(`${authorization} ${proven}`, () => verdictAt(config, connections, authorization, proven));
+  if (auth.kind === "header") return fixedHeader(reported(auth.value), checkedAt, connections);
+  const server = new TokenServer({ config, connections, notices, clock });
+  const tokens = new TokenCache((target, account) => server.token(target, account), clock);
+  return new Negotiator({
+    config,
+    credentials,
+    tokens,
+    challenges: (authorization) => askForChallenges(config, connections, authorization),
+    checked: checkedAt,
+    checkedByTokenServer: (target, account) => {
+      const key = `${target.realm} ${target.service} ${account?.identity}`;
+      return checks.check(key, () => server.verdict(target, account));
+    },
+    clock,
+    close: async () => {
+      helper?.close();
+      await connections.destroy();
+    },
+  });
+}
+
+/** Connections for questions about credentials, to upstream and to token servers. */
+function connectionsForQuestions(
+  config: UpstreamConfig,
+  resolve: typeof lookup | undefined,
+): KeptConnections {
   const connect = connectOptions(config);
   // token-realm.ts decides which token servers upstream may name, this guard which addresses they may have.
   const guard = {
-    upstream: name,
+    upstream: config.name,
     rules: createAddressRules([
       ...config.redirectsTo,
       ...config.tokenRealms.map((realm) => URL.parse(`https://${realm}`)?.hostname ?? realm),
@@ -58,7 +88,7 @@ export function createAuthorizer(
     setting: "tokenRealms",
     resolve,
   };
-  const connections = new KeptConnections(
+  return new KeptConnections(
     () =>
       new Agent({
         ...connectionOptions(config),
@@ -71,19 +101,6 @@ export function createAuthorizer(
         },
       }),
   );
-  const server = new TokenServer({ config, connections, notices, clock });
-  const tokens = new TokenCache((target, account) => server.token(target, account), clock);
-  return new Negotiator({
-    config,
-    credentials,
-    tokens,
-    challenges: (authorization) => askForChallenges(config, connections, authorization),
-    clock,
-    close: async () => {
-      helper?.close();
-      await connections.destroy();
-    },
-  });
 }
 
 /** The same source, which calls `report` once for every new problem. */
@@ -104,34 +121,62 @@ function reporting(source: SecretSource, report: (problem: string) => void): Sec
 }
 
 /** Sends a configured value as it is, and again after a 401 when the file it comes from holds another by then. */
-function fixedHeader(value: SecretSource): Authorizer {
+function fixedHeader(
+  value: SecretSource,
+  checked: (authorization: string | undefined, proven: boolean) => Promise<AccountVerdict>,
+  connections: KeptConnections,
+): Authorizer {
   const read = async (): Promise<string> => (await value.read()).reveal();
   return {
     header: read,
     refused: async (_scope, _challenges, sent) => (await read()) !== sent,
     renewed: async (_scope, sent) => (await read()) !== sent,
     hidden: async () => false,
-    close: async () => {},
+    judge: (_answer, sent) => checked(sent, false),
+    close: () => connections.destroy(),
   };
 }
 
 /**
- * Asks for the version check every registry answers (distribution-spec, "Determining Support"), with this Authorization
- * value or without one, to hear how it wants to be asked: WWW-Authenticate of a 401 to `<upstream url>/v2/`; empty for any
- * other answer. Rejects with UpstreamError.
+ * How upstream says at `/v2/` that it wants to be asked, by somebody with this Authorization value: WWW-Authenticate of a
+ * 401; empty for any other answer. Rejects with UpstreamError.
  */
 async function askForChallenges(
-  { name, url }: Pick<UpstreamConfig, "name" | "url">,
+  config: Pick<UpstreamConfig, "name" | "url">,
   connections: KeptConnections,
   authorization: string | undefined,
 ): Promise<readonly string[]> {
-  const request = {
-    origin: url.origin,
-    path: apiPath(url),
-    method: "GET",
-    headers: authorization === undefined ? {} : { authorization },
-  } as const;
-  const { statusCode, headers, body } = await dispatch(connections, request, name);
+  const { status, challenges } = await askForSupport(config, connections, authorization);
+  return status === 401 ? challenges : [];
+}
+
+/**
+ * What `<upstream url>/v2/` says of an Authorization value. A registry that lets everybody in there says nothing about an
+ * account, unless the account is `proven`: a token server has accepted it. Rejects with UpstreamError.
+ */
+async function verdictAt(
+  config: Pick<UpstreamConfig, "name" | "url">,
+  connections: KeptConnections,
+  authorization: string | undefined,
+  proven: boolean,
+): Promise<AccountVerdict> {
+  const { status } = await askForSupport(config, connections, authorization);
+  if (mayRefuseAccount(status)) return "refused";
+  if (status !== 200) return undefined;
+  if (proven || authorization === undefined) return "accepted";
+  const { status: ofAnyone } = await askForSupport(config, connections, undefined);
+  return mayRefuseAccount(ofAnyone) ? "accepted" : undefined;
+}
+
+/** Asks for the version check every registry answers (distribution-spec, "Determining Support"). Rejects with UpstreamError. */
+async function askForSupport(
+  { name, url }: Pick<UpstreamConfig, "name" | "url">,
+  connections: KeptConnections,
+  authorization: string | undefined,
+): Promise<RefusingAnswer> {
+  const headers = authorization === undefined ? {} : { authorization };
+  const request = { origin: url.origin, path: apiPath(url), method: "GET", headers } as const;
+  const { statusCode: status, headers: answered, body } = await dispatch(connections, request, name);
   discard(body);
-  return statusCode === 401 ? [headers["www-authenticate"] ?? []].flat() : [];
+  return { status, challenges: [answered["www-authenticate"] ?? []].flat() };
 }

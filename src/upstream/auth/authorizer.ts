@@ -2,6 +2,8 @@
 // which requests may carry the result (client.ts, `ownRequest`).
 import type { Repository } from "../../oci/name.ts";
 import type { Actions } from "../../ports/push.ts";
+import { UpstreamError } from "../../ports/upstream.ts";
+import type { AccountVerdict } from "./account-checks.ts";
 
 /** What a request needs rights for, in one repository. */
 export interface TokenScope {
@@ -10,7 +12,29 @@ export interface TokenScope {
   readonly actions?: Actions;
 }
 
-/** Every method rejects with UpstreamError: `auth` when there is no way to prove ourselves. */
+/** An answer with which upstream refuses a request, whoever is at fault. */
+export interface RefusingAnswer {
+  readonly status: number;
+  /** WWW-Authenticate values. */
+  readonly challenges: readonly string[];
+}
+
+/** The token server accepts our account and gives it no token for the repository: upstream's refusal comes from there. */
+export class RepositoryRefused extends UpstreamError {
+  /** The body of its answer: at most 64 KiB. */
+  readonly body: Buffer;
+
+  constructor(refusal: UpstreamError, body: Buffer) {
+    super("auth", refusal.message, { status: refusal.status, cause: refusal });
+    this.name = "RepositoryRefused";
+    this.body = body;
+  }
+}
+
+/**
+ * Every method rejects with UpstreamError: `auth` when there is no way to prove ourselves. What asks for a header may also
+ * reject with RepositoryRefused.
+ */
 export interface Authorizer {
   /** The Authorization header's value; undefined to send none. */
   header(scope: TokenScope): Promise<string | undefined>;
@@ -35,6 +59,12 @@ export interface Authorizer {
    * True: there are other credentials now, and the request is worth sending once more with a new `header`.
    */
   renewed(scope: TokenScope, sent: string | undefined): Promise<boolean>;
+  /**
+   * Upstream has answered 400, 401 or 403 to a request that carried `sent`, and there is nothing better to send: whether it
+   * refuses our account, or accepts it and refuses what was asked for. Asks where an account is proved, at most once in ten
+   * seconds for the same one.
+   */
+  judge(answer: RefusingAnswer, sent: string | undefined): Promise<AccountVerdict>;
   /** Goes on with what another one has learned of the same registry, and with its tokens; left out: nothing is learned. */
   continue?(before: Authorizer): void;
   /** Ends what is under way and closes every connection. */

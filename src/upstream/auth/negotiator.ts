@@ -6,16 +6,20 @@ import type { UpstreamConfig } from "../../config/config.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { SharedCall } from "../../ports/single-flight.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
-import type { Authorizer, TokenScope } from "./authorizer.ts";
+import type { AccountVerdict } from "./account-checks.ts";
+import { type Authorizer, type RefusingAnswer, RepositoryRefused, type TokenScope } from "./authorizer.ts";
 import { type Challenge, challengeOf, parseChallenges } from "./challenge.ts";
 import type { CredentialSource, Credentials } from "./credentials.ts";
 import type { AccessToken, TokenCache, TokenTarget } from "./token-cache.ts";
 import { tokenRealm } from "./token-realm.ts";
+import { TokenRefused } from "./token-server.ts";
 
 /** Scopes whose challenge is remembered. */
 const maxKnown = 1_000;
 /** Longest service and scope understood, in characters. */
 const maxParameter = 2048;
+/** Milliseconds in which the source of an account is not asked again for a better one when it has just had none. */
+const renewedFor = 1_000;
 /** A token this young, in milliseconds, that does not suffice is not asked for again. */
 const freshFor = 10_000;
 /** How long it is remembered, in milliseconds, that `/v2/` takes what we send, or did not say what else it wants. */
@@ -30,6 +34,13 @@ export interface NegotiatorOptions {
    * credentials.
    */
   readonly challenges: (authorization: string | undefined) => Promise<readonly string[]>;
+  /** What upstream's `/v2/` says of an Authorization value. `proven`: a token server has accepted its account. */
+  readonly checked: (authorization: string | undefined, proven: boolean) => Promise<AccountVerdict>;
+  /** What the token server says of the account. */
+  readonly checkedByTokenServer: (
+    target: TokenTarget,
+    account: Credentials | undefined,
+  ) => Promise<AccountVerdict>;
   readonly clock: Clock;
   readonly close: () => Promise<void>;
 }
@@ -54,6 +65,9 @@ export class Negotiator implements Authorizer {
   readonly #asking = new SharedCall<void>();
   /** What `/v2/` was last asked with after a 403 or 404, and when. */
   #accepted: { readonly sent: string | undefined; readonly at: number } | undefined;
+
+  /** The account for which there was no better one, and when. */
+  #bestAccount: { readonly identity: string; readonly at: number } | undefined;
 
   constructor(options: NegotiatorOptions) {
     this.#options = options;
@@ -125,6 +139,18 @@ export class Negotiator implements Authorizer {
     if (this.#isFresh(target, account, sent)) return false;
     tokens.drop(target, account, sent);
     return true;
+  }
+
+  async judge({ status, challenges }: RefusingAnswer, sent: string | undefined): Promise<AccountVerdict> {
+    const { checked, credentials } = this.#options;
+    if (sent === undefined) return status === 401 ? await checked(sent, false) : undefined;
+    if (!sent.startsWith("Bearer ")) return await checked(sent, false);
+    // A token is renewed before it is judged, so the token server has just accepted its account.
+    if (status !== 401) return "accepted";
+    const error = this.#bearerChallenge(parseChallenges(challenges))?.parameters.get("error");
+    if (error === "insufficient_scope") return "accepted";
+    if (error === "invalid_token") return undefined;
+    return (await credentials.read()) === undefined ? "accepted" : await checked(sent, true);
   }
 
   continue(before: Authorizer): void {
@@ -264,7 +290,18 @@ export class Negotiator implements Authorizer {
   async #hasOtherPassword(account: Credentials | undefined, sent: string | undefined): Promise<boolean> {
     if (this.#server !== undefined || account === undefined || account.isIdentityToken) return false;
     if (account.basic !== sent) return true;
-    return (await this.#options.credentials.renew(account)) !== undefined;
+    return (await this.#renew(account)) !== undefined;
+  }
+
+  /** Another account than the refused one, if there is one by now; asked for once a second at most. */
+  async #renew(refused: Credentials): Promise<Credentials | undefined> {
+    const { credentials, clock } = this.#options;
+    const { identity } = refused;
+    const last = this.#bestAccount;
+    if (last?.identity === identity && Math.abs(clock() - last.at) < renewedFor) return undefined;
+    const renewed = await credentials.renew(refused);
+    this.#bestAccount = renewed === undefined ? { identity, at: clock() } : undefined;
+    return renewed;
   }
 
   async #token(
@@ -285,22 +322,32 @@ export class Negotiator implements Authorizer {
           return token;
         }
       }
+      const refusal = error instanceof TokenRefused ? await this.#refusalOf(error, target) : error;
       // The token server may have moved, or upstream may have changed to another scheme.
-      this.#mustAskAgain = true;
-      throw error;
+      if (!(refusal instanceof RepositoryRefused)) this.#mustAskAgain = true;
+      throw refusal;
     }
   }
 
   async #tokenOfAnyAccount(target: TokenTarget, account: Credentials | undefined): Promise<AccessToken> {
-    const { tokens, credentials } = this.#options;
+    const { tokens } = this.#options;
     try {
       return await tokens.get(target, account);
     } catch (error) {
-      const renewed =
-        account !== undefined && isRefusal(error) ? await credentials.renew(account) : undefined;
+      const renewed = account && isRefusal(error) ? await this.#renew(account) : undefined;
       if (renewed === undefined) throw error;
       return await tokens.get(target, renewed);
     }
+  }
+
+  /** What the token server's refusal comes to: one of the account, or of the repository alone. */
+  async #refusalOf(error: TokenRefused, target: TokenTarget): Promise<UpstreamError> {
+    const account = await this.#options.credentials.read();
+    // Without an account there is none that could be out of date.
+    const ofRepository =
+      (account === undefined && error.status === 403) ||
+      (await this.#options.checkedByTokenServer(target, account)) === "accepted";
+    return ofRepository ? new RepositoryRefused(error, error.body) : error;
   }
 }
 

@@ -11,6 +11,7 @@ import { discard, readSmallBody, smallBodyTimeout } from "../body.ts";
 import { dispatch } from "../connection/dispatch.ts";
 import type { KeptConnections } from "../connection/kept-connections.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "../redirect.ts";
+import { type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
 import type { Credentials } from "./credentials.ts";
 import { AccessToken, type TokenTarget } from "./token-cache.ts";
 
@@ -24,6 +25,19 @@ export interface TokenServerOptions {
   readonly connections: KeptConnections;
   readonly notices: NoticeSink;
   readonly clock: Clock;
+}
+
+/** The answer is no: to the account (RFC 6749, section 5.2, refuses credentials with 400), or to what it asks for. */
+export class TokenRefused extends UpstreamError {
+  /** Of the answer; empty when it was too long or broke off. */
+  readonly body: Buffer;
+
+  constructor(label: string, account: Credentials | undefined, status: number, body: Buffer | undefined) {
+    const text = account === undefined ? "wants an account" : "refused our account";
+    super("auth", `upstream ${label} ${text} (status ${status})`, { status });
+    this.name = "TokenRefused";
+    this.body = body ?? Buffer.alloc(0);
+  }
 }
 
 interface Reply {
@@ -60,11 +74,26 @@ export class TokenServer {
     return token;
   }
 
+  /**
+   * Whether the account is accepted, whatever it may read: a token for no scope is asked for, as `docker login` does.
+   * Rejects with UpstreamError when the token server says neither.
+   */
+  async verdict(target: TokenTarget, account: Credentials | undefined): Promise<AccountVerdict> {
+    try {
+      await this.token({ ...target, scope: "" }, account);
+      return "accepted";
+    } catch (error) {
+      if (error instanceof TokenRefused) return "refused";
+      throw error;
+    }
+  }
+
   async #get(target: TokenTarget, account: Credentials | undefined): Promise<Reply> {
     const label = this.#label(target);
     let url = new URL(target.realm);
     if (target.service !== undefined) url.searchParams.append("service", target.service);
-    for (const scope of target.scope.split(" ")) url.searchParams.append("scope", scope);
+    for (const scope of target.scope.split(" ").filter((each) => each !== ""))
+      url.searchParams.append("scope", scope);
     const headers = account === undefined ? {} : { authorization: account.basic };
     for (let followed = 0; ; followed++) {
       const reply = await this.#send(label, url, { method: "GET", headers });
@@ -76,7 +105,8 @@ export class TokenServer {
   }
 
   async #post(target: TokenTarget, account: Credentials): Promise<Reply> {
-    const form = new URLSearchParams({ client_id: clientId, scope: target.scope });
+    const form = new URLSearchParams({ client_id: clientId });
+    if (target.scope !== "") form.set("scope", target.scope);
     if (target.service !== undefined) form.set("service", target.service);
     if (account.isIdentityToken) {
       form.set("grant_type", "refresh_token");
@@ -123,15 +153,20 @@ export class TokenServer {
   async #read(target: TokenTarget, account: Credentials | undefined, reply: Reply): Promise<AccessToken> {
     const { config, notices, clock } = this.#options;
     const label = this.#label(target);
-    if (reply.status !== 200) {
-      discard(reply.body);
-      throw this.#refusal(label, account, reply);
-    }
     const limits = {
       upstream: label,
       limit: maxAnswerBytes,
       timeout: smallBodyTimeout(config.idleTimeout),
     };
+    if (mayRefuseAccount(reply.status)) {
+      // A body that broke off says nothing; the status does.
+      const words = await readSmallBody(reply.body, limits).catch(() => undefined);
+      throw new TokenRefused(label, account, reply.status, words);
+    }
+    if (reply.status !== 200) {
+      discard(reply.body);
+      throw this.#failureOf(label, reply);
+    }
     const body = await readSmallBody(reply.body, limits);
     if (body === undefined) {
       throw failure("too_large", label, `sent more than ${maxAnswerBytes} bytes`, reply.status);
@@ -142,16 +177,7 @@ export class TokenServer {
     return token;
   }
 
-  #refusal(label: string, account: Credentials | undefined, { status, headers }: Reply): UpstreamError {
-    // OAuth refuses credentials with 400 (RFC 6749, section 5.2, invalid_grant).
-    if (status === 400 || status === 401 || status === 403) {
-      return failure(
-        "auth",
-        label,
-        account === undefined ? "wants an account" : "refused our account",
-        status,
-      );
-    }
+  #failureOf(label: string, { status, headers }: Reply): UpstreamError {
     if (status === 429) {
       const retryAfter = readRetryAfter(headers["retry-after"], this.#options.clock());
       return failure("rate_limited", label, "asks to slow down", status, retryAfter);

@@ -49,7 +49,7 @@ t.test("a challenge: a request without a body is sent again once, with what was 
   t.equal(await ask("POST", uploads), 202);
   t.same(mirror.asked, [
     `authorization ${repository} pull,push`,
-    `refused ${repository} Basic realm="Artifactory Realm"`,
+    `refused ${repository} 401 Basic realm="Artifactory Realm"`,
     `authorization ${repository} pull,push`,
   ]);
   token = "Bearer old";
@@ -71,3 +71,38 @@ t.test("a challenge: a request without a body is sent again once, with what was 
   t.equal(await ask("POST", uploads), 502, "and it is not asked for ever");
   t.match(mirror.events.at(-1), { detail: "auth", upstreamStatus: 401 });
 });
+
+t.test(
+  "a 400 or 403 may be about the account: what can be sent again is, once, and then it is believed",
+  async (t) => {
+    for (const status of [400, 403]) {
+      const upstream = await startPushUpstream(t);
+      let token = "Bearer old";
+      let renews = true;
+      const mirror = await startPushMirror(t, upstream.url, {
+        authorization: async () => token,
+        refused: async () => {
+          if (renews) token = `Basic ${btoa("ci:s3cret")}`;
+          return renews;
+        },
+      });
+      upstream.fault(({ headers }) => (headers.authorization === "Bearer old" ? { status } : undefined));
+      const ask = async (method: string, path: string, body = ""): Promise<number | undefined> => {
+        const { request, answer } = openRequest(mirror.url, method, path, body.length);
+        request.end(body);
+        const message = await answer;
+        await readAnswer(message);
+        return message.statusCode;
+      };
+      t.equal(await ask("POST", uploads), 202);
+      token = "Bearer old";
+      t.equal(await ask("PATCH", `${uploads}id`, "{}"), status, "a body cannot be sent twice");
+      t.not(token, "Bearer old", "but the next request is the better for it");
+      renews = false;
+      token = "Bearer old";
+      const before = upstream.requests.length;
+      t.equal(await ask("POST", uploads), status, "a refusal in upstream's own status");
+      t.equal(upstream.requests.length, before + 1);
+    }
+  },
+);

@@ -265,5 +265,9 @@ t.test("a wrong password is reported as such, with Basic and with tokens", async
   registry.bearer = undefined;
   t.match(await upstreamError(head()), { code: "auth", message: /username and password/ });
   t.equal(of("upstream_error").length, 2);
-  t.equal(tokens.requests.length, 1);
+  t.match(
+    tokens.requests.map(({ fields }) => fields.get("scope")),
+    [`repository:${repository}:pull`, null],
+    "and asked whether it is the account or the repository",
+  );
 });
