@@ -13,7 +13,7 @@ import { PushWriters } from "./app/push-writers.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
-import { isOfClient, Upstreams } from "./app/upstreams.ts";
+import { clientsChanged, Upstreams } from "./app/upstreams.ts";
 import { Webhooks } from "./app/webhooks.ts";
 import { machineWith, workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
@@ -481,10 +481,9 @@ class Entrepot implements App {
     const config = applicable(this.#config, read);
     const rules = policyRules(config);
     const proxies = new ClientAddresses(trustedBy(config));
-    const changed = new Set(
-      applied.flatMap(({ upstream }) =>
-        upstream !== undefined && isOfClient(upstream.key) ? [upstream.name] : [],
-      ),
+    const changed = clientsChanged(
+      applied,
+      config.upstreams.map(({ name }) => name),
     );
     const { policy, pushes, listener, shared } = serving;
     let upstreams: readonly Upstream[] = [];

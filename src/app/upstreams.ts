@@ -1,5 +1,6 @@
 // The upstreams there are, by name. One whose configuration changes is asked in the new way from then on, by everyone who
 // holds it. One that is removed goes on for what was begun with it.
+import type { Change } from "../config/changes.ts";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { HttpUpstream } from "../upstream/http-upstream.ts";
 import type { Prepared } from "./prepared.ts";
@@ -17,9 +18,17 @@ const notOfClient: ReadonlySet<string> = new Set([
   "push",
 ]);
 
-/** Whether the client of an upstream has to be made anew when this key of its configuration changes. */
-export function isOfClient(key: string): boolean {
-  return !notOfClient.has(key);
+/** What is said of all upstreams, and their clients need to know. */
+const ofEveryClient: ReadonlySet<string> = new Set(["proxy", "noProxy"]);
+
+/** The upstreams whose clients have to be made anew, of those with these names. */
+export function clientsChanged(applied: readonly Change[], names: readonly string[]): Set<string> {
+  return new Set(
+    applied.flatMap(({ key, upstream }) => {
+      if (upstream === undefined) return ofEveryClient.has(key) ? names : [];
+      return notOfClient.has(upstream.key) ? [] : [upstream.name];
+    }),
+  );
 }
 
 export class Upstreams {

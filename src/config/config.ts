@@ -6,11 +6,13 @@ import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
 import { Files, type TlsConfig } from "./files.ts";
+import { type ProxyConfig, proxyConfigOf, usedProxies } from "./proxy.ts";
 import { schema } from "./schema.ts";
 import type { Path } from "./settings.ts";
 
 export type { Address } from "./address.ts";
 export type { TlsConfig } from "./files.ts";
+export type { ProxyConfig, ProxyServer } from "./proxy.ts";
 
 /** Nothing in it can be set; secrets and URLs are left as they are. */
 type Frozen<T> = T extends readonly (infer Item)[]
@@ -56,13 +58,17 @@ const loginKeys = [
 ] as const satisfies (keyof UpstreamValues)[];
 
 type FilledKey = "url" | "library" | "namespaces";
+type ProxyKey = "proxy" | "noProxy";
 
 /** What makes the next upstream be asked: 404 and 410, 401 and 403, no usable answer. */
 export type Occasion = "absent" | "denied" | "failure";
 
 /** See the schema for what each key means. */
 export type UpstreamConfig = Frozen<
-  Omit<UpstreamValues, (typeof loginKeys)[number] | "tls" | "repositoryPrefix" | "next" | FilledKey> &
+  Omit<
+    UpstreamValues,
+    (typeof loginKeys)[number] | ProxyKey | "tls" | "repositoryPrefix" | "next" | FilledKey
+  > &
     Filled<UpstreamValues, FilledKey>
 > & {
   /** "" for none. */
@@ -72,6 +78,8 @@ export type UpstreamConfig = Frozen<
   readonly next?: { readonly upstream: string; readonly on: readonly Occasion[] } | undefined;
   /** For https; left out: what Node trusts, and no certificate of our own. */
   readonly tls?: TlsConfig | undefined;
+  /** Left out: everything is connected to directly. */
+  readonly proxy?: ProxyConfig | undefined;
 };
 
 /** Redis, where the nodes of one datacenter share what they know. */
@@ -101,6 +109,8 @@ export type S3Config = Frozen<
   Filled<S3Values, "bucket" | "region" | "prefix" | "pathStyle"> &
     Pick<S3Values, "endpoint" | "maxSize" | "redirectAbove">
 > & {
+  /** Left out: it is connected to directly. */
+  readonly proxy?: ProxyConfig | undefined;
   /** Undefined: the AWS SDK finds them (environment, files, instance role). */
   readonly credentials:
     | { readonly accessKeyId: SecretSource; readonly secretAccessKey: SecretSource }
@@ -131,6 +141,7 @@ export type InfluxConfig = Frozen<Values["influx"]> & { readonly dir: string };
 
 /** Sections that nothing comes from until something in them is set, and what is no key of the configuration. */
 type OwnKey =
+  | ProxyKey
   | "upstream"
   | "upstreams"
   | "node"
@@ -210,17 +221,21 @@ function upstreamsOf({ upstreams, upstream }: Values): UpstreamValues[] {
 
 // ---- from values to the configuration -----------------------------------------------------------------------------
 
-/** The configuration of values without problems. `paths` are those of all upstreams. */
-export function configOf(values: Values, paths: readonly Path[], files: Files): Config {
-  const { upstream: _one, upstreams: _list, influx, ...others } = values;
-  const [first, ...more] = upstreamsOf(values).map((each, i) => upstreamOf(each, paths[i] as Path, files));
+/** The configuration of values without problems. `paths` are those of all upstreams; `usual` are the proxies unless set. */
+export function configOf(values: Values, paths: readonly Path[], files: Files, usual: ProxyConfig): Config {
+  const { upstream: _one, upstreams: _list, proxy: _proxy, noProxy: _noProxy, influx, ...others } = values;
+  const common = proxyConfigOf(values, usual);
+  const [first, ...more] = upstreamsOf(values).map((each, i) => ({
+    ...upstreamOf(each, paths[i] as Path, files),
+    proxy: usedProxies(proxyConfigOf(each, common)),
+  }));
   const { dir } = influx;
   return {
     ...others,
     node: { ...values.node, name: values.node.name ?? hostname() },
     upstreams: [first as UpstreamConfig, ...more],
     influx: dir === undefined ? undefined : { ...influx, dir },
-    s3: s3Of(values.s3, files),
+    s3: s3Of(values.s3, files, usedProxies(common)),
     redis: redisOf(values.redis, files),
     notifications: notificationsOf(values.notifications, files),
     webhooks: webhooksOf(values.webhooks, files),
@@ -231,7 +246,13 @@ function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamC
   const { url, library = false, namespaces = [] } = values;
   if (url === undefined) throw new TypeError("the URL of every upstream was checked to be set");
   const repositoryPrefix: string = values.repositoryPrefix ?? "";
-  const filled = { ...without(values, loginKeys), url, library, namespaces, repositoryPrefix };
+  const filled = {
+    ...without(values, [...loginKeys, "proxy", "noProxy"]),
+    url,
+    library,
+    namespaces,
+    repositoryPrefix,
+  };
   const auth = authOf(values, path, files);
   const next = values.next && { upstream: values.next.upstream, on: values.next.on ?? [] };
   return { ...filled, auth, next, tls: files.tls([...path, "tls"], values.tls.serverName) };
@@ -292,7 +313,7 @@ function redisServersOf(values: Values["redis"], files: Files): RedisConfig["ser
   return cluster.length > 0 ? { kind: "cluster", nodes: cluster } : undefined;
 }
 
-function s3Of(values: S3Values, files: Files): S3Config | undefined {
+function s3Of(values: S3Values, files: Files, proxy: ProxyConfig | undefined): S3Config | undefined {
   const { bucket, endpoint, region, prefix = "", pathStyle = false, maxSize, redirectAbove } = values;
   if (bucket === undefined) return undefined;
   const { sse, sseKeyId } = values;
@@ -308,6 +329,7 @@ function s3Of(values: S3Values, files: Files): S3Config | undefined {
     encryption: sse && (sse === "aws:kms" ? { algorithm: sse, keyId: sseKeyId } : { algorithm: sse }),
     maxSize,
     redirectAbove,
+    proxy,
   };
 }
 

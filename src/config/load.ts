@@ -4,6 +4,7 @@ import { type Config, configOf, fillDefaults, type Values } from "./config.ts";
 import { readEnvironment } from "./environment.ts";
 import { describePath, Files } from "./files.ts";
 import { byPlace, type Problem, quote } from "./problem.ts";
+import { usualProxies } from "./proxy.ts";
 import type { ReadFile } from "./read-text.ts";
 import { checkRules, isListed, namedNamespaces, warningsOf } from "./rules.ts";
 import { schema } from "./schema.ts";
@@ -59,6 +60,8 @@ export function loadConfig(given: {
   const sources = new Sources();
   if (given.file !== undefined) readYamlFile(given.file, sources, given.env);
   readEnvironment(given.env, sources);
+  const usual = usualProxies(given.env);
+  for (const key of usual.wrong) sources.problems.push(wrongProxy(key));
   const listed = isListed(sources);
   const upstreams = listed ? upstreamPaths(sources) : [["upstream"]];
   const parsed = schema.safeParse(sources.root);
@@ -71,9 +74,16 @@ export function loadConfig(given: {
     return { ok: false, problems: sources.problems.toSorted((a, b) => byPlace(a.position, b.position)) };
   const values = parsed.data;
   fillDefaults(values, new Set(namedNamespaces(sources, upstreams)));
-  const config = configOf(values, upstreams, files);
+  const config = configOf(values, upstreams, files, usual.config);
   const warnings = warningsOf(config, sources, upstreams);
   return { ok: true, config: deepFreeze(config), values, sources, warnings };
+}
+
+/** A variable of every program's. Going out without the proxy instead is what it is there to prevent. */
+function wrongProxy(key: string): Problem {
+  const message =
+    "found a value that is no proxy this program knows (not shown: it may hold a password), expected http://host:port, https:// or socks5://; or set proxy, to none if there is none";
+  return { key, message };
 }
 
 function upstreamPaths(sources: Sources): Path[] {

@@ -43,6 +43,9 @@ export function renderConfig({ values, sources }: Pick<Loaded, "values" | "sourc
     else if (valueAt(values, path) instanceof Secret)
       hide(path.slice(0, -1), `${path.at(-1)}: not shown, from ${sources.origin(path)}`);
   }
+  for (const { path } of places)
+    if (hasAccount(valueAt(values, path)))
+      hide(path.slice(0, -1), `the account of ${path.at(-1)}: not shown`);
   for (const [index, endpoint] of values.notifications.endpoints.entries()) {
     const at = ["notifications", "endpoints", index];
     if (endpoint.url.search !== "") hide(at, "the URL's query: not shown");
@@ -65,7 +68,8 @@ function writtenOf(path: Path, { type, besides }: Unplaced, values: Values, sour
   const value = valueAt(values, path);
   if (besides !== undefined && !sources.has([...path.slice(0, -1), besides])) return undefined;
   // A variable that is all the file says can be printed, whatever it holds.
-  if (value instanceof Secret) return /^\$\{\w+\}$/.exec(sources.written(path) ?? "")?.[0];
+  const variable = /^\$\{\w+\}$/.exec(sources.written(path) ?? "")?.[0];
+  if (value instanceof Secret || hasAccount(value)) return variable ?? formatValue(value, type);
   const written = formatValue(value, type);
   return written === undefined && Array.isArray(value) && sources.has(path) ? [] : written;
 }
@@ -87,6 +91,11 @@ export function formatValue(value: unknown, type: z.ZodType): unknown {
   });
   const kept = fields.filter(([, each]) => each !== undefined);
   return kept.length === 0 ? undefined : Object.fromEntries(kept);
+}
+
+/** Whether the value is a proxy with an account. */
+function hasAccount(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "password" in value && value.password !== undefined;
 }
 
 function put(root: object, path: Path, value: unknown): void {

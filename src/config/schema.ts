@@ -162,6 +162,12 @@ const upstream = section({
     t.listOf(t.destination),
     "Hosts and networks, such as 10.0.0.0/8, of private storages where the registry may send downloads and uploads",
   ),
+  proxy: setting(
+    t.proxy,
+    "As the common proxy, for this registry, its token servers and where it redirects to",
+  ),
+  // None is something else than none set.
+  noProxy: setting(t.noProxy.optional(), "As the common noProxy, for this registry"),
   connectTimeout: setting(t.timer(), "How long connecting to the registry may take, TLS included", {
     default: "5s",
   }),
@@ -252,6 +258,15 @@ export const schema = z.object({
   opsBasePath: setting(
     t.basePath,
     "The same of opsListen, such as /ops, for the addresses of the status page",
+  ),
+  proxy: setting(
+    t.proxy,
+    "Proxy that connections to registries and S3 go out through, http://user:password@host:3128, https:// or socks5://, or none; what HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say unless set",
+  ),
+  // None is something else than none set.
+  noProxy: setting(
+    t.noProxy.optional(),
+    "Hosts, with all names below them, addresses and networks, such as 10.0.0.0/8, that are reached without it; what NO_PROXY says unless set",
   ),
   limits: section({
     openAnswers: setting(

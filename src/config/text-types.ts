@@ -17,6 +17,7 @@ import {
 } from "./address.ts";
 import { parsePermissionGlob, parseTagGlob } from "./glob.ts";
 import { quote } from "./problem.ts";
+import { type ProxyServer, parseNoProxy, parseProxy } from "./proxy.ts";
 import {
   formatDuration,
   formatPercent,
@@ -280,6 +281,18 @@ export function describeUrl(written: string): string {
     return "a value that may hold a password (not shown)";
   return quote(written.replace(/[?#].*$/s, (rest) => `${rest.charAt(0)}...`));
 }
+
+/** A proxy, or `none`. Its account is never shown. */
+export const proxy = text(
+  (written): Parsed<ProxyServer | "none"> => {
+    if (written.toLowerCase() === "none") return { value: "none" };
+    const parsed = parseProxy(written);
+    return "value" in parsed ? parsed : { expected: `${parsed.expected}, or none` };
+  },
+  { format: (proxy) => (proxy === "none" ? proxy : proxy.name), shown: "url" },
+);
+
+export const noProxy = listOf(text(parseNoProxy), 1_000);
 
 // ---- an upstream ------------------------------------------------------------------------------------------------
 

@@ -102,8 +102,8 @@ export class UpstreamClient {
 
   /** Milliseconds the quickest answer of the registry took, or connecting to it; undefined before the first one. */
   get roundTrip(): number | undefined {
-    const connecting = this.#connections.roundTrip;
-    return connecting === undefined ? undefined : Math.min(connecting, this.#quickest);
+    const quickest = Math.min(this.#connections.roundTrip ?? Number.POSITIVE_INFINITY, this.#quickest);
+    return Number.isFinite(quickest) ? quickest : undefined;
   }
 
   /** Whether a request of the background would be let in at once. */

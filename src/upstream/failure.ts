@@ -1,4 +1,5 @@
 // Turns what undici and the system throw into the closed set of UpstreamError codes.
+import { ProxyError } from "../outbound/tunnel.ts";
 import { localTroubles, UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 
 /** Where a request was: `head` until the answer's headers are here, `body` from then on. */
@@ -22,6 +23,10 @@ const timeouts: Readonly<Record<string, string>> = {
  */
 export function asUpstreamError(error: unknown, phase: Phase, upstream: string): UpstreamError {
   if (error instanceof UpstreamError) return error;
+  if (error instanceof ProxyError) {
+    const text = `upstream ${upstream} could not be reached: ${error.message}`;
+    return new UpstreamError(error.late ? "timeout" : "unreachable", text);
+  }
   const systemCode = codeOf(error);
   const { code, text } = meaningOf(error, systemCode, phase);
   const named = systemCode === undefined ? "" : ` (${systemCode})`;

@@ -3,14 +3,17 @@ import { Agent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import type { SecureContext } from "node:tls";
 import { LRUCache } from "lru-cache";
-import type { UpstreamConfig } from "../config/config.ts";
+import type { ProxyServer, UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
+import { proxiedAgent } from "../outbound/proxied-agent.ts";
+import { proxyFor } from "../outbound/proxy.ts";
 import type { Actions, PushTarget } from "../ports/push.ts";
 import type { Authorizer, TokenScope } from "./auth/authorizer.ts";
 import { upstreamRepository } from "./client.ts";
 import { createAddressRules } from "./connection/address-rules.ts";
 import { connectOptions } from "./connection/connection-options.ts";
-import { guardedAgent } from "./connection/guarded-connector.ts";
+import { type Guard, guardedAgent, refusedHost } from "./connection/guarded-connector.ts";
+import { asUpstreamError } from "./failure.ts";
 
 /** Idle connections are closed before the usual servers do it, in milliseconds; and how many are kept. */
 const keepAlive = 15_000;
@@ -27,6 +30,8 @@ export class HttpPushTarget implements PushTarget {
   readonly #agent: Agent;
   /** For addresses that come from outside, by protocol. */
   readonly #foreign: Readonly<Record<string, Agent>>;
+  /** For those that are reached through a proxy, by protocol. */
+  readonly #proxied: Readonly<Record<string, Agent>>;
   readonly #sent = new LRUCache<Repository, { readonly scope: TokenScope; readonly header: string }>({
     max: maxRepositories,
   });
@@ -38,10 +43,18 @@ export class HttpPushTarget implements PushTarget {
     this.#authorizer = authorizer;
     const connect = connectOptions(config);
     const options = { keepAlive: true, timeout: keepAlive, maxFreeSockets: maxIdle };
-    this.#agent =
-      config.url.protocol === "https:"
-        ? new HttpsAgent({ ...options, ...tlsOf(connect.own) })
-        : new Agent(options);
+    const { url, proxy } = config;
+    const own = { ...options, ...tlsOf(connect.own) };
+    const through = (server: ProxyServer, guard?: Guard) => ({
+      proxy: server,
+      timeout: config.connectTimeout,
+      trust: connect.foreign.secureContext,
+      refuse: (host: string) => guard && refusedHost(guard, host),
+      failure: (error: unknown) => asUpstreamError(error, "head", config.name),
+    });
+    const server = proxyFor(proxy, url);
+    if (server !== undefined) this.#agent = proxiedAgent(url.protocol, own, through(server));
+    else this.#agent = url.protocol === "https:" ? new HttpsAgent(own) : new Agent(options);
     const guard = {
       upstream: config.name,
       rules: createAddressRules(config.redirectsTo),
@@ -52,10 +65,15 @@ export class HttpPushTarget implements PushTarget {
       "http:": guardedAgent(guard, new Agent()),
       "https:": guardedAgent(guard, new HttpsAgent(tlsOf(connect.foreign))),
     };
+    const proxied = (protocol: string, server: ProxyServer | undefined) =>
+      server && { [protocol]: proxiedAgent(protocol, tlsOf(connect.foreign), through(server, guard)) };
+    this.#proxied = { ...proxied("http:", proxy?.http), ...proxied("https:", proxy?.https) };
   }
 
-  agentFor({ origin, protocol }: URL): Agent {
-    return origin === this.url.origin ? this.#agent : (this.#foreign[protocol] ?? this.#agent);
+  agentFor(url: URL): Agent {
+    if (url.origin === this.url.origin) return this.#agent;
+    const foreign = proxyFor(this.#config.proxy, url) === undefined ? this.#foreign : this.#proxied;
+    return foreign[url.protocol] ?? this.#agent;
   }
 
   upstreamRepository(repository: Repository): Repository {
@@ -79,7 +97,8 @@ export class HttpPushTarget implements PushTarget {
 
   /** Ends every connection. */
   async close(): Promise<void> {
-    for (const each of [this.#agent, ...Object.values(this.#foreign)]) each.destroy();
+    for (const each of [this.#agent, ...Object.values(this.#foreign), ...Object.values(this.#proxied)])
+      each.destroy();
     await this.#authorizer.close();
   }
 }

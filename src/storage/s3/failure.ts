@@ -1,5 +1,6 @@
 // Errors of S3 and the SDK as a StoreError. Its message has the bucket, the action and a code, and never text of the
 // server or the SDK, which may hold a signed URL or parts of a signature.
+import { ProxyError } from "../../outbound/tunnel.ts";
 import { StoreError, type StoreErrorCode } from "../../ports/blobs.ts";
 import { systemCode } from "../store-failure.ts";
 
@@ -70,6 +71,7 @@ function reasonOf(error: unknown): string {
   const refusal = refusalOf(error);
   if (refusal !== undefined) return `it answered ${refusal.status} ${refusal.code}`;
   if (!(error instanceof Error)) return "for an unknown reason";
+  if (error instanceof ProxyError) return error.message;
   // Before the name: the SDK calls a connection that was reset a time-out.
   const code = systemCode(error);
   if (code !== undefined) return wordOf(code);

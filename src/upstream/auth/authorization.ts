@@ -1,6 +1,6 @@
 // Makes the authorizer of an upstream from the kind of credentials that is configured.
 import type { lookup } from "node:dns";
-import { Agent, buildConnector, Pool } from "undici";
+import { Agent, Pool } from "undici";
 import type { UpstreamConfig } from "../../config/config.ts";
 import { apiPath } from "../../oci/api-url.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -10,8 +10,8 @@ import { discard } from "../body.ts";
 import { createAddressRules } from "../connection/address-rules.ts";
 import { connectionOptions, connectOptions } from "../connection/connection-options.ts";
 import { dispatch } from "../connection/dispatch.ts";
-import { guardedConnector } from "../connection/guarded-connector.ts";
 import { KeptConnections, watched } from "../connection/kept-connections.ts";
+import { foreignConnector, forwardingOf, ownConnector } from "../connection/proxied-connector.ts";
 import { AccountChecks, type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
 import type { Authorizer, RefusingAnswer } from "./authorizer.ts";
 import { CredentialHelper } from "./credential-helper.ts";
@@ -96,10 +96,11 @@ function connectionsForQuestions(
         maxOrigins,
         factory: (origin, options) => {
           const own = String(origin) === config.url.origin;
-          const to = own ? buildConnector(connect.own) : guardedConnector(guard, connect.foreign);
+          const to = own ? ownConnector(config, connect) : foreignConnector(config, connect, guard);
           return new Pool(origin, { ...options, connect: watched(to) });
         },
       }),
+    forwardingOf(config),
   );
 }
 

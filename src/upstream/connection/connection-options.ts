@@ -8,7 +8,10 @@ const maxHeaderBytes = 64 * 1024;
 /** Idle connections are closed before the usual servers do it (Tomcat 20 s, load balancers 60 s). */
 const keepAlive = 15_000;
 
-type ConnectOptions = NonNullable<Parameters<typeof buildConnector>[0]>;
+/** How undici connects. */
+export type ConnectOptions = NonNullable<Parameters<typeof buildConnector>[0]> & {
+  secureContext?: SecureContext;
+};
 
 /** Options for undici's pools and agents, all but how they connect. */
 export function connectionOptions(config: UpstreamConfig): Pool.Options {

@@ -1,14 +1,16 @@
 // The connections to one upstream and to where it redirects.
-import { Agent, buildConnector, Client, Pool } from "undici";
-import type { UpstreamConfig } from "../../config/config.ts";
+import { Agent, type buildConnector, Client, Pool } from "undici";
+import type { ProxyServer, UpstreamConfig } from "../../config/config.ts";
 import { apiPath } from "../../oci/api-url.ts";
+import { proxyRefusal } from "../../outbound/tunnel.ts";
 import { viaOf } from "../../ports/via.ts";
 import { userAgent } from "../../version.ts";
 import { discard } from "../body.ts";
 import { createAddressRules } from "./address-rules.ts";
 import { connectionOptions, connectOptions } from "./connection-options.ts";
-import { guardedConnector } from "./guarded-connector.ts";
+import { forwarded } from "./dispatch.ts";
 import { KeptConnections, watched } from "./kept-connections.ts";
+import { foreignConnector, forwardingOf, ownConnector } from "./proxied-connector.ts";
 
 /** Thirty years, in milliseconds: connections end for other reasons, but without a limit undici ignores a client's age. */
 const clientTtl = 1e12;
@@ -25,6 +27,8 @@ export class Connections {
   readonly #options: Client.Options;
   readonly #connector: TimedConnector;
   readonly #headers: Readonly<Record<string, string>>;
+  /** The proxy that is sent the requests themselves. */
+  readonly #forwarder: ProxyServer | undefined;
 
   /** Connects to nothing before the first request. Throws the system's error for unreadable certificates. */
   constructor(config: UpstreamConfig, pseudonym: string) {
@@ -35,7 +39,9 @@ export class Connections {
     const rules = createAddressRules(config.redirectsTo);
     const guard = { upstream: config.name, rules, did: "redirected to", setting: "redirectsTo" };
     const { connections: _, ...ofClient } = options;
-    this.#connector = new TimedConnector(buildConnector(connect.own));
+    this.#connector = new TimedConnector(ownConnector(config, connect));
+    const forwarding = forwardingOf(config);
+    this.#forwarder = forwarding(config.url.origin);
     this.#options = { ...ofClient, connect: watched(this.#connector.connect) };
     this.own = new KeptConnections(() => {
       const pool = new Pool(config.url.origin, {
@@ -50,16 +56,20 @@ export class Connections {
         "disconnect",
         (_origin, targets) => void Object.assign(targets.at(-1) ?? {}, { ttl: 1 }),
       );
-    });
-    const toForeign = watched(guardedConnector(guard, connect.foreign));
+    }, forwarding);
+    const toForeign = watched(foreignConnector(config, connect, guard));
     this.foreign = new KeptConnections(
       () => new Agent({ ...options, maxOrigins: maxForeignOrigins, connect: toForeign }),
+      forwarding,
     );
   }
 
-  /** Milliseconds a round trip to the configured origin takes at most; undefined before the first connection. */
+  /**
+   * Milliseconds a round trip to the configured origin takes at most; undefined before the first connection, and when
+   * connections end at a proxy.
+   */
   get roundTrip(): number | undefined {
-    return this.#connector.roundTrip;
+    return this.#forwarder === undefined ? this.#connector.roundTrip : undefined;
   }
 
   /**
@@ -69,14 +79,19 @@ export class Connections {
   async ping(signal: AbortSignal): Promise<boolean> {
     const client = new Client(this.#url.origin, this.#options);
     try {
-      const headers = this.#headers;
-      const { statusCode, body } = await client.request({
+      const { origin } = this.#url;
+      const plain = {
+        origin,
         path: apiPath(this.#url),
         method: "GET",
-        headers,
+        headers: this.#headers,
         signal,
-      });
+      } as const;
+      const proxy = this.#forwarder;
+      const request = proxy === undefined ? plain : forwarded(plain, proxy);
+      const { statusCode, headers, body } = await client.request(request);
       discard(body);
+      if (proxy !== undefined && proxyRefusal(proxy, statusCode, headers) !== undefined) return false;
       return statusCode < 500;
     } catch {
       return false;

@@ -1,6 +1,10 @@
 // One request over undici, with failures as UpstreamErrors.
 import type { Dispatcher } from "undici";
+import type { ProxyServer } from "../../config/config.ts";
+import { proxyAuthorization } from "../../outbound/proxy.ts";
+import { ProxyError, proxyRefusal } from "../../outbound/tunnel.ts";
 import { userAgent } from "../../version.ts";
+import { discard } from "../body.ts";
 import { asUpstreamError } from "../failure.ts";
 import { type KeptConnections, wasKept } from "./kept-connections.ts";
 
@@ -26,18 +30,37 @@ export async function dispatch(
   upstream: string,
 ): Promise<Dispatcher.ResponseData<null>> {
   const signal = request.signal as AbortSignal | null | undefined;
-  const headers = { ...request.headers, "accept-encoding": "identity", "user-agent": userAgent };
+  const proxy = connections.forwarding(String(request.origin));
+  const sent = proxy === undefined ? request : forwarded(request, proxy);
+  const headers = { ...sent.headers, "accept-encoding": "identity", "user-agent": userAgent };
+  // A ProxyError says which proxy by itself.
+  const label = (error: unknown) =>
+    proxy === undefined || error instanceof ProxyError
+      ? upstream
+      : `${upstream} through the proxy ${proxy.name}`;
   for (let attempt = 1; ; attempt++) {
     const { current } = connections;
     try {
-      const answer = await current.request({ ...request, headers });
+      const answer = await current.request({ ...sent, headers });
       // A body that breaks before anybody listens to it must not end the process.
       answer.body.on("error", () => {});
-      return answer;
+      const refused = proxy && proxyRefusal(proxy, answer.statusCode, answer.headers);
+      if (refused === undefined) return answer;
+      discard(answer.body);
+      throw refused;
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      if (attempt === maxAttempts || !wasKept(error)) throw asUpstreamError(error, "head", upstream);
+      if (attempt === maxAttempts || !wasKept(error)) throw asUpstreamError(error, "head", label(error));
       connections.replace(current);
     }
   }
+}
+
+/** The request as a proxy is sent it: absolute-form (RFC 9112, section 3.2.2), with our account there. */
+export function forwarded<R extends Pick<Request, "origin" | "path" | "headers">>(
+  request: R,
+  proxy: ProxyServer,
+): R {
+  const headers = { ...request.headers, ...proxyAuthorization(proxy) };
+  return { ...request, path: `${request.origin}${request.path}`, headers };
 }

@@ -4,6 +4,7 @@
 import { lookup } from "node:dns";
 import type { Agent } from "node:http";
 import { isIP, type LookupFunction } from "node:net";
+import { parse } from "tldts";
 import { buildConnector } from "undici";
 import { UpstreamError } from "../../ports/upstream.ts";
 import type { AddressRules } from "./address-rules.ts";
@@ -71,6 +72,20 @@ export function guardedLookup(guard: Guard): LookupFunction {
 function refusedAddress(guard: Guard, host: string): UpstreamError | undefined {
   const bare = host.replace(/^\[(.*)\]$/, "$1");
   return isIP(bare) !== 0 && !guard.rules.permits(bare) ? refusal(guard, host) : undefined;
+}
+
+/**
+ * Why a host may not be connected to through a proxy, which resolves its name: an address that the rules do not permit, or a
+ * name that is neither listed nor below a suffix under which everybody can have names (public suffix list, ICANN's part), such
+ * as `metadata` and `storage.internal`. Undefined when it may.
+ */
+export function refusedHost(guard: Guard, host: string): UpstreamError | undefined {
+  if (isIP(host.replace(/^\[(.*)\]$/, "$1")) !== 0) return refusedAddress(guard, host);
+  const { isIcann, domain } = parse(host);
+  if (guard.rules.trusts(host) || (isIcann === true && domain !== null)) return undefined;
+  const { upstream, did, setting } = guard;
+  const why = `which is no public name and not listed under ${setting}`;
+  return new UpstreamError("redirect_refused", `upstream ${upstream} ${did} ${host}, ${why}`);
 }
 
 /** The message names the host, which an operator may want to list; the rest of the address may be a secret. */

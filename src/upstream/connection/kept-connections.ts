@@ -1,6 +1,7 @@
 // Connections that are kept for the next request, and given up together. When a registry's address moves to another
 // machine, or a NAT gateway loses its table, all of them are dead, and that shows only when one is used.
 import type { buildConnector, Dispatcher } from "undici";
+import type { ProxyServer } from "../../config/config.ts";
 
 /** Errors of sockets on which something had been received before. */
 const hadAnswered = new WeakSet<object>();
@@ -34,13 +35,19 @@ export function wasKept(error: unknown): boolean {
 
 export class KeptConnections {
   readonly #make: () => Dispatcher;
+  /** The proxy that is sent the requests to an origin with the whole URL in them. */
+  readonly forwarding: (origin: string) => ProxyServer | undefined;
   #current: Dispatcher;
   /** Earlier ones, until their last requests are over. */
   readonly #replaced = new Set<Dispatcher>();
 
   /** What `make` returns must not connect before its first request. */
-  constructor(make: () => Dispatcher) {
+  constructor(
+    make: () => Dispatcher,
+    forwarding: (origin: string) => ProxyServer | undefined = () => undefined,
+  ) {
     this.#make = make;
+    this.forwarding = forwarding;
     this.#current = make();
   }
 
