@@ -43,6 +43,14 @@ export type UpstreamAuth =
       readonly registry: string;
       /** How long an answer is used. */
       readonly lifetime: number;
+    }
+  /** What the cloud gives to this machine. */
+  | {
+      readonly kind: "cloud";
+      readonly cloud: "ecr" | "gcp" | "azure";
+      readonly identity: string | undefined;
+      /** Where the cloud is asked; undefined for its usual address. */
+      readonly url: URL | undefined;
     };
 
 /** Settings that say together how to log in. */
@@ -55,6 +63,9 @@ const loginKeys = [
   "credentialHelper",
   "credentialHelperRegistry",
   "credentialHelperLifetime",
+  "credentialSource",
+  "credentialSourceIdentity",
+  "credentialSourceUrl",
 ] as const satisfies (keyof UpstreamValues)[];
 
 type FilledKey = "url" | "library" | "namespaces";
@@ -273,6 +284,13 @@ function authOf(values: UpstreamValues, path: Path, files: Files): UpstreamAuth 
       program: credentialHelper,
       registry: credentialHelperRegistry ?? "",
       lifetime: credentialHelperLifetime,
+    };
+  if (values.credentialSource !== undefined)
+    return {
+      kind: "cloud",
+      cloud: values.credentialSource,
+      identity: values.credentialSourceIdentity,
+      url: values.credentialSourceUrl,
     };
   const password = files.secret(values, path, "password");
   if (username === undefined || password === undefined) return { kind: "none" };

@@ -61,6 +61,7 @@ const waysToLogIn = [
   ["username", ...passwords],
   ["authorization", "authorizationFile"],
   ["credentialHelper", "credentialHelperRegistry", "credentialHelperLifetime"],
+  ["credentialSource", "credentialSourceIdentity", "credentialSourceUrl"],
 ];
 
 const upstreamNeeds: readonly Need[] = [
@@ -69,6 +70,11 @@ const upstreamNeeds: readonly Need[] = [
   {
     keys: ["credentialHelperRegistry", "credentialHelperLifetime"],
     one: ["credentialHelper"],
+    found: "this alone",
+  },
+  {
+    keys: ["credentialSourceIdentity", "credentialSourceUrl"],
+    one: ["credentialSource"],
     found: "this alone",
   },
   ...certificateNeeds,

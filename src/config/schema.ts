@@ -140,6 +140,20 @@ const upstream = section({
     env: false,
     besides: "credentialHelper",
   }),
+  credentialSource: setting(
+    t.oneOf(["ecr", "gcp", "azure"]),
+    "Cloud that gives this machine its account at its own registry: ecr (where the AWS SDK looks: environment, files, roles), gcp (metadata server) or azure (managed identity)",
+  ),
+  credentialSourceIdentity: setting(
+    t.credentialSourceIdentity,
+    "Which of the machine's identities: a service account of gcp, the client id of a managed identity of azure; its own unless set",
+    { env: false, besides: "credentialSource" },
+  ),
+  credentialSourceUrl: setting(
+    t.credentialSourceUrl,
+    "Where the cloud is asked, such as a VPC endpoint of ECR's API; its usual address unless set",
+    { env: false, besides: "credentialSource" },
+  ),
   tokenRealms: setting(
     t.listOf(t.hostAndPort),
     "Hosts that may hand out tokens for the registry although they are not on its own domain, or have private addresses",

@@ -376,6 +376,22 @@ export const credentialHelperRegistry = word(
   "a registry as the program knows it, such as registry.example.com",
 );
 
+/** An e-mail address or an id. */
+export const credentialSourceIdentity = word(
+  /^[\w.@-]{1,256}$/,
+  "a service account such as mirror@project.iam.gserviceaccount.com, or a client id",
+);
+
+export const credentialSourceUrl = text(
+  (written) =>
+    parseBaseUrl(
+      written,
+      "an http or https URL, such as https://api.ecr.example.com",
+      "no setting: the cloud knows the machine",
+    ),
+  { format: (url) => url.href, shown: "url" },
+);
+
 const occasions = z
   .array(oneOf(["absent", "denied", "failure"]))
   .min(1, "one to three of absent, denied, failure")

@@ -135,3 +135,23 @@ t.test(
       );
   },
 );
+
+t.test("a cloud gives the account: one way to log in, with what belongs to it", async (t) => {
+  for (const cloud of ["ecr", "gcp", "azure"]) {
+    const plain = authOf({ yaml: `${url}  credentialSource: ${cloud}\n` });
+    t.same(plain, { kind: "cloud", cloud, identity: undefined, url: undefined });
+  }
+  const more = "  credentialSourceIdentity: 0aa1\n  credentialSourceUrl: http://127.0.0.1:1/\n";
+  t.match(authOf({ yaml: `${url}  credentialSource: azure\n${more}` }), {
+    identity: "0aa1",
+    url: new URL("http://127.0.0.1:1/"),
+  });
+  t.match(authOf({ env: { ...upstreamUrl, ENTREPOT_UPSTREAM_CREDENTIAL_SOURCE: "ecr" } }), { cloud: "ecr" });
+  t.match(problemsOf({ yaml: `${url}  credentialSource: aws\n` }), [/expected one of ecr, gcp, azure$/]);
+  t.match(problemsOf({ yaml: url + more }), [
+    /found this alone, expected upstream\.credentialSource as well$/,
+  ]);
+  t.match(problemsOf({ yaml: `${url}  username: u\n  password: p\n  credentialSource: ecr\n` }), [
+    /^upstream\.credentialSource .*expected one way to log in$/,
+  ]);
+});

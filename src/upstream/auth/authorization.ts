@@ -6,7 +6,7 @@ import { apiPath } from "../../oci/api-url.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { SecretSource } from "../../ports/secret.ts";
-import { discard } from "../body.ts";
+import { discard, readSmallBody, smallBodyTimeout } from "../body.ts";
 import { createAddressRules } from "../connection/address-rules.ts";
 import { connectionOptions, connectOptions } from "../connection/connection-options.ts";
 import { dispatch } from "../connection/dispatch.ts";
@@ -14,9 +14,11 @@ import { KeptConnections, watched } from "../connection/kept-connections.ts";
 import { foreignConnector, forwardingOf, ownConnector } from "../connection/proxied-connector.ts";
 import { AccountChecks, type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
 import type { Authorizer, RefusingAnswer } from "./authorizer.ts";
+import { askCloud, type CloudOptions } from "./cloud-accounts.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
 import { Negotiator } from "./negotiator.ts";
+import { RenewedCredentials } from "./renewed-credentials.ts";
 import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
 
@@ -25,6 +27,8 @@ import { TokenServer } from "./token-server.ts";
  * holds one of those may be waiting for a token, so no token may wait for them.
  */
 const connectionsPerOrigin = 4;
+/** Bytes of a registry's answer to an exchange of tokens that are read. */
+const longestExchange = 64 * 1024;
 /** Origins connected to at once: token servers, and upstream. */
 const maxOrigins = 8;
 
@@ -41,12 +45,12 @@ export function createAuthorizer(
   const { auth, name } = config;
   const reported = (source: SecretSource) =>
     reporting(source, (message) => notices({ kind: "secret_problem", upstream: name, message }));
-  const helper = auth.kind === "helper" ? new CredentialHelper(auth, { upstream: name, clock }) : undefined;
+  const connections = connectionsForQuestions(config, resolve);
+  const source = sourceThatCloses(config, clock, connections);
   const credentials: CredentialSource =
     auth.kind === "basic"
       ? configuredCredentials({ ...auth, password: reported(auth.password) })
-      : (helper ?? noCredentials);
-  const connections = connectionsForQuestions(config, resolve);
+      : (source ?? noCredentials);
   const checks = new AccountChecks(clock);
   const checkedAt = (authorization: string | undefined, proven: boolean) =>
     checks.check(`${authorization} ${proven}`, () => verdictAt(config, connections, authorization, proven));
@@ -65,10 +69,38 @@ export function createAuthorizer(
     },
     clock,
     close: async () => {
-      helper?.close();
+      source?.close();
       await connections.destroy();
     },
   });
+}
+
+/** A source of credentials that asks somebody, until it is closed; undefined for the other kinds. */
+function sourceThatCloses(
+  config: UpstreamConfig,
+  clock: Clock,
+  connections: KeptConnections,
+): (CredentialSource & { close(): void }) | undefined {
+  const { auth, name, url } = config;
+  if (auth.kind === "helper") return new CredentialHelper(auth, { upstream: name, clock });
+  if (auth.kind !== "cloud") return undefined;
+  const label = `${name}: its credential source ${auth.cloud}`;
+  const postToRegistry: CloudOptions["postToRegistry"] = async (path, form, signal) => {
+    const headers = { "content-type": "application/x-www-form-urlencoded" };
+    const asked = {
+      origin: url.origin,
+      path,
+      method: "POST",
+      headers,
+      body: form.toString(),
+      signal,
+    } as const;
+    const { statusCode: status, body } = await dispatch(connections, asked, name);
+    const limits = { upstream: name, limit: longestExchange, timeout: smallBodyTimeout(config.idleTimeout) };
+    return { status, body: String((await readSmallBody(body, limits)) ?? "") };
+  };
+  const ask = (signal: AbortSignal) => askCloud({ auth, url, clock, postToRegistry }, signal);
+  return new RenewedCredentials({ label, ask, clock });
 }
 
 /** Connections for questions about credentials, to upstream and to token servers. */

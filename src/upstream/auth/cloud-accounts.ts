@@ -1,0 +1,179 @@
+// Accounts that a cloud gives to the machines that run in it, for its own registries: of Amazon ECR, of Google's Artifact
+// Registry, of Azure Container Registry. Nothing has to be written into a configuration, and nothing has to be replaced.
+import { text } from "node:stream/consumers";
+import { request } from "undici";
+import type { UpstreamAuth } from "../../config/config.ts";
+import type { Clock } from "../../ports/clock.ts";
+import { Credentials } from "./credentials.ts";
+import { type EndingCredentials, SourceFailure } from "./renewed-credentials.ts";
+
+type CloudAuth = UpstreamAuth & { readonly kind: "cloud" };
+
+/** Largest answer read, in bytes. */
+const maxAnswer = 64 * 1024;
+/** What a header can carry of a token. */
+const usableSecret = /^[\x21-\x7e]{1,32768}$/;
+
+export interface CloudOptions {
+  readonly auth: CloudAuth;
+  /** The registry's. */
+  readonly url: URL;
+  readonly clock: Clock;
+  /** Asks the registry itself, over its own connections; gives the status and at most 64 KiB of the body. */
+  readonly postToRegistry: (path: string, form: URLSearchParams, signal: AbortSignal) => Promise<SmallAnswer>;
+}
+
+export interface SmallAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** Asks the cloud for an account. Rejects with SourceFailure, or with what the system or an SDK throws. */
+export function askCloud(options: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+  switch (options.auth.cloud) {
+    case "ecr":
+      return askEcr(options, signal);
+    case "gcp":
+      return askGcp(options, signal);
+    case "azure":
+      return askAzure(options, signal);
+  }
+}
+
+// ---- Amazon ECR ---------------------------------------------------------------------------------------------------
+
+/** `123456789012.dkr.ecr.eu-central-1.amazonaws.com`, and the same with FIPS, in China, or with both protocols. */
+const ecrHost = /\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.|on\.aws$)/;
+
+/**
+ * GetAuthorizationToken, with what the SDK finds where it always looks: environment, files, web identity, container and
+ * instance roles. The SDK is loaded here, so that nobody else pays for it.
+ */
+async function askEcr({ auth, url, clock }: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+  const { ECRClient, GetAuthorizationTokenCommand } = await import("@aws-sdk/client-ecr");
+  const region = ecrHost.exec(url.hostname)?.[1];
+  const client = new ECRClient({
+    maxAttempts: 2,
+    ...(region === undefined ? {} : { region }),
+    ...(auth.url === undefined ? {} : { endpoint: auth.url.href }),
+  });
+  try {
+    const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), {
+      abortSignal: signal,
+    });
+    const { authorizationToken = "", expiresAt } = authorizationData?.[0] ?? {};
+    const [, username, secret] =
+      /^([^:]+):(.+)$/.exec(Buffer.from(authorizationToken, "base64").toString()) ?? [];
+    const life = expiresAt === undefined ? 0 : expiresAt.getTime() - clock();
+    return { account: credentials(username, secret), life };
+  } finally {
+    client.destroy();
+  }
+}
+
+// ---- Google ---------------------------------------------------------------------------------------------------------
+
+/** The access token of the machine's service account ("Authenticate to Artifact Registry", "Access token"). */
+async function askGcp({ auth }: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+  const { url = new URL("http://metadata.google.internal"), identity = "default" } = auth;
+  const path = `/computeMetadata/v1/instance/service-accounts/${encodeURIComponent(identity)}/token`;
+  const answer = await metadata(new URL(path, url), { "metadata-flavor": "Google" }, signal);
+  return {
+    account: credentials("oauth2accesstoken", answer.access_token),
+    life: secondsOf(answer.expires_in) * 1000,
+  };
+}
+
+// ---- Azure ----------------------------------------------------------------------------------------------------------
+
+/** The user name that stands for a refresh token ("Authenticate with an Azure container registry"). */
+const refreshTokenUser = "00000000-0000-0000-0000-000000000000";
+/** Seconds a refresh token lives when it does not say. */
+const usualRefreshLife = 3_600;
+
+/**
+ * A token of the machine's managed identity from the instance metadata service, exchanged at the registry for a refresh
+ * token (`/oauth2/exchange`), which its token server takes.
+ */
+async function askAzure(
+  { auth, url: registry, postToRegistry }: CloudOptions,
+  signal: AbortSignal,
+): Promise<EndingCredentials> {
+  const { url = new URL("http://169.254.169.254"), identity } = auth;
+  const at = new URL("/metadata/identity/oauth2/token", url);
+  at.searchParams.set("api-version", "2018-02-01");
+  at.searchParams.set("resource", "https://containerregistry.azure.net/");
+  if (identity !== undefined) at.searchParams.set("client_id", identity);
+  const { access_token: token } = await metadata(at, { metadata: "true" }, signal);
+  const form = new URLSearchParams({
+    grant_type: "access_token",
+    service: registry.hostname,
+    access_token: credentials("", token).reveal(),
+  });
+  const { refresh_token: refresh } = readJson(
+    "the registry",
+    await postToRegistry("/oauth2/exchange", form, signal),
+  );
+  const account = credentials(refreshTokenUser, refresh);
+  return { account, life: lifeOf(account.reveal()) * 1000 };
+}
+
+/** Seconds a JSON Web Token is good for from its making (RFC 7519, sections 4.1.4 and 4.1.6); it is not verified. */
+function lifeOf(token: string): number {
+  try {
+    const claims = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
+    const life = Number(claims.exp) - Number(claims.iat);
+    return life > 0 ? life : usualRefreshLife;
+  } catch {
+    return usualRefreshLife;
+  }
+}
+
+// ---- common ---------------------------------------------------------------------------------------------------------
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Asks a metadata service: on this machine or its link, so never through a proxy. */
+async function metadata(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Fields> {
+  const { statusCode: status, body } = await request(url, {
+    headers: { ...headers, accept: "application/json" },
+    signal,
+  });
+  body.on("error", () => {});
+  return readJson("the metadata service", { status, body: await textOf(body) });
+}
+
+async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
+  let left = maxAnswer;
+  const bounded = async function* () {
+    for await (const chunk of body) {
+      left -= chunk.length;
+      if (left < 0) throw new SourceFailure("failed: an answer has more than 64 KiB");
+      yield chunk;
+    }
+  };
+  return await text(bounded());
+}
+
+function readJson(who: string, { status, body }: SmallAnswer): Fields {
+  if (status !== 200) throw new SourceFailure(`failed: ${who} answered with status ${status}`);
+  try {
+    const value: unknown = JSON.parse(body);
+    if (typeof value === "object" && value !== null) return value as Fields;
+  } catch {
+    // Reported below; the parser's message would quote the answer.
+  }
+  throw new SourceFailure(`failed: ${who} sent something else than JSON`);
+}
+
+function credentials(username: string | undefined, secret: unknown): Credentials {
+  if (username === undefined || typeof secret !== "string" || !usableSecret.test(secret))
+    throw new SourceFailure("failed: it gave no token that can be used");
+  return new Credentials(username, secret);
+}
+
+/** A number, or digits as Azure writes them; 0 for anything else. */
+function secondsOf(value: unknown): number {
+  const seconds = typeof value === "string" ? Number(value) : value;
+  return typeof seconds === "number" && Number.isFinite(seconds) ? seconds : 0;
+}
