@@ -1,5 +1,6 @@
 // What the commands share: what they need from the process (main.ts gives the real one, tests their own), the exit codes,
 // and where the configuration is.
+import type { checkVersions } from "../app/version-checks.ts";
 import type { App } from "../app.ts";
 import type { Config } from "../config/config.ts";
 import { type LoadResult, loadConfig } from "../config/load.ts";
@@ -29,6 +30,8 @@ export interface Context {
   readonly memoryLimit?: number;
   /** Makes the mirror; nothing runs before `start`. The one of app.ts when left out. */
   readonly build?: (config: Config) => App;
+  /** One line for each upstream that does not answer as configured. The one of app/version-checks.ts when left out. */
+  readonly checkVersions?: typeof checkVersions;
   /** Resolves to the exit code. The one of demo/demo.ts when left out. */
   readonly runDemo?: (options: DemoOptions) => Promise<number>;
 }

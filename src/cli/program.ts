@@ -3,14 +3,19 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { environmentHelp, fileHelp } from "../config/help.ts";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
-import { check } from "./check.ts";
+import { type CheckOptions, check } from "./check.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
-import { serve } from "./serve.ts";
+import { type ServeOptions, serve } from "./serve.ts";
 import { type WhyOptions, why } from "./why.ts";
 import { worker } from "./worker.ts";
 
 const configOption = ["-c, --config <file>", "YAML file with settings (also: ENTREPOT_CONFIG)"] as const;
+
+const offlineOption = [
+  "--offline",
+  "do not ask the registries whether they are there and take the account",
+] as const;
 
 /** The commands; `finish` is called with the exit code when one has run. Throws CommanderError for everything else. */
 export function program(context: Context, finish: (code: number) => void): Command {
@@ -31,12 +36,16 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .command("serve", { isDefault: true })
     .description("run the mirror; this is what happens without a command")
     .option(...configOption)
-    .action(async (options: { config?: string }) => finish(await serve(options, context)));
+    .option(...offlineOption)
+    .action(async (options: ServeOptions) => finish(await serve(options, context)));
   root
     .command("check")
-    .description("validate the configuration and print it as YAML, without secrets")
+    .description(
+      "validate the configuration, print it as YAML without secrets, and ask its registries for /v2/",
+    )
     .option(...configOption)
-    .action((options: { config?: string }) => finish(check(options, context)));
+    .option(...offlineOption)
+    .action(async (options: CheckOptions) => finish(await check(options, context)));
   root
     .command("schema")
     .description("print the JSON Schema of the configuration file, for editors")

@@ -6,12 +6,19 @@ import { type Context, exitCode, loadFrom } from "./context.ts";
 import { Reloads } from "./reloads.ts";
 import { describeStartFailure, type Listener } from "./start-failure.ts";
 import { trustSystemAuthorities } from "./system-authorities.ts";
+import { tellWrongUpstreams } from "./wrong-upstreams.ts";
 
 /** Milliseconds `stop` may take before the process ends without it. */
 const stopTimeout = 10_000;
 
+export interface ServeOptions {
+  readonly config?: string;
+  /** Does not ask the registries whether they answer as configured. */
+  readonly offline?: boolean;
+}
+
 /** Resolves to the exit code, when nothing of the mirror runs any more or stopping it took longer than 10 s. */
-export async function serve(options: { readonly config?: string }, context: Context): Promise<number> {
+export async function serve(options: ServeOptions, context: Context): Promise<number> {
   const load = () => loadFrom(options.config, context);
   const loaded = load();
   if (!loaded.ok) {
@@ -28,7 +35,7 @@ export async function serve(options: { readonly config?: string }, context: Cont
     else app?.heard(name);
   });
   try {
-    return await run(reloads, context, signals, (made) => {
+    return await run(reloads, options, context, signals, (made) => {
       app = made;
     });
   } finally {
@@ -39,6 +46,7 @@ export async function serve(options: { readonly config?: string }, context: Cont
 
 async function run(
   reloads: Reloads,
+  { offline = false }: ServeOptions,
   context: Context,
   signals: Signals,
   made: (app: App) => void,
@@ -63,8 +71,12 @@ async function run(
     return await end(app, context, fail(error));
   }
   reloads.attach(app);
+  const checking = new AbortController();
+  const checked = offline ? undefined : tellWrongUpstreams(config, context, checking.signal);
   await signals.first;
   reloads.detach();
+  checking.abort();
+  await checked;
   return await end(app, context, await drain(app, reloads.config.drainTimeout, context, signals));
 }
 

@@ -379,9 +379,28 @@ export function warningsOf(config: Config, sources: Sources, upstreams: readonly
   ];
 }
 
+/** Names of Docker Hub: its web site, what image references and logins call it, and earlier registries. */
+const namesOfHub: ReadonlySet<string> = new Set([
+  "docker.io",
+  "www.docker.io",
+  "docker.com",
+  "www.docker.com",
+  "hub.docker.com",
+  "index.docker.io",
+  "registry.docker.io",
+  "registry.hub.docker.com",
+]);
+
 function upstreamWarnings({ url, auth }: UpstreamConfig, sources: Sources, path: Path): Problem[] {
-  if (url.protocol !== "http:") return [];
   const warnings: Problem[] = [];
+  if (namesOfHub.has(url.hostname))
+    warnings.push(
+      sources.problem(
+        [...path, "url"],
+        `${url.hostname} is a name of Docker Hub, and not its registry: use https://registry-1.docker.io`,
+      ),
+    );
+  if (url.protocol !== "http:") return warnings;
   if (auth.kind !== "none" && !isLoopback(url.hostname))
     warnings.push(
       sources.problem(

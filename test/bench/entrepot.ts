@@ -25,7 +25,7 @@ export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotS
   const server = await startProgram({
     name,
     command: process.execPath,
-    args: [main, "serve"],
+    args: [main, "serve", "--offline"],
     env: {
       ENTREPOT_LISTEN: `${place.address}:${port}`,
       ENTREPOT_OPS_LISTEN: ops,

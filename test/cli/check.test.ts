@@ -87,3 +87,35 @@ t.test("a cache larger than its disk is warned of, also where its directory is n
     /^entrepot: warning: cache\.maxSize is \d+ bytes, and the disk of \/not\/there\/yet has only \d+: /,
   );
 });
+
+t.test("registries that do not answer as configured are warnings, after the configuration", async (t) => {
+  const asked: string[] = [];
+  const line = commandLine(["check"], {
+    env: upstreamUrl,
+    checkVersions: async (upstreams) => {
+      asked.push(...upstreams.map(({ name }) => name));
+      return ["upstream upstream: no"];
+    },
+  });
+  t.equal(await line.exit, 0);
+  t.equal(line.err(), "entrepot: warning: upstream upstream: no\n");
+  t.same(asked, ["upstream"]);
+  t.same(configOf({ yaml: line.out() }), configOf({ env: upstreamUrl }));
+});
+
+t.test("--offline asks none", async (t) => {
+  const checkVersions = async () => ["asked"];
+  const line = commandLine(["check", "--offline"], {
+    env: upstreamUrl,
+    checkVersions,
+  });
+  t.equal(await line.exit, 0);
+  t.equal(line.err(), "");
+});
+
+t.test("what fails in asking is a warning, too", async (t) => {
+  const checkVersions = () => Promise.reject(new Error("out of luck"));
+  const line = commandLine(["check"], { env: upstreamUrl, checkVersions });
+  t.equal(await line.exit, 0);
+  t.equal(line.err(), "entrepot: warning: the registries were not asked: out of luck\n");
+});

@@ -49,6 +49,48 @@ t.test("a warning is printed, and the app is started", async (t) => {
   t.same(calls, ["start", "drain", "stop"]);
 });
 
+t.test(
+  "registries that do not answer as configured are warnings once it runs, and stop nothing",
+  async (t) => {
+    const { app, calls } = scriptedApp();
+    const line = commandLine(["serve"], {
+      env,
+      build: () => app,
+      checkVersions: async () => {
+        t.same(calls, ["start"]);
+        queueMicrotask(() => line.signal("SIGTERM"));
+        return ["upstream upstream: no"];
+      },
+    });
+    t.equal(await line.exit, 0);
+    t.equal(line.err(), "entrepot: warning: upstream upstream: no\n");
+  },
+);
+
+t.test("--offline asks none", async (t) => {
+  const { app, calls } = scriptedApp();
+  const checkVersions = async () => ["asked"];
+  const line = commandLine(["serve", "--offline"], { env, build: () => app, checkVersions });
+  line.signal("SIGTERM");
+  t.equal(await line.exit, 0);
+  t.same(calls, ["start", "drain", "stop"]);
+  t.equal(line.err(), "");
+});
+
+t.test("the end does not wait for registries that are slow to answer", async (t) => {
+  const { app } = scriptedApp();
+  const line = commandLine(["serve"], {
+    env,
+    build: () => app,
+    checkVersions: (_upstreams, signal) => {
+      queueMicrotask(() => line.signal("SIGTERM"));
+      return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    },
+  });
+  t.equal(await line.exit, 0);
+  t.equal(line.err(), "");
+});
+
 t.test("a wrong configuration builds nothing: exit code 2", async (t) => {
   let built = 0;
   const build = () => {

@@ -44,3 +44,21 @@ tags:
     'tags.rules[2].match (mirror.yaml:9:16): matches nothing: no repository has "T" in its name',
   ]);
 });
+
+t.test("Docker Hub by a name that is not its registry's", async (t) => {
+  for (const url of [
+    "https://docker.io",
+    "https://index.docker.io/v1/",
+    "https://hub.docker.com",
+    "https://registry.hub.docker.com",
+    "https://Docker.io/",
+  ])
+    t.match(
+      warningsOf({ yaml: `upstream: {url: "${url}"}\n` }),
+      [
+        /^upstream\.url \(mirror\.yaml:1:17\): [a-z.]+ is a name of Docker Hub, .* use https:\/\/registry-1\.docker\.io$/,
+      ],
+      url,
+    );
+  t.same(warningsOf({ yaml: "upstream: {url: https://registry-1.docker.io}\n" }), []);
+});

@@ -7,7 +7,8 @@ import type { AccountVerdict } from "./account-checks.ts";
 
 /** What a request needs rights for, in one repository. */
 export interface TokenScope {
-  readonly repository: Repository;
+  /** Left out: none, but the account itself is to be accepted, as `docker login` has it. */
+  readonly repository?: Repository;
   /** Left out: pull. */
   readonly actions?: Actions;
 }

@@ -351,9 +351,9 @@ export class Negotiator implements Authorizer {
   }
 }
 
-/** The token scope to ask for unless a challenge names another ("Token Scope Documentation"). */
+/** The token scope to ask for unless a challenge names another ("Token Scope Documentation"); "" for none. */
 function scopeText({ repository, actions = "pull" }: TokenScope): string {
-  return `repository:${repository}:${actions}`;
+  return repository === undefined ? "" : `repository:${repository}:${actions}`;
 }
 
 /**
@@ -363,6 +363,7 @@ function scopeText({ repository, actions = "pull" }: TokenScope): string {
  */
 function scopesToAsk(scope: TokenScope, named: string): string[] {
   const { repository } = scope;
+  if (repository === undefined) return [""];
   const names = named.split(" ").map((each) => /^repository(?:\([^)]*\))?:(.+):[^:]*$/.exec(each)?.[1]);
   if (names.includes(repository) || names.every((name) => name === undefined)) return [named];
   const isOurs = names.some((name) => name?.endsWith(`/${repository}`) || repository.endsWith(`/${name}`));
