@@ -18,6 +18,7 @@ import type { Report, ScenarioReport } from "./report.ts";
 import type { Round } from "./round.ts";
 import { missingPrograms, runScenario } from "./run-scenario.ts";
 import type { Scale, Scenario } from "./scenario.ts";
+import { severalProcesses } from "./several-processes.ts";
 import { markdownOf } from "./table.ts";
 import { twoNodes } from "./two-nodes.ts";
 
@@ -29,6 +30,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   coldMisses,
   mixedLoad,
   longLink,
+  severalProcesses,
   twoNodes,
   indexSize,
 ];

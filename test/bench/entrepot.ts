@@ -19,7 +19,7 @@ export interface EntrepotOptions extends ServerOptions {
 
 /** Resolves when it listens. */
 export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotServer> {
-  const { upstream, directory, place, name = "Entrepôt" } = options;
+  const { upstream, directory, place, name = "Entrepôt", processes = 1 } = options;
   const port = await freePort();
   const ops = `127.0.0.1:${await freePort()}`;
   const server = await startProgram({
@@ -31,6 +31,7 @@ export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotS
       ENTREPOT_OPS_LISTEN: ops,
       ENTREPOT_UPSTREAM_URL: upstream.href,
       ENTREPOT_CACHE_DIR: join(directory, "cache"),
+      ...(processes === 1 ? {} : { ENTREPOT_WORKERS: String(processes) }),
       ...options.env,
     },
     directory,

@@ -12,6 +12,8 @@ export interface Places {
   readonly load: Place;
   /** The same beside two mirrors: the cores these leave, or all when there are only two. */
   readonly loadBesideTwo: Place;
+  /** The cores of a server that may have so many, and what is left to the load: all of them when nothing is. */
+  sharing(processes: number): { readonly servers: Place; readonly load: Place };
 }
 
 /** Throws on a machine with one core: a mirror that shares it with its clients is not measured. */
@@ -23,6 +25,10 @@ export function placesOf(cores = availableParallelism()): Places {
     mirrors: [onCores("0"), onCores("1")],
     load: onCores(from(1)),
     loadBesideTwo: onCores(cores > 2 ? from(2) : "0,1"),
+    sharing: (processes) => ({
+      servers: onCores(`0-${Math.min(processes, cores) - 1}`),
+      load: onCores(from(processes < cores ? processes : 0)),
+    }),
   };
 }
 

@@ -9,12 +9,20 @@ export interface NginxOptions {
   readonly name: string;
   readonly directory: string;
   readonly place: Place;
+  /** Worker processes; 1 when left out. */
+  readonly processes?: number;
   /** What stands in the `http` block, given the address to listen on. */
   readonly http: (listen: string) => string;
 }
 
-/** One worker, whose files all lie in `directory`. Resolves when it listens. */
-export async function startNginx({ name, directory, place, http }: NginxOptions): Promise<Server> {
+/** All its files lie in `directory`. Resolves when it listens. */
+export async function startNginx({
+  name,
+  directory,
+  place,
+  processes = 1,
+  http,
+}: NginxOptions): Promise<Server> {
   const port = await freePort();
   const file = join(directory, "nginx.conf");
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
@@ -24,7 +32,7 @@ export async function startNginx({ name, directory, place, http }: NginxOptions)
     "daemon off;",
     // The worker reads directories that only who runs the bench may read.
     ...(process.getuid?.() === 0 ? ["user root;"] : []),
-    "worker_processes 1;",
+    `worker_processes ${processes};`,
     `pid ${join(directory, "nginx.pid")};`,
     `error_log ${join(directory, "error.log")};`,
     "events { worker_connections 4096; }",

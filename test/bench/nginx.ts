@@ -5,7 +5,12 @@ import { startNginx } from "./nginx-program.ts";
 import type { Server, ServerOptions } from "./server.ts";
 
 /** Resolves when it listens. */
-export async function startNginxCache({ upstream, directory, place }: ServerOptions): Promise<Server> {
+export async function startNginxCache({
+  upstream,
+  directory,
+  place,
+  processes,
+}: ServerOptions): Promise<Server> {
   const http = (listen: string): string => `
   sendfile on;
   tcp_nopush on;
@@ -30,5 +35,5 @@ export async function startNginxCache({ upstream, directory, place }: ServerOpti
     location / { proxy_pass http://registry; proxy_cache_valid 200 60s; }
     location ~ /sha256:[0-9a-f]+$ { proxy_pass http://registry; proxy_cache_valid 200 7d; }
   }`;
-  return await startNginx({ name: "nginx", directory, place, http });
+  return await startNginx({ name: "nginx", directory, place, ...(processes && { processes }), http });
 }

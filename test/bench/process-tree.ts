@@ -19,6 +19,14 @@ export function peakRssOf(root: number): number {
   });
 }
 
+/** Bytes of memory of all processes of the tree (proc_pid_smaps_rollup), shared pages counted once. */
+export function pssOf(root: number): number {
+  return sum(treeOf(root), (pid) => {
+    const smaps = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
+    return Number(/^Pss:\s+(\d+) kB$/m.exec(smaps)?.[1] ?? Number.NaN) * 1024;
+  });
+}
+
 /** Whether a process of the tree `root` listens on this TCP port, whatever its network namespace. */
 export function listensOn(root: number, port: number): boolean {
   const wanted = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;

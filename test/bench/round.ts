@@ -62,8 +62,9 @@ export class Round implements Cleanup {
   }
 
   /** A new process with an empty cache. */
-  async startPeer(peer: Peer, upstream: URL, place = this.places.mirrors[0]): Promise<Server> {
-    return await this.stopping(peer.start({ upstream, directory: await this.directory(), place }));
+  async startPeer(peer: Peer, upstream: URL, place = this.places.mirrors[0], processes = 1): Promise<Server> {
+    const directory = await this.directory();
+    return await this.stopping(peer.start({ upstream, directory, place, processes }));
   }
 
   /** Stops what is starting at the end of the round; it may be stopped before. */

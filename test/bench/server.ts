@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Child } from "../system/fixtures/child.ts";
 import { until } from "../system/fixtures/until.ts";
 import type { Place } from "./place.ts";
-import { cpuSecondsOf, listensOn, peakRssOf } from "./process-tree.ts";
+import { cpuSecondsOf, listensOn, peakRssOf, pssOf } from "./process-tree.ts";
 
 /** A running server. The two readings throw once it has stopped. */
 export interface Server {
@@ -14,6 +14,8 @@ export interface Server {
   cpuSeconds(): number;
   /** Bytes: the highest resident memory of each of its processes, added up. */
   peakRss(): number;
+  /** Bytes of memory its processes have now, what several of them share divided among those. */
+  pss(): number;
   stop(): Promise<void>;
 }
 
@@ -24,6 +26,8 @@ export interface ServerOptions {
   /** An empty directory of its own: configuration, log, cache. */
   readonly directory: string;
   readonly place: Place;
+  /** That answer clients; 1 when left out. Distribution is one with a thread for each core it may use. */
+  readonly processes?: number;
 }
 
 export interface Program {
@@ -66,6 +70,7 @@ export async function startProgram(program: Program): Promise<Server> {
     url: new URL(`http://${place.address}:${port}`),
     cpuSeconds: () => cpuSecondsOf(child.pid),
     peakRss: () => peakRssOf(child.pid),
+    pss: () => pssOf(child.pid),
     stop: async () => void (await child.stop(stopSignal)),
   };
 }
