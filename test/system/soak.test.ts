@@ -1,7 +1,8 @@
 // Two nodes that share a Redis and an S3, with caches too small for what is pulled through them, while upstream, S3 and
 // Redis come and go and say what is wrong: whatever a client gets complete is right to the byte, and at the end nothing
-// is left over. SOAK_SECONDS (120) and SOAK_SEED (made up, and printed) say how long and what. Run
-// `node test/system/soak.test.ts` for more than a few minutes.
+// is left over. SOAK_SECONDS (120) and SOAK_SEED (made up, and printed) say how long and what; with SOAK_WORKERS above 1 each
+// node has so many processes, of which one after the other is killed. Run `node test/system/soak.test.ts` for more than a
+// few minutes.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readdir } from "node:fs/promises";
@@ -23,10 +24,14 @@ import { requires } from "./fixtures/requires.ts";
 import { redisSettings } from "./fixtures/shared-services.ts";
 import { until } from "./fixtures/until.ts";
 import { converse } from "./fixtures/wire-client.ts";
+import { workersOf } from "./fixtures/worker-node.ts";
 
 const seconds = Number(process.env.SOAK_SECONDS ?? 120);
 const seed = Number(process.env.SOAK_SEED ?? Math.floor(Math.random() * 2 ** 32));
+const workers = Number(process.env.SOAK_WORKERS ?? 1);
 const clients = 24;
+/** Milliseconds before the kill of a worker in which an answer may have ended whose event is lost. */
+const lossy = 2_000;
 const maxSize = "24MB";
 /** Bytes that a warm process may grow by. */
 const growth = 150_000_000;
@@ -190,7 +195,9 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
   const tally = { conversations: 0, answers: 0, whole: 0, partial: 0, left: 0, bytes: 0 };
   const statuses: Record<string, number> = {};
   /** Requests whose answer began, with the bytes of a body that came to its end. */
-  const answered = new Map<string, { node: Node; whole: number | undefined }>();
+  const answered = new Map<string, { node: Node; whole: number | undefined; began: number; ended: number }>();
+  /** When workers were killed, by performance.now(). */
+  const kills: number[] = [];
   const asked = new Set<string>();
 
   async function conversation(number: number): Promise<void> {
@@ -203,6 +210,7 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
     for (const { id } of requests) asked.add(id);
     const manner = random.pick(["fast", "fast", "fast", "slow", "leaves", "resets", "pauses"]);
     const leaves = manner === "leaves" || manner === "resets";
+    const began = performance.now();
     let longPause = manner === "pauses" ? 1_000 + random.below(2_000) : 0;
     const { stream, left } = await converse({
       port: node.port,
@@ -232,7 +240,12 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
       if (!answer.complete) tally.partial++;
       const { method = "", digest = "" } = byId.get(answer.id ?? "") ?? {};
       if (answer.id !== undefined)
-        answered.set(answer.id, { node, whole: answer.complete ? answer.body.length : undefined });
+        answered.set(answer.id, {
+          node,
+          whole: answer.complete ? answer.body.length : undefined,
+          began,
+          ended: performance.now(),
+        });
       const why = answer.status === 500 ? "status 500" : mistake(answer, method, digest);
       if (why !== undefined) wrong.push(`${of(answer)}: ${why}`);
     }
@@ -257,28 +270,42 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
       await back();
     }
   })();
+  const killing = (async () => {
+    while (workers > 1 && running()) {
+      await delay(8_000 + chaos.below(8_000));
+      const pids = await workersOf(chaos.pick(nodes).mirror);
+      if (pids.length < 2) continue;
+      kills.push(performance.now());
+      process.kill(chaos.pick(pids), "SIGKILL");
+    }
+  })();
   const watching = (async () => {
     await delay(seconds * 250);
     for (const node of nodes) node.warm = await handlesOf(node);
     await delay(seconds * 250);
     for (const node of nodes) node.middle = (await handlesOf(node)).memory;
   })();
-  await Promise.all([...pulling, flapping, watching]);
+  await Promise.all([...pulling, flapping, killing, watching]);
   for (const lift of heal) lift();
 
   t.same(wrong.slice(0, 20), [], "every complete answer is right to the byte");
   t.ok(tally.whole > 0 && (statuses["200"] ?? 0) > tally.answers / 3, JSON.stringify(statuses));
   for (const [at, node] of nodes.entries()) await t.test(`node ${at}`, (t) => leftOver(t, node));
 
-  const counts = [...answered].flatMap(([id, { node, whole }]) => {
+  let lost = 0;
+  const counts = [...answered].flatMap(([id, { node, whole, began, ended }]) => {
     const events = node.events.get(id) ?? [];
+    if (events.length === 0 && kills.some((kill) => began <= kill && kill <= ended + lossy)) {
+      lost++;
+      return [];
+    }
     const right = events.length === 1 && (whole === undefined || events[0] === whole);
     return right ? [] : [`${id}: ${events.length} events of ${events} bytes, ${whole} came`];
   });
   t.same(counts.slice(0, 10), [], "one event for each request that was answered, with its bytes");
   const twice = [...asked].filter((id) => nodes.some(({ events }) => (events.get(id)?.length ?? 0) > 1));
   t.same(twice.slice(0, 10), [], "and never two");
-  t.comment(JSON.stringify({ seed, ...tally, asked: asked.size, statuses }));
+  t.comment(JSON.stringify({ seed, ...tally, asked: asked.size, statuses, kills: kills.length, lost }));
 });
 
 /** The node knows from here on what every manifest says. */
@@ -315,6 +342,7 @@ async function startNode(
       ENTREPOT_UPSTREAM_FIRST_BYTE_TIMEOUT: "3s",
       ENTREPOT_UPSTREAM_IDLE_TIMEOUT: "2s",
       ENTREPOT_LOG_LEVEL: "debug",
+      ENTREPOT_WORKERS: String(workers),
     },
   });
   const events = new Map<string, number[]>();
