@@ -2,11 +2,12 @@
 // machine, or a NAT gateway loses its table, all of them are dead, and that shows only when one is used.
 import type { buildConnector, Dispatcher } from "undici";
 import type { ProxyServer } from "../../config/config.ts";
+import { asProcessing } from "./interim-responses.ts";
 
 /** Errors of sockets on which something had been received before. */
 const hadAnswered = new WeakSet<object>();
 
-/** The same connector; `wasKept` recognizes the errors of its sockets. */
+/** The same connector; `wasKept` recognizes the errors of its sockets, and undici the interim responses they bring. */
 export function watched(connect: buildConnector.connector): buildConnector.connector {
   return (target, callback) =>
     connect(target, (...result) => {
@@ -15,6 +16,8 @@ export function watched(connect: buildConnector.connector): buildConnector.conne
       socket?.on("error", (error) => {
         if (socket.bytesRead > 0) hadAnswered.add(error);
       });
+      // Undefined after a failure, whatever the type says.
+      if (socket) asProcessing(socket);
       callback(...result);
     });
 }
