@@ -92,6 +92,11 @@ export type BlobAnswer =
       readonly offset: number;
       /** Where the body ends (exclusive), when that is not the end of the blob. */
       readonly end?: number;
+      /**
+       * What the body may be instead of the blob, by its labels, as a message goes on after upstream's name: nothing is
+       * announced to a client, and no right granted, before the digest is verified.
+       */
+      readonly doubt?: string;
       readonly body: AsyncIterable<Buffer>;
     } & CacheMarks)
   | Refusal;

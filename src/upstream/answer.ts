@@ -53,8 +53,9 @@ const refusedAccount = "refused our account: check its username and password";
 const expired = /\b(?:token|credential|authori[sz]ation|password|session)s?\b.*\bexpired\b/i;
 
 /**
- * Undefined for the statuses in `found`; a refusal for 404, 410 and `refusalStatuses`; throws UpstreamError for the rest,
- * and for a web page: it comes from a firewall, a proxy or a sign-in gateway before the registry.
+ * Undefined for the statuses in `found`, whatever the answer is labelled as (`doubtOf`); a refusal for 404, 410 and
+ * `refusalStatuses`; throws UpstreamError for the rest, and for another web page: it comes from a firewall, a proxy or a
+ * sign-in gateway before the registry.
  * `now` is the clock's milliseconds, for Retry-After dates.
  */
 export function readStatus(
@@ -64,10 +65,7 @@ export function readStatus(
   now: number,
 ): Refusal | undefined {
   const { status, headers, sender, host, account } = reply;
-  if (found.includes(status)) {
-    refuseEncoding(upstream, reply);
-    return undefined;
-  }
+  if (found.includes(status)) return undefined;
   const retryAfter = readRetryAfter(headers["retry-after"], now);
   const fail = (code: UpstreamError["code"], text: string): never => {
     throw new UpstreamError(code, `upstream ${upstream} ${text} (status ${status})`, { status, retryAfter });
@@ -169,14 +167,43 @@ function relayedHeaders(headers: IncomingHttpHeaders): { relayed?: RelayedHeader
   return Object.keys(relayed).length === 0 ? {} : { relayed };
 }
 
-/** Throws UpstreamError protocol for an encoded answer (identity was asked for) and for an HTML page. */
-function refuseEncoding(upstream: string, { status, headers }: ReplyHead): void {
-  const encoding: unknown = headers["content-encoding"];
+/**
+ * Content codings that change bytes (IANA, HTTP Content Coding Registry). Whatever else stands there, such as aws-chunked,
+ * binary or nothing, is left of how something was stored once.
+ */
+const codings: ReadonlySet<string> = new Set(
+  "gzip x-gzip deflate compress x-compress br zstd dcb dcz exi pack200-gzip".split(" "),
+);
+
+/** Which content coding the headers name that changes bytes. Identity was asked for. */
+function codingOf(headers: IncomingHttpHeaders): string | undefined {
   // Several of them come as an array, whatever the type says.
-  if (encoding !== undefined && String(encoding).trim().toLowerCase() !== "identity") {
-    throw new UpstreamError("protocol", `upstream ${upstream} encoded its answer, unasked`, { status });
-  }
-  if (isWebPage(headers)) throw new UpstreamError("protocol", `upstream ${upstream} ${webPage}`, { status });
+  const names = String(headers["content-encoding"] ?? "").split(",");
+  return names.map((name) => name.trim().toLowerCase()).find((name) => codings.has(name));
+}
+
+/**
+ * What upstream may have sent instead of what was asked for, by the labels of its answer, as a message goes on after
+ * upstream's name; undefined when they raise no doubt. The bytes decide: some storages label what is right like that.
+ * `digest`: of a blob that was asked for.
+ */
+export function doubtOf({ headers }: Pick<ReplyHead, "headers">, digest?: Digest): string | undefined {
+  if (isWebPage(headers) && (digest === undefined || headers["docker-content-digest"] !== digest))
+    return webPage;
+  const coding = codingOf(headers);
+  return coding && `encoded its answer as ${coding}, unasked`;
+}
+
+/** The UpstreamError for an answer whose bytes are what its labels say. */
+export function unusable(upstream: string, doubt: string, status: number): UpstreamError {
+  return new UpstreamError("protocol", `upstream ${upstream} ${doubt}`, { status });
+}
+
+/** Of an answer that has to be a JSON object. Throws UpstreamError protocol when it is what its labels say instead. */
+export function refuseUnlessJson(upstream: string, reply: ReplyHead, body: Buffer): void {
+  const doubt = doubtOf(reply);
+  if (doubt !== undefined && !/^\s*\{/.test(body.toString("latin1", 0, 64)))
+    throw unusable(upstream, doubt, reply.status);
 }
 
 /** Content-Length in bytes; undefined without one. Throws UpstreamError protocol for anything but digits. */

@@ -3,7 +3,15 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { BlobHead } from "../ports/upstream-answer.ts";
-import { cacheMarks, contentLength, contentRange, isRefusalStatus } from "./answer.ts";
+import {
+  cacheMarks,
+  contentLength,
+  contentRange,
+  doubtOf,
+  isRefusalStatus,
+  isWebPage,
+  unusable,
+} from "./answer.ts";
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";
 
@@ -22,12 +30,12 @@ export class BlobHeads {
 
   /** Never downloads the blob. Rejects with UpstreamError. */
   async head(client: Asker, repository: Repository, digest: Digest): Promise<BlobHead> {
+    if (this.#headIsRefused) return this.#byFirstByte(client, repository, digest);
     const endpoint = `blobs/${digest}`;
-    if (this.#headIsRefused) return this.#byFirstByte(client, repository, endpoint);
     const reply = await client.ask({ method: "HEAD", type: "blob", repository, endpoint });
-    if (refusesHead(reply)) {
+    if (refusesHead(reply) || (reply.status === 200 && doubtOf(reply, digest) !== undefined)) {
       discard(reply.body);
-      const answer = await this.#byFirstByte(client, repository, endpoint);
+      const answer = await this.#byFirstByte(client, repository, digest);
       if (answer.kind === "found") this.#headRefusedAt = this.#clock();
       return answer;
     }
@@ -42,7 +50,8 @@ export class BlobHeads {
     return since >= 0 && since < rememberedFor;
   }
 
-  async #byFirstByte(client: Asker, repository: Repository, endpoint: string): Promise<BlobHead> {
+  async #byFirstByte(client: Asker, repository: Repository, digest: Digest): Promise<BlobHead> {
+    const endpoint = `blobs/${digest}`;
     const headers = { range: "bytes=0-0" };
     const reply = await client.ask({
       method: "GET",
@@ -58,7 +67,11 @@ export class BlobHeads {
     // A server that ignores ranges has begun to send all of it.
     if (reply.status === 200) reply.body.destroy();
     else discard(reply.body);
-    return { kind: "found", size: empty ? 0 : this.#sizeOf(reply), ...cacheMarks(reply) };
+    // No gateway answers with a part; a page of one grants no right.
+    const doubt = reply.status === 200 ? doubtOf(reply, digest) : undefined;
+    if (doubt !== undefined && isWebPage(reply.headers)) throw unusable(this.#upstream, doubt, reply.status);
+    const size = empty ? 0 : doubt === undefined ? this.#sizeOf(reply) : undefined;
+    return { kind: "found", size, ...cacheMarks(reply) };
   }
 
   #sizeOf({ status, headers }: Reply): number | undefined {

@@ -18,7 +18,16 @@ import type {
   TagsAnswer,
 } from "../ports/upstream-answer.ts";
 import { makePseudonym } from "../ports/via.ts";
-import { cacheMarks, contentDigest, contentLength, contentRange, isRefusalStatus } from "./answer.ts";
+import {
+  cacheMarks,
+  contentDigest,
+  contentLength,
+  contentRange,
+  doubtOf,
+  isRefusalStatus,
+  refuseUnlessJson,
+  unusable,
+} from "./answer.ts";
 import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyTimeout } from "./body.ts";
@@ -192,9 +201,14 @@ export class HttpUpstream implements ClosableUpstream {
       const refusal = await statusOf(this.name, reply, [200], this.#clock());
       if (refusal !== undefined) return refusal;
       discard(reply.body);
+      const doubt = doubtOf(reply);
+      const head = this.#manifestHeaders(reply);
+      // Only a registry names a digest. Of a tag the manifest is fetched then, and shows what it is.
+      if (doubt !== undefined && head.digest === undefined && reference.kind === "digest")
+        throw unusable(this.name, doubt, reply.status);
       // No manifest is empty: servers that do not know the length of a HEAD say 0.
-      const size = contentLength(this.name, reply.headers) || undefined;
-      return { kind: "found", size, ...this.#manifestHeaders(reply), ...cacheMarks(reply) };
+      const size = doubt === undefined ? contentLength(this.name, reply.headers) || undefined : undefined;
+      return { kind: "found", size, ...head, ...cacheMarks(reply) };
     });
   }
 
@@ -219,8 +233,13 @@ export class HttpUpstream implements ClosableUpstream {
         });
         const limit = size !== undefined && size > largestManifest ? 0 : largestManifest;
         const beginning = await readBeginning(body, limit, this.#smallBodyTimeout);
-        if (beginning.complete)
-          return { kind: "found", body: Buffer.concat(beginning.chunks), ...head, ...cacheMarks(reply) };
+        if (beginning.complete) {
+          const bytes = Buffer.concat(beginning.chunks);
+          refuseUnlessJson(this.name, reply, bytes);
+          return { kind: "found", body: bytes, ...head, ...cacheMarks(reply) };
+        }
+        const doubt = doubtOf(reply);
+        if (doubt !== undefined) throw unusable(this.name, doubt, reply.status);
         const read = (signal: AbortSignal): AsyncIterable<Buffer> => {
           reader = signal;
           signal.addEventListener("abort", () => reply.body.destroy(), { once: true });
@@ -266,6 +285,10 @@ export class HttpUpstream implements ClosableUpstream {
       const refusal = await statusOf(this.name, reply, ranged ? [200, 206] : [200], this.#clock());
       if (refusal !== undefined) return refusal;
       return await this.#whileOpen(reply, async () => {
+        // No gateway answers with a part.
+        const doubt = reply.status === 200 ? doubtOf(reply, digest) : undefined;
+        if (doubt !== undefined && from > 0) throw unusable(this.name, doubt, reply.status);
+        const doubted = doubt === undefined ? {} : { doubt };
         const length = contentLength(this.name, reply.headers);
         const { offset, size, ...range } =
           reply.status === 206
@@ -275,7 +298,7 @@ export class HttpUpstream implements ClosableUpstream {
         const end = to !== undefined && "end" in range ? range.end : size;
         const body = this.#blobBody(reply, end === undefined ? undefined : end - offset, signal);
         const part = end === size || end === undefined ? {} : { end };
-        return { kind: "found", size, offset, ...part, body, ...cacheMarks(reply) };
+        return { kind: "found", size, offset, ...part, ...doubted, body, ...cacheMarks(reply) };
       });
     }, signal);
   }

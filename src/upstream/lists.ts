@@ -10,7 +10,7 @@ import { tagPage } from "../oci/tag-page.ts";
 import type { Clock } from "../ports/clock.ts";
 import { UpstreamError } from "../ports/upstream.ts";
 import type { CacheMarks, ReferrersAnswer, Refusal, TagsAnswer } from "../ports/upstream-answer.ts";
-import { cacheMarks, isWebPage } from "./answer.ts";
+import { cacheMarks, isWebPage, refuseUnlessJson } from "./answer.ts";
 import { readSmallBody } from "./body.ts";
 import { type Ask, type Asker, type Reply, statusOf } from "./client.ts";
 
@@ -275,6 +275,7 @@ async function readPage(
     throw new UpstreamError("too_large", text);
   }
   received(body.length);
+  refuseUnlessJson(upstream, reply, body);
   return { kind: "found", body, next: nextQuery(reply.headers.link), marks: cacheMarks(reply) };
 }
 

@@ -2,11 +2,13 @@ import t from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { BlobAnswer } from "../../src/ports/upstream-answer.ts";
 import {
+  byDigest,
   connectUpstream,
   drain,
   found,
   idle,
   repository,
+  tagged,
   upstreamError,
 } from "../fixtures/connected-upstream.ts";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
@@ -144,14 +146,67 @@ t.test("wrong and surplus bytes are passed on as they are: the digest is the cac
   t.equal((await drain(longer.body)).bytes.length, 300_010);
 });
 
-t.test("a blob answer that is no blob is refused", async (t) => {
+t.test("labels that say nothing are not listened to", async (t) => {
   const { registry, upstream } = await setUp(t);
-  for (const fault of [{ html: true }, { gzip: true }]) {
-    const remove = registry.fault(() => fault);
-    t.equal((await upstreamError(upstream.openBlob(repository, layer.digest, 0, never))).code, "protocol");
-    t.equal((await upstreamError(upstream.headBlob(repository, layer.digest))).code, "protocol");
-    remove();
+  for (const coding of [
+    "",
+    "identity",
+    "aws-chunked",
+    "binary",
+    "utf-8",
+    "identity, aws-chunked",
+    "Identity",
+  ]) {
+    registry.fault(() => ({ headers: { "content-encoding": coding } }));
+    t.match(await upstream.headBlob(repository, layer.digest), { kind: "found", size: 300_000 }, coding);
+    const blob = found(await upstream.openBlob(repository, layer.digest, 0, never));
+    t.match(blob, { size: 300_000, doubt: undefined }, coding);
+    t.ok((await drain(blob.body)).bytes.equals(layer.bytes));
+    t.match(await upstream.getManifest(repository, tagged("1")), { kind: "found", body: image.manifest });
+    t.match(await upstream.headManifest(repository, tagged("1")), { size: image.manifest.length });
+    t.match(await upstream.listTags(repository, 10, undefined), { kind: "found" });
   }
+});
+
+t.test(
+  "a blob with a label of something else is given with that doubt, but not beyond its first byte",
+  async (t) => {
+    const { registry, upstream } = await setUp(t);
+    for (const [headers, doubt] of [
+      [{ "content-type": "text/html; charset=utf-8" }, /sent a web page/],
+      [{ "content-encoding": "x-gzip" }, /as x-gzip, unasked/],
+      [{ "content-encoding": "aws-chunked, zstd" }, /as zstd, unasked/],
+    ] as const) {
+      const labelled = { headers: { ...headers, "docker-content-digest": undefined } } as const;
+      registry.fault(() => ({ ...labelled, ignoreRange: true }));
+      const blob = found(await upstream.openBlob(repository, layer.digest, 0, never));
+      t.match(blob, { size: 300_000, doubt });
+      t.ok((await drain(blob.body)).bytes.equals(layer.bytes));
+      const rest = upstream.openBlob(repository, layer.digest, 1_000, never);
+      t.match(await upstreamError(rest), { code: "protocol", message: doubt });
+      registry.fault(() => labelled);
+      const part = found(await upstream.openBlob(repository, layer.digest, 1_000, never));
+      t.match(
+        part,
+        { size: 300_000, offset: 1_000, doubt: undefined },
+        "a gateway does not answer with parts",
+      );
+      t.ok((await drain(part.body)).bytes.equals(layer.bytes.subarray(1_000)));
+      t.match(await upstream.headBlob(repository, layer.digest), { kind: "found", size: 300_000 });
+    }
+    const headers = { "content-type": "text/html", "docker-content-digest": layer.digest };
+    registry.fault(() => ({ headers, ignoreRange: true }));
+    t.match(await upstream.headBlob(repository, layer.digest), { kind: "found", size: 300_000 });
+    await idle(upstream);
+  },
+);
+
+t.test("a web page grants no right to a blob", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  registry.fault(() => ({ html: true }));
+  t.equal((await upstreamError(upstream.headBlob(repository, layer.digest))).code, "protocol");
+  const error = await upstreamError(upstream.headManifest(repository, byDigest(image.digest)));
+  t.match(error, { code: "protocol", message: /web page/ });
   await idle(upstream);
 });
 

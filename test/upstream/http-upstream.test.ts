@@ -201,6 +201,20 @@ t.test(
   },
 );
 
+t.test("a manifest is told by its bytes, whatever its labels say", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  for (const headers of [{ "content-encoding": "gzip" }, { "content-type": "text/html" }]) {
+    registry.fault(() => ({ headers }));
+    for (const reference of [tagged("1"), byDigest(image.digest)]) {
+      t.match(await upstream.getManifest(repository, reference), { kind: "found", body: image.manifest });
+      t.match(await upstream.headManifest(repository, reference), { kind: "found", digest: image.digest });
+    }
+    registry.fault(() => ({ headers: { ...headers, "docker-content-digest": undefined } }));
+    t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found", digest: undefined });
+    t.match(await upstream.getManifest(repository, tagged("1")), { kind: "found", body: image.manifest });
+  }
+});
+
 t.test("an answer that cannot be a manifest is refused", async (t) => {
   const { registry, upstream, of } = await setUp(t);
   const faults: Record<string, [Fault, string]> = {
@@ -209,10 +223,7 @@ t.test("an answer that cannot be a manifest is refused", async (t) => {
     "malformed digest": [{ headers: { "docker-content-digest": "sha256:ABC" } }, "protocol"],
     "traversing digest": [{ headers: { "docker-content-digest": "sha256:../../etc/passwd" } }, "protocol"],
     "two digests": [{ headers: { "docker-content-digest": [image.digest, layer.digest] } }, "protocol"],
-    "redirect elsewhere": [
-      { status: 302, headers: { location: "http://other.example.com/" } },
-      "redirect_refused",
-    ],
+    "redirect elsewhere": [{ status: 302, headers: { location: "http://10.0.0.1/" } }, "redirect_refused"],
     "no location": [{ status: 302 }, "protocol"],
     "cut short": [{ cutAfter: 50 }, "truncated"],
     reset: [{ reset: true }, "unreachable"],

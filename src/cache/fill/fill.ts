@@ -86,7 +86,7 @@ export class Fill {
   readonly startedAt: number;
   /**
    * The answer clients may be given: resolves with the size or a refusal, rejects with UpstreamError. A blob no larger
-   * than what is held back is not announced before its digest is verified.
+   * than what is held back is not announced before its digest is verified, nor is one whose answer raises a doubt.
    */
   readonly head: Promise<FillHead>;
   /** Resolves when every byte has come and the digest is right; rejects when that will not be, or never settles. */
@@ -108,6 +108,8 @@ export class Fill {
   readonly #head = Promise.withResolvers<FillHead>();
   readonly #verification = Promise.withResolvers<void>();
   #cacheStatus: string | undefined;
+  /** What upstream may be sending instead (BlobAnswer). */
+  #doubt: string | undefined;
   #announced = false;
   #verified = false;
   #failure: Error | undefined;
@@ -375,8 +377,13 @@ export class Fill {
     if (end > this.#resumedFrom) this.#notice(kept ? "resumable" : "not_stored");
   }
 
-  async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
+  async #begin(
+    size: number | undefined,
+    cacheStatus: string | undefined,
+    doubt: string | undefined,
+  ): Promise<void> {
     this.#cacheStatus = cacheStatus;
+    this.#doubt = doubt;
     if (size !== undefined && size > holdBack) this.#announce();
     // The kept spool is in use already.
     if (this.#resumedFrom > 0) return;
@@ -384,7 +391,7 @@ export class Fill {
   }
 
   #announce(): void {
-    if (this.#announced) return;
+    if (this.#announced || (this.#doubt !== undefined && !this.#verified)) return;
     this.#announced = true;
     this.#head.resolve({ kind: "found", size: this.size, cacheStatus: this.#cacheStatus });
   }
@@ -456,7 +463,8 @@ export class Fill {
     const actual = this.#hash.digest("hex");
     if (actual !== digestHex(this.digest)) {
       const nearby = this.#options.distrust?.();
-      const message = `${nearby ?? "upstream"} sent ${actual} for ${this.digest}`;
+      const instead = this.#doubt === undefined ? "" : `: it ${this.#doubt}`;
+      const message = `${nearby ?? "upstream"} sent ${actual} for ${this.digest}${instead}`;
       if (nearby === undefined) throw new UpstreamError("digest_mismatch", message);
       throw new NearbyMismatch("digest_mismatch", message);
     }

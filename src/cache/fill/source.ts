@@ -136,9 +136,18 @@ export class FillSource {
     const { registry, repository } = remote;
     const open = (at: number, over: AbortSignal, ask: BlobAsk) =>
       registry.openBlob(repository, digest, at, over, { ...ask, yields });
-    return use === undefined
-      ? await openSegmented({ upstream: registry, open, segmenting }, from, signal)
-      : await open(from, signal, { use, yields });
+    const answer = await (use === undefined
+      ? openSegmented({ upstream: registry, open, segmenting }, from, signal)
+      : open(from, signal, { use, yields }));
+    return await this.#believed(answer);
+  }
+
+  /** Without the doubt about an answer that has the very size a manifest states: no page of a gateway has. */
+  async #believed(answer: BlobAnswer): Promise<BlobAnswer> {
+    if (answer.kind !== "found" || answer.doubt === undefined || answer.size === undefined) return answer;
+    const { remote, digest, access } = this.#options;
+    const { doubt: _, ...believed } = answer;
+    return (await access.statedSize(remote, digest)) === answer.size ? believed : answer;
   }
 
   /**

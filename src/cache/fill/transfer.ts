@@ -76,8 +76,12 @@ export interface TransferOptions {
   readonly open: OpenFrom;
   /** Whether a client waits for the bytes. */
   readonly followed: () => boolean;
-  /** Waited for before the first byte; `size` is undefined when upstream announces none. */
-  readonly begin: (size: number | undefined, cacheStatus: string | undefined) => Promise<void>;
+  /** Waited for before the first byte; `size` is undefined when upstream announces none. `doubt`: as in BlobAnswer. */
+  readonly begin: (
+    size: number | undefined,
+    cacheStatus: string | undefined,
+    doubt: string | undefined,
+  ) => Promise<void>;
   /** Takes the next bytes. Upstream sends on when it resolves. */
   readonly take: (chunk: Buffer) => Promise<void>;
   readonly pause: Pause;
@@ -157,7 +161,7 @@ export class Transfer {
           continue;
         }
         this.#resumed = undefined;
-        await this.#begin(answer.size, answer.cacheStatus);
+        await this.#begin(answer);
         await this.#receive(answer.body, answer.offset);
         return undefined;
       } catch (error) {
@@ -201,14 +205,14 @@ export class Transfer {
   }
 
   /** What was announced first stays: clients have been told. */
-  async #begin(size: number | undefined, cacheStatus: string | undefined): Promise<void> {
+  async #begin({ size, cacheStatus, doubt }: Extract<BlobAnswer, { kind: "found" }>): Promise<void> {
     if (size !== undefined && size !== (this.#size ?? size)) {
       throw new UpstreamError("protocol", `upstream changed the size from ${this.#size} to ${size} bytes`);
     }
     this.#size ??= size;
     if (this.#begun) return;
     this.#begun = true;
-    await this.#options.begin(size, cacheStatus);
+    await this.#options.begin(size, cacheStatus, doubt);
   }
 
   async #receive(body: AsyncIterable<Buffer>, offset: number): Promise<void> {

@@ -96,6 +96,7 @@ function segmented(
   { from, part, signal }: Asked,
 ): BlobAnswer {
   if (answer.kind !== "found" || answer.size === undefined || answer.offset !== from) return answer;
+  if (answer.doubt !== undefined) return answer;
   const { end, size, ...found } = answer;
   if (size - from <= (part ?? firstPart)) return answer;
   const { budget, load, clock, pause } = segmenting;
