@@ -28,7 +28,7 @@ t.test("the configurations in the documents are right", async (t) => {
   );
   t.ok(blocks.length >= 6);
   for (const yaml of blocks) {
-    const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }|$)/gm)].map(([, path = ""]) => [
+    const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }| #|$)/gm)].map(([, path = ""]) => [
       path,
       "0123456789abcdef",
     ]);
