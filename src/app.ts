@@ -37,6 +37,7 @@ import { Listener, type ListenerRules } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { type ServeOptions, serve } from "./http/serve.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
+import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
 import type { Upstream } from "./ports/upstream.ts";
@@ -219,6 +220,11 @@ class Entrepot implements App {
     if (swept > 0) this.#log.info({ files: swept }, "removed what interrupted fills had left");
     const addresses = { listen: formatAddress(listenAddress), ops: formatAddress(opsAddress) };
     this.#log.info({ version, ...addresses }, "listening");
+    for (const { name, url, proxy } of this.#config.upstreams) {
+      const server = proxyFor(proxy, url);
+      if (server !== undefined)
+        this.#log.info({ upstream: name, proxy: server.name }, "asked through a proxy");
+    }
     return { listen: listenAddress, ops: opsAddress };
   }
 

@@ -36,6 +36,8 @@ t.test(
     const counts = () => [proxies[0].requests.length, proxies[1].requests.length] as const;
 
     t.equal((await mirror.get(tagPath)).status, 200);
+    const { proxy } = await mirror.line(({ msg }) => msg === "asked through a proxy");
+    t.equal(proxy, proxies[0].href(), "it may come from the environment, so the log says which");
     const before = counts();
     t.ok(reload(through(proxies[1]), { key: "proxy" }));
     t.equal((await mirror.get(tagPath)).status, 200);

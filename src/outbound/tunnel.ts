@@ -58,9 +58,13 @@ export function proxyRefusal(
 ): ProxyError | undefined {
   // Nobody but a proxy may send 407 (RFC 9110, section 15.5.8).
   if (status === 407) return new ProxyError(proxy, refusalText(status));
-  // By Squid, and by RFC 9209.
-  const own = headers["x-squid-error"] !== undefined || /;\s*error=/.test(String(headers["proxy-status"]));
-  return own && status === 403 ? new ProxyError(proxy, refusalText(status)) : undefined;
+  if (status !== 401 && status !== 403) return undefined;
+  // By Squid, tinyproxy, and RFC 9209.
+  const own =
+    headers["x-squid-error"] !== undefined ||
+    /^tinyproxy\b/.test(String(headers.server)) ||
+    /;\s*error=/.test(String(headers["proxy-status"]));
+  return own ? new ProxyError(proxy, refusalText(status)) : undefined;
 }
 
 function refusalText(status: number): string {
@@ -87,8 +91,17 @@ async function inTime(
   }
 }
 
-function connectorOf({ timeout, trust }: TunnelOptions): buildConnector.connector {
-  return buildConnector({ timeout, allowH2: false, ...(trust && { secureContext: trust }) });
+/** Connects to the proxy itself. */
+function dial(
+  proxy: ProxyServer,
+  { timeout, trust }: TunnelOptions,
+  callback: buildConnector.Callback,
+): void {
+  const connect = buildConnector({ timeout, allowH2: false, ...(trust && { secureContext: trust }) });
+  const protocol = proxy.protocol === "https" ? "https:" : "http:";
+  const hostname = bare(proxy.host);
+  const port = String(proxy.port);
+  connect({ hostname, host: authorityOf(hostname, port), protocol, port }, callback);
 }
 
 async function throughHttp(
@@ -97,7 +110,11 @@ async function throughHttp(
   options: TunnelOptions,
   signal: AbortSignal,
 ): Promise<Socket> {
-  const client = new Client(originOf(proxy), { connect: connectorOf(options), headersTimeout: 0 });
+  const client = new Client(originOf(proxy), {
+    // The target it gives has the name of the other end for TLS, from the Host header.
+    connect: (_target, callback) => dial(proxy, options, callback),
+    headersTimeout: 0,
+  });
   try {
     const headers = { host: authority, ...proxyAuthorization(proxy) };
     const { statusCode, socket } = await client.connect({ path: authority, headers, signal });
@@ -160,10 +177,7 @@ function connected(proxy: ProxyServer, options: TunnelOptions, signal: AbortSign
   const { promise, resolve, reject } = Promise.withResolvers<Socket>();
   const abort = (): void => reject(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
-  const protocol = proxy.protocol === "https" ? "https:" : "http:";
-  const hostname = bare(proxy.host);
-  const target = { hostname, host: authorityOf(hostname, proxy.port), protocol, port: String(proxy.port) };
-  connectorOf(options)(target, (error, socket) => {
+  dial(proxy, options, (error, socket) => {
     signal.removeEventListener("abort", abort);
     if (error !== null) reject(error);
     else if (signal.aborted) socket.destroy();

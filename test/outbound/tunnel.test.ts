@@ -1,9 +1,11 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
+import { createSecureContext } from "node:tls";
 import { inspect } from "node:util";
 import t, { type Test } from "tap";
 import { parseProxy } from "../../src/config/proxy.ts";
-import { openTunnel, ProxyError } from "../../src/outbound/tunnel.ts";
+import { connectToProxy, openTunnel, ProxyError, proxyRefusal } from "../../src/outbound/tunnel.ts";
+import { Authority, type Identity, withoutOpenssl } from "../fixtures/certificates.ts";
 import { startProxy } from "../fixtures/scripted-proxy.ts";
 
 /** Longer than any answer here takes. */
@@ -11,14 +13,17 @@ const patient = { timeout: 60_000 };
 const account = "user:p%40ss%20word";
 
 /** A server that says what it hears, and a proxy under whose name `far.example.com:443` it is. */
-async function setUp(t: Test, withAccount?: string) {
+async function setUp(t: Test, withAccount?: string, tls?: Identity) {
   const echo = createServer(
     (socket) => void socket.on("error", () => {}).on("data", (data) => socket.write(data)),
   );
   echo.listen(0, "127.0.0.1");
   await once(echo, "listening");
   t.teardown(() => echo.close());
-  const proxy = await startProxy(t, withAccount === undefined ? {} : { account: withAccount });
+  const proxy = await startProxy(t, {
+    ...(withAccount !== undefined && { account: withAccount }),
+    ...(tls && { tls }),
+  });
   proxy.ports.set("far.example.com:443", (echo.address() as AddressInfo).port);
   return proxy;
 }
@@ -102,6 +107,44 @@ for (const scheme of ["http", "socks5"] as const) {
     t.equal((await proxyError(openTunnel(parsed.value, "far.example.com", 443, patient))).late, false);
   });
 }
+
+t.test("what a proxy answers by itself is told from what others answer through it", async (t) => {
+  const parsed = parseProxy("http://proxy.example.com:3128");
+  if (!("value" in parsed)) throw new Error(parsed.expected);
+  const refusal = (status: number, headers = {}) => proxyRefusal(parsed.value, status, headers)?.message;
+  t.match(refusal(407), /^the proxy http:\/\/proxy\.example\.com:3128 refuses our account/);
+  for (const own of [
+    { "x-squid-error": "ERR_ACCESS_DENIED 0" },
+    { server: "tinyproxy/1.11.1" },
+    { "proxy-status": "proxy.example.com; error=http_request_denied" },
+  ]) {
+    t.match(refusal(403, own), /does not let us through \(status 403\)/);
+    t.match(refusal(401, own), /refuses our account/);
+    t.equal(refusal(404, own), undefined);
+  }
+  for (const others of [{}, { server: "nginx" }, { "proxy-status": "proxy.example.com; next-hop=a" }])
+    for (const status of [200, 401, 403]) t.equal(refusal(status, others), undefined);
+});
+
+t.test(
+  "an https proxy is spoken to over TLS, with an authority of our own",
+  { skip: withoutOpenssl() },
+  async (t) => {
+    const authority = new Authority(t.testdir(), "authority");
+    const proxy = await setUp(t, undefined, authority.issue("proxy", "IP:127.0.0.1"));
+    const server = proxy.server("https");
+    const trust = createSecureContext({ ca: authority.cert });
+    const socket = await openTunnel(server, "far.example.com", 443, { ...patient, trust });
+    socket.write("hello");
+    t.equal(String((await once(socket, "data"))[0]), "hello");
+    socket.destroy();
+    const direct = await connectToProxy(server, { ...patient, trust });
+    direct.destroy();
+    t.match(await proxyError(openTunnel(server, "far.example.com", 443, patient)), {
+      message: /could not be reached \(\w*(?:CERT|VERIFY)\w*\)/,
+    });
+  },
+);
 
 t.test("SOCKS5 is told addresses as addresses, CONNECT IPv6 in brackets", async (t) => {
   const proxy = await setUp(t);

@@ -36,7 +36,10 @@ t.test("behind a proxy", async (t) => {
   const proxy = await network.startProxy(account, [name], [secure.port]);
   const usual = { HTTPS_PROXY: proxy.url, HTTP_PROXY: proxy.url, SSL_CERT_FILE: secure.authority };
 
-  /** A mirror in the walled network, and where clients here reach it. */
+  /**
+   * A mirror in the walled network, and where clients here reach it. It fetches blobs in one part, since what a part that is cut
+   * short leaves in the buffers on the way is counted at the front.
+   */
   const start = async (t: Test, protocol: "http" | "https", env: NodeJS.ProcessEnv) => {
     const port = await freePort();
     const url = `${protocol}://${name}:${protocol === "http" ? plain.port : secure.port}${plain.pathname}`;
@@ -46,7 +49,7 @@ t.test("behind a proxy", async (t) => {
       {
         listen: `${network.there}:${port}`,
         within: network.within,
-        env: { ENTREPOT_TAG_TTL: "0s", ...env },
+        env: { ENTREPOT_TAG_TTL: "0s", ENTREPOT_UPSTREAM_SEGMENTS: "1", ...env },
       },
     );
     front.log.forget();
@@ -111,11 +114,13 @@ t.test("behind a proxy", async (t) => {
     "a proxy that refuses, and one that is gone: stale answers, and the reason without the password",
     async (t) => {
       const wrong = { ENTREPOT_PROXY: proxy.url.replace("hunter2", "hunter3"), ...usual };
-      const refused = await start(t, "https", wrong);
-      t.equal((await fetch(`http://${refused.host}/v2/made/app/manifests/1`)).status, 502);
-      const told = new RegExp(`the proxy ${proxy.name} refuses our account`);
-      await refused.mirror.process.line((line) => told.test(line) || undefined);
-      t.notMatch(refused.mirror.process.output(), /hunter/);
+      for (const protocol of ["https", "http"] as const) {
+        const refused = await start(t, protocol, wrong);
+        t.equal((await fetch(`http://${refused.host}/v2/made/app/manifests/1`)).status, 502, protocol);
+        const told = new RegExp(`the proxy ${proxy.name} refuses our account`);
+        await refused.mirror.process.line((line) => told.test(line) || undefined);
+        t.notMatch(refused.mirror.process.output(), /hunter/);
+      }
 
       const { mirror, host } = await start(t, "https", usual);
       await copy(t, host, "made/app:1");
@@ -134,8 +139,10 @@ async function startTls(t: Test, directory: string, front: number) {
   const made = new Authority(directory, "authority");
   const server = createServer(made.issue("registry", `DNS:${name}`), (near) => {
     const far = connect(front, "127.0.0.1");
-    near.on("data", (chunk) => far.write(chunk)).on("end", () => far.end());
-    far.on("data", (chunk) => near.write(chunk)).on("end", () => near.end());
+    near.on("data", (chunk) => far.write(chunk) || near.pause()).on("end", () => far.end());
+    far.on("drain", () => near.resume());
+    far.on("data", (chunk) => near.write(chunk) || far.pause()).on("end", () => near.end());
+    near.on("drain", () => far.resume());
     near.on("error", () => far.destroy()).on("close", () => far.destroy());
     far.on("error", () => near.destroy()).on("close", () => near.destroy());
   });
