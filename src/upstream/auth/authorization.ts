@@ -99,7 +99,8 @@ function sourceThatCloses(
     const limits = { upstream: name, limit: longestExchange, timeout: smallBodyTimeout(config.idleTimeout) };
     return { status, body: String((await readSmallBody(body, limits)) ?? "") };
   };
-  const ask = (signal: AbortSignal) => askCloud({ auth, url, clock, postToRegistry }, signal);
+  const ask = (signal: AbortSignal) =>
+    askCloud({ auth, url, proxy: config.proxy, clock, postToRegistry }, signal);
   return new RenewedCredentials({ label, ask, clock });
 }
 

@@ -1,8 +1,11 @@
 // Accounts that a cloud gives to the machines that run in it, for its own registries: of Amazon ECR, of Google's Artifact
 // Registry, of Azure Container Registry. Nothing has to be written into a configuration, and nothing has to be replaced.
+import type { Agent as HttpsAgent } from "node:https";
 import { text } from "node:stream/consumers";
 import { request } from "undici";
-import type { UpstreamAuth } from "../../config/config.ts";
+import type { ProxyConfig, UpstreamAuth } from "../../config/config.ts";
+import { proxiedAgent } from "../../outbound/proxied-agent.ts";
+import { proxyFor } from "../../outbound/proxy.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { Credentials } from "./credentials.ts";
 import { type EndingCredentials, SourceFailure } from "./renewed-credentials.ts";
@@ -11,6 +14,8 @@ type CloudAuth = UpstreamAuth & { readonly kind: "cloud" };
 
 /** Largest answer read, in bytes. */
 const maxAnswer = 64 * 1024;
+/** Milliseconds a proxy may take to connect; the whole question has a bound of its own. */
+const proxyTimeout = 5_000;
 /** What a header can carry of a token. */
 const usableSecret = /^[\x21-\x7e]{1,32768}$/;
 
@@ -18,6 +23,8 @@ export interface CloudOptions {
   readonly auth: CloudAuth;
   /** The registry's. */
   readonly url: URL;
+  /** Of the upstream; for what is not on this machine or its link. */
+  readonly proxy: ProxyConfig | undefined;
   readonly clock: Clock;
   /** Asks the registry itself, over its own connections; gives the status and at most 64 KiB of the body. */
   readonly postToRegistry: (path: string, form: URLSearchParams, signal: AbortSignal) => Promise<SmallAnswer>;
@@ -49,11 +56,15 @@ const ecrHost = /\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.|on\.aws$)/
  * GetAuthorizationToken, with what the SDK finds where it always looks: environment, files, web identity, container and
  * instance roles. The SDK is loaded here, so that nobody else pays for it.
  */
-async function askEcr({ auth, url, clock }: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+async function askEcr(
+  { auth, url, proxy, clock }: CloudOptions,
+  signal: AbortSignal,
+): Promise<EndingCredentials> {
   const { ECRClient, GetAuthorizationTokenCommand } = await import("@aws-sdk/client-ecr");
   const region = ecrHost.exec(url.hostname)?.[1];
   const client = new ECRClient({
     maxAttempts: 2,
+    requestHandler: agentsOf(proxy, auth.url ?? new URL(`https://api.ecr.${region ?? "any"}.amazonaws.com`)),
     ...(region === undefined ? {} : { region }),
     ...(auth.url === undefined ? {} : { endpoint: auth.url.href }),
   });
@@ -69,6 +80,14 @@ async function askEcr({ auth, url, clock }: CloudOptions, signal: AbortSignal): 
   } finally {
     client.destroy();
   }
+}
+
+/** The agent of Node's that asks through the proxy, where there is one. */
+function agentsOf(config: ProxyConfig | undefined, to: URL) {
+  const proxy = proxyFor(config, to);
+  if (proxy === undefined) return {};
+  const agent = proxiedAgent(to.protocol, {}, { proxy, timeout: proxyTimeout });
+  return to.protocol === "https:" ? { httpsAgent: agent as HttpsAgent } : { httpAgent: agent };
 }
 
 // ---- Google ---------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // Credentials that end at a known time, from a source that is asked again before: requests do not wait for it, and those
 // that are still good go on while it fails.
+import { ProxyError } from "../../outbound/tunnel.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { orAborted } from "../../ports/deadline.ts";
 import { SharedCall } from "../../ports/single-flight.ts";
@@ -97,6 +98,7 @@ export class SourceFailure extends Error {}
 /** Completes "its credential source ...". Messages of others may quote what was sent. */
 function failureOf(cause: unknown): string {
   if (cause instanceof SourceFailure) return cause.message;
+  if (cause instanceof ProxyError) return `failed: ${cause.message}`;
   const { name, code } = (cause ?? {}) as { name?: unknown; code?: unknown };
   return `failed (${typeof code === "string" ? code : String(name)})`;
 }

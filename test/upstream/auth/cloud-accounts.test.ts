@@ -5,9 +5,10 @@ import type { AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import { inspect } from "node:util";
 import t, { type Test } from "tap";
-import type { UpstreamAuth } from "../../../src/config/config.ts";
+import type { UpstreamAuth, UpstreamConfig } from "../../../src/config/config.ts";
 import { connectUpstream, repository, tagged, upstreamError } from "../../fixtures/connected-upstream.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
+import { startProxy } from "../../fixtures/scripted-proxy.ts";
 import { startUpstream } from "../../fixtures/scripted-upstream.ts";
 import { image } from "../../fixtures/token-upstream.ts";
 
@@ -67,6 +68,7 @@ async function setUp(
   t: Test,
   auth: Omit<UpstreamAuth & { kind: "cloud" }, "kind" | "identity">,
   username: string,
+  more: Partial<UpstreamConfig> = {},
 ) {
   const clock = new ManualClock();
   const registry = await startUpstream(t, { username });
@@ -74,7 +76,7 @@ async function setUp(
   const connected = connectUpstream(
     t,
     registry.url,
-    { auth: { kind: "cloud", identity: undefined, ...auth } },
+    { auth: { kind: "cloud", identity: undefined, ...auth }, ...more },
     clock.read,
   );
   const head = () => connected.upstream.headManifest(repository, tagged("1"));
@@ -125,6 +127,32 @@ t.test(
     t.equal(api.asked.length, 3);
   },
 );
+
+t.test("ecr's API is asked through the upstream's proxy, and the metadata services are not", async (t) => {
+  withEnvironment(t, aws);
+  const authorizationToken = Buffer.from("AWS:token").toString("base64");
+  const api = await startServer(t, () => ({
+    json: { authorizationData: [{ authorizationToken }], access_token: "token", expires_in: 3_599 },
+  }));
+  for (const scheme of ["http", "socks5"] as const) {
+    const proxy = await startProxy(t);
+    const place = "api.ecr.invalid:9000";
+    proxy.ports.set(place, Number(api.url.port));
+    const server = proxy.server(scheme);
+    const over = { proxy: { http: server, https: server, noProxy: [] } };
+    const ecr = await setUp(t, { cloud: "ecr", url: new URL(`http://${place}`) }, "AWS", over);
+    ecr.registry.password = "token";
+    t.match(await ecr.head(), { kind: "found" });
+    t.same(
+      proxy.requests.map(({ to }) => to),
+      [place],
+    );
+    const gcp = await setUp(t, { cloud: "gcp", url: api.url }, "oauth2accesstoken", over);
+    gcp.registry.password = "token";
+    t.match(await gcp.head(), { kind: "found" });
+    t.equal(proxy.requests.length, 1);
+  }
+});
 
 t.test("gcp: the metadata server's access token of the service account", async (t) => {
   const metadata = await startServer(t, ({ headers }) =>
