@@ -1,6 +1,6 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
 import { randomUUID } from "node:crypto";
-import { chmod, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { connectionLimit } from "./app/connection-limit.ts";
@@ -18,13 +18,13 @@ import { Webhooks } from "./app/webhooks.ts";
 import { machineWith, workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
 import { Scrubber } from "./cache/scrubber.ts";
-import { formatAddress } from "./config/address.ts";
+import { formatBound } from "./config/address.ts";
 import { applicable, type Changes } from "./config/changes.ts";
-import type { Address, Config } from "./config/config.ts";
+import type { Config } from "./config/config.ts";
 import { formatProblem, type Problem } from "./config/problem.ts";
 import { cacheSizeWarning } from "./config/rules.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
-import { ClientAddresses } from "./http/client-address.ts";
+import { ClientAddresses, unixPeer } from "./http/client-address.ts";
 import {
   answerBounds,
   type ClientLimits,
@@ -40,6 +40,7 @@ import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
+import { type Bound, removeStale } from "./ports/listening.ts";
 import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, openDiskStore } from "./storage/disk/store.ts";
@@ -66,7 +67,7 @@ const keptShare = 0.125;
 
 export interface App {
   /** Resolves with the bound addresses. Rejects with StoreError, or the system's error for a taken port. */
-  start(): Promise<{ readonly listen: Address; readonly ops: Address }>;
+  start(): Promise<{ readonly listen: Bound; readonly ops: Bound }>;
   /** Reports it on /readyz, then stops accepting and resolves when every answer under way has ended. No bound. */
   drain(): Promise<void>;
   /** Cuts what is left and closes everything. Idempotent; also after a failed start. */
@@ -208,7 +209,7 @@ class Entrepot implements App {
     this.#webhooks = new Webhooks(() => this.#config, this.#notices);
   }
 
-  async start(): Promise<{ listen: Address; ops: Address }> {
+  async start(): Promise<{ listen: Bound; ops: Bound }> {
     const storage = await this.#openStorage();
     const maintenance = this.#createMaintenance(storage);
     const opsAddress = await this.#openOps(storage);
@@ -218,7 +219,7 @@ class Entrepot implements App {
     this.#health.checks.set("listening", true);
     const { swept } = storage.store;
     if (swept > 0) this.#log.info({ files: swept }, "removed what interrupted fills had left");
-    const addresses = { listen: formatAddress(listenAddress), ops: formatAddress(opsAddress) };
+    const addresses = { listen: formatBound(listenAddress), ops: formatBound(opsAddress) };
     this.#log.info({ version, ...addresses }, "listening");
     for (const { name, url, proxy } of this.#config.upstreams) {
       const server = proxyFor(proxy, url);
@@ -229,17 +230,14 @@ class Entrepot implements App {
   }
 
   /** Where the clients connect: here or, when there are any, at the workers. */
-  async #listen(listener: Listener): Promise<Address> {
+  async #listen(listener: Listener): Promise<Bound> {
     const workers = this.#workers;
-    const { host, port } = this.#config.listen;
-    if (workers === undefined) {
-      const bound = await listener.listen(host, port);
-      return { host: bound.address, port: bound.port };
-    }
+    const { listen } = this.#config;
+    await removeStale(listen);
+    if (workers === undefined) return await listener.listen(listen);
     // Left by a process that was killed.
     await rm(workers.socket, { force: true });
-    await listener.listenAt(workers.socket);
-    await chmod(workers.socket, 0o600);
+    await listener.listen({ path: workers.socket, mode: 0o600 });
     return await workers.processes.start();
   }
 
@@ -281,7 +279,7 @@ class Entrepot implements App {
   }
 
   /** The second listener: health, metrics, the stats page and webhooks. */
-  async #openOps({ store, index }: Storage): Promise<Address> {
+  async #openOps({ store, index }: Storage): Promise<Bound> {
     const { opsListen, node } = this.#config;
     const stats = await openStatsPage({
       ...this.#common(),
@@ -306,16 +304,17 @@ class Entrepot implements App {
       webhooks: this.#webhooks.receiver,
       stats: stats.pages,
       hosts: () => [
-        opsListen.host,
+        ...("host" in opsListen ? [opsListen.host] : []),
         node.name,
         ...(node.address === undefined ? [] : [new URL(node.address).hostname]),
         ...(this.#config.opsHosts ?? []),
       ],
       basePath: () => this.#config.opsBasePath ?? "",
       forwardedPrefix: ({ headers, socket }) =>
-        this.#proxies.forwardedPrefix(headers, socket.remoteAddress ?? ""),
+        this.#proxies.forwardedPrefix(headers, socket.remoteAddress ?? ("path" in opsListen ? unixPeer : "")),
     });
     this.#opened.defer(() => listener.close());
+    await removeStale(opsListen);
     return await listener.listen(opsListen);
   }
 

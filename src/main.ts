@@ -85,10 +85,11 @@ async function main(): Promise<number> {
   const { readFileSync } = await import("node:fs");
   const { run } = await import("./cli/program.ts");
   const { version } = await import("./version.ts");
+  const { withPassedSockets } = await import("./cli/passed-sockets.ts");
   const readFile = (path: string | URL) => readFileSync(path, "utf8");
   const context: Context = {
     version,
-    env: process.env,
+    env: withPassedSockets(process.env, process.pid),
     readFile,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),

@@ -1,10 +1,9 @@
 // One line for what stopped the program from starting.
-import { formatAddress } from "../config/address.ts";
-import type { Address } from "../config/config.ts";
+import { formatListenPlace, type ListenPlace } from "../config/address.ts";
 
 /** An address the program listens on, and how to choose another: `with ENTREPOT_LISTEN, or ...`. */
 export interface Listener {
-  readonly address: Address;
+  readonly address: ListenPlace;
   readonly remedy: string;
 }
 
@@ -33,7 +32,7 @@ export function describeStartFailure(error: unknown, listeners: readonly Listene
     const listener = listenerOf(listeners, host, port);
     const where = listener?.address ?? { host, port: Number(port ?? 0) };
     const remedy = listener === undefined ? "" : ` Choose another address ${listener.remedy}.`;
-    return `entrepot: cannot listen on ${formatAddress(where)}: ${reason}.${remedy}`;
+    return `entrepot: cannot listen on ${formatListenPlace(where)}: ${reason}.${remedy}`;
   }
   const message = error instanceof Error ? error.message : String(error);
   // By name: the class belongs to the cache, which the command line does not lean on.
@@ -45,6 +44,13 @@ export function describeStartFailure(error: unknown, listeners: readonly Listene
 
 /** Found by the port, because a name that was resolved is another host in the error. */
 function listenerOf(listeners: readonly Listener[], host: string, port: unknown): Listener | undefined {
-  const samePort = listeners.filter(({ address }) => port === undefined || address.port === port);
-  return samePort.find(({ address }) => address.host === host) ?? samePort[0];
+  const samePort = listeners.filter(
+    ({ address }) => port === undefined || Number(port) < 0 || ("port" in address && address.port === port),
+  );
+  return samePort.find(({ address }) => nameOf(address) === host) ?? samePort[0];
+}
+
+/** As the system's error names it. */
+function nameOf(place: ListenPlace): string {
+  return "path" in place ? place.path : "host" in place ? place.host : "";
 }

@@ -1,5 +1,5 @@
 // `entrepot why`: what a running mirror has of one image, in a terminal.
-import { formatAddress } from "../config/address.ts";
+import { formatAddress, formatListenPlace } from "../config/address.ts";
 import { formatProblems } from "../config/problem.ts";
 import { duration, size } from "../ops/page/format.ts";
 import type { ExplainedPart, Explanation } from "../ops/stats/stats-document.ts";
@@ -41,9 +41,16 @@ function originOf({ ops, config }: WhyOptions, context: Context): string | undef
     context.err(formatProblems(loaded.problems));
     return undefined;
   }
-  const { host, port } = loaded.config.opsListen;
+  const { opsListen } = loaded.config;
+  if (!("host" in opsListen)) {
+    context.err(
+      `entrepot: opsListen is ${formatListenPlace(opsListen)}: say where it is reached with --ops\n`,
+    );
+    return undefined;
+  }
+  const { host, port } = opsListen;
   // The wildcard addresses are for listening only.
-  const reachable = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+  const reachable = host === "0.0.0.0" || host === "" ? "127.0.0.1" : host === "::" ? "::1" : host;
   return `http://${formatAddress({ host: reachable, port })}`;
 }
 

@@ -4,7 +4,7 @@ import { existsSync, statfsSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname } from "node:path";
 import { parseBasePath } from "../oci/base-path.ts";
-import { addressesCollide, parseAddress } from "./address.ts";
+import { formatListenPlace, parseListenPlace, placesCollide } from "./address.ts";
 import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
 import { covers, whyNothingMatches } from "./glob.ts";
 import { nearest } from "./nearest.ts";
@@ -146,13 +146,15 @@ function keysSet(sources: Sources, section: string): Path[] {
 function listeners(sources: Sources): void {
   const addressOf = (key: string) => {
     const byDefault = settings.find((setting) => setting.key === key)?.default;
-    const parsed = parseAddress(sources.text([key]) ?? byDefault ?? "");
+    const parsed = parseListenPlace(sources.text([key]) ?? byDefault ?? "");
     return "value" in parsed ? parsed.value : undefined;
   };
   const [listen, ops] = [addressOf("listen"), addressOf("opsListen")];
-  if (listen === undefined || ops === undefined || !addressesCollide(listen, ops)) return;
+  if (listen === undefined || ops === undefined || !placesCollide(listen, ops)) return;
   const changed = sources.has(["opsListen"]) || !sources.has(["listen"]) ? "opsListen" : "listen";
-  sources.refuse([changed], `found port ${listen.port} for both listen and opsListen, expected two ports`);
+  const [found, expected] =
+    "port" in listen ? [`port ${listen.port}`, "two ports"] : [formatListenPlace(listen), "two places"];
+  sources.refuse([changed], `found ${found} for both listen and opsListen, expected ${expected}`);
 }
 
 /** A request below the base path cannot be told from one that names this upstream. */

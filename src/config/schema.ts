@@ -250,11 +250,11 @@ const upstreams = setting(
 
 export const schema = z.object({
   listen: setting(
-    t.address,
-    "Address that clients pull from; :5000 means every IPv4 address, port 0 any free port",
+    t.listenPlace,
+    "Address that clients pull from; :5000 means every address of IPv6 and IPv4, port 0 any free port, unix:/run/entrepot.sock?mode=0660 a unix socket, fd://3 one that systemd passes",
     { default: "0.0.0.0:5000" },
   ),
-  opsListen: setting(t.address, "Address of health, metrics and the status page; keep it private", {
+  opsListen: setting(t.listenPlace, "Address of health, metrics and the status page; keep it private", {
     default: "127.0.0.1:5001",
   }),
   opsHosts: setting(
@@ -263,7 +263,7 @@ export const schema = z.object({
   ),
   trustedProxies: setting(
     t.listOf(t.network),
-    "Addresses and networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For or Forwarded says who the client is, as the PROXY protocol does (versions 1 and 2), and X-Forwarded-Prefix below which path; nobody's unless set",
+    "Addresses and networks, such as 10.0.0.0/8, and unix: for those at a unix socket, of proxies whose X-Forwarded-For or Forwarded says who the client is, as the PROXY protocol does (versions 1 and 2), and X-Forwarded-Prefix below which path; nobody's unless set",
   ),
   basePath: setting(
     t.basePath,

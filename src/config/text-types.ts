@@ -8,10 +8,12 @@ import { Secret } from "../ports/secret.ts";
 import {
   type Address,
   formatAddress,
+  formatListenPlace,
   parseAddress,
   parseDestination,
   parseHost,
   parseHostAndPort,
+  parseListenPlace,
   parseNetwork,
   parseServerName,
 } from "./address.ts";
@@ -215,7 +217,7 @@ export const basePath = text(
   },
   { format: (path) => path || "/" },
 );
-export const address = text(parseAddress, { format: formatAddress });
+export const listenPlace = text(parseListenPlace, { format: formatListenPlace });
 export const hostAndPort = text(parseHostAndPort);
 export const host = text(parseHost);
 export const network = text(parseNetwork);

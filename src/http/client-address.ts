@@ -18,10 +18,13 @@ export interface Client {
   readonly exempt: boolean;
 }
 
+/** The address of a client that is connected over a unix socket, as nginx writes it. */
+export const unixPeer = "unix:";
+
 export interface ClientAddressesOptions {
-  /** Addresses and CIDR networks of proxies that are believed when they name the client's address. */
+  /** Addresses and CIDR networks, and `unix:`, of proxies that are believed when they name the client's address. */
   readonly trustedProxies?: readonly string[];
-  /** Addresses and CIDR networks of clients that are not limited. */
+  /** Addresses and CIDR networks, and `unix:`, of clients that are not limited. */
   readonly exempt?: readonly string[];
 }
 
@@ -133,12 +136,15 @@ export class ClientAddresses {
   }
 }
 
-/** A set of addresses and CIDR networks. A network of IPv4-mapped addresses counts as the IPv4 network. */
+/** A set of addresses and CIDR networks, and `unix:`. A network of IPv4-mapped addresses counts as the IPv4 network. */
 class Networks {
   readonly #list = new BlockList();
+  readonly #local: boolean;
 
   constructor(networks: readonly string[]) {
+    this.#local = networks.includes(unixPeer);
     for (const network of networks) {
+      if (network === unixPeer) continue;
       const [text = "", length] = network.split("/");
       const address = plainAddress(text);
       const family = isIPv4(address) ? "ipv4" : "ipv6";
@@ -150,7 +156,8 @@ class Networks {
 
   has(address: string): boolean {
     const family = isIP(address);
-    return family !== 0 && this.#list.check(address, family === 4 ? "ipv4" : "ipv6");
+    if (family === 0) return this.#local && address === unixPeer;
+    return this.#list.check(address, family === 4 ? "ipv4" : "ipv6");
   }
 }
 

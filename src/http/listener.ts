@@ -1,11 +1,12 @@
 // The listener clients talk to: it takes connections, bounds them, and stops them. What becomes of a request begins in
 // serve.ts.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, ListenOptions, Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
 import { basePathHeader, clientHeader } from "../ports/grant.ts";
+import { type Bound, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { viaOf } from "../ports/via.ts";
-import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
+import { ClientAddresses, type ClientAddressesOptions, unixPeer } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
 import { type Failure, fail, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -67,6 +68,8 @@ export class Listener {
   readonly #connections = new Map<Socket, Connection>();
   /** Connections of trusted proxies that have not said yet whose they are. */
   readonly #coming = new Set<Socket>();
+  /** It listens at a unix socket, whose clients have no addresses. */
+  #isLocal = false;
   #inFlight = 0;
   /** Called when no answer is under way any more; undefined while this node does not drain. */
   #idle: (() => void) | undefined;
@@ -146,7 +149,7 @@ export class Listener {
     };
     this.#server.on("connection", (socket: Socket) => {
       // Node caches the address from the first read on. Read later, it may be gone with the client.
-      const address = socket.remoteAddress ?? "";
+      const address = socket.remoteAddress ?? (this.#isLocal ? unixPeer : "");
       if (ofWorker || !this.#clients.trusts(address)) return begin(socket, address);
       this.#coming.add(socket);
       socket.once("close", () => this.#coming.delete(socket));
@@ -188,27 +191,13 @@ export class Listener {
     await Promise.all([...this.#connections.values()].map((connection) => connection.settled()));
   }
 
-  /** Rejects with the system's error when the address cannot be had. */
-  async listen(host: string, port: number): Promise<AddressInfo> {
-    await this.#listen({ host, port });
-    return this.#server.address() as AddressInfo;
-  }
-
-  /** At a unix socket. Rejects with the system's error when the path cannot be had. */
-  listenAt(path: string): Promise<void> {
-    return this.#listen({ path });
-  }
-
-  #listen(place: ListenOptions): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
-      this.#server.listen({ ...place, backlog: 1024 }, () => {
-        this.#server.off("error", reject);
-        // A failing accept (EMFILE, ENFILE) is an error event, and without a listener for it the process would end.
-        this.#server.on("error", this.#unexpected);
-        resolve();
-      });
-    });
+  /** Rejects with the system's error when the place cannot be had. */
+  async listen(place: ListenPlace): Promise<Bound> {
+    const bound = await listenAt(this.#server, place);
+    this.#isLocal = bound.path !== undefined;
+    // A failing accept (EMFILE, ENFILE) is an error event, and without a listener for it the process would end.
+    this.#server.on("error", this.#unexpected);
+    return bound;
   }
 
   /**

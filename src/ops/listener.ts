@@ -1,23 +1,19 @@
 // The second listener, for operators and monitoring: liveness, readiness with its reasons, metrics.
 // Bound to loopback by default, and apart from the first so that a flood of clients cannot hide a node's state.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { type AddressInfo, isIP, type Socket } from "node:net";
+import { isIP, type Socket } from "node:net";
 import type { Logger } from "pino";
 import { belowBase } from "../oci/base-path.ts";
+import { type Bound, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import type { Health } from "./health.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
 import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
 
-export interface OpsAddress {
-  readonly host: string;
-  readonly port: number;
-}
-
 export interface OpsListener {
-  /** Resolves with the bound address (port 0 is chosen by the system). Rejects with Node's error: EADDRINUSE. */
-  listen(address: OpsAddress): Promise<OpsAddress>;
+  /** See listenAt. */
+  listen(place: ListenPlace): Promise<Bound>;
   /** Stops accepting, lets answers under way finish for a second, then closes every connection. Idempotent. */
   close(): Promise<void>;
 }
@@ -77,7 +73,11 @@ export function createOpsListener({
   ]);
   const isOurs = (header: string | undefined): boolean => {
     const host = hostOf(header);
-    return host === "localhost" || isAddress(host) || hosts().some((each) => each.toLowerCase() === host);
+    return (
+      host === "localhost" ||
+      isAddress(host) ||
+      hosts().some((each) => each !== "" && each.toLowerCase() === host)
+    );
   };
   const used = recentlyUsed();
   const server = createServer(
@@ -106,8 +106,8 @@ export function createOpsListener({
   server.timeout = idleTimeout;
   let closing: Promise<void> | undefined;
   return {
-    async listen(address) {
-      const bound = await listen(server, address);
+    async listen(place) {
+      const bound = await listenAt(server, place);
       // A failing accept (EMFILE) is an error event, and one without a listener ends the process.
       server.on("error", (error) => log.error({ err: error }, "the ops listener failed to accept"));
       return bound;
@@ -208,17 +208,6 @@ function send(
 function closeAfterBody({ complete, headers }: IncomingMessage, response: ServerResponse): void {
   if (!complete && ("transfer-encoding" in headers || (headers["content-length"] ?? "0") !== "0"))
     response.setHeader("connection", "close");
-}
-
-function listen(server: Server, { host, port }: OpsAddress): Promise<OpsAddress> {
-  const { promise, resolve, reject } = Promise.withResolvers<OpsAddress>();
-  server.once("error", reject);
-  server.listen({ host, port }, () => {
-    server.removeListener("error", reject);
-    const bound = server.address() as AddressInfo;
-    resolve({ host: bound.address, port: bound.port });
-  });
-  return promise;
 }
 
 async function close(server: Server): Promise<void> {

@@ -1,11 +1,12 @@
 // What the primary of a node and its workers tell each other besides requests and events, over the channel Node opens
 // between a process and those it starts.
 import type { Digest } from "../oci/digest.ts";
+import type { Bound, ListenPlace } from "../ports/listening.ts";
 import type { Forget } from "./grants.ts";
 
 /** What a worker needs to know. Plain data: it is sent as it is. */
 export interface WorkerSettings {
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: ListenPlace;
   /** Path of the unix socket at which the primary answers workers. */
   readonly socket: string;
   readonly cacheDirectory: string;
@@ -36,7 +37,7 @@ export type ToWorker =
   | { readonly kind: "drain" };
 
 export type ToPrimary =
-  | { readonly kind: "listening"; readonly host: string; readonly port: number }
+  | { readonly kind: "listening"; readonly bound: Bound }
   /** It cannot listen, or not lock the cache directory. */
   | {
       readonly kind: "failed";

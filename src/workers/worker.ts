@@ -123,8 +123,7 @@ export class WorkerNode {
     };
     try {
       lock(settings.cacheDirectory);
-      const { address, port } = await listener.listen(listen.host, listen.port);
-      this.#tell({ kind: "listening", host: address, port });
+      this.#tell({ kind: "listening", bound: await listener.listen(listen) });
     } catch (error) {
       const { message, ...rest } = error as Error & Record<string, unknown>;
       this.#tell({ kind: "failed", message, error: rest });

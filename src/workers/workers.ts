@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Digest } from "../oci/digest.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
+import type { Bound } from "../ports/listening.ts";
 import { type EventReceiver, readEvents } from "./events.ts";
 import type { ForkedWorker, WorkerEnd } from "./forked-worker.ts";
 import { type Forget, forgetKey } from "./grants.ts";
@@ -89,7 +90,7 @@ export class Workers {
   readonly #options: WorkersOptions;
   readonly #running = new Set<RunningWorker>();
   readonly #stopping = new AbortController();
-  readonly #started = Promise.withResolvers<{ readonly host: string; readonly port: number }>();
+  readonly #started = Promise.withResolvers<Bound>();
   #forgets = new Map<string, Forget>();
   #forgetting: Promise<void> | undefined;
   #drained: (() => void) | undefined;
@@ -102,7 +103,7 @@ export class Workers {
   }
 
   /** Starts all of them. Resolves when one listens; rejects with the system's error when the port cannot be had. */
-  async start(): Promise<{ readonly host: string; readonly port: number }> {
+  async start(): Promise<Bound> {
     this.#watch().catch(() => {});
     for (let i = 0; i < this.#options.count; i++) this.#fork();
     return await this.#started.promise;
@@ -233,7 +234,7 @@ export class Workers {
     running.due = clock() + longestSilence;
     switch (message.kind) {
       case "listening":
-        this.#started.resolve({ host: message.host, port: message.port });
+        this.#started.resolve(message.bound);
         return;
       case "failed": {
         const error = Object.assign(new Error(message.message), { ...message.error });

@@ -10,6 +10,14 @@ t.test("the two listeners need two ports", async (t) => {
   t.match(problemsOf({ yaml: `${url}opsListen: "[::1]:5000"\n` }), [
     /^opsListen \(mirror.yaml:3:12\): found port 5000/,
   ]);
+  const socket = "unix:/run/e.sock";
+  t.same(problemsOf({ env: { ...upstreamUrl, ENTREPOT_LISTEN: socket, ENTREPOT_OPS_LISTEN: socket } }), [
+    "ENTREPOT_OPS_LISTEN: found unix:/run/e.sock for both listen and opsListen, expected two places",
+  ]);
+  t.same(
+    problemsOf({ env: { ...upstreamUrl, ENTREPOT_LISTEN: "fd://3", ENTREPOT_OPS_LISTEN: "fd://4" } }),
+    [],
+  );
   t.same(problemsOf({ env: { ...upstreamUrl, ENTREPOT_LISTEN: ":0", ENTREPOT_OPS_LISTEN: ":0" } }), []);
 });
 

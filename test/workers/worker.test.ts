@@ -51,7 +51,7 @@ async function setUp(t: Test, { settings = {}, lock = () => {} }: SetUp = {}) {
     unexpected: () => {},
     onEvent: () => {},
   });
-  await primary.listenAt(socket);
+  await primary.listen({ path: socket, mode: 0o600 });
   t.teardown(() => primary.stop());
   const said: ToPrimary[] = [];
   const channel = new EventEmitter();
@@ -86,7 +86,7 @@ async function setUp(t: Test, { settings = {}, lock = () => {} }: SetUp = {}) {
   const saidOf = <K extends ToPrimary["kind"]>(kind: K) =>
     said.filter((message) => message.kind === kind) as Extract<ToPrimary, { readonly kind: K }>[];
   await eventually("it has started", () => saidOf("listening").length + saidOf("failed").length > 0);
-  const port = () => String(saidOf("listening")[0]?.port);
+  const port = () => String(saidOf("listening")[0]?.bound.port);
   const get = (target: string, method = "GET") =>
     ask({ hostname: "127.0.0.1", port: port() }, method, target);
   return { tell, saidOf, get, clock, events, settings: full, asked: () => asked, reading: () => reading };

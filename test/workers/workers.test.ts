@@ -9,7 +9,8 @@ import { ScriptedForks, type ScriptedWorker, workerSettings } from "../fixtures/
 
 const digest = parseDigest(digestOf(Buffer.from("a blob"))) as Digest;
 const scope = { upstream: "far", repository: parseRepository("team/app") as Repository };
-const listening = { kind: "listening", host: "127.0.0.1", port: 5000 } as const;
+const bound = { host: "127.0.0.1", port: 5000 };
+const listening = { kind: "listening", bound } as const;
 
 function setUp(t: Test, { count = 2 } = {}) {
   const forks = new ScriptedForks();
