@@ -110,7 +110,7 @@ export function createPolicy({
 }: PolicyOptions): Policy {
   const { announcements, sharing } = shared;
   const { memoryBytes, windowBytes, negativeTtl, listingTtl } = bounds;
-  const access = new Access(shared.links, common.notices);
+  const access = new Access(shared.links, common.notices, (digest) => local.sizeOf(digest));
   const local = new LocalBlobs({
     ...common,
     store,

@@ -8,7 +8,7 @@ import type { LinkedBlob, LinkStore } from "../ports/records.ts";
 import { keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
-import { headByDigest, type RemoteRepository } from "../ports/upstream.ts";
+import { headByDigest, type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { CacheMarks, Refusal } from "../ports/upstream-answer.ts";
 
 export type Proof =
@@ -21,11 +21,14 @@ const linked: Proof = { kind: "linked" };
 export class Access {
   readonly #links: LinkStore;
   readonly #notices: NoticeSink;
+  readonly #sizeHere: (digest: Digest) => number | undefined;
   readonly #proofs = new SingleFlight<Proof>();
 
-  constructor(links: LinkStore, notices: NoticeSink) {
+  /** `sizeHere`: of the verified blob in the store, when there is one. */
+  constructor(links: LinkStore, notices: NoticeSink, sizeHere: (digest: Digest) => number | undefined) {
     this.#links = links;
     this.#notices = notices;
+    this.#sizeHere = sizeHere;
   }
 
   /** From local knowledge only, at once what is in memory. A link store that fails grants nothing: upstream is asked. */
@@ -65,8 +68,12 @@ export class Access {
 
   async #ask(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {
     const head = await headByDigest(remote, digest, as);
-    if (head.kind === "found") await this.link(remote, [{ digest, size: undefined }]);
     if (head.kind !== "found") return head;
+    const doubt = "doubt" in head ? head.doubt : undefined;
+    // No page of a gateway has the very size of the blob that is here.
+    if (doubt !== undefined && (head.size === undefined || head.size !== this.#sizeHere(digest)))
+      throw new UpstreamError("protocol", `upstream ${remote.upstream} ${doubt}`);
+    await this.link(remote, [{ digest, size: undefined }]);
     const { kind, size, cacheStatus } = head;
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }

@@ -198,7 +198,8 @@ export class BlobCache {
     const head = proof.kind === "found" ? proof : await remote.registry.headBlob(remote.repository, digest);
     if (head.kind === "absent") await access.unlink(remote, digest);
     if (head.kind !== "found") return head;
-    if (!(await this.#isDoubtful(remote, digest, head.size)))
+    const doubt = "doubt" in head ? head.doubt : undefined;
+    if (doubt === undefined && !(await this.#isDoubtful(remote, digest, head.size)))
       return { ...fromUpstream(remote.upstream, head), result: "miss" };
     const opened = await this.#open(remote, digest, "probe", undefined);
     if (opened.kind !== "found") return opened;

@@ -75,7 +75,8 @@ export class Confirmations {
     try {
       const head = await headByDigest(remote, digest, as);
       if (head.kind === "found") {
-        if (writes === this.#writes) this.#confirmed.set(key, true);
+        const isDoubtful = "doubt" in head && head.doubt !== undefined;
+        if (!isDoubtful && writes === this.#writes) this.#confirmed.set(key, true);
         return undefined;
       }
       if (head.kind === "absent") {

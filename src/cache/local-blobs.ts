@@ -182,12 +182,17 @@ export class LocalBlobs {
 
   /** Whether the index has the digest; false when the index fails. */
   indexed(digest: Digest): boolean {
-    if (this.checks.isBlocked(digest)) return false;
+    return this.sizeOf(digest) !== undefined;
+  }
+
+  /** Bytes of a blob that the index knows; undefined for others. */
+  sizeOf(digest: Digest): number | undefined {
+    if (this.checks.isBlocked(digest)) return undefined;
     try {
-      return this.#options.index.get(digest) !== undefined;
+      return this.#options.index.get(digest)?.size;
     } catch (error) {
       this.#options.notices(noticeOfStoreError("index.get", error));
-      return false;
+      return undefined;
     }
   }
 

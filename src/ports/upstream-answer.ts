@@ -79,7 +79,14 @@ export interface OversizeAnswer {
   readonly discard: () => void;
 }
 
-export type BlobHead = ({ readonly kind: "found"; readonly size: number | undefined } & CacheMarks) | Refusal;
+export type BlobHead =
+  | ({
+      readonly kind: "found";
+      readonly size: number | undefined;
+      /** As in BlobAnswer: without more, it proves nothing. */
+      readonly doubt?: string;
+    } & CacheMarks)
+  | Refusal;
 
 /**
  * A body upstream is sending, from `offset` (0 when upstream ignored the range asked for). `size` is that of the

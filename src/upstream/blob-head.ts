@@ -3,15 +3,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { BlobHead } from "../ports/upstream-answer.ts";
-import {
-  cacheMarks,
-  contentLength,
-  contentRange,
-  doubtOf,
-  isRefusalStatus,
-  isWebPage,
-  unusable,
-} from "./answer.ts";
+import { cacheMarks, contentLength, contentRange, doubtOf, isRefusalStatus, isWebPage } from "./answer.ts";
 import { discard } from "./body.ts";
 import { type Asker, type Reply, statusOf } from "./client.ts";
 
@@ -67,11 +59,12 @@ export class BlobHeads {
     // A server that ignores ranges has begun to send all of it.
     if (reply.status === 200) reply.body.destroy();
     else discard(reply.body);
-    // No gateway answers with a part; a page of one grants no right.
+    // No gateway answers with a part.
     const doubt = reply.status === 200 ? doubtOf(reply, digest) : undefined;
-    if (doubt !== undefined && isWebPage(reply.headers)) throw unusable(this.#upstream, doubt, reply.status);
-    const size = empty ? 0 : doubt === undefined ? this.#sizeOf(reply) : undefined;
-    return { kind: "found", size, ...cacheMarks(reply) };
+    const doubted = doubt !== undefined && isWebPage(reply.headers) ? { doubt } : {};
+    // What is encoded on its way has another length.
+    const size = empty ? 0 : doubt === undefined || "doubt" in doubted ? this.#sizeOf(reply) : undefined;
+    return { kind: "found", size, ...doubted, ...cacheMarks(reply) };
   }
 
   #sizeOf({ status, headers }: Reply): number | undefined {

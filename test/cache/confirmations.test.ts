@@ -14,7 +14,11 @@ function setUp() {
   const [clock, pause, upstream] = [new ManualClock(), new ManualPause(), new MemoryUpstream()];
   pause.instant = () => false;
   const negative = new NegativeAnswers(10_000, clock.read);
-  const access = new Access(new MemoryShared().links, () => {});
+  const access = new Access(
+    new MemoryShared().links,
+    () => {},
+    () => undefined,
+  );
   const confirmations = new Confirmations({ access, negative, clock: clock.read, pause: pause.pause });
   const digest = upstream.addBlob(app, Buffer.from("blob"));
   upstream.addBlob(other, Buffer.from("blob"));

@@ -61,6 +61,25 @@ t.test("of a blob whose size a manifest states no label raises a doubt", async (
   t.ok(Buffer.from(await answer.arrayBuffer()).equals(layer?.bytes as Buffer));
 });
 
+t.test(
+  "a blob that came here through another repository is proved by its size, whatever the label",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream);
+    const digest = upstream.addBlob("team/app", bytes);
+    for (const repository of ["team/other", "team/third"]) upstream.addBlob(repository, bytes);
+    t.equal((await mirror.get(`/v2/team/app/blobs/${digest}`)).status, 200);
+    await mirror.line(({ msg }) => msg === "fill committed");
+    const headers = { "content-type": "text/html", "docker-content-digest": undefined };
+    upstream.fault(() => ({ headers, ignoreRange: true }));
+    t.match(await mirror.get(`/v2/team/other/blobs/${digest}`), { status: 200, body: bytes });
+    t.match(await mirror.ask("HEAD", `/v2/team/third/blobs/${digest}`), {
+      status: 200,
+      headers: { "content-length": "300000" },
+    });
+  },
+);
+
 const page = Buffer.from(`<html>${"sign in ".repeat(20_000)}</html>`);
 const asPage = { status: 200, body: page, headers: { "content-type": "text/html" } } as const;
 
