@@ -234,6 +234,7 @@ export class Workers {
     running.due = clock() + longestSilence;
     switch (message.kind) {
       case "listening":
+        log.debug({ pid: running.forked.pid }, "a worker listens");
         this.#started.resolve(message.bound);
         return;
       case "failed": {

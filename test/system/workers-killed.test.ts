@@ -202,7 +202,8 @@ t.test(
       const gone = kill(mirror.process.pid, ...former);
       await until("the primary has ended", async () => !(await isAlive(mirror.process.pid)));
       // At once, as whatever supervises it would.
-      const starting = startMirror(t, front, { ...options, env: { ENTREPOT_WORKERS: String(workers) } });
+      const env = { ENTREPOT_WORKERS: String(workers), ENTREPOT_LOG_LEVEL: "debug" };
+      const starting = startMirror(t, front, { ...options, env });
       mirror = await starting;
       const alive = await Promise.all(former.map(isAlive));
       t.notOk(alive.includes(true), `round ${round}: no worker of the one before is left when it listens`);
