@@ -94,7 +94,8 @@ t.test("what clients see for each state of the upstream; no challenge is ever re
         t.notOk(answer.headers["www-authenticate"]);
         t.equal(answer.headers["retry-after"], status === 429 ? "7" : undefined);
         const head = await mirror.ask("HEAD", path);
-        t.equal(head.status, status);
+        // That a blob is there is the registry's word, whatever its bytes are encoded as.
+        t.equal(head.status, "gzip" in fault && kind === "blob" ? 200 : status);
         t.equal(head.body.length, 0);
         t.equal(mirror.lines.filter(({ msg }) => String(msg).includes("nobody foresaw")).length, 0);
       });
