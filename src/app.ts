@@ -650,7 +650,10 @@ function coldFillsOf(config: Config, before: ReadonlyMap<string, ColdFills>): Re
 }
 
 /** What a reload replaces of how requests are served, and what it does not. */
-type ReplacedServeOptions = Pick<ServeOptions, "router" | "push" | "coldFills" | "catalog" | "basePath">;
+type ReplacedServeOptions = Pick<
+  ServeOptions,
+  "router" | "push" | "coldFills" | "catalog" | "basePath" | "rangesBeforeVerified"
+>;
 type LastingServeOptions = Omit<ServeOptions, keyof ReplacedServeOptions>;
 
 /** What a configuration says of how requests are served. `upstreams` are its upstreams, in the same order. */
@@ -673,6 +676,7 @@ function listenerRules(
     router: new Router(routings as [Routing, ...Routing[]]),
     ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
     coldFills,
+    rangesBeforeVerified: config.cache.rangesBeforeVerified,
     catalog,
     basePath,
   };

@@ -3,7 +3,7 @@
 // proved for its own repository.
 import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { BlobReader } from "../ports/blobs.ts";
-import type { Source } from "../ports/event.ts";
+import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
 import type { RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
@@ -38,6 +38,11 @@ export interface OpenedBlob {
   readonly plain?: boolean;
   /** Of a blob on its way: resolves with its size once all of it is here and verified, rejects when it will not be. */
   readonly whole?: () => Promise<number>;
+  /**
+   * The same: a client is answered with a part of the blob. False when that is verified by now; otherwise the client is told
+   * of in the log when the digest turns out to be wrong.
+   */
+  readonly noteUnverified?: (answer: UnverifiedAnswer) => boolean;
 }
 
 /** A manifest that is sent on while it comes from upstream, and not kept. */
@@ -49,7 +54,7 @@ export interface ManifestRelay {
   open(): Promise<OpenedBlob | Refusal>;
 }
 
-export type BlobFound = Omit<OpenedBlob, "reader" | "body" | "plain" | "whole">;
+export type BlobFound = Omit<OpenedBlob, "reader" | "body" | "plain" | "whole" | "noteUnverified">;
 
 /** A blob in the shared store and not here: the client may fetch it there. */
 export interface BlobElsewhere extends Omit<BlobFound, "kind"> {
@@ -129,7 +134,7 @@ export class BlobCache {
       // Waiting for admission does not count as a lookup.
       const start = async (): Promise<OpenedBlob | Refusal | "waited"> => {
         const waiting = admission?.enter();
-        if (waiting === undefined) return this.#start(remote, digest, admission);
+        if (waiting === undefined) return this.#start(remote, digest, use, admission);
         await waiting;
         return "waited";
       };
@@ -313,10 +318,11 @@ export class BlobCache {
   async #start(
     remote: RemoteRepository,
     digest: Digest,
+    use: BlobUse,
     admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
     const { access } = this.#options;
-    const filling = this.#fills.start(remote, digest);
+    const filling = this.#fills.start(remote, digest, use);
     admission?.started(filling.fill.done);
     const opened = await this.#follow(filling, "miss", remote);
     if (opened.kind === "found") await access.link(remote, [{ digest, size: undefined }]);
@@ -368,7 +374,11 @@ export class BlobCache {
       const size = asked === undefined ? head.size : await this.#certainSize(fill, head.size, asked);
       opened = true;
       const whole = () => fill.verification.then(() => fill.received);
-      return { ...found({ ...head, size }), reader, whole };
+      const noteUnverified = (answer: UnverifiedAnswer): boolean => {
+        if (!fill.verified) fill.answeredUnverified(answer);
+        return !fill.verified;
+      };
+      return { ...found({ ...head, size }), reader, whole, noteUnverified };
     } finally {
       if (!opened) await reader.close();
     }

@@ -18,7 +18,7 @@ import type { BitRotFinder, NoticeSink, Source } from "../ports/event.ts";
 import type { BlobIndex, IndexedBlob, LinkedBlob } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { BlobChecks, type CheckResult } from "./blob-checks.ts";
-import { holdBack } from "./fill/reading.ts";
+import { holdBack } from "./fill/range-plan.ts";
 import { bodyBytes } from "./memory-size.ts";
 import { StoredReaders, wrongBytes } from "./stored-readers.ts";
 
@@ -326,6 +326,11 @@ export class LocalBlobs {
         if (!(await this.#options.mayGrow(bytes)))
           throw new StoreError("no_space", "no more room for a blob of unknown size");
         await writer.append(buffers);
+      },
+      // Of a blob of unknown size no range can be asked for.
+      writeAt: (position, buffers) => writer.writeAt(position, buffers),
+      get extent() {
+        return writer.extent;
       },
       read: (position, scratch) => writer.read(position, scratch),
       commit: (digest, size) => writer.commit(digest, size),

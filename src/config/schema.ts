@@ -400,6 +400,11 @@ export const schema = z.object({
       "Share of the file system that stays free, whatever cache.maxSize says",
       { default: "5%" },
     ),
+    rangesBeforeVerified: setting(
+      t.yesOrNo,
+      "Whether a range of a blob on its way is answered at once, marked as unverified, as lazy pulling needs; otherwise it waits until all of the blob is here",
+      { default: "true" },
+    ),
   }),
   s3: section({
     bucket: setting(

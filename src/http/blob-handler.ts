@@ -24,14 +24,17 @@ export interface BlobHandlerOptions {
   readonly push?: ((upstream: string) => unknown) | undefined;
   /** By name of the upstream; one without an entry has no limit. */
   readonly coldFills: ReadonlyMap<string, ColdFills>;
+  /** Whether a part of a blob on its way is answered before all of it is verified; left out: it is. */
+  readonly rangesBeforeVerified?: boolean;
 }
 
 export async function handleBlob(
   exchange: Exchange,
-  { blobs, confirmations, pool, coldFills, push }: BlobHandlerOptions,
+  options: BlobHandlerOptions,
   remote: RemoteRepository,
   digest: Digest,
 ): Promise<Outcome> {
+  const { blobs, confirmations, pool, coldFills, push } = options;
   const forPeer = exchange.header(peerHeader) !== undefined;
   if (exchange.isHead) {
     const found = forPeer ? await blobs.headForPeer(remote, digest) : await blobs.head(remote, digest);
@@ -71,7 +74,8 @@ export async function handleBlob(
         exchange.grant(content, body);
         return "served";
       }
-      const spooled = await reader.spooled?.();
+      // What a range needs may come before the bytes the worker would be told of.
+      const spooled = use === "whole" ? await reader.spooled?.() : undefined;
       if (spooled !== undefined) {
         await grantFill(exchange, { ...opened, size }, content, spooled, pool);
         return "served";
@@ -79,7 +83,12 @@ export async function handleBlob(
     }
     exchange.found(opened);
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
-    await sendBlob(exchange, await whenBounded(exchange, opened), digest, pool);
+    const blob = await whenBounded(exchange, opened);
+    // Another node verifies all that it gets, and waits for this one with what its own clients want.
+    const waits = options.rangesBeforeVerified === false && !forPeer;
+    const sent =
+      blob.whole === undefined ? blob : { ...blob, beforePart: () => beforePart(exchange, blob, waits) };
+    await sendBlob(exchange, sent, digest, pool);
     return "served";
   } finally {
     admission?.release();
@@ -126,13 +135,35 @@ function failureOf(error: unknown): FillNews {
  */
 async function whenBounded(exchange: Exchange, blob: OpenedBlob): Promise<OpenedBlob> {
   if (blob.size !== undefined || blob.whole === undefined || exchange.acceptsChunks) return blob;
+  return { ...blob, size: await whileConnected(exchange, blob.whole()) };
+}
+
+/** What `waited` resolves with. Rejects with ClientLeft when the client leaves before. */
+async function whileConnected<T>(exchange: Exchange, waited: Promise<T>): Promise<T> {
   const left = Promise.withResolvers<never>();
   const stopListening = exchange.onOver(() => left.reject(new ClientLeft()));
   try {
-    return { ...blob, size: await Promise.race([blob.whole(), left.promise]) };
+    return await Promise.race([waited, left.promise]);
   } finally {
     stopListening();
   }
+}
+
+/**
+ * A part of a blob cannot be checked by itself. Of one on its way it is sent with a mark, and noted for the case that the
+ * digest is wrong; or it waits until all of the blob is verified.
+ */
+async function beforePart(exchange: Exchange, blob: OpenedBlob, waits: boolean): Promise<void> {
+  const { whole, noteUnverified } = blob;
+  if (whole === undefined || noteUnverified === undefined) return;
+  if (waits) {
+    await whileConnected(exchange, whole());
+    return;
+  }
+  const { id, client, request, findings } = exchange;
+  const to = { id, client: client.address, repository: findings.repository };
+  if (noteUnverified({ ...to, userAgent: request.headers["user-agent"] }))
+    exchange.found({ ...blob, unverified: true });
 }
 
 /** The answer to HEAD. */
@@ -141,10 +172,16 @@ export function sendBlobHead(exchange: Exchange, digest: Digest, size: number | 
   else exchange.sendHead(200, blobHeaders(digest), size);
 }
 
+/** What is sent of a blob. */
+export interface SentBlob extends Pick<OpenedBlob, "size" | "reader" | "body"> {
+  /** Waited for before the answer is a part of the blob. */
+  readonly beforePart?: () => Promise<void>;
+}
+
 /** The answer to GET: all of the blob, or the ranges asked for. Rejects as `sendBody` does. */
 export async function sendBlob(
   exchange: Exchange,
-  blob: Pick<OpenedBlob, "size" | "reader" | "body">,
+  blob: SentBlob,
   digest: Digest,
   pool: BufferPool,
 ): Promise<void> {
@@ -162,7 +199,13 @@ export async function sendBlob(
     if (blob.body !== undefined) return exchange.send(200, headers, blob.body);
     exchange.begin(200, headers, size);
     await sendBody(exchange, reader, 0, size, pool);
-  } else if (range.multipart) {
+    exchange.end();
+    return;
+  }
+  await blob.beforePart?.();
+  if (exchange.closed) return;
+  reader.expect?.(range.ranges);
+  if (range.multipart) {
     await sendParts(exchange, reader, range.ranges, size as number, headers, pool);
   } else {
     const { start, end } = first;

@@ -19,6 +19,8 @@ export interface Served {
   readonly outdated?: boolean | undefined;
   /** Why upstream could not be asked. */
   readonly reason?: { readonly code: string } | undefined;
+  /** A part of a blob whose digest is not known yet: nobody but the client can check it. */
+  readonly unverified?: true;
   /** The request was a write, which a cache never answers. */
   readonly written?: true;
   /** Cache-Status of upstream's answer to this request. */
@@ -53,10 +55,12 @@ export function cacheStatus(served: Served): string | undefined {
  * Undefined for a result that is no answer of a cache. `key` is never sent, and `stored` only where it is known before
  * the body has ended.
  */
-function ownMember({ result, source, freshFor, outdated, reason, written }: Served): string | undefined {
+function ownMember(served: Served): string | undefined {
+  const { result, source, freshFor, outdated, reason, written } = served;
+  const unverified = served.unverified === true ? "; detail=unverified" : "";
   switch (result) {
     case "hit":
-      return `${own}; hit${ttl(freshFor)}; detail=${source}`;
+      return `${own}; hit${ttl(freshFor)}${unverified || `; detail=${source}`}`;
     case "stale":
       return `${own}; hit${ttl(freshFor)}${reason === undefined ? "" : `; detail=${reason.code}`}`;
     case "revalidated":
@@ -64,9 +68,9 @@ function ownMember({ result, source, freshFor, outdated, reason, written }: Serv
       // one.
       return `${forwarded(outdated)}; fwd-status=200; detail=unchanged`;
     case "miss":
-      return forwarded(outdated);
+      return `${forwarded(outdated)}${unverified}`;
     case "joined":
-      return `${forwarded(outdated)}; collapsed`;
+      return `${forwarded(outdated)}; collapsed${unverified}`;
     case "pass":
       return written === true ? `${own}; fwd=method` : `${forwarded(outdated)}; stored=?0`;
     default:

@@ -1,5 +1,6 @@
 // Stored bytes by their digest. One conformance suite in test/fixtures runs on every implementation.
 import type { Digest } from "../oci/digest.ts";
+import type { ByteRange } from "../oci/range.ts";
 
 export const storeErrorCodes = [
   "no_space",
@@ -51,6 +52,11 @@ export interface BlobReader {
    * file. Readers that are complete do not have it.
    */
   spooled?(): Promise<Spooled | undefined>;
+  /**
+   * The ranges that are going to be read and no other byte, to be told before the first one is: bytes that would come late
+   * may then be fetched before others. Readers that are complete do not have it.
+   */
+  expect?(ranges: readonly ByteRange[]): void;
   /** Releases what the reader holds; idempotent. */
   close(): Promise<void>;
 }
@@ -118,13 +124,24 @@ export interface BlobWriter {
   /** Appends the buffers in order, as one write. One call at a time. Rejects with StoreError, after which only
    * what `written` says counts. */
   append(buffers: readonly Buffer[]): Promise<void>;
-  /** Reads appended bytes into `scratch`: at least one when position < written. Safe beside `append`. */
+  /**
+   * Writes bytes of the blob at `position`, which is not before `written`: what is between is a hole. They do not count as
+   * written, and `append` is still to bring them. Calls for different places may run beside each other and beside `append`.
+   * Rejects with StoreError, after which these bytes are not to be read.
+   */
+  writeAt(position: number, buffers: readonly Buffer[]): Promise<void>;
+  /** Where the furthest byte ends, written or not: at least `written`, and at least what the spool takes of the disk. */
+  readonly extent: number;
+  /**
+   * Reads into `scratch`: at least one byte when position < written. Beyond `written` only what `writeAt` has brought is to
+   * be asked for. Safe beside `append` and `writeAt`.
+   */
   read(position: number, scratch: Buffer): Promise<Buffer>;
   /** Makes the bytes durable (fsync) and visible under `digest`. The caller has verified the digest; `size` must
    * equal `written`, else StoreError size_mismatch. Readers of this writer stay valid until `release`. */
   commit(digest: Digest, size: number): Promise<void>;
   /**
-   * Keeps what is written for `BlobStore.resume`, in place of what was kept of this digest before. It stays within the
+   * Keeps what is written, and nothing beyond it, for `BlobStore.resume`, in place of what was kept of this digest before. It stays within the
    * store's bounds, and may be gone at any time. Rejects with StoreError; it is then thrown away.
    */
   keep(record: KeptRecord): Promise<void>;

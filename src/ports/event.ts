@@ -136,6 +136,9 @@ export const notificationResults = ["delivered", "failed", "dropped"] as const;
 /** `failed`: an attempt failed, and the events stay queued; `dropped`: they are lost. */
 export type NotificationResult = (typeof notificationResults)[number];
 
+/** An answer with a part of a blob whose digest is not known yet: how the event of its request names it. */
+export type UnverifiedAnswer = Pick<RequestEvent, "id" | "client" | "repository" | "userAgent">;
+
 /** Takes every event; must not throw and must not block. */
 export type EventSink = (event: RequestEvent) => void;
 
@@ -217,6 +220,16 @@ export type Notice =
       readonly bytes: number;
       /** Taken out of the store. False while so much is wrong that the disk or the memory must be faulty. */
       readonly quarantined: boolean;
+    }
+  /** The digest of a blob is wrong of which parts were answered before it was known. */
+  | {
+      readonly kind: "wrong_range";
+      readonly upstream: string;
+      readonly digest: string;
+      /** Answers this is about. */
+      readonly answers: number;
+      /** The one it is about; left out: those beyond the number that is remembered. */
+      readonly answer?: UnverifiedAnswer;
     }
   /** All bytes stored under a digest have been hashed. */
   | {

@@ -90,10 +90,17 @@ export interface Peers {
    */
   has(address: string, scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean>;
   /**
-   * What the node at `address` has or is fetching, from `from` on; `absent` when it does neither. It checks the right
+   * What the node at `address` has or is fetching, from `from` on and before `to`, when that is given; `absent` when it does neither. It checks the right
    * of `repository` as for any client. Rejects with UpstreamError within a bounded time.
    */
-  open(address: string, scope: Scope, digest: Digest, from: number, signal: AbortSignal): Promise<BlobAnswer>;
+  open(
+    address: string,
+    scope: Scope,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal,
+    to?: number,
+  ): Promise<BlobAnswer>;
 }
 
 /** What one node tells the others. Best effort: a message may be lost, and time-outs remain the bound. */

@@ -57,8 +57,9 @@ export class HttpPeers implements Peers {
     digest: Digest,
     from: number,
     signal: AbortSignal,
+    to?: number,
   ): Promise<BlobAnswer> {
-    return await this.#at(address, scope.upstream).openBlob(scope.repository, digest, from, signal);
+    return await this.#at(address, scope.upstream).openBlob(scope.repository, digest, from, signal, { to });
   }
 
   /** Ends every transfer and closes every connection. */

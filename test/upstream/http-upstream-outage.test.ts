@@ -14,6 +14,7 @@ import {
 } from "../fixtures/connected-upstream.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { eventually, gate, ManualPause } from "../fixtures/manual-time.ts";
+import { nothingAhead } from "../fixtures/nothing-ahead.ts";
 import { type Owner, startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [300_000], seed: "outage" });
@@ -152,6 +153,8 @@ t.test("a transfer that breaks waits through the outage and goes on where it was
     take: async (chunk) => {
       chunks.push(chunk);
     },
+    pieces: nothingAhead,
+    clock: () => 0,
     pause: async (milliseconds) => {
       pauses.push(milliseconds);
       if (milliseconds < 2_000) return;

@@ -6,8 +6,10 @@
 //   transfer.ts   asking for them, and going on where a connection broke, within a retry budget
 //   window.ts     the newest bytes in memory, in buffers of buffer-pool.ts
 //   spool.ts      the file they are appended to, until it is committed to the store
+//   pieces.ts     ranges far ahead that clients asked for; range-plan.ts: which of them one request may have
 //   followers.ts  the clients that read, and how far each has got
 //   reading.ts    what a follower is given, and when it is woken; shared-chunks.ts: one read of the spool for many
+//   unverified-answers.ts  who got a part of it before the digest was known
 //   condition.ts  what everything that waits for a change waits on
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, digestHex } from "../../oci/digest.ts";
@@ -19,15 +21,18 @@ import {
   StoreError,
 } from "../../ports/blobs.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
-import type { NoticeSink } from "../../ports/event.ts";
+import type { NoticeSink, UnverifiedAnswer } from "../../ports/event.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { UpstreamError, type Yielding } from "../../ports/upstream.ts";
-import type { Refusal } from "../../ports/upstream-answer.ts";
+import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
 import { Condition } from "./condition.ts";
 import { Follower, Followers } from "./followers.ts";
-import { FillReading, holdBack } from "./reading.ts";
+import { type Ahead, type PieceSource, Pieces } from "./pieces.ts";
+import { holdBack, RangePlan } from "./range-plan.ts";
+import { FillReading } from "./reading.ts";
 import { Spool } from "./spool.ts";
-import { type OpenFrom, Transfer } from "./transfer.ts";
+import { Transfer } from "./transfer.ts";
+import { UnverifiedAnswers } from "./unverified-answers.ts";
 import { Window, type WindowBudget } from "./window.ts";
 
 /** Bytes collected before one write to the spool: a `write` for every chunk costs much more CPU time. */
@@ -47,11 +52,23 @@ const unfollowedSize = 4 * 1024 * 1024;
 /** Bytes of a kept spool that are hashed between two turns of the event loop. */
 const hashStep = 256 * 1024;
 
+/** How a fill asks for its bytes. */
+export interface FillAsk {
+  /** See BlobAsk. */
+  readonly use: "background" | undefined;
+  readonly yields: Yielding;
+  readonly ahead: Ahead;
+}
+
 export interface FillOptions {
   readonly digest: Digest;
   /** Upstream's name, for notices. */
   readonly upstream: string;
-  readonly open: (...asked: [...Parameters<OpenFrom>, yields: Yielding]) => ReturnType<OpenFrom>;
+  readonly open: (from: number, signal: AbortSignal, ask: FillAsk) => Promise<BlobAnswer>;
+  /** Where ranges far ahead come from; left out: clients wait for the fill. */
+  readonly pieces?: PieceSource;
+  /** It begins for a client that asks for a range. */
+  readonly ranged?: boolean;
   /** A spool for a blob of `size` bytes; undefined: relay without storing. */
   readonly spool: (size: number | undefined) => Promise<BlobWriter | undefined>;
   /** Called once, after the commit and before `done` resolves. */
@@ -103,7 +120,9 @@ export class Fill {
   readonly #attendanceListeners = new Set<() => void>();
   readonly #transfer: Transfer;
   readonly #spool: Spool;
+  readonly #pieces: Pieces;
   readonly #reading: FillReading;
+  readonly #unverified = new UnverifiedAnswers();
   #hash;
   readonly #head = Promise.withResolvers<FillHead>();
   readonly #verification = Promise.withResolvers<void>();
@@ -140,20 +159,41 @@ export class Fill {
     this.head.catch(() => {});
     this.verification = this.#verification.promise;
     this.verification.catch(() => {});
-    this.#transfer = new Transfer({
-      open: (from, signal, use) => options.open(from, signal, use, this.#yielding()),
-      followed: () => this.#followers.size > 0,
-      begin: (...head) => this.#begin(...head),
-      take: (chunk) => this.#take(chunk),
-      pause: options.pause,
-      signal: this.#abort.signal,
-    });
     this.#spool = new Spool(options.notices, () => {
       this.#trim();
       this.#changed.notify();
     });
-    const { chunks } = options.budget;
-    this.#reading = new FillReading(this, this.#followers, this.#window, this.#spool, this.#changed, chunks);
+    this.#pieces = new Pieces({
+      source: options.pieces,
+      ranged: options.ranged === true,
+      fill: this,
+      spool: this.#spool,
+      changed: () => this.#reading.wakeForPiece(),
+      clock: options.clock,
+      signal: this.#abort.signal,
+    });
+    this.#transfer = new Transfer({
+      open: (from, signal, use) => {
+        this.#pieces.nothingAsked();
+        return options.open(from, signal, { use, yields: this.#yielding(), ahead: this.#pieces });
+      },
+      followed: () => this.#followers.size > 0,
+      begin: (...head) => this.#begin(...head),
+      take: (chunk) => this.#take(chunk),
+      pieces: this.#pieces,
+      clock: options.clock,
+      pause: options.pause,
+      signal: this.#abort.signal,
+    });
+    this.#reading = new FillReading(
+      this,
+      this.#followers,
+      this.#window,
+      this.#spool,
+      this.#pieces,
+      this.#changed,
+      options.budget.chunks,
+    );
     options.budget.enter();
     this.done = this.#run().finally(() => options.budget.leave());
   }
@@ -167,6 +207,11 @@ export class Fill {
     return this.#transfer.size;
   }
 
+  /** Bytes a millisecond that come in order, when known. */
+  get rate(): number | undefined {
+    return this.#transfer.rate;
+  }
+
   get followers(): number {
     return this.#followers.size;
   }
@@ -176,9 +221,9 @@ export class Fill {
     return this.#window.bytes;
   }
 
-  /** Bytes in the spool. */
+  /** Bytes the spool takes of the disk at most. */
   get spooled(): number {
-    return this.#spool.written;
+    return this.#spool.extent;
   }
 
   /** Whether bytes are being kept. False once the store has failed, or has the blob. */
@@ -223,6 +268,7 @@ export class Fill {
       lend: (...asked) => this.#reading.lend(...asked),
       arrived: (...asked) => this.#reading.arrived(...asked),
       spooled: (...asked) => this.#reading.spooled(...asked),
+      plan: (ranges) => (this.size === undefined ? undefined : new RangePlan(ranges, this.size)),
       leave: (leaving) => {
         this.#followers.remove(leaving);
         if (this.#followers.size === 0) this.#attendanceChanged();
@@ -235,6 +281,11 @@ export class Fill {
     if (this.#followers.size === 1) this.#attendanceChanged();
     this.#transfer.hurry();
     return follower;
+  }
+
+  /** Someone is answered with a part of the blob, whose digest is not known yet. */
+  answeredUnverified(answer: UnverifiedAnswer): void {
+    this.#unverified.add(answer);
   }
 
   /** Ends the fill: followers fail, nothing is stored but what is being committed already. */
@@ -300,6 +351,7 @@ export class Fill {
         this.#head.resolve(refusal);
         return;
       }
+      await this.#pieces.stop();
       this.#verify();
       await this.#commit();
     } catch (error) {
@@ -307,6 +359,7 @@ export class Fill {
     } finally {
       this.#over = true;
       this.#unfollowed?.abort();
+      await this.#pieces.stop();
       if (this.#keeping) await this.#keep();
       await this.#spool.abort();
       this.#finished = true;
@@ -505,6 +558,7 @@ export class Fill {
     if (error instanceof UpstreamError && error.code === "digest_mismatch") {
       const { notices, upstream } = this.#options;
       const { code, status, message } = error;
+      this.#unverified.report(upstream, this.digest, notices);
       if (error instanceof NearbyMismatch)
         notices({ kind: "store_error", op: "nearby", code: "io", message });
       else notices({ kind: "upstream_error", upstream, code, status, message });

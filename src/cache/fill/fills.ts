@@ -5,11 +5,13 @@ import type { NoticeSink } from "../../ports/event.ts";
 import type { RemoteRepository } from "../../ports/upstream.ts";
 import type { OversizeAnswer } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
-import type { LocalBlobs } from "../local-blobs.ts";
+import type { BlobUse, LocalBlobs } from "../local-blobs.ts";
 import { UpstreamConcurrency } from "../segments/concurrency.ts";
 import { SegmentBudget } from "../segments/segment-queue.ts";
 import type { Segmenting } from "../segments/segmented-body.ts";
 import { Fill, type FillOptions } from "./fill.ts";
+import type { PieceSource } from "./pieces.ts";
+import { RangeRefusals } from "./range-refusals.ts";
 import { DistrustedPlaces, FillSource, type Sharing } from "./source.ts";
 import { WindowBudget } from "./window.ts";
 
@@ -48,12 +50,14 @@ export class Fills {
   readonly #budget: WindowBudget;
   readonly #distrusted = new DistrustedPlaces();
   readonly #segmenting: Segmenting;
+  readonly #rangeRefusals: RangeRefusals;
 
   constructor(options: FillsOptions) {
     this.#options = options;
     this.#budget = new WindowBudget(options.windowBytes);
     const { clock, pause, notices, load = eventLoopLoad() } = options;
     const budget = new SegmentBudget(segmentBytes);
+    this.#rangeRefusals = new RangeRefusals(clock);
     this.#segmenting = { concurrency: new UpstreamConcurrency(clock, notices), budget, load, clock, pause };
   }
 
@@ -90,8 +94,8 @@ export class Fills {
     return filling?.fill.joinable === true ? filling : undefined;
   }
 
-  /** Starts a fill. Upstream's answer to it proves that the repository may read the blob. */
-  start(remote: RemoteRepository, digest: Digest): Filling {
+  /** Starts a fill for a client that wants all or some of the blob. Upstream's answer to it proves that the repository may read the blob. */
+  start(remote: RemoteRepository, digest: Digest, use: BlobUse): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const distrusted = this.#distrusted;
     const asked = { remote, digest };
@@ -101,6 +105,8 @@ export class Fills {
     const before = this.#byDigest.get(digest)?.fill;
     const fill = this.#run(remote.upstream, digest, {
       open: (...asked) => source.open(...asked),
+      pieces: this.#pieceSource(source, remote.upstream),
+      ranged: use === "part",
       spool: (size) => local.spool(size),
       distrust: () => source.distrust(),
       resume: async () => {
@@ -142,10 +148,24 @@ export class Fills {
     });
   }
 
+  #pieceSource(source: FillSource, upstream: string): PieceSource {
+    const refusals = this.#rangeRefusals;
+    return {
+      open: (...asked) => source.openPiece(...asked),
+      get roundTrip() {
+        return source.roundTrip;
+      },
+      get refused() {
+        return refusals.has(upstream);
+      },
+      refuse: () => refusals.add(upstream),
+    };
+  }
+
   #run(
     upstream: string,
     digest: Digest,
-    how: Pick<FillOptions, "open" | "spool" | "distrust" | "resume" | "mayKeep">,
+    how: Pick<FillOptions, "open" | "pieces" | "ranged" | "spool" | "distrust" | "resume" | "mayKeep">,
   ): Fill {
     const { local, notices, clock, pause } = this.#options;
     const fill = new Fill({

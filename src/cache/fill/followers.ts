@@ -1,5 +1,7 @@
 // The clients that read a fill, and how far each has got.
+import type { ByteRange } from "../../oci/range.ts";
 import type { BlobReader, Lent, Spooled } from "../../ports/blobs.ts";
+import type { RangePlan } from "./range-plan.ts";
 
 /** What a follower does to its fill. */
 export interface Followed {
@@ -7,6 +9,8 @@ export interface Followed {
   lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> | undefined;
   arrived(follower: Follower, position: number): Promise<void>;
   spooled(follower: Follower): Promise<Spooled | undefined>;
+  /** See BlobReader.expect. */
+  plan(ranges: readonly ByteRange[]): RangePlan | undefined;
   leave(follower: Follower): void;
 }
 
@@ -18,17 +22,23 @@ export class Follower implements BlobReader {
   dropped = false;
   /** Its client is sent the bytes from the file of the spool. */
   readsSpool = false;
+  /** Which ranges it reads; undefined: all of the blob. */
+  plan: RangePlan | undefined;
   readonly read: BlobReader["read"];
   readonly lend: NonNullable<BlobReader["lend"]>;
   readonly arrived: NonNullable<BlobReader["arrived"]>;
   readonly spooled: NonNullable<BlobReader["spooled"]>;
+  readonly expect: NonNullable<BlobReader["expect"]>;
   readonly close: BlobReader["close"];
 
-  constructor({ read, lend, arrived, spooled, leave }: Followed) {
+  constructor({ read, lend, arrived, spooled, plan, leave }: Followed) {
     this.read = (position, scratch) => read(this, position, scratch);
     this.lend = (position, max) => lend(this, position, max);
     this.arrived = (position) => arrived(this, position);
     this.spooled = () => spooled(this);
+    this.expect = (ranges) => {
+      this.plan = plan(ranges);
+    };
     this.close = async () => leave(this);
   }
 }

@@ -3,12 +3,11 @@
 import { type Lent, type Spooled, StoreError } from "../../ports/blobs.ts";
 import type { Condition } from "./condition.ts";
 import type { Follower, Followers } from "./followers.ts";
+import type { Pieces } from "./pieces.ts";
+import { holdBack } from "./range-plan.ts";
 import { BlobChunks, chunkSize, type SharedChunks } from "./shared-chunks.ts";
 import type { Spool } from "./spool.ts";
 import type { Window } from "./window.ts";
-
-/** Never given to a follower before the digest is verified. */
-export const holdBack = 64 * 1024;
 
 /**
  * More followers than a few are woken for every `wakeStep` bytes, or after `wakeDelay` milliseconds: woken for every
@@ -39,6 +38,7 @@ export class FillReading {
   readonly #followers: Pick<Followers, "size">;
   readonly #window: Window;
   readonly #spool: Spool;
+  readonly #pieces: Pick<Pieces, "available" | "want">;
   readonly #changed: Condition;
   readonly #chunks: BlobChunks;
   readonly #wakeQueue = new WakeQueue();
@@ -50,6 +50,7 @@ export class FillReading {
     followers: Pick<Followers, "size">,
     window: Window,
     spool: Spool,
+    pieces: Pick<Pieces, "available" | "want">,
     changed: Condition,
     chunks: SharedChunks,
   ) {
@@ -58,6 +59,7 @@ export class FillReading {
     this.#followers = followers;
     this.#window = window;
     this.#spool = spool;
+    this.#pieces = pieces;
     this.#changed = changed;
   }
 
@@ -72,10 +74,18 @@ export class FillReading {
     }
   }
 
+  /** Bytes of a piece have come. */
+  wakeForPiece(): void {
+    if (this.#followers.size > fewFollowers) this.#changed.notifySoon(wakeDelay);
+    else this.#changed.notify();
+  }
+
   /** See BlobReader. Bytes in memory are copied: the fill uses the memory of its window again. */
   async read(follower: Follower, position: number, scratch: Buffer): Promise<Buffer> {
     await this.arrived(follower, position);
-    const released = this.#released - position;
+    const ahead = this.#ahead(follower, position);
+    if (ahead > 0) return await this.#spool.read(position, scratch.subarray(0, ahead));
+    const released = this.#released(follower) - position;
     const target = released < scratch.length ? scratch.subarray(0, Math.max(0, released)) : scratch;
     const copied = this.#window.copy(position, target);
     if (copied > 0 || target.length === 0) return target.subarray(0, copied);
@@ -91,7 +101,7 @@ export class FillReading {
 
   async #lend(follower: Follower, position: number, max: number): Promise<Lent | undefined> {
     await this.arrived(follower, position);
-    const wanted = Math.min(max, this.#released - position);
+    const wanted = Math.min(max, this.#released(follower) - position);
     const lent = this.#window.lend(position, wanted);
     if (lent !== undefined) return lent;
     // A chunk that the spool has in part would be read short, and again.
@@ -109,6 +119,7 @@ export class FillReading {
     follower.position = position;
     if (!this.#spool.usable) this.#changed.notify();
     while (!this.#has(follower, position)) {
+      if (follower.plan !== undefined) this.#pieces.want(follower.plan, position);
       await this.#changed.notified;
       if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
     }
@@ -127,7 +138,7 @@ export class FillReading {
     follower.position = seen;
     for (;;) {
       if (this.#fill.failure !== undefined) throw this.#fill.failure;
-      const readable = Math.min(this.#released, this.#spool.written);
+      const readable = Math.min(this.#released(follower), this.#spool.written);
       if (readable > seen) return readable;
       if (!this.#spool.usable) {
         follower.readsSpool = false;
@@ -143,13 +154,20 @@ export class FillReading {
     const { failure, verified } = this.#fill;
     if (failure !== undefined) throw failure;
     if (follower.dropped) throw new StoreError("no_space", "too slow to follow a blob that cannot be stored");
-    return verified || this.#released > position;
+    return verified || this.#released(follower) > position || this.#ahead(follower, position) > 0;
   }
 
-  /** Bytes followers may have. */
-  get #released(): number {
+  /** Bytes the follower may have of those that have come in order. */
+  #released({ plan }: Follower): number {
     const { verified, received, size } = this.#fill;
-    return verified ? received : Math.max(0, Math.min(received, (size ?? received) - holdBack));
+    if (verified) return received;
+    return Math.max(0, Math.min(received, plan?.free ?? (size ?? received) - holdBack));
+  }
+
+  /** Bytes the follower may have from `position` on that are here before the fill has reached them. */
+  #ahead({ plan }: Follower, position: number): number {
+    if (plan === undefined || position < this.#fill.received) return 0;
+    return Math.min(this.#pieces.available(position), plan.free - position);
   }
 }
 

@@ -6,13 +6,14 @@ import type { Digest } from "../../oci/digest.ts";
 import { type Clock, type Pause, recordAge } from "../../ports/clock.ts";
 import type { Source } from "../../ports/event.ts";
 import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/shared.ts";
-import { type BlobAsk, type RemoteRepository, UpstreamError, type Yielding } from "../../ports/upstream.ts";
+import { type BlobAsk, type RemoteRepository, UpstreamError } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
 import type { Publisher } from "../sharing/publisher.ts";
 import type { Releases } from "../sharing/releases.ts";
-import { type Fill, NearbyMismatch } from "./fill.ts";
+import { type Fill, type FillAsk, NearbyMismatch } from "./fill.ts";
+import { refusesRanges } from "./pieces.ts";
 
 /**
  * How often a fill checks whether another node, which has the lease and cannot be read from, is done, and the most
@@ -81,6 +82,8 @@ export interface FillSourceOptions {
 export class FillSource {
   readonly #options: FillSourceOptions;
   #place: "shared" | "peer" | "upstream" = "upstream";
+  /** Of the last peer that was read from. */
+  #peerAddress: string | undefined;
   #lease: Lease | undefined;
   /** Where bytes of the fill have come from, peers by their address. */
   readonly #places = new Set<string>();
@@ -118,15 +121,11 @@ export class FillSource {
   }
 
   /**
-   * The bytes from `from` on. `use` is for upstream: no client waits for them. Rejects with UpstreamError when upstream
+   * The bytes from `from` on. `use` is for upstream: no client waits for them. They may end where others bring the next ones
+   * (`ahead`). Rejects with UpstreamError when upstream
    * has to answer and cannot, or with the signal's reason.
    */
-  async open(
-    from: number,
-    signal: AbortSignal,
-    use: "background" | undefined,
-    yields: Yielding,
-  ): Promise<BlobAnswer> {
+  async open(from: number, signal: AbortSignal, { use, yields, ahead }: FillAsk): Promise<BlobAnswer> {
     const near = (await this.#shared(from, signal)) ?? (await this.#leased(from, signal));
     if (near !== undefined) return near;
     signal.throwIfAborted();
@@ -134,11 +133,19 @@ export class FillSource {
     this.#places.add("upstream");
     const { remote, digest, segmenting } = this.#options;
     const { registry, repository } = remote;
-    const open = (at: number, over: AbortSignal, ask: BlobAsk) =>
-      registry.openBlob(repository, digest, at, over, { ...ask, yields });
+    const open = async (at: number, over: AbortSignal, { to, ...ask }: BlobAsk): Promise<BlobAnswer> => {
+      try {
+        return await registry.openBlob(repository, digest, at, over, { ...ask, to, yields });
+      } catch (error) {
+        if (at > 0 || to === undefined || !refusesRanges(error)) throw error;
+        return await registry.openBlob(repository, digest, at, over, { ...ask, yields });
+      }
+    };
+    const to = ahead.partEnd(from);
+    ahead.asked(to ?? from);
     const answer = await (use === undefined
-      ? openSegmented({ upstream: registry, open, segmenting }, from, signal)
-      : open(from, signal, { use, yields }));
+      ? openSegmented({ upstream: registry, open, ahead, segmenting }, from, signal)
+      : open(from, signal, { use, to }));
     return await this.#believed(answer);
   }
 
@@ -148,6 +155,28 @@ export class FillSource {
     const { remote, digest, access } = this.#options;
     const { doubt: _, ...believed } = answer;
     return (await access.statedSize(remote, digest)) === answer.size ? believed : answer;
+  }
+
+  /**
+   * The bytes from `from` to `to` (exclusive), or more of them, from where the fill's own last came from. Rejects as `open`
+   * does, and with StoreError.
+   */
+  async openPiece(from: number, to: number, signal: AbortSignal): Promise<BlobAnswer> {
+    const { remote, digest, sharing } = this.#options;
+    if (this.#place === "shared") {
+      const found = await sharing.blobs?.store.open(digest, from, signal);
+      return found === undefined
+        ? { kind: "absent" }
+        : { kind: "found", size: found.size, offset: from, body: found.body };
+    }
+    if (this.#place === "peer" && sharing.peers !== undefined && this.#peerAddress !== undefined)
+      return await sharing.peers.open(this.#peerAddress, remote, digest, from, signal, to);
+    return await remote.registry.openBlob(remote.repository, digest, from, signal, { to });
+  }
+
+  /** In milliseconds, to upstream; undefined where that is not known, or not where the bytes come from. */
+  get roundTrip(): number | undefined {
+    return this.#place === "upstream" ? this.#options.remote.registry.roundTrip : undefined;
   }
 
   /**
@@ -278,6 +307,7 @@ export class FillSource {
       const answer = await sharing.peers.open(address, remote, digest, from, signal);
       if (answer.kind !== "found") return undefined;
       this.#place = "peer";
+      this.#peerAddress = address;
       this.#places.add(address);
       return { ...answer, body: this.#guarded(answer.body, signal, failed) };
     } catch (error) {

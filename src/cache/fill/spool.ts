@@ -68,6 +68,11 @@ export class Spool {
     return this.#writer?.written ?? 0;
   }
 
+  /** See BlobWriter. */
+  get extent(): number {
+    return this.#writer?.extent ?? 0;
+  }
+
   /** The append under way. Never rejects. */
   get writing(): Promise<void> | undefined {
     return this.#writing;
@@ -84,6 +89,16 @@ export class Spool {
         this.#changed();
       });
     return this.#writing;
+  }
+
+  /** See BlobWriter; only while `usable`. False when the store failed. */
+  async writeAt(position: number, buffers: readonly Buffer[]): Promise<boolean> {
+    try {
+      await (this.#writer as BlobWriter).writeAt(position, buffers);
+    } catch (error) {
+      this.#fail("append", error);
+    }
+    return this.#usable;
   }
 
   /** See BlobWriter. */

@@ -1,9 +1,11 @@
 // The bytes of one blob from upstream, in order and each of them once, however often the connection breaks: a broken
 // transfer goes on by Range from the byte it reached (docs/design.md, "The way of a request"), as long as its retry
-// budget allows.
-import type { Pause } from "../../ports/clock.ts";
+// budget allows. Bytes that are here before their turn are passed over (pieces.ts).
+import type { Clock, Pause } from "../../ports/clock.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../../ports/upstream.ts";
 import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
+import type { Pieces } from "./pieces.ts";
+import { Speed } from "./speed.ts";
 
 /** Transfers in a row that may break having brought less than `progress` bytes each. */
 const maxAttempts = 5;
@@ -84,6 +86,8 @@ export interface TransferOptions {
   ) => Promise<void>;
   /** Takes the next bytes. Upstream sends on when it resolves. */
   readonly take: (chunk: Buffer) => Promise<void>;
+  readonly pieces: Pick<Pieces, "limit" | "mayRepeat" | "handOver">;
+  readonly clock: Clock;
   readonly pause: Pause;
   /** Ends the transfer. */
   readonly signal: AbortSignal;
@@ -109,9 +113,11 @@ export class Transfer {
   /** Where it goes on from, and the size of that blob, while upstream has not agreed. */
   #resumed: Resumed | undefined;
   #size: number | undefined;
+  readonly #speed: Speed;
 
   constructor(options: TransferOptions) {
     this.#options = options;
+    this.#speed = new Speed(options.clock);
   }
 
   get received(): number {
@@ -121,6 +127,11 @@ export class Transfer {
   /** Bytes of the whole blob: as upstream announced, or once the end has come. */
   get size(): number | undefined {
     return this.#size;
+  }
+
+  /** Bytes a millisecond that upstream sends, when known. */
+  get rate(): number | undefined {
+    return this.#speed.rate;
   }
 
   /** Ends the connection of the transfer, which is taken up again at once from the byte it reached. */
@@ -150,6 +161,8 @@ export class Transfer {
       const attempt = new AbortController();
       this.#attempt = attempt;
       try {
+        await this.#handOver();
+        if (this.#begun && this.#received === this.#size) return undefined;
         const answer = await this.#open(this.#received, AbortSignal.any([signal, attempt.signal]));
         if (answer.kind !== "found") {
           if (!this.#begun) return answer;
@@ -162,8 +175,7 @@ export class Transfer {
         }
         this.#resumed = undefined;
         await this.#begin(answer);
-        await this.#receive(answer.body, answer.offset);
-        return undefined;
+        if (await this.#receive(answer)) return undefined;
       } catch (error) {
         if (attempt.signal.aborted && !signal.aborted) continue;
         if (this.#resumed !== undefined && error instanceof UpstreamError && error.code === "range_refused") {
@@ -205,7 +217,7 @@ export class Transfer {
   }
 
   /** What was announced first stays: clients have been told. */
-  async #begin({ size, cacheStatus, doubt }: Extract<BlobAnswer, { kind: "found" }>): Promise<void> {
+  async #begin({ size, cacheStatus, doubt }: FoundBlob): Promise<void> {
     if (size !== undefined && size !== (this.#size ?? size)) {
       throw new UpstreamError("protocol", `upstream changed the size from ${this.#size} to ${size} bytes`);
     }
@@ -215,22 +227,45 @@ export class Transfer {
     await this.#options.begin(size, cacheStatus, doubt);
   }
 
-  async #receive(body: AsyncIterable<Buffer>, offset: number): Promise<void> {
+  /** Whether the end of the blob has come. False where the transfer has come to a piece, or brought its part. */
+  async #receive({ body, offset, end }: FoundBlob): Promise<boolean> {
+    const { pieces } = this.#options;
     let skip = this.#received - offset;
     if (skip < 0) throw new UpstreamError("protocol", "upstream answered beyond the range asked for");
-    for await (let chunk of body) {
-      if (skip > 0) {
-        // Upstream ignored the range and started over: what is here already is not hashed or stored twice.
-        const passed = Math.min(skip, chunk.length);
+    let repeats = false;
+    for await (const chunk of body) {
+      this.#speed.note(chunk.length);
+      for (let rest = chunk; rest.length > 0; ) {
+        // What is here already is not hashed or stored twice: upstream ignored the range and started over, or goes on
+        // through a piece.
+        const passed = Math.min(skip, rest.length);
         skip -= passed;
-        chunk = chunk.subarray(passed);
+        const part = rest.subarray(passed, passed + pieces.limit(this.#received) - this.#received);
+        if (part.length > 0) await this.#take(part);
+        rest = rest.subarray(passed + part.length);
+        // A part that is whole ends by itself, which leaves its connection to others.
+        const whole = this.#received === end && rest.length === 0;
+        if (whole || pieces.limit(this.#received) > this.#received) continue;
+        if (!pieces.mayRepeat(this.#received)) return false;
+        skip += await this.#handOver();
+        repeats = true;
       }
-      if (chunk.length > 0) await this.#take(chunk);
     }
     if (this.#size !== undefined && this.#received < this.#size) {
+      // It ended at a piece, perhaps one that has been passed over meanwhile, or where its part does.
+      if (repeats && skip > 0) return false;
+      if (this.#received >= Math.min(end ?? this.#size, pieces.limit(this.#received))) return false;
       throw new UpstreamError("truncated", `upstream ended at ${this.#received} of ${this.#size} bytes`);
     }
     this.#size ??= this.#received;
+    return true;
+  }
+
+  /** Takes what pieces have brought, or are bringing, of the bytes that are next; resolves with how many those are. */
+  async #handOver(): Promise<number> {
+    const from = this.#received;
+    await this.#options.pieces.handOver(from, (chunk) => this.#take(chunk));
+    return this.#received - from;
   }
 
   #take(chunk: Buffer): Promise<void> {
@@ -243,6 +278,8 @@ export class Transfer {
   }
 }
 
-function continues({ size, offset }: Extract<BlobAnswer, { kind: "found" }>, resumed: Resumed): boolean {
+type FoundBlob = Extract<BlobAnswer, { kind: "found" }>;
+
+function continues({ size, offset }: FoundBlob, resumed: Resumed): boolean {
   return size === resumed.size && offset <= resumed.from;
 }

@@ -1,6 +1,8 @@
 // The segments of one blob under way, in order and without gaps: what is being fetched, and what has come before its
 // turn.
 
+import type { Ahead } from "../fill/pieces.ts";
+
 const smallestSegment = 128 * 1024;
 const largestSegment = 1024 * 1024;
 /**
@@ -32,6 +34,9 @@ export class SegmentBudget {
     this.#left += bytes;
   }
 }
+
+/** Which bytes of the blob others bring. */
+export type Bounds = Pick<Ahead, "limit" | "asked">;
 
 export class Segment {
   readonly start: number;
@@ -80,17 +85,24 @@ export class Segment {
 }
 
 export class SegmentQueue {
+  readonly #ahead: Bounds;
   readonly #size: number;
   readonly #budget: SegmentBudget;
   readonly #segments: Segment[] = [];
   /** First byte that is in no segment. */
   #next: number;
 
-  /** Of the bytes from `from` to the end of a blob of `size` bytes. */
-  constructor(from: number, size: number, budget: SegmentBudget) {
+  /** Of the bytes from `from` to the end of a blob of `size` bytes, or to where others bring the next ones. */
+  constructor(from: number, size: number, budget: SegmentBudget, ahead: Bounds) {
     this.#next = from;
     this.#size = size;
     this.#budget = budget;
+    this.#ahead = ahead;
+  }
+
+  /** Where the segments end (exclusive). That may change while there are bytes in no segment. */
+  get end(): number {
+    return Math.min(this.#size, this.#ahead.limit(this.#next));
   }
 
   /** The one that is handed on now. */
@@ -100,7 +112,7 @@ export class SegmentQueue {
 
   /** Whether every byte is in a segment. */
   get complete(): boolean {
-    return this.#next === this.#size;
+    return this.#next === this.end;
   }
 
   /** Whether every byte has come. */
@@ -120,7 +132,7 @@ export class SegmentQueue {
   take(concurrency: number, role: Role): Segment | undefined {
     const unfinished = this.#segments.find((segment) => !segment.taken && !segment.full && !segment.reserved);
     if (unfinished !== undefined) return this.#claim(unfinished);
-    if (this.#segments.at(-1)?.open) this.reserve(Math.min(this.#size, this.#next + sentAhead));
+    if (this.#segments.at(-1)?.open) this.reserve(this.#next + sentAhead);
     if (!this.complete) {
       const length = this.#length(concurrency);
       if (this.#budget.acquire(length)) return this.add(length, length);
@@ -144,15 +156,15 @@ export class SegmentQueue {
   /** Adds a segment of `length` bytes, which a worker fetches, with so many bytes of the budget the caller has acquired. */
   add(length: number, memory: number): Segment {
     const segment = new Segment(this.#next, this.#next + length, memory);
-    this.#next = segment.end;
+    this.#moveTo(segment.end);
     this.#segments.push(segment);
     return segment;
   }
 
   /** Reserves what is in no segment yet, up to `end` (exclusive), for the transfer under way. */
   reserve(end: number): void {
-    while (this.#next < end) {
-      const segment = this.add(Math.min(smallestSegment, end - this.#next), 0);
+    for (let to = Math.min(end, this.end); this.#next < to; ) {
+      const segment = this.add(Math.min(smallestSegment, to - this.#next), 0);
       segment.reserved = true;
       segment.taken = false;
     }
@@ -165,7 +177,7 @@ export class SegmentQueue {
 
   /** Makes the last segment longer: no more than its transfer brings soon, so that others may begin after that. */
   extend(segment: Segment): void {
-    this.#next += Math.min(smallestSegment, this.#size - this.#next);
+    this.#moveTo(this.#next + Math.min(smallestSegment, this.end - this.#next));
     segment.end = this.#next;
   }
 
@@ -180,13 +192,18 @@ export class SegmentQueue {
     this.#budget.release(segment.memory);
   }
 
+  #moveTo(next: number): void {
+    this.#next = next;
+    this.#ahead.asked(next);
+  }
+
   clear(): void {
     for (const segment of [...this.#segments]) this.remove(segment);
   }
 
   /** Shorter and shorter towards the end, so that no transfer is left with much when the others are done. */
   #length(concurrency: number): number {
-    const left = this.#size - this.#next;
+    const left = this.end - this.#next;
     const share = Math.ceil(left / (4 * concurrency));
     return Math.min(left, Math.max(smallestSegment, Math.min(largestSegment, share)));
   }

@@ -2,6 +2,7 @@
 import type { Clock, Pause } from "../../ports/clock.ts";
 import { type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
+import type { Ahead } from "../fill/pieces.ts";
 import { BlobConcurrency, type LearnedConcurrency, type UpstreamConcurrency } from "./concurrency.ts";
 import type { SegmentBudget } from "./segment-queue.ts";
 import { inSegments, type OpenPart, type SegmentsOptions } from "./segments.ts";
@@ -32,28 +33,34 @@ export interface Segmenting {
 export interface SegmentedBlob {
   readonly upstream: Pick<Upstream, "name" | "segments" | "spare" | "roundTrip">;
   readonly open: OpenPart;
+  readonly ahead: Ahead;
   readonly segmenting: Segmenting;
 }
 
 /**
  * The bytes of a blob from `from` on, as `open` gives them; rejects as it does. The body may come in segments: in order
- * and each byte once, as from one transfer.
+ * and each byte once, as from one transfer. It may end where `ahead` says that others bring the next ones.
  */
 export async function openSegmented(
   blob: SegmentedBlob,
   from: number,
   signal: AbortSignal,
 ): Promise<BlobAnswer> {
-  const { upstream, open, segmenting } = blob;
+  const { upstream, open, ahead, segmenting } = blob;
   const learned = segmenting.concurrency.of(upstream.name);
+  const to = ahead.partEnd(from);
+  const ask = to === undefined ? {} : { to };
+  ahead.asked(to ?? from);
   if (upstream.segments === 1 || isShort(upstream) || (learned?.settled && learned.transfers === 1))
-    return await open(from, signal, {});
-  const part = firstPartOver(upstream, learned);
-  if (part !== undefined) {
+    return await open(from, signal, ask);
+  const firstOf = firstPartOver(upstream, learned);
+  if (firstOf !== undefined) {
+    const part = Math.min(firstOf, ahead.limit(from) - from);
+    ahead.asked(from + part);
     const answer = await openPart(open, from, from + part, signal);
     return segmented(blob, learned, answer, { from, part, signal });
   }
-  const answer = await open(from, signal, {});
+  const answer = await open(from, signal, ask);
   // The first answer of all has told how long the round trip is.
   return isShort(upstream) ? answer : segmented(blob, learned, answer, { from, signal });
 }
@@ -90,7 +97,7 @@ interface Asked {
 
 /** The same answer with a body that several transfers may bring, if there is more than a first part. */
 function segmented(
-  { upstream, open, segmenting }: SegmentedBlob,
+  { upstream, open, ahead, segmenting }: SegmentedBlob,
   learned: LearnedConcurrency | undefined,
   answer: BlobAnswer,
   { from, part, signal }: Asked,
@@ -108,7 +115,7 @@ function segmented(
   }
   const concurrency = new BlobConcurrency({ max: upstream.segments, clock, load, learn }, learned);
   const body = answer.body[Symbol.asyncIterator]();
-  const options = { open, upstream, size, concurrency, budget, pause, signal };
+  const options = { open, upstream, size, ahead, concurrency, budget, pause, signal };
   return {
     ...found,
     size,

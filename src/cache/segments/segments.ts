@@ -6,6 +6,7 @@ import type { Pause } from "../../ports/clock.ts";
 import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
 import { Condition } from "../fill/condition.ts";
+import type { Ahead } from "../fill/pieces.ts";
 import { RetryBudget } from "../fill/transfer.ts";
 import type { BlobConcurrency } from "./concurrency.ts";
 import { type Role, type Segment, type SegmentBudget, SegmentQueue } from "./segment-queue.ts";
@@ -23,6 +24,8 @@ export interface SegmentsOptions {
   readonly upstream: Pick<Upstream, "name" | "spare">;
   /** Bytes of the whole blob. */
   readonly size: number;
+  /** What comes by other ways: the body ends where that begins. */
+  readonly ahead: Ahead;
   readonly concurrency: BlobConcurrency;
   readonly budget: SegmentBudget;
   readonly pause: Pause;
@@ -77,7 +80,7 @@ class Workers {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#over.signal]);
     this.#signal.addEventListener("abort", () => this.#changed.notify(), { once: true });
-    this.#queue = new SegmentQueue(from, options.size, options.budget);
+    this.#queue = new SegmentQueue(from, options.size, options.budget, options.ahead);
     this.#from = from;
   }
 
@@ -103,7 +106,7 @@ class Workers {
         this.#changed.notify();
       } else if (this.#failure !== undefined) throw this.#failure;
       else if (front === undefined && this.#queue.complete) {
-        this.#options.concurrency.end();
+        if (this.#queue.end === this.#options.size) this.#options.concurrency.end();
         return undefined;
       } else if (this.#signal.aborted) throw this.#signal.reason;
       else await this.#changed.notified;
@@ -167,15 +170,15 @@ class Workers {
   }
 
   async #open(segment: Segment, role: Role): Promise<Transfer> {
-    const { open, upstream, size } = this.#options;
+    const { open, upstream, size, ahead } = this.#options;
     const { at, end } = segment;
     // Helpers begin after this segment, which is in the queue by now.
     if (role === "main") this.#startHelpers();
     // In the next turn of the event loop the connection of the transfer before is free again.
     await setImmediate();
     const use = role === "main" ? undefined : "background";
-    // Alone, it goes on to the end of the blob, unless others begin to help meanwhile.
-    const to = this.#helpers === 0 ? size : end;
+    // Alone, it goes on as far as there is to go, unless others begin to help meanwhile.
+    const to = this.#helpers === 0 ? Math.max(end, ahead.partEnd(at) ?? size) : end;
     const answer = await open(at, this.#signal, { to, use });
     if (answer.kind !== "found")
       throw new UpstreamError("protocol", `upstream ${upstream.name} no longer has the blob it was sending`);
@@ -240,6 +243,7 @@ class Workers {
     for (;;) {
       const following = this.#queue.after(segment);
       if (following === undefined) {
+        if (this.#queue.complete) return false;
         this.#queue.extend(segment);
         return true;
       }

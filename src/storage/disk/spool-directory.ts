@@ -45,7 +45,7 @@ export class SpoolDirectory {
    */
   get bytes(): number {
     let bytes = this.#orphanBytes + this.#keptSum;
-    for (const writer of this.#writers.values()) bytes += writer?.written ?? 0;
+    for (const writer of this.#writers.values()) bytes += writer?.extent ?? 0;
     return bytes;
   }
 

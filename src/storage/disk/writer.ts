@@ -24,6 +24,7 @@ export class DiskWriter implements BlobWriter {
   readonly #path: string;
   readonly #layout: Layout;
   #written: number;
+  #extent: number;
   /** A failed append may have left bytes behind `written`. */
   #torn = false;
   /** Set by the first commit, keep or abort. */
@@ -38,6 +39,7 @@ export class DiskWriter implements BlobWriter {
     this.#layout = layout;
     this.#owner = owner;
     this.#written = written;
+    this.#extent = written;
   }
 
   get written(): number {
@@ -48,11 +50,28 @@ export class DiskWriter implements BlobWriter {
     return this.#path;
   }
 
+  get extent(): number {
+    return this.#extent;
+  }
+
   /** All or nothing: after a failure `written` is what it was, and the same append may be tried again. */
   async append(buffers: readonly Buffer[]): Promise<void> {
+    const end = await this.#write(this.#written, buffers);
+    this.#written = end;
+    this.#extent = Math.max(this.#extent, end);
+  }
+
+  async writeAt(position: number, buffers: readonly Buffer[]): Promise<void> {
+    // Before they are written they may take space.
+    this.#extent = Math.max(this.#extent, position + buffers.reduce((sum, { length }) => sum + length, 0));
+    await this.#write(position, buffers);
+  }
+
+  /** Resolves with where the last byte ends. */
+  async #write(from: number, buffers: readonly Buffer[]): Promise<number> {
     if (this.#finished || this.#closing) throw new StoreError("closed", "the spool takes no more bytes");
     let rest = buffers.filter((buffer) => buffer.length > 0);
-    let position = this.#written;
+    let position = from;
     try {
       while (rest.length > 0) {
         const { bytesWritten } = await this.#handle.writev(rest, position);
@@ -65,12 +84,13 @@ export class DiskWriter implements BlobWriter {
       this.#torn = true;
       throw storeFailure(error, "write the spool");
     }
-    this.#written = position;
+    return position;
   }
 
   async read(position: number, scratch: Buffer): Promise<Buffer> {
     if (this.#closing) throw new StoreError("closed", "the spool is released");
-    const wanted = Math.min(scratch.length, this.#written - position);
+    const end = position < this.#written ? this.#written : this.#extent;
+    const wanted = Math.min(scratch.length, end - position);
     return wanted > 0 ? readAt(this.#handle, position, scratch, wanted) : scratch.subarray(0, 0);
   }
 
@@ -86,7 +106,7 @@ export class DiskWriter implements BlobWriter {
     try {
       if (size !== this.#written)
         throw new StoreError("size_mismatch", `${digest} should have ${size} bytes, not ${this.#written}`);
-      if (this.#torn) await this.#handle.truncate(size);
+      await this.#cut();
       await this.#handle.datasync();
       await this.#rename(digest, target);
       removable = target;
@@ -104,13 +124,18 @@ export class DiskWriter implements BlobWriter {
     if (this.#finished || this.#closing) throw new StoreError("closed", "the spool was committed or aborted");
     this.#finished = true;
     try {
-      if (this.#torn) await this.#handle.truncate(this.#written);
+      await this.#cut();
       await this.#owner.keep(record, this.#written);
     } catch (error) {
       // A file that stays is swept.
       await unlink(this.#path).catch(() => undefined);
       throw storeFailure(error, `keep what has come of ${record.digest}`);
     }
+  }
+
+  /** Removes what is behind `written`. */
+  async #cut(): Promise<void> {
+    if (this.#torn || this.#extent > this.#written) await this.#handle.truncate(this.#written);
   }
 
   async abort(): Promise<void> {

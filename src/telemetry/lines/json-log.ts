@@ -184,6 +184,8 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         return logIndexLost(logger, notice);
       case "bit_rot":
         return logBitRot(logger, notice);
+      case "wrong_range":
+        return logWrongRange(logger, notice);
       case "bit_rot_alarm":
         if (notice.raised)
           logger.error(
@@ -297,6 +299,20 @@ function logSharedStore(logger: Logger, { store, usable, message }: Notice & { k
 function logBitRot(logger: Logger, { by, digest, bytes, quarantined }: Notice & { kind: "bit_rot" }): void {
   const fields = { found_by: by, digest, bytes, quarantined };
   logger.error(fields, "what is stored under this digest is something else");
+}
+
+function logWrongRange(logger: Logger, notice: Notice & { kind: "wrong_range" }): void {
+  const { upstream, digest, answers, answer } = notice;
+  const to = answer && {
+    id: answer.id,
+    client: answer.client,
+    repository: answer.repository,
+    user_agent: answer.userAgent && scrub(answer.userAgent, maxText),
+  };
+  logger.error(
+    { upstream, digest, answers, ...to },
+    "answered with a part of a blob before its digest was known, and the digest is wrong",
+  );
 }
 
 function logStaleServed(

@@ -62,6 +62,11 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
   });
   for (const op of storeOps) for (const code of storeCodes) storeErrors.inc({ op, code }, 0);
   const checks = createCheckMetrics(registry);
+  const wrongRanges = new Counter({
+    name: "entrepot_wrong_range_answers_total",
+    help: "Answers with a part of a blob that was not verified yet, and whose digest then was wrong.",
+    registers: [registry],
+  });
   const staleServed = new Counter({
     name: "entrepot_stale_served_total",
     help: "Tags answered from an expired record because upstream failed.",
@@ -95,6 +100,7 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
     else if (notice.kind === "blob_check" || notice.kind === "bit_rot" || notice.kind === "bit_rot_alarm")
       checks(notice);
     else if (notice.kind === "store") storeUp.set(notice.usable ? 1 : 0);
+    else if (notice.kind === "wrong_range") wrongRanges.inc(amount(notice.answers));
     else if (notice.kind === "stale_served") staleServed.inc();
     else if (notice.kind === "index_lost")
       indexLost.inc({ replaced_by: notice.copiedAt === undefined ? "store" : "copy" });

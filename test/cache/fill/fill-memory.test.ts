@@ -1,7 +1,8 @@
 // Memory of running fills: bounded per fill and over all fills, whatever the disk and the clients do.
 import t from "tap";
 import type { Fill } from "../../../src/cache/fill/fill.ts";
-import { holdBack, manyFollowers } from "../../../src/cache/fill/reading.ts";
+import { holdBack } from "../../../src/cache/fill/range-plan.ts";
+import { manyFollowers } from "../../../src/cache/fill/reading.ts";
 import { chunkSize } from "../../../src/cache/fill/shared-chunks.ts";
 import { WindowBudget } from "../../../src/cache/fill/window.ts";
 import type { BlobReader } from "../../../src/ports/blobs.ts";

@@ -1,6 +1,6 @@
 // Without a spool to read behind, a fill is as fast as the slowest client that goes on reading.
 import t, { type Test } from "tap";
-import { holdBack } from "../../../src/cache/fill/reading.ts";
+import { holdBack } from "../../../src/cache/fill/range-plan.ts";
 import type { BlobReader } from "../../../src/ports/blobs.ts";
 import { mebibyte, readAll, readBytes } from "../../fixtures/cache-fixture.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";

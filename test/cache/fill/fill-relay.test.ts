@@ -1,6 +1,6 @@
 // The store fails, or the blob is too large for it: clients are served straight from upstream.
 import t, { type Test } from "tap";
-import { holdBack } from "../../../src/cache/fill/reading.ts";
+import { holdBack } from "../../../src/cache/fill/range-plan.ts";
 import {
   type CacheFixture,
   mebibyte,

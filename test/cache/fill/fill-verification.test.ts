@@ -1,6 +1,6 @@
 // Nobody gets a complete body with wrong bytes: the end of a blob is held back until its digest is verified.
 import t from "tap";
-import { holdBack } from "../../../src/cache/fill/reading.ts";
+import { holdBack } from "../../../src/cache/fill/range-plan.ts";
 import {
   mebibyte,
   nothingLeft,

@@ -2,7 +2,7 @@
 import { readdirSync } from "node:fs";
 import { mock } from "node:test";
 import t from "tap";
-import { holdBack } from "../../../src/cache/fill/reading.ts";
+import { holdBack } from "../../../src/cache/fill/range-plan.ts";
 import type { BlobReader } from "../../../src/ports/blobs.ts";
 import { UpstreamError } from "../../../src/ports/upstream.ts";
 import {

@@ -7,6 +7,7 @@ function followerAt(position: number): Follower {
     lend: async () => undefined,
     arrived: async () => {},
     spooled: async () => undefined,
+    plan: () => undefined,
     leave: () => {},
   });
   follower.position = position;
@@ -25,6 +26,7 @@ t.test("reading and closing name the follower", async (t) => {
       who.position = position;
     },
     spooled: async () => undefined,
+    plan: () => undefined,
     leave: (who) => left.push(who),
   });
   const scratch = Buffer.alloc(3);

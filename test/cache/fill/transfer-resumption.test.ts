@@ -19,7 +19,7 @@ async function startBroken(t: Test, around: (open: OpenFrom) => OpenFrom = (open
   const opens: string[] = [];
   const open = around((from, signal, use) => cache.upstream.openBlob(app, digest, from, signal, { use }));
   const fill = startFill(cache, digest, {
-    open: (from, signal, use) => {
+    open: (from, signal, { use }) => {
       opens.push(`${from} ${use ?? "transfer"}`);
       return open(from, signal, use);
     },

@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import t from "tap";
 import { type Segment, SegmentBudget, SegmentQueue } from "../../../src/cache/segments/segment-queue.ts";
+import { nothingAhead } from "../../fixtures/nothing-ahead.ts";
 
 const mebibyte = 1024 * 1024;
 const size = 16 * mebibyte;
@@ -10,7 +11,7 @@ const size = 16 * mebibyte;
 /** A queue whose main worker has an open transfer, and helpers that have begun behind what is reserved for it. */
 function withReservations(memory: number) {
   const budget = new SegmentBudget(memory);
-  const queue = new SegmentQueue(0, size, budget);
+  const queue = new SegmentQueue(0, size, budget, nothingAhead);
   const main = queue.take(4, "main") as Segment;
   main.open = true;
   const helpers: Segment[] = [];
@@ -19,7 +20,7 @@ function withReservations(memory: number) {
 }
 
 t.test("the main worker begins without any memory, a helper does not", async (t) => {
-  const queue = new SegmentQueue(0, size, new SegmentBudget(0));
+  const queue = new SegmentQueue(0, size, new SegmentBudget(0), nothingAhead);
   t.equal(queue.take(4, "helper"), undefined);
   const main = queue.take(4, "main");
   t.match(main, { start: 0, memory: 0, taken: true });
@@ -62,7 +63,7 @@ t.test("whatever is taken, given up and removed: no gap, no byte twice, and no m
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), fc.nat(6), (steps, memory) => {
       const budget = new SegmentBudget(memory * mebibyte);
-      const queue = new SegmentQueue(7, size, budget);
+      const queue = new SegmentQueue(7, size, budget, nothingAhead);
       let end = 7;
       const known: Segment[] = [];
       for (const { act, which, concurrency } of steps) {

@@ -10,6 +10,7 @@ import { app, fillsOver, found } from "../../fixtures/blob-clients.ts";
 import { mebibyte, nothingLeft, openCache, readAll } from "../../fixtures/cache-fixture.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, ManualClock, ManualPause, quiet } from "../../fixtures/manual-time.ts";
+import { nothingAhead } from "../../fixtures/nothing-ahead.ts";
 
 const blob = randomBytesFor("layer", 8 * mebibyte);
 
@@ -69,7 +70,8 @@ function setUp({
     pause: new ManualPause().pause,
   };
   const upstream = { name: "far", segments, spare: true, roundTrip };
-  const start = () => openSegmented({ upstream, open, segmenting }, 0, new AbortController().signal);
+  const start = () =>
+    openSegmented({ upstream, open, ahead: nothingAhead, segmenting }, 0, new AbortController().signal);
   const pull = async (t: Test): Promise<string[]> => {
     const answer = await start();
     if (answer.kind !== "found") throw new Error("not found");

@@ -8,6 +8,7 @@ import { type BlobAsk, UpstreamError } from "../../../src/ports/upstream.ts";
 import type { BlobAnswer } from "../../../src/ports/upstream-answer.ts";
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, ManualPause, quiet } from "../../fixtures/manual-time.ts";
+import { nothingAhead } from "../../fixtures/nothing-ahead.ts";
 
 const kibibyte = 1024;
 const blob = randomBytesFor("layer", 8 * 1024 * kibibyte);
@@ -77,10 +78,13 @@ interface Setting {
   /** Where the transfer under way ends; at the end of the blob when left out. */
   readonly end?: number;
   readonly memory?: number;
+  /** What comes by other ways; left out: nothing. */
+  readonly others?: Partial<SegmentsOptions["ahead"]>;
   readonly answer?: (sending: Sending) => Partial<BlobAnswer & { kind: "found" }> | Error;
 }
 
-function setUp({ concurrency = 4, from = 0, end = blob.length, memory = 1e9, answer }: Setting = {}) {
+function setUp(setting: Setting = {}) {
+  const { concurrency = 4, from = 0, end = blob.length, memory = 1e9, others, answer } = setting;
   const sendings: Sending[] = [];
   const upstream = { name: "far", spare: true };
   const learned: number[] = [];
@@ -102,6 +106,7 @@ function setUp({ concurrency = 4, from = 0, end = blob.length, memory = 1e9, ans
     open,
     upstream,
     size: blob.length,
+    ahead: { ...nothingAhead, ...others },
     concurrency: transfers,
     budget,
     pause: time.pause,
@@ -162,6 +167,36 @@ type Tap = { ok(value: unknown, name: string): boolean };
 const ahead = 1152 * kibibyte;
 /** A first part. */
 const share = 512 * kibibyte;
+
+t.test("segments end where others bring what follows, also when that begins later", async (t) => {
+  const where = 4 * 1024 * kibibyte;
+  for (const early of [true, false])
+    await t.test(early ? "from the start" : "later", async (t) => {
+      let limit = early ? where : Number.POSITIVE_INFINITY;
+      let asked = 0;
+      const others = {
+        limit: () => limit,
+        asked: (to: number) => {
+          asked = to;
+        },
+      };
+      const far = setUp({ others });
+      const reading = far.read();
+      await eventually("helpers are asked for", () => far.sendings.length === 3);
+      t.ok(asked < where, "what is asked for is known");
+      limit = where;
+      await far.sendAll(reading);
+      t.ok((await reading).equals(blob.subarray(0, where)));
+      t.equal(far.failure, undefined);
+      t.equal(asked, where);
+      t.ok(
+        far.sendings.every(({ to }) => to <= where),
+        "nothing behind it was asked for",
+      );
+      t.equal(far.first.closed, true);
+      nothingHeld(t, far.budget);
+    });
+});
 
 t.test("segments that come in another order are handed on in theirs", async (t) => {
   const far = setUp();

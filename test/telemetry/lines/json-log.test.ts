@@ -309,6 +309,9 @@ t.test("other notices have the level of their weight", (t) => {
   sink({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 1 });
   sink({ kind: "rate_limit", upstream: "hub", remaining: 0 });
   sink({ kind: "segments", upstream: "hub", width: 8 });
+  const answer = { id: "r1", client: "10.0.0.7", repository: "team/app", userAgent: "stargz/1" };
+  sink({ kind: "wrong_range", upstream: "hub", digest: sampleDigest, answers: 1, answer });
+  sink({ kind: "wrong_range", upstream: "hub", digest: sampleDigest, answers: 12 });
   t.match(take(), [
     {
       level: "debug",
@@ -326,6 +329,21 @@ t.test("other notices have the level of their weight", (t) => {
     { level: "warn", upstream: "hub", detail: "/p is empty", msg: /credentials/ },
     { level: "warn", upstream: "hub", detail: "set url to https://hub/", msg: /better url/ },
     { level: "info", upstream: "hub", width: 8, msg: /transfers at once/ },
+    {
+      level: "error",
+      id: "r1",
+      client: "10.0.0.7",
+      repository: "team/app",
+      user_agent: "stargz/1",
+      answers: 1,
+    },
+    {
+      level: "error",
+      upstream: "hub",
+      digest: sampleDigest,
+      answers: 12,
+      msg: /before its digest was known/,
+    },
   ]);
   t.strictSame(take(), [], "traffic is for the metrics, and a broken store makes one line per window");
   t.end();
