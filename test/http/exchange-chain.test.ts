@@ -10,6 +10,8 @@ const image = makeImage({ layers: [300_000, 10] });
 const [layer] = image.layers as [(typeof image.layers)[0]];
 
 const miss = "entrepot; fwd=uri-miss";
+/** A part of a blob on its way. */
+const unverified = `${miss}; detail=unverified`;
 const hit = "entrepot; hit; ttl=60; detail=memory";
 
 interface Row {
@@ -43,6 +45,12 @@ async function status(mirror: Mirror, path: string, headers?: Record<string, str
   return (await mirror.get(`/v2/team/app/${path}`, headers)).headers["cache-status"];
 }
 
+/** Of the last request for content: how it wants to be asked is each mirror's own question. */
+function viaOfLast({ requests }: ScriptedUpstream): string | undefined {
+  const via = requests.findLast(({ kind }) => kind !== "ping")?.headers.via;
+  return typeof via === "string" ? via : undefined;
+}
+
 t.test("Via at the registry names all three, the nearest to the client first", async (t) => {
   const { far, headquarters, region, datacenter } = await startRow(t);
   const own: string[] = [];
@@ -50,15 +58,14 @@ t.test("Via at the registry names all three, the nearest to the client first", a
     const answer = await mirror.get(`/v2/team/app/manifests/only-${at}`);
     t.equal(answer.status, 404, "and nothing is wrong with that");
     t.equal(answer.headers["cache-status"], undefined, "errors are made here, not cached");
-    const [latest = ""] = String(far.requests.at(-1)?.headers.via).split(", ");
-    own.push(latest);
+    own.push(viaOfLast(far)?.split(", ")[0] ?? "");
   }
   t.equal(new Set(own).size, 3);
   const [first, second, third] = own;
   await datacenter.get("/v2/team/app/manifests/1", { via: "1.0 laptop (mine), 2 balancer" });
-  t.equal(far.requests.at(-1)?.headers.via, `1.0 laptop, 2 balancer, ${third}, ${second}, ${first}`);
+  t.equal(viaOfLast(far), `1.0 laptop, 2 balancer, ${third}, ${second}, ${first}`);
   await datacenter.get(`/v2/team/app/blobs/${layer.digest}`);
-  t.equal(far.requests.at(-1)?.headers.via, `${third}, ${second}, ${first}`);
+  t.equal(viaOfLast(far), `${third}, ${second}, ${first}`);
 });
 
 t.test("Cache-Status of a tag has a member of each that was asked, this one last", async (t) => {
@@ -94,7 +101,7 @@ t.test("Cache-Status of blobs, listings and what is asked for by digest", async 
   t.equal(head.headers["cache-status"], `${miss}, ${miss}, ${miss}`);
   const first = await datacenter.get(`/v2/team/app/${blob}`, { range: "bytes=0-9" });
   t.equal(first.status, 206);
-  t.equal(first.headers["cache-status"], `${miss}, ${miss}, ${miss}`);
+  t.equal(first.headers["cache-status"], `${unverified}, ${unverified}, ${unverified}`);
   for (const mirror of [datacenter, region]) await mirror.line(({ msg }) => msg === "fill committed");
   t.match(await status(datacenter, blob), /^entrepot; hit; detail=(disk|memory)$/);
   t.match(await status(neighbour, blob), /^entrepot; hit; detail=(disk|memory), entrepot; fwd=uri-miss$/);
