@@ -67,7 +67,8 @@ t.test("next: asked on 404, or on a failure, as configured; a refusal passes not
   t.equal((await mirror.get(`/v2/team/app/blobs/${image.layers[0]?.digest}`)).status, 200);
   t.equal((await mirror.get("/v2/none/manifests/1")).status, 404, "nobody has it");
   const asked = hub.count();
-  corp.fault(() => ({ status: 403 }));
+  // Where the account is proved it is accepted.
+  corp.fault(({ kind }) => (kind === "ping" ? undefined : { status: 403 }));
   t.equal((await mirror.get("/v2/other/manifests/1")).status, 403);
   t.equal(hub.count(), asked);
   corp.fault(() => ({ status: 500 }));
@@ -185,7 +186,8 @@ t.test("404 is remembered for ten seconds, but not for tags of signatures", asyn
     t.equal((await mirror.get(`/v2/team/app/manifests/${signature}`)).status, 404);
   }
   t.equal(corp.count({ reference: signature }), 3);
-  t.equal(corp.count(), 3 + paths.length);
+  const content = corp.requests.filter(({ kind }) => kind !== "ping");
+  t.equal(content.length, 3 + paths.length);
   t.equal(mirror.lines.filter(({ result }) => result === "negative").length, 2 * paths.length);
   corp.addImage("team/app", "1", image);
   now += 10_001;

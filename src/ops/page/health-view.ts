@@ -1,7 +1,5 @@
 // The state of this node, of its upstreams, and of the services and queues it depends on.
-
 import type { QueueStats, ServiceStats, StatsDocument, UpstreamStats } from "../stats/stats-document.ts";
-import { isFailing } from "../stats/verdict.ts";
 import { count, duration, number, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
 import { ago, fact, facts, section, state, table } from "./parts.ts";
@@ -58,6 +56,16 @@ export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
     table("Upstreams", columns, rows, "No upstream is configured."),
     upstreams.map((upstream) => troubles(upstream, at)),
   );
+}
+
+/** Whether it has not answered since its last error. An account is refused by an answer, which comes before the error. */
+export function isFailing({
+  lastError,
+  lastSuccessAt,
+}: Pick<UpstreamStats, "lastError" | "lastSuccessAt">): boolean {
+  if (lastError === null) return false;
+  const since = lastError.at - (lastSuccessAt ?? 0);
+  return lastError.code === "auth" ? since >= 0 : since > 0;
 }
 
 function upstreamState({ circuit, errors, lastError, lastSuccessAt }: UpstreamStats): PageNode {

@@ -1,6 +1,7 @@
 // One word on the state of this node, and the reasons: what a person on call reads first.
 
 import { count, duration, share, size } from "../page/format.ts";
+import { isFailing } from "../page/health-view.ts";
 import type { Level, ScrubStats, StatsDocument, UpstreamStats, Verdict } from "./stats-document.ts";
 
 interface Finding {
@@ -56,16 +57,6 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
   if (lastError === null || Math.abs(now - lastError.at) > lately || !isFailing(upstream)) return [];
   const trouble = lastError.code === "auth" ? "refuses this mirror's account" : `fails: ${lastError.code}`;
   return [degraded(`upstream ${name} ${trouble} (last success ${last})`)];
-}
-
-/** Whether it has not answered since its last error. An account is refused by an answer, which comes before the error. */
-export function isFailing({
-  lastError,
-  lastSuccessAt,
-}: Pick<UpstreamStats, "lastError" | "lastSuccessAt">): boolean {
-  if (lastError === null) return false;
-  const since = lastError.at - (lastSuccessAt ?? 0);
-  return lastError.code === "auth" ? since >= 0 : since > 0;
 }
 
 function trafficFindings({ traffic }: Omit<StatsDocument, "verdict">): Finding[] {

@@ -102,7 +102,10 @@ t.test("a manifest deleted by digest: its tags are asked for before they are ser
   t.equal((await mirror.ask("DELETE", `/v2/${repository}/manifests/${gone.digest}`)).status, 202);
   t.same(await statuses(), [404, 404, 200]);
   t.same(
-    upstream.requests.map(({ method, path }) => `${method} ${path.slice(path.lastIndexOf("/") + 1)}`).sort(),
+    upstream.requests
+      .filter(({ path }) => !path.endsWith("/v2/"))
+      .map(({ method, path }) => `${method} ${path.slice(path.lastIndexOf("/") + 1)}`)
+      .sort(),
     [`DELETE ${gone.digest}`, "GET 1", "GET 2", "HEAD 1", "HEAD 2"].sort(),
     "nothing is asked about other tags; the words of a 404 cost one GET",
   );
