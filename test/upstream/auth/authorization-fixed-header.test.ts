@@ -21,8 +21,13 @@ t.test("the value is sent as it is, and no token asked for", async (t) => {
   registry.bearer = tokens;
   t.match(await upstreamError(upstream.headManifest(repository, tagged("1"))), { code: "auth", status: 401 });
   t.same(
-    registry.requests.map(({ headers }) => headers.authorization),
-    ["Token xyz", "Token xyz"],
+    registry.requests.map(({ kind, headers }) => [kind, headers.authorization]),
+    [
+      ["manifest", "Token xyz"],
+      ["manifest", "Token xyz"],
+      // Whether the account is refused, or the repository.
+      ["ping", "Token xyz"],
+    ],
   );
   t.equal(tokens.requests.length, 0);
 });
