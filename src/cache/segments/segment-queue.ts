@@ -91,6 +91,8 @@ export class SegmentQueue {
   readonly #segments: Segment[] = [];
   /** First byte that is in no segment. */
   #next: number;
+  /** Where the segments end, once every byte before that is in one. */
+  #end: number | undefined;
 
   /** Of the bytes from `from` to the end of a blob of `size` bytes, or to where others bring the next ones. */
   constructor(from: number, size: number, budget: SegmentBudget, ahead: Bounds) {
@@ -100,9 +102,9 @@ export class SegmentQueue {
     this.#ahead = ahead;
   }
 
-  /** Where the segments end (exclusive). That may change while there are bytes in no segment. */
+  /** Where the segments end (exclusive). That may change while there are bytes in no segment, and not any more after that. */
   get end(): number {
-    return Math.min(this.#size, this.#ahead.limit(this.#next));
+    return this.#end ?? Math.min(this.#size, this.#ahead.limit(this.#next));
   }
 
   /** The one that is handed on now. */
@@ -112,7 +114,9 @@ export class SegmentQueue {
 
   /** Whether every byte is in a segment. */
   get complete(): boolean {
-    return this.#next === this.end;
+    // Workers leave then. Were the end to move afterwards nobody would fetch what comes before it.
+    if (this.#next === this.end) this.#end = this.#next;
+    return this.#end !== undefined;
   }
 
   /** Whether every byte has come. */

@@ -198,6 +198,31 @@ t.test("segments end where others bring what follows, also when that begins late
     });
 });
 
+t.test(
+  "segments that have ended where others bring what follows do not go on when these are gone",
+  async (t) => {
+    const where = 4 * 1024 * kibibyte;
+    let limit = where;
+    const far = setUp({ others: { limit: () => limit } });
+    let received = 0;
+    const read = async (): Promise<void> => {
+      for await (const chunk of far.body) {
+        received += chunk.length;
+        // Nothing is left to be fetched, so no worker is there any more.
+        if (received === where) {
+          await quiet();
+          limit = Number.POSITIVE_INFINITY;
+        }
+      }
+    };
+    const reading = read();
+    await far.sendAll(reading);
+    await reading;
+    t.equal(received, where);
+    nothingHeld(t, far.budget);
+  },
+);
+
 t.test("segments that come in another order are handed on in theirs", async (t) => {
   const far = setUp();
   const reading = far.read();
