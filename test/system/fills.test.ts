@@ -142,24 +142,29 @@ t.test("wrong bytes of the right length reach nobody as a whole, and are not kep
   t.equal(front.log.blobGets().length, 1, "and now from the cache");
 });
 
-t.test("a cold blob asked for in many ranges at once is one transfer", async (t) => {
-  const content = new Content("ranges", 64 * mebibyte);
-  const { front, mirror } = await startBoth(t, content);
-  const part = 4 * mebibyte;
-  const starts = Array.from({ length: content.size / part }, (_, at) => at * part);
-  const answers = starts.map(async (start) => {
-    const range = `bytes=${start}-${start + part - 1}`;
-    const { status, headers, digest } = await download(mirror.blobUrl(content.digest), { range }).done;
-    return { status, range: headers.get("content-range"), digest };
-  });
-  t.same(
-    await Promise.all(answers),
-    starts.map((start) => ({
-      status: 206,
-      range: `bytes ${start}-${start + part - 1}/${content.size}`,
-      digest: digestOf(content.read(start, part)),
-    })),
-  );
-  t.equal(front.log.blobGets().length, 1, "one upstream GET");
-  t.equal(front.log.blobBytes(), content.size, "every byte crossed the link once");
-});
+t.test(
+  "a cold blob asked for in many ranges at once: few requests, and none of them for all of it again",
+  async (t) => {
+    const content = new Content("ranges", 64 * mebibyte);
+    const { front, mirror } = await startBoth(t, content);
+    const part = 4 * mebibyte;
+    const starts = Array.from({ length: content.size / part }, (_, at) => at * part);
+    const answers = starts.map(async (start) => {
+      const range = `bytes=${start}-${start + part - 1}`;
+      const { status, headers, digest } = await download(mirror.blobUrl(content.digest), { range }).done;
+      return { status, range: headers.get("content-range"), digest };
+    });
+    t.same(
+      await Promise.all(answers),
+      starts.map((start) => ({
+        status: 206,
+        range: `bytes ${start}-${start + part - 1}/${content.size}`,
+        digest: digestOf(content.read(start, part)),
+      })),
+    );
+    // Ranges far ahead are asked for by themselves. A transfer that ends where another begins loses what is in the buffers of the
+    // way, which over loopback are megabytes.
+    t.ok(front.log.blobGets().length <= 2 * starts.length, `${front.log.blobGets().length} upstream GETs`);
+    t.ok(front.log.blobBytes() < 1.5 * content.size, `${front.log.blobBytes()} bytes crossed the link`);
+  },
+);

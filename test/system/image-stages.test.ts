@@ -25,9 +25,9 @@ t.test("the program starts", async (t) => {
   });
   const ops = await mirror.line((line) => /"ops":"([^"]+)"/.exec(line)?.[1]);
   const page = await (await fetch(`http://${ops}/`)).text();
-  const files = [...page.matchAll(/"(\/page\/[^"]+)"/g)].map(([, path]) => String(path));
-  t.ok(files.includes("/page/browser/live.js"), "the stats page is compiled too");
-  for (const path of files) t.equal((await fetch(`http://${ops}${path}`)).status, 200, path);
+  const files = [...page.matchAll(/"(?:\.?\/)?(page\/[^"]+)"/g)].map(([, path]) => String(path));
+  t.ok(files.includes("page/browser/live.js"), "the stats page is compiled too");
+  for (const path of files) t.equal((await fetch(`http://${ops}/${path}`)).status, 200, path);
   const command = /^HEALTHCHECK .*?CMD (\[.+\])$/m.exec(dockerfile)?.[1] ?? "[]";
   const [node, ...words] = JSON.parse(command) as string[];
   t.equal(node, "node");
