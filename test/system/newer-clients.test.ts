@@ -38,6 +38,8 @@ interface Candidate {
   readonly name: string;
   /** Blobs that cross the link in the first pull, each once; left out: those of `made/app`. */
   readonly blobs?: ((far: FarRegistry) => readonly string[]) | "any";
+  /** It asks for ranges far ahead, which are asked of the registry by themselves. */
+  readonly inRanges?: true;
   readonly make: (t: Test, surroundings: Surroundings) => Promise<Client>;
 }
 
@@ -105,6 +107,7 @@ const candidates: readonly Candidate[] = [
   { name: "containerd 2", make: containerd([]) },
   {
     name: "containerd 2 that fetches a layer in several ranges",
+    inRanges: true,
     make: containerd([
       '[plugins."io.containerd.transfer.v1.local"]',
       "  concurrent_layer_fetch_buffer = 4194304",
@@ -263,14 +266,15 @@ t.test("newer clients", async (t) => {
   // A slow machine is no reason to ask for a blob in parts.
   const env = { ENTREPOT_UPSTREAM_PUSH: "true", ENTREPOT_UPSTREAM_SEGMENTS: "1" };
 
-  for (const { name, blobs = blobsOfApp, make } of candidates)
+  for (const { name, blobs = blobsOfApp, inRanges, make } of candidates)
     await t.test(name, async (each) => {
       const host = `127.0.0.1:${await freePort()}`;
       const mirror = await startMirror(t, front, { listen: host, env });
       const client = await make(t, { programs, far, host });
       front.log.forget();
       await client.pull();
-      each.same(front.log.fetchedTwice(), [], "cold: each blob was asked for once");
+      if (inRanges === undefined)
+        each.same(front.log.fetchedTwice(), [], "cold: each blob was asked for once");
       const asked = new Set(front.log.blobGets().map(({ path }) => path.slice(path.lastIndexOf("/") + 1)));
       if (blobs !== "any")
         each.same([...asked].toSorted(), [...new Set(blobs(far))].toSorted(), "and no other");
