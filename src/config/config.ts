@@ -6,6 +6,7 @@ import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
 import { Files, type TlsConfig } from "./files.ts";
+import { namesBehind } from "./next-chain.ts";
 import { type ProxyConfig, proxyConfigOf, usedProxies } from "./proxy.ts";
 import { schema } from "./schema.ts";
 import type { Path } from "./settings.ts";
@@ -214,14 +215,9 @@ export function fillDefaults(values: Values, taken: ReadonlySet<string>): void {
 
 /** On a failure only when all that may be asked then say what may come from them (rules.ts). `first`: the next upstream. */
 function usualOccasions(upstreams: readonly UpstreamValues[], first: string): Occasion[] {
-  const seen = new Set<UpstreamValues>();
-  for (let name: string | undefined = first; name !== undefined; ) {
-    const at = upstreams.find((each) => each.name === name);
-    if (at === undefined || seen.has(at)) break;
-    if (at.allow.length === 0) return ["absent"];
-    seen.add(at);
-    name = at.next?.upstream;
-  }
+  const byName = new Map(upstreams.map((each) => [each.name, each]));
+  const asked = [first, ...namesBehind(first, (name) => byName.get(name)?.next?.upstream)];
+  if (asked.some((name) => byName.get(name)?.allow.length === 0)) return ["absent"];
   return ["absent", "failure"];
 }
 

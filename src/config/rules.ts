@@ -8,6 +8,7 @@ import { formatListenPlace, parseListenPlace, placesCollide } from "./address.ts
 import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
 import { covers, whyNothingMatches } from "./glob.ts";
 import { nearest } from "./nearest.ts";
+import { namesBehind } from "./next-chain.ts";
 import { byPlace, formatPosition, type Problem, quote } from "./problem.ts";
 import { type Path, pathText, settings, textsIn, typeAt } from "./settings.ts";
 import type { Sources } from "./sources.ts";
@@ -294,6 +295,8 @@ function chain(sources: Sources, upstreams: readonly Path[]): void {
     const from = sources.text([...path, "name"]) ?? "upstream";
     return to === undefined ? [] : [{ from, to, path: [...path, "next"] }];
   });
+  const byName = new Map(links.map((link) => [link.from, link.to]));
+  const nextOf = (name: string): string | undefined => byName.get(name);
   const circled = new Set<string>();
   for (const { from, to, path } of links) {
     if (to === from) sources.refuse(path, "found its own name, expected another upstream");
@@ -306,25 +309,34 @@ function chain(sources: Sources, upstreams: readonly Path[]): void {
         ),
       );
     else if (!circled.has(from)) {
-      const circle = circleFrom(from, new Map(links.map((link) => [link.from, link.to])));
-      for (const name of circle) circled.add(name);
-      if (circle.length > 0)
-        sources.refuse(path, `found a circle, ${[...circle, from].join(" -> ")}, expected a chain that ends`);
+      const behind = namesBehind(from, nextOf);
+      if (nextOf(behind.at(-1) ?? from) !== from) continue;
+      for (const name of [from, ...behind]) circled.add(name);
+      sources.refuse(
+        path,
+        `found a circle, ${[from, ...behind, from].join(" -> ")}, expected a chain that ends`,
+      );
     }
   }
-  for (const path of upstreams) confusion(sources, upstreams, path);
+  for (const path of upstreams) {
+    const behind = namesBehind(sources.text([...path, "name"]) ?? "upstream", nextOf);
+    const paths = behind.flatMap((name) =>
+      upstreams.filter((each) => sources.text([...each, "name"]) === name),
+    );
+    confusion(sources, path, paths);
+  }
 }
 
 /**
  * An upstream that refuses or fails must not make what is its own come from another, where anybody may have put it under
- * the same name (dependency confusion). So every upstream behind such a link says what may come from it.
+ * the same name (dependency confusion). So every upstream `behind` such a link says what may come from it.
  */
-function confusion(sources: Sources, upstreams: readonly Path[], path: Path): void {
+function confusion(sources: Sources, path: Path, behind: readonly Path[]): void {
   const on: Path = [...path, "next", "on"];
   const occasions = [sources.get(on) ?? []].flat().map((each) => String(each).trim().toLowerCase());
   const risky = occasions.findIndex((each) => each === "denied" || each === "failure");
   if (risky < 0) return;
-  const open = chainFrom(sources, upstreams, path).find((each) => !hasList(sources, [...each, "allow"]));
+  const open = behind.find((each) => !hasList(sources, [...each, "allow"]));
   if (open !== undefined)
     sources.refuse(
       [...on, risky],
@@ -332,31 +344,9 @@ function confusion(sources: Sources, upstreams: readonly Path[], path: Path): vo
     );
 }
 
-/** The upstreams behind the one at `path`, by `next`; each once, also in a circle. */
-function chainFrom(sources: Sources, upstreams: readonly Path[], path: Path): Path[] {
-  const found: Path[] = [];
-  for (let at: Path | undefined = path; at !== undefined; ) {
-    const name: string | undefined = sources.text([...at, "next", "upstream"]);
-    at = name === undefined ? undefined : upstreams.find((each) => sources.text([...each, "name"]) === name);
-    if (at === undefined || at === path || found.includes(at)) return found;
-    found.push(at);
-  }
-  return found;
-}
-
 function hasList(sources: Sources, path: Path): boolean {
   const list = sources.get(path);
   return Array.isArray(list) && list.length > 0;
-}
-
-/** The names from `first` on, when following `next` leads back to it; otherwise none. */
-function circleFrom(first: string, next: ReadonlyMap<string, string>): string[] {
-  const circle = [first];
-  for (let at = next.get(first); at !== undefined && circle.length <= next.size; at = next.get(at)) {
-    if (at === first) return circle;
-    circle.push(at);
-  }
-  return [];
 }
 
 function unknownName(name: string, names: readonly string[]): string {
