@@ -2,7 +2,8 @@
 import { Agent, type AgentOptions } from "node:http";
 import { Agent as HttpsAgent, type AgentOptions as HttpsAgentOptions } from "node:https";
 import type { Socket } from "node:net";
-import type { ProxyServer } from "../config/config.ts";
+import type { ProxyConfig, ProxyServer } from "../config/config.ts";
+import { proxyFor } from "./proxy.ts";
 import { connectToProxy, openTunnel, type TunnelOptions } from "./tunnel.ts";
 
 export interface ProxiedAgentOptions extends TunnelOptions {
@@ -38,6 +39,27 @@ export function proxiedAgent(
     return undefined;
   };
   return agent;
+}
+
+/**
+ * What an AWS SDK client connects with: agents with these options, or the one that goes through the proxy for `to`.
+ * `timeout`: milliseconds for connecting through it.
+ */
+export function sdkAgents(
+  config: ProxyConfig | undefined,
+  to: URL,
+  options: HttpsAgentOptions,
+  timeout: number,
+): SdkAgents {
+  const proxy = proxyFor(config, to);
+  if (proxy === undefined) return { httpAgent: options, httpsAgent: options };
+  const agent = proxiedAgent(to.protocol, options, { proxy, timeout });
+  return to.protocol === "https:" ? { httpsAgent: agent as HttpsAgent } : { httpAgent: agent };
+}
+
+interface SdkAgents {
+  readonly httpAgent?: Agent | AgentOptions;
+  readonly httpsAgent?: HttpsAgent | HttpsAgentOptions;
 }
 
 function urlWithAccount({ protocol, host, port, username, password }: ProxyServer): string {

@@ -1,11 +1,9 @@
 // One bucket. Every request to S3 goes through `ask`, which bounds its time, retries it where that can help, stops
 // asking an S3 that does not work, and reports failures. The SDK's client is set up so that it does not wait, retry,
 // hash or print by itself.
-import type { Agent as HttpsAgent } from "node:https";
 import { HeadBucketCommand, S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import type { S3Config } from "../../config/config.ts";
-import { proxiedAgent } from "../../outbound/proxied-agent.ts";
-import { proxyFor } from "../../outbound/proxy.ts";
+import { sdkAgents } from "../../outbound/proxied-agent.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import { Circuit } from "../../ports/circuit.ts";
 import { type Pause, realPause } from "../../ports/clock.ts";
@@ -242,14 +240,9 @@ function createS3Client(config: S3Config, connectTimeout: number): S3Client {
   });
 }
 
-function agentsOf(config: S3Config, timeout: number) {
-  const options = { keepAlive: true, maxSockets };
-  const { endpoint, bucket, region, pathStyle } = config;
+function agentsOf({ proxy, endpoint, bucket, region, pathStyle }: S3Config, timeout: number) {
   const url = endpoint ?? new URL(`https://${pathStyle ? "" : `${bucket}.`}s3.${region}.amazonaws.com`);
-  const proxy = proxyFor(config.proxy, url);
-  if (proxy === undefined) return { httpAgent: options, httpsAgent: options };
-  const agent = proxiedAgent(url.protocol, options, { proxy, timeout });
-  return url.protocol === "https:" ? { httpsAgent: agent as HttpsAgent } : { httpAgent: agent };
+  return sdkAgents(proxy, url, { keepAlive: true, maxSockets }, timeout);
 }
 
 /** Without a configured key pair the SDK searches the environment, its files, web identity and the instance's role. */

@@ -1,11 +1,9 @@
 // Accounts that a cloud gives to the machines that run in it, for its own registries: of Amazon ECR, of Google's Artifact
 // Registry, of Azure Container Registry. Nothing has to be written into a configuration, and nothing has to be replaced.
-import type { Agent as HttpsAgent } from "node:https";
 import { text } from "node:stream/consumers";
 import { request } from "undici";
 import type { ProxyConfig, UpstreamAuth } from "../../config/config.ts";
-import { proxiedAgent } from "../../outbound/proxied-agent.ts";
-import { proxyFor } from "../../outbound/proxy.ts";
+import { sdkAgents } from "../../outbound/proxied-agent.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { Credentials } from "./credentials.ts";
 import { type EndingCredentials, SourceFailure } from "./renewed-credentials.ts";
@@ -64,7 +62,12 @@ async function askEcr(
   const region = ecrHost.exec(url.hostname)?.[1];
   const client = new ECRClient({
     maxAttempts: 2,
-    requestHandler: agentsOf(proxy, auth.url ?? new URL(`https://api.ecr.${region ?? "any"}.amazonaws.com`)),
+    requestHandler: sdkAgents(
+      proxy,
+      auth.url ?? new URL(`https://api.ecr.${region ?? "any"}.amazonaws.com`),
+      {},
+      proxyTimeout,
+    ),
     ...(region === undefined ? {} : { region }),
     ...(auth.url === undefined ? {} : { endpoint: auth.url.href }),
   });
@@ -80,14 +83,6 @@ async function askEcr(
   } finally {
     client.destroy();
   }
-}
-
-/** The agent of Node's that asks through the proxy, where there is one. */
-function agentsOf(config: ProxyConfig | undefined, to: URL) {
-  const proxy = proxyFor(config, to);
-  if (proxy === undefined) return {};
-  const agent = proxiedAgent(to.protocol, {}, { proxy, timeout: proxyTimeout });
-  return to.protocol === "https:" ? { httpsAgent: agent as HttpsAgent } : { httpAgent: agent };
 }
 
 // ---- Google ---------------------------------------------------------------------------------------------------------
