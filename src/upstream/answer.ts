@@ -12,7 +12,7 @@ import {
   refusalStatuses,
 } from "../ports/upstream-answer.ts";
 import { type AccountVerdict, mayRefuseAccount } from "./auth/account-checks.ts";
-import { challengeOf, parseChallenges } from "./auth/challenge.ts";
+import { challengeFields, challengeOf, parseChallenges } from "./auth/challenge.ts";
 
 /**
  * Who sent an answer: the configured registry; or, after a redirect, another registry, which was asked the same question,
@@ -268,7 +268,7 @@ export function contentRange(
  * token that is not good does not get here, because the client fetches another and asks again (negotiator.ts).
  */
 function lacksRights(headers: IncomingHttpHeaders): boolean {
-  const challenges = parseChallenges([headers["www-authenticate"] ?? []].flat());
+  const challenges = parseChallenges(challengeFields(headers));
   return challengeOf(challenges, "bearer")?.parameters.get("error") === "insufficient_scope";
 }
 

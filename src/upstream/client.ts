@@ -14,13 +14,14 @@ import { viaOf } from "../ports/via.ts";
 import { type ReplyHead, readStatus, type Sender, withWords } from "./answer.ts";
 import { mayRefuseAccount } from "./auth/account-checks.ts";
 import { type Authorizer, RepositoryRefused } from "./auth/authorizer.ts";
+import { challengeFields } from "./auth/challenge.ts";
 import { discard, readSmallBody } from "./body.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
 import { Connections } from "./connection/connections.ts";
 import { dispatch, type Request } from "./connection/dispatch.ts";
 import { RateLimits } from "./connection/rate-limits.ts";
 import { UpstreamCircuit } from "./connection/upstream-circuit.ts";
-import { isRedirect, maxRedirects, redirectTarget, registryOf } from "./redirect.ts";
+import { isRedirect, isUpgrade, maxRedirects, redirectTarget, registryOf } from "./redirect.ts";
 
 /** One question to the registry, about one repository. */
 export interface Ask {
@@ -116,9 +117,9 @@ export class UpstreamClient {
   }
 
   /**
-   * Sends one question and follows its redirects. Rejects with UpstreamError, with the signal's reason, or with MovedToHttps. Waits for
-   * a free connection, for the connection, and for the first byte at most the configured times each. An upstream that
-   * asked to slow down, or that has not answered lately, is not asked.
+   * Sends one question and follows its redirects. Rejects with UpstreamError, with the signal's reason, or with
+   * MovedToHttps. Waits for a free connection, for the connection, and for the first byte at most the configured times
+   * each. An upstream that asked to slow down, or that has not answered lately, is not asked.
    */
   async ask(ask: Ask): Promise<Reply> {
     let leave: (() => void) | undefined;
@@ -241,7 +242,7 @@ export class UpstreamClient {
     if (!mayRefuseAccount(status) && status !== 404) return false;
     const scope = { repository: ask.repository };
     return await this.#whileOpen(reply, ask, async () => {
-      if (status === 401) return this.#authorizer.refused(scope, challengesOf(reply), sent, again);
+      if (status === 401) return this.#authorizer.refused(scope, challengeFields(reply.headers), sent, again);
       if (again) return false;
       if (status !== 404 && (await this.#authorizer.renewed(scope, sent))) return true;
       return status !== 400 && (await this.#authorizer.hidden(scope, sent));
@@ -251,7 +252,7 @@ export class UpstreamClient {
   /** The reply, with what is known of our account when it may be about the account. */
   async #judged(reply: Reply, ask: Ask, sent: string | undefined): Promise<Reply> {
     if (!mayRefuseAccount(reply.status)) return reply;
-    const answer = { status: reply.status, challenges: challengesOf(reply) };
+    const answer = { status: reply.status, challenges: challengeFields(reply.headers) };
     const account = await this.#whileOpen(reply, ask, () => this.#authorizer.judge(answer, sent));
     return account === undefined ? reply : { ...reply, account };
   }
@@ -324,11 +325,6 @@ export class MovedToHttps extends Error {
   }
 }
 
-/** From http to https of the same name, whatever the port: who may answer for the name over TLS may have our account. */
-function isUpgrade(from: URL, to: URL): boolean {
-  return from.protocol === "http:" && to.protocol === "https:" && from.hostname === to.hostname;
-}
-
 /** Bytes of a refusal that are read for its words, and milliseconds they may take. */
 const longestRefusal = 64 * 1024;
 const refusalTimeout = 5_000;
@@ -360,10 +356,6 @@ function isSameRegistry(a: UpstreamConfig, b: UpstreamConfig): boolean {
   const identity = (config: UpstreamConfig) =>
     JSON.stringify([config.url.href, config.tokenRealms, trust(config)]);
   return identity(a) === identity(b);
-}
-
-function challengesOf({ headers }: Reply): readonly string[] {
-  return [headers["www-authenticate"] ?? []].flat();
 }
 
 /** A token server's refusal as the answer to the question the token was for. */

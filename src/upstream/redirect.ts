@@ -37,6 +37,11 @@ export function redirectTarget(from: URL, location: string | undefined, rules: R
   return target;
 }
 
+/** From http to https of the same name, whatever the port: who may answer for the name over TLS may have our account. */
+export function isUpgrade(from: URL, to: URL): boolean {
+  return from.protocol === "http:" && to.protocol === "https:" && from.hostname === to.hostname;
+}
+
 /**
  * What stands before the question in `target` when it is the same question that was asked with `asked`, below `/v2/` of
  * another registry; undefined when it is not, as with the addresses storages have. `question`: what the path of `asked`

@@ -8,11 +8,11 @@ import { UpstreamError } from "../ports/upstream.ts";
 import { makePseudonym, viaOf } from "../ports/via.ts";
 import { isWebPage } from "./answer.ts";
 import { createAuthorizer } from "./auth/authorization.ts";
-import { challengeOf, parseChallenges } from "./auth/challenge.ts";
+import { challengeFields, challengeOf, parseChallenges } from "./auth/challenge.ts";
 import { readSmallBody } from "./body.ts";
 import { Connections } from "./connection/connections.ts";
 import { dispatch } from "./connection/dispatch.ts";
-import { isRedirect, maxRedirects, redirectTarget } from "./redirect.ts";
+import { isRedirect, isUpgrade, maxRedirects, redirectTarget } from "./redirect.ts";
 
 /** Milliseconds for one answer, and for everything that is asked. */
 const answerTimeout = 10_000;
@@ -64,15 +64,19 @@ async function askAsConfigured(config: UpstreamConfig, signal: AbortSignal): Pro
   try {
     let sent = await orAborted(authorizer.header({}), signal);
     let answer = await asker.ask(sent);
-    const challenges = (): string[] => [answer.headers["www-authenticate"] ?? []].flat();
     const wantsAccount = config.auth.kind !== "none" && answer.status === 401;
-    if (wantsAccount && (await orAborted(authorizer.refused({}, challenges(), sent), signal))) {
+    if (
+      wantsAccount &&
+      (await orAborted(authorizer.refused({}, challengeFields(answer.headers), sent), signal))
+    ) {
       sent = await orAborted(authorizer.header({}), signal);
       answer = await asker.ask(sent);
     }
     // Whoever has no account is asked for one by most registries: what anonymous clients may have shows with content only. A
     // token that does not suffice is the proof of an account.
-    const error = challengeOf(parseChallenges(challenges()), "bearer")?.parameters.get("error");
+    const error = challengeOf(parseChallenges(challengeFields(answer.headers)), "bearer")?.parameters.get(
+      "error",
+    );
     if (config.auth.kind !== "none" && answer.status === 401 && error !== "insufficient_scope")
       throw new UpstreamError(
         "auth",
@@ -188,7 +192,7 @@ async function answersAt(config: UpstreamConfig, signal: AbortSignal): Promise<b
 /** Whether plain http is there only to send clients to https of the same host. */
 function isMovedToHttps({ url, status, headers }: Answer): boolean {
   const target = isRedirect(status) ? URL.parse(headers.location ?? "", url.href) : null;
-  return url.protocol === "http:" && target?.protocol === "https:" && target.hostname === url.hostname;
+  return target !== null && isUpgrade(url, target);
 }
 
 /** Without the slash of a path that is none. */

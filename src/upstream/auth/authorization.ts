@@ -14,6 +14,7 @@ import { KeptConnections, watched } from "../connection/kept-connections.ts";
 import { foreignConnector, forwardingOf, ownConnector } from "../connection/proxied-connector.ts";
 import { AccountChecks, type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
 import type { Authorizer, RefusingAnswer } from "./authorizer.ts";
+import { challengeFields } from "./challenge.ts";
 import { askCloud, type CloudOptions } from "./cloud-accounts.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
@@ -212,5 +213,5 @@ async function askForSupport(
   const request = { origin: url.origin, path: apiPath(url), method: "GET", headers } as const;
   const { statusCode: status, headers: answered, body } = await dispatch(connections, request, name);
   discard(body);
-  return { status, challenges: [answered["www-authenticate"] ?? []].flat() };
+  return { status, challenges: challengeFields(answered) };
 }

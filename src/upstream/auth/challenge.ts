@@ -1,4 +1,5 @@
 // WWW-Authenticate: one or several challenges in one or several header fields (RFC 9110, sections 11.2 to 11.6.1).
+import type { IncomingHttpHeaders } from "node:http";
 
 export interface Challenge {
   /** In lower case. */
@@ -16,6 +17,11 @@ const token68 = /[ \t]+[\w\-.~+/]+=*[ \t]*(?=,|$)/y;
 
 /** What cannot be understood, up to the next comma. */
 const unknown = /[^,]*/y;
+
+/** The values of WWW-Authenticate among an answer's headers. */
+export function challengeFields(headers: IncomingHttpHeaders): readonly string[] {
+  return [headers["www-authenticate"] ?? []].flat();
+}
 
 /**
  * The challenges of all header fields, in order. What cannot be understood is passed over up to the next comma. Commas

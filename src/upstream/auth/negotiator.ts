@@ -65,7 +65,6 @@ export class Negotiator implements Authorizer {
   readonly #asking = new SharedCall<void>();
   /** What `/v2/` was last asked with after a 403 or 404, and when. */
   #accepted: { readonly sent: string | undefined; readonly at: number } | undefined;
-
   /** The account for which there was no better one, and when. */
   #bestAccount: { readonly identity: string; readonly at: number } | undefined;
 
