@@ -97,7 +97,7 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
     return fail(exchange, failureOfCircle(passed.names));
   }
   const { basePath = "" } = options;
-  const route = parseTarget(basePath === "" ? target : belowBase(target, basePath));
+  const route = parseTarget(belowBase(target, basePath));
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
   const reads = request.method === "GET" || request.method === "HEAD";
   if (!reads || (typeof route !== "string" && route.kind === "upload"))

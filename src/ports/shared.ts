@@ -90,8 +90,8 @@ export interface Peers {
    */
   has(address: string, scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean>;
   /**
-   * What the node at `address` has or is fetching, from `from` on and before `to`, when that is given; `absent` when it does neither. It checks the right
-   * of `repository` as for any client. Rejects with UpstreamError within a bounded time.
+   * What the node at `address` has or is fetching, from `from` on and before `to`, when that is given; `absent` when it does
+   * neither. It checks the right of `repository` as for any client. Rejects with UpstreamError within a bounded time.
    */
   open(
     address: string,

@@ -1,4 +1,5 @@
 // The fills under way: at most one for each blob that clients can join.
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -11,12 +12,14 @@ import { SegmentBudget } from "../segments/segment-queue.ts";
 import type { Segmenting } from "../segments/segmented-body.ts";
 import { Fill, type FillOptions } from "./fill.ts";
 import type { PieceSource } from "./pieces.ts";
-import { RangeRefusals } from "./range-refusals.ts";
 import { DistrustedPlaces, FillSource, type Sharing } from "./source.ts";
 import { WindowBudget } from "./window.ts";
 
 /** Memory for segments that arrive before their turn, in bytes over all fills. */
 const segmentBytes = 32 * 1024 * 1024;
+/** Milliseconds for which it is remembered that an upstream does not do ranges, and how many such upstreams are. */
+const rangelessFor = 10 * 60_000;
+const maxRangeless = 1_000;
 
 export interface FillsOptions {
   readonly local: LocalBlobs;
@@ -50,14 +53,20 @@ export class Fills {
   readonly #budget: WindowBudget;
   readonly #distrusted = new DistrustedPlaces();
   readonly #segmenting: Segmenting;
-  readonly #rangeRefusals: RangeRefusals;
+  /** Upstreams that have not answered a range with that range: they are not asked for one far ahead of a fill. */
+  readonly #rangeless: LRUCache<string, true>;
 
   constructor(options: FillsOptions) {
     this.#options = options;
     this.#budget = new WindowBudget(options.windowBytes);
     const { clock, pause, notices, load = eventLoopLoad() } = options;
     const budget = new SegmentBudget(segmentBytes);
-    this.#rangeRefusals = new RangeRefusals(clock);
+    this.#rangeless = new LRUCache({
+      max: maxRangeless,
+      ttl: rangelessFor,
+      ttlResolution: 0,
+      perf: { now: clock },
+    });
     this.#segmenting = { concurrency: new UpstreamConcurrency(clock, notices), budget, load, clock, pause };
   }
 
@@ -149,16 +158,16 @@ export class Fills {
   }
 
   #pieceSource(source: FillSource, upstream: string): PieceSource {
-    const refusals = this.#rangeRefusals;
+    const rangeless = this.#rangeless;
     return {
       open: (...asked) => source.openPiece(...asked),
       get roundTrip() {
         return source.roundTrip;
       },
       get refused() {
-        return refusals.has(upstream);
+        return rangeless.has(upstream);
       },
-      refuse: () => refusals.add(upstream),
+      refuse: () => void rangeless.set(upstream, true),
     };
   }
 

@@ -120,8 +120,7 @@ export class FillReading {
     if (!this.#spool.usable) this.#changed.notify();
     while (!this.#has(follower, position)) {
       if (follower.plan !== undefined) this.#pieces.want(follower.plan, position);
-      await this.#changed.notified;
-      if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
+      await this.#woken();
     }
   }
 
@@ -144,9 +143,14 @@ export class FillReading {
         follower.readsSpool = false;
         return undefined;
       }
-      await this.#changed.notified;
-      if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
+      await this.#woken();
     }
+  }
+
+  /** Resolves after the next change; of many followers, some in each turn of the event loop. */
+  async #woken(): Promise<void> {
+    await this.#changed.notified;
+    if (this.#followers.size > fewFollowers) await this.#wakeQueue.turn();
   }
 
   /** Whether there is something to read; throws when there will not be. */

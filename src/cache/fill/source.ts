@@ -141,12 +141,13 @@ export class FillSource {
         return await registry.openBlob(repository, digest, at, over, { ...ask, yields });
       }
     };
+    if (use === undefined)
+      return await this.#believed(
+        await openSegmented({ upstream: registry, open, ahead, segmenting }, from, signal),
+      );
     const to = ahead.partEnd(from);
     ahead.asked(to ?? from);
-    const answer = await (use === undefined
-      ? openSegmented({ upstream: registry, open, ahead, segmenting }, from, signal)
-      : open(from, signal, { use, to }));
-    return await this.#believed(answer);
+    return await this.#believed(await open(from, signal, { use, to }));
   }
 
   /** Without the doubt about an answer that has the very size a manifest states: no page of a gateway has. */

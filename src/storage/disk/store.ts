@@ -75,7 +75,8 @@ export function fullness({ free, total, files }: FreeSpace): string | undefined 
 
 /**
  * Locks the directory, waits until workers of a killed process have ended too, creates what is missing and removes what
- * fills of it left in the spool. Rejects with StoreError `unavailable`, `no_space` or `io`, whose message names the directory and what to do.
+ * fills of it left in the spool. Rejects with StoreError `unavailable`, `no_space` or `io`, whose message names the
+ * directory and what to do.
  */
 export async function openDiskStore(options: DiskStoreOptions): Promise<DiskStore> {
   const layout = new Layout(options.directory);
