@@ -107,10 +107,10 @@ async function grantFill(
   spooled: Spooled,
   pool: BufferPool,
 ): Promise<void> {
-  const { file, more } = spooled;
+  const { file, whole, more } = spooled;
   const marks = cacheStatus === undefined ? {} : { cacheStatus };
-  exchange.beginGrant({ ...content, fill: { file, result, ...marks } });
-  for (let told = 0; told < size; ) {
+  exchange.beginGrant({ ...content, fill: { file, whole, result, ...marks } });
+  for (let told = whole ? size : 0; told < size; ) {
     const news = await more(told).then((inFile) => inFile ?? ("bytes" as const), failureOf);
     await exchange.write(writeFillNews(news));
     if (news === "bytes") await sendBody(exchange, reader, told, size, pool);

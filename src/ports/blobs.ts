@@ -65,6 +65,8 @@ export interface BlobReader {
 export interface Spooled {
   /** Its path until the blob is committed. Who has it open can read on. */
   readonly file: string;
+  /** All of the blob is in it, and is verified. */
+  readonly whole: boolean;
   /**
    * Resolves with the number of bytes that may be read, once that is more than `seen`; with undefined when no more will
    * come into the file. Rejects as `read` does.

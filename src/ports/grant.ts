@@ -44,6 +44,8 @@ export interface GrantedFill {
   /** Path of the file its first bytes are in. */
   readonly file: string;
   readonly result: Result;
+  /** All of the blob is in the file, and is verified: there is nothing to be told. */
+  readonly whole: boolean;
   /** Cache-Status of upstream's answer. */
   readonly cacheStatus?: string;
 }

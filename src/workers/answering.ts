@@ -144,9 +144,9 @@ async function answerFrom(
 async function answerFromFill(
   exchange: Exchange,
   grant: Grant,
-  { file, result, cacheStatus }: GrantedFill,
+  { file, whole, result, cacheStatus }: GrantedFill,
   answer: IncomingMessage,
-  { files, pool }: AnsweringOptions,
+  { files, readers, pool }: AnsweringOptions,
 ): Promise<boolean> {
   const { digest, size, source } = grant;
   const spool = await files.openSpool(digest, file, size).catch(() => undefined);
@@ -154,7 +154,8 @@ async function answerFromFill(
     answer.destroy();
     return false;
   }
-  const reader = new FollowedFill(spool, answer);
+  if (whole) answer.resume();
+  const reader = whole ? readers.add(digest, spool) : new FollowedFill(spool, answer);
   try {
     noteContent(exchange, grant);
     exchange.found({ result, source, cacheStatus });

@@ -6,7 +6,9 @@ import { handleBlob } from "../../src/http/blob-handler.ts";
 import { BufferPool } from "../../src/http/buffer-pool.ts";
 import { failWith } from "../../src/http/error.ts";
 import type { Exchange } from "../../src/http/exchange.ts";
+import type { StoredBlob } from "../../src/ports/blobs.ts";
 import { remoteRepository, UpstreamError } from "../../src/ports/upstream.ts";
+import { type DiskReader, openSpooled } from "../../src/storage/disk/reader.ts";
 import { type CacheFixture, mebibyte, nothingLeft, openCache } from "../fixtures/cache-fixture.ts";
 import { failing, fullAt } from "../fixtures/faulty-store.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
@@ -189,6 +191,43 @@ t.test("when the primary dies the answer ends short", async (t) => {
   t.match(node.events.worker[0], { result: "error", abortedBy: "node", detail: "unavailable" });
   never.open();
 });
+
+t.test("a blob that has come and is only being committed is read as every stored one", async (t) => {
+  const never = gate();
+  const reading = gate();
+  const { cache, ...node } = await startNode(t, {
+    openSpool: async (...asked) => {
+      const spool = await openSpooled(...asked);
+      return spool && slow(spool, reading.opened);
+    },
+  });
+  cache.store.faults.set("commit", () => never.opened);
+  const digest = cache.upstream.addBlob("team/app", bytes);
+  const first = node.ask("GET", node.path);
+  await eventually("all of it has come", () => cache.blobs.fills[0]?.verified === true);
+  const second = node.ask("GET", node.path);
+  await eventually("it is being read", () => node.readers.has(digest));
+  reading.open();
+  for (const answer of await Promise.all([first, second]))
+    t.match(answer, { status: 200, body: bytes, complete: true });
+  t.equal(cache.blobs.fills.length, 1, "it is not committed yet");
+  await eventually("nobody follows it", () => cache.blobs.fills[0]?.followers === 0);
+  never.open();
+  await eventually("the fill is over", () => cache.blobs.fills.length === 0);
+  await nothingLeft(t, cache);
+});
+
+/** The reader, which reads nothing before that resolves. */
+function slow(blob: DiskReader, until: Promise<void>): StoredBlob {
+  return {
+    size: blob.size,
+    read: async (position, scratch) => {
+      await until;
+      return blob.read(position, scratch);
+    },
+    close: () => blob.close(),
+  };
+}
 
 t.test("a client that leaves is no follower any more", async (t) => {
   const node = await startNode(t);

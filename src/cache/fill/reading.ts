@@ -130,7 +130,8 @@ export class FillReading {
     const { file, usable } = this.#spool;
     if (file === undefined || !usable) return undefined;
     follower.readsSpool = true;
-    return { file, more: (seen) => this.#moreInSpool(follower, seen) };
+    const whole = this.#fill.verified && this.#spool.written === this.#fill.received;
+    return { file, whole, more: (seen) => this.#moreInSpool(follower, seen) };
   }
 
   async #moreInSpool(follower: Follower, seen: number): Promise<number | undefined> {
