@@ -70,8 +70,8 @@ export class NodeWorkers {
       trustedProxies: trustedProxies ?? [],
       exempt,
       basePath: config.basePath ?? "",
-      // A client's connections may all end at one worker: each bounds what it has, and the primary all that is asked of it.
       openAnswers,
+      workers: this.#options.count,
       waiting,
       hostMatters: upstreams.some(({ hosts }) => hosts.length > 0),
     };

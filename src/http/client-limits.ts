@@ -5,7 +5,14 @@ import type { FillAdmission } from "../cache/blob-cache.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Client } from "./client-address.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
-import { type After, FairQueue, type FairQueueBounds, OverLimit, type Place } from "./fair-queue.ts";
+import {
+  type After,
+  FairQueue,
+  type FairQueueBounds,
+  type Lender,
+  OverLimit,
+  type Place,
+} from "./fair-queue.ts";
 
 export interface ClientLimits {
   /** Open answers of one client. */
@@ -32,8 +39,8 @@ function shareOf(total: number, most: number): number {
 export type AnswerLimits = Pick<ClientLimits, "openAnswers" | "waiting">;
 
 /** The queue for answers that clients have open. */
-export function openAnswers(limits: AnswerLimits, after?: After): FairQueue {
-  return new FairQueue({ ...answerBounds(limits), timeout, ...(after && { after }) });
+export function openAnswers(limits: AnswerLimits, lender?: Lender): FairQueue {
+  return new FairQueue({ ...answerBounds(limits), timeout, ...(lender && { lender }) });
 }
 
 export function answerBounds({ openAnswers, waiting }: AnswerLimits): FairQueueBounds {

@@ -12,9 +12,18 @@ export interface FairQueueBounds {
   readonly waiting: number;
 }
 
+/** Lends a client places beyond `perClient`. */
+export interface Lender {
+  /** A request of the client waits, and all its places are held. To be answered by `FairQueue.lend`, once. */
+  readonly ask: (network: string) => void;
+  readonly giveBack: (network: string, places: number) => void;
+}
+
 export interface FairQueueOptions extends FairQueueBounds {
   /** Milliseconds a request waits at most. */
   readonly timeout: number;
+  /** Nobody when left out. */
+  readonly lender?: Lender;
   /** Node's timers when left out. */
   readonly after?: After;
 }
@@ -49,6 +58,9 @@ interface Share {
   /** The bounds that `most` follows. */
   bounds: FairQueueBounds;
   held: number;
+  /** Places of `most` that are lent, and whether more are asked for. */
+  lent: number;
+  asks: boolean;
   /** In the order of their coming; undefined before the first. */
   waiting: Set<Place> | undefined;
 }
@@ -74,7 +86,7 @@ export class FairQueue {
     this.#bounds = bounds;
     this.#total = bounds.total ?? Number.POSITIVE_INFINITY;
     for (const share of this.#shares.values()) {
-      share.most = bounds.perClient;
+      share.most = bounds.perClient + share.lent;
       if ((share.waiting?.size ?? 0) > 0 && share.held < share.most) this.#turns.add(share);
     }
     this.#handOut();
@@ -86,13 +98,13 @@ export class FairQueue {
     const most = exempt ? Number.POSITIVE_INFINITY : bounds.perClient;
     let share = this.#shares.get(network);
     if (share === undefined) {
-      share = { network, most, bounds, held: 0, waiting: undefined };
+      share = { network, most, bounds, held: 0, lent: 0, asks: false, waiting: undefined };
       this.#shares.set(network, share);
     }
     const waiting = share.waiting?.size ?? 0;
     // Some clients of a /64 may be exempt and others not. The first one of an empty share decides for all.
     if ((share.held === 0 && waiting === 0) || share.bounds !== bounds) {
-      share.most = most;
+      share.most = most + share.lent;
       share.bounds = bounds;
     }
     const free = waiting === 0 && share.held < share.most && this.#held < this.#total;
@@ -106,6 +118,7 @@ export class FairQueue {
       share.waiting ??= new Set();
       share.waiting.add(place);
       if (share.held < share.most) this.#turns.add(share);
+      else this.#askFor(share);
       place.waits(this.#options.after ?? timer, this.#options.timeout);
     }
     return place;
@@ -119,9 +132,37 @@ export class FairQueue {
     } else share.waiting?.delete(place);
     if (share.waiting === undefined || share.waiting.size === 0) {
       this.#turns.delete(share);
+      if (share.lent > 0 && share.held <= share.most - share.lent) this.#giveBack(share);
       if (share.held === 0 && this.#shares.size > kept) this.#shares.delete(share.network);
     } else if (share.held < share.most) this.#turns.add(share);
     if (this.#turns.size > 0) this.#handOut();
+  }
+
+  /** The lender has so many more places for the client. */
+  lend(network: string, places: number): void {
+    const share = this.#shares.get(network);
+    if (share !== undefined) share.asks = false;
+    if (share?.waiting === undefined || share.waiting.size === 0)
+      return this.#options.lender?.giveBack(network, places);
+    share.lent += places;
+    share.most += places;
+    if (share.held < share.most) this.#turns.add(share);
+    this.#handOut();
+    if (share.waiting.size > 0 && share.held >= share.most) this.#askFor(share);
+  }
+
+  #askFor(share: Share): void {
+    const { lender } = this.#options;
+    if (lender === undefined || share.asks) return;
+    share.asks = true;
+    lender.ask(share.network);
+  }
+
+  #giveBack(share: Share): void {
+    const { lent } = share;
+    share.most -= lent;
+    share.lent = 0;
+    this.#options.lender?.giveBack(share.network, lent);
   }
 
   #handOut(): void {

@@ -17,8 +17,10 @@ export interface WorkerSettings {
   readonly trustedProxies: readonly string[];
   readonly exempt: readonly string[];
   readonly basePath: string;
-  /** Of one client in this worker: answers open at the same time, and requests that wait. */
+  /** Of one client in all workers, of which there are so many: answers open at the same time. */
   readonly openAnswers: number;
+  readonly workers: number;
+  /** Requests of one client that wait, in each worker. */
   readonly waiting: number;
   /** Whether the Host header can name an upstream. */
   readonly hostMatters: boolean;
@@ -34,6 +36,8 @@ export type ToWorker =
   | { readonly kind: "wrong"; readonly digest: Digest }
   /** The status of /readyz; sent every second, as a sign of life of the primary. */
   | { readonly kind: "readiness"; readonly status: 200 | 404 | 503 }
+  /** The client may have so many more answers open in this worker, until it gives them back. */
+  | { readonly kind: "lent"; readonly network: string; readonly places: number }
   | { readonly kind: "drain" };
 
 export type ToPrimary =
@@ -50,6 +54,9 @@ export type ToPrimary =
   | { readonly kind: "reading"; readonly digest: Digest; readonly change: 1 | -1 }
   /** The disk cannot give a part of the stored blob. */
   | { readonly kind: "unreadable"; readonly digest: Digest }
+  /** The client has as many answers open as it may have here, and wants more (lent-places.ts). */
+  | { readonly kind: "short"; readonly network: string }
+  | { readonly kind: "returned"; readonly network: string; readonly places: number }
   /** Sent every second. */
   | { readonly kind: "alive"; readonly inFlight: number }
   /** A bug of this program has shown itself. */

@@ -4,7 +4,8 @@ import type { Worker } from "node:cluster";
 import type { Writable } from "node:stream";
 import { StoredReaders } from "../cache/stored-readers.ts";
 import { BufferPool } from "../http/buffer-pool.ts";
-import { answerBounds, openAnswers } from "../http/client-limits.ts";
+import { type AnswerLimits, answerBounds, openAnswers } from "../http/client-limits.ts";
+import type { FairQueue } from "../http/fair-queue.ts";
 import { Listener, type ListenerRules } from "../http/listener.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobReader, StoredBlob } from "../ports/blobs.ts";
@@ -12,6 +13,7 @@ import type { Clock } from "../ports/clock.ts";
 import { type AnsweringOptions, answer, type WorkerFiles } from "./answering.ts";
 import { EventWriter } from "./events.ts";
 import { Grants } from "./grants.ts";
+import { placesOf } from "./lent-places.ts";
 import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
 import { PrimaryClient } from "./primary-client.ts";
 
@@ -41,6 +43,7 @@ export class WorkerNode {
   readonly #readers = new StoredReaders((digest) => this.#tell({ kind: "unreadable", digest }));
   readonly #events: EventWriter;
   #listener: Listener | undefined;
+  #answers: FairQueue | undefined;
   #status: 200 | 404 | 503 = 503;
   #heardAt: number;
   /** Makes other settings count for the requests to come; undefined before the start. */
@@ -82,6 +85,9 @@ export class WorkerNode {
         this.#status = message.status;
         this.#heardAt = this.#options.clock();
         return;
+      case "lent":
+        this.#answers?.lend(message.network, message.places);
+        return;
       case "drain":
         void this.#drain();
         return;
@@ -91,7 +97,11 @@ export class WorkerNode {
   async #start(settings: WorkerSettings): Promise<void> {
     const { openFiles, lock, maxConnections, clock } = this.#options;
     const files = openFiles(settings.cacheDirectory);
-    const answers = openAnswers(settings);
+    const answers = openAnswers(limitsOf(settings), {
+      ask: (network) => this.#tell({ kind: "short", network }),
+      giveBack: (network, places) => this.#tell({ kind: "returned", network, places }),
+    });
+    this.#answers = answers;
     const lasting = {
       grants: this.#grants,
       primary: new PrimaryClient(settings.socket),
@@ -118,7 +128,7 @@ export class WorkerNode {
     });
     this.#listener = listener;
     this.#use = (next) => {
-      answers.bound(answerBounds(next));
+      answers.bound(answerBounds(limitsOf(next)));
       listener.prepare(rulesOf(next, lasting))();
     };
     try {
@@ -158,6 +168,12 @@ export class WorkerNode {
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
     this.#tell({ kind: "unexpected", message, stack });
   }
+}
+
+/** Those of one worker. A request that waits for the primary's word is not yet one too many. */
+function limitsOf({ openAnswers, workers, waiting }: WorkerSettings): AnswerLimits {
+  const { own } = placesOf(openAnswers, workers);
+  return { openAnswers: own, waiting: waiting + openAnswers - own };
 }
 
 function rulesOf(

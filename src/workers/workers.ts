@@ -11,6 +11,7 @@ import type { Bound } from "../ports/listening.ts";
 import { type EventReceiver, readEvents } from "./events.ts";
 import type { ForkedWorker, WorkerEnd } from "./forked-worker.ts";
 import { type Forget, forgetKey } from "./grants.ts";
+import { LentPlaces } from "./lent-places.ts";
 import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
 
 /** Milliseconds between two looks at the workers, in each of which they should have given a sign of life. */
@@ -96,10 +97,15 @@ export class Workers {
   #drained: (() => void) | undefined;
   #pauses = 0;
   #settings: WorkerSettings;
+  readonly #places: LentPlaces<RunningWorker>;
 
   constructor(options: WorkersOptions) {
     this.#options = options;
     this.#settings = options.settings;
+    const { openAnswers, workers } = options.settings;
+    this.#places = new LentPlaces(openAnswers, workers, ({ forked }, network, places) =>
+      forked.tell({ kind: "lent", network, places }),
+    );
   }
 
   /** Starts all of them. Resolves when one listens; rejects with the system's error when the port cannot be had. */
@@ -148,6 +154,7 @@ export class Workers {
   /** For the workers that run, and those that replace them. What was granted under other settings is forgotten. */
   use(settings: WorkerSettings): void {
     this.#settings = settings;
+    this.#places.bound(settings.openAnswers, settings.workers);
     this.#tellAll({ kind: "settings", settings });
     void this.forget({});
   }
@@ -199,6 +206,7 @@ export class Workers {
 
   #ended(running: RunningWorker, end: WorkerEnd): void {
     this.#running.delete(running);
+    this.#places.gone(running);
     this.#checkDrained();
     if (this.#stopping.signal.aborted || running.drained) return;
     const { pid } = running.forked;
@@ -249,6 +257,12 @@ export class Workers {
         return;
       case "unreadable":
         this.#options.unreadable(message.digest);
+        return;
+      case "short":
+        this.#places.ask(running, message.network);
+        return;
+      case "returned":
+        this.#places.giveBack(running, message.network, message.places);
         return;
       case "alive":
         running.inFlight = message.inFlight;

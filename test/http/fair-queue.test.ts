@@ -106,3 +106,57 @@ t.test("of a network with exempt clients and others, the first of them decides",
   queue.enter(b).release();
   t.same(held([1, 2].map(() => queue.enter(client("b", true)))), [true, true]);
 });
+
+t.test("with a lender: asked once when all are held, and given back when they are not needed", async (t) => {
+  const said: string[] = [];
+  const lender = {
+    ask: (network: string) => void said.push(`ask ${network}`),
+    giveBack: (network: string, places: number) => void said.push(`back ${network} ${places}`),
+  };
+  const { queue } = fairQueue({ perClient: 1, lender });
+  const places = [1, 2, 3, 4].map(() => queue.enter(a));
+  t.same(held(places), [true, false, false, false]);
+  t.same(said.splice(0), ["ask a"]);
+  queue.lend("a", 2);
+  t.same(held(places), [true, true, true, false]);
+  t.same(said.splice(0), ["ask a"], "one still waits");
+  places[3]?.release();
+  queue.lend("a", 1);
+  t.same(said.splice(0), ["back a 1"], "nobody waits for it any more");
+  t.equal(queue.enter(a).held, false, "no more than are lent");
+  t.same(said.splice(0), ["ask a"]);
+  t.equal(queue.enter(b).held, true, "others have their own");
+});
+
+t.test(
+  "with a lender: what is lent stays when the bounds change, and goes back with the last that needs it",
+  async (t) => {
+    const back: string[] = [];
+    const lender = {
+      ask: () => {},
+      giveBack: (network: string, places: number) => void back.push(`${network} ${places}`),
+    };
+    const { queue } = fairQueue({ perClient: 2, lender });
+    const places = [1, 2, 3, 4].map(() => queue.enter(a));
+    queue.lend("a", 2);
+    queue.bound({ perClient: 1, waiting: 100 });
+    t.same(held(places), [true, true, true, true]);
+    places[0]?.release();
+    places[1]?.release();
+    t.same(back, [], "two are held: one of its own, one lent");
+    places[2]?.release();
+    t.same(back, ["a 2"]);
+    t.equal(queue.enter(a).held, false, "one of its own, and that is held");
+  },
+);
+
+t.test("what is lent to a client that has gone goes back at once", async (t) => {
+  const back: string[] = [];
+  const lender = {
+    ask: () => {},
+    giveBack: (network: string, places: number) => void back.push(`${network} ${places}`),
+  };
+  const { queue } = fairQueue({ lender });
+  queue.lend("nobody", 3);
+  t.same(back, ["nobody 3"]);
+});

@@ -1,7 +1,7 @@
 // Several processes that serve one port as one node: nothing is fetched twice, nothing old is given after news, and one that
 // hangs is replaced. What killing them costs is in test/system/workers-killed.test.ts.
 import { writeFile } from "node:fs/promises";
-import { Agent, request } from "node:http";
+import { Agent, type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import t from "tap";
 import { Content, digestOf } from "./fixtures/content.ts";
@@ -24,10 +24,18 @@ interface Got {
 }
 
 /** One GET on a connection of its own, so that any worker may get it. */
-function get(mirror: Mirror, path: string, method = "GET", body?: Buffer, type?: string): Promise<Got> {
+function get(
+  mirror: Mirror,
+  path: string,
+  method = "GET",
+  body?: Buffer,
+  type?: string,
+  localAddress?: string,
+): Promise<Got> {
   return new Promise((resolve, reject) => {
     const headers = type === undefined ? {} : { "content-type": type };
-    const sent = request(`${mirror.url}${path}`, { method, headers, agent: new Agent() }, (answer) => {
+    const agent = new Agent({ localAddress });
+    const sent = request(`${mirror.url}${path}`, { method, headers, agent }, (answer) => {
       const chunks: Buffer[] = [];
       answer.on("data", (chunk: Buffer) => chunks.push(chunk));
       answer.on("end", () =>
@@ -176,3 +184,27 @@ t.test("SIGHUP: what is denied from now on, no worker gives any more", async (t)
   await until("every worker knows", isDenied, 6_000);
   for (const { status } of await answers()) t.equal(status, 403);
 });
+
+t.test(
+  "a client has so many answers open in all workers together, at whichever it has connected",
+  async (t) => {
+    if (!requires(t, "linux")) return;
+    const front = await startFront(t);
+    const blob = new Content("taken slowly", 16 * 1024 * 1024);
+    front.add(blob);
+    const mirror = await startWorkers(t, front, workers, { env: { ENTREPOT_LIMITS_OPEN_ANSWERS: "6" } });
+    t.ok((await download(mirror.blobUrl(blob.digest)).done).complete);
+    const answered = new Set<IncomingMessage>();
+    for (let i = 0; i < 12; i++)
+      request(mirror.blobUrl(blob.digest), { agent: new Agent() }, (answer) => answered.add(answer.pause()))
+        .on("error", () => {})
+        .end();
+    await until("six have begun", () => answered.size >= 6);
+    for (let i = 0; i < 20; i++)
+      t.equal((await get(mirror, "/v2/", "GET", undefined, undefined, "127.0.0.2")).status, 200, "others");
+    t.equal(answered.size, 6);
+    for (const answer of [...answered]) answer.destroy();
+    await until("the others begin", () => answered.size === 12);
+    for (const answer of answered) answer.destroy();
+  },
+);

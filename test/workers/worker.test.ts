@@ -176,3 +176,18 @@ t.test("without the lock on the directory it does not listen", async (t) => {
   t.match(saidOf("failed"), [{ message: "cannot lock /cache", error: { code: "unavailable" } }]);
   t.same(saidOf("listening"), []);
 });
+
+t.test(
+  "a client that has as many answers open as it may have here waits for what the primary lends",
+  async (t) => {
+    const { get, tell, saidOf } = await setUp(t, { settings: { openAnswers: 2, workers: 4, waiting: 0 } });
+    const answer = get(path);
+    await eventually("it asks", () => saidOf("short").length === 1);
+    t.same(saidOf("reading"), []);
+    const [{ network }] = saidOf("short") as [{ readonly network: string }];
+    tell({ kind: "lent", network, places: 1 });
+    t.match(await answer, { status: 200, body: blob });
+    await eventually("and gives back", () => saidOf("returned").length === 1);
+    t.same(saidOf("returned"), [{ kind: "returned", network, places: 1 }]);
+  },
+);

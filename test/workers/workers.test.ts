@@ -295,3 +295,23 @@ t.test("stop ends them all, waits for that, and starts no other", async (t) => {
   t.equal(forks.all.length, 2);
   t.same(lines, []);
 });
+
+t.test(
+  "what is lent for a client of all workers is never more than its limit, also when one has ended",
+  async (t) => {
+    const { started, at } = setUp(t);
+    at(0).says(listening);
+    await started;
+    for (const _ of [1, 2, 3, 4, 5]) at(0).says({ kind: "short", network: "192.0.2.1" });
+    const lent = { kind: "lent", network: "192.0.2.1", places: 500 };
+    t.same(at(0).toldOf("lent"), [lent, lent, lent, lent], "half of 4,000; each of four has 500 of its own");
+    at(1).says({ kind: "short", network: "192.0.2.1" });
+    t.same(at(1).toldOf("lent"), []);
+    at(0).says({ kind: "returned", network: "192.0.2.1", places: 2000 });
+    t.same(at(0).toldOf("lent").length, 5, "it had asked once more");
+    t.same(at(1).toldOf("lent"), [lent]);
+    at(0).end({ code: 1, signal: null });
+    for (const _ of [1, 2, 3, 4]) at(1).says({ kind: "short", network: "192.0.2.1" });
+    await eventually("everything is lent to the other", () => at(1).toldOf("lent").length === 4);
+  },
+);
