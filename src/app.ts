@@ -1,6 +1,7 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
+import type { Socket } from "node:net";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { connectionLimit } from "./app/connection-limit.ts";
@@ -281,6 +282,7 @@ class Entrepot implements App {
   /** The second listener: health, metrics, the stats page and webhooks. */
   async #openOps({ store, index }: Storage): Promise<Bound> {
     const { opsListen, node } = this.#config;
+    const peerOf = ({ remoteAddress }: Socket) => remoteAddress ?? ("path" in opsListen ? unixPeer : "");
     const stats = await openStatsPage({
       ...this.#common(),
       config: () => this.#config,
@@ -310,8 +312,10 @@ class Entrepot implements App {
         ...(this.#config.opsHosts ?? []),
       ],
       basePath: () => this.#config.opsBasePath ?? "",
-      forwardedPrefix: ({ headers, socket }) =>
-        this.#proxies.forwardedPrefix(headers, socket.remoteAddress ?? ("path" in opsListen ? unixPeer : "")),
+      forwardedPrefix: ({ headers, socket }) => this.#proxies.forwardedPrefix(headers, peerOf(socket)),
+      access: () => this.#config.opsAccess,
+      networkOf: (request) => this.#proxies.of(request, peerOf(request.socket)).network,
+      clock: this.#steady,
     });
     this.#opened.defer(() => listener.close());
     await removeStale(opsListen);

@@ -58,7 +58,10 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description("tell which parts of an image a running mirror has, and when they were last used")
     .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
     .option(...configOption)
-    .option("--ops <address>", "where the mirror's ops listener is, when not where the settings say")
+    .option(
+      "--ops <address>",
+      "where the mirror's ops listener is, when not where the settings say; its password comes from ENTREPOT_OPS_ACCESS_PASSWORD_FILE or the like",
+    )
     .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root

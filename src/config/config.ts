@@ -148,6 +148,14 @@ export interface WebhooksConfig {
   readonly prefetch: boolean;
 }
 
+/** What the ops listener asks for; one of password and token at least. */
+export interface OpsAccessConfig {
+  /** Undefined: any. */
+  readonly username: string | undefined;
+  readonly password: SecretSource | undefined;
+  readonly token: SecretSource | undefined;
+}
+
 /** Files with a line of InfluxDB's line protocol for every request. */
 export type InfluxConfig = Frozen<Values["influx"]> & { readonly dir: string };
 
@@ -162,7 +170,8 @@ type OwnKey =
   | "s3"
   | "redis"
   | "notifications"
-  | "webhooks";
+  | "webhooks"
+  | "opsAccess";
 
 /** See the schema for what each key means. */
 export type Config = Frozen<Omit<Values, OwnKey>> & {
@@ -180,6 +189,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly notifications?: { readonly endpoints: readonly NotificationEndpointConfig[] } | undefined;
   /** Undefined: no webhook is taken. */
   readonly webhooks?: WebhooksConfig | undefined;
+  /** Undefined: the ops listener asks for neither a password nor a token. */
+  readonly opsAccess?: OpsAccessConfig | undefined;
 };
 
 // ---- what depends on other settings -------------------------------------------------------------------------------
@@ -246,6 +257,7 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
     redis: redisOf(values.redis, files),
     notifications: notificationsOf(values.notifications, files),
     webhooks: webhooksOf(values.webhooks, files),
+    opsAccess: opsAccessOf(values.opsAccess, files),
   };
 }
 
@@ -368,4 +380,12 @@ function webhooksOf(values: Values["webhooks"], files: Files): WebhooksConfig | 
     ...files.secrets(["webhooks", "secretFiles"], Object.keys(values.secretFiles)),
   };
   return Object.keys(secrets).length === 0 ? undefined : { secrets, prefetch: values.prefetch };
+}
+
+/** Undefined when there is neither a password nor a token. */
+function opsAccessOf(values: Values["opsAccess"], files: Files): OpsAccessConfig | undefined {
+  const password = files.secret(values, ["opsAccess"], "password");
+  const token = files.secret(values, ["opsAccess"], "token");
+  if (password === undefined && token === undefined) return undefined;
+  return { username: values.username, password, token };
 }

@@ -26,6 +26,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   }
   onlyOne(sources, set(sources, ["redis"], redisPlaces), "one way to find Redis");
   for (const need of redisNeeds) check(sources, ["redis"], need);
+  check(sources, ["opsAccess"], userNeeds);
   for (const need of s3Needs) check(sources, ["s3"], need);
   redis(sources);
   if (sources.has(["s3", "sseKeyId"]) && sources.text(["s3", "sse"])?.toLowerCase() !== "aws:kms")

@@ -261,6 +261,22 @@ export const schema = z.object({
     t.listOf(t.host),
     "Host names under which the status page is reached, besides addresses, localhost and the node's own name; others get 421",
   ),
+  opsAccess: section({
+    username: setting(t.username, "User name that goes with the password of opsListen; any unless set"),
+    password: setting(
+      t.password,
+      "Password that opsListen asks for, but for /livez, /readyz, /metrics and webhooks; without it or a token, one that other machines reach answers only those",
+    ),
+    passwordFile: setting(
+      t.fileWith(t.password),
+      "File that holds it, instead of the password itself; read again whenever it changes",
+    ),
+    token: setting(t.opsToken, "Token that does the same for programs, as Authorization: Bearer TOKEN"),
+    tokenFile: setting(
+      t.fileWith(t.opsToken),
+      "File that holds it, instead of the token itself; read again whenever it changes",
+    ),
+  }),
   trustedProxies: setting(
     t.listOf(t.network),
     "Addresses and networks, such as 10.0.0.0/8, and unix: for those at a unix socket, of proxies whose X-Forwarded-For or Forwarded says who the client is, as the PROXY protocol does (versions 1 and 2), and X-Forwarded-Prefix below which path; nobody's unless set",

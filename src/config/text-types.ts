@@ -367,6 +367,13 @@ export const authorization = secret(
   "a scheme and what belongs to it, on one line, such as Bearer TOKEN",
 );
 
+/** RFC 6750 section 2.1 (b64token); long enough that nobody guesses it. */
+export const opsToken = secret(
+  "token",
+  /^(?=.{16,1024}$)[\w.~+/-]+=*$/,
+  "a token of 16 to 1024 letters, digits and - . _ ~ + /",
+);
+
 /** The end of a program's name after `docker-credential-`, or the path of a program. */
 export const credentialHelper = word(
   /^(?:[a-z0-9][a-z0-9._-]{0,63}|\/[^\0]{1,4095})$/i,

@@ -4,9 +4,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { isIP, type Socket } from "node:net";
 import type { Logger } from "pino";
 import { belowBase } from "../oci/base-path.ts";
-import { type Bound, type ListenPlace, listenAt } from "../ports/listening.ts";
+import type { Clock } from "../ports/clock.ts";
+import { type Bound, isLocalOnly, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
+import { OpsAccess, type OpsAccessOptions } from "./access.ts";
+import type { OpsAnswer } from "./answer.ts";
+import { crossSiteReason } from "./cross-site.ts";
 import type { Health } from "./health.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
 import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
@@ -32,16 +36,15 @@ export interface OpsListenerOptions {
   readonly basePath?: () => string;
   /** The path that a trusted proxy says it has taken away; undefined when none does. Left out: none is trusted. */
   readonly forwardedPrefix?: (request: IncomingMessage) => string | undefined;
+  /** See OpsAccess; left out: neither a password nor a token is set. */
+  readonly access?: OpsAccessOptions["rules"];
+  /** The client's network, by which wrong passwords are counted. Left out: the address of the connection. */
+  readonly networkOf?: (request: IncomingMessage) => string;
+  /** A steady one; left out: real time. */
+  readonly clock?: Clock;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly body: string;
-  readonly type?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-type Page = () => Answer | Promise<Answer>;
+type Page = () => OpsAnswer | Promise<OpsAnswer>;
 
 /** Connections at once; for one more, the one without a request for the longest time is closed. */
 const maxConnections = 256;
@@ -53,8 +56,9 @@ const maxHeaderSize = 8192;
 
 /**
  * Serves `/livez`, `/readyz`, `/metrics` and the stats page, whose request bodies are never read, and webhooks below
- * `/hooks/`. The stats page is for those who ask for this machine by an address or a name of its own: any other Host is
- * one that a page from elsewhere has made a browser believe in (DNS rebinding), and gets 421.
+ * `/hooks/`, which have a secret of their own. The stats page is for those who ask for this machine by an address or a name
+ * of its own: any other Host is one that a page from elsewhere has made a browser believe in (DNS rebinding), and gets 421.
+ * It is for those who may see it (access.ts), as is everything that is none of the others.
  */
 export function createOpsListener({
   health,
@@ -65,6 +69,9 @@ export function createOpsListener({
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
+  access: rules = () => undefined,
+  networkOf = ({ socket }) => socket.remoteAddress ?? "",
+  clock = () => performance.now(),
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
@@ -79,6 +86,10 @@ export function createOpsListener({
       hosts().some((each) => each !== "" && each.toLowerCase() === host)
     );
   };
+  const access = new OpsAccess({ rules, clock });
+  let isLocal = false;
+  const refusalOf: Served["refusalOf"] = (request) =>
+    access.refusalOf(request.headers.authorization, networkOf(request), isLocal);
   const used = recentlyUsed();
   const server = createServer(
     {
@@ -93,7 +104,7 @@ export function createOpsListener({
       const configured = basePath();
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
-      answer({ pages, webhooks, stats, isOurs, basePath: base }, request, response).catch(
+      answer({ pages, webhooks, stats, isOurs, refusalOf, basePath: base }, request, response).catch(
         (error: unknown) => {
           log.error({ err: error }, "the ops listener failed to answer");
           if (response.headersSent) response.destroy();
@@ -108,6 +119,7 @@ export function createOpsListener({
   return {
     async listen(place) {
       const bound = await listenAt(server, place);
+      isLocal = isLocalOnly(bound);
       // A failing accept (EMFILE) is an error event, and one without a listener ends the process.
       server.on("error", (error) => log.error({ err: error }, "the ops listener failed to accept"));
       return bound;
@@ -158,22 +170,19 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
+  /** The answer to one that may not see what is behind the password. */
+  readonly refusalOf: (request: IncomingMessage) => Promise<OpsAnswer | undefined>;
   readonly basePath: string;
 }
 
-async function answer(
-  { pages, webhooks, stats, isOurs, basePath }: Served,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
+async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { pages, webhooks, stats, basePath } = served;
   const [path = ""] = (request.url ?? "").split("?", 1);
   const page = pages.get(path);
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
-  if (received !== undefined) {
-    send(request, response, received);
-  } else if (page === undefined && !isOurs(request.headers.host)) {
-    const body = "not a name of this machine; those it is reached by stand in opsHosts\n";
-    send(request, response, { status: 421, body });
+  const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
+  if (first !== undefined) {
+    send(request, response, first);
   } else if (page === undefined && !stats?.has(path)) {
     const here = [...(stats?.paths ?? []), ...pages.keys()];
     send(request, response, { status: 404, body: `here are: ${here.join(" ")}\n` });
@@ -188,10 +197,26 @@ async function answer(
   }
 }
 
+/** The answer to a request that is not served, for what is neither health, nor metrics, nor a webhook. */
+async function refusal(
+  request: IncomingMessage,
+  { isOurs, refusalOf }: Served,
+): Promise<OpsAnswer | undefined> {
+  const { method, headers } = request;
+  if (!isOurs(headers.host)) {
+    const body = "not a name of this machine; those it is reached by stand in opsHosts\n";
+    return { status: 421, body };
+  }
+  const refused = await refusalOf(request);
+  if (refused !== undefined) return refused;
+  const reason = crossSiteReason(method, headers);
+  return reason === undefined ? undefined : { status: 403, body: `${reason}\n` };
+}
+
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, body, type = "text/plain; charset=utf-8", headers: more = {} }: Answer,
+  { status, body, type = "text/plain; charset=utf-8", headers: more = {} }: OpsAnswer,
 ): void {
   closeAfterBody(request, response);
   response.writeHead(status, {

@@ -26,6 +26,11 @@ export interface Bound extends Address {
   readonly path?: string;
 }
 
+/** Whether only this machine reaches it: an address of loopback (RFC 1122, RFC 4291), or a unix socket. */
+export function isLocalOnly({ host, path }: Bound): boolean {
+  return path !== undefined || host === "::1" || /^(?:::ffff:)?127\./.test(host);
+}
+
 /** Connections that wait to be accepted; the system may allow fewer. */
 const backlog = 1024;
 

@@ -10,13 +10,15 @@ import { fullExplanation } from "../fixtures/stats-samples.ts";
 /** Something that answers like a mirror's ops listener. */
 async function start(t: Test, explanation: Explanation, status = 200) {
   const asked: (string | null)[] = [];
+  const shown: (string | undefined)[] = [];
   const server = createServer((request, response) => {
     asked.push(new URL(request.url ?? "", "http://x").searchParams.get("reference"));
+    shown.push(request.headers.authorization);
     response.writeHead(status).end(JSON.stringify(explanation));
   }).listen(0, "127.0.0.1");
   t.teardown(() => server.close());
   await once(server, "listening");
-  return { asked, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+  return { asked, shown, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
 
 t.test("what is known is printed", async (t) => {
@@ -43,6 +45,43 @@ t.test("the address is that of the configuration; every address means this machi
   t.equal(await commandLine(["why", "app"], { env }).exit, 0);
   t.equal(asked.length, 1);
 });
+
+t.test(
+  "the password or token is that of the configuration or the environment, and on no command line",
+  async (t) => {
+    const { shown, address } = await start(t, fullExplanation("x"));
+    const basic = (account: string) => `Basic ${Buffer.from(account).toString("base64")}`;
+    const files = { "/p": "hunter2\n", "/t": "a-token-of-this-mirror\n" };
+    const why = (env: Record<string, string>, ...more: string[]) =>
+      commandLine(["why", "app", ...more], { env, files }).exit;
+    const ops = ["--ops", address];
+    t.equal(await why({ ENTREPOT_OPS_ACCESS_PASSWORD: "a:b" }, ...ops), 0);
+    t.equal(
+      await why({ ENTREPOT_OPS_ACCESS_PASSWORD_FILE: "/p", ENTREPOT_OPS_ACCESS_USERNAME: "ann" }, ...ops),
+      0,
+    );
+    t.equal(await why({ ENTREPOT_OPS_ACCESS_TOKEN_FILE: "/t", ENTREPOT_LOG_LEVEL: "wrong" }, ...ops), 0);
+    t.equal(await why({}, ...ops), 0);
+    const configured = {
+      ...upstreamUrl,
+      ENTREPOT_OPS_LISTEN: address,
+      ENTREPOT_OPS_ACCESS_PASSWORD_FILE: "/p",
+    };
+    t.equal(await why(configured), 0);
+    t.same(shown, [
+      basic("entrepot:a:b"),
+      basic("ann:hunter2"),
+      "Bearer a-token-of-this-mirror",
+      undefined,
+      basic("entrepot:hunter2"),
+    ]);
+    t.equal(await why({ ENTREPOT_OPS_ACCESS_PASSWORD_FILE: "/gone" }, ...ops), 2);
+    const refusing = await start(t, fullExplanation("x"), 401);
+    const refused = commandLine(["why", "app", "--ops", refusing.address]);
+    t.equal(await refused.exit, 1);
+    t.match(refused.err(), /status 401: set ENTREPOT_OPS_ACCESS_PASSWORD_FILE/);
+  },
+);
 
 t.test("no mirror, no reference, no configuration, no address", async (t) => {
   const reason = "expected something else";

@@ -5,6 +5,7 @@ import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import { Health } from "../../src/ops/health.ts";
 import { createOpsListener, type OpsListenerOptions } from "../../src/ops/listener.ts";
+import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { createLogger } from "../../src/telemetry/lines/json-log.ts";
 import { createMetrics } from "../../src/telemetry/metrics/prometheus.ts";
 import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
@@ -165,6 +166,55 @@ t.test("any Host may ask for health and metrics; all else is for names of this m
     t.equal(await under(host, "/stats.json"), 404, `${host}: no such page here, but a name of this machine`);
   t.match(await sendRaw(address.port, "GET /stats.json HTTP/1.0\r\n\r\n"), /^HTTP\/1\.1 421 /);
 });
+
+t.test("behind the password is everything but health, metrics and webhooks", async (t) => {
+  const access = { username: undefined, password: fixedSecret(new Secret("hunter2")), token: undefined };
+  const webhooks = { receive: async () => ({ status: 202, body: "taken\n" }) };
+  const { address } = await start(t, { access: () => access, webhooks });
+  const status = async (path: string, head = "", method = "GET") => {
+    const lines = `${method} ${path} HTTP/1.1\r\nHost: localhost\r\n${head}Connection: close\r\n\r\n`;
+    return Number((await sendRaw(address.port, lines)).slice(9, 12));
+  };
+  t.equal(await status("/livez"), 200);
+  t.equal(await status("/metrics"), 200);
+  t.equal(await status("/hooks/generic", "", "POST"), 202);
+  const shown = `Authorization: Basic ${Buffer.from("ann:hunter2").toString("base64")}\r\n`;
+  for (const path of ["/", "/stats.json", "/nothing", "/livez/", "/__proto__"]) {
+    t.equal(await status(path), 401, path);
+    t.equal(await status(path, shown), 404, path);
+  }
+  const asked = await sendRaw(address.port, "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+  t.match(asked, /^www-authenticate: Basic realm="entrepot"/im, "a browser asks for it without a script");
+  t.equal(await status("/", "Origin: http://evil.example\r\n", "POST"), 401);
+  t.equal(await status("/", `${shown}Origin: http://evil.example\r\n`, "POST"), 403);
+  const json = "Content-Type: application/json\r\nContent-Length: 0\r\n";
+  t.equal(await status("/", `${shown}${json}Origin: http://evil.example\r\n`, "POST"), 403);
+  t.equal(await status("/", `${shown}${json}Origin: http://localhost\r\n`, "POST"), 404);
+});
+
+t.test(
+  "where other machines reach it there is no page without a password, and on loopback as ever",
+  async (t) => {
+    for (const [host, page] of [
+      ["0.0.0.0", 403],
+      ["127.0.0.1", 404],
+    ] as const) {
+      const open = createOpsListener({
+        health: new Health(),
+        metrics: { contentType: "text/plain", render: async () => "" },
+        log: createLogger("info", rememberingOutput()).logger,
+      });
+      const { port } = await open.listen({ host, port: 0 });
+      t.teardown(() => open.close());
+      for (const path of ["/", "/stats.json", "/nothing"]) {
+        const answer = await sendRaw(port, `GET ${path} HTTP/1.0\r\nHost: localhost\r\n\r\n`);
+        t.equal(Number(answer.slice(9, 12)), page, `${host} ${path}`);
+      }
+      const health = await sendRaw(port, "GET /livez HTTP/1.0\r\n\r\n");
+      t.match(health, /^HTTP\/1\.1 200 /);
+    }
+  },
+);
 
 t.test("256 connections that are held keep nobody from /readyz", async (t) => {
   const { address, ask } = await start(t);

@@ -1,0 +1,8 @@
+// A whole answer of the ops listener.
+export interface OpsAnswer {
+  readonly status: number;
+  readonly body: string;
+  /** Plain text when left out. */
+  readonly type?: string;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+}
