@@ -142,8 +142,10 @@ export class FairQueue {
   lend(network: string, places: number): void {
     const share = this.#shares.get(network);
     if (share !== undefined) share.asks = false;
-    if (share?.waiting === undefined || share.waiting.size === 0)
-      return this.#options.lender?.giveBack(network, places);
+    if (share?.waiting === undefined || share.waiting.size === 0) {
+      this.#options.lender?.giveBack(network, places);
+      return;
+    }
     share.lent += places;
     share.most += places;
     if (share.held < share.most) this.#turns.add(share);

@@ -37,8 +37,12 @@ import { Window, type WindowBudget } from "./window.ts";
 
 /** Bytes collected before one write to the spool: a `write` for every chunk costs much more CPU time. */
 const batchSize = 1024 * 1024;
-/** Milliseconds bytes wait for such a write while a client is sent what is in the spool. */
-const batchDelay = 5;
+/**
+ * Milliseconds bytes wait for such a write while a client is sent what is in the spool: the first of a blob less, since
+ * clients wait for small blobs as a whole. Ten large ones at once that are written every 5 ms cost 7 % more CPU time.
+ */
+const batchDelay = { first: 5, later: 25 };
+const firstBytes = 1024 * 1024;
 /** Milliseconds. Without a spool all wait for the slowest follower; one that takes nothing for so long is dropped. */
 const stalledFollowerTimeout = 30_000;
 
@@ -478,7 +482,8 @@ export class Fill {
   async #appendSoon(): Promise<void> {
     this.#appending = true;
     const spool = this.#spool;
-    await this.#options.pause(batchDelay, this.#abort.signal).catch(() => {});
+    const delay = this.received < firstBytes ? batchDelay.first : batchDelay.later;
+    await this.#options.pause(delay, this.#abort.signal).catch(() => {});
     while (spool.writing !== undefined) await spool.writing;
     this.#appending = false;
     if (this.#over || this.#verified || this.#failure !== undefined) return;
