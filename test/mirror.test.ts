@@ -64,6 +64,7 @@ t.test("what keeps the rule is let through", async (t) => {
     "ops/page-contrast.test.ts",
     "imports.test.ts",
     "mirror.test.ts",
+    "attacks/token-realm.test.ts",
     "system/outages.test.ts",
     "deploy/grafana.test.ts",
     "fixtures/anything.ts",
