@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, isIP } from "node:net";
+import fc from "fast-check";
 import t from "tap";
 import { ClientAddresses } from "../../src/http/client-address.ts";
 import { makeImage } from "../fixtures/images.ts";
@@ -76,6 +77,70 @@ t.test("Forwarded, as RFC 7239 writes it", async (t) => {
   ] as const)
     t.equal(of("10.0.0.1", { forwarded }), wanted, forwarded);
 });
+
+/** Who is behind the connection from 10.0.0.1: hops from the right, while the one that wrote the next is trusted. */
+function clientOf(hops: readonly (string | undefined)[]): string {
+  let believed = "10.0.0.1";
+  for (const hop of hops.toReversed()) {
+    if (!believed.startsWith("10.") || hop === undefined) break;
+    believed = hop;
+  }
+  return believed;
+}
+
+t.test("chains of proxies in both headers, against the rule told in four lines", async () => {
+  const of = addresses("10.0.0.0/8");
+  const hop = fc.oneof(
+    fc.ipV4(),
+    fc.nat(255).map((last) => `10.1.2.${last}`),
+    fc.constant("2001:db8::9"),
+    fc.constant(undefined),
+  );
+  const port = fc.option(fc.nat(65_535), { nil: undefined });
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(hop, port), { minLength: 1, maxLength: 6 }),
+      fc.boolean(),
+      (chain, quoted) => {
+        const written = chain.map(([address, port]) => {
+          const ending = port === undefined || address === undefined ? "" : `:${port}`;
+          const isLong = address?.includes(":") === true;
+          const listed =
+            isLong && ending !== "" ? `[${address}]${ending}` : `${address ?? "unknown"}${ending}`;
+          const bare = isLong ? `[${address}]${ending}` : `${address ?? "_hidden"}${ending}`;
+          const forwarded =
+            quoted || isLong || ending !== "" ? `for="${bare}";proto=https` : `by=10.9.9.9;for=${bare}`;
+          return { listed, forwarded };
+        });
+        const wanted = clientOf(chain.map(([address]) => address));
+        const list = written.map(({ listed }) => listed).join(", ");
+        const forwarded = written.map((each) => each.forwarded).join(", ");
+        return (
+          of("10.0.0.1", { "x-forwarded-for": list }) === wanted &&
+          of("10.0.0.1", { forwarded }) === wanted &&
+          of("10.0.0.1", { forwarded, "x-forwarded-for": list }) === wanted &&
+          of("192.0.2.1", { forwarded, "x-forwarded-for": list }) === "192.0.2.1"
+        );
+      },
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+t.test(
+  "whatever the headers, what comes out is an address that stood in them, or that of the connection",
+  async () => {
+    const of = addresses("10.0.0.0/8");
+    const noise = fc.string({ unit: fc.constantFrom(...'for=";,:[]_.0129 \\abF\t'), maxLength: 40 });
+    fc.assert(
+      fc.property(noise, noise, (list, forwarded) => {
+        const address = of("10.0.0.1", { "x-forwarded-for": list, forwarded: `for=${forwarded}` });
+        return address === "10.0.0.1" || (isIP(address) !== 0 && list.toLowerCase().includes(address));
+      }),
+      { numRuns: 2_000 },
+    );
+  },
+);
 
 t.test("of two headers that disagree one is the client's own, and neither is believed", async (t) => {
   const of = addresses("10.0.0.0/8");

@@ -110,6 +110,40 @@ t.test(
   },
 );
 
+t.test("every connection written in either version reads back as its client's address", async () => {
+  const ipv6 = fc.array(fc.nat(0xffff), { minLength: 8, maxLength: 8 });
+  const ports = fc.tuple(fc.nat(65_535), fc.nat(65_535));
+  fc.assert(
+    fc.property(
+      fc.ipV4(),
+      fc.ipV4(),
+      ipv6,
+      ports,
+      fc.uint8Array({ maxLength: 50 }),
+      (from, to, groups, [a, b], rest) => {
+        const long = groups.map((group) => group.toString(16)).join(":");
+        const portBytes = Buffer.from([a >> 8, a & 0xff, b >> 8, b & 0xff]);
+        const four = Buffer.concat([
+          Buffer.from([...from.split("."), ...to.split(".")].map(Number)),
+          portBytes,
+        ]);
+        const sixteen = Buffer.from(groups.flatMap((group) => [group >> 8, group & 0xff]));
+        const written: readonly (readonly [Buffer, string])[] = [
+          [Buffer.from(`PROXY TCP4 ${from} ${to} ${a} ${b}\r\n`), from],
+          [Buffer.from(`PROXY TCP6 ${long} ::1 ${a} ${b}\r\n`), long],
+          [binary(0x21, 0x11, four), from],
+          [binary(0x21, 0x21, Buffer.concat([sixteen, sixteen, portBytes])), long],
+        ];
+        return written.every(([header, source]) => {
+          const read = readProxyHeader(Buffer.concat([header, rest]));
+          return typeof read === "object" && read.length === header.length && read.source === source;
+        });
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
 const body = Buffer.from('{"schemaVersion":2}');
 const request = "GET /v2/team/app/manifests/1 HTTP/1.1\r\nHost: mirror\r\nX-Forwarded-For: 198.51.100.66\r\n";
 

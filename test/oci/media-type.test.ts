@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import t from "tap";
 import { bareMediaType, isGenericMediaType, manifestAccept, mediaTypes } from "../../src/oci/media-type.ts";
 import { cpuTime } from "../fixtures/cpu-time.ts";
@@ -86,6 +87,28 @@ t.test("upstream is asked for every manifest type, old ones last, then anything"
     t.ok(Number(quality.get(type)) < Number(quality.get(mediaTypes.dockerManifest)));
     t.ok(Number(quality.get(type)) > Number(quality.get("*/*")));
   }
+});
+
+t.test("whatever stands around it, a type is itself or nothing", async () => {
+  const half = fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,20}$/);
+  const spaces = fc.constantFrom("", " ", "\t", "  ");
+  const parameters = fc.string({ unit: fc.constantFrom(...'ab=;,"/ *'), maxLength: 12 });
+  fc.assert(
+    fc.property(half, half, spaces, spaces, parameters, (type, subtype, before, after, more) => {
+      const written = `${before}${type}/${subtype}${after}`;
+      const wanted = `${type}/${subtype}`.toLowerCase();
+      return bareMediaType(written) === wanted && bareMediaType(`${written};${more}`) === wanted;
+    }),
+  );
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom(..."aB0/;. \r\n*é,"), maxLength: 12 }), (header) => {
+      const type = bareMediaType(header);
+      if (type === undefined) return true;
+      // It stood there, up to the first semicolon, and can be sent as a header.
+      return header.split(";")[0]?.trim().toLowerCase() === type && /^[!-~]+$/.test(type);
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 t.test("a hostile header takes no time", async (t) => {

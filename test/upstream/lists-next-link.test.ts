@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import t from "tap";
 import { nextQuery } from "../../src/upstream/lists.ts";
 
@@ -30,4 +31,43 @@ t.test("the query of the next page, and nothing where there is none", async (t) 
   ];
   for (const [header, query] of links)
     t.equal(nextQuery(header)?.toString(), query, String(header).slice(0, 80));
+});
+
+t.test("of links written as RFC 8288 has them, the first that is the next page", async () => {
+  const relation = fc.constantFrom("next", "NEXT", "prev", "first", "nextish", "next first", undefined);
+  const link = fc.record({
+    query: fc.option(fc.stringMatching(/^last=[a-z0-9]{1,6}$/), { nil: "" }),
+    relation,
+    quoted: fc.boolean(),
+    title: fc.option(fc.stringMatching(/^[a-z ]{0,6}$/), { nil: undefined }),
+  });
+  type Link = { query: string; relation: string | undefined; quoted: boolean; title: string | undefined };
+  const written = ({ query, relation, quoted, title }: Link): string => {
+    const mark = quoted || relation?.includes(" ") ? '"' : "";
+    const rel = relation === undefined ? "" : `; rel=${mark}${relation}${mark}`;
+    return `<https://far.example/v2/a/tags/list?${query}>${title === undefined ? "" : `; title="${title}"`}${rel}`;
+  };
+  const isNext = ({ relation }: Link) => relation?.toLowerCase().split(" ").includes("next") === true;
+  fc.assert(
+    fc.property(fc.array(link, { maxLength: 5 }), fc.boolean(), (links, inOneField) => {
+      const fields = links.map(written);
+      const found = nextQuery(inOneField ? fields.join(", ") : fields)?.toString();
+      const usable = links.filter(({ query }) => query !== "");
+      const wanted = usable.find(isNext) ?? usable.find(({ relation }) => relation === undefined);
+      return found === wanted?.query;
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+t.test("whatever the header, nothing but a query comes of it", async () => {
+  const noise = fc.string({ unit: fc.constantFrom(...'<>?;,="/# nextrl:&\\%\r\n'), maxLength: 40 });
+  fc.assert(
+    fc.property(fc.array(noise, { maxLength: 3 }), (fields) => {
+      const query = nextQuery(fields);
+      // As it is sent: encoded, so that it cannot end the request line or leave the query.
+      return query === undefined || /^[^\s#<>"]*$/.test(query.toString());
+    }),
+    { numRuns: 2_000 },
+  );
 });
