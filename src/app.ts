@@ -42,6 +42,7 @@ import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
+import { NodeProof } from "./ports/node-proof.ts";
 import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, openDiskStore } from "./storage/disk/store.ts";
@@ -145,6 +146,8 @@ class Entrepot implements App {
   readonly #steady: Clock;
   readonly #pause: Pause;
   readonly #pseudonym = makePseudonym();
+  /** Undefined: nodes sign nothing. */
+  readonly #nodeProof: NodeProof | undefined;
   readonly #health: NodeHealth;
   readonly #activity: RecentActivity;
   readonly #telemetry: Telemetry;
@@ -173,6 +176,8 @@ class Entrepot implements App {
     this.#lastReload = { successful: true, successAt: clock() };
     this.#clock = clock;
     this.#pause = pause;
+    const { secret } = config.node;
+    this.#nodeProof = secret && new NodeProof(secret, clock);
     this.#steady = steady ?? (clock === Date.now ? steadyFrom(clock()) : clock);
     this.#health = new NodeHealth(() => {
       if (!this.#stopping.signal.aborted) void this.#serving?.maintenance.checkStore();
@@ -344,6 +349,7 @@ class Entrepot implements App {
       config,
       settings: () => this.#config,
       pseudonym: this.#pseudonym,
+      proof: this.#nodeProof,
       store,
       // There is nothing to upload before the policy stands.
       check: (digest) => policy.local.checks.check(digest, "upload"),
@@ -389,6 +395,7 @@ class Entrepot implements App {
       listings: policy.listings,
       index: index.blobs,
       pool: new BufferPool(),
+      nodeProof: this.#nodeProof,
       denied: new DeniedDigests(index.graph, this.#notices),
       pseudonym: this.#pseudonym,
       answers,

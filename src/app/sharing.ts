@@ -12,6 +12,7 @@ import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import type { NodeProof } from "../ports/node-proof.ts";
 import type { BlobIndex, LinkStore, OwnLinks, TagStore } from "../ports/records.ts";
 import type { Announcements } from "../ports/shared.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
@@ -55,6 +56,8 @@ export interface SharedPartsOptions {
   readonly settings: () => Pick<Config, "tags" | "upstreams">;
   /** How this node names itself in Via. */
   readonly pseudonym: string;
+  /** Signs what other nodes are asked; left out: nothing is signed. */
+  readonly proof?: NodeProof | undefined;
   readonly store: Pick<BlobStore, "open" | "list">;
   /** See PublisherOptions. */
   readonly check: PublisherOptions["check"];

@@ -148,6 +148,13 @@ export interface WebhooksConfig {
   readonly prefetch: boolean;
 }
 
+export interface NodeConfig {
+  readonly name: string;
+  readonly address: string | undefined;
+  /** Left out: whoever says to be a node of the datacenter is taken for one. */
+  readonly secret?: SecretSource | undefined;
+}
+
 /** What the ops listener asks for; one of password and token at least. */
 export interface OpsAccessConfig {
   /** Undefined: any. */
@@ -175,7 +182,7 @@ type OwnKey =
 
 /** See the schema for what each key means. */
 export type Config = Frozen<Omit<Values, OwnKey>> & {
-  readonly node: Frozen<Values["node"]> & { readonly name: string };
+  readonly node: NodeConfig;
   readonly upstreams: readonly [UpstreamConfig, ...UpstreamConfig[]];
   /** What one client may have at once; see http/client-limits.ts. Left out: its defaults, for everybody. */
   readonly limits?: Frozen<Values["limits"]> | undefined;
@@ -250,7 +257,11 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
   const { dir } = influx;
   return {
     ...others,
-    node: { ...values.node, name: values.node.name ?? hostname() },
+    node: {
+      name: values.node.name ?? hostname(),
+      address: values.node.address,
+      secret: files.secret(values.node, ["node"], "secret"),
+    },
     upstreams: [first as UpstreamConfig, ...more],
     influx: dir === undefined ? undefined : { ...influx, dir },
     s3: s3Of(values.s3, files, usedProxies(common)),

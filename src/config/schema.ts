@@ -361,6 +361,14 @@ export const schema = z.object({
       t.nodeAddress,
       "Where the other nodes reach this one, such as http://10.0.0.7:5000; without it they do not read from it",
     ),
+    secret: setting(
+      t.nodeSecret,
+      "Secret that all nodes of the datacenter have, with which they sign what they ask each other; without one whoever says so is taken for a node",
+    ),
+    secretFile: setting(
+      t.fileWith(t.nodeSecret),
+      "File that holds it, instead of the secret itself; read again whenever it changes",
+    ),
   }),
   log: section({
     level: setting(

@@ -374,6 +374,14 @@ export const opsToken = secret(
   "a token of 16 to 1024 letters, digits and - . _ ~ + /",
 );
 
+/** Long enough that nobody guesses it: whoever listens between nodes can try it out on what he has heard. */
+export const nodeSecret = secret(
+  "secret of the nodes",
+  /^[\x21-\x7e]{32,1024}$/,
+  "a secret of 32 to 1024 printable ASCII characters without spaces",
+  false,
+);
+
 /** The end of a program's name after `docker-credential-`, or the path of a program. */
 export const credentialHelper = word(
   /^(?:[a-z0-9][a-z0-9._-]{0,63}|\/[^\0]{1,4095})$/i,

@@ -8,6 +8,7 @@ import { mediaTypes } from "../oci/media-type.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
 import { type BlobReader, type Spooled, StoreError } from "../ports/blobs.ts";
 import { type FillNews, type GrantedContent, writeFillNews } from "../ports/grant.ts";
+import type { NodeProof } from "../ports/node-proof.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
@@ -26,6 +27,8 @@ export interface BlobHandlerOptions {
   readonly coldFills: ReadonlyMap<string, ColdFills>;
   /** Whether a part of a blob on its way is answered before all of it is verified; left out: it is. */
   readonly rangesBeforeVerified?: boolean;
+  /** Tells whether a node of this datacenter asks; left out: whoever says so. */
+  readonly nodeProof?: NodeProof | undefined;
 }
 
 export async function handleBlob(
@@ -34,13 +37,16 @@ export async function handleBlob(
   remote: RemoteRepository,
   digest: Digest,
 ): Promise<Outcome> {
-  const { blobs, confirmations, pool, coldFills, push } = options;
+  const { blobs, confirmations, pool, coldFills, push, nodeProof } = options;
   const forPeer = exchange.header(peerHeader) !== undefined;
+  // Who only says to be a node gets nothing that a client would not get, and starts no download either: nodes whose secrets
+  // differ must not wait for each other.
+  const isNode = forPeer && (nodeProof === undefined || (await nodeProof.isNode(exchange.request)));
   if (exchange.isHead) {
     const found = forPeer ? await blobs.headForPeer(remote, digest) : await blobs.head(remote, digest);
     if (found.kind !== "found") return refused(exchange, found);
     // Clients that push skip the blobs that HEAD says are there.
-    if (!forPeer && found.result !== "miss" && push?.(remote.upstream) !== undefined) {
+    if (!isNode && found.result !== "miss" && push?.(remote.upstream) !== undefined) {
       const refusal = await confirmations.refusal(remote, digest, "blob");
       if (refusal !== undefined) return refused(exchange, refusal);
     }
@@ -85,7 +91,7 @@ export async function handleBlob(
     exchange.findings.content = { digest, mediaType: mediaTypes.octetStream, size: opened.size };
     const blob = await whenBounded(exchange, opened);
     // Another node verifies all that it gets, and waits for this one with what its own clients want.
-    const waits = options.rangesBeforeVerified === false && !forPeer;
+    const waits = options.rangesBeforeVerified === false && !isNode;
     const sent =
       blob.whole === undefined ? blob : { ...blob, beforePart: () => beforePart(exchange, blob, waits) };
     await sendBlob(exchange, sent, digest, pool);

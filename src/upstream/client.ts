@@ -64,12 +64,17 @@ export interface UpstreamClientOptions {
   readonly pause: Pause;
   /** How this mirror names itself in Via. */
   readonly pseudonym: string;
+  readonly signed?: SignedHeaders | undefined;
 }
+
+/** Headers by which the registry knows who asks, made anew for each request to its own origin. */
+export type SignedHeaders = (method: string, url: URL) => Promise<Readonly<Record<string, string>>>;
 
 export class UpstreamClient {
   readonly #config: UpstreamConfig;
   readonly #pseudonym: string;
   readonly #authorizer: Authorizer;
+  readonly #signed: SignedHeaders | undefined;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
   readonly #gate: ConnectionGate;
@@ -83,8 +88,9 @@ export class UpstreamClient {
   /** Called when there is none any more; undefined as long as new ones come. */
   #unused: (() => void) | undefined;
 
-  constructor({ config, authorizer, notices, clock, pause, pseudonym }: UpstreamClientOptions) {
+  constructor({ config, authorizer, notices, clock, pause, pseudonym, signed }: UpstreamClientOptions) {
     this.#config = config;
+    this.#signed = signed;
     this.#pseudonym = pseudonym;
     this.#authorizer = authorizer;
     this.#notices = notices;
@@ -275,8 +281,10 @@ export class UpstreamClient {
     const request = this.#request(url, ask);
     const header = this.#authorizer.header({ repository: ask.repository });
     const authorization = await orAborted(header, ask.signal);
-    if (authorization === undefined) return request;
-    return { ...request, headers: { ...request.headers, authorization } };
+    const signed = await this.#signed?.(ask.method, url);
+    if (authorization === undefined && signed === undefined) return request;
+    const added = { ...(authorization === undefined ? {} : { authorization }), ...signed };
+    return { ...request, headers: { ...request.headers, ...added } };
   }
 
   #request(url: URL, ask: Ask): Request {

@@ -31,7 +31,15 @@ import {
 import { createAuthorizer } from "./auth/authorization.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyTimeout } from "./body.ts";
-import { type Ask, type Asker, MovedToHttps, type Reply, statusOf, UpstreamClient } from "./client.ts";
+import {
+  type Ask,
+  type Asker,
+  MovedToHttps,
+  type Reply,
+  type SignedHeaders,
+  statusOf,
+  UpstreamClient,
+} from "./client.ts";
 import { asUpstreamError } from "./failure.ts";
 import { type ListSource, listReferrers, listTags } from "./lists.ts";
 
@@ -48,6 +56,7 @@ export interface UpstreamOptions {
   readonly pseudonym?: string;
   /** They go with every question. */
   readonly headers?: Readonly<Record<string, string>>;
+  readonly signed?: SignedHeaders | undefined;
 }
 
 /** Connects to nothing before the first question. Throws the system's error for unreadable certificates. */
@@ -56,12 +65,13 @@ export function createUpstream(config: UpstreamConfig, options: UpstreamOptions)
 }
 
 function createParts(config: UpstreamConfig, options: UpstreamOptions): Parts {
-  const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym(), headers = {} } = options;
+  const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym() } = options;
+  const { headers = {}, signed } = options;
   const authorizer = createAuthorizer(config, notices, clock);
-  const client = new UpstreamClient({ config, authorizer, notices, clock, pause, pseudonym });
+  const client = new UpstreamClient({ config, authorizer, notices, clock, pause, pseudonym, signed });
   const blobHeads = new BlobHeads(config.name, clock);
   const at = (url: URL): Parts =>
-    createParts({ ...config, url }, { notices, clock, pause, pseudonym, headers });
+    createParts({ ...config, url }, { notices, clock, pause, pseudonym, headers, signed });
   return { config, client, notices, clock, blobHeads, headers, at };
 }
 

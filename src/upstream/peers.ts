@@ -5,6 +5,7 @@ import type { UpstreamConfig } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import { type NodeProof, proofHeader } from "../ports/node-proof.ts";
 import type { Scope } from "../ports/scope.ts";
 import { type Peers, peerHeader } from "../ports/shared.ts";
 import { type ClosableUpstream, headByDigest, remoteRepository, UpstreamError } from "../ports/upstream.ts";
@@ -29,6 +30,8 @@ export interface PeersOptions {
   readonly plain: (name: string, url: URL) => UpstreamConfig;
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  /** Signs what is asked; left out: nothing is signed. */
+  readonly proof?: NodeProof | undefined;
 }
 
 export class HttpPeers implements Peers {
@@ -87,7 +90,7 @@ function originOf(address: string): URL {
 }
 
 function createPeer(origin: URL, name: string, options: PeersOptions) {
-  const { node, pseudonym, notices, clock } = options;
+  const { node, pseudonym, notices, clock, proof } = options;
   const plain = options.plain(name, new URL(name, origin));
   const config = { ...plain, connectTimeout, firstByteTimeout, idleTimeout, maxConnections };
   // Failures of another node say nothing about the registry: they are reported as those of a store.
@@ -96,5 +99,11 @@ function createPeer(origin: URL, name: string, options: PeersOptions) {
     const message = `${origin.host}: ${notice.message}`;
     notices({ kind: "store_error", op: "peer", code: "unavailable", message });
   };
-  return createUpstream(config, { notices: reported, clock, pseudonym, headers: { [peerHeader]: node } });
+  const signed =
+    proof &&
+    (async (method: string, { host, pathname, search }: URL) => ({
+      [proofHeader]: await proof.sign({ node, method, host, target: pathname + search }),
+    }));
+  const headers = { [peerHeader]: node };
+  return createUpstream(config, { notices: reported, clock, pseudonym, headers, signed });
 }

@@ -30,7 +30,7 @@ t.test("the configurations in the documents are right", async (t) => {
   for (const yaml of blocks) {
     const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }| #|$)/gm)].map(([, path = ""]) => [
       path,
-      "0123456789abcdef",
+      "0123456789abcdef0123456789abcdef",
     ]);
     const env = { REGISTRY_PASSWORD: "p" };
     t.same(problemsOf({ yaml, env, files: Object.fromEntries(secrets) }), [], yaml);

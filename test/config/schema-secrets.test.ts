@@ -44,3 +44,18 @@ t.test("a running program sees what the file holds now", async (t) => {
   const { auth } = config.upstreams[0];
   t.match(auth, { kind: "basic", username: "mirror", password: { problem: undefined } });
 });
+
+t.test("the secret of the nodes: given or in a file, long enough, and not shown", async (t) => {
+  const secret = "hunter2-hunter2-hunter2-hunter2-";
+  t.equal(configOf({ env: upstreamUrl }).node.secret, undefined);
+  for (const config of [
+    configOf({ env: { ...upstreamUrl, ENTREPOT_NODE_SECRET: secret } }),
+    configOf({ env: { ...upstreamUrl, ENTREPOT_NODE_SECRET_FILE: "/s" }, files: { "/s": `${secret}\n` } }),
+  ]) {
+    t.equal((await config.node.secret?.read())?.reveal(), secret);
+    t.notMatch(JSON.stringify(config), /hunter2/);
+  }
+  const [problem = ""] = problemsOf({ env: { ...upstreamUrl, ENTREPOT_NODE_SECRET: "hunter2" } });
+  t.match(problem, /^ENTREPOT_NODE_SECRET: .*32 to 1024/);
+  t.notMatch(problem, /hunter2/);
+});

@@ -8,6 +8,8 @@ import { plainUpstream } from "../../src/config/config.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Repository } from "../../src/oci/name.ts";
 import type { Notice } from "../../src/ports/event.ts";
+import { NodeProof } from "../../src/ports/node-proof.ts";
+import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
 import { HttpPeers } from "../../src/upstream/peers.ts";
 import { digestOf, randomBytesFor } from "../fixtures/images.ts";
@@ -19,7 +21,7 @@ const bytes = randomBytesFor("blob", 300_000);
 const digest = digestOf(bytes);
 const signal = new AbortController().signal;
 
-function peersOf(t: Test) {
+function peersOf(t: Test, secret?: string) {
   const notices: Notice[] = [];
   const peers = new HttpPeers({
     node: "node-b",
@@ -28,6 +30,7 @@ function peersOf(t: Test) {
     plain: (name, url) => ({ ...plainUpstream(name, url), firstByteTimeout: 3_600_000 }),
     notices: (notice) => notices.push(notice),
     clock: Date.now,
+    ...(secret === undefined ? {} : { proof: new NodeProof(fixedSecret(new Secret(secret)), Date.now) }),
   });
   t.teardown(() => peers.close());
   const ask = (address: string, from = 0, by = signal, wanted: Digest = digest) =>
@@ -102,6 +105,54 @@ t.test("a node names itself, and asks below the upstream's name", async (t) => {
   t.equal(requests[0]?.url, `/upstream/v2/${app}/blobs/${digest}`);
   t.match(requests[0]?.headers, { "entrepot-node": "node-b", range: "bytes=5-", via: /entrepot-b/ });
   t.notOk("authorization" in (requests[0]?.headers ?? {}), "without credentials");
+});
+
+t.test("who does not prove to be a node gets no more than a client, and starts no download", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addBlob(app, bytes);
+  const gate = Promise.withResolvers<void>();
+  upstream.fault(({ kind }) =>
+    kind === "blob" ? { stallAfter: 150_000, releaseOn: gate.promise } : undefined,
+  );
+  const secret = "s".repeat(32);
+  const mirror = await startMirror(t, upstream, {
+    node: { name: "node-a", address: undefined, secret: fixedSecret(new Secret(secret)) },
+    // A client waits for a part until all of the blob is verified; a node verifies it itself.
+    cache: { rangesBeforeVerified: false },
+  });
+  const others = [peersOf(t), peersOf(t, "x".repeat(32))];
+  for (const { ask } of others) t.match(await ask(mirror.url.origin), { kind: "absent" });
+  t.equal(upstream.count({ kind: "blob" }), 0);
+
+  const first = mirror.get(`/v2/${app}/blobs/${digest}`);
+  await upstream.until(() => upstream.count({ kind: "blob" }) === 1);
+  let answered = 0;
+  const waiting = others.map(async ({ ask }) => {
+    const answer = await ask(mirror.url.origin, 100_000);
+    answered++;
+    if (answer.kind === "found") await buffer(answer.body);
+  });
+  const answer = await peersOf(t, secret).ask(mirror.url.origin, 100_000);
+  if (answer.kind !== "found") throw new Error("a node gets it at once");
+  t.equal(answered, 0, "the others wait as clients do");
+  gate.resolve();
+  t.ok((await buffer(answer.body)).equals(bytes.subarray(100_000)));
+  await Promise.all([first, ...waiting]);
+  t.equal(answered, 2);
+  t.equal(upstream.count({ kind: "blob" }), 1);
+});
+
+t.test("the secret itself is sent to nobody", async (t) => {
+  const { address, requests } = await server(t, (_, response) => response.writeHead(404).end());
+  const secret = "s".repeat(32);
+  const { ask } = peersOf(t, secret);
+  await ask(address);
+  t.match(requests[0]?.headers["entrepot-node-proof"], /^\d+\.[\w-]{43}$/);
+  t.notOk(requests[0]?.rawHeaders.join().includes(secret));
+  const proof = new NodeProof(fixedSecret(new Secret(secret)), Date.now);
+  t.equal(await proof.isNode(requests[0] as IncomingMessage), true);
+  const elsewhere = { ...requests[0]?.headers, host: "10.0.0.8:5000" };
+  t.equal(await proof.isNode({ method: "GET", url: requests[0]?.url, headers: elsewhere }), false);
 });
 
 t.test("what is no address is refused without asking anybody", async (t) => {
