@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
+import { Access } from "./app/access.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
@@ -24,8 +25,9 @@ import { applicable, type Changes } from "./config/changes.ts";
 import type { Config } from "./config/config.ts";
 import { formatProblem, type Problem } from "./config/problem.ts";
 import { cacheSizeWarning } from "./config/rules.ts";
+import type { Gate } from "./gate/gate.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
-import { ClientAddresses, unixPeer } from "./http/client-address.ts";
+import { ClientAddresses } from "./http/client-address.ts";
 import {
   answerBounds,
   type ClientLimits,
@@ -42,6 +44,7 @@ import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import type { NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
+import { unixPeer } from "./ports/networks.ts";
 import { NodeProof } from "./ports/node-proof.ts";
 import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
@@ -125,6 +128,7 @@ interface Serving {
   readonly shared: SharedParts;
   readonly policy: Policy;
   readonly pushes: PushWriters;
+  readonly access: Access;
   /** By name of the upstream. */
   coldFills: ReadonlyMap<string, ColdFills>;
   readonly serves: LastingServeOptions;
@@ -380,6 +384,16 @@ class Entrepot implements App {
     });
     this.#opened.defer(() => pushes.close());
     pushes.prepare(config.upstreams, limitsOf(config), new Set()).apply();
+    const access = new Access({
+      log: this.#log,
+      clock: this.#steady,
+      pause: this.#pause,
+      changed: () => void workers?.processes.forget({}),
+    });
+    this.#opened.defer(() => access.close());
+    await access.open(config.access);
+    const admission = access.prepare(config.access);
+    admission.apply();
     const scrubber = new Scrubber({
       ...common,
       interval: () => this.#config.cache.scrub,
@@ -404,7 +418,7 @@ class Entrepot implements App {
     };
     const ofWorkers = workers !== undefined;
     const listener = new Listener({
-      ...listenerRules(config, upstreams.all, pushes, coldFills, serves),
+      ...listenerRules(config, upstreams.all, pushes, coldFills, { ...serves, gate: admission.gate }),
       // A worker keeps its connections to the primary.
       ...(ofWorkers ? { timeouts: { keepAlive: 0 } } : {}),
       ofWorkers,
@@ -421,6 +435,7 @@ class Entrepot implements App {
       shared,
       policy,
       pushes,
+      access,
       coldFills,
       serves,
       answers,
@@ -503,6 +518,7 @@ class Entrepot implements App {
     );
     const { policy, pushes, listener, shared } = serving;
     let upstreams: readonly Upstream[] = [];
+    let gate: Gate | undefined;
     const coldFills = coldFillsOf(config, serving.coldFills);
     return prepareAll(
       () => {
@@ -512,7 +528,12 @@ class Entrepot implements App {
       },
       () => pushes.prepare(config.upstreams, limitsOf(config), changed),
       () => {
-        const rules = listenerRules(config, upstreams, pushes, coldFills, serving.serves);
+        const prepared = serving.access.prepare(config.access);
+        gate = prepared.gate;
+        return prepared;
+      },
+      () => {
+        const rules = listenerRules(config, upstreams, pushes, coldFills, { ...serving.serves, gate });
         return { apply: listener.prepare(rules), discard: () => {} };
       },
       () => ({
@@ -663,7 +684,7 @@ function coldFillsOf(config: Config, before: ReadonlyMap<string, ColdFills>): Re
 /** What a reload replaces of how requests are served, and what it does not. */
 type ReplacedServeOptions = Pick<
   ServeOptions,
-  "router" | "push" | "coldFills" | "catalog" | "basePath" | "rangesBeforeVerified"
+  "router" | "push" | "coldFills" | "catalog" | "basePath" | "rangesBeforeVerified" | "gate"
 >;
 type LastingServeOptions = Omit<ServeOptions, keyof ReplacedServeOptions>;
 
@@ -673,7 +694,7 @@ function listenerRules(
   upstreams: readonly Upstream[],
   pushes: PushWriters,
   coldFills: ReadonlyMap<string, ColdFills>,
-  lasting: LastingServeOptions,
+  lasting: LastingServeOptions & Pick<ServeOptions, "gate">,
 ): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
   const routings = config.upstreams.map(
@@ -683,7 +704,7 @@ function listenerRules(
     },
   );
   const takesWrites = config.upstreams.some(({ push }) => push);
-  const replaced: ReplacedServeOptions = {
+  const replaced: Omit<ReplacedServeOptions, "gate"> = {
     router: new Router(routings as [Routing, ...Routing[]]),
     ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
     coldFills,

@@ -10,6 +10,7 @@ import type { EventSink, Notice, RequestEvent } from "../ports/event.ts";
 import type { BlobIndex, LinkStore, TagStore } from "../ports/records.ts";
 import type { Announcement } from "../ports/shared.ts";
 import { AnnouncedLinks, AnnouncedTags } from "../workers/announced-records.ts";
+import type { CallerMatters } from "../workers/answering.ts";
 import type { Forget } from "../workers/grants.ts";
 import type { WorkerSettings } from "../workers/messages.ts";
 import { socketPathIn, Workers, type WorkersOptions } from "../workers/workers.ts";
@@ -73,6 +74,7 @@ export class NodeWorkers {
       openAnswers,
       workers: this.#options.count,
       waiting,
+      callerMatters: callerMatters(config),
       hostMatters: upstreams.some(({ hosts }) => hosts.length > 0),
     };
   }
@@ -117,4 +119,12 @@ export class NodeWorkers {
     const digest = event.result === "hit" ? parseDigest(event.content?.digest ?? "") : undefined;
     if (digest !== undefined) index.touch(digest, event.time.getTime());
   }
+}
+
+/** What of a client its rights depend on. */
+function callerMatters({ access }: Config): CallerMatters {
+  return {
+    credentials: access?.htpasswd !== undefined,
+    address: access?.rules.some(({ networks }) => networks.length > 0) ?? false,
+  };
 }

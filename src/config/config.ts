@@ -2,17 +2,18 @@
 // written in the file under a key stands here under the same key, but for what several keys say together.
 import { hostname } from "node:os";
 import type { z } from "zod";
+import type { AccessRule } from "../gate/access-rules.ts";
 import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
-import { Files, type TlsConfig } from "./files.ts";
+import { Files, type HtpasswdConfig, type TlsConfig } from "./files.ts";
 import { namesBehind } from "./next-chain.ts";
 import { type ProxyConfig, proxyConfigOf, usedProxies } from "./proxy.ts";
 import { schema } from "./schema.ts";
 import type { Path } from "./settings.ts";
 
 export type { Address } from "./address.ts";
-export type { TlsConfig } from "./files.ts";
+export type { HtpasswdConfig, TlsConfig } from "./files.ts";
 export type { ProxyConfig, ProxyServer } from "./proxy.ts";
 
 /** Nothing in it can be set; secrets and URLs are left as they are. */
@@ -166,12 +167,20 @@ export interface OpsAccessConfig {
 /** Files with a line of InfluxDB's line protocol for every request. */
 export type InfluxConfig = Frozen<Values["influx"]> & { readonly dir: string };
 
+/** Who may do what. */
+export interface AccessConfig {
+  /** The users there are; undefined: nobody is asked for a name. */
+  readonly htpasswd: HtpasswdConfig | undefined;
+  readonly rules: readonly AccessRule[];
+}
+
 /** Sections that nothing comes from until something in them is set, and what is no key of the configuration. */
 type OwnKey =
   | ProxyKey
   | "upstream"
   | "upstreams"
   | "node"
+  | "access"
   | "limits"
   | "influx"
   | "s3"
@@ -184,6 +193,8 @@ type OwnKey =
 export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly node: NodeConfig;
   readonly upstreams: readonly [UpstreamConfig, ...UpstreamConfig[]];
+  /** Left out: nobody is asked, and everybody may what the upstreams allow. */
+  readonly access?: AccessConfig | undefined;
   /** What one client may have at once; see http/client-limits.ts. Left out: its defaults, for everybody. */
   readonly limits?: Frozen<Values["limits"]> | undefined;
   /** Undefined: no such files. */
@@ -262,6 +273,7 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
       address: values.node.address,
       secret: files.secret(values.node, ["node"], "secret"),
     },
+    access: accessOf(values.access, files),
     upstreams: [first as UpstreamConfig, ...more],
     influx: dir === undefined ? undefined : { ...influx, dir },
     s3: s3Of(values.s3, files, usedProxies(common)),
@@ -321,6 +333,17 @@ export function plainUpstream(name: string, url: URL): UpstreamConfig {
   const values = schema.parse({ upstream: { name, url: url.href } });
   fillDefaults(values, new Set());
   return upstreamOf(values.upstream, ["upstream"], new Files());
+}
+
+function accessOf({ mode, rules }: Values["access"], files: Files): AccessConfig | undefined {
+  if (mode === "open" && rules.length === 0) return undefined;
+  return {
+    htpasswd: mode === "htpasswd" ? files.htpasswd : undefined,
+    rules: rules.map((rule) => ({
+      ...rule,
+      verbs: rule.verbs.length === 0 ? (["pull", "list"] as const) : rule.verbs,
+    })),
+  };
 }
 
 function redisOf(values: Values["redis"], files: Files): RedisConfig | undefined {

@@ -2,6 +2,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import type { z } from "zod";
+import { parseHtpasswd, type Users } from "../gate/htpasswd.ts";
 import { fixedSecret, Secret, type SecretSource } from "../ports/secret.ts";
 import { quote } from "./problem.ts";
 import { type ReadFile, readText } from "./read-text.ts";
@@ -21,6 +22,7 @@ export function describePath(text: string): string {
 export class Files {
   readonly #secrets = new Map<string, SecretSource>();
   readonly #tls = new Map<string, Omit<TlsConfig, "serverName">>();
+  #htpasswd: HtpasswdConfig | undefined;
 
   /** Reads every file that `sources` names, which it tells what is wrong. `tls`: the paths of sections of certificates. */
   static read(sources: Sources, tls: readonly Path[], readFile: ReadFile): Files {
@@ -30,6 +32,7 @@ export class Files {
       const secret = holds && readSecret(path, holds, sources, readFile);
       if (secret !== undefined) files.#secrets.set(pathText(path), secret);
     }
+    files.#htpasswd = readHtpasswd(["access", "htpasswdFile"], sources, readFile);
     for (const path of tls) files.#tls.set(pathText(path), readTls(path, sources, readFile));
     return files;
   }
@@ -48,6 +51,11 @@ export class Files {
   secrets(path: Path, names: readonly string[]): Record<string, SecretSource> {
     const found = names.map((name) => [name, this.#secrets.get(pathText([...path, name]))] as const);
     return Object.fromEntries(found.filter((each): each is [string, SecretSource] => each[1] !== undefined));
+  }
+
+  /** Undefined where there is no file of users. */
+  get htpasswd(): HtpasswdConfig | undefined {
+    return this.#htpasswd;
   }
 
   /** Undefined where neither a file nor a server name is set. */
@@ -93,6 +101,27 @@ function readSecret(
     return secretFile({ path: file.name, name: shown, initial, parse: (text) => parse(text).data });
   const expected = error?.issues[0]?.message ?? `a ${called}`;
   sources.refuse(path, `found other content (not shown) in ${shown}, expected ${expected}`);
+  return undefined;
+}
+
+// ---- users ------------------------------------------------------------------------------------------------------
+
+/** A file of users, which is read again whenever it changes. */
+export interface HtpasswdConfig {
+  readonly path: string;
+  /** As it may appear in a message. */
+  readonly name: string;
+  /** Those it had when the configuration was read. */
+  readonly users: Users;
+}
+
+function readHtpasswd(path: Path, sources: Sources, readFile: ReadFile): HtpasswdConfig | undefined {
+  const file = textOfFile(path, "a file that htpasswd -B has written", sources, readFile);
+  if (file === undefined) return undefined;
+  const name = describePath(file.name);
+  const parsed = parseHtpasswd(file.text);
+  if ("users" in parsed) return { path: file.name, name, users: parsed.users };
+  sources.refuse(path, `found a file of users in ${name} that cannot be used: ${parsed.problem}`);
   return undefined;
 }
 

@@ -43,6 +43,12 @@ export function parsePermissionGlob(text: string): Parsed<string> {
   return parseGlob(text, parts, "repository or repository:tag, such as team/** or team/**:v*");
 }
 
+/** Over repositories alone, or over tags alone; 1 to 512 characters. `form`: of which, with an example. */
+export function parseNameGlob(text: string, form: string): Parsed<string> {
+  const expected = `a pattern over ${form}, without a colon`;
+  return text.includes(":") ? { expected } : parseGlob(text, (pattern) => [pattern], form);
+}
+
 /** Signs of a pattern whose parts cannot be told by looking at its characters: classes, negations, alternatives in (). */
 const elaborate = /[[\]()!+@\\]/;
 

@@ -35,6 +35,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
       "found a key without its kind of encryption, expected s3.sse: aws:kms as well",
     );
   endpoints(sources);
+  access(sources, upstreams);
   upstreamList(sources, upstreams);
   basePath(sources, upstreams);
 }
@@ -210,6 +211,58 @@ function endpoints(sources: Sources): void {
       if (names.indexOf(String(names[at])) !== at)
         sources.refuse(header, "found this header twice, expected it once");
   }
+}
+
+// ---- access -----------------------------------------------------------------------------------------------------
+
+function access(sources: Sources, upstreams: readonly Path[]): void {
+  const [mode, file]: Path[] = [
+    ["access", "mode"],
+    ["access", "htpasswdFile"],
+  ];
+  const asks =
+    sources
+      .text(mode as Path)
+      ?.trim()
+      .toLowerCase() === "htpasswd";
+  const hasFile = sources.has(file as Path);
+  if (asks && !hasFile)
+    sources.refuse(mode as Path, "found htpasswd without its users, expected access.htpasswdFile as well");
+  if (!asks && hasFile)
+    sources.refuse(
+      file as Path,
+      "found users whose names nobody is asked for, expected access.mode: htpasswd as well",
+    );
+  const rules = sources.get(["access", "rules"]);
+  const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
+  for (const index of Array.isArray(rules) ? rules.keys() : []) accessRule(sources, index, asks, names);
+}
+
+/** `names`: those of all upstreams. */
+function accessRule(sources: Sources, index: number, asks: boolean, names: readonly string[]): void {
+  const at = (key: string): Path => ["access", "rules", index, key];
+  const anonymous = sources.text(at("anonymous"))?.trim().toLowerCase() === "true";
+  if (asks && anonymous)
+    sources.refuse(
+      at("anonymous"),
+      "found true, expected false: where some have names, docker without a login stops unless it can get a token, and this mirror gives none yet",
+    );
+  if (!asks && hasList(sources, at("users")))
+    sources.refuse(
+      at("users"),
+      "found users whose names nobody is asked for, expected access.mode: htpasswd",
+    );
+  else if (!asks && !anonymous)
+    sources.refuse(
+      ["access", "rules", index],
+      "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
+    );
+  for (const { path, text } of textsIn(
+    sources.get(at("upstreams")),
+    typeAt(at("upstreams")),
+    at("upstreams"),
+  ))
+    if (!names.includes(text.trim())) sources.refuse(path, unknownName(text.trim(), names));
 }
 
 // ---- all upstreams -----------------------------------------------------------------------------------------------

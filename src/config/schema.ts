@@ -1,6 +1,7 @@
 // The one schema of the configuration: each key with its type, meaning and default; its environment variable is its path.
 // Parsing, types, --help, docs, `entrepot check` and the JSON Schema for editors are made from it. A new key is one entry.
 import { z } from "zod";
+import { verbs } from "../gate/access-rules.ts";
 import * as t from "./text-types.ts";
 
 /** What is known of a key besides its type. */
@@ -63,6 +64,32 @@ const tagRules = t.listOf(
     ttl: required(t.age, "As tags.ttl, for the tags that match"),
   }),
   100,
+  "rules",
+);
+
+const accessRules = t.listOf(
+  z.object({
+    users: setting(
+      t.listOf(t.user),
+      "Names of users it is for, as they are; everybody with a name unless set",
+    ),
+    anonymous: setting(t.yesOrNo, "Whether it is for clients without a name as well", { default: "false" }),
+    networks: setting(
+      t.listOf(t.network),
+      "Addresses and networks it is for, such as 10.0.0.0/8; all unless set",
+    ),
+    upstreams: setting(t.listOf(t.upstreamName), "Names of upstreams it is for; all unless set"),
+    repositories: setting(
+      t.listOf(t.repositoryPattern),
+      "Patterns over repositories by their names in the upstream, such as team/**; all unless set",
+    ),
+    tags: setting(t.listOf(t.tagPattern), "Patterns over tags, such as v*; all unless set"),
+    verbs: setting(
+      t.listOf(t.oneOf(verbs)),
+      "What it allows: pull, push, delete, list; pull and list unless set",
+    ),
+  }),
+  1_000,
   "rules",
 );
 
@@ -298,6 +325,21 @@ export const schema = z.object({
     t.noProxy.optional(),
     "Hosts, with all names below them, addresses and networks, such as 10.0.0.0/8, that are reached without it; what NO_PROXY says unless set",
   ),
+  access: section({
+    mode: setting(
+      t.oneOf(["open", "htpasswd"]),
+      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password",
+      { default: "open" },
+    ),
+    htpasswdFile: setting(
+      t.file,
+      "File of users and their passwords' bcrypt hashes, as htpasswd -B writes it; read again whenever it changes",
+    ),
+    rules: setting(
+      accessRules,
+      "List of what is allowed, each {users, anonymous, networks, upstreams, repositories, tags, verbs}, and nothing else is; without one all that have a name may pull and list everything, and with open everybody may what the upstreams allow; see docs/access.md",
+    ),
+  }),
   limits: section({
     openAnswers: setting(
       t.wholeNumber(1, 1_000_000),

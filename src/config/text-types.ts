@@ -17,7 +17,7 @@ import {
   parseNetwork,
   parseServerName,
 } from "./address.ts";
-import { parsePermissionGlob, parseTagGlob } from "./glob.ts";
+import { parseNameGlob, parsePermissionGlob, parseTagGlob } from "./glob.ts";
 import { quote } from "./problem.ts";
 import { type ProxyServer, parseNoProxy, parseProxy } from "./proxy.ts";
 import {
@@ -226,6 +226,11 @@ export const destination = text(parseDestination);
 export const serverName = text(parseServerName);
 export const tagGlob = text(parseTagGlob);
 export const permission = text(parsePermissionGlob);
+export const repositoryPattern = text((written) => parseNameGlob(written, "repositories, such as team/**"));
+export const tagPattern = text((written) => parseNameGlob(written, "tags, such as v*"));
+
+/** As a file of users may have it (gate/htpasswd.ts). */
+export const user = word(/^[^\p{Cc}:]{1,255}$/u, "the name of a user, without a colon");
 
 /** The name of an upstream; it is also a path prefix, where `v2` already means something. */
 export const upstreamName = word(/^(?!v2$)[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -, and not v2");

@@ -1,5 +1,6 @@
 // The one place where a failure or a refusal becomes a status and an OCI error. 502 and 504 are upstream's fault, 503
 // is this node's: a load balancer may retry 503 only (docs/design.md, rule 11).
+import type { NotAdmitted } from "../gate/gate.ts";
 import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import { StoreError } from "../ports/blobs.ts";
@@ -23,6 +24,9 @@ export interface Failure {
 const retryAfter = 5;
 const longestRetryAfter = 60;
 
+/** RFC 7617. Upstream's own challenge is never relayed (docs/design.md, rule 6). */
+const challenge = { "www-authenticate": 'Basic realm="entrepot"' } as const;
+
 export const failures = {
   blobUnknown: { status: 404, code: "BLOB_UNKNOWN", message: "blob unknown to registry" },
   manifestUnknown: { status: 404, code: "MANIFEST_UNKNOWN", message: "manifest unknown" },
@@ -34,6 +38,31 @@ export const failures = {
     message: "no upstream is configured under this name",
   },
   denied: { status: 403, code: "DENIED", message: "the upstream registry denies access to this repository" },
+  unauthorized: {
+    status: 401,
+    code: "UNAUTHORIZED",
+    message: "this mirror asks who you are: log in",
+    headers: challenge,
+  },
+  wrongPassword: {
+    status: 401,
+    code: "UNAUTHORIZED",
+    message: "the user name or the password is wrong",
+    headers: challenge,
+  },
+  tooManyLogins: {
+    status: 429,
+    code: "TOOMANYREQUESTS",
+    message: "too many failed logins from this address",
+    headers: { "retry-after": "1" },
+  },
+  loginsBusy: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "this mirror checks as many passwords as it can",
+    headers: { "retry-after": "1" },
+  },
+  forbidden: { status: 403, code: "DENIED", message: "this mirror's rules do not let you do this" },
   readOnly: {
     status: 405,
     code: "UNSUPPORTED",
@@ -99,6 +128,17 @@ export const failures = {
   },
   badRequest: { status: 400, code: "UNSUPPORTED", message: "the request is malformed" },
 } as const satisfies Record<string, Failure>;
+
+const notAdmitted: Record<NotAdmitted, Failure> = {
+  unknown: failures.unauthorized,
+  wrong: failures.wrongPassword,
+  too_many: failures.tooManyLogins,
+  busy: failures.loginsBusy,
+};
+
+export function failureOfNotAdmitted(why: NotAdmitted): Failure {
+  return notAdmitted[why];
+}
 
 const problems: Record<RouteProblem, Failure> = {
   bad_path: {

@@ -49,6 +49,7 @@ export interface Findings {
   upstream: string | undefined;
   repository: string | undefined;
   reference: string | undefined;
+  user: string | undefined;
   upstreamStatus: number | undefined;
   detail: string | undefined;
   content: EventContent | undefined;
@@ -94,6 +95,7 @@ export class Exchange {
     upstream: undefined,
     repository: undefined,
     reference: undefined,
+    user: undefined,
     upstreamStatus: undefined,
     detail: undefined,
     content: undefined,
@@ -287,10 +289,10 @@ export class Exchange {
   }
 
   #granting(content: GrantedContent): OutgoingHttpHeaders {
-    const { route, source, reference = "" } = this.findings;
+    const { route, source, reference = "", user } = this.findings;
     const { "x-request-id": _, ...headers } = this.always as Record<string, string>;
     this.reportedElsewhere(true);
-    return { [grantHeader]: writeGrant({ ...content, route, source, reference, headers }) };
+    return { [grantHeader]: writeGrant({ ...content, route, source, reference, user, headers }) };
   }
 
   /**
@@ -434,6 +436,7 @@ export class Exchange {
       durationMs: now - this.#startedAt,
       abortedBy: complete ? undefined : (this.#cutBy ?? "client"),
       client: this.client.address,
+      user: findings.user,
       forwardedFor: this.#forwardedFor,
       userAgent: request.headers["user-agent"]?.slice(0, longestText),
       host: this.#host,

@@ -31,7 +31,10 @@ export interface ListAddress {
   readonly repository?: Repository;
 }
 
-/** The tags upstream has, of which clients see those that `filter` lets through; all when it is left out. */
+/**
+ * The tags upstream has, of which clients see those that `filter` lets through; all when it is left out. `ofCaller`: the
+ * filter is that of one caller.
+ */
 export async function handleTags(
   exchange: Exchange,
   listings: Listings,
@@ -39,6 +42,7 @@ export async function handleTags(
   page: Page,
   address: ListAddress,
   filter?: TagFilter,
+  ofCaller = false,
 ): Promise<Outcome> {
   // With a filter pages are cut here: a page of upstream's could be empty, or its last tag one that clients may not
   // see.
@@ -46,7 +50,7 @@ export async function handleTags(
   const listed = await listings.tags(remote, asked);
   if (listed.kind !== "found") return refused(exchange, listed);
   exchange.found({ ...listed, source: sourceOf(remote, listed) });
-  const { body, next } = tagsBody(listed.answer, page, address, filter);
+  const { body, next } = tagsBody(listed.answer, page, address, filter, ofCaller);
   const headers = { ...next, ...staleness(listed), ...listingHeaders };
   exchange.send(200, headers, body);
   return "served";
@@ -72,15 +76,16 @@ function tagsBody(
   page: Page,
   address: ListAddress,
   filter: TagFilter | undefined,
+  ofCaller: boolean,
 ): TagsBody {
   const id = JSON.stringify([address.repository, address.basePath, address.prefix, address.ns, page]);
-  const made = bodies.get(answer);
+  const made = ofCaller ? undefined : bodies.get(answer);
   if (made?.id === id) return made;
   const { tags, more } = filter === undefined ? answer : cutPage(answer, page, filter);
   const path = `${address.repository}/tags/list`;
   const next = more ? nextLink(address, path, page.n ?? tags.length, tags.at(-1)) : {};
   const body = Buffer.from(JSON.stringify({ name: address.repository, tags }));
-  bodies.set(answer, { id, body, next });
+  if (!ofCaller) bodies.set(answer, { id, body, next });
   return { id, body, next };
 }
 
@@ -152,20 +157,29 @@ export interface CatalogOptions {
   readonly router: Pick<Router, "permits">;
 }
 
-/** The repositories of one upstream of which this cache holds something that clients may have. */
+/** Whether the caller may list a repository of the upstream. */
+export type MayList = (repository: Repository) => boolean;
+
+/**
+ * The repositories of one upstream of which this cache holds something that clients may have. `mayList`: what this one may
+ * list; left out: all of them.
+ */
 export function handleCatalog(
   exchange: Exchange,
   { index, router }: CatalogOptions,
   upstream: Upstream,
   page: Page,
   address: ListAddress,
+  mayList?: MayList,
 ): void {
   const size = Math.min(page.n ?? defaultPage, largestPage);
   const names: Repository[] = [];
   let last = page.last;
   for (let pages = 0; size > 0 && names.length <= size && pages < maxIndexPages; pages++) {
     const some = index.repositories(upstream.name, last, size + 1);
-    names.push(...some.filter((repository) => router.permits({ upstream: upstream.name, repository })));
+    const shown = (repository: Repository): boolean =>
+      router.permits({ upstream: upstream.name, repository }) && mayList?.(repository) !== false;
+    names.push(...some.filter(shown));
     last = some.at(-1);
     if (some.length <= size) break;
   }

@@ -34,6 +34,8 @@ export interface Target {
   readonly allowed: boolean;
   /** Which tags of the repository the configuration allows; undefined when it makes no difference between them. */
   readonly tagFilter?: TagFilter | undefined;
+  /** The filter is that of one caller: what it lets through is not for others. */
+  readonly ofCaller?: boolean;
   /** Whether the next target is asked when this one does not have it, refuses it (401 or 403), or fails. */
   readonly onAbsent: boolean;
   readonly onDenied: boolean;
@@ -103,15 +105,23 @@ export class Router {
    * names the repository that a blob is to be mounted from: it is routed in the same way and must come out at the same
    * upstream. A mount from another upstream, from a repository that clients may not read, or from wherever upstream
    * finds the blob is left out, because a digest alone grants nothing (docs/design.md, rule 3): upstream then begins a
-   * plain upload, and the client sends the blob. `host` is the Host header of the request.
+   * plain upload, and the client sends the blob. `host` is the Host header of the request; `mayRead` says what the caller may
+   * read, everything when it is left out.
    */
-  upstreamRoute(route: Route, target: Target, repository: Repository, host: string | undefined): Route {
+  upstreamRoute(
+    route: Route,
+    target: Target,
+    repository: Repository,
+    host: string | undefined,
+    mayRead?: (source: Target) => boolean,
+  ): Route {
     if (!("repository" in route)) return route;
     if (route.kind !== "upload") return { ...route, repository };
     const { from: asked } = route.upload;
     const routed = asked === undefined ? undefined : this.route({ ...route, repository: asked }, host);
     const [source] = routed?.kind === "routed" ? routed.targets : [];
-    const readable = source?.upstream.name === target.upstream.name && source.allowed;
+    const readable =
+      source?.upstream.name === target.upstream.name && source.allowed && mayRead?.(source) !== false;
     const from = readable ? source.repository : undefined;
     const mount = from === undefined ? undefined : route.upload.mount;
     return { ...route, repository, upload: { ...route.upload, mount, from } };

@@ -1,10 +1,12 @@
-// The life of one request, from top to bottom: its place among the open answers, the checks that need no upstream, then
-// a write or a read. A write goes through push/pass-through.ts. A read is routed (routing.ts) and asked of one upstream
+// The life of one request, from top to bottom: its place among the open answers, the checks that need no upstream, who asks
+// and what the rules let it do (src/gate), then a write or a read. A write goes through push/pass-through.ts. A read is routed (routing.ts) and asked of one upstream
 // after the other by a handler: manifest-handler.ts, blob-handler.ts or listing-handler.ts. They ask src/cache and
 // answer through the exchange (exchange.ts), which ends as one event. Requests come here from listener.ts, each
 // connection's one after the other (connection.ts); every failure becomes an answer in error.ts.
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
+import { covers, type Right, type Verb } from "../gate/access-rules.ts";
+import type { Admitted, Gate, NotAdmitted } from "../gate/gate.ts";
 import { belowBase } from "../oci/base-path.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
@@ -20,6 +22,7 @@ import {
   type Failure,
   fail,
   failureOfCircle,
+  failureOfNotAdmitted,
   failureOfProblem,
   failureOfRefusal,
   failures,
@@ -41,6 +44,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly listings: Listings;
   readonly router: Router;
   readonly denied: DeniedDigests;
+  /** Who may do what; left out: everybody may what the router allows. */
+  readonly gate?: Gate | undefined;
   /** The places for answers that clients have open. */
   readonly answers: FairQueue;
   /** What passes writes on to an upstream. Left out, or undefined for an upstream: its writes are refused. */
@@ -87,6 +92,31 @@ export async function inPlace<Options extends InPlaceOptions>(
 
 function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<void> {
   if (answersItself(exchange, options.readiness)) return;
+  const { gate } = options;
+  if (gate === undefined) return answerTo(undefined, exchange, options);
+  // Node hands its connection over: it is refused wherever it comes from.
+  if (exchange.request.method === "CONNECT") return refuseWrite(exchange);
+  const admitted = gate.admit(exchange.header("authorization"), exchange.client);
+  if (admitted instanceof Promise) return admitted.then((each) => enter(each, exchange, options));
+  return enter(admitted, exchange, options);
+}
+
+function enter(
+  admitted: Admitted | NotAdmitted,
+  exchange: Exchange,
+  options: ServeOptions,
+): void | Promise<void> {
+  if (typeof admitted === "string") return refuseWrite(exchange, failureOfNotAdmitted(admitted));
+  exchange.findings.user = admitted.caller.name;
+  return answerTo(admitted, exchange, options);
+}
+
+/** `admitted`: who asks; undefined where nobody is asked. */
+function answerTo(
+  admitted: Admitted | undefined,
+  exchange: Exchange,
+  options: ServeOptions,
+): void | Promise<void> {
   const { request } = exchange;
   const target = request.url ?? "";
   const passed = passage(exchange.header("via"), options.pseudonym);
@@ -101,10 +131,10 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
   const reads = request.method === "GET" || request.method === "HEAD";
   if (!reads || (typeof route !== "string" && route.kind === "upload"))
-    return write(exchange, options, route, passed.via);
+    return write(admitted, exchange, options, route, passed.via);
   readAway(exchange);
   if (typeof route === "string") return fail(exchange, failureOfProblem(route));
-  return read(exchange, options, route, passed.via);
+  return read(admitted, exchange, options, route, passed.via);
 }
 
 /** Answers a request that is malformed, or a probe. False for every other one, which is not answered yet. */
@@ -178,6 +208,7 @@ function probe(exchange: Exchange, status: 200 | 404 | 503): void {
 // ---- writes -------------------------------------------------------------------------------------------------------
 
 async function write(
+  admitted: Admitted | undefined,
   exchange: Exchange,
   options: ServeOptions,
   route: Route | RouteProblem,
@@ -208,8 +239,36 @@ async function write(
     return asked.kind === "routed" && asked.targets[0].allowed;
   });
   if (!allowed || !tagsAllowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
-  const upstreamRoute = options.router.upstreamRoute(route, target, repository, exchange.header("host"));
+  if (admitted !== undefined && !mayWrite(admitted, route, exchange.request.method, target))
+    return refuseWrite(exchange, failures.forbidden);
+  const upstreamRoute = options.router.upstreamRoute(
+    route,
+    target,
+    repository,
+    exchange.header("host"),
+    // Nobody knows which tags a blob belongs to.
+    admitted && ((source) => rightTo(admitted, "pull", source) === "all"),
+  );
   return passThrough.handle(exchange, upstreamRoute, route.repository, via);
+}
+
+/** A request about an upload is part of a push, whatever its method: nothing that is there goes with it. */
+function mayWrite(admitted: Admitted, route: Route, method: string | undefined, target: Target): boolean {
+  const deletes = method === "DELETE" && route.kind !== "upload";
+  const right = rightTo(admitted, deletes ? "delete" : "push", target);
+  const tag = tagOf(route);
+  // A digest takes every tag that it has along.
+  if (deletes && tag === undefined) return right === "all";
+  const more = route.kind === "manifest" ? (route.tags ?? []) : [];
+  return covers(right, tag) && more.every((each) => covers(right, each));
+}
+
+function rightTo(admitted: Admitted, verb: Verb, { upstream, repository }: Target): Right {
+  return repository === undefined ? "none" : admitted.right(verb, upstream.name, repository);
+}
+
+function tagOf(route: Route): string | undefined {
+  return route.kind === "manifest" && route.reference.kind === "tag" ? route.reference.tag : undefined;
 }
 
 function writtenReference(route: Route): string | undefined {
@@ -228,6 +287,7 @@ export function refuseWrite(exchange: Exchange, failure: Failure = failures.read
 // ---- reads --------------------------------------------------------------------------------------------------------
 
 function read(
+  admitted: Admitted | undefined,
   exchange: Exchange,
   options: ServeOptions,
   route: Route,
@@ -236,7 +296,13 @@ function read(
   const { findings } = exchange;
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
-  const permitted = withoutDenied(routed.targets, route, options.denied);
+  const reached = admitted === undefined ? routed.targets : within(routed.targets, route, admitted);
+  if (reached === undefined) {
+    findings.upstream = routed.targets[0].upstream.name;
+    findings.repository = routed.targets[0].repository;
+    return fail(exchange, failures.forbidden, "denied");
+  }
+  const permitted = withoutDenied(reached, route, options.denied);
   const targets = forwardedBy(permitted, via, tracedOn(exchange.header("traceparent")));
   const [{ upstream }] = targets;
   findings.upstream = upstream.name;
@@ -246,10 +312,25 @@ function read(
       return ping(exchange);
     case "catalog":
       if (!options.catalog) return fail(exchange, failures.catalogOff);
-      return handleCatalog(exchange, options, upstream, route.page, addressOf(exchange, route));
+      return handleCatalog(
+        exchange,
+        options,
+        upstream,
+        route.page,
+        addressOf(exchange, route),
+        admitted && ((repository) => admitted.right("list", upstream.name, repository) !== "none"),
+      );
     case "tags":
-      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (remote, filter) =>
-        handleTags(exchange, options.listings, remote, route.page, addressOf(exchange, route), filter),
+      return askInTurn(exchange, targets, via, failures.repositoryUnknown, (remote, target) =>
+        handleTags(
+          exchange,
+          options.listings,
+          remote,
+          route.page,
+          addressOf(exchange, route),
+          target.tagFilter,
+          target.ofCaller,
+        ),
       );
     case "manifest":
       findings.reference = referenceText(route.reference);
@@ -267,7 +348,7 @@ function read(
         handleReferrers(exchange, options.listings, remote, route.digest, route.artifactType),
       );
     case "upload":
-      return write(exchange, options, route, via);
+      return write(admitted, exchange, options, route, via);
   }
 }
 
@@ -285,8 +366,34 @@ function ping(exchange: Exchange): void {
   exchange.send(200, headers, "{}");
 }
 
-type Ask = (remote: RemoteRepository, filter: TagFilter | undefined) => Promise<Outcome>;
+type Ask = (remote: RemoteRepository, target: Target) => Promise<Outcome>;
 type Targets = readonly [Target, ...Target[]];
+
+/**
+ * The targets up to the first that the caller may not read from; undefined when that is the first of all. What comes behind
+ * it is left out as well: the same name may mean something else there, put there by anybody (dependency confusion).
+ */
+function within(targets: Targets, route: Route, admitted: Admitted): Targets | undefined {
+  if (route.kind === "ping") return targets;
+  if (route.kind === "catalog")
+    return admitted.hasAny("list", targets[0].upstream.name) ? targets : undefined;
+  const verb = route.kind === "tags" ? "list" : "pull";
+  const tag = tagOf(route);
+  const reached: Target[] = [];
+  for (const target of targets) {
+    const right = rightTo(admitted, verb, target);
+    if (!covers(right, tag)) break;
+    reached.push(typeof right === "string" ? target : narrowed(target, right));
+  }
+  const [first, ...rest] = reached;
+  return first === undefined ? undefined : [first, ...rest];
+}
+
+function narrowed(target: Target, mayHave: TagFilter): Target {
+  const { tagFilter } = target;
+  const both = tagFilter === undefined ? mayHave : (tag: string) => tagFilter(tag) && mayHave(tag);
+  return { ...target, tagFilter: both, ofCaller: true };
+}
 
 /** The targets. One whose only tags for the digest are denied is not allowed. */
 function withoutDenied(targets: Targets, route: Route, denied: DeniedDigests): Targets {
@@ -337,7 +444,7 @@ async function askInTurn(
   let askedAgain: Target | undefined;
   for (let i = 0; i < targets.length; i++) {
     const target = targets[i] as Target;
-    const { upstream, repository, allowed, tagFilter, onAbsent, onDenied, onFailure } = target;
+    const { upstream, repository, allowed, onAbsent, onDenied, onFailure } = target;
     const last = i === targets.length - 1;
     if (i > 0 && (!allowed || repository === undefined)) {
       if (last || !onAbsent) return answerBefore?.();
@@ -350,7 +457,7 @@ async function askInTurn(
     try {
       let outcome: Outcome | "not_allowed" = "not_allowed";
       if (allowed && repository !== undefined)
-        outcome = await ask(remoteRepository(upstream, repository), tagFilter);
+        outcome = await ask(remoteRepository(upstream, repository), target);
       if (outcome === "served") return;
       const { result } = findings;
       const refuse = (): void => {

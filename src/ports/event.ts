@@ -97,6 +97,8 @@ export interface RequestEvent {
   readonly detail: string | undefined;
   /** The client's address: that of the connection, or the one a trusted proxy has named (http/client-address.ts). */
   readonly client: string;
+  /** The name of the caller, once it is proved; at most 255 bytes. Never a label: there may be any number of them. */
+  readonly user?: string | undefined;
   /** X-Forwarded-For as it came, unverified; at most 256 characters. */
   readonly forwardedFor: string | undefined;
   readonly userAgent: string | undefined;

@@ -28,6 +28,8 @@ export interface Grant extends Scope {
   readonly mediaType?: string;
   readonly size: number;
   readonly source: Source;
+  /** The name of the caller it was given to. */
+  readonly user?: string | undefined;
   /** Headers of every answer made from it. */
   readonly headers: Readonly<Record<string, string>>;
   /** Since upstream confirmed a tag; 0 for everything else. */
@@ -65,7 +67,7 @@ export type FillNews =
     };
 
 /** What a handler knows of it; the rest has been found out before. */
-export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "headers">;
+export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "user" | "headers">;
 
 /** The value of `grantHeader`. */
 export function writeGrant(grant: Grant): string {

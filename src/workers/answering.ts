@@ -4,6 +4,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { inMemory } from "../cache/local-blobs.ts";
 import type { StoredReaders } from "../cache/stored-readers.ts";
+import { createCredentialKey } from "../gate/credential-key.ts";
 import { sendBlob, sendBlobHead } from "../http/blob-handler.ts";
 import type { BufferPool } from "../http/buffer-pool.ts";
 import { fail, failures } from "../http/error.ts";
@@ -30,11 +31,18 @@ export interface AnsweringOptions extends InPlaceOptions {
   readonly pool: BufferPool;
   /** Whether the Host header can name an upstream. */
   readonly hostMatters: boolean;
+  /** Whether what a client may have depends on who it is: on its credentials, on its address. */
+  readonly callerMatters: CallerMatters;
   readonly readiness: () => 200 | 404 | 503;
   /** The status of /livez. */
   readonly liveness: () => 200 | 503;
   /** A steady one. */
   readonly clock: Clock;
+}
+
+export interface CallerMatters {
+  readonly credentials: boolean;
+  readonly address: boolean;
 }
 
 /** What a worker reads of the cache directory. Everything rejects with StoreError. */
@@ -61,7 +69,7 @@ async function dispatch(exchange: Exchange, options: AnsweringOptions): Promise<
   // The way of the request through other mirrors has to be looked at, by the primary.
   const grantable = reads && exchange.request.headers.via === undefined;
   if (!grantable) return pass(exchange, options, !reads);
-  const key = keyOf(exchange, options.hostMatters);
+  const key = keyOf(exchange, options);
   const remembered = rememberedFor(exchange, key, options);
   if (
     remembered !== undefined &&
@@ -71,11 +79,18 @@ async function dispatch(exchange: Exchange, options: AnsweringOptions): Promise<
   return ask(exchange, key, options);
 }
 
+const credentialKey = createCredentialKey();
+
 /** Requests with the same key get the same answer while nothing changes. */
-function keyOf({ request }: Exchange, hostMatters: boolean): string {
-  const { host, range } = request.headers;
+function keyOf(
+  { request, client }: Exchange,
+  { hostMatters, callerMatters }: Pick<AnsweringOptions, "hostMatters" | "callerMatters">,
+): string {
+  const { host, range, authorization } = request.headers;
   // A part may be given of bytes that would be checked before the whole is.
-  const key = `${range === undefined ? "" : "part "}${request.url ?? ""}`;
+  let key = `${range === undefined ? "" : "part "}${request.url ?? ""}`;
+  if (callerMatters.credentials) key += ` ${credentialKey(authorization ?? "")}`;
+  if (callerMatters.address) key += ` ${client.address}`;
   return hostMatters ? `${key} ${host ?? ""}` : key;
 }
 
@@ -168,10 +183,10 @@ async function answerFromFill(
 
 /** Notes in the exchange what the primary has found out. */
 function noteContent(exchange: Exchange, grant: Grant): void {
-  const { route, upstream, repository, reference, digest, size, headers } = grant;
+  const { route, upstream, repository, reference, user, digest, size, headers } = grant;
   const { mediaType = mediaTypes.octetStream } = grant;
   Object.assign(exchange.always, headers);
-  Object.assign(exchange.findings, { route, upstream, repository, reference });
+  Object.assign(exchange.findings, { route, upstream, repository, reference, user });
   exchange.findings.content = { digest, mediaType, size };
 }
 

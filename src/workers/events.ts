@@ -37,6 +37,7 @@ function rowOf(event: RequestEvent): readonly unknown[] {
     event.host,
     event.content,
     event.write,
+    event.user,
   ];
 }
 
@@ -72,6 +73,7 @@ function eventOf(row: Row): RequestEvent {
     host: at(23),
     content: at(24),
     write: at(25),
+    user: at(26),
   };
   return event as unknown as RequestEvent;
 }

@@ -2,6 +2,7 @@
 // between a process and those it starts.
 import type { Digest } from "../oci/digest.ts";
 import type { Bound, ListenPlace } from "../ports/listening.ts";
+import type { CallerMatters } from "./answering.ts";
 import type { Forget } from "./grants.ts";
 
 /** What a worker needs to know. Plain data: it is sent as it is. */
@@ -24,6 +25,8 @@ export interface WorkerSettings {
   readonly waiting: number;
   /** Whether the Host header can name an upstream. */
   readonly hostMatters: boolean;
+  /** See AnsweringOptions. */
+  readonly callerMatters: CallerMatters;
 }
 
 export type ToWorker =

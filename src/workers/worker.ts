@@ -117,7 +117,7 @@ export class WorkerNode {
       liveness: () => (this.#primaryLives() ? 200 : 503),
       clock,
       unexpected: (error) => this.#unexpected(error),
-    } satisfies Omit<AnsweringOptions, "hostMatters">;
+    } satisfies Omit<AnsweringOptions, "hostMatters" | "callerMatters">;
     const { pseudonym, listen } = settings;
     const listener = new Listener({
       ...rulesOf(settings, lasting),
@@ -177,10 +177,19 @@ function limitsOf({ openAnswers, workers, waiting }: WorkerSettings): AnswerLimi
 }
 
 function rulesOf(
-  { hostMatters, trustedProxies, exempt, basePath, cacheStatus, serverTiming, via }: WorkerSettings,
-  lasting: Omit<AnsweringOptions, "hostMatters">,
+  {
+    hostMatters,
+    callerMatters,
+    trustedProxies,
+    exempt,
+    basePath,
+    cacheStatus,
+    serverTiming,
+    via,
+  }: WorkerSettings,
+  lasting: Omit<AnsweringOptions, "hostMatters" | "callerMatters">,
 ): ListenerRules {
-  const options = { ...lasting, hostMatters };
+  const options = { ...lasting, hostMatters, callerMatters };
   return {
     serve: (exchange) => void answer(exchange, options),
     trustedProxies,

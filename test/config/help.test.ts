@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import t from "tap";
 import { environmentHelp, fileHelp, settingsMarkdown } from "../../src/config/help.ts";
 import { settings } from "../../src/config/settings.ts";
+import { userLine } from "../fixtures/access.ts";
 import { problemsOf } from "../fixtures/loading.ts";
 
 const root = new URL("../../", import.meta.url);
@@ -30,7 +31,7 @@ t.test("the configurations in the documents are right", async (t) => {
   for (const yaml of blocks) {
     const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }| #|$)/gm)].map(([, path = ""]) => [
       path,
-      "0123456789abcdef0123456789abcdef",
+      yaml.includes(`htpasswdFile: ${path}`) ? userLine("alice", "1") : "0123456789abcdef0123456789abcdef",
     ]);
     const env = { REGISTRY_PASSWORD: "p" };
     t.same(problemsOf({ yaml, env, files: Object.fromEntries(secrets) }), [], yaml);

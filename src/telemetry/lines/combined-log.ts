@@ -8,8 +8,8 @@ import type { LogOutput } from "./log-output.ts";
 
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** Longest request target, User-Agent and address, in UTF-16 units. */
-const longest = { target: 1024, agent: 512, address: 64 } as const;
+/** Longest request target, User-Agent, address and name of a user, in UTF-16 units. */
+const longest = { target: 1024, agent: 512, address: 64, user: 255 } as const;
 
 /** What would end a quoted field, or be a terminal's command. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -26,12 +26,12 @@ export function combinedLog(logger: Pick<Logger, "isLevelEnabled">, output: LogO
 
 /** The line, with its end. */
 export function combinedLine(event: RequestEvent): string {
-  const { method, path, status, bytesSent, userAgent, durationMs, ttfbMs, result, id } = event;
+  const { method, path, status, bytesSent, user, userAgent, durationMs, ttfbMs, result, id } = event;
   const request = `${bare(method, 32)} ${bare(path, longest.target)} HTTP/1.1`;
   const answered = ttfbMs === undefined || !asksUpstream(result) ? "-" : seconds(ttfbMs);
   const agent = userAgent === undefined ? "-" : quotable(userAgent, longest.agent);
   return (
-    `${bare(event.client, longest.address)} - - [${date(event.time)}] "${request}" ${status} ${bytesSent} "-" ` +
+    `${bare(event.client, longest.address)} - ${bare(user ?? "", longest.user)} [${date(event.time)}] "${request}" ${status} ${bytesSent} "-" ` +
     `"${agent}" rt=${seconds(durationMs)} urt=${answered} cs=${result} rid=${bare(id, 64)}\n`
   );
 }

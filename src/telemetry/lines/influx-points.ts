@@ -46,6 +46,7 @@ function accessFields(event: RequestEvent, served: boolean): string {
     sharedFields(event, served) +
     integer("expected", event.bytesExpected) +
     text("client", event.client) +
+    text("user", event.user) +
     text("forwarded_for", event.forwardedFor) +
     text("user_agent", event.userAgent) +
     text("aborted_by", event.abortedBy) +

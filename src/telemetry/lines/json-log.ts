@@ -126,6 +126,7 @@ function requestLine(event: RequestEvent, level: string, time: string): string {
     textField("aborted_by", event.abortedBy, maxText) +
     textField("detail", detail === undefined ? undefined : scrub(detail, maxText), maxText) +
     `,"client":${quoted(event.client, 64)}` +
+    textField("user", event.user, maxText) +
     textField("forwarded_for", event.forwardedFor, maxText) +
     textField("user_agent", event.userAgent, maxText) +
     ',"msg":"request"}\n'

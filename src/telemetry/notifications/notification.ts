@@ -32,7 +32,7 @@ export interface Notification {
     readonly useragent?: string | undefined;
   };
   /** Clients have no names here. */
-  readonly actor: Readonly<Record<string, never>>;
+  readonly actor: { readonly name?: string };
   readonly source: NotificationSource;
 }
 
@@ -71,7 +71,7 @@ export function notificationOf(event: RequestEvent, source: NotificationSource):
       method: event.method,
       useragent: event.userAgent,
     },
-    actor: {},
+    actor: event.user === undefined ? {} : { name: event.user },
     source,
   };
 }

@@ -72,7 +72,14 @@ t.test("a line of a request is put together as pino would, whatever is in it", (
       flush: async () => {},
       lost: 0,
     });
-    const all = { upstream: text, repository: text, reference: text, forwardedFor: text, userAgent: text };
+    const all = {
+      upstream: text,
+      repository: text,
+      reference: text,
+      user: text,
+      forwardedFor: text,
+      userAgent: text,
+    };
     requestLog(logger)(
       sampleEvent({ ...all, method: text, path: `/${text}`, client: text, detail: text, traceId: "ab" }),
     );

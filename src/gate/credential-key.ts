@@ -1,0 +1,8 @@
+// A key for what is remembered of credentials, from which nobody can tell them.
+import { createHmac, randomBytes } from "node:crypto";
+
+/** Gives the same key for the same text, as long as this process runs; in no other process. HMAC-SHA-256 in base64. */
+export function createCredentialKey(): (credentials: string) => string {
+  const secret = randomBytes(32);
+  return (credentials) => createHmac("sha256", secret).update(credentials).digest("base64");
+}

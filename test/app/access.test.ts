@@ -1,0 +1,75 @@
+// The file of users and the rules, changed while the mirror runs.
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import t from "tap";
+import { changesBetween } from "../../src/config/changes.ts";
+import { login, userLine } from "../fixtures/access.ts";
+import { makeImage } from "../fixtures/images.ts";
+import { loadedFrom } from "../fixtures/loading.ts";
+import { eventually, ManualPause } from "../fixtures/manual-time.ts";
+import { mirrorConfig, startMirror } from "../fixtures/mirror.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
+
+const image = makeImage({ layers: [1_000], seed: "reload" });
+const path = "/v2/team/app/manifests/1";
+
+t.test("users come and go with their file, and a bad file changes nothing", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const directory = t.testdir({ cache: {} });
+  const file = join(directory, "users");
+  const one = userLine("alice", "1");
+  await writeFile(file, one);
+  const yaml = "upstream: {url: https://far.test}\naccess: {mode: htpasswd, htpasswdFile: /users}\n";
+  const { access } = loadedFrom({ yaml, files: { "/users": one } }).config;
+  if (access?.htpasswd === undefined) throw new Error("no users");
+  const pauses = new ManualPause();
+  const mirror = await startMirror(t, upstream, {
+    pause: pauses.pause,
+    cache: { dir: join(directory, "cache") },
+    access: { ...access, htpasswd: { ...access.htpasswd, path: file } },
+  });
+  const status = async (name: string, password: string) =>
+    (await mirror.get(path, login(name, password))).status;
+  t.equal(await status("alice", "1"), 200);
+  t.equal(await status("bob", "2"), 401);
+  await writeFile(file, userLine("bob", "2"));
+  pauses.elapse();
+  await mirror.line(({ msg }) => /the file of users has changed/.test(String(msg)));
+  t.equal(await status("bob", "2"), 200);
+  t.equal(await status("alice", "1"), 401, "what was remembered is forgotten");
+  await writeFile(file, "bob:plain-s3cret\n");
+  await eventually("it waits for the next look", () => pauses.waiting > 0);
+  pauses.elapse();
+  const line = await mirror.line(({ msg }) => /cannot be used: those read before stay/.test(String(msg)));
+  t.match(line, { level: "error", problem: /line 1 has no bcrypt hash; write it again with htpasswd -B/ });
+  t.notMatch(JSON.stringify(mirror.lines), /s3cret/);
+  t.equal(await status("bob", "2"), 200);
+});
+
+t.test("a reload changes mode and rules for the requests to come", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const mirror = await startMirror(t, upstream, {});
+  t.equal((await mirror.get(path)).status, 200);
+  const files = { "/users": userLine("alice", "1") };
+  const base = "upstream: {url: https://far.test}\n";
+  const open = loadedFrom({ yaml: base });
+  const yaml = `${base}access: {mode: htpasswd, htpasswdFile: /users, rules: [{repositories: team/**}]}\n`;
+  const named = loadedFrom({ yaml, files });
+  const told = changesBetween(open, open, named).applied.map(({ text }) => text);
+  t.ok(
+    told.some((text) => text === "access.mode: open -> htpasswd"),
+    told.join("; "),
+  );
+  const config = mirrorConfig(upstream, mirror.directory, {});
+  const use = (access: typeof config.access): void =>
+    mirror.app.prepare({ ...config, access }, { applied: [], needRestart: [] }).apply();
+  use(named.config.access);
+  t.equal((await mirror.get(path)).status, 401);
+  t.equal((await mirror.get(path, login("alice", "1"))).status, 200);
+  t.match(await mirror.line(({ user }) => user === "alice"), { status: 200, path });
+  t.equal((await mirror.get("/v2/other/app/manifests/1", login("alice", "1"))).status, 403);
+  use(undefined);
+  t.equal((await mirror.get(path)).status, 200);
+});

@@ -1,0 +1,81 @@
+// What one caller has been granted is not given to another.
+import t from "tap";
+import { fail, failures } from "../../src/http/error.ts";
+import type { Exchange } from "../../src/http/exchange.ts";
+import { type Digest, parseDigest } from "../../src/oci/digest.ts";
+import { parseRepository, type Repository } from "../../src/oci/name.ts";
+import { login } from "../fixtures/access.ts";
+import { digestOf } from "../fixtures/images.ts";
+import { eventually } from "../fixtures/manual-time.ts";
+import { startPair } from "../fixtures/worker-pair.ts";
+
+const scope = { upstream: "far", repository: parseRepository("team/app") as Repository };
+const manifest = Buffer.from('{"schemaVersion":2}');
+const path = "/v2/team/app/manifests/1";
+const alice = login("alice", "alice-pw");
+
+/** Grants to Alice alone. */
+function serve(exchange: Exchange): void {
+  if (exchange.header("authorization") !== alice.authorization) {
+    fail(exchange, failures.unauthorized, "denied");
+    return;
+  }
+  Object.assign(exchange.findings, { route: "manifest_tag", source: "disk", reference: "1", user: "alice" });
+  const digest = parseDigest(digestOf(manifest)) as Digest;
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  exchange.grant(
+    {
+      kind: "manifest",
+      ...scope,
+      digest,
+      mediaType,
+      size: manifest.length,
+      age: 0,
+      freshFor: 60_000,
+      heads: true,
+    },
+    manifest,
+  );
+}
+
+t.test("a grant is for the credentials it was given to", async (t) => {
+  const pair = await startPair(t, { serve, callerMatters: { credentials: true, address: false } });
+  t.equal((await pair.ask("GET", path, alice)).status, 200);
+  t.equal((await pair.ask("GET", path, alice)).status, 200);
+  t.equal(pair.asked.length, 1, "it is remembered");
+  const strangers = [{}, login("alice", "alice-pw2"), login("bob", "alice-pw"), { authorization: "Basic" }];
+  for (const method of ["GET", "HEAD"])
+    for (const header of strangers) t.equal((await pair.ask(method, path, header)).status, 401);
+  t.equal((await pair.ask("HEAD", path, alice)).status, 200);
+  t.equal(pair.asked.length, 9, "whoever has none is the primary's to judge");
+  await eventually("every request has its event", () => pair.events.worker.length === 3);
+  t.same(
+    pair.events.worker.map(({ user }) => user),
+    ["alice", "alice", "alice"],
+  );
+  const told = JSON.stringify(pair.events);
+  t.notMatch(told, alice.authorization.slice(6), "credentials are no part of what is told");
+  t.notMatch(told, "alice-pw");
+});
+
+t.test("a grant is for the address it was given to, where rules are about addresses", async (t) => {
+  const headers = { ...alice, "x-forwarded-for": "10.0.0.1" };
+  const pair = await startPair(t, {
+    serve,
+    callerMatters: { credentials: true, address: true },
+    trustedProxies: ["127.0.0.0/8"],
+  });
+  t.equal((await pair.ask("GET", path, headers)).status, 200);
+  t.equal((await pair.ask("GET", path, headers)).status, 200);
+  t.equal(pair.asked.length, 1);
+  t.equal((await pair.ask("GET", path, { ...headers, "x-forwarded-for": "10.0.0.2" })).status, 200);
+  t.equal(pair.asked.length, 2);
+});
+
+t.test("where nobody is asked, what clients send makes no difference", async (t) => {
+  const pair = await startPair(t, { serve });
+  t.equal((await pair.ask("GET", path, alice)).status, 200);
+  t.equal((await pair.ask("GET", path)).status, 200);
+  t.equal((await pair.ask("GET", path, login("bob", "x"))).status, 200);
+  t.equal(pair.asked.length, 1);
+});
