@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { loadConfig } from "../../src/config/load.ts";
 import { defaultConfiguration, problemsOf } from "../fixtures/deployed-configuration.ts";
 import { attempt } from "../system/fixtures/child.ts";
 import { requires } from "../system/fixtures/requires.ts";
@@ -23,6 +24,29 @@ function written(t: Test, text = unit): string {
   writeFileSync(path, text.replace("/usr/local/bin/entrepot", process.execPath));
   return path;
 }
+
+t.test("a file of a secret may be a credential of systemd, named in the YAML file", async (t) => {
+  const secret = "0123456789abcdef0123456789abcdef";
+  const directory = t.testdir({ password: secret, redis: secret, node: secret, hooks: secret });
+  // biome-ignore-start lint/suspicious/noTemplateCurlyInString: a variable of the YAML file
+  const text = [
+    "upstream:",
+    "  url: https://registry.example.com",
+    "  username: mirror",
+    "  passwordFile: ${CREDENTIALS_DIRECTORY}/password",
+    "redis: { url: redis://redis.example.com, passwordFile: '${CREDENTIALS_DIRECTORY}/redis' }",
+    "node: { secretFile: '${CREDENTIALS_DIRECTORY}/node' }",
+    "webhooks: { secretFile: '${CREDENTIALS_DIRECTORY}/hooks' }",
+  ].join("\n");
+  // biome-ignore-end lint/suspicious/noTemplateCurlyInString: a variable of the YAML file
+  const readFile = (path: string) => readFileSync(path, "utf8");
+  const file = { path: "entrepot.yaml", text };
+  const loaded = loadConfig({ file, env: { CREDENTIALS_DIRECTORY: directory }, readFile });
+  if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
+  const { redis, node, webhooks } = loaded.config;
+  for (const source of [redis?.password, node.secret, webhooks?.secrets.generic])
+    t.equal((await source?.read())?.reveal(), secret);
+});
 
 t.test("systemd-analyze verify", async (t) => {
   if (!requires(t, "systemd-analyze")) return;
@@ -53,4 +77,5 @@ t.test("the settings", async (t) => {
   );
   t.same(values("LoadCredential"), ["upstream-password:/etc/entrepot/secrets/upstream-password"]);
   t.equal(env.ENTREPOT_UPSTREAM_PASSWORD_FILE, "/run/credentials/entrepot.service/upstream-password");
+  t.same(values("LimitCORE"), ["0"], "no secret in a core");
 });

@@ -72,6 +72,8 @@ t.test("the image", async (t) => {
   await until("the health check is content", async () => (await state("Health.Status")) === "healthy");
   t.equal((await fetch(`http://127.0.0.1:${port}/v2/`)).status, 200);
   t.match(await daemon.docker("exec", "mirror", "id", "-u"), /^65532$/m);
+  const sbom = JSON.parse(await daemon.docker("exec", "mirror", "cat", "/app/sbom.cdx.json"));
+  t.match(sbom, { bomFormat: "CycloneDX", metadata: { component: { name: "entrepot" } } });
   t.match((await daemon.attempt("exec", "mirror", "touch", "/app/x")).output, /Read-only file system/);
   await daemon.docker("stop", "mirror");
   t.equal(await state("ExitCode"), "0", "stopped, not killed");
