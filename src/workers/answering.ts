@@ -201,6 +201,8 @@ function found(exchange: Exchange, grant: Grant, elapsed: number, inMemory: bool
 
 /** Asks the primary, and answers from its grant or passes its answer on. */
 async function ask(exchange: Exchange, key: string, options: AnsweringOptions): Promise<void> {
+  // A client that has left meanwhile has its event.
+  if (exchange.closed) return;
   const { grants, primary, readers, clock } = options;
   const asOf = grants.changes;
   const { cuts } = readers;
@@ -246,6 +248,7 @@ async function readBody(answer: IncomingMessage, { size }: Grant): Promise<Buffe
 // ---- what the primary answers -------------------------------------------------------------------------------------
 
 async function pass(exchange: Exchange, { primary }: AnsweringOptions, withBody: boolean): Promise<void> {
+  if (exchange.closed) return;
   exchange.reportedElsewhere(true);
   const answer = await asking(exchange, () => primary.ask(exchange, { takesGrant: false, withBody }));
   if (answer !== undefined) await passAnswer(exchange, answer);
@@ -298,8 +301,8 @@ async function passAnswer(exchange: Exchange, answer: IncomingMessage): Promise<
     }
   } catch {
     answer.destroy();
-    if (exchange.headersSent) exchange.cut("upstream");
-    else fail(exchange, failures.primaryLost);
+    // Also when nothing was sent yet: the primary has made the event of a broken answer, not of another one.
+    exchange.cut("upstream");
   }
 }
 

@@ -293,6 +293,20 @@ t.test("an answer of the primary that breaks off is cut short for the client too
   t.same(pair.events.worker, []);
 });
 
+t.test("a small answer that breaks off is no answer: the one event tells what the client got", async (t) => {
+  const pair = await startPair(t, {
+    serve: async (exchange) => {
+      exchange.begin(206, {}, 2_000);
+      await exchange.write(Buffer.alloc(1_000));
+      exchange.cut("upstream");
+    },
+  });
+  await t.rejects(pair.ask("GET", blobPath), { code: "ECONNRESET" });
+  await eventually("it is told once", () => pair.events.primary.length === 1);
+  t.match(pair.events.primary[0], { abortedBy: "upstream", result: "error" });
+  t.same(pair.events.worker, []);
+});
+
 t.test("without its primary a worker answers 503, and makes the event", async (t) => {
   const pair = await startPair(t, { serve: grantManifest });
   await pair.ask("GET", path);
@@ -322,6 +336,40 @@ t.test(
       await eventually("there is an event", () => made() === 1);
       t.equal(pair.events.worker.length, granted ? 1 : 0);
     }
+  },
+);
+
+t.test(
+  "a client that leaves while its granted blob is opened: the primary is not asked for it again",
+  async (t) => {
+    let leave = (): void => {};
+    const pair = await startPair(t, {
+      serve: (exchange) => {
+        if (exchange.header("range") !== undefined) return fail(exchange, failures.blobUnknown);
+        Object.assign(exchange.findings, { route: "blob", source: "upstream:far", reference: blobDigest });
+        const content = {
+          kind: "blob",
+          ...scope,
+          digest: blobDigest,
+          size: blob.length,
+          age: 0,
+          heads: true,
+        } as const;
+        exchange.beginGrant({ ...content, fill: { file: "/spool", whole: false, result: "miss" } });
+      },
+      openSpool: async () => {
+        leave();
+        await eventually("the client has left", () => pair.events.worker.length === 1);
+        return undefined;
+      },
+    });
+    const socket = connect(pair.port, "127.0.0.1");
+    leave = () => void socket.destroy();
+    socket.write(`GET ${blobPath} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    await eventually("it has its event", () => pair.events.worker.length === 1);
+    await pair.ask("GET", blobPath, { range: "bytes=0-0" });
+    t.equal(pair.asked.length, 2);
+    t.equal(pair.events.worker.length + pair.events.primary.length, 2);
   },
 );
 
