@@ -14,6 +14,7 @@ import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { RouteKind } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
+import { peerHeader } from "../ports/shared.ts";
 import { type RemoteRepository, remoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
@@ -90,12 +91,23 @@ export async function inPlace<Options extends InPlaceOptions>(
   }
 }
 
+/** A node of this datacenter reads what it likes: it has judged its own caller before it asks. */
 function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<void> {
   if (answersItself(exchange, options.readiness)) return;
   const { gate } = options;
   if (gate === undefined) return answerTo(undefined, exchange, options);
   // Node hands its connection over: it is refused wherever it comes from.
   if (exchange.request.method === "CONNECT") return refuseWrite(exchange);
+  const { nodeProof } = options;
+  if (nodeProof !== undefined && exchange.header(peerHeader) !== undefined)
+    return nodeProof.isNode(exchange.request).then((isNode) => {
+      const reads = exchange.request.method === "GET" || exchange.isHead;
+      return isNode && reads ? answerTo(undefined, exchange, options) : judge(gate, exchange, options);
+    });
+  return judge(gate, exchange, options);
+}
+
+function judge(gate: Gate, exchange: Exchange, options: ServeOptions): void | Promise<void> {
   const admitted = gate.admit(exchange.header("authorization"), exchange.client);
   if (admitted instanceof Promise) return admitted.then((each) => enter(each, exchange, options));
   return enter(admitted, exchange, options);
