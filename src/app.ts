@@ -5,6 +5,7 @@ import type { Socket } from "node:net";
 import { hostname } from "node:os";
 import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
+import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
@@ -46,6 +47,7 @@ import type { NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
 import { unixPeer } from "./ports/networks.ts";
 import { NodeProof } from "./ports/node-proof.ts";
+import type { ServerTls } from "./ports/tls-front.ts";
 import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, openDiskStore } from "./storage/disk/store.ts";
@@ -162,8 +164,11 @@ class Entrepot implements App {
   readonly #stopping = new AbortController();
   /** Closes in the reverse order of opening, whatever of it was opened. */
   readonly #opened = new AsyncDisposableStack();
+  /** Of the listeners that speak TLS. */
+  readonly #certificates: { listenTls?: CertificateFiles; opsTls?: CertificateFiles } = {};
   #storage: Storage | undefined;
   #stats: StatsPage | undefined;
+  #ops: OpsListener | undefined;
   #workers: NodeWorkers | undefined;
   #serving: Serving | undefined;
   /** The port clients pull from, once it is known. */
@@ -222,6 +227,7 @@ class Entrepot implements App {
   async start(): Promise<{ listen: Bound; ops: Bound }> {
     const storage = await this.#openStorage();
     const maintenance = this.#createMaintenance(storage);
+    await this.#openCertificates();
     const opsAddress = await this.#openOps(storage);
     const listener = await this.#openServing(storage, maintenance);
     const listenAddress = await this.#listen(listener);
@@ -288,6 +294,29 @@ class Entrepot implements App {
     return maintenance;
   }
 
+  /** Rejects with why a listener's certificate cannot be used. */
+  async #openCertificates(): Promise<void> {
+    const used = {
+      listenTls: (tls: ServerTls) => {
+        this.#serving?.listener.useTls(tls);
+        this.#workers?.use(this.#config, limitsOf(this.#config));
+      },
+      opsTls: (tls: ServerTls) => this.#ops?.useTls(tls),
+    };
+    for (const name of ["listenTls", "opsTls"] as const) {
+      const files = this.#config[name];
+      if (files === undefined) continue;
+      const options = { name, files, changed: used[name], log: this.#log };
+      const certificate = await CertificateFiles.open({
+        ...options,
+        clock: this.#steady,
+        pause: this.#pause,
+      });
+      this.#certificates[name] = certificate;
+      void certificate.watch(this.#stopping.signal);
+    }
+  }
+
   /** The second listener: health, metrics, the stats page and webhooks. */
   async #openOps({ store, index }: Storage): Promise<Bound> {
     const { opsListen, node } = this.#config;
@@ -308,7 +337,8 @@ class Entrepot implements App {
     });
     this.#stats = stats;
     this.#opened.defer(() => stats.close());
-    const listener: OpsListener = createOpsListener({
+    const listener = createOpsListener({
+      tls: this.#certificates.opsTls?.tls,
       health: this.#health.checks,
       metrics: this.#telemetry.metrics,
       log: this.#log,
@@ -326,6 +356,7 @@ class Entrepot implements App {
       networkOf: (request) => this.#proxies.of(request, peerOf(request.socket)).network,
       clock: this.#steady,
     });
+    this.#ops = listener;
     this.#opened.defer(() => listener.close());
     await removeStale(opsListen);
     return await listener.listen(opsListen);
@@ -422,6 +453,7 @@ class Entrepot implements App {
       // A worker keeps its connections to the primary.
       ...(ofWorkers ? { timeouts: { keepAlive: 0 } } : {}),
       ofWorkers,
+      tls: ofWorkers ? undefined : this.#certificates.listenTls?.tls,
       maxConnections: connectionLimit(),
       pseudonym: this.#pseudonym,
       unexpected: serves.unexpected,
@@ -460,6 +492,7 @@ class Entrepot implements App {
       config: this.#config,
       limits: limitsOf(this.#config),
       pseudonym: this.#pseudonym,
+      tls: () => this.#certificates.listenTls?.tls,
       onEvent: this.#telemetry.onEvent,
       lost: (events) => this.#telemetry.metrics.lost("workers", events),
       index: index.blobs,
@@ -658,6 +691,8 @@ class Entrepot implements App {
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),
       configLastReloadSuccessful: () => this.#lastReload.successful,
+      certificateExpiry: (listener) =>
+        this.#certificates[listener === "ops" ? "opsTls" : "listenTls"]?.expiry,
       configLastReloadSuccess: () => this.#lastReload.successAt / 1000,
     };
   }

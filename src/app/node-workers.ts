@@ -9,6 +9,7 @@ import type { Clock, Pause } from "../ports/clock.ts";
 import type { EventSink, Notice, RequestEvent } from "../ports/event.ts";
 import type { BlobIndex, LinkStore, TagStore } from "../ports/records.ts";
 import type { Announcement } from "../ports/shared.ts";
+import type { ServerTls } from "../ports/tls-front.ts";
 import { AnnouncedLinks, AnnouncedTags } from "../workers/announced-records.ts";
 import type { CallerMatters } from "../workers/answering.ts";
 import type { Forget } from "../workers/grants.ts";
@@ -21,6 +22,8 @@ export interface NodeWorkersOptions {
   readonly config: Config;
   readonly limits: ClientLimits & { readonly exempt: readonly string[] };
   readonly pseudonym: string;
+  /** What clients are answered with from now on; undefined: plain HTTP. */
+  readonly tls: () => ServerTls | undefined;
   readonly onEvent: EventSink;
   /** So many events could not be sent here. */
   readonly lost: (events: number) => void;
@@ -62,6 +65,7 @@ export class NodeWorkers {
     const { listen, cache, via, cacheStatus, serverTiming, trustedProxies, upstreams } = config;
     return {
       listen,
+      tls: this.#options.tls(),
       socket: this.socket,
       cacheDirectory: cache.dir,
       pseudonym: this.#options.pseudonym,

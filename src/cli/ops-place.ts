@@ -1,10 +1,21 @@
 // Where a command finds the ops listener of a running mirror, and what it shows there: a password or a token, from the
 // configuration or the environment. Never from the command line, which every user of the machine can read.
+import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import {
+  type ClientRequest,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
+import { request as httpsRequest } from "node:https";
+import { json } from "node:stream/consumers";
 import { formatAddress, formatListenPlace } from "../config/address.ts";
 import type { Config } from "../config/config.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
 import { type Context, loadFrom } from "./context.ts";
+import { trustSystemAuthorities } from "./system-authorities.ts";
 
 export interface OpsPlaceOptions {
   readonly config?: string;
@@ -14,6 +25,8 @@ export interface OpsPlaceOptions {
 
 export interface OpsPlace {
   readonly origin: string;
+  /** PEM of the certificate that is expected there, whatever its names: the mirror's own. Left out: any that is trusted. */
+  readonly certificate?: string;
   readonly access: Config["opsAccess"];
 }
 
@@ -21,7 +34,7 @@ export interface OpsPlace {
 const timeout = 15_000;
 
 /** Settings that count although the address is given on the command line. */
-const ownSettings = /^ENTREPOT_OPS_(?:ACCESS|TLS)_/;
+const ownSettings = /^ENTREPOT_OPS_ACCESS_/;
 
 /** Undefined, and a message on the standard error, when it cannot be known. */
 export function opsPlace(options: OpsPlaceOptions, context: Context): OpsPlace | undefined {
@@ -44,7 +57,7 @@ function configuredPlace(config: string | undefined, context: Context): OpsPlace
     context.err(formatProblems(loaded.problems));
     return undefined;
   }
-  const { opsListen, opsAccess } = loaded.config;
+  const { opsListen, opsAccess: access, opsTls } = loaded.config;
   if (!("host" in opsListen)) {
     context.err(
       `entrepot: opsListen is ${formatListenPlace(opsListen)}: say where it is reached with --ops\n`,
@@ -54,7 +67,9 @@ function configuredPlace(config: string | undefined, context: Context): OpsPlace
   const { host, port } = opsListen;
   // The wildcard addresses are for listening only.
   const reachable = host === "0.0.0.0" || host === "" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return { origin: `http://${formatAddress({ host: reachable, port })}`, access: opsAccess };
+  const address = formatAddress({ host: reachable, port });
+  if (opsTls === undefined) return { origin: `http://${address}`, access };
+  return { origin: `https://${address}`, access, certificate: context.readFile(opsTls.certFile) };
 }
 
 /** What the environment says of the ops listener. Of the registries, without which there is no configuration, it takes none. */
@@ -67,16 +82,32 @@ function fromEnvironment({ env, readFile }: Context) {
 }
 
 /** The JSON at a path of the ops listener. Rejects with why there is none. */
-export async function askOps({ origin, access }: OpsPlace, path: string): Promise<unknown> {
+export async function askOps({ origin, access, certificate }: OpsPlace, path: string): Promise<unknown> {
   const authorization = await authorizationOf(access);
-  const answer = await fetch(new URL(path, origin), {
-    ...(authorization === undefined ? {} : { headers: { authorization } }),
-    redirect: "error",
+  const options: RequestOptions = {
+    headers: authorization === undefined ? {} : { authorization },
+    agent: false,
     signal: AbortSignal.timeout(timeout),
-  });
-  if (answer.ok) return await answer.json();
-  const asks = [401, 403].includes(answer.status) ? ": set ENTREPOT_OPS_ACCESS_PASSWORD_FILE" : "";
-  throw new Error(`status ${answer.status}${asks}`);
+  };
+  const url = new URL(path, origin);
+  const request = url.protocol === "https:" ? overTls(url, options, certificate) : httpRequest(url, options);
+  const [answer] = (await once(request.end(), "response")) as [IncomingMessage];
+  const { statusCode: status = 0 } = answer;
+  if (status === 200) return await json(answer);
+  answer.destroy();
+  const asks = [401, 403].includes(status) ? ": set ENTREPOT_OPS_ACCESS_PASSWORD_FILE" : "";
+  throw new Error(`status ${status}${asks}`);
+}
+
+function overTls(url: URL, options: RequestOptions, certificate: string | undefined): ClientRequest {
+  if (certificate === undefined) {
+    trustSystemAuthorities();
+    return httpsRequest(url, options);
+  }
+  // It need not have the name it is asked by here: nobody else has its key. Of a chain only the first is meant.
+  const ca = new X509Certificate(certificate).toString();
+  const own = { ca, allowPartialTrustChain: true, checkServerIdentity: () => undefined };
+  return httpsRequest(url, { ...options, ...own });
 }
 
 async function authorizationOf(access: Config["opsAccess"]): Promise<string | undefined> {

@@ -29,7 +29,9 @@ export interface Changes {
 /** Settings that are only read at the start, or all below these keys; `applicable` keeps the same ones. */
 export const onlyAtStart = [
   "listen",
+  "listenTls",
   "opsListen",
+  "opsTls",
   "workers",
   "node",
   "log.format",
@@ -43,10 +45,11 @@ export const onlyAtStart = [
 
 /** The new configuration, with the running one's values of what is only read at the start. */
 export function applicable(running: Config, next: Config): Config {
-  const { listen, opsListen, workers, node, influx, proofs, redis, s3, notifications } = running;
+  const { listen, listenTls, opsListen, opsTls, workers, node, influx, proofs, redis, s3, notifications } =
+    running;
   return {
     ...next,
-    ...{ listen, opsListen, workers, node, influx, proofs, redis, s3, notifications },
+    ...{ listen, listenTls, opsListen, opsTls, workers, node, influx, proofs, redis, s3, notifications },
     log: { ...next.log, format: running.log.format },
     cache: { ...next.cache, dir: running.cache.dir },
   };

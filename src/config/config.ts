@@ -6,14 +6,14 @@ import type { AccessRule } from "../gate/access-rules.ts";
 import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
-import { Files, type HtpasswdConfig, type TlsConfig } from "./files.ts";
+import { Files, type HtpasswdConfig, type ListenerTlsConfig, type TlsConfig } from "./files.ts";
 import { namesBehind } from "./next-chain.ts";
 import { type ProxyConfig, proxyConfigOf, usedProxies } from "./proxy.ts";
 import { schema } from "./schema.ts";
 import type { Path } from "./settings.ts";
 
 export type { Address } from "./address.ts";
-export type { HtpasswdConfig, TlsConfig } from "./files.ts";
+export type { HtpasswdConfig, ListenerTlsConfig, TlsConfig } from "./files.ts";
 export type { ProxyConfig, ProxyServer } from "./proxy.ts";
 
 /** Nothing in it can be set; secrets and URLs are left as they are. */
@@ -187,7 +187,9 @@ type OwnKey =
   | "redis"
   | "notifications"
   | "webhooks"
-  | "opsAccess";
+  | "opsAccess"
+  | "listenTls"
+  | "opsTls";
 
 /** See the schema for what each key means. */
 export type Config = Frozen<Omit<Values, OwnKey>> & {
@@ -207,6 +209,10 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly notifications?: { readonly endpoints: readonly NotificationEndpointConfig[] } | undefined;
   /** Undefined: no webhook is taken. */
   readonly webhooks?: WebhooksConfig | undefined;
+  /** Undefined: clients are answered over plain HTTP. */
+  readonly listenTls?: ListenerTlsConfig | undefined;
+  /** The same of the ops listener. */
+  readonly opsTls?: ListenerTlsConfig | undefined;
   /** Undefined: the ops listener asks for neither a password nor a token. */
   readonly opsAccess?: OpsAccessConfig | undefined;
 };
@@ -281,6 +287,8 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
     notifications: notificationsOf(values.notifications, files),
     webhooks: webhooksOf(values.webhooks, files),
     opsAccess: opsAccessOf(values.opsAccess, files),
+    listenTls: listenerTlsOf(values.listenTls),
+    opsTls: listenerTlsOf(values.opsTls),
   };
 }
 
@@ -422,4 +430,13 @@ function opsAccessOf(values: Values["opsAccess"], files: Files): OpsAccessConfig
   const token = files.secret(values, ["opsAccess"], "token");
   if (password === undefined && token === undefined) return undefined;
   return { username: values.username, password, token };
+}
+
+function listenerTlsOf(values: {
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  readonly clientCaFile?: string | undefined;
+}): ListenerTlsConfig | undefined {
+  const { certFile, keyFile, clientCaFile } = values;
+  return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile, clientCaFile };
 }

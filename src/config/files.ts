@@ -24,8 +24,8 @@ export class Files {
   readonly #tls = new Map<string, Omit<TlsConfig, "serverName">>();
   #htpasswd: HtpasswdConfig | undefined;
 
-  /** Reads every file that `sources` names, which it tells what is wrong. `tls`: the paths of sections of certificates. */
-  static read(sources: Sources, tls: readonly Path[], readFile: ReadFile): Files {
+  /** Reads every file that `sources` names, which it tells what is wrong. `tls` and `listeners` are the paths of sections of certificates. */
+  static read(sources: Sources, tls: readonly Path[], listeners: readonly Path[], readFile: ReadFile): Files {
     const files = new Files();
     for (const { path, type } of textsIn(sources.root)) {
       const holds = t.traits.get(type)?.holds;
@@ -33,7 +33,9 @@ export class Files {
       if (secret !== undefined) files.#secrets.set(pathText(path), secret);
     }
     files.#htpasswd = readHtpasswd(["access", "htpasswdFile"], sources, readFile);
-    for (const path of tls) files.#tls.set(pathText(path), readTls(path, sources, readFile));
+    for (const path of tls) files.#tls.set(pathText(path), readTls(path, sources, readFile, outgoing));
+    // Whether they can be used; they are read again by who listens.
+    for (const path of listeners) readTls(path, sources, readFile, listening);
     return files;
   }
 
@@ -137,6 +139,18 @@ export interface TlsConfig {
   readonly serverName?: string | undefined;
 }
 
+/** Files of a listener's certificate; they are read again whenever they change. */
+export interface ListenerTlsConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Authorities of clients that show a certificate; undefined: none is asked for. */
+  readonly clientCaFile: string | undefined;
+}
+
+/** Keys of certificates in a section: for connections that go out, and of a listener. */
+const outgoing = { ca: "ca", cert: "cert", key: "key" };
+const listening = { ca: "clientCaFile", cert: "certFile", key: "keyFile" };
+
 interface Pem<T> {
   readonly text: string;
   readonly parsed: T;
@@ -146,7 +160,12 @@ const maxLength = 1024 * 1024;
 const certificate = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
 
 /** What the settings `ca`, `cert` and `key` in the section at `path` name, when they go together. */
-function readTls(path: Path, sources: Sources, readFile: ReadFile): Omit<TlsConfig, "serverName"> {
+function readTls(
+  path: Path,
+  sources: Sources,
+  readFile: ReadFile,
+  names: typeof outgoing,
+): Omit<TlsConfig, "serverName"> {
   const read = <T>(name: string, parse: (text: string) => T | string): Pem<T> | undefined => {
     const at = [...path, name];
     const file = textOfFile(at, "a PEM file", sources, readFile);
@@ -156,12 +175,24 @@ function readTls(path: Path, sources: Sources, readFile: ReadFile): Omit<TlsConf
     sources.refuse(at, `found other content in ${describePath(file.name)}, expected ${parsed}`);
     return undefined;
   };
-  const ca = read("ca", parseCertificates);
-  const cert = read("cert", parseCertificates);
-  const key = read("key", parseKey);
+  const ca = read(names.ca, parseCertificates);
+  const cert = read(names.cert, parseCertificates);
+  const key = read(names.key, parseKey);
   const refusal = cert && key && refusalOf(cert, key);
-  if (refusal !== undefined) sources.refuse([...path, "cert"], `found a certificate that ${refusal}`);
+  if (refusal !== undefined) sources.refuse([...path, names.cert], `found a certificate that ${refusal}`);
   return { ca: ca?.text, cert: cert?.text, key: key && new Secret(key.text) };
+}
+
+/** Why these cannot be used, for people, and never anything of them; undefined when they can. All in PEM. */
+export function certificateProblem(cert: string, key: string, ca: string | undefined): string | undefined {
+  const certificates = parseCertificates(cert);
+  if (typeof certificates === "string") return `the certificate's file is not ${certificates}`;
+  const privateKey = parseKey(key);
+  if (typeof privateKey === "string") return `the key's file is not ${privateKey}`;
+  const authorities = ca === undefined ? undefined : parseCertificates(ca);
+  if (typeof authorities === "string") return `the file of authorities is not ${authorities}`;
+  const refusal = refusalOf({ text: cert, parsed: certificates }, { text: key, parsed: privateKey });
+  return refusal && `the certificate ${refusal}`;
 }
 
 /** Why the two cannot be used together; OpenSSL's reasons in its code, since its words may quote. */

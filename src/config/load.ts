@@ -67,7 +67,7 @@ export function loadConfig(given: {
   const parsed = schema.safeParse(sources.root);
   for (const issue of parsed.error?.issues ?? []) sources.problems.push(problemOf(issue, sources));
   const tls = [["redis"], ...upstreams].map((path) => [...path, "tls"]);
-  const files = Files.read(sources, tls, given.readFile);
+  const files = Files.read(sources, tls, [["listenTls"], ["opsTls"]], given.readFile);
   checkRules(sources, upstreams);
   missing(sources, upstreams, listed);
   if (sources.problems.length > 0 || parsed.data === undefined)

@@ -27,6 +27,8 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   onlyOne(sources, set(sources, ["redis"], redisPlaces), "one way to find Redis");
   for (const need of redisNeeds) check(sources, ["redis"], need);
   check(sources, ["opsAccess"], userNeeds);
+  for (const section of ["listenTls", "opsTls"])
+    for (const need of listenerTlsNeeds) check(sources, [section], need);
   for (const need of s3Needs) check(sources, ["s3"], need);
   redis(sources);
   if (sources.has(["s3", "sseKeyId"]) && sources.text(["s3", "sse"])?.toLowerCase() !== "aws:kms")
@@ -55,6 +57,12 @@ interface Need {
 const certificateNeeds: readonly Need[] = [
   { keys: ["tls.cert"], one: ["tls.key"], found: "a certificate without its key" },
   { keys: ["tls.key"], one: ["tls.cert"], found: "a key without its certificate" },
+];
+
+const listenerTlsNeeds: readonly Need[] = [
+  { keys: ["certFile"], one: ["keyFile"], found: "a certificate without its key" },
+  { keys: ["keyFile"], one: ["certFile"], found: "a key without its certificate" },
+  { keys: ["clientCaFile"], one: ["certFile"], found: "authorities of clients without a certificate" },
 ];
 
 const passwords = ["password", "passwordFile"];
@@ -419,6 +427,7 @@ export function warningsOf(config: Config, sources: Sources, upstreams: readonly
     ...config.upstreams.flatMap((upstream, i) => upstreamWarnings(upstream, sources, upstreams[i] as Path)),
     ...config.upstreams.flatMap(({ tags }, i) => tagRuleWarnings(tags.rules, sources, upstreams[i] as Path)),
     ...tagRuleWarnings(config.tags.rules, sources, []),
+    ...nodeWarnings(config, sources),
     ...(config.notifications?.endpoints ?? []).flatMap((endpoint, i) =>
       endpointWarnings(endpoint, sources, ["notifications", "endpoints", i, "url"]),
     ),
@@ -472,6 +481,13 @@ function tagRuleWarnings(rules: Config["tags"]["rules"], sources: Sources, path:
       sources.problem(at(i), `is never reached: ${sources.label(at(before))} matches all that it does`),
     ];
   });
+}
+
+function nodeWarnings({ node, listenTls }: Config, sources: Sources): Problem[] {
+  if (listenTls === undefined || node.address?.startsWith("http:") !== true) return [];
+  return [
+    sources.problem(["node", "address"], "plain http, and listen speaks TLS: the other nodes need https://"),
+  ];
 }
 
 function endpointWarnings(

@@ -281,8 +281,23 @@ export const schema = z.object({
     "Address that clients pull from; :5000 means every address of IPv6 and IPv4, port 0 any free port, unix:/run/entrepot.sock?mode=0660 a unix socket, fd://3 one that systemd passes",
     { default: "0.0.0.0:5000" },
   ),
+  listenTls: section({
+    certFile: setting(
+      t.file,
+      "PEM file of the certificate, with those between it and its authority, by which clients are answered over TLS at listen; plain HTTP unless set; read again whenever it changes",
+    ),
+    keyFile: setting(t.file, "PEM file of its private key, not encrypted; read again whenever it changes"),
+    clientCaFile: setting(
+      t.file,
+      "PEM file of authorities: a client that shows a certificate has to show one of theirs; none is asked for unless set; read again whenever it changes",
+    ),
+  }),
   opsListen: setting(t.listenPlace, "Address of health, metrics and the status page; keep it private", {
     default: "127.0.0.1:5001",
+  }),
+  opsTls: section({
+    certFile: setting(t.file, "As listenTls.certFile, for opsListen"),
+    keyFile: setting(t.file, "As listenTls.keyFile, for opsListen"),
   }),
   opsHosts: setting(
     t.listOf(t.host),

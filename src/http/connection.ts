@@ -2,6 +2,7 @@
 // order anyway (RFC 9112, section 9.3.2). A request that waits behind another holds no file, no buffer and no place.
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { cutConnection } from "../ports/tls-front.ts";
 import type { Client } from "./client-address.ts";
 import { Exchange, type ExchangeOwner } from "./exchange.ts";
 import type { OriginHeaders } from "./origin-headers.ts";
@@ -141,7 +142,7 @@ export class Connection implements ExchangeOwner {
   }
 
   destroy(): void {
-    if (this.#current?.endsWithConnection === true) this.#socket.resetAndDestroy();
+    if (this.#current?.endsWithConnection === true) cutConnection(this.#socket);
     else this.#socket.destroy();
   }
 

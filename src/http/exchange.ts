@@ -18,6 +18,7 @@ import {
   takesGrantHeader,
   writeGrant,
 } from "../ports/grant.ts";
+import { cutConnection } from "../ports/tls-front.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
 import { cacheStatus, type OriginHeaders, type Served, serverTiming } from "./origin-headers.ts";
@@ -371,7 +372,7 @@ export class Exchange {
     this.#waitsSince = this.#owner.now();
     const { socket } = this.#response;
     if (socket === null) this.#response.destroy();
-    else if (this.#endsWithConnection) socket.resetAndDestroy();
+    else if (this.#endsWithConnection) cutConnection(socket);
     else socket.destroySoon();
   }
 
@@ -379,7 +380,8 @@ export class Exchange {
   drop(): void {
     this.#cutBy ??= "node";
     this.findings.detail ??= "the client stopped reading";
-    if (this.#endsWithConnection) this.#response.socket?.resetAndDestroy();
+    const { socket } = this.#response;
+    if (this.#endsWithConnection && socket !== null) cutConnection(socket);
     this.#response.destroy();
   }
 

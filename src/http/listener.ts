@@ -6,6 +6,7 @@ import type { EventSink } from "../ports/event.ts";
 import { basePathHeader, clientHeader } from "../ports/grant.ts";
 import { type Bound, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { unixPeer } from "../ports/networks.ts";
+import { type ServerTls, TlsFront } from "../ports/tls-front.ts";
 import { viaOf } from "../ports/via.ts";
 import { ClientAddresses, type ClientAddressesOptions } from "./client-address.ts";
 import { Connection, type ConnectionOwner } from "./connection.ts";
@@ -35,6 +36,8 @@ export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
    */
   readonly maxConnections?: number;
   readonly timeouts?: Partial<ListenerTimeouts>;
+  /** Left out: clients speak plain HTTP. */
+  readonly tls?: ServerTls | undefined;
   /** Milliseconds from any start; since the start of the process when left out. */
   readonly now?: () => number;
 }
@@ -67,13 +70,14 @@ const refusedConnections = { least: 8, most: 64 };
 export class Listener {
   readonly #server: Server;
   readonly #connections = new Map<Socket, Connection>();
-  /** Connections of trusted proxies that have not said yet whose they are. */
+  /** Connections of trusted proxies that have not said yet whose they are, and those that have not come to speak HTTP. */
   readonly #coming = new Set<Socket>();
   /** It listens at a unix socket, whose clients have no addresses. */
   #isLocal = false;
   #inFlight = 0;
   /** Called when no answer is under way any more; undefined while this node does not drain. */
   #idle: (() => void) | undefined;
+  readonly #tls: TlsFront | undefined;
   readonly #stalls: NodeJS.Timeout;
   readonly #unexpected: (error: unknown) => void;
   /** What a request is served with that begins now. */
@@ -148,15 +152,16 @@ export class Listener {
       if (this.#connections.size > maxConnections) this.#server.closeIdleConnections();
       socket.once("close", () => this.#connections.delete(socket));
     };
+    this.#tls = options.tls === undefined ? undefined : new TlsFront(options.tls, headersTimeout);
+    const start = this.#tls === undefined ? begin : this.#securing(this.#tls, begin);
     this.#server.on("connection", (socket: Socket) => {
       // Node caches the address from the first read on. Read later, it may be gone with the client.
       const address = socket.remoteAddress ?? (this.#isLocal ? unixPeer : "");
-      if (ofWorker || !this.#clients.trusts(address)) return begin(socket, address);
-      this.#coming.add(socket);
-      socket.once("close", () => this.#coming.delete(socket));
+      if (ofWorker || !this.#clients.trusts(address)) return start(socket, address);
+      this.#comes(socket);
       takeProxyHeader(socket, headersTimeout, (source) => {
         this.#coming.delete(socket);
-        begin(socket, source ?? address);
+        start(socket, source ?? address);
       });
     });
     this.#server.on("clientError", (error, socket) =>
@@ -167,6 +172,28 @@ export class Listener {
     this.#server.on("connect", (request) => this.#connections.get(request.socket)?.connect(request));
     this.#stalls = setInterval(() => this.cutStalled(), stallCheck);
     this.#stalls.unref();
+  }
+
+  /** Until it is taken out of #coming it has not begun. */
+  #comes(socket: Socket): void {
+    this.#coming.add(socket);
+    socket.once("close", () => this.#coming.delete(socket));
+  }
+
+  /** Begins with connections once their handshakes are over. */
+  #securing(tls: TlsFront, begin: (socket: Socket, address: string) => void): typeof begin {
+    return (socket, address) => {
+      this.#comes(socket);
+      tls.take(socket, (secured) => {
+        this.#coming.delete(socket);
+        begin(secured, address);
+      });
+    };
+  }
+
+  /** For connections to come, of a listener that speaks TLS. Throws OpenSSL's error for what cannot be used. */
+  useTls(tls: ServerTls): void {
+    this.#tls?.use(tls);
   }
 
   /** Answers under way. */

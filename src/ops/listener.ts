@@ -7,6 +7,7 @@ import { belowBase } from "../oci/base-path.ts";
 import type { Clock } from "../ports/clock.ts";
 import { type Bound, isLocalOnly, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { SharedCall } from "../ports/single-flight.ts";
+import { connectionBelow, type ServerTls, TlsFront } from "../ports/tls-front.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import { OpsAccess, type OpsAccessOptions } from "./access.ts";
 import type { OpsAnswer } from "./answer.ts";
@@ -20,6 +21,8 @@ export interface OpsListener {
   listen(place: ListenPlace): Promise<Bound>;
   /** Stops accepting, lets answers under way finish for a second, then closes every connection. Idempotent. */
   close(): Promise<void>;
+  /** For connections to come, of a listener that speaks TLS. Throws OpenSSL's error for what cannot be used. */
+  useTls(tls: ServerTls): void;
 }
 
 export interface OpsListenerOptions {
@@ -42,6 +45,8 @@ export interface OpsListenerOptions {
   readonly networkOf?: (request: IncomingMessage) => string;
   /** A steady one; left out: real time. */
   readonly clock?: Clock;
+  /** Left out: plain HTTP. */
+  readonly tls?: ServerTls | undefined;
 }
 
 type Page = () => OpsAnswer | Promise<OpsAnswer>;
@@ -72,6 +77,7 @@ export function createOpsListener({
   access: rules = () => undefined,
   networkOf = ({ socket }) => socket.remoteAddress ?? "",
   clock = () => performance.now(),
+  tls,
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
@@ -100,7 +106,7 @@ export function createOpsListener({
       maxHeaderSize,
     },
     (request, response) => {
-      used(request.socket);
+      used(connectionBelow(request.socket));
       const configured = basePath();
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
@@ -113,6 +119,14 @@ export function createOpsListener({
       );
     },
   );
+  const front = tls === undefined ? undefined : new TlsFront(tls, requestTimeout);
+  if (front !== undefined) {
+    const [readHttp] = server.listeners("connection");
+    server.removeAllListeners("connection");
+    server.on("connection", (socket) => {
+      front.take(socket, (secured) => readHttp?.call(server, secured));
+    });
+  }
   server.on("connection", used);
   server.timeout = idleTimeout;
   let closing: Promise<void> | undefined;
@@ -129,6 +143,7 @@ export function createOpsListener({
       closing ??= close(server);
       return closing;
     },
+    useTls: (next) => front?.use(next),
   };
 }
 

@@ -2,12 +2,15 @@
 // between a process and those it starts.
 import type { Digest } from "../oci/digest.ts";
 import type { Bound, ListenPlace } from "../ports/listening.ts";
+import type { ServerTls } from "../ports/tls-front.ts";
 import type { CallerMatters } from "./answering.ts";
 import type { Forget } from "./grants.ts";
 
 /** What a worker needs to know. Plain data: it is sent as it is. */
 export interface WorkerSettings {
   readonly listen: ListenPlace;
+  /** Undefined: its clients speak plain HTTP. */
+  readonly tls: ServerTls | undefined;
   /** Path of the unix socket at which the primary answers workers. */
   readonly socket: string;
   readonly cacheDirectory: string;

@@ -118,18 +118,20 @@ export class WorkerNode {
       clock,
       unexpected: (error) => this.#unexpected(error),
     } satisfies Omit<AnsweringOptions, "hostMatters" | "callerMatters">;
-    const { pseudonym, listen } = settings;
+    const { pseudonym, listen, tls } = settings;
     const listener = new Listener({
       ...rulesOf(settings, lasting),
       unexpected: lasting.unexpected,
       onEvent: (event) => this.#events.add(event),
       pseudonym,
       maxConnections,
+      tls,
     });
     this.#listener = listener;
     this.#use = (next) => {
       answers.bound(answerBounds(limitsOf(next)));
       listener.prepare(rulesOf(next, lasting))();
+      if (next.tls !== undefined) listener.useTls(next.tls);
     };
     try {
       lock(settings.cacheDirectory);

@@ -1,6 +1,7 @@
 // The workers of this node, as its primary sees them: processes that serve the port of the clients, and answer with what
 // the primary grants them. One that dies is replaced at once, one whose event loop stands still is ended first. None of
-// them writes to the cache directory or knows a secret, so nothing has to be put right after a worker has died.
+// them writes to the cache directory, or knows another secret than the key of the listener's certificate, so nothing has to
+// be put right after a worker has died.
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -31,6 +31,7 @@ function setUp(t: Test, directory = t.testdir(), yaml = "") {
     fork: forks.fork,
     config,
     limits,
+    tls: () => undefined,
     pseudonym: "entrepot-test",
     onEvent: (event) => events.push(event),
     lost: () => {},
