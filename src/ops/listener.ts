@@ -195,12 +195,15 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   const [path = ""] = (request.url ?? "").split("?", 1);
   const page = pages.get(path);
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
+  const crossSite = crossSiteReason(request.method, request.headers);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
   if (first !== undefined) {
     send(request, response, first);
   } else if (page === undefined && !stats?.has(path)) {
     const here = [...(stats?.paths ?? []), ...pages.keys()];
     send(request, response, { status: 404, body: `here are: ${here.join(" ")}\n` });
+  } else if (page === undefined && crossSite !== undefined) {
+    send(request, response, { status: 403, body: `${crossSite}\n` });
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
     send(request, response, { status: 405, body: "only GET and HEAD\n" });
@@ -217,15 +220,12 @@ async function refusal(
   request: IncomingMessage,
   { isOurs, refusalOf }: Served,
 ): Promise<OpsAnswer | undefined> {
-  const { method, headers } = request;
+  const { headers } = request;
   if (!isOurs(headers.host)) {
     const body = "not a name of this machine; those it is reached by stand in opsHosts\n";
     return { status: 421, body };
   }
-  const refused = await refusalOf(request);
-  if (refused !== undefined) return refused;
-  const reason = crossSiteReason(method, headers);
-  return reason === undefined ? undefined : { status: 403, body: `${reason}\n` };
+  return await refusalOf(request);
 }
 
 function send(

@@ -186,10 +186,28 @@ t.test("behind the password is everything but health, metrics and webhooks", asy
   const asked = await sendRaw(address.port, "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
   t.match(asked, /^www-authenticate: Basic realm="entrepot"/im, "a browser asks for it without a script");
   t.equal(await status("/", "Origin: http://evil.example\r\n", "POST"), 401);
-  t.equal(await status("/", `${shown}Origin: http://evil.example\r\n`, "POST"), 403);
-  const json = "Content-Type: application/json\r\nContent-Length: 0\r\n";
-  t.equal(await status("/", `${shown}${json}Origin: http://evil.example\r\n`, "POST"), 403);
-  t.equal(await status("/", `${shown}${json}Origin: http://localhost\r\n`, "POST"), 404);
+  t.equal(await status("/hooks/else", shown, "POST"), 202, "webhooks have their own rules");
+});
+
+t.test("what changes something comes from no other site, whatever will be changed", async (t) => {
+  const stats = {
+    paths: ["/change"],
+    has: (path: string) => path === "/change",
+    answer: async () => {},
+    end: () => {},
+  };
+  const { address } = await start(t, { stats });
+  const status = async (head: string, path = "/change") => {
+    const lines = `POST ${path} HTTP/1.1\r\nHost: localhost\r\n${head}Connection: close\r\nContent-Length: 0\r\n\r\n`;
+    return Number((await sendRaw(address.port, lines)).slice(9, 12));
+  };
+  const json = "Content-Type: application/json\r\n";
+  t.equal(await status(""), 403);
+  t.equal(await status(`${json}Origin: http://evil.example\r\n`), 403);
+  t.equal(await status(`${json}Sec-Fetch-Site: same-site\r\n`), 403);
+  t.equal(await status(`${json}Origin: http://localhost\r\n`), 405, "there is nothing yet that takes one");
+  t.equal(await status("", "/nothing"), 404);
+  t.equal(await status("", "/livez"), 405);
 });
 
 t.test(
