@@ -79,12 +79,13 @@ export class RedisConnection {
    */
   async run<T>(action: string, ask: (client: RedisClient) => Promise<T>): Promise<T> {
     const client = this.#client;
+    const passwords = this.#clientPasswords;
     if (client === undefined || !this.usable)
       throw new StoreError("unavailable", `cannot ${action}: redis does not answer: ${this.#reason}`);
     try {
       return await this.#circuit.run(() => ask(client));
     } catch (error) {
-      const reason = messageOf(error);
+      const reason = messageOf(error, passwords);
       throw new StoreError("unavailable", `cannot ${action}: redis: ${reason}`, { cause: error });
     }
   }
@@ -124,7 +125,7 @@ export class RedisConnection {
     const old = this.#client;
     const { redis, nodeName } = this.#options;
     this.#clientPasswords = passwords;
-    this.#client = this.#listenTo(commandClient(redis, passwords, nodeName));
+    this.#client = this.#listenTo(commandClient(redis, passwords, nodeName), passwords);
     old?.disconnect();
   }
 
@@ -135,11 +136,11 @@ export class RedisConnection {
     await this.#renew();
   }
 
-  #listenTo(client: RedisClient): RedisClient {
+  #listenTo(client: RedisClient, passwords: RedisPasswords): RedisClient {
     const isCurrent = (): boolean => this.#client === client && !this.#closing.signal.aborted;
     const failed = (error: unknown): void => {
       if (!isCurrent()) return;
-      if (error instanceof Error) this.#reason = messageOf(error);
+      if (error instanceof Error) this.#reason = messageOf(error, passwords);
       this.#notify(this.#reason);
       void this.#renew();
     };
@@ -198,11 +199,18 @@ function isTimeout(error: unknown): boolean {
   return error instanceof Error && error.message === "Command timed out";
 }
 
-/** With the reason of the last node, which ioredis leaves out of its own message. */
-function messageOf(error: unknown): string {
+/**
+ * With the reason of the last node, which ioredis leaves out of its own message, and without the passwords: a server that does
+ * not know AUTH, or has another name for it, repeats what it was sent.
+ */
+function messageOf(error: unknown, passwords: RedisPasswords | undefined): string {
   const last = error instanceof Error && "lastNodeError" in error ? error.lastNodeError : undefined;
   const message = error instanceof Error ? error.message || error.name : String(error);
-  return last instanceof Error ? `${message} (${last.message})` : message;
+  const whole = last instanceof Error ? `${message} (${last.message})` : message;
+  return [passwords?.server, passwords?.sentinels].reduce<string>(
+    (text, secret) => (secret === undefined ? text : text.replaceAll(secret, "[redacted]")),
+    whole,
+  );
 }
 
 /** In place of a value whose key holds another type. */
