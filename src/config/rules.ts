@@ -428,6 +428,7 @@ export function warningsOf(config: Config, sources: Sources, upstreams: readonly
     ...config.upstreams.flatMap(({ tags }, i) => tagRuleWarnings(tags.rules, sources, upstreams[i] as Path)),
     ...tagRuleWarnings(config.tags.rules, sources, []),
     ...nodeWarnings(config, sources),
+    ...accessRuleWarnings(config, sources),
     ...(config.notifications?.endpoints ?? []).flatMap((endpoint, i) =>
       endpointWarnings(endpoint, sources, ["notifications", "endpoints", i, "url"]),
     ),
@@ -488,6 +489,20 @@ function nodeWarnings({ node, listenTls }: Config, sources: Sources): Problem[] 
   return [
     sources.problem(["node", "address"], "plain http, and listen speaks TLS: the other nodes need https://"),
   ];
+}
+
+/** Names in rules that nobody has. */
+function accessRuleWarnings({ access }: Config, sources: Sources): Problem[] {
+  const known = access?.htpasswd?.users;
+  if (known === undefined) return [];
+  return (
+    access?.rules.flatMap(({ users }, rule) =>
+      users.flatMap((name, at) => {
+        const path: Path = ["access", "rules", rule, "users", at];
+        return known.has(name) ? [] : [sources.problem(path, "is the name of nobody in access.htpasswdFile")];
+      }),
+    ) ?? []
+  );
 }
 
 function endpointWarnings(

@@ -1,7 +1,7 @@
 // Who may do what: the one place that decides it. It is asked before anything is looked up, so that neither the time of a
 // refusal nor its headers tell what is held here.
 import type { Repository } from "../oci/name.ts";
-import type { AccessRules, Right, Verb } from "./access-rules.ts";
+import { AccessRules, type Right, type Verb } from "./access-rules.ts";
 import { basicToken } from "./basic-credentials.ts";
 import type { Caller } from "./caller.ts";
 import type { Checked, Passwords } from "./passwords.ts";
@@ -43,7 +43,28 @@ export class Gate {
     const checked = this.#passwords.check(token, network);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
   }
+
+  /** The client is another node of this datacenter, which has proved it. */
+  admitNode({ address }: AskingClient): Admitted {
+    return new Admitted({ name: undefined, address }, ofNodes);
+  }
 }
+
+/**
+ * Another node, proved to be one (ports/node-proof.ts): it reads for a caller of its own, whose right it has judged, and does
+ * nothing else.
+ */
+const ofNodes = new AccessRules([
+  {
+    users: [],
+    anonymous: true,
+    networks: [],
+    upstreams: [],
+    repositories: [],
+    tags: [],
+    verbs: ["pull"],
+  },
+]);
 
 /** A caller, for one request. */
 export class Admitted {

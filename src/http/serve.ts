@@ -1,8 +1,9 @@
 // The life of one request, from top to bottom: its place among the open answers, the checks that need no upstream, who asks
-// and what the rules let it do (src/gate), then a write or a read. A write goes through push/pass-through.ts. A read is routed (routing.ts) and asked of one upstream
-// after the other by a handler: manifest-handler.ts, blob-handler.ts or listing-handler.ts. They ask src/cache and
-// answer through the exchange (exchange.ts), which ends as one event. Requests come here from listener.ts, each
-// connection's one after the other (connection.ts); every failure becomes an answer in error.ts.
+// and what the rules let it do (src/gate), then a write or a read. A write goes through push/pass-through.ts. A read is
+// routed (routing.ts) and asked of one upstream after the other by a handler: manifest-handler.ts, blob-handler.ts or
+// listing-handler.ts. They ask src/cache and answer through the exchange (exchange.ts), which ends as one event. Requests
+// come here from listener.ts, each connection's one after the other (connection.ts); every failure becomes an answer in
+// error.ts.
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import { covers, type Right, type Verb } from "../gate/access-rules.ts";
@@ -102,7 +103,10 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
   if (nodeProof !== undefined && exchange.header(peerHeader) !== undefined)
     return nodeProof.isNode(exchange.request).then((isNode) => {
       const reads = exchange.request.method === "GET" || exchange.isHead;
-      return isNode && reads ? answerTo(undefined, exchange, options) : judge(gate, exchange, options);
+      if (!isNode || !reads) return judge(gate, exchange, options);
+      // A worker would take the grant for that of every client without a name.
+      exchange.grantNothing();
+      return answerTo(gate.admitNode(exchange.client), exchange, options);
     });
   return judge(gate, exchange, options);
 }
@@ -118,6 +122,7 @@ function enter(
   exchange: Exchange,
   options: ServeOptions,
 ): void | Promise<void> {
+  if (exchange.closed) throw new ClientLeft();
   if (typeof admitted === "string") return refuseWrite(exchange, failureOfNotAdmitted(admitted));
   exchange.findings.user = admitted.caller.name;
   return answerTo(admitted, exchange, options);

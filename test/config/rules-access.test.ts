@@ -1,5 +1,5 @@
 import t from "tap";
-import { configOf, problemsOf } from "../fixtures/loading.ts";
+import { configOf, problemsOf, warningsOf } from "../fixtures/loading.ts";
 
 const url = "upstream:\n  url: https://registry.example.com\n";
 const hash = `$2y$05$${"a".repeat(53)}`;
@@ -83,4 +83,11 @@ t.test("rules that say nothing, or what cannot be kept, are refused", async (t) 
   t.match(open("{users: [alice], anonymous: true}"), [/expected access.mode: htpasswd$/]);
   t.same(open("{anonymous: true, networks: [10.0.0.0/8]}"), []);
   t.same(named("{upstreams: [upstream]}"), []);
+});
+
+t.test("a name in a rule that nobody has is told", async (t) => {
+  const yaml = `${url}${htpasswd}  rules:\n    - {users: [alice, alicia]}\n`;
+  t.same(warningsOf({ yaml, files }), [
+    "access.rules[0].users[1] (mirror.yaml:7:23): is the name of nobody in access.htpasswdFile",
+  ]);
 });

@@ -100,6 +100,9 @@ t.test("every line of the combined log is taken apart", async (t) => {
     upstream_time: undefined,
   });
   t.match(manifest("/hub/v2/alone/manifests/v1.0"), { project: "alone", repo: undefined, reference: "v1.0" });
+  t.match(manifest("/v2/a/manifests/1"), { user: undefined });
+  for (const path of ["/v2/a/manifests/1", `/v2/a/blobs/${sampleDigest}`, "/v2/"])
+    t.match(read(combinedLine(sampleEvent({ path, user: "a b" }))), { user: "a\\x20b", code: "200" });
   t.match(manifest("/v2/"), { uri: "/v2/", project: undefined });
   t.match(manifest('/v2/ "odd"'), { uri: "/v2/\\x20\\x22odd\\x22" });
   t.match(read(combinedLine(sampleEvent({ method: "", path: "", status: 499, userAgent: undefined }))), {

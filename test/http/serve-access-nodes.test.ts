@@ -1,15 +1,27 @@
 // Where callers name themselves, another node of the datacenter is admitted by its signature, and by nothing else.
+import { verify } from "@node-rs/bcrypt";
 import t from "tap";
+import { AccessRules } from "../../src/gate/access-rules.ts";
+import { Gate } from "../../src/gate/gate.ts";
+import { Passwords } from "../../src/gate/passwords.ts";
+import { defaultLimits, openAnswers } from "../../src/http/client-limits.ts";
+import { Listener } from "../../src/http/listener.ts";
+import { Router } from "../../src/http/routing.ts";
+import { type ServeOptions, serve } from "../../src/http/serve.ts";
+import { clientHeader, grantHeader, readGrant, takesGrantHeader } from "../../src/ports/grant.ts";
 import { NodeProof, proofHeader } from "../../src/ports/node-proof.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { peerHeader } from "../../src/ports/shared.ts";
-import { login, namedAccess } from "../fixtures/access.ts";
+import type { Upstream } from "../../src/ports/upstream.ts";
+import { login, namedAccess, usersOf } from "../fixtures/access.ts";
 import { makeImage } from "../fixtures/images.ts";
-import { startMirror } from "../fixtures/mirror.ts";
+import { ask, startMirror } from "../fixtures/mirror.ts";
 import { startPushUpstream } from "../fixtures/push-upstream.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [5_000], seed: "nodes" });
 const layer = image.layers[0];
+const blob = `/v2/team/app/blobs/${layer?.digest}`;
 const secret = fixedSecret(new Secret("s".repeat(32)));
 const proof = new NodeProof(secret, Date.now);
 const stranger = new NodeProof(fixedSecret(new Secret("x".repeat(32))), Date.now);
@@ -25,12 +37,12 @@ t.test("a signed read is admitted, an unsigned one is asked for a login", async 
     node: { name: "node-a", address: undefined, secret },
     upstream: { push: true },
   });
-  const blob = `/upstream/v2/team/app/blobs/${layer?.digest}`;
+  const signedBlob = `/upstream/v2/team/app/blobs/${layer?.digest}`;
   const manifest = `/upstream/v2/team/app/manifests/${image.digest}`;
-  for (const path of [manifest, blob])
+  for (const path of [manifest, signedBlob])
     t.equal((await mirror.get(path, login("alice", "alice-pw"))).status, 200);
 
-  const ask = async (
+  const asNode = async (
     by: NodeProof,
     method: string,
     target: string,
@@ -40,17 +52,79 @@ t.test("a signed read is admitted, an unsigned one is asked for a login", async 
     const headers = { [peerHeader]: "node-b", [proofHeader]: await by.sign(question) };
     return (await mirror.ask(method, target, headers)).status;
   };
-  t.equal(await ask(proof, "GET", blob), 200);
-  t.equal(await ask(proof, "HEAD", blob), 200);
-  t.equal(await ask(proof, "HEAD", manifest), 200);
-  for (const path of [blob, manifest]) {
+  t.equal(await asNode(proof, "GET", signedBlob), 200);
+  t.equal(await asNode(proof, "HEAD", signedBlob), 200);
+  t.equal(await asNode(proof, "HEAD", manifest), 200);
+  for (const path of [signedBlob, manifest]) {
     t.equal((await mirror.get(path, { [peerHeader]: "node-b" })).status, 401, "who only says so");
-    t.equal(await ask(stranger, "GET", path), 401, "another secret");
-    t.equal(await ask(proof, "GET", path, { method: "HEAD" }), 401, "the signature of another question");
-    t.equal(await ask(proof, "GET", path, { target: "/v2/" }), 401);
+    t.equal(await asNode(stranger, "GET", path), 401, "another secret");
+    t.equal(await asNode(proof, "GET", path, { method: "HEAD" }), 401, "the signature of another question");
+    t.equal(await asNode(proof, "GET", path, { target: "/v2/" }), 401);
   }
+  for (const path of ["/v2/team/app/tags/list", "/v2/_catalog"])
+    t.equal(await asNode(proof, "GET", path), 403, `nodes do not ask for ${path}`);
   upstream.requests.length = 0;
   for (const method of ["PUT", "DELETE"])
-    t.equal(await ask(proof, method, manifest), 401, `nodes do not ${method}`);
+    t.equal(await asNode(proof, method, manifest), 401, `nodes do not ${method}`);
   t.equal(upstream.requests.length, 0);
 });
+
+t.test("without a secret nobody is a node", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const mirror = await startMirror(t, upstream, { access: namedAccess({ alice: "1" }) });
+  t.equal((await mirror.get(blob, login("alice", "1"))).status, 200);
+  const question = { node: "there", method: "GET", host: mirror.url.host, target: blob };
+  const proof = await new NodeProof(secret, Date.now).sign(question);
+  t.equal((await mirror.get(blob, { [peerHeader]: "there", [proofHeader]: proof })).status, 401);
+});
+
+t.test(
+  "what a node is given through a worker is no grant, which the worker would give to others",
+  async (t) => {
+    const manifest = Buffer.from(image.manifest);
+    const { digest, mediaType } = image;
+    const found = { kind: "found", result: "hit", digest, mediaType, body: manifest, age: 0, source: "disk" };
+    const passwords = new Passwords({ users: usersOf({ alice: "1" }), verify, clock: () => 1_000 });
+    const options = {
+      manifests: { openAtOnce: () => found },
+      router: new Router([
+        {
+          upstream: { name: "far", forwarding: () => ({ name: "far" }) } as unknown as Upstream,
+          namespaces: [],
+          hosts: [],
+          library: false,
+          allow: [],
+          deny: [],
+        },
+      ]),
+      gate: new Gate({ rules: new AccessRules([]), passwords }),
+      nodeProof: new NodeProof(secret, Date.now),
+      answers: openAnswers(defaultLimits),
+      pseudonym: "entrepot-test",
+      readiness: () => 200,
+    } as unknown as ServeOptions;
+    const listener = new Listener({
+      serve: (exchange) => void serve(exchange, options),
+      unexpected: t.error,
+      pseudonym: "entrepot-test",
+      cacheStatus: true,
+      ofWorkers: true,
+      onEvent: () => {},
+    });
+    t.teardown(() => listener.stop());
+    const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
+    const target = "/v2/team/app/manifests/1";
+    const worker = { [takesGrantHeader]: "1", [clientHeader]: "10.0.0.1", host: "mirror.test" };
+    const asked = (headers: Record<string, string>) =>
+      ask({ hostname: "127.0.0.1", port: String(port) }, "GET", target, { ...worker, ...headers });
+    const named = await asked(login("alice", "1"));
+    t.match(readGrant(String(named.headers[grantHeader])), { user: "alice", digest });
+    const question = { node: "there", method: "GET", host: "mirror.test", target };
+    const proof = await new NodeProof(secret, Date.now).sign(question);
+    const node = await asked({ [peerHeader]: "there", [proofHeader]: proof });
+    t.match(node, { status: 200, body: manifest });
+    t.notOk(node.headers[grantHeader]);
+    t.equal((await asked({})).status, 401);
+  },
+);

@@ -16,6 +16,10 @@ t.test("a line has every field in its place", async (t) => {
   );
   t.match(combinedLine(sampleEvent({ result: "miss" })), " rt=0.020 urt=0.003 cs=miss ");
   t.match(combinedLine(sampleEvent({ result: "miss", ttfbMs: undefined })), " urt=- ");
+  t.match(
+    combinedLine(sampleEvent({ user: "j\u00fcrgen [x]" })),
+    "192.0.2.7 - j\\xC3\\xBCrgen\\x20[x] [02/Jan",
+  );
   t.match(combinedLine(sampleEvent({ userAgent: undefined })), '"-" "-" rt=');
   t.match(combinedLine(sampleEvent({ client: "2001:db8::1" })), /^2001:db8::1 - - \[/);
 });

@@ -10,7 +10,7 @@ const pointsOf = (event: RequestEvent) =>
   parseLines(createInfluxPoints({ node: "n 1", now })(event).join(""));
 
 t.test("a hit is one point", async (t) => {
-  t.strictSame(pointsOf(sampleEvent({ forwardedFor: "198.51.100.7", traceId: "ab" })), [
+  t.strictSame(pointsOf(sampleEvent({ user: "alice", forwardedFor: "198.51.100.7", traceId: "ab" })), [
     {
       measurement: "registry_access",
       tags: {
@@ -36,6 +36,7 @@ t.test("a hit is one point", async (t) => {
         id: "req-1",
         expected: 1000n,
         client: "192.0.2.7",
+        user: "alice",
         forwarded_for: "198.51.100.7",
         user_agent: "containerd/2.1",
         trace: "ab",

@@ -90,3 +90,7 @@ t.test("writes that upstream has taken", async (t) => {
   t.same(sent(deletion).target, { digest: sampleDigest, repository: "team/app", tag: "1" });
   t.same(sent({ ...deletion, content: undefined }).target, { repository: "team/app", tag: "1" });
 });
+
+t.test("a caller with a name is the actor", async (t) => {
+  t.same(sent({ user: "alice" }).actor, { name: "alice" });
+});
