@@ -2,6 +2,7 @@
 // the other is given.
 import t from "tap";
 import { plainUpstream } from "../../src/config/config.ts";
+import { login, namedAccess, rule } from "../fixtures/access.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -52,4 +53,22 @@ t.test("an upstream whose name begins with another's is another one", async (t) 
     const [at, status] = digest === own.digest ? ["/upstream-b", 404] : ["/upstream", 404];
     t.equal((await mirror.get(`${at}/v2/team/app/manifests/${digest}`)).status, status);
   }
+});
+
+t.test("a caller whose name begins with another's has none of its rights", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", own);
+  const names = ["robot", "robot2", "robot$team", "robot$team+app", "Robot", "xrobot"];
+  const passwords = Object.fromEntries(names.map((name) => [name, `${name}-pw`]));
+  const rules = [rule({ users: ["robot"], repositories: ["team/app"] })];
+  const mirror = await startMirror(t, upstream, { access: namedAccess(passwords, rules) });
+  const path = "/v2/team/app/manifests/1";
+  for (const _ of ["miss", "hit"])
+    for (const name of names) {
+      const { status } = await mirror.get(path, login(name, `${name}-pw`));
+      t.equal(status, name === "robot" ? 200 : 403, name);
+      t.equal((await mirror.get(path, login(name, "robot-pw2"))).status, 401);
+    }
+  t.equal((await mirror.get(path, login("robot:x", "robot-pw"))).status, 401);
+  t.equal((await mirror.get(path, login("robot", "x:robot-pw"))).status, 401);
 });
