@@ -151,7 +151,13 @@ function mistake(answer: StreamedAnswer, method: string, askedFor: string): stri
   const wanted = range === null ? content : content.subarray(Number(range[1]), Number(range[2]) + 1);
   // What comes of a cut answer may be wrong: nobody takes it for the whole.
   if (!complete || body.equals(wanted)) return undefined;
+  // Upstream sends wrong bytes, and nobody can check a part before all of the blob is here: then it is marked.
+  if (status === 206 && isUnverified(answer)) return undefined;
   return `complete ${status} with wrong bytes, ${body.length} of ${wanted.length}`;
+}
+
+function isUnverified({ headers }: StreamedAnswer): boolean {
+  return headers.get("cache-status")?.includes("; detail=unverified") === true;
 }
 
 /** What the head of the answer says the whole is long, if that is wrong. */
@@ -192,7 +198,7 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
   ];
 
   const wrong: string[] = [];
-  const tally = { conversations: 0, answers: 0, whole: 0, partial: 0, left: 0, bytes: 0 };
+  const tally = { conversations: 0, answers: 0, whole: 0, partial: 0, unverified: 0, left: 0, bytes: 0 };
   const statuses: Record<string, number> = {};
   /** Requests whose answer began, with the bytes of a body that came to its end. */
   const answered = new Map<string, { node: Node; whole: number | undefined; began: number; ended: number }>();
@@ -238,6 +244,7 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
       statuses[answer.status] = (statuses[answer.status] ?? 0) + 1;
       if (answer.complete && answer.status < 300) tally.whole++;
       if (!answer.complete) tally.partial++;
+      if (isUnverified(answer)) tally.unverified++;
       const { method = "", digest = "" } = byId.get(answer.id ?? "") ?? {};
       if (answer.id !== undefined)
         answered.set(answer.id, {
@@ -288,7 +295,7 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
   await Promise.all([...pulling, flapping, killing, watching]);
   for (const lift of heal) lift();
 
-  t.same(wrong.slice(0, 20), [], "every complete answer is right to the byte");
+  t.same(wrong.slice(0, 20), [], "every complete answer is right to the byte, or a part with a mark");
   t.ok(tally.whole > 0 && (statuses["200"] ?? 0) > tally.answers / 3, JSON.stringify(statuses));
   for (const [at, node] of nodes.entries()) await t.test(`node ${at}`, (t) => leftOver(t, node));
 
