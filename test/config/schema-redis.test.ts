@@ -140,6 +140,7 @@ t.test("the node's own name and address", async (t) => {
   t.strictSame(node("mirror-1", "http://10.0.0.7:5000/"), {
     name: "mirror-1",
     address: "http://10.0.0.7:5000",
+    secret: undefined,
   });
   t.equal(node("a", "https://mirror.example.com").address, "https://mirror.example.com");
   for (const address of [

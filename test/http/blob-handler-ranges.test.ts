@@ -1,4 +1,6 @@
 // Ranges of a blob that is still on its way: answered before the fill has reached them, marked, and accounted for.
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { parseExposition } from "../fixtures/exposition.ts";
 import { randomBytesFor } from "../fixtures/images.ts";
@@ -60,14 +62,11 @@ t.test("the last bytes of a cold blob do not wait for those before them, and are
   t.ok(again.body.equals(bytes.subarray(size - 50)));
   t.equal(again.headers["cache-status"], "entrepot; fwd=uri-miss; collapsed; detail=unverified");
   t.same(rangesAsked(upstream), [`bytes=0-${mebibyte - 1}`, `bytes=${size - 60}-${size - 1}`]);
-  const whole = mirror.get(path);
+  // A client that came later might hurry a part that is asked for in the background, which would then come twice.
+  const [whole] = (await once(get(new URL(path, mirror.url)), "response")) as [IncomingMessage];
   goOn();
-  t.ok((await whole).body.equals(bytes));
-  t.equal(
-    (await whole).headers["cache-status"],
-    "entrepot; fwd=uri-miss; collapsed",
-    "a whole body ends verified",
-  );
+  t.ok(Buffer.concat(await whole.toArray()).equals(bytes));
+  t.equal(whole.headers["cache-status"], "entrepot; fwd=uri-miss; collapsed", "a whole body ends verified");
   await mirror.line(({ msg }) => msg === "fill committed");
   const warm = await mirror.get(path, { range: "bytes=-60" });
   t.equal(warm.headers["cache-status"], "entrepot; hit; detail=disk");

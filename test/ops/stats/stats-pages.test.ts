@@ -131,7 +131,8 @@ t.test("a document that cannot be made is a 500 and a line", async (t) => {
 
 t.test("other methods are 405; unknown paths name what there is", async (t) => {
   const { ask } = await start(t);
-  t.match(await ask("/", {}, "POST"), { status: 405, headers: { allow: "GET, HEAD" } });
+  const own = { "x-entrepot-request": "1" };
+  t.match(await ask("/", own, "POST"), { status: 405, headers: { allow: "GET, HEAD" } });
   t.match(await ask("/stats/events", {}, "HEAD"), { status: 200, body: "" });
   t.equal(
     (await ask("/nothing")).body,
