@@ -5,6 +5,7 @@ import { readFile, stat } from "node:fs/promises";
 import type { ListenerTlsConfig } from "../config/config.ts";
 import { certificateProblem } from "../config/files.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import { fileVersion } from "../ports/file-version.ts";
 import type { ServerTls } from "../ports/tls-front.ts";
 
 /** Milliseconds between two looks at the files. */
@@ -109,13 +110,11 @@ async function readFiles({ certFile, keyFile, clientCaFile }: ListenerTlsConfig)
   return { cert, key, clientCa, ticketKeys: randomBytes(ticketKeysLength) };
 }
 
-/** Changes with every replacement and every write. Rejects with the system's error. */
+/** Changes with every version of any of them. Rejects with the system's error. */
 async function versionOf(files: ListenerTlsConfig): Promise<string> {
   const paths = [files.certFile, files.keyFile, files.clientCaFile].filter((path) => path !== undefined);
   const all = await Promise.all(paths.map(async (path) => await stat(path, { bigint: true })));
-  return all
-    .map(({ dev, ino, size, mtimeNs, ctimeNs }) => [dev, ino, size, mtimeNs, ctimeNs].join())
-    .join(" ");
+  return all.map(fileVersion).join(" ");
 }
 
 function expiryOf({ cert }: ServerTls): number {

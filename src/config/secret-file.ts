@@ -1,6 +1,7 @@
 // A secret in a file that is replaced while the program runs: by an editor, by rename, or by the symbolic links
 // Kubernetes swaps.
 import { type FileHandle, open, stat } from "node:fs/promises";
+import { fileVersion } from "../ports/file-version.ts";
 import type { Secret, SecretSource } from "../ports/secret.ts";
 import { reasonOf } from "./read-text.ts";
 
@@ -65,7 +66,7 @@ class WatchedFile implements SecretSource {
   async #check(): Promise<void> {
     try {
       const status = await stat(this.#file.path, { bigint: true });
-      if (versionOf(status) === this.#version) return;
+      if (fileVersion(status) === this.#version) return;
       // Opening a pipe would wait for somebody to write into it.
       if (!status.isFile()) this.#keep("is no regular file");
       else await this.#reread();
@@ -78,7 +79,7 @@ class WatchedFile implements SecretSource {
     const handle = await open(this.#file.path);
     try {
       // Of what was opened: between the look and the opening the file may have been replaced.
-      const version = versionOf(await handle.stat({ bigint: true }));
+      const version = fileVersion(await handle.stat({ bigint: true }));
       const text = await readAtMost(handle, maxBytes);
       const secret = text === undefined ? undefined : this.#file.parse(text);
       if (secret === undefined) this.#keep("has become empty or something else than a secret");
@@ -98,17 +99,6 @@ class WatchedFile implements SecretSource {
     this.#version = undefined;
     this.#problem = `${this.#file.name} ${why}: the secret it held before stays in use`;
   }
-}
-
-/** Changes with every replacement and every write, also when size and modification time are put back (ctime). */
-function versionOf(status: {
-  dev: bigint;
-  ino: bigint;
-  size: bigint;
-  mtimeNs: bigint;
-  ctimeNs: bigint;
-}): string {
-  return [status.dev, status.ino, status.size, status.mtimeNs, status.ctimeNs].join();
 }
 
 /** UTF-8 text of a file; undefined when it has more than `limit` bytes. */

@@ -3,6 +3,7 @@
 // used changes nothing.
 import { readFile, stat } from "node:fs/promises";
 import type { Pause } from "../ports/clock.ts";
+import { fileVersion } from "../ports/file-version.ts";
 import { largestHtpasswd, parseHtpasswd, type Users } from "./htpasswd.ts";
 
 /** Milliseconds between two looks. */
@@ -45,13 +46,12 @@ export class HtpasswdFile {
     const { path, name } = this.#options;
     try {
       const status = await stat(path, { bigint: true });
-      const { dev, ino, size, mtimeNs, ctimeNs } = status;
-      const version = [dev, ino, size, mtimeNs, ctimeNs].join();
+      const version = fileVersion(status);
       if (version === this.#version) return;
       this.#version = version;
       // Opening a pipe would wait for somebody to write into it.
       if (!status.isFile()) return this.#keep(`${name} is no regular file`);
-      if (size > largestHtpasswd) return this.#keep(`${name}: it is larger than 1 MiB`);
+      if (status.size > largestHtpasswd) return this.#keep(`${name}: it is larger than 1 MiB`);
       const parsed = parseHtpasswd(await readFile(path, "utf8"));
       if ("problem" in parsed) return this.#keep(`${name}: ${parsed.problem}`);
       this.#problem = undefined;
