@@ -1,9 +1,9 @@
 // Who may ask the ops listener for more than health and metrics: whoever shows its password (Basic, RFC 7617) or its token
 // (Bearer, RFC 6750). Without either only this machine may, by a listener that nobody else can reach.
-import { createHash, timingSafeEqual } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../ports/clock.ts";
+import { isSameSecret } from "../ports/secret.ts";
 import type { OpsAnswer } from "./answer.ts";
 
 export interface OpsAccessOptions {
@@ -72,20 +72,11 @@ async function isRight({ username, password, token }: Rules, authorization: stri
   const secret = isBasic ? password : token;
   if (scheme === "" || secret === undefined) return false;
   const expected = (await secret.read()).reveal();
-  if (!isBasic) return isSame(shown, expected);
+  if (!isBasic) return isSameSecret(shown, expected);
   const [, user = "", word = ""] =
     /^([^:]*):(.*)$/s.exec(Buffer.from(shown, "base64").toString("utf8")) ?? [];
-  const isUser = isSame(user, username ?? user);
-  return isSame(word, expected) && isUser;
-}
-
-function isSame(shown: string, expected: string): boolean {
-  return timingSafeEqual(hash(shown), hash(expected));
-}
-
-/** The same length whatever was sent, as timingSafeEqual wants it. */
-function hash(text: string): Buffer {
-  return createHash("sha256").update(text).digest();
+  const isUser = isSameSecret(user, username ?? user);
+  return isSameSecret(word, expected) && isUser;
 }
 
 /** A browser asks its user after a Basic challenge, so that the page needs no script to log in. */

@@ -1,4 +1,5 @@
 // A value that cannot be printed by accident, and where it comes from while the program runs.
+import { createHash, timingSafeEqual } from "node:crypto";
 import { inspect } from "node:util";
 
 /** Holds a secret string. String conversion, JSON and util.inspect all give `[redacted]`; `reveal` gives it. */
@@ -33,4 +34,14 @@ export interface SecretSource {
 /** A secret that stays as it is. */
 export function fixedSecret(secret: Secret): SecretSource {
   return { read: () => secret, problem: undefined };
+}
+
+/** Whether what was shown is the secret; takes the same time for every wrong one of a length. */
+export function isSameSecret(shown: string, secret: string): boolean {
+  return timingSafeEqual(hash(shown), hash(secret));
+}
+
+/** The same length whatever was sent, as timingSafeEqual wants it. */
+function hash(text: string): Buffer {
+  return createHash("sha256").update(text).digest();
 }
