@@ -23,9 +23,9 @@ export class LentPlaces<Worker> {
   readonly #give: (worker: Worker, network: string, places: number) => void;
   /** Of clients that have places lent, or for whom a worker asks: no more than have answers open. */
   readonly #clients = new Map<string, Loans<Worker>>();
-  #lendable: number;
+  #lendable = 0;
   /** Places lent at once, at most. */
-  #step: number;
+  #step = 1;
 
   /** `give` lends so many places for the client to the worker, 1 at least. */
   constructor(
@@ -34,12 +34,14 @@ export class LentPlaces<Worker> {
     give: (worker: Worker, network: string, places: number) => void,
   ) {
     this.#give = give;
-    ({ lendable: this.#lendable, step: this.#step } = boundsOf(limit, workers));
+    this.bound(limit, workers);
   }
 
   /** Another limit from now on; what is lent stays. */
   bound(limit: number, workers: number): void {
-    ({ lendable: this.#lendable, step: this.#step } = boundsOf(limit, workers));
+    const { own, lendable } = placesOf(limit, workers);
+    this.#lendable = lendable;
+    this.#step = Math.max(1, own);
     for (const network of [...this.#clients.keys()]) this.#lend(network);
   }
 
@@ -88,9 +90,4 @@ export class LentPlaces<Worker> {
     }
     if (lent.size === 0 && asking.size === 0) this.#clients.delete(network);
   }
-}
-
-function boundsOf(limit: number, workers: number): { readonly lendable: number; readonly step: number } {
-  const { own, lendable } = placesOf(limit, workers);
-  return { lendable, step: Math.max(1, own) };
 }
