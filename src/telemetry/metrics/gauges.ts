@@ -42,64 +42,63 @@ const listenerLabels = ["clients", "ops"] as const;
 export type ListenerLabel = (typeof listenerLabels)[number];
 
 type StoreSource = "cacheBytes" | "cacheLimitBytes" | "cacheObjects";
-type LabelledSource = StoreSource | "certificateExpiry";
+type PlainSource = Exclude<keyof GaugeSources, StoreSource | "certificateExpiry">;
 
-const gauges: readonly { name: string; help: string; source: Exclude<keyof GaugeSources, LabelledSource> }[] =
-  [
-    { name: "entrepot_fills_running", help: "Downloads from upstream under way.", source: "fillsRunning" },
-    { name: "entrepot_followers", help: "Clients reading a download under way.", source: "followers" },
-    {
-      name: "entrepot_spool_bytes",
-      help: "Bytes in the spool: downloads under way, and what they left.",
-      source: "spoolBytes",
-    },
-    {
-      name: "entrepot_quarantine_bytes",
-      help: "Bytes of stored blobs that turned out wrong, kept for inspection; part of the cache's size.",
-      source: "quarantineBytes",
-    },
-    {
-      name: "entrepot_scrub_oldest_check_age_seconds",
-      help: "How long ago the stored blob was hashed that was hashed the longest ago.",
-      source: "oldestCheckAge",
-    },
-    {
-      name: "entrepot_cache_disk_free_bytes",
-      help: "Bytes free on the file system of the store.",
-      source: "cacheDiskFreeBytes",
-    },
-    {
-      name: "entrepot_cache_disk_free_inodes",
-      help: "Inodes free on the file system of the store.",
-      source: "cacheDiskFreeInodes",
-    },
-    {
-      name: "entrepot_uploads_pending",
-      help: "Blobs that wait to be uploaded to the shared store.",
-      source: "pendingUploads",
-    },
-    {
-      name: "entrepot_http_in_flight_requests",
-      help: "Requests being answered.",
-      source: "httpInFlightRequests",
-    },
-    { name: "entrepot_ready", help: "1 when this node takes requests.", source: "ready" },
-    {
-      name: "entrepot_draining",
-      help: "1 when this node is finishing its last requests.",
-      source: "draining",
-    },
-    {
-      name: "entrepot_config_last_reload_successful",
-      help: "1 when the configuration was last read without a problem, at the start or at SIGHUP.",
-      source: "configLastReloadSuccessful",
-    },
-    {
-      name: "entrepot_config_last_reload_success_timestamp_seconds",
-      help: "When the configuration was last read without a problem, in Unix time.",
-      source: "configLastReloadSuccess",
-    },
-  ];
+const gauges: readonly { name: string; help: string; source: PlainSource }[] = [
+  { name: "entrepot_fills_running", help: "Downloads from upstream under way.", source: "fillsRunning" },
+  { name: "entrepot_followers", help: "Clients reading a download under way.", source: "followers" },
+  {
+    name: "entrepot_spool_bytes",
+    help: "Bytes in the spool: downloads under way, and what they left.",
+    source: "spoolBytes",
+  },
+  {
+    name: "entrepot_quarantine_bytes",
+    help: "Bytes of stored blobs that turned out wrong, kept for inspection; part of the cache's size.",
+    source: "quarantineBytes",
+  },
+  {
+    name: "entrepot_scrub_oldest_check_age_seconds",
+    help: "How long ago the stored blob was hashed that was hashed the longest ago.",
+    source: "oldestCheckAge",
+  },
+  {
+    name: "entrepot_cache_disk_free_bytes",
+    help: "Bytes free on the file system of the store.",
+    source: "cacheDiskFreeBytes",
+  },
+  {
+    name: "entrepot_cache_disk_free_inodes",
+    help: "Inodes free on the file system of the store.",
+    source: "cacheDiskFreeInodes",
+  },
+  {
+    name: "entrepot_uploads_pending",
+    help: "Blobs that wait to be uploaded to the shared store.",
+    source: "pendingUploads",
+  },
+  {
+    name: "entrepot_http_in_flight_requests",
+    help: "Requests being answered.",
+    source: "httpInFlightRequests",
+  },
+  { name: "entrepot_ready", help: "1 when this node takes requests.", source: "ready" },
+  {
+    name: "entrepot_draining",
+    help: "1 when this node is finishing its last requests.",
+    source: "draining",
+  },
+  {
+    name: "entrepot_config_last_reload_successful",
+    help: "1 when the configuration was last read without a problem, at the start or at SIGHUP.",
+    source: "configLastReloadSuccessful",
+  },
+  {
+    name: "entrepot_config_last_reload_success_timestamp_seconds",
+    help: "When the configuration was last read without a problem, in Unix time.",
+    source: "configLastReloadSuccess",
+  },
+];
 
 const storeGauges: readonly { name: string; help: string; source: StoreSource }[] = [
   { name: "entrepot_cache_bytes", help: "Bytes in the store.", source: "cacheBytes" },
