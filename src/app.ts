@@ -449,7 +449,7 @@ class Entrepot implements App {
     };
     const ofWorkers = workers !== undefined;
     const listener = new Listener({
-      ...listenerRules(config, upstreams.all, pushes, coldFills, { ...serves, gate: admission.gate }),
+      ...listenerRules(config, upstreams.all, pushes, coldFills, admission.gate, serves),
       // A worker keeps its connections to the primary.
       ...(ofWorkers ? { timeouts: { keepAlive: 0 } } : {}),
       ofWorkers,
@@ -566,7 +566,7 @@ class Entrepot implements App {
         return prepared;
       },
       () => {
-        const rules = listenerRules(config, upstreams, pushes, coldFills, { ...serving.serves, gate });
+        const rules = listenerRules(config, upstreams, pushes, coldFills, gate, serving.serves);
         return { apply: listener.prepare(rules), discard: () => {} };
       },
       () => ({
@@ -729,7 +729,8 @@ function listenerRules(
   upstreams: readonly Upstream[],
   pushes: PushWriters,
   coldFills: ReadonlyMap<string, ColdFills>,
-  lasting: LastingServeOptions & Pick<ServeOptions, "gate">,
+  gate: Gate | undefined,
+  lasting: LastingServeOptions,
 ): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
   const routings = config.upstreams.map(
@@ -739,7 +740,8 @@ function listenerRules(
     },
   );
   const takesWrites = config.upstreams.some(({ push }) => push);
-  const replaced: Omit<ReplacedServeOptions, "gate"> = {
+  const replaced: ReplacedServeOptions = {
+    gate,
     router: new Router(routings as [Routing, ...Routing[]]),
     ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
     coldFills,

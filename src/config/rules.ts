@@ -224,21 +224,15 @@ function endpoints(sources: Sources): void {
 // ---- access -----------------------------------------------------------------------------------------------------
 
 function access(sources: Sources, upstreams: readonly Path[]): void {
-  const [mode, file]: Path[] = [
-    ["access", "mode"],
-    ["access", "htpasswdFile"],
-  ];
-  const asks =
-    sources
-      .text(mode as Path)
-      ?.trim()
-      .toLowerCase() === "htpasswd";
-  const hasFile = sources.has(file as Path);
+  const mode: Path = ["access", "mode"];
+  const file: Path = ["access", "htpasswdFile"];
+  const asks = sources.text(mode)?.trim().toLowerCase() === "htpasswd";
+  const hasFile = sources.has(file);
   if (asks && !hasFile)
-    sources.refuse(mode as Path, "found htpasswd without its users, expected access.htpasswdFile as well");
+    sources.refuse(mode, "found htpasswd without its users, expected access.htpasswdFile as well");
   if (!asks && hasFile)
     sources.refuse(
-      file as Path,
+      file,
       "found users whose names nobody is asked for, expected access.mode: htpasswd as well",
     );
   const rules = sources.get(["access", "rules"]);
@@ -265,11 +259,8 @@ function accessRule(sources: Sources, index: number, asks: boolean, names: reado
       ["access", "rules", index],
       "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
     );
-  for (const { path, text } of textsIn(
-    sources.get(at("upstreams")),
-    typeAt(at("upstreams")),
-    at("upstreams"),
-  ))
+  const list = at("upstreams");
+  for (const { path, text } of textsIn(sources.get(list), typeAt(list), list))
     if (!names.includes(text.trim())) sources.refuse(path, unknownName(text.trim(), names));
 }
 
