@@ -194,17 +194,30 @@ t.test(
     front.add(blob);
     const mirror = await startWorkers(t, front, workers, { env: { ENTREPOT_LIMITS_OPEN_ANSWERS: "6" } });
     t.ok((await download(mirror.blobUrl(blob.digest)).done).complete);
-    const answered = new Set<IncomingMessage>();
+    const open = new Set<IncomingMessage>();
+    let begun = 0;
+    let most = 0;
+    let passOn = false;
     for (let i = 0; i < 12; i++)
-      request(mirror.blobUrl(blob.digest), { agent: new Agent() }, (answer) => answered.add(answer.pause()))
+      request(mirror.blobUrl(blob.digest), { agent: new Agent() }, (answer) => {
+        begun++;
+        most = Math.max(most, open.add(answer.pause()).size);
+        if (passOn) end(answer);
+      })
         .on("error", () => {})
         .end();
-    await until("six have begun", () => answered.size >= 6);
+    const end = (answer: IncomingMessage) => {
+      open.delete(answer);
+      answer.destroy();
+    };
+    // Which worker gets a connection is for the kernel to say: all three that one of them may have, or all six.
+    await until("some have begun", () => begun >= 3);
     for (let i = 0; i < 20; i++)
       t.equal((await get(mirror, "/v2/", "GET", undefined, undefined, "127.0.0.2")).status, 200, "others");
-    t.equal(answered.size, 6);
-    for (const answer of [...answered]) answer.destroy();
-    await until("the others begin", () => answered.size === 12);
-    for (const answer of answered) answer.destroy();
+    t.ok(begun < 12, `${begun} have begun`);
+    passOn = true;
+    for (const answer of [...open]) end(answer);
+    await until("the others begin", () => begun === 12);
+    t.ok(most <= 6, `${most} open at once`);
   },
 );
