@@ -4,7 +4,8 @@ import type { AccessConfig, HtpasswdConfig } from "../config/config.ts";
 import { AccessRules } from "../gate/access-rules.ts";
 import { Gate } from "../gate/gate.ts";
 import { HtpasswdFile } from "../gate/htpasswd-file.ts";
-import { Passwords, type Verify } from "../gate/passwords.ts";
+import { HtpasswdUsers, type Verify } from "../gate/htpasswd-users.ts";
+import { Passwords } from "../gate/passwords.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { Prepared } from "./prepared.ts";
 
@@ -19,6 +20,9 @@ export interface AccessOptions {
 
 /** Loaded only where there are users: its code is the machine's own, and made for the usual ones. */
 const verify: Verify = async (password, hash) => (await import("@node-rs/bcrypt")).verify(password, hash);
+
+/** Comparisons under way: half of the threads that Node has for files, too. */
+const comparisons = 2;
 
 export class Access {
   readonly #options: AccessOptions;
@@ -68,13 +72,15 @@ class Login {
   constructor({ path, name, users }: HtpasswdConfig, { log, clock, pause, changed }: AccessOptions) {
     this.path = path;
     this.#pause = pause;
-    this.passwords = new Passwords({ users, verify, clock });
+    const directory = new HtpasswdUsers(users, verify);
+    this.passwords = new Passwords({ directory, running: comparisons, clock });
     this.#file = new HtpasswdFile({
       path,
       name,
       users,
       changed: (next) => {
-        this.passwords.use(next);
+        directory.use(next);
+        this.passwords.forget();
         changed();
         log.info({ users: next.size }, "the file of users has changed and is used from now on");
       },

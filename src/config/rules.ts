@@ -259,6 +259,11 @@ function accessRule(sources: Sources, index: number, asks: boolean, names: reado
       ["access", "rules", index],
       "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
     );
+  if (hasList(sources, at("groups")))
+    sources.refuse(
+      at("groups"),
+      "found groups, and nobody is in one: a file of users has none; expected users or nothing",
+    );
   const list = at("upstreams");
   for (const { path, text } of textsIn(sources.get(list), typeAt(list), list))
     if (!names.includes(text.trim())) sources.refuse(path, unknownName(text.trim(), names));

@@ -71,8 +71,9 @@ const accessRules = t.listOf(
   z.object({
     users: setting(
       t.listOf(t.user),
-      "Names of users it is for, as they are; everybody with a name unless set",
+      "Names of users it is for, as they are; everybody with a name unless these or groups are set",
     ),
+    groups: setting(t.listOf(t.user), "Names of groups it is for, as they are"),
     anonymous: setting(t.yesOrNo, "Whether it is for clients without a name as well", { default: "false" }),
     networks: setting(
       t.listOf(t.network),
@@ -352,7 +353,7 @@ export const schema = z.object({
     ),
     rules: setting(
       accessRules,
-      "List of what is allowed, each {users, anonymous, networks, upstreams, repositories, tags, verbs}, and nothing else is; without one all that have a name may pull and list everything, and with open everybody may what the upstreams allow; see docs/access.md",
+      "List of what is allowed, each {users, groups, anonymous, networks, upstreams, repositories, tags, verbs}, and nothing else is; without one all that have a name may pull and list everything, and with open everybody may what the upstreams allow; see docs/access.md",
     ),
   }),
   limits: section({

@@ -14,8 +14,10 @@ export type Verb = (typeof verbs)[number];
 
 /** Of a list that is empty every value matches. */
 export interface AccessRule {
-  /** Names, as they are. Left empty: everybody with a name. */
+  /** Names, as they are. Left empty, as are groups: everybody with a name. */
   readonly users: readonly string[];
+  /** Groups, as they are: whoever is in one of them, besides the users. */
+  readonly groups: readonly string[];
   /** Whether it is for callers without a name, too. */
   readonly anonymous: boolean;
   /** Addresses and CIDR networks, and `unix:`, of the clients it is for. */
@@ -35,7 +37,8 @@ export type Right = "none" | "all" | ((tag: string) => boolean);
 type Matches = (text: string) => boolean;
 
 interface Compiled {
-  readonly users: ReadonlySet<string> | undefined;
+  /** Undefined: everybody with a name. */
+  readonly people: { readonly users: ReadonlySet<string>; readonly groups: ReadonlySet<string> } | undefined;
   readonly anonymous: boolean;
   readonly networks: Networks | undefined;
   readonly upstreams: ReadonlySet<string> | undefined;
@@ -76,10 +79,14 @@ function unruled({ name }: Caller, verb: Verb): Right {
   return name !== undefined && (verb === "pull" || verb === "list") ? "all" : "none";
 }
 
-function concerns(rule: Compiled, { name, address }: Caller, verb: Verb, upstream: string): boolean {
+function concerns(rule: Compiled, caller: Caller, verb: Verb, upstream: string): boolean {
   if (!rule.verbs.has(verb) || rule.upstreams?.has(upstream) === false) return false;
-  const who = name === undefined ? rule.anonymous : (rule.users?.has(name) ?? true);
-  return who && rule.networks?.has(address) !== false;
+  return isFor(rule, caller) && rule.networks?.has(caller.address) !== false;
+}
+
+function isFor({ people, anonymous }: Compiled, { name, groups }: Caller): boolean {
+  if (name === undefined) return anonymous;
+  return people === undefined || people.users.has(name) || groups.some((group) => people.groups.has(group));
 }
 
 /** Whether the right covers what is named by the tag; undefined: by something else, a digest or the repository. */
@@ -88,13 +95,14 @@ export function covers(right: Right, tag: string | undefined): boolean {
   return right === "all" || tag === undefined || right(tag);
 }
 
-function compile({ users, anonymous, networks, upstreams, repositories, tags, verbs }: AccessRule): Compiled {
+function compile(rule: AccessRule): Compiled {
+  const { users, groups, anonymous, networks, upstreams, repositories, tags, verbs } = rule;
   const some = <T, Made>(list: readonly T[], make: (list: readonly T[]) => Made): Made | undefined =>
     list.length === 0 ? undefined : make(list);
   const setOf = <T>(list: readonly T[]): ReadonlySet<T> => new Set(list);
   const globs = (list: readonly string[]): Matches => picomatch([...list]);
   return {
-    users: some(users, setOf),
+    people: some([...users, ...groups], () => ({ users: setOf(users), groups: setOf(groups) })),
     anonymous,
     networks: some(networks, (list) => new Networks(list)),
     upstreams: some(upstreams, setOf),

@@ -1,8 +1,9 @@
 // Who asks.
 
 export interface Caller {
-  /** As the file of users has it; undefined: nobody has proved to be anybody. */
+  /** As the directory has it; undefined: nobody has proved to be anybody. */
   readonly name: string | undefined;
+  readonly groups: readonly string[];
   /** That of the client (http/client-address.ts). */
   readonly address: string;
 }

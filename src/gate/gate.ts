@@ -4,6 +4,7 @@ import type { Repository } from "../oci/name.ts";
 import { AccessRules, type Right, type Verb } from "./access-rules.ts";
 import { basicToken } from "./basic-credentials.ts";
 import type { Caller } from "./caller.ts";
+import type { Person } from "./directory.ts";
 import type { Checked, Passwords } from "./passwords.ts";
 
 /** The client of a request (http/client-address.ts). */
@@ -35,19 +36,29 @@ export class Gate {
     authorization: string | undefined,
     { address, network }: AskingClient,
   ): Admitted | NotAdmitted | Promise<Admitted | NotAdmitted> {
-    if (this.#passwords === undefined) return new Admitted({ name: undefined, address }, this.#rules);
+    if (this.#passwords === undefined) return new Admitted(nobody(address), this.#rules);
     const token = basicToken(authorization);
     if (token === undefined) return "unknown";
     const admitted = (checked: Checked): Admitted | NotAdmitted =>
-      typeof checked === "string" ? checked : new Admitted({ name: checked.name, address }, this.#rules);
+      typeof checked === "string" ? checked : new Admitted(named(checked, address), this.#rules);
     const checked = this.#passwords.check(token, network);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
   }
 
   /** The client is another node of this datacenter, which has proved it. */
   admitNode({ address }: AskingClient): Admitted {
-    return new Admitted({ name: undefined, address }, ofNodes);
+    return new Admitted(nobody(address), ofNodes);
   }
+}
+
+const none: readonly string[] = [];
+
+function nobody(address: string): Caller {
+  return { name: undefined, groups: none, address };
+}
+
+function named({ name, groups = none }: Person, address: string): Caller {
+  return { name, groups, address };
 }
 
 /**
@@ -57,6 +68,7 @@ export class Gate {
 const ofNodes = new AccessRules([
   {
     users: [],
+    groups: [],
     anonymous: true,
     networks: [],
     upstreams: [],

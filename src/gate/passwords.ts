@@ -1,22 +1,25 @@
-// Whether a name and a password are those of a user. Checking costs the processor some tens of milliseconds by design, so
-// what was right is remembered for a while, the same question is checked once for all who ask it, and what nobody has
-// proved is checked a few at a time and a few from each address.
+// Whether a name and a password are those of a user. The directory that knows takes some tens of milliseconds, by design or
+// because it is far, so what was right is remembered for a while, the same question is asked once for all who ask it, and
+// what nobody has proved is asked a few at a time and a few from each address.
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../ports/clock.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { readBasic } from "./basic-credentials.ts";
 import { createCredentialKey } from "./credential-key.ts";
-import type { Users } from "./htpasswd.ts";
+import { type Directory, DirectoryDown, type Person } from "./directory.ts";
 
-/** Compares a password with a hash of bcrypt, off the event loop. */
-export type Verify = (password: Buffer, hash: string) => Promise<boolean>;
-
-/** `wrong`: they are nobody's; `too_many`: from this address, for now; `busy`: as many as may wait to be checked. */
-export type Checked = { readonly name: string } | "wrong" | "too_many" | "busy";
+/**
+ * `wrong`: they are nobody's; `too_many`: from this address, for now; `busy`: as many as may wait to be checked; `down`: the
+ * directory cannot be asked.
+ */
+export type Checked = Person | "wrong" | "too_many" | "busy" | "down";
 
 export interface PasswordsOptions {
-  readonly users: Users;
-  readonly verify: Verify;
+  readonly directory: Directory;
+  /** Questions to the directory at the same time, at least 1. */
+  readonly running: number;
+  /** Called when the directory cannot be asked, with what is in the way. */
+  readonly down?: ((error: DirectoryDown) => void) | undefined;
   /** A steady one. */
   readonly clock: Clock;
 }
@@ -24,12 +27,8 @@ export interface PasswordsOptions {
 /** Milliseconds for which right credentials are remembered, and how many. */
 const rememberedFor = 60_000;
 const maxRemembered = 10_000;
-/** Comparisons under way: half of the threads that Node has for files, too. */
-const maxRunning = 2;
-/** Comparisons that wait for one of these. */
+/** Questions that wait for one of those under way. */
 const maxWaiting = 256;
-/** What bcrypt takes of a password, in bytes; htpasswd leaves off the rest as well. */
-const longestPassword = 72;
 /**
  * Attempts of one address (of IPv6 a /64) that have failed or are under way. One is forgotten every second, one that was
  * right at once: an address that guesses gets one guess a second, and whoever shares it is let in as soon as it stops.
@@ -40,20 +39,22 @@ const forgottenEvery = 1_000;
 const maxAddresses = 10_000;
 
 export class Passwords {
-  readonly #verify: Verify;
+  readonly #directory: Directory;
+  readonly #maxRunning: number;
+  readonly #down: ((error: DirectoryDown) => void) | undefined;
   readonly #keyOf = createCredentialKey();
-  readonly #right: LRUCache<string, { readonly name: string }>;
+  readonly #right: LRUCache<string, Person>;
   readonly #checks = new SingleFlight<Checked>();
   readonly #attempts: Attempts;
-  #users: Users;
-  #hashes: readonly string[];
+  /** Counts how often everything was forgotten. */
+  #generation = 0;
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor({ users, verify, clock }: PasswordsOptions) {
-    this.#users = users;
-    this.#hashes = [...users.values()];
-    this.#verify = verify;
+  constructor({ directory, running, down, clock }: PasswordsOptions) {
+    this.#directory = directory;
+    this.#maxRunning = running;
+    this.#down = down;
     this.#attempts = new Attempts(clock);
     this.#right = new LRUCache({
       max: maxRemembered,
@@ -63,10 +64,9 @@ export class Passwords {
     });
   }
 
-  /** Other users from now on: what was remembered of those before is forgotten. */
-  use(users: Users): void {
-    this.#users = users;
-    this.#hashes = [...users.values()];
+  /** The directory has changed: nothing that it has said counts any more, nor what it is about to say. */
+  forget(): void {
+    this.#generation++;
     this.#right.clear();
   }
 
@@ -86,7 +86,7 @@ export class Passwords {
       if (!this.#attempts.begin(network)) return "too_many";
       let checked: Checked = "wrong";
       try {
-        checked = await this.#compare(key, credentials.name, credentials.password);
+        checked = await this.#ask(key, credentials.name, credentials.password);
       } finally {
         if (checked !== "wrong") this.#attempts.takeBack(network);
       }
@@ -94,35 +94,29 @@ export class Passwords {
     }).promise;
   }
 
-  async #compare(key: string, name: string, password: Buffer): Promise<Checked> {
-    if (this.#running >= maxRunning) {
+  async #ask(key: string, name: string, password: Buffer): Promise<Checked> {
+    if (this.#running >= this.#maxRunning) {
       if (this.#waiting.length >= maxWaiting) return "busy";
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running++;
     try {
       for (;;) {
-        const users = this.#users;
-        const hash = users.get(name);
-        // A name that nobody has costs as much time as one that somebody has.
-        const compared = hash ?? this.#anyHash(name);
-        const same = await this.#verify(password.subarray(0, longestPassword), compared);
-        if (users !== this.#users) continue;
-        if (!same || hash === undefined) return "wrong";
-        const right = { name };
-        this.#right.set(key, right);
-        return right;
+        const generation = this.#generation;
+        const person = await this.#directory.find(name, password);
+        if (generation !== this.#generation) continue;
+        if (person === undefined) return "wrong";
+        this.#right.set(key, person);
+        return person;
       }
+    } catch (error) {
+      if (!(error instanceof DirectoryDown)) throw error;
+      this.#down?.(error);
+      return "down";
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running--;
       else next();
     }
-  }
-
-  /** The same for the same name, so that asking twice shows no difference either. */
-  #anyHash(name: string): string {
-    const number = Buffer.from(this.#keyOf(name), "base64").readUInt32LE();
-    return this.#hashes[number % this.#hashes.length] as string;
   }
 }
 

@@ -62,6 +62,12 @@ export const failures = {
     message: "this mirror checks as many passwords as it can",
     headers: { "retry-after": "1" },
   },
+  loginsDown: {
+    status: 503,
+    code: "UNAVAILABLE",
+    message: "the directory of this mirror's users cannot be asked now",
+    headers: { "retry-after": "5" },
+  },
   forbidden: { status: 403, code: "DENIED", message: "this mirror's rules do not let you do this" },
   readOnly: {
     status: 405,
@@ -134,6 +140,7 @@ const notAdmitted: Record<NotAdmitted, Failure> = {
   wrong: failures.wrongPassword,
   too_many: failures.tooManyLogins,
   busy: failures.loginsBusy,
+  down: failures.loginsDown,
 };
 
 export function failureOfNotAdmitted(why: NotAdmitted): Failure {

@@ -45,6 +45,7 @@ t.test("rules grant pull and list unless they say more", async (t) => {
   t.same(configOf({ yaml, files }).access?.rules, [
     {
       users: [],
+      groups: [],
       anonymous: false,
       networks: [],
       upstreams: [],
@@ -54,6 +55,7 @@ t.test("rules grant pull and list unless they say more", async (t) => {
     },
     {
       users: ["ci"],
+      groups: [],
       anonymous: false,
       networks: ["10.0.0.0/8"],
       upstreams: [],
@@ -69,6 +71,9 @@ t.test("rules that say nothing, or what cannot be kept, are refused", async (t) 
   const open = (rule: string) => problemsOf({ yaml: `${url}access:\n  rules:\n    - ${rule}\n` });
   t.match(named("{anonymous: true, repositories: public/**}"), [
     /^access.rules\[0\].anonymous .*docker without a login stops unless it can get a token, and this mirror gives none yet$/,
+  ]);
+  t.match(named("{groups: [builders]}"), [
+    /^access.rules\[0\].groups .*found groups, and nobody is in one: a file of users has none; expected users or nothing$/,
   ]);
   t.match(named("{upstreams: [hub]}"), [/^access.rules\[0\].upstreams\[0\] .*found "hub"/]);
   t.match(named('{repositories: "team/**:v1"}'), [

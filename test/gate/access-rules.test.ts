@@ -1,19 +1,14 @@
 import t from "tap";
 import { AccessRules, covers, type Verb, verbs } from "../../src/gate/access-rules.ts";
+import type { Caller } from "../../src/gate/caller.ts";
 import { rule } from "../fixtures/access.ts";
 import { repo } from "../fixtures/memory-upstream.ts";
 
-const alice = { name: "alice", address: "10.1.2.3" };
-const bob = { name: "bob", address: "2001:db8::7" };
-const anyone = { name: undefined, address: "10.1.2.3" };
+const alice: Caller = { name: "alice", groups: ["builders"], address: "10.1.2.3" };
+const bob: Caller = { name: "bob", groups: [], address: "2001:db8::7" };
+const anyone: Caller = { name: undefined, groups: [], address: "10.1.2.3" };
 
-function may(
-  rules: AccessRules,
-  caller: { name: string | undefined; address: string },
-  verb: Verb,
-  repository: string,
-  tag?: string,
-): boolean {
+function may(rules: AccessRules, caller: Caller, verb: Verb, repository: string, tag?: string): boolean {
   return covers(rules.right(caller, verb, "far", repo(repository)), tag);
 }
 
@@ -53,8 +48,8 @@ t.test("a rule is for networks, upstreams, and for those without a name only whe
   t.ok(may(rules, bob, "pull", "public/app"));
   t.equal(rules.right(bob, "pull", "hub", repo("public/app")), "none");
   t.ok(may(rules, bob, "pull", "six/app"));
-  t.ok(may(rules, { name: "eve", address: "unix:" }, "pull", "six/app"));
-  t.notOk(may(rules, { name: "eve", address: "" }, "pull", "six/app"), "nobody knows the address");
+  t.ok(may(rules, { ...bob, name: "eve", address: "unix:" }, "pull", "six/app"));
+  t.notOk(may(rules, { ...bob, name: "eve", address: "" }, "pull", "six/app"), "nobody knows the address");
 });
 
 t.test("rules over tags add up, and one without tags covers all", async (t) => {
@@ -70,4 +65,17 @@ t.test("rules over tags add up, and one without tags covers all", async (t) => {
   t.ok(may(rules, alice, "pull", "team/app"), "by digest");
   t.type(rules.right(alice, "pull", "far", repo("team/app")), "function");
   t.equal(new AccessRules([...some, rule({})]).right(alice, "pull", "far", repo("team/app")), "all");
+});
+
+t.test("a rule for users and groups is for whoever is one of them or in one of them", async (t) => {
+  const rules = new AccessRules([rule({ users: ["bob"], groups: ["builders"] })]);
+  t.ok(may(rules, alice, "pull", "team/app"), "in a group");
+  t.ok(may(rules, bob, "pull", "team/app"), "named");
+  t.notOk(may(rules, { ...alice, groups: [] }, "pull", "team/app"));
+  t.notOk(may(rules, { ...alice, name: "builders", groups: [] }, "pull", "team/app"), "a user is no group");
+  t.notOk(
+    may(rules, { ...alice, groups: ["bob", "builder", "Builders"] }, "pull", "team/app"),
+    "nor a group a user",
+  );
+  t.notOk(may(rules, { ...anyone, groups: ["builders"] }, "pull", "team/app"), "nobody is in no group");
 });

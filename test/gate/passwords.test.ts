@@ -2,6 +2,9 @@
 
 import { verify as bcrypt } from "@node-rs/bcrypt";
 import t, { type Test } from "tap";
+import { DirectoryDown, type Person } from "../../src/gate/directory.ts";
+import type { Users } from "../../src/gate/htpasswd.ts";
+import { HtpasswdUsers } from "../../src/gate/htpasswd-users.ts";
 import { type Checked, Passwords } from "../../src/gate/passwords.ts";
 import { usersOf } from "../fixtures/access.ts";
 import { eventually } from "../fixtures/manual-time.ts";
@@ -20,17 +23,18 @@ interface Comparison {
 function setUp(_t: Test, { held = false } = {}) {
   const time = { now: 1_000 };
   const compared: Comparison[] = [];
-  const passwords = new Passwords({
-    users,
-    clock: () => time.now,
-    verify: async (password, hash) => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      compared.push({ password: password.toString(), hash, end: resolve });
-      if (held) await promise;
-      return await bcrypt(password, hash);
-    },
+  const directory = new HtpasswdUsers(users, async (password, hash) => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    compared.push({ password: password.toString(), hash, end: resolve });
+    if (held) await promise;
+    return await bcrypt(password, hash);
   });
-  return { time, compared, passwords };
+  const passwords = new Passwords({ directory, running: 2, clock: () => time.now });
+  const use = (users: Users): void => {
+    directory.use(users);
+    passwords.forget();
+  };
+  return { time, compared, passwords, use };
 }
 
 t.test("a right password is compared once a minute", async (t) => {
@@ -127,10 +131,10 @@ t.test("an address that guesses is slowed down, and nobody else", async (t) => {
 });
 
 t.test("other users count at once, for what is remembered and for what is being compared", async (t) => {
-  const { compared, passwords } = setUp(t, { held: true });
+  const { compared, passwords, use } = setUp(t, { held: true });
   const before = passwords.check(token("alice", "alice-pw"), "a");
   await eventually("it is compared", () => compared.length === 1);
-  passwords.use(usersOf({ alice: "another-pw" }));
+  use(usersOf({ alice: "another-pw" }));
   compared[0]?.end();
   await eventually("it is compared with the new one", () => compared.length === 2);
   compared[1]?.end();
@@ -139,7 +143,7 @@ t.test("other users count at once, for what is remembered and for what is being 
   await eventually("the new one is compared", () => compared.length === 3);
   compared[2]?.end();
   t.same(await after, { name: "alice" });
-  passwords.use(usersOf({ bob: "bob-pw" }));
+  use(usersOf({ bob: "bob-pw" }));
   const gone = passwords.check(token("alice", "another-pw"), "a");
   t.type(gone, Promise, "nothing is remembered");
   await eventually("it is compared", () => compared.length === 4);
@@ -148,9 +152,43 @@ t.test("other users count at once, for what is remembered and for what is being 
 });
 
 t.test("a long password is what bcrypt takes of it", async (t) => {
-  const { passwords } = setUp(t);
+  const { passwords, use } = setUp(t);
   const long = "p".repeat(100);
-  passwords.use(usersOf({ alice: long }));
+  use(usersOf({ alice: long }));
   t.same(await passwords.check(token("alice", long), "a"), { name: "alice" });
   t.equal(await passwords.check(token("alice", "p".repeat(71)), "a"), "wrong");
 });
+
+t.test(
+  "a directory that cannot be asked refuses nobody for good, and counts nothing against an address",
+  async (t) => {
+    const time = { now: 1_000 };
+    const told: string[] = [];
+    let person: Person | DirectoryDown = new DirectoryDown("no route to it");
+    const passwords = new Passwords({
+      directory: {
+        find: async () => {
+          if (person instanceof DirectoryDown) throw person;
+          return person;
+        },
+      },
+      running: 1,
+      down: ({ message }) => told.push(message),
+      clock: () => time.now,
+    });
+    for (let at = 0; at < 50; at++)
+      t.equal(await passwords.check(token("alice", `password ${at}`), "a"), "down");
+    t.equal(told.length, 50);
+    t.equal(told[0], "no route to it");
+    person = { name: "alice", groups: ["builders"] };
+    t.same(await passwords.check(token("alice", "right"), "a"), person);
+    person = new DirectoryDown("gone again");
+    t.same(
+      passwords.check(token("alice", "right"), "a"),
+      { name: "alice", groups: ["builders"] },
+      "remembered",
+    );
+    time.now += 60_001;
+    t.equal(await passwords.check(token("alice", "right"), "a"), "down");
+  },
+);

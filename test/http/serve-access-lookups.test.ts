@@ -2,6 +2,7 @@
 import t, { type Test } from "tap";
 import { AccessRules } from "../../src/gate/access-rules.ts";
 import { Gate } from "../../src/gate/gate.ts";
+import { HtpasswdUsers } from "../../src/gate/htpasswd-users.ts";
 import { Passwords } from "../../src/gate/passwords.ts";
 import { defaultLimits, openAnswers } from "../../src/http/client-limits.ts";
 import { Listener } from "../../src/http/listener.ts";
@@ -82,7 +83,11 @@ function named(users: Record<string, string>, rules: Parameters<typeof rule>[0][
   // Wrong passwords are forgotten at once.
   let now = 0;
   const clock = (): number => (now += 2_000);
-  const passwords = new Passwords({ users: usersOf(users), verify, clock });
+  const passwords = new Passwords({
+    directory: new HtpasswdUsers(usersOf(users), verify),
+    running: 2,
+    clock,
+  });
   return new Gate({ rules: new AccessRules(rules.map(rule)), passwords });
 }
 

@@ -3,6 +3,7 @@ import { verify } from "@node-rs/bcrypt";
 import t from "tap";
 import { AccessRules } from "../../src/gate/access-rules.ts";
 import { Gate } from "../../src/gate/gate.ts";
+import { HtpasswdUsers } from "../../src/gate/htpasswd-users.ts";
 import { Passwords } from "../../src/gate/passwords.ts";
 import { defaultLimits, openAnswers } from "../../src/http/client-limits.ts";
 import { Listener } from "../../src/http/listener.ts";
@@ -85,7 +86,11 @@ t.test(
     const manifest = Buffer.from(image.manifest);
     const { digest, mediaType } = image;
     const found = { kind: "found", result: "hit", digest, mediaType, body: manifest, age: 0, source: "disk" };
-    const passwords = new Passwords({ users: usersOf({ alice: "1" }), verify, clock: () => 1_000 });
+    const passwords = new Passwords({
+      directory: new HtpasswdUsers(usersOf({ alice: "1" }), verify),
+      running: 2,
+      clock: () => 1_000,
+    });
     const options = {
       manifests: { openAtOnce: () => found },
       router: new Router([
