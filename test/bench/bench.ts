@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { available } from "../system/fixtures/requires.ts";
+import { accessModes } from "./access-modes.ts";
 import { blobHits } from "./blob-hits.ts";
 import { cachedManifests } from "./cached-manifests.ts";
 import { coldMisses } from "./cold-misses.ts";
@@ -31,6 +32,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   mixedLoad,
   longLink,
   severalProcesses,
+  accessModes,
   twoNodes,
   indexSize,
 ];

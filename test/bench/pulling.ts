@@ -15,11 +15,12 @@ export async function pull(
   server: Server,
   path: string,
   expected: { readonly digest: string; readonly mediaType?: string },
+  authorization?: string,
 ): Promise<void> {
   const what = `${server.name}: ${path}`;
   const { statusCode, headers, body } = await request(new URL(path, server.url), {
     dispatcher: agent,
-    headers: { accept: expected.mediaType ?? "*/*" },
+    headers: { accept: expected.mediaType ?? "*/*", ...(authorization && { authorization }) },
   });
   const bytes = Buffer.from(await body.arrayBuffer());
   round.equal(`status of ${what}`, statusCode, 200);

@@ -16,7 +16,7 @@ const node = ["-u", "NODE_OPTIONS", process.execPath, bench];
 const timeout = 600_000;
 
 /** Scenarios that compare nothing: only ours is asked. */
-const alone = ["mixed-load", "two-nodes", "index-size"];
+const alone = ["mixed-load", "access-modes", "two-nodes", "index-size"];
 const compared = ["cached-manifests", "blob-hits", "parallel-downloads", "cold-misses", "several-processes"];
 
 t.test("the bench in small", { timeout }, async (t) => {

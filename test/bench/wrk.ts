@@ -11,6 +11,7 @@ export interface WrkOptions {
   readonly paths: readonly [string, ...string[]];
   /** Media types of the Accept header. */
   readonly accept?: string;
+  readonly authorization?: string;
   readonly seconds: number;
   readonly connections?: number;
   readonly place: Place;
@@ -29,10 +30,11 @@ export interface WrkResult {
 
 /** Runs it to the end. Rejects when it cannot run; what failed of the requests is counted. */
 export async function wrk(options: WrkOptions): Promise<WrkResult> {
-  const { base, paths, accept, seconds, connections = 32, place } = options;
+  const { base, paths, accept, authorization, seconds, connections = 32, place } = options;
   const [command = "wrk", ...rest] = [...place.prefix, "wrk"];
   const flags = ["-t1", `-c${connections}`, `-d${seconds}s`, "-s", script];
   if (accept !== undefined) flags.push("-H", `Accept: ${accept}`);
+  if (authorization !== undefined) flags.push("-H", `Authorization: ${authorization}`);
   const more = paths.length > 1 ? ["--", ...paths] : [];
   const url = new URL(paths[0], base).href;
   const output = await run(command, [...rest, ...flags, url, ...more], { timeout: (seconds + 30) * 1000 });
