@@ -14,6 +14,7 @@ packages=(
   haproxy                               # before several nodes
   nginx-light wrk                       # the bench: a peer and the far registry, and the clients
   python3-minimal iproute2              # the bench: its long link
+  slapd ldap-utils                      # a directory of users
   docker-compose systemd                # what reads docker-compose.yml and the unit
 )
 
