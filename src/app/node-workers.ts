@@ -128,7 +128,7 @@ export class NodeWorkers {
 /** What of a client its rights depend on. */
 function callerMatters({ access }: Config): CallerMatters {
   return {
-    credentials: access?.htpasswd !== undefined,
+    credentials: access?.htpasswd !== undefined || access?.ldap !== undefined,
     address: access?.rules.some(({ networks }) => networks.length > 0) ?? false,
   };
 }

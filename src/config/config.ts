@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 import type { z } from "zod";
 import type { AccessRule } from "../gate/access-rules.ts";
+import type { LdapSettings } from "../gate/ldap/ldap-directory.ts";
 import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
@@ -169,8 +170,10 @@ export type InfluxConfig = Frozen<Values["influx"]> & { readonly dir: string };
 
 /** Who may do what. */
 export interface AccessConfig {
-  /** The users there are; undefined: nobody is asked for a name. */
+  /** The users there are; where there is neither a file nor a directory nobody is asked for a name. */
   readonly htpasswd: HtpasswdConfig | undefined;
+  /** A directory of users beside them, or alone. Left out: there is none. */
+  readonly ldap?: LdapSettings | undefined;
   readonly rules: readonly AccessRule[];
 }
 
@@ -343,14 +346,40 @@ export function plainUpstream(name: string, url: URL): UpstreamConfig {
   return upstreamOf(values.upstream, ["upstream"], new Files());
 }
 
-function accessOf({ mode, rules }: Values["access"], files: Files): AccessConfig | undefined {
+function accessOf({ mode, rules, ldap }: Values["access"], files: Files): AccessConfig | undefined {
   if (mode === "open" && rules.length === 0) return undefined;
   return {
-    htpasswd: mode === "htpasswd" ? files.htpasswd : undefined,
+    htpasswd: mode === "open" ? undefined : files.htpasswd,
+    ldap: mode === "ldap" ? ldapOf(ldap, files) : undefined,
     rules: rules.map((rule) => ({
       ...rule,
       verbs: rule.verbs.length === 0 ? (["pull", "list"] as const) : rule.verbs,
     })),
+  };
+}
+
+function ldapOf(values: Values["access"]["ldap"], files: Files): LdapSettings {
+  const { urls, startTls, bindDn, userDn, userBase = "", userFilter, userAttribute, timeout } = values;
+  const { groupBase, groupFilter, groupAttribute, memberOf } = values;
+  const path: Path = ["access", "ldap"];
+  const password = files.secret(values, path, "bindPassword");
+  const groups = { base: groupBase ?? "", filter: groupFilter };
+  return {
+    servers: urls,
+    startTls,
+    ca: files.tls(path, undefined)?.ca,
+    account: bindDn === undefined || password === undefined ? undefined : { dn: bindDn, password },
+    users:
+      userDn === undefined
+        ? { kind: "search", base: userBase, filter: userFilter, attribute: userAttribute }
+        : { kind: "template", dn: userDn },
+    groups:
+      groupBase === undefined
+        ? undefined
+        : memberOf === undefined
+          ? { ...groups, kind: "search", attribute: groupAttribute }
+          : { ...groups, kind: "attribute", attribute: memberOf },
+    timeout,
   };
 }
 

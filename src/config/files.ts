@@ -33,6 +33,7 @@ export class Files {
       if (secret !== undefined) files.#secrets.set(pathText(path), secret);
     }
     files.#htpasswd = readHtpasswd(["access", "htpasswdFile"], sources, readFile);
+    files.#tls.set("access.ldap", readTls(["access", "ldap"], sources, readFile, directory));
     for (const path of tls) files.#tls.set(pathText(path), readTls(path, sources, readFile, outgoing));
     // Whether they can be used; they are read again by who listens.
     for (const path of listeners) readTls(path, sources, readFile, listening);
@@ -147,8 +148,9 @@ export interface ListenerTlsConfig {
   readonly clientCaFile: string | undefined;
 }
 
-/** Keys of certificates in a section: for connections that go out, and of a listener. */
+/** Keys of certificates in a section: for connections that go out, to a directory, and of a listener. */
 const outgoing = { ca: "ca", cert: "cert", key: "key" };
+const directory = { ca: "caFile", cert: "certFile", key: "keyFile" };
 const listening = { ca: "clientCaFile", cert: "certFile", key: "keyFile" };
 
 interface Pem<T> {

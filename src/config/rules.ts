@@ -66,6 +66,7 @@ const listenerTlsNeeds: readonly Need[] = [
 ];
 
 const passwords = ["password", "passwordFile"];
+const bindPasswords = ["bindPassword", "bindPasswordFile"];
 const userNeeds: Need = { keys: ["username"], one: passwords, found: "a user name without a password" };
 
 const waysToLogIn = [
@@ -116,7 +117,7 @@ const s3Needs: readonly Need[] = [
 
 /** Tells what of the section at `path` lacks what it needs. */
 function check(sources: Sources, path: Path, { keys, one, found }: Need): void {
-  const [first] = keys === undefined ? keysSet(sources, String(path[0])) : set(sources, path, keys);
+  const [first] = keys === undefined ? keysSet(sources, path) : set(sources, path, keys);
   if (first === undefined || set(sources, path, one).length > 0) return;
   const labels = one.map((name) => `${pathText(path)}.${name}`).join(", ");
   sources.refuse(first, `found ${found}, expected ${labels.replace(/, ([^,]*)$/, " or $1")} as well`);
@@ -145,10 +146,10 @@ function valuesAndFiles(sources: Sources): void {
 }
 
 /** The keys of a section that are set anywhere, in the order of the file. */
-function keysSet(sources: Sources, section: string): Path[] {
+function keysSet(sources: Sources, section: Path): Path[] {
   const paths = settings.map(({ path }): Path => path);
   return paths
-    .filter((path) => path[0] === section && sources.has(path))
+    .filter((path) => section.every((step, at) => path[at] === step) && sources.has(path))
     .toSorted((a, b) => byPlace(sources.position(a), sources.position(b)));
 }
 
@@ -223,25 +224,72 @@ function endpoints(sources: Sources): void {
 
 // ---- access -----------------------------------------------------------------------------------------------------
 
+const ldapNeeds: readonly Need[] = [
+  { keys: ["urls"], one: ["userDn", "userBase"], found: "a directory without where its users are" },
+  { keys: ["bindDn"], one: bindPasswords, found: "an entry to search as without its password" },
+  { keys: bindPasswords, one: ["bindDn"], found: "a password without the entry it is of" },
+  {
+    keys: ["userFilter", "userAttribute"],
+    one: ["userBase"],
+    found: "this without where users are searched",
+  },
+  {
+    keys: ["groupFilter", "groupAttribute", "memberOf"],
+    one: ["groupBase"],
+    found: "this without where groups are",
+  },
+];
+
 function access(sources: Sources, upstreams: readonly Path[]): void {
   const mode: Path = ["access", "mode"];
   const file: Path = ["access", "htpasswdFile"];
-  const asks = sources.text(mode)?.trim().toLowerCase() === "htpasswd";
+  const ldap: Path = ["access", "ldap"];
+  const asked = sources.text(mode)?.trim().toLowerCase();
+  const asks = asked === "htpasswd" || asked === "ldap";
   const hasFile = sources.has(file);
-  if (asks && !hasFile)
+  if (asked === "htpasswd" && !hasFile)
     sources.refuse(mode, "found htpasswd without its users, expected access.htpasswdFile as well");
   if (!asks && hasFile)
     sources.refuse(
       file,
       "found users whose names nobody is asked for, expected access.mode: htpasswd as well",
     );
+  const [directory] = keysSet(sources, ldap);
+  if (asked !== "ldap" && directory !== undefined)
+    sources.refuse(
+      directory,
+      "found a directory that nobody is asked by, expected access.mode: ldap as well",
+    );
+  if (asked === "ldap") checkLdap(sources, mode, ldap);
   const rules = sources.get(["access", "rules"]);
   const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
-  for (const index of Array.isArray(rules) ? rules.keys() : []) accessRule(sources, index, asks, names);
+  for (const index of Array.isArray(rules) ? rules.keys() : []) accessRule(sources, index, asked, names);
+}
+
+function checkLdap(sources: Sources, mode: Path, path: Path): void {
+  if (!sources.has([...path, "urls"]))
+    sources.refuse(mode, "found ldap without its directory, expected access.ldap.urls as well");
+  for (const need of ldapNeeds) check(sources, path, need);
+  onlyOne(sources, set(sources, path, ["userDn", "userBase"]), "one way to find users");
+  onlyOne(sources, set(sources, path, ["memberOf", "groupFilter"]), "one way to find groups");
+  const isSecure = /^ldaps:/i;
+  const startTls: Path = [...path, "startTls"];
+  const urls: Path = [...path, "urls"];
+  const secure = [...textsIn(sources.get(urls), typeAt(urls), urls)].find(({ text }) =>
+    isSecure.test(text.trim()),
+  );
+  if (sources.text(startTls)?.trim().toLowerCase() === "true" && secure !== undefined)
+    sources.refuse(startTls, "found true beside ldaps://, which is TLS already, expected ldap:// or false");
 }
 
 /** `names`: those of all upstreams. */
-function accessRule(sources: Sources, index: number, asks: boolean, names: readonly string[]): void {
+function accessRule(
+  sources: Sources,
+  index: number,
+  mode: string | undefined,
+  names: readonly string[],
+): void {
+  const asks = mode === "htpasswd" || mode === "ldap";
   const at = (key: string): Path => ["access", "rules", index, key];
   const anonymous = sources.text(at("anonymous"))?.trim().toLowerCase() === "true";
   if (asks && anonymous)
@@ -259,7 +307,7 @@ function accessRule(sources: Sources, index: number, asks: boolean, names: reado
       ["access", "rules", index],
       "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
     );
-  if (hasList(sources, at("groups")))
+  if (mode !== "ldap" && hasList(sources, at("groups")))
     sources.refuse(
       at("groups"),
       "found groups, and nobody is in one: a file of users has none; expected users or nothing",
@@ -274,7 +322,7 @@ function accessRule(sources: Sources, index: number, asks: boolean, names: reado
 /** Both ways to name upstreams at once. */
 function bothForms(sources: Sources): void {
   if (!isListed(sources)) return;
-  const found = keysSet(sources, "upstream");
+  const found = keysSet(sources, ["upstream"]);
   const [inFile] = found.filter((path) => !sources.isFromEnvironment(path));
   const inEnvironment = found.filter((path) => sources.isFromEnvironment(path));
   for (const path of [...(inFile === undefined ? [] : [inFile]), ...inEnvironment])
@@ -425,6 +473,7 @@ export function warningsOf(config: Config, sources: Sources, upstreams: readonly
     ...tagRuleWarnings(config.tags.rules, sources, []),
     ...nodeWarnings(config, sources),
     ...accessRuleWarnings(config, sources),
+    ...ldapWarnings(config, sources),
     ...(config.notifications?.endpoints ?? []).flatMap((endpoint, i) =>
       endpointWarnings(endpoint, sources, ["notifications", "endpoints", i, "url"]),
     ),
@@ -490,7 +539,7 @@ function nodeWarnings({ node, listenTls }: Config, sources: Sources): Problem[] 
 /** Names in rules that nobody has. */
 function accessRuleWarnings({ access }: Config, sources: Sources): Problem[] {
   const known = access?.htpasswd?.users;
-  if (known === undefined) return [];
+  if (known === undefined || access?.ldap !== undefined) return [];
   return (
     access?.rules.flatMap(({ users }, rule) =>
       users.flatMap((name, at) => {
@@ -499,6 +548,21 @@ function accessRuleWarnings({ access }: Config, sources: Sources): Problem[] {
       }),
     ) ?? []
   );
+}
+
+function ldapWarnings({ access }: Config, sources: Sources): Problem[] {
+  const { servers = [], startTls } = access?.ldap ?? {};
+  const plain = servers.findIndex(
+    ({ tls, host }) => !tls && startTls !== true && host !== "::1" && !isLoopback(host),
+  );
+  if (plain < 0) return [];
+  const path: Path = ["access", "ldap", "urls", plain];
+  return [
+    sources.problem(
+      path,
+      "plain ldap: everybody on the way can read the passwords; use ldaps:// or access.ldap.startTls",
+    ),
+  ];
 }
 
 function endpointWarnings(

@@ -94,6 +94,54 @@ const accessRules = t.listOf(
   "rules",
 );
 
+const ldap = section({
+  urls: setting(
+    t.ldapUrls,
+    "Servers of the directory, ldaps://host or ldap://host; each has all of it, and is asked when the one before fails",
+  ),
+  startTls: setting(t.yesOrNo, "Whether ldap:// goes on over TLS, and not at all where it cannot", {
+    default: "false",
+  }),
+  caFile: setting(t.file, "PEM file of the authorities to trust instead of those of the system"),
+  bindDn: setting(t.dn, "Entry as which is searched; nobody unless set, and the user for its groups"),
+  bindPassword: setting(t.password, "Its password"),
+  bindPasswordFile: setting(
+    t.fileWith(t.password),
+    "File that holds it, instead of the password itself; read again whenever it changes",
+  ),
+  userDn: setting(
+    t.userDn,
+    "Entry of a user, such as uid={user},ou=people,dc=example,dc=com; instead of a search",
+  ),
+  userBase: setting(t.dn, "Entry below which users are searched"),
+  userFilter: setting(
+    t.userFilter,
+    "Filter that finds one user by the name that was typed, such as (&(objectClass=person)(uid={user}))",
+    { default: "(uid={user})" },
+  ),
+  userAttribute: setting(
+    t.attribute,
+    "Attribute with the name by which rules and the log know the user who was found; sAMAccountName in Active Directory",
+    { default: "uid" },
+  ),
+  groupBase: setting(t.dn, "Entry below which groups are; nobody is in one unless set"),
+  groupFilter: setting(
+    t.groupFilter,
+    "Filter that finds the groups of a user by {dn}, its entry, or {user}, its name, such as (memberUid={user})",
+    { default: "(member={dn})" },
+  ),
+  groupAttribute: setting(t.attribute, "Attribute with the name of a group that was found", {
+    default: "cn",
+  }),
+  memberOf: setting(
+    t.attribute,
+    "Attribute of users with the entries of their groups, such as memberOf: instead of a search, those below groupBase count, by the first part of their names",
+  ),
+  timeout: setting(t.timer(), "How long one server may take for a login, connecting included", {
+    default: "5s",
+  }),
+});
+
 const actions = ["pull", "push", "mount", "delete"] as const;
 
 const endpoints = t.listOf(
@@ -343,14 +391,15 @@ export const schema = z.object({
   ),
   access: section({
     mode: setting(
-      t.oneOf(["open", "htpasswd"]),
-      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password",
+      t.oneOf(["open", "htpasswd", "ldap"]),
+      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password, and with ldap, for one of the directory at access.ldap.urls",
       { default: "open" },
     ),
     htpasswdFile: setting(
       t.file,
-      "File of users and their passwords' bcrypt hashes, as htpasswd -B writes it; read again whenever it changes",
+      "File of users and their passwords' bcrypt hashes, as htpasswd -B writes it; read again whenever it changes; with ldap too: names in it are not asked for there",
     ),
+    ldap,
     rules: setting(
       accessRules,
       "List of what is allowed, each {users, groups, anonymous, networks, upstreams, repositories, tags, verbs}, and nothing else is; without one all that have a name may pull and list everything, and with open everybody may what the upstreams allow; see docs/access.md",

@@ -515,6 +515,59 @@ export const encryption = text(
 /** The name, ARN or alias of a key of AWS KMS. */
 export const keyId = word(/^[\x21-\x7e]{1,2048}$/, "the id, alias or ARN of a key");
 
+// ---- LDAP -------------------------------------------------------------------------------------------------------
+
+/** Nothing but a scheme, a host and a port: the rest has settings of its own. */
+const ldapUrl = text(
+  (written): Parsed<Address & { readonly tls: boolean }> => {
+    const expected = "ldaps://host, ldap://host, or one of these with :port, and nothing after it";
+    const [, scheme = "", place = ""] = /^(ldaps?):\/\/([^/?#@]+)\/?$/i.exec(written) ?? [];
+    const tls = scheme.length === 5;
+    const server = parseServer(/:\d+$/.test(place) ? place : `${place}:${tls ? 636 : 389}`);
+    return scheme !== "" && "value" in server ? { value: { ...server.value, tls } } : { expected };
+  },
+  { format: (url) => `ldap${url.tls ? "s" : ""}://${formatAddress(url)}`, shown: "url" },
+);
+
+export const ldapUrls = listOf(ldapUrl, 8);
+
+const isDn = (written: string): boolean => /^[a-z\d][\w.-]* *=\P{Cc}{1,1024}$/iu.test(written);
+const expectedDn = "the name of an entry, such as ou=people,dc=example,dc=com";
+/** The name of an entry (RFC 4514), as far as it can be told without the directory. */
+export const dn = text((value): Parsed<string> => (isDn(value) ? { value } : { expected: expectedDn }));
+
+/** RFC 4515, section 3. What is matched becomes a line's end, from the innermost parentheses outwards. */
+function isFilter(written: string): boolean {
+  if (/\p{Cc}/u.test(written) || written.length > 1024) return false;
+  const inner =
+    /\((?:[&|]\n+|!\n|(?:[\w-]+|[\w-]*(?::[\w.-]+)*:|[\w-]+[<>~])=(?:[^()\\\n]|\\[\da-f]{2})*)\)/gi;
+  let rest = written;
+  for (let before = ""; rest !== before; ) {
+    before = rest;
+    rest = rest.replace(inner, "\n");
+  }
+  return rest === "\n";
+}
+
+/** With the name that a client has sent, or what was found by it, in the place of one of `words` in braces. */
+function templateOf(is: (written: string) => boolean, words: readonly string[], expected: string) {
+  return text((value): Parsed<string> => {
+    const names = [...value.matchAll(/\{(\w*)\}/g)].map(([, name = ""]) => name);
+    const known = names.length > 0 && names.every((name) => words.includes(name));
+    return is(value) && known ? { value } : { expected };
+  });
+}
+
+export const userDn = templateOf(isDn, ["user"], "the name of an entry with {user} in it");
+export const userFilter = templateOf(isFilter, ["user"], "a filter in parentheses with {user} in it");
+export const groupFilter = templateOf(
+  isFilter,
+  ["dn", "user"],
+  "a filter in parentheses with {dn} or {user} in it",
+);
+/** RFC 4512, section 1.4. */
+export const attribute = word(/^[a-z][a-z0-9-]{0,127}$/i, "the name of an attribute, such as uid");
+
 // ---- notifications and webhooks ---------------------------------------------------------------------------------
 
 /** The query may be a secret of the receiver's, so it is allowed and never shown. */

@@ -27,6 +27,10 @@ export class HtpasswdUsers implements Directory {
     this.#hashes = [...users.values()];
   }
 
+  has(name: string): boolean {
+    return this.#users.has(name);
+  }
+
   async find(name: string, password: Buffer): Promise<Person | undefined> {
     const hash = this.#users.get(name);
     const same = await this.#verify(password.subarray(0, longestPassword), hash ?? this.#anyHash(name));

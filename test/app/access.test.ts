@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { changesBetween } from "../../src/config/changes.ts";
-import { login, userLine } from "../fixtures/access.ts";
+import { directoryAccess, login, rule, userLine } from "../fixtures/access.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { loadedFrom } from "../fixtures/loading.ts";
 import { eventually, ManualPause } from "../fixtures/manual-time.ts";
@@ -72,4 +72,73 @@ t.test("a reload changes mode and rules for the requests to come", async (t) => 
   t.equal((await mirror.get("/v2/other/app/manifests/1", login("alice", "1"))).status, 403);
   use(undefined);
   t.equal((await mirror.get(path)).status, 200);
+});
+
+t.test(
+  "a directory that is gone: who is remembered goes on for a minute, others are 503 and not 401",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    upstream.addImage("team/app", "1", image);
+    const { access, directory } = await directoryAccess(t, { alice: "alice-pw", bob: "bob-pw" });
+    const time = { now: 1_000 };
+    const mirror = await startMirror(t, upstream, { access, steady: () => time.now });
+    const ask = (name: string, password: string) => mirror.get(path, login(name, password));
+    t.equal((await ask("alice", "alice-pw")).status, 200);
+    await directory.stop();
+    time.now += 59_000;
+    t.equal((await ask("alice", "alice-pw")).status, 200);
+    const answer = await ask("bob", "bob-pw");
+    t.equal(answer.status, 503);
+    t.notOk(answer.headers["www-authenticate"], "a client keeps its login");
+    t.equal((await ask("bob", "guess")).status, 503);
+    time.now += 1_001;
+    t.equal((await ask("alice", "alice-pw")).status, 503);
+    const told = mirror.lines.filter(({ msg }) => /directory of users/.test(String(msg)));
+    t.equal(told.length, 1, "the same once a minute");
+    t.match(told[0], { level: "error", problem: /^ldap:\/\/127\.0\.0\.1:\d+: ECONNREFUSED$/ });
+    const secrets = mirror.lines.filter((line) =>
+      /alice-pw|bob-pw|mirror-pw|guess/.test(JSON.stringify(line)),
+    );
+    t.same(secrets, []);
+  },
+);
+
+t.test("a group that somebody leaves counts within the minute, a password too", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const rules = [rule({ groups: ["team"], repositories: ["team/**"] })];
+  const { access, directory } = await directoryAccess(t, { alice: "alice-pw" }, { team: ["alice"] }, rules);
+  const time = { now: 1_000 };
+  const mirror = await startMirror(t, upstream, { access, steady: () => time.now });
+  const status = async (password: string) => (await mirror.get(path, login("alice", password))).status;
+  t.equal(await status("alice-pw"), 200);
+  t.equal(directory.asked.length, 5);
+  t.equal(await status("alice-pw"), 200);
+  t.equal(directory.asked.length, 5, "nobody is asked");
+  directory.entries = directory.entries.filter(({ dn }) => !dn.startsWith("cn=team"));
+  time.now += 60_001;
+  t.equal(await status("alice-pw"), 403);
+  directory.entries = directory.entries.map((each) => ({ ...each, password: "new-pw" }));
+  t.equal(await status("alice-pw"), 403, "and until then it is remembered");
+  directory.entries = directory.entries.map((each) =>
+    each.dn.startsWith("cn=mirror") ? { ...each, password: "mirror-pw" } : each,
+  );
+  time.now += 60_001;
+  t.equal(await status("alice-pw"), 401);
+  t.equal(await status("new-pw"), 403);
+});
+
+t.test("a reload with another directory counts for the logins to come", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const { access, directory } = await directoryAccess(t, { alice: "alice-pw" });
+  const { access: next } = await directoryAccess(t, { alice: "next-pw" });
+  const mirror = await startMirror(t, upstream, { access });
+  const status = async (password: string) => (await mirror.get(path, login("alice", password))).status;
+  t.equal(await status("alice-pw"), 200);
+  const config = mirrorConfig(upstream, mirror.directory, {});
+  mirror.app.prepare({ ...config, access: next }, { applied: [], needRestart: [] }).apply();
+  t.equal(await status("alice-pw"), 401);
+  t.equal(await status("next-pw"), 200);
+  await eventually("the directory before has no connection left", () => directory.connections() === 0);
 });

@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import type { AccessConfig } from "../../src/config/config.ts";
 import { mediaTypes } from "../../src/oci/media-type.ts";
 import { peerHeader } from "../../src/ports/shared.ts";
-import { login, namedAccess, rule } from "../fixtures/access.ts";
+import { directoryAccess, login, namedAccess, rule } from "../fixtures/access.ts";
 import { makeContent, makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { type Answer, type Mirror, startMirror } from "../fixtures/mirror.ts";
 import { startBoth } from "../fixtures/push-through.ts";
@@ -54,6 +54,39 @@ const modes = {
   },
 } as const satisfies Record<string, AccessConfig | undefined>;
 type Mode = keyof typeof modes;
+
+interface Case {
+  readonly name: string;
+  /** Its column in the tables. */
+  readonly column: number;
+  accessOf(t: Test): Promise<AccessConfig | undefined> | AccessConfig | undefined;
+}
+
+/** Whoever is in a group has what the table says of its members by name. */
+const byGroup = rules.map((each) => {
+  const [user, ...more] = each.users;
+  return more.length === 0 ? each : { ...each, users: [], groups: [`${user} and others`] };
+});
+const cases: readonly Case[] = [
+  ...(Object.keys(modes) as Mode[]).map((mode, column) => ({
+    name: mode,
+    column,
+    accessOf: () => modes[mode],
+  })),
+  {
+    name: "ldap without rules",
+    column: 1,
+    accessOf: async (t) => (await directoryAccess(t, passwords)).access,
+  },
+  {
+    name: "ldap with rules",
+    column: 2,
+    accessOf: async (t) => {
+      const groups = { "alice and others": ["alice", "ci"] };
+      return (await directoryAccess(t, passwords, groups, byGroup)).access;
+    },
+  },
+];
 
 /** Statuses of nobody, wrong, unknown, odd, alice, bob, ci, vee. */
 type Statuses = readonly [number, number, number, number, number, number, number, number];
@@ -167,8 +200,8 @@ async function checkRow(t: Test, mirror: Mirror, request: string, statuses: Stat
   }
 }
 
-for (const [at, mode] of (Object.keys(modes) as Mode[]).entries()) {
-  t.test(`reads, ${mode}`, async (t) => {
+for (const { name, column, accessOf } of cases) {
+  t.test(`reads, ${name}`, async (t) => {
     const upstream = await startUpstream(t);
     for (const repository of ["team/app", "other/app", "team-b/app"])
       for (const tag of ["1", "v1", "2"]) upstream.addImage(repository, tag, image);
@@ -178,11 +211,12 @@ for (const [at, mode] of (Object.keys(modes) as Mode[]).entries()) {
         : undefined,
     );
     const time = { now: 0 };
-    const mirror = await startMirror(t, upstream, { access: modes[mode], steady: () => time.now });
+    const access = await accessOf(t);
+    const mirror = await startMirror(t, upstream, { access, steady: () => time.now });
     for (const [request, ...statuses] of reads) {
       // Wrong passwords are forgotten.
       time.now += 10_000;
-      await checkRow(t, mirror, request, statuses[at] ?? none);
+      await checkRow(t, mirror, request, statuses[column] ?? none);
     }
     const secrets = mirror.lines.filter((line) => /alice-pw|guess|YWxpY2U6/.test(JSON.stringify(line)));
     t.same(secrets, [], "no credentials in the log");
@@ -280,10 +314,13 @@ const writes: readonly Row[] = [
   ],
 ];
 
-for (const [at, mode] of (Object.keys(modes) as Mode[]).entries()) {
-  t.test(`writes, ${mode}`, async (t) => {
+for (const { name, column, accessOf } of cases) {
+  t.test(`writes, ${name}`, async (t) => {
     const time = { now: 0 };
-    const { upstream, mirror } = await startBoth(t, { access: modes[mode], steady: () => time.now });
+    const { upstream, mirror } = await startBoth(t, {
+      access: await accessOf(t),
+      steady: () => time.now,
+    });
     for (const repository of ["team/app", "other/app"]) {
       const content = upstream.content(repository);
       for (const { digest, bytes } of [image.config, ...image.layers]) content.blobs.set(digest, bytes);
@@ -298,7 +335,7 @@ for (const [at, mode] of (Object.keys(modes) as Mode[]).entries()) {
         const answer = monolithic
           ? await mirror.ask(method, path, { ...callers[who] }, blob.bytes)
           : await send(mirror, request, who);
-        t.equal(answer.status, statuses[at]?.[index], `${request} by ${who}`);
+        t.equal(answer.status, statuses[column]?.[index], `${request} by ${who}`);
       }
     }
     const sent = new Set(upstream.requests.map(({ headers }) => headers.authorization));

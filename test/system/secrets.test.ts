@@ -13,8 +13,10 @@ import { schema } from "../../src/config/schema.ts";
 import { bareType } from "../../src/config/settings.ts";
 import { traits } from "../../src/config/text-types.ts";
 import { Secret } from "../../src/ports/secret.ts";
+import { login, userLine } from "../fixtures/access.ts";
 import { startReceiver } from "../fixtures/event-receiver.ts";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { startDirectory } from "../fixtures/scripted-directory.ts";
 import { startProxy } from "../fixtures/scripted-proxy.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
 import { pushBodies } from "../fixtures/webhook-bodies.ts";
@@ -192,6 +194,10 @@ for (const mode of ["as they are", "in files"] as const)
         proxy: proxy.href("http", `u:${plants.value()}`),
       },
     ];
+    const clientPassword = plants.value();
+    const users = join(secrets, "users");
+    writeFileSync(users, userLine("client", clientPassword));
+    const people = await startDirectory(t, []);
     const root: Mapping = {
       listen: "127.0.0.1:0",
       opsListen: "127.0.0.1:0",
@@ -203,6 +209,11 @@ for (const mode of ["as they are", "in files"] as const)
       s3: { bucket: "bucket", endpoint: s3.url },
       notifications: { endpoints: [{ name: "n", url: `${receiver.url}?key=${plants.value()}` }] },
       opsAccess: { username: "ops" },
+      access: {
+        mode: "ldap",
+        htpasswdFile: users,
+        ldap: { urls: `ldap://127.0.0.1:${people.server.port}`, bindDn: "cn=mirror", userBase: "dc=example" },
+      },
     };
     const found = [...secretsIn(schema)].filter(({ path }) => path[0] !== "upstreams");
     t.ok(found.length > 20, `${found.length} settings`);
@@ -251,8 +262,8 @@ for (const mode of ["as they are", "in files"] as const)
       { url: "", username: "", password: "" },
       { config, env: { ...cleared, ...account } },
     );
-    const client = `Basic ${Buffer.from(`client:${plants.value()}`).toString("base64")}`;
-    const headers = { authorization: client, cookie: `session=${plants.value()}` };
+    const client = login("client", clientPassword);
+    const headers = { ...client, cookie: `session=${plants.value()}` };
     const ask = async (url: string, init: RequestInit = {}) => {
       const answer = await fetch(url, init);
       seen.push([url.replace(/\?.*/, ""), `${[...answer.headers].join("\n")}\n${await answer.text()}`]);
@@ -264,6 +275,8 @@ for (const mode of ["as they are", "in files"] as const)
         if (name === "right") t.equal(status, 200, what);
         else t.ok(status >= 400, `${name} ${what}: ${status}`);
       }
+    const stranger = login("stranger", plants.value());
+    t.equal(await ask(`${mirror.url}/v2/`, { headers: stranger }), 503, "the directory refuses the mirror");
     const body = image.manifest;
     await ask(`${mirror.url}/v2/team/app/manifests/2`, { method: "PUT", headers, body });
     const ops = `http://${mirror.ops}`;
@@ -274,10 +287,10 @@ for (const mode of ["as they are", "in files"] as const)
     await ask(`${ops}/hooks/generic?secret=${hookSecret[0]}`, { method: "POST", headers: json, body: hook });
     const guess = { ...json, authorization: `Bearer ${plants.value()}` };
     t.equal(await ask(`${ops}/hooks/generic`, { method: "POST", headers: guess, body: hook }), 401);
-    const login = { authorization: `Basic ${Buffer.from(`ops:${opsPassword[0]}`).toString("base64")}` };
+    const operator = login("ops", opsPassword[0] ?? "");
     for (const page of ["/", "/stats.json", "/explain.json?image=team/app:1", "/metrics", "/readyz"])
-      await ask(`${ops}${page}`, { headers: login });
-    t.equal(await ask(`${ops}/stats.json`, { headers: login }), 200, "the page was seen");
+      await ask(`${ops}${page}`, { headers: operator });
+    t.equal(await ask(`${ops}/stats.json`, { headers: operator }), 200, "the page was seen");
     await ask(`${ops}/`, { headers: guess });
 
     // ---- a file that cannot be used, and one with another password -----------------------------------------------
@@ -315,5 +328,6 @@ for (const mode of ["as they are", "in files"] as const)
     t.match(sent, /planted001/, "the account at the proxy");
     t.match(redis.heard(), /planted\d{3}/);
     t.match(s3.heard(), /planted\d{3}/);
+    t.match(JSON.stringify(people.asked), /planted\d{3}/);
     t.match(JSON.stringify(receiver.deliveries.map((each) => each.headers)), /planted\d{3}/);
   });
