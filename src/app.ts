@@ -417,7 +417,8 @@ class Entrepot implements App {
     pushes.prepare(config.upstreams, limitsOf(config), new Set()).apply();
     const access = new Access({
       log: this.#log,
-      clock: this.#steady,
+      clock: this.#clock,
+      steady: this.#steady,
       pause: this.#pause,
       changed: () => void workers?.processes.forget({}),
     });

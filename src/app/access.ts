@@ -1,22 +1,26 @@
 // Who may do what on this node, made of the configuration: the gate that requests pass, and the file of users it goes by.
 import { LRUCache } from "lru-cache";
 import type { Logger } from "pino";
-import type { AccessConfig } from "../config/config.ts";
+import type { AccessConfig, TokensConfig } from "../config/config.ts";
 import { AccessRules } from "../gate/access-rules.ts";
 import type { Directory } from "../gate/directory.ts";
 import { FileFirst } from "../gate/file-first.ts";
-import { Gate } from "../gate/gate.ts";
+import { Gate, type GateTokens } from "../gate/gate.ts";
 import { HtpasswdFile } from "../gate/htpasswd-file.ts";
 import { HtpasswdUsers, type Verify } from "../gate/htpasswd-users.ts";
 import { LdapDirectory } from "../gate/ldap/ldap-directory.ts";
 import { Passwords } from "../gate/passwords.ts";
+import { BearerTokens } from "../gate/token/bearer-tokens.ts";
+import { OwnTokens } from "../gate/token/own-tokens.ts";
+import { makeTokenKey } from "../gate/token/token-key.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import { fixedSecret, type SecretSource } from "../ports/secret.ts";
 import type { Prepared } from "./prepared.ts";
 
 export interface AccessOptions {
   readonly log: Pick<Logger, "info" | "error">;
-  /** A steady one. */
   readonly clock: Clock;
+  readonly steady: Clock;
   readonly pause: Pause;
   /** Called when who may log in has changed. */
   readonly changed: () => void;
@@ -37,6 +41,9 @@ const maxTold = 100;
 export class Access {
   readonly #options: AccessOptions;
   #login: Login | undefined;
+  #tokens: GateTokens | undefined;
+  /** For as long as this process runs. */
+  #ownKey: SecretSource | undefined;
 
   constructor(options: AccessOptions) {
     this.#options = options;
@@ -53,12 +60,18 @@ export class Access {
     const { htpasswd, ldap } = access ?? {};
     const isSame = before !== undefined && ldap === undefined && before.isOf(htpasswd?.path);
     const asks = htpasswd !== undefined || ldap !== undefined;
-    const login = isSame ? before : asks ? new Login(access ?? {}, this.#options) : undefined;
+    const login = isSame
+      ? before
+      : asks
+        ? new Login(access ?? {}, this.#options, () => this.#forget())
+        : undefined;
     const rules = access && new AccessRules(access.rules);
+    const tokens = access?.tokens && this.#tokensOf(access.tokens, login);
     return {
-      gate: rules && new Gate({ rules, passwords: login?.passwords }),
+      gate: rules && new Gate({ rules, passwords: login?.passwords, tokens }),
       apply: () => {
         this.#login = login;
+        this.#tokens = tokens;
         if (login === before) return;
         before?.close();
         login?.watch();
@@ -69,6 +82,26 @@ export class Access {
     };
   }
 
+  #tokensOf({ key, lifetime, audience, realm }: TokensConfig, login: Login | undefined): GateTokens {
+    const { clock, steady } = this.#options;
+    this.#ownKey ??= fixedSecret(makeTokenKey());
+    const own = new OwnTokens({
+      key: key ?? this.#ownKey,
+      audience,
+      lifetime,
+      stamp: (name) => login?.stamp(name),
+      clock,
+    });
+    const bearer = new BearerTokens({ prove: (token) => own.prove(token), clock, steady });
+    return { bearer, service: { service: audience, realm }, own };
+  }
+
+  /** Who may log in has changed. */
+  #forget(): void {
+    this.#tokens?.bearer.forget();
+    this.#options.changed();
+  }
+
   close(): void {
     this.#login?.close();
   }
@@ -77,24 +110,32 @@ export class Access {
 /** One file of users, one directory or both, and what is remembered of their logins. */
 class Login {
   readonly passwords: Passwords;
+  /** See Directory. */
+  readonly stamp: (name: string) => string | undefined;
   readonly #path: string | undefined;
   readonly #file: HtpasswdFile | undefined;
   readonly #ldap: LdapDirectory | undefined;
   readonly #pause: Pause;
   readonly #closing = new AbortController();
 
-  constructor({ htpasswd, ldap }: Partial<AccessConfig>, { log, clock, pause, changed }: AccessOptions) {
+  constructor(
+    { htpasswd, ldap }: Partial<AccessConfig>,
+    { log, steady, pause }: AccessOptions,
+    changed: () => void,
+  ) {
     this.#path = htpasswd?.path;
     this.#pause = pause;
-    const tell = seldom(clock, (problem: string) =>
+    const tell = seldom(steady, (problem: string) =>
       log.error({ problem }, "the directory of users: something is wrong"),
     );
     this.#ldap = ldap && new LdapDirectory(ldap, tell);
     const users = htpasswd && new HtpasswdUsers(htpasswd.users, verify);
+    const directory = directoryOf(users, this.#ldap);
+    this.stamp = (name) => directory.stamp?.(name);
     this.passwords = new Passwords({
-      directory: directoryOf(users, this.#ldap),
+      directory,
       running: ldap === undefined ? comparisons : users === undefined ? questions.alone : questions.withFile,
-      clock,
+      clock: steady,
     });
     this.#file =
       htpasswd &&

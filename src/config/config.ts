@@ -175,6 +175,19 @@ export interface AccessConfig {
   /** A directory of users beside them, or alone. Left out: there is none. */
   readonly ldap?: LdapSettings | undefined;
   readonly rules: readonly AccessRule[];
+  /** The tokens that callers are given; left out: none. */
+  readonly tokens?: TokensConfig | undefined;
+}
+
+export interface TokensConfig {
+  /** Undefined: one that is made at the start. */
+  readonly key: SecretSource | undefined;
+  /** Milliseconds. */
+  readonly lifetime: number;
+  /** The `service` of challenges. */
+  readonly audience: string;
+  /** Undefined: wherever the client reaches this mirror. */
+  readonly realm: string | undefined;
 }
 
 /** Sections that nothing comes from until something in them is set, and what is no key of the configuration. */
@@ -346,11 +359,14 @@ export function plainUpstream(name: string, url: URL): UpstreamConfig {
   return upstreamOf(values.upstream, ["upstream"], new Files());
 }
 
-function accessOf({ mode, rules, ldap }: Values["access"], files: Files): AccessConfig | undefined {
+function accessOf(values: Values["access"], files: Files): AccessConfig | undefined {
+  const { mode, rules, ldap } = values;
   if (mode === "open" && rules.length === 0) return undefined;
+  const asksDirectory = mode === "ldap" || (mode === "token" && ldap.urls.length > 0);
   return {
     htpasswd: mode === "open" ? undefined : files.htpasswd,
-    ldap: mode === "ldap" ? ldapOf(ldap, files) : undefined,
+    ldap: asksDirectory ? ldapOf(ldap, files) : undefined,
+    tokens: givesTokens(values) ? tokensOf(values.token, files) : undefined,
     rules: rules.map((rule) => ({
       ...rule,
       verbs: rule.verbs.length === 0 ? (["pull", "list"] as const) : rule.verbs,
@@ -381,6 +397,16 @@ function ldapOf(values: Values["access"]["ldap"], files: Files): LdapSettings {
           : { ...groups, kind: "attribute", attribute: memberOf },
     timeout,
   };
+}
+
+/** A client without a name stops at any challenge but one for a token. */
+function givesTokens({ mode, rules }: Values["access"]): boolean {
+  return mode === "token" || (mode !== "open" && rules.some(({ anonymous }) => anonymous));
+}
+
+function tokensOf(values: Values["access"]["token"], files: Files): TokensConfig {
+  const { lifetime, audience, realm } = values;
+  return { key: files.secretIn(["access", "token", "keyFile"]), lifetime, audience, realm };
 }
 
 function redisOf(values: Values["redis"], files: Files): RedisConfig | undefined {

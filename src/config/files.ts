@@ -47,7 +47,12 @@ export class Files {
     name: Name,
   ): SecretSource | undefined {
     const direct = section[name];
-    return direct === undefined ? this.#secrets.get(pathText([...path, `${name}File`])) : fixedSecret(direct);
+    return direct === undefined ? this.secretIn([...path, `${name}File`]) : fixedSecret(direct);
+  }
+
+  /** What is in the file that the setting at `path` names. */
+  secretIn(path: Path): SecretSource | undefined {
+    return this.#secrets.get(pathText(path));
   }
 
   /** Those in the files of the mapping at `path`, by its keys. */

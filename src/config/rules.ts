@@ -244,26 +244,40 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const mode: Path = ["access", "mode"];
   const file: Path = ["access", "htpasswdFile"];
   const ldap: Path = ["access", "ldap"];
-  const asked = sources.text(mode)?.trim().toLowerCase();
-  const asks = asked === "htpasswd" || asked === "ldap";
+  const asked = sources.text(mode)?.trim().toLowerCase() ?? "open";
+  const asks = asked !== "open";
   const hasFile = sources.has(file);
-  if (asked === "htpasswd" && !hasFile)
-    sources.refuse(mode, "found htpasswd without its users, expected access.htpasswdFile as well");
+  const hasDirectory = asked === "ldap" || (asked === "token" && sources.has([...ldap, "urls"]));
+  if (asks && !hasDirectory && !hasFile)
+    sources.refuse(mode, `found ${asked} without its users, expected access.htpasswdFile as well`);
   if (!asks && hasFile)
     sources.refuse(
       file,
       "found users whose names nobody is asked for, expected access.mode: htpasswd as well",
     );
-  const [directory] = keysSet(sources, ldap);
-  if (asked !== "ldap" && directory !== undefined)
+  // Those without a default, which is printed with everything else.
+  const [directory] = set(sources, ldap, ["urls", "bindDn", "userDn", "userBase", "groupBase"]);
+  if (!hasDirectory && directory !== undefined)
     sources.refuse(
       directory,
       "found a directory that nobody is asked by, expected access.mode: ldap as well",
     );
-  if (asked === "ldap") checkLdap(sources, mode, ldap);
+  if (hasDirectory) checkLdap(sources, mode, ldap);
   const rules = sources.get(["access", "rules"]);
   const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
-  for (const index of Array.isArray(rules) ? rules.keys() : []) accessRule(sources, index, asked, names);
+  const indices = Array.isArray(rules) ? [...rules.keys()] : [];
+  for (const index of indices) accessRule(sources, index, { asks, hasDirectory }, names);
+  const givesTokens = asked === "token" || (asks && indices.some((index) => isAnonymous(sources, index)));
+  const [ofTokens] = set(sources, ["access", "token"], ["keyFile", "realm"]);
+  if (ofTokens !== undefined && !givesTokens)
+    sources.refuse(
+      ofTokens,
+      "found this where nobody is given a token, expected access.mode: token, or a rule with anonymous: true beside named users",
+    );
+}
+
+function isAnonymous(sources: Sources, index: number): boolean {
+  return sources.text(["access", "rules", index, "anonymous"])?.trim().toLowerCase() === "true";
 }
 
 function checkLdap(sources: Sources, mode: Path, path: Path): void {
@@ -286,17 +300,11 @@ function checkLdap(sources: Sources, mode: Path, path: Path): void {
 function accessRule(
   sources: Sources,
   index: number,
-  mode: string | undefined,
+  { asks, hasDirectory }: { readonly asks: boolean; readonly hasDirectory: boolean },
   names: readonly string[],
 ): void {
-  const asks = mode === "htpasswd" || mode === "ldap";
   const at = (key: string): Path => ["access", "rules", index, key];
-  const anonymous = sources.text(at("anonymous"))?.trim().toLowerCase() === "true";
-  if (asks && anonymous)
-    sources.refuse(
-      at("anonymous"),
-      "found true, expected false: where some have names, docker without a login stops unless it can get a token, and this mirror gives none yet",
-    );
+  const anonymous = isAnonymous(sources, index);
   if (!asks && hasList(sources, at("users")))
     sources.refuse(
       at("users"),
@@ -307,7 +315,7 @@ function accessRule(
       ["access", "rules", index],
       "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
     );
-  if (mode !== "ldap" && hasList(sources, at("groups")))
+  if (!hasDirectory && hasList(sources, at("groups")))
     sources.refuse(
       at("groups"),
       "found groups, and nobody is in one: a file of users has none; expected users or nothing",
@@ -474,6 +482,7 @@ export function warningsOf(config: Config, sources: Sources, upstreams: readonly
     ...nodeWarnings(config, sources),
     ...accessRuleWarnings(config, sources),
     ...ldapWarnings(config, sources),
+    ...tokenWarnings(config, sources),
     ...(config.notifications?.endpoints ?? []).flatMap((endpoint, i) =>
       endpointWarnings(endpoint, sources, ["notifications", "endpoints", i, "url"]),
     ),
@@ -513,6 +522,18 @@ function upstreamWarnings({ url, auth }: UpstreamConfig, sources: Sources, path:
   if (unused !== undefined)
     warnings.push(sources.problem(unused, "has no effect: the registry is asked over plain http"));
   return warnings;
+}
+
+/** A node does not take tokens of another, and after a restart not its own. */
+function tokenWarnings({ access, node, redis, s3 }: Config, sources: Sources): Problem[] {
+  const isAlone = redis === undefined && s3 === undefined && node.address === undefined;
+  if (access?.tokens === undefined || access.tokens.key !== undefined || isAlone) return [];
+  return [
+    sources.problem(
+      ["access", "token", "keyFile"],
+      "not set: each node signs tokens with a key of its own, which the others refuse; give all of them the same file",
+    ),
+  ];
 }
 
 /** Rules that never say anything: nothing can match, or one before it matches all the same. `path`: what has `tags`. */

@@ -391,8 +391,8 @@ export const schema = z.object({
   ),
   access: section({
     mode: setting(
-      t.oneOf(["open", "htpasswd", "ldap"]),
-      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password, and with ldap, for one of the directory at access.ldap.urls",
+      t.oneOf(["open", "htpasswd", "ldap", "token"]),
+      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password, and with ldap, for one of the directory at access.ldap.urls; with token for one of either, and clients change it for a token that lasts some minutes",
       { default: "open" },
     ),
     htpasswdFile: setting(
@@ -400,6 +400,22 @@ export const schema = z.object({
       "File of users and their passwords' bcrypt hashes, as htpasswd -B writes it; read again whenever it changes; with ldap too: names in it are not asked for there",
     ),
     ldap,
+    token: section({
+      keyFile: setting(
+        t.fileWith(t.tokenKey),
+        "PEM file of the private key (EC P-256, Ed25519, RSA) that signs the tokens given to clients; the same for all nodes behind one address; one made at the start unless set; read again whenever it changes",
+      ),
+      lifetime: setting(t.tokenLifetime, "How long such a token lasts, from 1m to 1h", { default: "5m" }),
+      audience: setting(
+        t.tokenAudience,
+        "Service that clients ask tokens for, and for which a token has to be; the same for all nodes",
+        { default: "entrepot" },
+      ),
+      realm: setting(
+        t.tokenRealm,
+        "URL where clients get tokens; /v2/token of this mirror, at the address at which the client reaches it, unless set",
+      ),
+    }),
     rules: setting(
       accessRules,
       "List of what is allowed, each {users, groups, anonymous, networks, upstreams, repositories, tags, verbs}, and nothing else is; without one all that have a name may pull and list everything, and with open everybody may what the upstreams allow; see docs/access.md",

@@ -1,6 +1,8 @@
 // The zod types of settings. Every input is text: the environment has nothing else, and YAML scalars are taken as
 // written, so that a value means the same in both. An issue's message is what was expected.
+import { createPrivateKey } from "node:crypto";
 import { z } from "zod";
+import { tokenKeyAlgorithm } from "../gate/token/token-key.ts";
 import { parseBasePath } from "../oci/base-path.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { webhookSources } from "../ports/event.ts";
@@ -97,6 +99,9 @@ function duration(min: number, max: number, forever = false) {
 export function timer(min: 0 | 1 = 1) {
   return duration(min, longestTimer);
 }
+
+/** How long a token lasts: clients take less than a minute for a minute. In milliseconds. */
+export const tokenLifetime = duration(60_000, 3_600_000);
 
 /** An age, 0 to 100 years or `forever`; in milliseconds. */
 export const age = duration(0, hundredYears, true);
@@ -385,6 +390,49 @@ export const nodeSecret = secret(
   /^[\x21-\x7e]{32,1024}$/,
   "a secret of 32 to 1024 printable ASCII characters without spaces",
   false,
+);
+
+/** A private key in PEM that tokens can be signed with; in the file it may have a comment before it. */
+export const tokenKey = text(
+  (value): Parsed<Secret> =>
+    isTokenKey(value)
+      ? { value: new Secret(value) }
+      : {
+          expected:
+            "a private key in PEM, not encrypted: EC P-256, Ed25519, or RSA of at least 2048 bits, such as openssl genpkey -algorithm ed25519 writes it",
+        },
+  { shown: "hidden", called: "key of tokens" },
+  false,
+);
+
+function isTokenKey(pem: string): boolean {
+  try {
+    return tokenKeyAlgorithm(createPrivateKey(pem)) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** What a challenge can carry in quotes, and a claim `aud`. */
+export const tokenAudience = word(
+  /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/,
+  "1 to 255 printable ASCII characters without spaces, quotes and backslashes, such as mirror.example.com",
+);
+
+/** Of characters that a challenge can carry in quotes. */
+export const tokenRealm = text(
+  (written): Parsed<string> => {
+    const value = httpUrl(written);
+    return value !== undefined &&
+      !/[@?#]/.test(written) &&
+      /^[\x21\x23-\x5b\x5d-\x7e]{1,1024}$/.test(value.href)
+      ? { value: value.href }
+      : {
+          expected:
+            "the http or https URL where clients get tokens, without a query, such as https://mirror.example.com/v2/token",
+        };
+  },
+  { shown: "url" },
 );
 
 /** The end of a program's name after `docker-credential-`, or the path of a program. */

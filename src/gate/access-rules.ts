@@ -73,6 +73,17 @@ export class AccessRules {
     if (this.#rules === undefined) return unruled(caller, verb) === "all";
     return this.#rules.some((rule) => concerns(rule, caller, verb, upstream));
   }
+
+  /** Whether there may be anything that the caller may do. */
+  grantsAnything(caller: Caller): boolean {
+    if (this.#rules === undefined) return caller.name !== undefined;
+    return this.#rules.some((rule) => isFor(rule, caller) && rule.networks?.has(caller.address) !== false);
+  }
+
+  /** Those of the groups that a rule names: being in any other changes nothing. */
+  named(groups: readonly string[]): readonly string[] {
+    return groups.filter((group) => this.#rules?.some(({ people }) => people?.groups.has(group)));
+  }
 }
 
 function unruled({ name }: Caller, verb: Verb): Right {

@@ -13,6 +13,11 @@ export interface Directory {
    * with DirectoryDown when that cannot be found out now.
    */
   find(name: string, password: Buffer): Promise<Person | undefined>;
+  /**
+   * Another text once the person's password is another one, and none for a name that nobody has; it tells nothing of the
+   * password. Left out where that cannot be known without asking.
+   */
+  stamp?(name: string): string | undefined;
 }
 
 /** The directory cannot be asked now. The message is for the log, and holds no secret. */

@@ -17,4 +17,8 @@ export class FileFirst implements Directory {
     const person = await this.#other.find(name, password);
     return person === undefined || this.#file.has(person.name) ? undefined : person;
   }
+
+  stamp(name: string): string | undefined {
+    return this.#file.stamp(name) ?? this.#other.stamp?.(name);
+  }
 }

@@ -6,6 +6,9 @@ import { basicToken } from "./basic-credentials.ts";
 import type { Caller } from "./caller.ts";
 import type { Person } from "./directory.ts";
 import type { Checked, Passwords } from "./passwords.ts";
+import { type Bearer, type BearerTokens, bearerToken } from "./token/bearer-tokens.ts";
+import type { IssuedToken, OwnTokens } from "./token/own-tokens.ts";
+import type { ResourceActions, TokenAccess } from "./token/token-access.ts";
 
 /** The client of a request (http/client-address.ts). */
 export interface AskingClient {
@@ -13,36 +16,110 @@ export interface AskingClient {
   readonly network: string;
 }
 
-/** Why nobody is admitted: nothing was said of who asks, or as Passwords says. */
-export type NotAdmitted = "unknown" | Exclude<Checked, object>;
+/**
+ * Why nobody is admitted: nothing was said of who asks, the token proves nothing (any more), or as Passwords says.
+ */
+export type NotAdmitted = "unknown" | "bad_token" | Exclude<Checked, object>;
+
+/** Where callers get the tokens that are taken, as the challenge says it (RFC 6750, section 3). */
+export interface TokenService {
+  readonly service: string;
+  /** Its URL; undefined: this mirror gives them itself, at the address at which the client reaches it. */
+  readonly realm: string | undefined;
+}
+
+export interface GateTokens {
+  readonly bearer: BearerTokens;
+  readonly service: TokenService;
+  /** Makes them; undefined: somebody else does. */
+  readonly own: OwnTokens | undefined;
+}
 
 export interface GateOptions {
   readonly rules: AccessRules;
-  /** Callers name themselves; left out: nobody is asked, and what they say is not read. */
+  /** Callers name themselves. Left out, as tokens are: nobody is asked, and what they say is not read. */
   readonly passwords?: Passwords | undefined;
+  /** Callers show tokens; left out: those are not read. */
+  readonly tokens?: GateTokens | undefined;
 }
 
 export class Gate {
   readonly #rules: AccessRules;
   readonly #passwords: Passwords | undefined;
+  readonly #tokens: GateTokens | undefined;
 
-  constructor({ rules, passwords }: GateOptions) {
+  constructor({ rules, passwords, tokens }: GateOptions) {
     this.#rules = rules;
     this.#passwords = passwords;
+    this.#tokens = tokens;
+  }
+
+  /** Undefined: tokens are not taken. */
+  get tokenService(): TokenService | undefined {
+    return this.#tokens?.service;
+  }
+
+  /** Whether this mirror gives tokens itself. */
+  get givesTokens(): boolean {
+    return this.#tokens?.own !== undefined;
   }
 
   /** Who asks with this Authorization header. */
   admit(
     authorization: string | undefined,
-    { address, network }: AskingClient,
+    client: AskingClient,
   ): Admitted | NotAdmitted | Promise<Admitted | NotAdmitted> {
-    if (this.#passwords === undefined) return new Admitted(nobody(address), this.#rules);
-    const token = basicToken(authorization);
-    if (token === undefined) return "unknown";
+    const { address } = client;
+    if (this.#passwords === undefined && this.#tokens === undefined)
+      return new Admitted(nobody(address), this.#rules);
+    const login = basicToken(authorization);
+    if (login === undefined) return this.#admitBearer(authorization, address);
     const admitted = (checked: Checked): Admitted | NotAdmitted =>
       typeof checked === "string" ? checked : new Admitted(named(checked, address), this.#rules);
-    const checked = this.#passwords.check(token, network);
+    const checked = this.#check(login, client);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
+  }
+
+  #check(login: string, { network }: AskingClient): Checked | Promise<Checked> {
+    return this.#passwords?.check(login, network) ?? "wrong";
+  }
+
+  #admitBearer(
+    authorization: string | undefined,
+    address: string,
+  ): Admitted | NotAdmitted | Promise<Admitted | NotAdmitted> {
+    const bearer = this.#tokens?.bearer;
+    if (bearer === undefined || authorization === undefined) return "unknown";
+    const token = bearerToken(authorization);
+    if (token === undefined) return "unknown";
+    const admitted = (checked: Bearer | undefined): Admitted | NotAdmitted => {
+      if (checked === undefined) return "bad_token";
+      const { person, access } = checked;
+      const caller = person === undefined ? nobody(address) : named(person, address);
+      return new Admitted(caller, this.#rules, { access, lasts: bearer.lastsOf(checked) });
+    };
+    const checked = bearer.check(token);
+    return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
+  }
+
+  /**
+   * A token of this mirror's own for whoever logs in with the credentials (basic-credentials.ts), or for nobody where
+   * callers without a name may do something. `access`: see OwnTokens. Only where it gives tokens.
+   */
+  async issue(
+    login: string | undefined,
+    client: AskingClient,
+    access: readonly ResourceActions[] | undefined,
+  ): Promise<IssuedToken | NotAdmitted> {
+    const own = this.#tokens?.own;
+    if (own === undefined) throw new Error("this gate gives no tokens");
+    if (login === undefined)
+      return this.#rules.grantsAnything(nobody(client.address))
+        ? await own.issue(undefined, access)
+        : "unknown";
+    const checked = await this.#check(login, client);
+    if (typeof checked === "string") return checked;
+    return await own.issue({ ...checked, groups: this.#rules.named(checked.groups ?? none) }, access);
   }
 
   /** The client is another node of this datacenter, which has proved it. */
@@ -78,14 +155,33 @@ const ofNodes = new AccessRules([
   },
 ]);
 
+/** What a token says besides who the caller is. */
+interface TokenLimits {
+  readonly access: TokenAccess | undefined;
+  /** Milliseconds for which it is known to be good. */
+  readonly lasts: number;
+}
+
 /** A caller, for one request. */
 export class Admitted {
   readonly caller: Caller;
   readonly #rules: AccessRules;
+  readonly #token: TokenLimits | undefined;
 
-  constructor(caller: Caller, rules: AccessRules) {
+  constructor(caller: Caller, rules: AccessRules, token?: TokenLimits) {
     this.caller = caller;
     this.#rules = rules;
+    this.#token = token;
+  }
+
+  /** Milliseconds for which that is known; undefined: until the directory changes. */
+  get lasts(): number | undefined {
+    return this.#token?.lasts;
+  }
+
+  /** The token that the caller has shown is limited to something, of which nothing else is allowed. */
+  get access(): TokenAccess | undefined {
+    return this.#token?.access;
   }
 
   /** See AccessRules. */

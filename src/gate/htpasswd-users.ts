@@ -1,4 +1,5 @@
 // The users of a file of htpasswd as a directory.
+import { createHash } from "node:crypto";
 import { createCredentialKey } from "./credential-key.ts";
 import type { Directory, Person } from "./directory.ts";
 import type { Users } from "./htpasswd.ts";
@@ -35,6 +36,13 @@ export class HtpasswdUsers implements Directory {
     const hash = this.#users.get(name);
     const same = await this.#verify(password.subarray(0, longestPassword), hash ?? this.#anyHash(name));
     return same && hash !== undefined ? { name } : undefined;
+  }
+
+  stamp(name: string): string | undefined {
+    const hash = this.#users.get(name);
+    return hash === undefined
+      ? undefined
+      : createHash("sha256").update(hash).digest("base64url").slice(0, 22);
   }
 
   /** The same for the same name, so that asking twice shows no difference either. */

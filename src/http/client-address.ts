@@ -39,6 +39,9 @@ const longestChain = 2048;
 /** Addresses, and headers up to a length, for which the client is remembered. */
 const remembered = 4096;
 const longestRemembered = 128;
+/** A name of 255 characters and a port (RFC 9110, section 7.2). */
+const longestHost = 261;
+const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9.])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/;
 
 interface Peer {
   readonly client: Client;
@@ -88,6 +91,19 @@ export class ClientAddresses {
     const header = headers["x-forwarded-prefix"];
     if (header === undefined || !this.trusts(address)) return undefined;
     return parseForwardedPrefix(String(header));
+  }
+
+  /**
+   * Where the client has reached this mirror, `scheme://host:port`: as X-Forwarded-Proto and X-Forwarded-Host or Forwarded
+   * say, when a trusted proxy is at the other end of the connection (`address`), and else by the Host header and `scheme`,
+   * which the connection itself has. Of several proxies the first has met the client. Undefined for a host that is none.
+   */
+  originOf(headers: IncomingHttpHeaders, address: string, scheme: "http" | "https"): string | undefined {
+    const forwarded = this.trusts(address) ? forwardedPlace(headers) : {};
+    const host = (forwarded.host ?? headers.host ?? "").toLowerCase();
+    const proto = forwarded.proto?.toLowerCase();
+    if (host.length > longestHost || !hostGrammar.test(host)) return undefined;
+    return `${proto === "http" || proto === "https" ? proto : scheme}://${host}`;
   }
 
   /** Whether this is the address of a trusted proxy. */
@@ -146,20 +162,41 @@ function listedHop(element: string): string | undefined {
 /** RFC 7239, section 4: pairs of token=token or token="quoted". */
 const forwardedPair = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([!#$%&'*+.^_`|~\w-]+)|"((?:[^"\\]|\\.)*)")\s*(;|$)/gy;
 
-/** The address in the `for` of an element of Forwarded; undefined when the element breaks the grammar or names none. */
-function forwardedHop(element: string): string | undefined {
-  let hop: string | undefined;
+/**
+ * The pairs of an element of Forwarded, by names in lower case; undefined when it breaks the grammar or has a name twice: the
+ * client may have written one of them.
+ */
+function pairsIn(element: string): ReadonlyMap<string, string> | undefined {
+  const pairs = new Map<string, string>();
   forwardedPair.lastIndex = 0;
   for (let end = 0; end < element.length; end = forwardedPair.lastIndex) {
     const [, name, token, quoted] = forwardedPair.exec(element) ?? [];
-    if (name === undefined) return undefined;
-    if (name.toLowerCase() !== "for") continue;
-    // Two `for` in one element: the client may have written one of them.
-    if (hop !== undefined) return undefined;
-    hop = token ?? quoted?.replaceAll(/\\(.)/g, "$1") ?? "";
+    if (name === undefined || pairs.has(name.toLowerCase())) return undefined;
+    pairs.set(name.toLowerCase(), token ?? quoted?.replaceAll(/\\(.)/g, "$1") ?? "");
   }
+  return pairs;
+}
+
+/** The address in the `for` of an element of Forwarded; undefined when the element breaks the grammar or names none. */
+function forwardedHop(element: string): string | undefined {
+  const hop = pairsIn(element)?.get("for");
   // Section 6: an IPv6 address stands in brackets; `unknown` and `_names` are no addresses.
   return hop === undefined || isIPv6(hop) ? undefined : listedHop(hop);
+}
+
+/** The scheme and the host of the client's own request, as the first proxy has written them down. */
+function forwardedPlace(headers: IncomingHttpHeaders): {
+  proto?: string | undefined;
+  host?: string | undefined;
+} {
+  const first = (header: string | readonly string[] | undefined): string | undefined =>
+    header === undefined ? undefined : (String(header).slice(0, longestChain).split(",", 1)[0] ?? "").trim();
+  const proto = first(headers["x-forwarded-proto"]);
+  const host = first(headers["x-forwarded-host"]);
+  const element = first(headers.forwarded);
+  const pairs =
+    proto === undefined && host === undefined && element !== undefined ? pairsIn(element) : undefined;
+  return pairs === undefined ? { proto, host } : { proto: pairs.get("proto"), host: pairs.get("host") };
 }
 
 /** The first four groups of an IPv6 address, RFC 4291; any other text as it is. */

@@ -18,6 +18,8 @@ export interface ConnectionOwner {
   clientOf(request: IncomingMessage, address: string): Client;
   /** See Exchange. */
   basePathOf(request: IncomingMessage, address: string): string;
+  /** See Exchange. */
+  originOf(request: IncomingMessage, address: string): string | undefined;
   readonly onEvent: ExchangeOwner["onEvent"];
   /** Those for a request that begins now. */
   originHeaders(): OriginHeaders;
@@ -83,6 +85,10 @@ export class Connection implements ExchangeOwner {
 
   basePathOf(request: IncomingMessage): string {
     return this.#owner.basePathOf(request, this.#address);
+  }
+
+  originOf(request: IncomingMessage): string | undefined {
+    return this.#owner.originOf(request, this.#address);
   }
 
   now(): number {

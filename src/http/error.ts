@@ -25,7 +25,7 @@ const retryAfter = 5;
 const longestRetryAfter = 60;
 
 /** RFC 7617. Upstream's own challenge is never relayed (docs/design.md, rule 6). */
-const challenge = { "www-authenticate": 'Basic realm="entrepot"' } as const;
+export const basicChallenge = 'Basic realm="entrepot"';
 
 export const failures = {
   blobUnknown: { status: 404, code: "BLOB_UNKNOWN", message: "blob unknown to registry" },
@@ -42,13 +42,21 @@ export const failures = {
     status: 401,
     code: "UNAUTHORIZED",
     message: "this mirror asks who you are: log in",
-    headers: challenge,
   },
   wrongPassword: {
     status: 401,
     code: "UNAUTHORIZED",
     message: "the user name or the password is wrong",
-    headers: challenge,
+  },
+  badToken: {
+    status: 401,
+    code: "UNAUTHORIZED",
+    message: "the token is none of those taken here, or has ended",
+  },
+  scopeMissing: {
+    status: 401,
+    code: "UNAUTHORIZED",
+    message: "the token is not for this: log in, or ask for one that is",
   },
   tooManyLogins: {
     status: 429,
@@ -137,14 +145,26 @@ export const failures = {
 
 const notAdmitted: Record<NotAdmitted, Failure> = {
   unknown: failures.unauthorized,
+  bad_token: failures.badToken,
   wrong: failures.wrongPassword,
   too_many: failures.tooManyLogins,
   busy: failures.loginsBusy,
   down: failures.loginsDown,
 };
 
-export function failureOfNotAdmitted(why: NotAdmitted): Failure {
-  return notAdmitted[why];
+/** `challenge` goes with a 401 (RFC 9110, section 15.5.2). */
+export function failureOfNotAdmitted(why: NotAdmitted, challenge: string): Failure {
+  const failure = notAdmitted[why];
+  return failure.status === 401 ? withChallenge(failure, challenge) : failure;
+}
+
+/** What the caller's token is limited to does not allow what is asked, or nobody without a name may do it. */
+export function failureOfScope(challenge: string): Failure {
+  return withChallenge(failures.scopeMissing, challenge);
+}
+
+function withChallenge(failure: Failure, challenge: string): Failure {
+  return { ...failure, headers: { "www-authenticate": challenge } };
 }
 
 const problems: Record<RouteProblem, Failure> = {

@@ -65,6 +65,8 @@ export interface ExchangeOwner {
   over(exchange: Exchange): void;
   /** See Exchange. */
   basePathOf(request: IncomingMessage): string;
+  /** See Exchange. */
+  originOf(request: IncomingMessage): string | undefined;
   readonly onEvent: EventSink;
   readonly originHeaders: OriginHeaders;
   /** The connection is that of a worker of this node, whose requests are those of its clients. */
@@ -128,6 +130,8 @@ export class Exchange {
   #ended = false;
   /** Another process of this node makes the event of this request; undefined while that is not known. */
   #grantsNothing = false;
+  /** See `grantsLast`. */
+  #grantsLast: number | undefined;
   #reportedElsewhere: boolean | undefined = false;
   /** The event, while it is not known who makes it. */
   #event: RequestEvent | undefined;
@@ -185,6 +189,14 @@ export class Exchange {
     return this.#owner.basePathOf(this.request);
   }
 
+  /**
+   * Scheme, host and port at which the client has reached this mirror, as `https://mirror.example.com:5000`; undefined when it
+   * has not said so in any way that can be understood.
+   */
+  get origin(): string | undefined {
+    return this.#owner.originOf(this.request);
+  }
+
   get isHead(): boolean {
     return this.request.method === "HEAD";
   }
@@ -205,6 +217,11 @@ export class Exchange {
   /** From now on the answer is no grant. */
   grantNothing(): void {
     this.#grantsNothing = true;
+  }
+
+  /** A grant counts for so many milliseconds at most. */
+  grantsLast(milliseconds: number): void {
+    this.#grantsLast = milliseconds;
   }
 
   get headersSent(): boolean {
@@ -293,7 +310,8 @@ export class Exchange {
     const { route, source, reference = "", user } = this.findings;
     const { "x-request-id": _, ...headers } = this.always as Record<string, string>;
     this.reportedElsewhere(true);
-    return { [grantHeader]: writeGrant({ ...content, route, source, reference, user, headers }) };
+    const lasts = this.#grantsLast;
+    return { [grantHeader]: writeGrant({ ...content, route, source, reference, user, headers, lasts }) };
   }
 
   /**

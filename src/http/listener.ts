@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { EventSink } from "../ports/event.ts";
-import { basePathHeader, clientHeader } from "../ports/grant.ts";
+import { basePathHeader, clientHeader, originHeader } from "../ports/grant.ts";
 import { type Bound, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { unixPeer } from "../ports/networks.ts";
 import { type ServerTls, TlsFront } from "../ports/tls-front.ts";
@@ -100,6 +100,11 @@ export class Listener {
         // A worker has judged what its client's proxy says.
         if (ofWorker) return String(headers[basePathHeader] ?? "");
         return this.#clients.forwardedPrefix(headers, address) ?? this.#options.basePath ?? "";
+      },
+      originOf: ({ headers }, address) => {
+        if (ofWorker) return headers[originHeader]?.toString();
+        const scheme = this.#tls === undefined ? "http" : "https";
+        return this.#clients.originOf(headers, address, scheme);
       },
       onEvent: options.onEvent,
       originHeaders: () => this.#options,

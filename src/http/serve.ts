@@ -8,6 +8,7 @@ import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import { covers, type Right, type Verb } from "../gate/access-rules.ts";
 import type { Admitted, Gate, NotAdmitted } from "../gate/gate.ts";
+import type { TokenAccess } from "../gate/token/token-access.ts";
 import { belowBase } from "../oci/base-path.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
@@ -27,6 +28,7 @@ import {
   failureOfNotAdmitted,
   failureOfProblem,
   failureOfRefusal,
+  failureOfScope,
   failures,
   failWith,
   type Outcome,
@@ -40,6 +42,8 @@ import type { PassThrough } from "./push/pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { tracedOn } from "./request-identity.ts";
 import type { Router, TagFilter, Target } from "./routing.ts";
+import { actionOf, challengeTo, scopeNeeded, tokenQuery } from "./token/challenge.ts";
+import { giveToken } from "./token/token-endpoint.ts";
 
 export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
   readonly index: Pick<BlobIndex, "repositories">;
@@ -99,6 +103,10 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
   if (gate === undefined) return answerTo(undefined, exchange, options);
   // Node hands its connection over: it is refused wherever it comes from.
   if (exchange.request.method === "CONNECT") return refuseWrite(exchange);
+  if (gate.givesTokens) {
+    const query = tokenQuery(targetOf(exchange, options));
+    if (query !== undefined) return giveToken(exchange, gate, query);
+  }
   const { nodeProof } = options;
   if (nodeProof !== undefined && exchange.header(peerHeader) !== undefined)
     return nodeProof.isNode(exchange.request).then((isNode) => {
@@ -113,18 +121,26 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
 
 function judge(gate: Gate, exchange: Exchange, options: ServeOptions): void | Promise<void> {
   const admitted = gate.admit(exchange.header("authorization"), exchange.client);
-  if (admitted instanceof Promise) return admitted.then((each) => enter(each, exchange, options));
-  return enter(admitted, exchange, options);
+  if (admitted instanceof Promise) return admitted.then((each) => enter(each, gate, exchange, options));
+  return enter(admitted, gate, exchange, options);
 }
 
 function enter(
   admitted: Admitted | NotAdmitted,
+  gate: Gate,
   exchange: Exchange,
   options: ServeOptions,
 ): void | Promise<void> {
   if (exchange.closed) throw new ClientLeft();
-  if (typeof admitted === "string") return refuseWrite(exchange, failureOfNotAdmitted(admitted));
+  if (typeof admitted === "string") {
+    const route = parseTarget(targetOf(exchange, options));
+    const needed = scopeNeeded(route, exchange.request.method);
+    const problem = admitted === "bad_token" ? "invalid_token" : undefined;
+    const challenge = challengeTo(exchange, gate.tokenService, needed, problem);
+    return refuseWrite(exchange, failureOfNotAdmitted(admitted, challenge));
+  }
   exchange.findings.user = admitted.caller.name;
+  if (admitted.lasts !== undefined) exchange.grantsLast(admitted.lasts);
   return answerTo(admitted, exchange, options);
 }
 
@@ -135,7 +151,6 @@ function answerTo(
   options: ServeOptions,
 ): void | Promise<void> {
   const { request } = exchange;
-  const target = request.url ?? "";
   const passed = passage(exchange.header("via"), options.pseudonym);
   if (passed.kind !== "passes") {
     readAway(exchange);
@@ -143,15 +158,46 @@ function answerTo(
     exchange.findings.detail = `circle ${passed.names.join(" ")}`;
     return fail(exchange, failureOfCircle(passed.names));
   }
-  const { basePath = "" } = options;
-  const route = parseTarget(belowBase(target, basePath));
+  const route = parseTarget(targetOf(exchange, options));
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
+  if (typeof route !== "string" && admitted?.access !== undefined)
+    if (!isWithin(admitted.access, route, request.method)) return refuseScope(exchange, options, route);
   const reads = request.method === "GET" || request.method === "HEAD";
   if (!reads || (typeof route !== "string" && route.kind === "upload"))
     return write(admitted, exchange, options, route, passed.via);
   readAway(exchange);
   if (typeof route === "string") return fail(exchange, failureOfProblem(route));
   return read(admitted, exchange, options, route, passed.via);
+}
+
+/** Below this mirror's own path. */
+function targetOf({ request }: Exchange, { basePath = "" }: ServeOptions): string {
+  return belowBase(request.url ?? "", basePath);
+}
+
+/** Whether a token with these limits is enough. */
+function isWithin(access: TokenAccess, route: Route, method: string | undefined): boolean {
+  if (route.kind === "ping") return true;
+  if (route.kind === "catalog") return access.allowsCatalog;
+  return access.allows(actionOf(route, method), route.repository);
+}
+
+function refuseScope(exchange: Exchange, { gate }: ServeOptions, route: Route): void {
+  const needed = scopeNeeded(route, exchange.request.method);
+  const challenge = challengeTo(exchange, gate?.tokenService, needed, "insufficient_scope");
+  refuseWrite(exchange, failureOfScope(challenge));
+}
+
+/** The rules do not let the caller do this. Whoever has no name where others have may have more rights with one. */
+function forbid(
+  exchange: Exchange,
+  admitted: Admitted | undefined,
+  options: ServeOptions,
+  route: Route,
+): void {
+  if (admitted?.caller.name === undefined && options.gate?.tokenService !== undefined)
+    refuseScope(exchange, options, route);
+  else refuseWrite(exchange, failures.forbidden);
 }
 
 /** Answers a request that is malformed, or a probe. False for every other one, which is not answered yet. */
@@ -257,14 +303,14 @@ async function write(
   });
   if (!allowed || !tagsAllowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
   if (admitted !== undefined && !mayWrite(admitted, route, exchange.request.method, target))
-    return refuseWrite(exchange, failures.forbidden);
+    return forbid(exchange, admitted, options, route);
   const upstreamRoute = options.router.upstreamRoute(
     route,
     target,
     repository,
     exchange.header("host"),
     // Nobody knows which tags a blob belongs to.
-    admitted && ((source) => rightTo(admitted, "pull", source) === "all"),
+    admitted && ((source) => mayMountFrom(admitted, route) && rightTo(admitted, "pull", source) === "all"),
   );
   return passThrough.handle(exchange, upstreamRoute, route.repository, via);
 }
@@ -278,6 +324,12 @@ function mayWrite(admitted: Admitted, route: Route, method: string | undefined, 
   if (deletes && tag === undefined) return right === "all";
   const more = route.kind === "manifest" ? (route.tags ?? []) : [];
   return covers(right, tag) && more.every((each) => covers(right, each));
+}
+
+/** As far as the caller's token says. */
+function mayMountFrom({ access }: Admitted, route: Route): boolean {
+  const from = route.kind === "upload" ? route.upload.from : undefined;
+  return access === undefined || from === undefined || access.allows("pull", from);
 }
 
 function rightTo(admitted: Admitted, verb: Verb, { upstream, repository }: Target): Right {
@@ -317,7 +369,7 @@ function read(
   if (reached === undefined) {
     findings.upstream = routed.targets[0].upstream.name;
     findings.repository = routed.targets[0].repository;
-    return fail(exchange, failures.forbidden, "denied");
+    return forbid(exchange, admitted, options, route);
   }
   const permitted = withoutDenied(reached, route, options.denied);
   const targets = forwardedBy(permitted, via, tracedOn(exchange.header("traceparent")));

@@ -25,6 +25,7 @@ export function asksUpstream(result: Result): boolean {
 
 export const routeKinds = [
   "ping",
+  "token",
   "manifest_tag",
   "manifest_digest",
   "blob",

@@ -12,6 +12,8 @@ export const takesGrantHeader = "entrepot-worker";
 export const clientHeader = "entrepot-client";
 /** Header with the path before that of this mirror for the client (Exchange.basePath), in a worker's question. */
 export const basePathHeader = "entrepot-base-path";
+/** Header with where the client has reached this mirror (Exchange.origin), in a worker's question. */
+export const originHeader = "entrepot-origin";
 /** Header of a worker's question for a client that speaks HTTP/1.0. */
 export const oldHttpHeader = "entrepot-http-1-0";
 /** Header of an answer that is a grant. */
@@ -36,6 +38,8 @@ export interface Grant extends Scope {
   readonly age: number;
   /** Until a tag has to be confirmed; left out for everything else. */
   readonly freshFor?: number;
+  /** As long as its caller's credentials are known to be good; left out: until there is news. */
+  readonly lasts?: number | undefined;
   /** HEAD may be answered from it. Not so where clients push: there upstream is asked. */
   readonly heads: boolean;
   /** Of a blob on its way, whose body of the answer is lines of `FillNews`; it is granted for one request. */
@@ -67,7 +71,7 @@ export type FillNews =
     };
 
 /** What a handler knows of it; the rest has been found out before. */
-export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "user" | "headers">;
+export type GrantedContent = Omit<Grant, "route" | "source" | "reference" | "user" | "headers" | "lasts">;
 
 /** The value of `grantHeader`. */
 export function writeGrant(grant: Grant): string {

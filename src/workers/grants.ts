@@ -72,7 +72,7 @@ export class Grants {
 
   /** `asOf`: see `changes`. What has changed since then may be what was granted: that is not remembered. */
   remember(key: string, grant: Grant, body: Buffer | undefined, now: number, asOf: number): void {
-    const lasts = Math.min(longestUse, grant.freshFor ?? longestUse);
+    const lasts = Math.min(longestUse, grant.freshFor ?? longestUse, grant.lasts ?? longestUse);
     if (lasts <= 0 || asOf < this.#lastAbout(grant)) return;
     this.#remembered.set(key, { grant, body, at: now, until: now + lasts });
     const scope = keyIn(grant);

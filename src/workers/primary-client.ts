@@ -2,7 +2,13 @@
 import { Agent, request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from "node:http";
 import type { Exchange } from "../http/exchange.ts";
 import { namedByConnection } from "../http/push/forwarded-headers.ts";
-import { basePathHeader, clientHeader, oldHttpHeader, takesGrantHeader } from "../ports/grant.ts";
+import {
+  basePathHeader,
+  clientHeader,
+  oldHttpHeader,
+  originHeader,
+  takesGrantHeader,
+} from "../ports/grant.ts";
 import { passedHeaders } from "./passed-headers.ts";
 
 /** Idle connections to the primary that are kept. */
@@ -19,6 +25,7 @@ const ownHeaders = new Set([
   takesGrantHeader,
   clientHeader,
   basePathHeader,
+  originHeader,
   oldHttpHeader,
 ]);
 /** A read needs none of its body. */
@@ -100,8 +107,9 @@ function headersOf(exchange: Exchange, takesGrant: boolean, withBody: boolean): 
   );
   headers["x-request-id"] = exchange.id;
   headers[clientHeader] = exchange.client.address;
-  const { basePath } = exchange;
+  const { basePath, origin } = exchange;
   if (basePath !== "") headers[basePathHeader] = basePath;
+  if (origin !== undefined) headers[originHeader] = origin;
   if (takesGrant) headers[takesGrantHeader] = "1";
   if (httpVersion !== "1.1") headers[oldHttpHeader] = "1";
   return headers;

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import t from "tap";
 import { changesBetween } from "../../src/config/changes.ts";
-import { directoryAccess, login, rule, userLine } from "../fixtures/access.ts";
+import { bearer, directoryAccess, login, rule, userLine } from "../fixtures/access.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { loadedFrom } from "../fixtures/loading.ts";
 import { eventually, ManualPause } from "../fixtures/manual-time.ts";
@@ -45,6 +45,65 @@ t.test("users come and go with their file, and a bad file changes nothing", asyn
   t.match(line, { level: "error", problem: /line 1 has no bcrypt hash; write it again with htpasswd -B/ });
   t.notMatch(JSON.stringify(mirror.lines), /s3cret/);
   t.equal(await status("bob", "2"), 200);
+});
+
+t.test("a token ends with its user, or the user's password", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const directory = t.testdir({ cache: {} });
+  const file = join(directory, "users");
+  const [alice, bob] = [userLine("alice", "1"), userLine("bob", "2")];
+  await writeFile(file, alice + bob);
+  const yaml = "upstream: {url: https://far.test}\naccess: {mode: token, htpasswdFile: /users}\n";
+  const { access } = loadedFrom({ yaml, files: { "/users": alice + bob } }).config;
+  if (access?.htpasswd === undefined) throw new Error("no users");
+  const pauses = new ManualPause();
+  const mirror = await startMirror(t, upstream, {
+    pause: pauses.pause,
+    cache: { dir: join(directory, "cache") },
+    access: { ...access, htpasswd: { ...access.htpasswd, path: file } },
+  });
+  const tokenOf = async (name: string, password: string) =>
+    bearer(JSON.parse((await mirror.get("/v2/token", login(name, password))).body.toString()).token);
+  const tokens = { alice: await tokenOf("alice", "1"), bob: await tokenOf("bob", "2") };
+  const status = async (who: "alice" | "bob") => (await mirror.get(path, tokens[who])).status;
+  const change = async (lines: string): Promise<void> => {
+    const before = mirror.lines.length;
+    await writeFile(file, lines);
+    await eventually("it waits for the next look", () => pauses.waiting > 0);
+    pauses.elapse();
+    await eventually("it is read", () =>
+      mirror.lines.slice(before).some(({ msg }) => /the file of users has changed/.test(String(msg))),
+    );
+  };
+  t.same([await status("alice"), await status("bob")], [200, 200]);
+  await change(bob);
+  t.same([await status("alice"), await status("bob")], [401, 200]);
+  await change(userLine("bob", "3"));
+  t.same([await status("alice"), await status("bob")], [401, 401]);
+  tokens.bob = await tokenOf("bob", "3");
+  t.equal(await status("bob"), 200);
+});
+
+t.test("tokens go on through a reload, and so does the key made at the start", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const files = { "/users": userLine("alice", "1") };
+  const base = "upstream: {url: https://far.test}\naccess: {mode: token, htpasswdFile: /users";
+  const { access } = loadedFrom({ yaml: `${base}}\n`, files }).config;
+  const mirror = await startMirror(t, upstream, { access });
+  const { token } = JSON.parse((await mirror.get("/v2/token", login("alice", "1"))).body.toString());
+  const status = async () => (await mirror.get(path, bearer(token))).status;
+  t.equal(await status(), 200);
+  const config = mirrorConfig(upstream, mirror.directory, {});
+  const use = (next: typeof access): void =>
+    mirror.app.prepare({ ...config, access: next }, { applied: [], needRestart: [] }).apply();
+  use(loadedFrom({ yaml: `${base}, rules: [{repositories: team/**}]}\n`, files }).config.access);
+  t.equal(await status(), 200);
+  use(loadedFrom({ yaml: `${base}, rules: [{repositories: other/**}]}\n`, files }).config.access);
+  t.equal(await status(), 403, "a right ends at once");
+  use(loadedFrom({ yaml: `${base}, token: {audience: another}}\n`, files }).config.access);
+  t.equal(await status(), 401);
 });
 
 t.test("a reload changes mode and rules for the requests to come", async (t) => {

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import t from "tap";
 import { environmentHelp, fileHelp, settingsMarkdown } from "../../src/config/help.ts";
 import { settings } from "../../src/config/settings.ts";
+import { makeTokenKey } from "../../src/gate/token/token-key.ts";
 import { userLine } from "../fixtures/access.ts";
 import { problemsOf } from "../fixtures/loading.ts";
 
@@ -29,9 +30,14 @@ t.test("the configurations in the documents are right", async (t) => {
   );
   t.ok(blocks.length >= 6);
   for (const yaml of blocks) {
+    const contentOf = (path: string): string => {
+      if (yaml.includes(`htpasswdFile: ${path}`)) return userLine("alice", "1");
+      if (/token:\n +keyFile/.test(yaml) && yaml.includes(`keyFile: ${path}`)) return makeTokenKey().reveal();
+      return "0123456789abcdef0123456789abcdef";
+    };
     const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }| #|$)/gm)].map(([, path = ""]) => [
       path,
-      yaml.includes(`htpasswdFile: ${path}`) ? userLine("alice", "1") : "0123456789abcdef0123456789abcdef",
+      contentOf(path),
     ]);
     const env = { REGISTRY_PASSWORD: "p" };
     t.same(problemsOf({ yaml, env, files: Object.fromEntries(secrets) }), [], yaml);

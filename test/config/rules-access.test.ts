@@ -1,9 +1,20 @@
+import { generateKeyPairSync } from "node:crypto";
 import t from "tap";
 import { configOf, problemsOf, warningsOf } from "../fixtures/loading.ts";
 
 const url = "upstream:\n  url: https://registry.example.com\n";
 const hash = `$2y$05$${"a".repeat(53)}`;
-const files = { "/etc/htpasswd": `alice:${hash}\n`, "/etc/plain": "alice:{SHA}s3cret\n", "/etc/empty": "\n" };
+const pem = (type: "ed25519" | "x25519"): string =>
+  generateKeyPairSync(type as "ed25519")
+    .privateKey.export({ type: "pkcs8", format: "pem" })
+    .toString();
+const files = {
+  "/etc/htpasswd": `alice:${hash}\n`,
+  "/etc/plain": "alice:{SHA}s3cret\n",
+  "/etc/empty": "\n",
+  "/etc/key.pem": pem("ed25519"),
+  "/etc/weak.pem": pem("x25519"),
+};
 const htpasswd = "access:\n  mode: htpasswd\n  htpasswdFile: /etc/htpasswd\n";
 
 t.test("nobody is asked unless it is said, and then by the users of a file", async (t) => {
@@ -69,9 +80,7 @@ t.test("rules grant pull and list unless they say more", async (t) => {
 t.test("rules that say nothing, or what cannot be kept, are refused", async (t) => {
   const named = (rule: string) => problemsOf({ yaml: `${url}${htpasswd}  rules:\n    - ${rule}\n`, files });
   const open = (rule: string) => problemsOf({ yaml: `${url}access:\n  rules:\n    - ${rule}\n` });
-  t.match(named("{anonymous: true, repositories: public/**}"), [
-    /^access.rules\[0\].anonymous .*docker without a login stops unless it can get a token, and this mirror gives none yet$/,
-  ]);
+  t.same(named("{anonymous: true, repositories: public/**}"), []);
   t.match(named("{groups: [builders]}"), [
     /^access.rules\[0\].groups .*found groups, and nobody is in one: a file of users has none; expected users or nothing$/,
   ]);
@@ -88,6 +97,64 @@ t.test("rules that say nothing, or what cannot be kept, are refused", async (t) 
   t.match(open("{users: [alice], anonymous: true}"), [/expected access.mode: htpasswd$/]);
   t.same(open("{anonymous: true, networks: [10.0.0.0/8]}"), []);
   t.same(named("{upstreams: [upstream]}"), []);
+});
+
+t.test(
+  "tokens are given where mode token says so, or a rule is for the anonymous beside others",
+  async (t) => {
+    const tokens = (yaml: string) => configOf({ yaml: url + yaml, files }).access?.tokens;
+    const usual = { key: undefined, lifetime: 300_000, audience: "entrepot", realm: undefined };
+    t.equal(tokens(htpasswd), undefined);
+    t.equal(tokens("access:\n  rules:\n    - {anonymous: true}\n"), undefined);
+    t.same(tokens(`${htpasswd}  rules:\n    - {anonymous: true}\n`), usual);
+    t.same(tokens(htpasswd.replace("mode: htpasswd", "mode: token")), usual);
+    const all =
+      "  token: {keyFile: /etc/key.pem, lifetime: 2m, audience: mirror, realm: https://mirror.example.com/v2/token}\n";
+    t.match(tokens(`${htpasswd.replace("mode: htpasswd", "mode: token")}${all}`), {
+      key: { problem: undefined },
+      lifetime: 120_000,
+      audience: "mirror",
+      realm: "https://mirror.example.com/v2/token",
+    });
+  },
+);
+
+t.test("what is wrong with the settings of tokens", async (t) => {
+  const token = htpasswd.replace("mode: htpasswd", "mode: token");
+  const problems = (yaml: string) => problemsOf({ yaml: url + yaml, files });
+  t.same(problems("access:\n  mode: token\n"), [
+    "access.mode (mirror.yaml:4:9): found token without its users, expected access.htpasswdFile as well",
+  ]);
+  t.match(problems(`${htpasswd}  token: {keyFile: /etc/key.pem}\n`), [
+    /^access.token.keyFile .*found this where nobody is given a token, expected access.mode: token, or a rule with anonymous: true/,
+  ]);
+  for (const [setting, says] of [
+    [
+      "keyFile: /etc/plain",
+      /found other content \(not shown\) in "\/etc\/plain", expected a private key in PEM, not encrypted: EC P-256/,
+    ],
+    ["keyFile: /etc/weak.pem", /expected a private key in PEM/],
+    ["keyFile: /etc/absent", /cannot be read \(no such file\), expected a file with the key of tokens/],
+    ["lifetime: 59s", /expected at least 1m/],
+    ["lifetime: 2h", /expected at most 1h/],
+    ["audience: a b", /without spaces, quotes and backslashes/],
+    ['audience: "a\\"b"', /without spaces, quotes and backslashes/],
+    ["realm: /token", /expected the http or https URL where clients get tokens/],
+    ["realm: https://u:p@mirror/token", /expected the http or https URL where clients get tokens/],
+    ["realm: https://mirror/token?x=1", /without a query/],
+  ] as const)
+    t.match(problems(`${token}  token: {${setting}}\n`), [says], setting);
+});
+
+t.test("several nodes without a common key of tokens are told", async (t) => {
+  const token = htpasswd.replace("mode: htpasswd", "mode: token");
+  const several = "redis:\n  url: redis://redis.example.com\n";
+  t.same(warningsOf({ yaml: url + token, files }), []);
+  t.match(warningsOf({ yaml: url + token + several, files }), [
+    /^access.token.keyFile .*not set: each node signs tokens with a key of its own/,
+  ]);
+  const key = "  token: {keyFile: /etc/key.pem}\n";
+  t.same(warningsOf({ yaml: url + token + key + several, files }), []);
 });
 
 t.test("a name in a rule that nobody has is told", async (t) => {

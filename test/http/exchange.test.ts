@@ -18,6 +18,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
       originHeaders: { cacheStatus: true },
       ofWorker: false,
       basePathOf: () => "",
+      originOf: () => undefined,
     });
     void handle(exchange);
   }).listen(0, "127.0.0.1");

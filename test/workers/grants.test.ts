@@ -53,6 +53,19 @@ t.test("what is forgotten: a repository, all of an upstream, everything", (t) =>
   t.end();
 });
 
+t.test("a grant does not outlive what proved its caller", (t) => {
+  const grants = new Grants();
+  grants.remember("short", grant({ lasts: 500 }), undefined, 1_000, grants.changes);
+  grants.remember("over", grant({ lasts: 0 }), undefined, 1_000, grants.changes);
+  grants.remember("blob", grant({ kind: "blob", lasts: 500, headers: {} }), undefined, 1_000, grants.changes);
+  t.ok(grants.get("short", 1_499));
+  t.notOk(grants.get("short", 1_500));
+  t.notOk(grants.get("blob", 1_500));
+  t.notOk(grants.get("over", 1_000));
+  t.equal(readGrant(writeGrant(grant({ lasts: 500 }))).lasts, 500);
+  t.end();
+});
+
 t.test("a grant is used until it has to be confirmed, ten seconds at most", (t) => {
   const grants = new Grants();
   grants.remember("short", grant({ freshFor: 500 }), undefined, 1_000, grants.changes);

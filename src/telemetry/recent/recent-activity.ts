@@ -88,7 +88,7 @@ export class RecentActivity {
 
   readonly onEvent: EventSink = (event) => {
     // Health checks and pings of clients are no traffic of the cache.
-    if (event.route === "ping") return;
+    if (event.route === "ping" || event.route === "token") return;
     const now = this.#clock();
     this.#traffic.onEvent(event, now);
     this.#requests.onEvent(event, now);

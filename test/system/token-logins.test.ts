@@ -1,0 +1,159 @@
+// Real clients where tokens are given: without a login, with a wrong password and with the right one.
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { namedAccess, ownTokens, rule } from "../fixtures/access.ts";
+import { type Line, type Mirror, startMirror } from "../fixtures/mirror.ts";
+import { run } from "./fixtures/child.ts";
+import { containerdPrograms, startContainerd } from "./fixtures/containerd.ts";
+import { dockerPrograms, startDockerd } from "./fixtures/dockerd.ts";
+import { farRegistryPrograms, startFarRegistry } from "./fixtures/far-registry.ts";
+import { greeting } from "./fixtures/images.ts";
+import { noInternet } from "./fixtures/no-internet.ts";
+import { makePodman, podmanPrograms } from "./fixtures/podman.ts";
+import { requires } from "./fixtures/requires.ts";
+import { workDirectory } from "./fixtures/work-directory.ts";
+
+t.setTimeout(300_000);
+
+const alice = "alice-pw";
+/** Everybody may have busybox, alice all else. */
+const rules = [rule({ anonymous: true, repositories: ["library/**"] }), rule({ users: ["alice"] })];
+
+interface Place {
+  readonly mirror: Mirror;
+  readonly host: string;
+  /** Lines of the log for requests since the last call. */
+  readonly news: () => readonly Line[];
+}
+
+async function setUp(t: Test): Promise<Place> {
+  const { front } = await startFarRegistry(t);
+  const { username, password } = front;
+  const mirror = await startMirror(
+    t,
+    { url: new URL(front.url), username, password },
+    {
+      access: { ...namedAccess({ alice }, rules), tokens: ownTokens },
+      cache: { dir: await workDirectory(t) },
+    },
+  );
+  let seen = 0;
+  const news = () => {
+    const lines = mirror.lines.slice(seen).filter(({ msg }) => msg === "request");
+    seen = mirror.lines.length;
+    return lines;
+  };
+  return { mirror, host: mirror.url.host, news };
+}
+
+/** What a client does, with images removed before every pull. */
+interface Client {
+  readonly pull: (image: string) => Promise<void>;
+  /** Left out: it has no login, and shows its password with every pull. */
+  readonly login?: (password: string) => Promise<void>;
+  readonly wrong: RegExp;
+}
+
+async function check(t: Test, place: Place, client: Client): Promise<void> {
+  const { host, news } = place;
+  news();
+  const free = `${host}/library/busybox:1`;
+  const own = `${host}/made/app:1`;
+  await t.test("without a login", async (t) => {
+    await client.pull(free);
+    const lines = news();
+    t.ok(
+      lines.some(({ route }) => route === "token"),
+      "a token was fetched",
+    );
+    t.ok(
+      lines.every(({ user }) => user === undefined),
+      "nobody's",
+    );
+    await t.rejects(client.pull(own), /unauthorized|denied|authentication required|authorization failed/i);
+  });
+  await t.test("with a wrong password, and the right one", async (t) => {
+    if (client.login !== undefined) await t.rejects(client.login("wrong"), client.wrong);
+    await client.login?.(alice);
+    news();
+    await client.pull(own);
+    const users = new Set(news().flatMap(({ status, user }) => (status === 200 ? [user] : [])));
+    t.same([...users], ["alice"]);
+  });
+}
+
+t.test("docker", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, ...dockerPrograms)) return;
+  const place = await setUp(t);
+  const daemon = await startDockerd(t, place.mirror.url.href);
+  await check(t, place, {
+    async pull(image) {
+      await daemon.forget();
+      await daemon.docker("pull", image);
+      t.equal(await daemon.greet(image), greeting, "it runs");
+    },
+    login: async (secret) => void (await daemon.docker("login", "-u", "alice", "-p", secret, place.host)),
+    wrong: /unauthorized/i,
+  });
+});
+
+t.test("podman", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, ...podmanPrograms)) return;
+  const place = await setUp(t);
+  const podman = await makePodman(t, place.host);
+  await check(t, place, {
+    async pull(image) {
+      await podman.forget();
+      await podman.podman("pull", image);
+    },
+    login: async (secret) =>
+      void (await podman.podman("login", "--tls-verify=false", "-u", "alice", "-p", secret, place.host)),
+    wrong: /invalid username\/password|unauthorized/i,
+  });
+});
+
+t.test("skopeo", async (t) => {
+  if (!requires(t, ...farRegistryPrograms)) return;
+  const place = await setUp(t);
+  const authFile = join(await workDirectory(t), "auth.json");
+  const skopeo = (...args: string[]): Promise<string> => run("skopeo", args, { env: noInternet });
+  await check(t, place, {
+    async pull(image) {
+      const to = `oci:${join(await workDirectory(t), "copy")}:1`;
+      await skopeo(
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+        "--src-authfile",
+        authFile,
+        `docker://${image}`,
+        to,
+      );
+    },
+    login: async (secret) =>
+      void (await skopeo(
+        ...["login", "--tls-verify=false", "--authfile", authFile, "-u", "alice", "-p", secret, place.host],
+      )),
+    wrong: /invalid username\/password|unauthorized/i,
+  });
+});
+
+t.test("containerd", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, ...containerdPrograms)) return;
+  const place = await setUp(t);
+  const containerd = await startContainerd(t);
+  await containerd.mirror(place.host, `http://${place.host}`);
+  let credentials: string[] = [];
+  const client: Client = {
+    async pull(image) {
+      await containerd.forget();
+      await containerd.pull(image, ...credentials);
+    },
+    async login(secret) {
+      credentials = ["--user", `alice:${secret}`];
+      await client.pull(`${place.host}/made/app:1`);
+    },
+    wrong: /unauthorized|authorization failed/i,
+  };
+  await check(t, place, client);
+});
