@@ -19,6 +19,9 @@ const wrongTime = 60_000;
 /** Networks that are remembered; of more, those longest without a wrong one are forgotten. */
 const maxNetworks = 4096;
 
+/** Characters of a name in the log. */
+const longestName = 128;
+
 const closed: OpsAnswer = {
   status: 403,
   body: [
@@ -63,11 +66,23 @@ export class OpsAccess {
   }
 }
 
+/** Who somebody is that may ask, for the log: anybody can write any user name where the rules have none. */
+export function nameOf(authorization: string | undefined): string {
+  const [, scheme = "", shown = ""] = shownIn(authorization ?? "");
+  if (scheme === "") return "local";
+  if (scheme.toLowerCase() === "bearer") return "token";
+  return `ops:${Buffer.from(shown, "base64").toString("utf8").split(":", 1)[0] ?? ""}`.slice(0, longestName);
+}
+
+function shownIn(authorization: string): readonly string[] {
+  return /^(basic|bearer) +(\S+)$/i.exec(authorization.trim()) ?? [];
+}
+
 type Rules = NonNullable<Config["opsAccess"]>;
 
 /** Takes the same time for every wrong one of a length. */
 async function isRight({ username, password, token }: Rules, authorization: string): Promise<boolean> {
-  const [, scheme = "", shown = ""] = /^(basic|bearer) +(\S+)$/i.exec(authorization.trim()) ?? [];
+  const [, scheme = "", shown = ""] = shownIn(authorization);
   const isBasic = scheme.toLowerCase() === "basic";
   const secret = isBasic ? password : token;
   if (scheme === "" || secret === undefined) return false;

@@ -8,6 +8,10 @@ export const ownHeader = "x-entrepot-request";
 /** Methods that change nothing (RFC 9110, section 9.2.1). */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
 
+export function isSafe(method: string | undefined): boolean {
+  return safeMethods.has(method ?? "");
+}
+
 /**
  * Why a request that changes something is refused, for people; undefined for one that is not, or changes nothing. It has to
  * have a JSON body or a header of its own, and must not come from a page of another origin: by Sec-Fetch-Site
@@ -18,7 +22,7 @@ export function crossSiteReason(
   method: string | undefined,
   headers: IncomingHttpHeaders,
 ): string | undefined {
-  if (safeMethods.has(method ?? "")) return undefined;
+  if (isSafe(method)) return undefined;
   const type = headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase();
   if (type !== "application/json" && headers[ownHeader] === undefined)
     return `a change needs content-type: application/json, or a header ${ownHeader}`;

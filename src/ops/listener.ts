@@ -9,8 +9,9 @@ import { type Bound, isLocalOnly, type ListenPlace, listenAt } from "../ports/li
 import { SharedCall } from "../ports/single-flight.ts";
 import { connectionBelow, type ServerTls, TlsFront } from "../ports/tls-front.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
-import { OpsAccess, type OpsAccessOptions } from "./access.ts";
+import { nameOf, OpsAccess, type OpsAccessOptions } from "./access.ts";
 import type { OpsAnswer } from "./answer.ts";
+import { type Audited, audit } from "./audit.ts";
 import { crossSiteReason } from "./cross-site.ts";
 import type { Health } from "./health.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
@@ -28,7 +29,7 @@ export interface OpsListener {
 export interface OpsListenerOptions {
   readonly health: Pick<Health, "readiness" | "report">;
   readonly metrics: Pick<Metrics, "render" | "contentType">;
-  readonly log: Pick<Logger, "error">;
+  readonly log: Pick<Logger, "info" | "error">;
   /** Left out: no webhook is taken. */
   readonly webhooks?: Pick<WebhookReceiver, "receive"> | undefined;
   /** Left out: there is no stats page. */
@@ -94,8 +95,12 @@ export function createOpsListener({
   };
   const access = new OpsAccess({ rules, clock });
   let isLocal = false;
-  const refusalOf: Served["refusalOf"] = (request) =>
-    access.refusalOf(request.headers.authorization, networkOf(request), isLocal);
+  const refusalOf: Served["refusalOf"] = async (request, audited) => {
+    const { authorization } = request.headers;
+    const refused = await access.refusalOf(authorization, networkOf(request), isLocal);
+    if (refused === undefined) audited.who = nameOf(rules() === undefined ? undefined : authorization);
+    return refused;
+  };
   const used = recentlyUsed();
   const server = createServer(
     {
@@ -110,13 +115,13 @@ export function createOpsListener({
       const configured = basePath();
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
-      answer({ pages, webhooks, stats, isOurs, refusalOf, basePath: base }, request, response).catch(
-        (error: unknown) => {
-          log.error({ err: error }, "the ops listener failed to answer");
-          if (response.headersSent) response.destroy();
-          else send(request, response, { status: 500, body: "failed; the log tells why\n" });
-        },
-      );
+      const audited = audit(request, response, networkOf(request), log);
+      const served = { pages, webhooks, stats, isOurs, refusalOf, basePath: base, audited };
+      answer(served, request, response).catch((error: unknown) => {
+        log.error({ err: error }, "the ops listener failed to answer");
+        if (response.headersSent) response.destroy();
+        else send(request, response, { status: 500, body: "failed; the log tells why\n" });
+      });
     },
   );
   const front = tls === undefined ? undefined : new TlsFront(tls, requestTimeout);
@@ -186,15 +191,21 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
   /** The answer to one that may not see what is behind the password. */
-  readonly refusalOf: (request: IncomingMessage) => Promise<OpsAnswer | undefined>;
+  readonly refusalOf: (request: IncomingMessage, audited: Audited) => Promise<OpsAnswer | undefined>;
   readonly basePath: string;
+  readonly audited: Audited;
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, basePath } = served;
+  const { pages, webhooks, stats, basePath, audited } = served;
   const [path = ""] = (request.url ?? "").split("?", 1);
   const page = pages.get(path);
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
+  if (received?.sender !== undefined) {
+    audited.who = `webhook:${received.sender}`;
+    audited.outcome = received.result;
+    audited.about = received.about;
+  }
   const crossSite = crossSiteReason(request.method, request.headers);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
   if (first !== undefined) {
@@ -218,14 +229,14 @@ async function answer(served: Served, request: IncomingMessage, response: Server
 /** The answer to a request that is not served, for what is neither health, nor metrics, nor a webhook. */
 async function refusal(
   request: IncomingMessage,
-  { isOurs, refusalOf }: Served,
+  { isOurs, refusalOf, audited }: Served,
 ): Promise<OpsAnswer | undefined> {
   const { headers } = request;
   if (!isOurs(headers.host)) {
     const body = "not a name of this machine; those it is reached by stand in opsHosts\n";
     return { status: 421, body };
   }
-  return await refusalOf(request);
+  return await refusalOf(request, audited);
 }
 
 function send(

@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import { parseDigest } from "../../oci/digest.ts";
 import { jsonExcess } from "../../oci/json-depth.ts";
 import { parseTag } from "../../oci/name.ts";
-import type { Reference } from "../../oci/reference.ts";
+import { type Reference, referenceText } from "../../oci/reference.ts";
 import {
   type NoticeSink,
   type WebhookResult,
@@ -45,6 +45,11 @@ export interface WebhookAnswer {
   readonly status: number;
   readonly body: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** The sender has shown the secret of this source. */
+  readonly sender?: WebhookSource;
+  readonly result?: WebhookResult;
+  /** What was to change, `team/app:1.0`; the first of it. */
+  readonly about?: readonly string[];
 }
 
 const largestBody = 1024 * 1024;
@@ -54,6 +59,8 @@ const bodyBounds = { depth: 64, values: 20_000 };
 const maxRunning = 16;
 /** Changes acted on for one request; what is more is left to the tags' time to live. */
 const maxChanges = 256;
+/** Changes that an answer tells of. */
+const maxTold = 10;
 /** Ids of events remembered, each of this length at most. */
 const maxIds = 10_000;
 const longestId = 256;
@@ -101,18 +108,26 @@ export class WebhookReceiver {
     }
     const upstream = query.get("upstream") || undefined;
     if (!this.#isKnown(upstream))
-      return { status: 404, body: "there is no upstream of that name\n", result: "unknown" };
+      return { status: 404, body: "there is no upstream of that name\n", result: "unknown", sender: source };
     const target = this.#options.target();
     if (target === undefined || this.#running >= maxRunning)
-      return { status: 503, body: "later\n", headers: { "retry-after": "1" }, result: "failed" };
+      return {
+        status: 503,
+        body: "later\n",
+        headers: { "retry-after": "1" },
+        result: "failed",
+        sender: source,
+      };
     this.#running++;
     try {
       const body = await bodyOf(request);
-      if (body === "too_large") return { status: 413, body: "more than 1 MiB\n", result: "failed" };
+      if (body === "too_large")
+        return { status: 413, body: "more than 1 MiB\n", result: "failed", sender: source };
       // The client has gone and will not read this.
-      if (body === "broken_off") return { status: 400, body: "broken off\n", result: "failed" };
-      const result = await this.#act(target, source, upstream, body);
-      return { status: 202, body: `${result}\n`, result };
+      if (body === "broken_off")
+        return { status: 400, body: "broken off\n", result: "failed", sender: source };
+      const { result, about } = await this.#act(target, source, upstream, body);
+      return { status: 202, body: `${result}\n`, result, sender: source, about };
     } finally {
       this.#running--;
     }
@@ -123,20 +138,27 @@ export class WebhookReceiver {
     source: WebhookSource,
     upstream: string | undefined,
     body: Buffer,
-  ): Promise<WebhookResult> {
+  ): Promise<{ readonly result: WebhookResult; readonly about: readonly string[] }> {
     const events = readWebhook(source, jsonOf(body));
-    if (events === undefined || !events.every((event) => this.#isKnown(event.upstream))) return "unknown";
+    if (events === undefined || !events.every((event) => this.#isKnown(event.upstream)))
+      return { result: "unknown", about: [] };
     const fresh = events.filter(({ id }) => id === undefined || !this.#seen.has(keyOf(source, id)));
     const changes = changesOf(fresh, upstream);
     const applied = await Promise.all(changes.map((change) => target.changed(change)));
     for (const { id } of fresh) if (id !== undefined) this.#seen.set(keyOf(source, id), true);
-    if (applied.includes(true)) return "applied";
-    return fresh.length < events.length ? "duplicate" : "ignored";
+    const about = changes.slice(0, maxTold).map(toldAs);
+    if (applied.includes(true)) return { result: "applied", about };
+    return { result: fresh.length < events.length ? "duplicate" : "ignored", about };
   }
 
   #isKnown(upstream: string | undefined): boolean {
     return upstream === undefined || this.#options.upstreams().includes(upstream);
   }
+}
+
+function toldAs({ repository, reference }: WebhookChange): string {
+  const separator = reference.kind === "tag" ? ":" : "@";
+  return `${repository.slice(0, longestId)}${separator}${referenceText(reference)}`;
 }
 
 /** The last change of each tag and digest. */
