@@ -105,11 +105,11 @@ export class NodeWorkers {
     return { tags: new AnnouncedTags(tags, tell), links: new AnnouncedLinks(links, tell) };
   }
 
-  /** Another node has changed something. */
-  heard(announcement: Announcement): void {
+  /** Another node has changed something. Resolves when no worker answers any more from before it. */
+  async heard(announcement: Announcement): Promise<void> {
     if (announcement.kind !== "tag" && announcement.kind !== "unlinked") return;
     const { scope } = announcement;
-    void this.processes.forget(announcement.kind === "tag" ? scope : { upstream: scope.upstream });
+    await this.processes.forget(announcement.kind === "tag" ? scope : { upstream: scope.upstream });
   }
 
   /** While an upstream is away, what may be served without it is asked anew. */

@@ -133,23 +133,29 @@ export function createPushSink(
   upstream: string,
   { access, manifests, negative, listings, confirmations }: AffectedCaches,
 ): PushSink {
-  const written = (repository: Repository): Scope => {
+  /** What was said of the repository is forgotten at once here, and everywhere when `known` resolves. */
+  const written = (repository: Repository): { readonly scope: Scope; readonly known: Promise<void> } => {
     const scope = { upstream, repository };
-    negative.forget(scope);
+    const known = negative.forget(scope);
     confirmations.forget(scope);
-    return scope;
+    return { scope, known };
   };
   return {
     changed: async (repository, ...what) => {
-      const scope = written(repository);
+      const { scope, known } = written(repository);
       listings.forget(scope);
       await manifests.changed(scope, ...what);
+      await known;
     },
     blobPushed: async (repository, digest) => {
-      await access.link(written(repository), [{ digest, size: undefined }]);
+      const { scope, known } = written(repository);
+      await access.link(scope, [{ digest, size: undefined }]);
+      await known;
     },
     blobDeleted: async (repository, digest) => {
-      await access.unlink(written(repository), digest);
+      const { scope, known } = written(repository);
+      await access.unlink(scope, digest);
+      await known;
     },
   };
 }

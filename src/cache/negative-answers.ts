@@ -41,13 +41,13 @@ export class NegativeAnswers {
 
   add(scope: Scope, kind: "manifest" | "blob", what: string): void {
     this.#remember(keyIn(scope, `${kind} ${what}`));
-    this.#announcements?.publish({ kind: "absent", scope, as: kind, what });
+    void this.#announcements?.publish({ kind: "absent", scope, as: kind, what });
   }
 
-  /** Forgets everything about the repository: something has changed there. */
-  forget(scope: Scope): void {
+  /** Forgets everything about the repository: something has changed there. Resolves when the other nodes know (Announcements). */
+  async forget(scope: Scope): Promise<void> {
     this.#forget(scope);
-    this.#announcements?.publish({ kind: "written", scope });
+    await this.#announcements?.publish({ kind: "written", scope });
   }
 
   #remember(key: string): void {

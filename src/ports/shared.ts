@@ -103,7 +103,7 @@ export interface Peers {
   ): Promise<BlobAnswer>;
 }
 
-/** What one node tells the others. Best effort: a message may be lost, and time-outs remain the bound. */
+/** What one node tells the others. A message may be lost while a node cannot be reached: time-outs remain the bound. */
 export type Announcement =
   /** The record of this tag has changed or gone: read it again before using a copy. */
   | {
@@ -130,13 +130,16 @@ export type Announcement =
   | { readonly kind: "released"; readonly key: string };
 
 export interface Announcements {
-  /** Never throws and does not wait. */
-  publish(announcement: Announcement): void;
   /**
-   * Announcements of other nodes. `missed` is called whenever some may have been lost (a new connection): copies of
-   * what others may have changed must be read again.
+   * Says it at once. Resolves, for `tag`, `unlinked` and `written`, when every node that listens has acted upon it, or has not
+   * said so within a second; for the others when it is said. Never rejects.
    */
-  subscribe(listener: (announcement: Announcement) => void, missed: () => void): void;
+  publish(announcement: Announcement): Promise<void>;
+  /**
+   * Announcements of other nodes. A node has acted upon one when what its listeners return has ended. `missed` is called
+   * whenever some may have been lost (a new connection): copies of what others may have changed must be read again.
+   */
+  subscribe(listener: (announcement: Announcement) => unknown, missed: () => void): void;
 }
 
 /** For a store of this node over the one all nodes share. */

@@ -57,11 +57,11 @@ function setUp(t: Test, directory = t.testdir(), yaml = "") {
 
 t.test("other nodes' news, a circuit, changed records: what each of them makes workers forget", async (t) => {
   const { workers, forgotten } = setUp(t);
-  workers.heard({ kind: "tag", scope, tag });
+  void workers.heard({ kind: "tag", scope, tag });
   t.same(await forgotten(), [scope]);
-  workers.heard({ kind: "unlinked", scope, digest });
+  void workers.heard({ kind: "unlinked", scope, digest });
   t.same(await forgotten(), [{ upstream: "far" }], "it may have proved the right of others");
-  workers.heard({ kind: "absent", scope, as: "blob", what: digest });
+  void workers.heard({ kind: "absent", scope, as: "blob", what: digest });
   t.same(await forgotten(), [], "nothing that was granted");
   workers.onNotice({ kind: "circuit", upstream: "far", state: "open", previous: "closed" });
   t.same(await forgotten(), [{ upstream: "far" }]);

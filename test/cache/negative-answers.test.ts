@@ -24,7 +24,7 @@ t.test("forgetting a repository leaves its neighbours", async (t) => {
   for (const name of names) answers.add({ upstream: "up", repository: repo(name) }, "manifest", "1");
   answers.add({ upstream: "other", repository: repo("team/app") }, "manifest", "1");
   answers.add({ upstream: "up", repository: repo("team/app") }, "blob", "x");
-  answers.forget({ upstream: "up", repository: repo("team/app") });
+  void answers.forget({ upstream: "up", repository: repo("team/app") });
   t.notOk(answers.has({ upstream: "up", repository: repo("team/app") }, "manifest", "1"));
   t.notOk(answers.has({ upstream: "up", repository: repo("team/app") }, "blob", "x"));
   for (const name of names.slice(1))
@@ -36,7 +36,7 @@ t.test("no time, no memory", async (t) => {
   const answers = new NegativeAnswers(0, () => 0);
   answers.add({ upstream: "up", repository: repo("a") }, "manifest", "1");
   t.notOk(answers.has({ upstream: "up", repository: repo("a") }, "manifest", "1"));
-  answers.forget({ upstream: "up", repository: repo("a") });
+  void answers.forget({ upstream: "up", repository: repo("a") });
 });
 
 t.test("the nodes announce to each other, and no answer goes round", async (t) => {
@@ -55,7 +55,7 @@ t.test("the nodes announce to each other, and no answer goes round", async (t) =
   );
   here?.add({ upstream: "up", repository: repo("team/app") }, "blob", "x");
   here?.add({ upstream: "up", repository: repo("team/web") }, "blob", "x");
-  there?.forget({ upstream: "up", repository: repo("team/app") });
+  void there?.forget({ upstream: "up", repository: repo("team/app") });
   t.notOk(
     here?.has({ upstream: "up", repository: repo("team/app") }, "blob", "x"),
     "something was written there",

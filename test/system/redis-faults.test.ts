@@ -110,7 +110,7 @@ t.test("frozen", async (t) => {
   t.ok((await localAnswers(t, node)) < 50);
   t.strictSame(node.told, [], "nothing is told for each question");
   t.strictSame(node.states, [true, false], "once when it stopped");
-  node.announcements.publish({ kind: "released", key: "lost" });
+  void node.announcements.publish({ kind: "released", key: "lost" });
   const closing = timed(async () => await node.leases.close());
   t.ok((await closing).took < bound);
   server.signal("SIGCONT");

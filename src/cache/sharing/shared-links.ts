@@ -74,7 +74,7 @@ export class SharedLinks implements LinkStore {
     this.#removed.set(key, false);
     await local.remove(scope, digest);
     await this.#removeShared(scope, digest, key);
-    announcements.publish({ kind: "unlinked", scope, digest });
+    await announcements.publish({ kind: "unlinked", scope, digest });
   }
 
   async statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {

@@ -59,9 +59,9 @@ export class SharedTags implements TagStore {
   }
 
   async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
-    const { local, usable } = this.#options;
+    const { usable } = this.#options;
     const key = keyIn(scope, tag);
-    if (this.#current.has(key) || !usable()) return await local.get(scope, tag);
+    if (this.#current.has(key) || !usable()) return await this.#here(scope, tag, key);
     const gaps = this.#gaps;
     return await this.#lookups.run(key, async (counts) => {
       const record = await this.#lookUp({ scope, tag, key, counts });
@@ -88,7 +88,8 @@ export class SharedTags implements TagStore {
       this.#deleted.delete(key);
       this.#current.set(key, true);
     }
-    if (before?.digest !== record.digest) announcements.publish({ kind: "tag", scope, tag });
+    // Only what deletes has to be known everywhere before it is answered.
+    if (before?.digest !== record.digest) void announcements.publish({ kind: "tag", scope, tag });
     return true;
   }
 
@@ -100,7 +101,16 @@ export class SharedTags implements TagStore {
     this.#deleted.set(key, steady());
     await local.delete(scope, tag);
     await this.#deleteShared(scope, tag, key);
-    announcements.publish({ kind: "tag", scope, tag });
+    await announcements.publish({ kind: "tag", scope, tag });
+  }
+
+  /**
+   * The local record. When another node has announced a change, and the shared one cannot be asked, nobody knows how old it is:
+   * upstream is asked first then, as for a record of the future (cache/freshness.ts).
+   */
+  async #here(scope: Scope, tag: Tag, key: string): Promise<TagRecord | undefined> {
+    const record = await this.#options.local.get(scope, tag);
+    return record && this.#outdated.has(key) ? { ...record, checkedAt: Number.POSITIVE_INFINITY } : record;
   }
 
   /** The shared record when it takes precedence, else the local one. Brings the local one up to date. */
@@ -110,7 +120,7 @@ export class SharedTags implements TagStore {
     const asked = await askShared("redis.tags.get", this.#options, async () => ({
       record: await shared.get(scope, tag),
     }));
-    if (asked === undefined || !counts()) return await local.get(scope, tag);
+    if (asked === undefined || !counts()) return await this.#here(scope, tag, key);
     const outdated = this.#outdated.has(key);
     const theirs = await this.#notDeletedSince(scope, tag, key, asked.record);
     if (theirs === undefined) {

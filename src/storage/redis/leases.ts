@@ -53,7 +53,7 @@ export class RedisLeases implements Leases {
     const { announcements } = this.#options;
     const ended = (dropped: boolean): void => {
       this.#held.delete(value);
-      if (dropped) announcements.publish({ kind: "released", key });
+      if (dropped) void announcements.publish({ kind: "released", key });
     };
     const { keep, drop } = this.#commands(place, value);
     const lease = new HeldLease({ lifetime: this.#lifetime, askedAt, keep, drop, ended });

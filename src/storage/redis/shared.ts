@@ -38,7 +38,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
   const { notices, address, tagLifetime } = options;
   const connection = new RedisConnection(options);
   const listener = new RedisListener(options);
-  const announcements = new RedisAnnouncements({ connection, listener });
+  const announcements = new RedisAnnouncements({ connection, listener, pause: options.pause });
   const leases = new RedisLeases({ connection, announcements, address });
   const nodes = new RedisNodes({ connection, address });
   void connection.settled.then(() => nodes.heartbeat());

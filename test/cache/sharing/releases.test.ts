@@ -19,11 +19,11 @@ t.test("all that wait for the key hear of it, and no others", async (t) => {
     });
     return { state, done };
   });
-  there.announcements.publish({
+  void there.announcements.publish({
     kind: "written",
     scope: { upstream: "hub", repository: "team/app" as never },
   });
-  there.announcements.publish({ kind: "released", key: "a" });
+  void there.announcements.publish({ kind: "released", key: "a" });
   await Promise.all(waiting.slice(0, 2).map(({ done }) => done));
   t.same(
     waiting.map(({ state }) => state.heard),
@@ -41,6 +41,6 @@ t.test("it ends with the signal, also one that has aborted before", async (t) =>
   await t.resolves(waiting);
   await t.resolves(releases.released("a", ending.signal));
   const again = releases.released("a", new AbortController().signal);
-  there.announcements.publish({ kind: "released", key: "a" });
+  void there.announcements.publish({ kind: "released", key: "a" });
   await t.resolves(again, "and can be waited for again");
 });

@@ -1,6 +1,7 @@
 import t from "tap";
 import { SharedTags } from "../../../src/cache/sharing/shared-tags.ts";
 import type { Tag } from "../../../src/oci/name.ts";
+import { recordAge } from "../../../src/ports/clock.ts";
 import type { Notice } from "../../../src/ports/event.ts";
 import type { TagRecord } from "../../../src/ports/records.ts";
 import type { Scope } from "../../../src/ports/scope.ts";
@@ -290,3 +291,26 @@ t.test("a failing index is a failure", async (t) => {
   await t.rejects(tags.put(app, latest, record("a", 1)), { code: "unavailable" });
   await t.rejects(tags.delete(app, latest), { code: "unavailable" });
 });
+
+t.test(
+  "what another node has changed is of unknown age while the shared record cannot be asked",
+  async (t) => {
+    const datacenter = new Datacenter();
+    const [one, two] = [datacenter.node(), datacenter.node()];
+    const before = record("before", 20);
+    await one.put(before);
+    t.strictSame(await two.get(), before);
+    await one.node.announcements.publish(tagNews);
+    for (const away of [() => (datacenter.usable = false), () => (datacenter.shared.working = false)]) {
+      away();
+      const found = await two.get();
+      t.equal(found?.digest, before.digest, "it may be served while upstream is away as well");
+      t.equal(recordAge(found?.checkedAt ?? 0, datacenter.clock.now), Number.POSITIVE_INFINITY);
+      t.strictSame(await two.here, before, "nothing is written");
+      datacenter.usable = true;
+    }
+    datacenter.shared.working = true;
+    datacenter.clock.advance(5_001);
+    t.strictSame(await two.get(), before, "which is known again with the shared record");
+  },
+);
