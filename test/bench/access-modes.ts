@@ -35,7 +35,20 @@ const modes: readonly Mode[] = [
     env: ({ users }) => ({ ENTREPOT_ACCESS_MODE: "htpasswd", ENTREPOT_ACCESS_HTPASSWD_FILE: users }),
     authorization: async () => basic,
   },
+  {
+    name: "token",
+    env: ({ users }) => ({ ENTREPOT_ACCESS_MODE: "token", ENTREPOT_ACCESS_HTPASSWD_FILE: users }),
+    authorization: bearer,
+  },
 ];
+
+/** A token of the mirror's own, for one pull. */
+async function bearer({ url }: EntrepotServer): Promise<string> {
+  const asked = new URL(`/v2/token?scope=repository:${repository.name}:pull`, url);
+  const answer = await fetch(asked, { headers: { authorization: basic } });
+  const { token } = (await answer.json()) as { token: string };
+  return `Bearer ${token}`;
+}
 
 interface Sizes {
   /** Turns of every mode, and seconds of each. */

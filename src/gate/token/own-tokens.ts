@@ -95,8 +95,8 @@ export class OwnTokens {
         clockTolerance: tolerance,
         currentDate: new Date(clock()),
       });
-      const { sub = "", exp = 0, access, groups } = payload;
-      if (stamp(sub) !== payload["stamp"]) return undefined;
+      const { sub = "", exp = 0, access, groups, stamp: stamped } = payload;
+      if (stamp(sub) !== stamped) return undefined;
       return {
         person: sub === "" ? undefined : { name: sub, groups: textsIn(groups) },
         access: access === undefined ? undefined : new TokenAccess(access),
