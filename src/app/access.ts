@@ -1,8 +1,8 @@
 // Who may do what on this node, made of the configuration: the gate that requests pass, and the file of users it goes by.
 import { LRUCache } from "lru-cache";
 import type { Logger } from "pino";
-import type { AccessConfig, TokensConfig } from "../config/config.ts";
-import { AccessRules } from "../gate/access-rules.ts";
+import type { AccessConfig, IssuerConfig, TokensConfig } from "../config/config.ts";
+import { type AccessRule, AccessRules, verbs } from "../gate/access-rules.ts";
 import type { Directory } from "../gate/directory.ts";
 import { FileFirst } from "../gate/file-first.ts";
 import { Gate, type GateTokens } from "../gate/gate.ts";
@@ -11,14 +11,18 @@ import { HtpasswdUsers, type Verify } from "../gate/htpasswd-users.ts";
 import { LdapDirectory } from "../gate/ldap/ldap-directory.ts";
 import { Passwords } from "../gate/passwords.ts";
 import { BearerTokens } from "../gate/token/bearer-tokens.ts";
+import { proveForeign } from "../gate/token/foreign-tokens.ts";
+import type { KeySet } from "../gate/token/key-set.ts";
 import { OwnTokens } from "../gate/token/own-tokens.ts";
 import { makeTokenKey } from "../gate/token/token-key.ts";
+import { WorkloadIdentities, type WorkloadIssuer } from "../gate/token/workload-identities.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { fixedSecret, type SecretSource } from "../ports/secret.ts";
 import type { Prepared } from "./prepared.ts";
+import { TokenKeys } from "./token-keys.ts";
 
 export interface AccessOptions {
-  readonly log: Pick<Logger, "info" | "error">;
+  readonly log: Pick<Logger, "info" | "warn" | "error">;
   readonly clock: Clock;
   readonly steady: Clock;
   readonly pause: Pause;
@@ -44,9 +48,11 @@ export class Access {
   #tokens: GateTokens | undefined;
   /** For as long as this process runs. */
   #ownKey: SecretSource | undefined;
+  readonly #keys: TokenKeys;
 
   constructor(options: AccessOptions) {
     this.#options = options;
+    this.#keys = new TokenKeys({ log: options.log, clock: options.steady });
   }
 
   /** Rejects with the system's error where passwords cannot be checked on this machine. */
@@ -65,10 +71,16 @@ export class Access {
       : asks
         ? new Login(access ?? {}, this.#options, () => this.#forget())
         : undefined;
-    const rules = access && new AccessRules(access.rules);
-    const tokens = access?.tokens && this.#tokensOf(access.tokens, login);
+    const rules = access && new AccessRules(rulesOf(access));
+    const keysOf = access && this.#keys.of(access);
+    const tokens =
+      (access?.tokens && this.#tokensOf(access.tokens, login)) ??
+      (access?.issuer && keysOf && this.#foreignTokensOf(access.issuer, keysOf(access.issuer)));
+    const workloads = keysOf && access.workloads?.map((each) => ({ ...each, keys: keysOf(each) }));
     return {
-      gate: rules && new Gate({ rules, passwords: login?.passwords, tokens }),
+      gate:
+        rules &&
+        new Gate({ rules, passwords: login?.passwords, workloads: this.#workloadsOf(workloads), tokens }),
       apply: () => {
         this.#login = login;
         this.#tokens = tokens;
@@ -91,9 +103,24 @@ export class Access {
       lifetime,
       stamp: (name) => login?.stamp(name),
       clock,
+      steady,
     });
     const bearer = new BearerTokens({ prove: (token) => own.prove(token), clock, steady });
     return { bearer, service: { service: audience, realm }, own };
+  }
+
+  #foreignTokensOf({ issuer, audience, realm }: IssuerConfig, keys: KeySet): GateTokens {
+    const { clock, steady } = this.#options;
+    const prove = (token: string) => proveForeign(token, { issuer, audience, keys, clock });
+    const bearer = new BearerTokens({ prove, clock, steady });
+    return { bearer, service: { service: audience, realm }, own: undefined };
+  }
+
+  #workloadsOf(issuers: readonly WorkloadIssuer[] = []): Passwords | undefined {
+    const { clock, steady } = this.#options;
+    if (issuers.length === 0) return undefined;
+    const directory = new WorkloadIdentities({ issuers, clock, steady });
+    return new Passwords({ directory, running: questions.alone, clock: steady });
   }
 
   /** Who may log in has changed. */
@@ -106,6 +133,22 @@ export class Access {
     this.#login?.close();
   }
 }
+
+/** Where another token server says what its callers may do, and there are no rules, that alone counts. */
+function rulesOf({ issuer, rules }: AccessConfig): readonly AccessRule[] {
+  return issuer === undefined || rules.length > 0 ? rules : [everything];
+}
+
+const everything: AccessRule = {
+  users: [],
+  groups: [],
+  anonymous: true,
+  networks: [],
+  upstreams: [],
+  repositories: [],
+  tags: [],
+  verbs,
+};
 
 /** One file of users, one directory or both, and what is remembered of their logins. */
 class Login {

@@ -2,7 +2,7 @@
 // the events they send.
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Config } from "../config/config.ts";
+import { asksForNames, type Config } from "../config/config.ts";
 import type { ClientLimits } from "../http/client-limits.ts";
 import { parseDigest } from "../oci/digest.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
@@ -128,7 +128,7 @@ export class NodeWorkers {
 /** What of a client its rights depend on. */
 function callerMatters({ access }: Config): CallerMatters {
   return {
-    credentials: access?.htpasswd !== undefined || access?.ldap !== undefined,
+    credentials: asksForNames(access),
     address: access?.rules.some(({ networks }) => networks.length > 0) ?? false,
   };
 }

@@ -177,6 +177,43 @@ export interface AccessConfig {
   readonly rules: readonly AccessRule[];
   /** The tokens that callers are given; left out: none. */
   readonly tokens?: TokensConfig | undefined;
+  /** Another token server, whose tokens are taken; left out: there is none. */
+  readonly issuer?: IssuerConfig | undefined;
+  /** Platforms whose workloads log in by their tokens. */
+  readonly workloads?: readonly WorkloadsConfig[] | undefined;
+  /** For connections to where keys are; left out: they are direct. */
+  readonly proxy?: ProxyConfig | undefined;
+}
+
+/** Where the public keys of an issuer are. */
+export type KeysConfig =
+  | { readonly kind: "url"; readonly url: URL }
+  | { readonly kind: "file"; readonly file: SecretSource }
+  /** Where the issuer's own document says (OpenID Connect Discovery, section 4). */
+  | { readonly kind: "discovery" };
+
+export interface IssuerConfig {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly keys: KeysConfig;
+  /** Where clients get its tokens. */
+  readonly realm: string;
+}
+
+/** See gate/token/workload-identities.ts. */
+export interface WorkloadsConfig {
+  readonly name: string;
+  readonly issuer: string;
+  readonly audience: string;
+  readonly keys: KeysConfig;
+  readonly claims: Readonly<Record<string, string>>;
+  readonly groups: readonly string[];
+}
+
+/** Whether callers are asked who they are. */
+export function asksForNames(access: AccessConfig | undefined): boolean {
+  const { htpasswd, ldap, issuer, workloads = [] } = access ?? {};
+  return [htpasswd, ldap, issuer].some((each) => each !== undefined) || workloads.length > 0;
 }
 
 export interface TokensConfig {
@@ -295,7 +332,7 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
       address: values.node.address,
       secret: files.secret(values.node, ["node"], "secret"),
     },
-    access: accessOf(values.access, files),
+    access: accessOf(values.access, files, usedProxies(common)),
     upstreams: [first as UpstreamConfig, ...more],
     influx: dir === undefined ? undefined : { ...influx, dir },
     s3: s3Of(values.s3, files, usedProxies(common)),
@@ -359,14 +396,24 @@ export function plainUpstream(name: string, url: URL): UpstreamConfig {
   return upstreamOf(values.upstream, ["upstream"], new Files());
 }
 
-function accessOf(values: Values["access"], files: Files): AccessConfig | undefined {
-  const { mode, rules, ldap } = values;
+function accessOf(
+  values: Values["access"],
+  files: Files,
+  proxy: ProxyConfig | undefined,
+): AccessConfig | undefined {
+  const { mode, rules, ldap, oidc } = values;
   if (mode === "open" && rules.length === 0) return undefined;
   const asksDirectory = mode === "ldap" || (mode === "token" && ldap.urls.length > 0);
   return {
     htpasswd: mode === "open" ? undefined : files.htpasswd,
     ldap: asksDirectory ? ldapOf(ldap, files) : undefined,
     tokens: givesTokens(values) ? tokensOf(values.token, files) : undefined,
+    issuer: issuerOf(values.token, files),
+    workloads: oidc.map((each, index) => {
+      const { name, issuer, audience, claims, groups } = each;
+      return { name, issuer, audience, claims, groups, keys: keysOf(each, ["access", "oidc", index], files) };
+    }),
+    proxy,
     rules: rules.map((rule) => ({
       ...rule,
       verbs: rule.verbs.length === 0 ? (["pull", "list"] as const) : rule.verbs,
@@ -400,13 +447,30 @@ function ldapOf(values: Values["access"]["ldap"], files: Files): LdapSettings {
 }
 
 /** A client without a name stops at any challenge but one for a token. */
-function givesTokens({ mode, rules }: Values["access"]): boolean {
+function givesTokens({ mode, rules, token }: Values["access"]): boolean {
+  if (token.issuer !== undefined) return false;
   return mode === "token" || (mode !== "open" && rules.some(({ anonymous }) => anonymous));
 }
 
 function tokensOf(values: Values["access"]["token"], files: Files): TokensConfig {
   const { lifetime, audience, realm } = values;
   return { key: files.secretIn(["access", "token", "keyFile"]), lifetime, audience, realm };
+}
+
+function issuerOf(values: Values["access"]["token"], files: Files): IssuerConfig | undefined {
+  const { issuer, audience, realm } = values;
+  if (issuer === undefined || realm === undefined) return undefined;
+  return { issuer, audience, realm, keys: keysOf(values, ["access", "token"], files) };
+}
+
+function keysOf(
+  { jwksUrl: url }: { readonly jwksUrl?: URL | undefined },
+  path: Path,
+  files: Files,
+): KeysConfig {
+  const file = files.secretIn([...path, "jwksFile"]);
+  if (file !== undefined) return { kind: "file", file };
+  return url === undefined ? { kind: "discovery" } : { kind: "url", url };
 }
 
 function redisOf(values: Values["redis"], files: Files): RedisConfig | undefined {

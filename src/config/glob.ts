@@ -49,6 +49,11 @@ export function parseNameGlob(text: string, form: string): Parsed<string> {
   return text.includes(":") ? { expected } : parseGlob(text, (pattern) => [pattern], form);
 }
 
+/** Over the values of a claim of a token; 1 to 512 characters. `form`: of which, with an example. */
+export function parseClaimGlob(text: string, form: string): Parsed<string> {
+  return parseGlob(text, (pattern) => [pattern], form);
+}
+
 /** Signs of a pattern whose parts cannot be told by looking at its characters: classes, negations, alternatives in (). */
 const elaborate = /[[\]()!+@\\]/;
 

@@ -247,8 +247,16 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const asked = sources.text(mode)?.trim().toLowerCase() ?? "open";
   const asks = asked !== "open";
   const hasFile = sources.has(file);
+  const token: Path = ["access", "token"];
+  const isForeign = asked === "token" && sources.has([...token, "issuer"]);
+  const workloads = sources.get(["access", "oidc"]);
+  const workloadPaths = Array.isArray(workloads)
+    ? workloads.map((_, at): Path => ["access", "oidc", at])
+    : [];
+  const workloadNames = workloadPaths.map((path) => sources.text([...path, "name"]) ?? "oidc");
   const hasDirectory = asked === "ldap" || (asked === "token" && sources.has([...ldap, "urls"]));
-  if (asks && !hasDirectory && !hasFile)
+  const hasOthers = asked === "token" && (isForeign || workloadPaths.length > 0);
+  if (asks && !hasDirectory && !hasFile && !hasOthers)
     sources.refuse(mode, `found ${asked} without its users, expected access.htpasswdFile as well`);
   if (!asks && hasFile)
     sources.refuse(
@@ -266,7 +274,17 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const rules = sources.get(["access", "rules"]);
   const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
   const indices = Array.isArray(rules) ? [...rules.keys()] : [];
-  for (const index of indices) accessRule(sources, index, { asks, hasDirectory }, names);
+  for (const index of indices) {
+    accessRule(sources, index, { asks, hasDirectory: hasDirectory || workloadPaths.length > 0 }, names);
+    if (!isForeign) withoutColon(sources, ["access", "rules", index, "users"], workloadNames);
+  }
+  if (isForeign) foreignTokens(sources, token);
+  else if (set(sources, token, foreignKeys)[0] !== undefined)
+    sources.refuse(
+      set(sources, token, foreignKeys)[0] as Path,
+      "found another token server's, expected access.mode: token and access.token.issuer as well",
+    );
+  workloadIssuers(sources, asks, workloadPaths, workloadNames);
   const givesTokens = asked === "token" || (asks && indices.some((index) => isAnonymous(sources, index)));
   const [ofTokens] = set(sources, ["access", "token"], ["keyFile", "realm"]);
   if (ofTokens !== undefined && !givesTokens)
@@ -274,6 +292,67 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
       ofTokens,
       "found this where nobody is given a token, expected access.mode: token, or a rule with anonymous: true beside named users",
     );
+}
+
+const foreignKeys = ["issuer", "jwksUrl", "jwksFile"];
+
+/** Whoever has made the tokens knows the users, and gives the tokens himself. */
+function foreignTokens(sources: Sources, path: Path): void {
+  const needs = [["realm"], ["jwksUrl", "jwksFile"]];
+  for (const one of needs) check(sources, path, { keys: ["issuer"], one, found: "another token server" });
+  if (!sources.has([...path, "audience"]))
+    sources.refuse(
+      [...path, "issuer"],
+      "found another token server, expected access.token.audience as well: for whom its tokens have to be",
+    );
+  onlyOne(sources, set(sources, path, ["jwksUrl", "jwksFile"]), "one place of its keys");
+  const unused = [
+    ...set(sources, path, ["keyFile"]),
+    ...set(sources, ["access"], ["htpasswdFile", "ldap.urls"]),
+  ];
+  for (const each of unused)
+    sources.refuse(
+      each,
+      "found this beside another token server, which knows the users and makes the tokens",
+    );
+}
+
+/** `names`: what their names and groups begin with. */
+function workloadIssuers(
+  sources: Sources,
+  asks: boolean,
+  paths: readonly Path[],
+  names: readonly string[],
+): void {
+  for (const path of paths) {
+    onlyOne(sources, set(sources, path, ["jwksUrl", "jwksFile"]), "one place of its keys");
+    const issuer = sources.text([...path, "issuer"]) ?? "";
+    if (set(sources, path, ["jwksUrl", "jwksFile"]).length === 0 && !/^https?:\/\//i.test(issuer))
+      sources.refuse(
+        [...path, "issuer"],
+        "found an issuer that is no URL, where its keys could be found, expected jwksUrl or jwksFile as well",
+      );
+  }
+  for (const [at, name] of names.entries())
+    if (names.indexOf(name) !== at)
+      sources.refuse(
+        [...(paths[at] as Path), "name"],
+        `found ${quote(name)} for two issuers, expected another name: one could give the other's names to its workloads`,
+      );
+  if (!asks && paths[0] !== undefined)
+    sources.refuse(
+      paths[0],
+      "found workloads that nobody asks for their tokens, expected access.mode: token as well",
+    );
+}
+
+/** Names with a colon are those of workloads. */
+function withoutColon(sources: Sources, users: Path, workloads: readonly string[]): void {
+  for (const { path, text } of textsIn(sources.get(users), typeAt(users), users)) {
+    const colon = text.indexOf(":");
+    if (colon >= 0 && !workloads.includes(text.slice(0, colon).trim()))
+      sources.refuse(path, `found ${quote(text.trim())}, expected the name of a user, without a colon`);
+  }
 }
 
 function isAnonymous(sources: Sources, index: number): boolean {
@@ -565,7 +644,9 @@ function accessRuleWarnings({ access }: Config, sources: Sources): Problem[] {
     access?.rules.flatMap(({ users }, rule) =>
       users.flatMap((name, at) => {
         const path: Path = ["access", "rules", rule, "users", at];
-        return known.has(name) ? [] : [sources.problem(path, "is the name of nobody in access.htpasswdFile")];
+        return known.has(name) || name.includes(":")
+          ? []
+          : [sources.problem(path, "is the name of nobody in access.htpasswdFile")];
       }),
     ) ?? []
   );

@@ -70,10 +70,10 @@ const tagRules = t.listOf(
 const accessRules = t.listOf(
   z.object({
     users: setting(
-      t.listOf(t.user),
+      t.listOf(t.caller),
       "Names of users it is for, as they are; everybody with a name unless these or groups are set",
     ),
-    groups: setting(t.listOf(t.user), "Names of groups it is for, as they are"),
+    groups: setting(t.listOf(t.caller), "Names of groups it is for, as they are"),
     anonymous: setting(t.yesOrNo, "Whether it is for clients without a name as well", { default: "false" }),
     networks: setting(
       t.listOf(t.network),
@@ -141,6 +141,35 @@ const ldap = section({
     default: "5s",
   }),
 });
+
+const workloads = t.listOf(
+  z.object({
+    name: setting(
+      t.workloadName,
+      "What the names and groups of its workloads begin with; of each issuer another",
+      {
+        default: "oidc",
+      },
+    ),
+    issuer: required(t.tokenIssuer, "Who signs the tokens, as their claim iss has it, to the letter"),
+    audience: required(t.tokenAudience, "For whom the tokens have to be, in their claim aud"),
+    jwksUrl: setting(
+      t.keySetUrl,
+      "Where its public keys are; what ISSUER/.well-known/openid-configuration says unless set",
+    ),
+    jwksFile: setting(t.fileWith(t.keySet), "File that holds them instead; read again whenever it changes"),
+    claims: setting(
+      t.claimPatterns,
+      "Patterns that claims of the tokens have to match, by claim; a slash leads into one: kubernetes.io/namespace",
+    ),
+    groups: setting(
+      t.listOf(t.claimName),
+      "Claims whose values are groups for rules, each called NAME:CLAIM=VALUE",
+    ),
+  }),
+  20,
+  "issuers",
+);
 
 const actions = ["pull", "push", "mount", "delete"] as const;
 
@@ -415,7 +444,17 @@ export const schema = z.object({
         t.tokenRealm,
         "URL where clients get tokens; /v2/token of this mirror, at the address at which the client reaches it, unless set",
       ),
+      issuer: setting(
+        t.tokenIssuer,
+        "Another token server whose tokens are taken instead of this mirror's own, as their claim iss names it; with realm, audience and its keys",
+      ),
+      jwksUrl: setting(t.keySetUrl, "Where its public keys are (JWKS); read again every ten minutes"),
+      jwksFile: setting(t.fileWith(t.keySet), "File that holds them instead; read again whenever it changes"),
     }),
+    oidc: setting(
+      workloads,
+      "List of platforms whose workloads log in as user oidc with their token as the password, each {name, issuer, audience, jwksUrl, jwksFile, claims, groups}; see docs/access.md",
+    ),
     rules: setting(
       accessRules,
       "List of what is allowed, each {users, groups, anonymous, networks, upstreams, repositories, tags, verbs}, and nothing else is; without one all that have a name may pull and list everything, and with open everybody may what the upstreams allow; see docs/access.md",

@@ -19,7 +19,7 @@ import {
   parseNetwork,
   parseServerName,
 } from "./address.ts";
-import { parseNameGlob, parsePermissionGlob, parseTagGlob } from "./glob.ts";
+import { parseClaimGlob, parseNameGlob, parsePermissionGlob, parseTagGlob } from "./glob.ts";
 import { quote } from "./problem.ts";
 import { type ProxyServer, parseNoProxy, parseProxy } from "./proxy.ts";
 import {
@@ -234,6 +234,8 @@ export const permission = text(parsePermissionGlob);
 export const repositoryPattern = text((written) => parseNameGlob(written, "repositories, such as team/**"));
 export const tagPattern = text((written) => parseNameGlob(written, "tags, such as v*"));
 
+/** A name or group as rules have it: those of workloads have a colon in it. */
+export const caller = word(/^[^\p{Cc}]{1,255}$/u, "the name of a user or a group");
 /** As a file of users may have it (gate/htpasswd.ts). */
 export const user = word(/^[^\p{Cc}:]{1,255}$/u, "the name of a user, without a colon");
 
@@ -417,6 +419,55 @@ function isTokenKey(pem: string): boolean {
 export const tokenAudience = word(
   /^[\x21\x23-\x5b\x5d-\x7e]{1,255}$/,
   "1 to 255 printable ASCII characters without spaces, quotes and backslashes, such as mirror.example.com",
+);
+
+/** As the claim `iss` has it, to the letter. */
+export const tokenIssuer = word(
+  /^[\x21-\x7e]{1,1024}$/,
+  "the issuer as tokens name it, such as https://token.actions.githubusercontent.com",
+);
+
+/** Where public keys are. */
+export const keySetUrl = text(
+  (written) => parseBaseUrl(written, "the http or https URL of a key set (JWKS)", "no setting: it is public"),
+  { format: (url) => url.href, shown: "url" },
+);
+
+/** A key set (RFC 7517) is no secret, but its file is read as those of secrets are. */
+export const keySet = text(
+  (value): Parsed<Secret> =>
+    isKeySet(value)
+      ? { value: new Secret(value) }
+      : { expected: 'a key set in JSON, {"keys": [...]}, with a public key at least and no private one' },
+  { shown: "hidden", called: "key set" },
+  false,
+);
+
+function isKeySet(written: string): boolean {
+  try {
+    const { keys } = JSON.parse(written) as { keys?: unknown };
+    const isPublic = (key: unknown): boolean => typeof key === "object" && key !== null && !("d" in key);
+    return Array.isArray(keys) && keys.length > 0 && keys.every(isPublic);
+  } catch {
+    return false;
+  }
+}
+
+export const claimPattern = text((written) =>
+  written.length > 512
+    ? { expected: "a pattern of at most 512 characters" }
+    : parseClaimGlob(written, "a claim's values, such as team-a/**"),
+);
+
+/** What begins the names of an issuer's workloads. */
+export const workloadName = word(/^[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -");
+export const claimName = word(/^[\x21-\x7e]{1,255}$/, "the name of a claim, such as namespace_path");
+
+/** Patterns by the claims they are for. */
+export const claimPatterns = mapOf(
+  (key) => /^[\x21-\x7e]{1,255}$/.test(key),
+  "the name of a claim",
+  claimPattern,
 );
 
 /** Of characters that a challenge can carry in quotes. */

@@ -5,6 +5,8 @@ export interface Person {
   readonly name: string;
   /** Left out: in none. */
   readonly groups?: readonly string[] | undefined;
+  /** Until when that is proved, by the steady clock; left out: there is no end. */
+  readonly until?: number | undefined;
 }
 
 export interface Directory {

@@ -6,9 +6,10 @@ import { basicToken } from "./basic-credentials.ts";
 import type { Caller } from "./caller.ts";
 import type { Person } from "./directory.ts";
 import type { Checked, Passwords } from "./passwords.ts";
-import { type Bearer, type BearerTokens, bearerToken } from "./token/bearer-tokens.ts";
+import { type BearerTokens, bearerToken, type CheckedToken } from "./token/bearer-tokens.ts";
 import type { IssuedToken, OwnTokens } from "./token/own-tokens.ts";
 import type { ResourceActions, TokenAccess } from "./token/token-access.ts";
+import { isWorkload } from "./token/workload-identities.ts";
 
 /** The client of a request (http/client-address.ts). */
 export interface AskingClient {
@@ -39,6 +40,8 @@ export interface GateOptions {
   readonly rules: AccessRules;
   /** Callers name themselves. Left out, as tokens are: nobody is asked, and what they say is not read. */
   readonly passwords?: Passwords | undefined;
+  /** Those of the user `oidc`; left out: nobody is called so. */
+  readonly workloads?: Passwords | undefined;
   /** Callers show tokens; left out: those are not read. */
   readonly tokens?: GateTokens | undefined;
 }
@@ -46,11 +49,13 @@ export interface GateOptions {
 export class Gate {
   readonly #rules: AccessRules;
   readonly #passwords: Passwords | undefined;
+  readonly #workloads: Passwords | undefined;
   readonly #tokens: GateTokens | undefined;
 
-  constructor({ rules, passwords, tokens }: GateOptions) {
+  constructor({ rules, passwords, workloads, tokens }: GateOptions) {
     this.#rules = rules;
     this.#passwords = passwords;
+    this.#workloads = workloads;
     this.#tokens = tokens;
   }
 
@@ -70,18 +75,25 @@ export class Gate {
     client: AskingClient,
   ): Admitted | NotAdmitted | Promise<Admitted | NotAdmitted> {
     const { address } = client;
-    if (this.#passwords === undefined && this.#tokens === undefined)
+    if (this.#passwords === undefined && this.#workloads === undefined && this.#tokens === undefined)
       return new Admitted(nobody(address), this.#rules);
     const login = basicToken(authorization);
     if (login === undefined) return this.#admitBearer(authorization, address);
-    const admitted = (checked: Checked): Admitted | NotAdmitted =>
-      typeof checked === "string" ? checked : new Admitted(named(checked, address), this.#rules);
-    const checked = this.#check(login, client);
+    const passwords = this.#passwordsFor(login);
+    if (passwords === undefined) return "wrong";
+    const admitted = (checked: Checked): Admitted | NotAdmitted => {
+      if (typeof checked === "string") return checked;
+      const lasts = passwords.lastsOf(checked);
+      const limits = lasts === undefined ? undefined : { access: undefined, lasts };
+      return new Admitted(named(checked, address), this.#rules, limits);
+    };
+    const checked = passwords.check(login, client.network);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
   }
 
-  #check(login: string, { network }: AskingClient): Checked | Promise<Checked> {
-    return this.#passwords?.check(login, network) ?? "wrong";
+  /** Which of them knows the login. */
+  #passwordsFor(login: string): Passwords | undefined {
+    return this.#workloads !== undefined && isWorkload(login) ? this.#workloads : this.#passwords;
   }
 
   #admitBearer(
@@ -92,8 +104,9 @@ export class Gate {
     if (bearer === undefined || authorization === undefined) return "unknown";
     const token = bearerToken(authorization);
     if (token === undefined) return "unknown";
-    const admitted = (checked: Bearer | undefined): Admitted | NotAdmitted => {
-      if (checked === undefined) return "bad_token";
+    const admitted = (checked: CheckedToken): Admitted | NotAdmitted => {
+      if (checked === "bad") return "bad_token";
+      if (checked === "down") return checked;
       const { person, access } = checked;
       const caller = person === undefined ? nobody(address) : named(person, address);
       return new Admitted(caller, this.#rules, { access, lasts: bearer.lastsOf(checked) });
@@ -117,7 +130,7 @@ export class Gate {
       return this.#rules.grantsAnything(nobody(client.address))
         ? await own.issue(undefined, access)
         : "unknown";
-    const checked = await this.#check(login, client);
+    const checked = (await this.#passwordsFor(login)?.check(login, client.network)) ?? "wrong";
     if (typeof checked === "string") return checked;
     return await own.issue({ ...checked, groups: this.#rules.named(checked.groups ?? none) }, access);
   }
@@ -155,7 +168,7 @@ const ofNodes = new AccessRules([
   },
 ]);
 
-/** What a token says besides who the caller is. */
+/** What a token says besides who the caller is, and how long a login lasts that ends by itself. */
 interface TokenLimits {
   readonly access: TokenAccess | undefined;
   /** Milliseconds for which it is known to be good. */

@@ -46,6 +46,7 @@ export class Passwords {
   readonly #right: LRUCache<string, Person>;
   readonly #checks = new SingleFlight<Checked>();
   readonly #attempts: Attempts;
+  readonly #clock: Clock;
   /** Counts how often everything was forgotten. */
   #generation = 0;
   #running = 0;
@@ -56,6 +57,7 @@ export class Passwords {
     this.#maxRunning = running;
     this.#down = down;
     this.#attempts = new Attempts(clock);
+    this.#clock = clock;
     this.#right = new LRUCache({
       max: maxRemembered,
       ttl: rememberedFor,
@@ -77,6 +79,11 @@ export class Passwords {
   check(token: string, network: string): Checked | Promise<Checked> {
     const key = this.#keyOf(token);
     return this.#right.get(key) ?? this.#attempt(key, token, network);
+  }
+
+  /** Milliseconds for which a right login is good from now on; undefined: until the directory changes. */
+  lastsOf({ until }: Person): number | undefined {
+    return until === undefined ? undefined : until - this.#clock();
   }
 
   #attempt(key: string, token: string, network: string): Checked | Promise<Checked> {
@@ -105,7 +112,8 @@ export class Passwords {
         const person = await this.#directory.find(name, password);
         if (generation !== this.#generation) continue;
         if (person === undefined) return "wrong";
-        this.#right.set(key, person);
+        const ttl = Math.min(rememberedFor, this.lastsOf(person) ?? rememberedFor);
+        if (ttl > 0) this.#right.set(key, person, { ttl });
         return person;
       }
     } catch (error) {

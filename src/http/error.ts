@@ -73,7 +73,7 @@ export const failures = {
   loginsDown: {
     status: 503,
     code: "UNAVAILABLE",
-    message: "the directory of this mirror's users cannot be asked now",
+    message: "whoever knows this mirror's users cannot be asked now",
     headers: { "retry-after": "5" },
   },
   forbidden: { status: 403, code: "DENIED", message: "this mirror's rules do not let you do this" },

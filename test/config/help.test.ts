@@ -32,6 +32,7 @@ t.test("the configurations in the documents are right", async (t) => {
   for (const yaml of blocks) {
     const contentOf = (path: string): string => {
       if (yaml.includes(`htpasswdFile: ${path}`)) return userLine("alice", "1");
+      if (yaml.includes(`jwksFile: ${path}`)) return `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}`;
       if (/token:\n +keyFile/.test(yaml) && yaml.includes(`keyFile: ${path}`)) return makeTokenKey().reveal();
       return "0123456789abcdef0123456789abcdef";
     };

@@ -157,6 +157,87 @@ t.test("several nodes without a common key of tokens are told", async (t) => {
   t.same(warningsOf({ yaml: url + token + key + several, files }), []);
 });
 
+const keySet = JSON.stringify({
+  keys: [{ kty: "OKP", crv: "Ed25519", x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }],
+});
+
+t.test("another token server: with its keys, its realm and its audience", async (t) => {
+  const all =
+    "{issuer: harbor-token-issuer, jwksUrl: https://tokens.example.com/keys, realm: https://tokens.example.com/token, audience: mirror}";
+  const access = (token: string, more = "") => `${url}access:\n  mode: token\n  token: ${token}\n${more}`;
+  const read = configOf({ yaml: access(all) }).access;
+  t.match(read, {
+    tokens: undefined,
+    issuer: {
+      issuer: "harbor-token-issuer",
+      audience: "mirror",
+      realm: "https://tokens.example.com/token",
+      keys: { kind: "url", url: new URL("https://tokens.example.com/keys") },
+    },
+  });
+  const files = { "/etc/keys.json": keySet, "/etc/private.json": keySet.replace('"x"', '"d":"s3cret","x"') };
+  const inFile = all.replace("jwksUrl: https://tokens.example.com/keys", "jwksFile: /etc/keys.json");
+  t.match(configOf({ yaml: access(inFile), files }).access?.issuer?.keys, { kind: "file" });
+  const problems = (token: string, more = "") => problemsOf({ yaml: access(token, more), files });
+  t.match(problems(inFile.replace("/etc/keys.json", "/etc/private.json")), [
+    /found other content \(not shown\) .*expected a key set in JSON, .* and no private one$/,
+  ]);
+  t.match(problems("{issuer: x, audience: mirror}"), [
+    /^access.token.issuer .*found another token server, expected access.token.realm as well$/,
+    /^access.token.issuer .*expected access.token.jwksUrl or access.token.jwksFile as well$/,
+  ]);
+  t.match(problems(all.replace(", audience: mirror", "")), [
+    /expected access.token.audience as well: for whom/,
+  ]);
+  t.match(problems(all.replace("issuer: harbor-token-issuer, ", "")), [
+    /^access.mode .*found token without its users/,
+    /^access.token.jwksUrl .*expected access.mode: token and access.token.issuer as well$/,
+  ]);
+  t.match(problems(all.replace("realm", "jwksFile: /etc/keys.json, realm")), [
+    /expected one place of its keys$/,
+  ]);
+  t.match(
+    problemsOf({
+      yaml: `${access(all)}  htpasswdFile: /etc/htpasswd\n`,
+      files: { "/etc/htpasswd": `a:${hash}\n` },
+    }),
+    [/found this beside another token server, which knows the users and makes the tokens$/],
+  );
+});
+
+t.test("workloads: of each issuer names of its own, and keys that can be found", async (t) => {
+  const oidc = (...items: string[]) =>
+    `access:\n  mode: token\n  oidc:\n${items.map((each) => `    - {${each}}\n`).join("")}`;
+  const github = "name: github, issuer: https://token.actions.githubusercontent.com, audience: mirror";
+  const read = configOf({
+    yaml: `${url}${oidc(`${github}, claims: {repository: "acme/*"}, groups: repository_owner`)}  rules:\n    - {users: ["github:repo:acme/app:ref:refs/heads/main"], groups: ["github:repository_owner=acme"]}\n`,
+  }).access;
+  t.match(read, {
+    htpasswd: undefined,
+    workloads: [
+      {
+        name: "github",
+        issuer: "https://token.actions.githubusercontent.com",
+        audience: "mirror",
+        claims: { repository: "acme/*" },
+        groups: ["repository_owner"],
+        keys: { kind: "discovery" },
+      },
+    ],
+  });
+  const problems = (yaml: string) => problemsOf({ yaml: url + yaml });
+  t.match(problems(oidc(github, github)), [/^access.oidc\[1\].name .*found "github" for two issuers/]);
+  t.match(problems(oidc("issuer: kubernetes, audience: mirror")), [/found an issuer that is no URL/]);
+  t.match(problems(oidc("issuer: https://x.example.com")), [/access.oidc\[0\]/]);
+  t.match(problems(`access:\n  oidc:\n    - {${github}}\n`), [
+    /found workloads that nobody asks for their tokens/,
+  ]);
+  t.match(problems(`${oidc(github)}  rules:\n    - {users: ["gitlab:x"]}\n`), [
+    /the name of a user, without a colon$/,
+  ]);
+  t.match(problems(oidc(`${github}, claims: {repository: "acme/["}`)), [/every bracket closed/]);
+});
+
 t.test("a name in a rule that nobody has is told", async (t) => {
   const yaml = `${url}${htpasswd}  rules:\n    - {users: [alice, alicia]}\n`;
   t.same(warningsOf({ yaml, files }), [

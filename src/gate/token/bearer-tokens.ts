@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../../ports/clock.ts";
 import { SingleFlight } from "../../ports/single-flight.ts";
 import { createCredentialKey } from "../credential-key.ts";
-import type { Person } from "../directory.ts";
+import { DirectoryDown, type Person } from "../directory.ts";
 import type { TokenAccess } from "./token-access.ts";
 
 /** What a token proves. */
@@ -22,8 +22,11 @@ export interface Bearer extends Omit<Proved, "endsAt"> {
   readonly until: number;
 }
 
+/** `bad`: it proves nothing; `down`: that cannot be found out now. */
+export type CheckedToken = Bearer | "bad" | "down";
+
 export interface BearerTokensOptions {
-  /** What the token proves; undefined: nothing. */
+  /** What the token proves; undefined: nothing. May reject with DirectoryDown. */
   readonly prove: (token: string) => Promise<Proved | undefined>;
   /** The machine's own, and a steady one. */
   readonly clock: Clock;
@@ -48,7 +51,7 @@ export class BearerTokens {
   readonly #options: BearerTokensOptions;
   readonly #keyOf = createCredentialKey();
   readonly #good = new LRUCache<string, Bearer>({ max: maxRemembered });
-  readonly #checks = new SingleFlight<Bearer | undefined>();
+  readonly #checks = new SingleFlight<CheckedToken>();
   /** Counts how often everything was forgotten. */
   #generation = 0;
 
@@ -62,8 +65,8 @@ export class BearerTokens {
     this.#good.clear();
   }
 
-  /** At once when it is remembered; undefined for one that proves nothing. */
-  check(token: string): Bearer | undefined | Promise<Bearer | undefined> {
+  /** At once when it is remembered. */
+  check(token: string): CheckedToken | Promise<CheckedToken> {
     const key = this.#keyOf(token);
     const good = this.#good.get(key);
     return good !== undefined && this.#options.steady() < good.until
@@ -76,13 +79,17 @@ export class BearerTokens {
     return until - this.#options.steady();
   }
 
-  async #prove(key: string, token: string): Promise<Bearer | undefined> {
+  async #prove(key: string, token: string): Promise<CheckedToken> {
     const { prove, clock, steady } = this.#options;
     for (;;) {
       const generation = this.#generation;
-      const proved = await prove(token);
+      const proved = await prove(token).catch((error: unknown): "down" => {
+        if (error instanceof DirectoryDown) return "down";
+        throw error;
+      });
       if (generation !== this.#generation) continue;
-      if (proved === undefined) return undefined;
+      if (proved === "down") return proved;
+      if (proved === undefined) return "bad";
       const { endsAt, ...rest } = proved;
       const bearer = { ...rest, until: steady() + Math.min(rememberedFor, endsAt - clock()) };
       this.#good.set(key, bearer);

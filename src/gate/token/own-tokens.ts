@@ -6,13 +6,12 @@ import type { Clock } from "../../ports/clock.ts";
 import type { SecretSource } from "../../ports/secret.ts";
 import type { Person } from "../directory.ts";
 import type { Proved } from "./bearer-tokens.ts";
+import { clockSkew, endOf } from "./signed-claims.ts";
 import { type ResourceActions, TokenAccess } from "./token-access.ts";
 import { tokenKeyAlgorithm } from "./token-key.ts";
 
 /** Who makes these tokens. */
 const issuer = "entrepot";
-/** Seconds by which the clocks of nodes may differ; a client may use its token so much longer than it was told. */
-const tolerance = 30;
 
 export interface OwnTokensOptions {
   /** The private key in PEM (tokenKeyAlgorithm). It may change: what the one before has signed counts until it ends. */
@@ -23,8 +22,9 @@ export interface OwnTokensOptions {
   readonly lifetime: number;
   /** See Directory. */
   readonly stamp: (name: string) => string | undefined;
-  /** The machine's own: tokens say when they end. */
+  /** The machine's own, by which tokens say when they end, and a steady one. */
   readonly clock: Clock;
+  readonly steady: Clock;
 }
 
 export interface IssuedToken {
@@ -59,11 +59,11 @@ export class OwnTokens {
     person: Person | undefined,
     access: readonly ResourceActions[] | undefined,
   ): Promise<IssuedToken> {
-    const { clock, lifetime, stamp } = this.#options;
+    const { clock, steady, lifetime, stamp } = this.#options;
     const [key] = await this.#current();
+    const { name = "", groups = [], until = Number.POSITIVE_INFINITY } = person ?? {};
     const now = Math.floor(clock() / 1000);
-    const seconds = Math.floor(lifetime / 1000);
-    const { name = "", groups = [] } = person ?? {};
+    const seconds = Math.max(1, Math.floor(Math.min(lifetime, until - steady()) / 1000));
     const claims = {
       ...(access === undefined ? {} : { access }),
       ...(groups.length === 0 ? {} : { groups }),
@@ -92,15 +92,15 @@ export class OwnTokens {
         issuer,
         audience: this.audience,
         requiredClaims: ["sub", "exp", "nbf"],
-        clockTolerance: tolerance,
+        clockTolerance: clockSkew,
         currentDate: new Date(clock()),
       });
-      const { sub = "", exp = 0, access, groups, stamp: stamped } = payload;
+      const { sub = "", access, groups, stamp: stamped } = payload;
       if (stamp(sub) !== stamped) return undefined;
       return {
         person: sub === "" ? undefined : { name: sub, groups: textsIn(groups) },
         access: access === undefined ? undefined : new TokenAccess(access),
-        endsAt: (exp + tolerance) * 1000,
+        endsAt: endOf(payload),
       };
     } catch (error) {
       if (error instanceof errors.JOSEError) return undefined;

@@ -16,6 +16,7 @@ function make(more: Partial<OwnTokensOptions> = {}) {
     lifetime: 300_000,
     stamp: () => undefined,
     clock: () => time.now,
+    steady: () => time.now,
     ...more,
   });
   return { tokens, time };
