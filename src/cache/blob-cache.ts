@@ -5,7 +5,7 @@ import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
-import type { RemoteRepository } from "../ports/upstream.ts";
+import type { OnBehalfOf, RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
 import { type Filling, Fills, type FillsOptions } from "./fill/fills.ts";
@@ -215,7 +215,7 @@ export class BlobCache {
 
   /** The answer to HEAD for a blob on its way. */
   async #headOf({ fill, remote: from }: Filling, remote: RemoteRepository): Promise<BlobFound | Refusal> {
-    const reader = fill.follow();
+    const reader = fill.follow(remote.onBehalfOf);
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
@@ -337,10 +337,11 @@ export class BlobCache {
       digest,
       joinable: () => fill.joinable,
       open: async () => {
-        const opened = await this.#opened(fill, (head) => ({
+        const found = (head: FoundHead) => ({
           ...fromUpstream(remote.upstream, head),
-          result: "miss",
-        }));
+          result: "miss" as const,
+        });
+        const opened = await this.#opened(fill, found, remote.onBehalfOf);
         return opened.kind === "found" ? { ...opened, reader: endingWith(fill, opened.reader) } : opened;
       },
     };
@@ -357,16 +358,17 @@ export class BlobCache {
       result: source.result(how),
       source: source.source,
     });
-    return this.#opened(fill, found, remote);
+    return this.#opened(fill, found, remote.onBehalfOf, remote);
   }
 
   /** Follows the fill before upstream has answered, so that a fill without a spool waits for this reader. */
   async #opened(
     fill: Fill,
     found: (head: FoundHead) => BlobFound,
+    by: OnBehalfOf | undefined,
     asked?: Scope,
   ): Promise<OpenedBlob | Refusal> {
-    const reader = fill.follow();
+    const reader = fill.follow(by);
     let opened = false;
     try {
       const head = await fill.head;

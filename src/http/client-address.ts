@@ -15,6 +15,8 @@ export interface Client {
    * What limits count by: the IPv4 address, or the /64 of an IPv6 address, because one machine may have a whole /64.
    */
   readonly network: string;
+  /** The network, as the key of a caller without a name. */
+  readonly key: string;
   /** Nothing that this client does is limited. */
   readonly exempt: boolean;
 }
@@ -142,7 +144,8 @@ export class ClientAddresses {
     let peer = this.#peers.get(text);
     if (peer === undefined) {
       const address = plainAddress(text);
-      const client = { address, network: networkOf(address), exempt: this.#exempt.has(address) };
+      const network = networkOf(address);
+      const client = { address, network, key: network, exempt: this.#exempt.has(address) };
       peer = { client, trusted: this.#trusted.has(address) };
       this.#peers.set(text, peer);
     }

@@ -19,6 +19,7 @@ import {
   writeGrant,
 } from "../ports/grant.ts";
 import { cutConnection } from "../ports/tls-front.ts";
+import type { OnBehalfOf } from "../ports/upstream.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
 import { cacheStatus, type OriginHeaders, type Served, serverTiming } from "./origin-headers.ts";
@@ -84,6 +85,8 @@ export class ClientLeft extends Error {
 export class Exchange {
   readonly request: IncomingMessage;
   readonly client: Client;
+  /** For whom upstreams are asked: the client, until it has proved a name. */
+  onBehalfOf: OnBehalfOf;
   /** Its place among the open answers of the client; released when the exchange is over. */
   place: Place | undefined;
   /** Headers of every answer sent from now on. */
@@ -142,6 +145,7 @@ export class Exchange {
     this.#owner = owner;
     this.request = request;
     this.client = client;
+    this.onBehalfOf = client;
     this.#response = response;
     this.id = requestId(request.headers["x-request-id"]);
     this.always = { "x-request-id": this.id };

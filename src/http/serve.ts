@@ -139,7 +139,10 @@ function enter(
     const challenge = challengeTo(exchange, gate.tokenService, needed, problem);
     return refuseWrite(exchange, failureOfNotAdmitted(admitted, challenge));
   }
-  exchange.findings.user = admitted.caller.name;
+  const { name } = admitted.caller;
+  exchange.findings.user = name;
+  // No network has a space in its text.
+  if (name !== undefined) exchange.onBehalfOf = { key: `user ${name}`, exempt: exchange.client.exempt };
   if (admitted.lasts !== undefined) exchange.grantsLast(admitted.lasts);
   return answerTo(admitted, exchange, options);
 }
@@ -526,7 +529,7 @@ async function askInTurn(
     try {
       let outcome: Outcome | "not_allowed" = "not_allowed";
       if (allowed && repository !== undefined)
-        outcome = await ask(remoteRepository(upstream, repository), target);
+        outcome = await ask(remoteRepository(upstream, repository, exchange.onBehalfOf), target);
       if (outcome === "served") return;
       const { result } = findings;
       const refuse = (): void => {

@@ -78,6 +78,22 @@ export interface Yielding {
   onChange(listener: () => void): () => void;
 }
 
+/** A caller, for whom something is asked of an upstream. */
+export interface OnBehalfOf {
+  /** The same for all that one caller asks; "" for work that no caller waits for. */
+  readonly key: string;
+  /** It is never held back. */
+  readonly exempt: boolean;
+}
+
+/** Holds a transfer back, so that others get their share of what the upstream can send. */
+export interface Pacer {
+  /** Bytes have come. Undefined: they may be handed on; else they wait until it resolves. Never rejects. */
+  came(bytes: number): Promise<void> | undefined;
+  /** The transfer is over; what waits waits no longer. Idempotent. */
+  over(): void;
+}
+
 /** How a blob is asked for. */
 export interface BlobAsk {
   /** "manifests" for the body of an oversize manifest; "blobs" when left out. */
@@ -91,6 +107,8 @@ export interface BlobAsk {
   readonly yields?: Yielding | undefined;
   /** Only the bytes before this one; an upstream may send them all. */
   readonly to?: number | undefined;
+  /** Left out: nothing holds the transfer back. */
+  readonly pacer?: Pacer | undefined;
 }
 
 /** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
@@ -138,11 +156,17 @@ export interface Upstream {
 /** A repository with the upstream that is asked about it: the scope of whatever the upstream says. */
 export interface RemoteRepository extends Scope {
   readonly registry: Upstream;
+  /** Who asks; undefined: no caller waits for the answer. */
+  readonly onBehalfOf: OnBehalfOf | undefined;
 }
 
 /** The repository by the name it has at the upstream. */
-export function remoteRepository(registry: Upstream, repository: Repository): RemoteRepository {
-  return { upstream: registry.name, repository, registry };
+export function remoteRepository(
+  registry: Upstream,
+  repository: Repository,
+  onBehalfOf?: OnBehalfOf,
+): RemoteRepository {
+  return { upstream: registry.name, repository, registry, onBehalfOf };
 }
 
 /** Asks for a digest by the endpoint of what it is the digest of. Rejects with UpstreamError. */

@@ -1,5 +1,6 @@
 // Reading what upstream sends: small bodies whole and bounded, blobs chunk by chunk, the rest thrown away.
 import type { Readable } from "node:stream";
+import type { Pacer } from "../ports/upstream.ts";
 import { asUpstreamError } from "./failure.ts";
 
 /** Most bytes of an unwanted answer that are read to keep its connection; then the connection is closed. */
@@ -102,6 +103,8 @@ export interface BlobBodyOptions {
   readonly failure: (cause: unknown) => Error;
   /** Called in steps of 8 MiB and at the end with the bytes received since the last call. */
   readonly received: (bytes: number) => void;
+  /** Left out: nothing holds the reader back. */
+  readonly pacer?: Pacer | undefined;
 }
 
 /**
@@ -139,12 +142,18 @@ export class BlobBody implements AsyncIterableIterator<Buffer> {
     for (;;) {
       const chunk = this.#chunks.shift();
       if (chunk !== undefined) {
+        // Still held: what comes meanwhile is at most what may be ahead of any reader.
+        const turn = this.#options.pacer?.came(chunk.length);
+        if (turn !== undefined) await turn;
         this.#held -= chunk.length;
         if (this.#held < readAhead / 2 && this.#source.isPaused()) this.#source.resume();
         return { done: false, value: chunk };
       }
       if (this.#error !== undefined) throw this.#error;
-      if (this.#ended) return { done: true, value: undefined };
+      if (this.#ended) {
+        this.#options.pacer?.over();
+        return { done: true, value: undefined };
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -159,6 +168,7 @@ export class BlobBody implements AsyncIterableIterator<Buffer> {
   async return(): Promise<IteratorResult<Buffer, undefined>> {
     this.#chunks.length = 0;
     this.#end(() => undefined);
+    this.#options.pacer?.over();
     this.#source.destroy();
     return { done: true, value: undefined };
   }
@@ -186,6 +196,8 @@ export class BlobBody implements AsyncIterableIterator<Buffer> {
     if (this.#ended) return;
     this.#ended = true;
     this.#error = error();
+    // What has come is handed out without delay.
+    if (this.#error !== undefined) this.#options.pacer?.over();
     this.#report();
     this.#wakeUp();
   }

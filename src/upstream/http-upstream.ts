@@ -8,7 +8,13 @@ import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import { type BlobAsk, type ClosableUpstream, type Upstream, UpstreamError } from "../ports/upstream.ts";
+import {
+  type BlobAsk,
+  type ClosableUpstream,
+  type Pacer,
+  type Upstream,
+  UpstreamError,
+} from "../ports/upstream.ts";
 import type {
   BlobAnswer,
   BlobHead,
@@ -270,7 +276,7 @@ export class HttpUpstream implements ClosableUpstream {
     digest: Digest,
     from: number,
     signal: AbortSignal,
-    { endpoint = "blobs", use, to, yields }: BlobAsk = {},
+    { endpoint = "blobs", use, to, yields, pacer }: BlobAsk = {},
   ): Promise<BlobAnswer> {
     return this.#reporting(async () => {
       const ask = (range: object): Promise<Reply> =>
@@ -306,7 +312,7 @@ export class HttpUpstream implements ClosableUpstream {
             : { offset: 0, size: length };
         // Without `to` the body has to reach the end of the blob, even if upstream announces a shorter part.
         const end = to !== undefined && "end" in range ? range.end : size;
-        const body = this.#blobBody(reply, end === undefined ? undefined : end - offset, signal);
+        const body = this.#blobBody(reply, end === undefined ? undefined : end - offset, signal, pacer);
         const part = end === size || end === undefined ? {} : { end };
         return { kind: "found", size, offset, ...part, ...doubted, body, ...cacheMarks(reply) };
       });
@@ -347,9 +353,15 @@ export class HttpUpstream implements ClosableUpstream {
     };
   }
 
-  #blobBody(reply: Reply, expected: number | undefined, signal: AbortSignal): BlobBody {
+  #blobBody(
+    reply: Reply,
+    expected: number | undefined,
+    signal: AbortSignal,
+    pacer: Pacer | undefined,
+  ): BlobBody {
     return new BlobBody(reply.body, {
       expected,
+      pacer,
       received: (bytes) => this.#received("blob", bytes),
       failure: (cause) => this.#bodyFailure(cause, signal),
     });

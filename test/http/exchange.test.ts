@@ -36,7 +36,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
   return { answer: Buffer.concat(chunks).toString("latin1"), event: await event, over, reset };
 }
 
-const client = { address: "192.0.2.1", network: "192.0.2.1", exempt: false };
+const client = { address: "192.0.2.1", network: "192.0.2.1", key: "192.0.2.1", exempt: false };
 const found = { result: "hit", source: "disk" } as const;
 
 t.test("Cache-Status is of what the cache gave: an error is made here", async (t) => {

@@ -3,7 +3,12 @@ import t from "tap";
 import type { Client } from "../../src/http/client-address.ts";
 import { FairQueue, OverLimit } from "../../src/http/fair-queue.ts";
 
-const client = (network: string, exempt = false): Client => ({ address: network, network, exempt });
+const client = (network: string, exempt = false): Client => ({
+  address: network,
+  network,
+  key: network,
+  exempt,
+});
 const [a, b] = [client("a"), client("b")];
 const queueOf = (bounds: { perClient: number; total?: number; waiting: number }) =>
   new FairQueue({ ...bounds, timeout: 1000, after: () => () => {} });

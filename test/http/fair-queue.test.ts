@@ -2,7 +2,12 @@ import t from "tap";
 import type { Client } from "../../src/http/client-address.ts";
 import { FairQueue, type FairQueueOptions, OverLimit, type Place } from "../../src/http/fair-queue.ts";
 
-const client = (network: string, exempt = false): Client => ({ address: network, network, exempt });
+const client = (network: string, exempt = false): Client => ({
+  address: network,
+  network,
+  key: network,
+  exempt,
+});
 const [a, b, c] = [client("a"), client("b"), client("c")];
 
 function fairQueue(options: Partial<FairQueueOptions>) {

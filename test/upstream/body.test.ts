@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import t from "tap";
 import { BlobBody, discard, readSmallBody } from "../../src/upstream/body.ts";
 import { upstreamError } from "../fixtures/connected-upstream.ts";
+import { gate, quiet } from "../fixtures/manual-time.ts";
 
 const chunk = Buffer.alloc(64 * 1024, 1);
 
@@ -97,6 +98,42 @@ t.test("an early end is no failure", async (t) => {
   await new Promise(setImmediate);
   t.same(failures, []);
 });
+
+t.test("a pacer holds what has come, and its source; it is told the end", async (t) => {
+  const { body, taken } = source(1000);
+  const turn = gate();
+  const told: (number | "over")[] = [];
+  const pacer = {
+    came: (bytes: number) => (told.push(bytes) === 2 ? turn.opened : undefined),
+    over: () => void told.push("over"),
+  };
+  const options = { expected: undefined, received: () => {}, failure: () => new Error("broken") };
+  const blob = new BlobBody(body, { ...options, pacer });
+  await blob.next();
+  const second = blob.next();
+  await quiet();
+  t.ok(taken() < 8, "the source waits");
+  turn.open();
+  t.equal((await second).value, chunk);
+  t.same(told, [chunk.length, chunk.length]);
+  await blob.return();
+  t.same(told.slice(2), ["over"]);
+});
+
+t.test(
+  "a pacer hears of a transfer that breaks off, so that nothing waits for its turn any more",
+  async (t) => {
+    const { body } = source(1000);
+    const turn = gate();
+    const pacer = { came: () => turn.opened, over: () => turn.open() };
+    const options = { expected: undefined, received: () => {}, failure: () => new Error("broken") };
+    const blob = new BlobBody(body, { ...options, pacer });
+    const first = blob.next();
+    await quiet();
+    body.destroy(new Error("reset"));
+    t.equal((await first).value, chunk, "what had come is handed out");
+  },
+);
 
 t.test("a body that is discarded is read, up to 64 KiB", async (t) => {
   const short = source(1);

@@ -23,8 +23,9 @@ import {
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink, UnverifiedAnswer } from "../../ports/event.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
-import { UpstreamError, type Yielding } from "../../ports/upstream.ts";
+import { type OnBehalfOf, UpstreamError, type Yielding } from "../../ports/upstream.ts";
 import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
+import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
 import { Condition } from "./condition.ts";
 import { Follower, Followers } from "./followers.ts";
 import { type Ahead, type PieceSource, Pieces } from "./pieces.ts";
@@ -87,6 +88,8 @@ export interface FillOptions {
   /** Whether so many bytes, all that have come, may be kept for a later fill; left out: never. */
   readonly mayKeep?: (bytes: number) => boolean;
   readonly budget: WindowBudget;
+  /** Those who follow it share what upstream sends with others; left out: they do not. */
+  readonly bandwidth?: BandwidthUse;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
@@ -265,8 +268,10 @@ export class Fill {
     return this.#failure === undefined && !this.#over && this.#window.start <= this.#spool.written;
   }
 
-  /** A reader from any offset; it counts as a follower until closed. */
-  follow(): BlobReader {
+  /** A reader from any offset; it counts as a follower until closed. `by`: who reads; left out: no caller. */
+  follow(by?: OnBehalfOf): BlobReader {
+    const leave = this.#options.bandwidth?.join(by);
+    let left = false;
     const follower = new Follower({
       read: (...asked) => this.#reading.read(...asked),
       lend: (...asked) => this.#reading.lend(...asked),
@@ -274,6 +279,9 @@ export class Fill {
       spooled: (...asked) => this.#reading.spooled(...asked),
       plan: (ranges) => (this.size === undefined ? undefined : new RangePlan(ranges, this.size)),
       leave: (leaving) => {
+        if (left) return;
+        left = true;
+        leave?.();
         this.#followers.remove(leaving);
         if (this.#followers.size === 0) this.#attendanceChanged();
         this.#reading.followerLeft();

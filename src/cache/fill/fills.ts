@@ -6,6 +6,7 @@ import type { NoticeSink } from "../../ports/event.ts";
 import type { RemoteRepository } from "../../ports/upstream.ts";
 import type { OversizeAnswer } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
+import { type Every, FairBandwidth } from "../bandwidth/fair-bandwidth.ts";
 import type { BlobUse, LocalBlobs } from "../local-blobs.ts";
 import { UpstreamConcurrency } from "../segments/concurrency.ts";
 import { SegmentBudget } from "../segments/segment-queue.ts";
@@ -33,6 +34,8 @@ export interface FillsOptions {
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly pause: Pause;
+  /** For what comes again and again; left out: Node's interval. */
+  readonly every?: Every;
 }
 
 /** A fill, where its bytes come from, and for whom it asks upstream. */
@@ -51,6 +54,8 @@ export class Fills {
   /** Fills that are still to give their blob to other nodes. */
   readonly #ending = new Set<Promise<void>>();
   readonly #budget: WindowBudget;
+  /** By upstream: as many as there have been in the configuration. */
+  readonly #bandwidths = new Map<string, FairBandwidth>();
   readonly #distrusted = new DistrustedPlaces();
   readonly #segmenting: Segmenting;
   /** Upstreams that have not answered a range with that range: they are not asked for one far ahead of a fill. */
@@ -108,12 +113,25 @@ export class Fills {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const distrusted = this.#distrusted;
     const asked = { remote, digest };
-    const segmenting = this.#segmenting;
-    const source = new FillSource({ ...asked, access, sharing, distrusted, segmenting, clock, pause });
+    const bandwidth = this.#bandwidthOf(remote.upstream).use();
+    const { load } = this.#segmenting;
+    // What is held back is not slow: more transfers would bring no more.
+    const segmenting = { ...this.#segmenting, load: () => (bandwidth.held ? 1 : load()) };
+    const source = new FillSource({
+      ...asked,
+      access,
+      sharing,
+      distrusted,
+      segmenting,
+      bandwidth,
+      clock,
+      pause,
+    });
     // The fill before it may be about to keep what it has brought.
     const before = this.#byDigest.get(digest)?.fill;
     const fill = this.#run(remote.upstream, digest, {
       open: (...asked) => source.open(...asked),
+      bandwidth,
       pieces: this.#pieceSource(source, remote.upstream),
       ranged: use === "part",
       spool: (size) => local.spool(size),
@@ -143,18 +161,31 @@ export class Fills {
    */
   relayManifest(remote: RemoteRepository, digest: Digest, first?: OversizeAnswer): Fill {
     let unread = first;
+    const bandwidth = this.#bandwidthOf(remote.upstream).use();
     return this.#run(remote.upstream, digest, {
+      bandwidth,
       open: async (from, signal) => {
         const answer = unread;
         unread = undefined;
         if (answer === undefined)
-          return remote.registry.openBlob(remote.repository, digest, from, signal, { endpoint: "manifests" });
+          return remote.registry.openBlob(remote.repository, digest, from, signal, {
+            endpoint: "manifests",
+            pacer: bandwidth.transfer(),
+          });
         if (signal.aborted) answer.discard();
         signal.throwIfAborted();
         return { kind: "found", size: answer.size, offset: 0, body: answer.read(signal) };
       },
       spool: async () => undefined,
     });
+  }
+
+  #bandwidthOf(upstream: string): FairBandwidth {
+    const known = this.#bandwidths.get(upstream);
+    if (known !== undefined) return known;
+    const made = new FairBandwidth(this.#options.clock, this.#options.every);
+    this.#bandwidths.set(upstream, made);
+    return made;
   }
 
   #pieceSource(source: FillSource, upstream: string): PieceSource {
@@ -174,7 +205,10 @@ export class Fills {
   #run(
     upstream: string,
     digest: Digest,
-    how: Pick<FillOptions, "open" | "pieces" | "ranged" | "spool" | "distrust" | "resume" | "mayKeep">,
+    how: Pick<
+      FillOptions,
+      "open" | "bandwidth" | "pieces" | "ranged" | "spool" | "distrust" | "resume" | "mayKeep"
+    >,
   ): Fill {
     const { local, notices, clock, pause } = this.#options;
     const fill = new Fill({

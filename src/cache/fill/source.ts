@@ -9,6 +9,7 @@ import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/share
 import { type BlobAsk, type RemoteRepository, UpstreamError } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
 import type { Access } from "../access.ts";
+import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
 import type { Publisher } from "../sharing/publisher.ts";
 import type { Releases } from "../sharing/releases.ts";
@@ -75,6 +76,7 @@ export interface FillSourceOptions {
   /** Shared by all fills. */
   readonly distrusted: DistrustedPlaces;
   readonly segmenting: Segmenting;
+  readonly bandwidth: BandwidthUse;
   readonly clock: Clock;
   readonly pause: Pause;
 }
@@ -131,14 +133,15 @@ export class FillSource {
     signal.throwIfAborted();
     this.#place = "upstream";
     this.#places.add("upstream");
-    const { remote, digest, segmenting } = this.#options;
+    const { remote, digest, segmenting, bandwidth } = this.#options;
     const { registry, repository } = remote;
     const open = async (at: number, over: AbortSignal, { to, ...ask }: BlobAsk): Promise<BlobAnswer> => {
+      const pacer = bandwidth.transfer();
       try {
-        return await registry.openBlob(repository, digest, at, over, { ...ask, to, yields });
+        return await registry.openBlob(repository, digest, at, over, { ...ask, to, yields, pacer });
       } catch (error) {
         if (at > 0 || to === undefined || !refusesRanges(error)) throw error;
-        return await registry.openBlob(repository, digest, at, over, { ...ask, yields });
+        return await registry.openBlob(repository, digest, at, over, { ...ask, yields, pacer });
       }
     };
     if (use === undefined)
@@ -163,7 +166,7 @@ export class FillSource {
    * does, and with StoreError.
    */
   async openPiece(from: number, to: number, signal: AbortSignal): Promise<BlobAnswer> {
-    const { remote, digest, sharing } = this.#options;
+    const { remote, digest, sharing, bandwidth } = this.#options;
     if (this.#place === "shared") {
       const found = await sharing.blobs?.store.open(digest, from, signal);
       return found === undefined
@@ -172,7 +175,8 @@ export class FillSource {
     }
     if (this.#place === "peer" && sharing.peers !== undefined && this.#peerAddress !== undefined)
       return await sharing.peers.open(this.#peerAddress, remote, digest, from, signal, to);
-    return await remote.registry.openBlob(remote.repository, digest, from, signal, { to });
+    const pacer = bandwidth.transfer();
+    return await remote.registry.openBlob(remote.repository, digest, from, signal, { to, pacer });
   }
 
   /** In milliseconds, to upstream; undefined where that is not known, or not where the bytes come from. */
