@@ -58,6 +58,59 @@ t.test("a grant is for the credentials it was given to", async (t) => {
   t.notMatch(told, "alice-pw");
 });
 
+t.test("a grant ends with the token that it was given for, counted from when it was asked for", async (t) => {
+  let wait = 0;
+  const pair = await startPair(t, {
+    serve: (exchange) => {
+      exchange.grantsLast(3_000);
+      pair.elapse(wait);
+      serve(exchange);
+    },
+    callerMatters: { credentials: true, address: false },
+  });
+  for (const [passes, asked] of [
+    [0, 1],
+    [2_999, 1],
+    [1, 2],
+    [2_000, 2],
+  ] as const) {
+    pair.elapse(passes);
+    await pair.ask("GET", path, alice);
+    t.equal(pair.asked.length, asked, `after ${passes} ms more`);
+  }
+  wait = 1_000;
+  pair.elapse(1_000);
+  await pair.ask("GET", path, alice);
+  t.equal(pair.asked.length, 3);
+  wait = 0;
+  pair.elapse(1_999);
+  await pair.ask("GET", path, alice);
+  t.equal(pair.asked.length, 3);
+  pair.elapse(1);
+  await pair.ask("GET", path, alice);
+  t.equal(pair.asked.length, 4, "the primary took a second to answer");
+});
+
+t.test("the primary is told where the client has reached the mirror, and by nobody else", async (t) => {
+  const seen: (string | undefined)[] = [];
+  const pair = await startPair(t, {
+    serve: (exchange) => {
+      seen.push(exchange.origin);
+      fail(exchange, failures.unauthorized, "denied");
+    },
+  });
+  const headers = {
+    host: "mirror.example.com",
+    "x-forwarded-proto": "https",
+    "entrepot-origin": "https://evil",
+  };
+  await pair.ask("GET", path, headers);
+  pair.listener.prepare({ trustedProxies: ["127.0.0.1"] })();
+  await pair.ask("GET", path, headers);
+  await pair.ask("GET", path, { ...headers, host: "no host" });
+  t.strictSame(seen, ["http://mirror.example.com", "https://mirror.example.com", undefined]);
+});
+
 t.test("a grant is for the address it was given to, where rules are about addresses", async (t) => {
   const headers = { ...alice, "x-forwarded-for": "10.0.0.1" };
   const pair = await startPair(t, {
