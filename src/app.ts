@@ -753,6 +753,7 @@ function listenerRules(
   const options = { ...lasting, ...replaced };
   return {
     serve: (exchange) => void serve(exchange, options),
+    certificates: config.access?.certificates,
     trustedProxies,
     exempt: limitsOf(config).exempt,
     basePath,

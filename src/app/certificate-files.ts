@@ -101,13 +101,14 @@ export class CertificateFiles {
 }
 
 /** With new keys of tickets: nobody resumes what was proved by authorities that are trusted no more. Rejects with why not. */
-async function readFiles({ certFile, keyFile, clientCaFile }: ListenerTlsConfig): Promise<ServerTls> {
+async function readFiles(files: ListenerTlsConfig): Promise<ServerTls> {
+  const { certFile, keyFile, clientCaFile, clientsNeedOne } = files;
   const read = async (path: string): Promise<string> => await readFile(path, "utf8");
   const [cert, key] = [await read(certFile), await read(keyFile)];
   const clientCa = clientCaFile === undefined ? undefined : await read(clientCaFile);
   const problem = certificateProblem(cert, key, clientCa);
   if (problem !== undefined) throw new Error(problem);
-  return { cert, key, clientCa, ticketKeys: randomBytes(ticketKeysLength) };
+  return { cert, key, clientCa, clientsNeedOne, ticketKeys: randomBytes(ticketKeysLength) };
 }
 
 /** Changes with every version of any of them. Rejects with the system's error. */

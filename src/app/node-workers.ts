@@ -79,6 +79,7 @@ export class NodeWorkers {
       workers: this.#options.count,
       waiting,
       callerMatters: callerMatters(config),
+      certificates: config.access?.certificates,
       hostMatters: upstreams.some(({ hosts }) => hosts.length > 0),
     };
   }
@@ -129,6 +130,7 @@ export class NodeWorkers {
 function callerMatters({ access }: Config): CallerMatters {
   return {
     credentials: asksForNames(access),
+    certificate: access?.certificates !== undefined,
     address: access?.rules.some(({ networks }) => networks.length > 0) ?? false,
   };
 }

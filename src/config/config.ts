@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 import type { z } from "zod";
 import type { AccessRule } from "../gate/access-rules.ts";
+import type { CertificateNaming } from "../gate/certificate-caller.ts";
 import type { LdapSettings } from "../gate/ldap/ldap-directory.ts";
 import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
@@ -175,6 +176,8 @@ export interface AccessConfig {
   /** A directory of users beside them, or alone. Left out: there is none. */
   readonly ldap?: LdapSettings | undefined;
   readonly rules: readonly AccessRule[];
+  /** What names callers in certificates they show; left out: nothing does. */
+  readonly certificates?: CertificateNaming | undefined;
   /** The tokens that callers are given; left out: none. */
   readonly tokens?: TokensConfig | undefined;
   /** Another token server, whose tokens are taken; left out: there is none. */
@@ -407,6 +410,7 @@ function accessOf(
   return {
     htpasswd: mode === "open" ? undefined : files.htpasswd,
     ldap: asksDirectory ? ldapOf(ldap, files) : undefined,
+    certificates: certificatesOf(values),
     tokens: givesTokens(values) ? tokensOf(values.token, files) : undefined,
     issuer: issuerOf(values.token, files),
     workloads: oidc.map((each, index) => {
@@ -419,6 +423,13 @@ function accessOf(
       verbs: rule.verbs.length === 0 ? (["pull", "list"] as const) : rule.verbs,
     })),
   };
+}
+
+function certificatesOf({
+  clientCertificates: name,
+  clientCertificateGroups: groups,
+}: Values["access"]): CertificateNaming | undefined {
+  return name === "none" ? undefined : { name, groups };
 }
 
 function ldapOf(values: Values["access"]["ldap"], files: Files): LdapSettings {
@@ -555,7 +566,11 @@ function listenerTlsOf(values: {
   readonly certFile?: string | undefined;
   readonly keyFile?: string | undefined;
   readonly clientCaFile?: string | undefined;
+  readonly clientCertificates?: "optional" | "required" | undefined;
 }): ListenerTlsConfig | undefined {
-  const { certFile, keyFile, clientCaFile } = values;
-  return certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile, clientCaFile };
+  const { certFile, keyFile, clientCaFile, clientCertificates } = values;
+  const clientsNeedOne = clientCertificates === "required";
+  return certFile === undefined || keyFile === undefined
+    ? undefined
+    : { certFile, keyFile, clientCaFile, clientsNeedOne };
 }

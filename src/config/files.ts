@@ -151,6 +151,8 @@ export interface ListenerTlsConfig {
   readonly keyFile: string;
   /** Authorities of clients that show a certificate; undefined: none is asked for. */
   readonly clientCaFile: string | undefined;
+  /** Whether those without one are refused; left out: they are not. */
+  readonly clientsNeedOne?: boolean | undefined;
 }
 
 /** Keys of certificates in a section: for connections that go out, to a directory, and of a listener. */

@@ -3,6 +3,7 @@
 import { existsSync, statfsSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { dirname } from "node:path";
+import { ofCertificates } from "../gate/certificate-caller.ts";
 import { parseBasePath } from "../oci/base-path.ts";
 import { formatListenPlace, parseListenPlace, placesCollide } from "./address.ts";
 import type { Config, NotificationEndpointConfig, UpstreamConfig } from "./config.ts";
@@ -29,6 +30,13 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   check(sources, ["opsAccess"], userNeeds);
   for (const section of ["listenTls", "opsTls"])
     for (const need of listenerTlsNeeds) check(sources, [section], need);
+  const required: Path = ["listenTls", "clientCertificates"];
+  const needsOne = sources.text(required)?.trim().toLowerCase() === "required";
+  if (needsOne && !sources.has(["listenTls", "clientCaFile"]))
+    sources.refuse(
+      required,
+      "found required without whose certificates, expected listenTls.clientCaFile as well",
+    );
   for (const need of s3Needs) check(sources, ["s3"], need);
   redis(sources);
   if (sources.has(["s3", "sseKeyId"]) && sources.text(["s3", "sse"])?.toLowerCase() !== "aws:kms")
@@ -274,10 +282,33 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const rules = sources.get(["access", "rules"]);
   const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
   const indices = Array.isArray(rules) ? [...rules.keys()] : [];
+  const certificates: Path = ["access", "clientCertificates"];
+  const certifies = (sources.text(certificates)?.trim().toLowerCase() ?? "none") !== "none";
+  if (certifies && !sources.has(["listenTls", "clientCaFile"]))
+    sources.refuse(
+      certificates,
+      "found names in certificates of nobody, expected listenTls.clientCaFile as well",
+    );
+  if (certifies && !asks && indices.length === 0)
+    sources.refuse(
+      certificates,
+      "found names on which nothing depends, expected access.rules as well, or an access.mode that asks for names",
+    );
   for (const index of indices) {
-    accessRule(sources, index, { asks, hasDirectory: hasDirectory || workloadPaths.length > 0 }, names);
-    if (!isForeign) withoutColon(sources, ["access", "rules", index, "users"], workloadNames);
+    accessRule(
+      sources,
+      index,
+      { asks, hasDirectory: hasDirectory || workloadPaths.length > 0, certifies },
+      names,
+    );
+    const marks = [...workloadNames, ...(certifies ? [ofCertificates] : [])];
+    if (!isForeign) withoutColon(sources, ["access", "rules", index, "users"], marks);
   }
+  if (isForeign && certifies && indices.length === 0)
+    sources.refuse(
+      certificates,
+      "found names that no token limits to anything, expected access.rules as well",
+    );
   if (isForeign) foreignTokens(sources, token);
   else if (set(sources, token, foreignKeys)[0] !== undefined)
     sources.refuse(
@@ -334,7 +365,12 @@ function workloadIssuers(
       );
   }
   for (const [at, name] of names.entries())
-    if (names.indexOf(name) !== at)
+    if (name === ofCertificates)
+      sources.refuse(
+        [...(paths[at] as Path), "name"],
+        `found ${quote(name)}, expected another name: it is that of certificates`,
+      );
+    else if (names.indexOf(name) !== at)
       sources.refuse(
         [...(paths[at] as Path), "name"],
         `found ${quote(name)} for two issuers, expected another name: one could give the other's names to its workloads`,
@@ -346,11 +382,11 @@ function workloadIssuers(
     );
 }
 
-/** Names with a colon are those of workloads. */
-function withoutColon(sources: Sources, users: Path, workloads: readonly string[]): void {
+/** Names with a colon are those of workloads and certificates. */
+function withoutColon(sources: Sources, users: Path, marks: readonly string[]): void {
   for (const { path, text } of textsIn(sources.get(users), typeAt(users), users)) {
     const colon = text.indexOf(":");
-    if (colon >= 0 && !workloads.includes(text.slice(0, colon).trim()))
+    if (colon >= 0 && !marks.includes(text.slice(0, colon).trim()))
       sources.refuse(path, `found ${quote(text.trim())}, expected the name of a user, without a colon`);
   }
 }
@@ -379,22 +415,27 @@ function checkLdap(sources: Sources, mode: Path, path: Path): void {
 function accessRule(
   sources: Sources,
   index: number,
-  { asks, hasDirectory }: { readonly asks: boolean; readonly hasDirectory: boolean },
+  {
+    asks,
+    hasDirectory,
+    certifies,
+  }: { readonly asks: boolean; readonly hasDirectory: boolean; readonly certifies: boolean },
   names: readonly string[],
 ): void {
   const at = (key: string): Path => ["access", "rules", index, key];
   const anonymous = isAnonymous(sources, index);
-  if (!asks && hasList(sources, at("users")))
+  const isNamed = asks || certifies;
+  if (!isNamed && hasList(sources, at("users")))
     sources.refuse(
       at("users"),
       "found users whose names nobody is asked for, expected access.mode: htpasswd",
     );
-  else if (!asks && !anonymous)
+  else if (!isNamed && !anonymous)
     sources.refuse(
       ["access", "rules", index],
       "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
     );
-  if (!hasDirectory && hasList(sources, at("groups")))
+  if (!hasDirectory && !certifies && hasList(sources, at("groups")))
     sources.refuse(
       at("groups"),
       "found groups, and nobody is in one: a file of users has none; expected users or nothing",

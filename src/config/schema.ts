@@ -369,6 +369,11 @@ export const schema = z.object({
       t.file,
       "PEM file of authorities: a client that shows a certificate has to show one of theirs; none is asked for unless set; read again whenever it changes",
     ),
+    clientCertificates: setting(
+      t.oneOf(["optional", "required"]),
+      "Whether clients without a certificate of clientCaFile are served, or refused at the handshake, probes too",
+      { default: "optional" },
+    ),
   }),
   opsListen: setting(t.listenPlace, "Address of health, metrics and the status page; keep it private", {
     default: "127.0.0.1:5001",
@@ -429,6 +434,16 @@ export const schema = z.object({
       "File of users and their passwords' bcrypt hashes, as htpasswd -B writes it; read again whenever it changes; with ldap too: names in it are not asked for there",
     ),
     ldap,
+    clientCertificates: setting(
+      t.oneOf(["none", "cn", "dns", "uri", "email"]),
+      "What of a client's certificate (listenTls.clientCaFile) is its name, cert: put before it: nothing, the common name, or its alternative name of this kind; credentials that are sent as well go before it",
+      { default: "none" },
+    ),
+    clientCertificateGroups: setting(
+      t.oneOf(["ou", "o", "none"]),
+      "What of it are its groups, cert: put before each: its organizational units, its organizations, or nothing",
+      { default: "ou" },
+    ),
     token: section({
       keyFile: setting(
         t.fileWith(t.tokenKey),

@@ -4,6 +4,7 @@ import type { Repository } from "../oci/name.ts";
 import { AccessRules, type Right, type Verb } from "./access-rules.ts";
 import { basicToken } from "./basic-credentials.ts";
 import type { Caller } from "./caller.ts";
+import { type CertifiedCaller, isOfCertificates } from "./certificate-caller.ts";
 import type { Person } from "./directory.ts";
 import type { Checked, Passwords } from "./passwords.ts";
 import { type BearerTokens, bearerToken, type CheckedToken } from "./token/bearer-tokens.ts";
@@ -69,14 +70,21 @@ export class Gate {
     return this.#tokens?.own !== undefined;
   }
 
-  /** Who asks with this Authorization header. */
+  /**
+   * Who asks with this Authorization header. `certified`: whom the certificate of the connection names; it counts where no
+   * credentials are sent, or none are read.
+   */
   admit(
     authorization: string | undefined,
     client: AskingClient,
+    certified?: CertifiedCaller,
   ): Admitted | NotAdmitted | Promise<Admitted | NotAdmitted> {
     const { address } = client;
-    if (this.#passwords === undefined && this.#workloads === undefined && this.#tokens === undefined)
-      return new Admitted(nobody(address), this.#rules);
+    const isOpen =
+      this.#passwords === undefined && this.#workloads === undefined && this.#tokens === undefined;
+    if (certified !== undefined && (isOpen || authorization === undefined))
+      return new Admitted(callerOf(certified, address), this.#rules);
+    if (isOpen) return new Admitted(nobody(address), this.#rules);
     const login = basicToken(authorization);
     if (login === undefined) return this.#admitBearer(authorization, address);
     const passwords = this.#passwordsFor(login);
@@ -147,7 +155,14 @@ function nobody(address: string): Caller {
   return { name: undefined, groups: none, address };
 }
 
+/** By a password or a token. What only a certificate may say counts for nothing there. */
 function named({ name, groups = none }: Person, address: string): Caller {
+  if (isOfCertificates(name)) return nobody(address);
+  const own = groups.some(isOfCertificates) ? groups.filter((each) => !isOfCertificates(each)) : groups;
+  return { name, groups: own, address };
+}
+
+function callerOf({ person: { name, groups = none } }: CertifiedCaller, address: string): Caller {
   return { name, groups, address };
 }
 

@@ -2,6 +2,7 @@
 // order anyway (RFC 9112, section 9.3.2). A request that waits behind another holds no file, no buffer and no place.
 import { type IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { CertifiedCaller } from "../gate/certificate-caller.ts";
 import { cutConnection } from "../ports/tls-front.ts";
 import type { Client } from "./client-address.ts";
 import { Exchange, type ExchangeOwner } from "./exchange.ts";
@@ -20,6 +21,8 @@ export interface ConnectionOwner {
   basePathOf(request: IncomingMessage, address: string): string;
   /** See Exchange. */
   originOf(request: IncomingMessage, address: string): string | undefined;
+  /** Whom a worker says that the certificate of its client names. */
+  certifiedOf(request: IncomingMessage): CertifiedCaller | undefined;
   readonly onEvent: ExchangeOwner["onEvent"];
   /** Those for a request that begins now. */
   originHeaders(): OriginHeaders;
@@ -43,6 +46,7 @@ export class Connection implements ExchangeOwner {
   readonly #socket: Socket;
   readonly #owner: ConnectionOwner;
   readonly #address: string;
+  readonly #certified: CertifiedCaller | undefined;
   #current: Exchange | undefined;
   /**
    * Requests behind the current one, in the order of their coming. Nothing is read while there are any, so they are at
@@ -57,11 +61,15 @@ export class Connection implements ExchangeOwner {
   #broken: IncomingMessage | undefined;
   #ended = false;
 
-  /** `address`: who is at the other end; "" when the client was gone before that was read. */
-  constructor(socket: Socket, owner: ConnectionOwner, address: string) {
+  /**
+   * `address`: who is at the other end; "" when the client was gone before that was read. `certified`: whom its certificate
+   * names.
+   */
+  constructor(socket: Socket, owner: ConnectionOwner, address: string, certified?: CertifiedCaller) {
     this.#socket = socket;
     this.#owner = owner;
     this.#address = address;
+    this.#certified = certified;
     // At a CONNECT Node removes its own listeners.
     socket.on("error", () => {});
     socket.once("close", () => this.#closed());
@@ -89,6 +97,10 @@ export class Connection implements ExchangeOwner {
 
   originOf(request: IncomingMessage): string | undefined {
     return this.#owner.originOf(request, this.#address);
+  }
+
+  certifiedOf(request: IncomingMessage): CertifiedCaller | undefined {
+    return this.#owner.ofWorker ? this.#owner.certifiedOf(request) : this.#certified;
   }
 
   now(): number {

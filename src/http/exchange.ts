@@ -1,6 +1,7 @@
 // One request and its answer: what is found out on the way, the ways to answer, and the one event when it is over.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { largestText } from "../cache/memory-size.ts";
+import type { CertifiedCaller } from "../gate/certificate-caller.ts";
 import type {
   EventContent,
   EventSink,
@@ -68,6 +69,8 @@ export interface ExchangeOwner {
   basePathOf(request: IncomingMessage): string;
   /** See Exchange. */
   originOf(request: IncomingMessage): string | undefined;
+  /** See Exchange. */
+  certifiedOf(request: IncomingMessage): CertifiedCaller | undefined;
   readonly onEvent: EventSink;
   readonly originHeaders: OriginHeaders;
   /** The connection is that of a worker of this node, whose requests are those of its clients. */
@@ -199,6 +202,11 @@ export class Exchange {
    */
   get origin(): string | undefined {
     return this.#owner.originOf(this.request);
+  }
+
+  /** Whom the certificate of the client's connection names; undefined: nobody. */
+  get certified(): CertifiedCaller | undefined {
+    return this.#owner.certifiedOf(this.request);
   }
 
   get isHead(): boolean {

@@ -2,8 +2,16 @@
 // serve.ts.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import {
+  type CertificateNames,
+  type CertificateNaming,
+  type CertifiedCaller,
+  callerOfKey,
+  certifiedCaller,
+} from "../gate/certificate-caller.ts";
 import type { EventSink } from "../ports/event.ts";
-import { basePathHeader, clientHeader, originHeader } from "../ports/grant.ts";
+import { basePathHeader, certificateHeader, clientHeader, originHeader } from "../ports/grant.ts";
 import { type Bound, type ListenPlace, listenAt } from "../ports/listening.ts";
 import { unixPeer } from "../ports/networks.ts";
 import { type ServerTls, TlsFront } from "../ports/tls-front.ts";
@@ -38,6 +46,8 @@ export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
   readonly timeouts?: Partial<ListenerTimeouts>;
   /** Left out: clients speak plain HTTP. */
   readonly tls?: ServerTls | undefined;
+  /** What names callers in the certificates of clients; left out: nothing does. */
+  readonly certificates?: CertificateNaming | undefined;
   /** Milliseconds from any start; since the start of the process when left out. */
   readonly now?: () => number;
 }
@@ -45,7 +55,15 @@ export interface ListenerOptions extends OriginHeaders, ClientAddressesOptions {
 /** What may change while requests are served. */
 export type ListenerRules = Pick<
   ListenerOptions,
-  "serve" | "trustedProxies" | "exempt" | "basePath" | "cacheStatus" | "serverTiming" | "via"
+  | "serve"
+  | "trustedProxies"
+  | "exempt"
+  | "basePath"
+  | "cacheStatus"
+  | "serverTiming"
+  | "via"
+  /** For connections to come. */
+  | "certificates"
 >;
 
 /** Milliseconds. */
@@ -106,6 +124,7 @@ export class Listener {
         const scheme = this.#tls === undefined ? "http" : "https";
         return this.#clients.originOf(headers, address, scheme);
       },
+      certifiedOf: ({ headers }) => callerOfKey(headers[certificateHeader]?.toString() ?? ""),
       onEvent: options.onEvent,
       originHeaders: () => this.#options,
       begun: () => {
@@ -153,7 +172,7 @@ export class Listener {
     this.#server.removeAllListeners("connection");
     const begin = (socket: Socket, address: string): void => {
       readHttp?.call(this.#server, socket);
-      this.#connections.set(socket, new Connection(socket, owner, address));
+      this.#connections.set(socket, new Connection(socket, owner, address, this.#certified(socket)));
       if (this.#connections.size > maxConnections) this.#server.closeIdleConnections();
       socket.once("close", () => this.#connections.delete(socket));
     };
@@ -194,6 +213,14 @@ export class Listener {
         begin(secured, address);
       });
     };
+  }
+
+  #certified(socket: Socket): CertifiedCaller | undefined {
+    const { certificates } = this.#options;
+    if (certificates === undefined || !(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+    // Without a certificate it is an empty object.
+    const shown: Partial<CertificateNames> = socket.getPeerCertificate();
+    return shown.subject && certifiedCaller({ ...shown, subject: shown.subject }, certificates);
   }
 
   /** For connections to come, of a listener that speaks TLS. Throws OpenSSL's error for what cannot be used. */

@@ -120,7 +120,7 @@ function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<voi
 }
 
 function judge(gate: Gate, exchange: Exchange, options: ServeOptions): void | Promise<void> {
-  const admitted = gate.admit(exchange.header("authorization"), exchange.client);
+  const admitted = gate.admit(exchange.header("authorization"), exchange.client, exchange.certified);
   if (admitted instanceof Promise) return admitted.then((each) => enter(each, gate, exchange, options));
   return enter(admitted, gate, exchange, options);
 }

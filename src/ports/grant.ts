@@ -14,6 +14,8 @@ export const clientHeader = "entrepot-client";
 export const basePathHeader = "entrepot-base-path";
 /** Header with where the client has reached this mirror (Exchange.origin), in a worker's question. */
 export const originHeader = "entrepot-origin";
+/** Header with whom the client's certificate names (gate/certificate-caller.ts, its key), in a worker's question. */
+export const certificateHeader = "entrepot-certificate";
 /** Header of a worker's question for a client that speaks HTTP/1.0. */
 export const oldHttpHeader = "entrepot-http-1-0";
 /** Header of an answer that is a grant. */

@@ -10,6 +10,8 @@ export interface ServerTls {
   readonly key: string;
   /** PEM of the authorities of clients: one that shows a certificate has to show one of theirs. Undefined: none is asked for. */
   readonly clientCa: string | undefined;
+  /** Clients without one are refused; left out: they are not. */
+  readonly clientsNeedOne?: boolean | undefined;
   /** 48 random bytes that session tickets are sealed with: processes with the same ones resume each other's sessions. */
   readonly ticketKeys: Uint8Array;
 }
@@ -63,8 +65,8 @@ export class TlsFront {
       ALPNProtocols: ["http/1.1"],
       handshakeTimeout: timeout,
       requestCert: tls.clientCa !== undefined,
-      // Otherwise one without a certificate would be refused, too.
-      rejectUnauthorized: false,
+      // One without a certificate would be refused, too.
+      rejectUnauthorized: tls.clientCa !== undefined && tls.clientsNeedOne === true,
     });
     // Node leaves one whose handshake takes too long as it is.
     this.#server.on("tlsClientError", (_error, secured) => void secured.destroy());
@@ -72,8 +74,11 @@ export class TlsFront {
       // net.Socket keeps it there for its time-outs.
       const connection = (secured as TLSSocket & { readonly _parent: Socket })._parent;
       const done = this.#waiting.get(connection);
-      const isForged = !secured.authorized && secured.getPeerX509Certificate() !== undefined;
-      if (done === undefined || isForged) {
+      const certificate = secured.getPeerX509Certificate();
+      // A session is resumed with what was proved at its beginning.
+      const isBad =
+        certificate !== undefined && (!secured.authorized || certificate.validToDate < new Date());
+      if (done === undefined || isBad) {
         secured.destroy();
         return;
       }

@@ -31,7 +31,7 @@ export interface AnsweringOptions extends InPlaceOptions {
   readonly pool: BufferPool;
   /** Whether the Host header can name an upstream. */
   readonly hostMatters: boolean;
-  /** Whether what a client may have depends on who it is: on its credentials, on its address. */
+  /** Whether what a client may have depends on who it is: on its credentials, its certificate, its address. */
   readonly callerMatters: CallerMatters;
   readonly readiness: () => 200 | 404 | 503;
   /** The status of /livez. */
@@ -42,6 +42,7 @@ export interface AnsweringOptions extends InPlaceOptions {
 
 export interface CallerMatters {
   readonly credentials: boolean;
+  readonly certificate: boolean;
   readonly address: boolean;
 }
 
@@ -83,13 +84,16 @@ const credentialKey = createCredentialKey();
 
 /** Requests with the same key get the same answer while nothing changes. */
 function keyOf(
-  { request, client }: Exchange,
+  exchange: Exchange,
   { hostMatters, callerMatters }: Pick<AnsweringOptions, "hostMatters" | "callerMatters">,
 ): string {
+  const { request, client } = exchange;
   const { host, range, authorization } = request.headers;
   // A part may be given of bytes that would be checked before the whole is.
   let key = `${range === undefined ? "" : "part "}${request.url ?? ""}`;
   if (callerMatters.credentials) key += ` ${credentialKey(authorization ?? "")}`;
+  // Its characters are those of base64, so that nothing after it can be taken for a part of it.
+  if (callerMatters.certificate) key += ` ${exchange.certified?.key ?? ""}`;
   if (callerMatters.address) key += ` ${client.address}`;
   return hostMatters ? `${key} ${host ?? ""}` : key;
 }

@@ -1,5 +1,6 @@
 // What the primary of a node and its workers tell each other besides requests and events, over the channel Node opens
 // between a process and those it starts.
+import type { CertificateNaming } from "../gate/certificate-caller.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Bound, ListenPlace } from "../ports/listening.ts";
 import type { ServerTls } from "../ports/tls-front.ts";
@@ -30,6 +31,8 @@ export interface WorkerSettings {
   readonly hostMatters: boolean;
   /** See AnsweringOptions. */
   readonly callerMatters: CallerMatters;
+  /** See ListenerOptions. */
+  readonly certificates: CertificateNaming | undefined;
 }
 
 export type ToWorker =

@@ -4,6 +4,7 @@ import type { Exchange } from "../http/exchange.ts";
 import { namedByConnection } from "../http/push/forwarded-headers.ts";
 import {
   basePathHeader,
+  certificateHeader,
   clientHeader,
   oldHttpHeader,
   originHeader,
@@ -25,6 +26,7 @@ const ownHeaders = new Set([
   takesGrantHeader,
   clientHeader,
   basePathHeader,
+  certificateHeader,
   originHeader,
   oldHttpHeader,
 ]);
@@ -110,6 +112,7 @@ function headersOf(exchange: Exchange, takesGrant: boolean, withBody: boolean): 
   const { basePath, origin } = exchange;
   if (basePath !== "") headers[basePathHeader] = basePath;
   if (origin !== undefined) headers[originHeader] = origin;
+  if (exchange.certified !== undefined) headers[certificateHeader] = exchange.certified.key;
   if (takesGrant) headers[takesGrantHeader] = "1";
   if (httpVersion !== "1.1") headers[oldHttpHeader] = "1";
   return headers;

@@ -182,6 +182,7 @@ function rulesOf(
   {
     hostMatters,
     callerMatters,
+    certificates,
     trustedProxies,
     exempt,
     basePath,
@@ -194,6 +195,7 @@ function rulesOf(
   const options = { ...lasting, hostMatters, callerMatters };
   return {
     serve: (exchange) => void answer(exchange, options),
+    certificates,
     trustedProxies,
     exempt,
     basePath,

@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import t from "tap";
+import { Authority, withoutOpenssl } from "../fixtures/certificates.ts";
 import { configOf, problemsOf, warningsOf } from "../fixtures/loading.ts";
 
 const url = "upstream:\n  url: https://registry.example.com\n";
@@ -243,4 +244,56 @@ t.test("a name in a rule that nobody has is told", async (t) => {
   t.same(warningsOf({ yaml, files }), [
     "access.rules[0].users[1] (mirror.yaml:7:23): is the name of nobody in access.htpasswdFile",
   ]);
+});
+
+t.test("certificates that name callers, and what they need", { skip: withoutOpenssl() }, async (t) => {
+  const identity = new Authority(t.testdir(), "mirror");
+  const tls = {
+    "/tls.pem": identity.cert,
+    "/tls.key": identity.key,
+    "/ca.pem": identity.cert,
+    ...files,
+  };
+  const listener = "listenTls: {certFile: /tls.pem, keyFile: /tls.key, clientCaFile: /ca.pem}\n";
+  const yaml = (access: string, more = listener) => `${url}${more}access: {${access}}\n`;
+  const of = (access: string, more?: string) => problemsOf({ yaml: yaml(access, more), files: tls });
+  const rules = 'rules: [{users: ["cert:robot"], groups: ["cert:ci"]}, {repositories: team/**}]';
+  const { access, listenTls } = configOf({ yaml: yaml(`clientCertificates: cn, ${rules}`), files: tls });
+  t.match(access, { htpasswd: undefined, certificates: { name: "cn", groups: "ou" } });
+  t.match(listenTls, { clientCaFile: "/ca.pem", clientsNeedOne: false });
+  const required = listener.replace("}", ", clientCertificates: required}");
+  t.equal(configOf({ yaml: yaml("mode: open", required), files: tls }).listenTls?.clientsNeedOne, true);
+  t.equal(
+    configOf({ yaml: yaml("mode: htpasswd, htpasswdFile: /etc/htpasswd"), files: tls }).access?.certificates,
+    undefined,
+  );
+  t.match(of(`clientCertificates: cn, ${rules}`, ""), [
+    /^access\.clientCertificates .*expected listenTls\.clientCaFile as well$/,
+  ]);
+  t.match(of("clientCertificates: uri"), [
+    /^access\.clientCertificates .*nothing depends, expected access\.rules/,
+  ]);
+  t.same(of("mode: htpasswd, htpasswdFile: /etc/htpasswd, clientCertificates: uri"), []);
+  t.match(of(rules), [
+    /expected access\.mode: htpasswd/,
+    /without a colon$/,
+    /nobody is in one/,
+    /is for nobody/,
+  ]);
+  t.match(
+    of("mode: open", "listenTls: {certFile: /tls.pem, keyFile: /tls.key, clientCertificates: required}\n"),
+    [/^listenTls\.clientCertificates .*expected listenTls\.clientCaFile as well$/],
+  );
+  t.match(of('clientCertificates: cn, rules: [{users: ["other:robot"]}]'), [
+    /found "other:robot", .*without a colon$/,
+  ]);
+  const foreign =
+    "mode: token, clientCertificates: cn, token: {issuer: i, audience: a, realm: https://t.example.com, jwksUrl: https://t.example.com/k}";
+  t.match(of(foreign), [
+    /^access\.clientCertificates .*no token limits to anything, expected access\.rules as well$/,
+  ]);
+  const oidc = (name: string) =>
+    of(`mode: token, oidc: [{name: ${name}, issuer: https://i.example.com, audience: a}]`);
+  t.match(oidc("cert"), [/^access\.oidc\[0\]\.name .*it is that of certificates$/]);
+  t.same(oidc("ci"), []);
 });

@@ -29,8 +29,18 @@ t.test("certificates of both, from the file or the environment, are their paths"
   };
   const loaded = loadedFrom({ yaml, env, files });
   const { listenTls, opsTls } = loaded.config;
-  t.same(listenTls, { certFile: "/own.crt", keyFile: "/own.key", clientCaFile: "/ca.crt" });
-  t.same(opsTls, { certFile: "/own.crt", keyFile: "/own.key", clientCaFile: undefined });
+  t.same(listenTls, {
+    certFile: "/own.crt",
+    keyFile: "/own.key",
+    clientCaFile: "/ca.crt",
+    clientsNeedOne: false,
+  });
+  t.same(opsTls, {
+    certFile: "/own.crt",
+    keyFile: "/own.key",
+    clientCaFile: undefined,
+    clientsNeedOne: false,
+  });
   const printed = renderConfig(loaded);
   t.notMatch(printed, /BEGIN/);
   t.same(configOf({ yaml: printed, files }), loaded.config);

@@ -19,6 +19,7 @@ async function exchanged(t: Test, handle: (exchange: Exchange) => void | Promise
       ofWorker: false,
       basePathOf: () => "",
       originOf: () => undefined,
+      certifiedOf: () => undefined,
     });
     void handle(exchange);
   }).listen(0, "127.0.0.1");

@@ -5,8 +5,10 @@ import type { Exchange } from "../../src/http/exchange.ts";
 import { type Digest, parseDigest } from "../../src/oci/digest.ts";
 import { parseRepository, type Repository } from "../../src/oci/name.ts";
 import { login } from "../fixtures/access.ts";
+import { Authority, type Identity, withoutOpenssl } from "../fixtures/certificates.ts";
 import { digestOf } from "../fixtures/images.ts";
 import { eventually } from "../fixtures/manual-time.ts";
+import { connectTls, requestOver, serverTls } from "../fixtures/tls-client.ts";
 import { startPair } from "../fixtures/worker-pair.ts";
 
 const scope = { upstream: "far", repository: parseRepository("team/app") as Repository };
@@ -20,6 +22,10 @@ function serve(exchange: Exchange): void {
     fail(exchange, failures.unauthorized, "denied");
     return;
   }
+  grant(exchange);
+}
+
+function grant(exchange: Exchange): void {
   Object.assign(exchange.findings, { route: "manifest_tag", source: "disk", reference: "1", user: "alice" });
   const digest = parseDigest(digestOf(manifest)) as Digest;
   const mediaType = "application/vnd.oci.image.manifest.v1+json";
@@ -39,7 +45,10 @@ function serve(exchange: Exchange): void {
 }
 
 t.test("a grant is for the credentials it was given to", async (t) => {
-  const pair = await startPair(t, { serve, callerMatters: { credentials: true, address: false } });
+  const pair = await startPair(t, {
+    serve,
+    callerMatters: { credentials: true, certificate: false, address: false },
+  });
   t.equal((await pair.ask("GET", path, alice)).status, 200);
   t.equal((await pair.ask("GET", path, alice)).status, 200);
   t.equal(pair.asked.length, 1, "it is remembered");
@@ -66,7 +75,7 @@ t.test("a grant ends with the token that it was given for, counted from when it 
       pair.elapse(wait);
       serve(exchange);
     },
-    callerMatters: { credentials: true, address: false },
+    callerMatters: { credentials: true, certificate: false, address: false },
   });
   for (const [passes, asked] of [
     [0, 1],
@@ -115,7 +124,7 @@ t.test("a grant is for the address it was given to, where rules are about addres
   const headers = { ...alice, "x-forwarded-for": "10.0.0.1" };
   const pair = await startPair(t, {
     serve,
-    callerMatters: { credentials: true, address: true },
+    callerMatters: { credentials: true, certificate: false, address: true },
     trustedProxies: ["127.0.0.0/8"],
   });
   t.equal((await pair.ask("GET", path, headers)).status, 200);
@@ -123,6 +132,40 @@ t.test("a grant is for the address it was given to, where rules are about addres
   t.equal(pair.asked.length, 1);
   t.equal((await pair.ask("GET", path, { ...headers, "x-forwarded-for": "10.0.0.2" })).status, 200);
   t.equal(pair.asked.length, 2);
+});
+
+t.test("a grant is for the certificate it was given to", { skip: withoutOpenssl() }, async (t) => {
+  const authority = new Authority(t.testdir(), "authority");
+  const ca = authority.cert;
+  const issue = (name: string, subject: string) => authority.issue(name, "DNS:localhost", subject);
+  const [robot, other, renamed] = [
+    issue("robot", "/OU=ci/CN=robot"),
+    issue("other", "/OU=other/CN=robot"),
+    issue("renamed", "/CN=ci"),
+  ];
+  const heard: unknown[] = [];
+  const pair = await startPair(t, {
+    directory: t.testdirName,
+    serve: (exchange) => {
+      const { name, groups = [] } = exchange.certified?.person ?? {};
+      heard.push(name);
+      if (name === "cert:robot" && groups.includes("cert:ci")) grant(exchange);
+      else fail(exchange, failures.unauthorized, "denied");
+    },
+    callerMatters: { credentials: false, certificate: true, address: false },
+    tls: serverTls(issue("server", "/CN=server"), ca),
+    certificates: { name: "cn", groups: "ou" },
+  });
+  const status = async (identity: Identity | undefined): Promise<string | undefined> => {
+    const answer = await requestOver(await connectTls(pair.port, { ca, ...identity }), path);
+    return /^HTTP\/1\.1 (\d+)/.exec(answer)?.[1];
+  };
+  t.equal(await status(robot), "200");
+  t.equal(await status(robot), "200");
+  t.equal(pair.asked.length, 1, "it is remembered");
+  for (const stranger of [undefined, other, renamed]) t.equal(await status(stranger), "401");
+  t.equal(await status(robot), "200");
+  t.same(heard, ["cert:robot", undefined, "cert:robot", "cert:ci"]);
 });
 
 t.test("where nobody is asked, what clients send makes no difference", async (t) => {
