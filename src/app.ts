@@ -270,7 +270,13 @@ class Entrepot implements App {
     const small = cacheSizeWarning(cache);
     if (small !== undefined) this.#log.warn(small);
     const index = await store.withRoom(() =>
-      openIndex({ directory: cache.dir, clock: this.#clock, notice: this.#notices, proofs }),
+      openIndex({
+        directory: cache.dir,
+        clock: this.#clock,
+        notice: this.#notices,
+        proofs,
+        smallBlob: cache.smallBlob,
+      }),
     );
     this.#opened.defer(() => this.#closeIndex(index));
     if (store.shed > 0) this.#log.warn({ blobs: store.shed }, "the disk was full: removed blobs to start");

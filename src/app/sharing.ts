@@ -18,6 +18,7 @@ import type { Announcements } from "../ports/shared.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
+import type { S3Room } from "../storage/s3/eviction.ts";
 import { HttpPeers } from "../upstream/peers.ts";
 
 /** Milliseconds between two searches for what interrupted uploads left, and two checks of the size of S3. */
@@ -169,9 +170,10 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   );
   const publisher = new Publisher({ shared: s3, local: store, check: options.check, notices, pause });
   const closing = new AbortController();
+  const room = maxSize === undefined ? undefined : { maxBytes: maxSize, smallBlob: config.cache.smallBlob };
   let storedBytes: number | undefined;
   const keep = async (): Promise<void> => {
-    storedBytes = (await keepUp(s3, maxSize, notices, closing.signal)) ?? storedBytes;
+    storedBytes = (await keepUp(s3, room, notices, closing.signal)) ?? storedBytes;
   };
   const upkeep = setInterval(() => void keep(), upkeepInterval).unref();
   const redirect = redirectAbove === undefined ? undefined : { above: redirectAbove, presign: presign(s3) };
@@ -211,14 +213,14 @@ function noteState(notices: NoticeSink, state: S3Blobs["state"]): void {
  */
 async function keepUp(
   s3: S3Blobs,
-  maxSize: number | undefined,
+  room: S3Room | undefined,
   notices: NoticeSink,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   try {
     await s3.sweep(signal);
-    if (maxSize === undefined) return undefined;
-    const evicted = await s3.evict(maxSize, signal);
+    if (room === undefined) return undefined;
+    const evicted = await s3.evict(room, signal);
     notices({ kind: "shared_eviction", store: "s3", ...evicted });
     return evicted.bytes;
   } catch {

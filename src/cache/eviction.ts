@@ -1,10 +1,12 @@
-// Keeps the store within its byte budget and the file system within its reserve, while requests are served. The least
-// recently used blob goes first, and never one that a client is reading or a fill is writing.
+// Keeps the store within its byte budget and the file system within its reserve, while requests are served. Small blobs and
+// manifests have a share of the room of their own, in which the least recently used goes first: they are most of what is asked
+// for and next to none of the bytes. Of the large ones the least often used goes, in time. Never one that a client is reading
+// or a fill is writing. docs/design.md says what that is worth.
 import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import type { BlobIndex } from "../ports/records.ts";
+import type { BlobIndex, BlobKind } from "../ports/records.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
@@ -12,6 +14,11 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 const batch = 100;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;
+/**
+ * Share of the room that small blobs and manifests have for themselves: above it they go first. Manifests up to theirs go
+ * last of all: four of five requests for one are polls, which need nothing else.
+ */
+const shares = { small: 0.03, manifest: 0.03 } as const;
 /** Files that must be possible on the disk at least: a spool, its directory in the store, and those of the index. */
 const fewestFiles = 8;
 
@@ -48,7 +55,7 @@ export interface EvictionOptions {
   readonly clock: Clock;
 }
 
-type OldBlob = ReturnType<BlobIndex["oldest"]>[number];
+type OldBlob = ReturnType<BlobIndex["leastWorth"]>[number];
 
 export class Eviction {
   readonly #options: EvictionOptions;
@@ -149,16 +156,26 @@ export class Eviction {
     let freed = 0;
     let files = 0;
     let failures = 0;
+    const none = new Set<BlobKind>();
     for (let over = false; !over; ) {
-      const oldest = index.oldest(batch + passedOver.size).filter(({ digest }) => !passedOver.has(digest));
-      if (oldest.length === 0) return;
+      const next = this.#next(maxSize, none);
+      if (next === undefined) return;
+      const found = index
+        .leastWorth(next.kind, batch + passedOver.size)
+        .filter(({ digest }) => !passedOver.has(digest));
+      if (found.length === 0) {
+        none.add(next.kind);
+        continue;
+      }
       const deleted: OldBlob[] = [];
-      for (const blob of oldest) {
+      let { excess } = next;
+      for (const blob of found) {
         over = (freed >= wanted() && files >= overFiles) || failures === maxFailures;
-        if (over) break;
+        if (over || excess <= 0) break;
         if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
         else if (await this.#delete(blob.digest)) {
           deleted.push(blob);
+          excess -= blob.size;
           freed += blob.size;
           files++;
         } else {
@@ -168,6 +185,20 @@ export class Eviction {
       }
       await this.#forget(deleted, reason);
     }
+  }
+
+  /** Of which kind the next to go is, and how many bytes of it; `none`: those of which nothing more can go. */
+  #next(
+    room: number,
+    none: ReadonlySet<BlobKind>,
+  ): { readonly kind: BlobKind; readonly excess: number } | undefined {
+    const bytes = this.#options.index.bytesByKind();
+    for (const kind of ["manifest", "small"] as const) {
+      const excess = bytes[kind] - room * shares[kind];
+      if (excess > 0 && !none.has(kind)) return { kind, excess };
+    }
+    const kind = (["large", "small", "manifest"] as const).find((each) => !none.has(each));
+    return kind && { kind, excess: Number.POSITIVE_INFINITY };
   }
 
   /** False when the store cannot delete it. */

@@ -37,6 +37,7 @@ export const onlyAtStart = [
   "log.format",
   "influx",
   "cache.dir",
+  "cache.smallBlob",
   "proofs",
   "redis",
   "s3",
@@ -51,7 +52,7 @@ export function applicable(running: Config, next: Config): Config {
     ...next,
     ...{ listen, listenTls, opsListen, opsTls, workers, node, influx, proofs, redis, s3, notifications },
     log: { ...next.log, format: running.log.format },
-    cache: { ...next.cache, dir: running.cache.dir },
+    cache: { ...next.cache, dir: running.cache.dir, smallBlob: running.cache.smallBlob },
   };
 }
 

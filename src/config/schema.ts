@@ -586,10 +586,13 @@ export const schema = z.object({
     maxSize: setting(t.size(1_000_000), "Bytes of images kept at most: 50GB is decimal, 50GiB binary", {
       default: "50GB",
     }),
-    evictTo: setting(
-      t.percent(1, 100),
-      "How far a full cache is emptied, as a share of cache.maxSize; least recently pulled first",
-      { default: "90%" },
+    evictTo: setting(t.percent(1, 100), "How far a full cache is emptied, as a share of cache.maxSize", {
+      default: "90%",
+    }),
+    smallBlob: setting(
+      t.size(1),
+      "Size below which a blob is a small one: those, and manifests, have 3 % of cache.maxSize each, least recently pulled first; of the others the least often pulled goes first",
+      { default: "1MB" },
     ),
     scrub: setting(
       t.interval,
@@ -645,7 +648,7 @@ export const schema = z.object({
     sseKeyId: setting(t.keyId, "Key for aws:kms; the account's own unless set"),
     maxSize: setting(
       t.size(1_000_000),
-      "Bytes of images kept in the bucket at most, least recently used deleted first; left to a rule of the bucket unless set",
+      "Bytes of images kept in the bucket at most, least recently used deleted first, small ones above 3 % of it before others; left to a rule of the bucket unless set",
     ),
     redirectAbove: setting(
       t.size(1),

@@ -124,6 +124,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
       dir: directory,
       maxSize: 1_000_000_000,
       evictTo: 0.9,
+      smallBlob: 1_000_000,
       keepFree: 0,
       scrub: 0,
       rangesBeforeVerified: true,

@@ -102,7 +102,10 @@ export interface IndexedBlob {
   readonly checkedAt: number | undefined;
 }
 
-/** What is in the blob store: sizes, media types of manifests, order of last use. Rebuildable from the store. */
+/** What eviction tells apart: manifests, and blobs smaller than a border, which the index is given, or not. */
+export type BlobKind = "manifest" | "small" | "large";
+
+/** What is in the blob store: sizes, media types of manifests, uses. Rebuildable from the store, but for the uses. */
 export interface BlobIndex {
   /**
    * `mediaType` only for manifests; `checkedAt` only when all of the bytes were hashed then. Adding a known digest updates
@@ -123,12 +126,20 @@ export interface BlobIndex {
   /** Cheap: remembered in memory, written in batches. */
   touch(digest: Digest, usedAt: number): void;
   remove(digest: Digest): void;
-  /** Removes them in one write, except those added or used since `oldest` named them. */
+  /** Removes them in one write, except those added or used since `leastWorth` named them. */
   removeUnused(blobs: readonly { readonly digest: Digest; readonly usedAt: number }[]): Promise<void>;
-  /** Least recently used first; at most `limit`. */
-  oldest(
+  /**
+   * Those of the kind that are worth least, first; at most `limit`. Manifests and small blobs are worth more the later they
+   * were used. A large one has the number of its uses, counted from the worth of what was removed last before them (LFU with
+   * dynamic ageing: Arlitt and others, "Evaluating content management techniques for Web proxy caches", 2000): what was used
+   * often is worth less in time.
+   */
+  leastWorth(
+    kind: BlobKind,
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[];
+  /** Bytes of the manifests and of the small blobs. */
+  bytesByKind(): { readonly manifest: number; readonly small: number };
   totals(): { readonly bytes: number; readonly count: number };
   /** Bytes the index itself takes, beyond what a small one does. */
   ownBytes(): number;

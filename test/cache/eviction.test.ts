@@ -1,7 +1,9 @@
 // The budget and the disk's reserve are kept, oldest use first, and nothing in use is touched.
-import t from "tap";
+import t, { type Test } from "tap";
+import { Eviction } from "../../src/cache/eviction.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { StoreError } from "../../src/ports/blobs.ts";
+import type { BlobKind } from "../../src/ports/records.ts";
 import { remoteRepository } from "../../src/ports/upstream.ts";
 import {
   type CacheFixture,
@@ -161,15 +163,14 @@ t.test("more blobs than one read of the index gives, the first hundreds of them 
   for (const [at, digest] of all.entries()) cache.index.blobs.add(digest, 10, undefined, at);
   const limits: number[] = [];
   const evicted: Digest[] = [];
-  const { Eviction } = await import("../../src/cache/eviction.ts");
   const eviction = new Eviction({
     store: cache.store,
     index: new Proxy(cache.index.blobs, {
       get: (target, name) =>
-        name === "oldest"
-          ? (limit: number) => {
+        name === "leastWorth"
+          ? (kind: BlobKind, limit: number) => {
               limits.push(limit);
-              return target.oldest(limit);
+              return target.leastWorth(kind, limit);
             }
           : Reflect.get(target, name).bind(target),
     }),
@@ -307,6 +308,92 @@ t.test("a blob that is stored anew while its batch is being deleted stays known"
   held.open();
   await pass;
   t.same(await gone(cache, digests), [1, 2], "and the index and the store agree");
+});
+
+// ---- kinds ------------------------------------------------------------------------------------------------------
+
+/** Rows of these sizes in kB, one second after another; what is evicted of them, in order. */
+async function evictedOf(
+  t: Test,
+  {
+    rows,
+    maxSize,
+    evictTo = 1,
+    inUse = [],
+  }: {
+    rows: readonly (readonly [name: string, kB: number, kind?: "manifest"])[];
+    maxSize: number;
+    evictTo?: number;
+    inUse?: readonly string[];
+  },
+): Promise<string[]> {
+  const cache = await openCache(t, { maxSize: maxSize * 1_000, evictTo });
+  const names = new Map<Digest, string>();
+  for (const [at, [name, kB, kind]] of rows.entries()) {
+    const digest = sha256(Buffer.from(name));
+    names.set(digest, name);
+    cache.index.blobs.add(digest, kB * 1_000, kind && "application/vnd.oci.image.manifest.v1+json", at);
+  }
+  const evicted: string[] = [];
+  const eviction = new Eviction({
+    store: cache.store,
+    index: cache.index.blobs,
+    limits: () => ({ maxSize: maxSize * 1_000, evictTo, keepFree: 0 }),
+    freeSpace: async () => cache.disk,
+    fillingBytes: () => 0,
+    inUse: (digest) => inUse.includes(names.get(digest) ?? ""),
+    evicting: (digest) => evicted.push(names.get(digest) ?? "?"),
+    notices: () => {},
+    clock: cache.clock.read,
+  });
+  await eviction.run();
+  return evicted;
+}
+
+t.test(
+  "small blobs above their share go first, then large ones; small ones below it and manifests stay",
+  async (t) => {
+    const rows = [
+      ["manifest", 10, "manifest"],
+      ...Array.from({ length: 8 }, (_, at) => [`small ${at}`, 100] as const),
+      ...Array.from({ length: 11 }, (_, at) => [`large ${at}`, 1_000] as const),
+    ] as const;
+    t.same(
+      await evictedOf(t, { rows, maxSize: 10_000 }),
+      // 3 % of the room are 300 kB: five of eight go. Then there are still 1,310 kB too many.
+      ["small 0", "small 1", "small 2", "small 3", "small 4", "large 0", "large 1"],
+    );
+    t.same(
+      await evictedOf(t, { rows, maxSize: 10_000, inUse: ["small 0", "small 6", "large 0"] }),
+      ["small 1", "small 2", "small 3", "small 4", "small 5", "large 1", "large 2"],
+      "what is in use is passed over in its kind",
+    );
+  },
+);
+
+t.test("manifests above their share go as well, and the rest of them last of all", async (t) => {
+  const many = Array.from({ length: 6 }, (_, at) => [`manifest ${at}`, 100, "manifest"] as const);
+  t.same(await evictedOf(t, { rows: [...many, ["large", 10_000]], maxSize: 10_000 }), [
+    "manifest 0",
+    "manifest 1",
+    "manifest 2",
+    "large",
+  ]);
+  t.same(
+    await evictedOf(t, {
+      rows: [...many.slice(0, 3), ["small", 200], ["large", 1_000]],
+      maxSize: 10_000,
+      evictTo: 0,
+    }),
+    [],
+    "nothing is over the budget",
+  );
+  const disk = {
+    rows: [...many.slice(0, 2), ["small", 20], ["large", 9_900]],
+    maxSize: 10_000,
+    evictTo: 0,
+  } as const;
+  t.same(await evictedOf(t, disk), ["large", "small", "manifest 0", "manifest 1"]);
 });
 
 // ---- failures ---------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ opsListen: 127.0.0.1:6001
 node: {name: other, address: "http://10.0.0.7:5000"}
 log: {level: debug, format: combined}
 influx: {dir: /var/points, maxFileSize: 2MB, keep: 9}
-cache: {dir: /var/cache, maxSize: 9GB}
+cache: {dir: /var/cache, smallBlob: 2MB, maxSize: 9GB}
 proofs: shared
 redis: {url: "redis://redis.example.com"}
 s3: {bucket: blobs}

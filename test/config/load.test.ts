@@ -41,6 +41,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
       dir: "./data",
       maxSize: 50_000_000_000,
       evictTo: 0.9,
+      smallBlob: 1_000_000,
       keepFree: 0.05,
       scrub: 604_800_000,
       rangesBeforeVerified: true,
@@ -122,7 +123,14 @@ tags:
         maxConnections: 8,
       },
     ],
-    cache: { dir: "/var/lib/entrepot", maxSize: 1_048_576, evictTo: 0.5, keepFree: 0, scrub: 1_000 },
+    cache: {
+      dir: "/var/lib/entrepot",
+      maxSize: 1_048_576,
+      evictTo: 0.5,
+      smallBlob: 1_000_000,
+      keepFree: 0,
+      scrub: 1_000,
+    },
     tags: {
       ttl: 0,
       staleIfError: Number.POSITIVE_INFINITY,

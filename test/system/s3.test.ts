@@ -104,7 +104,7 @@ async function upkeep(t: Test, server: S3Server): Promise<void> {
   t.ok((after?.modifiedAt ?? 0) > (before?.modifiedAt ?? 0), "young again");
   t.equal(after?.mediaType, "application/vnd.oci.image.manifest.v1+json");
   t.ok((await fetchShared(blobs, digestOf(large)))?.bytes.equals(large));
-  t.match(await blobs.evict(20 * MiB, noSignal()), { deleted: 2, bytes: 0 });
+  t.match(await blobs.evict({ maxBytes: 20 * MiB, smallBlob: 1 }, noSignal()), { deleted: 2, bytes: 0 });
   t.equal(await countOf(blobs), 0);
   t.same(notices, []);
 }

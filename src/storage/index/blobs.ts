@@ -5,9 +5,9 @@ import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { type Clock, clockTolerance } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import type { BlobIndex, IndexedBlob, LinkedBlob } from "../../ports/records.ts";
+import type { BlobIndex, BlobKind, IndexedBlob, LinkedBlob } from "../../ports/records.ts";
 import { type Database, digestKey, digestOfKey, type Row } from "./database.ts";
-import { PendingTouches } from "./pending-touches.ts";
+import { PendingTouches, type Touch } from "./pending-touches.ts";
 import type { Repositories } from "./repositories.ts";
 
 export interface BlobRow {
@@ -26,6 +26,9 @@ const pageSize = 4_096;
 /** Bytes of an index that do not count in the size of the cache. */
 const uncounted = 4 * 1024 * 1024;
 
+/** Values of `blobs.kind`. */
+const kinds = { manifest: 0, small: 1, large: 2 } as const;
+
 /** Bytes of a digest column. */
 const keyLengths = { sha256: 32, sha512: 64 } as const;
 
@@ -36,10 +39,19 @@ export class SqliteBlobs implements BlobIndex {
   readonly #touches: PendingTouches;
   readonly #watches = new Set<Set<Digest>>();
   readonly #statements: ReturnType<typeof prepareAll>;
+  readonly #smallBlob: number;
   #complete = true;
 
-  constructor(database: Database, repositories: Repositories, clock: Clock, notice: NoticeSink | undefined) {
+  /** `smallBlob`: the size, in bytes, below which a blob is a small one. */
+  constructor(
+    database: Database,
+    repositories: Repositories,
+    clock: Clock,
+    notice: NoticeSink | undefined,
+    smallBlob: number,
+  ) {
     this.#database = database;
+    this.#smallBlob = smallBlob;
     this.#clock = clock;
     this.#repositories = repositories;
     this.#statements = prepareAll(database);
@@ -48,6 +60,16 @@ export class SqliteBlobs implements BlobIndex {
       () => database.pause !== undefined,
       notice,
     );
+    this.#sortAnew();
+  }
+
+  /** With another border than the last time every blob gets its kind again, which takes seconds of a large index. */
+  #sortAnew(): void {
+    if (Number(this.#statements.border.get()?.small_blob) === this.#smallBlob) return;
+    this.#database.transaction(() => {
+      this.#statements.sort.runNamed({ border: this.#smallBlob });
+      this.#statements.setBorder.run(this.#smallBlob);
+    });
   }
 
   add(digest: Digest, size: number, mediaType: string | undefined, usedAt: number, checkedAt?: number): void {
@@ -55,7 +77,14 @@ export class SqliteBlobs implements BlobIndex {
     this.#notifyWatches(digest);
     const checked = checkedAt === undefined ? null : Math.round(checkedAt);
     this.#orIncomplete(() => {
-      this.#statements.add.run(digestKey(digest), size, mediaType ?? null, Math.round(usedAt), checked);
+      this.#statements.add.runNamed({
+        digest: digestKey(digest),
+        size,
+        type: mediaType ?? null,
+        used: Math.round(usedAt),
+        checked,
+        border: this.#smallBlob,
+      });
     });
   }
 
@@ -123,19 +152,27 @@ export class SqliteBlobs implements BlobIndex {
   }
 
   /**
-   * Before the answer, the last uses of these blobs that are still in memory are written. A last use in the future
-   * comes from a wrong clock, so the blob comes first: otherwise it would stay until the clock has caught up.
+   * Before the answer, the uses of these blobs that are still in memory are written. A last use in the future comes from a wrong
+   * clock, so the blob comes first: otherwise it would stay until the clock has caught up. What a large one is worth does not
+   * depend on clocks.
    */
-  oldest(
+  leastWorth(
+    kind: BlobKind,
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[] {
     for (;;) {
-      const latest = this.#clock() + clockTolerance;
-      const ahead = this.#statements.ahead.all(latest, limit);
-      const rest = limit > ahead.length ? this.#statements.oldest.all(latest, limit - ahead.length) : [];
-      const oldest = [...ahead, ...rest].map((row) => ({ ...blobRow(row), usedAt: Number(row.used_at) }));
-      if (!this.#touches.write(oldest.map(({ digest }) => digest))) return oldest;
+      const latest = kind === "large" ? Number.MAX_SAFE_INTEGER : this.#clock() + clockTolerance;
+      const ahead = this.#statements.ahead.all(kinds[kind], latest, limit);
+      const rest =
+        limit > ahead.length ? this.#statements.least.all(kinds[kind], latest, limit - ahead.length) : [];
+      const found = [...ahead, ...rest].map((row) => ({ ...blobRow(row), usedAt: Number(row.used_at) }));
+      if (!this.#touches.write(found.map(({ digest }) => digest))) return found;
     }
+  }
+
+  bytesByKind(): { readonly manifest: number; readonly small: number } {
+    const row = this.#statements.totals.get();
+    return { manifest: Number(row?.manifest_bytes), small: Number(row?.small_bytes) };
   }
 
   totals(): { readonly bytes: number; readonly count: number } {
@@ -190,15 +227,16 @@ export class SqliteBlobs implements BlobIndex {
     return this.#statements.shard.all(from, beyond, keyLengths[algorithm], limit).map(blobRow);
   }
 
-  #writeTouches(touches: ReadonlyMap<Digest, number>): void {
+  #writeTouches(touches: ReadonlyMap<Digest, Touch>): void {
     this.#database.transaction(() => {
-      for (const [digest, usedAt] of touches)
-        this.#statements.touch.run(Math.round(usedAt), digestKey(digest));
+      for (const [digest, { usedAt, uses }] of touches)
+        this.#statements.touch.runNamed({ used: Math.round(usedAt), uses, digest: digestKey(digest) });
     });
   }
 
   #removeUnused(digest: Digest, usedAt: number): void {
     const key = digestKey(digest);
+    this.#statements.growOld.run(key, usedAt);
     if (this.#statements.removeUnused.run(key, usedAt) === 0) return;
     this.#touches.forget(digest);
     this.#notifyWatches(digest);
@@ -235,13 +273,30 @@ function checkedAt(row: Row): number | undefined {
   return row.checked_at === null ? undefined : Number(row.checked_at);
 }
 
+/** The kind of a blob of this media type and size, in SQL; `$border` is the size below which it is small. */
+function kindOf(type: string, size: string): string {
+  return `CASE WHEN ${type} IS NOT NULL THEN ${kinds.manifest} WHEN ${size} < $border THEN ${kinds.small} ELSE ${kinds.large} END`;
+}
+
 function prepareAll(database: Database) {
   return {
     add: database.prepare(
-      `INSERT INTO blobs (digest, size, media_type, used_at, checked_at) VALUES (?, ?, ?, ?, ?)
+      `INSERT INTO blobs (digest, size, media_type, used_at, checked_at, kind, worth)
+       SELECT $digest, $size, $type, $used, $checked, ${kindOf("$type", "$size")},
+         iif(${kindOf("$type", "$size")} = ${kinds.large}, age + 1, 0) FROM state WHERE true
        ON CONFLICT DO UPDATE SET size = excluded.size, used_at = excluded.used_at,
          media_type = coalesce(excluded.media_type, media_type),
-         checked_at = coalesce(excluded.checked_at, checked_at)`,
+         checked_at = coalesce(excluded.checked_at, checked_at),
+         kind = ${kindOf("coalesce(excluded.media_type, media_type)", "excluded.size")},
+         worth = iif(${kindOf("coalesce(excluded.media_type, media_type)", "excluded.size")} = ${kinds.large},
+           max(worth, excluded.worth), 0)`,
+    ),
+    border: database.prepare("SELECT small_blob FROM state"),
+    setBorder: database.prepare("UPDATE state SET small_blob = ?"),
+    sort: database.prepare(
+      `UPDATE blobs SET kind = ${kindOf("media_type", "size")},
+         worth = iif(${kindOf("media_type", "size")} = ${kinds.large}, max(worth, (SELECT age FROM state) + 1), 0)
+       WHERE kind <> ${kindOf("media_type", "size")}`,
     ),
     get: database.prepare("SELECT size, media_type, checked_at FROM blobs WHERE digest = ?"),
     checked: database.prepare("UPDATE blobs SET checked_at = ? WHERE digest = ?"),
@@ -250,7 +305,14 @@ function prepareAll(database: Database) {
     childSize: database.prepare("SELECT size FROM children WHERE child = ? AND size IS NOT NULL LIMIT 1"),
     linkSize: database.prepare("SELECT size FROM links WHERE digest = ? AND size IS NOT NULL LIMIT 1"),
     usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),
-    touch: database.prepare("UPDATE blobs SET used_at = ? WHERE digest = ?"),
+    touch: database.prepare(
+      `UPDATE blobs SET used_at = $used, uses = uses + $uses,
+         worth = iif(kind = ${kinds.large}, (SELECT age FROM state) + uses + $uses, 0) WHERE digest = $digest`,
+    ),
+    growOld: database.prepare(
+      `UPDATE state SET age = max(age, ifnull(
+         (SELECT worth FROM blobs WHERE digest = ? AND used_at = ? AND kind = ${kinds.large}), 0))`,
+    ),
     remove: database.prepare("DELETE FROM blobs WHERE digest = ?"),
     removeUnused: database.prepare("DELETE FROM blobs WHERE digest = ? AND used_at = ?"),
     page_count: database.prepare("PRAGMA page_count"),
@@ -262,12 +324,14 @@ function prepareAll(database: Database) {
     ),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
     ahead: database.prepare(
-      "SELECT digest, size, used_at FROM blobs WHERE used_at > ? ORDER BY used_at LIMIT ?",
+      `SELECT digest, size, used_at FROM blobs WHERE kind = ? AND worth = 0 AND used_at > ?
+       ORDER BY used_at LIMIT ?`,
     ),
-    oldest: database.prepare(
-      "SELECT digest, size, used_at FROM blobs WHERE used_at <= ? ORDER BY used_at LIMIT ?",
+    least: database.prepare(
+      `SELECT digest, size, used_at FROM blobs WHERE kind = ? AND used_at <= ?
+       ORDER BY worth, used_at LIMIT ?`,
     ),
-    totals: database.prepare("SELECT bytes, count FROM state"),
+    totals: database.prepare("SELECT bytes, count, manifest_bytes, small_bytes FROM state"),
     shard: database.prepare(
       `SELECT digest, size FROM blobs WHERE digest > ? AND digest <= ? AND length(digest) = ?
        ORDER BY digest LIMIT ?`,

@@ -194,8 +194,17 @@ export class Statement {
 
   /** Rows changed. */
   run(...values: SQLInputValue[]): number {
+    return this.#changes(() => this.#statement.run(...values));
+  }
+
+  /** As `run`, with the values of `$name`. */
+  runNamed(values: Readonly<Record<string, SQLInputValue>>): number {
+    return this.#changes(() => this.#statement.run(values));
+  }
+
+  #changes(run: () => { readonly changes: number | bigint }): number {
     try {
-      const changes = Number(this.#statement.run(...values).changes);
+      const changes = Number(run().changes);
       this.#database.wrote(changes);
       return changes;
     } catch (error) {

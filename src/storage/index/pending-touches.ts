@@ -12,16 +12,22 @@ const perTurn = 100;
 /** Milliseconds between two such turns, for other work. */
 const nextTurn = 5;
 
+/** Uses of one blob. */
+export interface Touch {
+  usedAt: number;
+  uses: number;
+}
+
 export class PendingTouches {
-  readonly #write: (touches: ReadonlyMap<Digest, number>) => void;
+  readonly #write: (touches: ReadonlyMap<Digest, Touch>) => void;
   readonly #paused: () => boolean;
   readonly #notice: NoticeSink | undefined;
-  #touches = new Map<Digest, number>();
+  #touches = new Map<Digest, Touch>();
   #timer: NodeJS.Timeout | undefined;
 
   /** While `paused`, last uses wait longer, up to twice as many. */
   constructor(
-    write: (touches: ReadonlyMap<Digest, number>) => void,
+    write: (touches: ReadonlyMap<Digest, Touch>) => void,
     paused: () => boolean,
     notice: NoticeSink | undefined,
   ) {
@@ -32,13 +38,19 @@ export class PendingTouches {
 
   /** Never throws: a hit must not fail because its last use cannot be written. */
   add(digest: Digest, usedAt: number): void {
-    this.#touches.set(digest, usedAt);
+    const touch = this.#touches.get(digest);
+    if (touch === undefined) this.#touches.set(digest, { usedAt, uses: 1 });
+    else {
+      touch.usedAt = usedAt;
+      touch.uses++;
+    }
     if (this.#touches.size >= (this.#paused() ? 2 * maxPending : maxPending)) this.#writeSome();
     this.#timer ??= this.#later();
   }
 
+  /** The last use that waits. */
   get(digest: Digest): number | undefined {
-    return this.#touches.get(digest);
+    return this.#touches.get(digest)?.usedAt;
   }
 
   forget(digest: Digest): void {
@@ -47,11 +59,11 @@ export class PendingTouches {
 
   /** Writes those of `digests` that wait; true when there were any. Throws as `flush` does. */
   write(digests: Iterable<Digest>): boolean {
-    const touches = new Map<Digest, number>();
+    const touches = new Map<Digest, Touch>();
     for (const digest of digests) {
-      const usedAt = this.#touches.get(digest);
-      if (usedAt === undefined) continue;
-      touches.set(digest, usedAt);
+      const touch = this.#touches.get(digest);
+      if (touch === undefined) continue;
+      touches.set(digest, touch);
       this.#touches.delete(digest);
     }
     if (touches.size > 0) this.#write(touches);

@@ -164,6 +164,42 @@ END;
 `;
 
 /**
+ * What eviction goes by (cache/eviction.ts). `blobs.kind`: 0 a manifest, 1 a blob smaller than `state.small_blob`, 2 any
+ * other; `uses`: how often it was used; `worth`: of kind 2 `state.age` at its last use plus `uses`, else 0. `state.age`: the
+ * worth of the last of kind 2 that was evicted. Triggers keep the bytes of kinds 0 and 1. Of a large index it takes seconds.
+ */
+const evictionOrder = `
+ALTER TABLE blobs ADD COLUMN kind INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE blobs ADD COLUMN uses INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE blobs ADD COLUMN worth INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN small_blob INTEGER NOT NULL DEFAULT 1000000;
+ALTER TABLE state ADD COLUMN age INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN manifest_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE state ADD COLUMN small_bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE blobs SET kind = CASE WHEN media_type IS NOT NULL THEN 0 WHEN size < 1000000 THEN 1 ELSE 2 END;
+UPDATE blobs SET worth = 1 WHERE kind = 2;
+UPDATE state SET
+  manifest_bytes = (SELECT ifnull(sum(size), 0) FROM blobs WHERE kind = 0),
+  small_bytes = (SELECT ifnull(sum(size), 0) FROM blobs WHERE kind = 1);
+DROP INDEX blobs_used;
+CREATE INDEX blobs_order ON blobs (kind, worth, used_at, size);
+
+CREATE TRIGGER kind_added AFTER INSERT ON blobs WHEN new.kind < 2 BEGIN
+  UPDATE state SET manifest_bytes = manifest_bytes + iif(new.kind = 0, new.size, 0),
+    small_bytes = small_bytes + iif(new.kind = 1, new.size, 0);
+END;
+CREATE TRIGGER kind_removed AFTER DELETE ON blobs WHEN old.kind < 2 BEGIN
+  UPDATE state SET manifest_bytes = manifest_bytes - iif(old.kind = 0, old.size, 0),
+    small_bytes = small_bytes - iif(old.kind = 1, old.size, 0);
+END;
+CREATE TRIGGER kind_changed AFTER UPDATE OF kind, size ON blobs WHEN old.kind <> new.kind OR old.size <> new.size BEGIN
+  UPDATE state SET
+    manifest_bytes = manifest_bytes + iif(new.kind = 0, new.size, 0) - iif(old.kind = 0, old.size, 0),
+    small_bytes = small_bytes + iif(new.kind = 1, new.size, 0) - iif(old.kind = 1, old.size, 0);
+END;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
  * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
  * default).
@@ -175,6 +211,7 @@ export const migrations: readonly string[] = [
   shownLinks,
   tagsByDigest,
   linkAges,
+  evictionOrder,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

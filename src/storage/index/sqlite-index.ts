@@ -19,6 +19,8 @@ export interface IndexOptions {
   readonly notice?: NoticeSink;
   /** Which links count; `own` when left out. */
   readonly proofs?: Proofs;
+  /** The size, in bytes, below which eviction takes a blob for a small one; 1 MB when left out. */
+  readonly smallBlob?: number;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface IndexOptions {
 export function openIndex(options: IndexOptions): SqliteIndex {
   const file = openIndexFile(options.directory, options.clock, options.notice);
   try {
-    return new SqliteIndex(file, options.clock, options.notice, options.proofs);
+    return new SqliteIndex(file, options);
   } catch (error) {
     file.close({ clean: false });
     throw error;
@@ -51,13 +53,13 @@ export class SqliteIndex {
   #needsReconcile: boolean;
   #closed = false;
 
-  constructor(file: IndexFile, clock: Clock, notice: NoticeSink | undefined, proofs: Proofs = "own") {
+  constructor(file: IndexFile, { clock, notice, proofs = "own", smallBlob = 1_000_000 }: IndexOptions) {
     const { database } = file;
     const repositories = new Repositories(database);
     this.tags = new SqliteTags(database, repositories);
     this.links = new SqliteLinks(database, repositories, clock, proofs);
     this.answers = new SqliteAnswers(database, repositories);
-    this.blobs = new SqliteBlobs(database, repositories, clock, notice);
+    this.blobs = new SqliteBlobs(database, repositories, clock, notice, smallBlob);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

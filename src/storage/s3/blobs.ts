@@ -15,7 +15,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { CircuitStateName } from "../../ports/event.ts";
 import type { SharedBlob, SharedBlobs } from "../../ports/shared.ts";
 import { backgroundTimeout, S3Bucket, type S3BucketOptions } from "./bucket.ts";
-import { type Evicted, evictOldest } from "./eviction.ts";
+import { type Evicted, evictOldest, type S3Room } from "./eviction.ts";
 import { blobPrefix, digestOfObject, objectKey, objectParameters } from "./object.ts";
 import { S3Reads } from "./reads.ts";
 import { sweepUploads } from "./sweep.ts";
@@ -147,10 +147,10 @@ export class S3Blobs implements SharedBlobs {
     return sweepUploads(this.#bucket, this.#clock, signal);
   }
 
-  /** Deletes blobs, longest unused first, when they have more than `maxBytes`, until they have at most 90 % of it. */
-  evict(maxBytes: number, signal: AbortSignal): Promise<Evicted> {
+  /** Deletes blobs when they have more than `maxBytes` (evictOldest). */
+  evict(room: S3Room, signal: AbortSignal): Promise<Evicted> {
     const list = (signal: AbortSignal) => listBlobs(this.#bucket, signal);
-    return evictOldest({ list, delete: (digest, signal) => this.#delete(digest, signal) }, maxBytes, signal);
+    return evictOldest({ list, delete: (digest, signal) => this.#delete(digest, signal) }, room, signal);
   }
 
   /** Ends probes and connections; transfers under way fail. Idempotent. */

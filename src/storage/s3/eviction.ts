@@ -1,11 +1,14 @@
 // Keeps the shared store within its size by deleting the oldest blobs. One that is used is renewed once a day
-// (S3Blobs.refresh), so the order of modification is about that of last use.
+// (S3Blobs.refresh), so the order of modification is about that of last use. Small blobs have a share of their own, as on the
+// disk (cache/eviction.ts); how often a large one was used nobody tells S3.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
 
 /** Share of the size that an eviction leaves. */
 const target = 0.9;
+/** Share of the size that small blobs have for themselves. */
+const smallShare = 0.03;
 /** Oldest blobs remembered while listing, twice as many at most. When they are too few, the bucket is listed again. */
 const remembered = 10_000;
 /** Deletions at once, of one object each: to delete many, Swift requires a header that the SDK does not send. */
@@ -16,6 +19,13 @@ export interface S3EvictionOptions {
   readonly delete: (digest: Digest, signal: AbortSignal) => Promise<unknown>;
 }
 
+export interface S3Room {
+  /** Bytes the blobs may have. */
+  readonly maxBytes: number;
+  /** Bytes below which a blob is a small one. */
+  readonly smallBlob: number;
+}
+
 export interface Evicted {
   /** Bytes of blobs left. */
   readonly bytes: number;
@@ -23,19 +33,24 @@ export interface Evicted {
   readonly freed: number;
 }
 
-/** Deletes blobs, oldest first, when they have more than `maxBytes`, until they have at most 90 % of it. */
+/**
+ * Deletes blobs when they have more than `maxBytes`, until they have at most 90 % of it: the oldest of the small ones down to
+ * their share, then the oldest of the others.
+ */
 export async function evictOldest(
   options: S3EvictionOptions,
-  maxBytes: number,
+  room: S3Room,
   signal: AbortSignal,
 ): Promise<Evicted> {
+  const { maxBytes } = room;
   let deleted = 0;
   let freed = 0;
   for (;;) {
-    const { bytes, oldest } = await survey(options.list(signal));
+    const found = await survey(options.list(signal), room.smallBlob);
+    const { bytes } = found;
     const excess = freed === 0 && bytes <= maxBytes ? 0 : bytes - maxBytes * target;
     if (excess <= 0) return { bytes, deleted, freed };
-    const chosen = enough(oldest, excess);
+    const chosen = choose(found, excess, maxBytes * smallShare);
     await deleteAll(chosen, options, signal);
     const gone = chosen.reduce((sum, { size }) => sum + size, 0);
     deleted += chosen.length;
@@ -45,31 +60,58 @@ export async function evictOldest(
   }
 }
 
-/** The bytes of all blobs, and the oldest of them in order. */
-async function survey(blobs: AsyncIterable<BlobInfo>): Promise<{ bytes: number; oldest: BlobInfo[] }> {
-  let bytes = 0;
-  const oldest: BlobInfo[] = [];
-  const cut = (): void => {
-    oldest.sort((a, b) => a.modifiedAt - b.modifiedAt);
-    oldest.length = Math.min(oldest.length, remembered);
-  };
-  for await (const blob of blobs) {
-    bytes += blob.size;
-    oldest.push(blob);
-    if (oldest.length >= 2 * remembered) cut();
-  }
-  cut();
-  return { bytes, oldest };
+interface Survey {
+  /** Of all blobs, and of the small ones. */
+  readonly bytes: number;
+  readonly smallBytes: number;
+  /** The oldest of each kind, in order. */
+  readonly small: readonly BlobInfo[];
+  readonly large: readonly BlobInfo[];
 }
 
-function enough(oldest: readonly BlobInfo[], excess: number): BlobInfo[] {
+async function survey(blobs: AsyncIterable<BlobInfo>, smallBlob: number): Promise<Survey> {
+  const [small, large] = [new Oldest(), new Oldest()];
+  for await (const blob of blobs) (blob.size < smallBlob ? small : large).add(blob);
+  return {
+    bytes: small.bytes + large.bytes,
+    smallBytes: small.bytes,
+    small: small.inOrder(),
+    large: large.inOrder(),
+  };
+}
+
+class Oldest {
+  bytes = 0;
+  readonly #blobs: BlobInfo[] = [];
+
+  add(blob: BlobInfo): void {
+    this.bytes += blob.size;
+    this.#blobs.push(blob);
+    if (this.#blobs.length >= 2 * remembered) this.inOrder();
+  }
+
+  inOrder(): readonly BlobInfo[] {
+    this.#blobs.sort((a, b) => a.modifiedAt - b.modifiedAt);
+    this.#blobs.length = Math.min(this.#blobs.length, remembered);
+    return this.#blobs;
+  }
+}
+
+/** Blobs with `excess` bytes together, or all that are known. */
+function choose({ smallBytes, small, large }: Survey, excess: number, share: number): BlobInfo[] {
   const chosen: BlobInfo[] = [];
   let sum = 0;
-  for (const blob of oldest) {
-    if (sum >= excess) break;
-    chosen.push(blob);
-    sum += blob.size;
-  }
+  const take = (blobs: readonly BlobInfo[], enough: number): void => {
+    for (const blob of blobs) {
+      if (sum >= enough) break;
+      chosen.push(blob);
+      sum += blob.size;
+    }
+  };
+  take(small, Math.min(excess, smallBytes - share));
+  const taken = chosen.length;
+  take(large, excess);
+  take(small.slice(taken), excess);
   return chosen;
 }
 

@@ -4,6 +4,7 @@ import type { Repository } from "../../../src/oci/name.ts";
 import type { LinkedBlob } from "../../../src/ports/records.ts";
 import { openIndex, type SqliteIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
+import { byLastUse } from "../../fixtures/index-order.ts";
 
 const ociManifest = "application/vnd.oci.image.manifest.v1+json";
 
@@ -22,7 +23,7 @@ function digest(name: string | number): Digest {
 }
 
 function oldest({ blobs }: SqliteIndex, limit = 100): [Digest, number][] {
-  return blobs.oldest(limit).map((blob) => [blob.digest, blob.usedAt]);
+  return byLastUse(blobs, limit).map((blob) => [blob.digest, blob.usedAt]);
 }
 
 t.test("add, get and remove", async (t) => {
@@ -44,7 +45,7 @@ t.test("add, get and remove", async (t) => {
   const long = digestOf(Buffer.from("a"), "sha512");
   blobs.add(long, 1, undefined, 1);
   t.strictSame(blobs.get(long), { size: 1, mediaType: undefined, checkedAt: undefined });
-  t.equal(blobs.oldest(1)[0]?.digest, long);
+  t.equal(byLastUse(blobs, 1)[0]?.digest, long);
 });
 
 t.test("totals follow every change", async (t) => {
@@ -169,7 +170,7 @@ t.test("a watch sees what is added and removed, not what is read", async (t) => 
   const watch = blobs.watch();
   blobs.get(digest("a"));
   blobs.touch(digest("a"), 2);
-  blobs.oldest(1);
+  byLastUse(blobs, 1);
   t.same([...watch.changed], []);
   blobs.add(digest("b"), 1, undefined, 1);
   blobs.remove(digest("a"));
@@ -240,14 +241,101 @@ t.test("what was used by a clock far ahead goes first, in order of its use", asy
   index.blobs.add(digest("used since"), 1, undefined, now + year);
   index.blobs.touch(digest("used since"), now);
   const order = ["less far", "far ahead", "old", "used since", "a little ahead"].map(digest);
+  const found = (limit: number): Digest[] =>
+    index.blobs.leastWorth("small", limit).map((each) => each.digest);
+  t.same(found(100), order);
+  t.same(found(3), order.slice(0, 3));
+});
+
+const megabyte = 1_000_000;
+
+t.test(
+  "manifests, small and large blobs are told apart, and their bytes counted, whatever becomes of them",
+  async (t) => {
+    const { blobs } = openTestIndex(t);
+    const kinds = () =>
+      (["manifest", "small", "large"] as const).map((kind) =>
+        blobs.leastWorth(kind, 10).map(({ size }) => size),
+      );
+    blobs.add(digest("small"), megabyte - 1, undefined, 1);
+    blobs.add(digest("large"), megabyte, undefined, 2);
+    blobs.add(digest("manifest"), 2 * megabyte, ociManifest, 3);
+    t.same(kinds(), [[2 * megabyte], [megabyte - 1], [megabyte]]);
+    t.same(blobs.bytesByKind(), { manifest: 2 * megabyte, small: megabyte - 1 });
+    blobs.add(digest("small"), megabyte - 1, ociManifest, 4);
+    t.same(kinds(), [[2 * megabyte, megabyte - 1], [], [megabyte]], "it has turned out to be a manifest");
+    t.same(blobs.bytesByKind(), { manifest: 3 * megabyte - 1, small: 0 });
+    blobs.add(digest("large"), 10, undefined, 5);
+    t.same(kinds(), [[2 * megabyte, megabyte - 1], [10], []], "its size is another");
+    blobs.remove(digest("manifest"));
+    await blobs.removeUnused([{ digest: digest("large"), usedAt: 5 }]);
+    t.same(blobs.bytesByKind(), { manifest: megabyte - 1, small: 0 });
+  },
+);
+
+t.test("with another border blobs change their kind, and it is kept", async (t) => {
+  const directory = t.testdir();
+  const open = (smallBlob: number): SqliteIndex => openIndex({ directory, clock: Date.now, smallBlob });
+  const first = open(100);
+  for (const size of [50, 100, 150]) first.blobs.add(digest(size), size, undefined, size);
+  first.blobs.add(digest("manifest"), 70, ociManifest, 1);
+  t.same(first.blobs.bytesByKind(), { manifest: 70, small: 50 });
+  first.close();
+  const second = open(150);
+  t.same(second.blobs.bytesByKind(), { manifest: 70, small: 150 });
   t.same(
-    oldest(index).map(([each]) => each),
-    order,
+    second.blobs.leastWorth("large", 9).map(({ size }) => size),
+    [150],
   );
+  second.blobs.touch(digest(150), 200);
+  second.close();
+  const third = open(60);
+  t.teardown(() => third.close());
   t.same(
-    oldest(index, 3).map(([each]) => each),
-    order.slice(0, 3),
+    third.blobs.leastWorth("large", 9).map(({ size }) => size),
+    [100, 150],
+    "used once, and twice",
   );
+  t.same(third.blobs.bytesByKind(), { manifest: 70, small: 50 });
+});
+
+t.test("of large blobs the one used least goes first, and what was used much long ago in time", async (t) => {
+  const directory = t.testdir();
+  let { blobs, close } = opened();
+  function opened() {
+    const index = openIndex({ directory, clock: Date.now });
+    return { blobs: index.blobs, close: () => index.close() };
+  }
+  const order = (): string[] => {
+    const names = new Map(["much", "twice", "once", "later", "new"].map((name) => [digest(name), name]));
+    return blobs.leastWorth("large", 10).map((each) => names.get(each.digest) ?? "?");
+  };
+  const add = (name: string, usedAt: number): void => blobs.add(digest(name), megabyte, undefined, usedAt);
+  const evict = async (): Promise<void> => await blobs.removeUnused(blobs.leastWorth("large", 1));
+  for (const [at, name] of ["much", "twice", "once"].entries()) add(name, at);
+  for (let at = 10; at < 14; at++) blobs.touch(digest("much"), at);
+  blobs.touch(digest("twice"), 20);
+  t.same(order(), ["once", "twice", "much"], "used 1, 2 and 5 times");
+  add("later", 30);
+  t.same(order(), ["once", "later", "twice", "much"], "as often, and later");
+  await evict();
+  close();
+  ({ blobs, close } = opened());
+  t.teardown(() => close());
+  add("new", 40);
+  t.same(
+    order(),
+    ["later", "twice", "new", "much"],
+    "2: the one that went was worth 1, and this was used once",
+  );
+  await evict();
+  await evict();
+  blobs.touch(digest("new"), 50);
+  blobs.touch(digest("new"), 51);
+  t.same(order(), ["much", "new"], "2 and three uses are as much as five, and later");
+  await evict();
+  add("once", 60);
+  t.same(order(), ["new", "once"], "5 and one use: more than what was used three times before");
 });
 
 t.test("when blobs were hashed last: the longest ago first, and before them what never was", async (t) => {

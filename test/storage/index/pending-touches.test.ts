@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { StoreError } from "../../../src/ports/blobs.ts";
 import type { Notice } from "../../../src/ports/event.ts";
-import { PendingTouches } from "../../../src/storage/index/pending-touches.ts";
+import { PendingTouches, type Touch } from "../../../src/storage/index/pending-touches.ts";
 import { digestOf } from "../../fixtures/blob-store-suite.ts";
 
 function digest(at: number): Digest {
@@ -13,16 +13,16 @@ function digest(at: number): Digest {
 /** Touches whose writes are recorded, and fail as long as `failure` is set. */
 function recorded(): {
   touches: PendingTouches;
-  writes: ReadonlyMap<Digest, number>[];
+  writes: ReadonlyMap<Digest, Touch>[];
   notices: Notice[];
   fail: (failure: Error | undefined) => void;
   pause: (paused: boolean) => void;
 } {
-  const writes: ReadonlyMap<Digest, number>[] = [];
+  const writes: ReadonlyMap<Digest, Touch>[] = [];
   const notices: Notice[] = [];
   let failure: Error | undefined;
   let paused = false;
-  const write = (touches: ReadonlyMap<Digest, number>): void => {
+  const write = (touches: ReadonlyMap<Digest, Touch>): void => {
     if (failure) throw failure;
     writes.push(touches);
   };
@@ -58,7 +58,11 @@ t.test(
       Array.from({ length: 100 }, (_, at) => digest(at)),
       "those that waited longest",
     );
-    t.equal(writes[0]?.get(digest(0)), 2, "the last use of each");
+    t.same(
+      writes[0]?.get(digest(0)),
+      { usedAt: 2, uses: 3 },
+      "the last use of each, and how many there were",
+    );
     for (let at = 1_000; at < 1_100; at++) touches.add(digest(at), 7);
     t.same(
       writes.map(({ size }) => size),
@@ -99,7 +103,7 @@ t.test("those asked for are written, and no others", async (t) => {
   const { touches, writes } = recorded();
   for (let at = 0; at < 3; at++) touches.add(digest(at), at);
   t.equal(touches.write([digest(1), digest(7)]), true);
-  t.same(writes, [new Map([[digest(1), 1]])]);
+  t.same(writes, [new Map([[digest(1), { usedAt: 1, uses: 1 }]])]);
   t.equal(touches.write([digest(1), digest(7)]), false);
   t.equal(writes.length, 1);
 });
@@ -114,8 +118,8 @@ t.test("after five seconds they are written", async (t) => {
   mock.timers.tick(1);
   t.same(writes, [
     new Map([
-      [digest(1), 1],
-      [digest(2), 2],
+      [digest(1), { usedAt: 1, uses: 1 }],
+      [digest(2), { usedAt: 2, uses: 1 }],
     ]),
   ]);
   mock.timers.tick(60_000);

@@ -8,6 +8,7 @@ import { type DiskStore, openDiskStore } from "../../../src/storage/disk/store.t
 import { type ReconcileCounts, reconcile } from "../../../src/storage/index/reconcile.ts";
 import { openIndex, type SqliteIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { digestOf, putBlob, someBytes } from "../../fixtures/blob-store-suite.ts";
+import { byLastUse } from "../../fixtures/index-order.ts";
 import { type Cleanup, workDirectory } from "../../system/fixtures/work-directory.ts";
 import { killWorker } from "../fixtures/kill-worker.ts";
 
@@ -59,7 +60,7 @@ function descriptor(bytes: Buffer): { digest: Digest; size: number; mediaType: s
 async function tableAndStore({ store, index }: Cache): Promise<[Map<Digest, number>, Map<Digest, number>]> {
   const files: BlobInfo[] = [];
   for await (const info of store.list()) files.push(info);
-  const rows = index.blobs.oldest(1_000_000);
+  const rows = byLastUse(index.blobs, 1_000_000);
   return [
     new Map(rows.map(({ digest, size }) => [digest, size])),
     new Map(files.map(({ digest, size }) => [digest, size])),
@@ -108,7 +109,7 @@ t.test("a deleted index is made again from the store", async (t) => {
   t.equal(index.blobs.manifestsNaming(layer1?.digest as Digest), 3);
   t.equal(index.blobs.manifestsNaming(digestOf(config)), 2);
   t.equal(index.blobs.manifestsNaming(digestOf(image)), 1);
-  const order = index.blobs.oldest(100);
+  const order = byLastUse(index.blobs, 100);
   t.match(order[0], { digest: old, usedAt: 1_000_000_000 }, "its last use is its file's time");
   t.match(order.at(-1), { digest: future, usedAt: now }, "but never in the future");
   t.equal(index.needsReconcile, false);
@@ -143,7 +144,7 @@ t.test("a table that is wrong becomes right", async (t) => {
   await checkEqual(t, cache);
   t.equal(await store.open(cut), undefined, "a file of the wrong size is not served");
   t.equal(index.blobs.get(sound[0] as Digest)?.mediaType, types.image, "what was known stays known");
-  t.match(index.blobs.oldest(1), [{ usedAt: 77 }], "also the last use");
+  t.match(byLastUse(index.blobs, 1), [{ usedAt: 77 }], "also the last use");
   t.equal(index.blobs.manifestsNaming(sound[0] as Digest), 0, "a manifest that is gone names nothing");
 });
 
@@ -231,7 +232,7 @@ t.test("what requests change meanwhile wins", async (t) => {
   t.ok(index.blobs.get(refilled));
   t.equal(index.blobs.get(evicted), undefined);
   t.match(
-    index.blobs.oldest(100).find((blob) => blob.digest === used),
+    byLastUse(index.blobs, 100).find((blob) => blob.digest === used),
     { usedAt: now + 5 },
     "a use is not undone",
   );
@@ -252,7 +253,7 @@ t.test("beside requests that come and go at random", async (t) => {
     for (let seed = from; running; seed++, changes++) {
       const bytes = someBytes(50, 1000 + (seed % 500));
       index.blobs.add(await storeQuickly(cache, bytes), bytes.length, undefined, seed);
-      for (const victim of index.blobs.oldest(2)) {
+      for (const victim of byLastUse(index.blobs, 2)) {
         await store.delete(victim.digest);
         index.blobs.remove(victim.digest);
       }

@@ -20,9 +20,17 @@ t.test("oldest first, until nine tenths are left", async (t) => {
   }
   s3.objects.set("mirror/blobs/readme", { bytes: Buffer.alloc(1_000_000), headers: {}, modifiedAt: 0 });
   s3.pageSize = 3;
-  t.same(await blobs.evict(10_000, noSignal()), { bytes: 10_000, deleted: 0, freed: 0 });
+  t.same(await blobs.evict({ maxBytes: 10_000, smallBlob: 1 }, noSignal()), {
+    bytes: 10_000,
+    deleted: 0,
+    freed: 0,
+  });
   t.equal(s3.count("delete"), 0);
-  t.same(await blobs.evict(9_999, noSignal()), { bytes: 8_000, deleted: 2, freed: 2_000 });
+  t.same(await blobs.evict({ maxBytes: 9_999, smallBlob: 1 }, noSignal()), {
+    bytes: 8_000,
+    deleted: 2,
+    freed: 2_000,
+  });
   const left = digests.filter((digest) => s3.objects.has(objectKey(s3Prefix, digest)));
   // 0 and 1 of the ages: the first blob, and the fourth.
   t.same(
@@ -32,10 +40,10 @@ t.test("oldest first, until nine tenths are left", async (t) => {
   t.ok(s3.objects.has("mirror/blobs/readme"), "what is not ours stays");
   t.same(notices, []);
   s3.faultOf("delete", refused(403, "AccessDenied"));
-  await t.rejects(blobs.evict(1, noSignal()), { name: "StoreError" });
+  await t.rejects(blobs.evict({ maxBytes: 1, smallBlob: 1 }, noSignal()), { name: "StoreError" });
   const giving = new AbortController();
   giving.abort();
-  await t.rejects(blobs.evict(1, giving.signal), { name: "StoreError" });
+  await t.rejects(blobs.evict({ maxBytes: 1, smallBlob: 1 }, giving.signal), { name: "StoreError" });
 });
 
 t.test("more blobs than are remembered take more than one listing", async (t) => {
@@ -52,8 +60,36 @@ t.test("more blobs than are remembered take more than one listing", async (t) =>
     },
     delete: async (digest: Digest) => stored.delete(digest),
   };
-  t.same(await evictOldest(options, 10_000, noSignal()), { bytes: 9_000, deleted: 16_000, freed: 16_000 });
+  t.same(await evictOldest(options, { maxBytes: 10_000, smallBlob: 1 }, noSignal()), {
+    bytes: 9_000,
+    deleted: 16_000,
+    freed: 16_000,
+  });
   t.equal(listings, 2);
   t.equal(stored.size, 9_000);
   t.ok([...stored.values()].every(({ modifiedAt }) => modifiedAt >= 16_000));
+});
+
+t.test("small blobs go down to their share, then the oldest large ones", async (t) => {
+  const stored: BlobInfo[] = [];
+  const add = (size: number): void => {
+    const digest = makeDigest("sha256", stored.length.toString(16).padStart(64, "0"));
+    stored.push({ digest, size, modifiedAt: stored.length });
+  };
+  for (let i = 0; i < 10; i++) add(10);
+  for (let i = 0; i < 10; i++) add(100);
+  const deleted: number[] = [];
+  const options = {
+    list: async function* () {
+      yield* stored.toReversed();
+    },
+    delete: async (digest: Digest) => deleted.push(stored.findIndex((each) => each.digest === digest)),
+  };
+  const room = { maxBytes: 1_000, smallBlob: 100 };
+  // 3 % of the room are 30 bytes: seven of ten go. Then there are 130 bytes too many.
+  t.same(await evictOldest(options, room, noSignal()), { bytes: 830, deleted: 9, freed: 270 });
+  t.same(
+    deleted.toSorted((a, b) => a - b),
+    [0, 1, 2, 3, 4, 5, 6, 10, 11],
+  );
 });
