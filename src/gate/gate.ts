@@ -91,12 +91,18 @@ export class Gate {
     if (passwords === undefined) return "wrong";
     const admitted = (checked: Checked): Admitted | NotAdmitted => {
       if (typeof checked === "string") return checked;
+      if (this.#isFalse(checked, passwords)) return "wrong";
       const lasts = passwords.lastsOf(checked);
       const limits = lasts === undefined ? undefined : { access: undefined, lasts };
       return new Admitted(named(checked, address), this.#rules, limits);
     };
     const checked = passwords.check(login, client.network);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
+  }
+
+  /** Somebody of a directory is called as only workloads are: their names have a colon. */
+  #isFalse({ name }: Person, by: Passwords | undefined): boolean {
+    return this.#workloads !== undefined && by !== this.#workloads && name.includes(":");
   }
 
   /** Which of them knows the login. */
@@ -138,8 +144,10 @@ export class Gate {
       return this.#rules.grantsAnything(nobody(client.address))
         ? await own.issue(undefined, access)
         : "unknown";
-    const checked = (await this.#passwordsFor(login)?.check(login, client.network)) ?? "wrong";
+    const passwords = this.#passwordsFor(login);
+    const checked = (await passwords?.check(login, client.network)) ?? "wrong";
     if (typeof checked === "string") return checked;
+    if (this.#isFalse(checked, passwords)) return "wrong";
     return await own.issue({ ...checked, groups: this.#rules.named(checked.groups ?? none) }, access);
   }
 

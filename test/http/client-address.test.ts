@@ -3,9 +3,11 @@ import { connect, isIP } from "node:net";
 import fc from "fast-check";
 import t from "tap";
 import { ClientAddresses } from "../../src/http/client-address.ts";
+import { unixPeer } from "../../src/ports/networks.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { SeededRandom } from "../fixtures/seeded-random.ts";
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -204,4 +206,69 @@ t.test("a path before this mirror is believed of trusted proxies only", async (t
   t.equal(prefix("/registry", ""), undefined);
   t.equal(prefix("//evil.example.com", "10.1.1.1"), undefined);
   t.equal(prefix(undefined, "10.1.1.1"), undefined);
+});
+
+t.test(
+  "where a client has reached this mirror, behind a proxy at a unix socket and without one",
+  async (t) => {
+    const addresses = new ClientAddresses({ trustedProxies: ["unix:"] });
+    const said = { host: "mirror", "x-forwarded-proto": "https", "x-forwarded-host": "hub.example.com" };
+    t.equal(addresses.originOf(said, unixPeer, "http"), "https://hub.example.com");
+    t.equal(addresses.originOf(said, "10.0.0.1", "http"), "http://mirror");
+    t.equal(addresses.originOf(said, "10.0.0.1", "https"), "https://mirror");
+    t.equal(addresses.originOf({}, unixPeer, "http"), undefined, "HTTP/1.0 needs no Host");
+  },
+);
+
+t.test("whatever a proxy or a client writes, it is an origin or nothing", async (t) => {
+  const addresses = new ClientAddresses({ trustedProxies: ["10.0.0.1"] });
+  const seeded = new SeededRandom(45);
+  const parts = [
+    "a",
+    "mirror",
+    ".",
+    "-",
+    "_",
+    ":",
+    "5000",
+    "[::1]",
+    "[",
+    "]",
+    '"',
+    ",",
+    ";",
+    "/",
+    "@",
+    "\\",
+    " ",
+    "%",
+    "é",
+    "https",
+    "http",
+    "=",
+    "host=",
+    "proto=",
+    "for=",
+    "?",
+    "#",
+  ];
+  const text = (): string =>
+    Array.from(
+      { length: Math.floor(seeded.next() * 7) },
+      () => parts[Math.floor(seeded.next() * parts.length)],
+    ).join("");
+  let origins = 0;
+  for (let round = 0; round < 20_000; round++) {
+    const names = ["host", "x-forwarded-host", "x-forwarded-proto", "forwarded"].filter(
+      () => seeded.next() < 0.6,
+    );
+    const headers = Object.fromEntries(names.map((name) => [name, text()]));
+    const address = seeded.next() < 0.5 ? "10.0.0.1" : "10.0.0.2";
+    const origin = addresses.originOf(headers, address, "http");
+    if (origin === undefined) continue;
+    origins++;
+    if (!/^https?:\/\/(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/.test(origin))
+      t.fail(JSON.stringify({ headers, origin }));
+  }
+  t.ok(origins > 300, String(origins));
 });
