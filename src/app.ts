@@ -47,6 +47,7 @@ import type { NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
 import { unixPeer } from "./ports/networks.ts";
 import { NodeProof } from "./ports/node-proof.ts";
+import type { Proofs } from "./ports/records.ts";
 import type { ServerTls } from "./ports/tls-front.ts";
 import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
@@ -242,6 +243,12 @@ class Entrepot implements App {
       if (server !== undefined)
         this.#log.info({ upstream: name, proxy: server.name }, "asked through a proxy");
     }
+    for (const { name, access, auth } of this.#config.upstreams)
+      if (access === "passthrough" && auth.kind === "none")
+        this.#log.info(
+          { upstream: name },
+          "asked with the credentials of its callers, and no account for what no caller waits for: nothing is fetched ahead or again before a client asks for it",
+        );
     return { listen: listenAddress, ops: opsAddress };
   }
 
@@ -258,7 +265,8 @@ class Entrepot implements App {
   }
 
   async #openStorage(): Promise<Storage> {
-    const { cache, proofs } = this.#config;
+    const { cache } = this.#config;
+    const proofs = proofsOf(this.#config);
     const store = await openDiskStore({
       directory: cache.dir,
       quarantineBytes: () => this.#config.cache.maxSize * quarantineShare,
@@ -550,6 +558,8 @@ class Entrepot implements App {
     if (serving === undefined || this.#health.checks.isDraining())
       throw new Error("the node is starting or stopping");
     const config = applicable(this.#config, read);
+    if (passingOf(config).join() !== passingOf(this.#config).join())
+      throw new Error("access: passthrough begins and ends with a restart, for an upstream as for all");
     const rules = policyRules(config);
     const proxies = new ClientAddresses(trustedBy(config));
     const changed = clientsChanged(
@@ -705,6 +715,17 @@ class Entrepot implements App {
   }
 }
 
+/** Fixed at the start: what links were found to count is remembered. */
+function proofsOf(config: Config): (upstream: string) => Proofs {
+  const passing = new Set(passingOf(config));
+  return (upstream) => (passing.has(upstream) ? "none" : config.proofs);
+}
+
+/** The upstreams that say themselves what a caller may have. Their links have been made by other rules. */
+function passingOf({ upstreams }: Config): readonly string[] {
+  return upstreams.flatMap(({ name, access }) => (access === "passthrough" ? [name] : []));
+}
+
 function trustedBy({ trustedProxies = [] }: Config): { readonly trustedProxies: readonly string[] } {
   return { trustedProxies };
 }
@@ -741,9 +762,10 @@ function listenerRules(
 ): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
   const routings = config.upstreams.map(
-    ({ component, namespaces, hosts, library, allow, deny, next }, i): Routing => {
+    ({ component, namespaces, hosts, library, allow, deny, next, access }, i): Routing => {
       const upstream = upstreams[i] as Upstream;
-      return { upstream, component, namespaces, hosts, library, allow, deny, next };
+      const passthrough = access === "passthrough";
+      return { upstream, component, namespaces, hosts, library, allow, deny, next, passthrough };
     },
   );
   const takesWrites = config.upstreams.some(({ push }) => push);

@@ -10,6 +10,7 @@ import { HtpasswdFile } from "../gate/htpasswd-file.ts";
 import { HtpasswdUsers, type Verify } from "../gate/htpasswd-users.ts";
 import { LdapDirectory } from "../gate/ldap/ldap-directory.ts";
 import { Passwords } from "../gate/passwords.ts";
+import { ProvedRights } from "../gate/proved-rights.ts";
 import { BearerTokens } from "../gate/token/bearer-tokens.ts";
 import { proveForeign } from "../gate/token/foreign-tokens.ts";
 import type { KeySet } from "../gate/token/key-set.ts";
@@ -49,6 +50,7 @@ export class Access {
   /** For as long as this process runs. */
   #ownKey: SecretSource | undefined;
   readonly #keys: TokenKeys;
+  #proved: ProvedRights | undefined;
 
   constructor(options: AccessOptions) {
     this.#options = options;
@@ -77,11 +79,23 @@ export class Access {
       (access?.tokens && this.#tokensOf(access.tokens, login)) ??
       (access?.issuer && keysOf && this.#foreignTokensOf(access.issuer, keysOf(access.issuer)));
     const workloads = keysOf && access.workloads?.map((each) => ({ ...each, keys: keysOf(each) }));
+    const { proofLifetime: lifetime } = access?.passthrough ?? {};
+    const { steady: clock } = this.#options;
+    const proved =
+      lifetime === undefined ? undefined : (this.#proved ?? new ProvedRights({ lifetime, clock }));
     return {
       gate:
         rules &&
-        new Gate({ rules, passwords: login?.passwords, workloads: this.#workloadsOf(workloads), tokens }),
+        new Gate({
+          rules,
+          passwords: login?.passwords,
+          workloads: this.#workloadsOf(workloads),
+          tokens,
+          proved,
+        }),
       apply: () => {
+        this.#proved = proved;
+        if (lifetime !== undefined) proved?.believeFor(lifetime);
         this.#login = login;
         this.#tokens = tokens;
         if (login === before) return;

@@ -129,7 +129,7 @@ export class NodeWorkers {
 /** What of a client its rights depend on. */
 function callerMatters({ access }: Config): CallerMatters {
   return {
-    credentials: asksForNames(access),
+    credentials: asksForNames(access) || access?.passthrough !== undefined,
     certificate: access?.certificates !== undefined,
     address: access?.rules.some(({ networks }) => networks.length > 0) ?? false,
   };

@@ -13,7 +13,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { PushSink } from "../ports/push.ts";
 import type { Scope } from "../ports/scope.ts";
-import { createAuthorizer } from "../upstream/auth/authorization.ts";
+import { createAuthorizer, createCallerAuthorizers } from "../upstream/auth/authorization.ts";
 import { HttpPushTarget } from "../upstream/push-target.ts";
 import type { Prepared } from "./prepared.ts";
 
@@ -92,7 +92,8 @@ export class PushWriters {
 
   #make(config: UpstreamConfig, places: Writer["places"]): Writer {
     const { pseudonym, caches, notices, clock } = this.#options;
-    const target = new HttpPushTarget(config, createAuthorizer(config, notices, clock));
+    const create = config.access === "passthrough" ? createCallerAuthorizers : createAuthorizer;
+    const target = new HttpPushTarget(config, create(config, notices, clock));
     const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
     const passThrough = new PassThrough({
       name: config.name,

@@ -126,14 +126,20 @@ async function openRedis(options: SharedPartsOptions): Promise<RedisShared | und
 
 function layered(
   own: Pick<SharedParts, "tags" | "links">,
-  { notices, clock, steady }: SharedPartsOptions,
+  { config, notices, clock, steady }: SharedPartsOptions,
   redis: RedisShared,
 ) {
   const { announcements } = redis;
   const common = { usable: () => redis.usable, announcements, notices, clock, steady };
   return {
     tags: new SharedTags({ ...common, local: own.tags, shared: redis.tags }),
-    links: new SharedLinks({ ...common, local: own.links, shared: redis.links }),
+    links: new SharedLinks({
+      ...common,
+      local: own.links,
+      shared: redis.links,
+      onlyOwn: (name) =>
+        config.upstreams.some((upstream) => upstream.name === name && upstream.access === "passthrough"),
+    }),
   };
 }
 

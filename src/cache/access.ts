@@ -9,7 +9,7 @@ import { keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { headByDigest, type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
-import type { CacheMarks, Refusal } from "../ports/upstream-answer.ts";
+import { type CacheMarks, isRefusal, type Refusal } from "../ports/upstream-answer.ts";
 
 export type Proof =
   | { readonly kind: "linked" }
@@ -63,7 +63,13 @@ export class Access {
   ): Promise<Proof> {
     if (await isLinked) return linked;
     const key = keyIn(remote, `${as} ${digest}`);
-    return this.#proofs.run(key, () => this.#ask(remote, digest, as)).promise;
+    const ask = () => this.#ask(remote, digest, as);
+    const { promise, joined } = this.#proofs.run(key, ask);
+    const { caller } = remote.registry;
+    if (!joined || caller === undefined) return promise;
+    const proof = await promise;
+    // The refusal may be one to whom it was asked for.
+    return isRefusal(proof) ? this.#proofs.run(`${key} ${caller.identity}`, ask).promise : proof;
   }
 
   async #ask(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {

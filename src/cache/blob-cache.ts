@@ -5,7 +5,7 @@ import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
-import type { OnBehalfOf, RemoteRepository } from "../ports/upstream.ts";
+import type { RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
 import { type Filling, Fills, type FillsOptions } from "./fill/fills.ts";
@@ -153,7 +153,7 @@ export class BlobCache {
     start: () => Promise<OpenedBlob | Refusal | "waited">,
   ): Promise<OpenedBlob | Refusal | "waited"> {
     const filling = this.#fills.joinable(digest);
-    return filling !== undefined && isSameScope(filling.remote, remote)
+    return filling !== undefined && isSameAsker(filling.remote, remote)
       ? this.#follow(filling, "joined", remote)
       : start();
   }
@@ -215,7 +215,7 @@ export class BlobCache {
 
   /** The answer to HEAD for a blob on its way. */
   async #headOf({ fill, remote: from }: Filling, remote: RemoteRepository): Promise<BlobFound | Refusal> {
-    const reader = fill.follow(remote.onBehalfOf);
+    const reader = fill.follow(remote);
     try {
       const head = await fill.head;
       if (head.kind !== "found") return head;
@@ -292,8 +292,8 @@ export class BlobCache {
     const filling = this.#fills.joinable(digest);
     if (filling === undefined) return "again";
     const opened = await this.#follow(filling, "joined", remote);
-    // The fill was refused to another repository: this one may be allowed.
-    return opened.kind === "found" || isSameScope(filling.remote, remote) ? opened : "again";
+    // The fill was refused to another repository, or to another caller: this one may be allowed.
+    return opened.kind === "found" || isSameAsker(filling.remote, remote) ? opened : "again";
   }
 
   /** Undefined when upstream confirms the right. Otherwise, and when it rejects, the opened blob is closed. */
@@ -341,7 +341,7 @@ export class BlobCache {
           ...fromUpstream(remote.upstream, head),
           result: "miss" as const,
         });
-        const opened = await this.#opened(fill, found, remote.onBehalfOf);
+        const opened = await this.#opened(fill, found, remote);
         return opened.kind === "found" ? { ...opened, reader: endingWith(fill, opened.reader) } : opened;
       },
     };
@@ -358,17 +358,17 @@ export class BlobCache {
       result: source.result(how),
       source: source.source,
     });
-    return this.#opened(fill, found, remote.onBehalfOf, remote);
+    return this.#opened(fill, found, remote, remote);
   }
 
   /** Follows the fill before upstream has answered, so that a fill without a spool waits for this reader. */
   async #opened(
     fill: Fill,
     found: (head: FoundHead) => BlobFound,
-    by: OnBehalfOf | undefined,
+    remote: RemoteRepository,
     asked?: Scope,
   ): Promise<OpenedBlob | Refusal> {
-    const reader = fill.follow(by);
+    const reader = fill.follow(remote);
     let opened = false;
     try {
       const head = await fill.head;
@@ -412,6 +412,11 @@ export class BlobCache {
   stop(reason: Error): Promise<void> {
     return this.#fills.stop(reason);
   }
+}
+
+/** What upstream says to the one it says to the other. */
+function isSameAsker(a: RemoteRepository, b: RemoteRepository): boolean {
+  return isSameScope(a, b) && a.registry.caller?.identity === b.registry.caller?.identity;
 }
 
 /** Ends a relay when its last reader leaves, since no later request can use it: HEAD needs only the beginning. */

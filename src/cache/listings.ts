@@ -222,6 +222,8 @@ export class Listings {
   ): void {
     const { clock, kept } = this.#options;
     if (answer.kind !== "found" && answer.kind !== "absent") {
+      // What upstream refuses to one caller says nothing of what others may have.
+      if (remote.registry.caller !== undefined) return;
       this.#memory.delete(id);
       kept.delete(remote, key);
       return;

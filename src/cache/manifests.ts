@@ -20,7 +20,7 @@ import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts"
 import { ManifestSource, type Resolution } from "./manifest-source.ts";
 import { bodyBytes } from "./memory-size.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import { type Question, Revalidation } from "./revalidation.ts";
+import { type Question, type Revalidated, Revalidation } from "./revalidation.ts";
 import { TagRecords } from "./tag-records.ts";
 
 export interface ManifestsOptions {
@@ -102,6 +102,20 @@ function outcomeBytes(outcome: Outcome): number {
   return 4096 + (body === undefined ? 0 : bodyBytes(body));
 }
 
+/** Upstream refuses it to one caller, which says nothing of what others may have. */
+function isOfCaller({ registry }: RemoteRepository, { kind }: { readonly kind: string }): boolean {
+  return kind === "denied" && registry.caller !== undefined;
+}
+
+/** A question that one caller shares with nobody else. Writes do not end it, so its answer is not remembered. */
+function ownQuestion(
+  { registry }: RemoteRepository,
+  key: string,
+  ask: Question<Outcome>,
+): [key: string, ask: Question<Outcome>] {
+  return [`${key} ${registry.caller?.identity}`, () => ask(() => false)];
+}
+
 /** The key among the kept answers under which it is kept that upstream does not have the tag. */
 function absenceKey(tag: Tag): string {
   return `manifests/${tag}`;
@@ -171,7 +185,7 @@ export class Manifests {
   }
 
   #askAs(remote: RemoteRepository, tag: Tag, accept: string, key: string): Promise<Answered> {
-    return this.#revalidation.fetch(key, async () => {
+    return this.#fetch(remote, key, async () => {
       const outcome = this.#outcomeOf(remote, await this.#source.byTagAs(remote, tag, accept));
       if (outcome.kind !== "relay") this.#accepted.set(key, outcome);
       return outcome;
@@ -246,7 +260,7 @@ export class Manifests {
     const here = await this.#source.stored(digest);
     if (here !== undefined) return this.#here(remote, digest, here);
     if (negative.has(remote, "manifest", digest)) return absentAsRemembered;
-    const answered = await this.#revalidation.fetch(keyIn(remote, digest), async () => {
+    const answered = await this.#fetch(remote, keyIn(remote, digest), async () => {
       const byDigest = { kind: "digest", digest } as const;
       return this.#outcomeOf(remote, await this.#source.fetch(remote, byDigest));
     });
@@ -308,10 +322,10 @@ export class Manifests {
     if (stored === undefined || state !== "stale") {
       const subject = stored === undefined ? subjectOfTag(tag) : undefined;
       if (subject !== undefined) return this.#byFallbackTag(remote, tag, subject, ask);
-      const answered = await this.#revalidation.fetch(key, ask);
+      const answered = await this.#fetch(remote, key, ask);
       return this.#answer(remote, { ...answered, outdated: stored !== undefined });
     }
-    const refreshed = await this.#revalidation.refresh(key, ask);
+    const refreshed = await this.#refresh(remote, key, ask);
     return refreshed.kind === "answered"
       ? this.#answer(remote, { ...refreshed, outdated: true })
       : this.#stale(remote, tag, { stored, ttl, reason: refreshed.reason });
@@ -331,12 +345,12 @@ export class Manifests {
     const { kept } = this.#options;
     const key = keyIn(remote, tag);
     if (kept.get(remote, absenceKey(tag)) !== undefined) {
-      const refreshed = await this.#revalidation.refresh(key, ask);
+      const refreshed = await this.#refresh(remote, key, ask);
       if (refreshed.kind === "failed") return { kind: "absent", negative: true, reason: refreshed.reason };
       return this.#answer(remote, refreshed);
     }
     try {
-      return await this.#answer(remote, await this.#revalidation.fetch(key, ask));
+      return await this.#answer(remote, await this.#fetch(remote, key, ask));
     } catch (error) {
       if (!(error instanceof UpstreamError)) throw error;
       return await kept.unknown(remote, subject, error);
@@ -387,15 +401,38 @@ export class Manifests {
       };
       const doubtful = this.#records.isDoubtful(remote, asOfQuestion);
       await this.#records.put(remote, tag, doubtful ? asOfQuestion : resolution.record, record);
-    } else await this.#records.delete(remote, tag);
+    } else if (!isOfCaller(remote, resolution)) await this.#records.delete(remote, tag);
     const { kept, negative } = this.#options;
     const subject = subjectOfTag(tag);
     if (subject !== undefined) {
       if (resolution.kind === "absent")
         kept.put(remote, absenceKey(tag), subject, { content: undefined, at: askedAt });
-      else kept.delete(remote, absenceKey(tag));
+      else if (!isOfCaller(remote, resolution)) kept.delete(remote, absenceKey(tag));
     } else if (resolution.kind === "absent") negative.add(remote, "manifest", tag);
     return resolution;
+  }
+
+  /** As in Revalidation. What another caller was refused, whose question was shared, is asked again for this one. */
+  async #fetch(
+    remote: RemoteRepository,
+    key: string,
+    ask: Question<Outcome>,
+  ): Promise<Awaited<ReturnType<Revalidation<Outcome>["fetch"]>>> {
+    const answered = await this.#revalidation.fetch(key, ask);
+    if (!answered.joined || !isOfCaller(remote, answered.value)) return answered;
+    return this.#revalidation.fetch(...ownQuestion(remote, key, ask));
+  }
+
+  /** The same. */
+  async #refresh(
+    remote: RemoteRepository,
+    key: string,
+    ask: Question<Outcome>,
+  ): Promise<Revalidated<Outcome>> {
+    const refreshed = await this.#revalidation.refresh(key, ask);
+    if (refreshed.kind === "failed" || !refreshed.joined || !isOfCaller(remote, refreshed.value))
+      return refreshed;
+    return this.#revalidation.refresh(...ownQuestion(remote, key, ask));
   }
 
   // ---- answers ------------------------------------------------------------------------------------------------

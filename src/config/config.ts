@@ -72,7 +72,7 @@ const loginKeys = [
   "credentialSourceUrl",
 ] as const satisfies (keyof UpstreamValues)[];
 
-type FilledKey = "url" | "library" | "namespaces";
+type FilledKey = "url" | "library" | "namespaces" | "access";
 type ProxyKey = "proxy" | "noProxy";
 
 /** What makes the next upstream be asked: 404 and 410, 401 and 403, no usable answer. */
@@ -175,6 +175,8 @@ export interface AccessConfig {
   readonly htpasswd: HtpasswdConfig | undefined;
   /** A directory of users beside them, or alone. Left out: there is none. */
   readonly ldap?: LdapSettings | undefined;
+  /** Callers show credentials of an upstream, which says what they may; left out: of none. Times in milliseconds. */
+  readonly passthrough?: { readonly proofLifetime: number } | undefined;
   readonly rules: readonly AccessRule[];
   /** What names callers in certificates they show; left out: nothing does. */
   readonly certificates?: CertificateNaming | undefined;
@@ -296,6 +298,8 @@ export function fillDefaults(values: Values, taken: ReadonlySet<string>): void {
   for (const upstream of upstreamsOf(values)) {
     const isHub = upstream.url?.hostname === dockerHub.host;
     upstream.library ??= isHub;
+    const { mode } = values.access;
+    if (mode === "open" || mode === "passthrough") upstream.access ??= mode;
     // A namespace that nobody asked for gives way to one that another upstream names.
     upstream.namespaces ??= isHub && !named.has(dockerHub.namespace) ? [dockerHub.namespace] : [];
     for (const namespace of upstream.namespaces) named.add(namespace);
@@ -335,7 +339,7 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
       address: values.node.address,
       secret: files.secret(values.node, ["node"], "secret"),
     },
-    access: accessOf(values.access, files, usedProxies(common)),
+    access: accessOf(values, files, usedProxies(common)),
     upstreams: [first as UpstreamConfig, ...more],
     influx: dir === undefined ? undefined : { ...influx, dir },
     s3: s3Of(values.s3, files, usedProxies(common)),
@@ -349,7 +353,7 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
 }
 
 function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamConfig {
-  const { url, library = false, namespaces = [] } = values;
+  const { url, library = false, namespaces = [], access = "open" } = values;
   if (url === undefined) throw new TypeError("the URL of every upstream was checked to be set");
   const repositoryPrefix: string = values.repositoryPrefix ?? "";
   const filled = {
@@ -357,6 +361,7 @@ function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamC
     url,
     library,
     namespaces,
+    access,
     repositoryPrefix,
   };
   const auth = authOf(values, path, files);
@@ -399,25 +404,23 @@ export function plainUpstream(name: string, url: URL): UpstreamConfig {
   return upstreamOf(values.upstream, ["upstream"], new Files());
 }
 
-function accessOf(
-  values: Values["access"],
-  files: Files,
-  proxy: ProxyConfig | undefined,
-): AccessConfig | undefined {
-  const { mode, rules, ldap, oidc } = values;
-  if (mode === "open" && rules.length === 0) return undefined;
+function accessOf(values: Values, files: Files, proxy: ProxyConfig | undefined): AccessConfig | undefined {
+  const { mode, rules, ldap, oidc, token, proofLifetime } = values.access;
+  const passes = upstreamsOf(values).some(({ access }) => access === "passthrough");
+  if (mode === "open" && rules.length === 0 && !passes) return undefined;
   const asksDirectory = mode === "ldap" || (mode === "token" && ldap.urls.length > 0);
   return {
     htpasswd: mode === "open" ? undefined : files.htpasswd,
     ldap: asksDirectory ? ldapOf(ldap, files) : undefined,
-    certificates: certificatesOf(values),
-    tokens: givesTokens(values) ? tokensOf(values.token, files) : undefined,
-    issuer: issuerOf(values.token, files),
+    certificates: certificatesOf(values.access),
+    tokens: givesTokens(values.access) ? tokensOf(token, files) : undefined,
+    issuer: issuerOf(token, files),
     workloads: oidc.map((each, index) => {
       const { name, issuer, audience, claims, groups } = each;
       return { name, issuer, audience, claims, groups, keys: keysOf(each, ["access", "oidc", index], files) };
     }),
     proxy,
+    passthrough: passes ? { proofLifetime } : undefined,
     rules: rules.map((rule) => ({
       ...rule,
       verbs: rule.verbs.length === 0 ? (["pull", "list"] as const) : rule.verbs,

@@ -46,6 +46,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
     );
   endpoints(sources);
   access(sources, upstreams);
+  passthrough(sources, upstreams);
   upstreamList(sources, upstreams);
   basePath(sources, upstreams);
 }
@@ -253,7 +254,7 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const file: Path = ["access", "htpasswdFile"];
   const ldap: Path = ["access", "ldap"];
   const asked = sources.text(mode)?.trim().toLowerCase() ?? "open";
-  const asks = asked !== "open";
+  const asks = asked !== "open" && asked !== "passthrough";
   const hasFile = sources.has(file);
   const token: Path = ["access", "token"];
   const isForeign = asked === "token" && sources.has([...token, "issuer"]);
@@ -445,6 +446,68 @@ function accessRule(
     if (!names.includes(text.trim())) sources.refuse(path, unknownName(text.trim(), names));
 }
 
+/**
+ * A request has one Authorization header, and is answered with one challenge: all that it may be asked for takes the same
+ * credentials, or none.
+ */
+function passthrough(sources: Sources, upstreams: readonly Path[]): void {
+  const word = (path: Path): string | undefined => sources.text(path)?.trim().toLowerCase();
+  const mode: Path = ["access", "mode"];
+  const common = word(mode) ?? "open";
+  const named = upstreams.filter((path) => sources.has([...path, "access"]));
+  if (common !== "open" && common !== "passthrough") {
+    for (const path of named)
+      sources.refuse(
+        [...path, "access"],
+        `found this with access.mode: ${common}, expected it left out: a request has one Authorization header, which names a user of this mirror then`,
+      );
+    return;
+  }
+  const passing = upstreams.filter((path) => (word([...path, "access"]) ?? common) === "passthrough");
+  const [first] = passing;
+  if (first === undefined) {
+    if (common === "passthrough")
+      sources.refuse(
+        mode,
+        "found passthrough, and every upstream is open; expected open, or one that is not",
+      );
+    return;
+  }
+  const rules: Path = ["access", "rules"];
+  if (hasList(sources, rules))
+    sources.refuse(
+      rules,
+      "found rules, expected none: with passthrough the registry decides, and allow and deny of the upstream say what it is asked for",
+    );
+  if (word(["proofs"]) === "shared")
+    sources.refuse(
+      ["proofs"],
+      "found shared, expected own: with passthrough a manifest must give nobody the right to a blob",
+    );
+  const originOf = (path: Path): string | undefined =>
+    URL.parse(sources.text([...path, "url"]) ?? "")?.origin;
+  const origin = originOf(first);
+  for (const path of passing) {
+    const url: Path = [...path, "url"];
+    const other = originOf(path);
+    if (origin !== undefined && other !== undefined && other !== origin)
+      sources.refuse(
+        url,
+        `found another registry than ${sources.label([...first, "url"])}, expected the same host: clients would send the credentials of one to the other; let this one be access: open, or give it a mirror of its own`,
+      );
+  }
+  const names = passing.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
+  for (const path of upstreams) {
+    const next: Path = [...path, "next"];
+    const to = sources.text([...next, "upstream"])?.trim();
+    if (to !== undefined && (passing.includes(path) || names.includes(to)))
+      sources.refuse(
+        next,
+        "found another upstream to ask before or after one with passthrough, expected none: what a caller may not read would come from elsewhere",
+      );
+  }
+}
+
 // ---- all upstreams -----------------------------------------------------------------------------------------------
 
 /** Both ways to name upstreams at once. */
@@ -621,7 +684,7 @@ const namesOfHub: ReadonlySet<string> = new Set([
   "registry.hub.docker.com",
 ]);
 
-function upstreamWarnings({ url, auth }: UpstreamConfig, sources: Sources, path: Path): Problem[] {
+function upstreamWarnings({ url, auth, access }: UpstreamConfig, sources: Sources, path: Path): Problem[] {
   const warnings: Problem[] = [];
   if (namesOfHub.has(url.hostname))
     warnings.push(
@@ -631,7 +694,8 @@ function upstreamWarnings({ url, auth }: UpstreamConfig, sources: Sources, path:
       ),
     );
   if (url.protocol !== "http:") return warnings;
-  if (auth.kind !== "none" && !isLoopback(url.hostname))
+  const sends = auth.kind !== "none" || access === "passthrough";
+  if (sends && !isLoopback(url.hostname))
     warnings.push(
       sources.problem(
         [...path, "url"],

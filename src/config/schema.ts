@@ -346,6 +346,10 @@ const upstream = section({
   push: setting(t.yesOrNo, "Whether clients may push to the registry through this mirror", {
     default: "false",
   }),
+  access: setting(
+    t.oneOf(["open", "passthrough"]),
+    "Who may read from this registry, where that differs from access.mode open or passthrough: everybody with open, whom the registry lets read with passthrough",
+  ),
 });
 
 const upstreams = setting(
@@ -425,8 +429,8 @@ export const schema = z.object({
   ),
   access: section({
     mode: setting(
-      t.oneOf(["open", "htpasswd", "ldap", "token"]),
-      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password, and with ldap, for one of the directory at access.ldap.urls; with token for one of either, and clients change it for a token that lasts some minutes",
+      t.oneOf(["open", "htpasswd", "ldap", "token", "passthrough"]),
+      "Who is asked for a name: nobody with open, where the network is the boundary; everybody with htpasswd, for one of access.htpasswdFile and its password, and with ldap, for one of the directory at access.ldap.urls; with token for one of either, and clients change it for a token that lasts some minutes; with passthrough for a name and password of the registry, which decides",
       { default: "open" },
     ),
     htpasswdFile: setting(
@@ -469,6 +473,11 @@ export const schema = z.object({
     oidc: setting(
       workloads,
       "List of platforms whose workloads log in as user oidc with their token as the password, each {name, issuer, audience, jwksUrl, jwksFile, claims, groups}; see docs/access.md",
+    ),
+    proofLifetime: setting(
+      t.proofLifetime,
+      "How long it is believed that a caller may read a repository since the registry last said so, with passthrough; at most 15m",
+      { default: "5m" },
     ),
     rules: setting(
       accessRules,

@@ -103,6 +103,9 @@ export function timer(min: 0 | 1 = 1) {
 /** How long a token lasts: clients take less than a minute for a minute. In milliseconds. */
 export const tokenLifetime = duration(60_000, 3_600_000);
 
+/** How long a proof of a right is believed, 1 s to 15 minutes, in milliseconds. */
+export const proofLifetime = duration(1_000, 15 * 60_000);
+
 /** An age, 0 to 100 years or `forever`; in milliseconds. */
 export const age = duration(0, hundredYears, true);
 

@@ -1,12 +1,13 @@
 // Who may do what: the one place that decides it. It is asked before anything is looked up, so that neither the time of a
 // refusal nor its headers tell what is held here.
 import type { Repository } from "../oci/name.ts";
-import { AccessRules, type Right, type Verb } from "./access-rules.ts";
+import { AccessRules, type Right, type Verb, verbs } from "./access-rules.ts";
 import { basicToken } from "./basic-credentials.ts";
 import type { Caller } from "./caller.ts";
 import { type CertifiedCaller, isOfCertificates } from "./certificate-caller.ts";
 import type { Person } from "./directory.ts";
 import type { Checked, Passwords } from "./passwords.ts";
+import { OwnAccount, type ProvedRights } from "./proved-rights.ts";
 import { type BearerTokens, bearerToken, type CheckedToken } from "./token/bearer-tokens.ts";
 import type { IssuedToken, OwnTokens } from "./token/own-tokens.ts";
 import type { ResourceActions, TokenAccess } from "./token/token-access.ts";
@@ -45,6 +46,8 @@ export interface GateOptions {
   readonly workloads?: Passwords | undefined;
   /** Callers show tokens; left out: those are not read. */
   readonly tokens?: GateTokens | undefined;
+  /** Callers show what an upstream knows them by, which decides; left out: none does. */
+  readonly proved?: ProvedRights | undefined;
 }
 
 export class Gate {
@@ -52,12 +55,14 @@ export class Gate {
   readonly #passwords: Passwords | undefined;
   readonly #workloads: Passwords | undefined;
   readonly #tokens: GateTokens | undefined;
+  readonly #proved: ProvedRights | undefined;
 
-  constructor({ rules, passwords, workloads, tokens }: GateOptions) {
+  constructor({ rules, passwords, workloads, tokens, proved }: GateOptions) {
     this.#rules = rules;
     this.#passwords = passwords;
     this.#workloads = workloads;
     this.#tokens = tokens;
+    this.#proved = proved;
   }
 
   /** Undefined: tokens are not taken. */
@@ -80,6 +85,10 @@ export class Gate {
     certified?: CertifiedCaller,
   ): Admitted | NotAdmitted | Promise<Admitted | NotAdmitted> {
     const { address } = client;
+    if (this.#proved !== undefined) {
+      const account = new OwnAccount(this.#proved, authorization, client.network);
+      return new Admitted(nobody(address), forUpstream, { account });
+    }
     const isOpen =
       this.#passwords === undefined && this.#workloads === undefined && this.#tokens === undefined;
     if (certified !== undefined && (isOpen || authorization === undefined))
@@ -93,7 +102,7 @@ export class Gate {
       if (typeof checked === "string") return checked;
       if (this.#isFalse(checked, passwords)) return "wrong";
       const lasts = passwords.lastsOf(checked);
-      const limits = lasts === undefined ? undefined : { access: undefined, lasts };
+      const limits = lasts === undefined ? undefined : { token: { access: undefined, lasts } };
       return new Admitted(named(checked, address), this.#rules, limits);
     };
     const checked = passwords.check(login, client.network);
@@ -123,7 +132,7 @@ export class Gate {
       if (checked === "down") return checked;
       const { person, access } = checked;
       const caller = person === undefined ? nobody(address) : named(person, address);
-      return new Admitted(caller, this.#rules, { access, lasts: bearer.lastsOf(checked) });
+      return new Admitted(caller, this.#rules, { token: { access, lasts: bearer.lastsOf(checked) } });
     };
     const checked = bearer.check(token);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
@@ -198,14 +207,35 @@ interface TokenLimits {
   readonly lasts: number;
 }
 
+/** Upstream decides, or everybody may. */
+const forUpstream = new AccessRules([
+  {
+    users: [],
+    groups: [],
+    anonymous: true,
+    networks: [],
+    upstreams: [],
+    repositories: [],
+    tags: [],
+    verbs,
+  },
+]);
+
 /** A caller, for one request. */
 export class Admitted {
   readonly caller: Caller;
+  /** By which the caller's rights have to be proved to an upstream that decides; undefined: they need not be. */
+  readonly account: OwnAccount | undefined;
   readonly #rules: AccessRules;
   readonly #token: TokenLimits | undefined;
 
-  constructor(caller: Caller, rules: AccessRules, token?: TokenLimits) {
+  constructor(
+    caller: Caller,
+    rules: AccessRules,
+    { token, account }: { readonly token?: TokenLimits; readonly account?: OwnAccount } = {},
+  ) {
     this.caller = caller;
+    this.account = account;
     this.#rules = rules;
     this.#token = token;
   }

@@ -4,6 +4,7 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../ports/clock.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
+import { Attempts } from "./attempts.ts";
 import { readBasic } from "./basic-credentials.ts";
 import { createCredentialKey } from "./credential-key.ts";
 import { type Directory, DirectoryDown, type Person } from "./directory.ts";
@@ -30,13 +31,10 @@ const maxRemembered = 10_000;
 /** Questions that wait for one of those under way. */
 const maxWaiting = 256;
 /**
- * Attempts of one address (of IPv6 a /64) that have failed or are under way. One is forgotten every second, one that was
- * right at once: an address that guesses gets one guess a second, and whoever shares it is let in as soon as it stops.
+ * Attempts of one address (of IPv6 a /64) that have failed or are under way: one that guesses gets one guess a second, and
+ * whoever shares it is let in as soon as it stops.
  */
 const maxAttempts = 40;
-const forgottenEvery = 1_000;
-/** Addresses whose attempts are counted. */
-const maxAddresses = 10_000;
 
 export class Passwords {
   readonly #directory: Directory;
@@ -56,7 +54,7 @@ export class Passwords {
     this.#directory = directory;
     this.#maxRunning = running;
     this.#down = down;
-    this.#attempts = new Attempts(clock);
+    this.#attempts = new Attempts(maxAttempts, clock);
     this.#clock = clock;
     this.#right = new LRUCache({
       max: maxRemembered,
@@ -125,35 +123,5 @@ export class Passwords {
       if (next === undefined) this.#running--;
       else next();
     }
-  }
-}
-
-/** The attempts of each address, as tokens of a bucket that fills itself. */
-class Attempts {
-  readonly #clock: Clock;
-  readonly #made: LRUCache<string, { count: number; at: number }>;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#made = new LRUCache({ max: maxAddresses });
-  }
-
-  /** False when there were too many. */
-  begin(network: string): boolean {
-    const now = this.#clock();
-    const { count, at } = this.#made.get(network) ?? { count: 0, at: now };
-    const forgotten = Math.floor((now - at) / forgottenEvery);
-    const left = Math.max(0, count - forgotten);
-    // With nothing left the clock of forgetting starts anew.
-    const since = left === 0 ? now : at + forgotten * forgottenEvery;
-    const taken = left < maxAttempts;
-    this.#made.set(network, { count: left + (taken ? 1 : 0), at: since });
-    return taken;
-  }
-
-  /** One of them was right, or was not checked. */
-  takeBack(network: string): void {
-    const made = this.#made.get(network);
-    if (made !== undefined && made.count > 0) made.count--;
   }
 }

@@ -58,6 +58,12 @@ export const failures = {
     code: "UNAUTHORIZED",
     message: "the token is not for this: log in, or ask for one that is",
   },
+  callerRefused: {
+    status: 401,
+    code: "UNAUTHORIZED",
+    message: "the upstream registry does not take this name and password",
+    headers: { "www-authenticate": basicChallenge },
+  },
   tooManyLogins: {
     status: 429,
     code: "TOOMANYREQUESTS",
@@ -219,6 +225,7 @@ export function failureOfRefusal(refusal: Refusal, absent: Failure): Failure {
     return { ...absent, code, message: words.message };
   }
   const status = refusal.status ?? 403;
+  if (status === 401) return failures.callerRefused;
   const { code, message } =
     status === 403
       ? failures.denied

@@ -20,6 +20,8 @@ export interface Routing {
   /** Globs over `repository` and `repository:tag`; an empty allow list allows all. Deny wins. */
   readonly allow: readonly string[];
   readonly deny: readonly string[];
+  /** It says itself what a caller may have; left out: everybody may have what this mirror's account may. */
+  readonly passthrough?: boolean;
   /** The upstream to ask when this one does not have it, refuses it, or fails. */
   readonly next?:
     | { readonly upstream: string; readonly on: readonly ("absent" | "denied" | "failure")[] }
@@ -34,6 +36,10 @@ export interface Target {
   readonly allowed: boolean;
   /** Which tags of the repository the configuration allows; undefined when it makes no difference between them. */
   readonly tagFilter?: TagFilter | undefined;
+  /** See Routing. */
+  readonly passthrough: boolean;
+  /** Called when the upstream refuses this to the caller it is asked for. */
+  readonly refused?: () => void;
   /** The filter is that of one caller: what it lets through is not for others. */
   readonly ofCaller?: boolean;
   /** Whether the next target is asked when this one does not have it, refuses it (401 or 403), or fails. */
@@ -64,6 +70,8 @@ const unknown: Routed = { kind: "unknown" };
 
 export class Router {
   readonly #entries: readonly Entry[];
+  /** The first upstream that says itself what a caller may have; undefined: none does. */
+  readonly passthrough: Upstream | undefined;
   readonly #byName: ReadonlyMap<string, Entry>;
   readonly #byComponent: ReadonlyMap<string, Entry>;
   readonly #byNamespace: ReadonlyMap<string, Entry>;
@@ -72,6 +80,7 @@ export class Router {
   /** The first upstream is the default. Names, components, namespaces and hosts are distinct (config/ checks it). */
   constructor(routings: readonly [Routing, ...Routing[]]) {
     this.#entries = routings.map((routing) => ({ routing, ...permission(routing.allow, routing.deny) }));
+    this.passthrough = routings.find(({ passthrough }) => passthrough === true)?.upstream;
     this.#byName = this.#indexBy(({ upstream }) => [upstream.name]);
     this.#byComponent = this.#indexBy(({ component }) => (component === undefined ? [] : [component]));
     this.#byNamespace = this.#indexBy(({ namespaces }) => namespaces);
@@ -161,6 +170,7 @@ export class Router {
         upstream,
         repository: upstreamRepository,
         allowed: upstreamRepository === undefined || entry.permits(upstreamRepository, tag),
+        passthrough: entry.routing.passthrough === true,
         tagFilter: upstreamRepository === undefined ? undefined : entry.tagFilter(upstreamRepository),
         onAbsent: next?.on.includes("absent") ?? false,
         onDenied: next?.on.includes("denied") ?? false,

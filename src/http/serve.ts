@@ -8,20 +8,22 @@ import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import { covers, type Right, type Verb } from "../gate/access-rules.ts";
 import type { Admitted, Gate, NotAdmitted } from "../gate/gate.ts";
+import type { OwnAccount, Verdict } from "../gate/proved-rights.ts";
 import type { TokenAccess } from "../gate/token/token-access.ts";
 import { belowBase } from "../oci/base-path.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
-import type { RouteKind } from "../ports/event.ts";
+import type { Result, RouteKind } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { peerHeader } from "../ports/shared.ts";
-import { type RemoteRepository, remoteRepository, UpstreamError } from "../ports/upstream.ts";
+import { type RemoteRepository, remoteRepository, type Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { granted } from "./client-limits.ts";
 import {
+  basicChallenge,
   type Failure,
   fail,
   failureOfCircle,
@@ -32,16 +34,18 @@ import {
   failures,
   failWith,
   type Outcome,
+  refused,
 } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import type { FairQueue } from "./fair-queue.ts";
 import { handleCatalog, handleReferrers, handleTags, type ListAddress } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
+import { absences, askForProof, scopeOf, thingOf } from "./proof.ts";
 import type { PassThrough } from "./push/pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
 import { tracedOn } from "./request-identity.ts";
-import type { Router, TagFilter, Target } from "./routing.ts";
+import type { Routed, Router, TagFilter, Target } from "./routing.ts";
 import { actionOf, challengeTo, scopeNeeded, tokenQuery } from "./token/challenge.ts";
 import { giveToken } from "./token/token-endpoint.ts";
 
@@ -290,12 +294,21 @@ async function write(
   if (routed.kind === "unknown") return refuseWrite(exchange);
   const [target] = routed.targets;
   const { upstream, repository, allowed } = target;
+  const account = target.passthrough ? admitted?.account : undefined;
+  const caller = account?.credentials;
+  if (account !== undefined && caller === undefined)
+    return refuseWrite(exchange, failureOfNotAdmitted("unknown", basicChallenge));
   const passThrough = options.push?.(upstream.name);
   if (passThrough === undefined) return refuseWrite(exchange);
   findings.upstream = upstream.name;
   findings.repository = repository;
   findings.reference = writtenReference(route);
-  if (!("repository" in route)) return passThrough.handle(exchange, route, undefined, via);
+  if (account !== undefined) {
+    const failure = await accountFailure(account, upstream, route);
+    if (exchange.closed) throw new ClientLeft();
+    if (failure !== undefined) return refuseWrite(exchange, failure);
+  }
+  if (!("repository" in route)) return passThrough.handle(exchange, route, undefined, via, caller);
   const tagged = route.kind === "manifest" ? (route.tags ?? []) : [];
   const tagsAllowed = tagged.every((tag) => {
     const asked = options.router.route(
@@ -315,7 +328,30 @@ async function write(
     // Nobody knows which tags a blob belongs to.
     admitted && ((source) => mayMountFrom(admitted, route) && rightTo(admitted, "pull", source) === "all"),
   );
-  return passThrough.handle(exchange, upstreamRoute, route.repository, via);
+  await passThrough.handle(exchange, upstreamRoute, route.repository, via, caller);
+  if (findings.upstreamStatus !== undefined && findings.upstreamStatus < 300)
+    account?.rights.forgetRefusals();
+}
+
+/** Why upstream is passed nothing of this caller: guesses are bounded, and no body is sent for somebody it does not know. */
+async function accountFailure(
+  account: OwnAccount,
+  upstream: Upstream,
+  route: Route,
+): Promise<Failure | undefined> {
+  const verdict = await account.check({
+    scope: scopeOf(upstream, undefined),
+    thing: "ping",
+    ask: (credentials) => askForProof(upstream.forCaller(credentials), undefined, route),
+  });
+  return verdict === undefined ? undefined : failureOfVerdict(verdict, route);
+}
+
+/** Undefined for a right that is proved. */
+function failureOfVerdict(verdict: Verdict, route: Route): Failure | undefined {
+  if (verdict === "too_many") return failures.tooManyLogins;
+  if (verdict.kind === "proved") return undefined;
+  return failureOfRefusal(verdict, absences[route.kind] ?? failures.repositoryUnknown);
 }
 
 /** A request about an upload is part of a push, whatever its method: nothing that is there goes with it. */
@@ -365,9 +401,84 @@ function read(
   route: Route,
   via: string | undefined,
 ): void | Promise<void> {
-  const { findings } = exchange;
   const routed = options.router.route(route, exchange.header("host"));
   if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
+  const account = admitted?.account;
+  const proving = account && toProve(routed.targets[0], route, options.router);
+  if (account === undefined || proving === undefined)
+    return readFrom(routed, admitted, exchange, options, route, via);
+  const { findings } = exchange;
+  findings.upstream = proving.name;
+  const repository = "repository" in route ? routed.targets[0].repository : undefined;
+  findings.repository = repository;
+  const verdict = account.check({
+    scope: scopeOf(proving, repository),
+    thing: thingOf(route),
+    ask: (credentials) => askForProof(proving.forCaller(credentials), repository, route),
+  });
+  const judged = (verdict: Verdict | undefined): void | Promise<void> => {
+    if (exchange.closed) throw new ClientLeft();
+    if (!mayRead(verdict, exchange, account, route)) return;
+    return readFrom(boundTo(account, routed, exchange), admitted, exchange, options, route, via);
+  };
+  return verdict instanceof Promise ? verdict.then(judged) : judged(verdict);
+}
+
+/** The upstream to which the right has to be proved; undefined: to none, or nothing is asked of it. */
+function toProve(target: Target, route: Route, router: Router): Upstream | undefined {
+  // Clients ask here whether they have to log in, whatever they want then.
+  if (route.kind === "ping" && !target.passthrough) return router.passthrough;
+  return target.passthrough && target.allowed ? target.upstream : undefined;
+}
+
+/** False when the caller has been answered: with upstream's refusal, or that there are no credentials. */
+function mayRead(
+  verdict: Verdict | undefined,
+  exchange: Exchange,
+  { rights }: OwnAccount,
+  route: Route,
+): boolean {
+  if (verdict === undefined) {
+    fail(exchange, failureOfNotAdmitted("unknown", basicChallenge), "denied");
+    return false;
+  }
+  const failure = failureOfVerdict(verdict, route);
+  if (verdict !== "too_many" && verdict.kind === "proved") exchange.grantsLast(rights.left(verdict));
+  if (failure === undefined) return true;
+  let result: Result = "denied";
+  if (verdict !== "too_many" && verdict.kind !== "proved") {
+    refused(exchange, verdict);
+    result = exchange.findings.result;
+    Object.assign(exchange.always, verdict.relayed);
+  }
+  fail(exchange, failure, result);
+  return false;
+}
+
+/** The targets, of which the first is asked with the credentials of the account. */
+function boundTo({ credentials, rights }: OwnAccount, routed: RoutedTo, exchange: Exchange): RoutedTo {
+  const [first, ...rest] = routed.targets;
+  if (credentials === undefined || !first.passthrough) return routed;
+  exchange.onOver(() => credentials.leave());
+  exchange.onBehalfOf = { key: `account ${credentials.identity}`, exempt: exchange.client.exempt };
+  const { upstream, repository } = first;
+  const bound: Target = {
+    ...first,
+    upstream: upstream.forCaller(credentials),
+    refused: () => rights.doubt(credentials, scopeOf(upstream, repository)),
+  };
+  return { ...routed, targets: [bound, ...rest] };
+}
+
+function readFrom(
+  routed: RoutedTo,
+  admitted: Admitted | undefined,
+  exchange: Exchange,
+  options: ServeOptions,
+  route: Route,
+  via: string | undefined,
+): void | Promise<void> {
+  const { findings } = exchange;
   const reached = admitted === undefined ? routed.targets : within(routed.targets, route, admitted);
   if (reached === undefined) {
     findings.upstream = routed.targets[0].upstream.name;
@@ -390,7 +501,7 @@ function read(
         upstream,
         route.page,
         addressOf(exchange, route),
-        admitted && ((repository) => admitted.right("list", upstream.name, repository) !== "none"),
+        admitted && ((repository) => mayList(admitted, targets[0], repository)),
       );
     case "tags":
       return askInTurn(exchange, targets, via, failures.repositoryUnknown, (remote, target) =>
@@ -438,6 +549,15 @@ function ping(exchange: Exchange): void {
   exchange.send(200, headers, "{}");
 }
 
+function mayList(admitted: Admitted, { upstream, passthrough }: Target, repository: Repository): boolean {
+  const { account } = admitted;
+  if (account === undefined || !passthrough)
+    return admitted.right("list", upstream.name, repository) !== "none";
+  const { credentials, rights } = account;
+  return credentials !== undefined && rights.holds(credentials, scopeOf(upstream, repository));
+}
+
+type RoutedTo = Extract<Routed, { readonly kind: "routed" }>;
 type Ask = (remote: RemoteRepository, target: Target) => Promise<Outcome>;
 type Targets = readonly [Target, ...Target[]];
 
@@ -532,6 +652,7 @@ async function askInTurn(
         outcome = await ask(remoteRepository(upstream, repository, exchange.onBehalfOf), target);
       if (outcome === "served") return;
       const { result } = findings;
+      if (outcome !== "not_allowed" && outcome.kind === "denied") target.refused?.();
       const refuse = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
         else {

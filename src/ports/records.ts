@@ -32,9 +32,10 @@ export interface LinkedBlob {
 /**
  * Where what a manifest names is a right to read. `own`: where upstream has shown the blob in one of its repositories,
  * so that a manifest proves nothing of bytes that came from elsewhere. `shared`: everywhere, for upstreams that are
- * trusted alike.
+ * trusted alike. `none`: nowhere, for an upstream whose repositories are not for the same readers: it has to show the blob
+ * in the repository itself.
  */
-export type Proofs = "own" | "shared";
+export type Proofs = "own" | "shared" | "none";
 
 /** Which repository is known to contain which digest. */
 export interface LinkStore {
@@ -43,7 +44,10 @@ export interface LinkStore {
    * in memory.
    */
   has(scope: Scope, digest: Digest): boolean | Promise<boolean>;
-  /** Whether there is a link on this node, if only because a manifest names the digest. */
+  /**
+   * Whether there is a link on this node, if only because a manifest names the digest. Never where that proves nothing
+   * (`none` of Proofs).
+   */
   named(scope: Scope, digest: Digest): Promise<boolean>;
   /**
    * Links all digests in one transaction; known links are left as they are (a size is filled in when missing, and

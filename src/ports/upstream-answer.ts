@@ -15,12 +15,13 @@ export interface RefusalWords {
 }
 
 /**
- * Upstream's authoritative no: 404 and 410 (absent), and what it will not give (denied), with 403 when no status is here.
+ * Upstream's authoritative no: 404 and 410 (absent), and what it will not give (denied), with 403 when no status is here;
+ * 401 when it takes the caller's credentials for nobody's.
  * `negative`: remembered, not asked again. `reason`: why upstream could not be asked again.
  */
 export type Refusal = { readonly words?: RefusalWords; readonly relayed?: RelayedHeaders } & (
   | { readonly kind: "absent"; readonly negative?: true; readonly reason?: { readonly code: string } }
-  | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus }
+  | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus | 401 }
 );
 
 /** Whether the answer is upstream's no. */
@@ -107,6 +108,8 @@ export type BlobAnswer =
       readonly body: AsyncIterable<Buffer>;
     } & CacheMarks)
   | Refusal;
+
+export type AccountAnswer = { readonly kind: "found" } | Refusal;
 
 export type TagsAnswer =
   | ({

@@ -3,9 +3,11 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import type { CallerCredentials } from "./caller-credentials.ts";
 import type { CircuitStateName } from "./event.ts";
 import type { Scope } from "./scope.ts";
 import type {
+  AccountAnswer,
   BlobAnswer,
   BlobHead,
   ManifestAnswer,
@@ -123,6 +125,12 @@ export interface Upstream {
    * `traceparent` goes along as it is (W3C Trace Context).
    */
   forwarding(via: string | undefined, traceparent?: string): Upstream;
+  /** Whose credentials it is asked with; undefined: this mirror's own. */
+  readonly caller: CallerCredentials | undefined;
+  /** The same upstream, asked with these credentials; undefined: with this mirror's own. */
+  forCaller(caller: CallerCredentials | undefined): Upstream;
+  /** Whether upstream takes the account, whatever it may read. */
+  checkAccount(): Promise<AccountAnswer>;
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
   /**
    * Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away.

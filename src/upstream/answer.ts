@@ -12,6 +12,7 @@ import {
   refusalStatuses,
 } from "../ports/upstream-answer.ts";
 import { type AccountVerdict, mayRefuseAccount } from "./auth/account-checks.ts";
+import { AccountRefused } from "./auth/authorizer.ts";
 import { challengeFields, challengeOf, parseChallenges } from "./auth/challenge.ts";
 
 /**
@@ -83,7 +84,11 @@ export function readStatus(
   if (status !== 401 && isWebPage(headers)) return fail("protocol", webPage);
   if (status === 401 && sender === "registry")
     return fail("auth", `redirected to ${host}, which wants an account: if it is right, set url to it`);
-  if (status === 401) return fail("auth", refusedAccount);
+  if (status === 401)
+    throw new AccountRefused(`upstream ${upstream} ${refusedAccount} (status ${status})`, {
+      status,
+      retryAfter,
+    });
   const relayed = relayedHeaders(headers);
   if (status === 404 || status === 410) return { kind: "absent", ...relayed };
   if (isRefusalStatus(status)) return { kind: "denied", ...(status === 403 ? {} : { status }), ...relayed };
@@ -118,7 +123,7 @@ export function withWords(
     const hasExpired = expired.test(words?.message ?? "");
     const why = hasExpired ? "says that our credentials have expired" : refusedAccount;
     if (hasExpired || account === "refused")
-      throw new UpstreamError("auth", `upstream ${upstream} ${why} (status ${status})`, { status });
+      throw new AccountRefused(`upstream ${upstream} ${why} (status ${status})`, { status });
   }
   return words === undefined ? refusal : { ...refusal, words };
 }

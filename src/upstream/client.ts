@@ -3,8 +3,9 @@
 import type { IncomingHttpHeaders } from "node:http";
 import { Readable } from "node:stream";
 import type { UpstreamConfig } from "../config/config.ts";
-import { apiUrl } from "../oci/api-url.ts";
+import { apiPath, apiUrl } from "../oci/api-url.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
+import type { CallerCredentials } from "../ports/caller-credentials.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { orAborted } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
@@ -13,7 +14,8 @@ import type { Refusal } from "../ports/upstream-answer.ts";
 import { viaOf } from "../ports/via.ts";
 import { type ReplyHead, readStatus, type Sender, withWords } from "./answer.ts";
 import { mayRefuseAccount } from "./auth/account-checks.ts";
-import { type Authorizer, RepositoryRefused } from "./auth/authorizer.ts";
+import { type Authorizer, NobodyAsks, RepositoryRefused } from "./auth/authorizer.ts";
+import type { CallerAuthorizers } from "./auth/caller-authorizers.ts";
 import { challengeFields } from "./auth/challenge.ts";
 import { discard, readSmallBody } from "./body.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
@@ -23,11 +25,14 @@ import { RateLimits } from "./connection/rate-limits.ts";
 import { UpstreamCircuit } from "./connection/upstream-circuit.ts";
 import { isRedirect, isUpgrade, maxRedirects, redirectTarget, registryOf } from "./redirect.ts";
 
-/** One question to the registry, about one repository. */
+/** One question to the registry, about one repository or, without any, about the account. */
 export interface Ask {
   readonly method: "GET" | "HEAD";
-  readonly type: "manifest" | "blob" | "tags";
-  readonly repository: Repository;
+  /** `token`: about the account. */
+  readonly type: "manifest" | "blob" | "tags" | "token";
+  readonly repository: Repository | undefined;
+  /** Whose credentials go with it; left out: this mirror's own. */
+  readonly caller?: CallerCredentials | undefined;
   /** What stands after `/v2/<repository>/` in the path. */
   readonly endpoint: string;
   readonly query?: URLSearchParams;
@@ -58,6 +63,8 @@ const mostProofs = 2;
 export interface UpstreamClientOptions {
   readonly config: UpstreamConfig;
   readonly authorizer: Authorizer;
+  /** Left out: callers have no credentials for this registry. */
+  readonly callers?: CallerAuthorizers | undefined;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   /** Between the probes of an upstream that does not answer. */
@@ -74,6 +81,7 @@ export class UpstreamClient {
   readonly #config: UpstreamConfig;
   readonly #pseudonym: string;
   readonly #authorizer: Authorizer;
+  readonly #callers: CallerAuthorizers | undefined;
   readonly #signed: SignedHeaders | undefined;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
@@ -88,11 +96,21 @@ export class UpstreamClient {
   /** Called when there is none any more; undefined as long as new ones come. */
   #unused: (() => void) | undefined;
 
-  constructor({ config, authorizer, notices, clock, pause, pseudonym, signed }: UpstreamClientOptions) {
+  constructor({
+    config,
+    authorizer,
+    callers,
+    notices,
+    clock,
+    pause,
+    pseudonym,
+    signed,
+  }: UpstreamClientOptions) {
     this.#config = config;
     this.#signed = signed;
     this.#pseudonym = pseudonym;
     this.#authorizer = authorizer;
+    this.#callers = callers;
     this.#notices = notices;
     this.#clock = clock;
     this.#gate = new ConnectionGate(config.name, config.maxConnections, config.firstByteTimeout);
@@ -139,7 +157,8 @@ export class UpstreamClient {
     };
     this.#underWay++;
     try {
-      const renamed = { ...ask, repository: upstreamRepository(this.#config, ask.repository) };
+      const repository = ask.repository && upstreamRepository(this.#config, ask.repository);
+      const renamed = { ...ask, repository };
       const use = useOf(ask);
       this.#mayAsk(use);
       leave = await this.#gate.enter(use, ask.signal, ask.yields);
@@ -168,6 +187,7 @@ export class UpstreamClient {
     if (!isSameRegistry(this.#config, before.#config)) return;
     this.#quickest = before.#quickest;
     this.#authorizer.continue?.(before.#authorizer);
+    if (before.#callers !== undefined) this.#callers?.continue(before.#callers);
   }
 
   /** For one that gets no new questions: resolves when those under way have ended, and closes every connection. */
@@ -183,7 +203,7 @@ export class UpstreamClient {
   /** Ends every transfer and closes every connection. */
   async close(): Promise<void> {
     this.#circuit.close();
-    await Promise.all([this.#connections.close(), this.#authorizer.close()]);
+    await Promise.all([this.#connections.close(), this.#authorizer.close(), this.#callers?.close()]);
   }
 
   /**
@@ -199,7 +219,11 @@ export class UpstreamClient {
 
   async #follow(ask: Ask): Promise<Reply> {
     const { name, url: registry } = this.#config;
-    const asked = apiUrl(registry, ask.repository, ask.endpoint, ask.query);
+    const asked =
+      ask.repository === undefined
+        ? new URL(apiPath(registry), registry)
+        : apiUrl(registry, ask.repository, ask.endpoint, ask.query);
+    const question = ask.repository === undefined ? "/v2/" : `/v2/${ask.repository}/${ask.endpoint}`;
     let url = asked;
     let reply = await this.#askOwn(url, ask);
     let foreign = false;
@@ -212,7 +236,7 @@ export class UpstreamClient {
       const from = url;
       url = redirectTarget(from, reply.headers.location, { upstream: name, otherOrigins: true });
       if (!foreign && isUpgrade(from, url)) {
-        const secure = registryOf(url, asked, `/v2/${ask.repository}/${ask.endpoint}`);
+        const secure = registryOf(url, asked, question);
         if (secure !== undefined) throw new MovedToHttps(secure);
       }
       // Once away, never again with credentials: a foreign host must not be able to aim our account at a path.
@@ -247,11 +271,12 @@ export class UpstreamClient {
     const { status } = reply;
     if (!mayRefuseAccount(status) && status !== 404) return false;
     const scope = { repository: ask.repository };
+    const authorizer = this.#authorizerFor(ask);
     return await this.#whileOpen(reply, ask, async () => {
-      if (status === 401) return this.#authorizer.refused(scope, challengeFields(reply.headers), sent, again);
+      if (status === 401) return authorizer.refused(scope, challengeFields(reply.headers), sent, again);
       if (again) return false;
-      if (status !== 404 && (await this.#authorizer.renewed(scope, sent))) return true;
-      return status !== 400 && (await this.#authorizer.hidden(scope, sent));
+      if (status !== 404 && (await authorizer.renewed(scope, sent))) return true;
+      return status !== 400 && (await authorizer.hidden(scope, sent));
     });
   }
 
@@ -259,7 +284,7 @@ export class UpstreamClient {
   async #judged(reply: Reply, ask: Ask, sent: string | undefined): Promise<Reply> {
     if (!mayRefuseAccount(reply.status)) return reply;
     const answer = { status: reply.status, challenges: challengeFields(reply.headers) };
-    const account = await this.#whileOpen(reply, ask, () => this.#authorizer.judge(answer, sent));
+    const account = await this.#whileOpen(reply, ask, () => this.#authorizerFor(ask).judge(answer, sent));
     return account === undefined ? reply : { ...reply, account };
   }
 
@@ -273,13 +298,25 @@ export class UpstreamClient {
     }
   }
 
+  /** Who asks decides whose credentials are sent. Throws NobodyAsks. */
+  #authorizerFor({ caller }: Ask): Authorizer {
+    const { auth, name } = this.#config;
+    if (this.#callers === undefined) {
+      if (caller !== undefined) throw new Error(`upstream ${name} is not asked with credentials of callers`);
+      return this.#authorizer;
+    }
+    if (caller !== undefined) return this.#callers.of(caller);
+    if (auth.kind === "none") throw new NobodyAsks(name);
+    return this.#authorizer;
+  }
+
   /** The one place where credentials are added, and only to requests to the configured origin. */
   async #ownRequest(url: URL, ask: Ask): Promise<Request> {
     if (url.origin !== this.#config.url.origin) {
       throw new Error("credentials were about to be added to a request to another origin");
     }
     const request = this.#request(url, ask);
-    const header = this.#authorizer.header({ repository: ask.repository });
+    const header = this.#authorizerFor(ask).header({ repository: ask.repository });
     const authorization = await orAborted(header, ask.signal);
     const signed = await this.#signed?.(ask.method, url);
     if (authorization === undefined && signed === undefined) return request;

@@ -6,6 +6,7 @@ import { largestManifest } from "../oci/manifest.ts";
 import { bareMediaType, manifestAccept } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
+import type { CallerCredentials } from "../ports/caller-credentials.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import {
@@ -16,11 +17,13 @@ import {
   UpstreamError,
 } from "../ports/upstream.ts";
 import type {
+  AccountAnswer,
   BlobAnswer,
   BlobHead,
   ManifestAnswer,
   ManifestHead,
   ReferrersAnswer,
+  Refusal,
   TagsAnswer,
 } from "../ports/upstream-answer.ts";
 import { makePseudonym } from "../ports/via.ts";
@@ -34,7 +37,8 @@ import {
   refuseUnlessJson,
   unusable,
 } from "./answer.ts";
-import { createAuthorizer } from "./auth/authorization.ts";
+import { createAuthorizer, createCallerAuthorizers } from "./auth/authorization.ts";
+import { AccountRefused, NobodyAsks } from "./auth/authorizer.ts";
 import { BlobHeads } from "./blob-head.ts";
 import { BlobBody, discard, readBeginning, smallBodyTimeout } from "./body.ts";
 import {
@@ -74,7 +78,18 @@ function createParts(config: UpstreamConfig, options: UpstreamOptions): Parts {
   const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym() } = options;
   const { headers = {}, signed } = options;
   const authorizer = createAuthorizer(config, notices, clock);
-  const client = new UpstreamClient({ config, authorizer, notices, clock, pause, pseudonym, signed });
+  const callers =
+    config.access === "passthrough" ? createCallerAuthorizers(config, notices, clock) : undefined;
+  const client = new UpstreamClient({
+    config,
+    authorizer,
+    callers,
+    notices,
+    clock,
+    pause,
+    pseudonym,
+    signed,
+  });
   const blobHeads = new BlobHeads(config.name, clock);
   const at = (url: URL): Parts =>
     createParts({ ...config, url }, { notices, clock, pause, pseudonym, headers, signed });
@@ -135,17 +150,23 @@ class Shared {
 
 export class HttpUpstream implements ClosableUpstream {
   readonly name: string;
+  readonly caller: CallerCredentials | undefined;
   readonly #shared: Shared;
+  readonly #via: string | undefined;
+  readonly #traceparent: string | undefined;
   readonly #client: Asker;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
 
   /** Sends `via`, members of Via that go before this mirror's own, and `traceparent` with every question. */
-  constructor(shared: Shared, via?: string, traceparent?: string) {
+  constructor(shared: Shared, via?: string, traceparent?: string, caller?: CallerCredentials) {
     const { config, headers, notices, clock } = shared.parts;
     this.name = config.name;
     this.#shared = shared;
-    const added = via === undefined ? {} : { via };
+    this.#via = via;
+    this.#traceparent = traceparent;
+    this.caller = caller;
+    const added = { ...(via === undefined ? {} : { via }), ...(caller === undefined ? {} : { caller }) };
     const always = { ...headers, ...(traceparent === undefined ? {} : { traceparent }) };
     this.#client = {
       ask: (ask) => shared.ask({ ...ask, ...added, headers: { ...always, ...ask.headers } }),
@@ -164,7 +185,11 @@ export class HttpUpstream implements ClosableUpstream {
   }
 
   forwarding(via: string | undefined, traceparent?: string): Upstream {
-    return new HttpUpstream(this.#shared, via, traceparent);
+    return new HttpUpstream(this.#shared, via, traceparent, this.caller);
+  }
+
+  forCaller(caller: CallerCredentials | undefined): Upstream {
+    return new HttpUpstream(this.#shared, this.#via, this.#traceparent, caller);
   }
 
   get active(): number {
@@ -202,6 +227,27 @@ export class HttpUpstream implements ClosableUpstream {
 
   get #config(): UpstreamConfig {
     return this.#shared.parts.config;
+  }
+
+  checkAccount(): Promise<AccountAnswer> {
+    return this.#reporting<AccountAnswer>(async () => {
+      const reply = await this.#client.ask({
+        method: "GET",
+        type: "token",
+        repository: undefined,
+        endpoint: "",
+      });
+      if (reply.account === "accepted") {
+        discard(reply.body);
+        return { kind: "found" };
+      }
+      const refusal = await statusOf(this.name, reply, [200], this.#clock());
+      if (refusal?.kind === "denied") return refusal;
+      if (refusal === undefined) discard(reply.body);
+      const doubt = refusal === undefined ? doubtOf(reply) : "has no registry there";
+      if (doubt !== undefined) throw unusable(this.name, doubt, reply.status);
+      return { kind: "found" };
+    });
   }
 
   headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {
@@ -392,10 +438,13 @@ export class HttpUpstream implements ClosableUpstream {
   }
 
   /** Reports a failure once, unless the caller's own signal has ended the question. */
-  async #reporting<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async #reporting<T>(ask: () => Promise<T>, signal?: AbortSignal): Promise<T | Refusal> {
     try {
       return await ask();
     } catch (error) {
+      // Wrong credentials of a caller are no failure of upstream, and nothing stale is given against them.
+      if (this.caller !== undefined && error instanceof AccountRefused) return refusedCaller;
+      if (error instanceof NobodyAsks) throw error;
       if (error instanceof UpstreamError && !signal?.aborted) this.#report(error);
       throw error;
     }
@@ -409,6 +458,8 @@ export class HttpUpstream implements ClosableUpstream {
     if (bytes > 0) this.#notices({ kind: "upstream_bytes", upstream: this.name, type, bytes });
   }
 }
+
+const refusedCaller: Refusal = { kind: "denied", status: 401 };
 
 function manifestAsk(
   method: "GET" | "HEAD",

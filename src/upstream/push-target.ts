@@ -7,8 +7,10 @@ import type { ProxyServer, UpstreamConfig } from "../config/config.ts";
 import type { Repository } from "../oci/name.ts";
 import { proxiedAgent } from "../outbound/proxied-agent.ts";
 import { proxyFor } from "../outbound/proxy.ts";
+import type { CallerCredentials } from "../ports/caller-credentials.ts";
 import type { Actions, PushTarget } from "../ports/push.ts";
 import type { Authorizer, TokenScope } from "./auth/authorizer.ts";
+import { CallerAuthorizers } from "./auth/caller-authorizers.ts";
 import { upstreamRepository } from "./client.ts";
 import { createAddressRules } from "./connection/address-rules.ts";
 import { connectOptions } from "./connection/connection-options.ts";
@@ -19,25 +21,25 @@ import { asUpstreamError } from "./failure.ts";
 const keepAlive = 15_000;
 const maxIdle = 16;
 
-/** Repositories pushed to at about the same time, whose last credentials are remembered. */
+/** Repositories pushed to at about the same time, by callers with credentials of their own, whose last header is remembered. */
 const maxRepositories = 1_000;
 
 /** The caller bounds how many requests are under way, and adds the header to requests to the origin of `url` only. */
 export class HttpPushTarget implements PushTarget {
   readonly url: URL;
   readonly #config: UpstreamConfig;
-  readonly #authorizer: Authorizer;
+  readonly #authorizer: Authorizer | CallerAuthorizers;
   readonly #agent: Agent;
   /** For addresses that come from outside, by protocol. */
   readonly #foreign: Readonly<Record<string, Agent>>;
   /** For those that are reached through a proxy, by protocol. */
   readonly #proxied: Readonly<Record<string, Agent>>;
-  readonly #sent = new LRUCache<Repository, { readonly scope: TokenScope; readonly header: string }>({
+  readonly #sent = new LRUCache<string, { readonly scope: TokenScope; readonly header: string }>({
     max: maxRepositories,
   });
 
   /** Throws the system's error for unreadable certificates. */
-  constructor(config: UpstreamConfig, authorizer: Authorizer) {
+  constructor(config: UpstreamConfig, authorizer: Authorizer | CallerAuthorizers) {
     this.url = config.url;
     this.#config = config;
     this.#authorizer = authorizer;
@@ -80,19 +82,40 @@ export class HttpPushTarget implements PushTarget {
     return upstreamRepository(this.#config, repository);
   }
 
-  async authorization(repository: Repository, actions: Actions): Promise<string | undefined> {
+  async authorization(
+    repository: Repository,
+    actions: Actions,
+    _from?: Repository,
+    caller?: CallerCredentials,
+  ): Promise<string | undefined> {
     const scope = { repository, actions };
-    const header = await this.#authorizer.header(scope);
-    if (header !== undefined) this.#sent.set(repository, { scope, header });
+    const header = await this.#authorizerOf(caller).header(scope);
+    if (header !== undefined) this.#sent.set(sentKey(repository, caller), { scope, header });
     return header;
   }
 
-  refused(repository: Repository, challenges: readonly string[], status: 400 | 401 | 403): Promise<boolean> {
-    const last = this.#sent.get(repository);
+  async refused(
+    repository: Repository,
+    challenges: readonly string[],
+    status: 400 | 401 | 403,
+    caller?: CallerCredentials,
+  ): Promise<boolean> {
+    const authorizer = this.#authorizerOf(caller);
+    const last = this.#sent.get(sentKey(repository, caller));
     const scope: TokenScope = last?.scope ?? { repository, actions: "pull,push" };
     return status === 401
-      ? this.#authorizer.refused(scope, challenges, last?.header)
-      : this.#authorizer.renewed(scope, last?.header);
+      ? authorizer.refused(scope, challenges, last?.header)
+      : authorizer.renewed(scope, last?.header);
+  }
+
+  /** Nobody writes with an account that is not the caller's. */
+  #authorizerOf(caller: CallerCredentials | undefined): Authorizer {
+    if (this.#authorizer instanceof CallerAuthorizers) {
+      if (caller !== undefined) return this.#authorizer.of(caller);
+    } else if (caller === undefined) return this.#authorizer;
+    throw new Error(
+      `upstream ${this.#config.name}: a write would have gone out with somebody else's account`,
+    );
   }
 
   /** Ends every connection. */
@@ -101,6 +124,10 @@ export class HttpPushTarget implements PushTarget {
       each.destroy();
     await this.#authorizer.close();
   }
+}
+
+function sentKey(repository: Repository, caller: CallerCredentials | undefined): string {
+  return caller === undefined ? repository : `${repository} ${caller.identity}`;
 }
 
 function tlsOf(options: object): { readonly secureContext?: SecureContext; readonly servername?: string } {

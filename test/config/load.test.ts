@@ -35,6 +35,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
         deny: [],
         tags: { rules: [] },
         push: false,
+        access: "open",
       },
     ],
     cache: {

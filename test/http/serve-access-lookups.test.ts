@@ -4,17 +4,14 @@ import { AccessRules } from "../../src/gate/access-rules.ts";
 import { Gate } from "../../src/gate/gate.ts";
 import { HtpasswdUsers } from "../../src/gate/htpasswd-users.ts";
 import { Passwords } from "../../src/gate/passwords.ts";
-import { BearerTokens } from "../../src/gate/token/bearer-tokens.ts";
-import { OwnTokens } from "../../src/gate/token/own-tokens.ts";
-import { makeTokenKey } from "../../src/gate/token/token-key.ts";
+import { ProvedRights } from "../../src/gate/proved-rights.ts";
 import { defaultLimits, openAnswers } from "../../src/http/client-limits.ts";
 import { Listener } from "../../src/http/listener.ts";
 import { Router, type Routing } from "../../src/http/routing.ts";
 import { type ServeOptions, serve } from "../../src/http/serve.ts";
-import { fixedSecret } from "../../src/ports/secret.ts";
 import type { Upstream } from "../../src/ports/upstream.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
-import { bearer, login, rule, usersOf } from "../fixtures/access.ts";
+import { login, rule, usersOf } from "../fixtures/access.ts";
 import { ask } from "../fixtures/mirror.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
@@ -40,11 +37,25 @@ function witness(name: string, asked: string[]): unknown {
   );
 }
 
-/** A listener behind which everything is a witness. `to`: the upstream that is asked next. */
-async function setUp(t: Test, gate: Gate) {
+/** What an upstream says to whom it knows nothing of, or refuses: whatever is asked. */
+type Says = { readonly kind: "denied"; readonly status?: 401 } | { readonly kind: "absent" };
+
+/** A listener behind which everything is a witness. `says`: the upstreams let callers prove themselves, and say this. */
+async function setUp(t: Test, gate: Gate, says?: Says) {
   const asked: string[] = [];
+  const proofs: string[] = [];
+  const answer = async (key: string): Promise<Says | undefined> => {
+    proofs.push(key);
+    return says;
+  };
+  const prover = new Proxy({}, { get: (_, key) => () => answer(String(key)) });
   const far = (name: string, more: Partial<Routing>): Routing => ({
-    upstream: { name, forwarding: () => witness("upstream", asked) } as unknown as Upstream,
+    upstream: {
+      name,
+      forwarding: () => witness("upstream", asked),
+      forCaller: () => prover,
+    } as unknown as Upstream,
+    passthrough: says !== undefined,
     namespaces: ["far.test"],
     hosts: [],
     library: false,
@@ -79,7 +90,7 @@ async function setUp(t: Test, gate: Gate) {
   });
   t.teardown(() => listener.stop());
   const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
-  return { asked, url: { hostname: "127.0.0.1", port: String(port) } };
+  return { asked, proofs, url: { hostname: "127.0.0.1", port: String(port) } };
 }
 
 function named(users: Record<string, string>, rules: Parameters<typeof rule>[0][]): Gate {
@@ -149,38 +160,25 @@ t.test("no upstream is asked next that the caller may not read, nor one behind a
   t.equal(direct.status, 502);
 });
 
-t.test("a token that is not enough looks nothing up either", async (t) => {
-  const now = () => 1_000_000;
-  const own = new OwnTokens({
-    key: fixedSecret(makeTokenKey()),
-    audience: "entrepot",
-    lifetime: 300_000,
-    stamp: () => undefined,
-    clock: now,
-    steady: now,
-  });
-  const bearerTokens = new BearerTokens({ prove: (token) => own.prove(token), clock: now, steady: now });
-  const rules = new AccessRules([
-    rule({ users: ["alice"], repositories: ["team/**"], verbs: ["pull", "list", "push", "delete"] }),
-    rule({ anonymous: true, repositories: ["public/**"] }),
-  ]);
-  const service = { service: "entrepot", realm: "https://mirror/v2/token" };
-  const gate = new Gate({ rules, tokens: { bearer: bearerTokens, service, own } });
-  const { asked, url } = await setUp(t, gate);
-  const elsewhere = [{ type: "repository", name: "team/other", actions: ["*"] }];
-  const issued = await Promise.all([
-    own.issue(undefined, undefined),
-    own.issue({ name: "alice" }, elsewhere),
-    own.issue({ name: "alice" }, []),
-    own.issue({ name: "bob" }, undefined),
-  ]);
-  for (const path of paths)
-    for (const method of ["GET", "HEAD"])
-      for (const [at, { token }] of issued.entries()) {
-        // Everybody may list something, bob and the anonymous what is public.
-        if (path === "/v2/_catalog" && (at === 0 || at === 3)) continue;
-        const { status } = await ask(url, method, path, { ...bearer(token), range: "bytes=0-9" });
-        t.equal(status, at < 3 ? 401 : 403, `${method} ${path} ${at}`);
+for (const says of [{ kind: "denied" }, { kind: "denied", status: 401 }, { kind: "absent" }] as const)
+  t.test(`what upstream refuses to a caller (${JSON.stringify(says)}) is looked up nowhere`, async (t) => {
+    const proved = new ProvedRights({ lifetime: 300_000, clock: Date.now });
+    const { asked, proofs, url } = await setUp(t, new Gate({ rules: new AccessRules([]), proved }), says);
+    const status = says.kind === "absent" ? 404 : (says.status ?? 403);
+    for (const path of paths)
+      for (const [method, target] of [
+        ["GET", path],
+        ["HEAD", path],
+        ["GET", `${path}?ns=far.test`],
+        ["GET", `/hub${path}`],
+      ] as const) {
+        const header = { range: "bytes=0-9", "entrepot-node": "peer" };
+        t.equal((await ask(url, method, target, header)).status, 401, `${method} ${target} by nobody`);
+        const answer = await ask(url, method, target, { ...header, ...login("alice", "alice-pw") });
+        t.equal(answer.status, status, `${method} ${target}`);
+        t.notOk(answer.headers["cache-status"]);
       }
-  t.same(asked, []);
-});
+    t.same(asked, []);
+    t.match(new Set(proofs), new Set(says.kind === "denied" && "status" in says ? [] : ["headManifest"]));
+    t.ok(proofs.length > 0);
+  });

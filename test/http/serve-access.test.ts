@@ -6,8 +6,9 @@ import { peerHeader } from "../../src/ports/shared.ts";
 import { directoryAccess, login, namedAccess, rule } from "../fixtures/access.ts";
 import { makeContent, makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { type Answer, type Mirror, startMirror } from "../fixtures/mirror.ts";
+import { passthroughAccess } from "../fixtures/passthrough.ts";
 import { startBoth } from "../fixtures/push-through.ts";
-import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { startUpstream, type Users } from "../fixtures/scripted-upstream.ts";
 
 const noReferrers = JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: [] });
 const image = makeImage({ layers: [5_000], seed: "access" });
@@ -40,6 +41,14 @@ const rules = [
   }),
 ];
 
+/** The same, as an upstream has it that says itself what its users may read. */
+const users: Users = {
+  alice: { password: "alice-pw", reads: ["team/app"] },
+  ci: { password: "ci-pw", reads: ["team/app"] },
+  bob: { password: "bob-pw", reads: ["other/app"] },
+  vee: { password: "vee-pw", reads: ["team/app"] },
+};
+
 const modes = {
   open: undefined,
   "htpasswd without rules": namedAccess(passwords),
@@ -52,6 +61,7 @@ const modes = {
     htpasswd: undefined,
     rules: [rule({ anonymous: true, networks: ["10.0.0.0/8"] })],
   },
+  passthrough: passthroughAccess,
 } as const satisfies Record<string, AccessConfig | undefined>;
 type Mode = keyof typeof modes;
 
@@ -105,23 +115,66 @@ const each = (alice: number, bob: number, ci: number, vee: number): Statuses => 
 ];
 const all = (status: number): Statuses => [status, status, status, status, status, status, status, status];
 
+/** Upstream is asked about nobody's credentials for what no mirror that only reads does. */
+const readOnly: Statuses = [401, 405, 405, 401, 405, 405, 405, 405];
+
 /** In the order of `modes`. */
-type Row = readonly [request: string, Statuses, Statuses, Statuses, Statuses, Statuses];
+type Row = readonly [request: string, Statuses, Statuses, Statuses, Statuses, Statuses, Statuses];
 
 const team = "/v2/team/app";
 const reads: readonly Row[] = [
-  ["GET /livez", all(200), all(200), all(200), all(200), all(200)],
-  ["GET /readyz", all(200), all(200), all(200), all(200), all(200)],
-  ["GET /v2/", all(200), named(200), named(200), all(200), all(200)],
-  ["HEAD /v2/", all(200), named(200), named(200), all(200), all(200)],
-  ["GET /", all(404), named(404), named(404), all(404), all(404)],
-  ["GET /v2/UPPER/manifests/1", all(400), named(400), named(400), all(400), all(400)],
-  ["CONNECT", all(405), all(405), all(405), all(405), all(405)],
-  [`GET ${team}/manifests/v1`, all(200), named(200), each(200, 403, 200, 200), all(200), all(403)],
-  [`HEAD ${team}/manifests/v1`, all(200), named(200), each(200, 403, 200, 200), all(200), all(403)],
-  [`GET ${team}/manifests/2`, all(200), named(200), each(200, 403, 200, 403), all(200), all(403)],
-  [`HEAD ${team}/manifests/2`, all(200), named(200), each(200, 403, 200, 403), all(200), all(403)],
-  [`GET ${team}/manifests/absent`, all(404), named(404), each(404, 403, 404, 403), all(404), all(403)],
+  ["GET /livez", all(200), all(200), all(200), all(200), all(200), all(200)],
+  ["GET /readyz", all(200), all(200), all(200), all(200), all(200), all(200)],
+  ["GET /v2/", all(200), named(200), named(200), all(200), all(200), named(200)],
+  ["HEAD /v2/", all(200), named(200), named(200), all(200), all(200), named(200)],
+  ["GET /", all(404), named(404), named(404), all(404), all(404), all(404)],
+  ["GET /v2/UPPER/manifests/1", all(400), named(400), named(400), all(400), all(400), all(400)],
+  ["CONNECT", all(405), all(405), all(405), all(405), all(405), all(405)],
+  [
+    `GET ${team}/manifests/v1`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 200),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `HEAD ${team}/manifests/v1`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 200),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `GET ${team}/manifests/2`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 403),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `HEAD ${team}/manifests/2`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 403),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `GET ${team}/manifests/absent`,
+    all(404),
+    named(404),
+    each(404, 403, 404, 403),
+    all(404),
+    all(403),
+    each(404, 403, 404, 404),
+  ],
   [
     `GET ${team}/manifests/${image.digest}`,
     all(200),
@@ -129,6 +182,7 @@ const reads: readonly Row[] = [
     each(200, 403, 200, 200),
     all(200),
     all(403),
+    each(200, 403, 200, 200),
   ],
   [
     `GET ${team}/manifests/v1?ns=docker.io`,
@@ -137,12 +191,53 @@ const reads: readonly Row[] = [
     each(200, 403, 200, 200),
     all(200),
     all(403),
+    each(200, 403, 200, 200),
   ],
-  [`GET ${team}/blobs/${layer}`, all(200), named(200), each(200, 403, 200, 200), all(200), all(403)],
-  [`HEAD ${team}/blobs/${layer}`, all(200), named(200), each(200, 403, 200, 200), all(200), all(403)],
-  [`RANGE ${team}/blobs/${layer}`, all(206), named(206), each(206, 403, 206, 206), all(206), all(403)],
-  [`PEER ${team}/blobs/${layer}`, all(200), named(200), each(200, 403, 200, 200), all(200), all(403)],
-  [`GET ${team}/tags/list`, all(200), named(200), each(200, 403, 200, 200), all(200), all(403)],
+  [
+    `GET ${team}/blobs/${layer}`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 200),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `HEAD ${team}/blobs/${layer}`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 200),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `RANGE ${team}/blobs/${layer}`,
+    all(206),
+    named(206),
+    each(206, 403, 206, 206),
+    all(206),
+    all(403),
+    each(206, 403, 206, 206),
+  ],
+  [
+    `PEER ${team}/blobs/${layer}`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 200),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
+  [
+    `GET ${team}/tags/list`,
+    all(200),
+    named(200),
+    each(200, 403, 200, 200),
+    all(200),
+    all(403),
+    each(200, 403, 200, 200),
+  ],
   [
     `GET ${team}/referrers/${image.digest}`,
     all(200),
@@ -150,16 +245,41 @@ const reads: readonly Row[] = [
     each(200, 403, 200, 200),
     all(200),
     all(403),
+    each(200, 403, 200, 200),
   ],
-  [`GET /v2/other/app/blobs/${layer}`, all(200), named(200), each(403, 200, 403, 403), all(403), all(403)],
-  [`GET /v2/other/app/manifests/1`, all(200), named(200), each(403, 200, 403, 403), all(403), all(403)],
+  [
+    `GET /v2/other/app/blobs/${layer}`,
+    all(200),
+    named(200),
+    each(403, 200, 403, 403),
+    all(403),
+    all(403),
+    each(403, 200, 403, 403),
+  ],
+  [
+    `GET /v2/other/app/manifests/1`,
+    all(200),
+    named(200),
+    each(403, 200, 403, 403),
+    all(403),
+    all(403),
+    each(403, 200, 403, 403),
+  ],
   // No glob goes beyond a slash or the end of a name: the right to one robot's images is not that to another's.
-  [`GET /v2/team-b/app/manifests/1`, all(200), named(200), each(403, 403, 403, 403), all(403), all(403)],
-  ["GET /v2/_catalog", all(200), named(200), each(200, 200, 200, 200), all(200), all(403)],
-  [`PUT ${team}/manifests/3`, all(405), named(405), named(405), all(405), all(405)],
-  [`DELETE ${team}/manifests/v1`, all(405), named(405), named(405), all(405), all(405)],
-  [`POST ${team}/blobs/uploads/`, all(405), named(405), named(405), all(405), all(405)],
-  [`OPTIONS ${team}/manifests/v1`, all(405), named(405), named(405), all(405), all(405)],
+  [
+    `GET /v2/team-b/app/manifests/1`,
+    all(200),
+    named(200),
+    each(403, 403, 403, 403),
+    all(403),
+    all(403),
+    each(403, 403, 403, 403),
+  ],
+  ["GET /v2/_catalog", all(200), named(200), each(200, 200, 200, 200), all(200), all(403), named(200)],
+  [`PUT ${team}/manifests/3`, all(405), named(405), named(405), all(405), all(405), readOnly],
+  [`DELETE ${team}/manifests/v1`, all(405), named(405), named(405), all(405), all(405), readOnly],
+  [`POST ${team}/blobs/uploads/`, all(405), named(405), named(405), all(405), all(405), readOnly],
+  [`OPTIONS ${team}/manifests/v1`, all(405), named(405), named(405), all(405), all(405), readOnly],
 ];
 
 function send(mirror: Mirror, request: string, who: Who): Promise<Answer> {
@@ -202,17 +322,24 @@ async function checkRow(t: Test, mirror: Mirror, request: string, statuses: Stat
 
 for (const { name, column, accessOf } of cases) {
   t.test(`reads, ${name}`, async (t) => {
-    const upstream = await startUpstream(t);
+    const passes = name === "passthrough";
+    const upstream = await startUpstream(t, passes ? { users } : {});
     for (const repository of ["team/app", "other/app", "team-b/app"])
       for (const tag of ["1", "v1", "2"]) upstream.addImage(repository, tag, image);
-    upstream.fault(({ kind }) =>
-      kind === "referrers"
+    const mayAsk = (authorization: string | undefined): boolean =>
+      !passes || [callers.alice, callers.ci, callers.vee].some((who) => who.authorization === authorization);
+    upstream.fault(({ kind, headers }) =>
+      kind === "referrers" && mayAsk(headers.authorization)
         ? { status: 200, headers: { "content-type": mediaTypes.ociIndex }, body: noReferrers }
         : undefined,
     );
     const time = { now: 0 };
     const access = await accessOf(t);
-    const mirror = await startMirror(t, upstream, { access, steady: () => time.now });
+    const mirror = await startMirror(t, upstream, {
+      access,
+      upstream: passes ? { access: "passthrough", auth: { kind: "none" } } : {},
+      steady: () => time.now,
+    });
     for (const [request, ...statuses] of reads) {
       // Wrong passwords are forgotten.
       time.now += 10_000;
@@ -220,6 +347,7 @@ for (const { name, column, accessOf } of cases) {
     }
     const secrets = mirror.lines.filter((line) => /alice-pw|guess|YWxpY2U6/.test(JSON.stringify(line)));
     t.same(secrets, [], "no credentials in the log");
+    if (passes) return;
     const sent = new Set(upstream.requests.map(({ headers }) => headers.authorization));
     for (const who of Object.values(callers))
       if ("authorization" in who) t.notOk(sent.has(who.authorization), "a client's credentials stay here");
@@ -238,8 +366,17 @@ const writes: readonly Row[] = [
     each(403, 403, 201, 201),
     all(403),
     all(403),
+    each(201, 403, 201, 201),
   ],
-  [`POST ${team}/blobs/uploads/`, all(202), named(403), each(403, 403, 202, 202), all(403), all(403)],
+  [
+    `POST ${team}/blobs/uploads/`,
+    all(202),
+    named(403),
+    each(403, 403, 202, 202),
+    all(403),
+    all(403),
+    each(202, 403, 202, 202),
+  ],
   [
     `POST ${team}/blobs/uploads/?mount=${foreign.digest}&from=other/app`,
     all(201),
@@ -247,6 +384,7 @@ const writes: readonly Row[] = [
     each(403, 403, 202, 202),
     all(403),
     all(403),
+    each(403, 403, 403, 403),
   ],
   [
     `POST /v2/other/app/blobs/uploads/?mount=${layer}&from=team/app`,
@@ -255,11 +393,44 @@ const writes: readonly Row[] = [
     each(403, 202, 403, 403),
     all(403),
     all(403),
+    each(403, 403, 403, 403),
   ],
-  [`GET ${team}/blobs/uploads/none`, all(404), named(403), each(403, 403, 404, 404), all(403), all(403)],
-  [`DELETE ${team}/blobs/uploads/none`, all(404), named(403), each(403, 403, 404, 404), all(403), all(403)],
-  [`PUT ${team}/manifests/v3`, all(201), named(403), each(403, 403, 201, 201), all(403), all(403)],
-  [`PUT ${team}/manifests/3`, all(201), named(403), each(403, 403, 201, 403), all(403), all(403)],
+  [
+    `GET ${team}/blobs/uploads/none`,
+    all(404),
+    named(403),
+    each(403, 403, 404, 404),
+    all(403),
+    all(403),
+    each(404, 403, 404, 404),
+  ],
+  [
+    `DELETE ${team}/blobs/uploads/none`,
+    all(404),
+    named(403),
+    each(403, 403, 404, 404),
+    all(403),
+    all(403),
+    each(404, 403, 404, 404),
+  ],
+  [
+    `PUT ${team}/manifests/v3`,
+    all(201),
+    named(403),
+    each(403, 403, 201, 201),
+    all(403),
+    all(403),
+    each(201, 403, 201, 201),
+  ],
+  [
+    `PUT ${team}/manifests/3`,
+    all(201),
+    named(403),
+    each(403, 403, 201, 403),
+    all(403),
+    all(403),
+    each(201, 403, 201, 201),
+  ],
   [
     `PUT ${team}/manifests/${image.digest}`,
     all(201),
@@ -267,6 +438,7 @@ const writes: readonly Row[] = [
     each(403, 403, 201, 201),
     all(403),
     all(403),
+    each(201, 403, 201, 201),
   ],
   [
     `PUT ${team}/manifests/${image.digest}?tag=v4&tag=v5`,
@@ -275,6 +447,7 @@ const writes: readonly Row[] = [
     each(403, 403, 201, 201),
     all(403),
     all(403),
+    each(201, 403, 201, 201),
   ],
   [
     `PUT ${team}/manifests/${image.digest}?tag=v4&tag=5`,
@@ -283,11 +456,36 @@ const writes: readonly Row[] = [
     each(403, 403, 201, 403),
     all(403),
     all(403),
+    each(201, 403, 201, 201),
   ],
-  [`OPTIONS ${team}/manifests/v3`, all(405), named(403), each(403, 403, 405, 405), all(403), all(403)],
+  [
+    `OPTIONS ${team}/manifests/v3`,
+    all(405),
+    named(403),
+    each(403, 403, 405, 405),
+    all(403),
+    all(403),
+    named(405),
+  ],
   // The right to push is none to delete; and a digest has more tags than those that begin with v.
-  [`DELETE ${team}/manifests/gone`, all(404), named(403), each(403, 403, 403, 403), all(403), all(403)],
-  [`DELETE ${team}/manifests/vgone`, all(404), named(403), each(403, 403, 403, 404), all(403), all(403)],
+  [
+    `DELETE ${team}/manifests/gone`,
+    all(404),
+    named(403),
+    each(403, 403, 403, 403),
+    all(403),
+    all(403),
+    each(404, 403, 404, 404),
+  ],
+  [
+    `DELETE ${team}/manifests/vgone`,
+    all(404),
+    named(403),
+    each(403, 403, 403, 404),
+    all(403),
+    all(403),
+    each(404, 403, 404, 404),
+  ],
   [
     `DELETE ${team}/manifests/sha256:${"0".repeat(64)}`,
     all(404),
@@ -295,6 +493,7 @@ const writes: readonly Row[] = [
     each(403, 403, 403, 403),
     all(403),
     all(403),
+    each(404, 403, 404, 404),
   ],
   [
     `DELETE ${team}/blobs/sha256:${"0".repeat(64)}`,
@@ -303,6 +502,7 @@ const writes: readonly Row[] = [
     each(403, 403, 403, 403),
     all(403),
     all(403),
+    each(404, 403, 404, 404),
   ],
   [
     `DELETE /v2/other/app/blobs/sha256:${"0".repeat(64)}`,
@@ -311,14 +511,17 @@ const writes: readonly Row[] = [
     each(403, 404, 403, 403),
     all(403),
     all(403),
+    each(403, 404, 403, 403),
   ],
 ];
 
 for (const { name, column, accessOf } of cases) {
   t.test(`writes, ${name}`, async (t) => {
     const time = { now: 0 };
+    const passes = name === "passthrough";
     const { upstream, mirror } = await startBoth(t, {
       access: await accessOf(t),
+      ...(passes ? { users, upstream: { access: "passthrough", auth: { kind: "none" } } } : {}),
       steady: () => time.now,
     });
     for (const repository of ["team/app", "other/app"]) {
@@ -338,6 +541,7 @@ for (const { name, column, accessOf } of cases) {
         t.equal(answer.status, statuses[column]?.[index], `${request} by ${who}`);
       }
     }
+    if (passes) return;
     const sent = new Set(upstream.requests.map(({ headers }) => headers.authorization));
     for (const who of Object.values(callers))
       if ("authorization" in who) t.notOk(sent.has(who.authorization), "a client's credentials stay here");

@@ -23,11 +23,11 @@ import {
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink, UnverifiedAnswer } from "../../ports/event.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
-import { type OnBehalfOf, UpstreamError, type Yielding } from "../../ports/upstream.ts";
+import { type RemoteRepository, UpstreamError, type Yielding } from "../../ports/upstream.ts";
 import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
 import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
 import { Condition } from "./condition.ts";
-import { Follower, Followers } from "./followers.ts";
+import { type Followed, Follower, Followers } from "./followers.ts";
 import { type Ahead, type PieceSource, Pieces } from "./pieces.ts";
 import { holdBack, RangePlan } from "./range-plan.ts";
 import { FillReading } from "./reading.ts";
@@ -268,11 +268,19 @@ export class Fill {
     return this.#failure === undefined && !this.#over && this.#window.start <= this.#spool.written;
   }
 
-  /** A reader from any offset; it counts as a follower until closed. `by`: who reads; left out: no caller. */
-  follow(by?: OnBehalfOf): BlobReader {
-    const leave = this.#options.bandwidth?.join(by);
+  /** By whose rights its followers read; undefined before the first one has come. */
+  get remotes(): readonly RemoteRepository[] | undefined {
+    return this.#followers.size === 0 && !this.#followers.gone ? undefined : this.#followers.remotes;
+  }
+
+  /**
+   * A reader from any offset; it counts as a follower until closed. `remote`: by whose right, and on whose behalf, it reads;
+   * left out: no caller's.
+   */
+  follow(remote?: RemoteRepository): BlobReader {
+    const leave = this.#options.bandwidth?.join(remote?.onBehalfOf);
     let left = false;
-    const follower = new Follower({
+    const followed: Followed = {
       read: (...asked) => this.#reading.read(...asked),
       lend: (...asked) => this.#reading.lend(...asked),
       arrived: (...asked) => this.#reading.arrived(...asked),
@@ -288,7 +296,8 @@ export class Fill {
         this.#changed.notify();
         this.#releaseWhenUnused();
       },
-    });
+    };
+    const follower = new Follower(followed, remote);
     this.#followers.add(follower);
     if (this.#followers.size === 1) this.#attendanceChanged();
     this.#transfer.hurry();
@@ -329,12 +338,16 @@ export class Fill {
 
   /** Ends a fill that has long had no followers, if what has come is worth keeping and can be kept. */
   #endUnfollowed(): void {
-    const { received, size } = this;
-    if (!this.#overdue || received <= unfollowedSize || this.#failure !== undefined) return;
-    if (size === undefined || received >= size || !this.#spool.usable) return;
-    if (this.#options.mayKeep?.(received) !== true) return;
+    if (!this.#overdue || this.#failure !== undefined || !this.#worthKeeping) return;
     this.#keeping = true;
     this.abort(new Unfollowed("nobody has followed the fill for a minute"));
+  }
+
+  get #worthKeeping(): boolean {
+    const { received, size } = this;
+    if (received <= unfollowedSize || size === undefined || received >= size || !this.#spool.usable)
+      return false;
+    return this.#options.mayKeep?.(received) === true;
   }
 
   #yielding(): Yielding {
@@ -566,7 +579,9 @@ export class Fill {
     this.#verification.reject(this.#failure);
     this.#abort.abort(error);
     this.#changed.notify();
-    if (this.#untouched) this.#keeping = true;
+    // Nobody is there any more by whose right upstream could be asked for the rest.
+    const abandoned = !this.#followers.attended && error instanceof UpstreamError && error.code === "auth";
+    if (this.#untouched || (abandoned && this.#worthKeeping)) this.#keeping = true;
     if (this.received > 0 && !this.#verified && !this.#keeping) this.#notice("discarded");
     if (error instanceof UpstreamError && error.code === "digest_mismatch") {
       const { notices, upstream } = this.#options;

@@ -112,7 +112,7 @@ export class Fills {
   start(remote: RemoteRepository, digest: Digest, use: BlobUse): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const distrusted = this.#distrusted;
-    const asked = { remote, digest };
+    const asked = { remote, digest, followed: () => fill.remotes };
     const bandwidth = this.#bandwidthOf(remote.upstream).use();
     const { load } = this.#segmenting;
     // What is held back is not slow: more transfers would bring no more.

@@ -1,6 +1,7 @@
 // The clients that read a fill, and how far each has got.
 import type { ByteRange } from "../../oci/range.ts";
 import type { BlobReader, Lent, Spooled } from "../../ports/blobs.ts";
+import type { RemoteRepository } from "../../ports/upstream.ts";
 import type { RangePlan } from "./range-plan.ts";
 
 /** What a follower does to its fill. */
@@ -22,6 +23,8 @@ export class Follower implements BlobReader {
   dropped = false;
   /** Its client is sent the bytes from the file of the spool. */
   readsSpool = false;
+  /** By whose right it reads; undefined: by none that upstream has to know of. */
+  readonly remote: RemoteRepository | undefined;
   /** Which ranges it reads; undefined: all of the blob. */
   plan: RangePlan | undefined;
   readonly read: BlobReader["read"];
@@ -31,7 +34,8 @@ export class Follower implements BlobReader {
   readonly expect: NonNullable<BlobReader["expect"]>;
   readonly close: BlobReader["close"];
 
-  constructor({ read, lend, arrived, spooled, plan, leave }: Followed) {
+  constructor({ read, lend, arrived, spooled, plan, leave }: Followed, remote?: RemoteRepository) {
+    this.remote = remote;
     this.read = (position, scratch) => read(this, position, scratch);
     this.lend = (position, max) => lend(this, position, max);
     this.arrived = (position) => arrived(this, position);
@@ -73,6 +77,17 @@ export class Followers {
   /** Whether all have left. Before the first one has come they have not. */
   get gone(): boolean {
     return this.#leftAt !== undefined;
+  }
+
+  /** The rights by which they read. */
+  get remotes(): readonly RemoteRepository[] {
+    return [...this.#all].flatMap(({ remote }) => remote ?? []);
+  }
+
+  /** Whether a client is still there. One that waits for bytes may have left without its follower having heard of it. */
+  get attended(): boolean {
+    for (const { remote } of this.#all) if (remote?.registry.caller?.waits !== false) return true;
+    return false;
   }
 
   add(follower: Follower): void {

@@ -69,7 +69,10 @@ export class DistrustedPlaces {
 }
 
 export interface FillSourceOptions {
+  /** Of the client it begins for. */
   readonly remote: RemoteRepository;
+  /** Of the clients that follow it; undefined before the first one does. */
+  readonly followed: () => readonly RemoteRepository[] | undefined;
   readonly digest: Digest;
   readonly access: Access;
   readonly sharing: Sharing;
@@ -96,6 +99,22 @@ export class FillSource {
 
   constructor(options: FillSourceOptions) {
     this.#options = options;
+  }
+
+  /**
+   * By whose right upstream is asked now. Where that is a caller's own, it ends when the caller leaves: then another follower's
+   * counts or, without one, that of this mirror's account, if it has one.
+   */
+  get #remote(): RemoteRepository {
+    const { remote, followed } = this.#options;
+    if (remote.registry.caller === undefined) return remote;
+    const following = followed();
+    if (following === undefined || (following.includes(remote) && remote.registry.caller.waits))
+      return remote;
+    const other = following.find(
+      ({ upstream, registry }) => upstream === remote.upstream && registry.caller?.waits === true,
+    );
+    return other ?? { ...remote, registry: remote.registry.forCaller(undefined) };
   }
 
   /** Where the bytes of the last answer came from, for events. */
@@ -134,8 +153,8 @@ export class FillSource {
     this.#place = "upstream";
     this.#places.add("upstream");
     const { remote, digest, segmenting, bandwidth } = this.#options;
-    const { registry, repository } = remote;
     const open = async (at: number, over: AbortSignal, { to, ...ask }: BlobAsk): Promise<BlobAnswer> => {
+      const { registry, repository } = this.#remote;
       const pacer = bandwidth.transfer();
       try {
         return await registry.openBlob(repository, digest, at, over, { ...ask, to, yields, pacer });
@@ -146,7 +165,7 @@ export class FillSource {
     };
     if (use === undefined)
       return await this.#believed(
-        await openSegmented({ upstream: registry, open, ahead, segmenting }, from, signal),
+        await openSegmented({ upstream: remote.registry, open, ahead, segmenting }, from, signal),
       );
     const to = ahead.partEnd(from);
     ahead.asked(to ?? from);
@@ -175,8 +194,9 @@ export class FillSource {
     }
     if (this.#place === "peer" && sharing.peers !== undefined && this.#peerAddress !== undefined)
       return await sharing.peers.open(this.#peerAddress, remote, digest, from, signal, to);
+    const { registry, repository } = this.#remote;
     const pacer = bandwidth.transfer();
-    return await remote.registry.openBlob(remote.repository, digest, from, signal, { to, pacer });
+    return await registry.openBlob(repository, digest, from, signal, { to, pacer });
   }
 
   /** In milliseconds, to upstream; undefined where that is not known, or not where the bytes come from. */
@@ -242,7 +262,8 @@ export class FillSource {
 
   /** The shared store grants no rights: without a link upstream has to say that this repository may read the blob. */
   async #refusal(store: SharedBlobs): Promise<Refusal | undefined> {
-    const { access, remote, digest } = this.#options;
+    const { access, digest } = this.#options;
+    const remote = this.#remote;
     if (await access.linked(remote, digest)) return undefined;
     if ((await store.head(digest)) === undefined) return undefined;
     const proof = await access.prove(remote, digest, "blob");

@@ -7,7 +7,13 @@ import { askShared, type LayeredOptions } from "../../ports/shared.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { boundedByKeys } from "../memory-size.ts";
 
-export type SharedLinksOptions = LayeredOptions<LinkStore>;
+export interface SharedLinksOptions extends LayeredOptions<LinkStore> {
+  /**
+   * Whether what other nodes say of the upstream's repositories counts for nothing here: they may have gone by other rules;
+   * left out: of none.
+   */
+  readonly onlyOwn?: ((upstream: string) => boolean) | undefined;
+}
 
 /** Rejects with StoreError when the local store fails. When the shared one fails a notice is sent, and nothing else. */
 export class SharedLinks implements LinkStore {
@@ -34,8 +40,9 @@ export class SharedLinks implements LinkStore {
   }
 
   async has(scope: Scope, digest: Digest): Promise<boolean> {
-    const { local, shared } = this.#options;
+    const { local, shared, onlyOwn } = this.#options;
     if (await local.has(scope, digest)) return true;
+    if (onlyOwn?.(scope.upstream) === true) return false;
     const key = keyIn(scope, digest);
     const removedThere = this.#removed.get(key);
     if (removedThere === false) await this.#removeShared(scope, digest, key);

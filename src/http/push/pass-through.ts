@@ -6,6 +6,7 @@ import { type Digest, parseDigest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { type Reference, referenceText } from "../../oci/reference.ts";
 import type { Route } from "../../oci/route.ts";
+import type { CallerCredentials } from "../../ports/caller-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { PushSink, PushTarget } from "../../ports/push.ts";
@@ -67,6 +68,8 @@ interface Passing {
   readonly write: WriteRequest;
   readonly sent: WriteRequest;
   readonly withBody: boolean;
+  /** Who writes, where that is for upstream to judge. */
+  readonly caller: CallerCredentials | undefined;
   /** Where the request is sent next, and with which of the client's headers. */
   url: URL;
   readonly headers: Readonly<Record<string, string>>;
@@ -105,6 +108,7 @@ export class PassThrough {
     route: Route,
     as: Repository | undefined,
     via: string | undefined,
+    caller?: CallerCredentials,
   ): Promise<void> {
     const { request } = exchange;
     const write = writeRequest(route, request.method ?? "");
@@ -128,7 +132,8 @@ export class PassThrough {
       await granted(place);
       const again = { losses: 1, challenges: 1, redirects: mostRedirects };
       const url = this.#urlOf(sent);
-      await this.#pass({ exchange, names, write, sent, withBody, url, headers, held: undefined, again });
+      const held = undefined;
+      await this.#pass({ exchange, names, write, sent, withBody, caller, url, headers, held, again });
     } finally {
       off();
       place.release();
@@ -144,6 +149,8 @@ export class PassThrough {
       if (exchange.closed) throw error;
       if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
       if (error instanceof BodyTooLong) return fail(exchange, failures.bodyTooLong);
+      if (passing.caller !== undefined && error instanceof UpstreamError && isOfAccount(error))
+        return refuseCaller(exchange, error);
       this.#noticeFailure(error);
       if (!(error instanceof WriteRedirected)) throw error;
       exchange.findings.detail = error.code;
@@ -155,8 +162,8 @@ export class PassThrough {
 
   /** Sends the request once. Resolves with "again" when it is to be sent once more. */
   async #send(passing: Passing): Promise<"done" | "again"> {
-    const { exchange, write, sent, withBody, url, again } = passing;
-    const authorization = await this.#authorization(sent, url);
+    const { exchange, write, withBody, url, again } = passing;
+    const authorization = await this.#authorization(passing);
     if (withBody) exchange.proceed();
     if (withBody && write.kind === "manifest")
       passing.held ??= await this.#bodies.read(exchange, this.#options.timeouts.client);
@@ -231,16 +238,21 @@ export class PassThrough {
   }
 
   /** The only place that asks for credentials, and only for requests to upstream's own origin. */
-  async #authorization(write: WriteRequest, url: URL): Promise<string | undefined> {
+  async #authorization({ sent: write, url, caller }: Passing): Promise<string | undefined> {
     if (!this.#isOwn(url)) return undefined;
     const from = write.kind === "upload" ? write.upload.from : undefined;
-    return await this.#options.target.authorization(write.repository, actionsOf(write), from);
+    return await this.#options.target.authorization(write.repository, actionsOf(write), from, caller);
   }
 
   /** Whether sending the request again may help. */
-  async #learns({ sent, url }: Passing, answer: IncomingMessage, status: 400 | 401 | 403): Promise<boolean> {
+  async #learns(
+    { sent, url, caller }: Passing,
+    answer: IncomingMessage,
+    status: 400 | 401 | 403,
+  ): Promise<boolean> {
     const challenges = answer.headersDistinct["www-authenticate"] ?? [];
-    return this.#isOwn(url) && (await this.#options.target.refused(sent.repository, challenges, status));
+    const { target } = this.#options;
+    return this.#isOwn(url) && (await target.refused(sent.repository, challenges, status, caller));
   }
 
   // ---- the answer -----------------------------------------------------------------------------------------------
@@ -400,6 +412,22 @@ export class PassThrough {
     const { code, status, message } = error;
     this.#options.notices({ kind: "upstream_error", upstream: this.#options.name, code, status, message });
   }
+}
+
+/** Upstream, or its token server, takes the credentials for nobody's, or gives this account no such right. */
+function isOfAccount({ code, status }: UpstreamError): boolean {
+  return code === "auth" && status !== undefined;
+}
+
+/** The body is not read to its end, so the connection cannot be used again. */
+function refuseCaller(exchange: Exchange, { code, status }: UpstreamError): void {
+  exchange.findings.detail = code;
+  const failure = status === 403 ? failures.denied : failures.callerRefused;
+  const headers = {
+    ...("headers" in failure ? failure.headers : {}),
+    ...(exchange.hasBody ? { connection: "close" } : {}),
+  };
+  fail(exchange, { ...failure, headers }, "denied");
 }
 
 function writtenReferences({ reference, tags }: WriteRequest & { kind: "manifest" }): readonly Reference[] {

@@ -33,7 +33,7 @@ export class SqliteLinks implements OwnLinks {
   readonly #database: Database;
   readonly #repositories: Repositories;
   readonly #clock: Clock;
-  readonly #proofs: Proofs;
+  readonly #proofs: (upstream: string) => Proofs;
   readonly #max: number;
   readonly #named: Statement;
   readonly #shown: Statement;
@@ -57,7 +57,7 @@ export class SqliteLinks implements OwnLinks {
     database: Database,
     repositories: Repositories,
     clock: Clock,
-    proofs: Proofs,
+    proofs: (upstream: string) => Proofs,
     { max = maxLinks }: SqliteLinksOptions = {},
   ) {
     this.#database = database;
@@ -115,12 +115,13 @@ export class SqliteLinks implements OwnLinks {
     const key = digestKey(digest);
     const link = this.#named.get(key, scope.upstream, scope.repository);
     if (link === undefined) return false;
-    return (
-      this.#proofs === "shared" || link.shown === 1 || this.#shown.get(key, scope.upstream) !== undefined
-    );
+    const proofs = this.#proofs(scope.upstream);
+    if (proofs === "shared" || link.shown === 1) return true;
+    return proofs === "own" && this.#shown.get(key, scope.upstream) !== undefined;
   }
 
   async named(scope: Scope, digest: Digest): Promise<boolean> {
+    if (this.#proofs(scope.upstream) === "none") return false;
     return this.#named.get(digestKey(digest), scope.upstream, scope.repository) !== undefined;
   }
 

@@ -18,7 +18,7 @@ export interface IndexOptions {
   /** Gets failures that no caller sees: last uses that could not be written, failed checkpoints. */
   readonly notice?: NoticeSink;
   /** Which links count; `own` when left out. */
-  readonly proofs?: Proofs;
+  readonly proofs?: (upstream: string) => Proofs;
   /** The size, in bytes, below which eviction takes a blob for a small one; 1 MB when left out. */
   readonly smallBlob?: number;
 }
@@ -53,7 +53,7 @@ export class SqliteIndex {
   #needsReconcile: boolean;
   #closed = false;
 
-  constructor(file: IndexFile, { clock, notice, proofs = "own", smallBlob = 1_000_000 }: IndexOptions) {
+  constructor(file: IndexFile, { clock, notice, proofs = () => "own", smallBlob = 1_000_000 }: IndexOptions) {
     const { database } = file;
     const repositories = new Repositories(database);
     this.tags = new SqliteTags(database, repositories);

@@ -14,11 +14,12 @@ import { KeptConnections, watched } from "../connection/kept-connections.ts";
 import { foreignConnector, forwardingOf, ownConnector } from "../connection/proxied-connector.ts";
 import { AccountChecks, type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
 import type { Authorizer, RefusingAnswer } from "./authorizer.ts";
+import { CallerAuthorizers } from "./caller-authorizers.ts";
 import { challengeFields } from "./challenge.ts";
 import { askCloud, type CloudOptions } from "./cloud-accounts.ts";
 import { CredentialHelper } from "./credential-helper.ts";
 import { type CredentialSource, configuredCredentials, noCredentials } from "./credentials.ts";
-import { Negotiator } from "./negotiator.ts";
+import { Negotiator, type NegotiatorOptions } from "./negotiator.ts";
 import { RenewedCredentials } from "./renewed-credentials.ts";
 import { TokenCache } from "./token-cache.ts";
 import { TokenServer } from "./token-server.ts";
@@ -30,6 +31,8 @@ import { TokenServer } from "./token-server.ts";
 const connectionsPerOrigin = 4;
 /** Bytes of a registry's answer to an exchange of tokens that are read. */
 const longestExchange = 64 * 1024;
+/** Scopes whose challenge is remembered for one caller. */
+const scopesOfCaller = 20;
 /** Origins connected to at once: token servers, and upstream. */
 const maxOrigins = 8;
 
@@ -52,28 +55,55 @@ export function createAuthorizer(
     auth.kind === "basic"
       ? configuredCredentials({ ...auth, password: reported(auth.password) })
       : (source ?? noCredentials);
-  const checks = new AccountChecks(clock);
-  const checkedAt = (authorization: string | undefined, proven: boolean) =>
-    checks.check(`${authorization} ${proven}`, () => verdictAt(config, connections, authorization, proven));
-  if (auth.kind === "header") return fixedHeader(reported(auth.value), checkedAt, connections);
-  const server = new TokenServer({ config, connections, notices, clock });
-  const tokens = new TokenCache((target, account) => server.token(target, account), clock);
+  const questions = questionsAbout(config, connections, notices, clock);
+  if (auth.kind === "header") return fixedHeader(reported(auth.value), questions.checked, connections);
   return new Negotiator({
-    config,
+    ...questions,
     credentials,
-    tokens,
-    challenges: (authorization) => askForChallenges(config, connections, authorization),
-    checked: checkedAt,
-    checkedByTokenServer: (target, account) => {
-      const key = `${target.realm} ${target.service} ${account?.identity}`;
-      return checks.check(key, () => server.verdict(target, account));
-    },
-    clock,
     close: async () => {
       source?.close();
       await connections.destroy();
     },
   });
+}
+
+/** As `createAuthorizer`, for callers with credentials of their own. */
+export function createCallerAuthorizers(
+  config: UpstreamConfig,
+  notices: NoticeSink,
+  clock: Clock,
+): CallerAuthorizers {
+  const connections = connectionsForQuestions(config, undefined);
+  const questions = questionsAbout(config, connections, notices, clock);
+  return new CallerAuthorizers({
+    tokens: questions.tokens,
+    make: (credentials) =>
+      new Negotiator({ ...questions, credentials, maxKnown: scopesOfCaller, close: async () => {} }),
+    close: () => connections.destroy(),
+  });
+}
+
+/** What is asked about accounts, and remembered of the answers, under the account it is about. */
+function questionsAbout(
+  config: UpstreamConfig,
+  connections: KeptConnections,
+  notices: NoticeSink,
+  clock: Clock,
+): Omit<NegotiatorOptions, "credentials" | "close"> {
+  const checks = new AccountChecks(clock);
+  const server = new TokenServer({ config, connections, notices, clock });
+  return {
+    config,
+    tokens: new TokenCache((target, account) => server.token(target, account), clock),
+    challenges: (authorization) => askForChallenges(config, connections, authorization),
+    checked: (authorization, proven) =>
+      checks.check(`${authorization} ${proven}`, () => verdictAt(config, connections, authorization, proven)),
+    checkedByTokenServer: (target, account) => {
+      const key = `${target.realm} ${target.service} ${account?.identity}`;
+      return checks.check(key, () => server.verdict(target, account));
+    },
+    clock,
+  };
 }
 
 /** A source of credentials that asks somebody, until it is closed; undefined for the other kinds. */

@@ -8,7 +8,7 @@ import type { AccountVerdict } from "./account-checks.ts";
 /** What a request needs rights for, in one repository. */
 export interface TokenScope {
   /** Left out: none, but the account itself is to be accepted, as `docker login` has it. */
-  readonly repository?: Repository;
+  readonly repository?: Repository | undefined;
   /** Left out: pull. */
   readonly actions?: Actions;
 }
@@ -18,6 +18,20 @@ export interface RefusingAnswer {
   readonly status: number;
   /** WWW-Authenticate values. */
   readonly challenges: readonly string[];
+}
+
+/** The account itself is refused: by upstream, or by its token server. */
+export class AccountRefused extends UpstreamError {
+  constructor(message: string, options?: ConstructorParameters<typeof UpstreamError>[2]) {
+    super("auth", message, options);
+  }
+}
+
+/** Upstream is asked with the credentials of its callers, and there is neither a caller nor an account. */
+export class NobodyAsks extends UpstreamError {
+  constructor(upstream: string) {
+    super("auth", `upstream ${upstream} has no account for what no caller waits for`);
+  }
 }
 
 /** The token server accepts our account and gives it no token for the repository: upstream's refusal comes from there. */

@@ -42,6 +42,8 @@ export interface NegotiatorOptions {
     account: Credentials | undefined,
   ) => Promise<AccountVerdict>;
   readonly clock: Clock;
+  /** Scopes whose challenge is remembered; 1,000 when left out. */
+  readonly maxKnown?: number;
   readonly close: () => Promise<void>;
 }
 
@@ -59,7 +61,7 @@ export class Negotiator implements Authorizer {
   /** Where upstream's last challenge said tokens are. Upstream itself is no longer sent our password then. */
   #server: Server | undefined;
   /** What was learned of challenges, by the scope expected before them. */
-  readonly #known = new LRUCache<string, Known>({ max: maxKnown });
+  readonly #known: LRUCache<string, Known>;
   /** Whether the token server of upstream's last challenge gave no token, so that upstream has to be asked for another. */
   #mustAskAgain = false;
   readonly #asking = new SharedCall<void>();
@@ -70,6 +72,7 @@ export class Negotiator implements Authorizer {
 
   constructor(options: NegotiatorOptions) {
     this.#options = options;
+    this.#known = new LRUCache({ max: options.maxKnown ?? maxKnown });
   }
 
   async header(scope: TokenScope): Promise<string | undefined> {

@@ -12,6 +12,7 @@ import { dispatch } from "../connection/dispatch.ts";
 import type { KeptConnections } from "../connection/kept-connections.ts";
 import { isRedirect, maxRedirects, redirectTarget } from "../redirect.ts";
 import { type AccountVerdict, mayRefuseAccount } from "./account-checks.ts";
+import { AccountRefused } from "./authorizer.ts";
 import type { Credentials } from "./credentials.ts";
 import { AccessToken, type TokenTarget } from "./token-cache.ts";
 
@@ -28,13 +29,13 @@ export interface TokenServerOptions {
 }
 
 /** The answer is no: to the account (RFC 6749, section 5.2, refuses credentials with 400), or to what it asks for. */
-export class TokenRefused extends UpstreamError {
+export class TokenRefused extends AccountRefused {
   /** Of the answer; empty when it was too long or broke off. */
   readonly body: Buffer;
 
   constructor(label: string, account: Credentials | undefined, status: number, body: Buffer | undefined) {
     const text = account === undefined ? "wants an account" : "refused our account";
-    super("auth", `upstream ${label} ${text} (status ${status})`, { status });
+    super(`upstream ${label} ${text} (status ${status})`, { status });
     this.name = "TokenRefused";
     this.body = body ?? Buffer.alloc(0);
   }

@@ -35,7 +35,7 @@ t.test(
   async (t) => {
     const directory = t.testdir();
     const digest = digestOf(Buffer.from("a"));
-    const shared = openIndex({ directory, clock: Date.now, proofs: "shared" });
+    const shared = openIndex({ directory, clock: Date.now, proofs: () => "shared" });
     await shared.links.add(app, [{ digest, size: 1, named: true }]);
     t.equal(await shared.links.has(app, digest), true);
     t.equal(
@@ -204,7 +204,7 @@ t.test("at the bound those confirmed the longest ago go", async (t) => {
 
   const database = new Database(new Layout(directory), undefined);
   t.teardown(() => database.close());
-  const links = new SqliteLinks(database, new Repositories(database), clock.read, "own", { max: 4 });
+  const links = new SqliteLinks(database, new Repositories(database), clock.read, () => "own", { max: 4 });
   const ended: Digest[] = [];
   links.onEnd((_, digest) => ended.push(digest));
   const add = async (...names: string[]): Promise<void> => {
