@@ -25,6 +25,8 @@ export interface OpsPlaceOptions {
 
 export interface OpsPlace {
   readonly origin: string;
+  /** Path of a unix socket it is reached at instead. */
+  readonly socket?: string;
   /** PEM of the certificate that is expected there, whatever its names: the mirror's own. Left out: any that is trusted. */
   readonly certificate?: string;
   readonly access: Config["opsAccess"];
@@ -58,6 +60,9 @@ function configuredPlace(config: string | undefined, context: Context): OpsPlace
     return undefined;
   }
   const { opsListen, opsAccess: access, opsTls } = loaded.config;
+  const scheme = opsTls === undefined ? "http" : "https";
+  const own = { access, ...(opsTls === undefined ? {} : { certificate: context.readFile(opsTls.certFile) }) };
+  if ("path" in opsListen) return { origin: `${scheme}://localhost`, socket: opsListen.path, ...own };
   if (!("host" in opsListen)) {
     context.err(
       `entrepot: opsListen is ${formatListenPlace(opsListen)}: say where it is reached with --ops\n`,
@@ -68,8 +73,7 @@ function configuredPlace(config: string | undefined, context: Context): OpsPlace
   // The wildcard addresses are for listening only.
   const reachable = host === "0.0.0.0" || host === "" ? "127.0.0.1" : host === "::" ? "::1" : host;
   const address = formatAddress({ host: reachable, port });
-  if (opsTls === undefined) return { origin: `http://${address}`, access };
-  return { origin: `https://${address}`, access, certificate: context.readFile(opsTls.certFile) };
+  return { origin: `${scheme}://${address}`, ...own };
 }
 
 /** What the environment says of the ops listener. Of the registries, without which there is no configuration, it takes none. */
@@ -82,12 +86,14 @@ function fromEnvironment({ env, readFile }: Context) {
 }
 
 /** The JSON at a path of the ops listener. Rejects with why there is none. */
-export async function askOps({ origin, access, certificate }: OpsPlace, path: string): Promise<unknown> {
+export async function askOps(place: OpsPlace, path: string): Promise<unknown> {
+  const { origin, socket, access, certificate } = place;
   const authorization = await authorizationOf(access);
   const options: RequestOptions = {
     headers: authorization === undefined ? {} : { authorization },
     agent: false,
     signal: AbortSignal.timeout(timeout),
+    ...(socket === undefined ? {} : { socketPath: socket }),
   };
   const url = new URL(path, origin);
   const request = url.protocol === "https:" ? overTls(url, options, certificate) : httpRequest(url, options);

@@ -26,7 +26,9 @@ async function ask(place: OpsPlace, reference: string, context: Context): Promis
     return (await askOps(place, `/explain.json?${query}`)) as Explanation;
   } catch (error) {
     const { cause = error } = error as Error;
-    context.err(`entrepot: no mirror answers at ${place.origin} (${(cause as Error).message})\n`);
+    context.err(
+      `entrepot: no mirror answers at ${place.socket ?? place.origin} (${(cause as Error).message})\n`,
+    );
     return undefined;
   }
 }

@@ -1,24 +1,29 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { Explanation } from "../../src/ops/stats/stats-document.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 import { upstreamUrl } from "../fixtures/loading.ts";
 import { fullExplanation } from "../fixtures/stats-samples.ts";
+import { workDirectory } from "../system/fixtures/work-directory.ts";
 
 /** Something that answers like a mirror's ops listener. */
-async function start(t: Test, explanation: Explanation, status = 200) {
+async function start(t: Test, explanation: Explanation, status = 200, socket?: string) {
   const asked: (string | null)[] = [];
   const shown: (string | undefined)[] = [];
   const server = createServer((request, response) => {
     asked.push(new URL(request.url ?? "", "http://x").searchParams.get("reference"));
     shown.push(request.headers.authorization);
     response.writeHead(status).end(JSON.stringify(explanation));
-  }).listen(0, "127.0.0.1");
+  });
+  if (socket === undefined) server.listen(0, "127.0.0.1");
+  else server.listen(socket);
   t.teardown(() => server.close());
   await once(server, "listening");
-  return { asked, shown, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+  const { port } = socket === undefined ? (server.address() as AddressInfo) : { port: 0 };
+  return { asked, shown, address: `127.0.0.1:${port}` };
 }
 
 t.test("what is known is printed", async (t) => {
@@ -44,6 +49,17 @@ t.test("the address is that of the configuration; every address means this machi
   const env = { ...upstreamUrl, ENTREPOT_OPS_LISTEN: address.replace("127.0.0.1", "0.0.0.0") };
   t.equal(await commandLine(["why", "app"], { env }).exit, 0);
   t.equal(asked.length, 1);
+});
+
+t.test("where it listens at a unix socket it is asked there", async (t) => {
+  const socket = join(await workDirectory(t), "ops.sock");
+  const { asked } = await start(t, fullExplanation("x"), 200, socket);
+  const env = { ...upstreamUrl, ENTREPOT_OPS_LISTEN: `unix:${socket}` };
+  t.equal(await commandLine(["why", "app"], { env }).exit, 0);
+  t.strictSame(asked, ["app"]);
+  const gone = commandLine(["why", "app"], { env: { ...env, ENTREPOT_OPS_LISTEN: `unix:${socket}-gone` } });
+  t.equal(await gone.exit, 1);
+  t.ok(gone.err().startsWith(`entrepot: no mirror answers at ${socket}-gone (`), gone.err());
 });
 
 t.test(
