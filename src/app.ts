@@ -1,8 +1,10 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
+
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { hostname } from "node:os";
+import { isDeepStrictEqual } from "node:util";
 import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
@@ -29,14 +31,9 @@ import { cacheSizeWarning } from "./config/rules.ts";
 import type { Gate } from "./gate/gate.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { ClientAddresses } from "./http/client-address.ts";
-import {
-  answerBounds,
-  type ClientLimits,
-  ColdFills,
-  defaultLimits,
-  openAnswers,
-} from "./http/client-limits.ts";
+import { answerBounds, ColdFills, defaultLimits, openAnswers } from "./http/client-limits.ts";
 import type { FairQueue } from "./http/fair-queue.ts";
+import { CallerLimits } from "./http/limits/caller-limits.ts";
 import { Listener, type ListenerRules } from "./http/listener.ts";
 import { Router, type Routing } from "./http/routing.ts";
 import { type ServeOptions, serve } from "./http/serve.ts";
@@ -134,6 +131,7 @@ interface Serving {
   readonly access: Access;
   /** By name of the upstream. */
   coldFills: ReadonlyMap<string, ColdFills>;
+  callerLimits: CallerLimits | undefined;
   readonly serves: LastingServeOptions;
   readonly answers: FairQueue;
   readonly scrubber: Scrubber;
@@ -448,6 +446,7 @@ class Entrepot implements App {
     });
     const answers = openAnswers(limitsOf(config));
     const coldFills = coldFillsOf(config, new Map());
+    const callerLimits = this.#callerLimitsOf(config);
     const serves: LastingServeOptions = {
       blobs: policy.blobs,
       manifests: policy.manifests,
@@ -464,7 +463,13 @@ class Entrepot implements App {
     };
     const ofWorkers = workers !== undefined;
     const listener = new Listener({
-      ...listenerRules(config, upstreams.all, pushes, coldFills, admission.gate, serves),
+      ...listenerRules(
+        config,
+        upstreams.all,
+        pushes,
+        { coldFills, callerLimits, gate: admission.gate },
+        serves,
+      ),
       // A worker keeps its connections to the primary.
       ...(ofWorkers ? { timeouts: { keepAlive: 0 } } : {}),
       ofWorkers,
@@ -484,6 +489,7 @@ class Entrepot implements App {
       pushes,
       access,
       coldFills,
+      callerLimits,
       serves,
       answers,
       scrubber,
@@ -525,6 +531,14 @@ class Entrepot implements App {
     );
     this.#workers = workers;
     return workers;
+  }
+
+  /** Those from before go on when their rules are the same: nobody may begin anew. */
+  #callerLimitsOf(config: Config, before?: CallerLimits): CallerLimits | undefined {
+    const { rules } = limitsOf(config);
+    if (rules.length === 0) return undefined;
+    if (before !== undefined && isDeepStrictEqual(before.rules, rules)) return before;
+    return new CallerLimits(rules, { notices: this.#notices, clock: this.#steady });
   }
 
   #common() {
@@ -570,6 +584,7 @@ class Entrepot implements App {
     let upstreams: readonly Upstream[] = [];
     let gate: Gate | undefined;
     const coldFills = coldFillsOf(config, serving.coldFills);
+    const callerLimits = this.#callerLimitsOf(config, serving.callerLimits);
     return prepareAll(
       () => {
         const prepared = serving.upstreams.prepare(config.upstreams, changed);
@@ -583,7 +598,8 @@ class Entrepot implements App {
         return prepared;
       },
       () => {
-        const rules = listenerRules(config, upstreams, pushes, coldFills, gate, serving.serves);
+        const bounds = { coldFills, callerLimits, gate };
+        const rules = listenerRules(config, upstreams, pushes, bounds, serving.serves);
         return { apply: listener.prepare(rules), discard: () => {} };
       },
       () => ({
@@ -595,6 +611,7 @@ class Entrepot implements App {
           this.#rules = rules;
           this.#proxies = proxies;
           serving.coldFills = coldFills;
+          serving.callerLimits = callerLimits;
           serving.answers.bound(answerBounds(limitsOf(config)));
           this.#workers?.use(config, limitsOf(config));
           for (const { name, maxConnections } of config.upstreams)
@@ -730,8 +747,8 @@ function trustedBy({ trustedProxies = [] }: Config): { readonly trustedProxies: 
   return { trustedProxies };
 }
 
-function limitsOf({ limits }: Config): ClientLimits & { readonly exempt: readonly string[] } {
-  return limits ?? { ...defaultLimits, exempt: [] };
+function limitsOf({ limits }: Config): NonNullable<Config["limits"]> {
+  return limits ?? { ...defaultLimits, exempt: [], rules: [] };
 }
 
 /** For every upstream the places there are, with new ones where there are none yet. */
@@ -747,7 +764,7 @@ function coldFillsOf(config: Config, before: ReadonlyMap<string, ColdFills>): Re
 /** What a reload replaces of how requests are served, and what it does not. */
 type ReplacedServeOptions = Pick<
   ServeOptions,
-  "router" | "push" | "coldFills" | "catalog" | "basePath" | "rangesBeforeVerified" | "gate"
+  "router" | "push" | "coldFills" | "callerLimits" | "catalog" | "basePath" | "rangesBeforeVerified" | "gate"
 >;
 type LastingServeOptions = Omit<ServeOptions, keyof ReplacedServeOptions>;
 
@@ -756,8 +773,7 @@ function listenerRules(
   config: Config,
   upstreams: readonly Upstream[],
   pushes: PushWriters,
-  coldFills: ReadonlyMap<string, ColdFills>,
-  gate: Gate | undefined,
+  bounds: Pick<ReplacedServeOptions, "coldFills" | "callerLimits" | "gate">,
   lasting: LastingServeOptions,
 ): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
@@ -770,10 +786,9 @@ function listenerRules(
   );
   const takesWrites = config.upstreams.some(({ push }) => push);
   const replaced: ReplacedServeOptions = {
-    gate,
+    ...bounds,
     router: new Router(routings as [Routing, ...Routing[]]),
     ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
-    coldFills,
     rangesBeforeVerified: config.cache.rangesBeforeVerified,
     catalog,
     basePath,

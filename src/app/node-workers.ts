@@ -127,10 +127,12 @@ export class NodeWorkers {
 }
 
 /** What of a client its rights depend on. */
-function callerMatters({ access }: Config): CallerMatters {
+function callerMatters({ access, limits }: Config): CallerMatters {
   return {
     credentials: asksForNames(access) || access?.passthrough !== undefined,
     certificate: access?.certificates !== undefined,
-    address: access?.rules.some(({ networks }) => networks.length > 0) ?? false,
+    // What one caller is granted must not be given to another, whose rate is limited.
+    address:
+      (access?.rules.some(({ networks }) => networks.length > 0) ?? false) || (limits?.rules.length ?? 0) > 0,
   };
 }

@@ -310,6 +310,7 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
       certificates,
       "found names that no token limits to anything, expected access.rules as well",
     );
+  limitRules(sources, asks || certifies);
   if (isForeign) foreignTokens(sources, token);
   else if (set(sources, token, foreignKeys)[0] !== undefined)
     sources.refuse(
@@ -410,6 +411,22 @@ function checkLdap(sources: Sources, mode: Path, path: Path): void {
   );
   if (sources.text(startTls)?.trim().toLowerCase() === "true" && secure !== undefined)
     sources.refuse(startTls, "found true beside ldaps://, which is TLS already, expected ldap:// or false");
+}
+
+/** Each says how much, and its names are of somebody who is asked for one. */
+function limitRules(sources: Sources, asks: boolean): void {
+  const rules = sources.get(["limits", "rules"]);
+  for (const index of Array.isArray(rules) ? rules.keys() : []) {
+    const rule: Path = ["limits", "rules", index];
+    for (const key of ["users", "groups"])
+      if (!asks && hasList(sources, [...rule, key]))
+        sources.refuse(
+          [...rule, key],
+          "found names that nobody is asked for, expected networks, or another access.mode than open",
+        );
+    if (set(sources, rule, ["requestsPerSecond", "bytesPerSecond", "coldFills"]).length === 0)
+      sources.refuse(rule, "limits nothing, expected requestsPerSecond, bytesPerSecond or coldFills as well");
+  }
 }
 
 /** `names`: those of all upstreams. */

@@ -94,6 +94,41 @@ const accessRules = t.listOf(
   "rules",
 );
 
+const limitRules = t.listOf(
+  z.object({
+    users: setting(
+      t.listOf(t.caller),
+      "Names of users it is for, as they are; everybody, with a name or without, unless these or groups are set",
+    ),
+    groups: setting(t.listOf(t.caller), "Names of groups it is for, as they are"),
+    anonymous: setting(
+      t.yesOrNo,
+      "Whether it is for clients without a name as well, beside users or groups",
+      {
+        default: "false",
+      },
+    ),
+    networks: setting(t.listOf(t.network), "Addresses and networks it is for; all unless set"),
+    requestsPerSecond: setting(
+      t.wholeNumber(1, 1_000_000),
+      "Requests a second; as many may come at once, what is over waits for up to 10 s, and more are 429",
+    ),
+    bytesPerSecond: setting(
+      t.size(1024),
+      "Bytes of answers a second, such as 10MB; those of a second, 64 KiB at least, may go out at once",
+    ),
+    coldFills: setting(
+      t.wholeNumber(1, 10_000),
+      "Blobs not held here that are fetched at once, from one registry, instead of limits.coldFills",
+    ),
+    shared: setting(t.yesOrNo, "Whether all it is for have these together; otherwise each has them", {
+      default: "false",
+    }),
+  }),
+  100,
+  "rules",
+);
+
 const ldap = section({
   urls: setting(
     t.ldapUrls,
@@ -506,6 +541,10 @@ export const schema = z.object({
       { default: "4000" },
     ),
     exempt: setting(t.listOf(t.network), "Addresses and networks of clients without these limits"),
+    rules: setting(
+      limitRules,
+      "List of limits for some callers, each {users, groups, anonymous, networks, requestsPerSecond, bytesPerSecond, coldFills, shared}; the first that is for a caller counts; see docs/access.md",
+    ),
   }),
   workers: setting(
     t.workers,

@@ -3,7 +3,6 @@
 // of waiting requests the answer is 429.
 import type { FillAdmission } from "../cache/blob-cache.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Client } from "./client-address.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import {
   type After,
@@ -56,9 +55,21 @@ export function writeBounds(connections: number, { writes, waiting }: ClientLimi
   return { perClient: shareOf(connections, writes), total: connections, waiting };
 }
 
+/** What a fill has to know of the request that causes it. */
+type AdmittedExchange = Pick<Exchange, "client" | "onOver"> & Partial<Pick<Exchange, "limit">>;
+
+/** Fills of one client at most. */
+function mostFills(connections: number): number {
+  return shareOf(fillPlaces(connections), Number.POSITIVE_INFINITY);
+}
+
 /** An eighth of the connections is left to small requests, as in upstream/connection/connection-gate.ts. */
+function fillPlaces(connections: number): number {
+  return Math.max(1, connections - Math.ceil(connections / 8));
+}
+
 function fillBounds(connections: number, { coldFills, waiting }: ClientLimits): FairQueueBounds {
-  const total = Math.max(1, connections - Math.ceil(connections / 8));
+  const total = fillPlaces(connections);
   return { perClient: shareOf(total, coldFills), total, waiting };
 }
 
@@ -72,26 +83,33 @@ export async function granted(place: Place): Promise<void> {
 /** The places for fills from one upstream that clients have caused. */
 export class ColdFills {
   readonly #queue: FairQueue;
+  /** Places of one client, whatever the rules say. */
+  #most: number;
   readonly #waiting = new Map<Digest, Set<Place>>();
 
   /** `connections`: those to the upstream. */
   constructor(connections: number, limits: ClientLimits, after?: After) {
     this.#queue = new FairQueue({ ...fillBounds(connections, limits), timeout, ...(after && { after }) });
+    this.#most = mostFills(connections);
   }
 
   /** Other limits from now on (FairQueue.bound). */
   bound(connections: number, limits: ClientLimits): void {
     this.#queue.bound(fillBounds(connections, limits));
+    this.#most = mostFills(connections);
   }
 
   /** For one request, to be released when that is over. */
-  admission(exchange: Pick<Exchange, "client" | "onOver">, digest: Digest): Admission {
+  admission(exchange: AdmittedExchange, digest: Digest): Admission {
     return new Admission(this, exchange, digest);
   }
 
   /** Only for Admission, as is `started`. */
-  enter(client: Client): Place {
-    return this.#queue.enter(client);
+  enter({ client, limit }: AdmittedExchange): Place {
+    const own = limit?.coldFills;
+    return own === undefined
+      ? this.#queue.enter(client)
+      : this.#queue.enter({ network: own.key, exempt: false }, Math.min(own.most, this.#most));
   }
 
   /** Resolves when the caller should look for the blob again. Rejects as `granted` does. */
@@ -114,12 +132,12 @@ export class ColdFills {
 
 export class Admission implements FillAdmission {
   readonly #fills: ColdFills;
-  readonly #exchange: Pick<Exchange, "client" | "onOver">;
+  readonly #exchange: AdmittedExchange;
   readonly #digest: Digest;
   #place: Place | undefined;
   #started = false;
 
-  constructor(fills: ColdFills, exchange: Pick<Exchange, "client" | "onOver">, digest: Digest) {
+  constructor(fills: ColdFills, exchange: AdmittedExchange, digest: Digest) {
     this.#fills = fills;
     this.#exchange = exchange;
     this.#digest = digest;
@@ -127,7 +145,7 @@ export class Admission implements FillAdmission {
 
   enter(): Promise<void> | undefined {
     if (this.#place?.held) return undefined;
-    this.#place = this.#fills.enter(this.#exchange.client);
+    this.#place = this.#fills.enter(this.#exchange);
     return this.#place.held ? undefined : this.#wait(this.#place);
   }
 

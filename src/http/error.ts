@@ -9,6 +9,7 @@ import { UpstreamError } from "../ports/upstream.ts";
 import { isRepositoryUnknown, type Refusal, type RefusalStatus } from "../ports/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 import { OverLimit } from "./fair-queue.ts";
+import { OverRate } from "./limits/caller-limits.ts";
 import { mostMembers } from "./loop.ts";
 
 export interface Failure {
@@ -122,6 +123,11 @@ export const failures = {
     code: "UNAVAILABLE",
     message: "this mirror has no file handle or memory left to ask the upstream registry with",
     headers: { "retry-after": "5" },
+  },
+  tooOften: {
+    status: 429,
+    code: "TOOMANYREQUESTS",
+    message: "more requests a second than this caller may have",
   },
   tooMany: {
     status: 429,
@@ -250,6 +256,8 @@ export function failureOfCircle(names: readonly string[]): Failure {
 export function failureOfError(error: unknown): Failure {
   if (error instanceof UpstreamError) return failureOfUpstream(error);
   if (error instanceof OverLimit) return error.code === "late" ? failures.late : failures.tooMany;
+  if (error instanceof OverRate)
+    return { ...failures.tooOften, headers: { "retry-after": String(error.retryAfter) } };
   if (error instanceof StoreError) {
     return { status: 503, code: "UNAVAILABLE", message: `this mirror's store failed (${error.code})` };
   }
@@ -329,11 +337,12 @@ export function failWith(exchange: Exchange, error: unknown): void {
 
 /** The client has asked for too much: nothing has failed. */
 function isRefusal(error: unknown): boolean {
-  return error instanceof OverLimit && error.code === "too_many";
+  return (error instanceof OverLimit && error.code === "too_many") || error instanceof OverRate;
 }
 
 function detailOf(error: unknown): string {
   if (error instanceof OverLimit) return `over_limit_${error.code}`;
+  if (error instanceof OverRate) return "over_rate";
   if (error instanceof UpstreamError || error instanceof StoreError) return error.code;
   return error instanceof Error ? `${error.name}: ${error.message}`.slice(0, 200) : "unknown error";
 }

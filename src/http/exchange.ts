@@ -23,6 +23,7 @@ import { cutConnection } from "../ports/tls-front.ts";
 import type { OnBehalfOf } from "../ports/upstream.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
+import type { AnswerPacer, CallerLimit } from "./limits/caller-limits.ts";
 import { cacheStatus, type OriginHeaders, type Served, serverTiming } from "./origin-headers.ts";
 import { abandoned, discardBody, hasBody } from "./request-body.ts";
 import { requestId, traceId } from "./request-identity.ts";
@@ -90,6 +91,8 @@ export class Exchange {
   readonly client: Client;
   /** For whom upstreams are asked: the client, until it has proved a name. */
   onBehalfOf: OnBehalfOf;
+  /** What the caller is bound to; undefined: nothing but what every client is. */
+  limit: CallerLimit | undefined;
   /** Its place among the open answers of the client; released when the exchange is over. */
   place: Place | undefined;
   /** Headers of every answer sent from now on. */
@@ -132,6 +135,8 @@ export class Exchange {
   #endsWithConnection = false;
   /** Since when the bytes given to the socket wait for the client. */
   #waitsSince: number | undefined;
+  /** Holds the body back; most exchanges have none. */
+  #pacer: AnswerPacer | undefined;
   #failWrite: ((error: Error) => void) | undefined;
   #ended = false;
   /** Another process of this node makes the event of this request; undefined while that is not known. */
@@ -260,6 +265,12 @@ export class Exchange {
     return this.#response;
   }
 
+  /** The bytes of the body are held back from now on: those of bodies above 256 KiB, or of unknown length. */
+  pace(pacer: AnswerPacer): void {
+    this.#pacer = pacer;
+    this.onOver(() => pacer.over());
+  }
+
   /** A header by its lower-case name; the first one when several were sent. */
   header(name: string): string | undefined {
     const value = this.request.headers[name];
@@ -292,6 +303,7 @@ export class Exchange {
       void this.#sendInPieces(typeof sent === "string" ? Buffer.from(sent) : sent);
     else {
       this.#bytesSent = bodiless ? 0 : length;
+      this.#pacer?.count(this.#bytesSent);
       if (typeof sent === "string" || sent.length > largestText) this.#response.end(sent);
       else this.#response.end(textOf(sent), "latin1");
     }
@@ -367,6 +379,11 @@ export class Exchange {
 
   /** Resolves when the kernel has taken the chunk. Rejects with ClientLeft. One call at a time. */
   write(chunk: Buffer): Promise<void> {
+    const turn = this.#pacer?.came(chunk.length);
+    return turn === undefined ? this.#write(chunk) : turn.then(() => this.#write(chunk));
+  }
+
+  #write(chunk: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.closed) {
         reject(new ClientLeft());

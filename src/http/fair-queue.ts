@@ -92,10 +92,13 @@ export class FairQueue {
     this.#handOut();
   }
 
-  /** A place, held or waiting, which the caller releases. Throws OverLimit `too_many`. */
-  enter({ network, exempt }: Client): Place {
+  /** A place, held or waiting, which the caller releases. `perClient`: of this client. Throws OverLimit `too_many`. */
+  enter(
+    { network, exempt }: Pick<Client, "network" | "exempt">,
+    perClient: number = this.#bounds.perClient,
+  ): Place {
     const bounds = this.#bounds;
-    const most = exempt ? Number.POSITIVE_INFINITY : bounds.perClient;
+    const most = exempt ? Number.POSITIVE_INFINITY : perClient;
     let share = this.#shares.get(network);
     if (share === undefined) {
       share = { network, most, bounds, held: 0, lent: 0, asks: false, waiting: undefined };
@@ -232,7 +235,8 @@ export class Place {
   }
 }
 
-function timer(milliseconds: number, call: () => void): () => void {
+/** Node's. */
+export function timer(milliseconds: number, call: () => void): () => void {
   const running = setTimeout(call, milliseconds);
   return () => clearTimeout(running);
 }

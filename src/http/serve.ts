@@ -38,6 +38,7 @@ import {
 } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import type { FairQueue } from "./fair-queue.ts";
+import type { CallerLimits } from "./limits/caller-limits.ts";
 import { handleCatalog, handleReferrers, handleTags, type ListAddress } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
@@ -58,6 +59,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   readonly gate?: Gate | undefined;
   /** The places for answers that clients have open. */
   readonly answers: FairQueue;
+  /** For some callers; left out: there are none. */
+  readonly callerLimits?: CallerLimits | undefined;
   /** What passes writes on to an upstream. Left out, or undefined for an upstream: its writes are refused. */
   readonly push?: ((upstream: string) => PassThrough | undefined) | undefined;
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
@@ -104,7 +107,7 @@ export async function inPlace<Options extends InPlaceOptions>(
 function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<void> {
   if (answersItself(exchange, options.readiness)) return;
   const { gate } = options;
-  if (gate === undefined) return answerTo(undefined, exchange, options);
+  if (gate === undefined) return limited(undefined, exchange, options);
   // Node hands its connection over: it is refused wherever it comes from.
   if (exchange.request.method === "CONNECT") return refuseWrite(exchange);
   if (gate.givesTokens) {
@@ -148,7 +151,33 @@ function enter(
   // No network has a space in its text.
   if (name !== undefined) exchange.onBehalfOf = { key: `user ${name}`, exempt: exchange.client.exempt };
   if (admitted.lasts !== undefined) exchange.grantsLast(admitted.lasts);
-  return answerTo(admitted, exchange, options);
+  return limited(admitted, exchange, options);
+}
+
+/** Within the limits that are for this caller. Throws OverRate. */
+function limited(
+  admitted: Admitted | undefined,
+  exchange: Exchange,
+  options: ServeOptions,
+): void | Promise<void> {
+  const { callerLimits } = options;
+  if (callerLimits === undefined) return answerTo(admitted, exchange, options);
+  const { client, onBehalfOf } = exchange;
+  const caller = admitted?.caller ?? { name: undefined, groups: [], address: client.address };
+  const limit = callerLimits.of(caller, onBehalfOf);
+  exchange.limit = limit;
+  if (limit?.rated !== true) return answerTo(admitted, exchange, options);
+  // A worker would answer the next requests without anyone counting them.
+  exchange.grantNothing();
+  const turn = limit.request();
+  const pacer = limit.pacer();
+  if (pacer !== undefined) exchange.pace(pacer);
+  if (turn === undefined) return answerTo(admitted, exchange, options);
+  exchange.onOver(() => turn.leave());
+  return turn.turn.then(() => {
+    if (exchange.closed) throw new ClientLeft();
+    return answerTo(admitted, exchange, options);
+  });
 }
 
 /** `admitted`: who asks; undefined where nobody is asked. */

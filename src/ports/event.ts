@@ -110,6 +110,10 @@ export interface RequestEvent {
   readonly write?: EventWrite | undefined;
 }
 
+/** What a limit of requests a second did to one. */
+export const callerLimitResults = ["waited", "refused"] as const;
+export type CallerLimitResult = (typeof callerLimitResults)[number];
+
 /** The formats of webhooks that are read, by the product that sends them: the closed list of a label. */
 export const webhookSources = [
   "distribution",
@@ -190,6 +194,8 @@ export type Notice =
       readonly remaining: number;
     }
   /** From now on large blobs of the upstream come in this many transfers at once, as measured transfer rates suggest. */
+  /** A request had to wait for its turn, or was refused, by the rule of that number (`limits.rules`, from 1 on). */
+  | { readonly kind: "caller_limit"; readonly rule: number; readonly result: CallerLimitResult }
   | { readonly kind: "segments"; readonly upstream: string; readonly width: number }
   | {
       readonly kind: "fill";

@@ -14,7 +14,14 @@ t.test("every variable of the table is read", async (t) => {
   for (const { env, path } of settings) {
     if (env === undefined) continue;
     const name = `ENTREPOT_${env}`;
-    const isJson = ["UPSTREAMS", "TAG_RULES", "ACCESS_RULES", "NOTIFICATIONS_ENDPOINTS"].includes(env);
+    const isJson = [
+      "UPSTREAMS",
+      "TAG_RULES",
+      "ACCESS_OIDC",
+      "ACCESS_RULES",
+      "LIMITS_RULES",
+      "NOTIFICATIONS_ENDPOINTS",
+    ].includes(env);
     const sources = read({ [name]: isJson ? "[{}]" : "x" });
     t.same(
       settings.filter((setting) => sources.has(setting.path)).map(({ env: found }) => found),

@@ -11,7 +11,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     opsListen: { host: "127.0.0.1", port: 5001 },
     opsHosts: [],
     trustedProxies: [],
-    limits: { ...defaultLimits, exempt: [] },
+    limits: { ...defaultLimits, exempt: [], rules: [] },
     node: { name: hostname() },
     redis: undefined,
     upstreams: [
@@ -103,7 +103,7 @@ tags:
     opsListen: { host: "::1", port: 0 },
     opsHosts: ["mirror.example.com"],
     trustedProxies: ["10.0.0.0/8", "::1"],
-    limits: { openAnswers: 2000, coldFills: 8, writes: 4, waiting: 0, exempt: ["10.1.0.0/16"] },
+    limits: { openAnswers: 2000, coldFills: 8, writes: 4, waiting: 0, exempt: ["10.1.0.0/16"], rules: [] },
     catalog: false,
     manifestsWithoutLayers: "refuse",
     proofs: "shared",

@@ -168,3 +168,15 @@ async function eventuallyOpen(mirror: Mirror, count: number): Promise<void> {
     if (Number(/^entrepot_http_in_flight_requests (\d+)$/m.exec(text)?.[1]) >= count) return;
   }
 }
+
+t.test("a rule has another number of cold fills for those it is for", async (t) => {
+  const rule = { users: [], groups: [], anonymous: false, networks: [greedy], coldFills: 2, shared: false };
+  const { upstream, slow, mirror } = await startSlow(t, 10, { limits: { rules: [rule] } });
+  const sockets = await Promise.all(
+    slow.map((digest, at) => open(mirror, blob(digest), at < 5 ? greedy : other)),
+  );
+  await upstream.until(() => blobGets(upstream) === 7);
+  await quiet();
+  t.equal(blobGets(upstream), 7, "two of its five, and all of the others");
+  for (const socket of sockets) socket.destroy();
+});

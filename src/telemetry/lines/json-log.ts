@@ -229,6 +229,9 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         const { upstream, width } = notice;
         return logger.info({ upstream, width }, "large blobs come in another number of transfers at once");
       }
+      // Each request has its line; a metric counts those that were held back.
+      case "caller_limit":
+        return;
       case "notification":
         if (notice.result === "delivered") return;
         return limited(mayPass, `${notice.kind} ${notice.endpoint} ${notice.result}`, (suppressed) =>

@@ -14,6 +14,7 @@ import type { EventSink, NoticeSink } from "../../ports/event.ts";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
 import { amount, closedList } from "./label.ts";
+import { createLimitMetrics } from "./limit-metrics.ts";
 import { createNotificationMetrics, type NotificationMetricsOptions } from "./notification-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createProbeMetrics, createRequestMetrics } from "./request-metrics.ts";
@@ -62,6 +63,7 @@ export function createMetrics({
   const upstreamMetrics = createUpstreamMetrics(registry, upstreams);
   const cacheSink = createCacheMetrics(registry);
   const notificationSink = createNotificationMetrics(registry, notifications);
+  const limitSink = createLimitMetrics(registry);
   const webhookSink = createWebhookMetrics(registry);
   const lost = createLossMetric(registry);
   const onProbe = createProbeMetrics(registry);
@@ -77,6 +79,7 @@ export function createMetrics({
       upstreamMetrics.onNotice(notice);
       cacheSink(notice);
       notificationSink(notice);
+      limitSink(notice);
       webhookSink(notice);
     },
     useUpstreams: (names) => upstreamMetrics.use(names),
