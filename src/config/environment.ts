@@ -47,9 +47,11 @@ function isServiceLink(name: string, value: string): boolean {
   return name.endsWith("_PORT") && serviceUrl.test(value);
 }
 
-/** A longer name with the same end (`URL` for `UPSTREAM_URL`), else the one that is spelt most alike. */
+/** A longer name with the same end (`URL` for `UPSTREAM_URL`), an upstream's first, else the one that is spelt most alike. */
 function suggest(name: string, known: readonly string[]): string | undefined {
-  const longer = known.find((each) => each.endsWith(`_${name}`));
+  const longer =
+    known.find((each) => each === `${variablePrefix}UPSTREAM_${name}`) ??
+    known.find((each) => each.endsWith(`_${name}`));
   const near = nearest(
     name,
     known.map((each) => each.slice(variablePrefix.length)),
