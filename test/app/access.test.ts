@@ -201,3 +201,19 @@ t.test("a reload with another directory counts for the logins to come", async (t
   t.equal(await status("next-pw"), 200);
   await eventually("the directory before has no connection left", () => directory.connections() === 0);
 });
+
+t.test("passthrough begins and ends with a restart: links of before go by other rules", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, {});
+  const base = "upstream: {url: https://far.test}\n";
+  const open = loadedFrom({ yaml: base });
+  const passing = loadedFrom({ yaml: `${base}access: {mode: passthrough}\n` });
+  const config = {
+    ...mirrorConfig(upstream, mirror.directory, {}),
+    access: passing.config.access,
+  };
+  const [first] = config.upstreams;
+  const changes = changesBetween(open, open, passing);
+  const next = { ...config, upstreams: [{ ...first, access: "passthrough" as const }] as const };
+  t.throws(() => mirror.app.prepare(next, changes), /passthrough begins and ends with a restart/);
+});

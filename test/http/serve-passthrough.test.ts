@@ -92,10 +92,9 @@ t.test("a manifest that names a blob of another repository gives no right to it"
   t.equal((await mirror.get(`/v2/other/app/blobs/${secret.digest}`, bob)).status, 200);
   const json = JSON.parse(image.manifest.toString()) as { layers: object[] };
   const foreign = {
-    mediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    mediaType: "application/vnd.oci.image.layer.v1.tar+gzip",
     digest: secret.digest,
     size: 5_000,
-    urls: ["https://example.com/layer"],
   };
   upstream.addImage("team/app", "2", image);
   const body = Buffer.from(JSON.stringify({ ...json, layers: [...json.layers, foreign] }));
