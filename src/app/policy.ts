@@ -167,6 +167,7 @@ export function createPolicy({
   const refetch = new Refetch({ blobs, manifests, upstreams, repositoriesOf });
   announcements?.subscribe(
     (announcement) => {
+      if (announcement.kind === "unlinked") return access.ended(announcement.scope, announcement.digest);
       if (announcement.kind !== "tag" && announcement.kind !== "written") return;
       const { scope } = announcement;
       if (announcement.kind === "tag") {

@@ -2,6 +2,7 @@
 // A blob or manifest is readable through a repository only if the repository is linked to it, or upstream says so for that
 // repository, which then links it. A manifest that names a blob links it too; `Proofs` (ports/records.ts) says whether that
 // is enough for bytes that may have come from another upstream.
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { LinkedBlob, LinkStore } from "../ports/records.ts";
@@ -10,6 +11,7 @@ import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { headByDigest, type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import { type CacheMarks, isRefusal, type Refusal } from "../ports/upstream-answer.ts";
+import { boundedByKeys } from "./memory-size.ts";
 
 export type Proof =
   | { readonly kind: "linked" }
@@ -23,6 +25,9 @@ export class Access {
   readonly #notices: NoticeSink;
   readonly #sizeHere: (digest: Digest) => number | undefined;
   readonly #proofs = new SingleFlight<Proof>();
+  /** How many links have ended, and after how many each of those that ended lately did. */
+  #ends = 0;
+  readonly #endedAt = new LRUCache<string, number>(boundedByKeys);
 
   /** `sizeHere`: of the verified blob in the store, when there is one. */
   constructor(links: LinkStore, notices: NoticeSink, sizeHere: (digest: Digest) => number | undefined) {
@@ -73,13 +78,14 @@ export class Access {
   }
 
   async #ask(remote: RemoteRepository, digest: Digest, as: "blob" | "manifest"): Promise<Proof> {
+    const asked = this.ends;
     const head = await headByDigest(remote, digest, as);
     if (head.kind !== "found") return head;
     const doubt = "doubt" in head ? head.doubt : undefined;
     // No page of a gateway has the very size of the blob that is here.
     if (doubt !== undefined && (head.size === undefined || head.size !== this.#sizeHere(digest)))
       throw new UpstreamError("protocol", `upstream ${remote.upstream} ${doubt}`);
-    await this.link(remote, [{ digest, size: undefined }]);
+    if (!this.hasEnded(remote, digest, asked)) await this.link(remote, [{ digest, size: undefined }]);
     const { kind, size, cacheStatus } = head;
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };
   }
@@ -106,8 +112,27 @@ export class Access {
     }
   }
 
+  /** A count that grows with every link that ends. */
+  get ends(): number {
+    return this.#ends;
+  }
+
+  /**
+   * Whether the repository has lost the digest since the count was `since`: what upstream said to a question asked then proves
+   * nothing any more.
+   */
+  hasEnded(scope: Scope, digest: Digest, since: number): boolean {
+    return (this.#endedAt.get(keyIn(scope, digest)) ?? 0) > since;
+  }
+
+  /** The repository has lost the digest, here or at another node. */
+  ended(scope: Scope, digest: Digest): void {
+    this.#endedAt.set(keyIn(scope, digest), ++this.#ends);
+  }
+
   /** Upstream said that the digest is not, or no longer, in the repository (CVE-2026-35172 class). */
   async unlink(scope: Scope, digest: Digest): Promise<void> {
+    this.ended(scope, digest);
     try {
       await this.#links.remove(scope, digest);
     } catch (error) {

@@ -153,7 +153,9 @@ export class BlobCache {
     start: () => Promise<OpenedBlob | Refusal | "waited">,
   ): Promise<OpenedBlob | Refusal | "waited"> {
     const filling = this.#fills.joinable(digest);
-    return filling !== undefined && isSameAsker(filling.remote, remote)
+    return filling !== undefined &&
+      isSameAsker(filling.remote, remote) &&
+      this.#holds(filling, remote, digest)
       ? this.#follow(filling, "joined", remote)
       : start();
   }
@@ -282,6 +284,7 @@ export class BlobCache {
     // of this repository names the blob, the answer to a fill for another repository does too.
     const proving =
       running !== undefined &&
+      this.#holds(running, remote, digest) &&
       (isSameScope(running.remote, remote) ||
         (running.remote.upstream === remote.upstream && (await access.named(remote, digest))));
     if (!linked && !proving) {
@@ -294,6 +297,11 @@ export class BlobCache {
     const opened = await this.#follow(filling, "joined", remote);
     // The fill was refused to another repository, or to another caller: this one may be allowed.
     return opened.kind === "found" || isSameAsker(filling.remote, remote) ? opened : "again";
+  }
+
+  /** Whether the repository has not lost the blob since the fill began: upstream's answer to it is from before that. */
+  #holds({ since }: Filling, remote: RemoteRepository, digest: Digest): boolean {
+    return !this.#options.access.hasEnded(remote, digest, since);
   }
 
   /** Undefined when upstream confirms the right. Otherwise, and when it rejects, the opened blob is closed. */
@@ -325,7 +333,8 @@ export class BlobCache {
     const filling = this.#fills.start(remote, digest, use);
     admission?.started(filling.fill.done);
     const opened = await this.#follow(filling, "miss", remote);
-    if (opened.kind === "found") await access.link(remote, [{ digest, size: undefined }]);
+    if (opened.kind === "found" && this.#holds(filling, remote, digest))
+      await access.link(remote, [{ digest, size: undefined }]);
     if (opened.kind === "absent") await access.unlink(remote, digest);
     return opened;
   }

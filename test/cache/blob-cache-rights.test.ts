@@ -29,6 +29,32 @@ t.test(
   },
 );
 
+t.test(
+  "what a repository has lost while it was fetched for it, it does not get from that fill",
+  async (t) => {
+    for (const stage of ["under way", "being stored"] as const)
+      await t.test(stage, async (t) => {
+        const cache = await openCache(t);
+        const digest = cache.upstream.addBlob("team/app", bytes);
+        const held = gate();
+        if (stage === "under way")
+          cache.upstream.transfers.push({ hold: { at: mebibyte, until: held.opened } });
+        else cache.store.faults.set("commit", () => held.opened);
+        const own = await found(t, cache, app, digest);
+        const reading = readAll(own.reader);
+        if (stage === "being stored") t.ok((await reading).equals(bytes));
+        cache.upstream.remove("team/app", digest);
+        await cache.access.unlink(remoteRepository(cache.upstream, app), digest);
+        t.same(await openBlob(cache, app, digest), { kind: "absent" });
+        t.same(await cache.blobs.head(remoteRepository(cache.upstream, app), digest), { kind: "absent" });
+        held.open();
+        t.ok((await reading).equals(bytes), "who had it before has it whole");
+        await fillsOver(cache);
+        t.same(await openBlob(cache, app, digest), { kind: "absent" }, "nor from the store");
+      });
+  },
+);
+
 t.test("denied is denied", async (t) => {
   const cache = await openCache(t);
   const digest = cache.upstream.addBlob("team/app", bytes);

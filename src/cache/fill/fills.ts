@@ -43,6 +43,8 @@ export interface Filling {
   readonly fill: Fill;
   readonly source: FillSource;
   readonly remote: RemoteRepository;
+  /** Of Access: when it began. */
+  readonly since: number;
 }
 
 export class Fills {
@@ -111,6 +113,7 @@ export class Fills {
   /** Starts a fill for a client that wants all or some of the blob. Upstream's answer to it proves that the repository may read the blob. */
   start(remote: RemoteRepository, digest: Digest, use: BlobUse): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
+    const since = access.ends;
     const distrusted = this.#distrusted;
     const asked = { remote, digest, followed: () => fill.remotes };
     const bandwidth = this.#bandwidthOf(remote.upstream).use();
@@ -144,7 +147,7 @@ export class Fills {
       },
       mayKeep: (bytes) => source.onlyUpstream && bytes <= local.mostKept,
     });
-    const filling = { fill, source, remote };
+    const filling = { fill, source, remote, since };
     this.#byDigest.set(digest, filling);
     const ending = fill.done.then(async () => {
       if (this.#byDigest.get(digest) === filling) this.#byDigest.delete(digest);
