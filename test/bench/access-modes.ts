@@ -40,6 +40,12 @@ const modes: readonly Mode[] = [
     env: ({ users }) => ({ ENTREPOT_ACCESS_MODE: "token", ENTREPOT_ACCESS_HTPASSWD_FILE: users }),
     authorization: bearer,
   },
+  // The far registry takes whatever it is sent: what proving costs here is counted, not there.
+  {
+    name: "passthrough",
+    env: () => ({ ENTREPOT_ACCESS_MODE: "passthrough" }),
+    authorization: async () => basic,
+  },
 ];
 
 /** A token of the mirror's own, for one pull. */
