@@ -36,6 +36,7 @@ upstreams:
     name: "artifactory",
     url: new URL("https://artifactory.example.com/artifactory"),
     auth: { kind: "none" },
+    access: "open",
     tokenRealms: ["tokens.example.com", "tokens.example.net:8443"],
     tls: { ca: undefined, cert: undefined, key: undefined, serverName: "internal.example.com" },
     redirectsTo: ["10.0.0.0/8", "minio"],
