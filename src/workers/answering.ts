@@ -209,6 +209,7 @@ async function ask(exchange: Exchange, key: string, options: AnsweringOptions): 
   if (exchange.closed) return;
   const { grants, primary, readers, clock } = options;
   const asOf = grants.changes;
+  const askedAt = clock();
   const { cuts } = readers;
   // The primary makes the event of what it answers, and not of what it grants.
   exchange.reportedElsewhere(undefined);
@@ -224,9 +225,11 @@ async function ask(exchange: Exchange, key: string, options: AnsweringOptions): 
   }
   const body = await readBody(answer, grant);
   const now = clock();
+  // What proves the caller has been going on since the primary looked, which was after it was asked.
+  const lasts = grant.lasts === undefined ? undefined : grant.lasts - (now - askedAt);
   const remembered = { grant, body, at: now, until: now };
-  if (!exchange.isHead) grants.remember(key, grant, body, now, asOf);
-  else if (grant.heads) grants.remember(headKeyOf(key), grant, body, now, asOf);
+  if (!exchange.isHead) grants.remember(key, { ...grant, lasts }, body, now, asOf);
+  else if (grant.heads) grants.remember(headKeyOf(key), { ...grant, lasts }, body, now, asOf);
   if (await answerFrom(exchange, remembered, options, cuts, false)) return;
   // Evicted since.
   return pass(exchange, options, false);

@@ -1,16 +1,19 @@
-// Real clients where tokens are given: without a login, with a wrong password and with the right one.
+// Real clients where tokens are given: without a login, with a wrong password, with the right one, and with a token that ends
+// while they pull.
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { namedAccess, ownTokens, rule } from "../fixtures/access.ts";
-import { type Line, type Mirror, startMirror } from "../fixtures/mirror.ts";
+import { type Line, type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
 import { run } from "./fixtures/child.ts";
 import { containerdPrograms, startContainerd } from "./fixtures/containerd.ts";
 import { dockerPrograms, startDockerd } from "./fixtures/dockerd.ts";
-import { farRegistryPrograms, startFarRegistry } from "./fixtures/far-registry.ts";
+import { type FarRegistry, farRegistryPrograms, startFarRegistry } from "./fixtures/far-registry.ts";
 import { greeting } from "./fixtures/images.ts";
 import { noInternet } from "./fixtures/no-internet.ts";
 import { makePodman, podmanPrograms } from "./fixtures/podman.ts";
 import { requires } from "./fixtures/requires.ts";
+import { until } from "./fixtures/until.ts";
 import { workDirectory } from "./fixtures/work-directory.ts";
 
 t.setTimeout(300_000);
@@ -27,7 +30,11 @@ interface Place {
 }
 
 async function setUp(t: Test): Promise<Place> {
-  const { front } = await startFarRegistry(t);
+  return await startBefore(t, await startFarRegistry(t), {});
+}
+
+/** A mirror before the far registry. */
+async function startBefore(t: Test, { front }: FarRegistry, more: MirrorOptions): Promise<Place> {
   const { username, password } = front;
   const mirror = await startMirror(
     t,
@@ -35,6 +42,7 @@ async function setUp(t: Test): Promise<Place> {
     {
       access: { ...namedAccess({ alice }, rules), tokens: ownTokens },
       cache: { dir: await workDirectory(t) },
+      ...more,
     },
   );
   let seen = 0;
@@ -156,4 +164,54 @@ t.test("containerd", async (t) => {
     wrong: /unauthorized|authorization failed/i,
   };
   await check(t, place, client);
+});
+
+/** Milliseconds for which clients use a token of a minute, which is the least they believe in. */
+const lifetime = 60_000;
+const patience = 200_000;
+
+t.test("a token that ends in the middle of a pull is renewed", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, ...dockerPrograms, ...podmanPrograms)) return;
+  const far = await startFarRegistry(t);
+  const time = { passed: 0 };
+  const now = () => Date.now() + time.passed;
+  const { mirror, host, news } = await startBefore(t, far, {
+    access: { ...namedAccess({ alice }, rules), tokens: { ...ownTokens, lifetime } },
+    clock: now,
+    steady: now,
+    upstream: { idleTimeout: 600_000 },
+  });
+  const image = `${host}/made/app:1`;
+  const daemon = await startDockerd(t, mirror.url.href);
+  const podman = await makePodman(t, host);
+  await daemon.docker("login", "-u", "alice", "-p", alice, host);
+  await podman.podman("login", "--tls-verify=false", "-u", "alice", "-p", alice, host);
+  // docker fetches three layers at once and the last one after them, podman here one after the other.
+  const layers = far.images.app.blobs.slice(-4, -1).map((digest) => far.front.hold(digest, 0.5));
+  news();
+  const pulls = [daemon.pull(image, patience), podman.pullInTurn(image, patience)];
+  await Promise.all(layers.map(({ reached }) => reached));
+  const seen: Line[] = [];
+  const agents = (route: string) => {
+    seen.push(...news());
+    return new Set(seen.filter((line) => line.route === route).map(({ user_agent: agent }) => agent));
+  };
+  await until("both have their manifest", () => agents("manifest_tag").size >= 2);
+  // By the clocks of the clients, which no test can set.
+  await setTimeout(lifetime + 5_000);
+  time.passed += 600_000;
+  news();
+  for (const { release } of layers) release();
+  await Promise.all(pulls);
+  const lines = news();
+  t.same(
+    lines.filter(({ status }) => status === 401),
+    [],
+    "nobody has shown the old one",
+  );
+  t.ok(
+    lines.filter(({ route, status }) => route === "token" && status === 200).length >= 2,
+    "each got another",
+  );
+  t.equal(await daemon.greet(image), greeting, "it runs");
 });
