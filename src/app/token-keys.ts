@@ -51,6 +51,7 @@ export class TokenKeys {
     const { issuer } = from;
     return new KeySet({
       load: () => load(from, proxy),
+      isNear: from.keys.kind === "file",
       failed: (problem) =>
         log.warn(
           { issuer, problem },

@@ -5,13 +5,17 @@ import { Gate } from "../../src/gate/gate.ts";
 import { HtpasswdUsers } from "../../src/gate/htpasswd-users.ts";
 import { Passwords } from "../../src/gate/passwords.ts";
 import { ProvedRights } from "../../src/gate/proved-rights.ts";
+import { BearerTokens } from "../../src/gate/token/bearer-tokens.ts";
+import { OwnTokens } from "../../src/gate/token/own-tokens.ts";
+import { makeTokenKey } from "../../src/gate/token/token-key.ts";
 import { defaultLimits, openAnswers } from "../../src/http/client-limits.ts";
 import { Listener } from "../../src/http/listener.ts";
 import { Router, type Routing } from "../../src/http/routing.ts";
 import { type ServeOptions, serve } from "../../src/http/serve.ts";
+import { fixedSecret } from "../../src/ports/secret.ts";
 import type { Upstream } from "../../src/ports/upstream.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
-import { login, rule, usersOf } from "../fixtures/access.ts";
+import { bearer, login, rule, usersOf } from "../fixtures/access.ts";
 import { ask } from "../fixtures/mirror.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
@@ -182,3 +186,39 @@ for (const says of [{ kind: "denied" }, { kind: "denied", status: 401 }, { kind:
     t.match(new Set(proofs), new Set(says.kind === "denied" && "status" in says ? [] : ["headManifest"]));
     t.ok(proofs.length > 0);
   });
+
+t.test("a token that is not enough looks nothing up either", async (t) => {
+  const now = () => 1_000_000;
+  const own = new OwnTokens({
+    key: fixedSecret(makeTokenKey()),
+    audience: "entrepot",
+    lifetime: 300_000,
+    stamp: () => undefined,
+    clock: now,
+    steady: now,
+  });
+  const bearerTokens = new BearerTokens({ prove: (token) => own.prove(token), clock: now, steady: now });
+  const rules = new AccessRules([
+    rule({ users: ["alice"], repositories: ["team/**"], verbs: ["pull", "list", "push", "delete"] }),
+    rule({ anonymous: true, repositories: ["public/**"] }),
+  ]);
+  const service = { service: "entrepot", realm: "https://mirror/v2/token" };
+  const gate = new Gate({ rules, tokens: { bearer: bearerTokens, service, own } });
+  const { asked, url } = await setUp(t, gate);
+  const elsewhere = [{ type: "repository", name: "team/other", actions: ["*"] }];
+  const issued = await Promise.all([
+    own.issue(undefined, undefined),
+    own.issue({ name: "alice" }, elsewhere),
+    own.issue({ name: "alice" }, []),
+    own.issue({ name: "bob" }, undefined),
+  ]);
+  for (const path of paths)
+    for (const method of ["GET", "HEAD"])
+      for (const [at, { token }] of issued.entries()) {
+        // Everybody may list something, bob and the anonymous what is public.
+        if (path === "/v2/_catalog" && (at === 0 || at === 3)) continue;
+        const { status } = await ask(url, method, path, { ...bearer(token), range: "bytes=0-9" });
+        t.equal(status, at < 3 ? 401 : 403, `${method} ${path} ${at}`);
+      }
+  t.same(asked, []);
+});

@@ -34,7 +34,7 @@ export interface BearerTokensOptions {
 }
 
 /** Longest Authorization header that is read, in characters. */
-const longest = 16 * 1024;
+const longest = 32 * 1024;
 /** RFC 6750, section 2.1. */
 const grammar = /^bearer +([A-Za-z0-9._~+/-]+=*)[ \t]*$/i;
 /** Milliseconds for which a good token is remembered, and how many. */

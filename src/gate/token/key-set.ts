@@ -8,20 +8,23 @@ import { DirectoryDown } from "../directory.ts";
 export interface KeySetOptions {
   /** Reads the set as it is now. It must end by itself. */
   readonly load: () => Promise<unknown>;
+  /** Reading it costs nobody anything: it is done every second then. */
+  readonly isNear: boolean;
   /** Called when it cannot be read, with why. */
   readonly failed: (problem: string) => void;
   /** A steady one. */
   readonly clock: Clock;
 }
 
-/** Milliseconds after which the set is read again, in the background. */
-const refreshedAfter = 600_000;
-/** Milliseconds between two readings, whatever tokens name; and after one that has failed. */
-const pause = 30_000;
-const pauseAfterFailure = 5_000;
+/** Milliseconds after which the set is read again, in the background; between two readings, whatever tokens name; and after one that has failed. */
+const pauses = {
+  far: { refresh: 600_000, between: 30_000, afterFailure: 5_000 },
+  near: { refresh: 1_000, between: 1_000, afterFailure: 1_000 },
+};
 
 export class KeySet {
   readonly #options: KeySetOptions;
+  readonly #pauses: typeof pauses.far;
   readonly #loading = new SharedCall<void>();
   #keys: JWTVerifyGetKey | undefined;
   /** When it was read well, and from when on it may be read again. */
@@ -30,6 +33,7 @@ export class KeySet {
 
   constructor(options: KeySetOptions) {
     this.#options = options;
+    this.#pauses = pauses[options.isNear ? "near" : "far"];
   }
 
   /** Reads the set if it is not known yet. Never rejects. */
@@ -42,7 +46,7 @@ export class KeySet {
     if (this.#keys === undefined) await this.#load();
     const keys = this.#keys;
     if (keys === undefined) throw new DirectoryDown("the keys of tokens cannot be read");
-    if (this.#options.clock() - this.#loadedAt >= refreshedAfter) void this.#load();
+    if (this.#options.clock() - this.#loadedAt >= this.#pauses.refresh) void this.#load();
     try {
       return await keys(header, token);
     } catch (error) {
@@ -62,9 +66,9 @@ export class KeySet {
         const keys = createLocalJWKSet((await load()) as JSONWebKeySet);
         this.#keys = keys;
         this.#loadedAt = clock();
-        this.#notBefore = this.#loadedAt + pause;
+        this.#notBefore = this.#loadedAt + this.#pauses.between;
       } catch (error) {
-        this.#notBefore = clock() + pauseAfterFailure;
+        this.#notBefore = clock() + this.#pauses.afterFailure;
         failed(error instanceof Error ? error.message : String(error));
       }
     });

@@ -13,6 +13,9 @@ import { tokenKeyAlgorithm } from "./token-key.ts";
 /** Who makes these tokens. */
 const issuer = "entrepot";
 
+/** Most characters of the groups in a token, which goes into a header. */
+const longestGroups = 8192;
+
 export interface OwnTokensOptions {
   /** The private key in PEM (tokenKeyAlgorithm). It may change: what the one before has signed counts until it ends. */
   readonly key: SecretSource;
@@ -66,7 +69,7 @@ export class OwnTokens {
     const seconds = Math.max(1, Math.floor(Math.min(lifetime, until - steady()) / 1000));
     const claims = {
       ...(access === undefined ? {} : { access }),
-      ...(groups.length === 0 ? {} : { groups }),
+      ...(groups.length === 0 ? {} : { groups: fitting(groups) }),
       stamp: stamp(name),
     };
     const token = await new SignJWT(claims)
@@ -124,6 +127,15 @@ function keyNamed(keys: readonly SigningKey[], id: string | undefined): KeyObjec
   const key = keys.find((each) => each.id === id);
   if (key === undefined) throw new errors.JWKSNoMatchingKey();
   return key.publicKey;
+}
+
+/** The first of them that a token can hold: whoever is in more has no right by the others. */
+function fitting(groups: readonly string[]): readonly string[] {
+  let length = 0;
+  return groups.filter((group) => {
+    length += group.length;
+    return length <= longestGroups;
+  });
 }
 
 function textsIn(list: unknown): readonly string[] {

@@ -3,7 +3,7 @@ import { DirectoryDown } from "../../../src/gate/directory.ts";
 import { KeySet } from "../../../src/gate/token/key-set.ts";
 import { startJwtIssuer } from "../../fixtures/jwt-issuer.ts";
 
-async function setUp(t: Test) {
+async function setUp(t: Test, isNear = false) {
   const issuer = await startJwtIssuer(t);
   const time = { now: 0 };
   const failures: string[] = [];
@@ -15,6 +15,7 @@ async function setUp(t: Test) {
       if (down) throw new Error("it is away");
       return await issuer.set();
     },
+    isNear,
     failed: (problem) => failures.push(problem),
     clock: () => time.now,
   });
@@ -85,10 +86,26 @@ t.test("what is no key set is as one that cannot be read", async (t) => {
   for (const [at, document] of [undefined, null, [], {}, { keys: {} }, { keys: [1] }, "x"].entries()) {
     const keys = new KeySet({
       load: async () => document,
+      isNear: false,
       failed: (problem) => failures.push(problem),
       clock: () => 0,
     });
     await keys.prepare();
     t.equal(failures.length, at + 1, JSON.stringify(document));
   }
+});
+
+t.test("what is at hand is looked at every second", async (t) => {
+  const { find, loads, issuer, time } = await setUp(t, true);
+  t.ok(await find("1"));
+  await issuer.add("2");
+  t.notOk(await find("2"));
+  t.equal(loads(), 1);
+  time.now += 1_000;
+  t.ok(await find("2"));
+  issuer.remove("1");
+  time.now += 1_000;
+  await find("2");
+  await find("2");
+  t.notOk(await find("1"));
 });

@@ -1,7 +1,9 @@
 import { generateKeyPairSync } from "node:crypto";
 import { decodeJwt, decodeProtectedHeader, SignJWT } from "jose";
 import t from "tap";
+import { bearerToken } from "../../../src/gate/token/bearer-tokens.ts";
 import { OwnTokens, type OwnTokensOptions } from "../../../src/gate/token/own-tokens.ts";
+import { readScopes } from "../../../src/gate/token/token-access.ts";
 import { makeTokenKey } from "../../../src/gate/token/token-key.ts";
 import { fixedSecret, Secret } from "../../../src/ports/secret.ts";
 
@@ -136,4 +138,15 @@ t.test("what is no token of ours proves nothing, and fails nothing", async (t) =
     hmac,
   ])
     t.equal(await tokens.prove(each), undefined, each.slice(0, 40));
+});
+
+t.test("the largest token there is can be shown", async (t) => {
+  const { tokens } = make();
+  const scopes = readScopes(
+    Array.from({ length: 64 }, (_, at) => `repository:${"a".repeat(100)}/${at}:pull,push`),
+  );
+  const groups = Array.from({ length: 1_000 }, (_, at) => `${"g".repeat(95)}${String(at).padStart(5, "0")}`);
+  const { token } = await tokens.issue({ name: "a".repeat(255), groups }, scopes);
+  t.equal(bearerToken(`Bearer ${token}`), token);
+  t.same((await tokens.prove(token))?.person?.groups, groups.slice(0, 81));
 });

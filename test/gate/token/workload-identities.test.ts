@@ -8,7 +8,7 @@ import {
 import { type JwtIssuer, startJwtIssuer } from "../../fixtures/jwt-issuer.ts";
 
 function of(issuer: JwtIssuer, more: Partial<WorkloadIssuer> = {}): WorkloadIssuer {
-  const keys = new KeySet({ load: () => issuer.set(), failed: () => {}, clock: () => 0 });
+  const keys = new KeySet({ load: () => issuer.set(), failed: () => {}, isNear: false, clock: () => 0 });
   return { name: "oidc", issuer: issuer.url, audience: "mirror", keys, claims: {}, groups: [], ...more };
 }
 
