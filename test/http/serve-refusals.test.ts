@@ -218,26 +218,27 @@ t.test("400, 401 and 403 first renew the credentials, once", async (t) => {
 t.test(
   "an account that is refused is an outage whatever the words; a repository that is refused is not",
   async (t) => {
-    for (const status of [400, 401, 403]) {
-      const { upstream, mirror, time } = await setUp(t);
-      const headers = { ...json, ...(status === 401 ? { "www-authenticate": 'Basic realm="x"' } : {}) };
-      const refusal = { status, headers, body: errors("no", "DENIED") };
-      let heal = upstream.fault(() => refusal);
-      const stale = await mirror.get(path);
-      t.match(stale, { status: 200, headers: { "cache-status": /detail=auth/ } }, `${status}`);
-      t.match((await mirror.get("/v2/team/app/manifests/2")).status, 502);
-      t.match(JSON.parse((await ask(mirror.ops, "GET", "/stats.json")).body.toString()), {
-        verdict: { reasons: [/^upstream upstream refuses this mirror's account /] },
+    for (const status of [400, 401, 403])
+      await t.test(`${status}`, async (t) => {
+        const { upstream, mirror, time } = await setUp(t);
+        const headers = { ...json, ...(status === 401 ? { "www-authenticate": 'Basic realm="x"' } : {}) };
+        const refusal = { status, headers, body: errors("no", "DENIED") };
+        let heal = upstream.fault(() => refusal);
+        const stale = await mirror.get(path);
+        t.match(stale, { status: 200, headers: { "cache-status": /detail=auth/ } }, `${status}`);
+        t.match((await mirror.get("/v2/team/app/manifests/2")).status, 502);
+        t.match(JSON.parse((await ask(mirror.ops, "GET", "/stats.json")).body.toString()), {
+          verdict: { reasons: [/^upstream upstream refuses this mirror's account /] },
+        });
+        heal();
+        time.now += 61_000;
+        heal = upstream.fault(({ kind }) => (kind === "ping" ? undefined : refusal));
+        const refused = await mirror.get(path);
+        t.equal(refused.status, status === 401 ? 403 : status);
+        t.match(JSON.parse(refused.body.toString()), { errors: [{ message: "no" }] });
+        t.equal((await mirror.ask("HEAD", path)).status, status === 401 ? 403 : status);
+        t.equal((await mirror.get(layer)).status, status === 401 ? 403 : status);
+        heal();
       });
-      heal();
-      time.now += 61_000;
-      heal = upstream.fault(({ kind }) => (kind === "ping" ? undefined : refusal));
-      const refused = await mirror.get(path);
-      t.equal(refused.status, status === 401 ? 403 : status);
-      t.match(JSON.parse(refused.body.toString()), { errors: [{ message: "no" }] });
-      t.equal((await mirror.ask("HEAD", path)).status, status === 401 ? 403 : status);
-      t.equal((await mirror.get(layer)).status, status === 401 ? 403 : status);
-      heal();
-    }
   },
 );
