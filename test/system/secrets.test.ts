@@ -64,6 +64,8 @@ function* secretsIn(type: z.ZodType, path: readonly string[] = []): Generator<Se
   const holds = traits.get(type)?.holds;
   const isSecret = traits.get(type)?.shown === "hidden";
   const samples = ["p".repeat(40), `Bearer ${"p".repeat(40)}`];
+  // Keys and key sets have a form of their own, which no planted value has.
+  if (holds !== undefined && !samples.some((each) => holds.safeParse(each).success)) return;
   if (
     holds !== undefined ||
     (isSecret && samples.some((each) => type.safeParse(each).data instanceof Secret))
