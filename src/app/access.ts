@@ -2,7 +2,7 @@
 import { LRUCache } from "lru-cache";
 import type { Logger } from "pino";
 import type { AccessConfig, IssuerConfig, TokensConfig } from "../config/config.ts";
-import { type AccessRule, AccessRules, verbs } from "../gate/access-rules.ts";
+import { type AccessRule, AccessRules, forEverybody, verbs } from "../gate/access-rules.ts";
 import type { Directory } from "../gate/directory.ts";
 import { FileFirst } from "../gate/file-first.ts";
 import { Gate, type GateTokens } from "../gate/gate.ts";
@@ -150,19 +150,8 @@ export class Access {
 
 /** Where another token server says what its callers may do, and there are no rules, that alone counts. */
 function rulesOf({ issuer, rules }: AccessConfig): readonly AccessRule[] {
-  return issuer === undefined || rules.length > 0 ? rules : [everything];
+  return issuer === undefined || rules.length > 0 ? rules : [forEverybody(verbs)];
 }
-
-const everything: AccessRule = {
-  users: [],
-  groups: [],
-  anonymous: true,
-  networks: [],
-  upstreams: [],
-  repositories: [],
-  tags: [],
-  verbs,
-};
 
 /** One file of users, one directory or both, and what is remembered of their logins. */
 class Login {

@@ -3,7 +3,7 @@
 import picomatch from "picomatch";
 import type { Repository } from "../oci/name.ts";
 import { Networks } from "../ports/networks.ts";
-import type { Caller } from "./caller.ts";
+import { type Caller, isOneOf } from "./caller.ts";
 
 /**
  * What is done with a repository. `pull`: manifests, blobs and referrers are read; `push`: manifests and blobs are written;
@@ -29,6 +29,20 @@ export interface AccessRule {
   /** Globs over tags. */
   readonly tags: readonly string[];
   readonly verbs: readonly Verb[];
+}
+
+/** One by which everybody, with a name or without, may do this with everything. */
+export function forEverybody(verbs: readonly Verb[]): AccessRule {
+  return {
+    users: [],
+    groups: [],
+    anonymous: true,
+    networks: [],
+    upstreams: [],
+    repositories: [],
+    tags: [],
+    verbs,
+  };
 }
 
 /** What of a repository: nothing, everything, or the tags that the function lets through. */
@@ -77,7 +91,7 @@ export class AccessRules {
   /** Whether there may be anything that the caller may do. */
   grantsAnything(caller: Caller): boolean {
     if (this.#rules === undefined) return caller.name !== undefined;
-    return this.#rules.some((rule) => isFor(rule, caller) && rule.networks?.has(caller.address) !== false);
+    return this.#rules.some((rule) => isFor(rule, caller));
   }
 
   /** Those of the groups that a rule names: being in any other changes nothing. */
@@ -92,12 +106,13 @@ function unruled({ name }: Caller, verb: Verb): Right {
 
 function concerns(rule: Compiled, caller: Caller, verb: Verb, upstream: string): boolean {
   if (!rule.verbs.has(verb) || rule.upstreams?.has(upstream) === false) return false;
-  return isFor(rule, caller) && rule.networks?.has(caller.address) !== false;
+  return isFor(rule, caller);
 }
 
-function isFor({ people, anonymous }: Compiled, { name, groups }: Caller): boolean {
-  if (name === undefined) return anonymous;
-  return people === undefined || people.users.has(name) || groups.some((group) => people.groups.has(group));
+function isFor({ people, anonymous, networks }: Compiled, caller: Caller): boolean {
+  if (networks?.has(caller.address) === false) return false;
+  if (caller.name === undefined) return anonymous;
+  return people === undefined || isOneOf(caller, people);
 }
 
 /** Whether the right covers what is named by the tag; undefined: by something else, a digest or the repository. */

@@ -1,4 +1,5 @@
 // The name and the password in an Authorization header (RFC 7617).
+import { longestName } from "./caller.ts";
 
 export interface Credentials {
   readonly name: string;
@@ -8,8 +9,6 @@ export interface Credentials {
 
 /** Longest header that is read, in characters. */
 const longest = 8192;
-/** Longest name, in bytes: what an event and a log line take. */
-const longestName = 255;
 /** RFC 9110, section 11.2: token68, which base64 is a part of. */
 const grammar = /^basic +([A-Za-z0-9+/]+={0,2})[ \t]*$/i;
 

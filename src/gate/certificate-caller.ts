@@ -47,14 +47,16 @@ export function certifiedCaller(
   const units = groups === "none" ? [] : valuesOf(names, groups.toUpperCase());
   if (only === undefined || found.length > 1 || units.length > maxGroups) return undefined;
   if (![only, ...units].every((each) => value.test(each))) return undefined;
-  const person = { name: `${prefix}${only}`, groups: units.map((unit) => `${prefix}${unit}`) };
-  return { person, key: Buffer.from(JSON.stringify([only, ...units])).toString("base64url") };
+  return callerOf([only, ...units], Buffer.from(JSON.stringify([only, ...units])).toString("base64url"));
 }
 
 /** The caller whose key it is; undefined for what is none. */
 export function callerOfKey(key: string): CertifiedCaller | undefined {
   if (key === "") return undefined;
-  const [name, ...groups] = JSON.parse(Buffer.from(key, "base64url").toString()) as [string, ...string[]];
+  return callerOf(JSON.parse(Buffer.from(key, "base64url").toString()), key);
+}
+
+function callerOf([name, ...groups]: readonly [string, ...string[]], key: string): CertifiedCaller {
   const person = { name: `${prefix}${name}`, groups: groups.map((group) => `${prefix}${group}`) };
   return { person, key };
 }

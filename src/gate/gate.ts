@@ -1,9 +1,9 @@
 // Who may do what: the one place that decides it. It is asked before anything is looked up, so that neither the time of a
 // refusal nor its headers tell what is held here.
 import type { Repository } from "../oci/name.ts";
-import { AccessRules, type Right, type Verb, verbs } from "./access-rules.ts";
+import { AccessRules, forEverybody, type Right, type Verb, verbs } from "./access-rules.ts";
 import { basicToken } from "./basic-credentials.ts";
-import type { Caller } from "./caller.ts";
+import { type Caller, nobody, noGroups } from "./caller.ts";
 import { type CertifiedCaller, isOfCertificates } from "./certificate-caller.ts";
 import type { Person } from "./directory.ts";
 import type { Checked, Passwords } from "./passwords.ts";
@@ -157,7 +157,7 @@ export class Gate {
     const checked = (await passwords?.check(login, client.network)) ?? "wrong";
     if (typeof checked === "string") return checked;
     if (this.#isFalse(checked, passwords)) return "wrong";
-    return await own.issue({ ...checked, groups: this.#rules.named(checked.groups ?? none) }, access);
+    return await own.issue({ ...checked, groups: this.#rules.named(checked.groups ?? noGroups) }, access);
   }
 
   /** The client is another node of this datacenter, which has proved it. */
@@ -166,20 +166,14 @@ export class Gate {
   }
 }
 
-const none: readonly string[] = [];
-
-function nobody(address: string): Caller {
-  return { name: undefined, groups: none, address };
-}
-
 /** By a password or a token. What only a certificate may say counts for nothing there. */
-function named({ name, groups = none }: Person, address: string): Caller {
+function named({ name, groups = noGroups }: Person, address: string): Caller {
   if (isOfCertificates(name)) return nobody(address);
   const own = groups.some(isOfCertificates) ? groups.filter((each) => !isOfCertificates(each)) : groups;
   return { name, groups: own, address };
 }
 
-function callerOf({ person: { name, groups = none } }: CertifiedCaller, address: string): Caller {
+function callerOf({ person: { name, groups = noGroups } }: CertifiedCaller, address: string): Caller {
   return { name, groups, address };
 }
 
@@ -187,18 +181,7 @@ function callerOf({ person: { name, groups = none } }: CertifiedCaller, address:
  * Another node, proved to be one (ports/node-proof.ts): it reads for a caller of its own, whose right it has judged, and does
  * nothing else.
  */
-const ofNodes = new AccessRules([
-  {
-    users: [],
-    groups: [],
-    anonymous: true,
-    networks: [],
-    upstreams: [],
-    repositories: [],
-    tags: [],
-    verbs: ["pull"],
-  },
-]);
+const ofNodes = new AccessRules([forEverybody(["pull"])]);
 
 /** What a token says besides who the caller is, and how long a login lasts that ends by itself. */
 interface TokenLimits {
@@ -208,18 +191,7 @@ interface TokenLimits {
 }
 
 /** Upstream decides, or everybody may. */
-const forUpstream = new AccessRules([
-  {
-    users: [],
-    groups: [],
-    anonymous: true,
-    networks: [],
-    upstreams: [],
-    repositories: [],
-    tags: [],
-    verbs,
-  },
-]);
+const forUpstream = new AccessRules([forEverybody(verbs)]);
 
 /** A caller, for one request. */
 export class Admitted {

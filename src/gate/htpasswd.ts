@@ -1,5 +1,6 @@
 // The file of users that Apache's htpasswd writes. Of its hashes only bcrypt is taken: the others are no protection once
 // the file is known.
+import { isCallerName } from "./caller.ts";
 
 /** Hashes of passwords by name. At least one. */
 export type Users = ReadonlyMap<string, string>;
@@ -9,8 +10,6 @@ export const largestHtpasswd = 1024 * 1024;
 /** A hash that takes a second and more would keep others from logging in. */
 const maxCost = 14;
 const minCost = 4;
-/** Longest name, in bytes (basic-credentials.ts). */
-const longestName = 255;
 const bcrypt = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
 
 /** The users, or what is wrong with the file and how to put it right, on one line. It shows nothing of the file. */
@@ -23,7 +22,7 @@ export function parseHtpasswd(text: string): { readonly users: Users } | { reado
     const at = `line ${index + 1}`;
     const colon = line.indexOf(":");
     const name = line.slice(0, Math.max(0, colon));
-    if (name === "" || Buffer.byteLength(name) > longestName || /\p{Cc}/u.test(name))
+    if (!isCallerName(name))
       return { problem: `${at} is not NAME:HASH; write it with htpasswd -B FILE NAME` };
     const [, cost] = bcrypt.exec(line.slice(colon + 1)) ?? [];
     if (cost === undefined)

@@ -7,6 +7,7 @@
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
 import { covers, type Right, type Verb } from "../gate/access-rules.ts";
+import { nobody } from "../gate/caller.ts";
 import type { Admitted, Gate, NotAdmitted } from "../gate/gate.ts";
 import type { OwnAccount, Verdict } from "../gate/proved-rights.ts";
 import type { TokenAccess } from "../gate/token/token-access.ts";
@@ -163,7 +164,7 @@ function limited(
   const { callerLimits } = options;
   if (callerLimits === undefined) return answerTo(admitted, exchange, options);
   const { client, onBehalfOf } = exchange;
-  const caller = admitted?.caller ?? { name: undefined, groups: [], address: client.address };
+  const caller = admitted?.caller ?? nobody(client.address);
   const limit = callerLimits.of(caller, onBehalfOf);
   exchange.limit = limit;
   if (limit?.rated !== true) return answerTo(admitted, exchange, options);

@@ -1,19 +1,16 @@
 // Tokens of another token server, of the distribution protocol ("Token Authentication Implementation"): whom they are for and
 // what they allow is its word.
+import { isCallerName } from "../caller.ts";
 import type { Proved } from "./bearer-tokens.ts";
 import { endOf, readSignedClaims, type SignedClaimsOptions } from "./signed-claims.ts";
 import { TokenAccess } from "./token-access.ts";
-
-/** Longest name, in bytes: what an event and a log line take. */
-const longestName = 255;
 
 /** What the token proves; undefined: nothing. Rejects as readSignedClaims does. */
 export async function proveForeign(token: string, options: SignedClaimsOptions): Promise<Proved | undefined> {
   const claims = await readSignedClaims(token, options);
   if (claims === undefined) return undefined;
   const { sub = "", access } = claims;
-  if (typeof sub !== "string" || Buffer.byteLength(sub) > longestName || /\p{Cc}/u.test(sub))
-    return undefined;
+  if (typeof sub !== "string" || (sub !== "" && !isCallerName(sub))) return undefined;
   return {
     person: sub === "" ? undefined : { name: sub },
     access: new TokenAccess(access),

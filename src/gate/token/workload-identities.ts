@@ -3,6 +3,7 @@
 import { decodeJwt, type JWTPayload } from "jose";
 import picomatch from "picomatch";
 import type { Clock } from "../../ports/clock.ts";
+import { isCallerName } from "../caller.ts";
 import type { Directory, Person } from "../directory.ts";
 import { endOf, readSignedClaims, type SignedClaimsOptions } from "./signed-claims.ts";
 
@@ -22,8 +23,7 @@ export interface WorkloadIdentitiesOptions {
   readonly steady: Clock;
 }
 
-/** Longest name, in bytes, as of every caller; and most groups. */
-const longestName = 255;
+/** Groups of one workload, at most. */
 const mostGroups = 100;
 
 /** The beginning of base64 that is `oidc:` and anything. */
@@ -51,9 +51,9 @@ export class WorkloadIdentities implements Directory {
       if (issuer.issuer !== said) continue;
       const claims = await readSignedClaims(token, { ...issuer, clock });
       if (claims === undefined || !issuer.matches(claims)) continue;
-      const name = `${issuer.name}:${claims.sub ?? ""}`;
       if (typeof claims.sub !== "string" || claims.sub === "") continue;
-      if (Buffer.byteLength(name) > longestName || /\p{Cc}/u.test(name)) continue;
+      const name = `${issuer.name}:${claims.sub}`;
+      if (!isCallerName(name)) continue;
       return { name, groups: groupsOf(claims, issuer), until: steady() + endOf(claims) - clock() };
     }
     return undefined;

@@ -4,7 +4,7 @@
 //
 // With workers it is all in the primary: it gives no grants to callers whose rates are limited.
 import { LRUCache } from "lru-cache";
-import type { Caller } from "../../gate/caller.ts";
+import { type Caller, isOneOf } from "../../gate/caller.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { Networks } from "../../ports/networks.ts";
@@ -115,11 +115,11 @@ export class CallerLimits {
   }
 }
 
-function isFor({ rule, users, groups, networks }: Compiled, caller: Caller): boolean {
+function isFor(compiled: Compiled, caller: Caller): boolean {
+  const { rule, users, groups, networks } = compiled;
   if (networks?.has(caller.address) === false) return false;
   if (users.size === 0 && groups.size === 0) return true;
-  if (caller.name === undefined) return rule.anonymous;
-  return users.has(caller.name) || caller.groups.some((group) => groups.has(group));
+  return caller.name === undefined ? rule.anonymous : isOneOf(caller, compiled);
 }
 
 /** What one request of a caller is bound to. */
