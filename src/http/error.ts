@@ -179,6 +179,11 @@ function withChallenge(failure: Failure, challenge: string): Failure {
   return { ...failure, headers: { "www-authenticate": challenge } };
 }
 
+/** Of a request whose body is not read to its end: the connection cannot be used again. */
+export function withoutBody({ hasBody }: Pick<Exchange, "hasBody">, failure: Failure): Failure {
+  return hasBody ? { ...failure, headers: { ...failure.headers, connection: "close" } } : failure;
+}
+
 const problems: Record<RouteProblem, Failure> = {
   bad_path: {
     status: 400,

@@ -36,6 +36,7 @@ import {
   failWith,
   type Outcome,
   refused,
+  withoutBody,
 } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
 import type { FairQueue } from "./fair-queue.ts";
@@ -415,11 +416,9 @@ function writtenReference(route: Route): string | undefined {
   return route.kind === "blob" ? route.digest : undefined;
 }
 
-/** The body of a refused write is not read to its end, so the connection cannot be used again. */
 export function refuseWrite(exchange: Exchange, failure: Failure = failures.readOnly): void {
   readAway(exchange);
-  const headers = { ...failure.headers, ...(exchange.hasBody ? { connection: "close" } : {}) };
-  fail(exchange, { ...failure, headers }, "denied");
+  fail(exchange, withoutBody(exchange, failure), "denied");
 }
 
 // ---- reads --------------------------------------------------------------------------------------------------------

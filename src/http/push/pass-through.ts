@@ -13,7 +13,7 @@ import type { PushSink, PushTarget } from "../../ports/push.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { viaOf } from "../../ports/via.ts";
 import { granted } from "../client-limits.ts";
-import { fail, failures } from "../error.ts";
+import { fail, failures, withoutBody } from "../error.ts";
 import type { Exchange } from "../exchange.ts";
 import type { FairQueue } from "../fair-queue.ts";
 import { discardBody, unwanted } from "../request-body.ts";
@@ -419,15 +419,10 @@ function isOfAccount({ code, status }: UpstreamError): boolean {
   return code === "auth" && status !== undefined;
 }
 
-/** The body is not read to its end, so the connection cannot be used again. */
 function refuseCaller(exchange: Exchange, { code, status }: UpstreamError): void {
   exchange.findings.detail = code;
   const failure = status === 403 ? failures.denied : failures.callerRefused;
-  const headers = {
-    ...("headers" in failure ? failure.headers : {}),
-    ...(exchange.hasBody ? { connection: "close" } : {}),
-  };
-  fail(exchange, { ...failure, headers }, "denied");
+  fail(exchange, withoutBody(exchange, failure), "denied");
 }
 
 function writtenReferences({ reference, tags }: WriteRequest & { kind: "manifest" }): readonly Reference[] {
