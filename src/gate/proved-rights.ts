@@ -4,7 +4,7 @@ import { LRUCache } from "lru-cache";
 import { CallerCredentials } from "../ports/caller-credentials.ts";
 import type { Clock } from "../ports/clock.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
-import { isRefusal, type Refusal } from "../ports/upstream-answer.ts";
+import { isRefusal, nobodysAccount, type Refusal } from "../ports/upstream-answer.ts";
 import { Attempts } from "./attempts.ts";
 import { basicToken } from "./basic-credentials.ts";
 import { createCredentialKey } from "./credential-key.ts";
@@ -164,7 +164,7 @@ export class ProvedRights {
     try {
       const at = this.#clock();
       const generation = this.#generation;
-      const answer = credentials.readable ? await ask(credentials) : unreadable;
+      const answer = credentials.readable ? await ask(credentials) : nobodysAccount;
       if (!isRefusal(answer)) {
         const right: ProvedRight = { kind: "proved", at, until: at + this.#lifetime };
         this.#rights.set(key, right);
@@ -214,8 +214,6 @@ export class OwnAccount {
     return this.credentials && this.rights.check(this.credentials, this.#network, asked);
   }
 }
-
-const unreadable: Refusal = { kind: "denied", status: 401 };
 
 /** Upstream takes the credentials for nobody's, whatever is asked for. */
 function isOfAccount(refusal: Refusal): boolean {

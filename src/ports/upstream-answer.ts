@@ -24,6 +24,9 @@ export type Refusal = { readonly words?: RefusalWords; readonly relayed?: Relaye
   | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus | 401 }
 );
 
+/** Upstream takes the caller's credentials for nobody's. */
+export const nobodysAccount: Refusal = { kind: "denied", status: 401 };
+
 /** Whether the answer is upstream's no. */
 export function isRefusal(answer: { readonly kind: string }): answer is Refusal {
   return answer.kind === "absent" || answer.kind === "denied";

@@ -16,15 +16,16 @@ import {
   type Upstream,
   UpstreamError,
 } from "../ports/upstream.ts";
-import type {
-  AccountAnswer,
-  BlobAnswer,
-  BlobHead,
-  ManifestAnswer,
-  ManifestHead,
-  ReferrersAnswer,
-  Refusal,
-  TagsAnswer,
+import {
+  type AccountAnswer,
+  type BlobAnswer,
+  type BlobHead,
+  type ManifestAnswer,
+  type ManifestHead,
+  nobodysAccount,
+  type ReferrersAnswer,
+  type Refusal,
+  type TagsAnswer,
 } from "../ports/upstream-answer.ts";
 import { makePseudonym } from "../ports/via.ts";
 import {
@@ -443,7 +444,7 @@ export class HttpUpstream implements ClosableUpstream {
       return await ask();
     } catch (error) {
       // Wrong credentials of a caller are no failure of upstream, and nothing stale is given against them.
-      if (this.caller !== undefined && error instanceof AccountRefused) return refusedCaller;
+      if (this.caller !== undefined && error instanceof AccountRefused) return nobodysAccount;
       if (error instanceof NobodyAsks) throw error;
       if (error instanceof UpstreamError && !signal?.aborted) this.#report(error);
       throw error;
@@ -458,8 +459,6 @@ export class HttpUpstream implements ClosableUpstream {
     if (bytes > 0) this.#notices({ kind: "upstream_bytes", upstream: this.name, type, bytes });
   }
 }
-
-const refusedCaller: Refusal = { kind: "denied", status: 401 };
 
 function manifestAsk(
   method: "GET" | "HEAD",
