@@ -84,7 +84,7 @@ export class RedisAnnouncements implements Announcements {
     this.#unacknowledged.set(number, waiting);
     const ended = new AbortController();
     try {
-      waiting.listening = await this.#send({ ...message, number });
+      waiting.listening = await this.#send({ ...message, number }, true);
       if (waiting.listening === undefined || waiting.heard >= waiting.listening) return;
       await Promise.race([promise, this.#pause(acknowledgeTimeout, ended.signal).catch(() => {})]);
     } finally {
@@ -93,14 +93,15 @@ export class RedisAnnouncements implements Announcements {
     }
   }
 
-  /** How many connections listen to it; undefined when that is not known, or it was not sent. Never rejects. */
-  async #send(message: Message): Promise<number | undefined> {
+  /**
+   * With `counts` how many connections listen to it; undefined when that is not known, or it was not sent. Never rejects.
+   */
+  async #send(message: Message, counts = false): Promise<number | undefined> {
     if (!this.#connection.usable || this.#pending >= maxPending) return undefined;
     const { announcements } = this.#connection.keys;
     const text = JSON.stringify({ from: this.#self, ...message });
     this.#pending++;
     try {
-      const counts = "number" in message && message.kind !== "heard";
       return await this.#connection.run("publish", (client) =>
         publishInOrder(client, announcements, text, counts),
       );
