@@ -6,7 +6,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import type { BlobIndex, BlobKind } from "../ports/records.ts";
+import { type BlobIndex, type BlobKind, smallBlobShare } from "../ports/records.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
@@ -18,7 +18,7 @@ const maxFailures = 100;
  * Share of the room that small blobs and manifests have for themselves: above it they go first. Manifests up to theirs go
  * last of all: four of five requests for one are polls, which need nothing else.
  */
-const shares = { small: 0.03, manifest: 0.03 } as const;
+const shares = { small: smallBlobShare, manifest: 0.03 } as const;
 /** Files that must be possible on the disk at least: a spool, its directory in the store, and those of the index. */
 const fewestFiles = 8;
 

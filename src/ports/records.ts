@@ -109,6 +109,9 @@ export interface IndexedBlob {
 /** What eviction tells apart: manifests, and blobs smaller than a border, which the index is given, or not. */
 export type BlobKind = "manifest" | "small" | "large";
 
+/** Share of the room that small blobs have for themselves, on the disk and in the store that nodes share. */
+export const smallBlobShare = 0.03;
+
 /** What is in the blob store: sizes, media types of manifests, uses. Rebuildable from the store, but for the uses. */
 export interface BlobIndex {
   /**

@@ -282,14 +282,13 @@ function prepareAll(database: Database) {
   return {
     add: database.prepare(
       `INSERT INTO blobs (digest, size, media_type, used_at, checked_at, kind, worth)
-       SELECT $digest, $size, $type, $used, $checked, ${kindOf("$type", "$size")},
-         iif(${kindOf("$type", "$size")} = ${kinds.large}, age + 1, 0) FROM state WHERE true
+       SELECT $digest, $size, $type, $used, $checked, kind, iif(kind = ${kinds.large}, age + 1, 0)
+         FROM (SELECT age, ${kindOf("$type", "$size")} AS kind FROM state) WHERE true
        ON CONFLICT DO UPDATE SET size = excluded.size, used_at = excluded.used_at,
          media_type = coalesce(excluded.media_type, media_type),
          checked_at = coalesce(excluded.checked_at, checked_at),
-         kind = ${kindOf("coalesce(excluded.media_type, media_type)", "excluded.size")},
-         worth = iif(${kindOf("coalesce(excluded.media_type, media_type)", "excluded.size")} = ${kinds.large},
-           max(worth, excluded.worth), 0)`,
+         kind = iif(media_type IS NULL, excluded.kind, ${kinds.manifest}),
+         worth = iif(media_type IS NULL AND excluded.kind = ${kinds.large}, max(worth, excluded.worth), 0)`,
     ),
     border: database.prepare("SELECT small_blob FROM state"),
     setBorder: database.prepare("UPDATE state SET small_blob = ?"),

@@ -4,11 +4,10 @@
 
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
+import { smallBlobShare } from "../../ports/records.ts";
 
 /** Share of the size that an eviction leaves. */
 const target = 0.9;
-/** Share of the size that small blobs have for themselves. */
-const smallShare = 0.03;
 /** Oldest blobs remembered while listing, twice as many at most. When they are too few, the bucket is listed again. */
 const remembered = 10_000;
 /** Deletions at once, of one object each: to delete many, Swift requires a header that the SDK does not send. */
@@ -50,7 +49,7 @@ export async function evictOldest(
     const { bytes } = found;
     const excess = freed === 0 && bytes <= maxBytes ? 0 : bytes - maxBytes * target;
     if (excess <= 0) return { bytes, deleted, freed };
-    const chosen = choose(found, excess, maxBytes * smallShare);
+    const chosen = choose(found, excess, maxBytes * smallBlobShare);
     await deleteAll(chosen, options, signal);
     const gone = chosen.reduce((sum, { size }) => sum + size, 0);
     deleted += chosen.length;
