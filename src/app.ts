@@ -1,5 +1,4 @@
 // The composition root: this file and those in app/ are the only ones that name concrete classes.
-
 import { randomUUID } from "node:crypto";
 import { rm } from "node:fs/promises";
 import type { Socket } from "node:net";

@@ -31,7 +31,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   for (const section of ["listenTls", "opsTls"])
     for (const need of listenerTlsNeeds) check(sources, [section], need);
   const required: Path = ["listenTls", "clientCertificates"];
-  const needsOne = sources.text(required)?.trim().toLowerCase() === "required";
+  const needsOne = wordAt(sources, required) === "required";
   if (needsOne && !sources.has(["listenTls", "clientCaFile"]))
     sources.refuse(
       required,
@@ -130,6 +130,11 @@ function check(sources: Sources, path: Path, { keys, one, found }: Need): void {
   if (first === undefined || set(sources, path, one).length > 0) return;
   const labels = one.map((name) => `${pathText(path)}.${name}`).join(", ");
   sources.refuse(first, `found ${found}, expected ${labels.replace(/, ([^,]*)$/, " or $1")} as well`);
+}
+
+/** One of a few words, as it is compared: whoever writes it may choose the case. */
+function wordAt(sources: Sources, path: Path): string | undefined {
+  return sources.text(path)?.trim().toLowerCase();
 }
 
 /** Those of the keys below `path` that are set, by their paths. */
@@ -253,7 +258,7 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const mode: Path = ["access", "mode"];
   const file: Path = ["access", "htpasswdFile"];
   const ldap: Path = ["access", "ldap"];
-  const asked = sources.text(mode)?.trim().toLowerCase() ?? "open";
+  const asked = wordAt(sources, mode) ?? "open";
   const asks = asked !== "open" && asked !== "passthrough";
   const hasFile = sources.has(file);
   const token: Path = ["access", "token"];
@@ -284,7 +289,7 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
   const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
   const indices = Array.isArray(rules) ? [...rules.keys()] : [];
   const certificates: Path = ["access", "clientCertificates"];
-  const certifies = (sources.text(certificates)?.trim().toLowerCase() ?? "none") !== "none";
+  const certifies = (wordAt(sources, certificates) ?? "none") !== "none";
   if (certifies && !sources.has(["listenTls", "clientCaFile"]))
     sources.refuse(
       certificates,
@@ -394,7 +399,7 @@ function withoutColon(sources: Sources, users: Path, marks: readonly string[]): 
 }
 
 function isAnonymous(sources: Sources, index: number): boolean {
-  return sources.text(["access", "rules", index, "anonymous"])?.trim().toLowerCase() === "true";
+  return wordAt(sources, ["access", "rules", index, "anonymous"]) === "true";
 }
 
 function checkLdap(sources: Sources, mode: Path, path: Path): void {
@@ -409,7 +414,7 @@ function checkLdap(sources: Sources, mode: Path, path: Path): void {
   const secure = [...textsIn(sources.get(urls), typeAt(urls), urls)].find(({ text }) =>
     isSecure.test(text.trim()),
   );
-  if (sources.text(startTls)?.trim().toLowerCase() === "true" && secure !== undefined)
+  if (wordAt(sources, startTls) === "true" && secure !== undefined)
     sources.refuse(startTls, "found true beside ldaps://, which is TLS already, expected ldap:// or false");
 }
 
@@ -468,9 +473,8 @@ function accessRule(
  * credentials, or none.
  */
 function passthrough(sources: Sources, upstreams: readonly Path[]): void {
-  const word = (path: Path): string | undefined => sources.text(path)?.trim().toLowerCase();
   const mode: Path = ["access", "mode"];
-  const common = word(mode) ?? "open";
+  const common = wordAt(sources, mode) ?? "open";
   const named = upstreams.filter((path) => sources.has([...path, "access"]));
   if (common !== "open" && common !== "passthrough") {
     for (const path of named)
@@ -480,7 +484,9 @@ function passthrough(sources: Sources, upstreams: readonly Path[]): void {
       );
     return;
   }
-  const passing = upstreams.filter((path) => (word([...path, "access"]) ?? common) === "passthrough");
+  const passing = upstreams.filter(
+    (path) => (wordAt(sources, [...path, "access"]) ?? common) === "passthrough",
+  );
   const [first] = passing;
   if (first === undefined) {
     if (common === "passthrough")
@@ -496,7 +502,7 @@ function passthrough(sources: Sources, upstreams: readonly Path[]): void {
       rules,
       "found rules, expected none: with passthrough the registry decides, and allow and deny of the upstream say what it is asked for",
     );
-  if (word(["proofs"]) === "shared")
+  if (wordAt(sources, ["proofs"]) === "shared")
     sources.refuse(
       ["proofs"],
       "found shared, expected own: with passthrough a manifest must give nobody the right to a blob",

@@ -464,14 +464,11 @@ export const claimPattern = text((written) =>
 
 /** What begins the names of an issuer's workloads. */
 export const workloadName = word(/^[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -");
-export const claimName = word(/^[\x21-\x7e]{1,255}$/, "the name of a claim, such as namespace_path");
+const claim = /^[\x21-\x7e]{1,255}$/;
+export const claimName = word(claim, "the name of a claim, such as namespace_path");
 
 /** Patterns by the claims they are for. */
-export const claimPatterns = mapOf(
-  (key) => /^[\x21-\x7e]{1,255}$/.test(key),
-  "the name of a claim",
-  claimPattern,
-);
+export const claimPatterns = mapOf((key) => claim.test(key), "the name of a claim", claimPattern);
 
 /** Of characters that a challenge can carry in quotes. */
 export const tokenRealm = text(
