@@ -1,7 +1,7 @@
 // The file of users and the rules, changed while the mirror runs.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import t from "tap";
+import t, { type Test } from "tap";
 import { changesBetween } from "../../src/config/changes.ts";
 import { bearer, directoryAccess, login, rule, userLine } from "../fixtures/access.ts";
 import { makeImage } from "../fixtures/images.ts";
@@ -13,15 +13,15 @@ import { startUpstream } from "../fixtures/scripted-upstream.ts";
 const image = makeImage({ layers: [1_000], seed: "reload" });
 const path = "/v2/team/app/manifests/1";
 
-t.test("users come and go with their file, and a bad file changes nothing", async (t) => {
+/** A mirror that looks at a file of users, with these in it. */
+async function startWithFile(t: Test, mode: "htpasswd" | "token", users: string) {
   const upstream = await startUpstream(t);
   upstream.addImage("team/app", "1", image);
   const directory = t.testdir({ cache: {} });
   const file = join(directory, "users");
-  const one = userLine("alice", "1");
-  await writeFile(file, one);
-  const yaml = "upstream: {url: https://far.test}\naccess: {mode: htpasswd, htpasswdFile: /users}\n";
-  const { access } = loadedFrom({ yaml, files: { "/users": one } }).config;
+  await writeFile(file, users);
+  const yaml = `upstream: {url: https://far.test}\naccess: {mode: ${mode}, htpasswdFile: /users}\n`;
+  const { access } = loadedFrom({ yaml, files: { "/users": users } }).config;
   if (access?.htpasswd === undefined) throw new Error("no users");
   const pauses = new ManualPause();
   const mirror = await startMirror(t, upstream, {
@@ -29,6 +29,11 @@ t.test("users come and go with their file, and a bad file changes nothing", asyn
     cache: { dir: join(directory, "cache") },
     access: { ...access, htpasswd: { ...access.htpasswd, path: file } },
   });
+  return { file, pauses, mirror };
+}
+
+t.test("users come and go with their file, and a bad file changes nothing", async (t) => {
+  const { file, pauses, mirror } = await startWithFile(t, "htpasswd", userLine("alice", "1"));
   const status = async (name: string, password: string) =>
     (await mirror.get(path, login(name, password))).status;
   t.equal(await status("alice", "1"), 200);
@@ -48,21 +53,8 @@ t.test("users come and go with their file, and a bad file changes nothing", asyn
 });
 
 t.test("a token ends with its user, or the user's password", async (t) => {
-  const upstream = await startUpstream(t);
-  upstream.addImage("team/app", "1", image);
-  const directory = t.testdir({ cache: {} });
-  const file = join(directory, "users");
   const [alice, bob] = [userLine("alice", "1"), userLine("bob", "2")];
-  await writeFile(file, alice + bob);
-  const yaml = "upstream: {url: https://far.test}\naccess: {mode: token, htpasswdFile: /users}\n";
-  const { access } = loadedFrom({ yaml, files: { "/users": alice + bob } }).config;
-  if (access?.htpasswd === undefined) throw new Error("no users");
-  const pauses = new ManualPause();
-  const mirror = await startMirror(t, upstream, {
-    pause: pauses.pause,
-    cache: { dir: join(directory, "cache") },
-    access: { ...access, htpasswd: { ...access.htpasswd, path: file } },
-  });
+  const { file, pauses, mirror } = await startWithFile(t, "token", alice + bob);
   const tokenOf = async (name: string, password: string) =>
     bearer(JSON.parse((await mirror.get("/v2/token", login(name, password))).body.toString()).token);
   const tokens = { alice: await tokenOf("alice", "1"), bob: await tokenOf("bob", "2") };
