@@ -6,7 +6,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import { type BlobIndex, type BlobKind, smallBlobShare } from "../ports/records.ts";
+import { type BlobIndex, type BlobKind, roomOfSmallBlobs } from "../ports/records.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 
@@ -15,10 +15,10 @@ const batch = 100;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;
 /**
- * Share of the room that small blobs and manifests have for themselves: above it they go first. Manifests up to theirs go
- * last of all: four of five requests for one are polls, which need nothing else.
+ * Share of the room that manifests have for themselves: above it they go first, as small blobs do above theirs. Up to it they
+ * go last of all: four of five requests for one are polls, which need nothing else.
  */
-const shares = { small: smallBlobShare, manifest: 0.03 } as const;
+const manifestShare = 0.03;
 /** Files that must be possible on the disk at least: a spool, its directory in the store, and those of the index. */
 const fewestFiles = 8;
 
@@ -34,6 +34,8 @@ export interface Space {
 export interface EvictionLimits {
   /** Bytes the stored blobs may take. */
   readonly maxSize: number;
+  /** Bytes below which a blob is a small one. */
+  readonly smallBlob: number;
   /** Fraction of `maxSize` a pass goes down to, so that passes are rare. */
   readonly evictTo: number;
   /** Fraction of the file system to keep free, of its bytes and of its inodes. */
@@ -142,7 +144,7 @@ export class Eviction {
 
   async #pass(): Promise<void> {
     const { index, limits, freeSpace, fillingBytes } = this.#options;
-    const { maxSize, evictTo } = limits();
+    const { maxSize, smallBlob, evictTo } = limits();
     const space = await freeSpace();
     const reserve = this.#reserveOf(space);
     const used = index.totals().bytes + index.ownBytes() + fillingBytes();
@@ -157,8 +159,9 @@ export class Eviction {
     let files = 0;
     let failures = 0;
     const none = new Set<BlobKind>();
+    const rooms = { manifest: maxSize * manifestShare, small: roomOfSmallBlobs(maxSize, smallBlob) };
     for (let over = false; !over; ) {
-      const next = this.#next(maxSize, none);
+      const next = this.#next(rooms, none);
       if (next === undefined) return;
       const found = index
         .leastWorth(next.kind, batch + passedOver.size)
@@ -189,12 +192,12 @@ export class Eviction {
 
   /** Of which kind the next to go is, and how many bytes of it; `none`: those of which nothing more can go. */
   #next(
-    room: number,
+    rooms: Readonly<Record<"manifest" | "small", number>>,
     none: ReadonlySet<BlobKind>,
   ): { readonly kind: BlobKind; readonly excess: number } | undefined {
     const bytes = this.#options.index.bytesByKind();
     for (const kind of ["manifest", "small"] as const) {
-      const excess = bytes[kind] - room * shares[kind];
+      const excess = bytes[kind] - rooms[kind];
       if (excess > 0 && !none.has(kind)) return { kind, excess };
     }
     const kind = (["large", "small", "manifest"] as const).find((each) => !none.has(each));

@@ -639,7 +639,7 @@ export const schema = z.object({
     }),
     smallBlob: setting(
       t.size(1),
-      "Size below which a blob is a small one: those, and manifests, have 3 % of cache.maxSize each, least recently pulled first; of the others the least often pulled goes first",
+      "Size below which a blob is a small one: those have 3 % of cache.maxSize (up to 5 % when it is below 17GB) and manifests 3 %, least recently pulled first; of the others the least often pulled goes first",
       { default: "1MB" },
     ),
     scrub: setting(
@@ -696,7 +696,7 @@ export const schema = z.object({
     sseKeyId: setting(t.keyId, "Key for aws:kms; the account's own unless set"),
     maxSize: setting(
       t.size(1_000_000),
-      "Bytes of images kept in the bucket at most, least recently used deleted first, small ones above 3 % of it before others; left to a rule of the bucket unless set",
+      "Bytes of images kept in the bucket at most, least recently used deleted first, small ones above their share (cache.smallBlob) before others; left to a rule of the bucket unless set",
     ),
     redirectAbove: setting(
       t.size(1),

@@ -109,8 +109,13 @@ export interface IndexedBlob {
 /** What eviction tells apart: manifests, and blobs smaller than a border, which the index is given, or not. */
 export type BlobKind = "manifest" | "small" | "large";
 
-/** Share of the room that small blobs have for themselves, on the disk and in the store that nodes share. */
-export const smallBlobShare = 0.03;
+/**
+ * Bytes that small blobs have for themselves of `room`, on the disk and in the store that nodes share: 3 %, and in a small
+ * room up to 5 %, since fewer than some hundred of them are soon forgotten. `border`: bytes below which a blob is small.
+ */
+export function roomOfSmallBlobs(room: number, border: number): number {
+  return Math.max(room * 0.03, Math.min(room * 0.05, 512 * border));
+}
 
 /** What is in the blob store: sizes, media types of manifests, uses. Rebuildable from the store, but for the uses. */
 export interface BlobIndex {

@@ -174,7 +174,7 @@ async function measureEviction(
   const eviction = new Eviction({
     store,
     index: index.blobs,
-    limits: () => ({ maxSize: Number.MAX_SAFE_INTEGER, evictTo: 0.9, keepFree: 0 }),
+    limits: () => ({ maxSize: Number.MAX_SAFE_INTEGER, smallBlob: 1_000_000, evictTo: 0.9, keepFree: 0 }),
     freeSpace: async () => ({ free: 1, total: 1 }),
     fillingBytes: () => 0,
     inUse: () => false,

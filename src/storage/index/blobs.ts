@@ -23,8 +23,8 @@ export interface ChangeWatch {
 
 /** SQLite's default. */
 const pageSize = 4_096;
-/** Bytes of an index that do not count in the size of the cache. */
-const uncounted = 4 * 1024 * 1024;
+/** Bytes of an index that do not count in the size of the cache: of some ten thousand blobs, which a tiny cache may have had. */
+const uncounted = 64 * 1024 * 1024;
 
 /** Values of `blobs.kind`. */
 const kinds = { manifest: 0, small: 1, large: 2 } as const;
@@ -243,7 +243,7 @@ export class SqliteBlobs implements BlobIndex {
     this.#statements.removeChildren.run(key);
   }
 
-  /** Bytes of the index on disk beyond its first 4 MiB, with its copy: they count in the size of the cache. */
+  /** Bytes of the index on disk beyond its first 64 MiB, with its copy: they count in the size of the cache. */
   ownBytes(): number {
     const pages = (name: "page_count" | "freelist_count"): number =>
       Number(this.#statements[name].get()?.[name]);

@@ -4,7 +4,7 @@
 
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
-import { smallBlobShare } from "../../ports/records.ts";
+import { roomOfSmallBlobs } from "../../ports/records.ts";
 
 /** Share of the size that an eviction leaves. */
 const target = 0.9;
@@ -49,7 +49,7 @@ export async function evictOldest(
     const { bytes } = found;
     const excess = freed === 0 && bytes <= maxBytes ? 0 : bytes - maxBytes * target;
     if (excess <= 0) return { bytes, deleted, freed };
-    const chosen = choose(found, excess, maxBytes * smallBlobShare);
+    const chosen = choose(found, excess, roomOfSmallBlobs(maxBytes, room.smallBlob));
     await deleteAll(chosen, options, signal);
     const gone = chosen.reduce((sum, { size }) => sum + size, 0);
     deleted += chosen.length;

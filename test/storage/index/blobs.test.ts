@@ -381,10 +381,10 @@ t.test("the index counts itself, beyond what a small one takes", async (t) => {
   blobs.add(manifest, 1, ociManifest, 1);
   blobs.setChildren(
     manifest,
-    Array.from({ length: 40_000 }, (_, at) => ({ digest: digest(at), size: undefined })),
+    Array.from({ length: 230_000 }, (_, at) => ({ digest: digest(at), size: undefined })),
   );
   const large = blobs.ownBytes();
-  t.ok(large > 4_000_000, `${large} bytes`);
+  t.ok(large > 1_000_000, `${large} bytes`);
   blobs.remove(manifest);
   t.ok(blobs.ownBytes() < large / 2, "what is free in its file does not count");
 });
