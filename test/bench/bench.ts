@@ -21,6 +21,7 @@ import { missingPrograms, runScenario } from "./run-scenario.ts";
 import type { Scale, Scenario } from "./scenario.ts";
 import { severalProcesses } from "./several-processes.ts";
 import { markdownOf } from "./table.ts";
+import { traceReplay } from "./trace-replay.ts";
 import { twoNodes } from "./two-nodes.ts";
 
 /** In the order of the table. */
@@ -33,6 +34,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   longLink,
   severalProcesses,
   accessModes,
+  traceReplay,
   twoNodes,
   indexSize,
 ];
@@ -42,6 +44,7 @@ interface Flags {
   readonly rounds?: number;
   readonly only?: readonly string[];
   readonly registry?: string;
+  readonly trace?: string;
   readonly json?: string;
 }
 
@@ -51,13 +54,17 @@ const program = new Command("bench")
   .option("--rounds <number>", "rounds of each scenario (default: 5, 1 with --quick)", wholeNumber)
   .option("--only <names...>", `scenarios to run: ${scenarios.map(nameOf).join(" ")}`)
   .option("--registry <path>", "a newer binary of Distribution, as one more peer")
+  .option(
+    "--trace <file>",
+    "a recorded trace for the scenario trace: a URI a line, its bytes behind it if known",
+  )
   .option("--json <file>", "write every number to this file");
 process.exitCode = await main(program.parse().opts<Flags>());
 
 async function main(flags: Flags): Promise<number> {
   const { quick, rounds = quick ? 1 : 5, only } = flags;
   const chosen = scenarios
-    .map((make) => make({ quick }))
+    .map((make) => make({ quick, trace: flags.trace }))
     .filter(({ name }) => only === undefined || only.includes(name));
   const problem = problemWith(flags, chosen);
   if (problem !== undefined) return say(problem, 2);
@@ -85,7 +92,7 @@ async function main(flags: Flags): Promise<number> {
   return reports.some(({ result }) => result === "failed") ? 1 : 0;
 }
 
-function problemWith({ only, registry }: Flags, chosen: readonly Scenario[]): string | undefined {
+function problemWith({ only, registry, trace }: Flags, chosen: readonly Scenario[]): string | undefined {
   const known = new Set(scenarios.map(nameOf));
   const unknown = only?.filter((name) => !known.has(name)) ?? [];
   if (unknown.length > 0)
@@ -96,6 +103,7 @@ function problemWith({ only, registry }: Flags, chosen: readonly Scenario[]): st
   ];
   if (programs.length > 0)
     return `missing: ${[...new Set(programs)].join(", ")}; test/system/install-debian.sh installs what the bench runs`;
+  if (trace !== undefined && !existsSync(trace)) return `--trace ${trace}: no file there`;
   if (registry !== undefined && !existsSync(registry)) return `--registry ${registry}: no program there`;
   return undefined;
 }

@@ -19,7 +19,7 @@ export interface EntrepotOptions extends ServerOptions {
 
 /** Resolves when it listens. */
 export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotServer> {
-  const { upstream, directory, place, name = "Entrepôt", processes = 1 } = options;
+  const { upstream, directory, place, name = "Entrepôt", processes = 1, room } = options;
   const port = await freePort();
   const ops = `127.0.0.1:${await freePort()}`;
   const server = await startProgram({
@@ -32,6 +32,10 @@ export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotS
       ENTREPOT_UPSTREAM_URL: upstream.href,
       ENTREPOT_CACHE_DIR: join(directory, "cache"),
       ...(processes === 1 ? {} : { ENTREPOT_WORKERS: String(processes) }),
+      ...(room && {
+        ENTREPOT_CACHE_MAX_SIZE: `${room.bytes}B`,
+        ENTREPOT_CACHE_SMALL_BLOB: `${room.smallBlob}B`,
+      }),
       ...options.env,
     },
     directory,

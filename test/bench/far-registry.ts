@@ -14,6 +14,8 @@ export interface FarRequest {
   readonly status: number;
   /** Bytes of the body that were written to the connection. */
   readonly bytes: number;
+  /** Offset of the first byte that was asked for. */
+  readonly from: number;
   /** Address of who asked. */
   readonly client: string;
 }
@@ -70,7 +72,7 @@ function httpBlock(listen: string, root: string, log: string, content: readonly 
   keepalive_requests 1000000;
   map_hash_bucket_size 512;
   map_hash_max_size 65536;
-  log_format asked '$request_method $uri $status $body_bytes_sent $remote_addr';
+  log_format asked '$request_method $uri $status $body_bytes_sent $remote_addr $sent_http_content_range';
   access_log ${log} asked;
   map $uri $digest {
     ~/blobs/(?<blob>sha256:[0-9a-f]+)$ $blob;
@@ -123,6 +125,13 @@ async function settled(log: string): Promise<readonly FarRequest[]> {
 }
 
 function parseLine(line: string): FarRequest {
-  const [method = "", path = "", status, bytes, client = ""] = line.split(" ");
-  return { method, path, status: Number(status), bytes: Number(bytes), client };
+  const [method = "", path = "", status, bytes, client = "", , range = "0-"] = line.split(" ");
+  return {
+    method,
+    path,
+    status: Number(status),
+    bytes: Number(bytes),
+    from: Number.parseInt(range, 10),
+    client,
+  };
 }

@@ -14,6 +14,7 @@ export type Unit =
   | "MB"
   | "requests"
   | "×"
+  | "points"
   | "%";
 
 /** A bound on our median, or on the ratio of ours to that of each peer whose name begins with `against`. */
@@ -60,4 +61,6 @@ export interface Scenario {
 export interface Scale {
   /** Small sizes and short times: for counts, not for numbers. */
   readonly quick: boolean;
+  /** A file with a recorded trace, for the scenario that replays one. */
+  readonly trace?: string | undefined;
 }

@@ -28,6 +28,15 @@ export interface ServerOptions {
   readonly place: Place;
   /** That answer clients; 1 when left out. Distribution is one with a thread for each core it may use. */
   readonly processes?: number;
+  /** What its cache may take; a bound that is never met unless given. */
+  readonly room?: Room;
+}
+
+export interface Room {
+  /** Of blobs. */
+  readonly bytes: number;
+  /** Bytes below which a blob is a small one. */
+  readonly smallBlob: number;
 }
 
 export interface Program {

@@ -155,7 +155,7 @@ function giveBlobs(images: readonly Image[], length: number, random: () => numbe
 }
 
 function blobOf({ repository }: Image, content: number): BlobResource {
-  return { kind: "blob", repository, content, size: sizeOf(content) };
+  return { kind: "blob", repository, content, size: drawnSize(content) };
 }
 
 /** Every pull of an image: its manifest, then its blobs, among other clients' requests. */
@@ -209,8 +209,10 @@ function pollsOf(length: number, images: readonly Image[], random: () => number)
   });
 }
 
-/** Independent of popularity: successive contents, which are of images one as popular as the next, are of all sizes. */
-function sizeOf(content: number): number {
+/**
+ * Bytes of a content, by its number. Independent of popularity: successive contents, which are of images one as popular as the next, are of all sizes.
+ */
+export function drawnSize(content: number): number {
   const quantile = (firstQuantile + content * goldenRatio) % 1;
   const [from, to] = around(sizes, quantile);
   const part = (quantile - from[0]) / (to[0] - from[0]);

@@ -1,0 +1,107 @@
+// A trace as it can be replayed: what the far registry has to hold, and what clients ask for.
+
+import { digestOf } from "../../fixtures/images.ts";
+import { Content } from "../../system/fixtures/content.ts";
+import type { FarBlob, FarManifest, FarRepository } from "../far-content.ts";
+import { isBlob, type Resource, type Trace, uniqueBytes } from "./trace.ts";
+
+/** A request of the replay. */
+export interface Asked {
+  readonly path: string;
+  readonly kind: Resource["kind"];
+  /** Bytes of the answer; undefined for a ping. */
+  readonly size: number | undefined;
+}
+
+export interface TraceContent {
+  readonly repositories: readonly FarRepository[];
+  readonly asked: readonly Asked[];
+  /** What the sizes were divided by. */
+  readonly scale: number;
+  /** Bytes of all blobs, each once; and of all requests for one. */
+  readonly uniqueBytes: number;
+  readonly askedBytes: number;
+}
+
+const mediaType = "application/vnd.oci.image.manifest.v1+json";
+
+/** Makes content for it whose blobs have about `bytes` together: sizes are divided by one number, a byte at least stays. */
+export function contentOf(trace: Trace, bytes: number): TraceContent {
+  const scale = Math.max(1, uniqueBytes(trace) / bytes);
+  const blobs = new Map<number, FarBlob>();
+  const repositories = new Map<number, Holding>();
+  const made = new Map<Resource, Asked>();
+  const make = (resource: Resource): Asked => {
+    if (resource.kind === "ping") return { path: "/v2/", kind: "ping", size: undefined };
+    const name = `trace/r${resource.repository}`;
+    const holding = repositories.get(resource.repository) ?? new Holding(name);
+    repositories.set(resource.repository, holding);
+    if (resource.kind === "manifest") {
+      const manifest = manifestOf(name, resource.reference);
+      holding.add(resource.reference, manifest);
+      const path = `/v2/${name}/manifests/${resource.reference}`;
+      return { path, kind: "manifest", size: manifest.body.length };
+    }
+    const size = Math.max(1, Math.round(resource.size / scale));
+    const blob = blobs.get(resource.content) ?? new Content(`trace ${resource.content}`, size);
+    blobs.set(resource.content, blob);
+    holding.blobs.set(blob.digest, blob);
+    return { path: `/v2/${name}/blobs/${blob.digest}`, kind: "blob", size: blob.size };
+  };
+  const asked = trace.map((resource) => {
+    const known = made.get(resource) ?? make(resource);
+    made.set(resource, known);
+    return known;
+  });
+  const sum = (sizes: Iterable<number>): number => [...sizes].reduce((total, size) => total + size, 0);
+  return {
+    repositories: [...repositories.values()].map((holding) => holding.repository()),
+    asked,
+    scale,
+    uniqueBytes: sum([...blobs.values()].map(({ size }) => size)),
+    askedBytes: sum(asked.filter(({ kind }) => kind === "blob").map(({ size = 0 }) => size)),
+  };
+}
+
+/** A repository of the far registry, while its content comes together. */
+class Holding {
+  readonly blobs = new Map<string, FarBlob>();
+  readonly #name: string;
+  readonly #manifests: FarManifest[] = [];
+  readonly #tags: Record<string, string> = {};
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  add(tag: string, manifest: FarManifest): void {
+    this.#manifests.push(manifest);
+    this.#tags[tag] = manifest.digest;
+  }
+
+  repository(): FarRepository {
+    return {
+      name: this.#name,
+      manifests: this.#manifests,
+      tags: this.#tags,
+      blobs: [...this.blobs.values()],
+    };
+  }
+}
+
+/** An image of no layers: a trace does not tell which blobs are whose. */
+function manifestOf(name: string, tag: string): FarManifest {
+  const config = {
+    mediaType: "application/vnd.oci.image.config.v1+json",
+    digest: digestOf(Buffer.from("{}")),
+    size: 2,
+  };
+  const annotations = { "org.opencontainers.image.ref.name": `${name}:${tag}` };
+  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers: [], annotations }));
+  return { digest: digestOf(body), mediaType, body };
+}
+
+/** The same trace with its sizes as they are replayed. */
+export function scaled(trace: Trace, scale: number): Trace {
+  return trace.filter(isBlob).map((blob) => ({ ...blob, size: Math.max(1, Math.round(blob.size / scale)) }));
+}
