@@ -9,6 +9,7 @@ import { blobHits } from "./blob-hits.ts";
 import { cachedManifests } from "./cached-manifests.ts";
 import { coldMisses } from "./cold-misses.ts";
 import { debianRegistry, versionOfDistribution } from "./distribution.ts";
+import { herd } from "./herd.ts";
 import { indexSize } from "./index-size.ts";
 import { longLink } from "./long-link.ts";
 import { machineFacts, moveTo, placesOf } from "./machine.ts";
@@ -35,6 +36,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   severalProcesses,
   accessModes,
   traceReplay,
+  herd,
   twoNodes,
   indexSize,
 ];

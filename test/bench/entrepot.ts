@@ -13,13 +13,15 @@ export interface EntrepotServer extends Server {
 
 export interface EntrepotOptions extends ServerOptions {
   readonly name?: string;
+  /** Its name among nodes that share a Redis; alone unless given. */
+  readonly node?: string;
   /** Settings over the defaults. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Resolves when it listens. */
 export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotServer> {
-  const { upstream, directory, place, name = "Entrepôt", processes = 1, room } = options;
+  const { upstream, directory, place, name = "Entrepôt", processes = 1, room, node } = options;
   const port = await freePort();
   const ops = `127.0.0.1:${await freePort()}`;
   const server = await startProgram({
@@ -35,6 +37,10 @@ export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotS
       ...(room && {
         ENTREPOT_CACHE_MAX_SIZE: `${room.bytes}B`,
         ENTREPOT_CACHE_SMALL_BLOB: `${room.smallBlob}B`,
+      }),
+      ...(node && {
+        ENTREPOT_NODE_NAME: node,
+        ENTREPOT_NODE_ADDRESS: `http://${place.address}:${port}`,
       }),
       ...options.env,
     },

@@ -16,7 +16,7 @@ const node = ["-u", "NODE_OPTIONS", process.execPath, bench];
 const timeout = 600_000;
 
 /** Scenarios that compare nothing: only ours is asked. */
-const alone = ["mixed-load", "access-modes", "two-nodes", "index-size"];
+const alone = ["mixed-load", "access-modes", "herd", "two-nodes", "index-size"];
 const compared = [
   "cached-manifests",
   "blob-hits",
@@ -27,7 +27,21 @@ const compared = [
 ];
 
 t.test("the bench in small", { timeout }, async (t) => {
-  if (!requires(t, "linux", "taskset", "setpriv", "docker-registry", "nginx", "wrk", "haproxy")) return;
+  if (
+    !requires(
+      t,
+      "linux",
+      "taskset",
+      "setpriv",
+      "docker-registry",
+      "nginx",
+      "wrk",
+      "haproxy",
+      "python3",
+      "redis-server",
+    )
+  )
+    return;
   const file = join(t.testdir(), "report.json");
   const { code, output, standardOutput } = await attempt("env", [...node, "--quick", "--json", file], {
     timeout,
