@@ -1,6 +1,6 @@
 // A trace with the figures of the one that was recorded in a production registry of IBM in 2017 (Anwar et al., FAST'18; the
 // figures are of 725,242 of its GETs in their true order). Its statistics are reproduced, its lines are not: whose licence
-// is not stated. trace-figures.ts measures them, made-trace.test.ts fixes how near they are.
+// is not stated. trace-figures.ts measures them, test/bench/trace/made-trace.test.ts fixes how near they are.
 import { randomFrom } from "./random.ts";
 import { type BlobResource, type ManifestResource, ping, type Resource, type Trace } from "./trace.ts";
 
