@@ -5,7 +5,7 @@ import type { AccessConfig, IssuerConfig, TokensConfig } from "../config/config.
 import { type AccessRule, AccessRules, forEverybody, verbs } from "../gate/access-rules.ts";
 import type { Directory } from "../gate/directory.ts";
 import { FileFirst } from "../gate/file-first.ts";
-import { Gate, type GateTokens } from "../gate/gate.ts";
+import { Gate, type GateTokens, type GateWorkloads } from "../gate/gate.ts";
 import { HtpasswdFile } from "../gate/htpasswd-file.ts";
 import { HtpasswdUsers, type Verify } from "../gate/htpasswd-users.ts";
 import { LdapDirectory } from "../gate/ldap/ldap-directory.ts";
@@ -130,11 +130,12 @@ export class Access {
     return { bearer, service: { service: audience, realm }, own: undefined };
   }
 
-  #workloadsOf(issuers: readonly WorkloadIssuer[] = []): Passwords | undefined {
+  #workloadsOf(issuers: readonly WorkloadIssuer[] = []): GateWorkloads | undefined {
     const { clock, steady } = this.#options;
     if (issuers.length === 0) return undefined;
     const directory = new WorkloadIdentities({ issuers, clock, steady });
-    return new Passwords({ directory, running: questions.alone, clock: steady });
+    const passwords = new Passwords({ directory, running: questions.alone, clock: steady });
+    return { passwords, names: new Set(issuers.map(({ name }) => name)) };
   }
 
   /** Who may log in has changed. */

@@ -11,7 +11,7 @@ import { OwnAccount, type ProvedRights } from "./proved-rights.ts";
 import { type BearerTokens, bearerToken, type CheckedToken } from "./token/bearer-tokens.ts";
 import type { IssuedToken, OwnTokens } from "./token/own-tokens.ts";
 import type { ResourceActions, TokenAccess } from "./token/token-access.ts";
-import { isWorkload } from "./token/workload-identities.ts";
+import { isOfWorkloads, isWorkload } from "./token/workload-identities.ts";
 
 /** The client of a request (http/client-address.ts). */
 export interface AskingClient {
@@ -38,12 +38,18 @@ export interface GateTokens {
   readonly own: OwnTokens | undefined;
 }
 
+export interface GateWorkloads {
+  readonly passwords: Passwords;
+  /** Those of their issuers (WorkloadIssuer). */
+  readonly names: ReadonlySet<string>;
+}
+
 export interface GateOptions {
   readonly rules: AccessRules;
   /** Callers name themselves. Left out, as tokens are: nobody is asked, and what they say is not read. */
   readonly passwords?: Passwords | undefined;
   /** Those of the user `oidc`; left out: nobody is called so. */
-  readonly workloads?: Passwords | undefined;
+  readonly workloads?: GateWorkloads | undefined;
   /** Callers show tokens; left out: those are not read. */
   readonly tokens?: GateTokens | undefined;
   /** Callers show what an upstream knows them by, which decides; left out: none does. */
@@ -53,7 +59,7 @@ export interface GateOptions {
 export class Gate {
   readonly #rules: AccessRules;
   readonly #passwords: Passwords | undefined;
-  readonly #workloads: Passwords | undefined;
+  readonly #workloads: GateWorkloads | undefined;
   readonly #tokens: GateTokens | undefined;
   readonly #proved: ProvedRights | undefined;
 
@@ -100,23 +106,31 @@ export class Gate {
     if (passwords === undefined) return "wrong";
     const admitted = (checked: Checked): Admitted | NotAdmitted => {
       if (typeof checked === "string") return checked;
-      if (this.#isFalse(checked, passwords)) return "wrong";
+      const person = this.#judged(checked, passwords);
+      if (person === undefined) return "wrong";
       const lasts = passwords.lastsOf(checked);
       const limits = lasts === undefined ? undefined : { token: { access: undefined, lasts } };
-      return new Admitted(named(checked, address), this.#rules, limits);
+      return new Admitted(named(person, address), this.#rules, limits);
     };
     const checked = passwords.check(login, client.network);
     return checked instanceof Promise ? checked.then(admitted) : admitted(checked);
   }
 
-  /** Somebody of a directory is called as only workloads are: their names have a colon. */
-  #isFalse({ name }: Person, by: Passwords | undefined): boolean {
-    return this.#workloads !== undefined && by !== this.#workloads && name.includes(":");
+  /**
+   * The person without the groups that only workloads are in; undefined for a name that only a workload has. `by`: who knows the
+   * login; undefined: another token server.
+   */
+  #judged(person: Person, by: Passwords | undefined): Person | undefined {
+    if (this.#workloads === undefined || by === this.#workloads.passwords) return person;
+    const { names } = this.#workloads;
+    if (isOfWorkloads(person.name, names)) return undefined;
+    if (person.groups?.some((group) => isOfWorkloads(group, names)) !== true) return person;
+    return { ...person, groups: person.groups.filter((group) => !isOfWorkloads(group, names)) };
   }
 
   /** Which of them knows the login. */
   #passwordsFor(login: string): Passwords | undefined {
-    return this.#workloads !== undefined && isWorkload(login) ? this.#workloads : this.#passwords;
+    return this.#workloads !== undefined && isWorkload(login) ? this.#workloads.passwords : this.#passwords;
   }
 
   #admitBearer(
@@ -130,7 +144,11 @@ export class Gate {
     const admitted = (checked: CheckedToken): Admitted | NotAdmitted => {
       if (checked === "bad") return "bad_token";
       if (checked === "down") return checked;
-      const { person, access } = checked;
+      const { access } = checked;
+      // What is in this mirror's own tokens was judged when they were given.
+      const isForeign = this.#tokens?.own === undefined;
+      const person = checked.person && isForeign ? this.#judged(checked.person, undefined) : checked.person;
+      if (person === undefined && checked.person !== undefined) return "bad_token";
       const caller = person === undefined ? nobody(address) : named(person, address);
       return new Admitted(caller, this.#rules, { token: { access, lasts: bearer.lastsOf(checked) } });
     };
@@ -156,8 +174,9 @@ export class Gate {
     const passwords = this.#passwordsFor(login);
     const checked = (await passwords?.check(login, client.network)) ?? "wrong";
     if (typeof checked === "string") return checked;
-    if (this.#isFalse(checked, passwords)) return "wrong";
-    return await own.issue({ ...checked, groups: this.#rules.named(checked.groups ?? noGroups) }, access);
+    const person = this.#judged(checked, passwords);
+    if (person === undefined) return "wrong";
+    return await own.issue({ ...person, groups: this.#rules.named(person.groups ?? noGroups) }, access);
   }
 
   /** The client is another node of this datacenter, which has proved it. */

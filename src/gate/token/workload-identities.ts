@@ -34,6 +34,12 @@ export function isWorkload(token: string): boolean {
   return login.test(token);
 }
 
+/** Whether only a workload of one of these issuers (WorkloadIssuer, its name) may have the name, or the group. */
+export function isOfWorkloads(name: string, issuers: ReadonlySet<string>): boolean {
+  const colon = name.indexOf(":");
+  return colon > 0 && issuers.has(name.slice(0, colon));
+}
+
 export class WorkloadIdentities implements Directory {
   readonly #options: WorkloadIdentitiesOptions;
   readonly #issuers: readonly (WorkloadIssuer & { readonly matches: (claims: JWTPayload) => boolean })[];
