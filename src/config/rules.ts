@@ -300,22 +300,25 @@ function access(sources: Sources, upstreams: readonly Path[]): void {
       certificates,
       "found names on which nothing depends, expected access.rules as well, or an access.mode that asks for names",
     );
+  const hasGroups = hasDirectory || certifies || workloadPaths.length > 0;
   for (const index of indices) {
-    accessRule(
-      sources,
-      index,
-      { asks, hasDirectory: hasDirectory || workloadPaths.length > 0, certifies },
-      names,
-    );
+    accessRule(sources, index, { named: asks || certifies, hasGroups }, names);
     const marks = [...workloadNames, ...(certifies ? [ofCertificates] : [])];
     if (!isForeign) withoutColon(sources, ["access", "rules", index, "users"], marks);
   }
-  if (isForeign && certifies && indices.length === 0)
-    sources.refuse(
-      certificates,
-      "found names that no token limits to anything, expected access.rules as well",
-    );
-  limitRules(sources, asks || certifies);
+  const unlimited = [...(certifies ? [certificates] : []), ...workloadPaths.slice(0, 1)];
+  if (isForeign && indices.length === 0) {
+    for (const path of unlimited)
+      sources.refuse(path, "found names that no token limits to anything, expected access.rules as well");
+    if (upstreams.length > 1)
+      sources.refuse(
+        [...token, "issuer"],
+        "found another token server before several registries, expected access.rules as well: its tokens name repositories, and not of which registry; [{}] lets everybody pull what a token names, from all of them",
+      );
+  }
+  const passes = [mode, ...upstreams.map((path) => [...path, "access"])];
+  const byRegistry = passes.some((path) => wordAt(sources, path) === "passthrough");
+  limitRules(sources, { named: asks || certifies, hasGroups, byRegistry });
   if (isForeign) foreignTokens(sources, token);
   else if (set(sources, token, foreignKeys)[0] !== undefined)
     sources.refuse(
@@ -418,51 +421,52 @@ function checkLdap(sources: Sources, mode: Path, path: Path): void {
     sources.refuse(startTls, "found true beside ldaps://, which is TLS already, expected ldap:// or false");
 }
 
+const noGroups = "found groups, and nobody is in one: a file of users has none; expected users or nothing";
+
 /** Each says how much, and its names are of somebody who is asked for one. */
-function limitRules(sources: Sources, asks: boolean): void {
+function limitRules(
+  sources: Sources,
+  {
+    named,
+    hasGroups,
+    byRegistry,
+  }: { readonly named: boolean; readonly hasGroups: boolean; readonly byRegistry: boolean },
+): void {
+  const nobody = byRegistry
+    ? "found names, which with passthrough the registry knows and this mirror does not, expected networks"
+    : "found names that nobody is asked for, expected networks, or another access.mode than open";
   const rules = sources.get(["limits", "rules"]);
   for (const index of Array.isArray(rules) ? rules.keys() : []) {
     const rule: Path = ["limits", "rules", index];
     for (const key of ["users", "groups"])
-      if (!asks && hasList(sources, [...rule, key]))
-        sources.refuse(
-          [...rule, key],
-          "found names that nobody is asked for, expected networks, or another access.mode than open",
-        );
+      if (!named && hasList(sources, [...rule, key])) sources.refuse([...rule, key], nobody);
+    if (named && !hasGroups && hasList(sources, [...rule, "groups"]))
+      sources.refuse([...rule, "groups"], noGroups);
     if (set(sources, rule, ["requestsPerSecond", "bytesPerSecond", "coldFills"]).length === 0)
       sources.refuse(rule, "limits nothing, expected requestsPerSecond, bytesPerSecond or coldFills as well");
   }
 }
 
-/** `names`: those of all upstreams. */
+/** `named`: callers have names; `names`: those of all upstreams. */
 function accessRule(
   sources: Sources,
   index: number,
-  {
-    asks,
-    hasDirectory,
-    certifies,
-  }: { readonly asks: boolean; readonly hasDirectory: boolean; readonly certifies: boolean },
+  { named, hasGroups }: { readonly named: boolean; readonly hasGroups: boolean },
   names: readonly string[],
 ): void {
   const at = (key: string): Path => ["access", "rules", index, key];
   const anonymous = isAnonymous(sources, index);
-  const isNamed = asks || certifies;
-  if (!isNamed && hasList(sources, at("users")))
+  if (!named && hasList(sources, at("users")))
     sources.refuse(
       at("users"),
       "found users whose names nobody is asked for, expected access.mode: htpasswd",
     );
-  else if (!isNamed && !anonymous)
+  else if (!named && !anonymous)
     sources.refuse(
       ["access", "rules", index],
       "is for nobody: with access.mode: open nobody has a name; expected anonymous: true",
     );
-  if (!hasDirectory && !certifies && hasList(sources, at("groups")))
-    sources.refuse(
-      at("groups"),
-      "found groups, and nobody is in one: a file of users has none; expected users or nothing",
-    );
+  if (!hasGroups && hasList(sources, at("groups"))) sources.refuse(at("groups"), noGroups);
   const list = at("upstreams");
   for (const { path, text } of textsIn(sources.get(list), typeAt(list), list))
     if (!names.includes(text.trim())) sources.refuse(path, unknownName(text.trim(), names));

@@ -206,6 +206,23 @@ t.test("another token server: with its keys, its realm and its audience", async 
   );
 });
 
+t.test("whom no token of another server limits needs rules: workloads beside it, too", async (t) => {
+  const foreign =
+    "access:\n  mode: token\n  token: {issuer: i, audience: a, realm: https://t.example.com, jwksUrl: https://t.example.com/k}\n";
+  const oidc = "  oidc:\n    - {name: ci, issuer: https://i.example.com, audience: a}\n";
+  t.match(problemsOf({ yaml: url + foreign + oidc }), [
+    /^access\.oidc\[0\] .*no token limits to anything, expected access\.rules as well$/,
+  ]);
+  t.same(problemsOf({ yaml: `${url}${foreign}${oidc}  rules: [{}]\n` }), []);
+  t.same(problemsOf({ yaml: url + foreign }), [], "alone its tokens say what is allowed");
+  const two =
+    "upstreams:\n  - {name: a, url: https://a.example.com}\n  - {name: b, url: https://b.example.com}\n";
+  t.match(problemsOf({ yaml: two + foreign }), [
+    /^access\.token\.issuer .*several registries, expected access\.rules as well: its tokens name repositories/,
+  ]);
+  t.same(problemsOf({ yaml: `${two}${foreign}  rules: [{}]\n` }), []);
+});
+
 t.test("workloads: of each issuer names of its own, and keys that can be found", async (t) => {
   const oidc = (...items: string[]) =>
     `access:\n  mode: token\n  oidc:\n${items.map((each) => `    - {${each}}\n`).join("")}`;
