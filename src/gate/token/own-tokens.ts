@@ -17,7 +17,10 @@ const issuer = "entrepot";
 const longestGroups = 8192;
 
 export interface OwnTokensOptions {
-  /** The private key in PEM (tokenKeyAlgorithm). It may change: what the one before has signed counts until it ends. */
+  /**
+   * The private key in PEM (tokenKeyAlgorithm). It may change: what the one before has signed counts until it ends, and nothing
+   * of it counts once all that it can have signed before has ended: it may have been replaced because somebody else knows it.
+   */
   readonly key: SecretSource;
   /** For whom they are; the `service` of challenges. */
   readonly audience: string;
@@ -51,6 +54,8 @@ export class OwnTokens {
   readonly #options: OwnTokensOptions;
   /** The one that signs, and the one before. */
   #keys: readonly SigningKey[] = [];
+  /** Until when the one before counts, by the steady clock. */
+  #beforeUntil = 0;
 
   constructor(options: OwnTokensOptions) {
     this.#options = options;
@@ -112,13 +117,18 @@ export class OwnTokens {
   }
 
   async #current(): Promise<readonly [SigningKey, ...SigningKey[]]> {
-    const pem = (await this.#options.key.read()).reveal();
+    const { key, steady, lifetime } = this.#options;
+    const pem = (await key.read()).reveal();
     const [current] = this.#keys;
     if (current?.pem !== pem) {
       const made = await signingKey(pem);
       // Of those that wait here at the same time the first is enough.
-      if (this.#keys[0]?.pem !== pem) this.#keys = [made, ...this.#keys.slice(0, 1)];
+      if (this.#keys[0]?.pem !== pem) {
+        this.#keys = [made, ...this.#keys.slice(0, 1)];
+        this.#beforeUntil = steady() + lifetime + clockSkew * 1000;
+      }
     }
+    if (this.#keys.length > 1 && steady() >= this.#beforeUntil) this.#keys = this.#keys.slice(0, 1);
     return this.#keys as [SigningKey, ...SigningKey[]];
   }
 }

@@ -93,6 +93,31 @@ t.test("a key that is replaced: what the one before has signed counts until it e
   t.equal(await tokens.prove(token), undefined, "two keys ago");
 });
 
+t.test("a key that is replaced signs nothing new: it counts as long as what it had signed", async (t) => {
+  const keys = [pem("ec"), pem("ec")];
+  let at = 0;
+  const { tokens, time } = make({ key: { read: async () => keys[at] as Secret, problem: undefined } });
+  // Somebody who knows the first key, and makes tokens that last as he likes.
+  const stolen = new OwnTokens({
+    key: fixedSecret(keys[0] as Secret),
+    audience: "entrepot",
+    lifetime: 30 * 24 * 3_600_000,
+    stamp: () => undefined,
+    clock: () => time.now,
+    steady: () => time.now,
+  });
+  const { token } = await stolen.issue({ name: "admin" }, undefined);
+  t.ok(await tokens.prove(token), "as long as it is the key");
+  at = 1;
+  time.now += 3_600_000;
+  t.ok(await tokens.prove(token), "when the change is seen");
+  time.now += 329_999;
+  t.ok(await tokens.prove(token), "what it had signed just before has not ended");
+  time.now += 1;
+  t.equal(await tokens.prove(token), undefined);
+  t.ok(await tokens.prove((await tokens.issue({ name: "alice" }, undefined)).token));
+});
+
 t.test("from its second to half a minute after its end, and not before", async (t) => {
   const { tokens, time } = make();
   const { token } = await tokens.issue({ name: "alice" }, access);
