@@ -183,8 +183,8 @@ class Entrepot implements App {
     this.#lastReload = { successful: true, successAt: clock() };
     this.#clock = clock;
     this.#pause = pause;
-    const { secret } = config.node;
-    this.#nodeProof = secret && new NodeProof(secret, clock);
+    const { secret, address } = config.node;
+    this.#nodeProof = secret && new NodeProof(secret, clock, address && new URL(address).host);
     this.#steady = steady ?? (clock === Date.now ? steadyFrom(clock()) : clock);
     this.#health = new NodeHealth(() => {
       if (!this.#stopping.signal.aborted) void this.#serving?.maintenance.checkStore();

@@ -29,11 +29,16 @@ export interface NodeQuestion {
 export class NodeProof {
   readonly #secret: SecretSource;
   readonly #clock: Clock;
+  readonly #host: string | undefined;
 
-  /** `clock`: the time of day, in milliseconds since the epoch. */
-  constructor(secret: SecretSource, clock: Clock) {
+  /**
+   * `clock`: the time of day, in milliseconds since the epoch. `host`: the host, and port, at which other nodes ask this one;
+   * left out: none does.
+   */
+  constructor(secret: SecretSource, clock: Clock, host?: string | undefined) {
     this.#secret = secret;
     this.#clock = clock;
+    this.#host = host;
   }
 
   /** The value of `proofHeader` for a question that is asked now. */
@@ -42,8 +47,12 @@ export class NodeProof {
     return `${second}.${(await this.#signature(second, question)).toString("base64url")}`;
   }
 
-  /** Whether a node with the same secret has asked this, at most a minute ago. */
+  /**
+   * Whether a node with the same secret has asked this node this, at most a minute ago. What was asked of somebody else, who may
+   * have had it sent to himself and passes it on, is no proof.
+   */
   async verify(question: NodeQuestion, proof: string | undefined): Promise<boolean> {
+    if (question.host !== this.#host) return false;
     const [, second = "", signature = ""] = grammar.exec(proof ?? "") ?? [];
     if (second === "" || Math.abs(this.#second() - Number(second)) > tolerance) return false;
     const given = Buffer.from(signature, "base64url");

@@ -25,6 +25,8 @@ const layer = image.layers[0];
 const blob = `/v2/team/app/blobs/${layer?.digest}`;
 const secret = fixedSecret(new Secret("s".repeat(32)));
 const proof = new NodeProof(secret, Date.now);
+/** Where the other nodes ask this one. */
+const host = "node-a.test:5000";
 const stranger = new NodeProof(fixedSecret(new Secret("x".repeat(32))), Date.now);
 
 t.test("a signed read is admitted, an unsigned one is asked for a login", async (t) => {
@@ -35,7 +37,7 @@ t.test("a signed read is admitted, an unsigned one is asked for a login", async 
   content.tags.set("1", image.digest);
   const mirror = await startMirror(t, upstream, {
     access: namedAccess({ alice: "alice-pw" }),
-    node: { name: "node-a", address: undefined, secret },
+    node: { name: "node-a", address: `http://${host}`, secret },
     upstream: { push: true },
   });
   const signedBlob = `/upstream/v2/team/app/blobs/${layer?.digest}`;
@@ -47,10 +49,11 @@ t.test("a signed read is admitted, an unsigned one is asked for a login", async 
     by: NodeProof,
     method: string,
     target: string,
-    signed: { method?: string; target?: string } = {},
+    signed: { method?: string; target?: string; host?: string } = {},
   ) => {
-    const question = { node: "node-b", method, host: mirror.url.host, target, ...signed };
-    const headers = { [peerHeader]: "node-b", [proofHeader]: await by.sign(question) };
+    const question = { node: "node-b", method, host, target, ...signed };
+    const proof = await by.sign(question);
+    const headers = { host: question.host, [peerHeader]: "node-b", [proofHeader]: proof };
     return (await mirror.ask(method, target, headers)).status;
   };
   t.equal(await asNode(proof, "GET", signedBlob), 200);
@@ -61,6 +64,7 @@ t.test("a signed read is admitted, an unsigned one is asked for a login", async 
     t.equal(await asNode(stranger, "GET", path), 401, "another secret");
     t.equal(await asNode(proof, "GET", path, { method: "HEAD" }), 401, "the signature of another question");
     t.equal(await asNode(proof, "GET", path, { target: "/v2/" }), 401);
+    t.equal(await asNode(proof, "GET", path, { host: mirror.url.host }), 401, "asked of another node");
   }
   for (const path of ["/v2/team/app/tags/list", "/v2/_catalog"])
     t.equal(await asNode(proof, "GET", path), 403, `nodes do not ask for ${path}`);
@@ -104,7 +108,7 @@ t.test(
         },
       ]),
       gate: new Gate({ rules: new AccessRules([]), passwords }),
-      nodeProof: new NodeProof(secret, Date.now),
+      nodeProof: new NodeProof(secret, Date.now, "mirror.test"),
       answers: openAnswers(defaultLimits),
       pseudonym: "entrepot-test",
       readiness: () => 200,

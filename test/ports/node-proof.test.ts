@@ -6,12 +6,14 @@ import { peerHeader } from "../../src/ports/shared.ts";
 
 const time = { now: 1_796_000_000_000 };
 const clock = () => time.now;
-const proofOf = (secret: string) => new NodeProof(fixedSecret(new Secret(secret)), clock);
+const host = "10.0.0.7:5000";
+const proofOf = (secret: string, at: string | undefined = host) =>
+  new NodeProof(fixedSecret(new Secret(secret)), clock, at);
 const [own, stranger] = [proofOf("a".repeat(32)), proofOf("b".repeat(32))];
 const question: NodeQuestion = {
   node: "node-b",
   method: "GET",
-  host: "10.0.0.7:5000",
+  host,
   target: "/upstream/v2/team/app/blobs/sha256:0",
 };
 
@@ -40,6 +42,17 @@ t.test("what a node with the same secret has signed is known, and nothing else",
     `${second}.${signature} `,
   ])
     t.equal(await own.verify(question, wrong), false, `${wrong}`);
+});
+
+t.test("what another node was asked is no proof here, whatever the Host header says", async (t) => {
+  const elsewhere = { ...question, host: "10.0.0.9:5000" };
+  const { node, method, host: askedAt, target: url } = elsewhere;
+  const proof = await own.sign(elsewhere);
+  const headers = { host: askedAt, [peerHeader]: node, [proofHeader]: proof };
+  t.equal(await proofOf("a".repeat(32), askedAt).isNode({ method, url, headers }), true);
+  t.equal(await own.isNode({ method, url, headers }), false, "passed on by who was asked");
+  const unasked = new NodeProof(fixedSecret(new Secret("a".repeat(32))), clock);
+  t.equal(await unasked.isNode({ method, url, headers }), false, "a node that none asks");
 });
 
 t.test("a signature is good for a minute, before and after", async (t) => {

@@ -15,6 +15,7 @@ import { HttpPeers } from "../../src/upstream/peers.ts";
 import { digestOf, randomBytesFor } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { freePort } from "../system/fixtures/free-port.ts";
 
 const app = "team/app" as Repository;
 const bytes = randomBytesFor("blob", 300_000);
@@ -115,8 +116,11 @@ t.test("who does not prove to be a node gets no more than a client, and starts n
     kind === "blob" ? { stallAfter: 150_000, releaseOn: gate.promise } : undefined,
   );
   const secret = "s".repeat(32);
+  const port = await freePort();
+  const address = `http://127.0.0.1:${port}`;
   const mirror = await startMirror(t, upstream, {
-    node: { name: "node-a", address: undefined, secret: fixedSecret(new Secret(secret)) },
+    port,
+    node: { name: "node-a", address, secret: fixedSecret(new Secret(secret)) },
     // A client waits for a part until all of the blob is verified; a node verifies it itself.
     cache: { rangesBeforeVerified: false },
   });
@@ -149,7 +153,7 @@ t.test("the secret itself is sent to nobody", async (t) => {
   await ask(address);
   t.match(requests[0]?.headers["entrepot-node-proof"], /^\d+\.[\w-]{43}$/);
   t.notOk(requests[0]?.rawHeaders.join().includes(secret));
-  const proof = new NodeProof(fixedSecret(new Secret(secret)), Date.now);
+  const proof = new NodeProof(fixedSecret(new Secret(secret)), Date.now, new URL(address).host);
   t.equal(await proof.isNode(requests[0] as IncomingMessage), true);
   const elsewhere = { ...requests[0]?.headers, host: "10.0.0.8:5000" };
   t.equal(await proof.isNode({ method: "GET", url: requests[0]?.url, headers: elsewhere }), false);
