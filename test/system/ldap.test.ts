@@ -172,6 +172,12 @@ t.test("names are names to OpenLDAP, whatever is in them", async (t) => {
       t.equal(await find(name, "alice-pw"), undefined, `${way}: ${name}, another's password`);
       t.equal(await find(name, ""), undefined, `${way}: ${name}, no password`);
     }
+    // OpenLDAP takes these for the same: letters, spaces at the ends, and forms of Unicode that look like others.
+    for (const typed of ["ALICE", "Alice", " alice", "alice  ", "\uff41lice", "ali\u00adce"]) {
+      const person = await find(typed, "alice-pw");
+      t.equal(person?.name ?? "alice", "alice", `${way}: ${JSON.stringify(typed)}`);
+    }
+    t.equal((await find("ALICE", "alice-pw"))?.name, "alice", way);
     for (const name of hostile) {
       t.equal(await find(name, "alice-pw"), undefined, `${way}: ${JSON.stringify(name)}`);
       t.equal(await find(name, "admin-pw"), undefined, `${way}: ${JSON.stringify(name)}`);

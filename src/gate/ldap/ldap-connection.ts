@@ -45,6 +45,10 @@ const startTlsName = "1.3.6.1.4.1.1466.20037";
  * insufficientAccessRights, unwillingToPerform. Servers say the first and the last of accounts that are locked.
  */
 const refusedBind: ReadonlySet<number> = new Set([19, 32, 34, 48, 49, 50, 53]);
+/** What an answer to a search says of an entry that is not there, or may not be read: noSuchObject, insufficientAccessRights. */
+const unreadable: ReadonlySet<number> = new Set([32, 50]);
+/** RFC 4511, section 4.5.1.8. */
+const noAttributes = "1.1";
 /** Milliseconds without a byte after which an idle connection is closed. */
 const idleTimeout = 60_000;
 
@@ -127,6 +131,24 @@ export class LdapConnection {
       dn: entry.dn,
       values: (attribute) => valuesOf(entry, attribute),
     }));
+  }
+
+  /** The name of the entry as the directory has it; undefined where there is none, or it may not be read. */
+  async nameOf(dn: string): Promise<string | undefined> {
+    try {
+      const filter = "(objectClass=*)";
+      const [entry] = await this.search({
+        base: dn,
+        scope: "base",
+        filter,
+        attributes: [noAttributes],
+        limit: 1,
+      });
+      return entry?.dn;
+    } catch (error) {
+      if (unreadable.has(codeOf(error))) return undefined;
+      throw error;
+    }
   }
 
   close(): void {

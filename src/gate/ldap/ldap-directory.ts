@@ -5,7 +5,7 @@ import type { SecretSource } from "../../ports/secret.ts";
 import type { Directory, Person } from "../directory.ts";
 import type { FoundEntry, LdapConnection, LdapServer } from "./ldap-connection.ts";
 import { LdapProblem, LdapServers } from "./ldap-servers.ts";
-import { dnValue, filled, filterValue, nameBelow } from "./ldap-text.ts";
+import { dnValue, filled, filterValue, nameBelow, valueIn } from "./ldap-text.ts";
 
 /** Where the directory is, and what in it are users and groups. */
 export interface LdapSettings {
@@ -74,9 +74,28 @@ export class LdapDirectory implements Directory {
       if (users.kind === "search") await connection.bind(users.base, password);
       return undefined;
     }
-    const { dn, name } = found;
-    if (!(await connection.bind(dn, password))) return undefined;
-    return { name, groups: await this.#groupsOf(connection, dn, name) };
+    if (!(await connection.bind(found.dn, password))) return undefined;
+    const { dn, name } = users.kind === "template" ? await this.#named(connection, users, found.dn) : found;
+    return name === undefined ? undefined : { name, groups: await this.#groupsOf(connection, dn, name) };
+  }
+
+  /**
+   * The entry that has logged in, by the name it has in the directory, which takes others for the same: in other letters, with
+   * spaces, in another form of Unicode. Each would be somebody else to rules and limits.
+   */
+  async #named(
+    connection: LdapConnection,
+    { dn: template }: { readonly dn: string },
+    typed: string,
+  ): Promise<{ readonly dn: string; readonly name: string | undefined }> {
+    await this.#asAccount(connection);
+    const dn = await connection.nameOf(typed);
+    const name = dn && valueIn(dn, template, "{user}");
+    if (dn !== undefined && name !== undefined && userName.test(name)) return { dn, name };
+    this.#told(
+      "an entry that access.ldap.userDn names cannot be read, or is called otherwise: nobody can log in as it; let users read their own entries, or set bindDn",
+    );
+    return { dn: typed, name: undefined };
   }
 
   /** Whom the name means, before anything is proved. */
@@ -111,6 +130,7 @@ export class LdapDirectory implements Directory {
   async #groupsOf(connection: LdapConnection, dn: string, user: string): Promise<readonly string[]> {
     const { groups } = this.#settings;
     if (groups === undefined) return [];
+    // How the entry is called is known once it has logged in.
     await this.#asAccount(connection);
     const { base, filter, attribute } = groups;
     if (groups.kind === "search") {

@@ -25,6 +25,23 @@ export function filled(template: string, values: Readonly<Record<string, string>
   return template.replace(/\{(\w+)\}/g, (written, name: string) => values[name] ?? written);
 }
 
+/**
+ * What stands in the name of an entry where the template has the `word`; undefined when it is not made after the template, or the
+ * word is not in the first attribute of a part.
+ */
+export function valueIn(dn: string, template: string, word: string): string | undefined {
+  const [parts, wanted] = [parseName(dn), parseName(template)];
+  const at = wanted?.findIndex(({ value }) => value.includes(word)) ?? -1;
+  const [part, pattern] = [parts?.[at], wanted?.[at]];
+  if (part === undefined || pattern === undefined || parts?.length !== wanted?.length) return undefined;
+  const [before = "", after = ""] = pattern.value.split(word);
+  const end = part.value.length - after.length;
+  const isSame = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+  const fits = isSame(part.value.slice(0, before.length), before) && isSame(part.value.slice(end), after);
+  if (part.attribute !== pattern.attribute || !fits || end <= before.length) return undefined;
+  return part.value.slice(before.length, end);
+}
+
 /** One part of the name of an entry, of several attributes the first. */
 interface RelativeName {
   readonly attribute: string;

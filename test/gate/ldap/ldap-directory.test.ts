@@ -88,11 +88,43 @@ t.test("somebody named by a template, without an account", async (t) => {
     server.asked.map(({ what, dn, as }) => [what, dn, as]),
     [
       ["bind", `uid=alice,${people}`, ""],
+      ["search", `uid=alice,${people}`, `uid=alice,${people}`],
       ["search", groups, `uid=alice,${people}`],
       ["bind", `uid=alice,${people}`, `uid=alice,${people}`],
       ["bind", `uid=mallory,${people}`, ""],
     ],
   );
+});
+
+t.test(
+  "somebody named by a template is called as the directory has it, however that was typed",
+  async (t) => {
+    const server = await startDirectory(t, entries);
+    for (const account of [undefined, { dn: mirror, password: fixedSecret(new Secret("mirror-pw")) }]) {
+      const { find, told } = directoryOf(t, [server], { account, users: byTemplate });
+      const alice = { name: "alice", groups: ["builders", "both"] };
+      for (const typed of ["alice", "Alice", "ALICE"]) t.same(await find(typed, "alice-pw"), alice, typed);
+      t.equal(await find("Alice", "guess"), undefined);
+      t.same(told, []);
+    }
+  },
+);
+
+t.test("somebody whose own entry cannot be read is nobody, and why is told", async (t) => {
+  const server = await startDirectory(t, entries);
+  const { find, told } = directoryOf(t, [server], {
+    account: undefined,
+    users: byTemplate,
+    groups: undefined,
+  });
+  for (const code of [32, 50]) {
+    server.says = ({ what }) => (what === "search" ? code : undefined);
+    t.equal(await find("alice", "alice-pw"), undefined, `${code}`);
+  }
+  t.same(new Set(told).size, 1);
+  t.match(told[0], /access\.ldap\.userDn .*let users read their own entries/);
+  server.says = ({ what }) => (what === "search" ? 51 : undefined);
+  await t.rejects(find("alice", "alice-pw"), DirectoryDown, "any other failure says nothing of who it is");
 });
 
 t.test("a search without an account is never somebody else's", async (t) => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { EqualityFilter, FilterParser } from "ldapts";
 import t from "tap";
-import { dnValue, filled, filterValue, nameBelow } from "../../../src/gate/ldap/ldap-text.ts";
+import { dnValue, filled, filterValue, nameBelow, valueIn } from "../../../src/gate/ldap/ldap-text.ts";
 
 t.test("a value in the name of an entry is nothing but a value", async (t) => {
   t.equal(dnValue("alice"), "alice");
@@ -47,6 +47,37 @@ t.test("whatever a client sends, the name of an entry has the same parts", async
         return nameBelow(dn, "ou=people,dc=example") === value;
       },
     ),
+  );
+});
+
+t.test("what stands in a name where the template has a word", async (t) => {
+  const template = "uid={user},ou=People,dc=example";
+  const of = (dn: string, by = template) => valueIn(dn, by, "{user}");
+  t.equal(of("uid=alice,ou=people,dc=example"), "alice");
+  t.equal(of("UID = Alice , OU=PEOPLE,DC=example"), "Alice");
+  t.equal(of("uid=a\\2cb\\+c,ou=people,dc=example"), "a,b+c");
+  t.equal(of("uid=alice+cn=x,ou=people,dc=example"), "alice", "the first attribute of a part");
+  for (const other of [
+    "cn=alice,ou=people,dc=example",
+    "uid=alice,dc=example",
+    "uid=alice,ou=more,ou=people,dc=example",
+    "uid=,ou=people,dc=example",
+    "alice",
+    "",
+  ])
+    t.equal(of(other), undefined, other);
+  t.equal(of("cn=Svc-ci-1,dc=example", "cn=svc-{user}-1,dc=example"), "ci");
+  for (const other of ["cn=svc--1,dc=example", "cn=svc-1,dc=example", "cn=ci-1,dc=example"])
+    t.equal(of(other, "cn=svc-{user}-1,dc=example"), undefined, other);
+  t.equal(of("dc=example", "ou=people,dc=example"), undefined, "a template without it");
+});
+
+t.test("whatever a client sends, it is what stands there", async () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", minLength: 1 }), (value) => {
+      const template = "uid={user},ou=people,dc=example";
+      return valueIn(filled(template, { user: dnValue(value) }), template, "{user}") === value;
+    }),
   );
 });
 
