@@ -428,6 +428,7 @@ class Entrepot implements App {
     pushes.prepare(config.upstreams, limitsOf(config), new Set()).apply();
     const access = new Access({
       log: this.#log,
+      notices: this.#notices,
       clock: this.#clock,
       steady: this.#steady,
       pause: this.#pause,

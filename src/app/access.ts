@@ -18,6 +18,7 @@ import { OwnTokens } from "../gate/token/own-tokens.ts";
 import { makeTokenKey } from "../gate/token/token-key.ts";
 import { WorkloadIdentities, type WorkloadIssuer } from "../gate/token/workload-identities.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
 import { fixedSecret, type SecretSource } from "../ports/secret.ts";
 import type { Prepared } from "./prepared.ts";
 import { TokenKeys } from "./token-keys.ts";
@@ -27,6 +28,7 @@ export interface AccessOptions {
   readonly clock: Clock;
   readonly steady: Clock;
   readonly pause: Pause;
+  readonly notices: NoticeSink;
   /** Called when who may log in has changed. */
   readonly changed: () => void;
 }
@@ -167,7 +169,7 @@ class Login {
 
   constructor(
     { htpasswd, ldap }: Partial<AccessConfig>,
-    { log, steady, pause }: AccessOptions,
+    { log, steady, pause, notices }: AccessOptions,
     changed: () => void,
   ) {
     this.#path = htpasswd?.path;
@@ -175,7 +177,8 @@ class Login {
     const tell = seldom(steady, (problem: string) =>
       log.error({ problem }, "the directory of users: something is wrong"),
     );
-    this.#ldap = ldap && new LdapDirectory(ldap, tell);
+    const isUsable = (usable: boolean): void => notices({ kind: "login_directory", usable });
+    this.#ldap = ldap && new LdapDirectory(ldap, tell, isUsable);
     const users = htpasswd && new HtpasswdUsers(htpasswd.users, verify);
     const directory = directoryOf(users, this.#ldap);
     this.stamp = (name) => directory.stamp?.(name);

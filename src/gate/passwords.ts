@@ -19,8 +19,6 @@ export interface PasswordsOptions {
   readonly directory: Directory;
   /** Questions to the directory at the same time, at least 1. */
   readonly running: number;
-  /** Called when the directory cannot be asked, with what is in the way. */
-  readonly down?: ((error: DirectoryDown) => void) | undefined;
   /** A steady one. */
   readonly clock: Clock;
 }
@@ -39,7 +37,6 @@ const maxAttempts = 40;
 export class Passwords {
   readonly #directory: Directory;
   readonly #maxRunning: number;
-  readonly #down: ((error: DirectoryDown) => void) | undefined;
   readonly #keyOf = createCredentialKey();
   readonly #right: LRUCache<string, Person>;
   readonly #checks = new SingleFlight<Checked>();
@@ -50,10 +47,9 @@ export class Passwords {
   #running = 0;
   readonly #waiting: (() => void)[] = [];
 
-  constructor({ directory, running, down, clock }: PasswordsOptions) {
+  constructor({ directory, running, clock }: PasswordsOptions) {
     this.#directory = directory;
     this.#maxRunning = running;
-    this.#down = down;
     this.#attempts = new Attempts(maxAttempts, clock);
     this.#clock = clock;
     this.#right = new LRUCache({
@@ -116,7 +112,6 @@ export class Passwords {
       }
     } catch (error) {
       if (!(error instanceof DirectoryDown)) throw error;
-      this.#down?.(error);
       return "down";
     } finally {
       const next = this.#waiting.shift();

@@ -193,9 +193,11 @@ export type Notice =
       /** Requests upstream still allows us, as its last answer says. */
       readonly remaining: number;
     }
-  /** From now on large blobs of the upstream come in this many transfers at once, as measured transfer rates suggest. */
   /** A request had to wait for its turn, or was refused, by the rule of that number (`limits.rules`, from 1 on). */
   | { readonly kind: "caller_limit"; readonly rule: number; readonly result: CallerLimitResult }
+  /** The directory of users (access.ldap) answers, or none of its servers does; told when that is another than before. */
+  | { readonly kind: "login_directory"; readonly usable: boolean }
+  /** From now on large blobs of the upstream come in this many transfers at once, as measured transfer rates suggest. */
   | { readonly kind: "segments"; readonly upstream: string; readonly width: number }
   | {
       readonly kind: "fill";

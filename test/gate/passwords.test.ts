@@ -163,7 +163,6 @@ t.test(
   "a directory that cannot be asked refuses nobody for good, and counts nothing against an address",
   async (t) => {
     const time = { now: 1_000 };
-    const told: string[] = [];
     let person: Person | DirectoryDown = new DirectoryDown("no route to it");
     const passwords = new Passwords({
       directory: {
@@ -173,13 +172,10 @@ t.test(
         },
       },
       running: 1,
-      down: ({ message }) => told.push(message),
       clock: () => time.now,
     });
     for (let at = 0; at < 50; at++)
       t.equal(await passwords.check(token("alice", `password ${at}`), "a"), "down");
-    t.equal(told.length, 50);
-    t.equal(told[0], "no route to it");
     person = { name: "alice", groups: ["builders"] };
     t.same(await passwords.check(token("alice", "right"), "a"), person);
     person = new DirectoryDown("gone again");

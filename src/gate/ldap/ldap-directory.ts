@@ -2,7 +2,7 @@
 // (RFC 4513, section 5.1.3): the password is sent to it, and compared nowhere here.
 import { isUtf8 } from "node:buffer";
 import type { SecretSource } from "../../ports/secret.ts";
-import type { Directory, Person } from "../directory.ts";
+import { type Directory, DirectoryDown, type Person } from "../directory.ts";
 import type { FoundEntry, LdapConnection, LdapServer } from "./ldap-connection.ts";
 import { LdapProblem, LdapServers } from "./ldap-servers.ts";
 import { dnValue, filled, filterValue, nameBelow, valueIn } from "./ldap-text.ts";
@@ -46,12 +46,23 @@ export class LdapDirectory implements Directory {
   readonly #settings: LdapSettings;
   readonly #servers: LdapServers;
   readonly #told: (problem: string) => void;
+  readonly #changed: (usable: boolean) => void;
+  /** Whether a server has answered the last question; undefined before the first. */
+  #usable: boolean | undefined;
 
-  /** `told` gets what is wrong with a server or with what the directory has, for people, as often as it is met. */
-  constructor(settings: LdapSettings, told: (problem: string) => void) {
+  /**
+   * `told` gets what is wrong with a server or with what the directory has, for people, as often as it is met; `changed` whether
+   * the directory can be asked, when that is another than before.
+   */
+  constructor(
+    settings: LdapSettings,
+    told: (problem: string) => void,
+    changed: (usable: boolean) => void = () => {},
+  ) {
     const { account, users } = settings;
     this.#settings = settings;
     this.#told = told;
+    this.#changed = changed;
     this.#servers = new LdapServers({
       ...settings,
       // Otherwise the next would be searched for as the user before.
@@ -63,7 +74,22 @@ export class LdapDirectory implements Directory {
   async find(name: string, password: Buffer): Promise<Person | undefined> {
     // The protocol has texts only.
     if (password.length === 0 || !isUtf8(password)) return undefined;
-    return await this.#servers.use((connection) => this.#ask(connection, name, password.toString()));
+    try {
+      const person = await this.#servers.use((connection) =>
+        this.#ask(connection, name, password.toString()),
+      );
+      this.#answered(true);
+      return person;
+    } catch (error) {
+      if (error instanceof DirectoryDown) this.#answered(false);
+      throw error;
+    }
+  }
+
+  #answered(usable: boolean): void {
+    if (usable === this.#usable) return;
+    this.#usable = usable;
+    this.#changed(usable);
   }
 
   async #ask(connection: LdapConnection, typed: string, password: string): Promise<Person | undefined> {
@@ -104,6 +130,7 @@ export class LdapDirectory implements Directory {
     typed: string,
   ): Promise<{ readonly dn: string; readonly name: string } | undefined> {
     const { users } = this.#settings;
+    // How the entry is called is known once it has logged in.
     if (users.kind === "template") return { dn: filled(users.dn, { user: dnValue(typed) }), name: typed };
     await this.#asAccount(connection);
     const entries = await connection.search({
@@ -130,7 +157,6 @@ export class LdapDirectory implements Directory {
   async #groupsOf(connection: LdapConnection, dn: string, user: string): Promise<readonly string[]> {
     const { groups } = this.#settings;
     if (groups === undefined) return [];
-    // How the entry is called is known once it has logged in.
     await this.#asAccount(connection);
     const { base, filter, attribute } = groups;
     if (groups.kind === "search") {

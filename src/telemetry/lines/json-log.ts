@@ -229,6 +229,9 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         const { upstream, width } = notice;
         return logger.info({ upstream, width }, "large blobs come in another number of transfers at once");
       }
+      // What is in the way is told for each server, by who has asked it.
+      case "login_directory":
+        return notice.usable ? logger.info("a server of access.ldap answers") : undefined;
       // Each request has its line; a metric counts those that were held back.
       case "caller_limit":
         return;

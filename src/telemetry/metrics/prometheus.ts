@@ -15,6 +15,7 @@ import { createCacheMetrics } from "./cache-metrics.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
 import { amount, closedList } from "./label.ts";
 import { createLimitMetrics } from "./limit-metrics.ts";
+import { createLoginMetrics } from "./login-metrics.ts";
 import { createNotificationMetrics, type NotificationMetricsOptions } from "./notification-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createProbeMetrics, createRequestMetrics } from "./request-metrics.ts";
@@ -64,6 +65,7 @@ export function createMetrics({
   const cacheSink = createCacheMetrics(registry);
   const notificationSink = createNotificationMetrics(registry, notifications);
   const limitSink = createLimitMetrics(registry);
+  const loginSink = createLoginMetrics(registry);
   const webhookSink = createWebhookMetrics(registry);
   const lost = createLossMetric(registry);
   const onProbe = createProbeMetrics(registry);
@@ -80,6 +82,7 @@ export function createMetrics({
       cacheSink(notice);
       notificationSink(notice);
       limitSink(notice);
+      loginSink(notice);
       webhookSink(notice);
     },
     useUpstreams: (names) => upstreamMetrics.use(names),

@@ -43,6 +43,7 @@ const byTemplate = { kind: "template", dn: `uid={user},${people}` } as const;
 
 function directoryOf(t: Test, servers: readonly ScriptedDirectory[], some: Partial<LdapSettings> = {}) {
   const told: string[] = [];
+  const usable: boolean[] = [];
   const directory = new LdapDirectory(
     {
       servers: servers.map(({ server }) => server),
@@ -55,10 +56,11 @@ function directoryOf(t: Test, servers: readonly ScriptedDirectory[], some: Parti
       ...some,
     },
     (problem) => told.push(problem),
+    (is) => usable.push(is),
   );
   t.teardown(() => directory.close());
   const find = (name: string, password: string) => directory.find(name, Buffer.from(password));
-  return { told, find, directory };
+  return { told, usable, find, directory };
 }
 
 t.test("somebody found by a search has the groups that name the entry", async (t) => {
@@ -125,6 +127,19 @@ t.test("somebody whose own entry cannot be read is nobody, and why is told", asy
   t.match(told[0], /access\.ldap\.userDn .*let users read their own entries/);
   server.says = ({ what }) => (what === "search" ? 51 : undefined);
   await t.rejects(find("alice", "alice-pw"), DirectoryDown, "any other failure says nothing of who it is");
+});
+
+t.test("that the directory can be asked, or not, is told when it changes", async (t) => {
+  const server = await startDirectory(t, entries);
+  const { find, usable } = directoryOf(t, [server]);
+  for (const name of ["alice", "bob", "mallory"]) await find(name, `${name}-pw`);
+  t.same(usable, [true], "whoever it is that asks");
+  server.says = () => 51;
+  for (const name of ["alice", "bob"]) await t.rejects(find(name, `${name}-pw`), DirectoryDown);
+  t.same(usable, [true, false]);
+  server.says = () => undefined;
+  await find("alice", "wrong");
+  t.same(usable, [true, false, true]);
 });
 
 t.test("a search without an account is never somebody else's", async (t) => {

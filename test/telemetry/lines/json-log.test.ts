@@ -299,6 +299,14 @@ t.test("what is shared: one line when it cannot be used, one when it can", (t) =
   t.end();
 });
 
+t.test("the directory of users: that it answers again; why it does not is told elsewhere", (t) => {
+  const { sink, take } = logNotices();
+  sink({ kind: "login_directory", usable: false });
+  sink({ kind: "login_directory", usable: true });
+  t.match(take(), [{ level: "info", msg: "a server of access.ldap answers" }]);
+  t.end();
+});
+
 t.test("other notices have the level of their weight", (t) => {
   const { sink, take } = logNotices();
   const fill = { kind: "fill", upstream: "hub", digest: sampleDigest, bytes: 5, durationMs: 1.23 } as const;
