@@ -13,6 +13,7 @@ import { namesBehind } from "./next-chain.ts";
 import { type ProxyConfig, proxyConfigOf, usedProxies } from "./proxy.ts";
 import { schema } from "./schema.ts";
 import type { Path } from "./settings.ts";
+import type { Environment } from "./yaml.ts";
 
 export type { Address } from "./address.ts";
 export type { HtpasswdConfig, ListenerTlsConfig, TlsConfig } from "./files.ts";
@@ -55,7 +56,21 @@ export type UpstreamAuth =
       readonly identity: string | undefined;
       /** Where the cloud is asked; undefined for its usual address. */
       readonly url: URL | undefined;
+      /** Empty with a `url`. */
+      readonly environment: CloudEnvironment;
     };
+
+/** Variables that tell the SDKs of Google and Azure who a program is outside of their own machines. The AWS SDK reads its own. */
+const cloudVariables = [
+  "GOOGLE_APPLICATION_CREDENTIALS",
+  "AZURE_TENANT_ID",
+  "AZURE_CLIENT_ID",
+  "AZURE_FEDERATED_TOKEN_FILE",
+  "AZURE_AUTHORITY_HOST",
+] as const;
+
+/** Those that are set. */
+export type CloudEnvironment = Readonly<Partial<Record<(typeof cloudVariables)[number], string>>>;
 
 /** Settings that say together how to log in. */
 const loginKeys = [
@@ -324,11 +339,17 @@ function upstreamsOf({ upstreams, upstream }: Values): UpstreamValues[] {
 // ---- from values to the configuration -----------------------------------------------------------------------------
 
 /** The configuration of values without problems. `paths` are those of all upstreams; `usual` are the proxies unless set. */
-export function configOf(values: Values, paths: readonly Path[], files: Files, usual: ProxyConfig): Config {
+export function configOf(
+  values: Values,
+  paths: readonly Path[],
+  files: Files,
+  usual: ProxyConfig,
+  env: Environment,
+): Config {
   const { upstream: _one, upstreams: _list, proxy: _proxy, noProxy: _noProxy, influx, ...others } = values;
   const common = proxyConfigOf(values, usual);
   const [first, ...more] = upstreamsOf(values).map((each, i) => ({
-    ...upstreamOf(each, paths[i] as Path, files),
+    ...upstreamOf(each, paths[i] as Path, files, env),
     proxy: usedProxies(proxyConfigOf(each, common)),
   }));
   const { dir } = influx;
@@ -352,7 +373,7 @@ export function configOf(values: Values, paths: readonly Path[], files: Files, u
   };
 }
 
-function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamConfig {
+function upstreamOf(values: UpstreamValues, path: Path, files: Files, env: Environment): UpstreamConfig {
   const { url, library = false, namespaces = [], access = "open" } = values;
   if (url === undefined) throw new TypeError("the URL of every upstream was checked to be set");
   const repositoryPrefix: string = values.repositoryPrefix ?? "";
@@ -364,7 +385,7 @@ function upstreamOf(values: UpstreamValues, path: Path, files: Files): UpstreamC
     access,
     repositoryPrefix,
   };
-  const auth = authOf(values, path, files);
+  const auth = authOf(values, path, files, env);
   const next = values.next && { upstream: values.next.upstream, on: values.next.on ?? [] };
   return { ...filled, auth, next, tls: files.tls([...path, "tls"], values.tls.serverName) };
 }
@@ -374,7 +395,7 @@ function without<T extends object, Key extends keyof T>(value: T, keys: readonly
   return Object.fromEntries(others) as Omit<T, Key>;
 }
 
-function authOf(values: UpstreamValues, path: Path, files: Files): UpstreamAuth {
+function authOf(values: UpstreamValues, path: Path, files: Files, env: Environment): UpstreamAuth {
   const header = files.secret(values, path, "authorization");
   if (header !== undefined) return { kind: "header", value: header };
   const { username, credentialHelper, credentialHelperRegistry, credentialHelperLifetime } = values;
@@ -391,17 +412,22 @@ function authOf(values: UpstreamValues, path: Path, files: Files): UpstreamAuth 
       cloud: values.credentialSource,
       identity: values.credentialSourceIdentity,
       url: values.credentialSourceUrl,
+      environment: values.credentialSourceUrl === undefined ? cloudEnvironment(env) : {},
     };
   const password = files.secret(values, path, "password");
   if (username === undefined || password === undefined) return { kind: "none" };
   return { kind: "basic", username, password };
 }
 
+function cloudEnvironment(env: Environment): CloudEnvironment {
+  return Object.fromEntries(cloudVariables.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
+}
+
 /** What every setting comes to when only a name and a URL are given. */
 export function plainUpstream(name: string, url: URL): UpstreamConfig {
   const values = schema.parse({ upstream: { name, url: url.href } });
   fillDefaults(values, new Set());
-  return upstreamOf(values.upstream, ["upstream"], new Files());
+  return upstreamOf(values.upstream, ["upstream"], new Files(), {});
 }
 
 function accessOf(values: Values, files: Files, proxy: ProxyConfig | undefined): AccessConfig | undefined {

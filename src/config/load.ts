@@ -74,7 +74,7 @@ export function loadConfig(given: {
     return { ok: false, problems: sources.problems.toSorted((a, b) => byPlace(a.position, b.position)) };
   const values = parsed.data;
   fillDefaults(values, new Set(namedNamespaces(sources, upstreams)));
-  const config = configOf(values, upstreams, files, usual.config);
+  const config = configOf(values, upstreams, files, usual.config, given.env);
   const warnings = warningsOf(config, sources, upstreams);
   return { ok: true, config: deepFreeze(config), values, sources, warnings };
 }

@@ -282,16 +282,16 @@ const upstream = section({
   }),
   credentialSource: setting(
     t.oneOf(["ecr", "gcp", "azure"]),
-    "Cloud that gives this machine its account at its own registry: ecr (where the AWS SDK looks: environment, files, roles), gcp (metadata server) or azure (managed identity)",
+    "Cloud that gives this program its account at its own registry: ecr (where the AWS SDK looks: environment, files, roles), gcp (file of GOOGLE_APPLICATION_CREDENTIALS, else metadata server) or azure (workload identity by AZURE_FEDERATED_TOKEN_FILE, else managed identity)",
   ),
   credentialSourceIdentity: setting(
     t.credentialSourceIdentity,
-    "Which of the machine's identities: a service account of gcp, the client id of a managed identity of azure; its own unless set",
+    "Which of the machine's identities: a service account of gcp, the client id of an identity of azure; its own unless set",
     { env: false, besides: "credentialSource" },
   ),
   credentialSourceUrl: setting(
     t.credentialSourceUrl,
-    "Where the cloud is asked, such as a VPC endpoint of ECR's API; its usual address unless set",
+    "Where the cloud is asked, whatever the environment says of gcp and azure, such as a VPC endpoint of ECR's API; its usual address unless set",
     { env: false, besides: "credentialSource" },
   ),
   tokenRealms: setting(

@@ -1,16 +1,21 @@
-// A small JSON document of another server, such as the keys of a token server.
-import { get as httpGet, type IncomingMessage, type RequestOptions } from "node:http";
-import { get as httpsGet } from "node:https";
+// A small document of another server, such as the keys of a token server.
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from "node:http";
+import { request as httpsRequest } from "node:https";
 import type { ProxyConfig } from "../config/config.ts";
 import { proxiedAgent } from "./proxied-agent.ts";
 import { proxyFor } from "./proxy.ts";
 
-export interface JsonDocumentOptions {
+export interface DocumentOptions {
   /** Left out: it is connected to directly. */
   readonly proxy?: ProxyConfig | undefined;
   readonly userAgent: string;
   /** Milliseconds for all of it. */
   readonly timeout: number;
+  /** Ends it. */
+  readonly signal?: AbortSignal;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** It is the answer to a POST with this body: a form, or a text that is JSON. Left out: to a GET. */
+  readonly post?: URLSearchParams | string;
 }
 
 /** Largest document, in bytes. */
@@ -18,41 +23,67 @@ const largest = 1024 * 1024;
 
 /**
  * The document at an http or https URL, parsed. No redirect is followed. Rejects with why there is none, in words that hold
- * nothing of the URL's query.
+ * nothing of the URL's query, of what was sent or of what came.
  */
-export async function fetchJson(
+export async function fetchJson(url: URL, options: DocumentOptions): Promise<unknown> {
+  const text = await fetchText(url, options);
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The parser's message would quote it.
+    throw new Error(`${placeOf(url)} is no JSON`);
+  }
+}
+
+/** As `fetchJson`, of a document that is any text. */
+export async function fetchText(
   url: URL,
-  { proxy, userAgent, timeout }: JsonDocumentOptions,
-): Promise<unknown> {
+  { proxy, userAgent, timeout, signal, headers, post }: DocumentOptions,
+): Promise<string> {
+  const timedOut = AbortSignal.timeout(timeout);
   const server = proxyFor(proxy, url);
   const agent = server && proxiedAgent(url.protocol, {}, { proxy: server, timeout });
   const options: RequestOptions = {
     agent: agent ?? false,
-    headers: { accept: "application/json, application/jwk-set+json", "user-agent": userAgent },
-    signal: AbortSignal.timeout(timeout),
+    headers: {
+      accept: "application/json, application/jwk-set+json",
+      "user-agent": userAgent,
+      ...(post === undefined ? {} : contentHeaders(post)),
+      ...headers,
+    },
+    method: post === undefined ? "GET" : "POST",
+    signal: signal === undefined ? timedOut : AbortSignal.any([signal, timedOut]),
   };
-  const at = `${url.origin}${url.pathname}`;
+  const at = placeOf(url);
   try {
-    const answer = await begun(url, options);
+    const answer = await begun(url, options, post?.toString());
     if (answer.statusCode !== 200) {
       answer.destroy();
       throw new Error(`${at} answers ${answer.statusCode}`);
     }
-    return JSON.parse(await textOf(answer, at));
+    return await textOf(answer, at);
   } catch (error) {
     const { name, code } = error as NodeJS.ErrnoException;
     if (name === "TimeoutError" || name === "AbortError") throw new Error(`${at} does not answer in time`);
-    if (error instanceof SyntaxError) throw new Error(`${at} is no JSON`);
     throw code === undefined ? error : new Error(`${at} cannot be asked (${code})`);
   } finally {
     agent?.destroy();
   }
 }
 
-function begun(url: URL, options: RequestOptions): Promise<IncomingMessage> {
-  const get = url.protocol === "https:" ? httpsGet : httpGet;
+function placeOf(url: URL): string {
+  return `${url.origin}${url.pathname}`;
+}
+
+function contentHeaders(post: URLSearchParams | string): Record<string, string> {
+  const type = typeof post === "string" ? "application/json" : "application/x-www-form-urlencoded";
+  return { "content-type": type, "content-length": String(Buffer.byteLength(post.toString())) };
+}
+
+function begun(url: URL, options: RequestOptions, body: string | undefined): Promise<IncomingMessage> {
+  const request = url.protocol === "https:" ? httpsRequest : httpRequest;
   return new Promise((resolve, reject) => {
-    get(url, options, resolve).on("error", reject);
+    request(url, options, resolve).on("error", reject).end(body);
   });
 }
 

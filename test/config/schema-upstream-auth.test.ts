@@ -139,13 +139,37 @@ t.test(
 t.test("a cloud gives the account: one way to log in, with what belongs to it", async (t) => {
   for (const cloud of ["ecr", "gcp", "azure"]) {
     const plain = authOf({ yaml: `${url}  credentialSource: ${cloud}\n` });
-    t.same(plain, { kind: "cloud", cloud, identity: undefined, url: undefined });
+    t.same(plain, { kind: "cloud", cloud, identity: undefined, url: undefined, environment: {} });
   }
+  const env = {
+    GOOGLE_APPLICATION_CREDENTIALS: "/g.json",
+    AZURE_TENANT_ID: "t",
+    AZURE_CLIENT_ID: "",
+    HOME: "/",
+  };
+  t.same(
+    authOf({ yaml: `${url}  credentialSource: gcp\n`, env }),
+    {
+      kind: "cloud",
+      cloud: "gcp",
+      identity: undefined,
+      url: undefined,
+      environment: { GOOGLE_APPLICATION_CREDENTIALS: "/g.json", AZURE_TENANT_ID: "t" },
+    },
+    "what the environment says of this program",
+  );
   const more = "  credentialSourceIdentity: 0aa1\n  credentialSourceUrl: http://127.0.0.1:1/\n";
-  t.match(authOf({ yaml: `${url}  credentialSource: azure\n${more}` }), {
-    identity: "0aa1",
-    url: new URL("http://127.0.0.1:1/"),
-  });
+  t.same(
+    authOf({ yaml: `${url}  credentialSource: azure\n${more}`, env }),
+    {
+      kind: "cloud",
+      cloud: "azure",
+      identity: "0aa1",
+      url: new URL("http://127.0.0.1:1/"),
+      environment: {},
+    },
+    "a place that is named is asked, whatever the environment says",
+  );
   t.match(authOf({ env: { ...upstreamUrl, ENTREPOT_UPSTREAM_CREDENTIAL_SOURCE: "ecr" } }), { cloud: "ecr" });
   t.match(problemsOf({ yaml: `${url}  credentialSource: aws\n` }), [/expected one of ecr, gcp, azure$/]);
   t.match(problemsOf({ yaml: url + more }), [

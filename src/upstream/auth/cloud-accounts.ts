@@ -1,5 +1,6 @@
-// Accounts that a cloud gives to the machines that run in it, for its own registries: of Amazon ECR, of Google's Artifact
-// Registry, of Azure Container Registry. Nothing has to be written into a configuration, and nothing has to be replaced.
+// Accounts that a cloud gives to its machines, and to programs it knows by what their platform has signed
+// (workload-identity.ts), for its own registries: Amazon ECR, Google's Artifact Registry, Azure Container Registry. No secret
+// has to be written into a configuration, and none has to be replaced.
 import { text } from "node:stream/consumers";
 import { request } from "undici";
 import type { ProxyConfig, UpstreamAuth } from "../../config/config.ts";
@@ -7,6 +8,7 @@ import { sdkAgents } from "../../outbound/proxied-agent.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { Credentials } from "./credentials.ts";
 import { type EndingCredentials, SourceFailure } from "./renewed-credentials.ts";
+import { azureWorkload, type CloudToken, type ExchangeOptions, googleWorkload } from "./workload-identity.ts";
 
 type CloudAuth = UpstreamAuth & { readonly kind: "cloud" };
 
@@ -49,6 +51,8 @@ export function askCloud(options: CloudOptions, signal: AbortSignal): Promise<En
 
 /** `123456789012.dkr.ecr.eu-central-1.amazonaws.com`, and the same with FIPS, in China, or with both protocols. */
 const ecrHost = /\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.|on\.aws$)/;
+/** The public registry, over IPv4 and with both protocols. */
+const publicEcrHosts: ReadonlySet<string> = new Set(["public.ecr.aws", "ecr-public.aws.com"]);
 
 /**
  * GetAuthorizationToken, with what the SDK finds where it always looks: environment, files, web identity, container and
@@ -59,41 +63,82 @@ async function askEcr(
   signal: AbortSignal,
 ): Promise<EndingCredentials> {
   const { ECRClient, GetAuthorizationTokenCommand } = await import("@aws-sdk/client-ecr");
-  const region = ecrHost.exec(url.hostname)?.[1];
+  const isPublic = publicEcrHosts.has(url.hostname);
+  const region = isPublic ? "us-east-1" : ecrHost.exec(url.hostname)?.[1];
+  const usual = new URL(isPublic ? publicEcrApi : `https://api.ecr.${region ?? "any"}.amazonaws.com`);
+  const endpoint = auth.url ?? (isPublic ? usual : undefined);
   const client = new ECRClient({
     maxAttempts: 2,
-    requestHandler: sdkAgents(
-      proxy,
-      auth.url ?? new URL(`https://api.ecr.${region ?? "any"}.amazonaws.com`),
-      {},
-      proxyTimeout,
-    ),
+    requestHandler: sdkAgents(proxy, auth.url ?? usual, {}, proxyTimeout),
     ...(region === undefined ? {} : { region }),
-    ...(auth.url === undefined ? {} : { endpoint: auth.url.href }),
+    ...(endpoint === undefined ? {} : { endpoint: endpoint.href }),
+    ...(isPublic ? publicEcr : {}),
   });
   try {
     const { authorizationData } = await client.send(new GetAuthorizationTokenCommand({}), {
       abortSignal: signal,
     });
-    const { authorizationToken = "", expiresAt } = authorizationData?.[0] ?? {};
+    // The private one gives a list of one.
+    const [given] = [authorizationData ?? []].flat() as readonly EcrAuthorization[];
+    const { authorizationToken = "", expiresAt } = given ?? {};
     const [, username, secret] =
       /^([^:]+):(.+)$/.exec(Buffer.from(authorizationToken, "base64").toString()) ?? [];
-    const life = expiresAt === undefined ? 0 : expiresAt.getTime() - clock();
-    return { account: credentials(username, secret), life };
+    return { account: credentials(username, secret), life: timeOf(expiresAt) - clock() };
   } finally {
     client.destroy();
   }
 }
 
+interface EcrAuthorization {
+  readonly authorizationToken?: string;
+  /** The SDK makes a date of what it knows; else the seconds since 1970 that were sent. */
+  readonly expiresAt?: Date | number;
+}
+
+/** Milliseconds since 1970; 0 for no time. */
+function timeOf(expiresAt: Date | number | undefined): number {
+  return typeof expiresAt === "number" ? expiresAt * 1000 : (expiresAt?.getTime() ?? 0);
+}
+
+const publicEcrApi = "https://api.ecr-public.us-east-1.amazonaws.com";
+
+/**
+ * The API of the public registry has an operation of the same name and protocol, in one region, under another name of the
+ * service: for its target and for the signature.
+ */
+const publicEcr = {
+  protocolSettings: { serviceTarget: "SpencerFrontendService", version: "2020-10-30" },
+  httpAuthSchemeProvider: () => [
+    {
+      schemeId: "aws.auth#sigv4",
+      signingProperties: { signingName: "ecr-public", signingRegion: "us-east-1" },
+      // What the signer is used to be given besides.
+      propertiesExtractor: (config: unknown, context: unknown) => ({
+        signingProperties: { config, context },
+      }),
+    },
+  ],
+};
+
 // ---- Google ---------------------------------------------------------------------------------------------------------
 
-/** The access token of the machine's service account ("Authenticate to Artifact Registry", "Access token"). */
-async function askGcp({ auth }: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+/** The user name that stands for an access token, and the one for a service account's key ("Authenticate to Artifact Registry"). */
+const accessTokenUser = "oauth2accesstoken";
+const keyUser = "_json_key";
+
+/** The access token of this program's identity or of the machine's service account, or the key that stands for them. */
+async function askGcp(options: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+  const { auth } = options;
+  const workload = await googleWorkload(exchange(options, signal));
+  if (workload !== undefined && "key" in workload)
+    return { account: new Credentials(keyUser, workload.key), life: Number.POSITIVE_INFINITY };
+  if (workload !== undefined)
+    return { account: credentials(accessTokenUser, workload.token), life: workload.life };
   const { url = new URL("http://metadata.google.internal"), identity = "default" } = auth;
   const path = `/computeMetadata/v1/instance/service-accounts/${encodeURIComponent(identity)}/token`;
   const answer = await metadata(new URL(path, url), { "metadata-flavor": "Google" }, signal);
   return {
-    account: credentials("oauth2accesstoken", answer.access_token),
+    account: credentials(accessTokenUser, answer.access_token),
     life: secondsOf(answer.expires_in) * 1000,
   };
 }
@@ -106,19 +151,13 @@ const refreshTokenUser = "00000000-0000-0000-0000-000000000000";
 const usualRefreshLife = 3_600;
 
 /**
- * A token of the machine's managed identity from the instance metadata service, exchanged at the registry for a refresh
- * token (`/oauth2/exchange`), which its token server takes.
+ * A token of this program's identity, or of the machine's managed identity, exchanged at the registry for a refresh token
+ * (`/oauth2/exchange`), which its token server takes.
  */
-async function askAzure(
-  { auth, url: registry, postToRegistry }: CloudOptions,
-  signal: AbortSignal,
-): Promise<EndingCredentials> {
-  const { url = new URL("http://169.254.169.254"), identity } = auth;
-  const at = new URL("/metadata/identity/oauth2/token", url);
-  at.searchParams.set("api-version", "2018-02-01");
-  at.searchParams.set("resource", "https://containerregistry.azure.net/");
-  if (identity !== undefined) at.searchParams.set("client_id", identity);
-  const { access_token: token } = await metadata(at, { metadata: "true" }, signal);
+async function askAzure(options: CloudOptions, signal: AbortSignal): Promise<EndingCredentials> {
+  const { auth, url: registry, postToRegistry } = options;
+  const workload = await azureWorkload(auth.identity, exchange(options, signal));
+  const { token } = workload ?? (await managedIdentity(auth, signal));
   const form = new URLSearchParams({
     grant_type: "access_token",
     service: registry.hostname,
@@ -130,6 +169,19 @@ async function askAzure(
   );
   const account = credentials(refreshTokenUser, refresh);
   return { account, life: lifeOf(account.reveal()) * 1000 };
+}
+
+/** From the instance metadata service. */
+async function managedIdentity(
+  { url = new URL("http://169.254.169.254"), identity }: CloudAuth,
+  signal: AbortSignal,
+): Promise<Pick<CloudToken, "token">> {
+  const at = new URL("/metadata/identity/oauth2/token", url);
+  at.searchParams.set("api-version", "2018-02-01");
+  at.searchParams.set("resource", "https://containerregistry.azure.net/");
+  if (identity !== undefined) at.searchParams.set("client_id", identity);
+  const { access_token: token } = await metadata(at, { metadata: "true" }, signal);
+  return { token };
 }
 
 /** Seconds a JSON Web Token is good for from its making (RFC 7519, sections 4.1.4 and 4.1.6); it is not verified. */
@@ -146,6 +198,10 @@ function lifeOf(token: string): number {
 // ---- common ---------------------------------------------------------------------------------------------------------
 
 type Fields = Readonly<Record<string, unknown>>;
+
+function exchange({ auth, proxy, clock }: CloudOptions, signal: AbortSignal): ExchangeOptions {
+  return { environment: auth.environment, proxy, clock, signal };
+}
 
 /** Asks a metadata service: on this machine or its link, so never through a proxy. */
 async function metadata(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Fields> {

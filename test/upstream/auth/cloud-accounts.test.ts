@@ -1,49 +1,15 @@
 // The accounts clouds give, from servers that answer as theirs do.
-import { once } from "node:events";
-import { createServer, type IncomingHttpHeaders } from "node:http";
-import type { AddressInfo } from "node:net";
-import { text } from "node:stream/consumers";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { inspect } from "node:util";
 import t, { type Test } from "tap";
-import type { UpstreamAuth, UpstreamConfig } from "../../../src/config/config.ts";
+import type { CloudEnvironment, UpstreamAuth, UpstreamConfig } from "../../../src/config/config.ts";
 import { connectUpstream, repository, tagged, upstreamError } from "../../fixtures/connected-upstream.ts";
+import { type JsonReply, startJsonServer } from "../../fixtures/json-server.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { startProxy } from "../../fixtures/scripted-proxy.ts";
 import { startUpstream } from "../../fixtures/scripted-upstream.ts";
 import { image } from "../../fixtures/token-upstream.ts";
-
-interface Asked {
-  readonly method: string;
-  readonly path: string;
-  readonly headers: IncomingHttpHeaders;
-  readonly body: string;
-}
-
-type Reply =
-  | { readonly status?: number; readonly headers?: Record<string, string>; readonly json?: unknown }
-  | "hang up";
-
-/** A server that answers what `answer` says, and keeps what it was asked. */
-async function startServer(t: Test, answer: (asked: Asked) => Reply) {
-  const asked: Asked[] = [];
-  const server = createServer(async (request, response) => {
-    const { method = "", url: path = "", headers } = request;
-    const one = { method, path, headers, body: await text(request).catch(() => "") };
-    asked.push(one);
-    const reply = answer(one);
-    if (reply === "hang up") return void request.socket.destroy();
-    response.writeHead(reply.status ?? 200, { "content-type": "application/json", ...reply.headers });
-    response.end(JSON.stringify(reply.json ?? {}));
-    return undefined;
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { asked, url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`) };
-}
 
 /** Sets variables of the environment for one test: the AWS SDK looks there first. */
 function withEnvironment(t: Test, variables: Record<string, string>): void {
@@ -66,7 +32,7 @@ const aws = {
 /** A registry whose password is `secret(n)`, of the n-th account the cloud gave. */
 async function setUp(
   t: Test,
-  auth: Omit<UpstreamAuth & { kind: "cloud" }, "kind" | "identity">,
+  auth: Pick<UpstreamAuth & { kind: "cloud" }, "cloud" | "url"> & { environment?: CloudEnvironment },
   username: string,
   more: Partial<UpstreamConfig> = {},
 ) {
@@ -76,7 +42,7 @@ async function setUp(
   const connected = connectUpstream(
     t,
     registry.url,
-    { auth: { kind: "cloud", identity: undefined, ...auth }, ...more },
+    { auth: { kind: "cloud", identity: undefined, environment: {}, ...auth }, ...more },
     clock.read,
   );
   const head = () => connected.upstream.headManifest(repository, tagged("1"));
@@ -89,7 +55,7 @@ t.test(
     withEnvironment(t, aws);
     let given = 0;
     let clock: ManualClock | undefined;
-    const api = await startServer(t, () => {
+    const api = await startJsonServer(t, () => {
       given++;
       const token = Buffer.from(`AWS:token-${given}`).toString("base64");
       const expiresAt = ((clock?.now ?? 0) + 12 * 3_600_000) / 1000;
@@ -128,10 +94,44 @@ t.test(
   },
 );
 
+t.test("ecr: the public registry's account is of an API of its own", async (t) => {
+  withEnvironment(t, { ...aws, AWS_REGION: "eu-central-1" });
+  const clock = new ManualClock();
+  const authorizationToken = Buffer.from("AWS:public-token").toString("base64");
+  const api = await startJsonServer(t, () => {
+    const expiresAt = (clock.now + 12 * 3_600_000) / 1000;
+    return { json: { authorizationData: { authorizationToken, expiresAt } } };
+  });
+  for (const host of ["public.ecr.aws", "ecr-public.aws.com"]) {
+    const registry = await startUpstream(t, { path: "", username: "AWS", password: "public-token" });
+    registry.addImage(repository, "1", image);
+    const proxy = await startProxy(t);
+    proxy.ports.set(`${host}:80`, Number(registry.url.port));
+    const server = proxy.server("http");
+    const auth = { kind: "cloud", cloud: "ecr", identity: undefined, url: api.url, environment: {} } as const;
+    const { upstream } = connectUpstream(
+      t,
+      new URL(`http://${host}`),
+      { auth, proxy: { http: server, https: server, noProxy: [] } },
+      clock.read,
+    );
+    t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
+    clock.advance(8 * 3_600_000);
+    t.match(await upstream.headManifest(repository, tagged("1")), { kind: "found" });
+    t.equal(api.asked.length, 1, "it is known to be good for twelve hours");
+    t.match(api.asked.shift(), {
+      headers: {
+        "x-amz-target": "SpencerFrontendService.GetAuthorizationToken",
+        authorization: /^AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE\/\d+\/us-east-1\/ecr-public\//,
+      },
+    });
+  }
+});
+
 t.test("ecr's API is asked through the upstream's proxy, and the metadata services are not", async (t) => {
   withEnvironment(t, aws);
   const authorizationToken = Buffer.from("AWS:token").toString("base64");
-  const api = await startServer(t, () => ({
+  const api = await startJsonServer(t, () => ({
     json: { authorizationData: [{ authorizationToken }], access_token: "token", expires_in: 3_599 },
   }));
   for (const scheme of ["http", "socks5"] as const) {
@@ -155,7 +155,7 @@ t.test("ecr's API is asked through the upstream's proxy, and the metadata servic
 });
 
 t.test("gcp: the metadata server's access token of the service account", async (t) => {
-  const metadata = await startServer(t, ({ headers }) =>
+  const metadata = await startJsonServer(t, ({ headers }) =>
     headers["metadata-flavor"] === "Google"
       ? { json: { access_token: "ya29.token", expires_in: 3599, token_type: "Bearer" } }
       : { status: 403 },
@@ -174,17 +174,11 @@ t.test("gcp: the metadata server's access token of the service account", async (
   t.equal(metadata.asked.length, 2, "renewed in the last quarter of its life");
 });
 
-t.test("azure: the managed identity's token is exchanged at the registry for a refresh token", async (t) => {
-  const claims = Buffer.from(JSON.stringify({ iat: 1_000, exp: 1_000 + 3 * 3_600 })).toString("base64url");
-  const refresh = `e30.${claims}.c2ln`;
-  const imds = await startServer(t, ({ headers }) =>
-    headers.metadata === "true"
-      ? { json: { access_token: "aad-token", expires_in: "86399" } }
-      : { status: 400 },
-  );
+/** A registry of Azure's, which gives `refresh` for `aad-token`, and access for that. */
+async function startAzureRegistry(t: Test, refresh: string) {
   const good = `Basic ${btoa(`00000000-0000-0000-0000-000000000000:${refresh}`)}`;
   const manifest = image.manifest.toString();
-  const registry = await startServer(t, ({ path, headers, body }): Reply => {
+  return await startJsonServer(t, ({ path, headers, body }): JsonReply => {
     const host = String(headers.host);
     if (path === "/oauth2/exchange")
       return new URLSearchParams(body).get("access_token") === "aad-token"
@@ -197,8 +191,24 @@ t.test("azure: the managed identity's token is exchanged at the registry for a r
     const challenge = `Bearer realm="http://${host}/oauth2/token",service="${host}"`;
     return { status: 401, headers: { "www-authenticate": challenge } };
   });
+}
+
+t.test("azure: the managed identity's token is exchanged at the registry for a refresh token", async (t) => {
+  const claims = Buffer.from(JSON.stringify({ iat: 1_000, exp: 1_000 + 3 * 3_600 })).toString("base64url");
+  const imds = await startJsonServer(t, ({ headers }) =>
+    headers.metadata === "true"
+      ? { json: { access_token: "aad-token", expires_in: "86399" } }
+      : { status: 400 },
+  );
+  const registry = await startAzureRegistry(t, `e30.${claims}.c2ln`);
   const clock = new ManualClock();
-  const auth = { kind: "cloud", cloud: "azure", identity: "0aa1-client", url: imds.url } as const;
+  const auth = {
+    kind: "cloud",
+    cloud: "azure",
+    identity: "0aa1-client",
+    url: imds.url,
+    environment: {},
+  } as const;
   const { upstream } = connectUpstream(t, registry.url, { auth }, clock.read);
   t.match(await upstream.getManifest(repository, tagged("1")), { kind: "found" });
   const [token] = imds.asked;
@@ -222,11 +232,49 @@ t.test("azure: the managed identity's token is exchanged at the registry for a r
   t.equal(imds.asked.length, 2);
 });
 
+t.test("azure: a pod's token is exchanged for one of Azure's, and that at the registry", async (t) => {
+  const directory = t.testdir({ token: "pod-token" });
+  const login = await startJsonServer(t, ({ body }) =>
+    new URLSearchParams(body).get("client_assertion") === "pod-token"
+      ? { json: { access_token: "aad-token", expires_in: 3_599 } }
+      : { status: 401 },
+  );
+  const registry = await startAzureRegistry(t, "refresh");
+  const environment = {
+    AZURE_FEDERATED_TOKEN_FILE: join(directory, "token"),
+    AZURE_TENANT_ID: "tenant",
+    AZURE_CLIENT_ID: "client",
+    AZURE_AUTHORITY_HOST: login.url.href,
+  };
+  const auth = { kind: "cloud", cloud: "azure", identity: undefined, url: undefined, environment } as const;
+  const { upstream } = connectUpstream(t, registry.url, { auth });
+  t.match(await upstream.getManifest(repository, tagged("1")), { kind: "found" });
+  t.equal(login.asked.length, 1);
+});
+
+t.test("gcp: a federated token, and a key, are accounts of the registry", async (t) => {
+  const directory = t.testdir({ token: "pod-token", "key.json": '{\n"type": "service_account"\n}\n' });
+  const sts = await startJsonServer(t, () => ({ json: { access_token: "federated", expires_in: 3_599 } }));
+  const external = join(directory, "external.json");
+  const source = { file: join(directory, "token") };
+  const type = "external_account";
+  await writeFile(external, JSON.stringify({ type, token_url: sts.url.href, credential_source: source }));
+  for (const [file, username, password] of [
+    [external, "oauth2accesstoken", "federated"],
+    [join(directory, "key.json"), "_json_key", '{\n"type": "service_account"\n}\n'],
+  ] as const) {
+    const environment = { GOOGLE_APPLICATION_CREDENTIALS: file };
+    const { registry, head } = await setUp(t, { cloud: "gcp", url: undefined, environment }, username);
+    registry.password = password;
+    t.match(await head(), { kind: "found" }, username);
+  }
+});
+
 t.test(
   "a cloud that gives nothing is an error of the account, and nothing it said is in the message",
   async (t) => {
     withEnvironment(t, aws);
-    const answers: Record<string, Reply> = {
+    const answers: Record<string, JsonReply> = {
       "an error": { status: 400, json: { __type: "AccessDeniedException", message: "s3cret" } },
       "no token": { json: { authorizationData: [], s3cret: true } },
       "a token that is none": {
@@ -237,7 +285,7 @@ t.test(
     };
     for (const cloud of ["ecr", "gcp", "azure"] as const)
       for (const [name, answer] of Object.entries(answers)) {
-        const api = await startServer(t, () => answer);
+        const api = await startJsonServer(t, () => answer);
         const { head, registry, notices } = await setUp(t, { cloud, url: api.url }, "x");
         const error = await upstreamError(head());
         t.match(
