@@ -20,6 +20,13 @@ export type Proof =
 
 const linked: Proof = { kind: "linked" };
 
+/** Upstream's answer may be about something else, by its labels. Only the bytes would show. */
+export class Unproved extends UpstreamError {
+  constructor(upstream: string, doubt: string) {
+    super("protocol", `upstream ${upstream} ${doubt}`);
+  }
+}
+
 export class Access {
   readonly #links: LinkStore;
   readonly #notices: NoticeSink;
@@ -58,7 +65,8 @@ export class Access {
 
   /**
    * Whether the repository may read the digest: by a link, else by a HEAD request to upstream, one for all that ask at the
-   * same time. `isLinked`: what `linked` has just said. Rejects with UpstreamError when upstream cannot say.
+   * same time. `isLinked`: what `linked` has just said. Rejects with UpstreamError when upstream cannot say; of a blob with
+   * Unproved when its answer raises a doubt that fetching the blob would settle.
    */
   async prove(
     remote: RemoteRepository,
@@ -84,7 +92,7 @@ export class Access {
     const doubt = "doubt" in head ? head.doubt : undefined;
     // No page of a gateway has the very size of the blob that is here.
     if (doubt !== undefined && (head.size === undefined || head.size !== this.#sizeHere(digest)))
-      throw new UpstreamError("protocol", `upstream ${remote.upstream} ${doubt}`);
+      throw new Unproved(remote.upstream, doubt);
     if (!this.hasEnded(remote, digest, asked)) await this.link(remote, [{ digest, size: undefined }]);
     const { kind, size, cacheStatus } = head;
     return { kind, size, ...(cacheStatus === undefined ? {} : { cacheStatus }) };

@@ -7,6 +7,7 @@ import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
 import type { RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
+import { type Proof, Unproved } from "./access.ts";
 import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
 import { type Filling, Fills, type FillsOptions } from "./fill/fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
@@ -118,8 +119,8 @@ export class BlobCache {
     const shared = await this.#sharedHead(digest);
     if (shared?.size === undefined || shared.size < redirect.above) return undefined;
     if (await this.#isDoubtful(remote, digest, shared.size)) return undefined;
-    const proof = await access.prove(remote, digest, "blob");
-    if (isRefusal(proof)) return proof;
+    const proof = await access.prove(remote, digest, "blob").catch(onlyIfUnproved);
+    if (proof === undefined || isRefusal(proof)) return proof;
     const url = await redirect.presign(digest).catch(() => undefined);
     return url && { ...shared, kind: "elsewhere", url };
   }
@@ -147,11 +148,11 @@ export class BlobCache {
   }
 
   /** Joins only a fill for this very repository, else starts one. */
-  async #alone(
+  async #alone<S>(
     remote: RemoteRepository,
     digest: Digest,
-    start: () => Promise<OpenedBlob | Refusal | "waited">,
-  ): Promise<OpenedBlob | Refusal | "waited"> {
+    start: () => Promise<S>,
+  ): Promise<OpenedBlob | Refusal | S> {
     const filling = this.#fills.joinable(digest);
     return filling !== undefined &&
       isSameAsker(filling.remote, remote) &&
@@ -183,11 +184,12 @@ export class BlobCache {
     return { kind, result, source, size };
   }
 
-  /** As `open`, for HEAD: never starts a download. */
+  /** As `open`, for HEAD: starts a download only where nothing else shows what upstream has. */
   async head(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
     const { access, local, negative } = this.#options;
     if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
-    const proof = await access.prove(remote, digest, "blob");
+    const proof = await access.prove(remote, digest, "blob").catch(onlyIfUnproved);
+    if (proof === undefined) return await this.#headOfWhole(remote, digest);
     if (proof.kind === "absent") negative.add(remote, "blob", digest);
     if (isRefusal(proof)) return proof;
     const filling = this.#fills.of(digest);
@@ -208,11 +210,16 @@ export class BlobCache {
     const doubt = "doubt" in head ? head.doubt : undefined;
     if (doubt === undefined && !(await this.#isDoubtful(remote, digest, head.size)))
       return { ...fromUpstream(remote.upstream, head), result: "miss" };
+    return await this.#headOfWhole(remote, digest);
+  }
+
+  /** As GET is answered (RFC 9110, section 9.3.2): the blob is fetched, and kept. */
+  async #headOfWhole(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
     const opened = await this.#open(remote, digest, "probe", undefined);
     if (opened.kind !== "found") return opened;
     await opened.reader.close();
-    const { result, source, size } = opened;
-    return { kind: "found", result, source, size };
+    const { kind, result, source, size } = opened;
+    return { kind, result, source, size };
   }
 
   /** The answer to HEAD for a blob on its way. */
@@ -288,8 +295,9 @@ export class BlobCache {
       (isSameScope(running.remote, remote) ||
         (running.remote.upstream === remote.upstream && (await access.named(remote, digest))));
     if (!linked && !proving) {
-      const refusal = await this.#prove(remote, digest, here);
-      if (refusal !== undefined) return refusal;
+      const proof = await this.#prove(remote, digest, here);
+      if (proof === undefined) return await this.#alone(remote, digest, start);
+      if (isRefusal(proof)) return proof;
     }
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
     const filling = this.#fills.joinable(digest);
@@ -304,18 +312,17 @@ export class BlobCache {
     return !this.#options.access.hasEnded(remote, digest, since);
   }
 
-  /** Undefined when upstream confirms the right. Otherwise, and when it rejects, the opened blob is closed. */
+  /** Undefined where only the bytes upstream has would prove the right. Without the right the opened blob is closed. */
   async #prove(
     remote: RemoteRepository,
     digest: Digest,
     here: LocalBlob | undefined,
-  ): Promise<Refusal | undefined> {
+  ): Promise<Proof | undefined> {
     let granted = false;
     try {
-      const proof = await this.#options.access.prove(remote, digest, "blob");
-      if (isRefusal(proof)) return proof;
-      granted = true;
-      return undefined;
+      const proof = await this.#options.access.prove(remote, digest, "blob").catch(onlyIfUnproved);
+      granted = proof !== undefined && !isRefusal(proof);
+      return proof;
     } finally {
       if (!granted) await here?.reader.close();
     }
@@ -443,6 +450,10 @@ function endingWith(fill: Fill, reader: BlobReader): BlobReader {
 }
 
 /** No answer has been sent yet, and the source of the wrong bytes is not asked again. */
+function onlyIfUnproved(error: unknown): undefined {
+  if (!(error instanceof Unproved)) throw error;
+}
+
 function againAfterMismatch(error: unknown): "again" {
   if (error instanceof NearbyMismatch) return "again";
   throw error;

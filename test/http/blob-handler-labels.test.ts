@@ -80,6 +80,55 @@ t.test(
   },
 );
 
+const unnamed = { "content-type": "text/html", "docker-content-digest": undefined };
+
+t.test(
+  "HEAD is answered as GET is: where only the bytes show what upstream has, they are fetched",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream);
+    const digest = upstream.addBlob("team/app", bytes);
+    upstream.fault(({ kind }) => (kind === "blob" ? { headers: unnamed, ignoreRange: true } : undefined));
+    const path = `/v2/team/app/blobs/${digest}`;
+    t.match(await mirror.ask("HEAD", path), { status: 200, headers: { "content-length": "300000" } });
+    const asked = upstream.count({ kind: "blob" });
+    t.match(await mirror.get(path), { status: 200, body: bytes });
+    t.match(await mirror.ask("HEAD", path), { status: 200 });
+    t.equal(upstream.count({ kind: "blob" }), asked, "it is here now, and readable through the repository");
+  },
+);
+
+t.test("HEAD of what is no blob is refused as GET is", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  const digest = upstream.addBlob("team/app", bytes);
+  upstream.fault(({ kind }) => (kind === "blob" ? asPage : undefined));
+  const path = `/v2/team/app/blobs/${digest}`;
+  t.equal((await mirror.ask("HEAD", path)).status, 502);
+  t.equal((await mirror.get(path)).status, 502);
+});
+
+t.test(
+  "a blob that is here, of which upstream shows neither digest nor size, is proved by its bytes",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const mirror = await startMirror(t, upstream);
+    const digest = upstream.addBlob("team/app", bytes);
+    for (const repository of ["team/other", "team/third"]) upstream.addBlob(repository, bytes);
+    t.equal((await mirror.get(`/v2/team/app/blobs/${digest}`)).status, 200);
+    await mirror.line(({ msg }) => msg === "fill committed");
+    upstream.fault(() => ({ headers: unnamed, ignoreRange: true, noLength: true }));
+    t.match(await mirror.get(`/v2/team/other/blobs/${digest}`), { status: 200, body: bytes });
+    t.match(await mirror.ask("HEAD", `/v2/team/third/blobs/${digest}`), { status: 200 });
+    upstream.fault(() => asPage);
+    t.match(
+      await mirror.get(`/v2/team/other/blobs/${digest}`),
+      { status: 200 },
+      "from now on without upstream",
+    );
+  },
+);
+
 const page = Buffer.from(`<html>${"sign in ".repeat(20_000)}</html>`);
 const asPage = { status: 200, body: page, headers: { "content-type": "text/html" } } as const;
 

@@ -8,7 +8,7 @@ import type { Source } from "../../ports/event.ts";
 import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/shared.ts";
 import { type BlobAsk, type RemoteRepository, UpstreamError } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
-import type { Access } from "../access.ts";
+import { type Access, Unproved } from "../access.ts";
 import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
 import type { Publisher } from "../sharing/publisher.ts";
@@ -254,6 +254,8 @@ export class FillSource {
       });
       return { kind: "found", size: found.size, offset: from, body };
     } catch (error) {
+      // The bytes of upstream itself are the proof then.
+      if (error instanceof Unproved) return undefined;
       if (error instanceof UpstreamError || signal.aborted) throw error;
       this.#sharedFailed = true;
       return undefined;
