@@ -62,7 +62,6 @@ t.test("the last bytes of a cold blob do not wait for those before them, and are
   t.ok(again.body.equals(bytes.subarray(size - 50)));
   t.equal(again.headers["cache-status"], "entrepot; fwd=uri-miss; collapsed; detail=unverified");
   t.same(rangesAsked(upstream), [`bytes=0-${mebibyte - 1}`, `bytes=${size - 60}-${size - 1}`]);
-  // A client that came later might hurry a part that is asked for in the background, which would then come twice.
   const [whole] = (await once(get(new URL(path, mirror.url)), "response")) as [IncomingMessage];
   goOn();
   t.ok(Buffer.concat(await whole.toArray()).equals(bytes));

@@ -59,8 +59,8 @@ const hashStep = 256 * 1024;
 
 /** How a fill asks for its bytes. */
 export interface FillAsk {
-  /** See BlobAsk. */
-  readonly use: "background" | undefined;
+  /** A client waits for the bytes. Otherwise the request waits behind those of clients until one comes (`yields`). */
+  readonly attended: boolean;
   readonly yields: Yielding;
   readonly ahead: Ahead;
 }
@@ -180,9 +180,9 @@ export class Fill {
       signal: this.#abort.signal,
     });
     this.#transfer = new Transfer({
-      open: (from, signal, use) => {
+      open: (from, signal, attended) => {
         this.#pieces.nothingAsked();
-        return options.open(from, signal, { use, yields: this.#yielding(), ahead: this.#pieces });
+        return options.open(from, signal, { attended, yields: this.#yielding(), ahead: this.#pieces });
       },
       followed: () => this.#followers.size > 0,
       begin: (...head) => this.#begin(...head),
@@ -300,7 +300,6 @@ export class Fill {
     const follower = new Follower(followed, remote);
     this.#followers.add(follower);
     if (this.#followers.size === 1) this.#attendanceChanged();
-    this.#transfer.hurry();
     return follower;
   }
 

@@ -142,11 +142,10 @@ export class FillSource {
   }
 
   /**
-   * The bytes from `from` on. `use` is for upstream: no client waits for them. They may end where others bring the next ones
-   * (`ahead`). Rejects with UpstreamError when upstream
-   * has to answer and cannot, or with the signal's reason.
+   * The bytes from `from` on. They may end where others bring the next ones (`ahead`). Rejects with UpstreamError when
+   * upstream has to answer and cannot, or with the signal's reason.
    */
-  async open(from: number, signal: AbortSignal, { use, yields, ahead }: FillAsk): Promise<BlobAnswer> {
+  async open(from: number, signal: AbortSignal, { attended, yields, ahead }: FillAsk): Promise<BlobAnswer> {
     const near = (await this.#shared(from, signal)) ?? (await this.#leased(from, signal));
     if (near !== undefined) return near;
     signal.throwIfAborted();
@@ -163,13 +162,13 @@ export class FillSource {
         return await registry.openBlob(repository, digest, at, over, { ...ask, yields, pacer });
       }
     };
-    if (use === undefined)
+    if (attended)
       return await this.#believed(
         await openSegmented({ upstream: remote.registry, open, ahead, segmenting }, from, signal),
       );
     const to = ahead.partEnd(from);
     ahead.asked(to ?? from);
-    return await this.#believed(await open(from, signal, { use, to }));
+    return await this.#believed(await open(from, signal, { to }));
   }
 
   /** Without the doubt about an answer that has the very size a manifest states: no page of a gateway has. */

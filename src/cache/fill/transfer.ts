@@ -71,8 +71,8 @@ export class RetryBudget {
   }
 }
 
-/** Asks upstream for the bytes from an offset on. `use` is given when nobody waits for the bytes. */
-export type OpenFrom = (from: number, signal: AbortSignal, use?: "background") => Promise<BlobAnswer>;
+/** Asks upstream for the bytes from an offset on. `attended`: a client waits for them. */
+export type OpenFrom = (from: number, signal: AbortSignal, attended: boolean) => Promise<BlobAnswer>;
 
 export interface TransferOptions {
   readonly open: OpenFrom;
@@ -106,8 +106,6 @@ export interface Resumed {
 export class Transfer {
   readonly #options: TransferOptions;
   #attempt = new AbortController();
-  /** Ends the wait of a background request for its turn. */
-  #queued: AbortController | undefined;
   #begun = false;
   #received = 0;
   /** Where it goes on from, and the size of that blob, while upstream has not agreed. */
@@ -139,11 +137,6 @@ export class Transfer {
     this.#attempt.abort(new Error("the connection is given to a request that waits for one"));
   }
 
-  /** A client has come: if the transfer waits in the background, it asks again at once, as a client does. */
-  hurry(): void {
-    this.#queued?.abort();
-  }
-
   /** Some bytes are here from an earlier transfer. To be called before `run`. */
   resume(resumed: Resumed): void {
     this.#received = resumed.from;
@@ -155,7 +148,7 @@ export class Transfer {
    * `take` rejects with.
    */
   async run(): Promise<Refusal | undefined> {
-    const { pause, signal } = this.#options;
+    const { open, followed, pause, signal } = this.#options;
     const retries = new RetryBudget();
     for (;;) {
       const attempt = new AbortController();
@@ -163,7 +156,9 @@ export class Transfer {
       try {
         await this.#handOver();
         if (this.#begun && this.#received === this.#size) return undefined;
-        const answer = await this.#open(this.#received, AbortSignal.any([signal, attempt.signal]));
+        const from = this.#received;
+        const either = AbortSignal.any([signal, attempt.signal]);
+        const answer = await open(from, either, from === 0 || followed());
         if (answer.kind !== "found") {
           if (!this.#begun) return answer;
           throw new UpstreamError("protocol", "upstream no longer has the blob it was sending");
@@ -188,26 +183,6 @@ export class Transfer {
         await pause(wait, signal);
       }
     }
-  }
-
-  /**
-   * The rest of a blob that no client waits for is asked for in the background, behind everything clients wait for;
-   * when a client comes while that request is queued, it is made again as a client's.
-   */
-  async #open(from: number, signal: AbortSignal): Promise<BlobAnswer> {
-    const { open, followed } = this.#options;
-    if (from === 0 || followed()) return open(from, signal);
-    const queued = new AbortController();
-    this.#queued = queued;
-    try {
-      const answer = await open(from, AbortSignal.any([signal, queued.signal]), "background");
-      if (!queued.signal.aborted) return answer;
-    } catch (error) {
-      if (!queued.signal.aborted || signal.aborted) throw error;
-    } finally {
-      this.#queued = undefined;
-    }
-    return open(from, signal);
   }
 
   async #startOver({ startOver }: Resumed): Promise<void> {

@@ -56,8 +56,8 @@ async function start(
   upstream.transfers.push({ hold: { at, until: held.opened }, pace: () => pace?.(cache) }, ...next);
   let refused = false;
   const fill = startFill(cache, digest, {
-    open: (from, signal, { use, ahead }) =>
-      upstream.openBlob(app, digest, from, signal, { use, to: ahead.partEnd(from) }),
+    open: (from, signal, { ahead }) =>
+      upstream.openBlob(app, digest, from, signal, { to: ahead.partEnd(from) }),
     pieces: {
       open: (from, to, signal) => upstream.openBlob(app, digest, from, signal, { to }),
       roundTrip,
@@ -109,7 +109,7 @@ t.test("the last bytes come before the fill does, and it does not fetch them aga
   t.same(asked(cache), ["0", `${size - mebibyte} to ${size - 60}`]);
   goOn();
   await completes(t, run);
-  t.same(asked(cache).slice(2), [`${size - 60}, background`]);
+  t.same(asked(cache).slice(2), [`${size - 60}`]);
   const twice = cache.upstream.bytesSent - size;
   t.ok(twice < 16 * 1024, `a part of the chunk on its way when the fill was cut comes twice: ${twice}`);
 });
