@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import t from "tap";
 import { commandLine } from "../fixtures/command-line.ts";
 import { configOf, upstreamUrl } from "../fixtures/loading.ts";
@@ -118,4 +119,50 @@ t.test("what fails in asking is a warning, too", async (t) => {
   const line = commandLine(["check"], { env: upstreamUrl, checkVersions });
   t.equal(await line.exit, 0);
   t.equal(line.err(), "entrepot: warning: the registries were not asked: out of luck\n");
+});
+
+// ---- docs/upstreams.md ----------------------------------------------------------------------------------------------
+
+const upstreams = readFileSync(new URL("../../docs/upstreams.md", import.meta.url), "utf8");
+const kinds = [
+  ...[
+    "Docker Hub",
+    "GHCR",
+    "Quay",
+    "Amazon ECR",
+    "Google Artifact Registry",
+    "Azure Container Registry",
+    "GitLab",
+  ],
+  ...["Harbor", "Nexus", "Artifactory", "registry.k8s.io", "Distribution", "zot", "another entrepôt"],
+];
+
+for (const kind of [...kinds, "What all of them share"])
+  t.test(
+    `docs/upstreams.md, ${kind}: what it says to configure is right, and warns of nothing`,
+    async (t) => {
+      const section = upstreams.split(/^## /m).find((text) => text.startsWith(`${kind}\n`)) ?? "";
+      const blocks = [...section.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, yaml = ""]) => yaml);
+      t.ok(blocks.length > 0);
+      for (const yaml of blocks) {
+        const secrets = [...yaml.matchAll(/passwordFile: (\S+)/g)].map(([, path = ""]) => [path, "secret"]);
+        const all = { "c.yaml": yaml, ...Object.fromEntries(secrets) };
+        const line = commandLine(["check", "--offline", "--config", "c.yaml"], { files: all });
+        t.equal(await line.exit, 0, line.err());
+        t.equal(line.err(), "");
+        t.same(configOf({ yaml: line.out(), files: all }), configOf({ yaml, files: all }));
+      }
+    },
+  );
+
+t.test("docs/upstreams.md has a row for each kind, which says how it was tested", async (t) => {
+  const rows = [...upstreams.matchAll(/^\| \[(.+?)\]\(#(.+?)\) \| (.+?) \|/gm)];
+  t.equal(rows.length, kinds.length);
+  for (const [, , anchor = "", tested = ""] of rows) {
+    t.ok(
+      kinds.some((kind) => kind.toLowerCase().replaceAll(" ", "-").replaceAll(".", "") === anchor),
+      anchor,
+    );
+    t.match(tested, /^(?:real|scripted|documents)\b/);
+  }
 });
