@@ -170,11 +170,16 @@ t.test("after so many failures it waits, longer each time, up to a minute", asyn
 t.test("a receiver that hangs is given up after the time-out; one without an end has heard it", async (t) => {
   const receiver = await startReceiver(t);
   const { pull, sum, until, notices } = start(t, endpoint(receiver, { timeout: 100 }));
-  receiver.reactions.push("hang", "endless");
+  receiver.reactions.push("hang");
+  // A busy machine may need more than one.
+  receiver.usual = "endless";
   pull("a");
   await until(() => sum("delivered") === 1);
-  t.match(notices, [{ result: "failed", message: "took longer than 100 ms" }, { result: "delivered" }]);
-  t.equal(receiver.deliveries.length, 2);
+  const late = notices.slice(0, -1);
+  t.ok(late.length > 0);
+  for (const notice of late) t.match(notice, { result: "failed", message: "took longer than 100 ms" });
+  t.match(notices.at(-1), { result: "delivered" });
+  t.equal(receiver.deliveries.length, notices.length);
 });
 
 t.test("10,000 wait; the oldest go for new ones, and are counted", async (t) => {
