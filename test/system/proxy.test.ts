@@ -1,10 +1,7 @@
 // Where nothing gets out but through a proxy: pulls of real clients, and writes, from a registry that only Debian's tinyproxy
 // reaches and only tinyproxy knows the name of.
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { connect } from "node:net";
 import { join } from "node:path";
-import { createServer } from "node:tls";
 import t, { type Test } from "tap";
 import { Authority } from "../fixtures/certificates.ts";
 import { run } from "./fixtures/child.ts";
@@ -17,6 +14,7 @@ import { startMirror } from "./fixtures/mirror.ts";
 import { noInternet } from "./fixtures/no-internet.ts";
 import { makePodman, podmanPrograms } from "./fixtures/podman.ts";
 import { requires } from "./fixtures/requires.ts";
+import { startTlsBefore } from "./fixtures/tls-before.ts";
 import { buildWalledNetwork, walledNetworkPrograms } from "./fixtures/walled-network.ts";
 import { workDirectory } from "./fixtures/work-directory.ts";
 
@@ -31,7 +29,13 @@ t.test("behind a proxy", async (t) => {
   const { front, images } = await startFarRegistry(t);
   const directory = await workDirectory(t);
   const plain = new URL(front.url);
-  const secure = await startTls(t, directory, Number(plain.port));
+  const authority = new Authority(directory, "authority");
+  const identity = authority.issue("registry", `DNS:${name}`);
+  const secure = {
+    port: await startTlsBefore(t, identity, Number(plain.port)),
+    authority: join(directory, "system.crt"),
+  };
+  await writeFile(secure.authority, authority.cert);
   const network = await buildWalledNetwork(t);
   const proxy = await network.startProxy(account, [name], [secure.port]);
   const usual = { HTTPS_PROXY: proxy.url, HTTP_PROXY: proxy.url, SSL_CERT_FILE: secure.authority };
@@ -133,27 +137,6 @@ t.test("behind a proxy", async (t) => {
     },
   );
 });
-
-/** TLS before the front, with a certificate of an authority that a file made for SSL_CERT_FILE has. */
-async function startTls(t: Test, directory: string, front: number) {
-  const made = new Authority(directory, "authority");
-  const server = createServer(made.issue("registry", `DNS:${name}`), (near) => {
-    const far = connect(front, "127.0.0.1");
-    near.on("data", (chunk) => far.write(chunk) || near.pause()).on("end", () => far.end());
-    far.on("drain", () => near.resume());
-    far.on("data", (chunk) => near.write(chunk) || far.pause()).on("end", () => near.end());
-    near.on("drain", () => far.resume());
-    near.on("error", () => far.destroy()).on("close", () => far.destroy());
-    far.on("error", () => near.destroy()).on("close", () => near.destroy());
-  });
-  const port = await freePort();
-  server.listen(port, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => void server.close());
-  const authority = join(directory, "system.crt");
-  await writeFile(authority, made.cert);
-  return { port, authority };
-}
 
 /** The ops listener is on the loopback interface of the walled network. */
 async function metric(within: readonly string[], ops: string, wanted: string): Promise<number> {
