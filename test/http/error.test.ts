@@ -83,7 +83,7 @@ t.test("what clients see for each state of the upstream; no challenge is ever re
     ] as const)
       await t.test(`${name}, ${at}: ${JSON.stringify(fault).slice(0, 20)}`, async (t) => {
         const upstream = await startUpstream(t);
-        const mirror = await startMirror(t, upstream, { upstream: { firstByteTimeout: 200 } });
+        const mirror = await startMirror(t, upstream, { upstream: { firstByteTimeout: 1_000 } });
         upstream.addImage("team/app", "1", image);
         // Where the account is proved it is accepted.
         upstream.fault(({ kind }) =>

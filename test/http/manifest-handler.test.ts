@@ -209,7 +209,7 @@ t.test("a tag is fresh for its TTL, then confirmed by HEAD, and followed when it
 t.test("stale while upstream fails, for each way to fail", async (t) => {
   let now = Date.parse("2026-01-01T00:00:00Z");
   const upstream = await startUpstream(t);
-  const mirror = await startMirror(t, upstream, { clock: () => now, upstream: { firstByteTimeout: 200 } });
+  const mirror = await startMirror(t, upstream, { clock: () => now, upstream: { firstByteTimeout: 1_000 } });
   const image = makeImage({ layers: [10] });
   upstream.addImage("team/app", "1", image);
   await mirror.get("/v2/team/app/manifests/1");

@@ -30,7 +30,7 @@ for (const [name, outage] of Object.entries(outages))
         alice: { password: "alice-pw", reads: ["team/app"] },
         carol: { password: "carol-pw", reads: ["team/app"] },
       },
-      { clock, steady: clock, upstream: { firstByteTimeout: 50, connectTimeout: 1_000 } },
+      { clock, steady: clock, upstream: { firstByteTimeout: name === "time-outs" ? 1_000 : 60_000 } },
     );
     upstream.addImage("team/app", "1", image);
     for (const what of [path, `/v2/team/app/blobs/${layer}`])

@@ -29,7 +29,7 @@ async function setUp(t: Owner, changes: Parameters<typeof connectUpstream>[2] = 
   const connected = connectUpstream(
     t,
     registry.url,
-    { firstByteTimeout: 50, ...changes },
+    { firstByteTimeout: 500, ...changes },
     undefined,
     time.pause,
   );

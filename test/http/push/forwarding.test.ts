@@ -192,7 +192,7 @@ t.test(
 );
 
 t.test("upstream takes a request and says nothing: 504", async (t) => {
-  const { upstream, mirror } = await startBoth(t, { timeouts: { answer: 50 } });
+  const { upstream, mirror } = await startBoth(t, { timeouts: { answer: 500 } });
   upstream.fault(() => ({ silent: true }));
   const { request, answer } = openRequest(mirror.url, "POST", uploads, 0);
   request.end();
@@ -226,7 +226,7 @@ t.test("upstream stops taking the body: 504", async (t) => {
 });
 
 t.test("the client stops giving its body: 408, and upstream's request is closed", async (t) => {
-  const { upstream, mirror, path } = await startBoth(t, { timeouts: { client: 200, idle: 1_000 } });
+  const { upstream, mirror, path } = await startBoth(t, { timeouts: { client: 1_000, idle: 10_000 } });
   const { request, answer } = openRequest(mirror.url, "PATCH", path, 10 * mebibyte);
   request.write(Buffer.alloc(1000));
   const message = await answer;
@@ -237,7 +237,7 @@ t.test("the client stops giving its body: 408, and upstream's request is closed"
 });
 
 t.test("upstream falls silent in the middle of its answer: the client is cut off", async (t) => {
-  const { upstream, mirror } = await startBoth(t, { timeouts: { idle: 50 } });
+  const { upstream, mirror } = await startBoth(t, { timeouts: { idle: 500 } });
   upstream.fault(() => ({ stallInAnswer: 10 }));
   const { request, answer } = openRequest(mirror.url, "POST", uploads, 0);
   request.end();
