@@ -1,5 +1,6 @@
 // A value of its own in every setting that is a secret, found by walking the schema, so that a new one is in here by itself.
 // Everything goes wrong that can: no value may come out anywhere but where it is meant to go.
+import { createPrivateKey, generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
@@ -13,7 +14,7 @@ import { schema } from "../../src/config/schema.ts";
 import { bareType } from "../../src/config/settings.ts";
 import { traits } from "../../src/config/text-types.ts";
 import { Secret } from "../../src/ports/secret.ts";
-import { login, userLine } from "../fixtures/access.ts";
+import { bearer, login, userLine } from "../fixtures/access.ts";
 import { startReceiver } from "../fixtures/event-receiver.ts";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { startDirectory } from "../fixtures/scripted-directory.ts";
@@ -40,6 +41,8 @@ interface SecretSetting {
 /** Values that are in no other text. Long enough for every kind of secret, and of characters that all of them may have. */
 class Plants {
   readonly all: string[] = [];
+  /** Pieces of private keys, which have a form of their own. */
+  readonly keys: string[] = [];
   readonly #directory: string;
 
   constructor(directory: string) {
@@ -54,18 +57,42 @@ class Plants {
   }
 
   file(type: z.ZodType): string {
-    const path = join(this.#directory, `secret-${this.all.length}`);
-    writeFileSync(path, `${this.value(type)}\n`);
+    const path = join(this.#directory, `secret-${this.all.length}-${this.keys.length}`);
+    writeFileSync(path, `${isOfKey(type) ? this.key() : this.value(type)}\n`);
     return path;
   }
+
+  /** A private key in PEM. */
+  key(): string {
+    const pem = newKey();
+    const { d = "" } = createPrivateKey(pem).export({ format: "jwk" });
+    const bytes = Buffer.from(d, "base64url");
+    this.keys.push(d, ...["hex", "base64"].map((each) => bytes.toString(each as "hex")));
+    this.keys.push(...pem.split("\n").filter((line) => line.length > 40 && !line.startsWith("-----")));
+    return pem;
+  }
+}
+
+function newKey(): string {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" })
+    .privateKey.export({ type: "pkcs8", format: "pem" })
+    .toString();
+}
+
+const anyKey = newKey();
+
+/** Whether it is a private key, and not what can be made up. */
+function isOfKey(type: z.ZodType): boolean {
+  return type.safeParse(anyKey).success && !type.safeParse("p".repeat(40)).success;
 }
 
 function* secretsIn(type: z.ZodType, path: readonly string[] = []): Generator<SecretSetting> {
   const holds = traits.get(type)?.holds;
   const isSecret = traits.get(type)?.shown === "hidden";
   const samples = ["p".repeat(40), `Bearer ${"p".repeat(40)}`];
-  // Keys and key sets have a form of their own, which no planted value has.
-  if (holds !== undefined && !samples.some((each) => holds.safeParse(each).success)) return;
+  // The public keys of others are no secret.
+  if (holds !== undefined && !samples.some((each) => holds.safeParse(each).success) && !isOfKey(holds))
+    return;
   if (
     holds !== undefined ||
     (isSecret && samples.some((each) => type.safeParse(each).data instanceof Secret))
@@ -212,7 +239,7 @@ for (const mode of ["as they are", "in files"] as const)
       notifications: { endpoints: [{ name: "n", url: `${receiver.url}?key=${plants.value()}` }] },
       opsAccess: { username: "ops" },
       access: {
-        mode: "ldap",
+        mode: "token",
         htpasswdFile: users,
         ldap: { urls: `ldap://127.0.0.1:${people.server.port}`, bindDn: "cn=mirror", userBase: "dc=example" },
       },
@@ -277,6 +304,26 @@ for (const mode of ["as they are", "in files"] as const)
         if (name === "right") t.equal(status, 200, what);
         else t.ok(status >= 400, `${name} ${what}: ${status}`);
       }
+    // Tokens of this mirror's own, which are as good as the password while they last, and requests for them that fail.
+    const forToken = `${mirror.url}/v2/token?service=entrepot&scope=repository:team/app:pull`;
+    const given = (await (await fetch(forToken, { headers: client })).json()) as { token: string };
+    const [, claims = "", signature = ""] = given.token.split(".");
+    plants.all.push(signature);
+    const manifest = `${mirror.url}/right/v2/team/app/manifests/1`;
+    t.equal(await ask(manifest, { headers: bearer(given.token) }), 200, "the key of tokens is used");
+    t.equal(await ask(manifest, { headers: bearer(`${claims}.${signature}`) }), 401);
+    t.equal(await ask(manifest, { headers: bearer(`${given.token}x`) }), 401);
+    const form = (password: string): RequestInit => ({
+      method: "POST",
+      body: new URLSearchParams({
+        grant_type: "password",
+        service: "entrepot",
+        username: "client",
+        password,
+      }),
+    });
+    t.equal(await ask(`${mirror.url}/v2/token`, form(plants.value())), 401);
+    t.equal(await ask(`${mirror.url}/v2/token?account=${plants.value()}&service=${plants.value()}`), 400);
     const stranger = login("stranger", plants.value());
     t.equal(await ask(`${mirror.url}/v2/`, { headers: stranger }), 503, "the directory refuses the mirror");
     const body = image.manifest;
@@ -299,6 +346,8 @@ for (const mode of ["as they are", "in files"] as const)
     writeFileSync(config, `upstreams:\n  - name: x\n    passwrd: ${plants.value()}\n   ${plants.value()}: [`);
     mirror.process.signal("SIGHUP");
     await mirror.process.line((line) => line.includes("cannot be used: nothing has changed") || undefined);
+    // Another key of tokens as well.
+    writeFileSync((root as { access: { token: { keyFile: string } } }).access.token.keyFile, plants.key());
     write({
       upstream: undefined,
       tags: { ttl: "5m" },
@@ -315,7 +364,12 @@ for (const mode of ["as they are", "in files"] as const)
     seen.push(["output", mirror.process.output()], ...filesBelow(directory));
     seen.push(["events", JSON.stringify(receiver.events)]);
 
-    const hidden = plants.all.flatMap((plant) => formsOf(plant).map((form) => [plant, form] as const));
+    const pieces = plants.keys.map((piece) => [`a piece of a key, ${piece.slice(0, 8)}`, piece] as const);
+    t.ok(pieces.length > 4, "keys were planted");
+    const hidden = [
+      ...plants.all.flatMap((plant) => formsOf(plant).map((form) => [plant, form] as const)),
+      ...pieces,
+    ];
     const leaks = seen.flatMap(([where, text]) =>
       hidden.filter(([, form]) => text.includes(form)).map(([plant]) => `${plant} in ${where}`),
     );
