@@ -6,17 +6,18 @@ import t, { type Test } from "tap";
 import { namedAccess, ownTokens, rule } from "../fixtures/access.ts";
 import { type Line, type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
 import { run } from "./fixtures/child.ts";
-import { containerdPrograms, startContainerd } from "./fixtures/containerd.ts";
+import { type ContainerdOptions, containerdPrograms, startContainerd } from "./fixtures/containerd.ts";
 import { dockerPrograms, startDockerd } from "./fixtures/dockerd.ts";
 import { type FarRegistry, farRegistryPrograms, startFarRegistry } from "./fixtures/far-registry.ts";
 import { greeting } from "./fixtures/images.ts";
+import { newerClients } from "./fixtures/newer-clients.ts";
 import { noInternet } from "./fixtures/no-internet.ts";
 import { makePodman, podmanPrograms } from "./fixtures/podman.ts";
 import { requires } from "./fixtures/requires.ts";
 import { until } from "./fixtures/until.ts";
 import { workDirectory } from "./fixtures/work-directory.ts";
 
-t.setTimeout(300_000);
+t.setTimeout(400_000);
 
 const alice = "alice-pw";
 /** Everybody may have busybox, alice all else. */
@@ -146,10 +147,9 @@ t.test("skopeo", async (t) => {
   });
 });
 
-t.test("containerd", async (t) => {
-  if (!requires(t, ...farRegistryPrograms, ...containerdPrograms)) return;
+async function checkContainerd(t: Test, options?: ContainerdOptions): Promise<void> {
   const place = await setUp(t);
-  const containerd = await startContainerd(t);
+  const containerd = await startContainerd(t, options);
   await containerd.mirror(place.host, `http://${place.host}`);
   let credentials: string[] = [];
   const client: Client = {
@@ -164,6 +164,55 @@ t.test("containerd", async (t) => {
     wrong: /unauthorized|authorization failed/i,
   };
   await check(t, place, client);
+}
+
+t.test("containerd", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, ...containerdPrograms)) return;
+  await checkContainerd(t);
+});
+
+t.test("newer clients", async (t) => {
+  if (!requires(t, ...farRegistryPrograms, "root", "unshare", "iptables")) return;
+  const programs = await newerClients(t);
+  if (programs === undefined) return;
+
+  await t.test("containerd 2", (t) => checkContainerd(t, { programs }));
+
+  await t.test("crane", async (t) => {
+    const place = await setUp(t);
+    // Where it keeps logins, which it does not try.
+    const env = { ...noInternet, DOCKER_CONFIG: await workDirectory(t) };
+    const crane = (...args: string[]) => programs.run("crane", args, { env });
+    const client: Client = {
+      async pull(image) {
+        await crane("pull", "--insecure", "--format", "oci", image, join(await workDirectory(t), "copy"));
+      },
+      async login(secret) {
+        await crane("auth", "login", "-u", "alice", "-p", secret, place.host);
+        await client.pull(`${place.host}/made/app:1`);
+      },
+      wrong: /unauthorized/i,
+    };
+    await check(t, place, client);
+  });
+
+  await t.test("oras", async (t) => {
+    const place = await setUp(t);
+    const logins = join(await workDirectory(t), "logins.json");
+    const oras = (...args: string[]) => programs.run("oras", args, { env: noInternet });
+    await check(t, place, {
+      async pull(image) {
+        const to = `${join(await workDirectory(t), "copy")}:1`;
+        const from = ["--from-plain-http", "--from-registry-config", logins];
+        await oras("copy", ...from, "--to-oci-layout", image, to);
+      },
+      login: async (secret) =>
+        void (await oras(
+          ...["login", "--plain-http", "--registry-config", logins, "-u", "alice", "-p", secret, place.host],
+        )),
+      wrong: /unauthorized|invalid/i,
+    });
+  });
 });
 
 /** Milliseconds for which clients use a token of a minute, which is the least they believe in. */
