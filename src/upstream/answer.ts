@@ -221,11 +221,14 @@ export function contentLength(upstream: string, headers: IncomingHttpHeaders): n
   return Number(text);
 }
 
-/** Docker-Content-Digest; undefined without one. Two of them, or one that is no digest, is UpstreamError protocol. */
+/**
+ * Docker-Content-Digest; undefined without one. What a proxy on the way has repeated is one. Two different ones, or one that is
+ * no digest, are UpstreamError protocol.
+ */
 export function contentDigest(upstream: string, headers: IncomingHttpHeaders): Digest | undefined {
-  const text = headers["docker-content-digest"];
+  const [text, ...more] = new Set([headers["docker-content-digest"] ?? []].flat());
   if (text === undefined) return undefined;
-  const digest = typeof text === "string" ? parseDigest(text) : undefined;
+  const digest = more.length === 0 ? parseDigest(text) : undefined;
   if (digest === undefined) {
     throw new UpstreamError(
       "protocol",

@@ -215,6 +215,16 @@ t.test("a manifest is told by its bytes, whatever its labels say", async (t) => 
   }
 });
 
+t.test("a digest that a proxy on the way has said again is one", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  registry.fault(() => ({ headers: { "docker-content-digest": [image.digest, image.digest] } }));
+  const said = { kind: "found", digest: image.digest };
+  for (const reference of [tagged("1"), byDigest(image.digest)]) {
+    t.match(await upstream.headManifest(repository, reference), said);
+    t.match(await upstream.getManifest(repository, reference), said);
+  }
+});
+
 t.test("an answer that cannot be a manifest is refused", async (t) => {
   const { registry, upstream, of } = await setUp(t);
   const faults: Record<string, [Fault, string]> = {
