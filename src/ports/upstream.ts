@@ -131,7 +131,8 @@ export interface Upstream {
   forCaller(caller: CallerCredentials | undefined): Upstream;
   /** Whether upstream takes the account, whatever it may read. */
   checkAccount(): Promise<AccountAnswer>;
-  headManifest(repository: Repository, reference: Reference): Promise<ManifestHead>;
+  /** `use`: "background" when nobody waits for the answer (BlobAsk). */
+  headManifest(repository: Repository, reference: Reference, use?: "background"): Promise<ManifestHead>;
   /**
    * Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away.
    * `accept`: the media types to ask for; left out: every type of manifest there is.
@@ -152,6 +153,11 @@ export interface Upstream {
   readonly roundTrip: number | undefined;
   /** Whether a background transfer asked for now would have a connection at once. */
   readonly spare: boolean;
+  /**
+   * Share, 0 to 1, that is left of the questions about manifests and lists that upstream allows, as its last answer said; 0
+   * while it wants to be left alone, 1 while it says nothing of a limit.
+   */
+  readonly allowance: number;
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer>;
   /** Reads at most 4 MiB; `absent` also from registries that do not know the endpoint. */
   listReferrers(

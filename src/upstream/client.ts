@@ -21,7 +21,7 @@ import { discard, readSmallBody } from "./body.ts";
 import { ConnectionGate, type Use } from "./connection/connection-gate.ts";
 import { Connections } from "./connection/connections.ts";
 import { dispatch, type Request } from "./connection/dispatch.ts";
-import { RateLimits } from "./connection/rate-limits.ts";
+import { type LimitedKind, RateLimits } from "./connection/rate-limits.ts";
 import { UpstreamCircuit } from "./connection/upstream-circuit.ts";
 import { isRedirect, isUpgrade, maxRedirects, redirectTarget, registryOf } from "./redirect.ts";
 
@@ -136,6 +136,11 @@ export class UpstreamClient {
     return this.#gate.free("background");
   }
 
+  /** See Upstream. */
+  get allowance(): number {
+    return this.#limits.allowance;
+  }
+
   get circuit(): Pick<UpstreamCircuit, "state" | "lastSuccess"> {
     return this.#circuit;
   }
@@ -160,9 +165,9 @@ export class UpstreamClient {
       const repository = ask.repository && upstreamRepository(this.#config, ask.repository);
       const renamed = { ...ask, repository };
       const use = useOf(ask);
-      this.#mayAsk(use);
+      this.#mayAsk(ask);
       leave = await this.#gate.enter(use, ask.signal, ask.yields);
-      this.#mayAsk(use);
+      this.#mayAsk(ask);
       const reply = await this.#answer(renamed);
       reply.body.once("close", end);
       if (reply.body.closed) end();
@@ -173,9 +178,9 @@ export class UpstreamClient {
     }
   }
 
-  #mayAsk(use: Use): void {
+  #mayAsk(ask: Ask): void {
     this.#circuit.check();
-    this.#limits.check(use);
+    this.#limits.check(limitedKindOf(ask));
   }
 
   /**
@@ -354,7 +359,7 @@ export class UpstreamClient {
       status: statusCode,
       ttfbMs,
     });
-    if (own) this.#limits.note(useOf(ask), statusCode, headers as IncomingHttpHeaders);
+    if (own) this.#limits.note(limitedKindOf(ask), statusCode, headers as IncomingHttpHeaders);
     const host = String(request.origin).replace(/^[^/]*\/\//, "");
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, sender, host };
   }
@@ -410,8 +415,13 @@ function refusalOf({ body }: RepositoryRefused, { host }: URL): Reply {
   return { status: 403, headers, body: Readable.from([body]), sender, host, account: "accepted" };
 }
 
-function useOf({ use, type, method }: Ask): Use {
-  return use ?? (type === "blob" && method === "GET" ? "transfer" : "small");
+function useOf(ask: Ask): Use {
+  return ask.use ?? limitedKindOf(ask);
+}
+
+/** The registry counts what nobody waits for like everything else. */
+function limitedKindOf({ type, method }: Ask): LimitedKind {
+  return type === "blob" && method === "GET" ? "transfer" : "small";
 }
 
 /**

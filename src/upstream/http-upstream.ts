@@ -213,6 +213,10 @@ export class HttpUpstream implements ClosableUpstream {
     return this.#parts.client.spare;
   }
 
+  get allowance(): number {
+    return this.#parts.client.allowance;
+  }
+
   get circuit(): ClosableUpstream["circuit"] {
     return this.#parts.client.circuit;
   }
@@ -251,13 +255,15 @@ export class HttpUpstream implements ClosableUpstream {
     });
   }
 
-  headManifest(repository: Repository, reference: Reference): Promise<ManifestHead> {
+  /** What nobody waits for is not asked a second time, by GET. */
+  headManifest(repository: Repository, reference: Reference, use?: "background"): Promise<ManifestHead> {
     return this.#reporting(async () => {
-      let reply = await this.#client.ask(manifestAsk("HEAD", repository, reference));
+      const ask = manifestAsk("HEAD", repository, reference);
+      let reply = await this.#client.ask(use === undefined ? ask : { ...ask, use });
       // Some registries refuse HEAD only, and the text of a refusal comes with a GET only.
       const unknown = reply.status === 404 && reference.kind === "tag";
       const refused = reply.status === 401 ? reply.account === "accepted" : isRefusalStatus(reply.status);
-      if (reply.status === 405 || refused || unknown) {
+      if (use === undefined && (reply.status === 405 || refused || unknown)) {
         discard(reply.body);
         reply = await this.#client.ask(manifestAsk("GET", repository, reference));
       }

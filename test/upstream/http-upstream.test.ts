@@ -14,6 +14,7 @@ import {
   upstreamError,
 } from "../fixtures/connected-upstream.ts";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
+import { gate } from "../fixtures/manual-time.ts";
 import { type Fault, type Owner, startUpstream } from "../fixtures/scripted-upstream.ts";
 
 const image = makeImage({ layers: [300_000], seed: "http-upstream" });
@@ -64,6 +65,40 @@ t.test("HEAD gives digest, type and size, and no body", async (t) => {
   t.match(await upstream.headManifest(repository, tagged("1")), { size: undefined, digest: undefined });
   t.equal(registry.bytesSent, 0);
   t.equal(registry.count({ method: "HEAD" }), 3);
+});
+
+t.test("HEAD in the background has few connections, and is not asked again by GET", async (t) => {
+  const registry = await startUpstream(t);
+  registry.addImage(repository, "1", image);
+  const { upstream } = connectUpstream(t, registry.url, { maxConnections: 4 });
+  const held = gate();
+  registry.fault(({ method }) => (method === "HEAD" ? { holdUntil: held.opened } : undefined));
+  const ask = () => upstream.headManifest(repository, tagged("1"), "background");
+  t.ok(upstream.spare);
+  const first = ask();
+  t.notOk(upstream.spare, "a quarter of the connections");
+  const second = ask();
+  const client = upstream.headManifest(repository, tagged("1"));
+  await registry.until(() => registry.count({ method: "HEAD" }) === 2);
+  held.open();
+  for (const head of [first, second, client]) t.match(await head, { digest: image.digest });
+  for (const status of [403, 404, 405]) {
+    registry.forget();
+    const over = registry.fault(() => ({ status }));
+    await ask().catch(() => {});
+    over();
+    t.equal(registry.count({ method: "GET", kind: "manifest" }), 0, `${status}`);
+  }
+});
+
+t.test("what is left of what upstream allows", async (t) => {
+  const { registry, upstream } = await setUp(t);
+  t.equal(upstream.allowance, 1);
+  registry.fault(() => ({
+    headers: { "ratelimit-limit": "100;w=21600", "ratelimit-remaining": "40;w=21600" },
+  }));
+  await upstream.headManifest(repository, tagged("1"), "background");
+  t.equal(upstream.allowance, 0.4);
 });
 
 t.test("every answer carries what a mirror between us and the registry says of it", async (t) => {

@@ -6,21 +6,23 @@ import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { readRetryAfter } from "../answer.ts";
-import type { Use } from "./connection-gate.ts";
 
 /** Seconds to wait when upstream does not say how long; and the least and the most, whatever it says. */
 const usualWait = 4;
 const shortestWait = 1;
 const longestWait = 60;
 
-type Kind = Exclude<Use, "background">;
+/** Registries limit manifests and blobs separately: transfers are blobs, everything else is small. */
+export type LimitedKind = "small" | "transfer";
 
 export class RateLimits {
   readonly #upstream: string;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
-  /** Until when, in the clock's milliseconds. Registries limit manifests and blobs separately. */
-  readonly #until: Record<Kind, number> = { small: 0, transfer: 0 };
+  /** Until when, in the clock's milliseconds. */
+  readonly #until: Record<LimitedKind, number> = { small: 0, transfer: 0 };
+  /** Share of what is allowed of small requests that is left, by the last answer that said so. */
+  #left = 1;
 
   constructor(upstream: string, notices: NoticeSink, clock: Clock) {
     this.#upstream = upstream;
@@ -29,31 +31,39 @@ export class RateLimits {
   }
 
   /** Throws UpstreamError rate_limited, with the seconds left, while requests of this kind are held back. */
-  check(use: Use): void {
-    const left = (this.#until[kindOf(use)] - this.#clock()) / 1000;
-    // No wait is that long: the clock was set back.
-    if (left <= 0 || left > longestWait) return;
+  check(kind: LimitedKind): void {
+    const left = this.#secondsLeft(kind);
+    if (left <= 0) return;
     const text = `upstream ${this.#upstream} asked to slow down; it is asked again in ${Math.ceil(left)} s`;
     throw new UpstreamError("rate_limited", text, { retryAfter: Math.ceil(left) });
   }
 
+  /** Seconds for which requests of this kind are still held back; 0: they are not. */
+  #secondsLeft(kind: LimitedKind): number {
+    const left = (this.#until[kind] - this.#clock()) / 1000;
+    // No wait is that long: the clock was set back.
+    return left <= 0 || left > longestWait ? 0 : left;
+  }
+
+  /** See Upstream.allowance. */
+  get allowance(): number {
+    return this.#secondsLeft("small") > 0 ? 0 : this.#left;
+  }
+
   /** Learns what the registry's answer to a request of this kind says about limits. */
-  note(use: Use, status: number, headers: IncomingHttpHeaders): void {
+  note(kind: LimitedKind, status: number, headers: IncomingHttpHeaders): void {
     const remaining = leadingNumber(headers["ratelimit-remaining"]);
     if (remaining !== undefined) {
       this.#notices({ kind: "rate_limit", upstream: this.#upstream, remaining });
+      const limit = leadingNumber(headers["ratelimit-limit"]);
+      if (kind === "small" && limit !== undefined && limit > 0) this.#left = Math.min(1, remaining / limit);
     }
     if (status !== 429 && remaining !== 0) return;
     const now = this.#clock();
     const asked = readRetryAfter(headers["retry-after"], now) ?? leadingNumber(headers["ratelimit-reset"]);
     const wait = Math.max(shortestWait, Math.min(asked ?? usualWait, longestWait));
-    this.#until[kindOf(use)] = now + wait * 1000;
+    this.#until[kind] = now + wait * 1000;
   }
-}
-
-/** The registry counts a background transfer like any other. */
-function kindOf(use: Use): Kind {
-  return use === "background" ? "transfer" : use;
 }
 
 /**

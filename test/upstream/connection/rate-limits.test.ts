@@ -54,6 +54,26 @@ t.test("how long an upstream that limits us is left alone", async (t) => {
     t.equal(heldBack(status, headers), seconds, `${status} ${JSON.stringify(headers)}`);
 });
 
+t.test("what is left of what is allowed", async (t) => {
+  const clock = new ManualClock();
+  const limits = new RateLimits("main", () => {}, clock.read);
+  const after = (kind: "small" | "transfer", status: number, headers: object): number => {
+    limits.note(kind, status, headers as IncomingHttpHeaders);
+    return limits.allowance;
+  };
+  t.equal(limits.allowance, 1, "nothing is known of a limit");
+  t.equal(after("small", 200, { "ratelimit-remaining": "7" }), 1);
+  const hub = { "ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600" };
+  t.equal(after("small", 200, hub), 0.76);
+  t.equal(after("transfer", 200, { ...hub, "ratelimit-remaining": "1" }), 0.76, "blobs are counted apart");
+  t.equal(after("small", 200, {}), 0.76, "not every answer says it");
+  t.equal(after("small", 200, { ...hub, "ratelimit-limit": "0" }), 0.76);
+  t.equal(after("small", 200, { ...hub, "ratelimit-remaining": "500" }), 1);
+  t.equal(after("small", 429, { "retry-after": "10" }), 0);
+  clock.advance(10_000);
+  t.equal(limits.allowance, 1);
+});
+
 t.test("the time runs down, and manifests and blobs are limited apart", async (t) => {
   const clock = new ManualClock();
   const limits = new RateLimits("main", () => {}, clock.read);
