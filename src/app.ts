@@ -499,6 +499,7 @@ class Entrepot implements App {
     maintenance.start({
       eviction: policy.eviction,
       scrubber,
+      refreshAhead: policy.refreshAhead,
       uploadOverdue: () => shared.catchUp(index.blobs, this.#stopping.signal),
     });
     return listener;
@@ -517,6 +518,7 @@ class Entrepot implements App {
       onEvent: this.#telemetry.onEvent,
       lost: (events) => this.#telemetry.metrics.lost("workers", events),
       index: index.blobs,
+      asked: (scope, tag) => this.#serving?.policy.refreshAhead.asked(scope, tag),
       readiness: () => this.#health.checks.readiness(),
       unreadable: (digest) => void this.#serving?.policy.local.checks.check(digest, "read"),
       log: this.#log,

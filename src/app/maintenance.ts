@@ -2,6 +2,7 @@
 // the index, the scrubber, overdue uploads, and the watch over the cache directory.
 import type { Logger } from "pino";
 import type { Eviction } from "../cache/eviction.ts";
+import { lookInterval, type RefreshAhead } from "../cache/refresh/refresh-ahead.ts";
 import type { Scrubber } from "../cache/scrubber.ts";
 import type { Health } from "../ops/health.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
@@ -41,6 +42,7 @@ export interface MaintenanceOptions {
 export interface MaintenanceParts {
   readonly eviction: Eviction;
   readonly scrubber: Scrubber;
+  readonly refreshAhead: Pick<RefreshAhead, "look">;
   /** Uploads what the last run left; never rejects. */
   readonly uploadOverdue: () => Promise<void>;
 }
@@ -68,7 +70,8 @@ export class Maintenance {
   start(parts: MaintenanceParts): void {
     const { indexCopied, signal } = this.#options;
     this.#parts = parts;
-    const { eviction, scrubber, uploadOverdue } = parts;
+    const { eviction, scrubber, refreshAhead, uploadOverdue } = parts;
+    this.#every(lookInterval, () => refreshAhead.look());
     this.#every(diskCheckInterval, () => this.#keepSpace(eviction));
     void this.#keepSpace(eviction);
     this.#every(linkSweepInterval, () => this.#sweepLinks());

@@ -5,9 +5,11 @@ import { dirname } from "node:path";
 import { asksForNames, type Config } from "../config/config.ts";
 import type { ClientLimits } from "../http/client-limits.ts";
 import { parseDigest } from "../oci/digest.ts";
+import type { Repository, Tag } from "../oci/name.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { EventSink, Notice, RequestEvent } from "../ports/event.ts";
 import type { BlobIndex, LinkStore, TagStore } from "../ports/records.ts";
+import type { Scope } from "../ports/scope.ts";
 import type { Announcement } from "../ports/shared.ts";
 import type { ServerTls } from "../ports/tls-front.ts";
 import { AnnouncedLinks, AnnouncedTags } from "../workers/announced-records.ts";
@@ -28,6 +30,8 @@ export interface NodeWorkersOptions {
   /** So many events could not be sent here. */
   readonly lost: (events: number) => void;
   readonly index: Pick<BlobIndex, "touch">;
+  /** A client of a worker was given the tag. */
+  readonly asked: (scope: Scope, tag: Tag) => void;
   readonly readiness: WorkersOptions["readiness"];
   readonly unreadable: WorkersOptions["unreadable"];
   readonly log: WorkersOptions["log"];
@@ -119,10 +123,15 @@ export class NodeWorkers {
   }
 
   #take(event: RequestEvent): void {
-    const { onEvent, index } = this.#options;
+    const { onEvent, index, asked } = this.#options;
     onEvent(event);
     const digest = event.result === "hit" ? parseDigest(event.content?.digest ?? "") : undefined;
-    if (digest !== undefined) index.touch(digest, event.time.getTime());
+    if (digest === undefined) return;
+    index.touch(digest, event.time.getTime());
+    const { route, upstream, repository, reference } = event;
+    if (route !== "manifest_tag" || upstream === undefined) return;
+    // As the primary has said it in the grant.
+    asked({ upstream, repository: repository as Repository }, reference as Tag);
   }
 }
 

@@ -10,6 +10,8 @@ import { LocalBlobs } from "../cache/local-blobs.ts";
 import { Manifests } from "../cache/manifests.ts";
 import { NegativeAnswers } from "../cache/negative-answers.ts";
 import { Refetch, type RefetchOptions } from "../cache/refetch.ts";
+import { RefreshAhead } from "../cache/refresh/refresh-ahead.ts";
+import { RegularTags } from "../cache/refresh/regular-tags.ts";
 import type { Config, UpstreamConfig } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
@@ -45,6 +47,10 @@ export interface PolicyRules {
   /** See ListingsOptions. */
   readonly staleIfError: number;
   readonly manifestsWithoutLayers: Config["manifestsWithoutLayers"];
+  /** See RefreshAheadOptions. */
+  readonly refreshAhead: number;
+  /** Names of upstreams that are asked for a caller only. */
+  readonly askedForCallers: ReadonlySet<string>;
 }
 
 /** The rules of a configuration. Throws for a pattern that cannot be read. */
@@ -54,11 +60,19 @@ export function policyRules({
   upstreams,
   manifestsWithoutLayers,
 }: Pick<Config, "cache" | "tags" | "manifestsWithoutLayers"> & {
-  readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags">[];
+  readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags" | "access" | "auth">[];
 }): PolicyRules {
   const ownTags = new Map(upstreams.map((upstream) => [upstream.name, upstream.tags]));
-  const { staleIfError } = tags;
-  return { cache, freshness: new Freshness(tags, ownTags), staleIfError, manifestsWithoutLayers };
+  const forCallers = upstreams.filter(({ access, auth }) => access === "passthrough" && auth.kind === "none");
+  const { staleIfError, refreshAhead } = tags;
+  return {
+    cache,
+    freshness: new Freshness(tags, ownTags),
+    staleIfError,
+    manifestsWithoutLayers,
+    refreshAhead,
+    askedForCallers: new Set(forCallers.map(({ name }) => name)),
+  };
 }
 
 export interface PolicyOptions {
@@ -93,6 +107,7 @@ export interface Policy {
   readonly manifests: Manifests;
   readonly listings: Listings;
   readonly eviction: Eviction;
+  readonly refreshAhead: RefreshAhead;
 }
 
 export function createPolicy({
@@ -145,8 +160,10 @@ export function createPolicy({
     evicting: (digest) => local.forget(digest),
   });
   const kept = new KeptAnswers(answers, access, common.notices);
+  const regular = new RegularTags(common);
   const manifests = new Manifests({
     ...common,
+    regular,
     local,
     blobs,
     access,
@@ -164,6 +181,15 @@ export function createPolicy({
     staleIfError: () => rules().staleIfError,
     kept,
   });
+  const refreshAhead = new RefreshAhead({
+    ...common,
+    regular,
+    manifests,
+    upstreams,
+    mayAsk: (upstream) => !rules().askedForCallers.has(upstream),
+    share: () => rules().refreshAhead,
+    leases: sharing.leases,
+  });
   const refetch = new Refetch({ blobs, manifests, upstreams, repositoriesOf });
   announcements?.subscribe(
     (announcement) => {
@@ -179,5 +205,5 @@ export function createPolicy({
     },
     () => {},
   );
-  return { confirmations, access, negative, local, blobs, manifests, listings, eviction };
+  return { confirmations, access, negative, local, blobs, manifests, listings, eviction, refreshAhead };
 }

@@ -22,6 +22,8 @@ export interface FreshnessOptions {
   readonly rules: readonly FreshnessRule[];
   /** Milliseconds past its TTL that a record may still be served while upstream fails (RFC 5861 section 4). */
   readonly staleIfError: number;
+  /** Milliseconds past its TTL that a record may be served while it is being confirmed (RFC 5861 section 3); less than that. */
+  readonly staleWhileRevalidate: number;
 }
 
 export interface FreshnessOverride {
@@ -49,6 +51,7 @@ type Matches = (repository: string, tag: string) => boolean;
 
 export class Freshness {
   readonly #staleIfError: number;
+  readonly #staleWhileRevalidate: number;
   readonly #policy: Policy;
   readonly #policies: ReadonlyMap<string, Policy>;
   /** Globs are matched once per name. Names come from clients, so the memory is bounded. */
@@ -57,6 +60,7 @@ export class Freshness {
   /** `upstreams`: what differs for one upstream, by name; its rules come before the common ones. */
   constructor(options: FreshnessOptions, upstreams: ReadonlyMap<string, FreshnessOverride> = new Map()) {
     this.#staleIfError = options.staleIfError;
+    this.#staleWhileRevalidate = options.staleWhileRevalidate;
     this.#policy = policyOf(options.rules, options.ttl);
     this.#policies = new Map(
       [...upstreams].map(([name, { ttl, rules }]) => [
@@ -90,11 +94,21 @@ export class Freshness {
     return age < ttl + this.#staleIfError || age === Number.POSITIVE_INFINITY ? "stale" : "expired";
   }
 
-  /** The record as one that has just ceased to be fresh, when a wrong clock made it; undefined for any other. */
+  /** Whether a record that is not fresh may be served while upstream is asked. */
+  mayServeWhileRevalidating(record: TagRecord, ttl: number, now: number): boolean {
+    return recordAge(record.checkedAt, now) < ttl + this.#staleWhileRevalidate;
+  }
+
+  /** `checkedAt`, in milliseconds, of a record that has to be confirmed before it is served, while upstream answers. */
+  expired(ttl: number, now: number): number {
+    return now - ttl - this.#staleWhileRevalidate;
+  }
+
+  /** The record as one that has just expired, when a wrong clock made it; undefined for any other. */
   datedBack(record: TagRecord, ttl: number, now: number): TagRecord | undefined {
     if (recordAge(record.checkedAt, now) !== Number.POSITIVE_INFINITY || !Number.isFinite(ttl))
       return undefined;
-    return { ...record, checkedAt: now - ttl };
+    return { ...record, checkedAt: this.expired(ttl, now) };
   }
 }
 

@@ -5,9 +5,10 @@ import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
-import type { NoticeSink, Result, Source } from "../ports/event.ts";
+import type { NoticeSink, Result, Source, TagRefreshResult } from "../ports/event.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
 import { keyIn, type Scope } from "../ports/scope.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
 import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import { isRefusal, type Refusal, type RelayedHeaders } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
@@ -20,6 +21,7 @@ import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts"
 import { ManifestSource, type Resolution } from "./manifest-source.ts";
 import { bodyBytes } from "./memory-size.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
+import type { RegularTags } from "./refresh/regular-tags.ts";
 import { type Question, type Revalidated, Revalidation } from "./revalidation.ts";
 import { TagRecords } from "./tag-records.ts";
 
@@ -30,6 +32,8 @@ export interface ManifestsOptions {
   readonly tags: TagStore;
   /** Read for every tag. */
   readonly freshness: () => Freshness;
+  /** Is told which tags clients ask for. */
+  readonly regular: RegularTags;
   readonly negative: NegativeAnswers;
   readonly kept: KeptAnswers;
   /** What this node shares with others; left out: nothing. */
@@ -116,6 +120,16 @@ function ownQuestion(
   return [`${key} ${registry.caller?.identity}`, () => ask(() => false)];
 }
 
+/** Whether a fresh tag is confirmed all the same. */
+function isDue(
+  { registry }: RemoteRepository,
+  { checkedAt }: TagRecord,
+  confirmAfter: number,
+  now: number,
+): boolean {
+  return now - checkedAt > confirmAfter && registry.available;
+}
+
 /** The key among the kept answers under which it is kept that upstream does not have the tag. */
 function absenceKey(tag: Tag): string {
   return `manifests/${tag}`;
@@ -129,6 +143,8 @@ export class Manifests {
   readonly #incomplete: IncompleteImages;
   /** What upstream gave to clients that take only some media types. */
   readonly #accepted: LRUCache<string, Exclude<Outcome, { kind: "relay" }>>;
+  /** Questions about tags that nobody waits for. */
+  readonly #ahead = new SingleFlight<TagRefreshResult | undefined>();
   /** Counts writes: what was asked before one is not given after it. */
   #writes = 0;
 
@@ -207,11 +223,10 @@ export class Manifests {
     const { tag } = reference;
     if (what !== "deleted") this.#options.kept.delete(scope, absenceKey(tag));
     const record = what === "unsure" ? await this.#records.get(scope, tag) : undefined;
-    // A question under way may still bring the answer of before the write.
-    this.#revalidation.forget(keyIn(scope, tag));
+    this.#forgetQuestions(scope, tag);
     await this.#records.delete(scope, tag);
     const { freshness, clock } = this.#options;
-    const expired = clock() - freshness().ttl(scope, tag);
+    const expired = freshness().expired(freshness().ttl(scope, tag), clock());
     const checkedAt = Math.min(record?.checkedAt ?? 0, expired);
     if (record !== undefined && Number.isFinite(checkedAt))
       await this.#records.put(scope, tag, { ...record, checkedAt }, undefined);
@@ -220,7 +235,76 @@ export class Manifests {
   /** Another node has changed the record of the tag: a question under way may still bring the answer of before. */
   changedElsewhere(scope: Scope, tag: Tag): void {
     this.#writes++;
-    this.#revalidation.forget(keyIn(scope, tag));
+    this.#forgetQuestions(scope, tag);
+  }
+
+  /** Those under way may still bring the answer of before a write. */
+  #forgetQuestions(scope: Scope, tag: Tag): void {
+    const key = keyIn(scope, tag);
+    this.#revalidation.forget(key);
+    this.#ahead.detach(key);
+  }
+
+  // ---- ahead of clients ---------------------------------------------------------------------------------------
+
+  /** The record of a tag that is answered without asking upstream. */
+  async fresh(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
+    const record = await this.#records.get(scope, tag);
+    if (record === undefined) return undefined;
+    const { freshness, clock } = this.#options;
+    return this.#state(scope, record, freshness().ttl(scope, tag), clock()) === "fresh" ? record : undefined;
+  }
+
+  /**
+   * Asks upstream by HEAD, in the background, whether the record of the tag still holds. One that has moved is asked about again as
+   * for a client, so that its manifest is here for the next one. Upstream's refusal changes nothing: the next client asks
+   * again, and is told why. Undefined when something was written meanwhile. Rejects with UpstreamError.
+   */
+  async confirmAhead(
+    remote: RemoteRepository,
+    tag: Tag,
+    record: TagRecord,
+  ): Promise<TagRefreshResult | undefined> {
+    const { clock } = this.#options;
+    const key = keyIn(remote, tag);
+    return this.#ahead.run(key, async (counts) => {
+      const askedAt = clock();
+      const head = await remote.registry.headManifest(remote.repository, { kind: "tag", tag }, "background");
+      this.#incomplete.answered(remote);
+      if (head.kind !== "found" || head.digest === undefined) return "refused";
+      const { digest, mediaType, size } = record;
+      const isHere = head.digest === digest && (await this.#source.stored(digest)) !== undefined;
+      if (!counts()) return undefined;
+      if (!isHere)
+        return this.#askBehind(key, record, this.#question(remote, tag, record))?.promise ?? "failed";
+      const checkedAt = clock() - (head.age ?? 0) * 1000;
+      await this.#keep(remote, tag, { digest, mediaType, size, checkedAt }, { askedAt, known: record });
+      return "confirmed";
+    }).promise;
+  }
+
+  /**
+   * Asks as for a client, and no client waits for the answer. Undefined, and nothing is asked, right after a failure and
+   * while upstream is slow. The promise rejects with UpstreamError.
+   */
+  #askBehind(
+    key: string,
+    record: TagRecord,
+    ask: Question<Outcome>,
+  ): { readonly promise: Promise<TagRefreshResult>; readonly joined: boolean } | undefined {
+    const asked = this.#revalidation.behind(key, ask);
+    if (asked === undefined) return undefined;
+    const ended = async (): Promise<TagRefreshResult> => {
+      const outcome = await asked.promise;
+      if (isRefusal(outcome)) return "refused";
+      if (outcome.kind === "relay" && !asked.joined) {
+        // Nobody may want it, and it is not kept.
+        const opened = await outcome.relay.open();
+        if (opened.kind === "found") await opened.reader.close();
+      }
+      return outcome.kind === "found" && outcome.record.digest === record.digest ? "confirmed" : "moved";
+    };
+    return { promise: ended(), joined: asked.joined };
   }
 
   // ---- by digest ----------------------------------------------------------------------------------------------
@@ -280,14 +364,23 @@ export class Manifests {
     ttl: number,
     confirmAfter: number,
   ): OpenedManifest | Promise<OpenedManifest> | undefined {
-    if (record === undefined || this.#state(remote, record, ttl) !== "fresh") return undefined;
-    if (this.#isDue(remote, record, confirmAfter)) return undefined;
+    if (record === undefined) return undefined;
+    const now = this.#options.clock();
+    if (this.#state(remote, record, ttl, now) !== "fresh") return undefined;
+    if (isDue(remote, record, confirmAfter, now)) return undefined;
     const manifest = this.#options.local.heldManifest(record.digest);
-    return manifest && this.#pullable(remote, this.#found("hit", { record, manifest }, ttl));
+    return manifest && this.#freshHit(remote, { record, manifest }, ttl, now);
   }
 
-  #isDue({ registry }: RemoteRepository, { checkedAt }: TagRecord, confirmAfter: number): boolean {
-    return this.#options.clock() - checkedAt > confirmAfter && registry.available;
+  /** The answer to a client whose tag needs no confirmation. */
+  #freshHit(
+    remote: RemoteRepository,
+    stored: StoredTag,
+    ttl: number,
+    now: number,
+  ): OpenedManifest | Promise<OpenedManifest> {
+    if (remote.onBehalfOf !== undefined) stored.record.askedAt = now;
+    return this.#pullable(remote, this.#found("hit", stored, ttl, now));
   }
 
   async #byTag(
@@ -299,7 +392,7 @@ export class Manifests {
       readonly confirmAfter: number;
     },
   ): Promise<ManifestOpened> {
-    const { negative, clock } = this.#options;
+    const { negative, clock, regular } = this.#options;
     const freshness = this.#options.freshness();
     const { ttl, confirmAfter } = asked;
     const known = await asked.known;
@@ -308,27 +401,65 @@ export class Manifests {
     const record = datedBack ?? known;
     const manifest = record && (await this.#source.stored(record.digest));
     const stored = record !== undefined && manifest !== undefined ? { record, manifest } : undefined;
-    const own = record && this.#state(remote, record, ttl);
-    const due = record !== undefined && this.#isDue(remote, record, confirmAfter);
+    const now = clock();
+    const own = record && this.#state(remote, record, ttl, now);
+    const due = record !== undefined && isDue(remote, record, confirmAfter, now);
     const state = own === "fresh" && due ? "stale" : own;
-    if (stored !== undefined && state === "fresh")
-      return this.#pullable(remote, this.#found("hit", stored, ttl));
+    if (stored !== undefined && state === "fresh") return this.#freshHit(remote, stored, ttl, now);
     if (negative.has(remote, "manifest", tag)) return absentAsRemembered;
     const key = keyIn(remote, tag);
-    const ask: Question<Outcome> = async (counts) => {
-      const resolution = await this.#resolve(remote, tag, record, counts);
-      return this.#outcomeOf(remote, resolution);
-    };
+    const ask = this.#question(remote, tag, record);
+    if (stored !== undefined && confirmAfter === Number.POSITIVE_INFINITY) {
+      const opened = this.#whileRevalidating(remote, { stored, ttl, now }, key, ask);
+      if (opened !== undefined) {
+        if (remote.onBehalfOf !== undefined) regular.asked(remote, tag);
+        return opened;
+      }
+    }
     if (stored === undefined || state !== "stale") {
       const subject = stored === undefined ? subjectOfTag(tag) : undefined;
       if (subject !== undefined) return this.#byFallbackTag(remote, tag, subject, ask);
       const answered = await this.#fetch(remote, key, ask);
+      if (remote.onBehalfOf !== undefined) regular.asked(remote, tag);
       return this.#answer(remote, { ...answered, outdated: stored !== undefined });
     }
     const refreshed = await this.#refresh(remote, key, ask);
+    if (remote.onBehalfOf !== undefined) regular.asked(remote, tag);
     return refreshed.kind === "answered"
       ? this.#answer(remote, { ...refreshed, outdated: true })
       : this.#stale(remote, tag, { stored, ttl, reason: refreshed.reason });
+  }
+
+  /**
+   * The answer with a record that is no longer fresh, and is being confirmed behind it (RFC 5861, section 3); undefined when
+   * upstream has to be waited for. A tag that is to be asked about every time is waited for.
+   */
+  #whileRevalidating(
+    remote: RemoteRepository,
+    { stored, ttl, now }: { readonly stored: StoredTag; readonly ttl: number; readonly now: number },
+    key: string,
+    ask: Question<Outcome>,
+  ): OpenedManifest | Promise<OpenedManifest> | undefined {
+    const { record } = stored;
+    const { notices } = this.#options;
+    const freshness = this.#options.freshness();
+    if (ttl === 0 || !freshness.mayServeWhileRevalidating(record, ttl, now)) return undefined;
+    if (!remote.registry.available || this.#records.isDoubtful(remote, record)) return undefined;
+    const asked = this.#askBehind(key, record, ask);
+    if (asked === undefined) return undefined;
+    const { upstream } = remote;
+    const note = (result: TagRefreshResult): void => {
+      if (!asked.joined) notices({ kind: "tag_refresh", upstream, when: "stale", result });
+    };
+    asked.promise.then(note, (error) => {
+      note(error instanceof UpstreamError && error.code === "rate_limited" ? "rate_limited" : "failed");
+    });
+    return this.#pullable(remote, this.#found("hit", stored, ttl, now));
+  }
+
+  /** What upstream is asked about a tag for clients. */
+  #question(remote: RemoteRepository, tag: Tag, record: TagRecord | undefined): Question<Outcome> {
+    return async (counts) => this.#outcomeOf(remote, await this.#resolve(remote, tag, record, counts));
   }
 
   /**
@@ -357,8 +488,8 @@ export class Manifests {
     }
   }
 
-  #state(scope: Scope, record: TagRecord, ttl: number): ReturnType<Freshness["state"]> {
-    const state = this.#options.freshness().state(record, ttl, this.#options.clock());
+  #state(scope: Scope, record: TagRecord, ttl: number, now: number): ReturnType<Freshness["state"]> {
+    const state = this.#options.freshness().state(record, ttl, now);
     return state === "fresh" && this.#records.isDoubtful(scope, record) ? "stale" : state;
   }
 
@@ -393,15 +524,9 @@ export class Manifests {
     const resolution = await this.#source.byTag(remote, tag, record);
     this.#incomplete.answered(remote);
     if (!counts()) return resolution;
-    if (resolution.kind === "found") {
-      // A question that was asked before the manifest was deleted may bring the state of before, whenever it is answered.
-      const asOfQuestion = {
-        ...resolution.record,
-        checkedAt: Math.min(askedAt, resolution.record.checkedAt),
-      };
-      const doubtful = this.#records.isDoubtful(remote, asOfQuestion);
-      await this.#records.put(remote, tag, doubtful ? asOfQuestion : resolution.record, record);
-    } else if (!isOfCaller(remote, resolution)) await this.#records.delete(remote, tag);
+    if (resolution.kind === "found")
+      await this.#keep(remote, tag, resolution.record, { askedAt, known: record });
+    else if (!isOfCaller(remote, resolution)) await this.#records.delete(remote, tag);
     const { kept, negative } = this.#options;
     const subject = subjectOfTag(tag);
     if (subject !== undefined) {
@@ -410,6 +535,21 @@ export class Manifests {
       else if (!isOfCaller(remote, resolution)) kept.delete(remote, absenceKey(tag));
     } else if (resolution.kind === "absent") negative.add(remote, "manifest", tag);
     return resolution;
+  }
+
+  /** What upstream was asked at `askedAt` and has just said of the tag. */
+  async #keep(
+    scope: Scope,
+    tag: Tag,
+    record: TagRecord,
+    { askedAt, known }: { readonly askedAt: number; readonly known: TagRecord | undefined },
+  ): Promise<void> {
+    // A question that was asked before the manifest was deleted may bring the state of before, whenever it is answered.
+    const asOfQuestion = { ...record, checkedAt: Math.min(askedAt, record.checkedAt) };
+    const kept = this.#records.isDoubtful(scope, asOfQuestion) ? asOfQuestion : record;
+    await this.#records.put(scope, tag, kept, known);
+    const { freshness, regular } = this.#options;
+    regular.confirmed(scope, tag, kept, freshness().ttl(scope, tag), known);
   }
 
   /** As in Revalidation. What another caller was refused, whose question was shared, is asked again for this one. */
@@ -485,8 +625,13 @@ export class Manifests {
   }
 
   /** `ttl` only for an answer that was given without upstream. */
-  #found(result: OpenedManifest["result"], { record, manifest }: StoredTag, ttl?: number): OpenedManifest {
-    const age = Math.max(0, this.#options.clock() - record.checkedAt);
+  #found(
+    result: OpenedManifest["result"],
+    { record, manifest }: StoredTag,
+    ttl?: number,
+    now = this.#options.clock(),
+  ): OpenedManifest {
+    const age = Math.max(0, now - record.checkedAt);
     const found = { kind: "found", result, digest: record.digest, age, ...manifest } as const;
     return ttl === undefined ? found : { ...found, freshFor: ttl - age };
   }

@@ -71,6 +71,18 @@ export class Revalidation<Value> {
     }
   }
 
+  /**
+   * For when what is here is given already: asks, and nobody waits. Undefined, and nothing is asked, right after a failure and
+   * while upstream is slow. The promise is that of the question, which a request that comes meanwhile shares.
+   */
+  behind(
+    key: string,
+    ask: Question<Value>,
+  ): { readonly promise: Promise<Value>; readonly joined: boolean } | undefined {
+    if (this.#failures.has(key) || (this.#slow.get(key)?.size ?? 0) >= mostSlow) return undefined;
+    return this.#start(key, ask);
+  }
+
   /** The next request asks upstream: a failure is forgotten, and a question under way is not joined any more. */
   forget(key: string): void {
     this.#flights.detach(key);

@@ -49,6 +49,22 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   passthrough(sources, upstreams);
   upstreamList(sources, upstreams);
   basePath(sources, upstreams);
+  staleTimes(sources);
+}
+
+/** A tag that a webhook has expired is not served before it is confirmed, and is still there when the registry is away. */
+function staleTimes(sources: Sources): void {
+  const behind: Path = ["tags", "staleWhileRevalidate"];
+  const valueAt = (path: Path): unknown => {
+    const text = sources.text(path);
+    return text === undefined ? undefined : typeAt(path)?.safeParse(text).data;
+  };
+  const [short, long] = [valueAt(behind), valueAt(["tags", "staleIfError"])];
+  if (typeof short === "number" && typeof long === "number" && short > 0 && short >= long)
+    sources.refuse(
+      behind,
+      `found ${quote(sources.text(behind) ?? "")}, expected less than tags.staleIfError`,
+    );
 }
 
 // ---- what settings need beside them ------------------------------------------------------------------------------

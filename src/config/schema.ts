@@ -714,6 +714,16 @@ export const schema = z.object({
       "How old a tag may be and still be served while the registry is unreachable; 0s never, or forever",
       { default: "7d", env: "STALE_IF_ERROR" },
     ),
+    refreshAhead: setting(
+      t.percent(0, 100),
+      "Share of the requests a registry allows, where it says how many, that may confirm tags before they expire: those asked for at least once in each of three times tags.ttl, so that nobody waits; 0% confirms none ahead",
+      { default: "50%", env: "REFRESH_AHEAD" },
+    ),
+    staleWhileRevalidate: setting(
+      t.staleTime,
+      "How long after tags.ttl a tag is still served at once while the registry is asked behind it; less than tags.staleIfError",
+      { default: "0s", env: "STALE_WHILE_REVALIDATE" },
+    ),
     rules: setting(
       tagRules,
       "List of {match, ttl} for tags with a ttl of their own: a pattern over repository:tag, the first match wins",

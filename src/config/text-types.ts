@@ -106,6 +106,9 @@ export const tokenLifetime = duration(60_000, 3_600_000);
 /** How long a proof of a right is believed, 1 s to 15 minutes, in milliseconds. */
 export const proofLifetime = duration(1_000, 15 * 60_000);
 
+/** How long something may be served while it is being confirmed, 0 to a day; in milliseconds. */
+export const staleTime = duration(0, 86_400_000);
+
 /** An age, 0 to 100 years or `forever`; in milliseconds. */
 export const age = duration(0, hundredYears, true);
 

@@ -143,6 +143,26 @@ export const notificationResults = ["delivered", "failed", "dropped"] as const;
 /** `failed`: an attempt failed, and the events stay queued; `dropped`: they are lost. */
 export type NotificationResult = (typeof notificationResults)[number];
 
+export const tagRefreshResults = [
+  "confirmed",
+  "moved",
+  "refused",
+  "failed",
+  "rate_limited",
+  "busy",
+  "elsewhere",
+] as const;
+/**
+ * What became of the confirmation of a tag that nobody waited for. `refused`: upstream has it no more, or does not say what it
+ * is; `rate_limited`: not asked, or asked to stop; `busy`: no connection was free, it is tried again; `elsewhere`: another
+ * node has confirmed it.
+ */
+export type TagRefreshResult = (typeof tagRefreshResults)[number];
+
+export const tagRefreshOccasions = ["ahead", "stale"] as const;
+/** Before the tag expired, or after a client was given what had expired (RFC 5861, section 3). */
+export type TagRefreshOccasion = (typeof tagRefreshOccasions)[number];
+
 /** An answer with a part of a blob whose digest is not known yet: how the event of its request names it. */
 export type UnverifiedAnswer = Pick<RequestEvent, "id" | "client" | "repository" | "userAgent">;
 
@@ -294,6 +314,12 @@ export type Notice =
       readonly tag: string;
       readonly ageMs: number;
       readonly reason: string;
+    }
+  | {
+      readonly kind: "tag_refresh";
+      readonly upstream: string;
+      readonly when: TagRefreshOccasion;
+      readonly result: TagRefreshResult;
     }
   /** What became of notifications to an endpoint of the configuration. */
   | {

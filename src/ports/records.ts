@@ -11,6 +11,11 @@ export interface TagRecord {
   readonly size: number;
   /** When upstream last confirmed that the tag names this digest. */
   readonly checkedAt: number;
+  /**
+   * When a client of this node last asked for the tag, as far as is known of this copy of the record. It is noted where the
+   * record is at hand anyway; no store keeps it.
+   */
+  askedAt?: number;
 }
 
 export interface TagStore {

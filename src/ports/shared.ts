@@ -111,6 +111,12 @@ export type Announcement =
       readonly scope: Scope;
       readonly tag: Tag;
     }
+  /** Upstream has confirmed that the tag still names what its record says. */
+  | {
+      readonly kind: "confirmed";
+      readonly scope: Scope;
+      readonly tag: Tag;
+    }
   /** Upstream no longer has the digest in this repository. */
   | {
       readonly kind: "unlinked";

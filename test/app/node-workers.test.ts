@@ -10,6 +10,7 @@ import { defaultLimits } from "../../src/http/client-limits.ts";
 import { type Digest, parseDigest } from "../../src/oci/digest.ts";
 import { parseRepository, parseTag, type Repository, type Tag } from "../../src/oci/name.ts";
 import type { RequestEvent } from "../../src/ports/event.ts";
+import type { Scope } from "../../src/ports/scope.ts";
 import { EventWriter } from "../../src/workers/events.ts";
 import { configOf, upstreamUrl } from "../fixtures/loading.ts";
 import { ManualClock, ManualPause, quiet } from "../fixtures/manual-time.ts";
@@ -25,6 +26,7 @@ function setUp(t: Test, directory = t.testdir(), yaml = "") {
   const forks = new ScriptedForks();
   const events: RequestEvent[] = [];
   const touched: (readonly [Digest, number])[] = [];
+  const asked: (readonly [Scope, Tag])[] = [];
   const config = configOf({ yaml, env: { ...upstreamUrl, ENTREPOT_CACHE_DIR: directory } });
   const workers = new NodeWorkers({
     count: 2,
@@ -36,6 +38,7 @@ function setUp(t: Test, directory = t.testdir(), yaml = "") {
     onEvent: (event) => events.push(event),
     lost: () => {},
     index: { touch: (...use) => void touched.push(use) },
+    asked: (...tag) => void asked.push(tag),
     readiness: () => 200,
     unreadable: () => {},
     log: { debug: () => {}, error: () => {} },
@@ -52,7 +55,7 @@ function setUp(t: Test, directory = t.testdir(), yaml = "") {
     first.told.length = 0;
     return told;
   };
-  return { workers, first, forgotten, events, touched, config };
+  return { workers, first, forgotten, events, touched, asked, config };
 }
 
 t.test("other nodes' news, a circuit, changed records: what each of them makes workers forget", async (t) => {
@@ -93,6 +96,24 @@ t.test("an event of a worker is one of the node, and a hit a use of what was ser
     ["hit", "miss", "hit"],
   );
   t.same(touched, [[digest, hit.time.getTime()]]);
+});
+
+t.test("a tag that a worker has answered from a grant was asked for", async (t) => {
+  const { first, asked } = setUp(t);
+  const content = { digest, mediaType: "application/json", size: 10 };
+  const { upstream, repository } = scope;
+  const ofTag = { upstream, repository, reference: tag, content } as const;
+  const writer = new EventWriter(first.events as PassThrough);
+  for (const event of [
+    sampleEvent({ ...ofTag, result: "hit", route: "manifest_tag" }),
+    sampleEvent({ ...ofTag, result: "hit", route: "manifest_digest", reference: digest }),
+    sampleEvent({ ...ofTag, result: "hit", route: "blob", reference: digest }),
+    sampleEvent({ ...ofTag, result: "error", route: "manifest_tag", content: undefined }),
+  ])
+    writer.add(event);
+  await writer.flush();
+  await quiet();
+  t.strictSame(asked, [[scope, tag]]);
 });
 
 t.test("workers get what they need of the configuration, and again when it has changed", async (t) => {

@@ -6,7 +6,13 @@ import { repo, sha256 } from "../fixtures/memory-upstream.ts";
 const now = Date.UTC(2026, 0, 1);
 
 function freshness(options: Partial<FreshnessOptions> = {}): Freshness {
-  return new Freshness({ ttl: 60_000, rules: [], staleIfError: 1_000_000, ...options });
+  return new Freshness({
+    ttl: 60_000,
+    rules: [],
+    staleIfError: 1_000_000,
+    staleWhileRevalidate: 0,
+    ...options,
+  });
 }
 
 function record(age: number): TagRecord {

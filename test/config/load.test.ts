@@ -47,7 +47,13 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
       scrub: 604_800_000,
       rangesBeforeVerified: true,
     },
-    tags: { ttl: 60_000, staleIfError: 604_800_000, rules: [] },
+    tags: {
+      ttl: 60_000,
+      staleIfError: 604_800_000,
+      refreshAhead: 0.5,
+      staleWhileRevalidate: 0,
+      rules: [],
+    },
     workers: 1,
     catalog: true,
     manifestsWithoutLayers: "serve",
@@ -92,6 +98,8 @@ cache: {dir: /var/lib/entrepot, maxSize: 1MiB, evictTo: 50%, keepFree: 0%, scrub
 tags:
   ttl: 0s
   staleIfError: forever
+  refreshAhead: 0%
+  staleWhileRevalidate: 5m
   rules:
     - match: "**:latest"
       ttl: 10s
@@ -135,6 +143,8 @@ tags:
     tags: {
       ttl: 0,
       staleIfError: Number.POSITIVE_INFINITY,
+      refreshAhead: 0,
+      staleWhileRevalidate: 300_000,
       rules: [
         { match: "**:latest", ttl: 10_000 },
         { match: "**:v*", ttl: Number.POSITIVE_INFINITY },

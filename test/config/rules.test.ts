@@ -33,6 +33,18 @@ t.test("a base path is not what an upstream is named by", async (t) => {
   t.same(problemsOf({ yaml: `${named}basePath: /registry/hub\nopsBasePath: /ops/\n` }), []);
 });
 
+t.test("a tag is served while it is being confirmed for less long than while upstream is away", async (t) => {
+  const stale = (behind: string, ifError: string) =>
+    problemsOf({ yaml: `${url}tags:\n  staleWhileRevalidate: ${behind}\n  staleIfError: ${ifError}\n` });
+  t.same(stale("5m", "5m"), [
+    'tags.staleWhileRevalidate (mirror.yaml:4:25): found "5m", expected less than tags.staleIfError',
+  ]);
+  t.same(stale("5m", "6m"), []);
+  t.same(stale("0s", "0s"), []);
+  t.same(stale("1d", "forever"), []);
+  t.match(stale("2d", "7d"), [/^tags.staleWhileRevalidate/], "a day at most");
+});
+
 const list = upstreamsYaml("name: a, url: https://a.example.com");
 
 t.test("one upstream, or a list of them: not both", async (t) => {

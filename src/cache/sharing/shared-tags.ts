@@ -45,11 +45,11 @@ export class SharedTags implements TagStore {
     });
     options.announcements.subscribe(
       (announcement) => {
-        if (announcement.kind !== "tag") return;
+        if (announcement.kind !== "tag" && announcement.kind !== "confirmed") return;
         const { scope, tag } = announcement;
         const key = keyIn(scope, tag);
         this.#forget(key);
-        this.#outdated.set(key, true);
+        if (announcement.kind === "tag") this.#outdated.set(key, true);
       },
       () => {
         this.#gaps++;
@@ -89,7 +89,8 @@ export class SharedTags implements TagStore {
       this.#current.set(key, true);
     }
     // Only what deletes has to be known everywhere before it is answered.
-    if (before?.digest !== record.digest) void announcements.publish({ kind: "tag", scope, tag });
+    const kind = before?.digest === record.digest ? "confirmed" : "tag";
+    void announcements.publish({ kind, scope, tag });
     return true;
   }
 

@@ -67,6 +67,7 @@ export class RedisAnnouncements implements Announcements {
       this.#listener.listening &&
       this.#unacknowledged.size < maxPending &&
       announcement.kind !== "absent" &&
+      announcement.kind !== "confirmed" &&
       announcement.kind !== "released";
     if (waits) await this.#acknowledged(message);
     else await this.#send(message);
@@ -191,7 +192,7 @@ function announcementIn(message: Record<string, unknown>, nameOf: NameOf): Annou
   if (upstream === undefined || repository === undefined) return undefined;
   const scope = { upstream, repository };
   if (kind === "written") return { kind, scope };
-  if (kind === "tag") {
+  if (kind === "tag" || kind === "confirmed") {
     const tag = parseTag(textOf(message.tag));
     return tag && { kind, scope, tag };
   }

@@ -234,6 +234,8 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         return notice.usable ? logger.info("a server of access.ldap answers") : undefined;
       // Each request has its line; a metric counts those that were held back.
       case "caller_limit":
+      // There are many, and nothing follows from one: a metric counts them.
+      case "tag_refresh":
         return;
       case "notification":
         if (notice.result === "delivered") return;

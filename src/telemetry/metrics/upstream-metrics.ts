@@ -1,6 +1,12 @@
 // Metrics of the traffic with upstream, from the notices about it.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
-import { circuitStates, type Notice, type NoticeSink } from "../../ports/event.ts";
+import {
+  circuitStates,
+  type Notice,
+  type NoticeSink,
+  tagRefreshOccasions,
+  tagRefreshResults,
+} from "../../ports/event.ts";
 import { upstreamErrorCodes } from "../../ports/upstream.ts";
 import { amount, closedList, codeLabel } from "./label.ts";
 
@@ -85,7 +91,15 @@ export function createUpstreamMetrics(
     labelNames: ["upstream"],
     registers,
   });
+  const refreshes = new Counter({
+    name: "entrepot_tag_refreshes_total",
+    help: "Confirmations of tags that no client waited for: ahead, before the tag expired; stale, behind an answer with an expired one.",
+    labelNames: ["upstream", "when", "result"],
+    registers,
+  });
   const begin = (upstream: string): void => {
+    for (const when of tagRefreshOccasions)
+      for (const result of tagRefreshResults) refreshes.inc({ upstream, when, result }, 0);
     lastSuccess.set({ upstream }, 0);
     segments.set({ upstream }, 1);
     showCircuit(upstream, "closed");
@@ -123,6 +137,12 @@ export function createUpstreamMetrics(
         { upstream: upstreamLabel(notice.upstream), type: upstreamType(notice.type) },
         amount(notice.bytes),
       );
+    } else if (notice.kind === "tag_refresh") {
+      refreshes.inc({
+        upstream: upstreamLabel(notice.upstream),
+        when: notice.when,
+        result: notice.result,
+      });
     } else if (notice.kind === "upstream_error") {
       errors.inc({ upstream: upstreamLabel(notice.upstream), reason: upstreamReason(notice.code) });
     } else if ("upstream" in notice && configured.has(notice.upstream)) {

@@ -117,18 +117,27 @@ t.test("the later record is the one that counts", async (t) => {
   t.strictSame(await node.here, record("latest", 1), "and brought here");
 });
 
-t.test("a change is announced, a confirmation is not", async (t) => {
+t.test("a change is announced, and a confirmation as such", async (t) => {
   const datacenter = new Datacenter();
   const node = datacenter.node();
   const { published } = node.node.announcements;
   await node.put(record("a", 50));
   t.strictSame(published, [tagNews], "a new record");
   await node.put(record("a", 40));
-  t.equal(published.length, 1, "the same digest");
+  t.strictSame(published.splice(0), [tagNews, { ...tagNews, kind: "confirmed" }], "the same digest");
   await node.put(record("b", 30));
-  t.equal(published.length, 2, "another digest");
+  t.strictSame(published.splice(0), [tagNews], "another digest");
   await node.delete();
-  t.equal(published.length, 3, "none at all");
+  t.strictSame(published, [tagNews], "none at all");
+});
+
+t.test("what another node has confirmed counts for the next request", async (t) => {
+  const datacenter = new Datacenter();
+  const [first, second] = [datacenter.node(), datacenter.node()];
+  await first.put(record("a", 50));
+  t.strictSame(await second.get(), record("a", 50));
+  await first.put(record("a", 10));
+  t.strictSame(await second.get(), record("a", 10), "at once, not after 5 s");
 });
 
 t.test("another node's change counts for the next request", async (t) => {

@@ -38,6 +38,7 @@ const promised = [
   "entrepot_spool_bytes",
   "entrepot_stale_served_total",
   "entrepot_store_errors_total",
+  "entrepot_tag_refreshes_total",
   "entrepot_telemetry_lost_total",
   "entrepot_uploads_pending",
   "entrepot_upstream_circuit_state",

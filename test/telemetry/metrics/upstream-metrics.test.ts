@@ -80,6 +80,22 @@ t.test("how many transfers at once a blob comes in", async (t) => {
   t.equal(sampleOf(families, name, { upstream: "hub" }), 4);
 });
 
+t.test("confirmations of tags that nobody waited for, from the start", async (t) => {
+  const name = "entrepot_tag_refreshes_total";
+  const families = await after([
+    { kind: "tag_refresh", upstream: "hub", when: "ahead", result: "confirmed" },
+    { kind: "tag_refresh", upstream: "hub", when: "ahead", result: "confirmed" },
+    { kind: "tag_refresh", upstream: "hub", when: "stale", result: "moved" },
+    { kind: "tag_refresh", upstream: "removed", when: "ahead", result: "failed" },
+  ]);
+  const counted = (upstream: string, when: string, result: string) =>
+    sampleOf(families, name, { upstream, when, result });
+  t.equal(counted("hub", "ahead", "confirmed"), 2);
+  t.equal(counted("hub", "stale", "moved"), 1);
+  t.equal(counted("quay", "ahead", "elsewhere"), 0);
+  t.equal(counted("other", "ahead", "failed"), 1);
+});
+
 t.test("unknown upstreams, types, statuses and codes share one series", async (t) => {
   const notices = Array.from({ length: 500 }, (_, i): Notice[] => [
     { kind: "upstream_error", upstream: `up${i}`, code: `code${i}`, status: i, message: "" },
