@@ -449,11 +449,12 @@ function endingWith(fill: Fill, reader: BlobReader): BlobReader {
   };
 }
 
-/** No answer has been sent yet, and the source of the wrong bytes is not asked again. */
+/** Only the bytes upstream has would prove the right. */
 function onlyIfUnproved(error: unknown): undefined {
   if (!(error instanceof Unproved)) throw error;
 }
 
+/** No answer has been sent yet, and the source of the wrong bytes is not asked again. */
 function againAfterMismatch(error: unknown): "again" {
   if (error instanceof NearbyMismatch) return "again";
   throw error;
