@@ -296,8 +296,13 @@ t.test(`seed ${seed}, ${seconds} s`, async (t) => {
     const cut = stream.answers.some(
       ({ complete, headers }) => !complete || headers.get("connection") === "close",
     );
-    // The answer to an upload that upstream broke: a client that is still sending gets a reset, and may never see its head.
-    const lost = pieces > 1 && cleanOnes[stream.answers.length]?.method === "POST";
+    // The answer to an upload that upstream broke: a client that is still sending gets a reset, and may never see its head, nor
+    // what was before it and is not read yet.
+    const unread = cleanOnes.slice(
+      stream.answers.length,
+      manner === "reads slowly" ? undefined : stream.answers.length + 1,
+    );
+    const lost = pieces > 1 && unread.some(({ method }) => method === "POST");
     if (finished) tally.finished++;
     else if (tail.length === 0 && !leaves && !cut && !lost && manner !== "half-closes")
       mistaken(
