@@ -6,6 +6,7 @@ import t, { type Test } from "tap";
 import type { Digest } from "../../src/oci/digest.ts";
 import { StoreError } from "../../src/ports/blobs.ts";
 import type { SharedBlobs } from "../../src/ports/shared.ts";
+import { defaultTiming } from "../../src/storage/s3/bucket.ts";
 import { objectKey } from "../../src/storage/s3/object.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { openS3, type S3Fixture, s3Prefix, secretOf } from "../fixtures/s3-fixture.ts";
@@ -42,7 +43,7 @@ t.test("Swift", async (t) => {
 
 async function openBucket(t: Test, server: S3Server, bucket: string): Promise<S3Fixture> {
   await makeBucket(server, bucket);
-  return openS3(t, configFor(server, bucket));
+  return openS3(t, configFor(server, bucket), { timing: defaultTiming });
 }
 
 async function everyServer(t: Test, server: S3Server): Promise<void> {

@@ -29,7 +29,7 @@ export interface S3Timing {
   readonly idle: number;
 }
 
-const defaultTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
+export const defaultTiming: S3Timing = { connect: 1_000, answer: 1_000, idle: 3_000 };
 /** Milliseconds for an answer no client waits for: pages of lists, deletions, copies, the steps of an upload. */
 export const backgroundTimeout = 30_000;
 
