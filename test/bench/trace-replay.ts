@@ -25,7 +25,7 @@ type Part = number | undefined;
 const smallBlob = 1_000_000;
 
 export function traceReplay({ quick, trace: file }: Scale): Scenario {
-  const length = quick ? 6_000 : 200_000;
+  const length = quick ? 3_000 : 200_000;
   const bytes = quick ? 40e6 : 1.5e9;
   const parts: readonly Part[] = quick ? [5, undefined] : [1, 5, 10, undefined];
   const what = file === undefined ? `${length.toLocaleString("en")} requests as in production` : file;
