@@ -25,7 +25,7 @@ type Part = number | undefined;
 const smallBlob = 1_000_000;
 
 export function traceReplay({ quick, trace: file }: Scale): Scenario {
-  const length = quick ? 3_000 : 200_000;
+  const length = quick ? 3_000 : 100_000;
   const bytes = quick ? 40e6 : 1.5e9;
   const parts: readonly Part[] = quick ? [5, undefined] : [1, 5, 10, undefined];
   const what = file === undefined ? `${length.toLocaleString("en")} requests as in production` : file;
@@ -39,8 +39,8 @@ export function traceReplay({ quick, trace: file }: Scale): Scenario {
       const content = contentOf(trace, bytes);
       const far = await round.startFar(content.repositories);
       const sizes = scaled(trace, content.scale);
-      // About half of the bytes are fetched, so half of the room each time.
-      const pauses = (fillings: number): number => (quick ? 5 : Math.ceil(fillings));
+      // About half of the bytes are fetched, so half of the room each time, and more of a small room: each wait takes a second.
+      const pauses = (fillings: number): number => Math.min(quick ? 5 : 60, Math.ceil(fillings));
       const samples: Sample[] = [];
       for (const part of parts)
         for (const peer of round.peers)
@@ -172,7 +172,7 @@ function fetchesIn(asked: readonly FarRequest[]) {
 
 /**
  * nginx looks at its bound at most once a second (nginx.ts), which is next to never in a replay of days in a minute. So it is
- * given the time to, each time when half of the room may have been filled anew.
+ * given the time to, `parts` times.
  */
 function keepingTo(room: Room, server: Server, directory: string, parts: number) {
   return {
