@@ -7,7 +7,7 @@ import type { FarRegistry } from "./far-registry.ts";
 import type { Peer } from "./peer.ts";
 import { drainBlob, type ExpectedBlob, fetchesOf, land, pull } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
 import { wrk } from "./wrk.ts";
@@ -48,8 +48,7 @@ export function blobHits({ quick }: Scale): Scenario {
             values,
             await hitLarge(round, { server, peer, far }, id, expected(contents[at] as Content), pulls),
           );
-        for (const [measure, value] of Object.entries(values))
-          samples.push({ measure, peer: peer.name, value });
+        samples.push(...samplesOf(peer.name, values));
         await server.stop();
       }
       return samples;

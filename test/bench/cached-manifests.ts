@@ -7,7 +7,15 @@ import { pacedLoad } from "./paced-load.ts";
 import type { Peer } from "./peer.ts";
 import { pull } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario, type Target } from "./scenario.ts";
+import {
+  type Measure,
+  ours,
+  type Sample,
+  type Scale,
+  type Scenario,
+  samplesOf,
+  type Target,
+} from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { wrk } from "./wrk.ts";
 
@@ -63,8 +71,7 @@ async function runPeer(round: Round, far: FarRegistry, peer: Peer, seconds: numb
     const before = (await far.asked()).length;
     const values = await load(round, server, path, seconds);
     if (peer.name === ours) round.equal(`upstream requests for ${path}`, (await far.asked()).length, before);
-    for (const [name, value] of Object.entries(values))
-      samples.push({ measure: `${kind}-${name}`, peer: peer.name, value });
+    samples.push(...samplesOf(peer.name, values, (name) => `${kind}-${name}`));
   }
   await server.stop();
   return samples;

@@ -9,7 +9,7 @@ import type { FarRegistry } from "./far-registry.ts";
 import type { Peer } from "./peer.ts";
 import { drainBlob, type ExpectedBlob, fetchesOf, pullBlob } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
 import { median } from "./statistics.ts";
@@ -54,8 +54,7 @@ export function coldMisses({ quick }: Scale): Scenario {
           ...(await missAlone(round, { server, far, peer }, blobs.alone, direct.seconds)),
           ...(await missCrowded(round, { server, far, peer }, blobs.crowded)),
         };
-        for (const [measure, value] of Object.entries(values))
-          samples.push({ measure, peer: peer.name, value });
+        samples.push(...samplesOf(peer.name, values));
         await server.stop();
       }
       return samples;

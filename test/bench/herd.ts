@@ -7,12 +7,11 @@ import { Content } from "../system/fixtures/content.ts";
 import { redisPrograms, startRedis } from "../system/fixtures/redis.ts";
 import { redisSettings } from "../system/fixtures/shared-services.ts";
 import { type EntrepotOptions, startEntrepot } from "./entrepot.ts";
-import { type FarRepository, repositoryOf } from "./far-content.ts";
-import type { FarRegistry } from "./far-registry.ts";
+import { repositoryOf } from "./far-content.ts";
 import { startPacedRelay } from "./paced-relay.ts";
 import { type ExpectedBlob, fetchesOf } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { percentile } from "./statistics.ts";
 
@@ -80,7 +79,7 @@ async function measure(
   { clients, idle, layers }: Sizes,
 ): Promise<readonly Sample[]> {
   const contents = layers.map((size, at) => new Content(`herd ${id} ${at}`, size));
-  const far = await round.startFar([repositoryOf(name, "1", image, contents) satisfies FarRepository]);
+  const far = await round.startFar([repositoryOf(name, "1", image, contents)]);
   const upstream = await startPacedRelay(round, far.url, linkPace);
   const nodes = await startNodes(round, upstream, count);
   const blobs: readonly ExpectedBlob[] = contents.map(({ digest, size }) => ({
@@ -97,15 +96,11 @@ async function measure(
     p50: percentile(got.seconds, 50),
     p99: percentile(got.seconds, 99),
     spread: percentile(got.seconds, 99) / percentile(got.seconds, 50),
-    upstream: (await bytesOf(far, blobs)) / size,
+    upstream: fetchesOf(await far.asked(), ...blobs).bytes / size,
     rss: Math.max(...nodes.map((node) => node.peakRss())) / 1e6,
   };
   for (const node of nodes) await node.stop();
-  return Object.entries(values).map(([measure, value]) => ({
-    measure: `${id}-${measure}`,
-    peer: ours,
-    value,
-  }));
+  return samplesOf(ours, values, (measure) => `${id}-${measure}`);
 }
 
 /** One alone, or several that share a Redis and read from each other what one of them fetches. */
@@ -135,8 +130,4 @@ async function runHerd(
     timeout: 600_000,
   });
   return JSON.parse(output) as Herd;
-}
-
-async function bytesOf(far: FarRegistry, blobs: readonly ExpectedBlob[]): Promise<number> {
-  return fetchesOf(await far.asked(), ...blobs).bytes;
 }

@@ -8,7 +8,7 @@ import { type Mirror, startMirror } from "../system/fixtures/mirror.ts";
 import { IndexLoad, type LoadMeasurement } from "./index-load.ts";
 import { blobDigest, blobSize, makeLargeIndex, repositoryOf } from "./large-index.ts";
 import type { Round } from "./round.ts";
-import { ours, type Scale, type Scenario } from "./scenario.ts";
+import { ours, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 
 interface IndexSizeOptions {
   readonly blobs: number;
@@ -63,8 +63,7 @@ export function indexSize({ quick }: Scale): Scenario {
     async run(round) {
       const measured = await measure(round, options);
       round.equal("blobs evicted", measured.eviction.evicted, evicted);
-      const values = Object.entries(valuesOf(measured));
-      return values.map(([measure, value]) => ({ measure, peer: ours, value }));
+      return samplesOf(ours, valuesOf(measured));
     },
   };
 }

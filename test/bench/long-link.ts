@@ -7,7 +7,15 @@ import { type Measured, type Puller, pullCold, type Site } from "./long-link-pul
 import { type LinkShape, longLinkMissing, startLongLinkRig } from "./long-link-rig.ts";
 import type { ExpectedBlob } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario, type Target } from "./scenario.ts";
+import {
+  type Measure,
+  ours,
+  type Sample,
+  type Scale,
+  type Scenario,
+  samplesOf,
+  type Target,
+} from "./scenario.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
 
 const repository = "bench/long";
@@ -161,7 +169,7 @@ async function countsAt(site: Site, condition: Condition, { first }: Layers): Pr
   const samples: Sample[] = [];
   for (const peer of round.peers) {
     const measured = await pullCold(site, peer, shapeAt(round, condition), [first]);
-    samples.push(...samplesOf(round, condition, peer, measured));
+    samples.push(...checkedSamples(round, condition, peer, measured));
   }
   return samples.filter(({ measure }) => /-(requests|bytes|sent)$/.test(measure));
 }
@@ -180,7 +188,7 @@ async function timesAt(
       ...(condition.large && puller !== oneSegment ? [large] : []),
     ];
     const measured = await pullCold(site, puller, shapeAt(round, condition), layers);
-    return samplesOf(round, condition, puller, measured);
+    return checkedSamples(round, condition, puller, measured);
   };
   const pullers: readonly Puller[] = [...round.peers, oneSegment, direct];
   const samples: (readonly Sample[])[] = [];
@@ -200,7 +208,7 @@ function shapeAt(round: Round, { loss }: Condition): LinkShape {
 }
 
 /** Checks that the link has lost something or nothing, as it should, and what our mirror has fetched over it. */
-function samplesOf(
+function checkedSamples(
   round: Round,
   { id, loss }: Condition,
   { name }: Puller,
@@ -225,7 +233,5 @@ function samplesOf(
     // Not of who pulled less: what a first request costs once would weigh more.
     cpu: large && cpuSeconds && cpuSeconds / (total / gigabyte),
   };
-  return Object.entries(values).flatMap(([measure, value]) =>
-    value === undefined ? [] : [{ measure: `${id}-${measure}`, peer: name, value }],
-  );
+  return samplesOf(name, values, (measure) => `${id}-${measure}`);
 }

@@ -11,7 +11,7 @@ import { pacedLoad } from "./paced-load.ts";
 import { startPacedRelay } from "./paced-relay.ts";
 import { fetchesOf, pull, pullBlob } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { ours, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import { mebibyte, sizeText } from "./size.ts";
 
 const crowd = fileURLToPath(new URL("./crowd.ts", import.meta.url));
@@ -70,13 +70,8 @@ export function mixedLoad({ quick }: Scale): Scenario {
         core: (100 * cpuSeconds) / taken,
         rss: server.peakRss() / 1e6,
       };
-      const samples: Sample[] = Object.entries(values).map(([measure, value]) => ({
-        measure,
-        peer: ours,
-        value,
-      }));
       await server.stop();
-      return samples;
+      return samplesOf(ours, values);
     },
   };
 }

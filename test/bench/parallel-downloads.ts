@@ -4,7 +4,7 @@ import { Content } from "../system/fixtures/content.ts";
 import { costOf } from "./cost.ts";
 import { repositoryOf } from "./far-content.ts";
 import { drainBlob, land } from "./pulling.ts";
-import type { Sample, Scale, Scenario } from "./scenario.ts";
+import { type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
 
 const name = "bench/parallel";
@@ -49,8 +49,7 @@ export function parallelDownloads({ quick }: Scale): Scenario {
           cpu: all.cpuSeconds / ((size * clients) / gigabyte),
           rss: server.peakRss() / 1e6,
         };
-        for (const [measure, value] of Object.entries(values))
-          samples.push({ measure, peer: peer.name, value });
+        samples.push(...samplesOf(peer.name, values));
         await server.stop();
       }
       return samples;

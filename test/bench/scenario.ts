@@ -42,6 +42,20 @@ export interface Sample {
   readonly value: number;
 }
 
+/**
+ * The numbers a peer has in one round, by the names of their measures, or by what these are made of with `measureOf`. What is
+ * undefined was not measured.
+ */
+export function samplesOf(
+  peer: string,
+  values: Readonly<Record<string, number | undefined>>,
+  measureOf = (name: string): string => name,
+): Sample[] {
+  return Object.entries(values).flatMap(([name, value]) =>
+    value === undefined ? [] : [{ measure: measureOf(name), peer, value }],
+  );
+}
+
 export interface Scenario {
   /** In kebab case, for `--only`. */
   readonly name: string;

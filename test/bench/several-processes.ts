@@ -11,7 +11,7 @@ import type { Peer } from "./peer.ts";
 import type { Place } from "./place.ts";
 import { type ExpectedBlob, fetchesOf, land, pull } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
 import { wrk } from "./wrk.ts";
@@ -105,11 +105,7 @@ async function runPeer(
   const memory = server.pss() / 1e6;
   await server.stop();
   const values = { ...manifests, ...hits, ...misses, memory };
-  return Object.entries(values).map(([measure, value]) => ({
-    measure: `${measure}-${processes}`,
-    peer: peer.name,
-    value,
-  }));
+  return samplesOf(peer.name, values, (measure) => `${measure}-${processes}`);
 }
 
 async function hitManifests(

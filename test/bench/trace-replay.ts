@@ -8,7 +8,7 @@ import { costOf } from "./cost.ts";
 import type { FarRegistry, FarRequest } from "./far-registry.ts";
 import { nginx, type Peer } from "./peer.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Room, Server } from "./server.ts";
 import { percentile } from "./statistics.ts";
 import { lruHits } from "./trace/computed-lru.ts";
@@ -150,11 +150,7 @@ async function measure(
   }
   round.equal(`bytes of blobs ${peer.name} sent`, result.blobBytes, askedBytes);
   await server.stop();
-  return Object.entries(values).map(([name, value]) => ({
-    measure: `${idOf(part)}-${name}`,
-    peer: peer.name,
-    value,
-  }));
+  return samplesOf(peer.name, values, (name) => `${idOf(part)}-${name}`);
 }
 
 /** What upstream sent. A blob that came in several parts is one, begun with its first byte. */

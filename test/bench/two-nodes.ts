@@ -11,7 +11,7 @@ import { entrepot } from "./peer.ts";
 import type { Place } from "./place.ts";
 import { drainBlob, type ExpectedBlob, fetchesOf, pull, pullBlob } from "./pulling.ts";
 import type { Round } from "./round.ts";
-import { type Measure, ours, type Sample, type Scale, type Scenario } from "./scenario.ts";
+import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { gigabyte, mebibyte } from "./size.ts";
 import { wrk } from "./wrk.ts";
@@ -48,7 +48,7 @@ export function twoNodes({ quick }: Scale): Scenario {
       const far = await round.startFar(content);
       const one = await measure(round, far, 1, wanted, sizes);
       const two = await measure(round, far, 2, wanted, sizes);
-      return (["manifest", "blob"] as const).flatMap((what) => samplesOf(what, one[what], two[what]));
+      return (["manifest", "blob"] as const).flatMap((what) => comparisonOf(what, one[what], two[what]));
     },
   };
 }
@@ -76,7 +76,7 @@ interface Figures {
   readonly cpu: number;
 }
 
-function samplesOf(what: "manifest" | "blob", one: Figures, two: Figures): Sample[] {
+function comparisonOf(what: "manifest" | "blob", one: Figures, two: Figures): Sample[] {
   const unit = what === "manifest" ? 1e6 : 1;
   const values = {
     "one-rate": one.rate,
@@ -85,7 +85,7 @@ function samplesOf(what: "manifest" | "blob", one: Figures, two: Figures): Sampl
     "two-cpu": two.cpu * unit,
     gain: (2 * one.cpu) / two.cpu,
   };
-  return Object.entries(values).map(([name, value]) => ({ measure: `${what}-${name}`, peer: ours, value }));
+  return samplesOf(ours, values, (name) => `${what}-${name}`);
 }
 
 function makeContent(blobSize: number) {

@@ -5,15 +5,14 @@ import { type Digest, makeDigest } from "../../src/oci/digest.ts";
 import { openIndex } from "../../src/storage/index/sqlite-index.ts";
 import { type HitRatios, lruHits } from "../bench/trace/computed-lru.ts";
 import { makeTrace } from "../bench/trace/made-trace.ts";
-import { isBlob, uniqueBytes } from "../bench/trace/trace.ts";
+import { uniqueBytes } from "../bench/trace/trace.ts";
+import { scaled } from "../bench/trace/trace-content.ts";
 
 /** What the sizes are divided by, so that a budget of bytes is one of the tests' kind. */
 const scale = 1_000;
 const smallBlob = 1_000_000 / scale;
 
-const blobs = makeTrace({ length: 120_000 })
-  .filter(isBlob)
-  .map((blob) => ({ ...blob, size: Math.max(1, Math.round(blob.size / scale)) }));
+const blobs = scaled(makeTrace({ length: 120_000 }), scale);
 
 /** Replays it with the index and the eviction of the mirror and a store that holds nothing. */
 async function hitsOf(t: Test, maxSize: number): Promise<HitRatios> {

@@ -1,7 +1,7 @@
 // A trace with the figures of the one that was recorded in a production registry of IBM in 2017 (Anwar et al., FAST'18; the
 // figures are of 725,242 of its GETs in their true order). Its statistics are reproduced, its lines are not: whose licence
 // is not stated. trace-figures.ts measures them, test/bench/trace/made-trace.test.ts fixes how near they are.
-import { randomFrom } from "./random.ts";
+import { SeededRandom } from "../../fixtures/seeded-random.ts";
 import { type BlobResource, type ManifestResource, ping, type Resource, type Trace } from "./trace.ts";
 
 /** Requests of the recorded order. What depends on the length of an order is scaled from there. */
@@ -105,9 +105,10 @@ interface Asked {
 
 /** Makes an order of requests. */
 export function makeTrace({ length, seed = 1 }: MadeTraceOptions): Trace {
-  const random = randomFrom(seed);
+  const seeded = new SeededRandom(seed);
+  const random = (): number => seeded.next();
   const images = makeImages(length, random);
-  const asked = [...images.flatMap((image) => pullsOf(image, random))];
+  const asked = images.flatMap((image) => pullsOf(image, random));
   asked.push(...pollsOf(length, images, random));
   const pings = Math.round(asked.length / (blobRequests + manifestRequests)) - asked.length;
   for (let made = 0; made < pings; made++) asked.push({ at: random() * length, resource: ping });

@@ -3,7 +3,7 @@
 import { digestOf } from "../../fixtures/images.ts";
 import { Content } from "../../system/fixtures/content.ts";
 import type { FarBlob, FarManifest, FarRepository } from "../far-content.ts";
-import { isBlob, type Resource, type Trace, uniqueBytes } from "./trace.ts";
+import { type BlobResource, isBlob, type Resource, type Trace, uniqueBytes } from "./trace.ts";
 
 /** A request of the replay. */
 export interface Asked {
@@ -42,7 +42,7 @@ export function contentOf(trace: Trace, bytes: number): TraceContent {
       const path = `/v2/${name}/manifests/${resource.reference}`;
       return { path, kind: "manifest", size: manifest.body.length };
     }
-    const size = Math.max(1, Math.round(resource.size / scale));
+    const size = scaledSize(resource.size, scale);
     const blob = blobs.get(resource.content) ?? new Content(`trace ${resource.content}`, size);
     blobs.set(resource.content, blob);
     holding.blobs.set(blob.digest, blob);
@@ -101,7 +101,11 @@ function manifestOf(name: string, tag: string): FarManifest {
   return { digest: digestOf(body), mediaType, body };
 }
 
-/** The same trace with its sizes as they are replayed. */
-export function scaled(trace: Trace, scale: number): Trace {
-  return trace.filter(isBlob).map((blob) => ({ ...blob, size: Math.max(1, Math.round(blob.size / scale)) }));
+/** The requests of the trace for blobs, with their sizes as they are replayed. */
+export function scaled(trace: Trace, scale: number): readonly BlobResource[] {
+  return trace.filter(isBlob).map((blob) => ({ ...blob, size: scaledSize(blob.size, scale) }));
+}
+
+function scaledSize(size: number, scale: number): number {
+  return Math.max(1, Math.round(size / scale));
 }
