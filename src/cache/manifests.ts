@@ -392,7 +392,7 @@ export class Manifests {
       readonly confirmAfter: number;
     },
   ): Promise<ManifestOpened> {
-    const { negative, clock, regular } = this.#options;
+    const { negative, clock } = this.#options;
     const freshness = this.#options.freshness();
     const { ttl, confirmAfter } = asked;
     const known = await asked.known;
@@ -412,7 +412,7 @@ export class Manifests {
     if (stored !== undefined && confirmAfter === Number.POSITIVE_INFINITY) {
       const opened = this.#whileRevalidating(remote, { stored, ttl, now }, key, ask);
       if (opened !== undefined) {
-        if (remote.onBehalfOf !== undefined) regular.asked(remote, tag);
+        this.#noteAsked(remote, tag);
         return opened;
       }
     }
@@ -420,14 +420,19 @@ export class Manifests {
       const subject = stored === undefined ? subjectOfTag(tag) : undefined;
       if (subject !== undefined) return this.#byFallbackTag(remote, tag, subject, ask);
       const answered = await this.#fetch(remote, key, ask);
-      if (remote.onBehalfOf !== undefined) regular.asked(remote, tag);
+      this.#noteAsked(remote, tag);
       return this.#answer(remote, { ...answered, outdated: stored !== undefined });
     }
     const refreshed = await this.#refresh(remote, key, ask);
-    if (remote.onBehalfOf !== undefined) regular.asked(remote, tag);
+    this.#noteAsked(remote, tag);
     return refreshed.kind === "answered"
       ? this.#answer(remote, { ...refreshed, outdated: true })
       : this.#stale(remote, tag, { stored, ttl, reason: refreshed.reason });
+  }
+
+  /** Upstream was asked about the tag, or is being asked, for a caller. */
+  #noteAsked(remote: RemoteRepository, tag: Tag): void {
+    if (remote.onBehalfOf !== undefined) this.#options.regular.asked(remote, tag);
   }
 
   /**
