@@ -1,6 +1,7 @@
 // A secret in a file that is replaced while the program runs: by an editor, by rename, or by the symbolic links
 // Kubernetes swaps.
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
+import { readAtMost } from "../ports/bounded-file.ts";
 import { fileVersion } from "../ports/file-version.ts";
 import type { Secret, SecretSource } from "../ports/secret.ts";
 import { reasonOf } from "./read-text.ts";
@@ -99,16 +100,4 @@ class WatchedFile implements SecretSource {
     this.#version = undefined;
     this.#problem = `${this.#file.name} ${why}: the secret it held before stays in use`;
   }
-}
-
-/** UTF-8 text of a file; undefined when it has more than `limit` bytes. */
-async function readAtMost(handle: FileHandle, limit: number): Promise<string | undefined> {
-  const buffer = Buffer.alloc(limit + 1);
-  let length = 0;
-  while (length <= limit) {
-    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, length);
-    if (bytesRead === 0) return buffer.toString("utf8", 0, length);
-    length += bytesRead;
-  }
-  return undefined;
 }

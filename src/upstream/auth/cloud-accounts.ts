@@ -7,8 +7,14 @@ import type { ProxyConfig, UpstreamAuth } from "../../config/config.ts";
 import { sdkAgents } from "../../outbound/proxied-agent.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { Credentials } from "./credentials.ts";
-import { type EndingCredentials, SourceFailure } from "./renewed-credentials.ts";
-import { azureWorkload, type CloudToken, type ExchangeOptions, googleWorkload } from "./workload-identity.ts";
+import { type EndingCredentials, SourceFailure, secondsOf } from "./renewed-credentials.ts";
+import {
+  azureWorkload,
+  type CloudToken,
+  type ExchangeOptions,
+  type Fields,
+  googleWorkload,
+} from "./workload-identity.ts";
 
 type CloudAuth = UpstreamAuth & { readonly kind: "cloud" };
 
@@ -197,8 +203,6 @@ function lifeOf(token: string): number {
 
 // ---- common ---------------------------------------------------------------------------------------------------------
 
-type Fields = Readonly<Record<string, unknown>>;
-
 function exchange({ auth, proxy, clock }: CloudOptions, signal: AbortSignal): ExchangeOptions {
   return { environment: auth.environment, proxy, clock, signal };
 }
@@ -240,10 +244,4 @@ function credentials(username: string | undefined, secret: unknown): Credentials
   if (username === undefined || typeof secret !== "string" || !usableSecret.test(secret))
     throw new SourceFailure("failed: it gave no token that can be used");
   return new Credentials(username, secret);
-}
-
-/** A number, or digits as Azure writes them; 0 for anything else. */
-function secondsOf(value: unknown): number {
-  const seconds = typeof value === "string" ? Number(value) : value;
-  return typeof seconds === "number" && Number.isFinite(seconds) ? seconds : 0;
 }

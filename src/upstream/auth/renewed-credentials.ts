@@ -102,3 +102,9 @@ function failureOf(cause: unknown): string {
   const { name, code } = (cause ?? {}) as { name?: unknown; code?: unknown };
   return `failed (${typeof code === "string" ? code : String(name)})`;
 }
+
+/** How long something lasts, as servers say it: a number, or digits as Azure writes them; 0 for anything else. */
+export function secondsOf(value: unknown): number {
+  const seconds = typeof value === "string" ? Number(value) : value;
+  return typeof seconds === "number" && Number.isFinite(seconds) ? seconds : 0;
+}

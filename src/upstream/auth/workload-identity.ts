@@ -3,9 +3,10 @@
 import { open } from "node:fs/promises";
 import type { CloudEnvironment, ProxyConfig } from "../../config/config.ts";
 import { type DocumentOptions, fetchJson, fetchText } from "../../outbound/json-document.ts";
+import { readAtMost } from "../../ports/bounded-file.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { userAgent } from "../../version.ts";
-import { SourceFailure } from "./renewed-credentials.ts";
+import { SourceFailure, secondsOf } from "./renewed-credentials.ts";
 
 /** Largest file read, in bytes. */
 const largestFile = 64 * 1024;
@@ -30,7 +31,8 @@ export interface CloudToken {
   readonly life: number;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+/** Those of an object that was JSON. */
+export type Fields = Readonly<Record<string, unknown>>;
 
 // ---- Google ---------------------------------------------------------------------------------------------------------
 
@@ -159,8 +161,8 @@ async function readSmall(path: string, named: string): Promise<string> {
   try {
     const file = await open(path);
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(largestFile + 1));
-      if (bytesRead <= largestFile) return buffer.toString("utf8", 0, bytesRead);
+      const text = await readAtMost(file, largestFile);
+      if (text !== undefined) return text;
     } finally {
       await file.close();
     }
@@ -189,8 +191,4 @@ function urlOf(value: unknown, named: string): URL {
 function bearerOf(token: unknown): string {
   if (typeof token === "string" && /^[\x21-\x7e]{1,32768}$/.test(token)) return token;
   throw new SourceFailure("failed: there is no token that can be used");
-}
-
-function secondsOf(value: unknown): number {
-  return typeof value === "number" || typeof value === "string" ? Number(value) : 0;
 }
