@@ -1,5 +1,5 @@
 // Blobs whose answer is labelled as something else: the digest decides, and until it has nobody is told anything.
-import t from "tap";
+import t, { type Test } from "tap";
 import { makeImage, randomBytesFor } from "../fixtures/images.ts";
 import { eventually, gate } from "../fixtures/manual-time.ts";
 import { startMirror } from "../fixtures/mirror.ts";
@@ -11,6 +11,17 @@ const labels = [
   { "content-encoding": "x-gzip" },
   { "content-encoding": "gzip" },
 ] as const;
+
+/** A blob of three repositories, which has come here through the first, team/app. */
+async function startShared(t: Test) {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream);
+  const digest = upstream.addBlob("team/app", bytes);
+  for (const repository of ["team/other", "team/third"]) upstream.addBlob(repository, bytes);
+  t.equal((await mirror.get(`/v2/team/app/blobs/${digest}`)).status, 200);
+  await mirror.line(({ msg }) => msg === "fill committed");
+  return { upstream, mirror, digest };
+}
 
 for (const headers of labels)
   t.test(`a blob that hashes right is given, once it is whole: ${JSON.stringify(headers)}`, async (t) => {
@@ -64,12 +75,7 @@ t.test("of a blob whose size a manifest states no label raises a doubt", async (
 t.test(
   "a blob that came here through another repository is proved by its size, whatever the label",
   async (t) => {
-    const upstream = await startUpstream(t);
-    const mirror = await startMirror(t, upstream);
-    const digest = upstream.addBlob("team/app", bytes);
-    for (const repository of ["team/other", "team/third"]) upstream.addBlob(repository, bytes);
-    t.equal((await mirror.get(`/v2/team/app/blobs/${digest}`)).status, 200);
-    await mirror.line(({ msg }) => msg === "fill committed");
+    const { upstream, mirror, digest } = await startShared(t);
     const headers = { "content-type": "text/html", "docker-content-digest": undefined };
     upstream.fault(() => ({ headers, ignoreRange: true }));
     t.match(await mirror.get(`/v2/team/other/blobs/${digest}`), { status: 200, body: bytes });
@@ -111,12 +117,7 @@ t.test("HEAD of what is no blob is refused as GET is", async (t) => {
 t.test(
   "a blob that is here, of which upstream shows neither digest nor size, is proved by its bytes",
   async (t) => {
-    const upstream = await startUpstream(t);
-    const mirror = await startMirror(t, upstream);
-    const digest = upstream.addBlob("team/app", bytes);
-    for (const repository of ["team/other", "team/third"]) upstream.addBlob(repository, bytes);
-    t.equal((await mirror.get(`/v2/team/app/blobs/${digest}`)).status, 200);
-    await mirror.line(({ msg }) => msg === "fill committed");
+    const { upstream, mirror, digest } = await startShared(t);
     upstream.fault(() => ({ headers: unnamed, ignoreRange: true, noLength: true }));
     t.match(await mirror.get(`/v2/team/other/blobs/${digest}`), { status: 200, body: bytes });
     t.match(await mirror.ask("HEAD", `/v2/team/third/blobs/${digest}`), { status: 200 });
