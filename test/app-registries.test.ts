@@ -1,14 +1,12 @@
 // Each kind of registry of docs/upstreams.md that can be scripted: one that names its account, its tokens, its redirects and
 // what it does not have in its own way.
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import t, { type Test } from "tap";
+import t from "tap";
 import type { UpstreamConfig } from "../src/config/config.ts";
 import { basicAuth } from "./fixtures/connected-upstream.ts";
 import { makeImage } from "./fixtures/images.ts";
 import { startMirror } from "./fixtures/mirror.ts";
+import { startObjectStorage } from "./fixtures/object-storage.ts";
 import { type ScriptedUpstream, startUpstream, type UpstreamRequest } from "./fixtures/scripted-upstream.ts";
 import { startTokenServer, type TokenServer } from "./fixtures/token-server.ts";
 import type { Fault } from "./fixtures/upstream-fault.ts";
@@ -20,8 +18,6 @@ const absent = "team/absent";
 interface Parts {
   readonly registry: ScriptedUpstream;
   readonly tokens: TokenServer;
-  /** The address of a blob in the storage. */
-  readonly stored: (digest: string) => string;
 }
 
 interface Kind {
@@ -139,30 +135,12 @@ const kinds: readonly Kind[] = [
   { name: "zot", absent: 404, answers: whenAbsent(unknown) },
 ];
 
-/** It knows no account, refuses HEAD as addresses that are signed for GET do, and gives what the address says. */
-async function startStorage(t: Test) {
-  const asked: { readonly digest: string; readonly authorization: string | undefined }[] = [];
-  const server = createServer(({ method, url = "", headers: { authorization } }, response) => {
-    if (method === "HEAD") return void response.writeHead(403).end();
-    const blob = blobs.find(({ digest }) => url.includes(digest));
-    asked.push({ digest: blob?.digest ?? "", authorization });
-    response.writeHead(200, { "content-length": blob?.bytes.length }).end(blob?.bytes);
-    return undefined;
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { asked, stored: (digest: string) => `${origin}/bucket/${digest}?X-Amz-Signature=s1gned` };
-}
-
 for (const kind of kinds)
   t.test(`${kind.name}${kind.config === undefined ? "" : ", by repository path"}`, async (t) => {
     const { path = "", account: [username, password] = ["mirror", "hunter2"], bearer } = kind;
-    const storage = await startStorage(t);
+    const storage = await startObjectStorage(t, blobs, { refusesHead: true });
+    const stored = (digest: string): string =>
+      `http://127.0.0.1:${storage.port}/bucket/${digest}?X-Amz-Signature=s1gned`;
     const tokens = await startTokenServer(t, { username, password });
     tokens.forbidden.add(kind.answers === undefined || kind.name === "Docker Hub" ? absent : "");
     const registry = await startUpstream(t, {
@@ -173,7 +151,7 @@ for (const kind of kinds)
     });
     const prefix = kind.config?.repositoryPrefix;
     registry.addImage(prefix === undefined ? "team/app" : `${prefix}/team/app`, "1", image);
-    const parts = { registry, tokens, stored: storage.stored };
+    const parts = { registry, tokens };
     registry.fault((request) => {
       const { authorization } = request.headers;
       const may = bearer === undefined || request.kind !== "blob" || authorization?.startsWith("Bearer ");
@@ -184,7 +162,7 @@ for (const kind of kinds)
         authorization !== undefined &&
         request.method === "GET"
       )
-        return { status: 307, headers: { location: storage.stored(String(request.reference)) } };
+        return { status: 307, headers: { location: stored(String(request.reference)) } };
       return kind.answers?.(request, parts);
     });
     const mirror = await startMirror(t, registry, {

@@ -1,13 +1,11 @@
 // Where nothing gets out but through a proxy: a registry whose tokens, blobs and shared store are at hosts of their own, each
 // of them known to the proxy alone. Over http and by CONNECT through Debian's tinyproxy, and through SOCKS5.
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { Authority } from "../fixtures/certificates.ts";
 import { makeImage } from "../fixtures/images.ts";
+import { startObjectStorage } from "../fixtures/object-storage.ts";
 import { startProxy } from "../fixtures/scripted-proxy.ts";
 import { startS3 } from "../fixtures/scripted-s3.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -34,27 +32,13 @@ const proxyAccount = "mirror:hunter2";
 const image = makeImage({ layers: [300_000, 70_000], seed: "hosts" });
 const blobs = [image.config, ...image.layers];
 
-/** The storage behind the registry: knows no account, and gives what the address says. */
-async function startStorage(t: Test) {
-  const asked: { readonly digest: string; readonly authorization: string | undefined }[] = [];
-  const server = createServer(({ method, url = "", headers: { authorization } }, response) => {
-    const digest = decodeURIComponent(url.split("/").at(-1) ?? "");
-    // HEAD proves the right to what comes from the shared store.
-    if (method === "GET") asked.push({ digest, authorization });
-    response.end(blobs.find((blob) => blob.digest === digest)?.bytes);
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { asked, port: (server.address() as AddressInfo).port };
-}
-
 t.test("a registry of several hosts behind a proxy", async (t) => {
   if (!requires(t, "openssl", "skopeo", ...walledNetworkPrograms)) return;
-  const [tokens, storage, s3] = [await startTokenServer(t), await startStorage(t), await startS3(t)];
+  const [tokens, storage, s3] = [
+    await startTokenServer(t),
+    await startObjectStorage(t, blobs),
+    await startS3(t),
+  ];
   const registry = await startUpstream(t, { bearer: tokens });
   registry.addImage("team/app", "1", image);
   const plain = {
