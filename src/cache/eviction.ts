@@ -12,6 +12,11 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 
 /** Rows read in one turn of the event loop, and removed in one write. */
 const batch = 100;
+/**
+ * Files deleted at once. Each deletion waits in Node's pool of threads behind what new blobs write, so one after the other they
+ * go more slowly than small blobs come.
+ */
+const atOnce = 16;
 /** Blobs one pass fails to delete before it gives up. */
 const maxFailures = 100;
 /**
@@ -143,51 +148,75 @@ export class Eviction {
   }
 
   async #pass(): Promise<void> {
-    const { index, limits, freeSpace, fillingBytes } = this.#options;
+    const { index, limits, freeSpace, fillingBytes, inUse } = this.#options;
     const { maxSize, smallBlob, evictTo } = limits();
     const space = await freeSpace();
     const reserve = this.#reserveOf(space);
-    const used = index.totals().bytes + index.ownBytes() + fillingBytes();
-    const overBudget = used > maxSize ? used - maxSize * evictTo : 0;
     const overDisk = Math.max(0, reserve.bytes - space.free);
     const overFiles = Math.max(0, Math.ceil(reserve.files - (space.files?.free ?? reserve.files)));
-    const lowDisk = overDisk > overBudget || overFiles > 0 || (overBudget === 0 && this.#wanted > 0);
+    const gone = { bytes: 0, files: 0, failures: 0 };
+    let exceeded = false;
+    /** Blobs that come while the pass runs count, too: those who store them have been told that one runs. */
+    const overBudget = (): number => {
+      const used = index.totals().bytes + index.ownBytes() + fillingBytes();
+      exceeded ||= used > maxSize;
+      return exceeded ? used - maxSize * evictTo : 0;
+    };
+    const first = overBudget();
+    const lowDisk = overDisk > first || overFiles > 0 || (first <= 0 && this.#wanted > 0);
     const reason = lowDisk ? "low_disk" : "lru";
     const passedOver = new Set<Digest>();
-    const wanted = (): number => Math.max(overBudget, overDisk, this.#wanted);
-    let freed = 0;
-    let files = 0;
-    let failures = 0;
     const none = new Set<BlobKind>();
     const rooms = { manifest: maxSize * manifestShare, small: roomOfSmallBlobs(maxSize, smallBlob) };
-    for (let over = false; !over; ) {
+    while (gone.failures < maxFailures) {
+      const bytes = Math.max(overBudget(), Math.max(overDisk, this.#wanted) - gone.bytes);
+      const files = overFiles - gone.files;
+      if (bytes <= 0 && files <= 0) return;
       const next = this.#next(rooms, none);
       if (next === undefined) return;
       const found = index
         .leastWorth(next.kind, batch + passedOver.size)
         .filter(({ digest }) => !passedOver.has(digest));
-      if (found.length === 0) {
-        none.add(next.kind);
-        continue;
-      }
-      const deleted: OldBlob[] = [];
-      let { excess } = next;
+      if (found.length === 0) none.add(next.kind);
+      const chosen: OldBlob[] = [];
+      let sum = 0;
       for (const blob of found) {
-        over = (freed >= wanted() && files >= overFiles) || failures === maxFailures;
-        if (over || excess <= 0) break;
-        if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
-        else if (await this.#delete(blob.digest)) {
-          deleted.push(blob);
-          excess -= blob.size;
-          freed += blob.size;
-          files++;
-        } else {
-          passedOver.add(blob.digest);
-          failures++;
+        if (sum >= next.excess || (sum >= bytes && chosen.length >= files)) break;
+        if (inUse(blob.digest)) passedOver.add(blob.digest);
+        else {
+          chosen.push(blob);
+          sum += blob.size;
         }
       }
-      await this.#forget(deleted, reason);
+      await this.#forget(await this.#deleteAll(chosen, passedOver, gone), reason);
     }
+  }
+
+  /** Counts those that are gone, and gives them in the order they were in; the others are added to `passedOver`. */
+  async #deleteAll(
+    chosen: readonly OldBlob[],
+    passedOver: Set<Digest>,
+    gone: { bytes: number; files: number; failures: number },
+  ): Promise<readonly OldBlob[]> {
+    const deleted = new Set<OldBlob>();
+    const waiting = chosen.values();
+    const some = async (): Promise<void> => {
+      for (const blob of waiting) {
+        if (gone.failures >= maxFailures) return;
+        // Since it was chosen, somebody may have opened it.
+        if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
+        else if (await this.#delete(blob.digest)) {
+          deleted.add(blob);
+          gone.bytes += blob.size;
+          gone.files++;
+        } else {
+          passedOver.add(blob.digest);
+          gone.failures++;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: atOnce }, some));
+    return chosen.filter((blob) => deleted.has(blob));
   }
 
   /** Of which kind the next to go is, and how many bytes of it; `none`: those of which nothing more can go. */

@@ -298,16 +298,49 @@ t.test("rows go a hundred in one write, after their files", async (t) => {
 });
 
 t.test("a blob that is stored anew while its batch is being deleted stays known", async (t) => {
-  const cache = await openCache(t, { maxSize: 1 });
+  const cache = await openCache(t, { maxSize: 2 * size, evictTo: 0.5 });
   const digests = await storeSome(cache, 3);
+  const first = digests[0] as Digest;
   const held = gate();
-  cache.store.faults.set("delete", ({ digest }) => (digest === digests[2] ? held.opened : undefined));
+  cache.store.faults.set("delete", ({ digest }) => (digest === digests[1] ? held.opened : undefined));
   const pass = cache.eviction.run();
-  await eventually("the last is being deleted", () => cache.store.count("delete") === 3);
-  await storeBlob(cache, randomBytesFor("blob 0", size), digests[0] as Digest);
+  await eventually("the second is being deleted", () => cache.store.count("delete") === 2);
+  while (await isHere(cache, first));
+  await storeBlob(cache, randomBytesFor("blob 0", size), first);
   held.open();
   await pass;
   t.same(await gone(cache, digests), [1, 2], "and the index and the store agree");
+});
+
+t.test("sixteen files are deleted at once, so that a pass keeps up with many small blobs", async (t) => {
+  const cache = await openCache(t, { maxSize: 1 });
+  for (let at = 0; at < 40; at++) cache.index.blobs.add(sha256(Buffer.from(`row ${at}`)), 10, undefined, at);
+  const gates = Array.from({ length: 40 }, gate);
+  let begun = 0;
+  cache.store.faults.set("delete", () => gates[begun++]?.opened);
+  const pass = cache.eviction.run();
+  await eventually("sixteen deletions", () => begun === 16);
+  gates[3]?.open();
+  await eventually("one more", () => begun === 17);
+  for (const each of gates) each.open();
+  await pass;
+  t.equal(begun, 40);
+  t.equal(cache.index.blobs.totals().count, 0);
+});
+
+t.test("what is stored while a pass runs is part of what has to go", async (t) => {
+  const cache = await openCache(t, { maxSize: 2 * size, evictTo: 0.5 });
+  const digests = await storeSome(cache, 3);
+  const held = gate();
+  cache.store.faults.set("delete", ({ digest }) => (digest === digests[1] ? held.opened : undefined));
+  const pass = cache.eviction.run();
+  await eventually("a deletion", () => cache.store.count("delete") === 2);
+  for (const name of ["more", "yet more"])
+    await storeBlob(cache, randomBytesFor(name, size), sha256(randomBytesFor(name, size)));
+  cache.eviction.check();
+  held.open();
+  await pass;
+  t.equal(cache.index.blobs.totals().bytes, size, "and no other pass is needed for it");
 });
 
 // ---- kinds ------------------------------------------------------------------------------------------------------
