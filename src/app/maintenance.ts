@@ -1,5 +1,5 @@
-// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, copies of
-// the index, the scrubber, overdue uploads, and the watch over the cache directory.
+// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, what stored manifests
+// name, copies of the index, the scrubber, overdue uploads, and the watch over the cache directory.
 import type { Logger } from "pino";
 import type { Eviction } from "../cache/eviction.ts";
 import { lookInterval, type RefreshAhead } from "../cache/refresh/refresh-ahead.ts";
@@ -12,6 +12,7 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
 import { reconcile } from "../storage/index/reconcile.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
+import { readGraph } from "../storage/index/stored-manifests.ts";
 import { StoreWatch, storeWatchInterval } from "./store-watch.ts";
 
 /** Milliseconds between two checks of the free disk space. */
@@ -80,7 +81,7 @@ export class Maintenance {
       // Before much of what the last run left changes.
       void this.#copyIndex("thread");
       if (!signal.aborted) scrubber.start();
-      await uploadOverdue();
+      await Promise.all([this.#readGraph(), uploadOverdue()]);
     });
     this.#every(indexCopyInterval, async () => {
       if (await this.#copyIndex("thread")) indexCopied();
@@ -132,6 +133,16 @@ export class Maintenance {
       if (counts !== undefined) log.info(counts, "made the index agree with the store");
     } catch (error) {
       if (!signal.aborted) log.error({ err: error }, "the index could not be repaired");
+    }
+  }
+
+  async #readGraph(): Promise<void> {
+    const { store, index, signal, log, notices } = this.#options;
+    try {
+      const manifests = await readGraph({ store, index, signal });
+      if (manifests) log.info({ manifests }, "read what the stored manifests name");
+    } catch (error) {
+      if (!signal.aborted) notices(noticeOfStoreError("graph.read", error));
     }
   }
 

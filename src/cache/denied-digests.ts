@@ -15,10 +15,10 @@ const maxManifests = 1_000;
 const maxEach = 1_000;
 
 export class DeniedDigests {
-  readonly #graph: ImageGraph;
+  readonly #graph: Pick<ImageGraph, "tagsNaming" | "parentsIn">;
   readonly #notices: NoticeSink;
 
-  constructor(graph: ImageGraph, notices: NoticeSink) {
+  constructor(graph: Pick<ImageGraph, "tagsNaming" | "parentsIn">, notices: NoticeSink) {
     this.#graph = graph;
     this.#notices = notices;
   }

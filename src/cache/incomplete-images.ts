@@ -106,8 +106,8 @@ export class IncompleteImages {
     const blob = await this.#missingBlob(scope, children);
     if (blob !== undefined) return blob;
     let first: Digest | undefined;
-    for (const { kind, digest } of children) {
-      if (kind === "blob") continue;
+    for (const { role, digest } of children) {
+      if (role !== "manifest") continue;
       const missing = await this.#missingFromImage(scope, digest);
       if (missing === undefined) return undefined;
       first ??= missing;
@@ -123,9 +123,9 @@ export class IncompleteImages {
   }
 
   async #missingBlob(scope: Scope, children: readonly Descriptor[]): Promise<Digest | undefined> {
-    for (const { kind, digest } of children) {
-      if (kind !== "blob" || (await this.#blobs.isHere(digest))) continue;
-      if (!(await this.#isElsewhere(scope, digest, kind))) return digest;
+    for (const { role, digest } of children) {
+      if (role === "manifest" || (await this.#blobs.isHere(digest))) continue;
+      if (!(await this.#isElsewhere(scope, digest, "blob"))) return digest;
     }
     return undefined;
   }

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { type Digest, digestAlgorithm, digestHex } from "../oci/digest.ts";
-import { largestManifest, readManifest } from "../oci/manifest.ts";
+import { largestManifest, type Manifest, readManifest } from "../oci/manifest.ts";
 import {
   type BlobReader,
   type BlobStore,
@@ -15,7 +15,7 @@ import {
 } from "../ports/blobs.ts";
 import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { BitRotFinder, NoticeSink, Source } from "../ports/event.ts";
-import type { BlobIndex, IndexedBlob, LinkedBlob } from "../ports/records.ts";
+import type { BlobIndex, IndexedBlob } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { BlobChecks, type CheckResult } from "./blob-checks.ts";
 import { holdBack } from "./fill/range-plan.ts";
@@ -234,14 +234,13 @@ export class LocalBlobs {
   /** Stores a verified manifest body. When the store fails a notice is sent, and only memory holds the body. */
   async putManifest(
     digest: Digest,
-    manifest: LocalManifestBody,
-    children: readonly LinkedBlob[],
+    body: Buffer,
+    { mediaType, children, subject }: Pick<Manifest, "mediaType" | "children" | "subject">,
   ): Promise<void> {
-    const { body, mediaType } = manifest;
     this.#memory.set(digest, { body, mediaType });
     try {
       if (!(await this.#store(digest, body))) return;
-      this.#options.index.setChildren(digest, children);
+      this.#options.index.setChildren(digest, children, subject);
       this.committed(digest, body.length, mediaType);
     } catch (error) {
       this.#options.notices(noticeOfStoreError("put_manifest", error));
@@ -397,7 +396,8 @@ export class LocalBlobs {
     const manifest = mediaType === undefined ? undefined : readManifest(body, mediaType);
     try {
       if (!(await this.#store(digest, body))) return true;
-      if (typeof manifest === "object") this.#options.index.setChildren(digest, manifest.children);
+      if (typeof manifest === "object")
+        this.#options.index.setChildren(digest, manifest.children, manifest.subject);
       this.committed(digest, body.length, mediaType);
     } catch (error) {
       this.#options.notices(noticeOfStoreError("repair", error));
@@ -409,8 +409,6 @@ export class LocalBlobs {
     await this.checks.found(digest, by, bytes);
   }
 }
-
-export type LocalManifestBody = Omit<LocalManifest, "source">;
 
 function isBodyOf(digest: Digest, body: Buffer): boolean {
   return createHash(digestAlgorithm(digest)).update(body).digest("hex") === digestHex(digest);

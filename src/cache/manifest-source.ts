@@ -98,9 +98,8 @@ export class ManifestSource {
         throw new UpstreamError("digest_mismatch", "not what it is stored as");
       const manifest = readManifest(body, found.mediaType);
       if (typeof manifest === "string") return undefined;
-      const { mediaType, children } = manifest;
-      await this.#local.putManifest(digest, { body, mediaType }, children);
-      return { body, mediaType, source: store.source };
+      await this.#local.putManifest(digest, body, manifest);
+      return { body, mediaType: manifest.mediaType, source: store.source };
     } catch (error) {
       if (error instanceof UpstreamError) await store.delete(digest).catch(() => {});
       return undefined;
@@ -174,9 +173,9 @@ export class ManifestSource {
     if (typeof manifest === "string") {
       throw new UpstreamError("protocol", `upstream's manifest ${digest} cannot be used: ${manifest}`);
     }
-    const { mediaType, children } = manifest;
+    const { mediaType } = manifest;
     if (ofPayload) return { kind: "uncached", digest, mediaType, body };
-    await this.#local.putManifest(digest, { body, mediaType }, children);
+    await this.#local.putManifest(digest, body, manifest);
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(remote, digest, body.length, manifest.blobs);
     const here: LocalManifest = { body, mediaType, source: `upstream:${remote.upstream}` };

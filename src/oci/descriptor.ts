@@ -2,12 +2,16 @@
 import { type Digest, parseDigest } from "./digest.ts";
 import { bareMediaType } from "./media-type.ts";
 
+/** What a manifest names something as. A manifest is found under another endpoint than the two others, which are blobs. */
+export type Role = "manifest" | "config" | "layer";
+
 /** One thing a manifest refers to. `size` in bytes. */
 export interface Descriptor {
   readonly digest: Digest;
   readonly size: number | undefined;
-  /** Under which endpoint the content is found. */
-  readonly kind: "manifest" | "blob";
+  readonly role: Role;
+  /** `os/architecture` or `os/architecture/variant`, where the descriptor states it (image-spec, image index). */
+  readonly platform: string | undefined;
 }
 
 /** An object as JSON.parse gives it. */
@@ -31,8 +35,11 @@ const exactMembers: ReadonlySet<string> = new Set(members);
 const foldedMembers = new RegExp(`^(?:${members.join("|")})$`, "iu");
 
 /** Types of content that BuildKit lists in an index of cached layers: blobs among the manifests. */
-const blobTypes =
-  /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.|buildkit\.cacheconfig\.)/;
+const layerTypes = /^application\/vnd\.(?:oci\.image\.layer\.|docker\.image\.rootfs\.)/;
+const cacheConfigTypes = /^application\/vnd\.buildkit\.cacheconfig\./;
+
+/** Characters of an os, an architecture or a variant; those in use have ten at most. */
+const platformWord = /^[A-Za-z0-9._-]{1,32}$/;
 
 /** Layers that may be missing from the registry their manifest was pushed to. */
 const foreignTypes = /foreign|nondistributable/;
@@ -52,7 +59,7 @@ export function foldsMembers(object: JsonObject): boolean {
 /** Undefined when there is no digest we know. A size that is no whole number from 0 is left out. */
 export function readDescriptor(
   object: JsonObject,
-  listedAs: Descriptor["kind"],
+  listedAs: Role,
   digestMember: "digest" | "blobSum",
 ): Descriptor | undefined {
   const text = object[digestMember];
@@ -62,8 +69,22 @@ export function readDescriptor(
   return {
     digest,
     size: typeof size === "number" && Number.isSafeInteger(size) && size >= 0 ? size : undefined,
-    kind: blobTypes.test(typeOf(object)) ? "blob" : listedAs,
+    role: roleOf(typeOf(object), listedAs),
+    platform: isJsonObject(object.platform) ? platformText(object.platform) : undefined,
   };
+}
+
+function roleOf(mediaType: string, listedAs: Role): Role {
+  if (listedAs !== "manifest") return listedAs;
+  if (cacheConfigTypes.test(mediaType)) return "config";
+  return layerTypes.test(mediaType) ? "layer" : "manifest";
+}
+
+/** Undefined for one that states no os and architecture, or one with words nobody uses. */
+function platformText({ os, architecture, variant }: JsonObject): string | undefined {
+  const words = variant === undefined || variant === "" ? [os, architecture] : [os, architecture, variant];
+  const valid = words.every((word) => typeof word === "string" && platformWord.test(word));
+  return valid ? words.join("/") : undefined;
 }
 
 /** True for a layer that names `urls` or is of a type that is not to be distributed. */

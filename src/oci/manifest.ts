@@ -6,13 +6,14 @@ import {
   isForeign,
   isJsonObject,
   type JsonObject,
+  type Role,
   readDescriptor,
 } from "./descriptor.ts";
 import type { Digest } from "./digest.ts";
 import { jsonExcess } from "./json-depth.ts";
 import { bareMediaType, isGenericMediaType, mediaTypes } from "./media-type.ts";
 
-export type { Descriptor } from "./descriptor.ts";
+export type { Descriptor, Role } from "./descriptor.ts";
 
 export interface Manifest {
   /** Bare media type to serve the body with. */
@@ -34,6 +35,8 @@ export interface Manifest {
    * for one, upstream decides.
    */
   readonly foreign: readonly Descriptor[];
+  /** The manifest this one says something about: it is a referrer of it (image-spec, `subject`). */
+  readonly subject?: Digest;
 }
 
 /**
@@ -90,7 +93,9 @@ export function readManifest(body: Buffer, contentType: string | undefined): Man
   if (shape !== undefined && typeShape !== undefined && shape !== typeShape) return "ambiguous";
   if (shape === undefined && !isEmptyOf(typeShape, json)) return "not_a_manifest";
   const references = readReferences(json, typeShape);
-  return typeof references === "string" ? references : { mediaType, ...references };
+  if (typeof references === "string") return references;
+  const subject = subjectOf(json);
+  return { mediaType, ...references, ...(subject === undefined ? {} : { subject }) };
 }
 
 /**
@@ -140,6 +145,10 @@ function isSameType(field: string, header: string): boolean {
   return field === header || (shapeOfType.get(field) === "schema1" && shapeOfType.get(header) === "schema1");
 }
 
+function subjectOf({ subject }: JsonObject): Digest | undefined {
+  return isJsonObject(subject) ? readDescriptor(subject, "manifest", "digest")?.digest : undefined;
+}
+
 /** A digest that stands in an ordinary place too is not foreign. */
 function readReferences(
   json: JsonObject,
@@ -147,14 +156,13 @@ function readReferences(
 ): Pick<Manifest, "children" | "blobs" | "foreign"> | "ambiguous" | "too_many" {
   const values = descriptorsOf(json, shape);
   if (values.length > maxDescriptors) return "too_many";
-  const listedAs = shape === "index" ? "manifest" : "blob";
   const digestMember = shape === "schema1" ? "blobSum" : "digest";
   const children = new Map<Digest, Descriptor>();
   const foreign = new Map<Digest, Descriptor>();
-  for (const value of values) {
+  for (const { value, role } of values) {
     if (!isJsonObject(value)) continue;
     if (foldsMembers(value)) return "ambiguous";
-    const descriptor = readDescriptor(value, listedAs, digestMember);
+    const descriptor = readDescriptor(value, role, digestMember);
     const found = isForeign(value) ? foreign : children;
     if (descriptor === undefined || found.has(descriptor.digest)) continue;
     found.set(descriptor.digest, descriptor);
@@ -165,19 +173,28 @@ function readReferences(
 }
 
 /** Only the members that belong to the type: nobody looks at the others when a manifest is pushed. */
-function descriptorsOf(json: JsonObject, shape: Shape | undefined): readonly unknown[] {
+function descriptorsOf(json: JsonObject, shape: Shape | undefined): readonly Listed[] {
   switch (shape) {
     case "index":
-      return listOf(json.manifests);
+      return listedAs("manifest", listOf(json.manifests));
     case "image":
-      return [json.config, ...listOf(json.layers)];
+      return [...listedAs("config", [json.config]), ...listedAs("layer", listOf(json.layers))];
     case "artifact":
-      return listOf(json.blobs);
+      return listedAs("layer", listOf(json.blobs));
     case "schema1":
-      return listOf(json.fsLayers);
+      return listedAs("layer", listOf(json.fsLayers));
     case undefined:
       return [];
   }
+}
+
+interface Listed {
+  readonly value: unknown;
+  readonly role: Role;
+}
+
+function listedAs(role: Role, values: readonly unknown[]): readonly Listed[] {
+  return values.map((value) => ({ value, role }));
 }
 
 function listOf(value: unknown): readonly unknown[] {

@@ -1,6 +1,7 @@
-// What is known of what is stored: tags, rights, kept answers, sizes and uses. Implementations live in src/storage; each
+// What is known of what is stored: tags, rights, kept answers, sizes and uses, and what images are made of. Implementations live in src/storage; each
 // port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
+import type { Role } from "../oci/manifest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
 import type { Scope } from "./scope.ts";
 
@@ -162,16 +163,105 @@ export interface BlobIndex {
   ownBytes(): number;
   /** Images (manifests) that name `digest`; for counting what an eviction orphans. */
   manifestsNaming(digest: Digest): number;
-  /** Records that manifest `digest` names `children`, of the sizes it states. */
-  setChildren(digest: Digest, children: readonly LinkedBlob[]): void;
+  /** Records that manifest `digest` names `children`, and of which manifest it is a referrer (ImageGraph). */
+  setChildren(digest: Digest, children: readonly NamedPart[], subject?: Digest): void;
   /** Repositories of `upstream` with a linked blob that is here, in ASCII order, after `last`, at most `limit`. */
   repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[];
 }
 
-/** What this node knows of how the digests of a repository hang together. */
+/** What a manifest names, as it states it. */
+export interface NamedPart {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number | undefined;
+  /** Left out: a layer. */
+  readonly role?: Role;
+  /** Of an image in an index; see Descriptor. */
+  readonly platform?: string | undefined;
+}
+
+export interface KnownPart extends NamedPart {
+  readonly role: Role;
+  /** When it was last used, in milliseconds since the epoch; undefined: it is not here. */
+  readonly usedAt: number | undefined;
+}
+
+/** Some of what was asked for; `truncated`: there is more. */
+export interface Some<Item> {
+  readonly found: readonly Item[];
+  readonly truncated: boolean;
+}
+
+export interface NamingTag extends Scope {
+  readonly tag: string;
+  /** What the tag's record names: the digest that was asked for, or a manifest that leads to it. */
+  readonly digest: Digest;
+}
+
+export interface BlobUsers {
+  /** Manifests here that name it, or that name one which does, nearest first; the subject of one counts as naming it. */
+  readonly manifests: readonly Digest[];
+  readonly tags: readonly NamingTag[];
+  /** Repositories that are known to contain it. */
+  readonly repositories: readonly Scope[];
+  readonly truncated: boolean;
+}
+
+/** A manifest in the order of last uses. */
+export interface UsedManifest {
+  readonly digest: Digest;
+  /** Bytes of its body. */
+  readonly size: number;
+  readonly mediaType: string;
+  /** Milliseconds since the epoch. */
+  readonly usedAt: number;
+}
+
+/** `next`: where the next page begins; undefined after the last one. */
+export interface ManifestPage {
+  readonly manifests: readonly UsedManifest[];
+  readonly next: UsedManifest | undefined;
+}
+
+/**
+ * The image graph: which manifest that is here names which manifests, configs and layers, and which one it is a referrer of.
+ * It answers what an image needs and who needs a blob, and grants nothing: links are the right to read. Every answer is bounded by its `limit`, and what it reads for it as
+ * well. "Here" is what the index says. All throw StoreError.
+ */
 export interface ImageGraph {
   /** Tags of the repository whose record names the digest; at most `limit`. */
   tagsNaming(scope: Scope, digest: Digest, limit: number): readonly string[];
-  /** Manifests here that name the digest and that the repository is linked to; at most `limit`. */
+  /** Manifests here that name the digest and that the repository is linked to; at most `limit`. Not those of referrers. */
   parentsIn(scope: Scope, digest: Digest, limit: number): readonly Digest[];
+  /** What the manifest names, in the order of digests; at most `limit`. */
+  parts(manifest: Digest, limit: number): readonly KnownPart[];
+  /** Manifests here whose subject it is; at most `limit`. */
+  referrers(manifest: Digest, limit: number): readonly Digest[];
+  /**
+   * What is not here of the manifest and all it names, so that it is whole when nothing is found and nothing `truncated`.
+   * `platform`: that of the image it belongs to. What a missing manifest names is not known.
+   */
+  missing(manifest: Digest, limit: number): Some<KnownPart>;
+  /** Who uses the blob or manifest; of each kind at most `limit`. */
+  users(digest: Digest, limit: number): BlobUsers;
+  /**
+   * Whether a tag record names the digest, or a manifest that leads to it; true as well when more lead to it than are
+   * looked at (1,000). A manifest without is superseded, or was only asked for by its digest.
+   */
+  tagged(digest: Digest): boolean;
+  /** Manifests that are not `tagged`, the longest unused first, of `limit` that are looked at. */
+  untagged(after: UsedManifest | undefined, limit: number): ManifestPage;
+  /**
+   * Images used at `since` or later, in the order of their last use, of `limit` manifests that are looked at: not those that
+   * an index, or a subject, used since then leads to. One that is used meanwhile may come twice.
+   */
+  pulled(since: number, after: UsedManifest | undefined, limit: number): ManifestPage;
+  /**
+   * What is here that would be of no use without these manifests: they themselves, and what no other manifest names and no
+   * tag does.
+   */
+  onlyOf(
+    manifests: readonly Digest[],
+    limit: number,
+  ): Some<{ readonly digest: Digest; readonly size: number }>;
 }

@@ -164,7 +164,10 @@ t.test("a body in memory outlives its file, and is stored again", async (t) => {
   const mediaType = "application/vnd.oci.image.manifest.v1+json";
   await storeBlob(cache, small, sha256(small));
   await (await cache.local.open(sha256(small)))?.reader.close();
-  await cache.local.putManifest(sha256(manifest), { body: manifest, mediaType }, [{ digest, size: 5 }]);
+  await cache.local.putManifest(sha256(manifest), manifest, {
+    mediaType,
+    children: [{ digest, size: 5, role: "layer", platform: undefined }],
+  });
   for (const body of [small, manifest]) {
     await overwriteBlob(cache, sha256(body), rotten(body));
     t.equal(await cache.local.checks.check(sha256(body), "scrub"), "wrong");

@@ -1,6 +1,7 @@
 // Manifest bodies that are here: with their type, verified when they leave the disk, and from memory when the store
 // fails.
 import t from "tap";
+import type { Digest } from "../../src/oci/digest.ts";
 import { largestManifest } from "../../src/oci/manifest.ts";
 import { StoreError } from "../../src/ports/blobs.ts";
 import {
@@ -18,9 +19,18 @@ import { failing } from "../fixtures/faulty-store.ts";
 import { sha256 } from "../fixtures/memory-upstream.ts";
 
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
-const manifest = { body: Buffer.from('{"schemaVersion":2}'), mediaType };
-const manifestDigest = sha256(manifest.body);
+const body = Buffer.from('{"schemaVersion":2}');
+const manifest = { body, mediaType };
+const manifestDigest = sha256(body);
 const child = sha256(Buffer.from("a layer"));
+
+/** A manifest, as it is read, that names these layers. */
+function named(...digests: Digest[]) {
+  const children = digests.map(
+    (digest) => ({ digest, size: 1, role: "layer", platform: undefined }) as const,
+  );
+  return { mediaType, children };
+}
 
 async function blobOf({ local }: CacheFixture) {
   const blob = await local.open(manifestDigest);
@@ -29,7 +39,7 @@ async function blobOf({ local }: CacheFixture) {
 
 t.test("a manifest is kept in memory and in the store, with its type and its children", async (t) => {
   const cache = await openCache(t);
-  await cache.local.putManifest(manifestDigest, manifest, [{ digest: child, size: 1 }]);
+  await cache.local.putManifest(manifestDigest, body, named(child));
   t.same(await cache.local.manifest(manifestDigest), { ...manifest, source: "memory" });
   t.equal(cache.store.count("open"), 0);
   t.equal(cache.index.blobs.manifestsNaming(child), 1);
@@ -44,7 +54,7 @@ t.test("a manifest is kept in memory and in the store, with its type and its chi
 
 t.test("every use of a manifest is remembered", async (t) => {
   const cache = await openCache(t);
-  await cache.local.putManifest(manifestDigest, manifest, []);
+  await cache.local.putManifest(manifestDigest, body, named());
   t.equal(usedAt(cache, manifestDigest), cache.clock.now);
   const again = restarted(cache);
   for (const _ of ["disk", "memory"]) {
@@ -60,7 +70,7 @@ t.test("a blob not known to be a manifest is none, in memory and in the store", 
   t.equal(await cache.local.manifest(manifestDigest), undefined);
   await blobOf(cache);
   t.equal(await cache.local.manifest(manifestDigest), undefined, "also once it is in memory");
-  await cache.local.putManifest(manifestDigest, manifest, []);
+  await cache.local.putManifest(manifestDigest, body, named());
   t.same(await cache.local.manifest(manifestDigest), { ...manifest, source: "memory" });
 });
 
@@ -106,7 +116,7 @@ t.test("a stored manifest that is wrong is removed with a notice, whatever its s
 t.test("a manifest of 4 MiB is held; what the index says to be larger is not even opened", async (t) => {
   const cache = await openCache(t);
   const body = Buffer.alloc(largestManifest, " ");
-  await cache.local.putManifest(sha256(body), { body, mediaType }, []);
+  await cache.local.putManifest(sha256(body), body, named());
   t.equal((await restarted(cache).local.manifest(sha256(body)))?.body.length, largestManifest);
   const larger = Buffer.alloc(largestManifest + 1, " ");
   await storeBlob(cache, larger, sha256(larger), mediaType);
@@ -141,7 +151,7 @@ t.test("a manifest that cannot be stored is served from memory, with a notice", 
     await t.test(name, async (t) => {
       const cache = await openCache(t);
       cache.store.faults.set(name, failing());
-      await cache.local.putManifest(manifestDigest, manifest, []);
+      await cache.local.putManifest(manifestDigest, body, named());
       t.match(cache.notices, [{ kind: "store_error", op: "put_manifest", code: "io" }]);
       t.same(await cache.local.manifest(manifestDigest), { ...manifest, source: "memory" });
       t.equal(cache.index.blobs.get(manifestDigest), undefined);
@@ -155,7 +165,7 @@ t.test("a manifest whose row or children cannot be written is served from memory
     await t.test(method, async (t) => {
       const cache = await openCache(t);
       cache.faults.blobs.set(method, new StoreError("no_space", "full"));
-      await cache.local.putManifest(manifestDigest, manifest, [{ digest: child, size: 1 }]);
+      await cache.local.putManifest(manifestDigest, body, named(child));
       t.match(cache.notices, [{ op: method === "add" ? "index.add" : "put_manifest", code: "no_space" }]);
       t.same(await cache.local.manifest(manifestDigest), { ...manifest, source: "memory" });
     });
@@ -163,7 +173,7 @@ t.test("a manifest whose row or children cannot be written is served from memory
 
 t.test("a manifest larger than the whole cache is served from memory without a word", async (t) => {
   const cache = await openCache(t, { maxSize: manifest.body.length - 1 });
-  await cache.local.putManifest(manifestDigest, manifest, []);
+  await cache.local.putManifest(manifestDigest, body, named());
   t.same(await cache.local.manifest(manifestDigest), { ...manifest, source: "memory" });
   t.equal(cache.store.count("create"), 0);
   t.same(cache.notices, []);

@@ -45,7 +45,8 @@ t.test("everything is what its digest says, and every manifest can be read", asy
       if (typeof manifest === "string") throw new Error(manifest);
       t.equal(manifest.mediaType, mediaType);
       for (const child of manifest.children) {
-        const stored = child.kind === "blob" ? blobs.get(child.digest) : manifests.get(child.digest)?.body;
+        const stored =
+          child.role === "manifest" ? manifests.get(child.digest)?.body : blobs.get(child.digest);
         t.equal(stored?.length, child.size, "the descriptor's size is the stored size");
       }
     }

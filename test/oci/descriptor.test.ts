@@ -1,5 +1,11 @@
 import t from "tap";
-import { foldsMembers, isForeign, isJsonObject, readDescriptor } from "../../src/oci/descriptor.ts";
+import {
+  foldsMembers,
+  isForeign,
+  isJsonObject,
+  type Role,
+  readDescriptor,
+} from "../../src/oci/descriptor.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
 const other = `sha256:${"b".repeat(64)}`;
@@ -11,21 +17,21 @@ t.test("an object is neither null nor a list", async (t) => {
 
 t.test("the digest is read from the member that names it, and from no other", async (t) => {
   const both = { digest, blobSum: other };
-  t.equal(readDescriptor(both, "blob", "digest")?.digest, digest);
-  t.equal(readDescriptor(both, "blob", "blobSum")?.digest, other);
-  t.equal(readDescriptor({ digest }, "blob", "blobSum"), undefined);
-  t.equal(readDescriptor({ blobSum: digest }, "blob", "digest"), undefined);
+  t.equal(readDescriptor(both, "layer", "digest")?.digest, digest);
+  t.equal(readDescriptor(both, "layer", "blobSum")?.digest, other);
+  t.equal(readDescriptor({ digest }, "layer", "blobSum"), undefined);
+  t.equal(readDescriptor({ blobSum: digest }, "layer", "digest"), undefined);
 });
 
 t.test("without a digest we know there is nothing", async (t) => {
   for (const wrong of [undefined, null, 1, {}, [digest], "", "sha256:../../x", digest.toUpperCase()]) {
-    t.equal(readDescriptor({ digest: wrong }, "blob", "digest"), undefined);
+    t.equal(readDescriptor({ digest: wrong }, "layer", "digest"), undefined);
   }
 });
 
 t.test("a size is a whole number from 0 or unknown", async (t) => {
   const sizeOf = (size: unknown): number | undefined =>
-    readDescriptor({ digest, size }, "blob", "digest")?.size;
+    readDescriptor({ digest, size }, "layer", "digest")?.size;
   t.equal(sizeOf(0), 0);
   t.equal(sizeOf(Number.MAX_SAFE_INTEGER), Number.MAX_SAFE_INTEGER);
   for (const wrong of [undefined, null, -1, 1.5, "5", 2 ** 53, 1e300, [5], true]) {
@@ -34,15 +40,15 @@ t.test("a size is a whole number from 0 or unknown", async (t) => {
 });
 
 t.test("cached layers in an index are blobs, everything else is what the list is of", async (t) => {
-  const kindOf = (mediaType: unknown, listedAs: "manifest" | "blob"): string | undefined =>
-    readDescriptor({ digest, mediaType }, listedAs, "digest")?.kind;
-  const blobs = [
+  const roleOf = (mediaType: unknown, listedAs: Role): Role | undefined =>
+    readDescriptor({ digest, mediaType }, listedAs, "digest")?.role;
+  const layers = [
     "application/vnd.oci.image.layer.v1.tar+gzip",
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    "application/vnd.buildkit.cacheconfig.v0",
     "Application/vnd.oci.image.layer.v1.tar; x=y",
   ];
-  for (const type of blobs) t.equal(kindOf(type, "manifest"), "blob", type);
+  for (const type of layers) t.equal(roleOf(type, "manifest"), "layer", type);
+  t.equal(roleOf("application/vnd.buildkit.cacheconfig.v0", "manifest"), "config");
   const others = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.example.oci.image.layer.v1",
@@ -53,10 +59,9 @@ t.test("cached layers in an index are blobs, everything else is what the list is
     undefined,
     7,
   ];
-  for (const type of others) {
-    t.equal(kindOf(type, "manifest"), "manifest", String(type));
-    t.equal(kindOf(type, "blob"), "blob", String(type));
-  }
+  for (const type of others) t.equal(roleOf(type, "manifest"), "manifest", String(type));
+  for (const type of [...layers, ...others])
+    for (const role of ["config", "layer"] as const) t.equal(roleOf(type, role), role, String(type));
 });
 
 t.test("foreign by urls or by type", async (t) => {

@@ -34,7 +34,12 @@ const image = {
 const index = {
   schemaVersion: 2,
   manifests: [
-    { mediaType: mediaTypes.ociManifest, digest: d1, size: 20, platform: { os: "linux" } },
+    {
+      mediaType: mediaTypes.ociManifest,
+      digest: d1,
+      size: 20,
+      platform: { os: "linux", architecture: "arm64", variant: "v8" },
+    },
     { mediaType: mediaTypes.ociIndex, digest: d2, size: 30 },
   ],
 };
@@ -50,14 +55,14 @@ t.test("an image of either family: config, then layers", async (t) => {
     t.strictSame(read({ ...image, mediaType }, mediaType), {
       mediaType,
       children: [
-        { digest: d0, size: 10, kind: "blob" },
-        { digest: d1, size: 20, kind: "blob" },
-        { digest: d2, size: 30, kind: "blob" },
+        { digest: d0, size: 10, role: "config", platform: undefined },
+        { digest: d1, size: 20, role: "layer", platform: undefined },
+        { digest: d2, size: 30, role: "layer", platform: undefined },
       ],
       blobs: [
-        { digest: d0, size: 10, kind: "blob" },
-        { digest: d1, size: 20, kind: "blob" },
-        { digest: d2, size: 30, kind: "blob" },
+        { digest: d0, size: 10, role: "config", platform: undefined },
+        { digest: d1, size: 20, role: "layer", platform: undefined },
+        { digest: d2, size: 30, role: "layer", platform: undefined },
       ],
       foreign: [],
     });
@@ -69,8 +74,8 @@ t.test("an index of either family: its manifests, nested indexes too", async (t)
     t.strictSame(read({ ...index, mediaType }, mediaType), {
       mediaType,
       children: [
-        { digest: d1, size: 20, kind: "manifest" },
-        { digest: d2, size: 30, kind: "manifest" },
+        { digest: d1, size: 20, role: "manifest", platform: "linux/arm64/v8" },
+        { digest: d2, size: 30, role: "manifest", platform: undefined },
       ],
       blobs: [],
       foreign: [],
@@ -85,14 +90,19 @@ t.test("the index of a build cache lists blobs", async (t) => {
   ];
   const { children, blobs } = accepted({ schemaVersion: 2, manifests }, mediaTypes.ociIndex);
   t.strictSame(
-    children.map((child) => child.kind),
-    ["blob", "blob"],
+    children.map((child) => child.role),
+    ["layer", "config"],
   );
   t.strictSame(blobs, [], "no registry looks for them when it takes the index");
 });
 
 t.test("schema 1, signed or not", async (t) => {
-  const children = [d1, d2].map((digest) => ({ digest, size: undefined, kind: "blob" }));
+  const children = [d1, d2].map((digest) => ({
+    digest,
+    size: undefined,
+    role: "layer",
+    platform: undefined,
+  }));
   for (const type of [mediaTypes.dockerManifestV1, mediaTypes.dockerManifestV1Signed]) {
     t.strictSame(read(schema1, type), { mediaType: type, children, blobs: children, foreign: [] });
     const inner = { ...schema1, mediaType: mediaTypes.dockerManifestV1, signatures: [] };
@@ -108,10 +118,22 @@ t.test("an artifact manifest lists blobs", async (t) => {
   };
   t.strictSame(read(artifact, mediaTypes.ociArtifact), {
     mediaType: mediaTypes.ociArtifact,
-    children: [{ digest: d0, size: 10, kind: "blob" }],
-    blobs: [{ digest: d0, size: 10, kind: "blob" }],
+    children: [{ digest: d0, size: 10, role: "layer", platform: undefined }],
+    blobs: [{ digest: d0, size: 10, role: "layer", platform: undefined }],
     foreign: [],
   });
+});
+
+t.test("a platform is its os, architecture and variant, where they are words", async (t) => {
+  const platformOf = (platform: unknown): string | undefined =>
+    accepted({ schemaVersion: 2, manifests: [{ digest: d1, platform }] }).children[0]?.platform;
+  t.equal(platformOf({ os: "linux", architecture: "amd64" }), "linux/amd64");
+  t.equal(platformOf({ os: "linux", architecture: "arm", variant: "v7" }), "linux/arm/v7");
+  t.equal(platformOf({ os: "linux", architecture: "amd64", variant: "" }), "linux/amd64");
+  t.equal(platformOf({ os: "unknown", architecture: "unknown" }), "unknown/unknown");
+  const none = [undefined, null, "linux/amd64", { os: "linux" }, { os: "linux", architecture: "a/b" }];
+  for (const each of [...none, { os: "linux", architecture: "x".repeat(33) }, { os: 1, architecture: 2 }])
+    t.equal(platformOf(each), undefined, JSON.stringify(each));
 });
 
 t.test("a subject is no child: the registry need not have it", async (t) => {
@@ -119,6 +141,9 @@ t.test("a subject is no child: the registry need not have it", async (t) => {
   const artifactType = "application/vnd.example.sbom";
   t.strictSame(childDigests({ ...image, subject, artifactType }, mediaTypes.ociManifest), [d0, d1, d2]);
   t.strictSame(childDigests({ ...index, subject }, mediaTypes.ociIndex), [d1, d2]);
+  t.equal(accepted({ ...image, subject, artifactType }, mediaTypes.ociManifest).subject, d3);
+  for (const none of [undefined, null, "x", {}, { digest: "sha256:short" }])
+    t.equal(accepted({ ...image, subject: none }, mediaTypes.ociManifest).subject, undefined);
 });
 
 t.test("no layers, no manifests, nothing at all", async (t) => {
@@ -272,8 +297,8 @@ t.test("foreign layers are told apart and are no children", async (t) => {
     [d0, d1],
   );
   t.strictSame(manifest.foreign, [
-    { digest: d2, size: 7, kind: "blob" },
-    { digest: d3, size: 8, kind: "blob" },
+    { digest: d2, size: 7, role: "layer", platform: undefined },
+    { digest: d3, size: 8, role: "layer", platform: undefined },
   ]);
 });
 

@@ -143,7 +143,11 @@ async function childrenOf({ store, index }: ExplainOptions, { digest, depth }: W
     const body = blob.size > largestManifest ? Buffer.alloc(0) : await readWhole(blob, blob.size);
     const manifest = readManifest(body, index.get(digest)?.mediaType);
     if (typeof manifest === "string") return [];
-    return manifest.children.map((child) => ({ ...child, depth: depth + 1 }));
+    return manifest.children.map(({ role, ...child }) => ({
+      ...child,
+      kind: role === "manifest" ? "manifest" : "blob",
+      depth: depth + 1,
+    }));
   } finally {
     await blob.close();
   }

@@ -5,8 +5,9 @@ import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { type Clock, clockTolerance } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import type { BlobIndex, BlobKind, IndexedBlob, LinkedBlob } from "../../ports/records.ts";
+import type { BlobIndex, BlobKind, IndexedBlob, NamedPart } from "../../ports/records.ts";
 import { type Database, digestKey, digestOfKey, type Row } from "./database.ts";
+import { roles } from "./image-graph.ts";
 import { PendingTouches, type Touch } from "./pending-touches.ts";
 import type { Repositories } from "./repositories.ts";
 
@@ -136,7 +137,7 @@ export class SqliteBlobs implements BlobIndex {
     const key = digestKey(digest);
     this.#orIncomplete(() =>
       this.#database.transaction(() => {
-        this.#statements.removeChildren.run(key);
+        this.#removeEdges(key);
         this.#statements.remove.run(key);
       }),
     );
@@ -185,11 +186,18 @@ export class SqliteBlobs implements BlobIndex {
   }
 
   /** Children are only added, for a manifest never changes. Removing the manifest removes them. */
-  setChildren(digest: Digest, children: readonly LinkedBlob[]): void {
+  setChildren(digest: Digest, children: readonly NamedPart[], subject?: Digest): void {
     const key = digestKey(digest);
     this.#database.transaction(() => {
-      for (const child of children)
-        this.#statements.addChild.run(key, digestKey(child.digest), child.size ?? null);
+      for (const { digest: child, size, role = "layer", platform } of children)
+        this.#statements.addChild.run(
+          key,
+          digestKey(child),
+          size ?? null,
+          roles.indexOf(role),
+          platform ?? null,
+        );
+      if (subject !== undefined) this.#statements.setSubject.run(key, digestKey(subject));
     });
   }
 
@@ -240,7 +248,12 @@ export class SqliteBlobs implements BlobIndex {
     if (this.#statements.removeUnused.run(key, usedAt) === 0) return;
     this.#touches.forget(digest);
     this.#notifyWatches(digest);
+    this.#removeEdges(key);
+  }
+
+  #removeEdges(key: Buffer): void {
     this.#statements.removeChildren.run(key);
+    this.#statements.removeSubject.run(key);
   }
 
   /** Bytes of the index on disk beyond its first 64 MiB, with its copy: they count in the size of the cache. */
@@ -318,8 +331,14 @@ function prepareAll(database: Database) {
     freelist_count: database.prepare("PRAGMA freelist_count"),
     removeChildren: database.prepare("DELETE FROM children WHERE manifest = ?"),
     addChild: database.prepare(
-      `INSERT INTO children (manifest, child, size) VALUES (?, ?, ?)
-       ON CONFLICT DO UPDATE SET size = excluded.size WHERE children.size IS NULL AND excluded.size IS NOT NULL`,
+      `INSERT INTO children (manifest, child, size, role, platform) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET size = ifnull(size, excluded.size), role = excluded.role,
+         platform = excluded.platform`,
+    ),
+    removeSubject: database.prepare("DELETE FROM subjects WHERE manifest = ?"),
+    setSubject: database.prepare(
+      `INSERT INTO subjects (manifest, subject) VALUES (?, ?)
+       ON CONFLICT DO UPDATE SET subject = excluded.subject`,
     ),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
     ahead: database.prepare(

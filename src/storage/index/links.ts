@@ -48,7 +48,6 @@ export class SqliteLinks implements OwnLinks {
   readonly #size: Statement;
   readonly #childSize: Statement;
   readonly #repositoriesOf: Statement;
-  readonly #parents: Statement;
   readonly #ended: ((scope: Scope, digest: Digest) => void)[] = [];
   /** The link the next sweep goes on after. */
   #swept: { readonly digest: Uint8Array; readonly repository: number } = first;
@@ -100,10 +99,6 @@ export class SqliteLinks implements OwnLinks {
     );
     this.#childSize = database.prepare(
       "SELECT size FROM children WHERE child = ? AND size IS NOT NULL LIMIT 1",
-    );
-    this.#parents = database.prepare(
-      `SELECT manifest FROM children JOIN links ON links.digest = children.manifest
-       WHERE child = ? AND links.repository = ${repositoryId} LIMIT ?`,
     );
     this.#repositoriesOf = database.prepare(
       `SELECT upstream, name FROM links JOIN repositories ON repositories.id = links.repository
@@ -194,13 +189,6 @@ export class SqliteLinks implements OwnLinks {
     const key = digestKey(digest);
     const row = this.#size.get(key, scope.upstream, scope.repository) ?? this.#childSize.get(key);
     return row && Number(row.size);
-  }
-
-  /** See ImageGraph. */
-  parentsIn(scope: Scope, digest: Digest, limit: number): readonly Digest[] {
-    return this.#parents
-      .all(digestKey(digest), scope.upstream, scope.repository, limit)
-      .map(({ manifest }) => digestOfKey(manifest));
   }
 
   /** At most `limit` repositories that are known to contain the digest, in no order. */

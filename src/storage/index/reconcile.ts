@@ -2,13 +2,14 @@
 // run. The store decides what is there. A change that a request makes meanwhile is newer than the list, and stays.
 import { setImmediate as turn } from "node:timers/promises";
 import type { Digest, DigestAlgorithm } from "../../oci/digest.ts";
-import { largestManifest, type Manifest, readManifest } from "../../oci/manifest.ts";
-import { type BlobInfo, readWhole } from "../../ports/blobs.ts";
+import type { Manifest } from "../../oci/manifest.ts";
+import type { BlobInfo } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { digestAlgorithms, shards } from "../disk/layout.ts";
 import type { DiskStore } from "../disk/store.ts";
 import type { ChangeWatch } from "./blobs.ts";
 import type { SqliteIndex } from "./sqlite-index.ts";
+import { readStored } from "./stored-manifests.ts";
 
 export interface ReconcileOptions {
   readonly store: DiskStore;
@@ -147,31 +148,11 @@ function addFile(
   index.blobs.add(digest, size, manifest?.mediaType, usedAt);
   if (manifest === undefined) return;
   counts.manifests++;
-  index.blobs.setChildren(digest, manifest.children);
+  index.blobs.setChildren(digest, manifest.children, manifest.subject);
 }
 
-/**
- * A manifest has to name something: an image's config is JSON too, with a `config` member as in a manifest. A file that
- * cannot be read counts as a blob; a request for it gets the failure.
- */
+/** A manifest has to name something: an image's config is JSON too, with a `config` member as in a manifest. */
 async function manifestIn(store: DiskStore, file: BlobInfo): Promise<Manifest | undefined> {
-  if (file.size === 0 || file.size > largestManifest) return undefined;
-  const body = await readJson(store, file).catch(() => undefined);
-  const manifest = body && readManifest(body, undefined);
-  return typeof manifest === "object" && manifest.children.length > 0 ? manifest : undefined;
-}
-
-/** The whole file when it begins like a JSON object. */
-async function readJson(store: DiskStore, { digest, size }: BlobInfo): Promise<Buffer | undefined> {
-  const reader = await store.open(digest);
-  if (reader === undefined || reader.size !== size) {
-    await reader?.close();
-    return undefined;
-  }
-  try {
-    const start = await reader.read(0, Buffer.alloc(1));
-    return start[0] === "{".charCodeAt(0) ? await readWhole(reader, size) : undefined;
-  } finally {
-    await reader.close();
-  }
+  const manifest = await readStored(store, file, undefined);
+  return manifest !== undefined && manifest.children.length > 0 ? manifest : undefined;
 }

@@ -200,6 +200,25 @@ END;
 `;
 
 /**
+ * The image graph (ports/records.ts). `children.role`: 0 a manifest, 1 a config, 2 a layer. `subjects`: of which manifest
+ * one is a referrer; apart from `children`, because naming a subject is no use of it. `state.graph_read`: up to which digest
+ * the manifests that were stored before were read again for it (stored-manifests.ts); null: all of them.
+ */
+const imageGraph = `
+ALTER TABLE children ADD COLUMN role INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE children ADD COLUMN platform TEXT;
+CREATE TABLE subjects (
+  manifest BLOB PRIMARY KEY,
+  subject BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX subjects_subject ON subjects (subject);
+ALTER TABLE state ADD COLUMN graph_read BLOB DEFAULT x'';
+UPDATE state SET graph_read = NULL WHERE count = 0;
+DROP INDEX tags_digest;
+CREATE INDEX tags_digest ON tags (digest, repository);
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
  * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
  * default).
@@ -212,6 +231,7 @@ export const migrations: readonly string[] = [
   tagsByDigest,
   linkAges,
   evictionOrder,
+  imageGraph,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

@@ -1,10 +1,11 @@
-// The index: tag records, links, kept answers and the blob table, four ports over one SQLite database.
+// The index: tag records, links, kept answers, the blob table and the image graph, five ports over one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import type { ImageGraph, Proofs } from "../../ports/records.ts";
+import type { Proofs } from "../../ports/records.ts";
 import { storeFailure } from "../store-failure.ts";
 import { SqliteAnswers } from "./answers.ts";
 import { SqliteBlobs } from "./blobs.ts";
+import { SqliteImageGraph } from "./image-graph.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteLinks } from "./links.ts";
 import { Repositories } from "./repositories.ts";
@@ -46,6 +47,7 @@ export class SqliteIndex {
   readonly links: SqliteLinks;
   readonly answers: SqliteAnswers;
   readonly blobs: SqliteBlobs;
+  readonly graph: SqliteImageGraph;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -60,6 +62,7 @@ export class SqliteIndex {
     this.links = new SqliteLinks(database, repositories, clock, proofs);
     this.answers = new SqliteAnswers(database, repositories);
     this.blobs = new SqliteBlobs(database, repositories, clock, notice, smallBlob);
+    this.graph = new SqliteImageGraph(database, this.blobs);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;
@@ -76,14 +79,6 @@ export class SqliteIndex {
       const { code, message } = storeFailure(error, "doubt what a crash may have torn");
       notice?.({ kind: "store_error", op: "index.doubt", code, message });
     }
-  }
-
-  /** For DeniedDigests. */
-  get graph(): ImageGraph {
-    return {
-      tagsNaming: (...asked) => this.tags.naming(...asked),
-      parentsIn: (...asked) => this.links.parentsIn(...asked),
-    };
   }
 
   /** The blob table may be wrong: true after a stop that was not clean, until `reconcile` has run. */

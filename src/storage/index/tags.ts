@@ -1,6 +1,5 @@
 // Tag records in the index (TagStore).
 
-import type { Digest } from "../../oci/digest.ts";
 import type { Tag } from "../../oci/name.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
@@ -13,7 +12,6 @@ export class SqliteTags implements TagStore {
   readonly #get: Statement;
   readonly #put: Statement;
   readonly #delete: Statement;
-  readonly #naming: Statement;
 
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
@@ -26,9 +24,6 @@ export class SqliteTags implements TagStore {
        ON CONFLICT DO UPDATE SET digest = excluded.digest, media_type = excluded.media_type,
          size = excluded.size, checked_at = excluded.checked_at
        WHERE excluded.checked_at >= tags.checked_at`,
-    );
-    this.#naming = database.prepare(
-      `SELECT tag FROM tags WHERE repository = ${repositoryId} AND digest = ? LIMIT ?`,
     );
     this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
   }
@@ -43,13 +38,6 @@ export class SqliteTags implements TagStore {
         checkedAt: Number(row.checked_at),
       }
     );
-  }
-
-  /** See ImageGraph. */
-  naming(scope: Scope, digest: Digest, limit: number): readonly string[] {
-    return this.#naming
-      .all(scope.upstream, scope.repository, digestKey(digest), limit)
-      .map(({ tag }) => String(tag));
   }
 
   async put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {

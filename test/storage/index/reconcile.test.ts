@@ -86,6 +86,7 @@ t.test("a deleted index is made again from the store", async (t) => {
     mediaType: types.docker,
     config: descriptor(config),
     layers: [layer1, layer3],
+    subject: descriptor(image),
   });
   const list = json({ schemaVersion: 2, mediaType: types.index, manifests: [image, docker].map(descriptor) });
   const schema1 = json({
@@ -109,6 +110,11 @@ t.test("a deleted index is made again from the store", async (t) => {
   t.equal(index.blobs.manifestsNaming(layer1?.digest as Digest), 3);
   t.equal(index.blobs.manifestsNaming(digestOf(config)), 2);
   t.equal(index.blobs.manifestsNaming(digestOf(image)), 1);
+  t.equal(
+    index.graph.parts(digestOf(image), 10).find(({ digest }) => digest === digestOf(config))?.role,
+    "config",
+  );
+  t.same(index.graph.referrers(digestOf(image), 10), [digestOf(docker)]);
   const order = byLastUse(index.blobs, 100);
   t.match(order[0], { digest: old, usedAt: 1_000_000_000 }, "its last use is its file's time");
   t.match(order.at(-1), { digest: future, usedAt: now }, "but never in the future");
