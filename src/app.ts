@@ -379,7 +379,8 @@ class Entrepot implements App {
     if (serving === undefined) return {};
     const { shared, policy, listener } = serving;
     const scrubber = this.#config.cache.scrub === 0 ? undefined : serving.scrubber;
-    return { upstreams: serving.upstreams.all, shared, blobs: policy.blobs, listener, scrubber };
+    const { access, local, blobs } = policy;
+    return { upstreams: serving.upstreams.all, shared, access, local, blobs, listener, scrubber };
   }
 
   /** The policy over the opened store and index, and the listener in front of it, which does not listen yet. */
@@ -723,6 +724,8 @@ class Entrepot implements App {
       cacheDiskFreeBytes: () => this.#health.space?.free,
       cacheDiskFreeInodes: () => this.#health.space?.files?.free,
       pendingUploads: () => this.#serving?.shared.pendingUploads(),
+      imagesPulled: () => this.#stats?.readiness()?.pulled,
+      imagesReady: () => this.#stats?.readiness()?.ready,
       httpInFlightRequests: () => (this.#workers?.processes ?? this.#serving?.listener)?.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),

@@ -1,20 +1,30 @@
 // The stats page put together: recent activity with its history, the document, and what explains an image.
 
+import type { Access } from "../cache/access.ts";
 import type { BlobCache } from "../cache/blob-cache.ts";
 import type { Freshness } from "../cache/freshness.ts";
+import type { LocalBlobs } from "../cache/local-blobs.ts";
 import type { Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import { createExplain } from "../ops/stats/explain.ts";
 import { createHistory, historyInterval } from "../ops/stats/history.ts";
+import { ReadinessCheck, usualDays } from "../ops/stats/readiness.ts";
 import { createStats, type StatsOptions } from "../ops/stats/stats.ts";
-import type { QueueStats } from "../ops/stats/stats-document.ts";
+import type { QueueStats, Readiness } from "../ops/stats/stats-document.ts";
 import { createStatsPages, type StatsPages } from "../ops/stats/stats-pages.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import type { TagStore } from "../ports/records.ts";
+import type { Scope } from "../ports/scope.ts";
+import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { Layout } from "../storage/disk/layout.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
 import type { SharedParts } from "./sharing.ts";
+
+/** Milliseconds from the start to the first look at the readiness of images, and between two. */
+const firstLook = 60_000;
+const lookInterval = 1_800_000;
 
 export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running" | "services" | "queues"> {
   /** Of now, as are the rules made of it. */
@@ -25,6 +35,8 @@ export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running
   readonly running: () => ReturnType<StatsOptions["running"]> & {
     readonly blobs?: Pick<BlobCache, "fills" | "fillings">;
     readonly shared?: Pick<SharedParts, "tags" | "sharing" | "pendingUploads">;
+    readonly access?: Pick<Access, "linked">;
+    readonly local?: Pick<LocalBlobs, "inMemory">;
   };
   readonly notifications: Pick<Notifications, "pending">;
   readonly notices: NoticeSink;
@@ -32,6 +44,8 @@ export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running
 
 export interface StatsPage {
   readonly pages: StatsPages;
+  /** What was last found of the images of the last days, for metrics; undefined until it was looked. */
+  readonly readiness: () => Readiness | undefined;
   /** Ends the streams, writes the history and stops measuring. The index must still be open. */
   close(): Promise<void>;
 }
@@ -40,26 +54,56 @@ export interface StatsPage {
 export async function openStatsPage(options: StatsPageOptions): Promise<StatsPage> {
   const { config, freshness, store, index, running, clock } = options;
   const history = createHistory(new Layout(config().cache.dir).history, options.activity, options.notices);
+  const tags: Pick<TagStore, "get"> = {
+    get: (...tag) => (running().shared?.tags ?? index.tags).get(...tag),
+  };
+  const mayRead = (scope: Scope, digest: Digest) =>
+    running().access?.linked(scope, digest) ?? index.links.has(scope, digest);
   const explain = createExplain({
     upstreams: () => config().upstreams,
-    tags: { get: (...tag) => (running().shared?.tags ?? index.tags).get(...tag) },
+    tags,
     freshness,
     index: index.blobs,
     links: index.links,
+    graph: index.graph,
     store,
+    inMemory: (digest) => running().local?.inMemory(digest) ?? false,
+    mayRead,
+    fetchRate: (upstream) => options.activity.fetchRate(upstream),
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
     elsewhere: (digest) => inS3(running().shared, digest),
     clock,
   });
+  const readiness = new ReadinessCheck({
+    graph: index.graph,
+    index: index.blobs,
+    store,
+    elsewhere: (digest) => inS3(running().shared, digest),
+    tags,
+    linked: mayRead,
+    freshness,
+    clock,
+  });
   const shared = (["redis", "s3"] as const).filter((name) => config()[name] !== undefined);
   const stats = createStats({ ...options, services: shared, queues: () => queuesOf(options) });
-  const pages = createStatsPages({ document: () => stats.document(), explain });
+  const pages = createStatsPages({
+    document: () => stats.document(),
+    explain,
+    readiness: (days) => readiness.run(days),
+  });
   await history.load();
   const timer = setInterval(() => void history.save(), historyInterval).unref();
+  const look = (): void => {
+    readiness
+      .run(usualDays)
+      .catch((error: unknown) => options.notices(noticeOfStoreError("readiness", error)));
+  };
+  const looks = [setTimeout(look, firstLook).unref(), setInterval(look, lookInterval).unref()];
   return {
     pages,
+    readiness: () => readiness.last,
     async close() {
-      clearInterval(timer);
+      for (const each of [timer, ...looks]) clearInterval(each);
       pages.end();
       stats.close();
       await history.save();

@@ -231,6 +231,11 @@ export class LocalBlobs {
     return { body: held.body, mediaType: held.mediaType, source: "memory" };
   }
 
+  /** Whether memory holds all of it. Counts as no use. */
+  inMemory(digest: Digest): boolean {
+    return this.#memory.has(digest);
+  }
+
   /** Stores a verified manifest body. When the store fails a notice is sent, and only memory holds the body. */
   async putManifest(
     digest: Digest,

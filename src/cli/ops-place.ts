@@ -12,8 +12,9 @@ import { request as httpsRequest } from "node:https";
 import { json } from "node:stream/consumers";
 import { formatAddress, formatListenPlace } from "../config/address.ts";
 import type { Config } from "../config/config.ts";
-import { loadConfig } from "../config/load.ts";
+import { type LoadResult, loadConfig } from "../config/load.ts";
 import { formatProblems } from "../config/problem.ts";
+import { configVariable } from "../config/settings.ts";
 import { type Context, loadFrom } from "./context.ts";
 import { trustSystemAuthorities } from "./system-authorities.ts";
 
@@ -30,31 +31,49 @@ export interface OpsPlace {
   /** PEM of the certificate that is expected there, whatever its names: the mirror's own. Left out: any that is trusted. */
   readonly certificate?: string;
   readonly access: Config["opsAccess"];
+  /** Nothing says where it is: it is looked for where a mirror is without settings. */
+  readonly guessed?: true;
 }
 
 /** Milliseconds for the whole answer. */
 const timeout = 15_000;
 
-/** Settings that count although the address is given on the command line. */
-const ownSettings = /^ENTREPOT_OPS_ACCESS_/;
+/** Settings that count without a configuration, and those that count although the address is given on the command line. */
+const opsSettings = /^ENTREPOT_OPS_/;
+const accessSettings = /^ENTREPOT_OPS_ACCESS_/;
 
-/** Undefined, and a message on the standard error, when it cannot be known. */
+/**
+ * The place of --ops, else that of the configuration, else where a mirror is without settings (127.0.0.1:5001). Undefined,
+ * and a message on the standard error, when it cannot be known.
+ */
 export function opsPlace(options: OpsPlaceOptions, context: Context): OpsPlace | undefined {
   const { ops } = options;
-  if (ops === undefined) return configuredPlace(options.config, context);
+  if (ops === undefined) {
+    const configured = isConfigured(options.config, context);
+    const loaded = configured ? loadFrom(options.config, context) : fromEnvironment(context, opsSettings);
+    const place = placeOf(loaded, context);
+    return place === undefined || configured ? place : { ...place, guessed: true };
+  }
   const origin = /^https?:\/\//.test(ops) ? ops : `http://${ops}`;
   if (!URL.canParse(origin)) {
     context.err(`entrepot: --ops: found ${JSON.stringify(ops)}, expected an address like 127.0.0.1:5001\n`);
     return undefined;
   }
-  const loaded = options.config === undefined ? fromEnvironment(context) : loadFrom(options.config, context);
+  const loaded =
+    options.config === undefined
+      ? fromEnvironment(context, accessSettings)
+      : loadFrom(options.config, context);
   if (loaded.ok) return { origin: new URL(origin).origin, access: loaded.config.opsAccess };
   context.err(formatProblems(loaded.problems));
   return undefined;
 }
 
-function configuredPlace(config: string | undefined, context: Context): OpsPlace | undefined {
-  const loaded = loadFrom(config, context);
+function isConfigured(option: string | undefined, { env }: Context): boolean {
+  const given = [option, env[configVariable.env], env.ENTREPOT_UPSTREAM_URL];
+  return given.some((value) => value !== undefined && value !== "");
+}
+
+function placeOf(loaded: LoadResult, context: Context): OpsPlace | undefined {
   if (!loaded.ok) {
     context.err(formatProblems(loaded.problems));
     return undefined;
@@ -76,23 +95,48 @@ function configuredPlace(config: string | undefined, context: Context): OpsPlace
   return { origin: `${scheme}://${address}`, ...own };
 }
 
-/** What the environment says of the ops listener. Of the registries, without which there is no configuration, it takes none. */
-function fromEnvironment({ env, readFile }: Context) {
-  const own = Object.entries(env).filter(([name]) => ownSettings.test(name));
+/** What these settings of the environment say of the ops listener. Of the registries, without which there is no configuration, it takes none. */
+function fromEnvironment({ env, readFile }: Context, settings: RegExp): LoadResult {
+  const own = Object.entries(env).filter(([name]) => settings.test(name));
   return loadConfig({
     env: { ...Object.fromEntries(own), ENTREPOT_UPSTREAM_URL: "http://localhost" },
     readFile,
   });
 }
 
-/** The JSON at a path of the ops listener. Rejects with why there is none. */
-export async function askOps(place: OpsPlace, path: string): Promise<unknown> {
+const setUpHelp = `Without a configuration a mirror is looked for there. Say where it is:
+  --ops ADDRESS, --config FILE, or ENTREPOT_CONFIG in the environment
+`;
+
+/** The JSON at a path of the ops listener; undefined, and a message on the standard error, when there is none. */
+export async function answerFrom(
+  place: OpsPlace,
+  path: string,
+  context: Context,
+  patience?: number,
+): Promise<unknown> {
+  try {
+    return await askOps(place, path, patience);
+  } catch (error) {
+    const { cause = error } = error as Error;
+    const where = place.socket ?? place.origin;
+    context.err(`entrepot: no mirror answers at ${where} (${(cause as Error).message})\n`);
+    if (place.guessed) context.err(setUpHelp);
+    return undefined;
+  }
+}
+
+/**
+ * The JSON at a path of the ops listener. Rejects with why there is none. `patience`: milliseconds for the whole answer, where
+ * it may take longer than usual.
+ */
+export async function askOps(place: OpsPlace, path: string, patience = timeout): Promise<unknown> {
   const { origin, socket, access, certificate } = place;
   const authorization = await authorizationOf(access);
   const options: RequestOptions = {
     headers: authorization === undefined ? {} : { authorization },
     agent: false,
-    signal: AbortSignal.timeout(timeout),
+    signal: AbortSignal.timeout(patience),
     ...(socket === undefined ? {} : { socketPath: socket }),
   };
   const url = new URL(path, origin);

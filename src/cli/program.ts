@@ -6,11 +6,17 @@ import { nearest } from "../config/nearest.ts";
 import { type CheckOptions, check } from "./check.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
+import { type ReadinessFlags, readiness } from "./readiness.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 import { type WhyOptions, why } from "./why.ts";
 import { worker } from "./worker.ts";
 
 const configOption = ["-c, --config <file>", "YAML file with settings (also: ENTREPOT_CONFIG)"] as const;
+
+const opsOption = [
+  "--ops <address>",
+  "where the mirror's ops listener is, when not where the settings say (without any: 127.0.0.1:5001); its password comes from ENTREPOT_OPS_ACCESS_PASSWORD_FILE or the like",
+] as const;
 
 const offlineOption = [
   "--offline",
@@ -58,11 +64,35 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description("tell which parts of an image a running mirror has, and when they were last used")
     .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
     .option(...configOption)
-    .option(
-      "--ops <address>",
-      "where the mirror's ops listener is, when not where the settings say; its password comes from ENTREPOT_OPS_ACCESS_PASSWORD_FILE or the like",
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  the image is here as a whole: of an index, every image that was pulled
+  1  it is not, or no mirror answers
+  2  the reference, the command line or the configuration is wrong`,
     )
     .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
+  root
+    .command("readiness")
+    .description(
+      "tell which images pulled lately could be pulled from a running mirror if their registries were gone",
+    )
+    .option("--days <number>", "how long ago they were pulled at most; up to 365", days, "7")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  all of them
+  1  some of them could not
+  2  no mirror answers, or the command line or the configuration is wrong`,
+    )
+    .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root
     .command("demo")
@@ -103,6 +133,12 @@ function refuseUnknownCommand(root: Command, first: string | undefined): void {
   root.error(`error: there is no command ${JSON.stringify(first)}; ${hint}`);
 }
 
+function days(text: string): string {
+  const value = Number(text);
+  if (!(value > 0 && value <= 365)) throw new InvalidArgumentError("Expected a number above 0, at most 365.");
+  return text;
+}
+
 function port(text: string): number {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value <= 65_535)) throw new InvalidArgumentError("Expected a number from 0 to 65535.");
@@ -115,7 +151,8 @@ Examples:
   ENTREPOT_UPSTREAM_URL=https://registry.example.com entrepot
   entrepot --config mirror.yaml        the same as entrepot serve --config mirror.yaml
   entrepot check --config mirror.yaml  validate, and print what every setting comes to
-  entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here`;
+  entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here
+  entrepot readiness --days 30         which images could be pulled now without their registries`;
 
 const exitCodes = `
 Exit codes:

@@ -1,58 +1,74 @@
 // `entrepot why`: what a running mirror has of one image, in a terminal.
 import { duration, size } from "../ops/page/format.ts";
-import type { ExplainedPart, Explanation } from "../ops/stats/stats-document.ts";
+import type { ExplainedImage, ExplainedPart, Explanation } from "../ops/stats/stats-document.ts";
 import { type Context, exitCode } from "./context.ts";
-import { askOps, type OpsPlace, type OpsPlaceOptions, opsPlace } from "./ops-place.ts";
+import { answerFrom, type OpsPlaceOptions, opsPlace } from "./ops-place.ts";
 
-export type WhyOptions = OpsPlaceOptions;
+export interface WhyOptions extends OpsPlaceOptions {
+  /** Prints the answer as it came. */
+  readonly json?: boolean;
+}
 
-/** Prints the answer; gives the exit code: 1 when no mirror answers, 2 for what is no reference or configuration. */
+type Explained = Explanation & { kind: "explained" };
+
+/**
+ * Prints the answer; gives the exit code: 0 when the image is here as a whole, 1 when it is not or no mirror answers, 2 for
+ * what is no reference or configuration.
+ */
 export async function why(reference: string, options: WhyOptions, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
-  const explanation = await ask(place, reference, context);
+  const path = `/explain.json?${new URLSearchParams({ reference })}`;
+  const explanation = (await answerFrom(place, path, context)) as Explanation | undefined;
   if (explanation === undefined) return exitCode.failed;
   if (explanation.kind === "unreadable") {
     context.err(`entrepot: ${JSON.stringify(explanation.reference)}: ${explanation.reason}\n`);
     return exitCode.usage;
   }
-  context.out(`${linesOf(explanation).join("\n")}\n`);
-  return exitCode.done;
+  const text = options.json ? JSON.stringify(explanation) : linesOf(explanation).join("\n");
+  context.out(`${text}\n`);
+  return explanation.whole ? exitCode.done : exitCode.failed;
 }
 
-async function ask(place: OpsPlace, reference: string, context: Context): Promise<Explanation | undefined> {
-  try {
-    const query = new URLSearchParams({ reference });
-    return (await askOps(place, `/explain.json?${query}`)) as Explanation;
-  } catch (error) {
-    const { cause = error } = error as Error;
-    context.err(
-      `entrepot: no mirror answers at ${place.socket ?? place.origin} (${(cause as Error).message})\n`,
-    );
-    return undefined;
-  }
-}
-
-function linesOf(explanation: Explanation & { kind: "explained" }): string[] {
-  const { upstream, repository, reference, summary, tag, at, parts, truncated } = explanation;
+function linesOf(explanation: Explained): string[] {
+  const { upstream, repository, reference, chosenBy, summary, tag, at, parts, truncated } = explanation;
+  const { images, withoutUpstream } = explanation;
   const name = `${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
   return [
     `${name} from ${upstream}: ${summary}`,
+    `upstream: ${upstream}, for ${chosenBy}`,
     ...(tag === null ? [] : [`tag: ${tag.state}, checked ${duration(at - tag.checkedAt)} ago`]),
-    ...parts.map((part) => lineOf(part, at)),
+    ...(images.length > 1 ? images.map(imageLine) : []),
+    pullLine(explanation),
+    `without upstream: ${withoutUpstream.served ? "served" : "not served"}: ${withoutUpstream.why}`,
+    ...parts.map((part) => partLine(part, at)),
     ...(truncated ? ["and more"] : []),
   ];
 }
 
-function lineOf(part: ExplainedPart, now: number): string {
-  const { digest, kind, depth, state, where, sizeBytes, usedAt, linked, repositories } = part;
+function imageLine({ digest, platform, state, missingParts, missingBytes }: ExplainedImage): string {
+  const missing = `${missingParts} parts missing${missingBytes === null ? "" : `, ${size(missingBytes)}`}`;
+  return `image: ${platform ?? digest}: ${state === "partly" ? missing : state}`;
+}
+
+function pullLine({ pull: { bytes, complete, durationMs } }: Explained): string {
+  const took = durationMs === null || bytes === 0 ? "" : `, some ${duration(durationMs)} at the rate of late`;
+  return `a pull now: ${size(bytes)} from upstream${complete ? "" : " and what is not known"}${took}`;
+}
+
+function partLine(part: ExplainedPart, now: number): string {
+  const { digest, kind, role, platform, depth, state, where, sizeBytes, usedAt, checkedAt } = part;
+  const { linked, repositories, tags } = part;
   const facts = [
     sizeBytes === null ? undefined : size(sizeBytes),
+    platform ?? undefined,
     where.join(" ") || undefined,
     usedAt === null ? undefined : `used ${duration(now - usedAt)} ago`,
+    checkedAt === null ? undefined : `hashed ${duration(now - checkedAt)} ago`,
     linked ? undefined : "not linked to this repository",
     repositories.length > 1 ? `in ${repositories.join(" ")}` : undefined,
+    tags.length > 1 ? `of ${tags.join(" ")}` : undefined,
   ];
   const indent = "  ".repeat(depth);
-  return `${state.padEnd(8)}${indent}${kind} ${digest}  ${facts.filter((fact) => fact !== undefined).join(", ")}`.trimEnd();
+  return `${state.padEnd(8)}${indent}${role ?? kind} ${digest}  ${facts.filter((fact) => fact !== undefined).join(", ")}`.trimEnd();
 }

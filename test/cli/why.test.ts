@@ -35,14 +35,50 @@ t.test("what is known is printed", async (t) => {
     line.out(),
     [
       "x:x from x: x",
+      "upstream: x, for x",
       "tag: fresh, checked 1.0 s ago",
-      "here      manifest x  5 B, disk, not linked to this repository",
+      "a pull now: 0 B from upstream",
+      "without upstream: served: x",
+      "here      manifest x  5 B, x, disk, hashed 1.0 s ago, not linked to this repository",
       "and more",
       "",
     ].join("\n"),
   );
   t.equal(line.err(), "");
 });
+
+t.test("what is not whole is told by the exit code, and all of it as JSON", async (t) => {
+  const partly = {
+    ...fullExplanation("x"),
+    whole: false,
+    images: [
+      { digest: "a", platform: "linux/amd64", state: "partly", missingParts: 2, missingBytes: 30_000_000 },
+      { digest: "b", platform: null, state: "absent", missingParts: 0, missingBytes: null },
+    ],
+    pull: { bytes: 30_000_000, complete: false, durationMs: 12_000 },
+    withoutUpstream: { served: false, why: "2 parts of it are not here" },
+  } as Explanation;
+  const { address } = await start(t, partly);
+  const line = commandLine(["why", "app", "--ops", address]);
+  t.equal(await line.exit, 1);
+  t.match(line.out(), /^image: linux\/amd64: 2 parts missing, 30.0 MB$/m);
+  t.match(line.out(), /^image: b: absent$/m);
+  t.match(
+    line.out(),
+    /^a pull now: 30.0 MB from upstream and what is not known, some 12 s at the rate of late$/m,
+  );
+  t.match(line.out(), /^without upstream: not served: 2 parts of it are not here$/m);
+  const json = commandLine(["why", "app", "--ops", address, "--json"]);
+  t.equal(await json.exit, 1);
+  t.strictSame(JSON.parse(json.out()), partly);
+  t.match((await helpOf("why")).out(), /0 {2}the image is here as a whole/);
+});
+
+async function helpOf(command: string) {
+  const line = commandLine([command, "--help"]);
+  await line.exit;
+  return line;
+}
 
 t.test("the address is that of the configuration; every address means this machine", async (t) => {
   const { asked, address } = await start(t, fullExplanation("x"));
@@ -112,10 +148,22 @@ t.test("no mirror, no reference, no configuration, no address", async (t) => {
   const nobody = commandLine(["why", "app", "--ops", "127.0.0.1:1"]);
   t.equal(await nobody.exit, 1);
   t.match(nobody.err(), /^entrepot: no mirror answers at http:\/\/127\.0\.0\.1:1 \(/);
-  const unset = commandLine(["why", "app"]);
-  t.equal(await unset.exit, 2);
-  t.match(unset.err(), /ENTREPOT_UPSTREAM_URL/);
+  t.notMatch(nobody.err(), /--config/, "who has said where it is needs no help with that");
   const address_ = commandLine(["why", "app", "--ops", "a b"]);
   t.equal(await address_.exit, 2);
   t.match(address_.err(), /expected an address like/);
+});
+
+t.test("without a configuration it is looked for where a mirror is without settings", async (t) => {
+  const { asked, address } = await start(t, fullExplanation("x"));
+  t.equal(await commandLine(["why", "app"], { env: { ENTREPOT_OPS_LISTEN: address } }).exit, 0);
+  t.strictSame(asked, ["app"]);
+  const nobody = commandLine(["why", "app"], { env: { ENTREPOT_OPS_LISTEN: "127.0.0.1:1" } });
+  t.equal(await nobody.exit, 1);
+  t.match(
+    nobody.err(),
+    /^entrepot: no mirror answers at http:\/\/127\.0\.0\.1:1 \(.*\nWithout a configuration .*\n.*--ops ADDRESS/,
+  );
+  const half = commandLine(["why", "app"], { env: { ENTREPOT_CONFIG: "/gone" } });
+  t.equal(await half.exit, 2, "one that is named has to be there");
 });

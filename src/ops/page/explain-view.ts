@@ -33,7 +33,7 @@ export function explainView(reference: string, explanation: Explanation | undefi
 
 export function explanationView(explanation: Explanation): PageNode {
   if (explanation.kind === "unreadable") return h("div", {}, h("p", {}, state("bad", explanation.reason)));
-  const { at, upstream, repository, reference, summary, parts, truncated } = explanation;
+  const { at, upstream, repository, reference, summary, parts, truncated, withoutUpstream } = explanation;
   const columns = ["What", "State", "Size", "Where", "Stored", "Last used", "Type", "Repositories"];
   const rows = parts.map((part) => partRow(part, at));
   return h(
@@ -46,6 +46,11 @@ export function explanationView(explanation: Explanation): PageNode {
       ` from ${upstream}: ${summary}`,
     ),
     tagView(explanation),
+    h(
+      "p",
+      { class: "note" },
+      `Without upstream it would ${withoutUpstream.served ? "" : "not "}be served: ${withoutUpstream.why}.`,
+    ),
     table(
       "Parts of the image",
       columns.map((name) => (name === "Size" ? { name, number: true as const } : { name })),

@@ -1,16 +1,18 @@
 // What this node knows of one image: the tag's record, and of every manifest and layer whether it is here, since when,
-// when it was last used and which repositories contain it. Upstream is never asked, and nothing counts as a use.
+// when it was last used and hashed and who uses it, what a pull would fetch, and what it would come to without upstream.
+// Upstream is never asked, and nothing counts as a use.
 import type { Freshness } from "../../cache/freshness.ts";
 import type { Digest } from "../../oci/digest.ts";
-import { largestManifest, readManifest } from "../../oci/manifest.ts";
+import { largestManifest, type Role, readManifest } from "../../oci/manifest.ts";
 import { referenceText } from "../../oci/reference.ts";
-import { type BlobStore, readWhole } from "../../ports/blobs.ts";
+import { type BlobInfo, type BlobStore, readWhole } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
-import type { BlobIndex, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
+import type { BlobIndex, ImageGraph, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { count, size as sizeText } from "../page/format.ts";
+import { type ImageParts, imagesOf } from "./image-parts.ts";
 import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
-import type { ExplainedPart, Explanation } from "./stats-document.ts";
+import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
 
 export interface ExplainOptions {
   /** Those of now, as are the rules. */
@@ -21,9 +23,16 @@ export interface ExplainOptions {
   readonly links: Pick<LinkStore, "named"> & {
     repositoriesOf(digest: Digest, limit: number): readonly Scope[];
   };
+  readonly graph: Pick<ImageGraph, "parts" | "users">;
   readonly store: Pick<BlobStore, "open" | "source"> & {
-    storedAt(digest: Digest): Promise<number | undefined>;
+    info(digest: Digest): Promise<BlobInfo | undefined>;
   };
+  /** Whether memory holds all of it. */
+  readonly inMemory: (digest: Digest) => boolean;
+  /** Whether the repository may read it without upstream; see Access.linked. */
+  readonly mayRead: (scope: Scope, digest: Digest) => boolean | Promise<boolean>;
+  /** Bytes a millisecond that lately came from an upstream; undefined: nothing did. */
+  readonly fetchRate: (upstream: string) => number | undefined;
   /** Whether a download of it is under way. */
   readonly coming: (digest: Digest) => boolean;
   /** Names of other places than the disk that have it, such as `s3`; asked only for what is not on the disk. */
@@ -37,11 +46,15 @@ export type Explain = (reference: string) => Promise<Explanation>;
 const maxParts = 500;
 /** An index of indexes of images is deeper than any in use. */
 const maxDepth = 4;
-const maxRepositories = 10;
+const maxUsers = 10;
+
+type Explained = Explanation & { kind: "explained" };
 
 interface Wanted {
   readonly digest: Digest;
   readonly kind: ExplainedPart["kind"];
+  readonly role?: Role;
+  readonly platform?: string | undefined;
   readonly size: number | undefined;
   readonly depth: number;
 }
@@ -53,10 +66,12 @@ export function createExplain(options: ExplainOptions): Explain {
       const reason = "expected [upstream/]repository:tag or [upstream/]repository@sha256:…";
       return { schema: 1, kind: "unreadable", reference: text.slice(0, 500), reason };
     }
-    const { upstream, repository, reference } = image;
+    const { upstream, repository, reference, chosenBy } = image;
     const record = reference.kind === "tag" ? await options.tags.get(image, reference.tag) : undefined;
     const digest = reference.kind === "digest" ? reference.digest : record?.digest;
     const { parts, truncated } = await explainParts(options, image, digest);
+    const tag = record === undefined ? null : tagOf(options, image, record);
+    const outlook = await outlookOf(options, image, digest, parts, tag);
     return {
       schema: 1,
       kind: "explained",
@@ -64,10 +79,12 @@ export function createExplain(options: ExplainOptions): Explain {
       upstream,
       repository,
       reference: referenceText(reference),
+      chosenBy,
       summary: digest === undefined ? "the tag is not known here; a pull asks upstream" : summaryOf(parts),
-      tag: record === undefined ? null : tagOf(options, image, record),
+      tag,
       parts,
       truncated,
+      ...outlook,
     };
   };
 }
@@ -76,7 +93,7 @@ function tagOf(
   { freshness, clock }: ExplainOptions,
   image: ImageReference,
   record: TagRecord,
-): (Explanation & { kind: "explained" })["tag"] {
+): NonNullable<Explained["tag"]> {
   const rules = freshness();
   const ttl = rules.ttl(image, referenceText(image.reference));
   return {
@@ -110,27 +127,38 @@ async function explainParts(
 }
 
 async function explainPart(
-  { index, links, store, coming, elsewhere }: ExplainOptions,
+  { index, links, graph, store, inMemory, coming, elsewhere }: ExplainOptions,
   image: ImageReference,
-  { digest, kind, size, depth }: Wanted,
+  { digest, kind, role, platform, size, depth }: Wanted,
 ): Promise<ExplainedPart> {
   const known = index.get(digest);
-  const storedAt = await store.storedAt(digest);
-  const where = storedAt === undefined ? ((await elsewhere?.(digest)) ?? []) : [store.source];
+  const file = await store.info(digest);
+  // A file of another size than was verified is never served.
+  const stored = file !== undefined && (known === undefined || known.size === file.size) ? file : undefined;
+  const here = [...(inMemory(digest) ? ["memory"] : []), ...(stored === undefined ? [] : [store.source])];
+  const where = here.length > 0 ? here : ((await elsewhere?.(digest)) ?? []);
   return {
     digest,
     kind,
+    role: role ?? null,
+    platform: platform ?? null,
     depth,
     sizeBytes: known?.size ?? size ?? null,
     mediaType: known?.mediaType ?? null,
     state: where.length > 0 ? "here" : coming(digest) ? "coming" : "missing",
     where,
-    storedAt: storedAt ?? null,
+    storedAt: stored?.modifiedAt ?? null,
     usedAt: index.usedAt(digest) ?? null,
+    // 0, of rows of older versions, is long ago.
+    checkedAt: known?.checkedAt || null,
     linked: await links.named(image, digest),
     repositories: links
-      .repositoriesOf(digest, maxRepositories)
+      .repositoriesOf(digest, maxUsers)
       .map((link) => `${link.upstream}/${link.repository}`)
+      .sort(),
+    tags: graph
+      .users(digest, maxUsers)
+      .tags.map(({ upstream, repository, tag }) => `${upstream}/${repository}:${tag}`)
       .sort(),
   };
 }
@@ -143,14 +171,101 @@ async function childrenOf({ store, index }: ExplainOptions, { digest, depth }: W
     const body = blob.size > largestManifest ? Buffer.alloc(0) : await readWhole(blob, blob.size);
     const manifest = readManifest(body, index.get(digest)?.mediaType);
     if (typeof manifest === "string") return [];
-    return manifest.children.map(({ role, ...child }) => ({
+    return manifest.children.map((child) => ({
       ...child,
-      kind: role === "manifest" ? "manifest" : "blob",
+      kind: child.role === "manifest" ? "manifest" : "blob",
       depth: depth + 1,
     }));
   } finally {
     await blob.close();
   }
+}
+
+async function outlookOf(
+  options: ExplainOptions,
+  scope: ImageReference,
+  digest: Digest | undefined,
+  parts: readonly ExplainedPart[],
+  tag: Explained["tag"],
+): Promise<Pick<Explained, "images" | "whole" | "pull" | "withoutUpstream">> {
+  const { graph, index, fetchRate } = options;
+  const states = new Map<string, ExplainedPart>(parts.map((part) => [part.digest, part]));
+  const order = new Map<string, number>(parts.map((part, at) => [part.digest, at]));
+  const place = ({ digest }: ImageParts): number => order.get(digest) ?? parts.length;
+  // In the order of the index, as are the parts.
+  const found = (digest === undefined ? [] : imagesOf(graph, digest, index.usedAt(digest))).toSorted(
+    (a, b) => place(a) - place(b),
+  );
+  const isHere = (of: Digest): boolean => states.get(of)?.state === "here";
+  const images = found.map((image) => explainImage(image, isHere));
+  const present = images.filter(({ state }) => state !== "absent");
+  const whole = present.length > 0 && present.every(({ state }) => state === "whole");
+  const fetched = new Map(
+    found
+      .filter((image) => isHere(image.digest))
+      .flatMap((image) => image.parts)
+      .filter((part) => states.get(part.digest)?.state === "missing")
+      .map((part) => [part.digest, part.size]),
+  );
+  const bytes = [...fetched.values()].reduce<number>((sum, size) => sum + (size ?? 0), 0);
+  const complete = present.length > 0 && ![...fetched.values()].includes(undefined);
+  const rate = fetchRate(scope.upstream);
+  const durationMs = rate === undefined || rate === 0 ? null : bytes / rate;
+  return {
+    images,
+    whole,
+    pull: { bytes, complete, durationMs },
+    withoutUpstream: await withoutUpstream(options, scope, tag, found, images),
+  };
+}
+
+function explainImage(
+  { digest, platform, parts }: ImageParts,
+  isHere: (digest: Digest) => boolean,
+): ExplainedImage {
+  const missing = parts.filter((part) => !isHere(part.digest));
+  const absent = !isHere(digest);
+  const sizes = missing.map(({ size }) => size);
+  return {
+    digest,
+    platform: platform ?? null,
+    state: absent ? "absent" : missing.length === 0 ? "whole" : "partly",
+    missingParts: missing.length,
+    missingBytes:
+      absent || sizes.includes(undefined) ? null : sizes.reduce<number>((a, b) => a + (b ?? 0), 0),
+  };
+}
+
+async function withoutUpstream(
+  { mayRead }: ExplainOptions,
+  scope: ImageReference,
+  tag: Explained["tag"],
+  found: readonly ImageParts[],
+  images: readonly ExplainedImage[],
+): Promise<Explained["withoutUpstream"]> {
+  const not = (why: string): Explained["withoutUpstream"] => ({ served: false, why });
+  if (scope.reference.kind === "tag" && tag === null) return not("the tag is not known here");
+  if (tag?.state === "expired")
+    return not(
+      "upstream confirmed the tag longer ago than tags.staleIfError allows; by its digest it may be served",
+    );
+  const whole = found.filter((_, at) => images[at]?.state === "whole");
+  if (whole.length === 0) {
+    const partly = images.find(({ state }) => state === "partly");
+    if (partly === undefined) return not("its manifest is not here");
+    return not(
+      `${count(partly.missingParts, "part")} of it ${partly.missingParts === 1 ? "is" : "are"} not here`,
+    );
+  }
+  for (const { digest, parts } of whole)
+    for (const each of [digest, ...parts.map((part) => part.digest)])
+      if (!(await mayRead(scope, each)))
+        return not(`only upstream can say that ${scope.repository} has ${each}`);
+  const platforms = whole.flatMap(({ platform }) => platform ?? []);
+  const others = images.length - whole.length;
+  const which =
+    platforms.length > 0 && others > 0 ? `for ${platforms.join(", ")}, and for no other platform` : "";
+  return { served: true, why: `all of it is here${which === "" ? "" : ` ${which}`}` };
 }
 
 function summaryOf(parts: readonly ExplainedPart[]): string {

@@ -10,6 +10,8 @@ export type NamedUpstream = Pick<UpstreamConfig, "name" | "component" | "namespa
 
 export interface ImageReference extends Scope {
   readonly reference: Reference;
+  /** Why it is this upstream, for people. */
+  readonly chosenBy: string;
 }
 
 /** The first upstream where none is named, `latest` where there is no tag; undefined for what is not a reference. */
@@ -24,17 +26,17 @@ export function parseImageReference(
   const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
   const name = colon < 0 ? named : named.slice(0, colon);
   const reference = parseReference(digest ?? (colon < 0 ? "latest" : named.slice(colon + 1)));
-  const { upstream, rest } = chooseUpstream(name, upstreams);
+  const { upstream, rest, chosenBy } = chooseUpstream(name, upstreams);
   const written = parseRepository(rest);
   const repository = written && inLibrary(written, upstream.library);
   if (reference === undefined || repository === undefined) return undefined;
-  return { upstream: upstream.name, repository, reference };
+  return { upstream: upstream.name, repository, reference, chosenBy };
 }
 
 function chooseUpstream(
   name: string,
   upstreams: readonly [NamedUpstream, ...NamedUpstream[]],
-): { upstream: NamedUpstream; rest: string } {
+): { upstream: NamedUpstream; rest: string; chosenBy: string } {
   const slash = name.indexOf("/");
   const first = name.slice(0, Math.max(0, slash)).toLowerCase();
   const rest = name.slice(slash + 1);
@@ -42,8 +44,10 @@ function chooseUpstream(
     ({ name, component, namespaces }) =>
       slash > 0 && (name === first || component === first || namespaces.includes(first)),
   );
-  if (upstream !== undefined) return { upstream, rest };
+  if (upstream !== undefined) return { upstream, rest, chosenBy: `${first} in the reference names it` };
   // A host that is no upstream's is this mirror's own. As in docker, a host has a dot or a port, or is localhost.
   const isHost = /^(?:localhost|[a-z0-9[][^:]*(?:\.[^:]+|\]|:\d+))/.test(first);
-  return { upstream: upstreams[0], rest: isHost ? rest : name };
+  const chosenBy =
+    upstreams.length === 1 ? "it is the only one" : "the reference names none, and it is the first";
+  return { upstream: upstreams[0], rest: isHost ? rest : name, chosenBy };
 }

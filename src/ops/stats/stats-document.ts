@@ -120,6 +120,8 @@ export type Explanation =
       readonly upstream: string;
       readonly repository: string;
       readonly reference: string;
+      /** Why it is this upstream, for people. */
+      readonly chosenBy: string;
       readonly summary: string;
       /** What is remembered of a tag; null for digests and unknown tags. */
       readonly tag: {
@@ -133,7 +135,33 @@ export type Explanation =
       /** Manifests, each before what it names; at most 500. */
       readonly parts: readonly ExplainedPart[];
       readonly truncated: boolean;
+      /** What it is, or the images of an index: at most 500. */
+      readonly images: readonly ExplainedImage[];
+      /** Every image whose manifest is here has all its parts here, and there is one. Images nobody has pulled do not count. */
+      readonly whole: boolean;
+      /** What a pull would fetch from upstream now: the parts of images whose manifest is here that neither are here nor coming. */
+      readonly pull: {
+        readonly bytes: number;
+        /** False: manifests are missing, and what they name is not known, or a part does not state its size. */
+        readonly complete: boolean;
+        /** At the rate of what was lately fetched from that upstream; null: none was. */
+        readonly durationMs: number | null;
+      };
+      /** What a pull would come to if the upstream were gone. */
+      readonly withoutUpstream: { readonly served: boolean; readonly why: string };
     };
+
+export interface ExplainedImage {
+  readonly digest: string;
+  /** As the index says, such as `linux/amd64`. */
+  readonly platform: string | null;
+  /** `absent`: its manifest is not here. */
+  readonly state: "whole" | "partly" | "absent";
+  /** Of its config and layers, those that are not here. */
+  readonly missingParts: number;
+  /** Null: not known. */
+  readonly missingBytes: number | null;
+}
 
 export interface ExplainedPart {
   readonly digest: string;
@@ -145,12 +173,55 @@ export interface ExplainedPart {
   readonly mediaType: string | null;
   /** `here`: stored; `coming`: a download is under way; `missing`: upstream will be asked. */
   readonly state: "here" | "coming" | "missing";
-  /** `disk`; else where it would be read from: `s3`. */
+  /** What the first manifest that names it names it as; null for what the reference names. */
+  readonly role: "manifest" | "config" | "layer" | null;
+  /** Of an image in an index. */
+  readonly platform: string | null;
+  /** `memory` and `disk`; else where it would be read from: `s3`. */
   readonly where: readonly string[];
   readonly storedAt: number | null;
   readonly usedAt: number | null;
+  /** When its bytes were last hashed. */
+  readonly checkedAt: number | null;
   /** Whether it is known to belong to the repository asked for. */
   readonly linked: boolean;
   /** `upstream/repository` of up to 10 that are known to contain it. */
   readonly repositories: readonly string[];
+  /** `upstream/repository:tag` of up to 10 that lead to it. */
+  readonly tags: readonly string[];
+}
+
+/** What stands in the way of a pull without upstream; see ops/stats/readiness.ts. */
+export interface Obstacle {
+  /**
+   * `missing`: in no store here; `damaged`: the file has another size than was verified; `unproved`: here, but only upstream
+   * can say that the repository has it; `tag_expired`: upstream confirmed the tag longer ago than `tags.staleIfError` allows.
+   */
+  readonly kind: "missing" | "damaged" | "unproved" | "tag_expired";
+  readonly role: "manifest" | "config" | "layer";
+  readonly digest: string;
+  readonly platform: string | null;
+  readonly sizeBytes: number | null;
+}
+
+export interface UnreadyImage {
+  readonly digest: string;
+  /** `upstream/repository:tag`, or `@digest` where no tag names it; at most 10. */
+  readonly names: readonly string[];
+  readonly usedAt: number;
+  /** At most 20. */
+  readonly obstacles: readonly Obstacle[];
+}
+
+export interface Readiness {
+  readonly schema: 1;
+  readonly at: number;
+  readonly days: number;
+  /** Images pulled in these days that were looked at, and those of them that could be pulled now without upstream. */
+  readonly pulled: number;
+  readonly ready: number;
+  /** More were pulled than are looked at. */
+  readonly truncated: boolean;
+  /** Those that could not, as far as there is room: at most 500. */
+  readonly unready: readonly UnreadyImage[];
 }

@@ -3,12 +3,15 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import { type Asset, loadAssets } from "../page/assets.ts";
 import { contentSecurityPolicy, pageHtml } from "../page/page.ts";
 import { EventStreams, type EventStreamsOptions } from "./event-streams.ts";
-import type { Explanation, StatsDocument } from "./stats-document.ts";
+import { daysExpected, daysOf } from "./readiness.ts";
+import type { Explanation, Readiness, StatsDocument } from "./stats-document.ts";
 
 export interface StatsPagesOptions {
   readonly document: () => StatsDocument;
   /** What is known here of an image. Never rejects for a reference it cannot read. */
   readonly explain: (reference: string) => Promise<Explanation>;
+  /** Of images pulled in the last so many days. */
+  readonly readiness: (days: number) => Promise<Readiness>;
   readonly every?: EventStreamsOptions["every"];
 }
 
@@ -30,7 +33,7 @@ const longestReference = 500;
 const assetAge = 300;
 
 /** Reads the page's files from disk; throws the system's error when the installation is not whole. */
-export function createStatsPages({ document, explain, every }: StatsPagesOptions): StatsPages {
+export function createStatsPages({ document, explain, readiness, every }: StatsPagesOptions): StatsPages {
   const assets = loadAssets();
   const json = () => JSON.stringify(document());
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
@@ -50,6 +53,12 @@ export function createStatsPages({ document, explain, every }: StatsPagesOptions
     async "/explain.json"(request, response) {
       const explanation = await explanationOf(queryOf(request), "reference");
       send(request, response, "application/json", `${JSON.stringify(explanation)}\n`);
+    },
+    async "/readiness.json"(request, response) {
+      const days = daysOf(queryOf(request).get("days"));
+      if (days === undefined)
+        send(request, response, "text/plain; charset=utf-8", `${daysExpected}\n`, {}, 400);
+      else send(request, response, "application/json", `${JSON.stringify(await readiness(days))}\n`);
     },
     "/stats/events": (request, response) => {
       if (request.method === "HEAD") send(request, response, "text/event-stream", "");
@@ -80,8 +89,9 @@ function send(
   type: string,
   body: string | Buffer,
   headers: OutgoingHttpHeaders = {},
+  status = 200,
 ): void {
-  response.writeHead(200, {
+  response.writeHead(status, {
     "content-type": type,
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",

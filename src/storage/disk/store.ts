@@ -347,11 +347,11 @@ export class DiskStore implements BlobStore {
     }
   }
 
-  /** When the blob was stored, in milliseconds since the epoch; undefined when it is not here. */
-  async storedAt(digest: Digest): Promise<number | undefined> {
+  /** What the file system says of the blob; undefined when it is not here. */
+  async info(digest: Digest): Promise<BlobInfo | undefined> {
     try {
       const stats = await statIfThere(this.#layout.blob(digest));
-      return stats && Math.trunc(stats.mtimeMs);
+      return stats && { digest, size: stats.size, modifiedAt: Math.trunc(stats.mtimeMs) };
     } catch (error) {
       throw storeFailure(error, `look for ${digest}`);
     }

@@ -26,6 +26,9 @@ export interface GaugeSources {
   cacheDiskFreeInodes(): number | undefined;
   /** Blobs that wait to be uploaded to the shared store. */
   pendingUploads(): number | undefined;
+  /** Images pulled in the last week, and those of them that could be pulled now without upstream; undefined until looked. */
+  imagesPulled(): number | undefined;
+  imagesReady(): number | undefined;
   httpInFlightRequests(): number | undefined;
   ready(): boolean;
   draining(): boolean;
@@ -76,6 +79,16 @@ const gauges: readonly { name: string; help: string; source: PlainSource }[] = [
     name: "entrepot_uploads_pending",
     help: "Blobs that wait to be uploaded to the shared store.",
     source: "pendingUploads",
+  },
+  {
+    name: "entrepot_images_pulled",
+    help: "Images pulled in the last week, as counted at most an hour ago.",
+    source: "imagesPulled",
+  },
+  {
+    name: "entrepot_images_ready",
+    help: "Images pulled in the last week that could be pulled whole if their registries were gone.",
+    source: "imagesReady",
   },
   {
     name: "entrepot_http_in_flight_requests",

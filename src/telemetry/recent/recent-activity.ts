@@ -138,6 +138,14 @@ export class RecentActivity {
     };
   }
 
+  /**
+   * Bytes a millisecond at which blobs lately came for the upstream, from it or from S3 or another node: their median.
+   * Undefined when none did.
+   */
+  fetchRate(upstream: string): number | undefined {
+    return this.#upstreams.fetchRate(upstream);
+  }
+
   /** From now on these upstreams are configured. */
   useUpstreams(names: readonly string[]): void {
     this.#upstreams.use(names);

@@ -40,12 +40,16 @@ const fields = { requests: 0, errors: 1, limited: 2, fetchedBytes: 3 } as const;
 /** Codes counted apart: more than ports/upstream.ts has. */
 const maxCodes = 16;
 const longestMessage = 200;
+/** Downloads the rate is the median of, and bytes of the smallest of them: smaller ones measure the round trip. */
+const rateSamples = 64;
+const smallestMeasured = 1024 * 1024;
 
 class Upstream {
   readonly #name: string;
   readonly #ring = new TimeRing(kept.step, kept.slots, Object.keys(fields).length);
   readonly #codes = new Map<string, TimeRing>();
   readonly #ttfb = new LastOf<number>(samples);
+  readonly #rates = new LastOf<number>(rateSamples);
   #lastSuccessAt: number | null = null;
   #circuit: { state: CircuitStateName; since: number | null } = { state: "closed", since: null };
   #remaining: number | null = null;
@@ -62,6 +66,10 @@ class Upstream {
         break;
       case "upstream_bytes":
         this.#ring.add(now, fields.fetchedBytes, notice.bytes);
+        break;
+      case "fill":
+        if (notice.bytes >= smallestMeasured && notice.durationMs > 0)
+          this.#rates.add(notice.bytes / notice.durationMs);
         break;
       case "upstream_error":
         this.#failed(notice, now);
@@ -93,6 +101,10 @@ class Upstream {
       this.#codes.set(code, ring);
     }
     ring?.add(now, 0, 1);
+  }
+
+  get fetchRate(): number | undefined {
+    return percentile(this.#rates.list(), 0.5) ?? undefined;
   }
 
   report(now: number): RecentUpstream {
@@ -134,6 +146,11 @@ export class RecentUpstreams {
 
   onNotice(notice: Notice, now: number): void {
     if ("upstream" in notice) this.#upstreams.get(notice.upstream)?.onNotice(notice, now);
+  }
+
+  /** See RecentActivity. */
+  fetchRate(name: string): number | undefined {
+    return this.#upstreams.get(name)?.fetchRate;
   }
 
   report(now: number): RecentUpstream[] {

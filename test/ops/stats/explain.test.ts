@@ -104,10 +104,11 @@ t.test("asking is no use: what is evicted next stays what it was", async (t) => 
 t.test("an index of images: those that are here, and that others are not", async (t) => {
   const { mirror, upstream } = await start(t);
   const other = makeImage({ layers: [10], seed: "other" });
-  const manifests = [image, other].map(({ digest, manifest, mediaType }) => ({
+  const manifests = [image, other].map(({ digest, manifest, mediaType }, at) => ({
     digest,
     size: manifest.length,
     mediaType,
+    platform: { os: "linux", architecture: ["amd64", "arm64"][at] },
   }));
   const mediaType = "application/vnd.oci.image.index.v1+json";
   const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
@@ -127,7 +128,67 @@ t.test("an index of images: those that are here, and that others are not", async
     ],
   );
   t.match(summary, /^2 of 6 parts here, .*; 1 manifest missing, and with it what it names$/);
+  t.match(await explain(mirror, "team/app:multi"), {
+    images: [
+      { digest: image.digest, platform: "linux/amd64", state: "partly" },
+      { digest: other.digest, platform: "linux/arm64", state: "absent", missingBytes: null },
+    ],
+    whole: false,
+  });
+  for (const { digest } of [image.config, ...image.layers]) await pull(mirror, digest);
+  t.match(await explain(mirror, "team/app:multi"), {
+    images: [{ state: "whole" }, { state: "absent" }],
+    whole: true,
+    withoutUpstream: { served: true, why: "all of it is here for linux/amd64, and for no other platform" },
+  });
 });
+
+t.test(
+  "what a pull would fetch, who uses the parts, and what it would come to without upstream",
+  async (t) => {
+    const { mirror, clock } = await start(t);
+    t.match(await explain(mirror, "team/app:1.0"), {
+      chosenBy: "it is the only one",
+      images: [],
+      whole: false,
+      pull: { bytes: 0, complete: false, durationMs: null },
+      withoutUpstream: { served: false, why: "the tag is not known here" },
+    });
+    await mirror.get("/v2/team/app/manifests/1.0");
+    await pull(mirror, small.digest);
+    await pull(mirror, image.config.digest);
+    const partly = await explain(mirror, "upstream/team/app:1.0");
+    t.match(partly, {
+      chosenBy: "upstream in the reference names it",
+      images: [
+        { digest: image.digest, platform: null, state: "partly", missingParts: 1, missingBytes: 200_000 },
+      ],
+      whole: false,
+      pull: { bytes: 200_000, complete: true, durationMs: null },
+      withoutUpstream: { served: false, why: "1 part of it is not here" },
+    });
+    const part = (digest: string) => partly.parts.find((part) => part.digest === digest);
+    t.match(part(image.digest), { role: null, where: ["memory", "disk"], checkedAt: clock.now });
+    t.match(part(small.digest), { role: "layer", where: ["disk"], tags: ["upstream/team/app:1.0"] });
+    t.match(part(image.config.digest), { role: "config", checkedAt: clock.now });
+    await pull(mirror, large.digest);
+    t.match(await explain(mirror, "team/app:1.0"), {
+      images: [{ state: "whole", missingParts: 0, missingBytes: 0 }],
+      whole: true,
+      pull: { bytes: 0, complete: true },
+      withoutUpstream: { served: true, why: "all of it is here" },
+    });
+    t.match(await explain(mirror, `other/app@${image.digest}`), {
+      whole: true,
+      withoutUpstream: { served: false, why: /^only upstream can say that other\/app has sha256:/ },
+    });
+    clock.advance(8 * 86_400_000);
+    t.match(await explain(mirror, "team/app:1.0"), {
+      tag: { state: "expired" },
+      withoutUpstream: { served: false, why: /tags\.staleIfError/ },
+    });
+  },
+);
 
 t.test("what is not on the disk may be in a store of all nodes; the disk is asked first", async (t) => {
   const asked: string[] = [];
@@ -141,8 +202,15 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
     store: {
       source: "disk",
       open: async () => undefined,
-      storedAt: async (digest) => (stored.has(digest) ? 7 : undefined),
+      info: async (digest) => (stored.has(digest) ? { digest, size: 1, modifiedAt: 7 } : undefined),
     },
+    graph: {
+      parts: () => [],
+      users: () => ({ manifests: [], tags: [], repositories: [], truncated: false }),
+    },
+    inMemory: () => false,
+    mayRead: () => true,
+    fetchRate: () => undefined,
     coming: () => false,
     elsewhere: async (digest) => {
       asked.push(digest);

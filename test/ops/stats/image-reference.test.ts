@@ -56,3 +56,13 @@ t.test("what is not", (t) => {
     t.equal(parseImageReference(text, upstreams), undefined, text);
   t.end();
 });
+
+t.test("why it is that upstream", (t) => {
+  const [first] = upstreams;
+  const chosenBy = (text: string, of = upstreams) => parseImageReference(text, of)?.chosenBy;
+  t.equal(chosenBy("dockerhub/team/x:2"), "dockerhub in the reference names it");
+  t.equal(chosenBy("docker.io/busybox"), "docker.io in the reference names it");
+  t.equal(chosenBy("team/app"), "the reference names none, and it is the first");
+  t.equal(chosenBy("team/app", [first]), "it is the only one");
+  t.end();
+});

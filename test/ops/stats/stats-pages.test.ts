@@ -19,6 +19,15 @@ async function start(
   const stats = createStatsPages({
     document: () => sampleDocument(),
     explain: async () => fullExplanation("team/app"),
+    readiness: async (days) => ({
+      schema: 1,
+      at: 1000,
+      days,
+      pulled: 0,
+      ready: 0,
+      truncated: false,
+      unready: [],
+    }),
     ...changes,
   });
   const listener = createOpsListener({
@@ -136,7 +145,7 @@ t.test("other methods are 405; unknown paths name what there is", async (t) => {
   t.match(await ask("/stats/events", {}, "HEAD"), { status: 200, body: "" });
   t.equal(
     (await ask("/nothing")).body,
-    "here are: / /stats.json /explain.json /stats/events /livez /readyz /metrics\n",
+    "here are: / /stats.json /explain.json /readiness.json /stats/events /livez /readyz /metrics\n",
   );
 });
 

@@ -176,14 +176,15 @@ t.test("free space, and a blob larger than it", async (t) => {
   await t.rejects(store.create(1_001), { name: "StoreError", code: "no_space" });
 });
 
-t.test("when a blob was stored; nothing for one that is not here", async (t) => {
+t.test("when a blob was stored, and its size; nothing for one that is not here", async (t) => {
   const store = await openStore(t);
   const bytes = someBytes(10);
-  t.equal(await store.storedAt(digestOf(bytes)), undefined);
+  t.equal(await store.info(digestOf(bytes)), undefined);
   const before = Date.now() - 1000;
   const digest = await putBlob(store, bytes);
-  const storedAt = (await store.storedAt(digest)) ?? 0;
-  t.ok(storedAt > before && storedAt <= Date.now() + 1000);
+  const { size, modifiedAt = 0 } = (await store.info(digest)) ?? {};
+  t.equal(size, 10);
+  t.ok(modifiedAt > before && modifiedAt <= Date.now() + 1000);
 });
 
 t.test(

@@ -32,6 +32,8 @@ const promised = [
   "entrepot_http_request_duration_seconds",
   "entrepot_http_request_ttfb_seconds",
   "entrepot_http_requests_total",
+  "entrepot_images_pulled",
+  "entrepot_images_ready",
   "entrepot_ready",
   "entrepot_requests_total",
   "entrepot_response_bytes_total",

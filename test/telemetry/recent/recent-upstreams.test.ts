@@ -81,3 +81,25 @@ t.test("other upstreams' notices, and unknown ones, change nothing; codes are bo
   t.equal(full?.lastError?.message.length, 200);
   t.end();
 });
+
+t.test("the rate is the median of what was fetched, of blobs that are large enough to measure it", (t) => {
+  const upstreams = new RecentUpstreams(["hub"]);
+  const fill = (bytes: number, durationMs: number, upstream = "hub"): void =>
+    upstreams.onNotice(
+      { kind: "fill", result: "committed", upstream, digest: "sha256:0", bytes, durationMs },
+      start,
+    );
+  t.equal(upstreams.fetchRate("hub"), undefined);
+  fill(1_000_000, 1);
+  fill(10_000_000, 0);
+  fill(9_000_000, 1, "other");
+  t.equal(upstreams.fetchRate("hub"), undefined);
+  fill(2_000_000, 1_000);
+  fill(10_000_000, 1_000);
+  fill(40_000_000, 1_000);
+  t.equal(upstreams.fetchRate("hub"), 10_000);
+  t.equal(upstreams.fetchRate("nobody"), undefined);
+  for (let i = 0; i < 64; i++) fill(5_000_000, 1_000);
+  t.equal(upstreams.fetchRate("hub"), 5_000, "of the last 64");
+  t.end();
+});

@@ -1,0 +1,225 @@
+// Whether the images that clients pulled lately could be pulled now if their registries were gone: every part is in the
+// store at its size, the repository is known to have it, and the tag may still be served. The files are looked for, so that
+// one that somebody has deleted is told. Upstream is never asked, and nothing counts as a use.
+import { setImmediate as turn } from "node:timers/promises";
+import type { Freshness } from "../../cache/freshness.ts";
+import type { Digest } from "../../oci/digest.ts";
+import type { Tag } from "../../oci/name.ts";
+import type { BlobInfo } from "../../ports/blobs.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { BlobIndex, ImageGraph, KnownPart, TagStore, UsedManifest } from "../../ports/records.ts";
+import type { Scope } from "../../ports/scope.ts";
+import { SingleFlight } from "../../ports/single-flight.ts";
+import { imagesOf } from "./image-parts.ts";
+import type { Obstacle, Readiness, UnreadyImage } from "./stats-document.ts";
+
+export interface ReadinessOptions {
+  readonly graph: Pick<ImageGraph, "parts" | "pulled" | "referrers" | "users">;
+  readonly index: Pick<BlobIndex, "get" | "usedAt">;
+  readonly store: { info(digest: Digest): Promise<BlobInfo | undefined> };
+  /** Names of other places that have it when the disk has not. */
+  readonly elsewhere: (digest: Digest) => Promise<readonly string[]>;
+  readonly tags: Pick<TagStore, "get">;
+  /** Whether the repository may read it without upstream; see Access.linked. */
+  readonly linked: (scope: Scope, digest: Digest) => boolean | Promise<boolean>;
+  readonly freshness: () => Pick<Freshness, "ttl" | "state">;
+  readonly clock: Clock;
+}
+
+/** Manifests looked at in one turn of the event loop, and in all. */
+const perTurn = 50;
+const maxManifests = 20_000;
+const maxUnready = 500;
+const maxObstacles = 20;
+const maxNames = 10;
+const maxReferrers = 100;
+/** Files that are remembered while one answer is made: layers that many images share are looked for once. */
+const maxKnown = 200_000;
+const day = 86_400_000;
+
+/** Days that are looked at when no number is given. */
+export const usualDays = 7;
+export const daysExpected = "days: expected a number above 0, at most 365";
+
+/** Undefined for what is no number of days; `usualDays` for null. */
+export function daysOf(text: string | null): number | undefined {
+  const days = text === null ? usualDays : Number(text);
+  return days > 0 && days <= 365 ? days : undefined;
+}
+
+/** Answers are made one at a time for each number of days, for all that ask meanwhile. */
+export class ReadinessCheck {
+  readonly #options: ReadinessOptions;
+  readonly #running = new SingleFlight<Readiness>();
+  #last: Readiness | undefined;
+
+  constructor(options: ReadinessOptions) {
+    this.#options = options;
+  }
+
+  /** Of images pulled in the last `days` days. Rejects with StoreError when index or store cannot be read. */
+  async run(days: number): Promise<Readiness> {
+    const { promise } = this.#running.run(String(days), () => new Run(this.#options).run(days));
+    const made = await promise;
+    if (days === usualDays) this.#last = made;
+    return made;
+  }
+
+  /** The last answer about the usual number of days; undefined until there is one. */
+  get last(): Readiness | undefined {
+    return this.#last;
+  }
+}
+
+type Absence = Extract<Obstacle["kind"], "missing" | "damaged">;
+
+interface Name extends Scope {
+  readonly text: string;
+  readonly expired: boolean;
+}
+
+class Run {
+  readonly #options: ReadinessOptions;
+  readonly #known = new Map<Digest, Absence | undefined>();
+
+  constructor(options: ReadinessOptions) {
+    this.#options = options;
+  }
+
+  async run(days: number): Promise<Readiness> {
+    const { graph, clock } = this.#options;
+    const at = clock();
+    const since = at - days * day;
+    // An image that is used meanwhile comes twice.
+    const seen = new Set<Digest>();
+    const unready: UnreadyImage[] = [];
+    let ready = 0;
+    let looked = 0;
+    let after: UsedManifest | undefined;
+    do {
+      const page = graph.pulled(since, after, perTurn);
+      for (const image of page.manifests) {
+        if (seen.has(image.digest)) continue;
+        seen.add(image.digest);
+        const found = await this.#unready(image, since);
+        if (found === undefined) ready++;
+        else if (unready.length < maxUnready) unready.push(found);
+      }
+      looked += perTurn;
+      after = page.next;
+      await turn();
+    } while (after !== undefined && looked < maxManifests);
+    return { schema: 1, at, days, pulled: seen.size, ready, truncated: after !== undefined, unready };
+  }
+
+  /** Undefined for an image that is ready. */
+  async #unready({ digest, usedAt }: UsedManifest, since: number): Promise<UnreadyImage | undefined> {
+    const parts = this.#needed(digest, usedAt, since);
+    const names = await this.#namesOf(digest);
+    const obstacles = await this.#absent(parts);
+    if (obstacles.length === 0) obstacles.push(...(await this.#unreachable(parts, names)));
+    if (obstacles.length === 0) return undefined;
+    const texts = names.length > 0 ? names.map(({ text }) => text) : [`@${digest}`];
+    return { digest, names: texts, usedAt, obstacles };
+  }
+
+  /**
+   * The manifest and, of an index, the images that were pulled since then, or those that are here if none was; with the
+   * referrers that were pulled since then, such as signatures and attestations. Whether there are any needs nothing here: an
+   * answer about referrers is kept with the manifest, and is that there are none when upstream was never asked.
+   */
+  #needed(digest: Digest, usedAt: number, since: number): readonly KnownPart[] {
+    const { graph, index } = this.#options;
+    const isUsed = (at: number | undefined): at is number => at !== undefined && at >= since;
+    const needed = new Map<Digest, KnownPart>();
+    const need = (part: KnownPart): void => {
+      if (!needed.has(part.digest)) needed.set(part.digest, part);
+    };
+    const manifest = (of: Digest, at: number | undefined, platform?: string): void =>
+      need({ digest: of, role: "manifest", size: index.get(of)?.size, platform, usedAt: at });
+    const pull = (of: Digest, at: number): void => {
+      manifest(of, at);
+      const images = imagesOf(graph, of, at);
+      const used = images.filter((image) => isUsed(image.usedAt));
+      const here = images.filter((image) => image.usedAt !== undefined);
+      const chosen = [used, here].find(({ length }) => length > 0) ?? images;
+      for (const image of chosen) {
+        const { platform } = image;
+        manifest(image.digest, image.usedAt, platform);
+        for (const part of image.parts) need({ ...part, platform });
+      }
+    };
+    pull(digest, usedAt);
+    for (const { digest: subject, role } of [...needed.values()])
+      if (role === "manifest")
+        for (const referrer of graph.referrers(subject, maxReferrers)) {
+          const at = index.usedAt(referrer);
+          if (isUsed(at)) pull(referrer, at);
+        }
+    return [...needed.values()];
+  }
+
+  async #namesOf(digest: Digest): Promise<readonly Name[]> {
+    const { graph, tags, freshness, clock } = this.#options;
+    const users = graph.users(digest, maxNames);
+    const rules = freshness();
+    const names: Name[] = [];
+    for (const { upstream, repository, tag, digest: named } of users.tags) {
+      const scope = { upstream, repository };
+      const record = await tags.get(scope, tag as Tag);
+      // By what another node has told since it may name another image.
+      if (record?.digest !== named) continue;
+      const expired = rules.state(record, rules.ttl(scope, tag), clock()) === "expired";
+      names.push({ ...scope, text: `${upstream}/${repository}:${tag}`, expired });
+    }
+    if (names.length > 0) return names;
+    return users.repositories.map(({ upstream, repository }) => {
+      return { upstream, repository, text: `${upstream}/${repository}@${digest}`, expired: false };
+    });
+  }
+
+  /** Parts that are in no store. */
+  async #absent(parts: readonly KnownPart[]): Promise<Obstacle[]> {
+    const found: Obstacle[] = [];
+    for (const part of parts) {
+      const kind = await this.#absenceOf(part.digest);
+      if (kind !== undefined) found.push(obstacle(kind, part));
+      if (found.length === maxObstacles) break;
+    }
+    return found;
+  }
+
+  async #absenceOf(digest: Digest): Promise<Absence | undefined> {
+    if (this.#known.has(digest)) return this.#known.get(digest);
+    const { store, index, elsewhere } = this.#options;
+    const [row, file] = [index.get(digest), await store.info(digest)];
+    let state: Absence | undefined;
+    if (file === undefined) state = (await elsewhere(digest)).length > 0 ? undefined : "missing";
+    // A file without a row is one that has just been stored, or whose index is being repaired.
+    else if (row !== undefined && row.size !== file.size) state = "damaged";
+    if (this.#known.size < maxKnown) this.#known.set(digest, state);
+    return state;
+  }
+
+  /** Why it cannot be had by any of its names; nothing when it can by one. */
+  async #unreachable(parts: readonly KnownPart[], names: readonly Name[]): Promise<Obstacle[]> {
+    const [root] = parts;
+    if (root === undefined) return [];
+    let first: Obstacle | undefined;
+    for (const name of names) {
+      const unproved = name.expired ? undefined : await this.#unproved(parts, name);
+      if (!name.expired && unproved === undefined) return [];
+      first ??= unproved === undefined ? obstacle("tag_expired", root) : obstacle("unproved", unproved);
+    }
+    return [first ?? obstacle("unproved", root)];
+  }
+
+  async #unproved(parts: readonly KnownPart[], scope: Scope): Promise<KnownPart | undefined> {
+    for (const part of parts) if (!(await this.#options.linked(scope, part.digest))) return part;
+    return undefined;
+  }
+}
+
+function obstacle(kind: Obstacle["kind"], { role, digest, platform, size }: KnownPart): Obstacle {
+  return { kind, role, digest, platform: platform ?? null, sizeBytes: size ?? null };
+}

@@ -1,0 +1,81 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import type { Readiness } from "../../src/ops/stats/stats-document.ts";
+import { commandLine } from "../fixtures/command-line.ts";
+
+const ready: Readiness = {
+  schema: 1,
+  at: 10_000,
+  days: 7,
+  pulled: 3,
+  ready: 3,
+  truncated: false,
+  unready: [],
+};
+
+async function start(t: Test, answer: Readiness) {
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url ?? "");
+    response.end(JSON.stringify(answer));
+  }).listen(0, "127.0.0.1");
+  t.teardown(() => server.close());
+  await once(server, "listening");
+  return { asked, address: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+t.test("all ready", async (t) => {
+  const { asked, address } = await start(t, ready);
+  const line = commandLine(["readiness", "--ops", address]);
+  t.equal(await line.exit, 0);
+  t.equal(line.out(), "3 of 3 images pulled in 7 days could be pulled now without upstream\n");
+  t.equal(await commandLine(["readiness", "--days", "0.5", "--ops", address]).exit, 0);
+  t.strictSame(asked, ["/readiness.json?days=7", "/readiness.json?days=0.5"]);
+});
+
+t.test("some are not: which, and what is missing", async (t) => {
+  const found: Readiness = {
+    ...ready,
+    ready: 1,
+    unready: [
+      {
+        digest: "sha256:d",
+        names: ["hub/team/app:1.0", "hub/team/app:latest"],
+        usedAt: 5_000,
+        obstacles: [
+          { kind: "missing", role: "layer", digest: "sha256:a", platform: "linux/amd64", sizeBytes: 20_000 },
+          { kind: "tag_expired", role: "manifest", digest: "sha256:d", platform: null, sizeBytes: null },
+        ],
+      },
+    ],
+  };
+  const { address } = await start(t, found);
+  const line = commandLine(["readiness", "--ops", address]);
+  t.equal(await line.exit, 1);
+  t.strictSame(line.out().split("\n"), [
+    "1 of 3 images pulled in 7 days could be pulled now without upstream",
+    "hub/team/app:1.0 (also hub/team/app:latest), used 5.0 s ago",
+    "  missing: layer sha256:a, linux/amd64, 20.0 kB",
+    "  tag expired: manifest sha256:d",
+    "and 1 more image",
+    "",
+  ]);
+  const json = commandLine(["readiness", "--json", "--ops", address]);
+  t.equal(await json.exit, 1);
+  t.strictSame(JSON.parse(json.out()), found);
+  const { address: cut } = await start(t, { ...ready, truncated: true });
+  t.equal(await commandLine(["readiness", "--ops", cut]).exit, 1, "of those not looked at nothing is known");
+});
+
+t.test("no mirror, and wrong questions", async (t) => {
+  const nobody = commandLine(["readiness", "--ops", "127.0.0.1:1"]);
+  t.equal(await nobody.exit, 2);
+  t.match(nobody.err(), /^entrepot: no mirror answers at http:\/\/127\.0\.0\.1:1 \(/);
+  for (const days of ["0", "x", "366"]) {
+    const wrong = commandLine(["readiness", "--days", days, "--ops", "127.0.0.1:1"]);
+    t.equal(await wrong.exit, 2);
+    t.match(wrong.err(), /Expected a number above 0, at most 365/);
+  }
+});

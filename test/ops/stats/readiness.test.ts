@@ -1,0 +1,192 @@
+import { truncate, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
+import t, { type Test } from "tap";
+import { type Digest, digestHex } from "../../../src/oci/digest.ts";
+import { daysOf } from "../../../src/ops/stats/readiness.ts";
+import type { Readiness } from "../../../src/ops/stats/stats-document.ts";
+import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
+import { ManualClock } from "../../fixtures/manual-time.ts";
+import { type Mirror, startMirror } from "../../fixtures/mirror.ts";
+import { startUpstream } from "../../fixtures/scripted-upstream.ts";
+
+const day = 86_400_000;
+const indexType = "application/vnd.oci.image.index.v1+json";
+const image = makeImage({ layers: [100_000, 200_000] });
+const other = makeImage({ layers: [50_000], seed: "other" });
+
+async function start(t: Test, options: Parameters<typeof startMirror>[2] = {}) {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1.0", image);
+  upstream.addImage("team/app", "2.0", other);
+  const clock = new ManualClock();
+  const mirror = await startMirror(t, upstream, { clock: clock.read, ...options });
+  return { upstream, clock, mirror };
+}
+
+async function readiness({ ops }: Mirror, days = 7): Promise<Readiness> {
+  const answer = await fetch(new URL(`/readiness.json?days=${days}`, ops));
+  return (await answer.json()) as Readiness;
+}
+
+/** Pulls as a client does, and waits until all of it is stored, which may be after the client has it. */
+async function pull(mirror: Mirror, reference: string, of: Image, how?: string): Promise<void> {
+  await mirror.get(`/v2/team/app/manifests/${how ?? reference}`);
+  if (how !== undefined) await mirror.get(`/v2/team/app/manifests/${reference}`);
+  for (const { digest } of [of.config, ...of.layers]) await mirror.get(`/v2/team/app/blobs/${digest}`);
+  for (;;) {
+    const { unready } = await readiness(mirror);
+    const awaited = [of.digest, of.config.digest, ...of.layers.map(({ digest }) => digest)] as string[];
+    if (!unready.some(({ obstacles }) => obstacles.some(({ digest }) => awaited.includes(digest)))) return;
+    await turn();
+  }
+}
+
+function fileOf({ directory }: Mirror, digest: Digest): string {
+  const hex = digestHex(digest);
+  return join(directory, "blobs/sha256", hex.slice(0, 2), hex);
+}
+
+t.test("an image that was pulled is ready until a layer is deleted from the store by hand", async (t) => {
+  const { mirror, clock, upstream } = await start(t);
+  t.match(await readiness(mirror), {
+    schema: 1,
+    days: 7,
+    pulled: 0,
+    ready: 0,
+    truncated: false,
+    unready: [],
+  });
+  await pull(mirror, "1.0", image);
+  upstream.forget();
+  t.match(await readiness(mirror), { pulled: 1, ready: 1, unready: [] });
+  const [layer] = image.layers as [(typeof image.layers)[0]];
+  await unlink(fileOf(mirror, layer.digest));
+  t.strictSame(await readiness(mirror), {
+    schema: 1,
+    at: clock.now,
+    days: 7,
+    pulled: 1,
+    ready: 0,
+    truncated: false,
+    unready: [
+      {
+        digest: image.digest,
+        names: ["upstream/team/app:1.0"],
+        usedAt: clock.now,
+        obstacles: [
+          { kind: "missing", role: "layer", digest: layer.digest, platform: null, sizeBytes: 100_000 },
+        ],
+      },
+    ],
+  });
+  t.equal(upstream.requests.length, 0, "upstream is not asked");
+  await pull(mirror, "1.0", image);
+  t.match(await readiness(mirror), { pulled: 1, ready: 1 });
+});
+
+t.test("a file that was cut is no part of an image", async (t) => {
+  const { mirror } = await start(t);
+  await pull(mirror, "1.0", image);
+  const [, layer] = image.layers as [(typeof image.layers)[0], (typeof image.layers)[0]];
+  await truncate(fileOf(mirror, layer.digest), 1_000);
+  t.match(await readiness(mirror), {
+    ready: 0,
+    unready: [{ obstacles: [{ kind: "damaged", digest: layer.digest }] }],
+  });
+});
+
+t.test("only what was pulled in these days counts, and asking is no use", async (t) => {
+  const { mirror, clock } = await start(t);
+  await pull(mirror, "1.0", image);
+  clock.advance(3 * day);
+  await pull(mirror, "2.0", other);
+  t.match(await readiness(mirror), { pulled: 2, ready: 2 });
+  t.match(await readiness(mirror, 1), { pulled: 1, ready: 1, days: 1 });
+  clock.advance(5 * day);
+  t.match(await readiness(mirror), { pulled: 1 });
+  clock.advance(5 * day);
+  t.match(await readiness(mirror), { pulled: 0 });
+});
+
+t.test("of an index the images that were pulled are needed, no others", async (t) => {
+  const { mirror, upstream } = await start(t);
+  const manifests = [image, other].map(({ digest, manifest, mediaType }, at) => ({
+    digest,
+    size: manifest.length,
+    mediaType,
+    platform: { os: "linux", architecture: ["amd64", "arm64"][at] },
+  }));
+  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }));
+  upstream.addManifest("team/app", "multi", body, indexType);
+  await mirror.get("/v2/team/app/manifests/multi");
+  t.match(await readiness(mirror), {
+    pulled: 1,
+    ready: 0,
+    unready: [{ obstacles: [{ role: "manifest" }, {}] }],
+  });
+  await pull(mirror, image.digest, image, "multi");
+  t.match(await readiness(mirror), { pulled: 1, ready: 1 });
+  const [layer] = image.layers as [(typeof image.layers)[0]];
+  await unlink(fileOf(mirror, layer.digest));
+  t.match(await readiness(mirror), {
+    pulled: 1,
+    ready: 0,
+    unready: [
+      {
+        digest: digestOf(body),
+        names: ["upstream/team/app:multi"],
+        obstacles: [{ kind: "missing", digest: layer.digest, platform: "linux/amd64" }],
+      },
+    ],
+  });
+});
+
+t.test("the referrers that were pulled with an image are part of it", async (t) => {
+  const { mirror, upstream } = await start(t);
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const signature = Buffer.from("a signature");
+  const body = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType,
+      artifactType: "application/vnd.example.signature",
+      config: { mediaType: "application/json", digest: image.config.digest, size: image.config.bytes.length },
+      layers: [{ mediaType: "application/json", digest: digestOf(signature), size: signature.length }],
+      subject: { mediaType, digest: image.digest, size: image.manifest.length },
+    }),
+  );
+  upstream.addManifest("team/app", "signature", body, mediaType);
+  await pull(mirror, "1.0", image);
+  await mirror.get(`/v2/team/app/manifests/${digestOf(body)}`);
+  t.match(await readiness(mirror), {
+    pulled: 1,
+    ready: 0,
+    unready: [{ digest: image.digest, obstacles: [{ kind: "missing", digest: digestOf(signature) }] }],
+  });
+});
+
+t.test("a tag that may not be served without upstream any more is told", async (t) => {
+  const { mirror, clock } = await start(t, {
+    tags: { ttl: 1_000, staleIfError: 2_000, refreshAhead: 0, staleWhileRevalidate: 0, rules: [] },
+  });
+  await pull(mirror, "1.0", image);
+  clock.advance(1_500);
+  t.match(await readiness(mirror), { ready: 1 });
+  clock.advance(2_000);
+  t.match(await readiness(mirror), {
+    ready: 0,
+    unready: [{ obstacles: [{ kind: "tag_expired", digest: image.digest }] }],
+  });
+});
+
+t.test("what is no number of days is refused", async (t) => {
+  const { mirror } = await start(t);
+  for (const days of ["0", "366", "x", "-1", "1e3", ""]) {
+    const answer = await fetch(new URL(`/readiness.json?days=${days}`, mirror.ops));
+    t.equal(answer.status, 400, days);
+    t.match(await answer.text(), /expected a number above 0, at most 365/);
+  }
+  t.equal(daysOf(null), 7);
+  t.equal(daysOf("0.5"), 0.5);
+});
