@@ -18,6 +18,7 @@ import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { clientsChanged, Upstreams } from "./app/upstreams.ts";
+import { VersionWatch } from "./app/version-checks.ts";
 import { Webhooks } from "./app/webhooks.ts";
 import { machineWith, workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
@@ -108,6 +109,8 @@ export interface BuildOptions {
   readonly sinks?: readonly Sink[];
   /** See workerCount. */
   readonly memoryLimit?: number | undefined;
+  /** Whether upstreams are asked, at the start and while nobody else asks them, if they are there. Default: false. */
+  readonly checkUpstreams?: boolean;
 }
 
 /** Puts the program together. Nothing is opened before `start`. */
@@ -154,6 +157,8 @@ class Entrepot implements App {
   readonly #nodeProof: NodeProof | undefined;
   readonly #health: NodeHealth;
   readonly #activity: RecentActivity;
+  /** Undefined: upstreams are asked only for clients. */
+  readonly #versions: VersionWatch | undefined;
   readonly #telemetry: Telemetry;
   readonly #log: Logger;
   readonly #notices: NoticeSink;
@@ -174,7 +179,15 @@ class Entrepot implements App {
 
   constructor(
     config: Config,
-    { log, clock = Date.now, steady, pause = realPause, sinks = [], memoryLimit = 0 }: BuildOptions,
+    {
+      log,
+      clock = Date.now,
+      steady,
+      pause = realPause,
+      sinks = [],
+      memoryLimit = 0,
+      checkUpstreams = false,
+    }: BuildOptions,
   ) {
     this.#config = config;
     this.#memoryLimit = memoryLimit;
@@ -190,6 +203,7 @@ class Entrepot implements App {
       if (!this.#stopping.signal.aborted) void this.#serving?.maintenance.checkStore();
     });
     this.#activity = new RecentActivity({ upstreams: config.upstreams.map(({ name }) => name), clock });
+    this.#versions = checkUpstreams ? this.#createVersionWatch() : undefined;
     const endpoints = config.notifications?.endpoints ?? [];
     this.#telemetry = createTelemetry({
       config,
@@ -204,6 +218,7 @@ class Entrepot implements App {
         { name: "workers", onNotice: (notice) => this.#workers?.onNotice(notice) },
         { name: "notifications", onEvent: (event) => this.#notifications.onEvent(event) },
         { name: "stats", onEvent: this.#activity.onEvent, onNotice: this.#activity.onNotice },
+        { name: "versions", onNotice: (notice) => this.#versions?.onNotice(notice) },
         ...sinks,
       ],
     });
@@ -303,6 +318,18 @@ class Entrepot implements App {
     });
     this.#opened.defer(() => maintenance.end());
     return maintenance;
+  }
+
+  #createVersionWatch(): VersionWatch {
+    return new VersionWatch({
+      upstreams: () => this.#config.upstreams,
+      available: (name) =>
+        this.#serving?.upstreams.all.some((upstream) => upstream.name === name && upstream.available) ??
+        false,
+      notices: (notice) => this.#notices(notice),
+      steady: this.#steady,
+      signal: this.#stopping.signal,
+    });
   }
 
   /** Rejects with why a listener's certificate cannot be used. */
@@ -501,6 +528,8 @@ class Entrepot implements App {
       eviction: policy.eviction,
       scrubber,
       refreshAhead: policy.refreshAhead,
+      versions: this.#versions,
+      checkShared: () => shared.check(),
       uploadOverdue: () => shared.catchUp(index.blobs, this.#stopping.signal),
     });
     return listener;

@@ -1,5 +1,6 @@
 // What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, what stored manifests
-// name, copies of the index, the scrubber, overdue uploads, and the watch over the cache directory.
+// name, copies of the index, the scrubber, overdue uploads, and the watches over the cache directory, the upstreams and what
+// nodes share.
 import type { Logger } from "pino";
 import type { Eviction } from "../cache/eviction.ts";
 import { lookInterval, type RefreshAhead } from "../cache/refresh/refresh-ahead.ts";
@@ -14,9 +15,12 @@ import { reconcile } from "../storage/index/reconcile.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import { readGraph } from "../storage/index/stored-manifests.ts";
 import { StoreWatch, storeWatchInterval } from "./store-watch.ts";
+import type { VersionWatch } from "./version-checks.ts";
 
 /** Milliseconds between two checks of the free disk space. */
 const diskCheckInterval = 30_000;
+/** Milliseconds between two looks for what nobody has asked for long, at the start and from then on. */
+const outerCheckInterval = 60_000;
 /** Milliseconds between two copies of the index. */
 const indexCopyInterval = 3_600_000;
 /** Links checked in one turn, and milliseconds between two turns: a round over a million takes three hours. */
@@ -44,6 +48,10 @@ export interface MaintenanceParts {
   readonly eviction: Eviction;
   readonly scrubber: Scrubber;
   readonly refreshAhead: Pick<RefreshAhead, "look">;
+  /** Left out: upstreams are asked only for clients. */
+  readonly versions?: Pick<VersionWatch, "look"> | undefined;
+  /** Looks whether what the nodes share answers; never rejects. */
+  readonly checkShared: () => Promise<void>;
   /** Uploads what the last run left; never rejects. */
   readonly uploadOverdue: () => Promise<void>;
 }
@@ -71,12 +79,17 @@ export class Maintenance {
   start(parts: MaintenanceParts): void {
     const { indexCopied, signal } = this.#options;
     this.#parts = parts;
-    const { eviction, scrubber, refreshAhead, uploadOverdue } = parts;
+    const { eviction, scrubber, refreshAhead, uploadOverdue, versions, checkShared } = parts;
     this.#every(lookInterval, () => refreshAhead.look());
     this.#every(diskCheckInterval, () => this.#keepSpace(eviction));
     void this.#keepSpace(eviction);
     this.#every(linkSweepInterval, () => this.#sweepLinks());
     this.#every(storeWatchInterval, () => this.checkStore());
+    this.#every(outerCheckInterval, () => {
+      void versions?.look();
+      void checkShared();
+    });
+    void versions?.look();
     this.#reconciling = this.#reconcile().then(async () => {
       // Before much of what the last run left changes.
       void this.#copyIndex("thread");

@@ -50,6 +50,8 @@ export class NodeHealth {
     if (notice.kind === "store_error" && notice.code === "unavailable") this.#storeUnavailable();
     if (notice.kind === "upstream_error" && notice.code !== "local")
       this.checks.set(`upstream ${notice.upstream}`, false, notice.code);
+    if (notice.kind === "upstream_check")
+      this.checks.set(`upstream ${notice.upstream}`, notice.trouble === undefined, notice.trouble?.code);
     if (notice.kind === "shared_store")
       this.checks.set(notice.store, notice.usable, notice.usable ? undefined : notice.message);
     // A token server that answers is no sign of life of the registry.

@@ -43,6 +43,8 @@ export interface SharedParts {
   readonly pendingUploads: () => number | undefined;
   /** Bytes of blobs in S3 when last counted, an hour ago at most; undefined without a size to keep. */
   readonly storedBytes: () => number | undefined;
+  /** Asks both whether they are there, so that a node without traffic knows: notices say it when that changes. Never rejects. */
+  check(): Promise<void>;
   /** Uploads what the last run had no time for; ends early with the signal and never rejects. */
   catchUp(index: Pick<BlobIndex, "get">, signal: AbortSignal): Promise<void>;
   /** From now on these upstreams are configured. */
@@ -96,6 +98,9 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
     },
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),
+    async check() {
+      await Promise.all([redis?.check(), s3?.check()]);
+    },
     catchUp: async (index, signal) => await s3?.catchUp(index, signal),
     useUpstreams: (upstreams) => redis?.useUpstreams(upstreams),
     async close() {
@@ -153,6 +158,7 @@ function tagLifetime({ tags, upstreams }: Pick<Config, "tags" | "upstreams">): n
 interface S3Parts {
   readonly blobs: NonNullable<Sharing["blobs"]>;
   storedBytes(): number | undefined;
+  check(): Promise<void>;
   readonly catchUp: SharedParts["catchUp"];
   close(): Promise<void>;
 }
@@ -163,17 +169,25 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   // The SDK takes 0.2 s and 70 MB to load.
   const { S3Blobs } = await import("../storage/s3/blobs.ts");
   const { redirectAbove, maxSize } = config.s3;
+  const note = usabilityNotices(notices);
   const s3 = new S3Blobs(config.s3, {
     notices,
     clock: steady,
     pause,
-    onState: (state) => noteState(notices, state),
+    // Half open is still open to all but the probe.
+    onState: (state) => {
+      if (state !== "half_open") note(state === "closed" ? undefined : "it has stopped answering");
+    },
   });
-  // One notice at the start. The S3 store reports its failures itself.
-  s3.reach().then(
-    () => noteState(notices, "closed"),
-    () => {},
-  );
+  // While the circuit is open there are probes.
+  const check = async (): Promise<void> => {
+    if (s3.state !== "closed") return;
+    await s3.reach().then(
+      () => note(undefined),
+      (error: unknown) => note(error instanceof Error ? error.message : String(error)),
+    );
+  };
+  void check();
   const publisher = new Publisher({ shared: s3, local: store, check: options.check, notices, pause });
   const closing = new AbortController();
   const room = maxSize === undefined ? undefined : { maxBytes: maxSize, smallBlob: config.cache.smallBlob };
@@ -186,6 +200,7 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   return {
     blobs: { store: s3, publisher, redirect },
     storedBytes: () => storedBytes,
+    check,
     async catchUp(index, signal) {
       try {
         await publishUnpublished({ local: store, index, shared: s3, publisher, clock, signal });
@@ -206,11 +221,15 @@ function presign(s3: S3Blobs): NonNullable<NonNullable<Sharing["blobs"]>["redire
   return (digest) => s3.presign(digest, redirectLifetime);
 }
 
-/** Half open is still open to all but the probe. */
-function noteState(notices: NoticeSink, state: S3Blobs["state"]): void {
-  if (state === "half_open") return;
-  const usable = state === "closed";
-  notices({ kind: "shared_store", store: "s3", usable, message: usable ? "" : "it has stopped answering" });
+/** A notice whenever S3 can be used from now on, or cannot, for the reason given: not for every probe that says so again. */
+function usabilityNotices(notices: NoticeSink): (trouble: string | undefined) => void {
+  let known: boolean | undefined;
+  return (trouble) => {
+    const usable = trouble === undefined;
+    if (usable === known) return;
+    known = usable;
+    notices({ kind: "shared_store", store: "s3", usable, message: trouble ?? "" });
+  };
 }
 
 /**

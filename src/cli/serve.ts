@@ -13,7 +13,7 @@ const stopTimeout = 10_000;
 
 export interface ServeOptions {
   readonly config?: string;
-  /** Does not ask the registries whether they answer as configured. */
+  /** Does not ask the registries whether they answer as configured, neither at the start nor later. */
   readonly offline?: boolean;
 }
 
@@ -58,7 +58,7 @@ async function run(
   };
   let app: App;
   try {
-    app = await make(config, context);
+    app = await make(config, context, offline);
     made(app);
   } catch (error) {
     return fail(error);
@@ -80,12 +80,12 @@ async function run(
   return await end(app, context, await drain(app, reloads.config.drainTimeout, context, signals));
 }
 
-async function make(config: Config, context: Context): Promise<App> {
+async function make(config: Config, context: Context, offline: boolean): Promise<App> {
   if (context.build !== undefined) return context.build(config);
   trustSystemAuthorities();
   // Loaded only here, so that check and --help do not wait for all of it.
   const { build } = await import("../app.ts");
-  return build(config, { memoryLimit: context.memoryLimit });
+  return build(config, { memoryLimit: context.memoryLimit, checkUpstreams: !offline });
 }
 
 /** Waits for the transfers under way, at most `timeout` milliseconds or until a second signal. */

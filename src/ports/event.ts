@@ -163,6 +163,13 @@ export const tagRefreshOccasions = ["ahead", "stale"] as const;
 /** Before the tag expired, or after a client was given what had expired (RFC 5861, section 3). */
 export type TagRefreshOccasion = (typeof tagRefreshOccasions)[number];
 
+/** What is wrong with an upstream: an UpstreamErrorCode, or that there is no registry at its url. */
+export interface UpstreamTrouble {
+  readonly code: string;
+  /** One line for people, with the likely fix where one is known. */
+  readonly message: string;
+}
+
 /** An answer with a part of a blob whose digest is not known yet: how the event of its request names it. */
 export type UnverifiedAnswer = Pick<RequestEvent, "id" | "client" | "repository" | "userAgent">;
 
@@ -196,6 +203,15 @@ export type Notice =
       readonly code: string;
       readonly status: number | undefined;
       readonly message: string;
+    }
+  /** Nobody has had an answer of the upstream lately, so this node has asked whether it is there and takes its account. */
+  | {
+      readonly kind: "upstream_check";
+      readonly upstream: string;
+      /** What is wrong; undefined: nothing. */
+      readonly trouble: UpstreamTrouble | undefined;
+      /** The check before found something else, or there was none. */
+      readonly changed: boolean;
     }
   /** A file with credentials cannot be used, and what it held before still is. */
   | { readonly kind: "secret_problem"; readonly upstream: string; readonly message: string }

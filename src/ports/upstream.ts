@@ -201,5 +201,5 @@ export type ClosableUpstream = Upstream & {
   /** Requests that hold a connection now. */
   readonly active: number;
   /** Whether the upstream is asked, and when it last answered, in the clock's milliseconds. */
-  readonly circuit: { readonly state: CircuitStateName; readonly lastSuccess: number | undefined };
+  readonly circuit: { readonly state: CircuitStateName };
 };

@@ -141,7 +141,7 @@ export class UpstreamClient {
     return this.#limits.allowance;
   }
 
-  get circuit(): Pick<UpstreamCircuit, "state" | "lastSuccess"> {
+  get circuit(): Pick<UpstreamCircuit, "state"> {
     return this.#circuit;
   }
 

@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { UpstreamConfig } from "../config/config.ts";
 import { apiPath } from "../oci/api-url.ts";
 import { orAborted } from "../ports/deadline.ts";
+import type { UpstreamTrouble } from "../ports/event.ts";
 import { UpstreamError } from "../ports/upstream.ts";
 import { makePseudonym, viaOf } from "../ports/via.ts";
 import { isWebPage } from "./answer.ts";
@@ -28,13 +29,13 @@ interface Answer {
 }
 
 /**
- * One line on what is wrong, with the likely fix; undefined when the registry answers as one that takes our account. Asks
- * for half a minute at most, and follows redirects under the rules of all others. Rejects with the signal's reason only.
+ * What is wrong, with the likely fix; undefined when the registry answers as one that takes our account. Asks for half a
+ * minute at most, and follows redirects under the rules of all others. Rejects with the signal's reason only.
  */
 export async function checkVersion(
   config: UpstreamConfig,
   signal?: AbortSignal,
-): Promise<string | undefined> {
+): Promise<UpstreamTrouble | undefined> {
   const timeout = AbortSignal.timeout(checkTimeout);
   const all = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
   const { name } = config;
@@ -43,17 +44,20 @@ export async function checkVersion(
     const { status } = answer;
     if (isRegistry(answer)) return undefined;
     const at = `upstream ${name}: ${describe(answer.url)}`;
-    if (status === 429) return `${at} asks to slow down (status 429)`;
-    if (status >= 500) return `${at} fails (status ${status})`;
+    if (status === 429) return { code: "rate_limited", message: `${at} asks to slow down (status 429)` };
+    if (status >= 500) return { code: "server_error", message: `${at} fails (status ${status})` };
     const what = isWebPage(answer.headers) ? "a web page" : `status ${status}`;
-    return `${at} is not answered by a registry (${what})${await hint(config, answer, all)}`;
+    const message = `${at} is not answered by a registry (${what})${await hint(config, answer, all)}`;
+    return { code: "no_registry", message };
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
-    if (timeout.aborted) return `upstream ${name} did not answer within ${checkTimeout / 1000} s`;
+    if (timeout.aborted)
+      return { code: "timeout", message: `upstream ${name} did not answer within ${checkTimeout / 1000} s` };
     if (!(error instanceof UpstreamError)) throw error;
     // Who answers and refuses us is the right one.
     const isThere = error.code !== "unreachable" && error.code !== "protocol";
-    return `${error.message}${isThere ? "" : await hint(config, undefined, all).catch(() => "")}`;
+    const fix = isThere ? "" : await hint(config, undefined, all).catch(() => "");
+    return { code: error.code, message: `${error.message}${fix}` };
   }
 }
 

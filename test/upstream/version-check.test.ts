@@ -11,8 +11,10 @@ import { startTokenServer } from "../fixtures/token-server.ts";
 
 const wrong = basicAuth("ci", "wrong");
 const none = { kind: "none" } as const;
-const check = (url: URL | string, changes: Partial<UpstreamConfig> = {}) =>
+const trouble = (url: URL | string, changes: Partial<UpstreamConfig> = {}) =>
   checkVersion(upstreamConfig(new URL(url), changes));
+const check = async (url: URL | string, changes: Partial<UpstreamConfig> = {}) =>
+  (await trouble(url, changes))?.message;
 
 /** A server that answers so, and its URL. */
 async function startServer(t: Owner, answer: RequestListener): Promise<string> {
@@ -162,6 +164,19 @@ t.test("outages are told as such", async (t) => {
   const closed = await startUpstream(t);
   await closed.stop();
   t.equal(await check(closed.url), "upstream main could not be reached (ECONNREFUSED)");
+});
+
+t.test("what is wrong has a code, for those who do not read", async (t) => {
+  const origin = await startServer(t, (request, response) =>
+    response.writeHead(Number(request.url?.split("/")[1])).end(),
+  );
+  const codes = [];
+  for (const status of [404, 429, 500]) codes.push((await trouble(`${origin}/${status}`))?.code);
+  const registry = await startUpstream(t);
+  codes.push((await trouble(registry.url, { auth: wrong }))?.code);
+  await registry.stop();
+  codes.push((await trouble(registry.url))?.code);
+  t.same(codes, ["no_registry", "rate_limited", "server_error", "auth", "unreachable"]);
 });
 
 t.test("who gives up gets the reason", async (t) => {

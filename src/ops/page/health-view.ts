@@ -58,28 +58,34 @@ export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
   );
 }
 
-/** Whether it has not answered since its last error. An account is refused by an answer, which comes before the error. */
-export function isFailing({
-  lastError,
-  lastSuccessAt,
-}: Pick<UpstreamStats, "lastError" | "lastSuccessAt">): boolean {
-  if (lastError === null) return false;
-  const since = lastError.at - (lastSuccessAt ?? 0);
-  return lastError.code === "auth" ? since >= 0 : since > 0;
-}
+/** In place of "failing", where the code of the last error says more. */
+const failing: Readonly<Record<string, string>> = {
+  auth: "refuses our account",
+  no_registry: "no registry there",
+};
 
-function upstreamState({ circuit, errors, lastError, lastSuccessAt }: UpstreamStats): PageNode {
-  if (circuit === "open") return state("bad", "not answering");
-  if (circuit === "half_open") return state("warn", "being probed");
-  if (lastError !== null && isFailing({ lastError, lastSuccessAt }))
-    return state("warn", lastError.code === "auth" ? "refuses our account" : "failing");
-  if (lastSuccessAt === null) return state("ok", "not asked yet");
+function upstreamState({ circuit, errors, lastError, outage, lastSuccessAt }: UpstreamStats): PageNode {
+  if (circuit !== "closed") return state("bad", "not answering");
+  if (outage !== null) return state("bad", failing[lastError?.code ?? ""] ?? "failing");
+  if (lastSuccessAt === null) return state("idle", "not asked yet");
   return state("ok", errors > 0 ? "answering again" : "answering");
 }
 
-function troubles({ name, errorCodes, lastError, rateLimitRemaining }: UpstreamStats, now: number): Content {
+function troubles(
+  { name, circuit, errorCodes, lastError, outage, rateLimitRemaining }: UpstreamStats,
+  now: number,
+): Content {
   const codes = errorCodes.map(({ code, count }) => `${code} ${count}×`).join(", ");
   return [
+    outage !== null &&
+      h(
+        "p",
+        { class: "note" },
+        `${name}: ${count(outage.attempts, "attempt")} without success in ${duration(now - outage.since)}, the last `,
+        ago(outage.lastAttemptAt, now),
+        circuit === "closed" ? "" : "; it is probed every few seconds",
+        ".",
+      ),
     lastError !== null &&
       h(
         "p",

@@ -83,8 +83,8 @@ export function ago(at: number | null, now: number): Content {
 }
 
 /** State as a symbol and a word, so that it does not depend on seeing colours. */
-export function state(level: "ok" | "warn" | "bad", word: string): PageNode {
-  const symbols = { ok: "●", warn: "▲", bad: "✖" };
+export function state(level: "ok" | "idle" | "warn" | "bad", word: string): PageNode {
+  const symbols = { ok: "●", idle: "○", warn: "▲", bad: "✖" };
   return h(
     "span",
     { class: `state ${level}` },

@@ -24,7 +24,7 @@ export interface StatsOptions {
   readonly config: () => Pick<Config, "upstreams" | "cache">;
   readonly version: string;
   readonly clock: Clock;
-  /** The clock of fills and circuits. */
+  /** The clock of fills. */
   readonly steady: Clock;
   readonly activity: RecentActivity;
   readonly health: Pick<Health, "ready" | "isDraining" | "failing">;
@@ -96,19 +96,13 @@ export function createStats(options: StatsOptions): Stats {
   };
 }
 
-function upstreamsOf(
-  { config, running, clock, steady }: StatsOptions,
-  report: ActivityReport,
-): UpstreamStats[] {
+function upstreamsOf({ config, running }: StatsOptions, report: ActivityReport): UpstreamStats[] {
   const parts = running().upstreams;
   return report.upstreams.map((upstream) => {
     const part = parts?.find(({ name }) => name === upstream.name);
-    const lastSuccess = part?.circuit.lastSuccess;
     const { maxConnections = 0 } = config().upstreams.find(({ name }) => name === upstream.name) ?? {};
     return {
       ...upstream,
-      lastSuccessAt:
-        lastSuccess === undefined ? upstream.lastSuccessAt : Math.round(lastSuccess + clock() - steady()),
       circuit: part?.circuit.state ?? upstream.circuit,
       activeConnections: part?.active ?? 0,
       maxConnections,

@@ -1,7 +1,6 @@
 // One word on the state of this node, and the reasons: what a person on call reads first.
 
 import { count, duration, share, size } from "../page/format.ts";
-import { isFailing } from "../page/health-view.ts";
 import type { Level, ScrubStats, StatsDocument, UpstreamStats, Verdict } from "./stats-document.ts";
 
 interface Finding {
@@ -9,7 +8,7 @@ interface Finding {
   readonly reason: string;
 }
 
-/** Milliseconds for which a failure of an upstream, with no success after it, is a finding. */
+/** Milliseconds for which a failure of an upstream that nobody asks any more is a finding. */
 const lately = 5 * 60_000;
 /** Failed answers are a finding above this share, when there were enough answers. */
 const failedShare = 0.01;
@@ -44,19 +43,18 @@ function degraded(reason: string): Finding {
 }
 
 function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
-  const { name, circuit, circuitSince, lastSuccessAt, lastError } = upstream;
-  const last = lastSuccessAt === null ? "never since the start" : `${duration(now - lastSuccessAt)} ago`;
+  const { name, circuit, outage, lastSuccessAt, lastError } = upstream;
+  const last = `last success ${lastSuccessAt === null ? "never since the start" : `${duration(now - lastSuccessAt)} ago`}`;
   if (circuit !== "closed") {
-    const since = circuitSince === null ? "" : ` for ${duration(now - circuitSince)}`;
-    return [
-      degraded(
-        `upstream ${name} has not been answering${since} (last success ${last}); what is cached is served`,
-      ),
-    ];
+    const since = outage === null ? "" : ` for ${duration(now - outage.since)}`;
+    return [degraded(`upstream ${name} has not been answering${since} (${last}); what is cached is served`)];
   }
-  if (lastError === null || Math.abs(now - lastError.at) > lately || !isFailing(upstream)) return [];
-  const trouble = lastError.code === "auth" ? "refuses this mirror's account" : `fails: ${lastError.code}`;
-  return [degraded(`upstream ${name} ${trouble} (last success ${last})`)];
+  if (lastError === null || outage === null) return [];
+  if (lastError.code === "no_registry") return [degraded(`${lastError.message} (${last})`)];
+  if (lastError.code === "auth")
+    return [degraded(`upstream ${name} refuses this mirror's account (${last})`)];
+  if (Math.abs(now - lastError.at) > lately) return [];
+  return [degraded(`upstream ${name} fails: ${lastError.code} (${last})`)];
 }
 
 function trafficFindings({ traffic }: Omit<StatsDocument, "verdict">): Finding[] {

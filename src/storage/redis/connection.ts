@@ -90,6 +90,17 @@ export class RedisConnection {
     }
   }
 
+  /** Asks until there is an answer or the circuit is open: one that is connected and silent is found without traffic. */
+  async check(): Promise<void> {
+    for (let asked = 0; asked < circuitLimit && this.usable; asked++) {
+      const answered = await this.run("find it", (client) => client.ping()).then(
+        () => true,
+        () => false,
+      );
+      if (answered) return;
+    }
+  }
+
   /** Closes at once what is open; idempotent. */
   close(): void {
     this.#closing.abort();

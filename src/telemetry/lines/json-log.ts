@@ -168,6 +168,8 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
       }
       case "circuit":
         return logCircuit(logger, notice);
+      case "upstream_check":
+        return logUpstreamCheck(logger, notice);
       case "upstream_error":
         return limited(mayPass, `${notice.kind} ${notice.upstream} ${notice.code}`, (suppressed) =>
           logUpstreamError(logger, notice, suppressed),
@@ -272,6 +274,20 @@ function logUpstreamError(
   else if (code === "loop")
     logger.error(fields, `upstream ${upstream} leads back here: mirrors form a circle`);
   else logger.warn(fields, "upstream failed");
+}
+
+/** One line when something is wrong, or something else than before, and one when that is over. */
+function logUpstreamCheck(
+  logger: Logger,
+  { upstream, trouble, changed }: Notice & { kind: "upstream_check" },
+): void {
+  if (!changed) return;
+  if (trouble === undefined) logger.info({ upstream }, "upstream is there as configured");
+  else
+    logger.warn(
+      { upstream, code: trouble.code, detail: scrub(trouble.message, maxText) },
+      "upstream is not there as configured",
+    );
 }
 
 /** One line when an upstream is given up and one when it is back; the probes between are for debugging. */

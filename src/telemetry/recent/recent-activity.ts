@@ -104,8 +104,10 @@ export class RecentActivity {
       this.#lastEviction = now;
     }
     if (notice.kind === "shared_store") {
-      const { usable, message } = notice;
-      this.#sharedStores.set(notice.store, { usable, message: scrub(message, longestMessage), since: now });
+      const { store, usable, message } = notice;
+      const before = this.#sharedStores.get(store);
+      const since = before?.usable === usable ? before.since : now;
+      this.#sharedStores.set(store, { usable, message: scrub(message, longestMessage), since });
     }
     this.#onCheck(notice, now);
     if (notice.kind === "store_error") {

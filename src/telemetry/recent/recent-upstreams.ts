@@ -7,11 +7,13 @@ import { TimeRing } from "./time-ring.ts";
 /** Times in milliseconds since the epoch. */
 export interface RecentUpstream {
   readonly name: string;
-  /** When it last answered anything but 5xx or 429. */
+  /** When it last answered with less than 400, or a check found nothing wrong: refusals show no registry that takes our account. */
   readonly lastSuccessAt: number | null;
   readonly circuit: CircuitStateName;
-  /** Since when the circuit is as it is; null: since the start. */
+  /** Since when the circuit is closed, or is not: probes do not count; null: since the start. */
   readonly circuitSince: number | null;
+  /** What is wrong now; null: nothing that is known. */
+  readonly outage: UpstreamOutage | null;
   /** Counts of the last hour. `limited`: answered 429. */
   readonly requests: number;
   readonly errors: number;
@@ -27,6 +29,14 @@ export interface RecentUpstream {
   readonly errorCodes: readonly { readonly code: string; readonly count: number }[];
 }
 
+/** From the first failure that no success has followed on. */
+export interface UpstreamOutage {
+  readonly since: number;
+  /** Questions and probes that came to nothing, and when the last of them began or failed. */
+  readonly attempts: number;
+  readonly lastAttemptAt: number;
+}
+
 export interface UpstreamFailure {
   readonly at: number;
   readonly code: string;
@@ -39,7 +49,9 @@ const kept = { step: 60_000, slots: 60 };
 const fields = { requests: 0, errors: 1, limited: 2, fetchedBytes: 3 } as const;
 /** Codes counted apart: more than ports/upstream.ts has. */
 const maxCodes = 16;
-const longestMessage = 200;
+const longestMessage = 300;
+/** Errors that an answer below 500 does not end: it is what such an upstream answers. */
+const untilSuccess: ReadonlySet<string> = new Set(["auth", "no_registry", "protocol"]);
 /** Downloads the rate is the median of, and bytes of the smallest of them: smaller ones measure the round trip. */
 const rateSamples = 64;
 const smallestMeasured = 1024 * 1024;
@@ -54,6 +66,7 @@ class Upstream {
   #circuit: { state: CircuitStateName; since: number | null } = { state: "closed", since: null };
   #remaining: number | null = null;
   #lastError: UpstreamFailure | null = null;
+  #outage: UpstreamOutage | null = null;
 
   constructor(name: string) {
     this.#name = name;
@@ -74,8 +87,11 @@ class Upstream {
       case "upstream_error":
         this.#failed(notice, now);
         break;
+      case "upstream_check":
+        this.#checked(notice, now);
+        break;
       case "circuit":
-        this.#circuit = { state: notice.state, since: now };
+        this.#circuitChanged(notice, now);
         break;
       case "rate_limit":
         this.#remaining = notice.remaining;
@@ -89,12 +105,46 @@ class Upstream {
     // A token server that answers is no sign of life of the registry.
     if (type === "token") return;
     this.#ttfb.add(ttfbMs);
-    if (status < 500 && status !== 429) this.#lastSuccessAt = now;
+    if (status < 400) this.#succeeded(now);
+    else if (status < 500 && status !== 429 && !untilSuccess.has(this.#lastError?.code ?? ""))
+      this.#outage = null;
   }
 
-  #failed({ code, status, message }: Notice & { kind: "upstream_error" }, now: number): void {
+  #succeeded(now: number): void {
+    this.#lastSuccessAt = now;
+    this.#outage = null;
+  }
+
+  #checked({ trouble }: Notice & { kind: "upstream_check" }, now: number): void {
+    if (trouble === undefined) this.#succeeded(now);
+    else this.#failed({ ...trouble, status: undefined }, now);
+  }
+
+  /** A probe is an attempt; an outage goes on from one to the next. */
+  #circuitChanged({ state }: Notice & { kind: "circuit" }, now: number): void {
+    const before = this.#circuit;
+    const changed = (before.state === "closed") !== (state === "closed");
+    this.#circuit = { state, since: changed ? now : before.since };
+    if (state === "closed") this.#outage = null;
+    else if (state === "half_open") this.#attempted(now);
+    else this.#outage ??= { since: now, attempts: 0, lastAttemptAt: now };
+  }
+
+  #attempted(now: number): void {
+    const { since = now, attempts = 0 } = this.#outage ?? {};
+    this.#outage = { since, attempts: attempts + 1, lastAttemptAt: now };
+  }
+
+  #failed(
+    { code, status, message }: Omit<Notice & { kind: "upstream_error" }, "kind" | "upstream">,
+    now: number,
+  ): void {
     this.#ring.add(now, fields.errors, 1);
-    this.#lastError = { at: now, code, status: status ?? null, message: scrub(message, longestMessage) };
+    // It was not asked, and why has been told before.
+    if (code !== "circuit_open") {
+      this.#attempted(now);
+      this.#lastError = { at: now, code, status: status ?? null, message: scrub(message, longestMessage) };
+    }
     let ring = this.#codes.get(code);
     if (ring === undefined && this.#codes.size < maxCodes) {
       ring = new TimeRing(kept.step, kept.slots, 1);
@@ -115,6 +165,7 @@ class Upstream {
       lastSuccessAt: this.#lastSuccessAt,
       circuit: this.#circuit.state,
       circuitSince: this.#circuit.since,
+      outage: this.#outage,
       requests: sum(fields.requests),
       errors: sum(fields.errors),
       limited: sum(fields.limited),

@@ -27,7 +27,6 @@ export interface UpstreamCircuitOptions {
 export class UpstreamCircuit {
   readonly #options: UpstreamCircuitOptions;
   readonly #circuit: Circuit;
-  #lastSuccess: number | undefined;
   /** Questions so far, and the latest one that was answered: a failure of one asked before that counts for nothing. */
   #asked = 0;
   #answered = 0;
@@ -59,11 +58,6 @@ export class UpstreamCircuit {
     return this.#circuit.state;
   }
 
-  /** When upstream last answered, in the clock's milliseconds; undefined when it has not yet. */
-  get lastSuccess(): number | undefined {
-    return this.#lastSuccess;
-  }
-
   /** Throws UpstreamError circuit_open, with the seconds until the next probe, unless upstream may be asked. */
   check(): void {
     this.#circuit.check();
@@ -89,7 +83,6 @@ export class UpstreamCircuit {
    * probe of this one decides.
    */
   continue(before: UpstreamCircuit): void {
-    this.#lastSuccess = before.#lastSuccess;
     if (before.state !== "closed") this.#circuit.count(limit);
   }
 
@@ -100,7 +93,6 @@ export class UpstreamCircuit {
 
   #succeeded(number: number): void {
     this.#answered = Math.max(this.#answered, number);
-    this.#lastSuccess = this.#options.clock();
     this.#failing.clear();
     this.#circuit.succeeded();
   }

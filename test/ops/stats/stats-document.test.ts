@@ -51,6 +51,7 @@ const upstream = z.strictObject({
   lastSuccessAt: maybe,
   circuit: z.enum(circuitStates),
   circuitSince: maybe,
+  outage: z.strictObject({ since: count, attempts: count, lastAttemptAt: count }).nullable(),
   requests: count,
   errors: count,
   limited: count,

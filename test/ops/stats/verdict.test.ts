@@ -56,6 +56,37 @@ t.test("upstreams", (t) => {
   t.end();
 });
 
+t.test("an outage is as long as it is since its first failure, not since the last probe", (t) => {
+  const circuit =
+    (state: "open" | "half_open"): Happen =>
+    (activity) =>
+      activity.onNotice({ kind: "circuit", upstream: "hub", state, previous: "closed" });
+  const probes = [1, 2, 3].flatMap(() => [minutes(1), circuit("half_open"), circuit("open")]);
+  t.match(reasonsAfter(success, minutes(1), error, circuit("open"), ...probes, minutes(1)), [
+    /^upstream hub has not been answering for 4 min \(last success 5 min ago\)/,
+  ]);
+  t.end();
+});
+
+t.test("a wrong password and a wrong path are told for as long as they last", (t) => {
+  const check =
+    (code: string, message: string): Happen =>
+    (activity) =>
+      activity.onNotice({
+        kind: "upstream_check",
+        upstream: "hub",
+        trouble: { code, message },
+        changed: true,
+      });
+  t.strictSame(reasonsAfter(check("auth", "no"), minutes(60)), [
+    "upstream hub refuses this mirror's account (last success never since the start)",
+  ]);
+  t.strictSame(reasonsAfter(check("no_registry", "upstream hub: /v2/ is not there"), minutes(60)), [
+    "upstream hub: /v2/ is not there (last success never since the start)",
+  ]);
+  t.end();
+});
+
 t.test("what clients got", (t) => {
   const events =
     (number: number, changes: Parameters<typeof sampleEvent>[0]): Happen =>

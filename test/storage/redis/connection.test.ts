@@ -99,6 +99,25 @@ t.test("nobody there", async (t) => {
   t.match(await told, { usable: false, message: /ECONNREFUSED/ });
 });
 
+t.test("one that falls silent is found by a check, without traffic", async (t) => {
+  let silent = false;
+  const answers: Readonly<Record<string, string>> = { info: "$8\r\nredis:1\n\r\n", ping: "+PONG\r\n" };
+  const { port } = await listenOn(t, (socket) =>
+    socket.on("data", (data) => {
+      for (const [, command = ""] of String(data).matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g))
+        if (!silent) socket.write(answers[command.toLowerCase()] ?? "+OK\r\n");
+    }),
+  );
+  const { connection, told } = open(t, port);
+  t.match(await told, { store: "redis", usable: true });
+  await connection.check();
+  t.equal(connection.usable, true);
+  silent = true;
+  await connection.check();
+  t.equal(connection.usable, false);
+  await connection.check();
+});
+
 t.test("closed before it was open", async (t) => {
   const { port, connections } = await listenOn(t, () => {});
   const { connection } = open(t, port);

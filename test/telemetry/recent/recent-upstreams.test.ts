@@ -19,6 +19,7 @@ t.test("an upstream nobody has asked yet", (t) => {
       lastSuccessAt: null,
       circuit: "closed",
       circuitSince: null,
+      outage: null,
       requests: 0,
       errors: 0,
       limited: 0,
@@ -62,6 +63,7 @@ t.test("answers, limits, errors by code, and the last success", (t) => {
   });
   t.equal(hub?.lastError?.at, start + 6);
   t.notMatch(hub?.lastError?.message, /secret/);
+  t.equal(hub?.outage?.since, start + 4);
   const [later] = upstreams.report(start + 3_600_000);
   t.match(later, { requests: 0, errors: 0, errorCodes: [], lastSuccessAt: start }, "counts are of an hour");
   t.end();
@@ -101,5 +103,70 @@ t.test("the rate is the median of what was fetched, of blobs that are large enou
   t.equal(upstreams.fetchRate("nobody"), undefined);
   for (let i = 0; i < 64; i++) fill(5_000_000, 1_000);
   t.equal(upstreams.fetchRate("hub"), 5_000, "of the last 64");
+  t.end();
+});
+
+function circuit(state: "open" | "half_open" | "closed"): Notice {
+  return { kind: "circuit", upstream: "hub", state, previous: "closed" };
+}
+
+function check(trouble?: { code: string; message: string }): Notice {
+  return { kind: "upstream_check", upstream: "hub", trouble, changed: true };
+}
+
+t.test("an outage counts from its first failure, however often it is probed, with every attempt", (t) => {
+  const upstreams = new RecentUpstreams(["hub"]);
+  upstreams.onNotice(answered(200), start);
+  for (let at = 1; at <= 3; at++) upstreams.onNotice(failure("unreachable"), start + at * 1000);
+  upstreams.onNotice(circuit("open"), start + 3000);
+  for (let probe = 0; probe < 50; probe++) {
+    upstreams.onNotice(circuit("half_open"), start + 5000 + probe * 4000);
+    upstreams.onNotice(circuit("open"), start + 7000 + probe * 4000);
+  }
+  upstreams.onNotice(failure("circuit_open", "not asked for now"), start + 210_000);
+  const [hub] = upstreams.report(start + 210_000);
+  t.match(hub, {
+    lastSuccessAt: start,
+    circuitSince: start + 3000,
+    outage: { since: start + 1000, attempts: 53, lastAttemptAt: start + 201_000 },
+    lastError: { code: "unreachable" },
+  });
+  upstreams.onNotice(circuit("half_open"), start + 211_000);
+  upstreams.onNotice(circuit("closed"), start + 211_001);
+  t.match(upstreams.report(start + 211_001), [{ outage: null, circuitSince: start + 211_001 }]);
+  t.end();
+});
+
+t.test("a refused account is no success, whatever else is refused after it", (t) => {
+  const upstreams = new RecentUpstreams(["hub"]);
+  upstreams.onNotice(answered(401), start);
+  upstreams.onNotice(failure("auth"), start);
+  upstreams.onNotice(answered(401), start + 1000);
+  upstreams.onNotice(answered(404), start + 2000);
+  t.match(upstreams.report(start + 2000), [{ lastSuccessAt: null, outage: { since: start, attempts: 1 } }]);
+  upstreams.onNotice(answered(200), start + 3000);
+  t.match(upstreams.report(start + 3000), [{ lastSuccessAt: start + 3000, outage: null }]);
+  t.end();
+});
+
+t.test("where everything is 404 there has been no success, and a check says why", (t) => {
+  const upstreams = new RecentUpstreams(["hub"]);
+  upstreams.onNotice(answered(404), start);
+  t.match(upstreams.report(start), [{ lastSuccessAt: null, outage: null }]);
+  upstreams.onNotice(check({ code: "no_registry", message: "wrong path" }), start + 1000);
+  upstreams.onNotice(answered(404), start + 2000);
+  t.match(upstreams.report(start + 2000), [
+    { outage: { since: start + 1000 }, lastError: { code: "no_registry", message: "wrong path" } },
+  ]);
+  upstreams.onNotice(check(), start + 3000);
+  t.match(upstreams.report(start + 3000), [{ lastSuccessAt: start + 3000, outage: null }]);
+  t.end();
+});
+
+t.test("an upstream that answered badly once and then that something is not there is well", (t) => {
+  const upstreams = new RecentUpstreams(["hub"]);
+  upstreams.onNotice(failure("timeout"), start);
+  upstreams.onNotice(answered(404), start + 1000);
+  t.match(upstreams.report(start + 1000), [{ outage: null }]);
   t.end();
 });
