@@ -261,6 +261,7 @@ type OwnKey =
   | "notifications"
   | "webhooks"
   | "opsAccess"
+  | "opsPage"
   | "listenTls"
   | "opsTls";
 
@@ -288,6 +289,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly opsTls?: ListenerTlsConfig | undefined;
   /** Undefined: the ops listener asks for neither a password nor a token. */
   readonly opsAccess?: OpsAccessConfig | undefined;
+  /** Left out: the page links to nothing, and clients know the mirror by the node's name. */
+  readonly opsPage?: Frozen<Values["opsPage"]> | undefined;
 };
 
 // ---- what depends on other settings -------------------------------------------------------------------------------

@@ -441,6 +441,15 @@ export const schema = z.object({
       "File that holds it, instead of the token itself; read again whenever it changes",
     ),
   }),
+  opsPage: section({
+    mirror: setting(
+      t.webAddress,
+      "How clients reach the mirror, such as https://mirror.example.com, for the commands and files that the status page shows; the node's own name and port unless set",
+    ),
+    runbook: setting(t.webAddress, "URL of your runbook, which the status page links to"),
+    grafana: setting(t.webAddress, "URL of the dashboard, which the status page links to"),
+    haproxy: setting(t.webAddress, "URL of HAProxy's statistics, which the status page links to"),
+  }),
   trustedProxies: setting(
     t.listOf(t.network),
     "Addresses and networks, such as 10.0.0.0/8, and unix: for those at a unix socket, of proxies whose X-Forwarded-For or Forwarded says who the client is, as the PROXY protocol does (versions 1 and 2), and X-Forwarded-Prefix below which path; nobody's unless set",

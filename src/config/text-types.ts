@@ -280,6 +280,14 @@ function parseBaseUrl(written: string, expected: string, theirPlace: string): Pa
   return { value: url };
 }
 
+/** A page for people: http or https, without credentials. */
+export const webAddress = text((written): Parsed<string> => {
+  const url = httpUrl(written);
+  return url === undefined || url.username !== "" || url.password !== ""
+    ? { expected: "an http or https URL without credentials, such as https://grafana.example.com/d/entrepot" }
+    : { value: url.href };
+});
+
 /** The base URL of a registry, what stands before `/v2/`. */
 export const upstreamUrl = text(
   (written): Parsed<URL> => {

@@ -10,6 +10,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     listen: { host: "0.0.0.0", port: 5000 },
     opsListen: { host: "127.0.0.1", port: 5001 },
     opsHosts: [],
+    opsPage: {},
     trustedProxies: [],
     limits: { ...defaultLimits, exempt: [], rules: [] },
     node: { name: hostname() },
