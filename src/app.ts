@@ -372,6 +372,7 @@ class Entrepot implements App {
       notifications: this.#notifications,
       store,
       index,
+      mirrorUrl: () => this.#config.opsPage?.mirror ?? this.#ownUrl(),
     });
     this.#stats = stats;
     this.#opened.defer(() => stats.close());
@@ -398,6 +399,12 @@ class Entrepot implements App {
     this.#opened.defer(() => listener.close());
     await removeStale(opsListen);
     return await listener.listen(opsListen);
+  }
+
+  /** By the node's name, as far as it is known where the node listens. */
+  #ownUrl(): string {
+    const { node, listenTls } = this.#config;
+    return `${listenTls === undefined ? "http" : "https"}://${node.name}${this.#port > 0 ? `:${this.#port}` : ""}`;
   }
 
   /** What the stats page shows of the parts that serve. */

@@ -73,6 +73,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
     elsewhere: (digest) => inS3(running().shared, digest),
     clock,
+    mirrorUrl: options.mirrorUrl,
   });
   const readiness = new ReadinessCheck({
     graph: index.graph,

@@ -21,7 +21,7 @@ async function opened(t: Test, s3: ScriptedS3) {
     pseudonym: "node",
     store: nothing,
     check: async () => "sound",
-    own: { tags: nothing, links: nothing } as unknown as SharedPartsOptions["own"],
+    own: { tags: nothing, links: { onEnd: () => {} } } as unknown as SharedPartsOptions["own"],
     notices: (notice) => notices.push(notice),
     clock: Date.now,
     steady: Date.now,

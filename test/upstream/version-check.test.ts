@@ -168,7 +168,7 @@ t.test("outages are told as such", async (t) => {
 
 t.test("what is wrong has a code, for those who do not read", async (t) => {
   const origin = await startServer(t, (request, response) =>
-    response.writeHead(Number(request.url?.split("/")[1])).end(),
+    response.writeHead(Number(request.url?.split("/")[1]) || 404).end(),
   );
   const codes = [];
   for (const status of [404, 429, 500]) codes.push((await trouble(`${origin}/${status}`))?.code);

@@ -219,6 +219,11 @@ export class Fill {
     return this.#transfer.rate;
   }
 
+  /** Milliseconds since bytes have come. */
+  get silentFor(): number {
+    return this.#transfer.silentFor;
+  }
+
   get followers(): number {
     return this.#followers.size;
   }

@@ -132,6 +132,11 @@ export class Transfer {
     return this.#speed.rate;
   }
 
+  /** Milliseconds since bytes have come. */
+  get silentFor(): number {
+    return this.#speed.silentFor;
+  }
+
   /** Ends the connection of the transfer, which is taken up again at once from the byte it reached. */
   giveWay(): void {
     this.#attempt.abort(new Error("the connection is given to a request that waits for one"));

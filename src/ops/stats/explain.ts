@@ -10,6 +10,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { BlobIndex, ImageGraph, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { count, size as sizeText } from "../page/format.ts";
+import { dockerPullOf } from "./docker-pull.ts";
 import { type ImageParts, imagesOf } from "./image-parts.ts";
 import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
 import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
@@ -38,6 +39,8 @@ export interface ExplainOptions {
   /** Names of other places than the disk that have it, such as `s3`; asked only for what is not on the disk. */
   readonly elsewhere?: (digest: Digest) => Promise<readonly string[]>;
   readonly clock: Clock;
+  /** How clients reach the mirror. */
+  readonly mirrorUrl: () => string;
 }
 
 /** Rejects with StoreError when the store or the index cannot be read. */
@@ -81,6 +84,7 @@ export function createExplain(options: ExplainOptions): Explain {
       reference: referenceText(reference),
       chosenBy,
       summary: digest === undefined ? "the tag is not known here; a pull asks upstream" : summaryOf(parts),
+      dockerPull: dockerPullOf(image, options.upstreams(), options.mirrorUrl()),
       tag,
       parts,
       truncated,

@@ -1,4 +1,4 @@
-// Carries the traffic of the last day over a restart. A failure is a notice and nothing more.
+// Carries the traffic of the last day, and the last hour of each upstream, over a restart. A failure is a notice and nothing more.
 import type { NoticeSink } from "../../ports/event.ts";
 import { SharedCall } from "../../ports/single-flight.ts";
 import type { RecentActivity } from "../../telemetry/recent/recent-activity.ts";

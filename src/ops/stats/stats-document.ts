@@ -21,7 +21,11 @@ export interface UpstreamStats extends RecentUpstream {
 
 export interface StoreStats {
   readonly usedBytes: number;
+  /** `cache.maxSize`. */
   readonly limitBytes: number;
+  /** What fits: `cache.maxSize`, or what is here with what the disk has free beyond its reserve, if that is less. */
+  readonly boundBytes: number;
+  readonly boundBy: "maxSize" | "disk";
   readonly objects: number;
   /** Of the file system; null until it was first measured. */
   readonly diskFreeBytes: number | null;
@@ -62,12 +66,20 @@ export interface RunningFill {
   readonly startedAt: number;
   /** Since the start. */
   readonly bytesPerSecond: number;
+  /** In the last second, 0 when nothing has come for three; null while too little is known. */
+  readonly currentBytesPerSecond: number | null;
+  /** Since the last byte came. */
+  readonly silentMs: number;
+  /** At the current rate; null while the size or the rate is not known, or nothing comes. */
+  readonly leftMs: number | null;
 }
 
-/** Something this node can do without: Redis, S3. */
+/** Something this node can do without: Redis, S3, receivers of notifications that take none. */
 export interface ServiceStats {
   readonly name: string;
   readonly ok: boolean;
+  /** False: nothing is known of it yet. */
+  readonly asked: boolean;
   readonly detail: string;
 }
 
@@ -94,6 +106,14 @@ export interface StatsDocument {
     readonly startedAt: number;
     readonly ready: boolean;
     readonly draining: boolean;
+    /** How clients reach the mirror. */
+    readonly mirrorUrl: string;
+  };
+  /** Where else to look; null: not configured. */
+  readonly links: {
+    readonly runbook: string | null;
+    readonly grafana: string | null;
+    readonly haproxy: string | null;
   };
   readonly verdict: Verdict;
   readonly upstreams: readonly UpstreamStats[];
@@ -123,6 +143,8 @@ export type Explanation =
       /** Why it is this upstream, for people. */
       readonly chosenBy: string;
       readonly summary: string;
+      /** What `docker pull` takes to get it from here; null: this upstream has no name that can stand there. */
+      readonly dockerPull: string | null;
       /** What is remembered of a tag; null for digests and unknown tags. */
       readonly tag: {
         readonly digest: string;

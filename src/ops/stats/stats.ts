@@ -6,7 +6,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityReport, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import type { Health } from "../health.ts";
-import { duration } from "../page/format.ts";
+import { count, duration } from "../page/format.ts";
 import { RuntimeWatch } from "./runtime-watch.ts";
 import type {
   QueueStats,
@@ -21,7 +21,9 @@ import { verdictOf } from "./verdict.ts";
 
 export interface StatsOptions {
   /** Of now. */
-  readonly config: () => Pick<Config, "upstreams" | "cache">;
+  readonly config: () => Pick<Config, "upstreams" | "cache" | "opsPage">;
+  /** How clients reach the mirror. */
+  readonly mirrorUrl: () => string;
   readonly version: string;
   readonly clock: Clock;
   /** The clock of fills. */
@@ -56,6 +58,10 @@ export interface Stats {
 const hour = 3_600_000;
 /** Milliseconds of uptime that a growth rate is computed over at least. */
 const shortestGrowthTime = 300_000;
+/** Milliseconds without a byte after which a download has stalled. */
+export const stalledAfter = 3_000;
+/** Attempts in a row after which a receiver of notifications counts as dead. */
+const deadReceiver = 3;
 
 export function createStats(options: StatsOptions): Stats {
   const { clock, steady, version, health } = options;
@@ -70,7 +76,14 @@ export function createStats(options: StatsOptions): Stats {
       const document: Omit<StatsDocument, "verdict"> = {
         schema: 1,
         at: now,
-        node: { version, startedAt, ready: health.ready(), draining: health.isDraining() },
+        node: {
+          version,
+          startedAt,
+          ready: health.ready(),
+          draining: health.isDraining(),
+          mirrorUrl: options.mirrorUrl(),
+        },
+        links: linksOf(options.config()),
         upstreams: upstreamsOf(options, report),
         traffic: { inFlight: running.listener?.inFlight ?? 0, windows, series },
         store: {
@@ -84,6 +97,7 @@ export function createStats(options: StatsOptions): Stats {
         repositories,
         services: [
           ...troubled(options.troubles?.() ?? {}),
+          ...receiversOf(report, now),
           ...(options.services?.map((name) => serviceOf(name, report, now)) ?? []),
         ],
         queues: options.queues?.() ?? [],
@@ -94,6 +108,10 @@ export function createStats(options: StatsOptions): Stats {
     },
     close: () => watch.stop(),
   };
+}
+
+function linksOf({ opsPage: { runbook, grafana, haproxy } = {} }: Pick<Config, "opsPage">) {
+  return { runbook: runbook ?? null, grafana: grafana ?? null, haproxy: haproxy ?? null };
 }
 
 function upstreamsOf({ config, running }: StatsOptions, report: ActivityReport): UpstreamStats[] {
@@ -119,25 +137,40 @@ function storeOf(
   const { maxSize, keepFree } = config().cache;
   const space = disk();
   const { storedBytes, evictedBytes } = report.windows["1h"];
+  const reserve = space === undefined ? null : Math.round(space.total * keepFree);
+  const room = space === undefined ? Number.POSITIVE_INFINITY : bytes + space.free - (reserve ?? 0);
+  const bound = Math.max(0, Math.min(maxSize, room));
   const growth = (storedBytes - evictedBytes) / Math.min(hour, Math.max(shortestGrowthTime, uptime));
   return {
     usedBytes: bytes,
     limitBytes: maxSize,
+    boundBytes: bound,
+    boundBy: room < maxSize ? "disk" : "maxSize",
     objects: count,
     diskFreeBytes: space?.free ?? null,
     diskTotalBytes: space?.total ?? null,
-    diskReserveBytes: space === undefined ? null : Math.round(space.total * keepFree),
+    diskReserveBytes: reserve,
     evictionMedianAgeMs: report.eviction.medianAgeMs,
     lastEvictionAt: report.eviction.lastAt,
-    timeToFullMs: growth > 0 && bytes < maxSize ? Math.round((maxSize - bytes) / growth) : null,
+    timeToFullMs: growth > 0 && bytes < bound ? Math.round((bound - bytes) / growth) : null,
   };
 }
 
 /** Only parts with trouble are listed. */
 function troubled(troubles: Readonly<Record<string, string | undefined>>): ServiceStats[] {
   return Object.entries(troubles).flatMap(([name, detail]) =>
-    detail === undefined ? [] : [{ name, ok: false, detail }],
+    detail === undefined ? [] : [{ name, ok: false, asked: true, detail }],
   );
+}
+
+/** Only those that take nothing are listed; one failure is none. */
+function receiversOf({ receivers }: ActivityReport, now: number): ServiceStats[] {
+  return [...receivers].flatMap(([endpoint, { failures, since, message, dropped }]) => {
+    if (failures < deadReceiver) return [];
+    const lost = dropped === 0 ? "" : `; ${count(dropped, "event")} dropped`;
+    const detail = `has taken nothing for ${duration(now - since)}: ${message}${lost}`;
+    return [{ name: `notifications for ${endpoint}`, ok: false, asked: true, detail }];
+  });
 }
 
 function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport): ScrubStats {
@@ -158,9 +191,10 @@ function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport):
 /** In use until a notice says the opposite. */
 function serviceOf(name: string, { sharedStores }: ActivityReport, now: number): ServiceStats {
   const state = sharedStores.get(name);
-  if (state === undefined || state.usable) return { name, ok: true, detail: "" };
+  if (state === undefined) return { name, ok: true, asked: false, detail: "" };
+  if (state.usable) return { name, ok: true, asked: true, detail: "" };
   const detail = `not usable for ${duration(now - state.since)}: ${state.message}; this node goes on by itself`;
-  return { name, ok: false, detail };
+  return { name, ok: false, asked: true, detail };
 }
 
 /** `now` by the wall clock, `steadyNow` by the clock of fills. */
@@ -169,8 +203,11 @@ function fillOf(
   now: number,
   steadyNow: number,
 ): RunningFill {
-  const { digest, received, size, followers } = fill;
+  const { digest, received, size, followers, rate, silentFor } = fill;
   const elapsed = steadyNow - fill.startedAt;
+  const known = rate === undefined ? null : Math.round(rate * 1000);
+  const current = silentFor < stalledAfter ? known : 0;
+  const left = size === undefined || !current ? null : Math.round(((size - received) / current) * 1000);
   return {
     digest,
     upstream: remote.upstream,
@@ -180,5 +217,8 @@ function fillOf(
     followers,
     startedAt: Math.round(now - elapsed),
     bytesPerSecond: Math.round((received * 1000) / Math.max(1, elapsed)),
+    currentBytesPerSecond: current,
+    silentMs: Math.round(silentFor),
+    leftMs: left,
   };
 }

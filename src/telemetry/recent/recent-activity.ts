@@ -11,7 +11,7 @@ import {
   type TrafficSeries,
   type TrafficWindow,
 } from "./recent-traffic.ts";
-import { type RecentUpstream, RecentUpstreams } from "./recent-upstreams.ts";
+import { type RecentUpstream, RecentUpstreams, type SavedUpstream } from "./recent-upstreams.ts";
 
 export interface StoreFailure {
   /** Milliseconds since the epoch. */
@@ -47,8 +47,20 @@ export interface ActivityReport {
   };
   readonly lastStoreError: StoreFailure | null;
   readonly checks: StoredChecks;
+  /** Receivers of notifications, by name, from the first notice about one on. */
+  readonly receivers: ReadonlyMap<string, ReceiverState>;
   /** The shared stores, by name, from the first notice about one on. */
   readonly sharedStores: ReadonlyMap<string, SharedStoreState>;
+}
+
+export interface ReceiverState {
+  /** Attempts in a row that failed; 0: it takes what it is sent. */
+  readonly failures: number;
+  /** Since when, in milliseconds since the epoch, and why the last one did. */
+  readonly since: number;
+  readonly message: string;
+  /** Events that were dropped since it took the last one. */
+  readonly dropped: number;
 }
 
 export interface SharedStoreState {
@@ -57,6 +69,10 @@ export interface SharedStoreState {
   readonly message: string;
   /** Since when, in milliseconds since the epoch. */
   readonly since: number;
+}
+
+export interface SavedActivity extends SavedTraffic {
+  readonly upstreams: readonly SavedUpstream[];
 }
 
 export interface RecentActivityOptions {
@@ -79,6 +95,8 @@ export class RecentActivity {
   #lastStoreError: StoreFailure | null = null;
   #checks: StoredChecks = { blobs: 0, bytes: 0, wrong: 0, lastWrongAt: null, alarm: false };
   readonly #sharedStores = new Map<string, SharedStoreState>();
+  /** As many as are configured. */
+  readonly #receivers = new Map<string, ReceiverState>();
 
   constructor({ upstreams, clock }: RecentActivityOptions) {
     this.#clock = clock;
@@ -109,12 +127,24 @@ export class RecentActivity {
       const since = before?.usable === usable ? before.since : now;
       this.#sharedStores.set(store, { usable, message: scrub(message, longestMessage), since });
     }
+    if (notice.kind === "notification") this.#onNotification(notice, now);
     this.#onCheck(notice, now);
     if (notice.kind === "store_error") {
       const { op, code, message } = notice;
       this.#lastStoreError = { at: now, op, code, message: scrub(message, longestMessage) };
     }
   };
+
+  #onNotification(notice: Notice & { kind: "notification" }, now: number): void {
+    const { endpoint, result, events, message = "" } = notice;
+    const none: ReceiverState = { failures: 0, since: now, message: "", dropped: 0 };
+    const before = this.#receivers.get(endpoint) ?? none;
+    const { failures, dropped } = before;
+    const since = failures === 0 ? now : before.since;
+    const failed = { ...before, failures: failures + 1, since, message: scrub(message, longestMessage) };
+    const after = { delivered: none, failed, dropped: { ...before, dropped: dropped + events } };
+    this.#receivers.set(endpoint, after[result]);
+  }
 
   #onCheck(notice: Notice, now: number): void {
     const checks = this.#checks;
@@ -136,6 +166,7 @@ export class RecentActivity {
       eviction: { medianAgeMs: percentile(this.#ages.list(), 0.5), lastAt: this.#lastEviction },
       lastStoreError: this.#lastStoreError,
       checks: this.#checks,
+      receivers: this.#receivers,
       sharedStores: this.#sharedStores,
     };
   }
@@ -154,11 +185,12 @@ export class RecentActivity {
   }
 
   /** What a restart should not forget. */
-  save(): SavedTraffic {
-    return this.#traffic.save();
+  save(): SavedActivity {
+    return { ...this.#traffic.save(), upstreams: this.#upstreams.save() };
   }
 
-  restore(saved: SavedTraffic): void {
+  restore(saved: SavedActivity): void {
     this.#traffic.restore(saved, this.#clock());
+    this.#upstreams.restore(saved.upstreams, this.#clock());
   }
 }

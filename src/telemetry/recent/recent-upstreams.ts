@@ -2,7 +2,7 @@
 import type { CircuitStateName, Notice } from "../../ports/event.ts";
 import { scrub } from "../scrub.ts";
 import { LastOf, percentile } from "./last-of.ts";
-import { TimeRing } from "./time-ring.ts";
+import { type SavedRows, TimeRing } from "./time-ring.ts";
 
 /** Times in milliseconds since the epoch. */
 export interface RecentUpstream {
@@ -42,6 +42,16 @@ export interface UpstreamFailure {
   readonly code: string;
   readonly status: number | null;
   readonly message: string;
+}
+
+/** What a restart should not forget of one upstream. */
+export interface SavedUpstream {
+  readonly name: string;
+  /** Columns as in `fields`. */
+  readonly rows: SavedRows;
+  readonly codes: readonly (readonly [code: string, rows: SavedRows])[];
+  /** Whole milliseconds, the latest first. */
+  readonly ttfb: readonly number[];
 }
 
 const samples = 256;
@@ -145,12 +155,32 @@ class Upstream {
       this.#attempted(now);
       this.#lastError = { at: now, code, status: status ?? null, message: scrub(message, longestMessage) };
     }
-    let ring = this.#codes.get(code);
-    if (ring === undefined && this.#codes.size < maxCodes) {
-      ring = new TimeRing(kept.step, kept.slots, 1);
-      this.#codes.set(code, ring);
-    }
-    ring?.add(now, 0, 1);
+    this.#ringOf(code)?.add(now, 0, 1);
+  }
+
+  #ringOf(code: string): TimeRing | undefined {
+    const known = this.#codes.get(code);
+    if (known !== undefined || this.#codes.size >= maxCodes) return known;
+    const ring = new TimeRing(kept.step, kept.slots, 1);
+    this.#codes.set(code, ring);
+    return ring;
+  }
+
+  save(): SavedUpstream {
+    return {
+      name: this.#name,
+      rows: this.#ring.save(),
+      codes: [...this.#codes].map(([code, ring]) => [code, ring.save()] as const),
+      ttfb: this.#ttfb.list().map(Math.round),
+    };
+  }
+
+  restore({ rows, codes, ttfb }: SavedUpstream, now: number): void {
+    this.#ring.restore(now, rows);
+    for (const [code, rows] of codes) this.#ringOf(code)?.restore(now, rows);
+    // Those of long ago say nothing of now.
+    if (this.#ring.sum(now, kept.slots, fields.requests) > 0)
+      for (const milliseconds of ttfb.toReversed()) this.#ttfb.add(milliseconds);
   }
 
   get fetchRate(): number | undefined {
@@ -202,6 +232,15 @@ export class RecentUpstreams {
   /** See RecentActivity. */
   fetchRate(name: string): number | undefined {
     return this.#upstreams.get(name)?.fetchRate;
+  }
+
+  save(): SavedUpstream[] {
+    return [...this.#upstreams.values()].map((upstream) => upstream.save());
+  }
+
+  /** Of upstreams that are configured no more nothing is kept. */
+  restore(saved: readonly SavedUpstream[], now: number): void {
+    for (const upstream of saved) this.#upstreams.get(upstream.name)?.restore(upstream, now);
   }
 
   report(now: number): RecentUpstream[] {

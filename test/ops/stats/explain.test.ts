@@ -217,6 +217,7 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
       return digest === small.digest ? ["s3"] : [];
     },
     clock: () => 0,
+    mirrorUrl: () => "https://mirror.example.com/registry/",
   });
   t.match(await explain(`team/app@${image.digest}`), {
     parts: [{ state: "here", where: ["disk"], storedAt: 7 }],

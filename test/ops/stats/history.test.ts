@@ -9,7 +9,7 @@ import { sampleEvent } from "../../fixtures/telemetry-samples.ts";
 
 function start(path: string) {
   const clock = new ManualClock();
-  const activity = new RecentActivity({ upstreams: [], clock: clock.read });
+  const activity = new RecentActivity({ upstreams: ["hub"], clock: clock.read });
   const notices: Notice[] = [];
   return { activity, notices, history: createHistory(path, activity, (notice) => notices.push(notice)) };
 }
@@ -23,6 +23,37 @@ t.test("a day of traffic survives a restart", async (t) => {
   const second = start(path);
   await second.history.load();
   t.match(second.activity.report().windows["24h"], { requests: 1, sentBytes: 5 });
+  t.strictSame([...first.notices, ...second.notices], []);
+});
+
+t.test("an hour of an upstream's figures survives a restart, as traffic does", async (t) => {
+  const path = join(t.testdir(), "history.json");
+  const first = start(path);
+  first.activity.onNotice({
+    kind: "upstream_request",
+    upstream: "hub",
+    type: "blob",
+    method: "GET",
+    status: 200,
+    ttfbMs: 12.4,
+  });
+  const failure = { kind: "upstream_error", upstream: "hub", status: undefined, message: "" } as const;
+  for (const code of ["timeout", "timeout", "protocol"]) first.activity.onNotice({ ...failure, code });
+  await first.history.save();
+  const second = start(path);
+  await second.history.load();
+  t.match(second.activity.report().upstreams, [
+    {
+      requests: 1,
+      errors: 3,
+      ttfbP50Ms: 12,
+      errorCodes: [
+        { code: "timeout", count: 2 },
+        { code: "protocol", count: 1 },
+      ],
+      outage: null,
+    },
+  ]);
   t.strictSame([...first.notices, ...second.notices], []);
 });
 

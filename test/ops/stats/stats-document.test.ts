@@ -72,7 +72,14 @@ const heavy = z
 const schema = z.strictObject({
   schema: z.literal(1),
   at: count,
-  node: z.strictObject({ version: text, startedAt: count, ready: z.boolean(), draining: z.boolean() }),
+  node: z.strictObject({
+    version: text,
+    startedAt: count,
+    ready: z.boolean(),
+    draining: z.boolean(),
+    mirrorUrl: text,
+  }),
+  links: z.strictObject({ runbook: text.nullable(), grafana: text.nullable(), haproxy: text.nullable() }),
   verdict: z.strictObject({ level: z.enum(["ok", "degraded", "down"]), reasons: z.array(text) }),
   upstreams: z.array(upstream),
   traffic: z.strictObject({
@@ -87,6 +94,8 @@ const schema = z.strictObject({
   store: z.strictObject({
     usedBytes: count,
     limitBytes: count,
+    boundBytes: count,
+    boundBy: z.enum(["maxSize", "disk"]),
     objects: count,
     diskFreeBytes: maybe,
     diskTotalBytes: maybe,
@@ -116,6 +125,9 @@ const schema = z.strictObject({
       followers: count,
       startedAt: count,
       bytesPerSecond: count,
+      currentBytesPerSecond: maybe,
+      silentMs: count,
+      leftMs: maybe,
     }),
   ),
   slow: z
@@ -156,7 +168,7 @@ const schema = z.strictObject({
     folded: z.array(z.strictObject({ status: z.literal([401, 404]), count, lastAt: count, lastWhat: text })),
   }),
   repositories: z.strictObject({ since: count, byBytes: heavy, byMisses: heavy }),
-  services: z.array(z.strictObject({ name: text, ok: z.boolean(), detail: text })),
+  services: z.array(z.strictObject({ name: text, ok: z.boolean(), asked: z.boolean(), detail: text })),
   queues: z.array(z.strictObject({ name: text, length: count })),
   runtime: z.strictObject({
     eventLoopP50Ms: maybe,

@@ -77,6 +77,8 @@ t.test("a running download, with its followers", async (t) => {
       sizeBytes: 300_000,
     },
   ]);
+  const [fill] = document.fills;
+  t.ok((fill?.silentMs ?? -1) >= 0, "how long nothing has come is known");
   t.equal(document.traffic.inFlight, 2);
   t.equal(document.upstreams[0]?.activeConnections, 1);
   release.open();
@@ -130,6 +132,7 @@ t.test("streams end when the node drains, and are not offered again; the documen
 t.test("how long until it is full: at the pace of the last hour, less what was evicted", (t) => {
   const fill = { kind: "fill", result: "committed", upstream: "hub", digest: "", durationMs: 1 } as const;
   const used = (bytes: number) => ({
+    disk: () => undefined,
     running: () => ({ index: { blobs: { totals: () => ({ bytes, count: 1 }) } } }),
   });
   const happen = (minutes: number, stored: number, evicted: number) =>

@@ -149,6 +149,26 @@ t.test("the store and its disk", (t) => {
   t.end();
 });
 
+t.test("receivers of notifications that take nothing", (t) => {
+  const attempt =
+    (result: "failed" | "delivered" | "dropped"): Happen =>
+    (activity) =>
+      activity.onNotice({
+        kind: "notification",
+        endpoint: "ci",
+        result,
+        events: 2,
+        message: "failed (ECONNREFUSED)",
+      });
+  const failed = attempt("failed");
+  t.strictSame(reasonsAfter(failed, failed), [], "it may have been restarted");
+  t.strictSame(reasonsAfter(failed, minutes(3), failed, failed, attempt("dropped")), [
+    "notifications for ci: has taken nothing for 3 min: failed (ECONNREFUSED); 2 events dropped",
+  ]);
+  t.strictSame(reasonsAfter(failed, failed, failed, attempt("delivered")), []);
+  t.end();
+});
+
 t.test("the node itself, the worst first", (t) => {
   const document = sampleDocument(
     (activity, clock) => {

@@ -99,6 +99,15 @@ t.test("nobody there", async (t) => {
   t.match(await told, { usable: false, message: /ECONNREFUSED/ });
 });
 
+t.test("closed before it was open", async (t) => {
+  const { port, connections } = await listenOn(t, () => {});
+  const { connection } = open(t, port);
+  connection.close();
+  connection.close();
+  await refusesAtOnce(t, connection);
+  t.equal(connections(), 0);
+});
+
 t.test("one that falls silent is found by a check, without traffic", async (t) => {
   let silent = false;
   const answers: Readonly<Record<string, string>> = { info: "$8\r\nredis:1\n\r\n", ping: "+PONG\r\n" };
@@ -116,13 +125,4 @@ t.test("one that falls silent is found by a check, without traffic", async (t) =
   await connection.check();
   t.equal(connection.usable, false);
   await connection.check();
-});
-
-t.test("closed before it was open", async (t) => {
-  const { port, connections } = await listenOn(t, () => {});
-  const { connection } = open(t, port);
-  connection.close();
-  connection.close();
-  await refusesAtOnce(t, connection);
-  t.equal(connections(), 0);
 });

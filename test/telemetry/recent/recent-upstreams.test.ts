@@ -80,7 +80,7 @@ t.test("other upstreams' notices, and unknown ones, change nothing; codes are bo
   const [full] = upstreams.report(start);
   t.equal(full?.errorCodes.length, 16);
   t.equal(full?.errors, 1000);
-  t.equal(full?.lastError?.message.length, 200);
+  t.equal(full?.lastError?.message.length, 300);
   t.end();
 });
 
