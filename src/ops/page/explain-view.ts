@@ -2,11 +2,15 @@
 import type { ExplainedPart, Explanation } from "../stats/stats-document.ts";
 import { duration, shortDigest, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
-import { ago, section, state, table } from "./parts.ts";
+import { ago, copyable, sectionWith, state, table } from "./parts.ts";
+
+/** Stands for it where what was asked is not known: the browser leaves the one it shows. */
+export const explainPlace: PageNode = h("section", { id: "explain" });
 
 /** The box and, below it, the answer. A plain form, which asks the page itself, so that it works without a script. */
 export function explainView(reference: string, explanation: Explanation | undefined): PageNode {
-  return section(
+  return sectionWith(
+    { "data-keep": "" },
     "explain",
     "Explain this image",
     h(
@@ -45,6 +49,7 @@ export function explanationView(explanation: Explanation): PageNode {
       h("b", {}, `${repository}${reference.includes(":") ? "@" : ":"}${reference}`),
       ` from ${upstream}: ${summary}`,
     ),
+    explanation.pull !== null && copyable(`docker pull ${explanation.pull}`),
     tagView(explanation),
     h(
       "p",

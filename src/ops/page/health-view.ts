@@ -124,12 +124,17 @@ export function nodeView({ services, queues, runtime, traffic, node, at }: Stats
 }
 
 function servicesView(services: readonly ServiceStats[]): PageNode {
-  const rows = services.map(({ name, ok, detail }) => [
+  const rows = services.map(({ name, ok, asked, detail }) => [
     h("b", {}, name),
-    ok ? state("ok", "in use") : state("warn", "not in use"),
+    !ok ? state("warn", "failing") : asked ? state("ok", "in use") : state("idle", "not asked yet"),
     detail,
   ]);
-  return table("Services", [{ name: "Service" }, { name: "State" }, { name: "" }], rows, "");
+  return table(
+    "Services",
+    [{ name: "Service" }, { name: "State" }, { name: "Detail", long: true }],
+    rows,
+    "",
+  );
 }
 
 function queuesView(queues: readonly QueueStats[]): PageNode {

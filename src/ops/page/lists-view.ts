@@ -5,6 +5,7 @@ import { h, type PageNode } from "./html.ts";
 import { ago, section, state, table } from "./parts.ts";
 
 const right = { number: true } as const;
+const long = { long: true } as const;
 
 export function slowView({ slow, at }: StatsDocument): PageNode {
   const rows = slow.map((transfer) => [
@@ -13,6 +14,7 @@ export function slowView({ slow, at }: StatsDocument): PageNode {
     size(transfer.sentBytes),
     rate((transfer.sentBytes / Math.max(1, transfer.durationMs)) * 1000),
     `${transfer.result}, ${transfer.source}`,
+    transfer.upstream ?? "–",
     transfer.client,
     h("code", {}, transfer.what),
   ]);
@@ -22,8 +24,9 @@ export function slowView({ slow, at }: StatsDocument): PageNode {
     { name: "Size", ...right },
     { name: "Pace", ...right },
     { name: "Origin" },
-    { name: "Client" },
-    { name: "What" },
+    { name: "Upstream", ...long },
+    { name: "Client", ...long },
+    { name: "What", ...long },
   ];
   return section("slow", "Transfers over 5 s", table("Slow transfers", columns, rows, "None lately."));
 }
@@ -31,25 +34,28 @@ export function slowView({ slow, at }: StatsDocument): PageNode {
 export function errorsView({ errors, at }: StatsDocument): PageNode {
   const rows = errors.last.map((error) => [
     ago(error.at, at),
-    error.times === 1 ? "" : `${number(error.times)}×`,
+    `${number(error.times)}×`,
     state(error.status >= 500 || error.abortedBy !== null ? "bad" : "warn", String(error.status)),
-    error.method,
-    h("code", { title: error.userAgent ?? undefined }, error.what),
-    [error.reason ?? "", error.abortedBy === null ? "" : ` (cut by ${error.abortedBy})`],
-    error.upstreamStatus ?? "",
+    [error.upstream ?? "–", error.upstreamStatus === null ? "" : ` (${error.upstreamStatus})`],
     error.client,
     h("code", {}, error.id),
+    h("code", { title: error.userAgent ?? undefined }, `${error.method} ${error.what}`),
+    [error.reason ?? "", error.abortedBy === null ? "" : ` (cut by ${error.abortedBy})`],
   ]);
-  const names = ["When", "", "Status", "Method", "What", "Reason", "Upstream", "Client", "Request"];
+  const columns = [
+    { name: "When" },
+    { name: "Times", ...right },
+    { name: "Status" },
+    { name: "Upstream", ...long },
+    { name: "Client", ...long },
+    { name: "Request", ...long },
+    { name: "What", ...long },
+    { name: "Reason", ...long },
+  ] as const;
   return section(
     "errors",
     "Last errors",
-    table(
-      "Last errors",
-      names.map((name) => ({ name })),
-      rows,
-      "None since the start.",
-    ),
+    table("Last errors", columns, rows, "None since the start."),
     errors.folded.map(({ status, count, lastAt, lastWhat }) =>
       h(
         "p",
@@ -63,7 +69,8 @@ export function errorsView({ errors, at }: StatsDocument): PageNode {
   );
 }
 
-export function repositoriesView({ repositories, at }: StatsDocument): PageNode {
+export function repositoriesView({ repositories, upstreams, at }: StatsDocument): PageNode {
+  const several = upstreams.length > 1;
   const list = (
     label: string,
     unit: string,
@@ -72,9 +79,10 @@ export function repositoriesView({ repositories, at }: StatsDocument): PageNode 
   ) =>
     table(
       label,
-      [{ name: label }, { name: unit, ...right }],
+      [{ name: "Repository", ...long }, ...(several ? [{ name: "Upstream" }] : []), { name: unit, ...right }],
       rows.map(({ upstream, repository, weight, over }) => [
-        h("span", { title: upstream }, repository),
+        repository,
+        ...(several ? [upstream] : []),
         over > 0 ? `${format(weight - over)} to ${format(weight)}` : format(weight),
       ]),
       "None yet.",
@@ -86,8 +94,8 @@ export function repositoriesView({ repositories, at }: StatsDocument): PageNode 
     h(
       "div",
       { class: "columns" },
-      list("By bytes sent", "Sent", repositories.byBytes, size),
-      list("By misses", "Misses", repositories.byMisses, number),
+      list("Repositories by bytes sent", "Sent", repositories.byBytes, size),
+      list("Repositories by misses", "Misses", repositories.byMisses, number),
     ),
   );
 }

@@ -1,14 +1,17 @@
 // The page's live part: everything that follows from the document, in the order somebody on call asks.
 import type { StatsDocument } from "../stats/stats-document.ts";
+import { clientsView } from "./clients-view.ts";
+import { explainPlace } from "./explain-view.ts";
 import { nodeView, upstreamsView, verdictView } from "./health-view.ts";
 import { h, type PageNode } from "./html.ts";
 import { errorsView, repositoriesView, slowView } from "./lists-view.ts";
 import { fillsView, storeView } from "./store-view.ts";
 import { originView, trafficView } from "./traffic-view.ts";
 
-export function liveView(document: StatsDocument): PageNode {
+/** `explain`: the box below the verdict, left out where it is shown already. */
+export function liveView(document: StatsDocument, explain: PageNode = explainPlace): PageNode {
   const views = [
-    verdictView,
+    clientsView,
     upstreamsView,
     trafficView,
     storeView,
@@ -22,6 +25,8 @@ export function liveView(document: StatsDocument): PageNode {
   return h(
     "div",
     { id: "live" },
+    verdictView(document),
+    explain,
     views.map((view) => view(document)),
   );
 }

@@ -1,7 +1,7 @@
 // The whole page as the server sends it. It is complete without a script, which then only keeps it up to date.
 import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
 import { explainView } from "./explain-view.ts";
-import { h, toHtml } from "./html.ts";
+import { type Content, h, toHtml } from "./html.ts";
 import { liveView } from "./live-view.ts";
 
 /** What the browser may load and do: nothing but ours, and no script or style that stands in the page itself. */
@@ -32,6 +32,17 @@ const refresh = 10;
 const icon = (colour: string) =>
   `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`)}`;
 const iconColours = { ok: "#16813d", degraded: "#c77700", down: "#c8281e" } as const;
+
+/** Nothing when none is configured. */
+function linksView({ links: { runbook, grafana, haproxy } }: StatsDocument): Content {
+  const places = [
+    ["Runbook", runbook],
+    ["Grafana", grafana],
+    ["HAProxy", haproxy],
+  ] as const;
+  const links = places.flatMap(([name, href]) => (href === null ? [] : [h("a", { href }, name)]));
+  return links.length > 0 && h("nav", { "aria-label": "Elsewhere" }, links);
+}
 
 /**
  * `reference`: what the box was asked to explain, as it was typed. `basePath`: what stands before the paths of this listener
@@ -64,8 +75,14 @@ export function pageHtml(
   const body = h(
     "body",
     {},
-    h("header", {}, h("h1", {}, "entrepot"), h("p", { id: "connection", role: "status" })),
-    h("main", {}, liveView(document), explainView(reference, explanation)),
+    h(
+      "header",
+      {},
+      h("h1", {}, "entrepot"),
+      h("p", { id: "connection", role: "status" }),
+      linksView(document),
+    ),
+    h("main", {}, liveView(document, explainView(reference, explanation))),
     h(
       "footer",
       {},

@@ -1,13 +1,32 @@
 // What several sections of the page are made of.
 import { duration } from "./format.ts";
-import { type Content, h, type PageNode } from "./html.ts";
+import { type Attributes, type Content, h, type PageNode } from "./html.ts";
 
 export function section(id: string, title: string, ...content: readonly Content[]): PageNode {
+  return sectionWith({}, id, title, ...content);
+}
+
+export function sectionWith(
+  attributes: Attributes,
+  id: string,
+  title: string,
+  ...content: readonly Content[]
+): PageNode {
   return h(
     "section",
-    { id, "aria-labelledby": `${id}-title` },
+    { id, "aria-labelledby": `${id}-title`, ...attributes },
     h("h2", { id: `${id}-title` }, title),
     content,
+  );
+}
+
+/** Text to be used elsewhere, with a button that copies it where there are scripts. */
+export function copyable(text: string): PageNode {
+  return h(
+    "div",
+    { class: "copyable" },
+    h("pre", {}, h("code", {}, text)),
+    h("button", { type: "button", class: "copy" }, "Copy"),
   );
 }
 
@@ -25,15 +44,18 @@ export function facts(...content: readonly Content[]): PageNode {
   return h("dl", { class: "facts" }, content);
 }
 
-export type Cell = Content;
+/** `by`: the number it is sorted by, where its text does not begin with it; null goes last. */
+export type Cell = Content | { readonly shown: Content; readonly by: number | null };
 
 export interface Column {
   readonly name: string;
   /** Right-aligned, in figures of one width. */
   readonly number?: true;
+  /** Text of any length, which is broken where it has to be. */
+  readonly long?: true;
 }
 
-/** A table that scrolls by itself where it is too wide, also by keyboard; `none` when there are no rows. */
+/** A table that scrolls by itself where it is too wide, also by keyboard; only `none` when there are no rows. `label` is the page's only one. */
 export function table(
   label: string,
   columns: readonly Column[],
@@ -41,10 +63,10 @@ export function table(
   none: string,
 ): PageNode {
   if (rows.length === 0) return h("p", { class: "none" }, none);
-  const kind = (at: number) => (columns[at]?.number ? "number" : undefined);
+  const kind = (at: number) => (columns[at]?.number ? "number" : columns[at]?.long ? "long" : undefined);
   return h(
     "div",
-    { class: "scroll", role: "region", "aria-label": label, tabindex: 0 },
+    { class: "scroll", role: "region", "aria-label": `${label}, table`, tabindex: 0 },
     h(
       "table",
       {},
@@ -64,12 +86,17 @@ export function table(
           h(
             "tr",
             {},
-            row.map((cell, at) => h("td", { class: kind(at) }, cell)),
+            row.map((cell, at) => cellView(cell, kind(at))),
           ),
         ),
       ),
     ),
   );
+}
+
+function cellView(cell: Cell, kind: string | undefined): PageNode {
+  if (typeof cell !== "object" || !("shown" in cell)) return h("td", { class: kind }, cell);
+  return h("td", { class: kind, "data-by": cell.by ?? "" }, cell.shown);
 }
 
 /** How long before `now` something was, with the exact time behind it. */

@@ -8,13 +8,16 @@ import { ago, bar, fact, facts, section, state } from "./parts.ts";
 const shortLife = 86_400_000;
 
 export function storeView({ store, traffic, at }: StatsDocument): PageNode {
-  const { usedBytes, limitBytes, evictionMedianAgeMs, lastStoreError } = store;
+  const { usedBytes, limitBytes, boundBytes, boundBy, evictionMedianAgeMs, lastStoreError } = store;
+  const used = boundBytes === 0 ? 1 : usedBytes / boundBytes;
   const day = traffic.windows["24h"];
   return section(
     "store",
     "Store",
     facts(
-      fact("Used", size(usedBytes), `of ${size(limitBytes)}, ${share(usedBytes / limitBytes)}`),
+      fact("Used", size(usedBytes), `of ${size(boundBytes)}, ${share(Math.min(1, used))}`),
+      boundBy === "disk" &&
+        fact("Bound by", "the disk", `which is full before cache.maxSize, ${size(limitBytes)}`),
       fact("Objects", number(store.objects)),
       fact(
         "Full in",
@@ -38,7 +41,7 @@ export function storeView({ store, traffic, at }: StatsDocument): PageNode {
       store.scrub.quarantinedBytes > 0 &&
         fact("Quarantine", size(store.scrub.quarantinedBytes), "changed blobs, kept for inspection"),
     ),
-    bar("Store, used share", usedBytes / limitBytes),
+    bar("Store, used share", used),
     evictionMedianAgeMs !== null &&
       evictionMedianAgeMs < shortLife &&
       h(
@@ -88,6 +91,7 @@ export function fillsView({ fills, at }: StatsDocument): PageNode {
 
 function fillView(fill: RunningFill, now: number): PageNode {
   const { repository, digest, upstream, receivedBytes, sizeBytes, followers } = fill;
+  const { currentBytesPerSecond: current, bytesPerSecond, silentMs, leftMs } = fill;
   const of = sizeBytes === null ? "" : ` of ${size(sizeBytes)}`;
   return h(
     "li",
@@ -106,7 +110,10 @@ function fillView(fill: RunningFill, now: number): PageNode {
     h(
       "div",
       { class: "note" },
-      `${size(receivedBytes)}${of} at ${rate(fill.bytesPerSecond)} from ${upstream}, for ${duration(now - fill.startedAt)}, ${count(followers, "client")}`,
+      current === 0
+        ? [state("warn", `stalled for ${duration(silentMs)}`), " "]
+        : `${rate(current ?? bytesPerSecond)} now, ${leftMs === null ? "" : `${duration(leftMs)} left, `}`,
+      `${size(receivedBytes)}${of} from ${upstream} for ${duration(now - fill.startedAt)}, ${rate(bytesPerSecond)} on average, ${count(followers, "client")}`,
     ),
   );
 }

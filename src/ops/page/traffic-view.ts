@@ -49,21 +49,26 @@ export function trafficView({ traffic, at, node }: StatsDocument): PageNode {
     "Traffic",
     facts(
       fact("Saved in 24 h", size(day.savedBytes), `of ${size(day.sentBytes)} sent`),
-      fact("Hits in 1 h", share(hour.hitRatio), "of requests"),
-      fact("Byte hits in 1 h", share(hour.byteHitRatio), "never fetched"),
+      fact("Hit ratio, 1 h", share(hour.hitRatio), "of layers and manifests read"),
+      fact("Byte hit ratio, 1 h", share(hour.byteHitRatio), "of bytes sent"),
       fact("Requests in 1 h", number(hour.requests), `${number(traffic.inFlight)} under way`),
     ),
     h(
       "div",
       { class: "columns" },
-      chart("bandwidth", "Sent to clients (up), fetched from upstreams (down)"),
-      chart("requests", "Requests per second"),
+      chart("bandwidth", "Sent to clients (up), fetched from upstreams (down); times are UTC"),
+      chart("requests", "Requests per second; times are UTC"),
     ),
     table(
       "Traffic",
       [{ name: "Last" }, ...columns.map((name) => ({ name, number: true as const }))],
       rows,
       "",
+    ),
+    h(
+      "p",
+      { class: "note" },
+      "Hit ratio: reads of layers and manifests answered from here (hit, revalidated, stale), among those and what was fetched (miss, joined). Of bytes: the share of what was sent that was not fetched meanwhile. The table of origins counts every answer, refusals and probes for what is absent too.",
     ),
   );
 }
@@ -100,16 +105,16 @@ export function originView({ traffic }: StatsDocument): PageNode {
     ]);
   const columns = [
     { name: "Origin" },
-    { name: "" },
+    { name: "Meaning" },
     { name: "1 h", number: true as const },
-    { name: "Share", number: true as const },
-    { name: "" },
+    { name: "Share of all answers", number: true as const },
+    { name: "Bar" },
     { name: "24 h", number: true as const },
   ];
   return section(
     "origin",
     "Where answers came from",
-    chart("origins", "Answers per second by origin"),
+    chart("origins", "Answers per second by origin; times are UTC"),
     table("Origins of answers", columns, rows, "No answers yet."),
   );
 }

@@ -37,6 +37,24 @@ t.test("nothing stands in the page that the policy would have to allow", (t) => 
   t.end();
 });
 
+t.test("links to the runbook, Grafana and HAProxy, where they are configured", (t) => {
+  t.notMatch(page(sampleDocument()), /<nav/);
+  const html = page({
+    ...sampleDocument(),
+    links: {
+      runbook: "https://wiki.example.com/mirror",
+      grafana: null,
+      haproxy: "http://lb.example.com:8404/stats",
+    },
+  });
+  t.match(
+    html,
+    /<nav aria-label="Elsewhere"><a href="https:\/\/wiki\.example\.com\/mirror">Runbook<\/a><a[^>]*>HAProxy</,
+  );
+  t.notMatch(html, /Grafana/);
+  t.end();
+});
+
 t.test("every file the page names is there", (t) => {
   const html = page(sampleDocument());
   const named = [...html.matchAll(/"(page\/[^"]+)"/g)].map(([, path]) => `/${path}`);
@@ -83,6 +101,8 @@ t.test("the order is that of questions at night", (t) => {
   const ids = [...html.matchAll(/<section id="([a-z]+)"/g)].map(([, id]) => id);
   t.strictSame(ids, [
     "verdict",
+    "explain",
+    "clients",
     "upstreams",
     "traffic",
     "store",
@@ -92,7 +112,6 @@ t.test("the order is that of questions at night", (t) => {
     "repositories",
     "origin",
     "node",
-    "explain",
   ]);
   t.end();
 });

@@ -1,6 +1,7 @@
 // The charts, drawn by uPlot: bandwidth both ways, requests, and where answers came from.
 import type UPlot from "uplot";
 import type { StatsDocument } from "../../stats/stats-document.ts";
+import { timeLabels, valueRange } from "../axis.ts";
 import { number, rate } from "../format.ts";
 import { origins } from "../traffic-view.ts";
 
@@ -20,6 +21,8 @@ interface Chart {
   readonly lines: readonly Line[];
   readonly rows: (shown: Shown) => Row[];
   readonly format: (value: number) => string;
+  /** The largest value on the axis of a chart without any. */
+  readonly least: number;
 }
 
 declare const uPlot: typeof UPlot;
@@ -54,6 +57,7 @@ const charts: readonly Chart[] = [
       perSecond(shown.series.fetchedBytes, shown).map((value) => -value),
     ],
     format: (value) => rate(Math.abs(value)),
+    least: 1000,
   },
   {
     id: "requests",
@@ -67,6 +71,7 @@ const charts: readonly Chart[] = [
       perSecond(shown.series.failed, shown).map((value) => value || null),
     ],
     format: short,
+    least: 1,
   },
   {
     id: "origins",
@@ -82,6 +87,7 @@ const charts: readonly Chart[] = [
       return layers.reverse();
     },
     format: short,
+    least: 1,
   },
 ];
 
@@ -147,9 +153,10 @@ function optionsOf(chart: Chart, figure: HTMLElement): UPlot.Options {
     height,
     cursor: { drag: { x: false, y: false } },
     legend: { live: false },
-    scales: { y: { range: (_, min, max) => [Math.min(0, min) * 1.1, Math.max(max, 1) * 1.1] } },
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    scales: { y: { range: (_, min, max) => valueRange(min, max, chart.least) } },
     axes: [
-      { ...axis, values: times },
+      { ...axis, values: (_, splits) => timeLabels(splits) },
       { ...axis, size: 84, space: 26, values },
     ],
     series: [
@@ -163,13 +170,6 @@ function optionsOf(chart: Chart, figure: HTMLElement): UPlot.Options {
       })),
     ],
   };
-}
-
-/** The viewer's own time, with seconds where the marks are that close. */
-function times(_: UPlot, splits: number[]): string[] {
-  const [first = 0, second = 60] = splits;
-  const length = second - first < 60 ? 8 : 5;
-  return splits.map((seconds) => new Date(seconds * 1000).toTimeString().slice(0, length));
 }
 
 function short(value: number): string {

@@ -1,5 +1,6 @@
 // Keeps the page up to date: the stream of events while the page is seen, asking now and then where there is none.
 import type { Explanation, StatsDocument } from "../../stats/stats-document.ts";
+import { arrange, type Order } from "../arrange.ts";
 import { explanationView } from "../explain-view.ts";
 import { liveView } from "../live-view.ts";
 import { createCharts } from "./charts.ts";
@@ -21,7 +22,10 @@ function address(path: string): URL {
 }
 
 const charts = createCharts();
-let range: Range = "hour";
+/** What the address of the page says: whoever it is sent to sees the same. */
+const asked = new URLSearchParams(location.search);
+let range: Range = ranges.find(([value]) => value === asked.get("range"))?.[0] ?? "hour";
+const orders = new Map<string, Order>();
 let last: StatsDocument | undefined;
 let stream: EventSource | undefined;
 let polling: ReturnType<typeof setTimeout> | undefined;
@@ -29,8 +33,15 @@ let polling: ReturnType<typeof setTimeout> | undefined;
 function show(document_: StatsDocument): void {
   last = document_;
   const live = document.getElementById("live");
-  if (live !== null) patch(live, liveView(document_));
+  if (live !== null) patch(live, arrange(liveView(document_), { filter: asked.get("filter") ?? "", orders }));
   charts.show(document_, range);
+}
+
+/** Puts it into the address; "" takes it out. */
+function remember(name: string, value: string): void {
+  if (value === "") asked.delete(name);
+  else asked.set(name, value);
+  history.replaceState(null, "", asked.size === 0 ? location.pathname : `?${asked}`);
 }
 
 function connection(text: string, state: "live" | "lost"): void {
@@ -80,12 +91,48 @@ function addRangePicker(): void {
     Object.assign(input, { type: "radio", name: "range", value, checked: value === range });
     input.addEventListener("change", () => {
       range = value;
+      remember("range", value);
       if (last !== undefined) charts.show(last, range);
     });
     label.append(input, ` ${words}`);
     picker.append(label);
   }
   document.querySelector("header")?.append(picker);
+}
+
+function addFilter(): void {
+  const label = document.createElement("label");
+  label.id = "filter";
+  const input = document.createElement("input");
+  Object.assign(input, { type: "search", value: asked.get("filter") ?? "", maxLength: 200, size: 16 });
+  input.addEventListener("input", () => {
+    remember("filter", input.value.trim());
+    if (last !== undefined) show(last);
+  });
+  label.append("Filter ", input);
+  document.querySelector("header")?.append(label);
+}
+
+/** Once for all buttons: those of tables come and go. */
+function listenToButtons(): void {
+  document.documentElement.classList.add("scripted");
+  document.addEventListener("click", ({ target }) => {
+    if (!(target instanceof HTMLButtonElement)) return;
+    if (target.className === "copy") copy(target);
+    const { table, column } = target.dataset;
+    if (table === undefined || column === undefined || last === undefined) return;
+    const before = orders.get(table);
+    orders.set(table, { column: Number(column), down: before?.column !== Number(column) || !before.down });
+    show(last);
+  });
+}
+
+/** By selecting it: the clipboard itself is only for pages that came over TLS. */
+function copy(button: HTMLButtonElement): void {
+  const text = button.parentElement?.querySelector("code");
+  if (!text) return;
+  getSelection()?.selectAllChildren(text);
+  if (document.execCommand("copy")) button.textContent = "Copied";
 }
 
 function explainInPlace(): void {
@@ -95,7 +142,7 @@ function explainInPlace(): void {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const reference = String(new FormData(form).get("explain") ?? "").trim();
-    history.replaceState(null, "", `?explain=${encodeURIComponent(reference)}`);
+    remember("explain", reference);
     void explain(reference, place);
   });
 }
@@ -111,6 +158,8 @@ async function explain(reference: string, place: HTMLElement): Promise<void> {
 }
 
 addRangePicker();
+addFilter();
+listenToButtons();
 explainInPlace();
 document.addEventListener("visibilitychange", watch);
 watch();
