@@ -1,5 +1,5 @@
 // The stats page in a real Chromium, in front of the real program. Pictures go to ENTREPOT_SCREENSHOTS when it is set.
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
@@ -7,6 +7,7 @@ import t from "tap";
 import { makeImage } from "../fixtures/images.ts";
 import { gate } from "../fixtures/manual-time.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
+import { barriers } from "./fixtures/accessibility.ts";
 import { browserProgram, startBrowser, visit } from "./fixtures/browser.ts";
 import { startMirror } from "./fixtures/mirror.ts";
 import { requires } from "./fixtures/requires.ts";
@@ -16,6 +17,10 @@ t.setTimeout(120_000);
 const image = makeImage({ layers: [1_000_000, 3_000_000] });
 const slow = makeImage({ layers: [2_000_000], seed: "slow" });
 const [slowLayer] = slow.layers as [(typeof slow.layers)[0]];
+const long = makeImage({ layers: [1000], seed: "long" });
+const [longLayer] = long.layers as [(typeof long.layers)[0]];
+/** As long as the distribution-spec allows, without a place to break it. */
+const longName = `team/${"a".repeat(195)}`;
 const attack = "<img/src=x/onerror=document.title='taken'>";
 
 /** Waits for a condition in the page, which need not say when it comes true. */
@@ -33,6 +38,7 @@ t.test("the stats page", async (t) => {
   const upstream = await startUpstream(t);
   upstream.addImage("team/app", "1.0", image);
   upstream.addImage("team/slow", "1.0", slow);
+  upstream.addImage(longName, "1.0", long);
   const url = upstream.url.href.replace(/\/$/, "");
   const mirror = await startMirror(t, { url, username: upstream.username, password: upstream.password });
   const page_ = `http://${mirror.ops}/`;
@@ -63,6 +69,11 @@ t.test("the stats page", async (t) => {
     t.equal(once[0], "/");
     for (const path of once) t.match(path, /^\/(?:page\/.*|stats\/events)?$/);
     t.ok(weight > 20_000 && weight < 100_000, `${weight} bytes`);
+    await shows(page, "#clients", /docker pull .*registry-mirrors.*hosts\.toml.*registries\.conf/s);
+    await page.evaluate("document.querySelector('.copy').click()");
+    await shows(page, "#clients .copy", /Copied/);
+    t.strictSame(await barriers(page), [], "empty");
+    await picture(page, "empty");
     t.strictSame(troubles, []);
     await page.context().close();
   });
@@ -95,6 +106,9 @@ t.test("the stats page", async (t) => {
     await shows(page, "#fills", /team\/slow.*1\.00 MB of 2\.00 MB.*1 client/s);
     t.equal(await page.locator("#fills progress").getAttribute("value"), "0.5000");
     await picture(page, "download");
+    await shows(page, "#fills", /stalled for/);
+    t.strictSame(await barriers(page), [], "a download that has stalled");
+    await picture(page, "stalled");
     release.open();
     heal();
     t.equal((await client).byteLength, 2_000_000);
@@ -158,6 +172,7 @@ t.test("the stats page", async (t) => {
       ["light", { viewport: wide, colorScheme: "light" }],
       ["dark", { viewport: wide, colorScheme: "dark" }],
       ["phone", { viewport: { width: 360, height: 740 } }],
+      ["wide", { viewport: { width: 1920, height: 1080 } }],
     ] as const;
     const grounds: unknown[] = [];
     for (const [name, options] of cases) {
@@ -167,11 +182,58 @@ t.test("the stats page", async (t) => {
       const width = await page.evaluate("document.documentElement.scrollWidth");
       t.ok((width as number) <= options.viewport.width, `${name}: ${width} px`);
       grounds.push(await page.evaluate("getComputedStyle(document.body).backgroundColor"));
+      const [traffic, store] = await Promise.all(
+        ["traffic", "store"].map((id) => page.locator(`#${id}`).boundingBox()),
+      );
+      t.equal(traffic?.y === store?.y, name === "wide", `${name}: two columns where there is room`);
+      t.strictSame(await barriers(page), [], name);
       await picture(page, name);
       t.strictSame(troubles, [], name);
       await page.context().close();
     }
     t.not(grounds[0], grounds[1], "dark is not light");
+  });
+
+  await t.test("names of any length leave numbers, clients and requests where they are seen", async (t) => {
+    await (await fetch(mirror.blobUrl(longLayer.digest, longName))).arrayBuffer();
+    const heal = upstream.fault(({ repository }) => (repository === longName ? { status: 500 } : undefined));
+    await (await fetch(`${mirror.url}/v2/${longName}/manifests/2.0`)).arrayBuffer();
+    heal();
+    for (const width of [1280, 360]) {
+      const { page } = await visit(browser, page_, { viewport: { width, height: 800 } });
+      await isLive(page);
+      await shows(page, "#errors", new RegExp(longName));
+      const outside = await page.evaluate<string[]>(`[...document.querySelectorAll(
+        "${width === 1280 ? "#errors td, " : ""}#repositories td")].filter((cell) =>
+          cell.getBoundingClientRect().right > cell.closest(".scroll").getBoundingClientRect().right + 1
+        ).map((cell) => cell.textContent)`);
+      t.strictSame(outside, [], `${width} px`);
+      await picture(page, `long-names-${width}`);
+      await page.context().close();
+    }
+  });
+
+  await t.test("sorted, filtered, over another range: and the address says so", async (t) => {
+    const { page, troubles } = await visit(browser, `${page_}?range=day&filter=team%2Fapp`);
+    await isLive(page);
+    t.ok(await page.locator("#range input[value=day]").isChecked());
+    await page.locator("#repositories").getByText("team/slow").waitFor({ state: "detached" });
+    await shows(page, "#repositories", /team\/app/);
+    await page.locator("#filter input").fill("");
+    await page.locator("#repositories").getByText("team/slow").first().waitFor();
+    const sent = page.locator("#repositories .scroll").first();
+    for (const order of ["descending", "ascending"]) {
+      await sent.getByRole("button", { name: "Sent" }).click();
+      await sent.locator(`th[aria-sort=${order}]`).waitFor();
+      const names = await sent.locator("td:first-child").allTextContents();
+      t.equal(names.at(order === "ascending" ? 0 : -1), longName, order);
+    }
+    await page.locator("#range").getByText("1 min").click();
+    t.equal(new URL(page.url()).search, "?range=minute");
+    t.strictSame(await barriers(page), []);
+    await picture(page, "sorted");
+    t.strictSame(troubles, []);
+    await page.context().close();
   });
 
   await t.test("without a script: the numbers, and the box", async (t) => {
@@ -187,12 +249,53 @@ t.test("the stats page", async (t) => {
     await page.context().close();
   });
 
+  await t.test("upstreams that are wrong in every way, on a node without traffic", async (t) => {
+    const config = join(t.testdir(), "entrepot.yaml");
+    const { origin } = upstream.url;
+    await writeFile(
+      config,
+      `upstreams:
+  - { name: typo, url: "${origin}/elsewhere", username: ${upstream.username}, password: ${upstream.password} }
+  - { name: wrong, url: "${url}", username: ci, password: wrong }
+  - { name: dead, url: "http://127.0.0.1:1" }
+  - { name: well, url: "${url}", username: ${upstream.username}, password: ${upstream.password} }
+opsPage: { runbook: "https://wiki.example.com/mirror", grafana: "https://grafana.example.com" }
+`,
+    );
+    const far = { url: "", username: "", password: "" };
+    const unset = {
+      ENTREPOT_UPSTREAM_URL: undefined,
+      ENTREPOT_UPSTREAM_USERNAME: undefined,
+      ENTREPOT_UPSTREAM_PASSWORD: undefined,
+    };
+    const troubled = await startMirror(t, far, { config, env: unset, checksUpstreams: true });
+    const { page, troubles } = await visit(browser, `http://${troubled.ops}/`);
+    await isLive(page);
+    await shows(page, "#verdict", /Degraded/);
+    for (const [name, state] of [
+      ["typo", "no registry there"],
+      ["wrong", "refuses our account"],
+      ["dead", "failing"],
+      ["well", "answering"],
+    ] as const)
+      await shows(page, "#upstreams tr", new RegExp(`^${name}.*${state}`));
+    await shows(page, "#verdict", /typo: .*is not answered by a registry/);
+    await shows(page, "#upstreams", /dead: 1 attempt without success/);
+    t.same(await page.locator("nav a").allTextContents(), ["Runbook", "Grafana"]);
+    t.strictSame(await barriers(page), []);
+    await picture(page, "upstreams-wrong");
+    t.strictSame(troubles, []);
+    await page.context().close();
+    await troubled.stop();
+  });
+
   await t.test("a node that goes away is told", async (t) => {
     const { page } = await visit(browser, page_);
     await isLive(page);
     await mirror.stop();
     await shows(page, "#connection", /connection lost/);
     t.equal(await page.locator("#connection").getAttribute("class"), "lost");
+    await picture(page, "lost");
     await page.context().close();
   });
 });

@@ -156,7 +156,7 @@ function optionsOf(chart: Chart, figure: HTMLElement): UPlot.Options {
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     scales: { y: { range: (_, min, max) => valueRange(min, max, chart.least) } },
     axes: [
-      { ...axis, values: (_, splits) => timeLabels(splits) },
+      { ...axis, space: 70, values: (_, splits) => timeLabels(splits) },
       { ...axis, size: 84, space: 26, values },
     ],
     series: [
