@@ -15,7 +15,7 @@ import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/
 import { type Prepared, prepareAll } from "./app/prepared.ts";
 import { PushWriters } from "./app/push-writers.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
-import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
+import { mirrorUrl, openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { clientsChanged, Upstreams } from "./app/upstreams.ts";
 import { VersionWatch } from "./app/version-checks.ts";
@@ -372,7 +372,7 @@ class Entrepot implements App {
       notifications: this.#notifications,
       store,
       index,
-      mirrorUrl: () => this.#config.opsPage?.mirror ?? this.#ownUrl(),
+      mirrorUrl: () => mirrorUrl(this.#config, this.#port),
     });
     this.#stats = stats;
     this.#opened.defer(() => stats.close());
@@ -399,12 +399,6 @@ class Entrepot implements App {
     this.#opened.defer(() => listener.close());
     await removeStale(opsListen);
     return await listener.listen(opsListen);
-  }
-
-  /** By the node's name, as far as it is known where the node listens. */
-  #ownUrl(): string {
-    const { node, listenTls } = this.#config;
-    return `${listenTls === undefined ? "http" : "https"}://${node.name}${this.#port > 0 ? `:${this.#port}` : ""}`;
   }
 
   /** What the stats page shows of the parts that serve. */

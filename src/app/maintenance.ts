@@ -19,8 +19,10 @@ import type { VersionWatch } from "./version-checks.ts";
 
 /** Milliseconds between two checks of the free disk space. */
 const diskCheckInterval = 30_000;
-/** Milliseconds between two looks for what nobody has asked for long, at the start and from then on. */
-const outerCheckInterval = 60_000;
+/** Milliseconds between two looks for upstreams that nobody has asked for long. */
+const versionLookInterval = 10_000;
+/** Milliseconds between two questions whether what the nodes share is there. */
+const sharedCheckInterval = 60_000;
 /** Milliseconds between two copies of the index. */
 const indexCopyInterval = 3_600_000;
 /** Links checked in one turn, and milliseconds between two turns: a round over a million takes three hours. */
@@ -85,11 +87,9 @@ export class Maintenance {
     void this.#keepSpace(eviction);
     this.#every(linkSweepInterval, () => this.#sweepLinks());
     this.#every(storeWatchInterval, () => this.checkStore());
-    this.#every(outerCheckInterval, () => {
-      void versions?.look();
-      void checkShared();
-    });
+    this.#every(versionLookInterval, () => versions?.look());
     void versions?.look();
+    this.#every(sharedCheckInterval, () => checkShared());
     this.#reconciling = this.#reconcile().then(async () => {
       // Before much of what the last run left changes.
       void this.#copyIndex("thread");
