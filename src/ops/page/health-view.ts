@@ -42,9 +42,12 @@ export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
   const rows = upstreams.map((upstream) => [
     h("b", {}, upstream.name),
     upstreamState(upstream),
-    ago(upstream.lastSuccessAt, at),
-    milliseconds(upstream.ttfbP50Ms),
-    milliseconds(upstream.ttfbP95Ms),
+    {
+      shown: ago(upstream.lastSuccessAt, at),
+      by: upstream.lastSuccessAt === null ? null : at - upstream.lastSuccessAt,
+    },
+    { shown: milliseconds(upstream.ttfbP50Ms), by: upstream.ttfbP50Ms },
+    { shown: milliseconds(upstream.ttfbP95Ms), by: upstream.ttfbP95Ms },
     number(upstream.requests),
     number(upstream.errors),
     number(upstream.limited),

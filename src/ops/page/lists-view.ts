@@ -2,17 +2,17 @@
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { duration, number, rate, size } from "./format.ts";
 import { h, type PageNode } from "./html.ts";
-import { ago, section, state, table } from "./parts.ts";
+import { ago, type Cell, section, state, table } from "./parts.ts";
 
 const right = { number: true } as const;
 const long = { long: true } as const;
 
 export function slowView({ slow, at }: StatsDocument): PageNode {
   const rows = slow.map((transfer) => [
-    ago(transfer.at, at),
-    duration(transfer.durationMs),
-    size(transfer.sentBytes),
-    rate((transfer.sentBytes / Math.max(1, transfer.durationMs)) * 1000),
+    { shown: ago(transfer.at, at), by: at - transfer.at },
+    { shown: duration(transfer.durationMs), by: transfer.durationMs },
+    { shown: size(transfer.sentBytes), by: transfer.sentBytes },
+    paceOf(transfer),
     `${transfer.result}, ${transfer.source}`,
     transfer.upstream ?? "–",
     transfer.client,
@@ -31,9 +31,14 @@ export function slowView({ slow, at }: StatsDocument): PageNode {
   return section("slow", "Transfers over 5 s", table("Slow transfers", columns, rows, "None lately."));
 }
 
+function paceOf({ sentBytes, durationMs }: StatsDocument["slow"][0]): Cell {
+  const pace = (sentBytes / Math.max(1, durationMs)) * 1000;
+  return { shown: rate(pace), by: pace };
+}
+
 export function errorsView({ errors, at }: StatsDocument): PageNode {
   const rows = errors.last.map((error) => [
-    ago(error.at, at),
+    { shown: ago(error.at, at), by: at - error.at },
     `${number(error.times)}×`,
     state(error.status >= 500 || error.abortedBy !== null ? "bad" : "warn", String(error.status)),
     [error.upstream ?? "–", error.upstreamStatus === null ? "" : ` (${error.upstreamStatus})`],
@@ -83,7 +88,7 @@ export function repositoriesView({ repositories, upstreams, at }: StatsDocument)
       rows.map(({ upstream, repository, weight, over }) => [
         repository,
         ...(several ? [upstream] : []),
-        over > 0 ? `${format(weight - over)} to ${format(weight)}` : format(weight),
+        { shown: over > 0 ? `${format(weight - over)} to ${format(weight)}` : format(weight), by: weight },
       ]),
       "None yet.",
     );

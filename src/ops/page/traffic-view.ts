@@ -19,12 +19,14 @@ export function trafficView({ traffic, at, node }: StatsDocument): PageNode {
   const rows = windows.map(([key, name, seconds]) => {
     const window = traffic.windows[key];
     return [
-      name,
+      { shown: name, by: seconds },
       number(window.requests),
-      size(window.sentBytes),
-      size(window.fetchedBytes),
-      h("b", {}, size(window.savedBytes)),
-      key === "24h" ? "" : rate(window.sentBytes / over(seconds)),
+      { shown: size(window.sentBytes), by: window.sentBytes },
+      { shown: size(window.fetchedBytes), by: window.fetchedBytes },
+      { shown: h("b", {}, size(window.savedBytes)), by: window.savedBytes },
+      key === "24h"
+        ? ""
+        : { shown: rate(window.sentBytes / over(seconds)), by: window.sentBytes / over(seconds) },
       share(window.hitRatio),
       share(window.layerHitRatio),
       share(window.manifestHitRatio),

@@ -1,6 +1,7 @@
 import t from "tap";
-import { toHtml } from "../../../src/ops/page/html.ts";
-import { errorsView, repositoriesView } from "../../../src/ops/page/lists-view.ts";
+import { arrange } from "../../../src/ops/page/arrange.ts";
+import { type PageNode, toHtml } from "../../../src/ops/page/html.ts";
+import { errorsView, repositoriesView, slowView } from "../../../src/ops/page/lists-view.ts";
 import { sampleDocument } from "../../fixtures/stats-samples.ts";
 import { sampleEvent } from "../../fixtures/telemetry-samples.ts";
 
@@ -21,7 +22,26 @@ t.test("a name of any length is broken, and leaves the numbers where they are", 
   const html = toHtml(
     repositoriesView(sampleDocument((activity) => activity.onEvent(sampleEvent({ repository })))),
   );
-  t.match(html, new RegExp(`<td class="long">${repository}</td><td class="number">`));
+  t.match(html, new RegExp(`<td class="long">${repository}</td><td class="number" `));
+  t.end();
+});
+
+t.test("sizes and times are sorted by what they mean: 900 kB before 8 MB", (t) => {
+  const document = sampleDocument((activity) => {
+    for (const [repository, bytesSent] of [
+      ["small", 900_000],
+      ["large", 8_000_000],
+    ] as const)
+      activity.onEvent(sampleEvent({ repository, bytesSent, durationMs: 6000 }));
+  });
+  const orders = (label: string, column: number) => new Map([[`${label}, table`, { column, down: false }]]);
+  const order = (view: PageNode, label: string, column: number) =>
+    [...toHtml(arrange(view, { filter: "", orders: orders(label, column) })).matchAll(/small|large/g)].map(
+      ([name]) => name,
+    );
+  t.strictSame(order(repositoriesView(document), "Repositories by bytes sent", 1), ["small", "large"]);
+  for (const column of [2, 3])
+    t.strictSame(order(slowView(document), "Slow transfers", column), ["small", "large"]);
   t.end();
 });
 
