@@ -49,7 +49,7 @@ export function explanationView(explanation: Explanation): PageNode {
       h("b", {}, `${repository}${reference.includes(":") ? "@" : ":"}${reference}`),
       ` from ${upstream}: ${summary}`,
     ),
-    explanation.pull !== null && copyable(`docker pull ${explanation.pull}`),
+    explanation.dockerPull !== null && copyable(`docker pull ${explanation.dockerPull}`),
     tagView(explanation),
     h(
       "p",
