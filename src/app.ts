@@ -14,6 +14,7 @@ import { NodeWorkers } from "./app/node-workers.ts";
 import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/policy.ts";
 import { type Prepared, prepareAll } from "./app/prepared.ts";
 import { PushWriters } from "./app/push-writers.ts";
+import { Savings } from "./app/savings.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { mirrorUrl, openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
@@ -159,6 +160,7 @@ class Entrepot implements App {
   readonly #activity: RecentActivity;
   /** Undefined: upstreams are asked only for clients. */
   readonly #versions: VersionWatch | undefined;
+  readonly #savings: Savings;
   readonly #telemetry: Telemetry;
   readonly #log: Logger;
   readonly #notices: NoticeSink;
@@ -204,6 +206,12 @@ class Entrepot implements App {
     });
     this.#activity = new RecentActivity({ upstreams: config.upstreams.map(({ name }) => name), clock });
     this.#versions = checkUpstreams ? this.#createVersionWatch() : undefined;
+    this.#savings = new Savings({
+      config: () => this.#config,
+      clock,
+      notices: (notice) => this.#notices(notice),
+    });
+    const { ledger } = this.#savings;
     const endpoints = config.notifications?.endpoints ?? [];
     this.#telemetry = createTelemetry({
       config,
@@ -213,12 +221,14 @@ class Entrepot implements App {
         endpoints: endpoints.map(({ name }) => name),
         pending: (endpoint) => this.#notifications.pending(endpoint),
       },
+      savings: ledger,
       sinks: [
         { name: "health", onNotice: (notice) => this.#health.onNotice(notice) },
         { name: "workers", onNotice: (notice) => this.#workers?.onNotice(notice) },
         { name: "notifications", onEvent: (event) => this.#notifications.onEvent(event) },
         { name: "stats", onEvent: this.#activity.onEvent, onNotice: this.#activity.onNotice },
         { name: "versions", onNotice: (notice) => this.#versions?.onNotice(notice) },
+        { name: "savings", onEvent: ledger.onEvent, onNotice: ledger.onNotice },
         ...sinks,
       ],
     });
@@ -299,6 +309,8 @@ class Entrepot implements App {
       }),
     );
     this.#opened.defer(() => this.#closeIndex(index));
+    this.#savings.open(index.savings);
+    this.#opened.defer(() => this.#savings.close());
     if (store.shed > 0) this.#log.warn({ blobs: store.shed }, "the disk was full: removed blobs to start");
     this.#health.checks.set("store", true);
     this.#storage = { store, index };
@@ -370,6 +382,7 @@ class Entrepot implements App {
       troubles: () => this.#health.troubles,
       running: () => ({ store, index, ...this.#running() }),
       notifications: this.#notifications,
+      savings: (month) => this.#savings.document(month),
       store,
       index,
       mirrorUrl: () => mirrorUrl(this.#config, this.#port),
@@ -651,6 +664,7 @@ class Entrepot implements App {
             coldFills.get(name)?.bound(maxConnections, limitsOf(config));
           this.#telemetry.metrics.useUpstreams(names);
           this.#activity.useUpstreams(names);
+          this.#savings.ledger.use(config);
           shared.useUpstreams(config.upstreams);
           policy.eviction.check();
           serving.scrubber.start();

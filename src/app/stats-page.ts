@@ -91,6 +91,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     document: () => stats.document(),
     explain,
     readiness: (days) => readiness.run(days),
+    savings: options.savings,
   });
   await history.load();
   const timer = setInterval(() => void history.save(), historyInterval).unref();

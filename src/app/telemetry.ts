@@ -12,6 +12,7 @@ import { createRepeatGate } from "../telemetry/lines/repeat-gate.ts";
 import type { GaugeSources } from "../telemetry/metrics/gauges.ts";
 import type { NotificationMetricsOptions } from "../telemetry/metrics/notification-metrics.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics/prometheus.ts";
+import type { SavingsSource } from "../telemetry/metrics/savings-metrics.ts";
 import { version } from "../version.ts";
 
 /** File descriptors of the standard output and the standard error. */
@@ -24,6 +25,7 @@ export interface TelemetryOptions {
   readonly config: Config;
   readonly gauges: GaugeSources;
   readonly notifications?: NotificationMetricsOptions;
+  readonly savings?: SavingsSource;
   /** Takes every line instead of the standard output. */
   readonly log?: Logger | undefined;
   /** Further sinks; called last. */
@@ -47,9 +49,15 @@ interface Held extends Sink {
 }
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
-  const { config, gauges, notifications, log: given, sinks = [] } = options;
+  const { config, gauges, notifications, savings, log: given, sinks = [] } = options;
   const upstreams = config.upstreams.map(({ name }) => name);
-  const metrics = createMetrics({ gauges, upstreams, version, ...(notifications && { notifications }) });
+  const metrics = createMetrics({
+    gauges,
+    upstreams,
+    version,
+    savings,
+    ...(notifications && { notifications }),
+  });
   const combined = given === undefined && config.log.format === "combined";
   const own =
     given === undefined

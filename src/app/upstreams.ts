@@ -16,6 +16,7 @@ const notOfClient: ReadonlySet<string> = new Set([
   "next",
   "tags",
   "push",
+  "pricePerGB",
 ]);
 
 /** What is said of all upstreams, and their clients need to know. */

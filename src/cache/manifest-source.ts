@@ -161,7 +161,8 @@ export class ManifestSource {
     reference: Reference,
     accept?: string,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
-    const answer = await remote.registry.getManifest(remote.repository, reference, accept);
+    const { registry, repository, onBehalfOf } = remote;
+    const answer = await registry.getManifest(repository, reference, accept, onBehalfOf?.user);
     if (isRefusal(answer)) return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
     if (answer.kind === "oversize") return oversize(answer, wanted);

@@ -1,12 +1,14 @@
 // The command line: the commands, what --help says, and the exit code.
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { environmentHelp, fileHelp } from "../config/help.ts";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
+import { isMonth } from "../telemetry/savings/report.ts";
 import { type CheckOptions, check } from "./check.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
+import { type SavingsOptions, savings } from "./savings.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 import { type WhyOptions, why } from "./why.ts";
 import { worker } from "./worker.ts";
@@ -93,6 +95,19 @@ Exit codes:
   2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));
+  root
+    .command("savings")
+    .description("tell what a running mirror has saved: bytes, round trips and money, by team and month")
+    .option(...configOption)
+    .option(
+      "--month <month>",
+      "a month of UTC such as 2026-11, or all that are kept; this one unless said",
+      month,
+    )
+    .addOption(new Option("--csv", "print lines of CSV: month, team, upstream").conflicts("json"))
+    .option("--json", "print JSON")
+    .option(...opsOption)
+    .action(async (options: SavingsOptions) => finish(await savings(options, context)));
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root
     .command("demo")
@@ -139,6 +154,11 @@ function days(text: string): string {
   return text;
 }
 
+function month(text: string): string {
+  if (!isMonth(text)) throw new InvalidArgumentError("Expected a month like 2026-11, or all.");
+  return text;
+}
+
 function port(text: string): number {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value <= 65_535)) throw new InvalidArgumentError("Expected a number from 0 to 65535.");
@@ -152,7 +172,8 @@ Examples:
   entrepot --config mirror.yaml        the same as entrepot serve --config mirror.yaml
   entrepot check --config mirror.yaml  validate, and print what every setting comes to
   entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here
-  entrepot readiness --days 30         which images could be pulled now without their registries`;
+  entrepot readiness --days 30         which images could be pulled now without their registries
+  entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet`;
 
 const exitCodes = `
 Exit codes:

@@ -235,6 +235,22 @@ const endpoints = t.listOf(
   "endpoints",
 );
 
+const teams = t.listOf(
+  z.object({
+    name: required(t.teamName, "Name in the ledger and in metrics"),
+    repositories: setting(
+      t.listOf(t.repositoryPattern),
+      "Patterns over repositories by their names in the upstream, such as team/**; all unless set",
+    ),
+    callers: setting(
+      t.listOf(t.callerPattern),
+      "Patterns over the names that callers have proved, such as ci-*; everybody, with a name or without, unless set",
+    ),
+  }),
+  50,
+  "teams",
+);
+
 const upstream = section({
   name: setting(t.upstreamName, "Name of the registry in logs and metrics, and in paths as /NAME/v2/", {
     default: "upstream",
@@ -381,6 +397,11 @@ const upstream = section({
   push: setting(t.yesOrNo, "Whether clients may push to the registry through this mirror", {
     default: "false",
   }),
+  pricePerGB: setting(
+    t.price,
+    "What 10^9 bytes from the registry cost, for entrepot savings; money is not spoken of unless set",
+    { env: "UPSTREAM_PRICE_PER_GB" },
+  ),
   access: setting(
     t.oneOf(["open", "passthrough"]),
     "Who may read from this registry, where that differs from access.mode open or passthrough: everybody with open, whom the registry lets read with passthrough",
@@ -560,6 +581,11 @@ export const schema = z.object({
     "Processes that answer clients: a number, or auto for as many as there are cores, at most 8 and as memory allows; with 1 there are none besides this one",
     { default: "1" },
   ),
+  teams: setting(
+    teams,
+    "List of teams for which entrepot savings counts, each {name, repositories, callers}; the first that takes a request counts, and other where none does",
+  ),
+  currency: setting(t.currency, "What pricePerGB is in, such as EUR"),
   catalog: setting(t.yesOrNo, "Whether /v2/_catalog lists the repositories held here", { default: "true" }),
   manifestsWithoutLayers: setting(
     t.oneOf(["serve", "refuse"]),

@@ -162,6 +162,15 @@ export function wholeNumber(min: number, max: number) {
   );
 }
 
+/** An amount of money, 0 to a million, with up to six decimals. */
+export const price = text(
+  (written): Parsed<number> => {
+    const value = /^\d{1,7}(?:\.\d{1,6})?$/.test(written) ? Number(written) : Number.NaN;
+    return value <= 1_000_000 ? { value } : { expected: "a number from 0 to 1000000, such as 0.09" };
+  },
+  { json: { type: "number", minimum: 0, maximum: 1_000_000 } },
+);
+
 /** How many worker processes; `auto` leaves it to the machine. */
 export const workers = text(
   (written): Parsed<number | "auto"> => {
@@ -247,6 +256,13 @@ export const user = word(/^[^\p{Cc}:]{1,255}$/u, "the name of a user, without a 
 
 /** The name of an upstream; it is also a path prefix, where `v2` already means something. */
 export const upstreamName = word(/^(?!v2$)[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -, and not v2");
+/** The name of a team; what no team takes is `other`. */
+export const teamName = word(/^(?!other$)[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -, and not other");
+export const callerPattern = text((written) => parseClaimGlob(written, "names of callers, such as ci-*"));
+export const currency = word(
+  /^[^\s,"\p{Cc}]{1,8}$/u,
+  "1 to 8 characters without spaces, commas and quotes, such as EUR",
+);
 export const endpointName = word(/^[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -");
 export const nodeName = word(
   /^[\w.-]{1,128}$/,

@@ -137,6 +137,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
       rules: [],
     },
     workers: 1,
+    teams: [],
     catalog: true,
     manifestsWithoutLayers: "serve",
     proofs: "own",

@@ -19,6 +19,7 @@ import {
   takesGrantHeader,
   writeGrant,
 } from "../ports/grant.ts";
+import { peerHeader } from "../ports/shared.ts";
 import { cutConnection } from "../ports/tls-front.ts";
 import type { OnBehalfOf } from "../ports/upstream.ts";
 import type { Client } from "./client-address.ts";
@@ -467,6 +468,7 @@ export class Exchange {
       traceId: this.#traceId,
       method: request.method ?? "",
       probe: findings.probe,
+      ofNode: request.headers[peerHeader] === undefined ? undefined : true,
       route: findings.route,
       path: loggedPath(request.url ?? ""),
       upstream: findings.upstream,

@@ -151,7 +151,8 @@ function enter(
   const { name } = admitted.caller;
   exchange.findings.user = name;
   // No network has a space in its text.
-  if (name !== undefined) exchange.onBehalfOf = { key: `user ${name}`, exempt: exchange.client.exempt };
+  if (name !== undefined)
+    exchange.onBehalfOf = { key: `user ${name}`, exempt: exchange.client.exempt, user: name };
   if (admitted.lasts !== undefined) exchange.grantsLast(admitted.lasts);
   return limited(admitted, exchange, options);
 }
@@ -489,7 +490,8 @@ function boundTo({ credentials, rights }: OwnAccount, routed: RoutedTo, exchange
   const [first, ...rest] = routed.targets;
   if (credentials === undefined || !first.passthrough) return routed;
   exchange.onOver(() => credentials.leave());
-  exchange.onBehalfOf = { key: `account ${credentials.identity}`, exempt: exchange.client.exempt };
+  const { exempt } = exchange.client;
+  exchange.onBehalfOf = { key: `account ${credentials.identity}`, exempt, user: exchange.findings.user };
   const { upstream, repository } = first;
   const bound: Target = {
     ...first,

@@ -77,6 +77,8 @@ export interface RequestEvent {
   readonly method: string;
   /** A question for this node's health: it is no traffic, and only its own counter and the debug log show it. */
   readonly probe?: Probe | undefined;
+  /** Another node of the datacenter asks, or says so: what it is sent it sends on to a client of its own. */
+  readonly ofNode?: true | undefined;
   readonly route: RouteKind;
   /** The path without its query; at most 1 KiB. */
   readonly path: string;
@@ -195,6 +197,10 @@ export type Notice =
       readonly upstream: string;
       readonly type: "manifest" | "blob" | "tags" | "token";
       readonly bytes: number;
+      /** By its name there; undefined for what is about none. */
+      readonly repository?: string | undefined;
+      /** The name of the caller for whom upstream was asked; undefined: without a name, not known, or nobody waited. */
+      readonly user?: string | undefined;
     }
   | {
       readonly kind: "upstream_error";

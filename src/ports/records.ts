@@ -265,3 +265,41 @@ export interface ImageGraph {
     limit: number,
   ): Some<{ readonly digest: Digest; readonly size: number }>;
 }
+
+/** What is counted of the requests of a team at an upstream. Bytes are of bodies. */
+export interface SavingsSums {
+  /** GET and HEAD of manifests, blobs, and lists of tags and referrers. */
+  readonly requests: number;
+  /** Of these, those for which upstream was not asked. */
+  readonly roundTripsSaved: number;
+  /** Sent to clients. */
+  readonly sentBytes: number;
+  /** Received from upstream, also for nobody. */
+  readonly fetchedBytes: number;
+}
+
+export interface SavingsRow extends SavingsSums {
+  /** Of UTC, as 2026-11. */
+  readonly month: string;
+  readonly team: string;
+  readonly upstream: string;
+  /** Price of 10^9 bytes over the link to upstream, as it was last in that month; undefined when it had none. */
+  readonly pricePerGB: number | undefined;
+}
+
+/** What each team has had of each upstream in each month. */
+export interface SavingsStore {
+  /**
+   * Adds the sums to what is there, all of them or none; the prices replace those that are there. Throws StoreError. Of a
+   * month with more pairs of team and upstream than are kept, what is new counts for `otherRow`.
+   */
+  add(rows: readonly SavingsRow[]): void;
+  /** Of that month, or of all that are kept; in order of month, team and upstream. Throws StoreError. */
+  rows(month?: string): readonly SavingsRow[];
+}
+
+/** What stands for a team or an upstream where there is none, or too many. */
+export const otherRow = "other";
+
+/** Months of the ledger that are kept: the last ones in which anything was counted. */
+export const savingsMonths = 13;

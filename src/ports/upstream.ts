@@ -86,6 +86,8 @@ export interface OnBehalfOf {
   readonly key: string;
   /** It is never held back. */
   readonly exempt: boolean;
+  /** Its name, once it is proved. */
+  readonly user?: string | undefined;
 }
 
 /** Holds a transfer back, so that others get their share of what the upstream can send. */
@@ -111,6 +113,8 @@ export interface BlobAsk {
   readonly to?: number | undefined;
   /** Left out: nothing holds the transfer back. */
   readonly pacer?: Pacer | undefined;
+  /** The name of the caller that the transfer is for, where it has one. */
+  readonly user?: string | undefined;
 }
 
 /** A registry this mirror fetches from. Every method rejects with UpstreamError and keeps to bounded times. */
@@ -135,9 +139,14 @@ export interface Upstream {
   headManifest(repository: Repository, reference: Reference, use?: "background"): Promise<ManifestHead>;
   /**
    * Reads at most 4 MiB and one chunk; a larger body is `oversize`, and is the caller's to read or to throw away.
-   * `accept`: the media types to ask for; left out: every type of manifest there is.
+   * `accept`: the media types to ask for; left out: every type of manifest there is. `user`: the name of the caller it is for.
    */
-  getManifest(repository: Repository, reference: Reference, accept?: string): Promise<ManifestAnswer>;
+  getManifest(
+    repository: Repository,
+    reference: Reference,
+    accept?: string,
+    user?: string,
+  ): Promise<ManifestAnswer>;
   headBlob(repository: Repository, digest: Digest): Promise<BlobHead>;
   /** The signal ends the transfer. */
   openBlob(

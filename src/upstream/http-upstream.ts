@@ -285,6 +285,7 @@ export class HttpUpstream implements ClosableUpstream {
     repository: Repository,
     reference: Reference,
     accept: string = manifestAccept,
+    user?: string,
   ): Promise<ManifestAnswer> {
     return this.#reporting(async () => {
       const reply = await this.#client.ask(manifestAsk("GET", repository, reference, accept));
@@ -297,7 +298,7 @@ export class HttpUpstream implements ClosableUpstream {
         let reader: AbortSignal | undefined;
         const body = new BlobBody(reply.body, {
           expected: size,
-          received: (bytes) => this.#received("manifest", bytes),
+          received: (bytes) => this.#received("manifest", bytes, repository, user),
           failure: (cause) => this.#bodyFailure(cause, reader),
         });
         const limit = size !== undefined && size > largestManifest ? 0 : largestManifest;
@@ -329,7 +330,7 @@ export class HttpUpstream implements ClosableUpstream {
     digest: Digest,
     from: number,
     signal: AbortSignal,
-    { endpoint = "blobs", use, to, yields, pacer }: BlobAsk = {},
+    { endpoint = "blobs", use, to, yields, pacer, user }: BlobAsk = {},
   ): Promise<BlobAnswer> {
     return this.#reporting(async () => {
       const ask = (range: object): Promise<Reply> =>
@@ -365,7 +366,9 @@ export class HttpUpstream implements ClosableUpstream {
             : { offset: 0, size: length };
         // Without `to` the body has to reach the end of the blob, even if upstream announces a shorter part.
         const end = to !== undefined && "end" in range ? range.end : size;
-        const body = this.#blobBody(reply, end === undefined ? undefined : end - offset, signal, pacer);
+        const expected = end === undefined ? undefined : end - offset;
+        const received = (bytes: number): void => this.#received("blob", bytes, repository, user);
+        const body = this.#blobBody(reply, expected, signal, { pacer, received });
         const part = end === size || end === undefined ? {} : { end };
         return { kind: "found", size, offset, ...part, ...doubted, body, ...cacheMarks(reply) };
       });
@@ -373,7 +376,7 @@ export class HttpUpstream implements ClosableUpstream {
   }
 
   listTags(repository: Repository, n: number | undefined, last: string | undefined): Promise<TagsAnswer> {
-    return this.#reporting(() => listTags(this.#list, repository, n, last));
+    return this.#reporting(() => listTags(this.#listOf(repository), repository, n, last));
   }
 
   listReferrers(
@@ -381,17 +384,17 @@ export class HttpUpstream implements ClosableUpstream {
     digest: Digest,
     artifactType: string | undefined,
   ): Promise<ReferrersAnswer> {
-    return this.#reporting(() => listReferrers(this.#list, repository, digest, artifactType));
+    return this.#reporting(() => listReferrers(this.#listOf(repository), repository, digest, artifactType));
   }
 
-  get #list(): ListSource {
+  #listOf(repository: Repository): ListSource {
     return {
       client: this.#client,
       upstream: this.name,
       clock: this.#clock,
       pageTimeout: this.#smallBodyTimeout,
       listTimeout: this.#config.firstByteTimeout + this.#smallBodyTimeout,
-      received: (bytes: number) => this.#received("tags", bytes),
+      received: (bytes: number) => this.#received("tags", bytes, repository),
     };
   }
 
@@ -410,12 +413,11 @@ export class HttpUpstream implements ClosableUpstream {
     reply: Reply,
     expected: number | undefined,
     signal: AbortSignal,
-    pacer: Pacer | undefined,
+    more: { readonly pacer: Pacer | undefined; readonly received: (bytes: number) => void },
   ): BlobBody {
     return new BlobBody(reply.body, {
+      ...more,
       expected,
-      pacer,
-      received: (bytes) => this.#received("blob", bytes),
       failure: (cause) => this.#bodyFailure(cause, signal),
     });
   }
@@ -461,8 +463,9 @@ export class HttpUpstream implements ClosableUpstream {
     this.#notices({ kind: "upstream_error", upstream: this.name, code, status, message });
   }
 
-  #received(type: "manifest" | "blob" | "tags", bytes: number): void {
-    if (bytes > 0) this.#notices({ kind: "upstream_bytes", upstream: this.name, type, bytes });
+  #received(type: "manifest" | "blob" | "tags", bytes: number, repository: Repository, user?: string): void {
+    if (bytes > 0)
+      this.#notices({ kind: "upstream_bytes", upstream: this.name, type, bytes, repository, user });
   }
 }
 

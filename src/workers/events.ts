@@ -38,6 +38,7 @@ function rowOf(event: RequestEvent): readonly unknown[] {
     event.content,
     event.write,
     event.user,
+    event.ofNode,
   ];
 }
 
@@ -74,6 +75,7 @@ function eventOf(row: Row): RequestEvent {
     content: at(24),
     write: at(25),
     user: at(26),
+    ofNode: at(27),
   };
   return event as unknown as RequestEvent;
 }

@@ -16,6 +16,7 @@ t.test("every variable of the table is read", async (t) => {
     const name = `ENTREPOT_${env}`;
     const isJson = [
       "UPSTREAMS",
+      "TEAMS",
       "TAG_RULES",
       "ACCESS_OIDC",
       "ACCESS_RULES",

@@ -56,6 +56,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
       rules: [],
     },
     workers: 1,
+    teams: [],
     catalog: true,
     manifestsWithoutLayers: "serve",
     proofs: "own",

@@ -174,6 +174,7 @@ export class Fills {
           return remote.registry.openBlob(remote.repository, digest, from, signal, {
             endpoint: "manifests",
             pacer: bandwidth.transfer(),
+            user: remote.onBehalfOf?.user,
           });
         if (signal.aborted) answer.discard();
         signal.throwIfAborted();

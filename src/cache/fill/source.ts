@@ -153,13 +153,14 @@ export class FillSource {
     this.#places.add("upstream");
     const { remote, digest, segmenting, bandwidth } = this.#options;
     const open = async (at: number, over: AbortSignal, { to, ...ask }: BlobAsk): Promise<BlobAnswer> => {
-      const { registry, repository } = this.#remote;
+      const { registry, repository, onBehalfOf } = this.#remote;
       const pacer = bandwidth.transfer();
+      const user = onBehalfOf?.user;
       try {
-        return await registry.openBlob(repository, digest, at, over, { ...ask, to, yields, pacer });
+        return await registry.openBlob(repository, digest, at, over, { ...ask, to, yields, pacer, user });
       } catch (error) {
         if (at > 0 || to === undefined || !refusesRanges(error)) throw error;
-        return await registry.openBlob(repository, digest, at, over, { ...ask, yields, pacer });
+        return await registry.openBlob(repository, digest, at, over, { ...ask, yields, pacer, user });
       }
     };
     if (attended)
@@ -193,9 +194,9 @@ export class FillSource {
     }
     if (this.#place === "peer" && sharing.peers !== undefined && this.#peerAddress !== undefined)
       return await sharing.peers.open(this.#peerAddress, remote, digest, from, signal, to);
-    const { registry, repository } = this.#remote;
+    const { registry, repository, onBehalfOf } = this.#remote;
     const pacer = bandwidth.transfer();
-    return await registry.openBlob(repository, digest, from, signal, { to, pacer });
+    return await registry.openBlob(repository, digest, from, signal, { to, pacer, user: onBehalfOf?.user });
   }
 
   /** In milliseconds, to upstream; undefined where that is not known, or not where the bytes come from. */

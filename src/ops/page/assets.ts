@@ -40,6 +40,7 @@ const modules = [
   "live-view",
   "parts",
   "store-view",
+  "savings-view",
   "traffic-view",
 ];
 

@@ -53,3 +53,14 @@ export function shortDigest(digest: string): string {
   const colon = digest.indexOf(":");
   return digest.slice(0, colon + 13);
 }
+
+/** Decimal units, also of what is below 0: `−1.5 GB`. */
+export function signedSize(bytes: number): string {
+  return bytes < 0 ? `−${size(-bytes)}` : size(bytes);
+}
+
+/** To a hundredth; a dash where no price is known. */
+export function money(amount: number | null, currency: string | null): string {
+  if (amount === null) return "–";
+  return currency === null ? amount.toFixed(2) : `${amount.toFixed(2)} ${currency}`;
+}

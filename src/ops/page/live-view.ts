@@ -5,6 +5,7 @@ import { explainPlace } from "./explain-view.ts";
 import { nodeView, upstreamsView, verdictView } from "./health-view.ts";
 import { h, type PageNode } from "./html.ts";
 import { errorsView, repositoriesView, slowView } from "./lists-view.ts";
+import { savingsView } from "./savings-view.ts";
 import { fillsView, storeView } from "./store-view.ts";
 import { originView, trafficView } from "./traffic-view.ts";
 
@@ -20,6 +21,7 @@ export function liveView(document: StatsDocument, explain: PageNode = explainPla
     errorsView,
     repositoriesView,
     originView,
+    savingsView,
     nodeView,
   ];
   return h(

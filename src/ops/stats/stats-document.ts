@@ -4,6 +4,7 @@
 // test/ops/stats/stats-document.test.ts holds them to it.
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
+import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
 
 export type Level = "ok" | "degraded" | "down";
 
@@ -126,7 +127,14 @@ export interface StatsDocument {
   /** Only those that are configured. */
   readonly services: readonly ServiceStats[];
   readonly queues: readonly QueueStats[];
+  readonly savings: SavingsStats;
   readonly runtime: RuntimeStats;
+}
+
+/** What was saved this month, of UTC; `teams` has those that have saved most. */
+export interface SavingsStats extends Pick<SavingsDocument, "month" | "currency" | "total" | "teams"> {
+  /** Teams that are left out. */
+  readonly more: number;
 }
 
 /** What is known here of one image; see ops/stats/explain.ts. Upstream is never asked for it. */

@@ -1,5 +1,7 @@
 // The stats page, its files, its document and its stream, as answers of the ops listener.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { isMonth, savingsCsv } from "../../telemetry/savings/report.ts";
+import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
 import { type Asset, loadAssets } from "../page/assets.ts";
 import { contentSecurityPolicy, pageHtml } from "../page/page.ts";
 import { EventStreams, type EventStreamsOptions } from "./event-streams.ts";
@@ -12,6 +14,8 @@ export interface StatsPagesOptions {
   readonly explain: (reference: string) => Promise<Explanation>;
   /** Of images pulled in the last so many days. */
   readonly readiness: (days: number) => Promise<Readiness>;
+  /** What was saved in a month, in this one unless said, or in `all` that are kept. Throws StoreError. */
+  readonly savings: (month?: string) => SavingsDocument;
   readonly every?: EventStreamsOptions["every"];
 }
 
@@ -33,7 +37,8 @@ const longestReference = 500;
 const assetAge = 300;
 
 /** Reads the page's files from disk; throws the system's error when the installation is not whole. */
-export function createStatsPages({ document, explain, readiness, every }: StatsPagesOptions): StatsPages {
+export function createStatsPages(options: StatsPagesOptions): StatsPages {
+  const { document, explain, readiness, savings, every } = options;
   const assets = loadAssets();
   const json = () => JSON.stringify(document());
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
@@ -60,6 +65,16 @@ export function createStatsPages({ document, explain, readiness, every }: StatsP
         send(request, response, "text/plain; charset=utf-8", `${daysExpected}\n`, {}, 400);
       else send(request, response, "application/json", `${JSON.stringify(await readiness(days))}\n`);
     },
+    "/savings.json": (request, response) => {
+      const found = savingsOf(request, savings);
+      if (found === undefined) send(request, response, "text/plain; charset=utf-8", badMonth, {}, 400);
+      else send(request, response, "application/json", `${JSON.stringify(found)}\n`);
+    },
+    "/savings.csv": (request, response) => {
+      const found = savingsOf(request, savings);
+      if (found === undefined) send(request, response, "text/plain; charset=utf-8", badMonth, {}, 400);
+      else send(request, response, "text/csv; charset=utf-8", savingsCsv(found));
+    },
     "/stats/events": (request, response) => {
       if (request.method === "HEAD") send(request, response, "text/event-stream", "");
       else streams.add(response);
@@ -81,6 +96,17 @@ export function createStatsPages({ document, explain, readiness, every }: StatsP
 function queryOf({ url = "" }: IncomingMessage): URLSearchParams {
   const at = url.indexOf("?");
   return new URLSearchParams(at < 0 ? "" : url.slice(at + 1));
+}
+
+const badMonth = "month: expected one like 2026-11, or all\n";
+
+/** Undefined when the query names no month that can be read. */
+function savingsOf(
+  request: IncomingMessage,
+  savings: StatsPagesOptions["savings"],
+): SavingsDocument | undefined {
+  const month = queryOf(request).get("month") ?? undefined;
+  return month === undefined || isMonth(month) ? savings(month) : undefined;
 }
 
 function send(

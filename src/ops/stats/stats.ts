@@ -5,6 +5,7 @@ import type { Config } from "../../config/config.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityReport, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
+import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
 import type { Health } from "../health.ts";
 import { count, duration } from "../page/format.ts";
 import { RuntimeWatch } from "./runtime-watch.ts";
@@ -46,6 +47,8 @@ export interface StatsOptions {
   /** Names of what this node shares with others: `redis`, `s3`. */
   readonly services?: readonly string[];
   readonly queues?: () => readonly QueueStats[];
+  /** What was saved in that month, in this one unless said. Throws StoreError. */
+  readonly savings: (month?: string) => SavingsDocument;
 }
 
 export interface Stats {
@@ -55,6 +58,8 @@ export interface Stats {
   close(): void;
 }
 
+/** Teams on the page. */
+const maxTeams = 10;
 const hour = 3_600_000;
 /** Milliseconds of uptime that a growth rate is computed over at least. */
 const shortestGrowthTime = 300_000;
@@ -101,6 +106,7 @@ export function createStats(options: StatsOptions): Stats {
           ...(options.services?.map((name) => serviceOf(name, report, now)) ?? []),
         ],
         queues: options.queues?.() ?? [],
+        savings: savingsOf(options.savings()),
         runtime: watch.read(),
       };
       const { schema, at, node, ...rest } = document;
@@ -112,6 +118,11 @@ export function createStats(options: StatsOptions): Stats {
 
 function linksOf({ opsPage: { runbook, grafana, haproxy } = {} }: Pick<Config, "opsPage">) {
   return { runbook: runbook ?? null, grafana: grafana ?? null, haproxy: haproxy ?? null };
+}
+
+function savingsOf({ month, currency, total, teams }: SavingsDocument): StatsDocument["savings"] {
+  const shown = teams.slice(0, maxTeams);
+  return { month, currency, total, teams: shown, more: teams.length - shown.length };
 }
 
 function upstreamsOf({ config, running }: StatsOptions, report: ActivityReport): UpstreamStats[] {

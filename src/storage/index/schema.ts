@@ -218,6 +218,21 @@ DROP INDEX tags_digest;
 CREATE INDEX tags_digest ON tags (digest, repository);
 `;
 
+/** What each team has had of each upstream in each month (savings.ts). Bytes; the price is that of 10^9 of them. */
+const savings = `
+CREATE TABLE savings (
+  month TEXT NOT NULL,
+  team TEXT NOT NULL,
+  upstream TEXT NOT NULL,
+  requests INTEGER NOT NULL,
+  round_trips INTEGER NOT NULL,
+  sent INTEGER NOT NULL,
+  fetched INTEGER NOT NULL,
+  price REAL,
+  PRIMARY KEY (month, team, upstream)
+) STRICT, WITHOUT ROWID;
+`;
+
 /**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
  * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
@@ -232,6 +247,7 @@ export const migrations: readonly string[] = [
   linkAges,
   evictionOrder,
   imageGraph,
+  savings,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

@@ -1,4 +1,5 @@
-// The index: tag records, links, kept answers, the blob table and the image graph, five ports over one SQLite database.
+// The index: tag records, links, kept answers, the blob table, the image graph and the ledger of savings, six ports over
+// one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Proofs } from "../../ports/records.ts";
@@ -9,6 +10,7 @@ import { SqliteImageGraph } from "./image-graph.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteLinks } from "./links.ts";
 import { Repositories } from "./repositories.ts";
+import { SqliteSavings } from "./savings.ts";
 import { SqliteTags } from "./tags.ts";
 
 export interface IndexOptions {
@@ -48,6 +50,7 @@ export class SqliteIndex {
   readonly answers: SqliteAnswers;
   readonly blobs: SqliteBlobs;
   readonly graph: SqliteImageGraph;
+  readonly savings: SqliteSavings;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -63,6 +66,7 @@ export class SqliteIndex {
     this.answers = new SqliteAnswers(database, repositories);
     this.blobs = new SqliteBlobs(database, repositories, clock, notice, smallBlob);
     this.graph = new SqliteImageGraph(database, this.blobs);
+    this.savings = new SqliteSavings(database);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

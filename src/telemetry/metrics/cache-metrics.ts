@@ -30,6 +30,7 @@ export const storeOps = [
   "index",
   "tags",
   "links",
+  "savings",
   "publish",
   "peer",
   "redis",

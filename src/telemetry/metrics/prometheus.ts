@@ -19,6 +19,7 @@ import { createLoginMetrics } from "./login-metrics.ts";
 import { createNotificationMetrics, type NotificationMetricsOptions } from "./notification-metrics.ts";
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createProbeMetrics, createRequestMetrics } from "./request-metrics.ts";
+import { registerSavings, type SavingsSource } from "./savings-metrics.ts";
 import { createUpstreamMetrics } from "./upstream-metrics.ts";
 import { createWebhookMetrics } from "./webhook-metrics.ts";
 
@@ -43,6 +44,8 @@ export interface MetricsOptions {
   readonly version: string;
   /** Left out: there are no endpoints. */
   readonly notifications?: NotificationMetricsOptions | undefined;
+  /** Left out: nothing is counted for teams. */
+  readonly savings?: SavingsSource | undefined;
 }
 
 /**
@@ -55,6 +58,7 @@ export function createMetrics({
   upstreams,
   version,
   notifications = { endpoints: [], pending: () => 0 },
+  savings,
 }: MetricsOptions): Metrics {
   const registry = new Registry();
   registerBuildInfo(registry, version);
@@ -67,6 +71,7 @@ export function createMetrics({
   const limitSink = createLimitMetrics(registry);
   const loginSink = createLoginMetrics(registry);
   const webhookSink = createWebhookMetrics(registry);
+  if (savings !== undefined) registerSavings(registry, savings);
   const lost = createLossMetric(registry);
   const onProbe = createProbeMetrics(registry);
   registerProcessMetrics(registry);
@@ -101,7 +106,16 @@ function registerBuildInfo(registry: Registry, version: string): void {
   }).set({ version }, 1);
 }
 
-const sinkNames = ["metrics", "log", "influx", "health", "notifications", "stats", "other"] as const;
+const sinkNames = [
+  "metrics",
+  "log",
+  "influx",
+  "health",
+  "notifications",
+  "stats",
+  "savings",
+  "other",
+] as const;
 const sinkLabel = closedList(sinkNames, "other");
 
 /** Counts what telemetry itself has lost: lines a log or file could not take, and what a sink failed at. */

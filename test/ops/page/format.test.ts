@@ -1,5 +1,15 @@
 import t from "tap";
-import { count, duration, number, rate, share, shortDigest, size } from "../../../src/ops/page/format.ts";
+import {
+  count,
+  duration,
+  money,
+  number,
+  rate,
+  share,
+  shortDigest,
+  signedSize,
+  size,
+} from "../../../src/ops/page/format.ts";
 
 t.test("numbers as people read them", (t) => {
   const cases: readonly [string, string][] = [
@@ -34,5 +44,13 @@ t.test("numbers as people read them", (t) => {
     [shortDigest(`sha256:${"ab".repeat(32)}`), "sha256:abababababab"],
   ];
   for (const [found, wanted] of cases) t.equal(found, wanted);
+  t.end();
+});
+
+t.test("amounts", (t) => {
+  t.equal(signedSize(1500), "1.50 kB");
+  t.equal(signedSize(-1500), "−1.50 kB");
+  t.equal(money(null, "EUR"), "–");
+  t.equal(money(1.005, null), "1.00");
   t.end();
 });

@@ -33,6 +33,15 @@ const window = z.strictObject({
   storeErrors: count,
 });
 
+const saved = {
+  requests: count,
+  roundTripsSaved: count,
+  sentBytes: count,
+  fetchedBytes: count,
+  savedBytes: z.number(),
+  moneySaved: z.number().nullable(),
+};
+
 const series = (length: number, stepMs: number) => {
   const column = z.array(count).length(length);
   return z.strictObject({
@@ -170,6 +179,13 @@ const schema = z.strictObject({
   repositories: z.strictObject({ since: count, byBytes: heavy, byMisses: heavy }),
   services: z.array(z.strictObject({ name: text, ok: z.boolean(), asked: z.boolean(), detail: text })),
   queues: z.array(z.strictObject({ name: text, length: count })),
+  savings: z.strictObject({
+    month: text,
+    currency: text.nullable(),
+    total: z.strictObject(saved),
+    teams: z.array(z.strictObject({ team: text, ...saved })),
+    more: count,
+  }),
   runtime: z.strictObject({
     eventLoopP50Ms: maybe,
     eventLoopP99Ms: maybe,
