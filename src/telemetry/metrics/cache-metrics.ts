@@ -30,6 +30,8 @@ export const storeOps = [
   "index",
   "tags",
   "links",
+  "graph",
+  "readiness",
   "savings",
   "publish",
   "peer",
