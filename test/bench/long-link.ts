@@ -1,4 +1,5 @@
-// Cold layers over 100 Mbit/s and 40 ms there and back, without and with loss: one TCP stream does not fill such a link.
+// Cold layers over 100 Mbit/s and 40 ms there and back, without and with loss: one TCP stream does not fill such a link. And
+// over 100 ms without loss, where one does once it has started.
 import { type Content, makeImage } from "../fixtures/images.ts";
 import { startEntrepot } from "./entrepot.ts";
 import { repositoryOf } from "./far-content.ts";
@@ -20,10 +21,13 @@ import { gigabyte, mebibyte, sizeText } from "./size.ts";
 
 const repository = "bench/long";
 const link = { mbit: 100, roundTrip: 40 };
+const farLink = { ...link, roundTrip: 100 };
 /** Milliseconds: asking and being answered takes one round trip; opening a connection first would take another. */
 const firstByteLimit = 2 * link.roundTrip;
 /** How much more than a blob may be fetched for it: what a range given up midway may cost. */
 const mostBytes = 1.02;
+/** The same over `farLink`, which has up to 1.25 MB under way and 1 MiB in its queue. */
+const mostFarBytes = 1.05;
 
 const direct: Puller = { name: "direct" };
 /** What the ranges are worth: the same mirror without them. */
@@ -67,10 +71,11 @@ const conditions: readonly Condition[] = [
   },
 ];
 
-/** Sizes of the two layers each mirror pulls one after the other, and of the large one; in bytes. */
+/** Sizes of the two layers each mirror pulls one after the other, of the large one, and of that over `farLink`; in bytes. */
 interface Sizes {
   readonly layer: number;
   readonly large: number;
+  readonly far: number;
 }
 
 interface Layers {
@@ -78,25 +83,30 @@ interface Layers {
   /** Pulled when the mirror has learnt from the first. */
   readonly second: ExpectedBlob;
   readonly large: ExpectedBlob;
+  readonly far: ExpectedBlob;
 }
 
 export function longLink({ quick }: Scale): Scenario {
   const sizes = quick
-    ? { layer: 4 * mebibyte, large: 64 * 1024 }
-    : { layer: 16 * mebibyte, large: 100 * mebibyte };
+    ? { layer: 4 * mebibyte, large: 64 * 1024, far: 64 * 1024 }
+    : { layer: 16 * mebibyte, large: 100 * mebibyte, far: 64 * mebibyte };
   const chosen = quick ? conditions.filter(({ id }) => id === "loss-0.1") : conditions;
   return {
     name: "long-link",
     title: `Cold ${sizeText(sizes.layer)} over ${link.mbit} Mbit/s and ${link.roundTrip} ms there and back`,
-    measures: chosen.flatMap((condition) => measuresOf(condition, sizes)),
+    measures: [
+      ...chosen.flatMap((condition) => measuresOf(condition, sizes)),
+      ...(quick ? [] : farMeasures(sizes)),
+    ],
     unable: longLinkMissing,
-    // A round waits three minutes for the link; which packets it loses is the same in every run.
+    // A round waits four minutes for the link; which packets it loses is the same in every run.
     mostRounds: 3,
     async run(round) {
       const { site, layers } = await startSite(round, sizes);
       const samples: Sample[] = [];
       for (const condition of chosen)
         samples.push(...(await (quick ? countsAt : timesAt)(site, condition, layers)));
+      if (!quick) samples.push(...(await timesFar(site, layers)));
       return samples;
     },
   };
@@ -142,8 +152,16 @@ function measuresOf({ id, loss, targets, large }: Condition, sizes: Sizes): read
   ];
 }
 
+function farMeasures({ far }: Sizes): readonly Measure[] {
+  const title = `${sizeText(far)}, ${farLink.roundTrip} ms`;
+  return [
+    { id: "far-wall", title, unit: "s", targets: [{ against: "direct", atMost: 1.05 }] },
+    { id: "far-requests", title: `${title}: upstream's requests`, unit: "requests" },
+  ];
+}
+
 async function startSite(round: Round, sizes: Sizes): Promise<{ site: Site; layers: Layers }> {
-  const image = makeImage({ seed: "long link", layers: [sizes.layer, sizes.layer, sizes.large] });
+  const image = makeImage({ seed: "long link", layers: [sizes.layer, sizes.layer, sizes.large, sizes.far] });
   const rig = startLongLinkRig(round);
   const far = await round.stopping(
     startFarRegistry({
@@ -159,7 +177,7 @@ async function startSite(round: Round, sizes: Sizes): Promise<{ site: Site; laye
   const mirrorPrefix = round.places.mirrors[0].prefix;
   return {
     site: { round, rig, far, manifest: `/v2/${repository}/manifests/1`, mirrorPrefix },
-    layers: { first: layer(0), second: layer(1), large: layer(2) },
+    layers: { first: layer(0), second: layer(1), large: layer(2), far: layer(3) },
   };
 }
 
@@ -200,6 +218,22 @@ async function timesAt(
     samples.push(...(await Promise.all(others.map(measure))));
   }
   return samples.flat();
+}
+
+/** One layer through each mirror, and without one. */
+async function timesFar(site: Site, { far }: Layers): Promise<readonly Sample[]> {
+  const { round } = site;
+  const samples: Sample[] = [];
+  for (const puller of [...round.peers, direct]) {
+    const shape = { ...farLink, loss: 0, seed: round.number };
+    const { pulls, link } = await pullCold(site, puller, shape, [far]);
+    const [pulled] = pulls;
+    if (puller.name === ours)
+      round.within("bytes over the link per byte, 100 ms", link.down.payload / far.size, 1, mostFarBytes);
+    const values = { wall: pulled && pulled.wall / 1000, requests: pulled?.requests };
+    samples.push(...samplesOf(puller.name, values, (measure) => `far-${measure}`));
+  }
+  return samples;
 }
 
 /** Each round loses other packets, and in each round all lose the same. */

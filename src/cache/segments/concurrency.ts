@@ -4,7 +4,7 @@
 
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import { TransferRate } from "./transfer-rate.ts";
+import { TransferRate, type TransferRateOptions } from "./transfer-rate.ts";
 
 /** Milliseconds for new transfers to get going, and over which their rate is then measured. */
 const settling = 1_000;
@@ -46,12 +46,9 @@ export class UpstreamConcurrency {
   }
 }
 
-export interface BlobConcurrencyOptions {
+export interface BlobConcurrencyOptions extends TransferRateOptions {
   /** Most transfers at once: 2 or more. */
   readonly max: number;
-  readonly clock: Clock;
-  /** Share of the time since its last call in which the event loop was busy, 0 to 1. */
-  readonly load: () => number;
   /** Called when more has been learned. */
   readonly learn: (learned: LearnedConcurrency) => void;
 }
@@ -76,7 +73,7 @@ export class BlobConcurrency {
     if (learned !== undefined && learned.transfers > 1) {
       this.#transfers = Math.min(options.max, learned.transfers);
       if (!learned.settled) this.#measure();
-    } else this.#rate = new TransferRate(options.clock, options.load);
+    } else this.#rate = new TransferRate(options);
   }
 
   get now(): number {

@@ -113,7 +113,8 @@ function segmented(
     learn({ transfers: 1, settled: true });
     return answer;
   }
-  const concurrency = new BlobConcurrency({ max: upstream.segments, clock, load, learn }, learned);
+  const { segments: max, roundTrip } = upstream;
+  const concurrency = new BlobConcurrency({ max, roundTrip, clock, load, learn }, learned);
   const body = answer.body[Symbol.asyncIterator]();
   const options = { open, upstream, size, ahead, concurrency, budget, pause, signal };
   return {

@@ -113,6 +113,13 @@ t.test("a long link of which nothing is known: a first part, then the rest while
   t.same(await far.pull(t), ["0-"], "the next time in one");
 });
 
+t.test("a long link whose first part came as fast as TCP starts: the rest in one", async (t) => {
+  const since = (at: number): number => 1000 * Math.log2(1 + at / 14_600);
+  const slowStart = (_: number, at: number): number => since(at + 65_536) - since(at);
+  const far = setUp({ roundTrip: 1000, pace: slowStart });
+  t.same(await far.pull(t), ["0-2097152", "2097152-8388608"]);
+});
+
 t.test("a long link where the first part was slow", async (t) => {
   const far = setUp({ roundTrip: 40, pace: () => 80 });
   const asked = await far.pull(t);

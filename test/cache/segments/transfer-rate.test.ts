@@ -8,10 +8,13 @@ const mebibyte = 1024 * 1024;
 const much = 64 * mebibyte;
 
 /** What is said in each interval. */
-function slowAfter(rates: readonly number[], left = much, load = 0): boolean[] {
+function slowAfter(rates: readonly number[], left = much, load = 0, roundTrip = 0): boolean[] {
   const clock = new ManualClock();
-  const measured = new TransferRate(clock.read, () => load);
-  return rates.map((rate) => flow(clock, rate, 250, (bytes) => measured.slow(bytes, left)).includes(true));
+  const interval = Math.max(250, 4 * roundTrip);
+  const measured = new TransferRate({ clock: clock.read, load: () => load, roundTrip });
+  return rates.map((rate) =>
+    flow(clock, rate, interval, (bytes) => measured.slow(bytes, left)).includes(true),
+  );
 }
 
 t.test("one transfer is slow", async (t) => {
@@ -42,9 +45,17 @@ t.test("one transfer has been faster", async (t) => {
   t.same(slowAfter([9000, 9000, 100, 9000, 100], 3_000_000), [...no, false], "twice in a row");
 });
 
+t.test("over a very long link", async (t) => {
+  const slow = (rates: readonly number[], left: number): boolean[] => slowAfter(rates, left, 0, 100);
+  const no = [false, false, false];
+  t.same(slow([9_000, 8_000, 7_000], 35_000_000), no, "other transfers take their time to begin");
+  t.same(slow([9_000, 8_000, 7_000], 35_000_001), [false, false, true], "fifty round trips");
+  t.same(slow([9000, 9000, 2900, 2900], 2_900_001), [...no, true], "not when it has been faster");
+});
+
 t.test("the time until the next transfer sends is not measured", async (t) => {
   const clock = new ManualClock();
-  const rate = new TransferRate(clock.read, () => 0);
+  const rate = new TransferRate({ clock: clock.read, load: () => 0 });
   const slow = (bytes: number): boolean => rate.slow(bytes, 3_000_000);
   flow(clock, 9000, 500, slow);
   rate.interrupt();
@@ -54,11 +65,27 @@ t.test("the time until the next transfer sends is not measured", async (t) => {
 
 t.test("at best", async (t) => {
   const clock = new ManualClock();
-  const rate = new TransferRate(clock.read, () => 0);
+  const rate = new TransferRate({ clock: clock.read, load: () => 0 });
   flow(clock, 1000, 100, (bytes) => rate.slow(bytes, much));
   t.equal(rate.slowAtBest(5_000_000), true, "twice as fast it would still take long");
   t.equal(rate.slowAtBest(4_000_000), false, "there is too little left");
   flow(clock, 4000, 150, (bytes) => rate.slow(bytes, much));
   flow(clock, 0, 50, (bytes) => rate.slow(bytes, much));
   t.equal(rate.slowAtBest(11_000_000), false, "the better of the last interval and this one counts");
+});
+
+t.test("at best, of one that comes as fast as TCP starts", async (t) => {
+  const clock = new ManualClock();
+  const rate = new TransferRate({ clock: clock.read, load: () => 0, roundTrip: 100 });
+  for (let flight = 14_600; flight < mebibyte; flight *= 2)
+    flow(clock, flight / 100, 100, (bytes) => rate.slow(bytes, much));
+  t.equal(rate.slowAtBest(much), false, "how fast it will be is not known yet");
+  flow(clock, 1000, 200, (bytes) => rate.slow(bytes, much));
+  t.equal(
+    rate.slowAtBest(much),
+    false,
+    "acknowledgements are held back, and the head of the answer takes its time",
+  );
+  flow(clock, 1000, 200, (bytes) => rate.slow(bytes, much));
+  t.equal(rate.slowAtBest(much), true, "one that has lost packets is slower");
 });
