@@ -11,6 +11,13 @@ t.test("an empty chart of bytes has marks that differ", (t) => {
 });
 
 t.test("times are UTC, with seconds where marks are close", (t) => {
+  const before = process.env.TZ;
+  t.teardown(() => {
+    if (before === undefined) delete process.env.TZ;
+    else process.env.TZ = before;
+  });
+  process.env.TZ = "Asia/Kolkata";
+  t.equal(new Date(Date.UTC(2026, 0, 1, 12)).getHours(), 17, "the place is another");
   const noon = Date.UTC(2026, 0, 1, 12) / 1000;
   t.strictSame(timeLabels([noon, noon + 600]), ["12:00", "12:10"]);
   t.strictSame(timeLabels([noon, noon + 15]), ["12:00:00", "12:00:15"]);
