@@ -6,12 +6,12 @@ import { attempt, run } from "../system/fixtures/child.ts";
 import { onCores, type Place } from "./place.ts";
 
 export interface Places {
-  /** One core each: the mirror that is measured, and a second one beside it. */
-  readonly mirrors: readonly [Place, Place];
+  /** One core each: the mirror that is measured, and others beside it. The third has that of the first when there are two. */
+  readonly mirrors: readonly [Place, Place, Place];
   /** Clients and the far registry beside one mirror: every other core. */
   readonly load: Place;
-  /** The same beside two mirrors: the cores these leave, or all when there are only two. */
-  readonly loadBesideTwo: Place;
+  /** The same beside so many mirrors: the cores these leave, or all when there are no others. */
+  loadBeside(mirrors: number): Place;
   /** The cores of a server that may have so many, and what is left to the load: all of them when nothing is. */
   sharing(processes: number): { readonly servers: Place; readonly load: Place };
 }
@@ -21,13 +21,14 @@ export function placesOf(cores = availableParallelism()): Places {
   if (cores < 2)
     throw new Error("the bench needs two cores: one for the mirror, one for clients and upstream");
   const from = (first: number): string => `${first}-${cores - 1}`;
+  const loadBeside = (used: number): Place => onCores(from(used < cores ? used : 0));
   return {
-    mirrors: [onCores("0"), onCores("1")],
-    load: onCores(from(1)),
-    loadBesideTwo: onCores(cores > 2 ? from(2) : "0,1"),
+    mirrors: [onCores("0"), onCores("1"), onCores(cores > 2 ? "2" : "0")],
+    load: loadBeside(1),
+    loadBeside,
     sharing: (processes) => ({
       servers: onCores(`0-${Math.min(processes, cores) - 1}`),
-      load: onCores(from(processes < cores ? processes : 0)),
+      load: loadBeside(processes),
     }),
   };
 }

@@ -7,6 +7,7 @@ import { atRest, costOf } from "./cost.ts";
 import { discard } from "./discarding-client.ts";
 import { repositoryOf } from "./far-content.ts";
 import type { FarRegistry } from "./far-registry.ts";
+import { hitBlobs, hitManifests } from "./hits.ts";
 import type { Peer } from "./peer.ts";
 import type { Place } from "./place.ts";
 import { type ExpectedBlob, fetchesOf, land, pull } from "./pulling.ts";
@@ -14,7 +15,6 @@ import type { Round } from "./round.ts";
 import { type Measure, ours, type Sample, type Scale, type Scenario, samplesOf } from "./scenario.ts";
 import type { Server } from "./server.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
-import { wrk } from "./wrk.ts";
 
 const name = "bench/processes";
 const image = makeImage({ seed: "several processes", layers: Array.from({ length: 8 }, () => 64) });
@@ -96,44 +96,28 @@ async function runPeer(
   const tag = `/v2/${name}/manifests/1`;
   await pull(round, server, tag, image);
   await land(round, server, far, hot);
-  const manifests = await hitManifests(round, server, { path: tag, accept: image.mediaType, seconds, load });
-  const hits = await hitBlobs(round, server, hot, { seconds, load });
+  const manifests = { paths: [tag] as const, accept: image.mediaType };
+  const asked = { server, seconds, place: load };
+  // The first seconds show how a program warms up, not how it runs.
+  await hitManifests(round, { ...asked, connections: 32 }, manifests);
+  const manifest = await hitManifests(round, { ...asked, connections: 32 }, manifests);
+  await hitBlobs(round, { ...asked, connections: width }, [hot]);
+  const hits = await hitBlobs(round, { ...asked, connections: width }, [hot]);
   const before = (await far.asked()).length;
   const misses = await missBlobs(round, server, cold, load);
   const fetched = fetchesOf(await far.asked(before), ...cold);
   if (peer.name === ours) round.equal(`fetches of ${processes} processes`, fetched.requests, cold.length);
   const memory = server.pss() / 1e6;
   await server.stop();
-  const values = { ...manifests, ...hits, ...misses, memory };
+  const values = {
+    "manifest-rate": manifest.rate,
+    "manifest-cpu": manifest.cpu,
+    "hit-rate": hits.rate,
+    "hit-cpu": hits.cpu,
+    ...misses,
+    memory,
+  };
   return samplesOf(peer.name, values, (measure) => `${measure}-${processes}`);
-}
-
-async function hitManifests(
-  round: Round,
-  server: Server,
-  { path, accept, seconds, load }: { path: string; accept: string; seconds: number; load: Place },
-) {
-  const full = (time: number) => wrk({ base: server.url, paths: [path], accept, seconds: time, place: load });
-  // The first seconds show how a program warms up, not how it runs.
-  await full(seconds);
-  const { result, cpuSeconds } = await costOf([server], () => full(seconds));
-  round.equal(`failed requests of ${server.name}`, result.failed, 0);
-  return { "manifest-rate": result.perSecond, "manifest-cpu": (cpuSeconds / result.requests) * 1e6 };
-}
-
-async function hitBlobs(
-  round: Round,
-  server: Server,
-  { path, size }: ExpectedBlob,
-  { seconds, load }: { seconds: number; load: Place },
-) {
-  const full = () => discard({ base: server.url, paths: [path], connections: width, seconds, place: load });
-  await full();
-  const { result, cpuSeconds } = await costOf([server], full);
-  round.equal(`failed downloads of ${server.name}`, result.failed, 0);
-  round.equal(`bytes of ${server.name}`, result.bytes, result.bodies * size);
-  const gigabytes = result.bytes / gigabyte;
-  return { "hit-rate": gigabytes / result.seconds, "hit-cpu": cpuSeconds / gigabytes };
 }
 
 async function missBlobs(round: Round, server: Server, blobs: readonly ExpectedBlob[], load: Place) {
