@@ -9,6 +9,13 @@ import { blobHits } from "./blob-hits.ts";
 import { cachedManifests } from "./cached-manifests.ts";
 import { coldMisses } from "./cold-misses.ts";
 import { debianRegistry, versionOfDistribution } from "./distribution.ts";
+import { growthCacheSize } from "./growth/cache-size.ts";
+import { growthClients } from "./growth/clients.ts";
+import { growthIndex } from "./growth/index-blobs.ts";
+import { growthNodes } from "./growth/nodes.ts";
+import { hasPicture, pictureOf } from "./growth/picture.ts";
+import { growthTables } from "./growth/tables.ts";
+import { growthWorkers } from "./growth/workers.ts";
 import { herd } from "./herd.ts";
 import { indexSize } from "./index-size.ts";
 import { longLink } from "./long-link.ts";
@@ -39,6 +46,11 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   herd,
   twoNodes,
   indexSize,
+  growthWorkers,
+  growthIndex,
+  growthClients,
+  growthNodes,
+  growthCacheSize,
 ];
 
 interface Flags {
@@ -48,6 +60,7 @@ interface Flags {
   readonly registry?: string;
   readonly trace?: string;
   readonly json?: string;
+  readonly picture?: string;
 }
 
 const program = new Command("bench")
@@ -60,7 +73,8 @@ const program = new Command("bench")
     "--trace <file>",
     "a recorded trace for the scenario trace: a URI a line, its bytes behind it if known",
   )
-  .option("--json <file>", "write every number to this file");
+  .option("--json <file>", "write every number to this file")
+  .option("--picture <file>", "draw what the scenarios growth-… have measured into this file, as SVG");
 process.exitCode = await main(program.parse().opts<Flags>());
 
 async function main(flags: Flags): Promise<number> {
@@ -89,12 +103,16 @@ async function main(flags: Flags): Promise<number> {
     // After each: a full run takes a quarter of an hour, and whoever ends it early keeps what there is.
     if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report(), null, 2)}\n`);
   }
-  process.stdout.write(markdownOf(report()));
+  if (flags.picture !== undefined) await writeFile(flags.picture, pictureOf(reports));
+  process.stdout.write(`${markdownOf(report())}\n${growthTables(reports)}`);
   say(`${report().seconds} s`);
   return reports.some(({ result }) => result === "failed") ? 1 : 0;
 }
 
-function problemWith({ only, registry, trace }: Flags, chosen: readonly Scenario[]): string | undefined {
+function problemWith(
+  { only, registry, trace, picture }: Flags,
+  chosen: readonly Scenario[],
+): string | undefined {
   const known = new Set(scenarios.map(nameOf));
   const unknown = only?.filter((name) => !known.has(name)) ?? [];
   if (unknown.length > 0)
@@ -105,6 +123,8 @@ function problemWith({ only, registry, trace }: Flags, chosen: readonly Scenario
   ];
   if (programs.length > 0)
     return `missing: ${[...new Set(programs)].join(", ")}; test/system/install-debian.sh installs what the bench runs`;
+  if (picture !== undefined && !chosen.some(({ name }) => hasPicture(name)))
+    return `--picture ${picture}: it draws the scenarios growth-…, and none of them is to run`;
   if (trace !== undefined && !existsSync(trace)) return `--trace ${trace}: no file there`;
   if (registry !== undefined && !existsSync(registry)) return `--registry ${registry}: no program there`;
   return undefined;

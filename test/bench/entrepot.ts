@@ -51,7 +51,7 @@ export async function startEntrepot(options: EntrepotOptions): Promise<EntrepotS
   return { ...server, ops: new URL(`http://${ops}`) };
 }
 
-/** One value of the metrics; rejects when there is no such series without labels. */
+/** One value of the metrics, of a series named with its labels as they stand there; rejects when there is none. */
 export async function metricOf(server: EntrepotServer, name: string): Promise<number> {
   const text = await (await fetch(new URL("/metrics", server.ops))).text();
   const line = text.split("\n").find((candidate) => candidate.startsWith(`${name} `));

@@ -16,7 +16,18 @@ const node = ["-u", "NODE_OPTIONS", process.execPath, bench];
 const timeout = 600_000;
 
 /** Scenarios that compare nothing: only ours is asked. */
-const alone = ["mixed-load", "access-modes", "herd", "two-nodes", "index-size"];
+const alone = [
+  "mixed-load",
+  "access-modes",
+  "herd",
+  "two-nodes",
+  "index-size",
+  "growth-workers",
+  "growth-index",
+  "growth-clients",
+  "growth-nodes",
+  "growth-cache-size",
+];
 const compared = [
   "cached-manifests",
   "blob-hits",
@@ -43,9 +54,9 @@ t.test("the bench in small", { timeout }, async (t) => {
   )
     return;
   const file = join(t.testdir(), "report.json");
-  const { code, output, standardOutput } = await attempt("env", [...node, "--quick", "--json", file], {
-    timeout,
-  });
+  const picture = join(t.testdirName, "growth.svg");
+  const args = [...node, "--quick", "--json", file, "--picture", picture];
+  const { code, output, standardOutput } = await attempt("env", args, { timeout });
   t.equal(code, 0, `exits with 0\n${output}`);
   const report = JSON.parse(await readFile(file, "utf8")) as Report;
   const named = (name: string): ScenarioReport | undefined =>
@@ -72,6 +83,9 @@ t.test("the bench in small", { timeout }, async (t) => {
   for (const scenario of report.scenarios.filter(({ result }) => result === "skipped"))
     t.comment(`${scenario.name} was skipped: ${scenario.reason}`);
 
+  t.match(await readFile(picture, "utf8"), /^<svg .*<\/svg>\n$/s, "what grows is drawn");
+  t.match(standardOutput, /^\| Growing: clients at once \| 1 \| 20 \|$/m, "and has tables of its own");
+
   const cold = (id: string): number | undefined =>
     named("cold-misses")?.rows.find((row) => row.id === id)?.values[ours]?.median;
   for (const id of ["alone-bytes", "crowd-bytes"]) {
@@ -96,5 +110,7 @@ t.test("what cannot be run is said before anything starts", async (t) => {
   ]);
   t.match(noPrograms, { code: 2, output: /missing: .*wrk.*; test\/system\/install-debian.sh installs/ });
   const noRegistry = await attempt("env", [...node, "--registry", "nowhere/registry"]);
+  const noGrowth = await attempt("env", [...node, "--only", "cached-manifests", "--picture", "x.svg"]);
+  t.match(noGrowth, { code: 2, output: /--picture x\.svg: it draws the scenarios growth-/ });
   t.match(noRegistry, { code: 2, output: /--registry nowhere\/registry: no program there/ });
 });

@@ -56,11 +56,12 @@ function spreadText({ median, min, max }: Spread): string {
 }
 
 /** Three significant digits, all of those before the point. */
-function numberText(value: number): string {
+export function numberText(value: number): string {
   const digits = { maximumSignificantDigits: 3 };
   return value >= 1000 ? Math.round(value).toLocaleString("en") : value.toLocaleString("en", digits);
 }
 
-function rowText(cells: readonly string[]): string {
+/** A row of a table. */
+export function rowText(cells: readonly string[]): string {
   return `| ${cells.join(" | ")} |`;
 }
