@@ -10,6 +10,7 @@ import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
+import { NodeNews } from "./app/node-news.ts";
 import { NodeWorkers } from "./app/node-workers.ts";
 import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/policy.ts";
 import { type Prepared, prepareAll } from "./app/prepared.ts";
@@ -41,6 +42,7 @@ import { type ServeOptions, serve } from "./http/serve.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
+import type { Neighbours } from "./ports/datacenter/nodes.ts";
 import type { NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
 import { unixPeer } from "./ports/networks.ts";
@@ -174,6 +176,7 @@ class Entrepot implements App {
   #storage: Storage | undefined;
   #stats: StatsPage | undefined;
   #ops: OpsListener | undefined;
+  #news: NodeNews | undefined;
   #workers: NodeWorkers | undefined;
   #serving: Serving | undefined;
   /** The port clients pull from, once it is known. */
@@ -375,6 +378,8 @@ class Entrepot implements App {
       ...this.#common(),
       config: () => this.#config,
       freshness: () => this.#rules.freshness,
+      name: node.name,
+      address: node.address,
       version,
       activity: this.#activity,
       health: this.#health.checks,
@@ -396,6 +401,7 @@ class Entrepot implements App {
       log: this.#log,
       webhooks: this.#webhooks.receiver,
       stats: stats.pages,
+      api: stats.api,
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
         node.name,
@@ -443,6 +449,7 @@ class Entrepot implements App {
       check: (digest) => policy.local.checks.check(digest, "upload"),
       own: index,
     });
+    this.#tellOthers(shared);
     const workers = this.#openWorkers(index, shared);
     const policy = createPolicy({
       ...common,
@@ -497,6 +504,16 @@ class Entrepot implements App {
       index: index.blobs,
       pool: new BufferPool(),
       nodeProof: this.#nodeProof,
+      nodeQuestions: this.#stats && {
+        summary: this.#stats.node,
+        holds: async (digest) => {
+          const file = await store.info(digest);
+          const known = index.blobs.get(digest);
+          // A file of another size than was verified is never served.
+          return file !== undefined && (known === undefined || known.size === file.size);
+        },
+      },
+      neighbours: this.#neighbours(shared),
       denied: new DeniedDigests(index.graph, this.#notices),
       pseudonym: this.#pseudonym,
       answers,
@@ -549,6 +566,18 @@ class Entrepot implements App {
     return listener;
   }
 
+  #neighbours({ otherNodes }: Pick<SharedParts, "otherNodes">): Neighbours {
+    return { nodes: otherNodes, list: () => this.#stats?.datacenter.neighbours() ?? [] };
+  }
+
+  /** Tells the other nodes of this one, and hears of them. */
+  #tellOthers({ summaries }: SharedParts): void {
+    const stats = this.#stats;
+    if (summaries === undefined || stats === undefined) return;
+    this.#news = new NodeNews({ summaries, own: stats.node, datacenter: stats.datacenter });
+    this.#opened.defer(() => this.#news?.close());
+  }
+
   #openWorkers(index: SqliteIndex, { announcements }: SharedParts): NodeWorkers | undefined {
     const count = workerCount(this.#config.workers, machineWith(this.#memoryLimit));
     if (count === 1) return undefined;
@@ -594,6 +623,7 @@ class Entrepot implements App {
   async drain(): Promise<void> {
     this.#health.checks.draining(true);
     this.#workers?.processes.tellReadiness();
+    void this.#news?.exchange();
     const { drainDelay, drainTimeout } = this.#config;
     // Half of the time at least is for the transfers under way.
     const delay = Math.min(drainDelay, drainTimeout / 2);

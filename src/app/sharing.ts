@@ -10,6 +10,7 @@ import type { Config } from "../config/config.ts";
 import { plainUpstream } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
+import type { NodeSummaries, OtherNodes } from "../ports/datacenter/nodes.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { NodeProof } from "../ports/node-proof.ts";
@@ -19,7 +20,9 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
 import type { S3Room } from "../storage/s3/eviction.ts";
+import { AskedSummaries, HttpNodes } from "../upstream/nodes.ts";
 import { HttpPeers } from "../upstream/peers.ts";
+import { userAgent } from "../version.ts";
 
 /** Milliseconds between two searches for what interrupted uploads left, and two checks of the size of S3. */
 const upkeepInterval = 3_600_000;
@@ -39,6 +42,10 @@ export interface SharedParts {
   readonly links: LinkStore;
   readonly announcements: Announcements | undefined;
   readonly sharing: Sharing;
+  /** How the nodes tell each other of themselves; undefined where there are no others. */
+  readonly summaries: NodeSummaries | undefined;
+  /** Undefined where there are no others, or nodes sign nothing. */
+  readonly otherNodes: OtherNodes | undefined;
   /** Blobs that wait to be uploaded; undefined without S3. */
   readonly pendingUploads: () => number | undefined;
   /** Bytes of blobs in S3 when last counted, an hour ago at most; undefined without a size to keep. */
@@ -85,6 +92,14 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       plain: plainUpstream,
       node: options.config.node.name,
     });
+  const closing = new AbortController();
+  const { node, nodes } = options.config;
+  const others = nodes.filter((address) => address !== node.address);
+  const { proof } = options;
+  const otherNodes =
+    proof === undefined || (redis === undefined && others.length === 0)
+      ? undefined
+      : new HttpNodes({ node: node.name, proof, userAgent, signal: closing.signal });
   const known = redis === undefined ? own : layered(own, options, redis);
   return {
     ...known,
@@ -96,6 +111,8 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       peers,
       nodes: redis?.nodes,
     },
+    summaries: otherNodes && others.length > 0 ? new AskedSummaries(otherNodes, others) : redis?.summaries,
+    otherNodes,
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),
     async check() {
@@ -104,6 +121,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
     catchUp: async (index, signal) => await s3?.catchUp(index, signal),
     useUpstreams: (upstreams) => redis?.useUpstreams(upstreams),
     async close() {
+      closing.abort();
       await s3?.close();
       await peers?.close();
       await redis?.close();

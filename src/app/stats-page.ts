@@ -6,12 +6,16 @@ import type { Freshness } from "../cache/freshness.ts";
 import type { LocalBlobs } from "../cache/local-blobs.ts";
 import type { Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
+import { type Api, createApi } from "../ops/api/api.ts";
+import { Datacenter } from "../ops/stats/datacenter.ts";
 import { createExplain } from "../ops/stats/explain.ts";
 import { createHistory, historyInterval } from "../ops/stats/history.ts";
+import { nodeSummary } from "../ops/stats/node-summary.ts";
 import { ReadinessCheck, usualDays } from "../ops/stats/readiness.ts";
 import { createStats, type StatsOptions } from "../ops/stats/stats.ts";
 import type { QueueStats, Readiness } from "../ops/stats/stats-document.ts";
 import { createStatsPages, type StatsPages } from "../ops/stats/stats-pages.ts";
+import type { NodeSummary } from "../ports/datacenter/nodes.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagStore } from "../ports/records.ts";
 import type { Scope } from "../ports/scope.ts";
@@ -26,7 +30,8 @@ import type { SharedParts } from "./sharing.ts";
 const firstLook = 60_000;
 const lookInterval = 1_800_000;
 
-export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running" | "services" | "queues"> {
+export interface StatsPageOptions
+  extends Omit<StatsOptions, "config" | "running" | "services" | "queues" | "datacenter"> {
   /** Of now, as are the rules made of it. */
   readonly config: () => Config;
   readonly freshness: () => Freshness;
@@ -34,7 +39,7 @@ export interface StatsPageOptions extends Omit<StatsOptions, "config" | "running
   readonly index: SqliteIndex;
   readonly running: () => ReturnType<StatsOptions["running"]> & {
     readonly blobs?: Pick<BlobCache, "fills" | "fillings">;
-    readonly shared?: Pick<SharedParts, "tags" | "sharing" | "pendingUploads">;
+    readonly shared?: Pick<SharedParts, "tags" | "sharing" | "otherNodes" | "pendingUploads">;
     readonly access?: Pick<Access, "linked">;
     readonly local?: Pick<LocalBlobs, "inMemory">;
   };
@@ -46,6 +51,10 @@ export interface StatsPage {
   readonly pages: StatsPages;
   /** What was last found of the images of the last days, for metrics; undefined until it was looked. */
   readonly readiness: () => Readiness | undefined;
+  readonly api: Api;
+  readonly datacenter: Datacenter;
+  /** What this node says of itself now. Throws StoreError when the index cannot be read. */
+  node(): NodeSummary;
   /** Ends the streams, writes the history and stops measuring. The index must still be open. */
   close(): Promise<void>;
 }
@@ -59,6 +68,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
   };
   const mayRead = (scope: Scope, digest: Digest) =>
     running().access?.linked(scope, digest) ?? index.links.has(scope, digest);
+  const datacenter = new Datacenter(clock);
   const explain = createExplain({
     upstreams: () => config().upstreams,
     tags,
@@ -72,6 +82,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     fetchRate: (upstream) => options.activity.fetchRate(upstream),
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
     elsewhere: (digest) => inS3(running().shared, digest),
+    neighbours: () => ({ nodes: running().shared?.otherNodes, list: () => datacenter.neighbours() }),
     clock,
     mirrorUrl: options.mirrorUrl,
   });
@@ -86,13 +97,17 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     clock,
   });
   const shared = (["redis", "s3"] as const).filter((name) => config()[name] !== undefined);
-  const stats = createStats({ ...options, services: shared, queues: () => queuesOf(options) });
+  const stats = createStats({ ...options, datacenter, services: shared, queues: () => queuesOf(options) });
+  const document = () => stats.document();
+  const node = () => nodeSummary(document(), options.address);
   const pages = createStatsPages({
-    document: () => stats.document(),
+    document,
     explain,
     readiness: (days) => readiness.run(days),
     savings: options.savings,
   });
+  const { version } = options;
+  const api = createApi({ version, node, stats: document, explain });
   await history.load();
   const timer = setInterval(() => void history.save(), historyInterval).unref();
   const look = (): void => {
@@ -104,6 +119,9 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
   return {
     pages,
     readiness: () => readiness.last,
+    api,
+    datacenter,
+    node,
     async close() {
       for (const each of [timer, ...looks]) clearInterval(each);
       pages.end();

@@ -61,13 +61,17 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const combined = given === undefined && config.log.format === "combined";
   const own =
     given === undefined
-      ? createLogger(config.log.level, output(combined ? standardError : standardOutput, metrics))
+      ? createLogger(
+          config.log.level,
+          output(combined ? standardError : standardOutput, metrics),
+          config.node.name,
+        )
       : undefined;
   const log = given ?? (own as NonNullable<typeof own>).logger;
   const all: readonly Held[] = [
     { name: "metrics", onEvent: metrics.onEvent, onProbe: metrics.onProbe, onNotice: metrics.onNotice },
     { name: "log", onNotice: noticeLog(log) },
-    combined ? accessLog(log, metrics) : jsonLines(log),
+    combined ? accessLog(log, metrics) : jsonLines(log, config.node.name),
     ...(config.influx === undefined ? [] : [influx(config.influx, config.node.name, log, metrics)]),
     ...sinks,
   ];
@@ -91,8 +95,8 @@ function output(descriptor: number, metrics: Metrics) {
   return openLogOutput(descriptor, (lines) => metrics.lost("log", lines));
 }
 
-function jsonLines(log: Logger): Held {
-  const onEvent = requestLog(log);
+function jsonLines(log: Logger, node: string): Held {
+  const onEvent = requestLog(log, node);
   return { name: "log", onEvent, onProbe: onEvent };
 }
 

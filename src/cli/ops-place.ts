@@ -108,7 +108,16 @@ const setUpHelp = `Without a configuration a mirror is looked for there. Say whe
   --ops ADDRESS, --config FILE, or ENTREPOT_CONFIG in the environment
 `;
 
-/** The JSON at a path of the ops listener; undefined, and a message on the standard error, when there is none. */
+/** The mirror has answered, and says what was wrong with the question. */
+class OpsRefusal extends Error {}
+
+/** Longest error that is read, in characters. */
+const longestError = 64 * 1024;
+
+/**
+ * The JSON at a path of the ops listener. A message on the standard error, and undefined, when there is none; null when the
+ * mirror says that the question was wrong.
+ */
 export async function answerFrom(
   place: OpsPlace,
   path: string,
@@ -118,6 +127,10 @@ export async function answerFrom(
   try {
     return await askOps(place, path, patience);
   } catch (error) {
+    if (error instanceof OpsRefusal) {
+      context.err(`entrepot: ${error.message}\n`);
+      return null;
+    }
     const { cause = error } = error as Error;
     const where = place.socket ?? place.origin;
     context.err(`entrepot: no mirror answers at ${where} (${(cause as Error).message})\n`);
@@ -144,9 +157,27 @@ export async function askOps(place: OpsPlace, path: string, patience = timeout):
   const [answer] = (await once(request.end(), "response")) as [IncomingMessage];
   const { statusCode: status = 0 } = answer;
   if (status === 200) return await json(answer);
+  const refusal = status === 400 ? await errorOf(answer) : undefined;
+  if (refusal !== undefined) throw new OpsRefusal(refusal);
   answer.destroy();
   const asks = [401, 403].includes(status) ? ": set ENTREPOT_OPS_ACCESS_PASSWORD_FILE" : "";
   throw new Error(`status ${status}${asks}`);
+}
+
+/** What an error of the API says; undefined for what is none. */
+async function errorOf(answer: IncomingMessage): Promise<string | undefined> {
+  let body = "";
+  for await (const chunk of answer.setEncoding("utf8") as AsyncIterable<string>) {
+    body += chunk;
+    if (body.length > longestError) break;
+  }
+  try {
+    const { error } = JSON.parse(body) as { error?: { message?: unknown } };
+    if (typeof error?.message === "string") return error.message;
+  } catch {
+    // Not of this API.
+  }
+  return undefined;
 }
 
 function overTls(url: URL, options: RequestOptions, certificate: string | undefined): ClientRequest {

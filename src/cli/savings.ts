@@ -17,8 +17,11 @@ export async function savings(options: SavingsOptions, context: Context): Promis
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
   const query = options.month === undefined ? "" : `?${new URLSearchParams({ month: options.month })}`;
-  const document = (await answerFrom(place, `/savings.json${query}`, context)) as SavingsDocument | undefined;
-  if (document === undefined) return exitCode.failed;
+  const document = (await answerFrom(place, `/savings.json${query}`, context)) as
+    | SavingsDocument
+    | null
+    | undefined;
+  if (document === undefined || document === null) return exitCode.failed;
   if (options.json) context.out(`${JSON.stringify(document)}\n`);
   else context.out(options.csv ? savingsCsv(document) : tableOf(document));
   return exitCode.done;

@@ -18,13 +18,10 @@ type Explained = Explanation & { kind: "explained" };
 export async function why(reference: string, options: WhyOptions, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
-  const path = `/explain.json?${new URLSearchParams({ reference })}`;
-  const explanation = (await answerFrom(place, path, context)) as Explanation | undefined;
+  const path = `/api/v1/why?${new URLSearchParams({ reference })}`;
+  const explanation = (await answerFrom(place, path, context)) as Explained | null | undefined;
   if (explanation === undefined) return exitCode.failed;
-  if (explanation.kind === "unreadable") {
-    context.err(`entrepot: ${JSON.stringify(explanation.reference)}: ${explanation.reason}\n`);
-    return exitCode.usage;
-  }
+  if (explanation === null) return exitCode.usage;
   const text = options.json ? JSON.stringify(explanation) : linesOf(explanation).join("\n");
   context.out(`${text}\n`);
   return explanation.whole ? exitCode.done : exitCode.failed;

@@ -34,6 +34,7 @@ export const onlyAtStart = [
   "opsTls",
   "workers",
   "node",
+  "nodes",
   "log.format",
   "influx",
   "cache.dir",
@@ -46,11 +47,36 @@ export const onlyAtStart = [
 
 /** The new configuration, with the running one's values of what is only read at the start. */
 export function applicable(running: Config, next: Config): Config {
-  const { listen, listenTls, opsListen, opsTls, workers, node, influx, proofs, redis, s3, notifications } =
-    running;
+  const {
+    listen,
+    listenTls,
+    opsListen,
+    opsTls,
+    workers,
+    node,
+    nodes,
+    influx,
+    proofs,
+    redis,
+    s3,
+    notifications,
+  } = running;
   return {
     ...next,
-    ...{ listen, listenTls, opsListen, opsTls, workers, node, influx, proofs, redis, s3, notifications },
+    ...{
+      listen,
+      listenTls,
+      opsListen,
+      opsTls,
+      workers,
+      node,
+      nodes,
+      influx,
+      proofs,
+      redis,
+      s3,
+      notifications,
+    },
     log: { ...next.log, format: running.log.format },
     cache: { ...next.cache, dir: running.cache.dir, smallBlob: running.cache.smallBlob },
   };

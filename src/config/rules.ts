@@ -27,6 +27,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   }
   onlyOne(sources, set(sources, ["redis"], redisPlaces), "one way to find Redis");
   for (const need of redisNeeds) check(sources, ["redis"], need);
+  for (const need of nodesNeeds) check(sources, [], need);
   check(sources, ["opsAccess"], userNeeds);
   for (const section of ["listenTls", "opsTls"])
     for (const need of listenerTlsNeeds) check(sources, [section], need);
@@ -90,6 +91,11 @@ const listenerTlsNeeds: readonly Need[] = [
   { keys: ["clientCaFile"], one: ["certFile"], found: "authorities of clients without a certificate" },
 ];
 
+const nodesNeeds: readonly Need[] = [
+  { keys: ["nodes"], one: ["node.address"], found: "nodes without the address of this one" },
+  { keys: ["nodes"], one: ["node.secret", "node.secretFile"], found: "nodes without their secret" },
+];
+
 const passwords = ["password", "passwordFile"];
 const bindPasswords = ["bindPassword", "bindPasswordFile"];
 const userNeeds: Need = { keys: ["username"], one: passwords, found: "a user name without a password" };
@@ -144,7 +150,7 @@ const s3Needs: readonly Need[] = [
 function check(sources: Sources, path: Path, { keys, one, found }: Need): void {
   const [first] = keys === undefined ? keysSet(sources, path) : set(sources, path, keys);
   if (first === undefined || set(sources, path, one).length > 0) return;
-  const labels = one.map((name) => `${pathText(path)}.${name}`).join(", ");
+  const labels = one.map((name) => pathText([...path, ...name.split(".")])).join(", ");
   sources.refuse(first, `found ${found}, expected ${labels.replace(/, ([^,]*)$/, " or $1")} as well`);
 }
 

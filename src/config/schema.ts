@@ -630,6 +630,10 @@ export const schema = z.object({
       "File that holds it, instead of the secret itself; read again whenever it changes",
     ),
   }),
+  nodes: setting(
+    t.nodeAddresses,
+    "Addresses of the nodes of the datacenter (node.address of each; this one's may be among them), which then know each other without Redis: the page, the API, why and the catalog of any answer for all; needs node.address and node.secret",
+  ),
   log: section({
     level: setting(
       t.oneOf(["trace", "debug", "info", "warn", "error", "silent"]),

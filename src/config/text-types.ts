@@ -278,6 +278,8 @@ export const nodeAddress = text((written): Parsed<string> => {
     : { expected: "http://host:port as the other nodes reach it, such as http://10.0.0.7:5000" };
 });
 
+export const nodeAddresses = listOf(nodeAddress).max(65, "at most 65 nodes");
+
 function httpUrl(written: string): URL | undefined {
   return /^https?:\/\/[^\s\\]+$/i.test(written) ? (URL.parse(written) ?? undefined) : undefined;
 }

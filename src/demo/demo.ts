@@ -108,6 +108,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
     listen: { host: "127.0.0.1", port },
     opsListen: { host: "127.0.0.1", port: opsPort ?? nextPort },
     opsHosts: [],
+    nodes: [],
     trustedProxies: [],
     node: { name: "demo", address: undefined },
     upstreams: [

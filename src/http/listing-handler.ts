@@ -5,9 +5,11 @@ import type { Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
+import type { Neighbours } from "../ports/datacenter/nodes.ts";
 import type { Source } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import type { Scope } from "../ports/scope.ts";
+import { peerHeader } from "../ports/shared.ts";
 import type { RemoteRepository, Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { TagsAnswer } from "../ports/upstream-answer.ts";
 import { type Outcome, refused, warning } from "./error.ts";
@@ -21,6 +23,8 @@ const defaultPage = 100;
  * Most pages of the index read for one answer: more than one are needed when the configuration denies what is stored.
  */
 const maxIndexPages = 100;
+/** The same of another node's answers. */
+const maxNodePages = 10;
 
 /** How the client named the upstream and the repository, so that the link to the next page leads back to both. */
 export interface ListAddress {
@@ -155,40 +159,79 @@ function staleness({
 export interface CatalogOptions {
   readonly index: Pick<BlobIndex, "repositories">;
   readonly router: Pick<Router, "permits">;
+  /** Left out: there are no other nodes. */
+  readonly neighbours?: Neighbours | undefined;
 }
 
 /** Whether the caller may list a repository of the upstream. */
 export type MayList = (repository: Repository) => boolean;
 
 /**
- * The repositories of one upstream of which this cache holds something that clients may have. `mayList`: what this one may
- * list; left out: all of them.
+ * The repositories of one upstream of which this cache, or that of another node, holds something that clients may have. Another
+ * node is told of this one's alone. `mayList`: what this caller may list; left out: all of them.
  */
-export function handleCatalog(
+export async function handleCatalog(
   exchange: Exchange,
-  { index, router }: CatalogOptions,
+  { index, router, neighbours }: CatalogOptions,
   upstream: Upstream,
   page: Page,
   address: ListAddress,
   mayList?: MayList,
-): void {
+): Promise<void> {
   const size = Math.min(page.n ?? defaultPage, largestPage);
-  const names: Repository[] = [];
-  let last = page.last;
-  for (let pages = 0; size > 0 && names.length <= size && pages < maxIndexPages; pages++) {
-    const some = index.repositories(upstream.name, last, size + 1);
-    const shown = (repository: Repository): boolean =>
-      router.permits({ upstream: upstream.name, repository }) && mayList?.(repository) !== false;
-    names.push(...some.filter(shown));
-    last = some.at(-1);
-    if (some.length <= size) break;
-  }
+  const shown = (repository: Repository): boolean =>
+    router.permits({ upstream: upstream.name, repository }) && mayList?.(repository) !== false;
+  const here: NamesAfter = (last, limit) => index.repositories(upstream.name, last, limit);
+  const own = await collect(here, page.last, size + 1, shown, maxIndexPages);
+  const isNode = exchange.header(peerHeader) !== undefined;
+  const others = isNode || size === 0 ? [] : (neighbours?.list() ?? []);
+  const silent: string[] = [];
+  const theirs = others.map(async ({ name, address }) => {
+    const { nodes } = neighbours ?? {};
+    try {
+      if (nodes === undefined || address === null) throw new Error("it cannot be asked");
+      const there: NamesAfter = (last, limit) => nodes.repositories(address, upstream.name, last, limit);
+      return await collect(there, page.last, size + 1, shown, maxNodePages);
+    } catch {
+      silent.push(name);
+      return [];
+    }
+  });
+  const names = [...new Set([own, ...(await Promise.all(theirs))].flat())].sort();
   const repositories = names.slice(0, size);
-  // No Cache-Status: the answer is made here of what the index knows.
+  // No Cache-Status: the answer is made here of what the nodes know.
   Object.assign(exchange.findings, { result: "hit", source: "disk" });
   const next =
     names.length > size && size > 0 ? nextLink(address, "_catalog", size, repositories.at(-1)) : {};
-  exchange.send(200, { ...next, ...listingHeaders }, JSON.stringify({ repositories }));
+  const incomplete = `without the repositories of nodes that did not answer: ${silent.sort().join(" ")}`;
+  const warned = silent.length > 0 ? { warning: warning(incomplete) } : {};
+  exchange.send(200, { ...next, ...warned, ...listingHeaders }, JSON.stringify({ repositories }));
+}
+
+/** Names in order, after `last`, fewer than `limit` (at most `largestPage`) only when there are no more. */
+type NamesAfter = (
+  last: Repository | string | undefined,
+  limit: number,
+) => readonly Repository[] | Promise<readonly Repository[]>;
+
+/** The first `wanted` names that are shown, from so many pages at most. */
+async function collect(
+  names: NamesAfter,
+  after: string | undefined,
+  wanted: number,
+  shown: (repository: Repository) => boolean,
+  maxPages: number,
+): Promise<readonly Repository[]> {
+  const found: Repository[] = [];
+  const limit = Math.min(wanted, largestPage);
+  let last = after;
+  for (let pages = 0; found.length < wanted && pages < maxPages; pages++) {
+    const some = await names(last, limit);
+    found.push(...some.filter(shown));
+    last = some.at(-1);
+    if (some.length < limit) break;
+  }
+  return found.slice(0, wanted);
 }
 
 /**

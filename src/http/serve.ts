@@ -16,6 +16,7 @@ import type { Digest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
+import type { Neighbours } from "../ports/datacenter/nodes.ts";
 import type { Result, RouteKind } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { peerHeader } from "../ports/shared.ts";
@@ -44,6 +45,7 @@ import type { CallerLimits } from "./limits/caller-limits.ts";
 import { handleCatalog, handleReferrers, handleTags, type ListAddress } from "./listing-handler.ts";
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
+import { answerNode, isNodeQuestion, type NodeQuestionsOptions } from "./node-questions.ts";
 import { absences, askForProof, scopeOf, thingOf } from "./proof.ts";
 import type { PassThrough } from "./push/pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
@@ -68,6 +70,10 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;
   readonly catalog: boolean;
+  /** What other nodes may ask of this one itself; left out: nothing. */
+  readonly nodeQuestions?: NodeQuestionsOptions | undefined;
+  /** The other nodes, for the catalog; left out: there are none. */
+  readonly neighbours?: Neighbours | undefined;
   /** The path below which clients reach this mirror, also of requests that come with it; "" when left out. */
   readonly basePath?: string;
   /** The status of /readyz; 404 while the node drains. */
@@ -197,7 +203,12 @@ function answerTo(
     exchange.findings.detail = `circle ${passed.names.join(" ")}`;
     return fail(exchange, failureOfCircle(passed.names));
   }
-  const route = parseTarget(targetOf(exchange, options));
+  const target = targetOf(exchange, options);
+  if (isNodeQuestion(target)) {
+    readAway(exchange);
+    return answerNode(exchange, target, options.nodeProof, options.nodeQuestions);
+  }
+  const route = parseTarget(target);
   if (typeof route !== "string") exchange.findings.route = routeKind(route);
   if (typeof route !== "string" && admitted?.access !== undefined)
     if (!isWithin(admitted.access, route, request.method)) return refuseScope(exchange, options, route);

@@ -11,6 +11,8 @@ import { connectionBelow, type ServerTls, TlsFront } from "../ports/tls-front.ts
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import { nameOf, OpsAccess, type OpsAccessOptions } from "./access.ts";
 import type { OpsAnswer } from "./answer.ts";
+import type { Api } from "./api/api.ts";
+import { apiError, apiRoot } from "./api/api-error.ts";
 import { type Audited, audit } from "./audit.ts";
 import { crossSiteReason } from "./cross-site.ts";
 import type { Health } from "./health.ts";
@@ -34,6 +36,8 @@ export interface OpsListenerOptions {
   readonly webhooks?: Pick<WebhookReceiver, "receive"> | undefined;
   /** Left out: there is no stats page. */
   readonly stats?: StatsPages | undefined;
+  /** Left out: there is no API. */
+  readonly api?: Api | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -61,10 +65,10 @@ const closeTimeout = 1000;
 const maxHeaderSize = 8192;
 
 /**
- * Serves `/livez`, `/readyz`, `/metrics` and the stats page, whose request bodies are never read, and webhooks below
- * `/hooks/`, which have a secret of their own. The stats page is for those who ask for this machine by an address or a name
+ * Serves `/livez`, `/readyz`, `/metrics`, the API and the stats page, whose request bodies are never read, and webhooks below
+ * `/hooks/`, which have a secret of their own. The API and the stats page are for those who ask for this machine by an address or a name
  * of its own: any other Host is one that a page from elsewhere has made a browser believe in (DNS rebinding), and gets 421.
- * It is for those who may see it (access.ts), as is everything that is none of the others.
+ * They are for those who may see them (access.ts), as is everything that is none of the others.
  */
 export function createOpsListener({
   health,
@@ -72,6 +76,7 @@ export function createOpsListener({
   log,
   webhooks,
   stats,
+  api,
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
@@ -116,11 +121,12 @@ export function createOpsListener({
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
       const audited = audit(request, response, networkOf(request), log);
-      const served = { pages, webhooks, stats, isOurs, refusalOf, basePath: base, audited };
+      const served = { pages, webhooks, stats, api, isOurs, refusalOf, basePath: base, audited };
       answer(served, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
+        const failed = { status: 500, body: "failed; the log tells why\n" };
         if (response.headersSent) response.destroy();
-        else send(request, response, { status: 500, body: "failed; the log tells why\n" });
+        else send(request, response, request.url?.startsWith(apiRoot) ? apiError(failed) : failed);
       });
     },
   );
@@ -186,7 +192,7 @@ function isAddress(host: string): boolean {
   return isIP(host) !== 0;
 }
 
-interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
+interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
@@ -197,8 +203,11 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats"> {
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, basePath, audited } = served;
-  const [path = ""] = (request.url ?? "").split("?", 1);
+  const { pages, webhooks, stats, api, basePath, audited } = served;
+  const target = request.url ?? "";
+  const [path = ""] = target.split("?", 1);
+  const isApi = path.startsWith(apiRoot);
+  const say = (said: OpsAnswer): void => send(request, response, isApi ? apiError(said) : said);
   const page = pages.get(path);
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
   if (received?.sender !== undefined) {
@@ -208,21 +217,25 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   }
   const crossSite = crossSiteReason(request.method, request.headers);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
+  const isThere = page !== undefined || stats?.has(path) || api?.paths.includes(path);
   if (first !== undefined) {
-    send(request, response, first);
-  } else if (page === undefined && !stats?.has(path)) {
-    const here = [...(stats?.paths ?? []), ...pages.keys()];
-    send(request, response, { status: 404, body: `here are: ${here.join(" ")}\n` });
+    say(first);
+  } else if (!isThere) {
+    const here = isApi ? (api?.paths ?? []) : [...(stats?.paths ?? []), ...pages.keys()];
+    say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {
-    send(request, response, { status: 403, body: `${crossSite}\n` });
+    say({ status: 403, body: `${crossSite}\n` });
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
-    send(request, response, { status: 405, body: "only GET and HEAD\n" });
-  } else if (page === undefined) {
+    say({ status: 405, body: "only GET and HEAD\n" });
+  } else if (page !== undefined) {
+    say(await page());
+  } else if (api !== undefined && isApi) {
+    const query = new URLSearchParams(target.slice(path.length + 1));
+    say(await api.answer(path, query));
+  } else {
     closeAfterBody(request, response);
     await stats?.answer(path, request, response, basePath);
-  } else {
-    send(request, response, await page());
   }
 }
 

@@ -64,7 +64,8 @@ export interface EventWrite {
   readonly from: string | undefined;
 }
 
-export const probes = ["livez", "readyz"] as const;
+/** `node`: what another node of the datacenter asks of this one itself. */
+export const probes = ["livez", "readyz", "node"] as const;
 export type Probe = (typeof probes)[number];
 
 /** One finished request. Byte counts are of response bodies; times in milliseconds. */

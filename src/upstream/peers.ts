@@ -81,8 +81,8 @@ export class HttpPeers implements Peers {
   }
 }
 
-/** Addresses come out of a shared store, which may hold anything. */
-function originOf(address: string): URL {
+/** Addresses come out of a shared store, which may hold anything. Throws UpstreamError for what is none. */
+export function originOf(address: string): URL {
   const url = URL.parse(address);
   if (url === null || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`)
     throw new UpstreamError("unreachable", "another node names an address that is none");

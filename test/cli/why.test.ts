@@ -10,7 +10,7 @@ import { fullExplanation } from "../fixtures/stats-samples.ts";
 import { workDirectory } from "../system/fixtures/work-directory.ts";
 
 /** Something that answers like a mirror's ops listener. */
-async function start(t: Test, explanation: Explanation, status = 200, socket?: string) {
+async function start(t: Test, explanation: Explanation | object, status = 200, socket?: string) {
   const asked: (string | null)[] = [];
   const shown: (string | undefined)[] = [];
   const server = createServer((request, response) => {
@@ -136,11 +136,11 @@ t.test(
 );
 
 t.test("no mirror, no reference, no configuration, no address", async (t) => {
-  const reason = "expected something else";
-  const { address } = await start(t, { schema: 1, kind: "unreadable", reference: "X", reason });
+  const message = 'reference "X": expected something else';
+  const { address } = await start(t, { error: { code: "bad_request", message } }, 400);
   const unreadable = commandLine(["why", "X", "--ops", `http://${address}`]);
   t.equal(await unreadable.exit, 2);
-  t.equal(unreadable.err(), `entrepot: "X": ${reason}\n`);
+  t.equal(unreadable.err(), `entrepot: ${message}\n`);
   const failing = await start(t, fullExplanation("x"), 500);
   const failed = commandLine(["why", "app", "--ops", failing.address]);
   t.equal(await failed.exit, 1);

@@ -11,6 +11,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     opsListen: { host: "127.0.0.1", port: 5001 },
     opsHosts: [],
     opsPage: {},
+    nodes: [],
     trustedProxies: [],
     limits: { ...defaultLimits, exempt: [], rules: [] },
     node: { name: hostname() },

@@ -37,6 +37,15 @@ t.test("three nodes that share", async (t) => {
     return up.every((value) => value === 1);
   });
 
+  await t.test("every node answers for all", async () => {
+    for (const { ops } of fleet.nodes)
+      await until("it has heard of the others", async () => {
+        const document = await (await fetch(`http://${ops}/api/v1/datacenter`)).json();
+        const { nodes } = document as { nodes: readonly { state: string }[] };
+        return nodes.length === 3 && nodes.every(({ state }) => state === "up");
+      });
+  });
+
   await t.test("60 clients, 20 cold blobs, through HAProxy: 20 upstream GETs", async (t) => {
     const cold = coldBlobs("hashed");
     front.add(...cold);

@@ -160,7 +160,7 @@ t.test("the stats page", async (t) => {
       "updates of the page leave the focus where it is",
     );
     t.equal(asked.filter((path) => path === "/").length, 1, "in place");
-    t.ok(asked.includes("/explain.json"));
+    t.ok(asked.includes("/api/v1/why"));
     t.strictSame(troubles, []);
     await page.context().close();
   });
@@ -296,6 +296,8 @@ opsPage: { runbook: "https://wiki.example.com/mirror", grafana: "https://grafana
     await shows(page, "#connection", /connection lost/);
     t.equal(await page.locator("#connection").getAttribute("class"), "lost");
     await picture(page, "lost");
+    await shows(page, "#verdict", /No answer.*nothing has been heard of this node for/s);
+    t.match(await page.locator("#icon").getAttribute("href"), /c8281e/, "the tab's icon is red, too");
     await page.context().close();
   });
 });

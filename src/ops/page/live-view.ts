@@ -1,6 +1,7 @@
 // The page's live part: everything that follows from the document, in the order somebody on call asks.
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { clientsView } from "./clients-view.ts";
+import { datacenterView } from "./datacenter-view.ts";
 import { explainPlace } from "./explain-view.ts";
 import { nodeView, upstreamsView, verdictView } from "./health-view.ts";
 import { h, type PageNode } from "./html.ts";
@@ -12,6 +13,7 @@ import { originView, trafficView } from "./traffic-view.ts";
 /** `explain`: the box below the verdict, left out where it is shown already. */
 export function liveView(document: StatsDocument, explain: PageNode = explainPlace): PageNode {
   const views = [
+    datacenterView,
     clientsView,
     upstreamsView,
     trafficView,

@@ -2,6 +2,7 @@
 import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
 import { explainView } from "./explain-view.ts";
 import { type Content, h, toHtml } from "./html.ts";
+import { icon } from "./icon.ts";
 import { liveView } from "./live-view.ts";
 
 /** What the browser may load and do: nothing but ours, and no script or style that stands in the page itself. */
@@ -27,11 +28,6 @@ export interface PageAssets {
 
 /** Seconds between two loads of the page without a script. */
 const refresh = 10;
-
-/** A dot in the colour of the verdict, so that a browser tab shows the state of the node. */
-const icon = (colour: string) =>
-  `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`)}`;
-const iconColours = { ok: "#16813d", degraded: "#c77700", down: "#c8281e" } as const;
 
 /** Nothing when none is configured. */
 function linksView({ links: { runbook, grafana, haproxy } }: StatsDocument): Content {
@@ -64,8 +60,8 @@ export function pageHtml(
     h("meta", { charset: "utf-8" }),
     h("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
     h("meta", { name: "color-scheme", content: "light dark" }),
-    h("title", {}, "entrepot"),
-    h("link", { rel: "icon", href: icon(iconColours[document.verdict.level]) }),
+    h("title", {}, `${document.node.name} – entrepot`),
+    h("link", { rel: "icon", id: "icon", href: icon(document.verdict.level) }),
     assets.styles.map((path) => h("link", { rel: "stylesheet", href: at(path) })),
     assets.scripts.map((path) => h("script", { src: at(path), defer: true })),
     h("script", { src: at(assets.module), type: "module" }),
@@ -78,7 +74,7 @@ export function pageHtml(
     h(
       "header",
       {},
-      h("h1", {}, "entrepot"),
+      h("h1", {}, "entrepot ", h("small", {}, document.node.name)),
       h("p", { id: "connection", role: "status" }),
       linksView(document),
     ),
@@ -86,7 +82,8 @@ export function pageHtml(
     h(
       "footer",
       {},
-      h("a", { href: at("/stats.json") }, "stats.json"),
+      h("a", { href: at("/api/v1/openapi.json") }, "API"),
+      h("a", { href: at("/api/v1/stats") }, "stats"),
       h("a", { href: at("/metrics") }, "metrics"),
       h("a", { href: at("/readyz") }, "readyz"),
     ),

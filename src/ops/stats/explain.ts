@@ -7,10 +7,12 @@ import { largestManifest, type Role, readManifest } from "../../oci/manifest.ts"
 import { referenceText } from "../../oci/reference.ts";
 import { type BlobInfo, type BlobStore, readWhole } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
+import type { Neighbours } from "../../ports/datacenter/nodes.ts";
 import type { BlobIndex, ImageGraph, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { count, size as sizeText } from "../page/format.ts";
 import { dockerPullOf } from "./docker-pull.ts";
+import { partsOfAll } from "./explain-nodes.ts";
 import { type ImageParts, imagesOf } from "./image-parts.ts";
 import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
 import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
@@ -38,6 +40,8 @@ export interface ExplainOptions {
   readonly coming: (digest: Digest) => boolean;
   /** Names of other places than the disk that have it, such as `s3`; asked only for what is not on the disk. */
   readonly elsewhere?: (digest: Digest) => Promise<readonly string[]>;
+  /** Left out: there are no other nodes. */
+  readonly neighbours?: () => Neighbours | undefined;
   readonly clock: Clock;
   /** How clients reach the mirror. */
   readonly mirrorUrl: () => string;
@@ -72,7 +76,9 @@ export function createExplain(options: ExplainOptions): Explain {
     const { upstream, repository, reference, chosenBy } = image;
     const record = reference.kind === "tag" ? await options.tags.get(image, reference.tag) : undefined;
     const digest = reference.kind === "digest" ? reference.digest : record?.digest;
-    const { parts, truncated } = await explainParts(options, image, digest);
+    const found = await explainParts(options, image, digest);
+    const { truncated } = found;
+    const { parts, silent } = await partsOfAll(found.parts, options.neighbours?.());
     const tag = record === undefined ? null : tagOf(options, image, record);
     const outlook = await outlookOf(options, image, digest, parts, tag);
     return {
@@ -83,7 +89,11 @@ export function createExplain(options: ExplainOptions): Explain {
       repository,
       reference: referenceText(reference),
       chosenBy,
-      summary: digest === undefined ? "the tag is not known here; a pull asks upstream" : summaryOf(parts),
+      summary:
+        digest === undefined
+          ? "the tag is not known here; a pull asks upstream"
+          : `${summaryOf(parts)}${silentText(silent)}`,
+      silentNodes: silent,
       dockerPull: dockerPullOf(image, options.upstreams(), options.mirrorUrl()),
       tag,
       parts,
@@ -272,11 +282,21 @@ async function withoutUpstream(
   return { served: true, why: `all of it is here${which === "" ? "" : ` ${which}`}` };
 }
 
+function silentText(nodes: readonly string[]): string {
+  return nodes.length === 0 ? "" : `; not known of ${nodes.join(", ")}`;
+}
+
 function summaryOf(parts: readonly ExplainedPart[]): string {
   const here = parts.filter(({ state }) => state === "here");
   const others = parts.filter(({ state }) => state !== "here");
   const bytes = (list: readonly ExplainedPart[]) =>
     sizeText(list.reduce((sum, { sizeBytes }) => sum + (sizeBytes ?? 0), 0));
+  // What it names only the node knows that has it on its disk.
+  const far = here.find(
+    ({ kind, where }) => kind === "manifest" && where.every((place) => place.startsWith("node ")),
+  );
+  if (far !== undefined)
+    return `${here.length} of ${count(parts.length, "part")} here, ${bytes(here)}; ask ${far.where[0]} what ${far.digest} names`;
   if (others.length === 0) return `all of it is here: ${count(parts.length, "part")}, ${bytes(here)}`;
   const manifests = others.filter(({ kind }) => kind === "manifest").length;
   const missing =

@@ -1,10 +1,11 @@
-// The document behind /stats.json, the stats page and its stream of events. Stable: members are added, none is renamed
+// The document behind /api/v1/stats (and /stats.json, its older name), the stats page and its stream of events. Stable: members are added, none is renamed
 // or removed while `schema` is 1. Times end in `At` (milliseconds since the epoch), durations in `Ms`, sizes in `Bytes`
-// (or say so); what is not known is null; shares go from 0 to 1. This file and the types it names are its reference,
-// test/ops/stats/stats-document.test.ts holds them to it.
+// (or say so); what is not known is null; shares go from 0 to 1. This file and the types it names are its reference;
+// ops/api/stats-schema.ts says the same to programs, and test/ops/stats/stats-document.test.ts holds the document to it.
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import type { DatacenterDocument } from "./datacenter.ts";
 
 export type Level = "ok" | "degraded" | "down";
 
@@ -103,6 +104,8 @@ export interface StatsDocument {
   readonly schema: 1;
   readonly at: number;
   readonly node: {
+    /** Among the nodes of its datacenter. */
+    readonly name: string;
     readonly version: string;
     readonly startedAt: number;
     readonly ready: boolean;
@@ -117,8 +120,10 @@ export interface StatsDocument {
     readonly haproxy: string | null;
   };
   readonly verdict: Verdict;
+  /** All nodes, this one among them. Everything else here is of this node alone. */
+  readonly datacenter: DatacenterDocument;
   readonly upstreams: readonly UpstreamStats[];
-  readonly traffic: Pick<ActivityReport, "windows" | "series"> & { readonly inFlight: number };
+  readonly traffic: Pick<ActivityReport, "windows" | "sinceStart" | "series"> & { readonly inFlight: number };
   readonly store: StoreStats & Pick<ActivityReport, "lastStoreError"> & { readonly scrub: ScrubStats };
   readonly fills: readonly RunningFill[];
   readonly slow: ActivityReport["slow"];
@@ -153,6 +158,8 @@ export type Explanation =
       readonly summary: string;
       /** What `docker pull` takes to get it from here; null: this upstream has no name that can stand there. */
       readonly dockerPull: string | null;
+      /** Names of the nodes of the datacenter that have not said what they have: they did not answer, or cannot be asked. */
+      readonly silentNodes: readonly string[];
       /** What is remembered of a tag; null for digests and unknown tags. */
       readonly tag: {
         readonly digest: string;
@@ -207,7 +214,7 @@ export interface ExplainedPart {
   readonly role: "manifest" | "config" | "layer" | null;
   /** Of an image in an index. */
   readonly platform: string | null;
-  /** `memory` and `disk`; else where it would be read from: `s3`. */
+  /** `memory`, `disk`, `s3`, and other nodes of the datacenter that have it: `node b`. */
   readonly where: readonly string[];
   readonly storedAt: number | null;
   readonly usedAt: number | null;

@@ -8,6 +8,8 @@ import type { ActivityReport, RecentActivity } from "../../telemetry/recent/rece
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
 import type { Health } from "../health.ts";
 import { count, duration } from "../page/format.ts";
+import type { Datacenter } from "./datacenter.ts";
+import { nodeSummary } from "./node-summary.ts";
 import { RuntimeWatch } from "./runtime-watch.ts";
 import type {
   QueueStats,
@@ -25,7 +27,13 @@ export interface StatsOptions {
   readonly config: () => Pick<Config, "upstreams" | "cache" | "opsPage">;
   /** How clients reach the mirror. */
   readonly mirrorUrl: () => string;
+  /** Of this node, among those of its datacenter. */
+  readonly name: string;
   readonly version: string;
+  /** Where the other nodes reach this one. */
+  readonly address?: string | undefined;
+  /** What is known of the others. */
+  readonly datacenter: Pick<Datacenter, "document">;
   readonly clock: Clock;
   /** The clock of fills. */
   readonly steady: Clock;
@@ -69,7 +77,7 @@ export const stalledAfter = 3_000;
 const deadReceiver = 3;
 
 export function createStats(options: StatsOptions): Stats {
-  const { clock, steady, version, health } = options;
+  const { clock, steady, name, version, health } = options;
   const startedAt = clock();
   const watch = new RuntimeWatch();
   return {
@@ -77,11 +85,12 @@ export function createStats(options: StatsOptions): Stats {
       const now = clock();
       const running = options.running();
       const report = options.activity.report();
-      const { windows, series, slow, errors, repositories, lastStoreError } = report;
-      const document: Omit<StatsDocument, "verdict"> = {
+      const { windows, sinceStart, series, slow, errors, repositories, lastStoreError } = report;
+      const document: Omit<StatsDocument, "verdict" | "datacenter"> = {
         schema: 1,
         at: now,
         node: {
+          name,
           version,
           startedAt,
           ready: health.ready(),
@@ -90,7 +99,7 @@ export function createStats(options: StatsOptions): Stats {
         },
         links: linksOf(options.config()),
         upstreams: upstreamsOf(options, report),
-        traffic: { inFlight: running.listener?.inFlight ?? 0, windows, series },
+        traffic: { inFlight: running.listener?.inFlight ?? 0, windows, sinceStart, series },
         store: {
           ...storeOf(options, report, now - startedAt),
           lastStoreError,
@@ -110,7 +119,9 @@ export function createStats(options: StatsOptions): Stats {
         runtime: watch.read(),
       };
       const { schema, at, node, ...rest } = document;
-      return { schema, at, node, verdict: verdictOf(document, health.failing()), ...rest };
+      const verdict = verdictOf(document, health.failing());
+      const own = nodeSummary({ ...document, verdict }, options.address);
+      return { schema, at, node, verdict, datacenter: options.datacenter.document(own), ...rest };
     },
     close: () => watch.stop(),
   };

@@ -20,7 +20,10 @@ const dayMs = 86_400_000;
 const lateLoop = 250;
 
 /** `unready`: the lines of the required checks that fail. */
-export function verdictOf(document: Omit<StatsDocument, "verdict">, unready: readonly string[]): Verdict {
+export function verdictOf(
+  document: Omit<StatsDocument, "verdict" | "datacenter">,
+  unready: readonly string[],
+): Verdict {
   const { node, upstreams, services } = document;
   const findings: Finding[] = [
     ...unready.map((line): Finding => ({ level: "down", reason: `not ready: ${line}` })),
@@ -57,7 +60,7 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
   return [degraded(`upstream ${name} fails: ${lastError.code} (${last})`)];
 }
 
-function trafficFindings({ traffic }: Omit<StatsDocument, "verdict">): Finding[] {
+function trafficFindings({ traffic }: Omit<StatsDocument, "verdict" | "datacenter">): Finding[] {
   const { requests, failed, results, brokenFills } = traffic.windows["5m"];
   const findings: Finding[] = [];
   if (results.stale > 0) findings.push(degraded(`${count(results.stale, "tag")} served stale in 5 min`));
@@ -72,7 +75,7 @@ function trafficFindings({ traffic }: Omit<StatsDocument, "verdict">): Finding[]
   return findings;
 }
 
-function storeFindings({ store, traffic, at }: Omit<StatsDocument, "verdict">): Finding[] {
+function storeFindings({ store, traffic, at }: Omit<StatsDocument, "verdict" | "datacenter">): Finding[] {
   const findings: Finding[] = [];
   const { storeErrors } = traffic.windows["5m"];
   if (storeErrors > 0) {
@@ -119,7 +122,9 @@ function scrubFindings(
   return findings;
 }
 
-function loopFindings({ runtime: { eventLoopP99Ms } }: Omit<StatsDocument, "verdict">): Finding[] {
+function loopFindings({
+  runtime: { eventLoopP99Ms },
+}: Omit<StatsDocument, "verdict" | "datacenter">): Finding[] {
   return eventLoopP99Ms !== null && eventLoopP99Ms > lateLoop
     ? [degraded(`this node is overloaded: timers come ${Math.round(eventLoopP99Ms)} ms late`)]
     : [];

@@ -70,6 +70,10 @@ export class RedisKeys {
     return `${this.#prefix}nodes`;
   }
 
+  get summaries(): string {
+    return `${this.#prefix}summaries`;
+  }
+
   /** With the database in its name, because all databases of a server share their channels. */
   get announcements(): string {
     return `${this.#prefix}announcements:${this.#database}`;

@@ -72,6 +72,40 @@ if ARGV[1] ~= "" then redis.call("ZADD", KEYS[1], now, ARGV[1]) end
 redis.call("PEXPIRE", KEYS[1], ARGV[2])
 return redis.call("ZREVRANGE", KEYS[1], 0, 16)`;
 
+/** Summaries of nodes in Redis at most. */
+const maxSummaries = 64;
+
+/**
+ * Puts what a node says of itself, and returns for each other one the milliseconds since it said something, and what. Of
+ * more than 64 those that have been silent the longest are removed, as are those older than the lifetime.
+ * ARGV: who says it, what, milliseconds to live.
+ */
+const shareSummary = `
+local kind = redis.call("TYPE", KEYS[1]).ok
+if kind ~= "hash" and kind ~= "none" then redis.call("DEL", KEYS[1]) end
+local time = redis.call("TIME")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f ", now) .. ARGV[2])
+redis.call("PEXPIRE", KEYS[1], ARGV[3])
+local all = redis.call("HGETALL", KEYS[1])
+local others = {}
+for at = 1, #all, 2 do
+  local said, text = string.match(all[at + 1], "^(%d+) (.*)$")
+  local age = said and now - tonumber(said)
+  if not age or age > tonumber(ARGV[3]) then redis.call("HDEL", KEYS[1], all[at])
+  elseif all[at] ~= ARGV[1] then others[#others + 1] = { all[at], age, text } end
+end
+table.sort(others, function(a, b) return a[2] < b[2] end)
+local told = {}
+for at, other in ipairs(others) do
+  if at >= ${maxSummaries} then redis.call("HDEL", KEYS[1], other[1])
+  else
+    told[#told + 1] = string.format("%.0f", other[2])
+    told[#told + 1] = other[3]
+  end
+end
+return told`;
+
 /** For the `scripts` option of ioredis. */
 export const scripts = {
   putTag: { lua: putTag, numberOfKeys: 1 },
@@ -81,6 +115,7 @@ export const scripts = {
   keepLease: { lua: keepLease, numberOfKeys: 1 },
   dropLease: { lua: dropLease, numberOfKeys: 1 },
   liveNodes: { lua: liveNodes, numberOfKeys: 1 },
+  shareSummary: { lua: shareSummary, numberOfKeys: 1 },
 };
 
 declare module "ioredis" {
@@ -98,5 +133,6 @@ declare module "ioredis" {
     keepLease(key: string, value: string, lifetime: number): Result<number, Context>;
     dropLease(key: string, value: string): Result<number, Context>;
     liveNodes(key: string, address: string, lifetime: number): Result<string[], Context>;
+    shareSummary(key: string, id: string, summary: string, lifetime: number): Result<string[], Context>;
   }
 }

@@ -1,4 +1,5 @@
 // Everything that nodes share in Redis, opened and closed together.
+import type { NodeSummaries } from "../../ports/datacenter/nodes.ts";
 import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
 import { RedisAnnouncements } from "./announcements.ts";
@@ -8,6 +9,7 @@ import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
 import { RedisListener } from "./listener.ts";
 import { RedisNodes } from "./nodes.ts";
+import { RedisSummaries } from "./summaries.ts";
 import { RedisTags } from "./tags.ts";
 
 export interface RedisSharedOptions extends RedisConnectionOptions {
@@ -22,6 +24,7 @@ export interface RedisShared {
   readonly links: LinkStore;
   readonly leases: Leases;
   readonly nodes: Nodes;
+  readonly summaries: NodeSummaries;
   readonly announcements: Announcements;
   /** Whether commands can be sent. */
   readonly usable: boolean;
@@ -46,6 +49,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
   void connection.settled.then(() => nodes.heartbeat());
   return {
     nodes,
+    summaries: new RedisSummaries(connection),
     tags: new RedisTags({ connection, lifetime: tagLifetime, notices }),
     links: new RedisLinks({ connection, notices }),
     leases,

@@ -18,16 +18,17 @@ const secretFields = ["authorization", "proxy-authorization", "cookie", "passwor
 
 /**
  * Creates the root logger. Time is ISO 8601 in UTC, level a word. Lines go to standard output unless `output` is
- * given; await `flush` before the process exits.
+ * given; await `flush` before the process exits. `node`: the name of this node, in every line.
  */
 export function createLogger(
   level: LogLevel,
   output: LogOutput = openLogOutput(1),
+  node?: string,
 ): { readonly logger: Logger; flush(): Promise<void> } {
   const logger = pino(
     {
       level,
-      base: null,
+      base: node === undefined ? null : { node },
       timestamp: isoTime(),
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: describeError },
@@ -98,22 +99,24 @@ export function requestLevel({
 /**
  * One line per request. `time` is that of the line: the request's end. The fields are always the same, so the line is put
  * together here and given to where the logger's lines go: pino, which asks of every field what it is, takes three times as
- * long. Nothing in it is secret. The logger says which levels are wanted.
+ * long. Nothing in it is secret. The logger says which levels are wanted. `node` is in each line, as the logger has it in its own.
  */
-export function requestLog(logger: Logger): EventSink {
+export function requestLog(logger: Logger, node?: string): EventSink {
   const { [symbols.streamSym]: output } = logger as unknown as Record<symbol, Pick<LogOutput, "write">>;
   const time = isoTime();
+  const named = textField("node", node, maxText);
   return (event) => {
     const level = requestLevel(event);
-    if (logger.isLevelEnabled(level)) output?.write(requestLine(event, level, time()));
+    if (logger.isLevelEnabled(level)) output?.write(requestLine(event, level, time() + named));
   };
 }
 
-function requestLine(event: RequestEvent, level: string, time: string): string {
+/** `start`: the first fields after the level, each behind a comma. */
+function requestLine(event: RequestEvent, level: string, start: string): string {
   const { path, traceId, bytesExpected, upstreamStatus, detail } = event;
   const logged = path.includes("://") ? scrub(path, maxPath) : path;
   return (
-    `{"level":"${level}"${time},"id":"${event.id}"${traceId === undefined ? "" : `,"trace":"${traceId}"`}` +
+    `{"level":"${level}"${start},"id":"${event.id}"${traceId === undefined ? "" : `,"trace":"${traceId}"`}` +
     `,"method":${quoted(event.method, 32)},"route":"${event.route}","path":${quoted(logged, maxPath)}` +
     textField("upstream", event.upstream, maxText) +
     textField("repository", event.repository, maxText) +

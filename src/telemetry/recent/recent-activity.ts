@@ -35,6 +35,8 @@ export interface StoredChecks {
 
 export interface ActivityReport {
   readonly windows: Readonly<Record<"5m" | "1h" | "24h", TrafficWindow>>;
+  /** Of this process; what an earlier one did is in the windows only. */
+  readonly sinceStart: TrafficWindow;
   readonly series: Readonly<Record<"minute" | "hour" | "day", TrafficSeries>>;
   readonly upstreams: readonly RecentUpstream[];
   readonly slow: readonly SlowTransfer[];
@@ -158,6 +160,7 @@ export class RecentActivity {
     const now = this.#clock();
     return {
       windows: this.#traffic.windows(now),
+      sinceStart: this.#traffic.sinceStart(),
       series: this.#traffic.series(now),
       upstreams: this.#upstreams.report(now),
       slow: this.#requests.slow,

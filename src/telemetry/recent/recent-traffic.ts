@@ -1,4 +1,5 @@
 // What went through this node lately: per second for a minute, per minute for an hour, per half hour for a day.
+import type { TrafficSums } from "../../ports/datacenter/nodes.ts";
 import { type Notice, type RequestEvent, type Result, results } from "../../ports/event.ts";
 import { amount } from "../metrics/label.ts";
 import { type SavedRows, TimeRing } from "./time-ring.ts";
@@ -24,18 +25,11 @@ type Field = (typeof trafficFields)[number];
 
 const fieldAt = Object.fromEntries(trafficFields.map((field, at) => [field, at])) as Record<Field, number>;
 
-/** Sums over a window. Byte counts are of bodies. */
-export interface TrafficWindow {
-  readonly requests: number;
-  /** Answers that were not what should have been: 5xx, and bodies cut short by this node or an upstream. */
-  readonly failed: number;
-  readonly results: Readonly<Record<Result, number>>;
-  readonly sentBytes: number;
-  readonly fetchedBytes: number;
+/** Sums over a window, or since the start. Joined downloads and revalidations that moved are no hits. */
+export interface TrafficWindow extends TrafficSums {
   /** Sent without being fetched: what the long link did not have to carry. Never below 0. */
   readonly savedBytes: number;
-  /** Shares from 0 to 1; null when nothing was read. Joined downloads and revalidations that moved are no hits. */
-  readonly hitRatio: number | null;
+  /** Shares from 0 to 1; null when nothing was read. */
   readonly layerHitRatio: number | null;
   readonly manifestHitRatio: number | null;
   readonly byteHitRatio: number | null;
@@ -75,12 +69,15 @@ export class RecentTraffic {
   readonly #seconds = new TimeRing(second, 60, trafficFields.length);
   readonly #minutes = new TimeRing(minute, 60, trafficFields.length);
   readonly #halfHours = new TimeRing(halfHour, 48, trafficFields.length);
+  /** Since the start of the process: what ended in it counts whole. */
+  readonly #sums = new Float64Array(trafficFields.length);
 
   onEvent(event: RequestEvent, now: number): void {
     const fields = fieldsOf(event);
     this.#seconds.count(now, fields);
     this.#minutes.count(now, fields);
     this.#halfHours.count(now, fields);
+    for (const at of fields) this.#sum(at, 1);
     this.#spread(now, event.durationMs, "sentBytes", event.bytesSent);
   }
 
@@ -113,6 +110,10 @@ export class RecentTraffic {
     };
   }
 
+  sinceStart(): TrafficWindow {
+    return window((field) => this.#sums[fieldAt[field]] as number);
+  }
+
   series(now: number): Readonly<Record<"minute" | "hour" | "day", TrafficSeries>> {
     return {
       minute: series(this.#seconds, now),
@@ -140,6 +141,11 @@ export class RecentTraffic {
     this.#seconds.add(now, at, value);
     this.#minutes.add(now, at, value);
     this.#halfHours.add(now, at, value);
+    this.#sum(at, value);
+  }
+
+  #sum(at: number, value: number): void {
+    this.#sums[at] = (this.#sums[at] as number) + value;
   }
 
   #spread(now: number, duration: number, field: Field, bytes: number): void {
@@ -152,6 +158,7 @@ export class RecentTraffic {
     const at = fieldAt[field];
     for (const ring of [this.#seconds, this.#minutes, this.#halfHours])
       ring.spread(now - duration, now, at, value);
+    this.#sum(at, value);
   }
 }
 
@@ -189,6 +196,8 @@ function window(sum: (field: Field) => number): TrafficWindow {
     sentBytes,
     fetchedBytes,
     savedBytes: Math.max(0, sentBytes - fetchedBytes),
+    reads: layers + manifests,
+    hits: layerHits + manifestHits,
     hitRatio: ratio(layerHits + manifestHits, layers + manifests),
     layerHitRatio: ratio(layerHits, layers),
     manifestHitRatio: ratio(manifestHits, manifests),

@@ -78,7 +78,8 @@ t.test("below a path of a proxy every address of the page leads below it", (t) =
       ([, address]) => new URL(address as string, at).pathname,
     );
     const root = basePath || new URL(at).pathname.slice(0, -1);
-    const paths = [...assets.files.keys(), "/stats.json", "/metrics", "/readyz"].map((path) => root + path);
+    const linked = ["/api/v1/openapi.json", "/api/v1/stats", "/metrics", "/readyz"];
+    const paths = [...assets.files.keys(), ...linked].map((path) => root + path);
     t.strictSame(new Set(named), new Set(paths), `${at} ${basePath}`);
   }
   const live = [...assets.files].find(([path]) => path.startsWith("/page/browser/live"))?.[1].body.toString();
@@ -102,6 +103,7 @@ t.test("the order is that of questions at night", (t) => {
   t.strictSame(ids, [
     "verdict",
     "explain",
+    "datacenter",
     "clients",
     "upstreams",
     "traffic",

@@ -15,6 +15,18 @@ function linesOf(events: readonly RequestEvent[], level: LogLevel = "trace") {
   return output.lines;
 }
 
+t.test("every line says which node wrote it", (t) => {
+  const output = rememberingOutput();
+  const { logger } = createLogger("info", output, "node-1");
+  requestLog(logger, "node-1")(sampleEvent({}));
+  logger.info("listening");
+  t.match(output.lines, [
+    { node: "node-1", msg: "request" },
+    { node: "node-1", msg: "listening" },
+  ]);
+  t.end();
+});
+
 t.test("one line per request, with every field by its name", (t) => {
   const [line, ...more] = linesOf([
     sampleEvent({ upstreamStatus: 200, abortedBy: "client", result: "aborted", detail: "left early" }),

@@ -1,15 +1,20 @@
-// Keeps the page up to date: the stream of events while the page is seen, asking now and then where there is none.
+// Keeps the page up to date: the stream of events while the page is seen, asking now and then where there is none, and for the
+// icon while it is not seen.
 import type { Explanation, StatsDocument } from "../../stats/stats-document.ts";
 import { arrange, type Order } from "../arrange.ts";
 import { explanationView } from "../explain-view.ts";
+import { icon } from "../icon.ts";
 import { liveView } from "../live-view.ts";
+import { lostView } from "../lost-view.ts";
 import { createCharts } from "./charts.ts";
+import { Connection } from "./connection.ts";
 import { make, patch } from "./patch.ts";
 
 type Range = keyof StatsDocument["traffic"]["series"];
 
-/** Milliseconds between two questions where streams are not to be had. */
+/** Milliseconds between two questions where streams are not to be had, and while nobody sees the page but for its icon. */
 const pollInterval = 5_000;
+const hiddenInterval = 30_000;
 const ranges: readonly (readonly [Range, string])[] = [
   ["minute", "1 min"],
   ["hour", "1 h"],
@@ -24,6 +29,7 @@ function address(path: string): URL {
 const charts = createCharts();
 /** What the address of the page says: whoever it is sent to sees the same. */
 const asked = new URLSearchParams(location.search);
+const node = new Connection(Date.now());
 let range: Range = ranges.find(([value]) => value === asked.get("range"))?.[0] ?? "hour";
 const orders = new Map<string, Order>();
 let last: StatsDocument | undefined;
@@ -32,6 +38,9 @@ let polling: ReturnType<typeof setTimeout> | undefined;
 
 function show(document_: StatsDocument): void {
   last = document_;
+  node.heard(Date.now());
+  document.body.classList.remove("lost");
+  document.getElementById("icon")?.setAttribute("href", icon(document_.verdict.level));
   const live = document.getElementById("live");
   if (live !== null) patch(live, arrange(liveView(document_), { filter: asked.get("filter") ?? "", orders }));
   charts.show(document_, range);
@@ -44,6 +53,22 @@ function remember(name: string, value: string): void {
   history.replaceState(null, "", asked.size === 0 ? location.pathname : `?${asked}`);
 }
 
+/** The page and its icon turn red when the node is not heard of. */
+function watchNode(): void {
+  const silent = node.lostFor(Date.now());
+  const verdict = document.getElementById("verdict");
+  if (silent === undefined || verdict === null) return;
+  patch(verdict, lostView(silent));
+  document.body.classList.add("lost");
+  document.getElementById("icon")?.setAttribute("href", icon("down"));
+}
+
+function failed(): void {
+  node.failed();
+  watchNode();
+  connection("connection lost, trying again", "lost");
+}
+
 function connection(text: string, state: "live" | "lost"): void {
   const place = document.getElementById("connection");
   if (place === null) return;
@@ -54,7 +79,11 @@ function connection(text: string, state: "live" | "lost"): void {
 function watch(): void {
   stream?.close();
   clearTimeout(polling);
-  if (document.hidden) return;
+  node.begins(Date.now(), document.hidden ? hiddenInterval : pollInterval);
+  if (document.hidden) {
+    polling = setTimeout(() => void poll(), hiddenInterval);
+    return;
+  }
   const source = new EventSource(address("stats/events"));
   stream = source;
   source.onmessage = ({ data }: MessageEvent<string>) => {
@@ -62,7 +91,7 @@ function watch(): void {
     connection("live", "live");
   };
   source.onerror = () => {
-    connection("connection lost, trying again", "lost");
+    failed();
     // Refused: too many viewers, or the node is draining. Browsers do not try that again.
     if (source.readyState === EventSource.CLOSED) void poll();
   };
@@ -70,15 +99,15 @@ function watch(): void {
 
 async function poll(): Promise<void> {
   clearTimeout(polling);
-  if (document.hidden) return;
   try {
-    const answer = await fetch(address("stats.json"));
+    const answer = await fetch(address("api/v1/stats"));
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
     show((await answer.json()) as StatsDocument);
     connection(`every ${pollInterval / 1000} s`, "live");
   } catch {
-    connection("connection lost, trying again", "lost");
+    failed();
   }
-  polling = setTimeout(() => void poll(), pollInterval);
+  polling = setTimeout(() => void poll(), document.hidden ? hiddenInterval : pollInterval);
 }
 
 function addRangePicker(): void {
@@ -149,9 +178,10 @@ function explainInPlace(): void {
 
 async function explain(reference: string, place: HTMLElement): Promise<void> {
   try {
-    const answer = await fetch(address(`explain.json?reference=${encodeURIComponent(reference)}`));
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    place.replaceChildren(make(explanationView((await answer.json()) as Explanation)));
+    const answer = await fetch(address(`api/v1/why?reference=${encodeURIComponent(reference)}`));
+    const said = (await answer.json()) as Explanation | { readonly error: { readonly message: string } };
+    if ("error" in said) place.replaceChildren(said.error.message);
+    else place.replaceChildren(make(explanationView(said)));
   } catch (error) {
     place.replaceChildren(`That could not be explained: ${String(error)}`);
   }
@@ -162,4 +192,5 @@ addFilter();
 listenToButtons();
 explainInPlace();
 document.addEventListener("visibilitychange", watch);
+setInterval(watchNode, 1_000);
 watch();

@@ -1,0 +1,48 @@
+// What other nodes of the datacenter ask this one about itself (ports/datacenter/nodes.ts). Only those that have proved to be one get
+// an answer: without a secret of the nodes nobody does.
+import { type Digest, parseDigest } from "../oci/digest.ts";
+import { maxAsked, type NodeSummary, nodePaths } from "../ports/datacenter/nodes.ts";
+import type { NodeProof } from "../ports/node-proof.ts";
+import { fail, failureOfProblem } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+
+export interface NodeQuestionsOptions {
+  /** What this node says of itself now. */
+  readonly summary: () => NodeSummary;
+  /** Whether the store has it. Rejects with StoreError. */
+  readonly holds: (digest: Digest) => Promise<boolean>;
+}
+
+/** Whether a target, below this mirror's own path, is such a question. */
+export function isNodeQuestion(target: string): boolean {
+  return target.startsWith("/node/v1/");
+}
+
+/** Answers it; nothing is counted as traffic. Rejects with StoreError. */
+export async function answerNode(
+  exchange: Exchange,
+  target: string,
+  proof: NodeProof | undefined,
+  options: NodeQuestionsOptions | undefined,
+): Promise<void> {
+  const { method } = exchange.request;
+  if (method !== "GET" || options === undefined || (await proof?.isNode(exchange.request)) !== true)
+    return fail(exchange, failureOfProblem("unknown"));
+  exchange.findings.probe = "node";
+  exchange.findings.result = "hit";
+  exchange.grantNothing();
+  const queryAt = target.indexOf("?");
+  const path = queryAt < 0 ? target : target.slice(0, queryAt);
+  if (path === nodePaths.summary) return say(exchange, options.summary());
+  if (path !== nodePaths.holding) return fail(exchange, failureOfProblem("unknown"));
+  const asked = new URLSearchParams(target.slice(queryAt + 1)).get("digests") ?? "";
+  const digests = asked.split(",", maxAsked).flatMap((text) => parseDigest(text) ?? []);
+  const held: Digest[] = [];
+  for (const digest of digests) if (await options.holds(digest)) held.push(digest);
+  say(exchange, { digests: held });
+}
+
+function say(exchange: Exchange, value: object): void {
+  const headers = { "content-type": "application/json", "cache-control": "no-store" };
+  exchange.send(200, headers, JSON.stringify(value));
+}

@@ -1,0 +1,58 @@
+// The versioned API of the ops listener, for programs: the page and the commands ask it, too.
+import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
+import type { OpsAnswer } from "../answer.ts";
+import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
+import { openApiDocument } from "./openapi.ts";
+
+export interface ApiOptions {
+  /** Of this program. */
+  readonly version: string;
+  readonly node: () => NodeSummary;
+  readonly stats: () => StatsDocument;
+  /** See StatsPagesOptions. */
+  readonly explain: (reference: string) => Promise<Explanation>;
+}
+
+export interface Api {
+  readonly paths: readonly string[];
+  /** The answer to GET of one of its paths. Rejects as what it asks does. */
+  answer(path: string, query: URLSearchParams): Promise<OpsAnswer>;
+}
+
+/** Longest reference that is read, in characters. */
+export const longestReference = 500;
+
+export function createApi({ version, node, stats, explain }: ApiOptions): Api {
+  const document = openApiDocument(version);
+  const answers: Readonly<Record<string, (query: URLSearchParams) => OpsAnswer | Promise<OpsAnswer>>> = {
+    "/api/v1/openapi.json": () => json(document),
+    "/api/v1/node": () => json(node()),
+    "/api/v1/datacenter": () => json(stats().datacenter),
+    "/api/v1/stats": () => json(stats()),
+    async "/api/v1/why"(query) {
+      const reference = query.get("reference")?.trim() ?? "";
+      if (reference === "") return refused("?reference= is missing, such as ?reference=team/app:1.0");
+      if (reference.length > longestReference)
+        return refused(`reference: longer than ${longestReference} characters`);
+      const explanation = await explain(reference);
+      if (explanation.kind === "unreadable")
+        return refused(`reference ${JSON.stringify(reference)}: ${explanation.reason}`);
+      return json(explanation);
+    },
+  };
+  return {
+    paths: Object.keys(answers),
+    async answer(path, query) {
+      const answer = Object.hasOwn(answers, path) ? answers[path] : undefined;
+      return answer === undefined ? refused(`there is no ${path}`) : await answer(query);
+    },
+  };
+}
+
+function json(value: object): OpsAnswer {
+  return { status: 200, type: "application/json", body: `${JSON.stringify(value)}\n` };
+}
+
+function refused(why: string): OpsAnswer {
+  return { status: 400, body: `${why}\n` };
+}

@@ -1,0 +1,114 @@
+// The OpenAPI 3.1 document of the API, made of the schemas its answers are tested against.
+import { z } from "zod";
+import { errorSchema } from "./api-error.ts";
+import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
+import { imageSchema } from "./image-schema.ts";
+import { statsSchema } from "./stats-schema.ts";
+
+/** A question that can be asked: GET of a path. */
+export interface Operation {
+  readonly id: string;
+  readonly summary: string;
+  /** Name of what it answers, of `answers`. */
+  readonly answers: keyof typeof answers;
+  /** Its parameters in the query, all of them required: what each means, with an example. */
+  readonly query: Readonly<Record<string, { readonly description: string; readonly example: string }>>;
+}
+
+const answers = {
+  Node: nodeSchema,
+  Datacenter: datacenterSchema,
+  Stats: statsSchema,
+  Image: imageSchema,
+  Error: errorSchema,
+} as const satisfies Record<string, z.ZodType>;
+
+/** By path. */
+export const operations: Readonly<Record<string, Operation>> = {
+  "/api/v1/node": {
+    id: "getNode",
+    summary: "This node: name, version, state, traffic, store, upstreams",
+    answers: "Node",
+    query: {},
+  },
+  "/api/v1/datacenter": {
+    id: "getDatacenter",
+    summary: "All nodes that this one knows of, and their sums. Nodes that are gone stay listed for a day",
+    answers: "Datacenter",
+    query: {},
+  },
+  "/api/v1/stats": {
+    id: "getStats",
+    summary: "What the stats page of this node shows; members are added, none is renamed or removed",
+    answers: "Stats",
+    query: {},
+  },
+  "/api/v1/why": {
+    id: "explainImage",
+    summary: "What is known of an image, and which of its parts are here. Upstream is not asked",
+    answers: "Image",
+    query: {
+      reference: { description: "[upstream/]repository:tag or @digest", example: "team/app:1.0" },
+    },
+  },
+};
+
+/** `version`: of this program. */
+export function openApiDocument(version: string): object {
+  const content = (name: keyof typeof answers) => ({
+    "application/json": { schema: { $ref: refTo(name) } },
+  });
+  const paths = Object.entries(operations).map(([path, { id, summary, answers, query }]) => {
+    const parameters = Object.entries(query).map(([name, { description, example }]) => ({
+      name,
+      in: "query",
+      required: true,
+      description,
+      example,
+      schema: { type: "string", maxLength: 500 },
+    }));
+    const responses = {
+      "200": { description: "The answer", content: content(answers) },
+      default: { description: "What was wrong", content: content("Error") },
+    };
+    return [path, { get: { operationId: id, summary, parameters, responses } }];
+  });
+  return {
+    openapi: "3.1.1",
+    info: {
+      title: "Entrepôt operations",
+      version,
+      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+      description:
+        "Of the ops listener, by the rules of its other pages. Times end in At and are milliseconds since the epoch, durations in Ms, sizes in Bytes; shares go from 0 to 1; what is not known is null. Within v1 members may be added to answers.",
+    },
+    servers: [{ url: "../.." }],
+    security: [{}, { password: [] }, { token: [] }],
+    paths: Object.fromEntries(paths),
+    components: {
+      schemas: componentSchemas(),
+      securitySchemes: {
+        password: { type: "http", scheme: "basic" },
+        token: { type: "http", scheme: "bearer" },
+      },
+    },
+  };
+}
+
+function refTo(name: string): string {
+  return `#/components/schemas/${name}`;
+}
+
+function componentSchemas(): object {
+  return Object.fromEntries(
+    Object.entries(answers).map(([name, schema]) => {
+      const { $schema, ...made } = z.toJSONSchema(schema, {
+        // Members may be added: clients must not refuse them.
+        override: ({ jsonSchema }) => {
+          delete jsonSchema.additionalProperties;
+        },
+      });
+      return [name, made];
+    }),
+  );
+}

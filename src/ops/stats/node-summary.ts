@@ -1,0 +1,46 @@
+// What this node says of itself to the others, and at /api/v1/node: the document of the page in a few KB.
+import type { NodeSummary, TrafficSums } from "../../ports/datacenter/nodes.ts";
+import type { StatsDocument } from "./stats-document.ts";
+
+const maxReasons = 5;
+const longestReason = 200;
+const maxUpstreams = 16;
+
+export function nodeSummary(
+  { node, at, verdict, traffic, store, upstreams }: Omit<StatsDocument, "datacenter">,
+  address: string | undefined,
+): NodeSummary {
+  const { name, version, startedAt, ready, draining } = node;
+  return {
+    name,
+    address: address ?? null,
+    version,
+    at,
+    startedAt,
+    state: draining ? "draining" : ready ? "up" : "not_ready",
+    verdict: {
+      level: verdict.level,
+      reasons: verdict.reasons.slice(0, maxReasons).map((reason) => reason.slice(0, longestReason)),
+    },
+    inFlight: traffic.inFlight,
+    lastHour: sumsOf(traffic.windows["1h"]),
+    sinceStart: sumsOf(traffic.sinceStart),
+    store: { usedBytes: store.usedBytes, limitBytes: store.limitBytes, objects: store.objects },
+    upstreams: upstreams
+      .slice(0, maxUpstreams)
+      .map(({ name, circuit, lastSuccessAt }) => ({ name, circuit, lastSuccessAt })),
+  };
+}
+
+function sumsOf({
+  requests,
+  failed,
+  results,
+  reads,
+  hits,
+  hitRatio,
+  sentBytes,
+  fetchedBytes,
+}: TrafficSums): TrafficSums {
+  return { requests, failed, results, reads, hits, hitRatio, sentBytes, fetchedBytes };
+}

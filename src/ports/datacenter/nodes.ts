@@ -1,0 +1,99 @@
+// What one node says of itself to the others of its datacenter, so that any of them can answer for all.
+import type { Digest } from "../../oci/digest.ts";
+import type { Repository } from "../../oci/name.ts";
+import type { CircuitStateName, Result } from "../event.ts";
+
+/** Sums over a time. Byte counts are of bodies; pings, tokens and probes are no requests here. */
+export interface TrafficSums {
+  readonly requests: number;
+  /** Answers that were not what should have been: 5xx, and bodies cut short by a node or an upstream. */
+  readonly failed: number;
+  /** Exclusive: they add up to `requests`. */
+  readonly results: Readonly<Record<Result, number>>;
+  /** Blobs and manifests that were asked for and that there are. */
+  readonly reads: number;
+  /** Those of them that were answered without a download: hit, stale, revalidated. */
+  readonly hits: number;
+  /** `hits` of `reads`, from 0 to 1; null when nothing was read. */
+  readonly hitRatio: number | null;
+  readonly sentBytes: number;
+  readonly fetchedBytes: number;
+}
+
+/** `not_ready`: it starts, or a check that it needs fails. `draining`: it ends what is under way. */
+export const nodeStates = ["up", "not_ready", "draining"] as const;
+export type NodeState = (typeof nodeStates)[number];
+
+/** A node at one moment: a few KB at most. Times in milliseconds since the epoch, by that node's clock. */
+export interface NodeSummary {
+  readonly name: string;
+  /** Where the other nodes reach it (`http://host:port`); null when they do not. */
+  readonly address: string | null;
+  readonly version: string;
+  readonly at: number;
+  readonly startedAt: number;
+  readonly state: NodeState;
+  /** At most 5 reasons of 200 characters, the worst first. */
+  readonly verdict: { readonly level: "ok" | "degraded" | "down"; readonly reasons: readonly string[] };
+  /** Requests under way. */
+  readonly inFlight: number;
+  readonly lastHour: TrafficSums;
+  readonly sinceStart: TrafficSums;
+  readonly store: {
+    readonly usedBytes: number;
+    readonly limitBytes: number;
+    readonly objects: number;
+  };
+  /** At most 16. */
+  readonly upstreams: readonly {
+    readonly name: string;
+    readonly circuit: CircuitStateName;
+    readonly lastSuccessAt: number | null;
+  }[];
+}
+
+/** What another node has said of itself. */
+export interface HeardSummary {
+  readonly summary: NodeSummary;
+  /** Milliseconds since it said so, 0 or more. */
+  readonly ageMs: number;
+}
+
+/** How the nodes of a datacenter tell each other of themselves. */
+export interface NodeSummaries {
+  /**
+   * Says what this node is now, and resolves with what each other node has said last, those that have gone too where that is
+   * remembered; at most 64. Rejects, within two seconds, when nothing can be heard.
+   */
+  exchange(own: NodeSummary): Promise<readonly HeardSummary[]>;
+}
+
+/** Where nodes ask each other on the listener of the clients, below its own paths. */
+export const nodePaths = { summary: "/node/v1/summary", holding: "/node/v1/holding" } as const;
+
+/** Digests asked about at once, at most. */
+export const maxAsked = 500;
+
+/** Questions to one other node, by its address. Each is signed; all reject within a second when there is no good answer. */
+export interface OtherNodes {
+  summary(address: string): Promise<NodeSummary>;
+  /** Those of the digests that it has on its disk; of at most 500. */
+  holding(address: string, digests: readonly Digest[]): Promise<ReadonlySet<Digest>>;
+  /**
+   * Names of its repositories of an upstream after `last`, in order, at most `limit`: all there are when it gives fewer.
+   */
+  repositories(
+    address: string,
+    upstream: string,
+    last: string | undefined,
+    limit: number,
+  ): Promise<readonly Repository[]>;
+}
+
+/** The other nodes that answer at present, and how they are asked. */
+export interface Neighbours {
+  /** Undefined where nodes sign nothing: then none of them can be asked. */
+  readonly nodes: OtherNodes | undefined;
+  /** At most 64. `address` is null of one that others do not reach. Does no I/O. */
+  list(): readonly Pick<NodeSummary, "name" | "address">[];
+}

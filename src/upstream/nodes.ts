@@ -1,0 +1,101 @@
+// Questions to the other nodes of the datacenter about themselves, on the listener of their clients. Each is signed: nobody
+// else gets an answer.
+
+import type { Digest } from "../oci/digest.ts";
+import { parseRepository, type Repository } from "../oci/name.ts";
+import { fetchJson, fetchText } from "../outbound/json-document.ts";
+import {
+  type HeardSummary,
+  maxAsked,
+  type NodeSummaries,
+  type NodeSummary,
+  nodePaths,
+  type OtherNodes,
+} from "../ports/datacenter/nodes.ts";
+import { readHeard } from "../ports/datacenter/summary-schema.ts";
+import { type NodeProof, proofHeader } from "../ports/node-proof.ts";
+import { peerHeader } from "../ports/shared.ts";
+import { originOf } from "./peers.ts";
+
+/** Milliseconds for a whole answer. Nodes are near each other. */
+const timeout = 1_000;
+
+export interface HttpNodesOptions {
+  /** Name of this node, for the other's log. */
+  readonly node: string;
+  readonly proof: NodeProof;
+  readonly userAgent: string;
+  /** Ends what is asked. */
+  readonly signal: AbortSignal;
+}
+
+export class HttpNodes implements OtherNodes {
+  readonly #options: HttpNodesOptions;
+
+  constructor(options: HttpNodesOptions) {
+    this.#options = options;
+  }
+
+  async summary(address: string): Promise<NodeSummary> {
+    const { url, options } = await this.#question(address, nodePaths.summary);
+    const text = await fetchText(url, options);
+    const [heard] = readHeard([[0, text]]);
+    if (heard === undefined) throw new Error(`${url.origin} says something else of itself, or too much`);
+    return heard.summary;
+  }
+
+  async holding(address: string, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
+    const query = new URLSearchParams({ digests: digests.slice(0, maxAsked).join(",") });
+    const { url, options } = await this.#question(address, `${nodePaths.holding}?${query}`);
+    const { digests: held } = (await fetchJson(url, options)) as { readonly digests?: unknown };
+    if (!Array.isArray(held)) throw new Error(`${url.origin} does not say what it has`);
+    // What was not asked is not believed.
+    return new Set(digests.filter((digest) => held.includes(digest)));
+  }
+
+  async repositories(
+    address: string,
+    upstream: string,
+    last: string | undefined,
+    limit: number,
+  ): Promise<readonly Repository[]> {
+    const query = new URLSearchParams({ n: String(limit), ...(last === undefined ? {} : { last }) });
+    const { url, options } = await this.#question(address, `/${upstream}/v2/_catalog?${query}`);
+    const { repositories } = (await fetchJson(url, options)) as { readonly repositories?: unknown };
+    if (!Array.isArray(repositories)) throw new Error(`${url.origin} does not say what repositories it has`);
+    const names = repositories.flatMap((name) =>
+      typeof name === "string" ? (parseRepository(name) ?? []) : [],
+    );
+    return names.filter((name) => last === undefined || name > last).slice(0, limit);
+  }
+
+  async #question(address: string, target: string) {
+    const { node, proof, userAgent, signal } = this.#options;
+    const url = new URL(target, originOf(address));
+    const asked = { node, method: "GET", host: url.host, target: url.pathname + url.search };
+    const headers = { [peerHeader]: node, [proofHeader]: await proof.sign(asked) };
+    return { url, options: { userAgent, timeout, signal, headers } };
+  }
+}
+
+/** Summaries where nodes are named by a list: each asks the others. */
+export class AskedSummaries implements NodeSummaries {
+  readonly #nodes: Pick<OtherNodes, "summary">;
+  readonly #addresses: readonly string[];
+
+  /** `addresses`: of the other nodes, at most 64. */
+  constructor(nodes: Pick<OtherNodes, "summary">, addresses: readonly string[]) {
+    this.#nodes = nodes;
+    this.#addresses = addresses;
+  }
+
+  /** What this node is the others ask for themselves. */
+  async exchange(): Promise<readonly HeardSummary[]> {
+    const asked = this.#addresses.map(async (address) => {
+      const summary = await this.#nodes.summary(address);
+      return { summary: { ...summary, address }, ageMs: 0 };
+    });
+    const answers = await Promise.allSettled(asked);
+    return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+  }
+}

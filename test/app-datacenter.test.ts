@@ -1,0 +1,209 @@
+// Three nodes that know each other by a list: any of them answers for all.
+import { mock } from "node:test";
+import t, { type Test } from "tap";
+import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
+import type { Explanation } from "../src/ops/stats/stats-document.ts";
+import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
+import { fixedSecret, Secret } from "../src/ports/secret.ts";
+import { parseExposition } from "./fixtures/exposition.ts";
+import { makeImage } from "./fixtures/images.ts";
+import { ManualClock } from "./fixtures/manual-time.ts";
+import { type Mirror, type MirrorOptions, startMirror } from "./fixtures/mirror.ts";
+import { startUpstream } from "./fixtures/scripted-upstream.ts";
+import { freePort } from "./system/fixtures/free-port.ts";
+
+const secret = fixedSecret(new Secret("a secret of all nodes".padEnd(32, "x")));
+const names = ["a", "b", "c"] as const;
+
+async function startNodes(t: Test, options: MirrorOptions = {}) {
+  mock.timers.enable({ apis: ["setInterval"] });
+  t.teardown(() => mock.timers.reset());
+  const clock = new ManualClock();
+  const upstream = await startUpstream(t);
+  const ports: number[] = [];
+  for (const _ of names) ports.push(await freePort());
+  const nodes = ports.map((port) => `http://127.0.0.1:${port}`);
+  const root = t.testdir({ a: {}, b: {}, c: {} });
+  const mirrors: Mirror[] = [];
+  for (const [at, name] of names.entries())
+    mirrors.push(
+      await startMirror(t, upstream, {
+        clock: clock.read,
+        node: { name, address: nodes[at], secret },
+        nodes,
+        port: ports[at] as number,
+        cache: { dir: `${root}/${name}` },
+        drainDelay: 60_000,
+        ...options,
+      }),
+    );
+  return { clock, upstream, mirrors: mirrors as [Mirror, Mirror, Mirror] };
+}
+
+async function ask<Answer>({ ops }: Mirror, path: string): Promise<Answer> {
+  return (await (await fetch(new URL(path, ops))).json()) as Answer;
+}
+
+/** What the node says once `holds` is so; the nodes ask each other again and again. */
+async function known(mirror: Mirror, what: string, holds: (document: DatacenterDocument) => boolean) {
+  for (let times = 0; times < 500; times++) {
+    const document = await ask<DatacenterDocument>(mirror, "/api/v1/datacenter");
+    if (holds(document)) return document;
+    mock.timers.tick(5_000);
+  }
+  throw new Error(`did not come about: ${what}`);
+}
+
+/** A node's counter as Prometheus reads it, over all labels but those given. */
+async function counter({ ops }: Mirror, name: string, labels: Record<string, string> = {}): Promise<number> {
+  const families = parseExposition(await (await fetch(new URL("/metrics", ops))).text());
+  const samples = families.get(name)?.samples ?? [];
+  return samples
+    .filter((sample) => Object.entries(labels).every(([label, value]) => sample.labels[label] === value))
+    .reduce((sum, { value }) => sum + value, 0);
+}
+
+async function sumOf(mirrors: readonly Mirror[], ...of: [name: string, labels?: Record<string, string>]) {
+  const values = await Promise.all(mirrors.map((mirror) => counter(mirror, ...of)));
+  return values.reduce((sum, value) => sum + value, 0);
+}
+
+t.test("totals are the sums of the nodes' own counters, whichever is asked", async (t) => {
+  const { mirrors, upstream } = await startNodes(t);
+  const image = makeImage({ layers: [10_000, 20_000] });
+  upstream.addImage("team/app", "1.0", image);
+  for (const [at, mirror] of mirrors.entries()) {
+    await mirror.get("/v2/team/app/manifests/1.0");
+    for (const { digest } of image.layers.slice(0, at)) await mirror.get(`/v2/team/app/blobs/${digest}`);
+    for (let i = 0; i <= at; i++) await mirror.get("/v2/team/app/manifests/1.0");
+    await mirror.get("/v2/team/app/manifests/none");
+  }
+  const requests = 3 + (0 + 1 + 2) + (1 + 2 + 3) + 3;
+  for (const mirror of mirrors) {
+    const { totals, nodes } = await known(
+      mirror,
+      "all have been heard of",
+      ({ totals }) => totals.sinceStart.requests === requests && totals.store.objects === 6,
+    );
+    t.same(
+      nodes.map(({ name, state, self }) => [name, state, self]),
+      names.map((name, at) => [name, "up", mirrors[at] === mirror]),
+    );
+    for (const [result, count] of Object.entries(totals.sinceStart.results))
+      t.equal(count, await sumOf(mirrors, "entrepot_requests_total", { result }), result);
+    t.ok(totals.sinceStart.results.hit >= 6, "there were some");
+    t.equal(totals.sinceStart.sentBytes, await sumOf(mirrors, "entrepot_response_bytes_total"));
+    t.equal(totals.sinceStart.fetchedBytes, await sumOf(mirrors, "entrepot_upstream_received_bytes_total"));
+    t.ok(totals.sinceStart.fetchedBytes > 40_000, "two layers, and one of them twice");
+    t.equal(totals.store.usedBytes, await sumOf(mirrors, "entrepot_cache_bytes"));
+    t.equal(totals.store.objects, await sumOf(mirrors, "entrepot_cache_objects"));
+    const own = await Promise.all(mirrors.map((each) => ask<NodeSummary>(each, "/api/v1/node")));
+    t.equal(
+      totals.sinceStart.requests,
+      own.reduce((sum, { sinceStart }) => sum + sinceStart.requests, 0),
+      "what nodes ask each other of themselves is no traffic",
+    );
+  }
+});
+
+t.test("one that drains says so; one that is gone stays listed, and the page shows it", async (t) => {
+  const { mirrors, clock } = await startNodes(t);
+  const [a, , c] = mirrors;
+  await known(a, "all are up", ({ nodes }) => nodes.filter(({ state }) => state === "up").length === 3);
+  void c.app.drain();
+  const draining = await known(a, "it drains", ({ nodes }) => nodes[2]?.state === "draining");
+  t.same(draining.totals.unreachable, 0);
+  await c.app.stop();
+  clock.advance(16_000);
+  const gone = await known(a, "b is heard of again", ({ totals }) => totals.unreachable === 1);
+  t.match(gone.nodes[1], { name: "b", state: "up", unreachableSince: null });
+  t.match(gone.nodes[2], { name: "c", state: "unreachable", unreachableSince: clock.now - 16_000 });
+  const page = await (await fetch(a.ops)).text();
+  t.match(page, /<title>a – entrepot<\/title>/);
+  t.match(page, /<h1>entrepot <small>a<\/small><\/h1>/);
+  t.match(page, /c<\/b>.*unreachable<\/span>, last heard <time/s);
+  t.match(await ask(a, "/stats.json"), { node: { name: "a" }, datacenter: { totals: { unreachable: 1 } } });
+});
+
+t.test("an image is here if its parts are, on whichever nodes", async (t) => {
+  const { mirrors, upstream, clock } = await startNodes(t);
+  const image = makeImage({ layers: [10_000, 20_000] });
+  upstream.addImage("team/app", "1.0", image);
+  const parts = [image.config, ...image.layers];
+  for (const [at, mirror] of mirrors.entries()) {
+    await mirror.get("/v2/team/app/manifests/1.0");
+    await mirror.get(`/v2/team/app/blobs/${parts[at]?.digest}`);
+  }
+  const stored = ({ totals }: DatacenterDocument) => totals.store.objects === 6;
+  for (const mirror of mirrors) await known(mirror, "each has two of four parts", stored);
+  upstream.forget();
+  type Explained = Explanation & { kind: "explained" };
+  const why = (mirror: Mirror) => ask<Explained>(mirror, "/api/v1/why?reference=team/app:1.0");
+  for (const mirror of mirrors)
+    t.match(await why(mirror), { summary: /^all of it is here: 4 parts/, silentNodes: [] });
+  const [a, b, c] = mirrors;
+  const where = (explanation: Explained) =>
+    explanation.parts.map((part) => [part.digest, part.where.filter((place) => place !== "memory")]);
+  t.strictSame(
+    new Map(where(await why(a)) as [string, string[]][]),
+    new Map([
+      [image.digest, ["disk", "node b", "node c"]],
+      [image.config.digest, ["disk"]],
+      [image.layers[0]?.digest as string, ["node b"]],
+      [image.layers[1]?.digest as string, ["node c"]],
+    ]),
+  );
+  await b.app.stop();
+  t.match(await why(c), {
+    summary: /^3 of 4 parts here, 20\.\d kB; 10\.0 kB to be fetched; not known of b$/,
+    silentNodes: ["b"],
+  });
+  clock.advance(16_000);
+  await known(c, "b counts as gone", ({ totals }) => totals.unreachable === 1);
+  t.match(await why(c), { summary: /; 10\.0 kB to be fetched$/, silentNodes: [] });
+  t.equal(upstream.requests.length, 0, "upstream was not asked");
+});
+
+t.test("the catalog of any node has the repositories of all, in order and in pages", async (t) => {
+  const { mirrors, upstream } = await startNodes(t);
+  const image = makeImage({ layers: [] });
+  const repositories = ["a/1", "b/2", "b/3", "c/4", "d/5", "e/6", "f/7"];
+  for (const [at, name] of repositories.entries()) {
+    upstream.addImage(name, "1.0", image);
+    await mirrors[at % 3]?.get(`/v2/${name}/manifests/1.0`);
+  }
+  await mirrors[2].get("/v2/b/2/manifests/1.0");
+  for (const mirror of mirrors) {
+    await known(mirror, "all are known", ({ totals }) => totals.nodes === 3);
+    for (const size of [1, 2, 3, 100]) {
+      const listed: string[] = [];
+      let next: string | undefined = `/v2/_catalog?n=${size}`;
+      while (next !== undefined) {
+        const { body, headers } = await mirror.get(next);
+        const page = (JSON.parse(body.toString()) as { repositories: string[] }).repositories;
+        t.ok(page.length > 0 && page.length <= size);
+        listed.push(...page);
+        t.equal(headers.warning, undefined);
+        next = /^<([^>]+)>/.exec(headers.link ?? "")?.[1];
+      }
+      t.same(listed, repositories, `${size} in a page`);
+    }
+  }
+  await mirrors[1].app.stop();
+  const { headers, body } = await mirrors[0].get("/v2/_catalog");
+  t.match(headers.warning, /nodes that did not answer: b/);
+  t.same(JSON.parse(body.toString()), { repositories: ["a/1", "b/2", "b/3", "c/4", "e/6", "f/7"] });
+});
+
+t.test("only a node is told anything", async (t) => {
+  const { mirrors } = await startNodes(t);
+  const [a] = mirrors;
+  for (const path of ["/node/v1/summary", "/node/v1/holding?digests=", "/node/v1/", "/node/v1/nothing"])
+    for (const headers of [
+      {},
+      { "entrepot-node": "b" },
+      { "entrepot-node": "b", "entrepot-node-proof": "1.x" },
+    ])
+      t.equal((await a.get(path, headers)).status, 404, path);
+  t.equal((await a.ask("POST", "/node/v1/summary", {}, Buffer.from("x"))).status, 404);
+});

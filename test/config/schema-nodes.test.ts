@@ -1,0 +1,27 @@
+import t from "tap";
+import { configOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
+
+const own = { ENTREPOT_NODE_ADDRESS: "http://10.0.0.7:5000", ENTREPOT_NODE_SECRET: "s".repeat(32) };
+const others = "http://10.0.0.7:5000, http://10.0.0.8:5000/";
+
+t.test("the other nodes, from the file or the environment", (t) => {
+  const addresses = ["http://10.0.0.7:5000", "http://10.0.0.8:5000"];
+  t.same(configOf({ env: { ...upstreamUrl, ...own, ENTREPOT_NODES: others } }).nodes, addresses);
+  const yaml = `nodes: [${others}]`;
+  t.same(configOf({ yaml, env: { ...upstreamUrl, ...own } }).nodes, addresses);
+  t.end();
+});
+
+t.test("they need to know where this one is, and the secret of all", (t) => {
+  const problems = (env: object) => problemsOf({ env: { ...upstreamUrl, ENTREPOT_NODES: others, ...env } });
+  t.same(problems({}), [
+    "ENTREPOT_NODES: found nodes without the address of this one, expected node.address as well",
+    "ENTREPOT_NODES: found nodes without their secret, expected node.secret or node.secretFile as well",
+  ]);
+  t.same(problems(own), []);
+  t.match(problems({ ...own, ENTREPOT_NODES: "10.0.0.7" }), [/expected http:\/\/host:port/]);
+  t.match(problems({ ...own, ENTREPOT_NODES: Array(66).fill("http://10.0.0.7:5000").join(",") }), [
+    /at most 65 nodes/,
+  ]);
+  t.end();
+});

@@ -1,0 +1,76 @@
+// The document is what the answers are: every path of it is asked of a running mirror.
+import t from "tap";
+import { z } from "zod";
+import { openApiDocument } from "../../../src/ops/api/openapi.ts";
+import { makeImage } from "../../fixtures/images.ts";
+import { startMirror } from "../../fixtures/mirror.ts";
+import { startUpstream } from "../../fixtures/scripted-upstream.ts";
+
+interface Document {
+  readonly openapi: string;
+  readonly paths: Readonly<Record<string, { readonly get: Operation }>>;
+  readonly components: { readonly schemas: Readonly<Record<string, object>> };
+}
+
+interface Operation {
+  readonly operationId: string;
+  readonly parameters: readonly { readonly name: string; readonly in: string; readonly example: string }[];
+  readonly responses: Readonly<
+    Record<
+      string,
+      { readonly content: { readonly "application/json": { readonly schema: { $ref: string } } } }
+    >
+  >;
+}
+
+/** The schema of an answer, as somebody reads it who has only the document. */
+function schemaOf({ components }: Document, { responses }: Operation, status: string): z.ZodType {
+  const { $ref } = responses[status]?.content["application/json"].schema ?? { $ref: "" };
+  const name = $ref.replace("#/components/schemas/", "");
+  const schema = components.schemas[name];
+  if (schema === undefined) throw new Error(`no schema ${$ref}`);
+  return z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]);
+}
+
+t.test("every path of the document is answered as it says, and errors too", async (t) => {
+  const upstream = await startUpstream(t);
+  const image = makeImage({ layers: [1000] });
+  upstream.addImage("team/app", "1.0", image);
+  const mirror = await startMirror(t, upstream);
+  await mirror.get("/v2/team/app/manifests/1.0");
+  await mirror.get(`/v2/team/app/blobs/${image.layers[0]?.digest}`);
+  const ask = async (path: string, method = "GET") => {
+    const answer = await fetch(new URL(path, mirror.ops), { method });
+    return { status: answer.status, type: answer.headers.get("content-type"), body: await answer.json() };
+  };
+  const { status, type, body } = await ask("/api/v1/openapi.json");
+  t.same([status, type], [200, "application/json"]);
+  const document = body as Document;
+  t.match(document.openapi, /^3\.1\./);
+  const paths = Object.entries(document.paths);
+  t.ok(paths.length >= 4);
+  for (const [path, { get }] of paths) {
+    const query = new URLSearchParams(
+      get.parameters.map(({ name, example }): [string, string] => [name, example]),
+    );
+    const good = await ask(`${path}${query.size === 0 ? "" : `?${query}`}`);
+    t.same([good.status, good.type], [200, "application/json"], path);
+    const { error } = schemaOf(document, get, "200").safeParse(good.body);
+    t.equal(error, undefined, error === undefined ? path : `${path}: ${z.prettifyError(error)}`);
+    t.notOk(schemaOf(document, get, "200").safeParse({}).success, "and it is not said of everything");
+    const wrong = get.parameters.length === 0 ? await ask(path, "OPTIONS") : await ask(path);
+    t.equal(wrong.status, get.parameters.length === 0 ? 405 : 400, path);
+    const refused = schemaOf(document, get, "default").safeParse(wrong.body);
+    t.ok(refused.success, JSON.stringify(wrong.body));
+  }
+  t.equal(upstream.count({ repository: "team/app" }), 2, "and upstream was asked nothing more");
+});
+
+t.test("of the answers every member is described, also where they are nested", (t) => {
+  const { components } = openApiDocument("1.2.3") as Document;
+  t.same(Object.keys(components.schemas).sort(), ["Datacenter", "Error", "Image", "Node", "Stats"]);
+  const text = JSON.stringify(components);
+  t.notMatch(text, /additionalProperties/, "members may be added: nobody is told to refuse them");
+  t.notMatch(text, /\$schema/);
+  t.end();
+});

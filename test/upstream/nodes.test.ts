@@ -1,0 +1,103 @@
+// Questions to other nodes: servers that answer them as a node does, or as none would.
+import { once } from "node:events";
+import { createServer, type RequestListener } from "node:http";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import { type NodeSummary, nodePaths } from "../../src/ports/datacenter/nodes.ts";
+import { NodeProof } from "../../src/ports/node-proof.ts";
+import { fixedSecret, Secret } from "../../src/ports/secret.ts";
+import { AskedSummaries, HttpNodes } from "../../src/upstream/nodes.ts";
+import { digestOf } from "../fixtures/images.ts";
+import { nodeSummariesSuite, sampleSummary } from "../fixtures/node-summaries-suite.ts";
+
+const secret = fixedSecret(new Secret("x".repeat(32)));
+
+async function server(t: Test, answer: RequestListener): Promise<string> {
+  const listening = createServer(answer).listen(0, "127.0.0.1");
+  await once(listening, "listening");
+  t.teardown(() => {
+    listening.closeAllConnections();
+    listening.close();
+  });
+  return `127.0.0.1:${(listening.address() as AddressInfo).port}`;
+}
+
+function nodes(node = "node-a", signal = new AbortController().signal): HttpNodes {
+  return new HttpNodes({ node, proof: new NodeProof(secret, Date.now), userAgent: "test", signal });
+}
+
+t.test("summaries of nodes that ask each other", (t) =>
+  nodeSummariesSuite(t, async (t, names) => {
+    const own = new Map<number, () => NodeSummary>();
+    let garbage: string | undefined;
+    // As many as there will be nodes, and one more.
+    const hosts = await Promise.all(
+      [...names, ""].map(async (_, at) => {
+        const host = await server(t, async (request, response) => {
+          const isNode = await new NodeProof(secret, Date.now, host).isNode(request);
+          const text = at === names.length ? garbage : JSON.stringify(own.get(at)?.());
+          const there = isNode && request.url === nodePaths.summary && text !== undefined;
+          response.writeHead(there ? 200 : 404).end(text);
+        });
+        return host;
+      }),
+    );
+    const addresses = hosts.map((host) => `http://${host}`);
+    return {
+      async node(said) {
+        const at = own.size;
+        own.set(at, said);
+        return new AskedSummaries(
+          nodes(names[at]),
+          addresses.filter((_, other) => other !== at),
+        );
+      },
+      garbage: async (text) => {
+        garbage = text;
+      },
+    };
+  }),
+);
+
+t.test(
+  "a node is known by the address it is asked at; one that is silent keeps nobody waiting",
+  async (t) => {
+    const there = await server(t, (_, response) => response.end(JSON.stringify(sampleSummary("b"))));
+    const silent = await server(t, () => {});
+    const refusing = await server(t, (_, response) => response.writeHead(401).end());
+    const summaries = new AskedSummaries(
+      nodes(),
+      [silent, refusing, there, "127.0.0.1:1"].map((h) => `http://${h}`),
+    );
+    const heard = await summaries.exchange();
+    t.match(heard, [{ ageMs: 0, summary: { name: "b", address: `http://${there}` } }]);
+    t.equal(heard.length, 1);
+  },
+);
+
+t.test("which digests a node has: nothing is believed that was not asked", async (t) => {
+  const [one, two, three] = ["1", "2", "3"].map((text) => digestOf(Buffer.from(text)));
+  if (one === undefined || two === undefined || three === undefined) throw new Error("three");
+  let answer: unknown;
+  const asked: (string | undefined)[] = [];
+  const host = await server(t, (request, response) => {
+    asked.push(request.url);
+    response.end(JSON.stringify(answer));
+  });
+  const address = `http://${host}`;
+  answer = { digests: [two, three, "x", 7] };
+  t.same([...(await nodes().holding(address, [one, two]))], [two]);
+  t.same(asked, [`${nodePaths.holding}?${new URLSearchParams({ digests: `${one},${two}` })}`]);
+  for (answer of [null, {}, { digests: "x" }, []]) await t.rejects(nodes().holding(address, [one]));
+  await t.rejects(nodes().holding("http://user@host/path", [one]), /names an address that is none/);
+});
+
+t.test("repositories come in order and after the last one", async (t) => {
+  const asked: (string | undefined)[] = [];
+  const host = await server(t, (request, response) => {
+    asked.push(request.url);
+    response.end(JSON.stringify({ repositories: ["a/a", "b", "B?", 7, "c", "d"] }));
+  });
+  t.same(await nodes().repositories(`http://${host}`, "hub", "a/a", 2), ["b", "c"]);
+  t.same(asked, ["/hub/v2/_catalog?n=2&last=a%2Fa"]);
+});
