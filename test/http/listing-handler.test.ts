@@ -58,12 +58,14 @@ t.test(
     const header = { "x-forwarded-prefix": "/registry" };
     const linkOf = async (mirror: Mirror, path: string, headers: Record<string, string> = {}) =>
       /<(.*)>/.exec((await mirror.get(path, headers)).headers.link ?? "")?.[1];
-    const plain = await startMirror(t, upstream, { upstream: push });
+    // Made once: making it again empties it under the mirrors that run.
+    const root = t.testdir({ plain: {}, behind: {}, below: {} });
+    const plain = await startMirror(t, upstream, { upstream: push, cache: { dir: `${root}/plain` } });
     t.equal(await linkOf(plain, list, header), `${list}&last=a`, "not of a proxy that is trusted");
     const behind = await startMirror(t, upstream, {
       upstream: push,
       trustedProxies: ["127.0.0.1"],
-      cache: { dir: t.testdir({ behind: {} }) },
+      cache: { dir: `${root}/behind` },
     });
     t.equal(await linkOf(behind, list, header), `/registry${list}&last=a`);
     t.equal(await linkOf(behind, list), `${list}&last=a`, "each request by itself");
@@ -75,7 +77,7 @@ t.test(
     const below = await startMirror(t, upstream, {
       upstream: push,
       basePath: "/registry",
-      cache: { dir: t.testdir({ below: {} }) },
+      cache: { dir: `${root}/below` },
     });
     for (const path of [list, `/registry${list}`])
       t.equal(await linkOf(below, path), `/registry${list}&last=a`);
