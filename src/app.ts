@@ -15,12 +15,14 @@ import { NodeWorkers } from "./app/node-workers.ts";
 import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/policy.ts";
 import { type Prepared, prepareAll } from "./app/prepared.ts";
 import { PushWriters } from "./app/push-writers.ts";
+import { createRouter } from "./app/router.ts";
 import { Savings } from "./app/savings.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { mirrorUrl, openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
 import { clientsChanged, Upstreams } from "./app/upstreams.ts";
 import { VersionWatch } from "./app/version-checks.ts";
+import { Warm } from "./app/warm.ts";
 import { Webhooks } from "./app/webhooks.ts";
 import { machineWith, workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
@@ -37,7 +39,6 @@ import { answerBounds, ColdFills, defaultLimits, openAnswers } from "./http/clie
 import type { FairQueue } from "./http/fair-queue.ts";
 import { CallerLimits } from "./http/limits/caller-limits.ts";
 import { Listener, type ListenerRules } from "./http/listener.ts";
-import { Router, type Routing } from "./http/routing.ts";
 import { type ServeOptions, serve } from "./http/serve.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { proxyFor } from "./outbound/proxy.ts";
@@ -167,6 +168,7 @@ class Entrepot implements App {
   readonly #log: Logger;
   readonly #notices: NoticeSink;
   readonly #notifications: Notifications;
+  readonly #warm: Warm;
   readonly #webhooks: Webhooks;
   readonly #stopping = new AbortController();
   /** Closes in the reverse order of opening, whatever of it was opened. */
@@ -247,7 +249,8 @@ class Entrepot implements App {
       pause,
     });
     this.#opened.defer(() => this.#notifications.close());
-    this.#webhooks = new Webhooks(() => this.#config, this.#notices);
+    this.#warm = new Warm({ ...this.#common(), config: () => this.#config, log: this.#log });
+    this.#webhooks = new Webhooks(() => this.#config, this.#notices, this.#warm);
   }
 
   async start(): Promise<{ listen: Bound; ops: Bound }> {
@@ -388,6 +391,7 @@ class Entrepot implements App {
       running: () => ({ store, index, ...this.#running() }),
       notifications: this.#notifications,
       savings: (month) => this.#savings.document(month),
+      jobs: () => this.#warm.jobs.list(),
       store,
       index,
       mirrorUrl: () => mirrorUrl(this.#config, this.#port),
@@ -402,6 +406,7 @@ class Entrepot implements App {
       webhooks: this.#webhooks.receiver,
       stats: stats.pages,
       api: stats.api,
+      jobs: this.#warm.api,
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
         node.name,
@@ -541,6 +546,8 @@ class Entrepot implements App {
     this.#opened.defer(() => listener.stop());
     this.#webhooks.attach({ upstreams: () => upstreams.all, caches: policy, tags: shared.tags });
     this.#opened.defer(() => this.#webhooks.stop());
+    this.#warm.attach({ upstreams: () => upstreams.all, policy, denied: serves.denied });
+    this.#opened.defer(() => this.#warm.stop());
     this.#serving = {
       upstreams,
       shared,
@@ -698,6 +705,7 @@ class Entrepot implements App {
           shared.useUpstreams(config.upstreams);
           policy.eviction.check();
           serving.scrubber.start();
+          this.#warm.keepTime();
           void this.#endReplaced(serving).catch(() => {});
         },
         discard: () => {},
@@ -856,17 +864,10 @@ function listenerRules(
   lasting: LastingServeOptions,
 ): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
-  const routings = config.upstreams.map(
-    ({ component, namespaces, hosts, library, allow, deny, next, access }, i): Routing => {
-      const upstream = upstreams[i] as Upstream;
-      const passthrough = access === "passthrough";
-      return { upstream, component, namespaces, hosts, library, allow, deny, next, passthrough };
-    },
-  );
   const takesWrites = config.upstreams.some(({ push }) => push);
   const replaced: ReplacedServeOptions = {
     ...bounds,
-    router: new Router(routings as [Routing, ...Routing[]]),
+    router: createRouter(config, upstreams),
     ...(takesWrites ? { push: (upstream) => pushes.of(upstream) } : {}),
     rangesBeforeVerified: config.cache.rangesBeforeVerified,
     catalog,

@@ -14,7 +14,7 @@ import { nodeSummary } from "../ops/stats/node-summary.ts";
 import { ReadinessCheck, usualDays } from "../ops/stats/readiness.ts";
 import { createStats, type StatsOptions } from "../ops/stats/stats.ts";
 import type { QueueStats, Readiness } from "../ops/stats/stats-document.ts";
-import { createStatsPages, type StatsPages } from "../ops/stats/stats-pages.ts";
+import { createStatsPages, type StatsPages, type StatsPagesOptions } from "../ops/stats/stats-pages.ts";
 import type { NodeSummary } from "../ports/datacenter/nodes.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagStore } from "../ports/records.ts";
@@ -44,6 +44,7 @@ export interface StatsPageOptions
     readonly local?: Pick<LocalBlobs, "inMemory">;
   };
   readonly notifications: Pick<Notifications, "pending">;
+  readonly jobs: StatsPagesOptions["jobs"];
   readonly notices: NoticeSink;
 }
 
@@ -105,6 +106,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     explain,
     readiness: (days) => readiness.run(days),
     savings: options.savings,
+    jobs: options.jobs,
   });
   const { version } = options;
   const api = createApi({ version, node, stats: document, explain });

@@ -123,7 +123,10 @@ function influx(options: InfluxConfig, node: string, log: Logger, metrics: Metri
   return {
     name: "influx",
     onEvent(event) {
-      for (const line of points(event)) file.write(line);
+      for (const line of points.ofRequest(event)) file.write(line);
+    },
+    onNotice(notice) {
+      for (const line of points.ofNotice(notice)) file.write(line);
     },
     flush: () => file.flush(),
   };

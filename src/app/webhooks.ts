@@ -5,8 +5,8 @@ import { type WebhookChange, WebhookReceiver, type WebhookTarget } from "../ops/
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagStore } from "../ports/records.ts";
 import { remoteRepository, type Upstream } from "../ports/upstream.ts";
-import { Prefetch } from "./prefetch.ts";
 import { type AffectedCaches, createPushSink } from "./push-writers.ts";
+import type { Warm } from "./warm.ts";
 
 /** What webhooks act on. */
 export interface WebhookParts {
@@ -23,11 +23,12 @@ export class Webhooks {
   readonly receiver: WebhookReceiver;
   readonly #settings: () => WebhookSettings;
   /** What was pushed is fetched at once where the settings say so; otherwise it waits for the next client. */
-  readonly #prefetch = new Prefetch();
+  readonly #warm: Pick<Warm, "manifest">;
   #target: WebhookTarget | undefined;
 
   /** `settings` are those of now; without secrets no webhook is taken. */
-  constructor(settings: () => WebhookSettings, notices: NoticeSink) {
+  constructor(settings: () => WebhookSettings, notices: NoticeSink, warm: Pick<Warm, "manifest">) {
+    this.#warm = warm;
     this.#settings = settings;
     this.receiver = new WebhookReceiver({
       secrets: () => settings().webhooks?.secrets ?? {},
@@ -39,20 +40,19 @@ export class Webhooks {
 
   /** From now on webhooks act on these. */
   attach(parts: WebhookParts): void {
-    this.#target = createTarget(this.#settings, parts, this.#prefetch);
+    this.#target = createTarget(this.#settings, parts, this.#warm);
   }
 
   /** Starts nothing new upstream. */
   stop(): void {
     this.#target = undefined;
-    this.#prefetch.stop();
   }
 }
 
 function createTarget(
   settings: () => WebhookSettings,
   { upstreams, caches, tags }: WebhookParts,
-  prefetch: Prefetch,
+  warm: Pick<Warm, "manifest">,
 ): WebhookTarget {
   return {
     async changed(change) {
@@ -78,7 +78,7 @@ function createTarget(
       // A record that is only to be confirmed can still be served when upstream fails.
       const gone = what === "drop" && isItsStorage(config, change.storage);
       await sink.changed(repository, reference, gone ? "deleted" : "unsure");
-      if (used) prefetch.add(() => caches.manifests.open(remote, reference));
+      if (used) warm.manifest(remote, reference);
       return true;
     },
   };

@@ -109,7 +109,14 @@ const setUpHelp = `Without a configuration a mirror is looked for there. Say whe
 `;
 
 /** The mirror has answered, and says what was wrong with the question. */
-class OpsRefusal extends Error {}
+export class OpsRefusal extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** Longest error that is read, in characters. */
 const longestError = 64 * 1024;
@@ -139,26 +146,42 @@ export async function answerFrom(
   }
 }
 
+/** A question that changes something. */
+export interface OpsChange {
+  readonly method: "POST" | "DELETE";
+  readonly body?: object;
+}
+
 /**
- * The JSON at a path of the ops listener. Rejects with why there is none. `patience`: milliseconds for the whole answer, where
- * it may take longer than usual.
+ * The JSON at a path of the ops listener. Rejects with why there is none: with OpsRefusal when the mirror has said so. `patience`:
+ * milliseconds for the whole answer, where it may take longer than usual.
  */
-export async function askOps(place: OpsPlace, path: string, patience = timeout): Promise<unknown> {
+export async function askOps(
+  place: OpsPlace,
+  path: string,
+  patience = timeout,
+  change?: OpsChange,
+): Promise<unknown> {
   const { origin, socket, access, certificate } = place;
   const authorization = await authorizationOf(access);
   const options: RequestOptions = {
-    headers: authorization === undefined ? {} : { authorization },
+    method: change?.method ?? "GET",
+    headers: {
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(change === undefined ? {} : { "content-type": "application/json" }),
+    },
     agent: false,
     signal: AbortSignal.timeout(patience),
     ...(socket === undefined ? {} : { socketPath: socket }),
   };
   const url = new URL(path, origin);
   const request = url.protocol === "https:" ? overTls(url, options, certificate) : httpRequest(url, options);
-  const [answer] = (await once(request.end(), "response")) as [IncomingMessage];
+  const body = change?.body === undefined ? undefined : JSON.stringify(change.body);
+  const [answer] = (await once(request.end(body), "response")) as [IncomingMessage];
   const { statusCode: status = 0 } = answer;
-  if (status === 200) return await json(answer);
-  const refusal = status === 400 ? await errorOf(answer) : undefined;
-  if (refusal !== undefined) throw new OpsRefusal(refusal);
+  if (status === 200 || status === 201) return await json(answer);
+  const refusal = [400, 404, 503].includes(status) ? await errorOf(answer) : undefined;
+  if (refusal !== undefined) throw new OpsRefusal(status, refusal);
   answer.destroy();
   const asks = [401, 403].includes(status) ? ": set ENTREPOT_OPS_ACCESS_PASSWORD_FILE" : "";
   throw new Error(`status ${status}${asks}`);

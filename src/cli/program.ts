@@ -10,6 +10,7 @@ import { type DemoFlags, demo } from "./demo.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
 import { type SavingsOptions, savings } from "./savings.ts";
 import { type ServeOptions, serve } from "./serve.ts";
+import { type WarmOptions, warm } from "./warm.ts";
 import { type WhyOptions, why } from "./why.ts";
 import { worker } from "./worker.ts";
 
@@ -108,6 +109,34 @@ Exit codes:
     .option("--json", "print JSON")
     .option(...opsOption)
     .action(async (options: SavingsOptions) => finish(await savings(options, context)));
+  root
+    .command("warm")
+    .description("have a running mirror fetch whole images before clients ask for them")
+    .argument(
+      "[images...]",
+      "[upstream/]repository:tag or @digest, also with the name of its registry before it",
+    )
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--from <file>", "a file with an image a line; # begins a comment (repeatable)", collect)
+    .option(
+      "--from-manifests <file>",
+      "the images of the containers in Kubernetes YAML (repeatable)",
+      collect,
+    )
+    .option(
+      "--platform <platform>",
+      "only these of an index, such as linux/amd64 (repeatable); default: all",
+      collect,
+    )
+    .option("--bandwidth <size>", "bytes a second at most, such as 50MB/s; default: no bound")
+    .option("--json", "a line of JSON for each image, and one for the job")
+    .option("--cancel-on-interrupt", "Ctrl-C ends the job; without it the job goes on in the mirror")
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 all is here, 1 something is not, 2 wrong command line, or no mirror answers",
+    )
+    .action(async (images: string[], options: WarmOptions) => finish(await warm(images, options, context)));
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root
     .command("demo")
@@ -159,6 +188,10 @@ function month(text: string): string {
   return text;
 }
 
+function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
 function port(text: string): number {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value <= 65_535)) throw new InvalidArgumentError("Expected a number from 0 to 65535.");
@@ -173,7 +206,8 @@ Examples:
   entrepot check --config mirror.yaml  validate, and print what every setting comes to
   entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here
   entrepot readiness --days 30         which images could be pulled now without their registries
-  entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet`;
+  entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet
+  entrepot warm --from-manifests app.yaml --platform linux/amd64   fetch its images before a roll-out`;
 
 const exitCodes = `
 Exit codes:

@@ -260,6 +260,7 @@ type OwnKey =
   | "redis"
   | "notifications"
   | "webhooks"
+  | "warm"
   | "opsAccess"
   | "opsPage"
   | "listenTls"
@@ -283,6 +284,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly notifications?: { readonly endpoints: readonly NotificationEndpointConfig[] } | undefined;
   /** Undefined: no webhook is taken. */
   readonly webhooks?: WebhooksConfig | undefined;
+  /** Images that are fetched before clients ask for them; left out: none. `bandwidth` in bytes a second. */
+  readonly warm?: Frozen<Values["warm"]> | undefined;
   /** Undefined: clients are answered over plain HTTP. */
   readonly listenTls?: ListenerTlsConfig | undefined;
   /** The same of the ops listener. */

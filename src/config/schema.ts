@@ -129,6 +129,23 @@ const limitRules = t.listOf(
   "rules",
 );
 
+const schedules = t.listOf(
+  z.object({
+    images: required(
+      t.listOf(t.warmImage).min(1, "at least one image"),
+      "References as clients pull them, such as team/app:1.0, or with a pattern over the tags of a repository, team/app:1.*, whose last 100 are fetched",
+    ),
+    at: required(t.cron, "When, by cron, in the machine's time zone: 0 5 * * 1-5"),
+    platforms: setting(
+      t.listOf(t.platform, 20),
+      "Platforms whose images of an index are fetched, such as linux/amd64; all unless set",
+    ),
+    bandwidth: setting(t.size(65_536), "Bytes a second at most, such as 50MB; no bound unless set"),
+  }),
+  50,
+  "schedules",
+);
+
 const ldap = section({
   urls: setting(
     t.ldapUrls,
@@ -836,4 +853,8 @@ export const schema = z.object({
       { default: "false" },
     ),
   }),
+  warm: setting(
+    schedules,
+    "List of images that are fetched onto this node's disk before clients ask for them, each {images, at, platforms, bandwidth}; see docs/operations.md",
+  ),
 });

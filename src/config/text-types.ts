@@ -31,6 +31,7 @@ import {
   parsePercent,
   parseSize,
 } from "./units.ts";
+import { parseCron, parseWarmImage } from "./warm-types.ts";
 
 /** What else is known of a type. */
 interface Traits {
@@ -248,6 +249,13 @@ export const tagGlob = text(parseTagGlob);
 export const permission = text(parsePermissionGlob);
 export const repositoryPattern = text((written) => parseNameGlob(written, "repositories, such as team/**"));
 export const tagPattern = text((written) => parseNameGlob(written, "tags, such as v*"));
+
+export const warmImage = text(parseWarmImage);
+export const cron = text(parseCron);
+export const platform = word(
+  /^[a-z0-9]{1,32}\/[a-z0-9_]{1,32}(?:\/[a-z0-9._]{1,32})?$/,
+  "a platform such as linux/amd64 or linux/arm64/v8",
+);
 
 /** A name or group as rules have it: those of workloads have a colon in it. */
 export const caller = word(/^[^\p{Cc}]{1,255}$/u, "the name of a user or a group");

@@ -16,6 +16,7 @@ import { apiError, apiRoot } from "./api/api-error.ts";
 import { type Audited, audit } from "./audit.ts";
 import { crossSiteReason } from "./cross-site.ts";
 import type { Health } from "./health.ts";
+import type { JobsApi } from "./jobs/jobs-api.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
 import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
 
@@ -38,6 +39,8 @@ export interface OpsListenerOptions {
   readonly stats?: StatsPages | undefined;
   /** Left out: there is no API. */
   readonly api?: Api | undefined;
+  /** Left out: no image is fetched ahead of clients on demand. */
+  readonly jobs?: Pick<JobsApi, "has" | "answer"> | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -77,6 +80,7 @@ export function createOpsListener({
   webhooks,
   stats,
   api,
+  jobs,
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
@@ -121,7 +125,7 @@ export function createOpsListener({
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
       const audited = audit(request, response, networkOf(request), log);
-      const served = { pages, webhooks, stats, api, isOurs, refusalOf, basePath: base, audited };
+      const served = { pages, webhooks, stats, api, jobs, isOurs, refusalOf, basePath: base, audited };
       answer(served, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
         const failed = { status: 500, body: "failed; the log tells why\n" };
@@ -192,7 +196,7 @@ function isAddress(host: string): boolean {
   return isIP(host) !== 0;
 }
 
-interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api"> {
+interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
@@ -203,7 +207,7 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api"> 
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, api, basePath, audited } = served;
+  const { pages, webhooks, stats, api, jobs, basePath, audited } = served;
   const target = request.url ?? "";
   const [path = ""] = target.split("?", 1);
   const isApi = path.startsWith(apiRoot);
@@ -217,7 +221,7 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   }
   const crossSite = crossSiteReason(request.method, request.headers);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
-  const isThere = page !== undefined || stats?.has(path) || api?.paths.includes(path);
+  const isThere = page !== undefined || stats?.has(path) || api?.paths.includes(path) || jobs?.has(path);
   if (first !== undefined) {
     say(first);
   } else if (!isThere) {
@@ -225,6 +229,10 @@ async function answer(served: Served, request: IncomingMessage, response: Server
     say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {
     say({ status: 403, body: `${crossSite}\n` });
+  } else if (jobs?.has(path)) {
+    const told = await jobs.answer(path, request);
+    audited.about = told.about;
+    say(told);
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");
     say({ status: 405, body: "only GET and HEAD\n" });

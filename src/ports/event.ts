@@ -173,6 +173,14 @@ export interface UpstreamTrouble {
   readonly message: string;
 }
 
+export const jobOrigins = ["request", "schedule", "webhook"] as const;
+/** What asked for images ahead of clients: an operator, the configuration, a registry that told of a push. */
+export type JobOrigin = (typeof jobOrigins)[number];
+
+export const jobResults = ["done", "failed", "cancelled"] as const;
+/** `failed`: some part of it is not here. */
+export type JobResult = (typeof jobResults)[number];
+
 /** An answer with a part of a blob whose digest is not known yet: how the event of its request names it. */
 export type UnverifiedAnswer = Pick<RequestEvent, "id" | "client" | "repository" | "userAgent">;
 
@@ -352,7 +360,25 @@ export type Notice =
       readonly events: number;
       readonly message?: string | undefined;
     }
-  | { readonly kind: "webhook"; readonly source: WebhookSource; readonly result: WebhookResult };
+  | { readonly kind: "webhook"; readonly source: WebhookSource; readonly result: WebhookResult }
+  /** An image of a job is done with. */
+  | {
+      readonly kind: "sync_job";
+      readonly job: string;
+      readonly origin: JobOrigin;
+      /** As it was asked for. */
+      readonly image: string;
+      readonly result: JobResult;
+      /** Where it comes from; undefined when that was not found out. */
+      readonly from: { readonly upstream: string; readonly repository: string } | undefined;
+      /** Fetched for it; without what had been here. */
+      readonly bytes: number;
+      readonly durationMs: number;
+      /** Questions that were asked again after an outage. */
+      readonly retries: number;
+      /** The first of what failed; undefined: nothing. */
+      readonly reason: string | undefined;
+    };
 
 /** Takes every notice; must not throw and must not block. */
 export type NoticeSink = (notice: Notice) => void;

@@ -88,6 +88,21 @@ export interface OnBehalfOf {
   readonly exempt: boolean;
   /** Its name, once it is proved. */
   readonly user?: string | undefined;
+  /** No caller waits: what is fetched for it alone comes after what callers wait for. Left out: one does. */
+  readonly background?: true;
+  /** Bounds what is fetched for it alone; left out: nothing does. */
+  readonly pace?: Pace | undefined;
+}
+
+/** So much in a time, whichever transfer it comes by. */
+export interface Pace {
+  /** Bytes have come. Undefined: they may be handed on; else they wait until it resolves. Never rejects. */
+  came(bytes: number): Promise<void> | undefined;
+}
+
+/** Whether nobody waits for what is asked on this behalf. */
+export function isBackground({ onBehalfOf }: Pick<RemoteRepository, "onBehalfOf">): boolean {
+  return onBehalfOf === undefined || onBehalfOf.background === true;
 }
 
 /** Holds a transfer back, so that others get their share of what the upstream can send. */

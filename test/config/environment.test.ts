@@ -21,6 +21,7 @@ t.test("every variable of the table is read", async (t) => {
       "ACCESS_OIDC",
       "ACCESS_RULES",
       "LIMITS_RULES",
+      "WARM",
       "NOTIFICATIONS_ENDPOINTS",
     ].includes(env);
     const sources = read({ [name]: isJson ? "[{}]" : "x" });

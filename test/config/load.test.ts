@@ -68,6 +68,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     influx: undefined,
     serverTiming: false,
     via: false,
+    warm: [],
   });
 });
 
@@ -88,6 +89,8 @@ log: {level: WARN, format: combined}
 influx: {dir: /var/log/entrepot, maxFileSize: 2MB, keep: 0}
 serverTiming: true
 via: true
+warm:
+  - { images: ["team/app:1.*", team/web], at: 0 5 * * 1-5, platforms: [linux/amd64], bandwidth: 50MB }
 upstream:
   name: far-away
   url: https://registry.example.com/team
@@ -122,6 +125,14 @@ tags:
     drainTimeout: 0,
     drainDelay: 250,
     log: { level: "warn", format: "combined" },
+    warm: [
+      {
+        images: ["team/app:1.*", "team/web"],
+        at: "0 5 * * 1-5",
+        platforms: ["linux/amd64"],
+        bandwidth: 50_000_000,
+      },
+    ],
     influx: { dir: "/var/log/entrepot", maxFileSize: 2_000_000, keep: 0 },
     serverTiming: true,
     via: true,

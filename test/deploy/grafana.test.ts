@@ -136,7 +136,7 @@ t.test("promtool understands every query", async (t) => {
 
 t.test("InfluxDB is asked for what is written", async (t) => {
   const written = new Map<string, Set<string>>();
-  const lines = createInfluxPoints({ node: "m1" })({
+  const lines = createInfluxPoints({ node: "m1" }).ofRequest({
     ...sampleEvent(),
     result: "miss",
     abortedBy: "client",

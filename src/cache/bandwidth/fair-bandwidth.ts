@@ -4,9 +4,10 @@
 // each may have is in fair-shares.ts; this is who the callers are, what they get, and how their transfers are held.
 //
 // The bytes of a fill count for all who follow it, in equal parts, and it is held only when all of them get too much. One
-// that nobody follows any more counts for who left last.
+// that nobody follows any more counts for who left last. One whose owners all have a bound of their own (Pace) keeps to that of
+// the first besides.
 import type { Clock } from "../../ports/clock.ts";
-import type { OnBehalfOf, Pacer } from "../../ports/upstream.ts";
+import type { OnBehalfOf, Pace, Pacer } from "../../ports/upstream.ts";
 import { FairShares, newcomer, note, type ShareTaker } from "./fair-shares.ts";
 
 /** Milliseconds between two times held transfers are let go on. */
@@ -278,6 +279,16 @@ export class BandwidthUse {
 
   // ---- only for FairBandwidth and PacedTransfer ---------------------------------------------------------------
 
+  /** The bound of those it is for; undefined when one of them has none. */
+  get pace(): Pace | undefined {
+    let first: Pace | undefined;
+    for (const { by } of this.#owners.values()) {
+      if (by.pace === undefined) return undefined;
+      first ??= by.pace;
+    }
+    return first;
+  }
+
   /** Keys of those it is for. */
   get owners(): IterableIterator<string> {
     return this.#owners.keys();
@@ -350,6 +361,8 @@ class PacedTransfer implements Pacer {
   bytes = 0;
   waitsSince = 0;
   #goOn: (() => void) | undefined;
+  /** Ends the wait for the bound of those it is for. */
+  #endPace: (() => void) | undefined;
 
   constructor(bandwidth: FairBandwidth, use: BandwidthUse, number: number) {
     this.#bandwidth = bandwidth;
@@ -363,12 +376,24 @@ class PacedTransfer implements Pacer {
       this.#begun = true;
       this.use.began();
     }
-    return this.#bandwidth.hold(this, bytes);
+    const paced = this.use.pace?.came(bytes);
+    const held = this.#bandwidth.hold(this, bytes);
+    return paced === undefined ? held : this.#both(paced, held);
+  }
+
+  async #both(paced: Promise<void>, held: Promise<void> | undefined): Promise<void> {
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    this.#endPace = resolve;
+    this.use.waits(1);
+    await Promise.race([paced, over]);
+    this.use.waits(-1);
+    await held;
   }
 
   over(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#endPace?.();
     this.#bandwidth.drop(this);
     this.goOn();
     if (this.#begun) this.use.ended();

@@ -295,17 +295,22 @@ export class Fill {
         if (left) return;
         left = true;
         leave?.();
-        this.#followers.remove(leaving);
-        if (this.#followers.size === 0) this.#attendanceChanged();
+        this.#changeFollowers(() => this.#followers.remove(leaving));
         this.#reading.followerLeft();
         this.#changed.notify();
         this.#releaseWhenUnused();
       },
     };
     const follower = new Follower(followed, remote);
-    this.#followers.add(follower);
-    if (this.#followers.size === 1) this.#attendanceChanged();
+    this.#changeFollowers(() => this.#followers.add(follower));
     return follower;
+  }
+
+  #changeFollowers(change: () => void): void {
+    const { size, unawaited } = this.#followers;
+    change();
+    if (size === 0 || this.#followers.size === 0 || this.#followers.unawaited !== unawaited)
+      this.#attendanceChanged();
   }
 
   /** Someone is answered with a part of the blob, whose digest is not known yet. */
@@ -358,7 +363,7 @@ export class Fill {
     const followers = this.#followers;
     return {
       get unattended() {
-        return followers.gone;
+        return followers.unawaited;
       },
       giveWay: () => this.#transfer.giveWay(),
       onChange: (listener) => {

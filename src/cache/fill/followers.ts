@@ -1,7 +1,7 @@
 // The clients that read a fill, and how far each has got.
 import type { ByteRange } from "../../oci/range.ts";
 import type { BlobReader, Lent, Spooled } from "../../ports/blobs.ts";
-import type { RemoteRepository } from "../../ports/upstream.ts";
+import { isBackground, type RemoteRepository } from "../../ports/upstream.ts";
 import type { RangePlan } from "./range-plan.ts";
 
 /** What a follower does to its fill. */
@@ -77,6 +77,13 @@ export class Followers {
   /** Whether all have left. Before the first one has come they have not. */
   get gone(): boolean {
     return this.#leftAt !== undefined;
+  }
+
+  /** Whether nobody waits for the bytes: all have left, or those that are there work for no caller. */
+  get unawaited(): boolean {
+    if (this.#all.size === 0) return this.gone;
+    for (const { remote } of this.#all) if (remote === undefined || !isBackground(remote)) return false;
+    return true;
   }
 
   /** The rights by which they read. */

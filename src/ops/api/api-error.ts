@@ -11,9 +11,11 @@ const codes: Readonly<Record<number, string>> = {
   403: "forbidden",
   404: "not_found",
   405: "method_not_allowed",
+  413: "too_large",
   421: "misdirected",
   429: "too_many_requests",
   500: "failed",
+  503: "unavailable",
 };
 
 export const errorSchema = z.strictObject({

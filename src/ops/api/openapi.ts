@@ -1,5 +1,6 @@
 // The OpenAPI 3.1 document of the API, made of the schemas its answers are tested against.
 import { z } from "zod";
+import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
 import { errorSchema } from "./api-error.ts";
 import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
 import { imageSchema } from "./image-schema.ts";
@@ -20,6 +21,9 @@ const answers = {
   Datacenter: datacenterSchema,
   Stats: statsSchema,
   Image: imageSchema,
+  Jobs: jobsSchema,
+  Job: jobSchema,
+  NewJob: newJobSchema,
   Error: errorSchema,
 } as const satisfies Record<string, z.ZodType>;
 
@@ -84,12 +88,48 @@ export function openApiDocument(version: string): object {
     },
     servers: [{ url: "../.." }],
     security: [{}, { password: [] }, { token: [] }],
-    paths: Object.fromEntries(paths),
+    paths: { ...Object.fromEntries(paths), ...jobPaths(content) },
     components: {
       schemas: componentSchemas(),
       securitySchemes: {
         password: { type: "http", scheme: "basic" },
         token: { type: "http", scheme: "bearer" },
+      },
+    },
+  };
+}
+
+/** Jobs are begun and ended, too. */
+function jobPaths(content: (name: keyof typeof answers) => object): object {
+  const wrong = { default: { description: "What was wrong", content: content("Error") } };
+  const answered = (name: keyof typeof answers, status = "200") => ({
+    [status]: { description: "The answer", content: content(name) },
+    ...wrong,
+  });
+  const id = { name: "id", in: "path", required: true, schema: { type: "string", maxLength: 100 } };
+  return {
+    "/api/v1/jobs": {
+      get: {
+        operationId: "listJobs",
+        summary: "Jobs that fetch images ahead of clients, the newest first; the last 100 that are over",
+        parameters: [],
+        responses: answered("Jobs"),
+      },
+      post: {
+        operationId: "beginJob",
+        summary: "Fetches whole images onto this node's disk: their platforms, signatures and referrers",
+        parameters: [],
+        requestBody: { required: true, content: content("NewJob") },
+        responses: answered("Job", "201"),
+      },
+    },
+    "/api/v1/jobs/{id}": {
+      parameters: [id],
+      get: { operationId: "getJob", summary: "One job with its images", responses: answered("Job") },
+      delete: {
+        operationId: "endJob",
+        summary: "Ends a job; what it has fetched stays. Needs a header x-entrepot-request",
+        responses: answered("Job"),
       },
     },
   };
@@ -103,6 +143,8 @@ function componentSchemas(): object {
   return Object.fromEntries(
     Object.entries(answers).map(([name, schema]) => {
       const { $schema, ...made } = z.toJSONSchema(schema, {
+        // What is asked may leave out what has a default.
+        io: name === "NewJob" ? "input" : "output",
         // Members may be added: clients must not refuse them.
         override: ({ jsonSchema }) => {
           delete jsonSchema.additionalProperties;

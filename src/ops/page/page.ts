@@ -82,6 +82,7 @@ export function pageHtml(
     h(
       "footer",
       {},
+      h("a", { href: at("/jobs") }, "jobs"),
       h("a", { href: at("/api/v1/openapi.json") }, "API"),
       h("a", { href: at("/api/v1/stats") }, "stats"),
       h("a", { href: at("/metrics") }, "metrics"),

@@ -2,7 +2,9 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { isMonth, savingsCsv } from "../../telemetry/savings/report.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import type { JobSummary } from "../jobs/job-report.ts";
 import { type Asset, loadAssets } from "../page/assets.ts";
+import { jobsPageHtml } from "../page/jobs-page.ts";
 import { contentSecurityPolicy, pageHtml } from "../page/page.ts";
 import { EventStreams, type EventStreamsOptions } from "./event-streams.ts";
 import { daysExpected, daysOf } from "./readiness.ts";
@@ -16,6 +18,8 @@ export interface StatsPagesOptions {
   readonly readiness: (days: number) => Promise<Readiness>;
   /** What was saved in a month, in this one unless said, or in `all` that are kept. Throws StoreError. */
   readonly savings: (month?: string) => SavingsDocument;
+  /** The newest first; left out: there are none. */
+  readonly jobs?: (() => readonly JobSummary[]) | undefined;
   readonly every?: EventStreamsOptions["every"];
 }
 
@@ -38,7 +42,7 @@ const assetAge = 300;
 
 /** Reads the page's files from disk; throws the system's error when the installation is not whole. */
 export function createStatsPages(options: StatsPagesOptions): StatsPages {
-  const { document, explain, readiness, savings, every } = options;
+  const { document, explain, readiness, savings, jobs = () => [], every } = options;
   const assets = loadAssets();
   const json = () => JSON.stringify(document());
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
@@ -51,9 +55,10 @@ export function createStatsPages(options: StatsPagesOptions): StatsPages {
       const explanation = reference === "" ? undefined : await explanationOf(query, "explain");
       const asked = { reference: reference.slice(0, longestReference), explanation };
       const html = pageHtml(document(), assets.page, { ...asked, basePath });
-      const policy = { "content-security-policy": contentSecurityPolicy, "referrer-policy": "no-referrer" };
-      send(request, response, "text/html; charset=utf-8", html, policy);
+      sendPage(request, response, html);
     },
+    "/jobs": (request, response, basePath) =>
+      sendPage(request, response, jobsPageHtml(jobs(), document().at, assets.page, basePath)),
     "/stats.json": (request, response) => send(request, response, "application/json", `${json()}\n`),
     async "/explain.json"(request, response) {
       const explanation = await explanationOf(queryOf(request), "reference");
@@ -125,6 +130,11 @@ function send(
     ...headers,
   });
   response.end(request.method === "HEAD" ? "" : body);
+}
+
+function sendPage(request: IncomingMessage, response: ServerResponse, html: string): void {
+  const policy = { "content-security-policy": contentSecurityPolicy, "referrer-policy": "no-referrer" };
+  send(request, response, "text/html; charset=utf-8", html, policy);
 }
 
 function sendAsset(request: IncomingMessage, response: ServerResponse, file: Asset): void {

@@ -3,7 +3,6 @@
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { LRUCache } from "lru-cache";
 import { parseDigest } from "../../oci/digest.ts";
-import { jsonExcess } from "../../oci/json-depth.ts";
 import { parseTag } from "../../oci/name.ts";
 import { type Reference, referenceText } from "../../oci/reference.ts";
 import {
@@ -13,6 +12,7 @@ import {
   webhookSources,
 } from "../../ports/event.ts";
 import { isSameSecret, type SecretSource } from "../../ports/secret.ts";
+import { bodyOf, jsonOf } from "../request-body.ts";
 import { readWebhook, type WebhookEvent } from "./webhook-shapes.ts";
 
 /**
@@ -52,9 +52,6 @@ export interface WebhookAnswer {
   readonly about?: readonly string[];
 }
 
-const largestBody = 1024 * 1024;
-/** Of the JSON in it; a push of some hundred tags has some thousand values. */
-const bodyBounds = { depth: 64, values: 20_000 };
 /** Bodies held at once. */
 const maxRunning = 16;
 /** Changes acted on for one request; what is more is left to the tags' time to live. */
@@ -186,39 +183,6 @@ function referenceOf({ tag, digest }: WebhookEvent): Reference | undefined {
 
 function keyOf(source: WebhookSource, id: string): string {
   return `${source} ${id.slice(0, longestId)}`;
-}
-
-/** Undefined for what is no JSON, nests too deep or has too much in it to be read. */
-function jsonOf(body: Buffer): unknown {
-  if (jsonExcess(body, bodyBounds) !== undefined) return undefined;
-  try {
-    return JSON.parse(body.toString("utf8"));
-  } catch {
-    return undefined;
-  }
-}
-
-/** The whole body; the rest of one above 1 MiB stays unread. */
-function bodyOf(request: IncomingMessage): Promise<Buffer | "too_large" | "broken_off"> {
-  return new Promise((resolve) => {
-    if (Number(request.headers["content-length"]) > largestBody) {
-      resolve("too_large");
-      return;
-    }
-    const chunks: Buffer[] = [];
-    let length = 0;
-    request.on("data", (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= largestBody) chunks.push(chunk);
-      else {
-        request.pause();
-        resolve("too_large");
-      }
-    });
-    request.once("end", () => resolve(Buffer.concat(chunks, length)));
-    request.once("close", () => resolve("broken_off"));
-    request.on("error", () => resolve("broken_off"));
-  });
 }
 
 /**

@@ -1,7 +1,7 @@
 // One finished request as points in InfluxDB's line protocol. Names of measurements, tags and fields are the
 // interface of dashboards: add, never rename. What has few values is a tag, for InfluxDB keeps every combination of
 // tags in memory; repositories, digests and paths are fields.
-import type { RequestEvent } from "../../ports/event.ts";
+import type { Notice, RequestEvent } from "../../ports/event.ts";
 import { amount, codeLabel, methodLabel, readType, resultLabel, sourceLabel } from "../metrics/label.ts";
 
 /** Projects with a tag value of their own. */
@@ -14,18 +14,21 @@ export interface InfluxPointsOptions {
   readonly now?: () => number;
 }
 
-/**
- * Returns a function that gives the lines of a request, each with its end: `registry_access` for every one,
- * `request_origin` besides for those that were no plain hit. The timestamp is that of the request's end.
- */
-export function createInfluxPoints({
-  node,
-  now = Date.now,
-}: InfluxPointsOptions): (event: RequestEvent) => string[] {
+export interface InfluxPoints {
+  /**
+   * The lines of a request, each with its end: `registry_access` for every one, `request_origin` besides for those that were
+   * no plain hit. The timestamp is that of the request's end.
+   */
+  ofRequest(event: RequestEvent): string[];
+  /** `sync_job` for an image that a job is done with; nothing for other notices. */
+  ofNotice(notice: Notice): string[];
+}
+
+export function createInfluxPoints({ node, now = Date.now }: InfluxPointsOptions): InfluxPoints {
   const timestamp = createInfluxClock(now);
   const projectOf = createProjectLabel(mostProjects);
   const nodeTag = tag("node", node);
-  return (event) => {
+  const ofRequest = (event: RequestEvent): string[] => {
     const served = event.status < 400 && event.abortedBy === undefined;
     const result = resultLabel(event.result);
     // In the order of their keys, as InfluxDB wants them.
@@ -38,6 +41,31 @@ export function createInfluxPoints({
     if (result === "hit") return [access];
     return [access, `request_origin${tags} ${originFields(event, served)} ${timestamp()}\n`];
   };
+  const ofNotice = (notice: Notice): string[] => {
+    if (notice.kind !== "sync_job") return [];
+    const { origin, result, from } = notice;
+    const tags =
+      `${nodeTag},origin=${origin}` +
+      tag("project", projectOf(from?.repository, result === "done")) +
+      `,state=${result}` +
+      tag("upstream", from?.upstream);
+    return [`sync_job${tags} ${jobFields(notice)} ${timestamp()}\n`];
+  };
+  return { ofRequest, ofNotice };
+}
+
+function jobFields(notice: Notice & { readonly kind: "sync_job" }): string {
+  const { job, image, result, from, bytes, durationMs, retries, reason } = notice;
+  return (
+    `success=${result === "done"}` +
+    text("job", job) +
+    text("image", image) +
+    text("repo", from?.repository) +
+    integer("bytes", bytes) +
+    `,seconds=${(bounded(durationMs) / 1000).toFixed(3)}` +
+    integer("retries", retries) +
+    text("error", reason ?? "")
+  );
 }
 
 /** Every request as the log has it. */

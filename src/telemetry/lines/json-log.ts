@@ -251,6 +251,8 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         return limited(mayPass, `${notice.kind} ${notice.source} ${notice.result}`, (suppressed) =>
           logWebhook(logger, notice, suppressed),
         );
+      case "sync_job":
+        return logSyncJob(logger, notice);
       default:
         notice satisfies never;
     }
@@ -352,6 +354,16 @@ function logStaleServed(
     { upstream, repository, tag, age_ms: tenths(ageMs), detail: scrub(reason, maxText), suppressed },
     "served a stale tag because upstream failed",
   );
+}
+
+function logSyncJob(logger: Logger, notice: Notice & { kind: "sync_job" }): void {
+  const { job, origin, image, result, from, bytes, durationMs, retries, reason } = notice;
+  const detail = reason === undefined ? undefined : scrub(reason, maxText);
+  const asked = { job, origin, image: scrub(image, maxText), result, ...from };
+  const fields = { ...asked, bytes, duration_ms: tenths(durationMs), retries, detail };
+  if (result === "failed") logger.warn(fields, "an image could not be fetched ahead");
+  else
+    logger.info(fields, result === "done" ? "fetched an image ahead" : "fetching an image ahead was ended");
 }
 
 function logEviction(logger: Logger, notice: Notice & { kind: "eviction" }): void {

@@ -287,3 +287,27 @@ t.test("the link may become slower and faster", async (t) => {
     isNear(t, (link.crossed - all) / (now * 5_000), 1, 0.01, `of ${now}`);
   }
 });
+
+t.test("a fill keeps to the bound of those it is for, while all of them have one", async (t) => {
+  const bandwidth = new FairBandwidth(new ManualClock().read, () => () => {});
+  const gates: (() => void)[] = [];
+  const pace = { came: () => new Promise<void>((resolve) => void gates.push(resolve)) };
+  const use = bandwidth.use();
+  const job = { key: "job", exempt: false, background: true, pace } as const;
+  use.join(job);
+  const pacer = use.transfer();
+  const first = pacer.came(1000);
+  t.type(first, Promise);
+  t.ok(use.held, "its speed says nothing of upstream");
+  gates[0]?.();
+  await first;
+  t.notOk(use.held);
+  const leave = use.join({ key: "client", exempt: false });
+  t.equal(pacer.came(1000), undefined, "a client waits for the same bytes");
+  leave();
+  const second = pacer.came(1000);
+  t.type(second, Promise);
+  pacer.over();
+  await second;
+  t.pass("what is over waits no longer");
+});

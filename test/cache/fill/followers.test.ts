@@ -1,15 +1,18 @@
 import t from "tap";
 import { Follower, Followers } from "../../../src/cache/fill/followers.ts";
+import { type OnBehalfOf, type RemoteRepository, remoteRepository } from "../../../src/ports/upstream.ts";
+import { MemoryUpstream, repo } from "../../fixtures/memory-upstream.ts";
 
-function followerAt(position: number): Follower {
-  const follower = new Follower({
+function followerAt(position: number, remote?: RemoteRepository): Follower {
+  const followed = {
     read: async () => Buffer.alloc(0),
     lend: async () => undefined,
     arrived: async () => {},
     spooled: async () => undefined,
     plan: () => undefined,
     leave: () => {},
-  });
+  };
+  const follower = new Follower(followed, remote);
   follower.position = position;
   return follower;
 }
@@ -50,6 +53,29 @@ t.test("the slowest decides; nobody is infinitely far", async (t) => {
   followers.remove(slow);
   t.equal(followers.slowest, 90);
   t.equal(followers.size, 1);
+});
+
+t.test("nobody waits when all have left, or work for no caller", async (t) => {
+  const upstream = new MemoryUpstream();
+  const at = (onBehalfOf?: OnBehalfOf) => followerAt(0, remoteRepository(upstream, repo("a/b"), onBehalfOf));
+  const followers = new Followers(() => 0);
+  t.notOk(followers.unawaited, "the first may be about to come");
+  const [nobody, job, client] = [
+    at(),
+    at({ key: "job", exempt: false, background: true }),
+    at({ key: "client", exempt: false }),
+  ];
+  followers.add(nobody);
+  followers.add(job);
+  t.ok(followers.unawaited);
+  followers.add(client);
+  t.notOk(followers.unawaited);
+  followers.remove(client);
+  t.ok(followers.unawaited);
+  for (const each of [nobody, job]) followers.remove(each);
+  t.ok(followers.unawaited);
+  followers.add(followerAt(0));
+  t.notOk(followers.unawaited);
 });
 
 t.test("only those are dropped that are before the end and have not moved", async (t) => {

@@ -78,7 +78,7 @@ t.test("below a path of a proxy every address of the page leads below it", (t) =
       ([, address]) => new URL(address as string, at).pathname,
     );
     const root = basePath || new URL(at).pathname.slice(0, -1);
-    const linked = ["/api/v1/openapi.json", "/api/v1/stats", "/metrics", "/readyz"];
+    const linked = ["/jobs", "/api/v1/openapi.json", "/api/v1/stats", "/metrics", "/readyz"];
     const paths = [...assets.files.keys(), ...linked].map((path) => root + path);
     t.strictSame(new Set(named), new Set(paths), `${at} ${basePath}`);
   }

@@ -34,7 +34,7 @@ const line = (at: number): string => `m,node=n f=${at}i 17000000000000${String(a
 
 t.test("a burst of 80,000 requests arrives whole, in order, with a time for each", async (t) => {
   const { file, directory, read, counted } = create(t, { maxSize: 8_000_000, keep: 20 });
-  const points = createInfluxPoints({ node: "n1" });
+  const points = createInfluxPoints({ node: "n1" }).ofRequest;
   for (let i = 0; i < 80_000; i++) {
     for (const each of points(sampleEvent({ id: String(i) }))) file.write(each);
     // As much as may wait at once.

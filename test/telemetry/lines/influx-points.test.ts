@@ -7,7 +7,7 @@ import { sampleDigest, sampleEvent } from "../../fixtures/telemetry-samples.ts";
 
 const now = () => 1_767_323_045_678;
 const pointsOf = (event: RequestEvent) =>
-  parseLines(createInfluxPoints({ node: "n 1", now })(event).join(""));
+  parseLines(createInfluxPoints({ node: "n 1", now }).ofRequest(event).join(""));
 
 t.test("a hit is one point", async (t) => {
   t.strictSame(pointsOf(sampleEvent({ user: "alice", forwardedFor: "198.51.100.7", traceId: "ab" })), [
@@ -89,7 +89,7 @@ t.test("what is unknown is left out", async (t) => {
 });
 
 t.test("80,000 requests at once: every line has a time of its own", async (t) => {
-  const points = createInfluxPoints({ node: "n1", now });
+  const points = createInfluxPoints({ node: "n1", now }).ofRequest;
   const times = new Set<string>();
   let lines = 0;
   for (let i = 0; i < 80_000; i++) {
@@ -133,7 +133,7 @@ t.test("whatever clients send: lines stay lines, and tags have few values", asyn
     }),
     { numRuns: 3000, seed: 7 },
   ) as Partial<RequestEvent>[];
-  const points = createInfluxPoints({ node: "n1", now });
+  const points = createInfluxPoints({ node: "n1", now }).ofRequest;
   const read = parseLines(events.flatMap((event) => points(sampleEvent(event))).join(""));
   t.equal(read.filter(({ measurement }) => measurement === "registry_access").length, 3000);
   const values = (key: string) => new Set(read.map(({ tags }) => tags[key]));

@@ -1,0 +1,338 @@
+// Images that are fetched before clients ask for them: on demand (POST /api/v1/jobs), by the schedules of the configuration, and
+// what webhooks tell of. Each is a job whose images are asked for as a client's request is routed.
+import { isIP } from "node:net";
+import { Cron } from "croner";
+import type { Logger } from "pino";
+import type { DeniedDigests } from "../cache/denied-digests.ts";
+import { ByteRate } from "../cache/warm/byte-rate.ts";
+import { ImageWarmer, type WarmRequest, type WarmTarget } from "../cache/warm/image-warmer.ts";
+import { WarmProgress } from "../cache/warm/warm-progress.ts";
+import type { Config } from "../config/config.ts";
+import type { Router, Target } from "../http/routing.ts";
+import { type ImageName, parseImageName, referenceOf } from "../oci/image-name.ts";
+import { parsePlatform } from "../oci/platform.ts";
+import { type Reference, referenceText } from "../oci/reference.ts";
+import type { Route } from "../oci/route.ts";
+import type { JobTransfer } from "../ops/jobs/job-report.ts";
+import {
+  type ImageRun,
+  type ImageState,
+  type JobSettings,
+  Jobs,
+  type WantedImage,
+} from "../ops/jobs/jobs.ts";
+import { JobsApi, type JobsApiOptions } from "../ops/jobs/jobs-api.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
+import type { NoticeSink } from "../ports/event.ts";
+import type { Pace, RemoteRepository, Upstream } from "../ports/upstream.ts";
+import { scrub } from "../telemetry/scrub.ts";
+import type { Policy } from "./policy.ts";
+import { createRouter } from "./router.ts";
+import { TagsOfPattern } from "./tags-of-pattern.ts";
+
+/** Transfers of one image that are told. */
+const maxTransfers = 8;
+/** Characters of why something failed. */
+const longestReason = 500;
+/** Milliseconds between two looks at the schedules, at most: a reload may have brought a sooner one. */
+const longestWait = 60_000;
+
+export interface WarmOptions {
+  /** That of now. */
+  readonly config: () => Config;
+  readonly notices: NoticeSink;
+  readonly log: Pick<Logger, "warn">;
+  readonly clock: Clock;
+  readonly steady: Clock;
+  readonly pause: Pause;
+}
+
+export interface WarmParts {
+  /** Those of now, in the order of the configuration. */
+  readonly upstreams: () => readonly Upstream[];
+  readonly policy: Pick<Policy, "manifests" | "blobs" | "listings" | "local">;
+  readonly denied: Pick<DeniedDigests, "denies">;
+}
+
+/** Where an image comes from, or why from nowhere. */
+type RoutedImage =
+  | { readonly targets: readonly WarmTarget[]; readonly reference: Reference }
+  | { readonly refused: string };
+
+export class Warm {
+  readonly jobs: Jobs;
+  readonly api: JobsApi;
+  readonly #options: WarmOptions;
+  readonly #stopping = new AbortController();
+  #parts: (WarmParts & { readonly warmer: ImageWarmer; readonly tags: TagsOfPattern }) | undefined;
+  #router: { readonly of: Config; readonly router: Router } | undefined;
+  #keepsTime = false;
+  /** The last job of each schedule, by what the schedule says. */
+  readonly #lastJobs = new Map<string, string>();
+
+  constructor(options: WarmOptions) {
+    this.#options = options;
+    this.jobs = new Jobs(options);
+    this.api = new JobsApi({ jobs: this.jobs, begin: (...asked) => this.#begin(...asked) });
+  }
+
+  /** From now on jobs run. */
+  attach(parts: WarmParts): void {
+    const { pause } = this.#options;
+    const { policy, denied } = parts;
+    const warmer = new ImageWarmer({ ...policy, denies: (...asked) => denied.denies(...asked), pause });
+    this.#parts = { ...parts, warmer, tags: new TagsOfPattern(policy.listings) };
+    this.keepTime();
+  }
+
+  /** Ends all jobs, and begins none any more. */
+  stop(): void {
+    this.#stopping.abort(new Error("this node is stopping"));
+    this.#parts = undefined;
+    this.jobs.stop();
+  }
+
+  #begin(images: readonly string[], settings: JobSettings): ReturnType<JobsApiOptions["begin"]> {
+    for (const image of images) {
+      const name = parseImageName(image);
+      if (name === undefined || referenceOf(name) === undefined)
+        return {
+          problem: `images: found ${JSON.stringify(image)}, expected a reference such as team/app:1.0`,
+        };
+    }
+    if (this.#parts === undefined) return undefined;
+    const id = this.jobs.add(
+      images.map((image) => this.#wanted(image)),
+      settings,
+    );
+    return id === undefined ? undefined : { id };
+  }
+
+  /** The manifest of a tag that a webhook tells of, where nobody has to be asked for whom. */
+  manifest(remote: RemoteRepository, reference: Reference): void {
+    const { registry: upstream, repository } = remote;
+    if (this.#asksForCallers(upstream.name)) return;
+    const target = {
+      upstream,
+      repository,
+      allowed: true,
+      onAbsent: false,
+      onDenied: false,
+      onFailure: false,
+    };
+    const image = `${remote.upstream}/${repository}:${referenceText(reference)}`;
+    const routed = { targets: [target], reference };
+    const begin = (): ImageRun => this.#run({ ...routed, platforms: [], manifestOnly: true });
+    this.jobs.add([{ image, begin }], { origin: "webhook", platforms: [], bytesPerSecond: undefined });
+  }
+
+  // ---- one image ----------------------------------------------------------------------------------------------
+
+  #wanted(image: string): WantedImage {
+    const paces = this.#paces;
+    return {
+      image,
+      begin: (job) => {
+        const routed = this.#route(image);
+        if ("refused" in routed) return refusedRun(image, routed.refused);
+        const platforms = job.platforms.flatMap((text) => parsePlatform(text) ?? []);
+        const { id, bytesPerSecond } = job;
+        const pace = bytesPerSecond === undefined ? undefined : paces(job, bytesPerSecond);
+        const onBehalfOf = pace && ({ key: `job ${id}`, exempt: false, background: true, pace } as const);
+        return this.#run({ ...routed, platforms, onBehalfOf });
+      },
+    };
+  }
+
+  /** One bound for all images of a job. */
+  readonly #paces = (job: object, bytesPerSecond: number): Pace => {
+    const known = this.#rates.get(job);
+    if (known !== undefined) return known;
+    const { steady, pause } = this.#options;
+    const made = new ByteRate(bytesPerSecond, steady, pause, this.#stopping.signal);
+    this.#rates.set(job, made);
+    return made;
+  };
+  readonly #rates = new WeakMap<object, Pace>();
+
+  #run(request: WarmRequest): ImageRun {
+    const progress = new WarmProgress();
+    const parts = this.#parts;
+    return {
+      report: () => stateOf(progress, parts?.policy.blobs.fillings ?? []),
+      recheck: () => parts?.warmer.recheck(progress),
+      async run(signal) {
+        if (parts === undefined) progress.fail(referenceText(request.reference), "the node is stopping");
+        else await parts.warmer.warm(request, progress, signal);
+      },
+    };
+  }
+
+  #route(image: string): RoutedImage {
+    const name = parseImageName(image);
+    const reference = name && referenceOf(name);
+    if (name === undefined || reference === undefined) return { refused: "no reference" };
+    const targets = this.#targets(name, { kind: "manifest", repository: name.repository, reference });
+    return typeof targets === "string" ? { refused: targets } : { targets, reference };
+  }
+
+  /** As a client's request by that name is routed; text says why it cannot be. */
+  #targets(
+    { host, repository }: ImageName,
+    asked: DistributiveOmit<Route, "prefix" | "ns">,
+  ): readonly Target[] | string {
+    const { upstreams, node, opsHosts = [] } = this.#options.config();
+    const hostname = host?.replace(/:\d+$/, "");
+    const own = [node.name, node.address && new URL(node.address).hostname, "localhost", ...opsHosts];
+    const isOwn = hostname !== undefined && (own.includes(hostname) || isIP(hostname) > 0);
+    const [first = ""] = repository.split("/", 1);
+    const named = (of: (upstream: (typeof upstreams)[number]) => boolean) => upstreams.find(of)?.name;
+    let [prefix, ns]: [string, string | undefined] = ["", undefined];
+    if (host !== undefined && named(({ namespaces }) => namespaces.includes(host)) !== undefined) ns = host;
+    else if (
+      hostname !== undefined &&
+      !isOwn &&
+      named(({ hosts }) => hosts.includes(hostname)) === undefined
+    ) {
+      const byUrl = named(({ url }) => url.host === host);
+      if (byUrl === undefined)
+        return `the registry ${host} is none that this mirror fetches from: it has to stand in the namespaces of an upstream`;
+      prefix = byUrl;
+    }
+    let route = { ...asked, prefix, ns } as Route & { readonly repository: ImageName["repository"] };
+    // As in `entrepot why`: the name of an upstream stands before the repository.
+    const byName = prefix === "" && ns === undefined && named(({ name }) => name === first);
+    const rest = byName ? parseImageName(repository.slice(first.length + 1))?.repository : undefined;
+    if (byName && rest !== undefined) route = { ...route, prefix: byName, repository: rest };
+    const routed = this.#currentRouter().route(route, isOwn ? undefined : host);
+    if (routed.kind === "unknown") return "it names no upstream of this mirror";
+    if (routed.targets.some(({ upstream }) => this.#asksForCallers(upstream.name)))
+      return `upstream ${routed.targets[0].upstream.name} is asked with its callers' credentials alone (access: passthrough), and has no account for what no caller waits for`;
+    return routed.targets;
+  }
+
+  #asksForCallers(name: string): boolean {
+    const upstream = this.#options.config().upstreams.find((each) => each.name === name);
+    return upstream?.access === "passthrough" && upstream.auth.kind === "none";
+  }
+
+  #currentRouter(): Router {
+    const config = this.#options.config();
+    if (this.#router?.of !== config)
+      this.#router = { of: config, router: createRouter(config, this.#parts?.upstreams() ?? []) };
+    return this.#router.router;
+  }
+
+  // ---- schedules ----------------------------------------------------------------------------------------------
+
+  /** To be called when there may be schedules where there were none. */
+  keepTime(): void {
+    if (this.#keepsTime || this.#parts === undefined || this.#schedules.length === 0) return;
+    this.#keepsTime = true;
+    void this.#watch()
+      .catch(() => {})
+      .finally(() => {
+        this.#keepsTime = false;
+      });
+  }
+
+  get #schedules() {
+    return this.#options.config().warm ?? [];
+  }
+
+  /** What was due while the node did not run is left out. Rejects when the node stops. */
+  async #watch(): Promise<void> {
+    const { clock, pause } = this.#options;
+    for (let seen = clock(); this.#schedules.length > 0; ) {
+      const next = this.#schedules.map(({ at }) => dueAfter(at, seen));
+      await pause(
+        Math.max(1, Math.min(longestWait, ...next.map((at) => at - clock()))),
+        this.#stopping.signal,
+      );
+      const now = clock();
+      for (const schedule of this.#schedules)
+        if (dueAfter(schedule.at, seen) <= now) void this.#start(schedule);
+      // The clock may have been set back.
+      seen = now;
+    }
+  }
+
+  /** Begins the job of a schedule, unless the last one still runs. Never rejects. */
+  async #start(schedule: NonNullable<Config["warm"]>[number]): Promise<void> {
+    const key = JSON.stringify(schedule);
+    const { at, images, platforms, bandwidth: bytesPerSecond } = schedule;
+    const last = this.#lastJobs.get(key);
+    if (last !== undefined && this.jobs.get(last)?.endedAt === null) {
+      this.#options.log.warn(
+        { at, job: last },
+        "the last job of a schedule of warm still runs: this one is left out",
+      );
+      return;
+    }
+    const wanted = await Promise.all(images.map((image) => this.#expanded(image)));
+    const id = this.jobs.add(wanted.flat(), { origin: "schedule", platforms, bytesPerSecond });
+    if (id === undefined)
+      this.#options.log.warn({ at }, "too many jobs wait: a schedule of warm is left out");
+    // No more than there are schedules; those of before a reload go with it.
+    const known = new Set(this.#schedules.map((each) => JSON.stringify(each)));
+    for (const each of this.#lastJobs.keys()) if (!known.has(each)) this.#lastJobs.delete(each);
+    if (id !== undefined) this.#lastJobs.set(key, id);
+  }
+
+  /** The images of a pattern; one that fails where they cannot be found out. */
+  async #expanded(image: string): Promise<WantedImage[]> {
+    const name = parseImageName(image);
+    if (name?.tag === undefined || referenceOf(name) !== undefined) return [this.#wanted(image)];
+    const failed = (reason: string): WantedImage[] => [{ image, begin: () => refusedRun(image, reason) }];
+    const page = { n: undefined, last: undefined };
+    const targets = this.#targets(name, { kind: "tags", repository: name.repository, page });
+    if (typeof targets === "string") return failed(targets);
+    const listed = await this.#parts?.tags.matching(targets, name.tag).catch((error: Error) => error.message);
+    if (listed === undefined) return [];
+    if (typeof listed === "string") return failed(listed);
+    const before = image.trim().slice(0, image.trim().lastIndexOf(":"));
+    return listed.map((tag) => this.#wanted(`${before}:${tag}`));
+  }
+}
+
+type DistributiveOmit<T, Keys extends PropertyKey> = T extends unknown ? Omit<T, Keys> : never;
+
+/** When, in milliseconds since the epoch; Infinity for never. */
+function dueAfter(at: string, time: number): number {
+  return new Cron(at).nextRun(new Date(time))?.getTime() ?? Number.POSITIVE_INFINITY;
+}
+
+function refusedRun(image: string, reason: string): ImageRun {
+  const progress = new WarmProgress();
+  return {
+    report: () => stateOf(progress, []),
+    recheck() {},
+    async run() {
+      progress.fail(image, reason);
+    },
+  };
+}
+
+function stateOf(progress: WarmProgress, fillings: Policy["blobs"]["fillings"]): ImageState {
+  const fills = new Map(fillings.map(({ fill }) => [fill.digest as string, fill]));
+  const transfers: JobTransfer[] = [];
+  let [partsHere, sizeBytes, hereBytes, fetchedBytes] = [0, 0, 0, 0];
+  for (const { kind, name, size, state, fetched } of progress.parts) {
+    const fill = kind === "blob" && state === "fetching" ? fills.get(name) : undefined;
+    const here = state === "here" ? (size ?? 0) : (fill?.received ?? 0);
+    if (state === "here") partsHere++;
+    sizeBytes += Math.max(size ?? 0, here);
+    hereBytes += here;
+    if (fetched) fetchedBytes += here;
+    if (fill !== undefined && transfers.length < maxTransfers)
+      transfers.push({ digest: name, receivedBytes: here, sizeBytes: size ?? fill.size ?? null });
+  }
+  const { origin, digest = null, count: parts, retries, failures, failed } = progress;
+  const { upstream = null, repository = null } = origin ?? {};
+  return {
+    ...{ upstream, repository, digest, parts, partsHere, sizeBytes, hereBytes, fetchedBytes, retries },
+    transfers,
+    failures: failures.map(({ part, reason }) => ({ part, reason: scrub(reason, longestReason) })),
+    failed,
+  };
+}

@@ -1,0 +1,126 @@
+// `entrepot warm`: has a running mirror fetch whole images before clients ask for them, and shows how far it has got.
+import { setTimeout as sleep } from "node:timers/promises";
+import { readText } from "../config/read-text.ts";
+import { parseSize } from "../config/units.ts";
+import type { JobReport } from "../ops/jobs/job-report.ts";
+import { type Context, exitCode } from "./context.ts";
+import { askOps, type OpsPlace, type OpsPlaceOptions, OpsRefusal, opsPlace } from "./ops-place.ts";
+import { imagesInList, imagesInManifests } from "./warm-list.ts";
+import { jsonView, type ProgressView, textView } from "./warm-progress-view.ts";
+
+export interface WarmOptions extends OpsPlaceOptions {
+  readonly from?: readonly string[];
+  readonly fromManifests?: readonly string[];
+  readonly platform?: readonly string[];
+  readonly bandwidth?: string;
+  readonly json?: true;
+  readonly cancelOnInterrupt?: true;
+}
+
+/** Milliseconds between two questions how far the job has got, and after one that was not answered. */
+const askEvery = 500;
+const askAgainAfter = 1_000;
+/** Questions in a row without an answer: a node that starts again has two minutes for it. */
+const maxUnanswered = 120;
+
+const path = "/api/v1/jobs";
+
+/**
+ * Gives the exit code: 0 when all of every image is here, 1 when something is not (or the user has ended the command), 2 for a
+ * wrong command line or configuration and when no mirror answers.
+ */
+export async function warm(
+  images: readonly string[],
+  options: WarmOptions,
+  context: Context,
+): Promise<number> {
+  const asked = jobOf(images, options, context);
+  if (typeof asked === "string") {
+    context.err(`entrepot: ${asked}\n`);
+    return exitCode.usage;
+  }
+  const place = opsPlace(options, context);
+  if (place === undefined) return exitCode.usage;
+  const view = options.json ? jsonView(context.out) : textView(context.out, context.terminal);
+  const ends = new AbortController();
+  const release = context.onSignal(() => ends.abort());
+  try {
+    return await follow(place, asked, view, options, context, ends.signal);
+  } catch (error) {
+    view.end();
+    const { cause = error } = error as Error;
+    const where = place.socket ?? place.origin;
+    if (error instanceof OpsRefusal) context.err(`entrepot: ${error.message}\n`);
+    else context.err(`entrepot: no mirror answers at ${where} (${(cause as Error).message})\n`);
+    return exitCode.usage;
+  } finally {
+    view.end();
+    release();
+  }
+}
+
+interface AskedJob {
+  readonly images: readonly string[];
+  readonly platforms: readonly string[];
+  readonly bytesPerSecond?: number;
+}
+
+/** What is to be asked for; text says what is wrong with the command line. */
+function jobOf(images: readonly string[], options: WarmOptions, { readFile }: Context): AskedJob | string {
+  const { from = [], fromManifests = [], platform: platforms = [], bandwidth } = options;
+  const all = new Set(images);
+  for (const [files, read, flag] of [
+    [from, imagesInList, "--from"],
+    [fromManifests, imagesInManifests, "--from-manifests"],
+  ] as const)
+    for (const each of files) {
+      const file = readText(each, readFile);
+      if (!("text" in file)) return `${flag}: ${each} cannot be read (${file.reason})`;
+      try {
+        for (const image of read(file.text)) all.add(image);
+      } catch (error) {
+        return `${flag}: ${each}: ${(error as Error).message}`;
+      }
+    }
+  if (all.size === 0) return "warm: name an image, or a file with --from or --from-manifests";
+  const asked = { images: [...all], platforms };
+  if (bandwidth === undefined) return asked;
+  const parsed = parseSize(bandwidth.replace(/\/s$/, ""), 65_536);
+  if ("value" in parsed) return { ...asked, bytesPerSecond: parsed.value };
+  return `--bandwidth: found ${JSON.stringify(bandwidth)}, expected ${parsed.expected} a second`;
+}
+
+/** Asks again for the whole job when the node has been started again: what is here is not fetched twice. */
+async function follow(
+  place: OpsPlace,
+  asked: AskedJob,
+  view: ProgressView,
+  { cancelOnInterrupt }: WarmOptions,
+  { err }: Context,
+  signal: AbortSignal,
+): Promise<number> {
+  const begin = async () =>
+    (await askOps(place, path, undefined, { method: "POST", body: asked })) as JobReport;
+  let job = await begin();
+  for (let unanswered = 0; ; ) {
+    view.show(job);
+    if (job.endedAt !== null) return job.state === "done" ? exitCode.done : exitCode.failed;
+    await sleep(unanswered === 0 ? askEvery : askAgainAfter, undefined, { signal }).catch(() => {});
+    if (signal.aborted) {
+      view.end();
+      if (cancelOnInterrupt === true)
+        await askOps(place, `${path}/${job.id}`, undefined, { method: "DELETE" });
+      err(`entrepot: job ${job.id} ${cancelOnInterrupt === true ? "is ended" : "goes on in the mirror"}\n`);
+      return exitCode.failed;
+    }
+    try {
+      job = (await askOps(place, `${path}/${job.id}`)) as JobReport;
+      unanswered = 0;
+    } catch (error) {
+      if (error instanceof OpsRefusal && error.status === 404) {
+        err("entrepot: the mirror has been started again: asking for the rest\n");
+        job = await begin();
+      } else if (error instanceof OpsRefusal || ++unanswered >= maxUnanswered) throw error;
+    }
+  }
+}

@@ -1,0 +1,110 @@
+// Jobs in the API of the ops listener: POST /api/v1/jobs begins one, GET tells of all or of one, DELETE ends one. Who may is
+// decided before (access.ts), as for all that is not health, metrics or a webhook; without a password or a token that is this
+// machine alone. A change needs what cross-site.ts asks for, and has its line in the log (audit.ts).
+import type { IncomingMessage } from "node:http";
+import type { OpsAnswer } from "../answer.ts";
+import { bodyOf, jsonOf } from "../request-body.ts";
+import type { JobReport, JobSummary } from "./job-report.ts";
+import { newJobSchema } from "./job-schema.ts";
+import type { JobSettings } from "./jobs.ts";
+
+export const jobsPath = "/api/v1/jobs";
+
+/** References that are named in the log. */
+const maxTold = 10;
+
+export interface JobsApiOptions {
+  readonly jobs: {
+    list(): readonly JobSummary[];
+    get(id: string): JobReport | undefined;
+    cancel(id: string): boolean;
+  };
+  /**
+   * Begins a job. `problem`: a reference that cannot be read; undefined when too many wait, or the node is not serving yet or no
+   * more.
+   */
+  readonly begin: (
+    images: readonly string[],
+    settings: JobSettings,
+  ) => { readonly id: string } | { readonly problem: string } | undefined;
+}
+
+/** An answer, and what of it is for the log. */
+export interface JobsAnswer extends OpsAnswer {
+  readonly about?: readonly string[];
+}
+
+export class JobsApi {
+  readonly #options: JobsApiOptions;
+
+  constructor(options: JobsApiOptions) {
+    this.#options = options;
+  }
+
+  has(path: string): boolean {
+    return path === jobsPath || path.startsWith(`${jobsPath}/`);
+  }
+
+  /** Answers a request for one of its paths, in JSON. */
+  async answer(path: string, request: IncomingMessage): Promise<JobsAnswer> {
+    const { method = "" } = request;
+    const reads = method === "GET" || method === "HEAD";
+    if (path === jobsPath) {
+      if (reads) return json(200, { jobs: this.#options.jobs.list() });
+      return method === "POST" ? await this.#begin(request) : onlyMethods("GET, HEAD, POST");
+    }
+    const id = path.slice(jobsPath.length + 1);
+    if (!reads && method !== "DELETE") return onlyMethods("GET, HEAD, DELETE");
+    if (method === "DELETE" && !this.#options.jobs.cancel(id)) return unknownJob;
+    const job = this.#options.jobs.get(id);
+    return job === undefined ? unknownJob : json(200, job);
+  }
+
+  async #begin(request: IncomingMessage): Promise<JobsAnswer> {
+    const body = await bodyOf(request);
+    if (body === "too_large") return failure(413, "more than 1 MiB");
+    if (body === "broken_off") return failure(400, "broken off");
+    const parsed = newJobSchema.safeParse(jsonOf(body));
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      const where = issue?.path.length ? `${issue.path.join(".")}: ` : "";
+      return failure(400, `${where}${issue?.message ?? "expected a job as JSON"}`);
+    }
+    const { images, platforms, bytesPerSecond } = parsed.data;
+    const begun = this.#options.begin(images, { origin: "request", platforms, bytesPerSecond });
+    if (begun === undefined)
+      return {
+        ...failure(503, "too many jobs wait, or the node is not serving; ask again later"),
+        headers: { "retry-after": "10" },
+      };
+    if ("problem" in begun) return failure(400, begun.problem);
+    const job = this.#options.jobs.get(begun.id);
+    return {
+      ...json(201, job ?? {}),
+      headers: { location: `${jobsPath}/${begun.id}` },
+      about: images.slice(0, maxTold),
+    };
+  }
+}
+
+const codes: Readonly<Record<number, string>> = {
+  400: "bad_request",
+  404: "not_found",
+  405: "method_not_allowed",
+  413: "too_large",
+};
+
+const unknownJob = failure(404, "there is no such job: it was forgotten, or the node has been started again");
+
+function onlyMethods(allow: string): OpsAnswer {
+  return { ...failure(405, `only ${allow}`), headers: { allow } };
+}
+
+function json(status: number, value: object): OpsAnswer {
+  return { status, type: "application/json", body: `${JSON.stringify(value)}\n` };
+}
+
+/** What was wrong, and what to do about it. */
+function failure(status: number, message: string): OpsAnswer {
+  return json(status, { error: { code: codes[status] ?? "unavailable", message } });
+}

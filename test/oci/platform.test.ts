@@ -1,0 +1,45 @@
+import t from "tap";
+import { indexEntries, isFor, parsePlatform } from "../../src/oci/platform.ts";
+
+const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
+
+t.test("platforms as people write them", async (t) => {
+  t.same(parsePlatform("linux/amd64"), { os: "linux", architecture: "amd64", variant: undefined });
+  t.same(parsePlatform("linux/arm64/v8"), { os: "linux", architecture: "arm64", variant: "v8" });
+  for (const text of ["linux", "linux/", "linux/a/b/c", "Linux/amd64", ""])
+    t.equal(parsePlatform(text), undefined);
+});
+
+t.test("which entries of an index are for a platform", async (t) => {
+  const entries = indexEntries(
+    Buffer.from(
+      JSON.stringify({
+        manifests: [
+          { digest: digest("a"), platform: { os: "linux", architecture: "arm64", variant: "v8" } },
+          { digest: digest("b"), platform: { os: "linux", architecture: "amd64" } },
+          { digest: digest("c") },
+          {
+            digest: digest("d"),
+            platform: { os: "unknown", architecture: "unknown" },
+            annotations: { "vnd.docker.reference.digest": digest("b") },
+          },
+          { digest: "none" },
+          7,
+        ],
+      }),
+    ),
+  );
+  t.equal(entries.size, 4);
+  t.equal(entries.get(digest("d") as never)?.attests, digest("b"));
+  const wanted = (text: string) => {
+    const platform = parsePlatform(text);
+    return [...entries]
+      .flatMap(([each, entry]) => (isFor(entry, platform ? [platform] : []) ? [each[7]] : []))
+      .join("");
+  };
+  t.equal(wanted("linux/arm64"), "ac", "any variant, and what names no platform");
+  t.equal(wanted("linux/arm64/v8"), "ac");
+  t.equal(wanted("linux/arm64/v7"), "c");
+  t.equal(wanted("linux/amd64"), "bc");
+  t.same(indexEntries(Buffer.from('{"layers":[]}')), new Map());
+});
