@@ -29,7 +29,12 @@ async function explain(mirror: Mirror, reference: string): Promise<Explained> {
 /** Pulls a blob and waits until it is stored, which may be after the client has it all. */
 async function pull(mirror: Mirror, digest: string): Promise<void> {
   await mirror.get(`/v2/team/app/blobs/${digest}`);
-  while ((await explain(mirror, `team/app@${digest}`)).parts[0]?.state !== "here") await turn();
+  // The file comes first, then its row of the index.
+  const isHere = async () => {
+    const [part] = (await explain(mirror, `team/app@${digest}`)).parts;
+    return part?.state === "here" && part.checkedAt !== null;
+  };
+  while (!(await isHere())) await turn();
 }
 
 t.test("what was never pulled is not known, and nobody is asked", async (t) => {

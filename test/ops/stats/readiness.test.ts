@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { type Digest, digestHex } from "../../../src/oci/digest.ts";
 import { daysOf } from "../../../src/ops/stats/readiness.ts";
-import type { Readiness } from "../../../src/ops/stats/stats-document.ts";
+import type { Explanation, Readiness } from "../../../src/ops/stats/stats-document.ts";
 import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { type Mirror, startMirror } from "../../fixtures/mirror.ts";
@@ -34,12 +34,20 @@ async function pull(mirror: Mirror, reference: string, of: Image, how?: string):
   await mirror.get(`/v2/team/app/manifests/${how ?? reference}`);
   if (how !== undefined) await mirror.get(`/v2/team/app/manifests/${reference}`);
   for (const { digest } of [of.config, ...of.layers]) await mirror.get(`/v2/team/app/blobs/${digest}`);
+  // The file comes first, then its row of the index.
+  for (const { digest } of [of.config, ...of.layers]) while (!(await isIndexed(mirror, digest))) await turn();
   for (;;) {
     const { unready } = await readiness(mirror);
     const awaited = [of.digest, of.config.digest, ...of.layers.map(({ digest }) => digest)] as string[];
     if (!unready.some(({ obstacles }) => obstacles.some(({ digest }) => awaited.includes(digest)))) return;
     await turn();
   }
+}
+
+async function isIndexed({ ops }: Mirror, digest: Digest): Promise<boolean> {
+  const answer = await fetch(new URL(`/explain.json?reference=team/app@${digest}`, ops));
+  const { parts } = (await answer.json()) as Explanation & { kind: "explained" };
+  return parts[0]?.usedAt !== null;
 }
 
 function fileOf({ directory }: Mirror, digest: Digest): string {
