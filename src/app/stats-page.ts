@@ -104,12 +104,17 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
   const pages = createStatsPages({
     document,
     explain,
-    readiness: (days) => readiness.run(days),
     savings: options.savings,
     jobs: options.jobs,
   });
   const { version } = options;
-  const api = createApi({ version, node, stats: document, explain });
+  const api = createApi({
+    version,
+    node,
+    stats: document,
+    explain,
+    readiness: (days) => readiness.run(days),
+  });
   await history.load();
   const timer = setInterval(() => void history.save(), historyInterval).unref();
   const look = (): void => {

@@ -17,7 +17,7 @@ const patience = 300_000;
 export async function readiness(options: ReadinessFlags, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
-  const path = `/readiness.json?${new URLSearchParams({ days: options.days })}`;
+  const path = `/api/v1/readiness?${new URLSearchParams({ days: options.days })}`;
   const found = (await answerFrom(place, path, context, patience)) as Readiness | null | undefined;
   if (found === undefined || found === null) return exitCode.usage;
   const text = options.json ? JSON.stringify(found) : linesOf(found).join("\n");

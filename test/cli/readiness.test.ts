@@ -32,7 +32,7 @@ t.test("all ready", async (t) => {
   t.equal(await line.exit, 0);
   t.equal(line.out(), "3 of 3 images pulled in 7 days could be pulled now without upstream\n");
   t.equal(await commandLine(["readiness", "--days", "0.5", "--ops", address]).exit, 0);
-  t.strictSame(asked, ["/readiness.json?days=7", "/readiness.json?days=0.5"]);
+  t.strictSame(asked, ["/api/v1/readiness?days=7", "/api/v1/readiness?days=0.5"]);
 });
 
 t.test("some are not: which, and what is missing", async (t) => {

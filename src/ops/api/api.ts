@@ -1,7 +1,8 @@
 // The versioned API of the ops listener, for programs: the page and the commands ask it, too.
 import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
 import type { OpsAnswer } from "../answer.ts";
-import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
+import { daysExpected, daysOf } from "../stats/readiness.ts";
+import type { Explanation, Readiness, StatsDocument } from "../stats/stats-document.ts";
 import { openApiDocument } from "./openapi.ts";
 
 export interface ApiOptions {
@@ -11,6 +12,8 @@ export interface ApiOptions {
   readonly stats: () => StatsDocument;
   /** See StatsPagesOptions. */
   readonly explain: (reference: string) => Promise<Explanation>;
+  /** Of images pulled in the last so many days. */
+  readonly readiness: (days: number) => Promise<Readiness>;
 }
 
 export interface Api {
@@ -22,7 +25,7 @@ export interface Api {
 /** Longest reference that is read, in characters. */
 export const longestReference = 500;
 
-export function createApi({ version, node, stats, explain }: ApiOptions): Api {
+export function createApi({ version, node, stats, explain, readiness }: ApiOptions): Api {
   const document = openApiDocument(version);
   const answers: Readonly<Record<string, (query: URLSearchParams) => OpsAnswer | Promise<OpsAnswer>>> = {
     "/api/v1/openapi.json": () => json(document),
@@ -38,6 +41,10 @@ export function createApi({ version, node, stats, explain }: ApiOptions): Api {
       if (explanation.kind === "unreadable")
         return refused(`reference ${JSON.stringify(reference)}: ${explanation.reason}`);
       return json(explanation);
+    },
+    async "/api/v1/readiness"(query) {
+      const days = daysOf(query.get("days"));
+      return days === undefined ? refused(daysExpected) : json(await readiness(days));
     },
   };
   return {

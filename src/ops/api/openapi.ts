@@ -4,6 +4,7 @@ import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
 import { errorSchema } from "./api-error.ts";
 import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
 import { imageSchema } from "./image-schema.ts";
+import { readinessSchema } from "./readiness-schema.ts";
 import { statsSchema } from "./stats-schema.ts";
 
 /** A question that can be asked: GET of a path. */
@@ -24,6 +25,7 @@ const answers = {
   Jobs: jobsSchema,
   Job: jobSchema,
   NewJob: newJobSchema,
+  Readiness: readinessSchema,
   Error: errorSchema,
 } as const satisfies Record<string, z.ZodType>;
 
@@ -53,6 +55,14 @@ export const operations: Readonly<Record<string, Operation>> = {
     answers: "Image",
     query: {
       reference: { description: "[upstream/]repository:tag or @digest", example: "team/app:1.0" },
+    },
+  },
+  "/api/v1/readiness": {
+    id: "getReadiness",
+    summary: "Which images pulled lately could be pulled from this node if their registries were gone",
+    answers: "Readiness",
+    query: {
+      days: { description: "How long ago they were pulled at most: above 0, at most 365", example: "7" },
     },
   },
 };

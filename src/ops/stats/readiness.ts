@@ -37,13 +37,13 @@ const maxReferrers = 100;
 const maxKnown = 200_000;
 const day = 86_400_000;
 
-/** Days that are looked at when no number is given. */
+/** Days that metrics are about. */
 export const usualDays = 7;
-export const daysExpected = "days: expected a number above 0, at most 365";
+export const daysExpected = "days: expected a number above 0, at most 365, such as ?days=7";
 
-/** Undefined for what is no number of days; `usualDays` for null. */
+/** Undefined for what is no number of days. */
 export function daysOf(text: string | null): number | undefined {
-  const days = text === null ? usualDays : Number(text);
+  const days = text === null ? 0 : Number(text);
   return days > 0 && days <= 365 ? days : undefined;
 }
 

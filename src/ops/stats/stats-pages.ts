@@ -7,15 +7,12 @@ import { type Asset, loadAssets } from "../page/assets.ts";
 import { jobsPageHtml } from "../page/jobs-page.ts";
 import { contentSecurityPolicy, pageHtml } from "../page/page.ts";
 import { EventStreams, type EventStreamsOptions } from "./event-streams.ts";
-import { daysExpected, daysOf } from "./readiness.ts";
-import type { Explanation, Readiness, StatsDocument } from "./stats-document.ts";
+import type { Explanation, StatsDocument } from "./stats-document.ts";
 
 export interface StatsPagesOptions {
   readonly document: () => StatsDocument;
   /** What is known here of an image. Never rejects for a reference it cannot read. */
   readonly explain: (reference: string) => Promise<Explanation>;
-  /** Of images pulled in the last so many days. */
-  readonly readiness: (days: number) => Promise<Readiness>;
   /** What was saved in a month, in this one unless said, or in `all` that are kept. Throws StoreError. */
   readonly savings: (month?: string) => SavingsDocument;
   /** The newest first; left out: there are none. */
@@ -42,7 +39,7 @@ const assetAge = 300;
 
 /** Reads the page's files from disk; throws the system's error when the installation is not whole. */
 export function createStatsPages(options: StatsPagesOptions): StatsPages {
-  const { document, explain, readiness, savings, jobs = () => [], every } = options;
+  const { document, explain, savings, jobs = () => [], every } = options;
   const assets = loadAssets();
   const json = () => JSON.stringify(document());
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
@@ -63,12 +60,6 @@ export function createStatsPages(options: StatsPagesOptions): StatsPages {
     async "/explain.json"(request, response) {
       const explanation = await explanationOf(queryOf(request), "reference");
       send(request, response, "application/json", `${JSON.stringify(explanation)}\n`);
-    },
-    async "/readiness.json"(request, response) {
-      const days = daysOf(queryOf(request).get("days"));
-      if (days === undefined)
-        send(request, response, "text/plain; charset=utf-8", `${daysExpected}\n`, {}, 400);
-      else send(request, response, "application/json", `${JSON.stringify(await readiness(days))}\n`);
     },
     "/savings.json": (request, response) => {
       const found = savingsOf(request, savings);

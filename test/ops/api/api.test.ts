@@ -20,6 +20,15 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
       if (reference !== "wrong") return fullExplanation("x");
       return { schema: 1, kind: "unreadable", reference, reason: "expected something else" };
     },
+    readiness: async (days) => ({
+      schema: 1,
+      at: 1000,
+      days,
+      pulled: 0,
+      ready: 0,
+      truncated: false,
+      unready: [],
+    }),
   });
   const listener = createOpsListener({
     health: new Health(),
@@ -47,6 +56,8 @@ t.test("what was wrong is said as JSON, whoever refuses", async (t) => {
     ["/api/v1/why", 400, "bad_request", /reference= is missing/],
     ["/api/v1/why?reference=%20", 400, "bad_request", /reference= is missing/],
     ["/api/v1/why?reference=wrong", 400, "bad_request", /^reference "wrong": expected something else$/],
+    ["/api/v1/readiness", 400, "bad_request", /^days: expected a number above 0/],
+    ["/api/v1/readiness?days=366", 400, "bad_request", /at most 365/],
     [`/api/v1/why?reference=${"x".repeat(501)}`, 400, "bad_request", /longer than 500/],
   ] as const;
   for (const [path, status, code, message] of cases) {
@@ -56,6 +67,7 @@ t.test("what was wrong is said as JSON, whoever refuses", async (t) => {
   t.same(asked, ["wrong"]);
   t.match(await ask("/api/v1/why?reference=team%2Fapp%3A1.0"), { status: 200, body: { kind: "explained" } });
   t.same(asked.at(-1), "team/app:1.0");
+  t.match(await ask("/api/v1/readiness?days=0.5"), { status: 200, body: { days: 0.5 } });
   const put = await ask("/api/v1/node", { method: "PUT" });
   t.match(put, { status: 403, body: { error: { code: "forbidden", message: /content-type/ } } });
   const told = await ask("/api/v1/node", { method: "PUT", headers: { "content-type": "application/json" } });

@@ -97,6 +97,7 @@ t.test("of the answers every member is described, also where they are nested", (
     "Jobs",
     "NewJob",
     "Node",
+    "Readiness",
     "Stats",
   ]);
   const text = JSON.stringify(components);

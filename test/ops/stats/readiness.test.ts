@@ -25,7 +25,7 @@ async function start(t: Test, options: Parameters<typeof startMirror>[2] = {}) {
 }
 
 async function readiness({ ops }: Mirror, days = 7): Promise<Readiness> {
-  const answer = await fetch(new URL(`/readiness.json?days=${days}`, ops));
+  const answer = await fetch(new URL(`/api/v1/readiness?days=${days}`, ops));
   return (await answer.json()) as Readiness;
 }
 
@@ -191,10 +191,10 @@ t.test("a tag that may not be served without upstream any more is told", async (
 t.test("what is no number of days is refused", async (t) => {
   const { mirror } = await start(t);
   for (const days of ["0", "366", "x", "-1", "1e3", ""]) {
-    const answer = await fetch(new URL(`/readiness.json?days=${days}`, mirror.ops));
+    const answer = await fetch(new URL(`/api/v1/readiness?days=${days}`, mirror.ops));
     t.equal(answer.status, 400, days);
     t.match(await answer.text(), /expected a number above 0, at most 365/);
   }
-  t.equal(daysOf(null), 7);
+  t.equal(daysOf(null), undefined);
   t.equal(daysOf("0.5"), 0.5);
 });

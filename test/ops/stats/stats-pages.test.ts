@@ -20,15 +20,6 @@ async function start(
   const stats = createStatsPages({
     document: () => sampleDocument(),
     explain: async () => fullExplanation("team/app"),
-    readiness: async (days) => ({
-      schema: 1,
-      at: 1000,
-      days,
-      pulled: 0,
-      ready: 0,
-      truncated: false,
-      unready: [],
-    }),
     savings: (month = "2026-11") => savingsDocument(month, sampleSavings, "EUR"),
     ...changes,
   });
@@ -164,7 +155,7 @@ t.test("other methods are 405; unknown paths name what there is", async (t) => {
   t.match(await ask("/stats/events", {}, "HEAD"), { status: 200, body: "" });
   t.equal(
     (await ask("/nothing")).body,
-    "here are: / /jobs /stats.json /explain.json /readiness.json /savings.json /savings.csv /stats/events /livez /readyz /metrics\n",
+    "here are: / /jobs /stats.json /explain.json /savings.json /savings.csv /stats/events /livez /readyz /metrics\n",
   );
 });
 
