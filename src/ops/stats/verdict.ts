@@ -47,7 +47,10 @@ function degraded(reason: string): Finding {
 
 function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
   const { name, circuit, outage, lastSuccessAt, lastError } = upstream;
-  const last = `last success ${lastSuccessAt === null ? "never since the start" : `${duration(now - lastSuccessAt)} ago`}`;
+  const last =
+    lastSuccessAt === null
+      ? "no success since the start"
+      : `last success ${duration(now - lastSuccessAt)} ago`;
   if (circuit !== "closed") {
     const since = outage === null ? "" : ` for ${duration(now - outage.since)}`;
     return [degraded(`upstream ${name} has not been answering${since} (${last}); what is cached is served`)];

@@ -79,10 +79,10 @@ t.test("a wrong password and a wrong path are told for as long as they last", (t
         changed: true,
       });
   t.strictSame(reasonsAfter(check("auth", "no"), minutes(60)), [
-    "upstream hub refuses this mirror's account (last success never since the start)",
+    "upstream hub refuses this mirror's account (no success since the start)",
   ]);
   t.strictSame(reasonsAfter(check("no_registry", "upstream hub: /v2/ is not there"), minutes(60)), [
-    "upstream hub: /v2/ is not there (last success never since the start)",
+    "upstream hub: /v2/ is not there (no success since the start)",
   ]);
   t.end();
 });
