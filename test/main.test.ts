@@ -81,22 +81,16 @@ t.test("--version is that of the package", async (t) => {
   t.same(await outcome(t, ["--version"], {}), { code: 0, out: `${version}\n`, err: "" });
 });
 
-t.test("demo without the packages that only it needs: 2, and where it runs", async (t) => {
-  for (const name of ["tar-stream", "cli-progress"]) {
-    const without = preload(
-      `import { registerHooks } from "node:module";
-       registerHooks({ resolve: (specifier, context, next) => next(specifier === "${name}" ? "no-such-package" : specifier, context) });`,
-    );
-    t.same(
-      await outcome(t, ["demo", "--once", "--port", "0", "--ops-port", "0"], {}, without),
-      {
-        code: 2,
-        out: "",
-        err: "entrepot: the demo is not part of an installation; in a checkout: npm ci && npm run demo\n",
-      },
-      name,
-    );
-  }
+t.test("demo without the package that only it needs: 2, and where it runs", async (t) => {
+  const without = preload(
+    `import { registerHooks } from "node:module";
+     registerHooks({ resolve: (specifier, context, next) => next(specifier === "tar-stream" ? "no-such-package" : specifier, context) });`,
+  );
+  t.same(await outcome(t, ["demo", "--once", "--port", "0", "--ops-port", "0"], {}, without), {
+    code: 2,
+    out: "",
+    err: "entrepot: the demo is not part of an installation; in a checkout: npm ci && npm run demo\n",
+  });
 });
 
 t.test("an older Node is refused before anything is loaded", async (t) => {
