@@ -55,15 +55,15 @@ function escapeControls(line: string): string {
   return line.replace(control, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** As pino's own, but made once a millisecond: under load many lines have the same. */
-function isoTime(): () => string {
+/** As pino's own, but made once a millisecond: under load many lines have the same. `rest`: what follows in each line. */
+function isoTime(rest = ""): () => string {
   let last = Number.NaN;
   let text = "";
   return () => {
     const now = Date.now();
     if (now !== last) {
       last = now;
-      text = `,"time":"${new Date(now).toISOString()}"`;
+      text = `,"time":"${new Date(now).toISOString()}"${rest}`;
     }
     return text;
   };
@@ -103,11 +103,10 @@ export function requestLevel({
  */
 export function requestLog(logger: Logger, node?: string): EventSink {
   const { [symbols.streamSym]: output } = logger as unknown as Record<symbol, Pick<LogOutput, "write">>;
-  const time = isoTime();
-  const named = textField("node", node, maxText);
+  const start = isoTime(textField("node", node, maxText));
   return (event) => {
     const level = requestLevel(event);
-    if (logger.isLevelEnabled(level)) output?.write(requestLine(event, level, time() + named));
+    if (logger.isLevelEnabled(level)) output?.write(requestLine(event, level, start()));
   };
 }
 

@@ -10,6 +10,10 @@ export class TimeRing {
   readonly #cells: Float64Array;
   /** Number of the newest step, counted from the epoch. */
   #newest = 0;
+  /** When its row began and ends, and its offset: most calls are of that time. */
+  #begins = 0;
+  #ends = 0;
+  #at = 0;
 
   /** `slots` rows of `width` numbers, each for `step` milliseconds. */
   constructor(step: number, slots: number, width: number) {
@@ -95,6 +99,7 @@ export class TimeRing {
 
   /** Makes the row of `now` the newest and gives its offset. */
   #advance(now: number): number {
+    if (now >= this.#begins && now < this.#ends) return this.#at;
     const step = Math.floor(now / this.step);
     if (step > this.#newest) {
       for (let gone = Math.max(this.#newest + 1, step - this.slots + 1); gone <= step; gone++) {
@@ -107,7 +112,10 @@ export class TimeRing {
       this.#cells.fill(0);
       this.#newest = step;
     }
-    return this.#offset(this.#newest);
+    this.#begins = this.#newest * this.step;
+    this.#ends = this.#begins + this.step;
+    this.#at = this.#offset(this.#newest);
+    return this.#at;
   }
 
   #offset(step: number): number {
