@@ -373,7 +373,7 @@ class Entrepot implements App {
     }
   }
 
-  /** The second listener: health, metrics, the stats page and webhooks. */
+  /** The second listener: health, metrics, the stats page, the API with its jobs, and webhooks. */
   async #openOps({ store, index }: Storage): Promise<Bound> {
     const { opsListen, node } = this.#config;
     const peerOf = ({ remoteAddress }: Socket) => remoteAddress ?? ("path" in opsListen ? unixPeer : "");

@@ -39,7 +39,7 @@ export interface Context {
 export const exitCode = {
   /** Done; for `serve`: every transfer under way at the signal was finished. */
   done: 0,
-  /** Failed to start, or transfers were cut. */
+  /** Failed to start, or transfers were cut. Of commands that ask a running mirror: what their --help says. */
   failed: 1,
   /** The configuration or the command line is wrong: starting again will not help. */
   usage: 2,

@@ -46,6 +46,7 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description("run the mirror; this is what happens without a command")
     .option(...configOption)
     .option(...offlineOption)
+    .addHelpText("after", exitCodes)
     .action(async (options: ServeOptions) => finish(await serve(options, context)));
   root
     .command("check")
@@ -54,6 +55,13 @@ export function program(context: Context, finish: (code: number) => void): Comma
     )
     .option(...configOption)
     .option(...offlineOption)
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  the configuration is right; a registry that does not answer as configured is a warning
+  2  the configuration or the command line is wrong`,
+    )
     .action(async (options: CheckOptions) => finish(await check(options, context)));
   root
     .command("schema")
@@ -64,7 +72,9 @@ export function program(context: Context, finish: (code: number) => void): Comma
     });
   root
     .command("why")
-    .description("tell which parts of an image a running mirror has, and when they were last used")
+    .description(
+      "tell which parts of an image a running mirror has, what a pull would fetch, and what would come of it without upstream",
+    )
     .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
     .option(...configOption)
     .option(...opsOption)
@@ -73,7 +83,7 @@ export function program(context: Context, finish: (code: number) => void): Comma
       "after",
       `
 Exit codes:
-  0  the image is here as a whole: of an index, every image that was pulled
+  0  the image is here as a whole: of an index, every image whose manifest is here
   1  it is not, or no mirror answers
   2  the reference, the command line or the configuration is wrong`,
     )
@@ -91,8 +101,8 @@ Exit codes:
       "after",
       `
 Exit codes:
-  0  all of them
-  1  some of them could not
+  0  all of them could
+  1  some of them could not, or more were pulled than are looked at (20,000)
   2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));
@@ -102,12 +112,20 @@ Exit codes:
     .option(...configOption)
     .option(
       "--month <month>",
-      "a month of UTC such as 2026-11, or all that are kept; this one unless said",
+      "a month of UTC such as 2026-11, or all, the last 13; this month unless said",
       month,
     )
-    .addOption(new Option("--csv", "print lines of CSV: month, team, upstream").conflicts("json"))
-    .option("--json", "print JSON")
+    .addOption(new Option("--csv", "a line of CSV for each month, team and upstream").conflicts("json"))
+    .option("--json", "print the answer as JSON")
     .option(...opsOption)
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  done
+  1  no mirror answers
+  2  the command line or the configuration is wrong`,
+    )
     .action(async (options: SavingsOptions) => finish(await savings(options, context)));
   root
     .command("warm")
@@ -121,7 +139,7 @@ Exit codes:
     .option("--from <file>", "a file with an image a line; # begins a comment (repeatable)", collect)
     .option(
       "--from-manifests <file>",
-      "the images of the containers in Kubernetes YAML (repeatable)",
+      "a file of Kubernetes YAML: the images of its containers (repeatable)",
       collect,
     )
     .option(
@@ -129,12 +147,19 @@ Exit codes:
       "only these of an index, such as linux/amd64 (repeatable); default: all",
       collect,
     )
-    .option("--bandwidth <size>", "bytes a second at most, such as 50MB/s; default: no bound")
+    .option(
+      "--bandwidth <size>",
+      "bytes a second at most, such as 50MB/s; at least 64KiB/s; default: no bound",
+    )
     .option("--json", "a line of JSON for each image, and one for the job")
     .option("--cancel-on-interrupt", "Ctrl-C ends the job; without it the job goes on in the mirror")
     .addHelpText(
       "after",
-      "\nExit codes: 0 all is here, 1 something is not, 2 wrong command line, or no mirror answers",
+      `
+Exit codes:
+  0  all of every image is here
+  1  something is not, or the command was interrupted
+  2  no mirror answers or takes the job, or the command line or the configuration is wrong`,
     )
     .action(async (images: string[], options: WarmOptions) => finish(await warm(images, options, context)));
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
@@ -144,6 +169,14 @@ Exit codes:
     .option("--once", "end after one round instead of serving until Ctrl-C")
     .option("--port <number>", "port to pull from; 0 takes any free one", port, 5000)
     .option("--ops-port <number>", "port of health, metrics and the status page", port, 5001)
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  done
+  1  failed to start, or ended by a second signal
+  2  the command line is wrong, or the demo is not part of this installation`,
+    )
     .action(async (options: DemoFlags) => finish(await demo(options, context)));
   return root;
 }
@@ -215,6 +248,8 @@ Exit codes:
   1  failed to start, or transfers were cut (time-out of the drain, or a second signal)
   2  the configuration or the command line is wrong`;
 
+const otherExitCodes = "why, readiness, savings and warm have their own: entrepot why --help and so on";
+
 /** Examples, environment, what only the file has, and exit codes. */
 function helpText(): string {
   const environment = `
@@ -223,5 +258,5 @@ ${environmentHelp()}`;
   const file = `
 Only in the YAML file:
 ${fileHelp()}`;
-  return [examples, environment, file, exitCodes].join("\n");
+  return [examples, environment, file, exitCodes, otherExitCodes].join("\n");
 }

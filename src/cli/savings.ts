@@ -12,7 +12,7 @@ export interface SavingsOptions extends OpsPlaceOptions {
   readonly json?: boolean;
 }
 
-/** Prints the answer; gives the exit code: 1 when no mirror answers, 2 for a wrong configuration. */
+/** Prints the answer; gives the exit code: 0 when there is one, 1 when no mirror answers, 2 for a wrong configuration. */
 export async function savings(options: SavingsOptions, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;

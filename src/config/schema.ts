@@ -416,7 +416,7 @@ const upstream = section({
   }),
   pricePerGB: setting(
     t.price,
-    "What 10^9 bytes from the registry cost, for entrepot savings; money is not spoken of unless set",
+    "What 10^9 bytes from the registry cost, for entrepot savings; no money is told unless set",
     { env: "UPSTREAM_PRICE_PER_GB" },
   ),
   access: setting(
@@ -452,16 +452,18 @@ export const schema = z.object({
       { default: "optional" },
     ),
   }),
-  opsListen: setting(t.listenPlace, "Address of health, metrics and the status page; keep it private", {
-    default: "127.0.0.1:5001",
-  }),
+  opsListen: setting(
+    t.listenPlace,
+    "Address of health, metrics, the status page and the API; keep it private",
+    { default: "127.0.0.1:5001" },
+  ),
   opsTls: section({
     certFile: setting(t.file, "As listenTls.certFile, for opsListen"),
     keyFile: setting(t.file, "As listenTls.keyFile, for opsListen"),
   }),
   opsHosts: setting(
     t.listOf(t.host),
-    "Host names under which the status page is reached, besides addresses, localhost and the node's own name; others get 421",
+    "Host names under which the status page and the API are reached, besides addresses, localhost and the node's own name; others get 421",
   ),
   opsAccess: section({
     username: setting(t.username, "User name that goes with the password of opsListen; any unless set"),
@@ -600,7 +602,7 @@ export const schema = z.object({
   ),
   teams: setting(
     teams,
-    "List of teams for which entrepot savings counts, each {name, repositories, callers}; the first that takes a request counts, and other where none does",
+    "List of teams for which entrepot savings counts, each {name, repositories, callers}; a request counts for the first that takes it, and for other where none does",
   ),
   currency: setting(t.currency, "What pricePerGB is in, such as EUR"),
   catalog: setting(t.yesOrNo, "Whether /v2/_catalog lists the repositories held here", { default: "true" }),
@@ -666,7 +668,7 @@ export const schema = z.object({
   influx: section({
     dir: setting(
       t.path,
-      "Directory for entrepot.influx, a file with a point of InfluxDB's line protocol for every request; none unless set",
+      "Directory for entrepot.influx, a file with points of InfluxDB's line protocol for every request and every image fetched ahead; none unless set",
     ),
     maxFileSize: setting(
       t.size(1_000_000),
@@ -855,6 +857,6 @@ export const schema = z.object({
   }),
   warm: setting(
     schedules,
-    "List of images that are fetched onto this node's disk before clients ask for them, each {images, at, platforms, bandwidth}; see docs/operations.md",
+    "List of schedules by which images are fetched onto this node's disk before clients ask for them, each {images, at, platforms, bandwidth}; see docs/operations.md",
   ),
 });

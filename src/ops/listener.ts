@@ -1,4 +1,5 @@
-// The second listener, for operators and monitoring: liveness, readiness with its reasons, metrics.
+// The second listener, for operators, programs and monitoring: liveness, readiness with its reasons, metrics, the stats page, the
+// API with its jobs, webhooks.
 // Bound to loopback by default, and apart from the first so that a flood of clients cannot hide a node's state.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { isIP, type Socket } from "node:net";

@@ -45,7 +45,7 @@ export const operations: Readonly<Record<string, Operation>> = {
   },
   "/api/v1/stats": {
     id: "getStats",
-    summary: "What the stats page of this node shows; members are added, none is renamed or removed",
+    summary: "What the status page of this node shows; members are added, none is renamed or removed",
     answers: "Stats",
     query: {},
   },
