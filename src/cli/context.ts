@@ -28,6 +28,8 @@ export interface Context {
   readonly terminal?: NodeJS.WritableStream | undefined;
   /** Bytes of memory the process may use, 0 or very many where nothing limits it; 0 when left out. */
   readonly memoryLimit?: number;
+  /** Between two questions of `warm`: milliseconds; rejects when the signal aborts. Real time when left out. */
+  readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   /** Makes the mirror; nothing runs before `start`. The one of app.ts when left out. */
   readonly build?: (config: Config) => App;
   /** One line for each upstream that does not answer as configured. The one of app/version-checks.ts when left out. */

@@ -20,10 +20,13 @@ export interface WarmOptions extends OpsPlaceOptions {
 /** Milliseconds between two questions how far the job has got, and after one that was not answered. */
 const askEvery = 500;
 const askAgainAfter = 1_000;
-/** Questions in a row without an answer: a node that starts again has two minutes for it. */
+/** Questions in a row without an answer, or with 503: a node that starts again has two minutes for it. */
 const maxUnanswered = 120;
 
 const path = "/api/v1/jobs";
+
+const realPause: NonNullable<Context["pause"]> = (milliseconds, signal) =>
+  sleep(milliseconds, undefined, { signal });
 
 /**
  * Gives the exit code: 0 when all of every image is here, 1 when something is not (or the user has ended the command), 2 for a
@@ -90,37 +93,44 @@ function jobOf(images: readonly string[], options: WarmOptions, { readFile }: Co
   return `--bandwidth: found ${JSON.stringify(bandwidth)}, expected ${parsed.expected} a second`;
 }
 
-/** Asks again for the whole job when the node has been started again: what is here is not fetched twice. */
+/**
+ * Asks again for the whole job when the node has been started again: what is here is not fetched twice. A node that listens and
+ * does not serve yet answers 404 for the job and 503 for a new one, which is waited for as for an answer.
+ */
 async function follow(
   place: OpsPlace,
   asked: AskedJob,
   view: ProgressView,
   { cancelOnInterrupt }: WarmOptions,
-  { err }: Context,
+  { err, pause = realPause }: Context,
   signal: AbortSignal,
 ): Promise<number> {
   const begin = async () =>
     (await askOps(place, path, undefined, { method: "POST", body: asked })) as JobReport;
   let job = await begin();
+  // The mirror has forgotten the job, and not begun it again.
+  let isLost = false;
   for (let unanswered = 0; ; ) {
     view.show(job);
     if (job.endedAt !== null) return job.state === "done" ? exitCode.done : exitCode.failed;
-    await sleep(unanswered === 0 ? askEvery : askAgainAfter, undefined, { signal }).catch(() => {});
+    await pause(unanswered === 0 ? askEvery : askAgainAfter, signal).catch(() => {});
     if (signal.aborted) {
       view.end();
-      if (cancelOnInterrupt === true)
+      if (cancelOnInterrupt === true && !isLost)
         await askOps(place, `${path}/${job.id}`, undefined, { method: "DELETE" });
-      err(`entrepot: job ${job.id} ${cancelOnInterrupt === true ? "is ended" : "goes on in the mirror"}\n`);
+      const fate = cancelOnInterrupt === true ? "is ended" : "goes on in the mirror";
+      err(`entrepot: job ${job.id} ${isLost ? "has not begun again" : fate}\n`);
       return exitCode.failed;
     }
     try {
-      job = (await askOps(place, `${path}/${job.id}`)) as JobReport;
-      unanswered = 0;
+      job = isLost ? await begin() : ((await askOps(place, `${path}/${job.id}`)) as JobReport);
+      [isLost, unanswered] = [false, 0];
     } catch (error) {
-      if (error instanceof OpsRefusal && error.status === 404) {
+      const refused = error instanceof OpsRefusal ? error.status : undefined;
+      if (refused === 404 && !isLost) {
         err("entrepot: the mirror has been started again: asking for the rest\n");
-        job = await begin();
-      } else if (error instanceof OpsRefusal || ++unanswered >= maxUnanswered) throw error;
+        [isLost, unanswered] = [true, 0];
+      } else if ((refused !== undefined && refused !== 503) || ++unanswered >= maxUnanswered) throw error;
     }
   }
 }

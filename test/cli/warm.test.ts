@@ -5,6 +5,7 @@ import { json } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import type { JobImage, JobReport } from "../../src/ops/jobs/job-report.ts";
 import { commandLine } from "../fixtures/command-line.ts";
+import { eventually, ManualPause } from "../fixtures/manual-time.ts";
 
 const image: JobImage = {
   ...{ image: "team/app:1", state: "done", upstream: "hub", repository: "team/app", digest: "sha256:1" },
@@ -35,6 +36,12 @@ function job(state: JobReport["state"], images: readonly JobImage[]): JobReport 
     },
   };
 }
+
+const lost = { status: 404, body: { error: { code: "not_found", message: "there is no such job" } } };
+const notServing = {
+  status: 503,
+  body: { error: { code: "unavailable", message: "the node is not serving; ask again later" } },
+};
 
 type Answer = { readonly status: number; readonly body: unknown } | "cut";
 
@@ -120,7 +127,6 @@ t.test("lines of JSON for programs; 0 when all is here", async (t) => {
 });
 
 t.test("a mirror that is started again is asked for the job again", async (t) => {
-  const lost = { status: 404, body: { error: { code: "not_found", message: "there is no such job" } } };
   const { asked, ops } = await start(t, [
     { status: 201, body: job("running", [{ ...image, state: "running" }]) },
     "cut",
@@ -131,6 +137,60 @@ t.test("a mirror that is started again is asked for the job again", async (t) =>
   t.equal(await line.exit, 0);
   t.same(asked, ["POST /api/v1/jobs", "GET /api/v1/jobs/0a1b", "GET /api/v1/jobs/0a1b", "POST /api/v1/jobs"]);
   t.match(line.err(), /started again/);
+});
+
+/** Pauses that are over at once. */
+function noPause(): ManualPause {
+  const time = new ManualPause();
+  time.instant = () => true;
+  return time;
+}
+
+t.test("a mirror that does not serve yet, or breaks off, is asked again for the job", async (t) => {
+  const { asked, ops } = await start(t, [
+    { status: 201, body: job("running", [{ ...image, state: "running" }]) },
+    lost,
+    notServing,
+    "cut",
+    { status: 201, body: job("running", [{ ...image, state: "running" }]) },
+    notServing,
+    { status: 200, body: job("done", [image]) },
+  ]);
+  const { pause } = noPause();
+  const line = commandLine(["warm", "team/app:1", ...ops], { pause });
+  t.equal(await line.exit, 0, line.err());
+  const [post, get] = ["POST /api/v1/jobs", "GET /api/v1/jobs/0a1b"];
+  t.same(asked, [post, get, post, post, post, get, get]);
+});
+
+t.test("it is asked 120 times in a row, a second between two, and no more", async (t) => {
+  const { asked, ops } = await start(t, [
+    { status: 201, body: job("running", [{ ...image, state: "running" }]) },
+    lost,
+    notServing,
+  ]);
+  const time = noPause();
+  const line = commandLine(["warm", "team/app:1", ...ops], { pause: time.pause });
+  t.equal(await line.exit, 2);
+  t.match(line.err(), /the node is not serving; ask again later/);
+  t.equal(asked.length, 2 + 120);
+  t.equal(time.asked.filter((milliseconds) => milliseconds === 1_000).length, 119);
+});
+
+t.test("Ctrl-C while the mirror has not begun the job again ends nothing", async (t) => {
+  const { asked, ops } = await start(t, [
+    { status: 201, body: job("running", [{ ...image, state: "running" }]) },
+    lost,
+    notServing,
+  ]);
+  const time = new ManualPause();
+  time.instant = (milliseconds) => milliseconds === 500;
+  const line = commandLine(["warm", "team/app:1", "--cancel-on-interrupt", ...ops], { pause: time.pause });
+  await eventually("it waits after the refusal", () => time.waiting === 1);
+  line.signal("SIGINT");
+  t.equal(await line.exit, 1);
+  t.match(line.err(), /has not begun again/);
+  t.equal(asked.length, 3, "nothing is there to be ended");
 });
 
 t.test("Ctrl-C leaves the job to the mirror, or ends it", async (t) => {
