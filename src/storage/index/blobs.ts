@@ -185,7 +185,7 @@ export class SqliteBlobs implements BlobIndex {
     return Number(this.#statements.naming.get(digestKey(digest))?.count);
   }
 
-  /** Children are only added, for a manifest never changes. Removing the manifest removes them. */
+  /** Children are only added, for a manifest never changes. Removing the manifest removes them. What is known is not written again. */
   setChildren(digest: Digest, children: readonly NamedPart[], subject?: Digest): void {
     const key = digestKey(digest);
     this.#database.transaction(() => {
@@ -333,12 +333,14 @@ function prepareAll(database: Database) {
     addChild: database.prepare(
       `INSERT INTO children (manifest, child, size, role, platform) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET size = ifnull(size, excluded.size), role = excluded.role,
-         platform = excluded.platform`,
+         platform = excluded.platform
+       WHERE role <> excluded.role OR platform IS NOT excluded.platform
+         OR (size IS NULL AND excluded.size IS NOT NULL)`,
     ),
     removeSubject: database.prepare("DELETE FROM subjects WHERE manifest = ?"),
     setSubject: database.prepare(
       `INSERT INTO subjects (manifest, subject) VALUES (?, ?)
-       ON CONFLICT DO UPDATE SET subject = excluded.subject`,
+       ON CONFLICT DO UPDATE SET subject = excluded.subject WHERE subject <> excluded.subject`,
     ),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
     ahead: database.prepare(

@@ -153,6 +153,7 @@ function addFile(
 
 /** A manifest has to name something: an image's config is JSON too, with a `config` member as in a manifest. */
 async function manifestIn(store: DiskStore, file: BlobInfo): Promise<Manifest | undefined> {
-  const manifest = await readStored(store, file, undefined);
+  // A request for one that cannot be read gets the failure.
+  const manifest = await readStored(store, file, undefined).catch(() => undefined);
   return manifest !== undefined && manifest.children.length > 0 ? manifest : undefined;
 }

@@ -113,6 +113,11 @@ export class SqliteIndex {
     this.#file.database.transaction(change);
   }
 
+  /** See Database.pause. */
+  get pause(): Promise<void> | undefined {
+    return this.#file.database.pause;
+  }
+
   /** Something was written since the last copy, or there is none. */
   get changed(): boolean {
     return this.#file.database.changed;

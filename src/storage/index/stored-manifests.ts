@@ -12,15 +12,16 @@ const rowsPerTurn = 500;
 const manifestsPerTurn = 50;
 
 export interface ReadGraphOptions {
-  readonly store: DiskStore;
-  readonly index: SqliteIndex;
+  readonly store: Pick<DiskStore, "open">;
+  readonly index: Pick<SqliteIndex, "blobs" | "graph" | "pause" | "transaction">;
   /** Ends it early: the promise rejects with the reason, and the next start goes on. */
   readonly signal?: AbortSignal;
 }
 
 /**
  * Reads each manifest of the index once, in the order of digests, and goes on where it was when the program ended. Resolves
- * with how many were read; at once with undefined when all have been. Rejects with StoreError.
+ * with how many were read; at once with undefined when all have been. Rejects with StoreError, also when one cannot be read
+ * now: the next call tries it again, with those around it.
  */
 export async function readGraph({ store, index, signal }: ReadGraphOptions): Promise<number | undefined> {
   let after = index.graph.unreadAfter();
@@ -35,6 +36,7 @@ export async function readGraph({ store, index, signal }: ReadGraphOptions): Pro
         const manifest = await readStored(store, file, file.mediaType);
         if (manifest !== undefined) read.push([file.digest, manifest]);
       }
+      await index.pause;
       index.transaction(() => {
         // It may have been removed while it was read.
         for (const [digest, { children, subject }] of read)
@@ -50,20 +52,24 @@ export async function readGraph({ store, index, signal }: ReadGraphOptions): Pro
   return count;
 }
 
-/** Undefined also for a file that is gone, of another size, or cannot be read: a request for it gets the failure. */
+/** Undefined also for a file that is gone, of another size, or no manifest. Rejects with StoreError when it cannot be read. */
 export async function readStored(
-  store: DiskStore,
+  store: Pick<DiskStore, "open">,
   { digest, size }: { readonly digest: Digest; readonly size: number },
   mediaType: string | undefined,
 ): Promise<Manifest | undefined> {
   if (size === 0 || size > largestManifest) return undefined;
-  const body = await readJson(store, digest, size).catch(() => undefined);
+  const body = await readJson(store, digest, size);
   const manifest = body && readManifest(body, mediaType);
   return typeof manifest === "object" ? manifest : undefined;
 }
 
 /** The whole file when it begins like a JSON object. */
-async function readJson(store: DiskStore, digest: Digest, size: number): Promise<Buffer | undefined> {
+async function readJson(
+  store: Pick<DiskStore, "open">,
+  digest: Digest,
+  size: number,
+): Promise<Buffer | undefined> {
   const reader = await store.open(digest);
   if (reader === undefined || reader.size !== size) {
     await reader?.close();

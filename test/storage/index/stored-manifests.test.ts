@@ -1,8 +1,10 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setImmediate as turn } from "node:timers/promises";
 import t from "tap";
 import { type Digest, digestHex } from "../../../src/oci/digest.ts";
+import { StoreError } from "../../../src/ports/blobs.ts";
 import { openDiskStore } from "../../../src/storage/disk/store.ts";
 import { openIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { readGraph } from "../../../src/storage/index/stored-manifests.ts";
@@ -104,6 +106,57 @@ t.test("a manifest whose file is gone keeps what is known of it", async (t) => {
   await rm(join(directory, "blobs/sha256", hex.slice(0, 2), hex));
   t.equal(await readGraph({ store, index }), 0);
   t.equal(index.blobs.manifestsNaming(digestOf(image)), 1);
+});
+
+t.test("one that cannot be read now ends the round, and is read in the next", async (t) => {
+  const { store, index } = await openOld(t, [
+    [image, types.image],
+    [list, types.index],
+  ]);
+  const faulty = { open: () => Promise.reject(new StoreError("unavailable", "no free descriptors")) };
+  await t.rejects(readGraph({ store: faulty, index }), { code: "unavailable" });
+  t.equal(index.graph.unreadAfter()?.length, 0);
+  t.equal(await readGraph({ store, index }), 2);
+  t.equal(index.graph.unreadAfter(), undefined);
+});
+
+t.test("it waits while the log of the index is copied", async (t) => {
+  const { store, index } = await openOld(t, [[image, types.image]]);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let asked = 0;
+  const paused = {
+    blobs: index.blobs,
+    graph: index.graph,
+    transaction: (change: () => void) => index.transaction(change),
+    get pause() {
+      asked++;
+      return promise;
+    },
+  };
+  let done = false;
+  const reading = readGraph({ store, index: paused }).finally(() => {
+    done = true;
+  });
+  while (asked === 0 && !done) await turn();
+  t.same(index.graph.parts(digestOf(image), 10), [], "nothing is written");
+  resolve();
+  t.equal(await reading, 1);
+  t.equal(index.graph.parts(digestOf(image), 10).length, 2);
+});
+
+t.test("what is known already is not written again", async (t) => {
+  const directory = t.testdir();
+  const index = openIndex({ directory, clock: () => 5 });
+  t.teardown(() => index.close());
+  const write = (platform?: string, size?: number) => {
+    index.blobs.setChildren(digestOf(image), [{ digest: layer, size, role: "layer", platform }], subject);
+    return index.changed;
+  };
+  write("linux/amd64", 5);
+  await index.copy("here");
+  t.equal(write("linux/amd64", 5), false, "the same");
+  t.equal(write("linux/amd64"), false, "no size, where one is known");
+  t.equal(write("linux/arm64"), true);
 });
 
 t.test("there is nothing to read in a new index", async (t) => {
