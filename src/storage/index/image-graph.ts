@@ -3,6 +3,7 @@
 
 import type { Digest } from "../../oci/digest.ts";
 import type { Role } from "../../oci/manifest.ts";
+import { mediaTypes } from "../../oci/media-type.ts";
 import type { Repository } from "../../oci/name.ts";
 import type {
   BlobUsers,
@@ -33,9 +34,12 @@ export const graphQueries = {
   tagsNaming: `SELECT tag FROM tags WHERE repository = ${repositoryId} AND digest = ? LIMIT ?`,
   parentsIn: `SELECT manifest FROM children JOIN links ON links.digest = children.manifest
     WHERE child = ? AND links.repository = ${repositoryId} LIMIT ?`,
-  // Of a manifest stored before version 8 the role may not be known yet.
-  parts: `SELECT child, children.size, iif(kind = 0, 0, role) AS role, platform, used_at FROM children
-    LEFT JOIN blobs ON blobs.digest = child WHERE manifest = ? LIMIT ?`,
+  // Of a manifest stored before version 8 the role may not be known until it has been read again (stored-manifests.ts): what an
+  // index names is a manifest until then, unless it is here as something else.
+  parts: `SELECT child, children.size, platform, used_at, iif(kind = 0 OR kind IS NULL
+      AND (SELECT graph_read FROM state) IS NOT NULL
+      AND (SELECT media_type FROM blobs WHERE digest = ?1) IN ('${mediaTypes.ociIndex}', '${mediaTypes.dockerList}'),
+    0, role) AS role FROM children LEFT JOIN blobs ON blobs.digest = child WHERE manifest = ?1 LIMIT ?2`,
   referrers: `SELECT manifest FROM subjects JOIN blobs ON blobs.digest = manifest WHERE subject = ? LIMIT ?`,
   parents: `SELECT manifest, used_at FROM children JOIN blobs ON blobs.digest = manifest WHERE child = ? LIMIT ?`,
   subject: `SELECT subject, used_at FROM subjects JOIN blobs ON blobs.digest = subject WHERE manifest = ?`,

@@ -100,6 +100,25 @@ t.test("it goes on where it was when it was ended", async (t) => {
   for (const body of images) t.equal(index.graph.parts(digestOf(body), 10)[0]?.role, "config");
 });
 
+t.test("until then what an index names is a manifest, unless it is here as something else", async (t) => {
+  const { index } = await openOld(t, [
+    [image, types.image],
+    [list, types.index],
+    [Buffer.from("cached"), undefined],
+  ]);
+  const [absent, cached] = [digestOf(Buffer.from("absent")), digestOf(Buffer.from("cached"))];
+  const named = [absent, cached].map((digest) => ({ digest, size: 1 }));
+  index.blobs.setChildren(digestOf(list), named);
+  index.blobs.setChildren(digestOf(image), named);
+  const roleIn = (of: Buffer, digest: Digest) =>
+    index.graph.parts(digestOf(of), 10).find((part) => part.digest === digest)?.role;
+  t.equal(roleIn(list, absent), "manifest");
+  t.equal(roleIn(list, cached), "layer");
+  t.equal(roleIn(image, absent), "layer", "named by an image");
+  index.graph.readUpTo(undefined);
+  t.equal(roleIn(list, absent), "layer", "as it was read");
+});
+
 t.test("a manifest whose file is gone keeps what is known of it", async (t) => {
   const { directory, store, index } = await openOld(t, [[list, types.index]]);
   const hex = digestHex(digestOf(list) as Digest);
