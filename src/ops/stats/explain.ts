@@ -13,7 +13,7 @@ import type { Scope } from "../../ports/scope.ts";
 import { count, size as sizeText } from "../page/format.ts";
 import { dockerPullOf } from "./docker-pull.ts";
 import { partsOfAll } from "./explain-nodes.ts";
-import { type ImageParts, imagesOf } from "./image-parts.ts";
+import { type ImageParts, imagesOf, withoutAttestations } from "./image-parts.ts";
 import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
 import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
 
@@ -56,6 +56,8 @@ const maxDepth = 4;
 const maxUsers = 10;
 
 type Explained = Explanation & { kind: "explained" };
+
+type IndexedPart = Pick<ImageParts, "digest" | "usedAt">;
 
 interface Wanted {
   readonly digest: Digest;
@@ -210,15 +212,19 @@ async function outlookOf(
   const found = (digest === undefined ? [] : imagesOf(graph, digest, index.usedAt(digest))).toSorted(
     (a, b) => place(a) - place(b),
   );
-  const isHere = (of: Digest): boolean => states.get(of)?.state === "here";
-  const images = found.map((image) => explainImage(image, isHere));
-  const present = images.filter(({ state }) => state !== "absent");
+  // Of a part that is not among the first 500 by what the index says.
+  const stateOf = ({ digest: of, usedAt }: IndexedPart): ExplainedPart["state"] =>
+    states.get(of)?.state ?? (usedAt === undefined ? "missing" : "here");
+  const isHere = (part: IndexedPart): boolean => stateOf(part) === "here";
+  const explained = (image: ImageParts): ExplainedImage => explainImage(image, isHere);
+  const wanted = withoutAttestations(found);
+  const present = wanted.map(explained).filter(({ state }) => state !== "absent");
   const whole = present.length > 0 && present.every(({ state }) => state === "whole");
   const fetched = new Map(
     found
-      .filter((image) => isHere(image.digest))
+      .filter(isHere)
       .flatMap((image) => image.parts)
-      .filter((part) => states.get(part.digest)?.state === "missing")
+      .filter((part) => stateOf(part) === "missing")
       .map((part) => [part.digest, part.size]),
   );
   const bytes = [...fetched.values()].reduce<number>((sum, size) => sum + (size ?? 0), 0);
@@ -226,19 +232,17 @@ async function outlookOf(
   const rate = fetchRate(scope.upstream);
   const durationMs = rate === undefined || rate === 0 ? null : bytes / rate;
   return {
-    images,
+    images: found.map(explained),
     whole,
     pull: { bytes, complete, durationMs },
-    withoutUpstream: await withoutUpstream(options, scope, tag, found, images),
+    withoutUpstream: await withoutUpstream(options, scope, tag, wanted, wanted.map(explained)),
   };
 }
 
-function explainImage(
-  { digest, platform, parts }: ImageParts,
-  isHere: (digest: Digest) => boolean,
-): ExplainedImage {
-  const missing = parts.filter((part) => !isHere(part.digest));
-  const absent = !isHere(digest);
+function explainImage(image: ImageParts, isHere: (part: IndexedPart) => boolean): ExplainedImage {
+  const { digest, platform, parts } = image;
+  const missing = parts.filter((part) => !isHere(part));
+  const absent = !isHere(image);
   const sizes = missing.map(({ size }) => size);
   return {
     digest,

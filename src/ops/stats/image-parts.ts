@@ -19,6 +19,15 @@ const maxParts = 4_000;
 /** An index of indexes of images is deeper than any in use. */
 const maxDepth = 4;
 
+/**
+ * Without the attestations, which stand beside the images in an index, for a platform that is none
+ * (https://docs.docker.com/build/metadata/attestations/attestation-storage/): no client runs one. All when there is nothing else.
+ */
+export function withoutAttestations(images: readonly ImageParts[]): readonly ImageParts[] {
+  const others = images.filter(({ platform }) => platform !== "unknown/unknown");
+  return others.length > 0 ? others : images;
+}
+
 /** The image itself, or those an index names. `usedAt`: of the manifest. Throws StoreError. */
 export function imagesOf(
   graph: Pick<ImageGraph, "parts">,

@@ -174,7 +174,10 @@ export type Explanation =
       readonly truncated: boolean;
       /** What it is, or the images of an index: at most 500. */
       readonly images: readonly ExplainedImage[];
-      /** Every image whose manifest is here has all its parts here, and there is one. Images nobody has pulled do not count. */
+      /**
+       * Every image whose manifest is here has all its parts here, and there is one. Images nobody has pulled do not count, nor
+       * do attestations.
+       */
       readonly whole: boolean;
       /** What a pull would fetch from upstream now: the parts of images whose manifest is here that neither are here nor coming. */
       readonly pull: {

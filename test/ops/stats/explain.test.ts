@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { plainUpstream } from "../../../src/config/config.ts";
 import { createExplain } from "../../../src/ops/stats/explain.ts";
 import type { Explanation } from "../../../src/ops/stats/stats-document.ts";
-import { digestOf, makeImage } from "../../fixtures/images.ts";
+import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { type Mirror, startMirror } from "../../fixtures/mirror.ts";
 import { startUpstream } from "../../fixtures/scripted-upstream.ts";
@@ -24,6 +24,18 @@ async function start(t: Test) {
 async function explain(mirror: Mirror, reference: string): Promise<Explained> {
   const answer = await fetch(new URL(`/explain.json?reference=${encodeURIComponent(reference)}`, mirror.ops));
   return (await answer.json()) as Explained;
+}
+
+const indexType = "application/vnd.oci.image.index.v1+json";
+
+function indexOf(...images: readonly (readonly [Image, string, string])[]): Buffer {
+  const manifests = images.map(([{ digest, manifest, mediaType }, os, architecture]) => ({
+    digest,
+    size: manifest.length,
+    mediaType,
+    platform: { os, architecture },
+  }));
+  return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }));
 }
 
 /** Pulls a blob and waits until it is stored, which may be after the client has it all. */
@@ -109,15 +121,8 @@ t.test("asking is no use: what is evicted next stays what it was", async (t) => 
 t.test("an index of images: those that are here, and that others are not", async (t) => {
   const { mirror, upstream } = await start(t);
   const other = makeImage({ layers: [10], seed: "other" });
-  const manifests = [image, other].map(({ digest, manifest, mediaType }, at) => ({
-    digest,
-    size: manifest.length,
-    mediaType,
-    platform: { os: "linux", architecture: ["amd64", "arm64"][at] },
-  }));
-  const mediaType = "application/vnd.oci.image.index.v1+json";
-  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
-  upstream.addManifest("team/app", "multi", body, mediaType);
+  const body = indexOf([image, "linux", "amd64"], [other, "linux", "arm64"]);
+  upstream.addManifest("team/app", "multi", body, indexType);
   await mirror.get("/v2/team/app/manifests/multi");
   await mirror.get(`/v2/team/app/manifests/${image.digest}`);
   const { parts, summary } = await explain(mirror, "team/app:multi");
@@ -145,6 +150,29 @@ t.test("an index of images: those that are here, and that others are not", async
     images: [{ state: "whole" }, { state: "absent" }],
     whole: true,
     withoutUpstream: { served: true, why: "all of it is here for linux/amd64, and for no other platform" },
+  });
+});
+
+t.test("an attestation that is here does not make an index whole, nor served", async (t) => {
+  const { mirror, upstream } = await start(t);
+  const attestation = makeImage({ layers: [10], seed: "attestation" });
+  const body = indexOf([image, "linux", "amd64"], [attestation, "unknown", "unknown"]);
+  upstream.addImage("team/app", "attestation", attestation);
+  upstream.addManifest("team/app", "multi", body, indexType);
+  await mirror.get("/v2/team/app/manifests/multi");
+  await mirror.get(`/v2/team/app/manifests/${attestation.digest}`);
+  for (const { digest } of [attestation.config, ...attestation.layers]) await pull(mirror, digest);
+  t.match(await explain(mirror, "team/app:multi"), {
+    images: [{ state: "absent" }, { platform: "unknown/unknown", state: "whole" }],
+    whole: false,
+    pull: { complete: false },
+    withoutUpstream: { served: false },
+  });
+  await mirror.get(`/v2/team/app/manifests/${image.digest}`);
+  for (const { digest } of [image.config, ...image.layers]) await pull(mirror, digest);
+  t.match(await explain(mirror, "team/app:multi"), {
+    whole: true,
+    withoutUpstream: { served: true, why: "all of it is here" },
   });
 });
 
@@ -232,4 +260,46 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
   });
   t.match(await explain(`team/app@${large.digest}`), { parts: [{ state: "missing", where: [] }] });
   t.strictSame(asked, [small.digest, large.digest]);
+});
+
+t.test("of a part beyond the 500th the index says whether it is here", async (t) => {
+  const many = makeImage({ layers: Array.from({ length: 510 }, (_, at) => 100 + at) });
+  const parts = [many.config, ...many.layers].map(({ digest, bytes }) => ({
+    digest,
+    size: bytes.length,
+    role: "layer" as const,
+    platform: undefined,
+    usedAt: 7,
+  }));
+  const partsOf = (absent: number) =>
+    parts.map((part, at) => ({ ...part, usedAt: at === absent ? undefined : 7 }));
+  const explain = (absent: number) =>
+    createExplain({
+      upstreams: () => [plainUpstream("hub", new URL("https://registry.example.com"))],
+      tags: { get: async () => undefined },
+      freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
+      index: { get: () => undefined, usedAt: () => 7 },
+      links: { named: async () => true, repositoriesOf: () => [] },
+      store: {
+        source: "disk",
+        open: async () => ({
+          size: many.manifest.length,
+          read: async (position) => many.manifest.subarray(position),
+          close: async () => {},
+        }),
+        info: async (digest) => ({ digest, size: 1, modifiedAt: 7 }),
+      },
+      graph: {
+        parts: () => partsOf(absent),
+        users: () => ({ manifests: [], tags: [], repositories: [], truncated: false }),
+      },
+      inMemory: () => false,
+      mayRead: () => true,
+      fetchRate: () => undefined,
+      coming: () => false,
+      clock: () => 0,
+      mirrorUrl: () => "https://mirror.example.com/registry/",
+    })(`team/app@${many.digest}`);
+  t.match(await explain(-1), { truncated: true, whole: true, withoutUpstream: { served: true } });
+  t.match(await explain(510), { whole: false, images: [{ missingParts: 1, missingBytes: 609 }] });
 });

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { Digest } from "../../../src/oci/digest.ts";
-import { imagesOf } from "../../../src/ops/stats/image-parts.ts";
+import { imagesOf, withoutAttestations } from "../../../src/ops/stats/image-parts.ts";
 import type { KnownPart } from "../../../src/ports/records.ts";
 import { digestOf } from "../../fixtures/images.ts";
 
@@ -51,4 +51,11 @@ t.test("indexes that name each other end", async (t) => {
     b: [part("a", "manifest", undefined, 1)],
   });
   t.same(imagesOf(graph, named("a"), 1), []);
+});
+
+t.test("attestations are no images, unless there is nothing else", async (t) => {
+  const of = (platform: string) => ({ digest: named(platform), platform, usedAt: 1, parts: [] });
+  const [image, attestation] = [of("linux/amd64"), of("unknown/unknown")];
+  t.strictSame(withoutAttestations([image, attestation]), [image]);
+  t.strictSame(withoutAttestations([attestation]), [attestation]);
 });
