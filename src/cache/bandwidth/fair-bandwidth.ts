@@ -247,15 +247,28 @@ export class BandwidthUse {
   readonly #owners = new Map<string, { readonly by: OnBehalfOf; followers: number }>();
   #transfers = 0;
   #waiting = 0;
+  #held = false;
   #bytes = 0;
 
   constructor(bandwidth: FairBandwidth) {
     this.#bandwidth = bandwidth;
   }
 
-  /** Whether one of its transfers waits, so that its speed says nothing of upstream. */
-  get held(): boolean {
-    return this.#waiting > 0;
+  /** Whether one of its transfers has waited since the last call, so that its speed says nothing of upstream. */
+  takeHeld(): boolean {
+    const held = this.#held;
+    this.#held = this.#waiting > 0;
+    return held;
+  }
+
+  /** The bound of those it is for; undefined when one of them has none. */
+  get pace(): Pace | undefined {
+    let first: Pace | undefined;
+    for (const { by } of this.#owners.values()) {
+      if (by.pace === undefined) return undefined;
+      first ??= by.pace;
+    }
+    return first;
   }
 
   /** Someone follows the fill; left out: nobody in particular. The returned function, to be called once, ends that. */
@@ -278,16 +291,6 @@ export class BandwidthUse {
   }
 
   // ---- only for FairBandwidth and PacedTransfer ---------------------------------------------------------------
-
-  /** The bound of those it is for; undefined when one of them has none. */
-  get pace(): Pace | undefined {
-    let first: Pace | undefined;
-    for (const { by } of this.#owners.values()) {
-      if (by.pace === undefined) return undefined;
-      first ??= by.pace;
-    }
-    return first;
-  }
 
   /** Keys of those it is for. */
   get owners(): IterableIterator<string> {
@@ -330,6 +333,7 @@ export class BandwidthUse {
 
   waits(change: 1 | -1): void {
     this.#waiting += change;
+    this.#held = true;
   }
 
   #left(key: string): void {

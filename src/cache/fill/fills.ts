@@ -59,7 +59,7 @@ export class Fills {
   /** By upstream: as many as there have been in the configuration. */
   readonly #bandwidths = new Map<string, FairBandwidth>();
   readonly #distrusted = new DistrustedPlaces();
-  readonly #segmenting: Segmenting;
+  readonly #segmenting: Omit<Segmenting, "held">;
   /** Upstreams that have not answered a range with that range: they are not asked for one far ahead of a fill. */
   readonly #rangeless: LRUCache<string, true>;
 
@@ -117,9 +117,7 @@ export class Fills {
     const distrusted = this.#distrusted;
     const asked = { remote, digest, followed: () => fill.remotes };
     const bandwidth = this.#bandwidthOf(remote.upstream).use();
-    const { load } = this.#segmenting;
-    // What is held back is not slow: more transfers would bring no more.
-    const segmenting = { ...this.#segmenting, load: () => (bandwidth.held ? 1 : load()) };
+    const segmenting = { ...this.#segmenting, held: () => bandwidth.takeHeld() };
     const source = new FillSource({
       ...asked,
       access,

@@ -163,7 +163,8 @@ export class FillSource {
         return await registry.openBlob(repository, digest, at, over, { ...ask, yields, pacer, user });
       }
     };
-    if (attended)
+    // What is paced is not slow: more transfers would bring no more, and nothing is to be learned from it.
+    if (attended && bandwidth.pace === undefined)
       return await this.#believed(
         await openSegmented({ upstream: remote.registry, open, ahead, segmenting }, from, signal),
       );

@@ -49,6 +49,11 @@ export class UpstreamConcurrency {
 export interface BlobConcurrencyOptions extends TransferRateOptions {
   /** Most transfers at once: 2 or more. */
   readonly max: number;
+  /**
+   * Whether this node has held bytes of the blob back since the last call: then how fast they came says nothing of upstream.
+   * Left out: never.
+   */
+  readonly held?: (() => boolean) | undefined;
   /** Called when more has been learned. */
   readonly learn: (learned: LearnedConcurrency) => void;
 }
@@ -64,6 +69,8 @@ export class BlobConcurrency {
   /** When the measurement began, after the transfers had got going, and the bytes since. */
   #from: number | undefined;
   #bytes = 0;
+  /** Bytes have been held back. */
+  #held = false;
   /** What the next larger number brought, in bytes a millisecond. */
   #before: { readonly transfers: number; readonly rate: number } | undefined;
 
@@ -82,7 +89,7 @@ export class BlobConcurrency {
 
   /** A part has come, and what comes next is asked for: the time to ask for it in several parts, if ever. */
   decide(left: number): void {
-    if (this.#rate?.slowAtBest(left)) this.#raise();
+    if (!this.#held && this.#rate?.slowAtBest(left)) this.#raise();
     else this.#rate?.interrupt();
   }
 
@@ -93,6 +100,12 @@ export class BlobConcurrency {
 
   /** Takes note of bytes that have come; `running` transfers are under way, and `left` bytes are still to come. */
   note(bytes: number, running: number, left: number): void {
+    if (this.#options.held?.()) {
+      this.#held = true;
+      this.#rate?.interrupt();
+      if (this.#since !== undefined) this.#measure();
+      return;
+    }
     if (this.#rate?.slow(bytes, left)) this.#raise();
     if (this.#since === undefined) return;
     const now = this.#options.clock();
@@ -110,7 +123,7 @@ export class BlobConcurrency {
 
   /** Everything has come. */
   end(): void {
-    if (this.#rate !== undefined) this.#learn(1, false);
+    if (this.#rate !== undefined && !this.#held) this.#learn(1, false);
   }
 
   /** To as many as there may be. */

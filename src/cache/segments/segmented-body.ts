@@ -26,6 +26,8 @@ export interface Segmenting {
   readonly budget: SegmentBudget;
   /** Share of the time since the last call in which the event loop was busy, 0 to 1. */
   readonly load: () => number;
+  /** Of the one fill: whether this node has held its bytes back since the last call; left out: it never does. */
+  readonly held?: (() => boolean) | undefined;
   readonly clock: Clock;
   readonly pause: Pause;
 }
@@ -106,7 +108,7 @@ function segmented(
   if (answer.doubt !== undefined) return answer;
   const { end, size, ...found } = answer;
   if (size - from <= (part ?? firstPart)) return answer;
-  const { budget, load, clock, pause } = segmenting;
+  const { budget, load, held, clock, pause } = segmenting;
   const learn = (now: LearnedConcurrency): void => segmenting.concurrency.learn(upstream.name, now);
   if (part !== undefined && end === undefined) {
     // It ignores ranges.
@@ -114,7 +116,7 @@ function segmented(
     return answer;
   }
   const { segments: max, roundTrip } = upstream;
-  const concurrency = new BlobConcurrency({ max, roundTrip, clock, load, learn }, learned);
+  const concurrency = new BlobConcurrency({ max, roundTrip, clock, load, held, learn }, learned);
   const body = answer.body[Symbol.asyncIterator]();
   const options = { open, upstream, size, ahead, concurrency, budget, pause, signal };
   return {

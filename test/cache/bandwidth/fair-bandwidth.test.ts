@@ -298,10 +298,12 @@ t.test("a fill keeps to the bound of those it is for, while all of them have one
   const pacer = use.transfer();
   const first = pacer.came(1000);
   t.type(first, Promise);
-  t.ok(use.held, "its speed says nothing of upstream");
+  t.ok(use.takeHeld(), "its speed says nothing of upstream");
+  t.ok(use.takeHeld(), "it still waits");
   gates[0]?.();
   await first;
-  t.notOk(use.held);
+  t.ok(use.takeHeld(), "when the bytes are handed out the wait is over, and it counts");
+  t.notOk(use.takeHeld());
   const leave = use.join({ key: "client", exempt: false });
   t.equal(pacer.came(1000), undefined, "a client waits for the same bytes");
   leave();

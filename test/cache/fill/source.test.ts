@@ -16,6 +16,7 @@ import {
 import {
   type CacheFixture,
   type CacheFixtureOptions,
+  mebibyte,
   noticesOf,
   openCache,
   readAll,
@@ -374,4 +375,23 @@ t.test("a peer never makes this node start a download, and reads nothing it may 
   const granted = await a.blobs.openForPeer(remoteRepository(a.upstream, app), digest);
   t.match(granted, { kind: "found", result: "hit" });
   if (granted.kind === "found") t.ok((await readAll(granted.reader)).equals(bytes));
+});
+
+t.test("what is paced comes in one transfer; what a client waits for may come in several", async (t) => {
+  const cache = await openCache(t);
+  const { upstream } = cache;
+  upstream.segments = 16;
+  const pace = { came: () => undefined };
+  const job = { key: "job", exempt: false, background: true, pace } as const;
+  const asked = async (name: string, onBehalfOf: typeof job | undefined) => {
+    const large = upstream.addBlob(app, randomBytesFor(name, 4 * mebibyte));
+    const opened = await cache.blobs.open({ ...remoteRepository(upstream, app), onBehalfOf }, large, "whole");
+    if (opened.kind !== "found") throw new Error(opened.kind);
+    await readAll(opened.reader);
+    await fillsOver(cache);
+    return upstream.calls.filter((call) => call.includes(`blob ${app} ${large}`))[0]?.split(" from ")[1];
+  };
+  t.equal(await asked("paced", job), "0");
+  t.equal(await asked("not paced", undefined), `0 to ${2 * mebibyte}`);
+  t.same(noticesOf(cache, "segments"), [], "nothing is learned of upstream");
 });

@@ -16,18 +16,20 @@ const much = 64 * mebibyte;
 function setUp(start: LearnedConcurrency | undefined, max = 8) {
   const clock = new ManualClock();
   const learned: string[] = [];
+  const state = { held: false };
   const concurrency = new BlobConcurrency(
     {
       max,
       clock: clock.read,
       load: () => 0,
+      held: () => state.held,
       learn: ({ transfers, settled }) => learned.push(`${transfers}${settled ? "!" : ""}`),
     },
     start,
   );
   const send = (rate: number, milliseconds: number, running = concurrency.now, left = much) =>
     flow(clock, rate, milliseconds, (bytes) => concurrency.note(bytes, running, left));
-  return { clock, concurrency, learned, send };
+  return { clock, concurrency, learned, send, state };
 }
 
 /** Longer than it takes new transfers to get going and to be measured. */
@@ -115,6 +117,27 @@ t.test("one that was fast enough to the end", async (t) => {
   t.same(learned, ["1"]);
   const several = setUp({ transfers: 8, settled: false });
   several.concurrency.end();
+  t.same(several.learned, []);
+});
+
+t.test("nothing is learned from bytes that were held back", async (t) => {
+  const one = setUp(undefined);
+  one.state.held = true;
+  for (const rate of [1000, 900, 700]) one.send(rate, 250);
+  one.concurrency.decide(much);
+  t.equal(one.concurrency.now, 1, "that is not slow");
+  one.concurrency.end();
+  t.same(one.learned, [], "nor fast enough");
+  const several = setUp({ transfers: 8, settled: false });
+  several.send(4000, 1_500);
+  several.state.held = true;
+  several.send(1000, 10_000);
+  t.equal(several.concurrency.now, 8, "fewer are not tried");
+  several.state.held = false;
+  several.send(4000, 1_500);
+  t.equal(several.concurrency.now, 8, "what was being measured begins again");
+  several.send(4000, 1_000);
+  t.equal(several.concurrency.now, 4);
   t.same(several.learned, []);
 });
 
