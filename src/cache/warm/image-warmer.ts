@@ -1,7 +1,7 @@
 // A whole image before a client asks for it: the manifest, the images of an index, configs, layers, and what refers to them
 // (referrers, cosign's tags). It is asked for as a client does, through the same single flights and with the same rules, by
-// nobody on whose behalf: so all of it comes after what clients wait for. What is here is not fetched again, so whoever wants to go
-// on after a restart asks again.
+// nobody on whose behalf: so layers come after what clients wait for. Manifests and lists are questions like those of clients, and
+// few of them are under way at once. What is here is not fetched again, so whoever wants to go on after a restart asks again.
 import type { Digest } from "../../oci/digest.ts";
 import { readManifest } from "../../oci/manifest.ts";
 import { mediaTypes } from "../../oci/media-type.ts";
@@ -25,6 +25,7 @@ import type { Listings } from "../listings.ts";
 import type { LocalBlobs } from "../local-blobs.ts";
 import type { Manifests, OpenedManifest } from "../manifests.ts";
 import { eachAtOnce } from "./each-at-once.ts";
+import { Turns } from "./turns.ts";
 import type { WarmPart, WarmProgress } from "./warm-progress.ts";
 
 /** Times one thing is asked for while upstream fails, and the milliseconds before the second time; twice as many before each later one. */
@@ -34,6 +35,8 @@ const firstPause = 1_000;
 const longestPause = 60_000;
 /** Blobs of one image asked for at once; of manifests, the children of each index. */
 const atOnce = 4;
+/** Questions for manifests and lists under way at once, over all images: they wait for connections like those of clients. */
+const questionsAtOnce = 4;
 /** Manifests of one image, and indexes in indexes. */
 const maxManifests = 1_000;
 const maxDepth = 4;
@@ -98,6 +101,7 @@ class NotWarmed extends Error {}
 
 export class ImageWarmer {
   readonly #options: ImageWarmerOptions;
+  readonly #questions = new Turns(questionsAtOnce);
 
   constructor(options: ImageWarmerOptions) {
     this.#options = options;
@@ -161,7 +165,7 @@ export class ImageWarmer {
         // The next upstream is there for outages, as is the next client for a manifest alone.
         const attempts = manifestOnly === true || (!last && onFailure) ? 1 : maxAttempts;
         const opened = await this.#asked(progress, signal, attempts, async (isLast) => {
-          const answer = await this.#open(remote, reference, 0);
+          const answer = await this.#open(remote, reference, signal, 0);
           if (answer.reason !== undefined && !isLast) throw answer.reason;
           return answer;
         });
@@ -180,13 +184,24 @@ export class ImageWarmer {
   async #open(
     remote: RemoteRepository,
     reference: Reference,
+    signal: AbortSignal,
     confirmAfter?: number,
   ): Promise<OpenedManifest> {
-    const opened = await this.#options.manifests.open(remote, reference, confirmAfter);
+    const opened = await this.#question(signal, () =>
+      this.#options.manifests.open(remote, reference, confirmAfter),
+    );
     if (opened.kind !== "found") throw refusedBy(remote, opened);
     if (!("reader" in opened)) return opened;
     await opened.reader.close();
     throw new NotWarmed("a manifest above 4 MiB is passed on to clients and never kept");
+  }
+
+  /** A question that takes a turn; nobody asks it any more when `signal` has aborted meanwhile. */
+  #question<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T> {
+    return this.#questions.run(async () => {
+      signal.throwIfAborted();
+      return await ask();
+    });
   }
 
   #arrived(
@@ -259,7 +274,7 @@ export class ImageWarmer {
         throw new NotWarmed(`upstream ${remote.upstream}: not allowed by its allow and deny`);
       part.state = "fetching";
       const opened = await this.#asked(progress, walk.signal, maxAttempts, () =>
-        this.#open(remote, { kind: "digest", digest }),
+        this.#open(remote, { kind: "digest", digest }, walk.signal),
       );
       this.#arrived(walk, part, opened);
       await this.#children(walk, opened, depth, of);
@@ -275,7 +290,7 @@ export class ImageWarmer {
     let listed = false;
     await this.#noted(walk, `referrers of ${digest}`, async () => {
       const answer = await this.#asked(progress, signal, maxAttempts, () =>
-        this.#options.listings.referrers(remote, digest, undefined),
+        this.#question(signal, () => this.#options.listings.referrers(remote, digest, undefined)),
       );
       if (answer.kind !== "found") return;
       listed = true;
@@ -297,7 +312,7 @@ export class ImageWarmer {
     if (tag === undefined || target.tagFilter?.(tag) === false) return;
     await this.#noted(walk, tag, async () => {
       const opened = await this.#asked(progress, signal, maxAttempts, () =>
-        this.#open(remote, { kind: "tag", tag }, 0),
+        this.#open(remote, { kind: "tag", tag }, signal, 0),
       ).catch((error: unknown) => {
         // Some registries refuse what is not there.
         if (error instanceof Refused) return undefined;

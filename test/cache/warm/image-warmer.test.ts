@@ -1,0 +1,77 @@
+// How an image is walked, with what answers in memory: which questions are asked at once, and how often.
+import t from "tap";
+import { ImageWarmer, type ImageWarmerOptions } from "../../../src/cache/warm/image-warmer.ts";
+import { WarmProgress } from "../../../src/cache/warm/warm-progress.ts";
+import { type Reference, referenceText } from "../../../src/oci/reference.ts";
+import { UpstreamError } from "../../../src/ports/upstream.ts";
+import { app } from "../../fixtures/blob-clients.ts";
+import { type Image, type Index, makeImage, makeIndex } from "../../fixtures/images.ts";
+import { ManualPause, quiet } from "../../fixtures/manual-time.ts";
+import { MemoryUpstream, tagOf } from "../../fixtures/memory-upstream.ts";
+
+const images = Array.from({ length: 6 }, (_, at) => makeImage({ layers: [10], seed: `image ${at}` }));
+
+/** An upstream that has an index under every tag made of digits, and nothing that refers to it. */
+function setUp() {
+  const index = makeIndex(images);
+  const byDigest = new Map<string, Image | Index>([index, ...images].map((each) => [each.digest, each]));
+  const upstream = new MemoryUpstream();
+  const time = new ManualPause();
+  time.instant = () => true;
+  const state = { running: 0, most: 0, asked: [] as string[], isAway: (_: string) => false };
+  const ask = async <T>(what: string, answer: () => T): Promise<T> => {
+    state.asked.push(what);
+    if (state.isAway(what)) throw new UpstreamError("unreachable", "upstream up is away");
+    return answer();
+  };
+  const question = async <T>(what: string, answer: () => T): Promise<T> => {
+    state.most = Math.max(state.most, ++state.running);
+    await quiet(2);
+    state.running--;
+    return await ask(what, answer);
+  };
+  const options = {
+    manifests: {
+      open: (_: unknown, reference: Reference) =>
+        question(referenceText(reference), () => {
+          const text = referenceText(reference);
+          const found = /^\d+$/.test(text) ? index : byDigest.get(text);
+          if (found === undefined) return { kind: "absent" };
+          const { digest, mediaType, manifest: body } = found;
+          return { kind: "found", result: "miss", digest, mediaType, body };
+        }),
+    },
+    listings: { referrers: () => question("referrers", () => ({ kind: "absent" })) },
+    blobs: {
+      fillings: [],
+      open: (_: unknown, digest: string) => ask(`blob ${digest}`, () => ({ kind: "elsewhere", size: 10 })),
+    },
+    local: { indexed: () => true },
+    denies: () => false,
+    pause: time.pause,
+  } as unknown as ImageWarmerOptions;
+  const warmer = new ImageWarmer(options);
+  const target = {
+    upstream,
+    repository: app,
+    allowed: true,
+    onAbsent: false,
+    onDenied: false,
+    onFailure: false,
+  };
+  const warm = async (tag: string): Promise<WarmProgress> => {
+    const progress = new WarmProgress();
+    const reference = { kind: "tag", tag: tagOf(tag) } as const;
+    const { signal } = new AbortController();
+    await warmer.warm({ targets: [target], reference, platforms: [] }, progress, signal);
+    return progress;
+  };
+  return { warm, state, time };
+}
+
+t.test("however many images are under way, four questions for manifests and lists are", async (t) => {
+  const { warm, state } = setUp();
+  const all = await Promise.all(["1", "2", "3", "4"].map(warm));
+  for (const { failed, count } of all) t.same({ failed, count }, { failed: 0, count: 1 + 3 * images.length });
+  t.equal(state.most, 4);
+});
