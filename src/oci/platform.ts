@@ -34,8 +34,18 @@ export function isFor({ platform }: IndexEntry, wanted: readonly Platform[]): bo
     ({ os, architecture, variant }) =>
       platform.os === os &&
       platform.architecture === architecture &&
-      (variant === undefined || platform.variant === variant),
+      (variant === undefined ||
+        normalVariant(architecture, platform.variant) === normalVariant(architecture, variant)),
   );
+}
+
+/** The variants that go without saying. */
+const usualVariants: Readonly<Record<string, string>> = { arm64: "v8", arm: "v7", amd64: "v1" };
+
+/** As containerd compares them (github.com/containerd/platforms, normalizeArch): `8` is `v8`, and none is the usual one. */
+function normalVariant(architecture: string, variant: string | undefined): string | undefined {
+  if (variant === undefined || variant === "") return usualVariants[architecture];
+  return /^\d/.test(variant) ? `v${variant}` : variant;
 }
 
 /** The entries of an index by digest. `body`: of a manifest that `readManifest` has read, which bounds it. */

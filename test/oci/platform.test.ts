@@ -1,5 +1,5 @@
 import t from "tap";
-import { indexEntries, isFor, parsePlatform } from "../../src/oci/platform.ts";
+import { indexEntries, isFor, type Platform, parsePlatform } from "../../src/oci/platform.ts";
 
 const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 
@@ -42,4 +42,19 @@ t.test("which entries of an index are for a platform", async (t) => {
   t.equal(wanted("linux/arm64/v7"), "c");
   t.equal(wanted("linux/amd64"), "bc");
   t.same(indexEntries(Buffer.from('{"layers":[]}')), new Map());
+});
+
+t.test("a variant that is left out is the one containerd takes it for", async (t) => {
+  const isWanted = (wanted: string, stated: string) =>
+    isFor({ platform: parsePlatform(stated), attests: undefined }, [parsePlatform(wanted) as Platform]);
+  t.ok(isWanted("linux/arm64/v8", "linux/arm64"));
+  t.ok(isWanted("linux/arm64/8", "linux/arm64/v8"));
+  t.ok(isWanted("linux/arm/v7", "linux/arm"));
+  t.ok(isWanted("linux/arm/v7", "linux/arm/7"));
+  t.ok(isWanted("linux/arm/v6", "linux/arm/6"));
+  t.ok(isWanted("linux/amd64/v1", "linux/amd64"));
+  t.notOk(isWanted("linux/arm64/v9", "linux/arm64"));
+  t.notOk(isWanted("linux/arm/v6", "linux/arm"));
+  t.notOk(isWanted("linux/amd64/v3", "linux/amd64"));
+  t.ok(isWanted("linux/arm", "linux/arm/v6"), "without one any is wanted");
 });
