@@ -139,10 +139,18 @@ export class Warm {
         const { id, bytesPerSecond } = job;
         const pace = bytesPerSecond === undefined ? undefined : paces(job, bytesPerSecond);
         const onBehalfOf = pace && ({ key: `job ${id}`, exempt: false, background: true, pace } as const);
-        return this.#run({ ...routed, platforms, onBehalfOf });
+        return this.#run({ ...routed, platforms, onBehalfOf, away: this.#awayOf(job) });
       },
     };
   }
+
+  /** One for all images of a job. */
+  #awayOf(job: object): Set<string> {
+    const away = this.#away.get(job) ?? new Set();
+    this.#away.set(job, away);
+    return away;
+  }
+  readonly #away = new WeakMap<object, Set<string>>();
 
   /** One bound for all images of a job. */
   readonly #paces = (job: object, bytesPerSecond: number): Pace => {

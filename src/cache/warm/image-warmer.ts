@@ -71,6 +71,11 @@ export interface WarmRequest {
   readonly platforms: readonly Platform[];
   /** Only the manifest itself, which is asked for once. */
   readonly manifestOnly?: boolean | undefined;
+  /**
+   * Names of upstreams whose outage outlasted all attempts for something: each question to them is asked once until something
+   * comes. The images of a job have it in common; left out: this image's own.
+   */
+  readonly away?: Set<string> | undefined;
   /** Who pays for the layers; see OnBehalfOf. */
   readonly onBehalfOf?: OnBehalfOf | undefined;
 }
@@ -87,6 +92,7 @@ export interface ImageWarmerOptions {
 
 /** One image under way. */
 interface Walk extends WarmRequest {
+  readonly away: Set<string>;
   readonly target: WarmTarget;
   readonly remote: RemoteRepository;
   readonly progress: WarmProgress;
@@ -108,7 +114,8 @@ export class ImageWarmer {
   }
 
   /** What fails is in `progress`, and ends nothing else. Rejects with the signal's reason. */
-  async warm(request: WarmRequest, progress: WarmProgress, signal: AbortSignal): Promise<void> {
+  async warm(asked: WarmRequest, progress: WarmProgress, signal: AbortSignal): Promise<void> {
+    const request = { ...asked, away: asked.away ?? new Set<string>() };
     const name = referenceText(request.reference);
     try {
       const found = await this.#resolve(request, progress, signal);
@@ -145,7 +152,7 @@ export class ImageWarmer {
 
   /** Asks one target after the other, as for a client. Rejects with the last refusal or failure. */
   async #resolve(
-    { targets, reference, manifestOnly }: WarmRequest,
+    { targets, reference, manifestOnly, away }: WarmRequest & Pick<Walk, "away">,
     progress: WarmProgress,
     signal: AbortSignal,
   ): Promise<{ readonly target: WarmTarget; readonly opened: OpenedManifest }> {
@@ -164,11 +171,14 @@ export class ImageWarmer {
         const remote = remoteRepository(upstream, repository);
         // The next upstream is there for outages, as is the next client for a manifest alone.
         const attempts = manifestOnly === true || (!last && onFailure) ? 1 : maxAttempts;
-        const opened = await this.#asked(progress, signal, attempts, async (isLast) => {
+        const from = { progress, signal, away, remote };
+        const opened = await this.#asked(from, attempts, async (isLast) => {
           const answer = await this.#open(remote, reference, signal, 0);
           if (answer.reason !== undefined && !isLast) throw answer.reason;
           return answer;
         });
+        // After all attempts it is still what was here before.
+        if (opened.reason !== undefined && attempts > 1) away.add(upstream.name);
         return { target, opened };
       } catch (error) {
         signal.throwIfAborted();
@@ -205,12 +215,13 @@ export class ImageWarmer {
   }
 
   #arrived(
-    { progress }: Pick<Walk, "progress">,
+    { progress, remote, away }: Pick<Walk, "progress" | "remote" | "away">,
     part: WarmPart,
     { result, digest, body }: OpenedManifest,
   ): void {
     part.size = body.length;
     part.fetched = result === "miss" || result === "joined";
+    if (part.fetched || result === "revalidated") away.delete(remote.upstream);
     part.state = "here";
     if (!this.#options.local.indexed(digest)) progress.fail(part.name, notStored);
   }
@@ -273,7 +284,7 @@ export class ImageWarmer {
       if (tagFilter !== undefined && this.#options.denies(remote, digest, tagFilter))
         throw new NotWarmed(`upstream ${remote.upstream}: not allowed by its allow and deny`);
       part.state = "fetching";
-      const opened = await this.#asked(progress, walk.signal, maxAttempts, () =>
+      const opened = await this.#asked(walk, maxAttempts, () =>
         this.#open(remote, { kind: "digest", digest }, walk.signal),
       );
       this.#arrived(walk, part, opened);
@@ -285,11 +296,11 @@ export class ImageWarmer {
 
   /** What has the digest as its subject, and what stands under the tags that are made of it. */
   async #referring(walk: Walk, digest: Digest, depth: number): Promise<void> {
-    const { progress, signal, remote } = walk;
+    const { signal, remote } = walk;
     const name = digest.replace(":", "-");
     let listed = false;
     await this.#noted(walk, `referrers of ${digest}`, async () => {
-      const answer = await this.#asked(progress, signal, maxAttempts, () =>
+      const answer = await this.#asked(walk, maxAttempts, () =>
         this.#question(signal, () => this.#options.listings.referrers(remote, digest, undefined)),
       );
       if (answer.kind !== "found") return;
@@ -311,7 +322,7 @@ export class ImageWarmer {
     const tag = parseTag(text);
     if (tag === undefined || target.tagFilter?.(tag) === false) return;
     await this.#noted(walk, tag, async () => {
-      const opened = await this.#asked(progress, signal, maxAttempts, () =>
+      const opened = await this.#asked(walk, maxAttempts, () =>
         this.#open(remote, { kind: "tag", tag }, signal, 0),
       ).catch((error: unknown) => {
         // Some registries refuse what is not there.
@@ -328,11 +339,12 @@ export class ImageWarmer {
 
   // ---- blobs --------------------------------------------------------------------------------------------------
 
-  async #blob({ remote, onBehalfOf, progress, signal }: Walk, digest: Digest, part: WarmPart): Promise<void> {
+  async #blob(walk: Walk, digest: Digest, part: WarmPart): Promise<void> {
+    const { remote, onBehalfOf, signal, away } = walk;
     const { blobs, local } = this.#options;
-    await this.#noted({ progress, signal }, digest, async () => {
+    await this.#noted(walk, digest, async () => {
       part.state = "fetching";
-      const stored = await this.#asked(progress, signal, maxAttempts, async () => {
+      const stored = await this.#asked(walk, maxAttempts, async () => {
         const isHere = local.indexed(digest);
         const opened = await blobs.open({ ...remote, onBehalfOf }, digest, isHere ? "probe" : "whole");
         part.size ??= opened.kind === "found" || opened.kind === "elsewhere" ? opened.size : undefined;
@@ -351,6 +363,7 @@ export class ImageWarmer {
         await filling?.fill.done;
         return local.indexed(digest);
       });
+      if (part.fetched) away.delete(remote.upstream);
       if (!stored) throw new NotWarmed(notStored);
       part.state = "here";
     });
@@ -375,17 +388,21 @@ export class ImageWarmer {
 
   /** Asks again after an outage. `isLast`: it is not asked again. */
   async #asked<T>(
-    progress: WarmProgress,
-    signal: AbortSignal,
+    { progress, signal, away, remote: { upstream } }: Pick<Walk, "progress" | "signal" | "away" | "remote">,
     attempts: number,
     ask: (isLast: boolean) => Promise<T>,
   ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
+      const isLast = attempt >= attempts || away.has(upstream);
       try {
-        return await ask(attempt >= attempts);
+        return await ask(isLast);
       } catch (error) {
         signal.throwIfAborted();
-        if (attempt >= attempts || !(error instanceof UpstreamError) || !outages.has(error.code)) throw error;
+        if (!(error instanceof UpstreamError) || !outages.has(error.code)) throw error;
+        if (isLast) {
+          if (attempts > 1) away.add(upstream);
+          throw error;
+        }
         progress.retries++;
         const wait = Math.max(firstPause * 2 ** (attempt - 1), (error.retryAfter ?? 0) * 1000);
         await this.#options.pause(Math.min(wait, longestPause), signal);

@@ -1,6 +1,6 @@
 // How an image is walked, with what answers in memory: which questions are asked at once, and how often.
 import t from "tap";
-import { ImageWarmer, type ImageWarmerOptions } from "../../../src/cache/warm/image-warmer.ts";
+import { ImageWarmer, type ImageWarmerOptions, maxAttempts } from "../../../src/cache/warm/image-warmer.ts";
 import { WarmProgress } from "../../../src/cache/warm/warm-progress.ts";
 import { type Reference, referenceText } from "../../../src/oci/reference.ts";
 import { UpstreamError } from "../../../src/ports/upstream.ts";
@@ -51,6 +51,7 @@ function setUp() {
     pause: time.pause,
   } as unknown as ImageWarmerOptions;
   const warmer = new ImageWarmer(options);
+  const away = new Set<string>();
   const target = {
     upstream,
     repository: app,
@@ -63,7 +64,7 @@ function setUp() {
     const progress = new WarmProgress();
     const reference = { kind: "tag", tag: tagOf(tag) } as const;
     const { signal } = new AbortController();
-    await warmer.warm({ targets: [target], reference, platforms: [] }, progress, signal);
+    await warmer.warm({ targets: [target], reference, platforms: [], away }, progress, signal);
     return progress;
   };
   return { warm, state, time };
@@ -74,4 +75,24 @@ t.test("however many images are under way, four questions for manifests and list
   const all = await Promise.all(["1", "2", "3", "4"].map(warm));
   for (const { failed, count } of all) t.same({ failed, count }, { failed: 0, count: 1 + 3 * images.length });
   t.equal(state.most, 4);
+});
+
+t.test("after an outage that outlasted all attempts there is one each, until something comes", async (t) => {
+  const { warm, state } = setUp();
+  const [layer, second] = images.flatMap(({ layers }) => layers.map(({ digest }) => digest));
+  const times = (what: string) => state.asked.filter((each) => each === what).length;
+  state.isAway = () => true;
+  t.match(await warm("1"), { failed: 1, retries: maxAttempts - 1 });
+  t.match(await warm("2"), { failed: 1, retries: 0 });
+  t.equal(times("2"), 1);
+  state.isAway = (what) => what === `blob ${layer}`;
+  t.match(await warm("3"), { failed: 1, retries: maxAttempts - 1 });
+  t.equal(times("3"), 1);
+  t.equal(times(`blob ${layer}`), maxAttempts, "its manifests came");
+  state.isAway = (what) => what.startsWith("blob");
+  state.asked.length = 0;
+  const { failed, retries } = await warm("4");
+  t.equal(failed, 2 * images.length);
+  t.equal(times(`blob ${second}`), maxAttempts, "four were under way at once");
+  t.equal(retries, 4 * (maxAttempts - 1), "and the rest had one attempt each");
 });
