@@ -19,6 +19,7 @@ import {
   type ImageState,
   type JobSettings,
   Jobs,
+  maxImages,
   type WantedImage,
 } from "../ops/jobs/jobs.ts";
 import { JobsApi, type JobsApiOptions } from "../ops/jobs/jobs-api.ts";
@@ -69,6 +70,8 @@ export class Warm {
   #keepsTime = false;
   /** The last job of each schedule, by what the schedule says. */
   readonly #lastJobs = new Map<string, string>();
+  /** Schedules whose lists of tags are waited for: their jobs have not begun yet. At most one entry for each. */
+  readonly #starting = new Set<string>();
 
   constructor(options: WarmOptions) {
     this.#options = options;
@@ -270,17 +273,26 @@ export class Warm {
     const key = JSON.stringify(schedule);
     const { at, images, platforms, bandwidth: bytesPerSecond } = schedule;
     const last = this.#lastJobs.get(key);
-    if (last !== undefined && this.jobs.get(last)?.endedAt === null) {
+    const runs = last !== undefined && this.jobs.get(last)?.endedAt === null;
+    if (runs || this.#starting.has(key)) {
       this.#options.log.warn(
-        { at, job: last },
+        { at, job: runs ? last : undefined },
         "the last job of a schedule of warm still runs: this one is left out",
       );
       return;
     }
-    const wanted = await Promise.all(images.map((image) => this.#expanded(image)));
-    const id = this.jobs.add(wanted.flat(), { origin: "schedule", platforms, bytesPerSecond });
+    this.#starting.add(key);
+    const lists = Promise.all(images.map((image) => this.#expanded(image)));
+    const wanted = (await lists.finally(() => this.#starting.delete(key))).flat();
+    const id = this.jobs.add(wanted, { origin: "schedule", platforms, bytesPerSecond });
+    const leftOut = wanted.length - maxImages;
     if (id === undefined)
       this.#options.log.warn({ at }, "too many jobs wait: a schedule of warm is left out");
+    else if (leftOut > 0)
+      this.#options.log.warn(
+        { at, job: id, leftOut },
+        `a job has at most ${maxImages} images: the others of a schedule of warm are left out; divide it`,
+      );
     // No more than there are schedules; those of before a reload go with it.
     const known = new Set(this.#schedules.map((each) => JSON.stringify(each)));
     for (const each of this.#lastJobs.keys()) if (!known.has(each)) this.#lastJobs.delete(each);

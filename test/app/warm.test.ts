@@ -385,6 +385,44 @@ t.test("a schedule fetches the tags that a pattern matches, at its times", async
   await pull(t, mirror, "1.1", arm64);
 });
 
+t.test("a schedule that is due again while it waits for its tags is one job", async (t) => {
+  const time = new ManualPause();
+  const clock = new ManualClock();
+  clock.now = new Date(2026, 0, 5, 4, 59, 30).getTime();
+  const warm = [{ images: [`${repository}:*`], at: "* * * * *", platforms: [], bandwidth: undefined }];
+  const upstream = await startUpstream(t);
+  upstream.addImage(repository, "1.0", amd64);
+  const rest = gate();
+  upstream.fault(({ kind }) => (kind === "tags" ? { holdUntil: rest.opened } : undefined));
+  const mirror = await startMirror(t, upstream, { clock: clock.read, pause: time.pause, warm });
+  clock.advance(30_000);
+  time.elapse();
+  await upstream.until(() => upstream.count({ kind: "tags" }) === 1);
+  clock.advance(60_000);
+  time.elapse();
+  await mirror.line(({ msg }) => String(msg).includes("this one is left out"));
+  rest.open();
+  await mirror.line(({ msg, image }) => msg === "fetched an image ahead" && image === "team/app:1.0");
+  const { jobs } = JSON.parse((await askJobs(mirror, "GET")).text) as { jobs: { id: string }[] };
+  t.equal(jobs.length, 1);
+});
+
+t.test("images of a schedule beyond those of one job are told of", async (t) => {
+  const time = new ManualPause();
+  const clock = new ManualClock();
+  clock.now = new Date(2026, 0, 5, 4, 59, 30).getTime();
+  const images = Array.from({ length: 1_003 }, (_, at) => `other.example.com/team/app:${at}`);
+  const warm = [{ images, at: "0 5 * * 1-5", platforms: [], bandwidth: undefined }];
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { clock: clock.read, pause: time.pause, warm });
+  clock.advance(30_000);
+  time.elapse();
+  const told = await mirror.line(({ leftOut }) => leftOut !== undefined);
+  t.match(told, { level: "warn", at: "0 5 * * 1-5", leftOut: 3 });
+  const job = await jobUntil(mirror, told.job as string);
+  t.match(job, { state: "failed", sums: { images: 1_000, imagesLeftOut: 3 } });
+});
+
 t.test("an upstream that only its callers' credentials open is not asked", async (t) => {
   const upstream = await startUpstream(t);
   const own = { ...plainUpstream("upstream", upstream.url), access: "passthrough" as const };

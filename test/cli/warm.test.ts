@@ -33,6 +33,7 @@ function job(state: JobReport["state"], images: readonly JobImage[]): JobReport 
     sums: {
       ...{ images: images.length, imagesDone: 1, imagesFailed: images.length - 1, parts: 4, partsHere: 4 },
       ...{ sizeBytes: 2_000_000, hereBytes: 2_000_000, fetchedBytes: 1_000_000, retries: 0 },
+      ...{ imagesLeftOut: 0 },
     },
   };
 }

@@ -3,7 +3,7 @@
 import type { JobOrigin, JobResult } from "../../ports/event.ts";
 
 export const jobStates = ["queued", "running", "done", "failed", "cancelled"] as const;
-/** `done`: all of it is here; `failed`: something is not. */
+/** `done`: all of it is here; `failed`: something is not, or was left out. */
 export type JobState = (typeof jobStates)[number];
 
 export interface JobSums {
@@ -21,6 +21,8 @@ export interface JobSums {
   /** Came because of the job. */
   readonly fetchedBytes: number;
   readonly retries: number;
+  /** Asked for beyond the 1,000 images of one job, and not fetched; none of `images`. */
+  readonly imagesLeftOut: number;
 }
 
 /** A job without its images. */

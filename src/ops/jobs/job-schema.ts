@@ -49,6 +49,7 @@ const summary = {
     hereBytes: count,
     fetchedBytes: count,
     retries: count,
+    imagesLeftOut: count,
   }),
   failures: z.array(z.strictObject({ image: text, part: text, reason: text })).max(5),
 };

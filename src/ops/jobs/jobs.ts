@@ -15,7 +15,7 @@ const maxWaitingImages = 10_000;
 export const maxImages = 1_000;
 /** Images of one job at once. */
 const imagesAtOnce = 2;
-/** Jobs that are over and still told of, and the images of all of them; the oldest are forgotten. */
+/** Jobs of one origin that are over and still told of, and the images of all of them; the oldest are forgotten. */
 const maxKept = 100;
 const maxKeptImages = 10_000;
 const maxFailures = 5;
@@ -53,7 +53,7 @@ interface Image {
   readonly wanted: WantedImage;
   /** While the job runs. */
   run: ImageRun | undefined;
-  /** Once it is over. */
+  /** Once the image is over: it is not summed up again at every question. */
   last: ImageState | undefined;
   state: JobImage["state"];
   startedAt: number;
@@ -65,6 +65,8 @@ interface Job extends JobSettings {
   readonly createdAt: number;
   readonly ends: AbortController;
   readonly images: Image[];
+  /** Images beyond the most of one job. */
+  readonly leftOut: number;
   state: JobState;
   startedAt: number | null;
   endedAt: number | null;
@@ -102,7 +104,7 @@ export class Jobs {
     this.#options = options;
   }
 
-  /** The id of the new job; undefined when too many wait, or the node stops. At most `maxImages` images are taken. */
+  /** The id of the new job; undefined when too many wait, or the node stops. At most `maxImages` images are taken; the job says how many were left out. */
   add(wanted: readonly WantedImage[], settings: JobSettings): string | undefined {
     const images = wanted.slice(0, maxImages);
     const lane = this.#lanes[settings.origin];
@@ -122,6 +124,7 @@ export class Jobs {
         startedAt: 0,
         durationMs: null,
       })),
+      leftOut: wanted.length - images.length,
       state: "queued",
       startedAt: null,
       endedAt: null,
@@ -181,7 +184,8 @@ export class Jobs {
       // Requests have their turn meanwhile.
       await setImmediate();
       image.run?.recheck();
-      if ((image.run?.report().failed ?? 0) > 0) image.state = "failed";
+      image.last = image.run?.report();
+      if ((image.last?.failed ?? 0) > 0) image.state = "failed";
     }
     this.#end(job);
   }
@@ -198,10 +202,11 @@ export class Jobs {
     const run = image.wanted.begin(job);
     image.run = run;
     await run.run(signal).catch(() => {});
-    const failed = run.report().failed > 0;
-    image.state = signal.aborted ? "cancelled" : failed ? "failed" : "done";
+    const last = run.report();
+    image.last = last;
+    image.state = signal.aborted ? "cancelled" : last.failed > 0 ? "failed" : "done";
     image.durationMs = clock() - image.startedAt;
-    this.#tell(job, image, image.state, run.report());
+    this.#tell(job, image, image.state, last);
   }
 
   #tell({ id, origin }: Job, { wanted, durationMs }: Image, result: JobResult, report: ImageState): void {
@@ -224,14 +229,15 @@ export class Jobs {
   #end(job: Job): void {
     for (const image of job.images) {
       if (image.state === "queued") image.state = "cancelled";
-      image.last = image.run?.report();
       image.run = undefined;
     }
-    const failed = job.images.some(({ state }) => state === "failed");
+    const failed = job.leftOut > 0 || job.images.some(({ state }) => state === "failed");
     job.state = job.ends.signal.aborted ? "cancelled" : failed ? "failed" : "done";
     job.endedAt = this.#options.clock();
     job.summary = summaryOf(job);
-    const over = [...this.#all.values()].filter(({ endedAt }) => endedAt !== null);
+    const over = [...this.#all.values()].filter(
+      ({ origin, endedAt }) => origin === job.origin && endedAt !== null,
+    );
     let [jobs, images] = [over.length, over.reduce((sum, { images }) => sum + images.length, 0)];
     for (const each of over) {
       if (each === job || (jobs <= maxKept && images <= maxKeptImages)) break;
@@ -273,6 +279,7 @@ function summaryOf(job: Job): JobSummary {
       hereBytes: sum((image) => image.hereBytes),
       fetchedBytes: sum((image) => image.fetchedBytes),
       retries: sum((image) => image.retries),
+      imagesLeftOut: job.leftOut,
     },
     failures: failures.slice(0, maxFailures),
   };

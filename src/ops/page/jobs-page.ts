@@ -89,7 +89,7 @@ function rowOf(job: JobSummary, at: number): Content[] {
     job.state === "done"
       ? size(sums.sizeBytes)
       : [bar(`Progress of job ${id}`, share ?? 0), ` ${size(sums.hereBytes)} of ${size(sums.sizeBytes)}`],
-    `${number(sums.imagesDone)} of ${number(sums.images)}`,
+    `${number(sums.imagesDone)} of ${number(sums.images)}${sums.imagesLeftOut === 0 ? "" : `, ${number(sums.imagesLeftOut)} left out`}`,
     size(sums.fetchedBytes),
     took === null || took === 0 ? "–" : rate((sums.fetchedBytes / took) * 1000),
     number(sums.retries),

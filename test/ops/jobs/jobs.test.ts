@@ -21,6 +21,7 @@ function made() {
 function scripted(image: string, failed = 0) {
   const { promise, resolve } = Promise.withResolvers<void>();
   let begun = false;
+  let reports = 0;
   let state: ImageState = {
     ...{ upstream: "hub", repository: "a/b", digest: "sha256:1", parts: 2, partsHere: 2, sizeBytes: 7 },
     ...{ hereBytes: 7, fetchedBytes: 5, retries: 1, transfers: [], failures: [], failed: 0 },
@@ -31,7 +32,10 @@ function scripted(image: string, failed = 0) {
   };
   const rechecks = { failing: 0 };
   const run: ImageRun = {
-    report: () => state,
+    report: () => {
+      reports++;
+      return state;
+    },
     recheck: () => fail(rechecks.failing),
     async run(signal) {
       begun = true;
@@ -41,7 +45,7 @@ function scripted(image: string, failed = 0) {
     },
   };
   const wanted: WantedImage = { image, begin: () => run };
-  return { wanted, end: resolve, begun: () => begun, rechecks };
+  return { wanted, end: resolve, begun: () => begun, reports: () => reports, rechecks };
 }
 
 t.test("a job is done when all of its images are, and each is told of", async (t) => {
@@ -121,6 +125,48 @@ t.test("a job that waits, and one that runs, can be ended", async (t) => {
   t.equal(jobs.add([scripted("a/b:4").wanted], settings), undefined);
   await quiet();
   t.notOk(all[2]?.begun());
+});
+
+t.test("a push of a hundred tags drops no job of an operator", async (t) => {
+  const { jobs } = made();
+  const ended = scripted("a/b:1");
+  ended.end();
+  const own = jobs.add([ended.wanted], settings) ?? "";
+  await eventually("it is over", () => jobs.get(own)?.endedAt !== null);
+  for (let each = 0; each < 102; each++)
+    t.type(jobs.add([ended.wanted], { ...settings, origin: "webhook" }), "string");
+  await eventually("all are over", () => jobs.list().every(({ endedAt }) => endedAt !== null));
+  t.match(jobs.get(own), { state: "done" });
+  t.equal(jobs.list().filter(({ origin }) => origin === "webhook").length, 100);
+});
+
+t.test("images beyond those of one job are counted, and are no success", async (t) => {
+  const { jobs } = made();
+  const ended = scripted("a/b:1");
+  ended.end();
+  const many = Array.from({ length: maxImages + 7 }, () => ended.wanted);
+  const id = jobs.add(many, settings) ?? "";
+  await eventually("it is over", () => jobs.get(id)?.endedAt !== null);
+  t.match(jobs.get(id), {
+    state: "failed",
+    sums: { images: maxImages, imagesDone: maxImages, imagesFailed: 0, imagesLeftOut: 7 },
+  });
+});
+
+t.test("an image that is over is not summed up again while its job goes on", async (t) => {
+  const { jobs } = made();
+  const [first, second] = [scripted("a/b:1"), scripted("a/b:2")];
+  const id = jobs.add([first.wanted, second.wanted], settings) ?? "";
+  first.end();
+  await eventually("the first is over", () => jobs.get(id)?.images[0]?.state === "done");
+  const before = first.reports();
+  t.match(jobs.get(id), { state: "running", sums: { partsHere: 4 } });
+  t.equal(jobs.list().length, 1);
+  t.equal(first.reports(), before);
+  first.rechecks.failing = 1;
+  second.end();
+  await eventually("it is over", () => jobs.get(id)?.endedAt !== null);
+  t.match(jobs.get(id), { state: "failed", images: [{ state: "failed", failed: 1 }, { state: "done" }] });
 });
 
 t.test("bounds: images of a job, jobs that wait, jobs that are remembered", async (t) => {

@@ -7,7 +7,7 @@ const job: JobSummary = {
   ...{ platforms: [], bytesPerSecond: null },
   sums: {
     ...{ images: 2, imagesDone: 1, imagesFailed: 1, parts: 8, partsHere: 7, sizeBytes: 4_000_000 },
-    ...{ hereBytes: 3_000_000, fetchedBytes: 2_000_000, retries: 3 },
+    ...{ hereBytes: 3_000_000, fetchedBytes: 2_000_000, retries: 3, imagesLeftOut: 4 },
   },
   failures: [{ image: "team/<app>:1", part: "sha256:1", reason: "does not have it" }],
 };
@@ -22,7 +22,7 @@ t.test("a row for each job, with its progress and its failures, escaped", async 
     "failed",
     "schedule",
     "3.00 MB of 4.00 MB",
-    "1 of 2",
+    "1 of 2, 4 left out",
     "1.00 MB/s",
     "does not have it",
   ])
