@@ -23,9 +23,12 @@ export interface WarmFailure {
 
 /** Failures that are told; more are counted. */
 const maxFailures = 5;
+/** Manifests, configs and layers of one image, with what refers to it. */
+export const maxParts = 20_000;
 
 export class WarmProgress {
   readonly #parts = new Map<string, WarmPart>();
+  #hasLeftOut = false;
   readonly failures: WarmFailure[] = [];
   /** All of them. */
   failed = 0;
@@ -45,9 +48,18 @@ export class WarmProgress {
     return this.#parts.size;
   }
 
-  /** Undefined when it is known already. */
+  /** Undefined when it is known already, or one more than an image may have: the first such is a failure. */
   add(kind: WarmPart["kind"], name: string, size: number | undefined): WarmPart | undefined {
     if (this.#parts.has(name)) return undefined;
+    if (this.#parts.size >= maxParts) {
+      if (!this.#hasLeftOut)
+        this.fail(
+          name,
+          `an image with more than ${maxParts} parts: this one and all further ones are left out`,
+        );
+      this.#hasLeftOut = true;
+      return undefined;
+    }
     const part: WarmPart = { kind, name, size, state: "waiting", fetched: false, elsewhere: false };
     this.#parts.set(name, part);
     return part;
