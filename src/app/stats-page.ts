@@ -50,7 +50,7 @@ export interface StatsPageOptions
 
 export interface StatsPage {
   readonly pages: StatsPages;
-  /** What was last found of the images of the last days, for metrics; undefined until it was looked. */
+  /** What was last found of the images of the last days, for metrics; see ReadinessCheck.last. */
   readonly readiness: () => Readiness | undefined;
   readonly api: Api;
   readonly datacenter: Datacenter;
@@ -96,6 +96,10 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     linked: mayRead,
     freshness,
     clock,
+    // The balancer spreads blobs over the nodes, and what the others have on their disks is not looked for.
+    partial: () =>
+      index.graph.unreadAfter() !== undefined ||
+      (datacenter.neighbours().length > 0 && running().shared?.sharing.blobs === undefined),
   });
   const shared = (["redis", "s3"] as const).filter((name) => config()[name] !== undefined);
   const stats = createStats({ ...options, datacenter, services: shared, queues: () => queuesOf(options) });

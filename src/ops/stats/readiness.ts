@@ -10,7 +10,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { BlobIndex, ImageGraph, KnownPart, TagStore, UsedManifest } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { SingleFlight } from "../../ports/single-flight.ts";
-import { imagesOf } from "./image-parts.ts";
+import { imagesOf, withoutAttestations } from "./image-parts.ts";
 import type { Obstacle, Readiness, UnreadyImage } from "./stats-document.ts";
 
 export interface ReadinessOptions {
@@ -24,6 +24,8 @@ export interface ReadinessOptions {
   readonly linked: (scope: Scope, digest: Digest) => boolean | Promise<boolean>;
   readonly freshness: () => Pick<Freshness, "ttl" | "state">;
   readonly clock: Clock;
+  /** Whether an answer made now does not know of all there is, and so is none for metrics. */
+  readonly partial: () => boolean;
 }
 
 /** Manifests looked at in one turn of the event loop, and in all. */
@@ -59,13 +61,17 @@ export class ReadinessCheck {
 
   /** Of images pulled in the last `days` days. Rejects with StoreError when index or store cannot be read. */
   async run(days: number): Promise<Readiness> {
+    const partial = this.#options.partial();
     const { promise } = this.#running.run(String(days), () => new Run(this.#options).run(days));
     const made = await promise;
-    if (days === usualDays) this.#last = made;
+    if (days === usualDays) this.#last = partial || made.truncated ? undefined : made;
     return made;
   }
 
-  /** The last answer about the usual number of days; undefined until there is one. */
+  /**
+   * The last answer about the usual number of days; undefined until there is one, and when it was partial or truncated: the
+   * images in use are looked at last.
+   */
   get last(): Readiness | undefined {
     return this.#last;
   }
@@ -124,8 +130,8 @@ class Run {
   }
 
   /**
-   * The manifest and, of an index, the images that were pulled since then, or those that are here if none was; with the
-   * referrers that were pulled since then, such as signatures and attestations. Whether there are any needs nothing here: an
+   * The manifest and, of an index, the images that were pulled since then, or those that are here if none was, with the
+   * attestations among its images that were pulled; with the referrers that were pulled since then, such as signatures and attestations. Whether there are any needs nothing here: an
    * answer about referrers is kept with the manifest, and is that there are none when upstream was never asked.
    */
   #needed(digest: Digest, usedAt: number, since: number): readonly KnownPart[] {
@@ -141,9 +147,11 @@ class Run {
       manifest(of, at);
       const images = imagesOf(graph, of, at);
       const used = images.filter((image) => isUsed(image.usedAt));
-      const here = images.filter((image) => image.usedAt !== undefined);
-      const chosen = [used, here].find(({ length }) => length > 0) ?? images;
-      for (const image of chosen) {
+      const platforms = withoutAttestations(images);
+      const here = platforms.filter((image) => image.usedAt !== undefined);
+      const pulled = platforms.filter((image) => isUsed(image.usedAt));
+      const chosen = [pulled, here].find(({ length }) => length > 0) ?? platforms;
+      for (const image of new Set([...chosen, ...used])) {
         const { platform } = image;
         manifest(image.digest, image.usedAt, platform);
         for (const part of image.parts) need({ ...part, platform });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { type Digest, digestHex } from "../../../src/oci/digest.ts";
-import { daysOf } from "../../../src/ops/stats/readiness.ts";
+import { daysOf, ReadinessCheck } from "../../../src/ops/stats/readiness.ts";
 import type { Explanation, Readiness } from "../../../src/ops/stats/stats-document.ts";
 import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
@@ -148,6 +148,59 @@ t.test("of an index the images that were pulled are needed, no others", async (t
       },
     ],
   });
+});
+
+t.test("an attestation that was pulled is needed with the image, and is not the image", async (t) => {
+  const { mirror, upstream } = await start(t);
+  const manifests = [image, other].map(({ digest, manifest, mediaType }, at) => ({
+    digest,
+    size: manifest.length,
+    mediaType,
+    platform: { os: ["linux", "unknown"][at], architecture: ["amd64", "unknown"][at] },
+  }));
+  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }));
+  upstream.addManifest("team/app", "multi", body, indexType);
+  await pull(mirror, other.digest, other, "multi");
+  t.match(await readiness(mirror), {
+    ready: 0,
+    unready: [{ digest: digestOf(body), obstacles: [{ digest: image.digest, platform: "linux/amd64" }] }],
+  });
+  await pull(mirror, image.digest, image, "multi");
+  t.match(await readiness(mirror), { pulled: 1, ready: 1 });
+  const [layer] = other.layers as [(typeof image.layers)[0]];
+  await unlink(fileOf(mirror, layer.digest));
+  t.match(await readiness(mirror), { ready: 0, unready: [{ obstacles: [{ digest: layer.digest }] }] });
+});
+
+t.test("an answer that does not know of all, or did not look at all, is none for metrics", async (t) => {
+  let partial = true;
+  let more = false;
+  const used = { digest: image.digest, size: 1, mediaType: image.mediaType, usedAt: 1 };
+  const check = new ReadinessCheck({
+    graph: {
+      parts: () => [],
+      pulled: () => ({ manifests: [], next: more ? used : undefined }),
+      referrers: () => [],
+      users: () => ({ manifests: [], tags: [], repositories: [], truncated: false }),
+    },
+    index: { get: () => undefined, usedAt: () => undefined },
+    store: { info: async () => undefined },
+    elsewhere: async () => [],
+    tags: { get: async () => undefined },
+    linked: () => true,
+    freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
+    clock: () => 5,
+    partial: () => partial,
+  });
+  const lastAfter = async () => {
+    await check.run(7);
+    return check.last;
+  };
+  t.equal(await lastAfter(), undefined, "partial");
+  partial = false;
+  t.match(await lastAfter(), { pulled: 0, truncated: false });
+  more = true;
+  t.equal(await lastAfter(), undefined, "truncated");
 });
 
 t.test("the referrers that were pulled with an image are part of it", async (t) => {
