@@ -225,8 +225,8 @@ export interface ManifestPage {
 
 /**
  * The image graph: which manifest that is here names which manifests, configs and layers, and which one it is a referrer of.
- * It answers what an image needs and who needs a blob, and grants nothing: links are the right to read. Every answer is bounded by its `limit`, and what it reads for it as
- * well. "Here" is what the index says. All throw StoreError.
+ * It answers what an image needs and who needs a blob, and grants nothing: links are the right to read. Every answer is bounded by its `limit`, and what it
+ * reads for it as well, but for `onlyOf`. "Here" is what the index says. All throw StoreError.
  */
 export interface ImageGraph {
   /** Tags of the repository whose record names the digest; at most `limit`. */
@@ -258,7 +258,8 @@ export interface ImageGraph {
   pulled(since: number, after: UsedManifest | undefined, limit: number): ManifestPage;
   /**
    * What is here that would be of no use without these manifests: they themselves, and what no other manifest names and no
-   * tag does.
+   * tag does. All parts of what is found are read again in every round that adds to it: at worst `limit` rounds, of `limit`
+   * manifests with their parts. Not for where something waits.
    */
   onlyOf(
     manifests: readonly Digest[],
