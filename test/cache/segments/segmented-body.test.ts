@@ -24,6 +24,8 @@ interface Link {
   readonly ignoresRanges?: boolean;
   /** Milliseconds each 64 KiB take, by the number of the transfer. */
   readonly pace?: (transfer: number, at: number) => number;
+  /** This node holds the bytes back. */
+  readonly held?: boolean;
 }
 
 /** The whole blob over a link, the ranges upstream was asked for, and the bytes it sent. */
@@ -35,6 +37,7 @@ function setUp({
   ignoresRanges,
   pace = () => 0,
   firstAnswer,
+  held = false,
 }: Link) {
   const clock = new ManualClock();
   const concurrency = new UpstreamConcurrency(clock.read, () => {});
@@ -66,6 +69,7 @@ function setUp({
     concurrency,
     budget: new SegmentBudget(1e9),
     load: () => 0,
+    held: () => held,
     clock: clock.read,
     pause: new ManualPause().pause,
   };
@@ -131,6 +135,12 @@ t.test("a long link where the first part was slow", async (t) => {
   t.equal(asked.filter((range) => range.endsWith("background")).length >= 3, true, asked.join(", "));
   t.same(far.concurrency.of("far"), { transfers: 4, settled: false });
   t.match(await far.pull(t), ["0-524288"], "the next time several at once");
+});
+
+t.test("a long link whose first part was held back: the rest in one, and nothing is learned", async (t) => {
+  const far = setUp({ roundTrip: 40, pace: () => 80, held: true });
+  t.same(await far.pull(t), ["0-2097152", "2097152-8388608"]);
+  t.equal(far.concurrency.of("far"), undefined);
 });
 
 t.test("the first answer of all tells how long the link is", async (t) => {
