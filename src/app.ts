@@ -51,6 +51,7 @@ import { NodeProof } from "./ports/node-proof.ts";
 import type { Proofs } from "./ports/records.ts";
 import type { ServerTls } from "./ports/tls-front.ts";
 import type { Upstream } from "./ports/upstream.ts";
+import { upstreamId } from "./ports/upstream-id.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, openDiskStore } from "./storage/disk/store.ts";
 import { openIndex, type SqliteIndex } from "./storage/index/sqlite-index.ts";
@@ -516,6 +517,10 @@ class Entrepot implements App {
           const known = index.blobs.get(digest);
           // A file of another size than was verified is never served.
           return file !== undefined && (known === undefined || known.size === file.size);
+        },
+        repositories: (id, last, limit) => {
+          const upstream = this.#config.upstreams.find((each) => upstreamId(each) === id);
+          return upstream && index.blobs.repositories(upstream.name, last, limit);
         },
       },
       neighbours: this.#neighbours(shared),

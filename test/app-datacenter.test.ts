@@ -5,6 +5,7 @@ import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
 import type { Explanation } from "../src/ops/stats/stats-document.ts";
 import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
 import { fixedSecret, Secret } from "../src/ports/secret.ts";
+import { login, namedAccess, rule } from "./fixtures/access.ts";
 import { parseExposition } from "./fixtures/exposition.ts";
 import { makeImage } from "./fixtures/images.ts";
 import { ManualClock } from "./fixtures/manual-time.ts";
@@ -191,14 +192,41 @@ t.test("the catalog of any node has the repositories of all, in order and in pag
   }
   await mirrors[1].app.stop();
   const { headers, body } = await mirrors[0].get("/v2/_catalog");
-  t.match(headers.warning, /nodes that did not answer: b/);
+  t.match(headers.warning, /"without all repositories of 1 nodes that did not answer"/);
   t.same(JSON.parse(body.toString()), { repositories: ["a/1", "b/2", "b/3", "c/4", "e/6", "f/7"] });
+});
+
+t.test("where callers need rights, nodes still tell each other of their repositories", async (t) => {
+  const { mirrors, upstream } = await startNodes(t, {
+    access: namedAccess({ all: "1", few: "2" }, [
+      rule({ users: ["all"] }),
+      rule({ users: ["few"], repositories: ["a/**"] }),
+    ]),
+  });
+  for (const [at, name] of ["a/1", "b/2", "c/3"].entries()) {
+    upstream.addImage(name, "1.0", makeImage({ layers: [] }));
+    await mirrors[at]?.get(`/v2/${name}/manifests/1.0`, login("all", "1"));
+  }
+  for (const mirror of mirrors) {
+    await known(mirror, "all are known", ({ totals }) => totals.nodes === 3);
+    const all = await mirror.get("/v2/_catalog", login("all", "1"));
+    t.equal(all.headers.warning, undefined);
+    t.same(JSON.parse(all.body.toString()), { repositories: ["a/1", "b/2", "c/3"] });
+    const few = await mirror.get("/v2/_catalog", login("few", "2"));
+    t.same(JSON.parse(few.body.toString()), { repositories: ["a/1"] });
+  }
 });
 
 t.test("only a node is told anything", async (t) => {
   const { mirrors } = await startNodes(t);
   const [a] = mirrors;
-  for (const path of ["/node/v1/summary", "/node/v1/holding?digests=", "/node/v1/", "/node/v1/nothing"])
+  for (const path of [
+    "/node/v1/summary",
+    "/node/v1/holding?digests=",
+    "/node/v1/repositories",
+    "/node/v1/",
+    "/node/v1/nothing",
+  ])
     for (const headers of [
       {},
       { "entrepot-node": "b" },

@@ -17,6 +17,7 @@ import type { NodeProof } from "../ports/node-proof.ts";
 import type { BlobIndex, LinkStore, OwnLinks, TagStore } from "../ports/records.ts";
 import type { Announcements } from "../ports/shared.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
+import { upstreamId } from "../ports/upstream-id.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
 import type { S3Room } from "../storage/s3/eviction.ts";
@@ -99,7 +100,16 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   const otherNodes =
     proof === undefined || (redis === undefined && others.length === 0)
       ? undefined
-      : new HttpNodes({ node: node.name, proof, userAgent, signal: closing.signal });
+      : new HttpNodes({
+          node: node.name,
+          proof,
+          userAgent,
+          upstreamId: (name) => {
+            const upstream = options.settings().upstreams.find((each) => each.name === name);
+            return upstream && upstreamId(upstream);
+          },
+          signal: closing.signal,
+        });
   const known = redis === undefined ? own : layered(own, options, redis);
   return {
     ...known,

@@ -5,11 +5,12 @@ import type { Digest } from "../oci/digest.ts";
 import { mediaTypes } from "../oci/media-type.ts";
 import type { Repository } from "../oci/name.ts";
 import type { Page } from "../oci/route.ts";
-import type { Neighbours } from "../ports/datacenter/nodes.ts";
+import { type Pause, realPause } from "../ports/clock.ts";
+import { maxNames, type Neighbours } from "../ports/datacenter/nodes.ts";
+import { orAborted } from "../ports/deadline.ts";
 import type { Source } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import type { Scope } from "../ports/scope.ts";
-import { peerHeader } from "../ports/shared.ts";
 import type { RemoteRepository, Upstream, UpstreamError } from "../ports/upstream.ts";
 import type { TagsAnswer } from "../ports/upstream-answer.ts";
 import { type Outcome, refused, warning } from "./error.ts";
@@ -17,7 +18,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Router, TagFilter } from "./routing.ts";
 
 /** Most names in one answer, whatever the client asks for (CVE-2023-2253: `n` must not size an allocation). */
-const largestPage = 1_000;
+const largestPage = maxNames;
 const defaultPage = 100;
 /**
  * Most pages of the index read for one answer: more than one are needed when the configuration denies what is stored.
@@ -25,6 +26,8 @@ const defaultPage = 100;
 const maxIndexPages = 100;
 /** The same of another node's answers. */
 const maxNodePages = 10;
+/** Milliseconds for all pages of the other nodes. */
+const timeForOthers = 1_000;
 
 /** How the client named the upstream and the repository, so that the link to the next page leads back to both. */
 export interface ListAddress {
@@ -161,77 +164,141 @@ export interface CatalogOptions {
   readonly router: Pick<Router, "permits">;
   /** Left out: there are no other nodes. */
   readonly neighbours?: Neighbours | undefined;
+  /** Left out: real time. */
+  readonly pause?: Pause;
 }
 
 /** Whether the caller may list a repository of the upstream. */
 export type MayList = (repository: Repository) => boolean;
 
 /**
- * The repositories of one upstream of which this cache, or that of another node, holds something that clients may have. Another
- * node is told of this one's alone. `mayList`: what this caller may list; left out: all of them.
+ * The repositories of one upstream of which this cache, or that of another node, holds something that clients may have. `mayList`:
+ * what this caller may list; left out: all of them.
  */
 export async function handleCatalog(
   exchange: Exchange,
-  { index, router, neighbours }: CatalogOptions,
+  options: CatalogOptions,
   upstream: Upstream,
   page: Page,
   address: ListAddress,
   mayList?: MayList,
 ): Promise<void> {
+  const { index, router } = options;
   const size = Math.min(page.n ?? defaultPage, largestPage);
   const shown = (repository: Repository): boolean =>
     router.permits({ upstream: upstream.name, repository }) && mayList?.(repository) !== false;
+  const wanted: Wanted = { after: page.last, count: size + 1, shown };
   const here: NamesAfter = (last, limit) => index.repositories(upstream.name, last, limit);
-  const own = await collect(here, page.last, size + 1, shown, maxIndexPages);
-  const isNode = exchange.header(peerHeader) !== undefined;
-  const others = isNode || size === 0 ? [] : (neighbours?.list() ?? []);
-  const silent: string[] = [];
-  const theirs = others.map(async ({ name, address }) => {
-    const { nodes } = neighbours ?? {};
-    try {
-      if (nodes === undefined || address === null) throw new Error("it cannot be asked");
-      const there: NamesAfter = (last, limit) => nodes.repositories(address, upstream.name, last, limit);
-      return await collect(there, page.last, size + 1, shown, maxNodePages);
-    } catch {
-      silent.push(name);
-      return [];
-    }
-  });
-  const names = [...new Set([own, ...(await Promise.all(theirs))].flat())].sort();
+  const own = await collect(here, wanted, maxIndexPages);
+  const theirs = size === 0 ? [] : await collectOthers(exchange, options, upstream.name, wanted);
+  const { names, more, incomplete } = merged([own, ...theirs]);
   const repositories = names.slice(0, size);
   // No Cache-Status: the answer is made here of what the nodes know.
   Object.assign(exchange.findings, { result: "hit", source: "disk" });
-  const next =
-    names.length > size && size > 0 ? nextLink(address, "_catalog", size, repositories.at(-1)) : {};
-  const incomplete = `without the repositories of nodes that did not answer: ${silent.sort().join(" ")}`;
-  const warned = silent.length > 0 ? { warning: warning(incomplete) } : {};
+  const isNext = size > 0 && (names.length > size || more);
+  const next = isNext ? nextLink(address, "_catalog", size, repositories.at(-1)) : {};
+  const silent = theirs.filter(({ answered }) => !answered).length;
+  const warned =
+    silent > 0
+      ? { warning: warning(`without all repositories of ${silent} nodes that did not answer`) }
+      : incomplete
+        ? { warning: warning("without repositories that come after many that are not listed") }
+        : {};
   exchange.send(200, { ...next, ...warned, ...listingHeaders }, JSON.stringify({ repositories }));
 }
 
-/** Names in order, after `last`, fewer than `limit` (at most `largestPage`) only when there are no more. */
+/** Names in order, after `last`, fewer than `limit` (at most `largestPage`) only when there are no more; undefined: not known. */
 type NamesAfter = (
   last: Repository | string | undefined,
   limit: number,
-) => readonly Repository[] | Promise<readonly Repository[]>;
+) => readonly Repository[] | undefined | Promise<readonly Repository[] | undefined>;
 
-/** The first `wanted` names that are shown, from so many pages at most. */
+interface Wanted {
+  readonly after: string | undefined;
+  readonly count: number;
+  readonly shown: (repository: Repository) => boolean;
+}
+
+interface Collected {
+  /** The first that are shown, as many as are wanted at most. */
+  readonly names: readonly Repository[];
+  /** The last name looked at, where there may be more behind it, and more were wanted. */
+  readonly cutAt: string | undefined;
+  /** False: of another node, which has not said all that it was asked for. */
+  readonly answered: boolean;
+}
+
+const silence: Collected = { names: [], cutAt: undefined, answered: false };
+
+/** So many pages at most. */
 async function collect(
   names: NamesAfter,
-  after: string | undefined,
-  wanted: number,
-  shown: (repository: Repository) => boolean,
+  { after, count, shown }: Wanted,
   maxPages: number,
-): Promise<readonly Repository[]> {
+): Promise<Collected> {
   const found: Repository[] = [];
-  const limit = Math.min(wanted, largestPage);
   let last = after;
-  for (let pages = 0; found.length < wanted && pages < maxPages; pages++) {
+  for (let pages = 0; pages < maxPages && found.length < count; pages++) {
+    const limit = pages === 0 ? Math.min(count, largestPage) : largestPage;
     const some = await names(last, limit);
+    if (some === undefined) return pages === 0 ? silence : { names: found, cutAt: last, answered: false };
     found.push(...some.filter(shown));
+    if (some.length < limit) return { names: found.slice(0, count), cutAt: undefined, answered: true };
     last = some.at(-1);
-    if (some.length < limit) break;
   }
-  return found.slice(0, wanted);
+  const isEnough = found.length >= count;
+  return { names: found.slice(0, count), cutAt: isEnough ? undefined : last, answered: true };
+}
+
+/** What the other nodes say within a second in all; nobody is asked any more once the client has left. */
+async function collectOthers(
+  exchange: Exchange,
+  { neighbours, pause = realPause }: CatalogOptions,
+  upstream: string,
+  wanted: Wanted,
+): Promise<readonly Collected[]> {
+  const others = neighbours?.list() ?? [];
+  const nodes = neighbours?.nodes;
+  if (others.length === 0 || nodes === undefined) return others.map(() => silence);
+  const over = new AbortController();
+  const waiting = new AbortController();
+  pause(timeForOthers, waiting.signal).then(
+    () => over.abort(),
+    () => {},
+  );
+  const forget = exchange.onOver(() => over.abort());
+  const { signal } = over;
+  const asked = others.map(async ({ address }) => {
+    if (address === null) return silence;
+    const there: NamesAfter = async (last, limit) => {
+      if (signal.aborted) return undefined;
+      return await orAborted(nodes.repositories(address, upstream, last, limit), signal).catch(
+        () => undefined,
+      );
+    };
+    return await collect(there, wanted, maxNodePages);
+  });
+  try {
+    return await Promise.all(asked);
+  } finally {
+    forget();
+    waiting.abort();
+  }
+}
+
+/**
+ * All names in order. Where one of the parts was cut, those of the others that come after the cut are for the next page (`more`),
+ * which begins at the last name that is shown: those looked at are not for everybody. When none comes before the cut there is no
+ * such name, and the list goes on without that part (`incomplete`).
+ */
+function merged(parts: readonly Collected[]) {
+  const names = [...new Set(parts.flatMap((part) => part.names))].sort();
+  const cuts = parts.flatMap(({ cutAt }) => cutAt ?? []).sort();
+  const [cut] = cuts;
+  const before = cut === undefined ? [] : names.filter((name) => name <= cut);
+  return before.length > 0
+    ? { names: before, more: true, incomplete: false }
+    : { names, more: false, incomplete: cut !== undefined };
 }
 
 /**

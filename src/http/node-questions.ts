@@ -1,9 +1,10 @@
 // What other nodes of the datacenter ask this one about itself (ports/datacenter/nodes.ts). Only those that have proved to be one get
 // an answer: without a secret of the nodes nobody does.
 import { type Digest, parseDigest } from "../oci/digest.ts";
-import { maxAsked, type NodeSummary, nodePaths } from "../ports/datacenter/nodes.ts";
+import type { Repository } from "../oci/name.ts";
+import { maxAsked, maxNames, type NodeSummary, nodePaths } from "../ports/datacenter/nodes.ts";
 import type { NodeProof } from "../ports/node-proof.ts";
-import { fail, failureOfProblem } from "./error.ts";
+import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
 export interface NodeQuestionsOptions {
@@ -11,6 +12,15 @@ export interface NodeQuestionsOptions {
   readonly summary: () => NodeSummary;
   /** Whether the store has it. Rejects with StoreError. */
   readonly holds: (digest: Digest) => Promise<boolean>;
+  /**
+   * Repositories of which something is here, in order, after `last`, at most `limit`. The upstream is named as ports/upstream-id.ts
+   * says; undefined when there is no such one.
+   */
+  readonly repositories: (
+    upstream: string,
+    last: string | undefined,
+    limit: number,
+  ) => readonly Repository[] | undefined;
 }
 
 /** Whether a target, below this mirror's own path, is such a question. */
@@ -34,8 +44,16 @@ export async function answerNode(
   const queryAt = target.indexOf("?");
   const path = queryAt < 0 ? target : target.slice(0, queryAt);
   if (path === nodePaths.summary) return say(exchange, options.summary());
+  const query = new URLSearchParams(queryAt < 0 ? "" : target.slice(queryAt + 1));
+  if (path === nodePaths.repositories) {
+    const limit = Math.max(1, Math.min(Number(query.get("n") ?? maxNames) || maxNames, maxNames));
+    const last = query.get("last") ?? undefined;
+    const repositories = options.repositories(query.get("upstream") ?? "", last, Math.floor(limit));
+    if (repositories === undefined) return fail(exchange, failures.upstreamUnknown);
+    return say(exchange, { repositories });
+  }
   if (path !== nodePaths.holding) return fail(exchange, failureOfProblem("unknown"));
-  const asked = new URLSearchParams(target.slice(queryAt + 1)).get("digests") ?? "";
+  const asked = query.get("digests") ?? "";
   const digests = asked.split(",", maxAsked).flatMap((text) => parseDigest(text) ?? []);
   const held: Digest[] = [];
   for (const digest of digests) if (await options.holds(digest)) held.push(digest);

@@ -16,6 +16,8 @@ export interface DocumentOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** It is the answer to a POST with this body: a form, or a text that is JSON. Left out: to a GET. */
   readonly post?: URLSearchParams | string;
+  /** The document of an answer 404 is wanted, too. */
+  readonly absent?: boolean;
 }
 
 /** Largest document, in bytes. */
@@ -38,7 +40,7 @@ export async function fetchJson(url: URL, options: DocumentOptions): Promise<unk
 /** As `fetchJson`, of a document that is any text. */
 export async function fetchText(
   url: URL,
-  { proxy, userAgent, timeout, signal, headers, post }: DocumentOptions,
+  { proxy, userAgent, timeout, signal, headers, post, absent = false }: DocumentOptions,
 ): Promise<string> {
   const timedOut = AbortSignal.timeout(timeout);
   const server = proxyFor(proxy, url);
@@ -57,7 +59,7 @@ export async function fetchText(
   const at = placeOf(url);
   try {
     const answer = await begun(url, options, post?.toString());
-    if (answer.statusCode !== 200) {
+    if (answer.statusCode !== 200 && !(absent && answer.statusCode === 404)) {
       answer.destroy();
       throw new Error(`${at} answers ${answer.statusCode}`);
     }

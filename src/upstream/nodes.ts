@@ -15,22 +15,30 @@ import {
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
 import { type NodeProof, proofHeader } from "../ports/node-proof.ts";
 import { peerHeader } from "../ports/shared.ts";
+import { SingleFlight } from "../ports/single-flight.ts";
 import { originOf } from "./peers.ts";
 
 /** Milliseconds for a whole answer. Nodes are near each other. */
 const timeout = 1_000;
+/** Questions on behalf of clients that are under way to one node, at most. */
+const maxUnderWay = 8;
 
 export interface HttpNodesOptions {
   /** Name of this node, for the other's log. */
   readonly node: string;
   readonly proof: NodeProof;
   readonly userAgent: string;
+  /** See `upstreamId` of ports/upstream-id.ts; undefined: there is none of that name. */
+  readonly upstreamId: (name: string) => string | undefined;
   /** Ends what is asked. */
   readonly signal: AbortSignal;
 }
 
 export class HttpNodes implements OtherNodes {
   readonly #options: HttpNodesOptions;
+  readonly #flights = new SingleFlight<unknown>();
+  /** By address. */
+  readonly #underWay = new Map<string, number>();
 
   constructor(options: HttpNodesOptions) {
     this.#options = options;
@@ -46,9 +54,9 @@ export class HttpNodes implements OtherNodes {
 
   async holding(address: string, digests: readonly Digest[]): Promise<ReadonlySet<Digest>> {
     const query = new URLSearchParams({ digests: digests.slice(0, maxAsked).join(",") });
-    const { url, options } = await this.#question(address, `${nodePaths.holding}?${query}`);
-    const { digests: held } = (await fetchJson(url, options)) as { readonly digests?: unknown };
-    if (!Array.isArray(held)) throw new Error(`${url.origin} does not say what it has`);
+    const answer = await this.#shared(address, `${nodePaths.holding}?${query}`);
+    const { digests: held } = answer as { readonly digests?: unknown };
+    if (!Array.isArray(held)) throw new Error(`${address} does not say what it has`);
     // What was not asked is not believed.
     return new Set(digests.filter((digest) => held.includes(digest)));
   }
@@ -59,14 +67,40 @@ export class HttpNodes implements OtherNodes {
     last: string | undefined,
     limit: number,
   ): Promise<readonly Repository[]> {
-    const query = new URLSearchParams({ n: String(limit), ...(last === undefined ? {} : { last }) });
-    const { url, options } = await this.#question(address, `/${upstream}/v2/_catalog?${query}`);
-    const { repositories } = (await fetchJson(url, options)) as { readonly repositories?: unknown };
-    if (!Array.isArray(repositories)) throw new Error(`${url.origin} does not say what repositories it has`);
+    const id = this.#options.upstreamId(upstream);
+    if (id === undefined) throw new Error(`no upstream is called ${upstream}`);
+    const query = new URLSearchParams({
+      upstream: id,
+      n: String(limit),
+      ...(last === undefined ? {} : { last }),
+    });
+    const answer = await this.#shared(address, `${nodePaths.repositories}?${query}`);
+    const { repositories, errors } = answer as NamesAnswer;
+    // Who takes this node for none, or knows no such question, says 404 with another code.
+    if (Array.isArray(errors) && errors[0]?.code === "NAME_UNKNOWN") return [];
+    if (!Array.isArray(repositories)) throw new Error(`${address} does not say what repositories it has`);
     const names = repositories.flatMap((name) =>
       typeof name === "string" ? (parseRepository(name) ?? []) : [],
     );
     return names.filter((name) => last === undefined || name > last).slice(0, limit);
+  }
+
+  /** The answer, of 200 or 404, to a question that a client has caused. */
+  #shared(address: string, target: string): Promise<unknown> {
+    const ask = async (): Promise<unknown> => {
+      const underWay = this.#underWay.get(address) ?? 0;
+      if (underWay >= maxUnderWay) throw new Error(`${address} is being asked ${maxUnderWay} questions`);
+      this.#underWay.set(address, underWay + 1);
+      try {
+        const { url, options } = await this.#question(address, target);
+        return await fetchJson(url, { ...options, absent: true });
+      } finally {
+        const left = (this.#underWay.get(address) ?? 1) - 1;
+        if (left > 0) this.#underWay.set(address, left);
+        else this.#underWay.delete(address);
+      }
+    };
+    return this.#flights.run(`${address} ${target}`, ask).promise;
   }
 
   async #question(address: string, target: string) {
@@ -76,6 +110,11 @@ export class HttpNodes implements OtherNodes {
     const headers = { [peerHeader]: node, [proofHeader]: await proof.sign(asked) };
     return { url, options: { userAgent, timeout, signal, headers } };
   }
+}
+
+interface NamesAnswer {
+  readonly repositories?: unknown;
+  readonly errors?: readonly { readonly code?: unknown }[];
 }
 
 /** Summaries where nodes are named by a list: each asks the others. */

@@ -8,6 +8,7 @@ import { NodeProof } from "../../src/ports/node-proof.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { AskedSummaries, HttpNodes } from "../../src/upstream/nodes.ts";
 import { digestOf } from "../fixtures/images.ts";
+import { eventually } from "../fixtures/manual-time.ts";
 import { nodeSummariesSuite, sampleSummary } from "../fixtures/node-summaries-suite.ts";
 
 const secret = fixedSecret(new Secret("x".repeat(32)));
@@ -22,8 +23,16 @@ async function server(t: Test, answer: RequestListener): Promise<string> {
   return `127.0.0.1:${(listening.address() as AddressInfo).port}`;
 }
 
+const upstreamId = (name: string): string | undefined => (name === "hub" ? "hub@0123456789ab" : undefined);
+
 function nodes(node = "node-a", signal = new AbortController().signal): HttpNodes {
-  return new HttpNodes({ node, proof: new NodeProof(secret, Date.now), userAgent: "test", signal });
+  return new HttpNodes({
+    node,
+    proof: new NodeProof(secret, Date.now),
+    userAgent: "test",
+    upstreamId,
+    signal,
+  });
 }
 
 t.test("summaries of nodes that ask each other", (t) =>
@@ -99,5 +108,36 @@ t.test("repositories come in order and after the last one", async (t) => {
     response.end(JSON.stringify({ repositories: ["a/a", "b", "B?", 7, "c", "d"] }));
   });
   t.same(await nodes().repositories(`http://${host}`, "hub", "a/a", 2), ["b", "c"]);
-  t.same(asked, ["/hub/v2/_catalog?n=2&last=a%2Fa"]);
+  t.same(asked, ["/node/v1/repositories?upstream=hub%400123456789ab&n=2&last=a%2Fa"]);
+});
+
+t.test("a node without that upstream has no repositories; another 404 is no answer", async (t) => {
+  let code = "NAME_UNKNOWN";
+  const host = await server(t, (_, response) =>
+    response.writeHead(404).end(JSON.stringify({ errors: [{ code }] })),
+  );
+  t.same(await nodes().repositories(`http://${host}`, "hub", undefined, 2), []);
+  code = "UNSUPPORTED";
+  await t.rejects(nodes().repositories(`http://${host}`, "hub", undefined, 2), /does not say/);
+  await t.rejects(nodes().repositories(`http://${host}`, "gone", undefined, 2), /no upstream is called gone/);
+});
+
+t.test("the same question is asked once at a time, and at most 8 are under way to one node", async (t) => {
+  const waiting: (() => void)[] = [];
+  const host = await server(t, (_, response) => {
+    waiting.push(() => response.end(JSON.stringify({ repositories: ["a"] })));
+  });
+  const asking = nodes();
+  const ask = (n: number) => asking.repositories(`http://${host}`, "hub", undefined, n);
+  const same = [ask(1), ask(1), ask(1)];
+  const others = [2, 3, 4, 5, 6, 7, 8].map(ask);
+  await t.rejects(ask(9), /is being asked 8 questions/);
+  await eventually("all have come", () => waiting.length === 8);
+  for (const answer of waiting) answer();
+  t.same(await Promise.all([...same, ...others]), Array(10).fill(["a"]));
+  t.equal(waiting.length, 8);
+  const next = ask(9);
+  await eventually("it is asked again", () => waiting.length === 9);
+  waiting.at(-1)?.();
+  t.same(await next, ["a"], "there is room again");
 });

@@ -69,18 +69,29 @@ export interface NodeSummaries {
 }
 
 /** Where nodes ask each other on the listener of the clients, below its own paths. */
-export const nodePaths = { summary: "/node/v1/summary", holding: "/node/v1/holding" } as const;
+export const nodePaths = {
+  summary: "/node/v1/summary",
+  holding: "/node/v1/holding",
+  repositories: "/node/v1/repositories",
+} as const;
 
 /** Digests asked about at once, at most. */
 export const maxAsked = 500;
 
-/** Questions to one other node, by its address. Each is signed; all reject within a second when there is no good answer. */
+/** Names of repositories in one answer, at most. */
+export const maxNames = 1_000;
+
+/**
+ * Questions to one other node, by its address. Each is signed; all reject within a second when there is no good answer, and at
+ * once when as many as may be are under way there. Who asks what is being asked already gets the same answer.
+ */
 export interface OtherNodes {
   summary(address: string): Promise<NodeSummary>;
   /** Those of the digests that it has on its disk; of at most 500. */
   holding(address: string, digests: readonly Digest[]): Promise<ReadonlySet<Digest>>;
   /**
-   * Names of its repositories of an upstream after `last`, in order, at most `limit`: all there are when it gives fewer.
+   * Names of its repositories of an upstream after `last`, in order, at most `limit` (of 1,000): all there are when it gives
+   * fewer. None when it has no such upstream.
    */
   repositories(
     address: string,

@@ -6,8 +6,9 @@ import { StoreError } from "../../ports/blobs.ts";
 import { Circuit } from "../../ports/circuit.ts";
 import type { Pause } from "../../ports/clock.ts";
 import type { Notice, NoticeSink } from "../../ports/event.ts";
+import type { NamedUpstream } from "../../ports/upstream-id.ts";
 import { commandClient, isReady, PasswordReader, type RedisClient, type RedisPasswords } from "./client.ts";
-import { type NamedUpstream, RedisKeys } from "./keys.ts";
+import { RedisKeys } from "./keys.ts";
 
 /** Milliseconds before a client that gave up is replaced. */
 const replacePause = 1_000;

@@ -1,13 +1,9 @@
 // The names of keys and channels in Redis. The part in braces decides the slot of a key in a Cluster, so everything
 // about a repository is in one slot (Redis Cluster specification, "Hash tags").
-import { createHash } from "node:crypto";
-import type { UpstreamConfig } from "../../config/config.ts";
 import type { Digest } from "../../oci/digest.ts";
 import type { Tag } from "../../oci/name.ts";
 import type { Scope } from "../../ports/scope.ts";
-
-/** What identifies a registry. */
-export type NamedUpstream = Pick<UpstreamConfig, "name" | "url" | "repositoryPrefix">;
+import { type NamedUpstream, upstreamId } from "../../ports/upstream-id.ts";
 
 /** Every key begins with the prefix of the configuration, which has no braces. */
 export class RedisKeys {
@@ -25,15 +21,11 @@ export class RedisKeys {
 
   /** From now on these upstreams are configured. */
   use(upstreams: readonly NamedUpstream[]): void {
-    for (const upstream of upstreams) this.#ids.set(upstream.name, idOf(upstream));
-    this.#names = new Map(upstreams.map((upstream) => [idOf(upstream), upstream.name]));
+    for (const upstream of upstreams) this.#ids.set(upstream.name, upstreamId(upstream));
+    this.#names = new Map(upstreams.map((upstream) => [upstreamId(upstream), upstream.name]));
   }
 
-  /**
-   * The identifier all nodes use for an upstream: its name and a hash of its address. Two mirrors that share one Redis
-   * may use one name for different registries, and must not mix their content. Throws RangeError for an upstream not
-   * configured.
-   */
+  /** Its `upstreamId`. Throws RangeError for an upstream not configured. */
   upstream(name: string): string {
     const id = this.#ids.get(name);
     if (id === undefined) throw new RangeError(`no upstream is called ${name}`);
@@ -78,9 +70,4 @@ export class RedisKeys {
   get announcements(): string {
     return `${this.#prefix}announcements:${this.#database}`;
   }
-}
-
-function idOf({ name, url, repositoryPrefix }: NamedUpstream): string {
-  const hash = createHash("sha256").update(`${url.href}\n${repositoryPrefix}`).digest("hex").slice(0, 12);
-  return `${name}@${hash}`;
 }

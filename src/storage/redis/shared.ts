@@ -2,9 +2,9 @@
 import type { NodeSummaries } from "../../ports/datacenter/nodes.ts";
 import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
+import type { NamedUpstream } from "../../ports/upstream-id.ts";
 import { RedisAnnouncements } from "./announcements.ts";
 import { RedisConnection, type RedisConnectionOptions } from "./connection.ts";
-import type { NamedUpstream } from "./keys.ts";
 import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
 import { RedisListener } from "./listener.ts";
