@@ -1,7 +1,7 @@
 // The summary of a node as another one reads it: it may come from anybody who can write to Redis, or from another version.
 import { z } from "zod";
 import { circuitStates, results } from "../event.ts";
-import { type HeardSummary, type NodeSummary, nodeStates } from "./nodes.ts";
+import { type HeardSummary, type NodeSummary, nodeNameGrammar, nodeStates } from "./nodes.ts";
 
 /** Longest summary that is read, in characters. */
 export const longestSummary = 16 * 1024;
@@ -28,9 +28,9 @@ export const storeSchema = z.object({ usedBytes: count, limitBytes: count, objec
 
 /** Members that are not known are left out. */
 export const nodeSummarySchema = z.object({
-  name: z.string().max(255),
+  name: z.string().regex(nodeNameGrammar),
   address: z.string().max(300).nullable(),
-  version: z.string().max(100),
+  version: z.string().regex(nodeNameGrammar),
   at: count,
   startedAt: count,
   state: z.enum(nodeStates),
