@@ -1,0 +1,35 @@
+// What another node is told of this one's repositories.
+import t from "tap";
+import { NodeProof, proofHeader } from "../../src/ports/node-proof.ts";
+import { fixedSecret, Secret } from "../../src/ports/secret.ts";
+import { peerHeader } from "../../src/ports/shared.ts";
+import { upstreamId } from "../../src/ports/upstream-id.ts";
+import { makeImage } from "../fixtures/images.ts";
+import { startMirror } from "../fixtures/mirror.ts";
+import { startUpstream } from "../fixtures/scripted-upstream.ts";
+
+t.test("repositories are those of the same registry, not of another one with its name", async (t) => {
+  const secret = fixedSecret(new Secret("s".repeat(32)));
+  const proof = new NodeProof(secret, Date.now);
+  const host = "node-a.test:5000";
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { node: { name: "a", address: `http://${host}`, secret } });
+  for (const name of ["team/a", "team/b", "team/c"]) {
+    upstream.addImage(name, "1", makeImage({ layers: [10], seed: name }));
+    await mirror.get(`/v2/${name}/manifests/1`);
+  }
+  const ask = async (url: URL, query: Record<string, string> = {}) => {
+    const id = upstreamId({ name: "upstream", url, repositoryPrefix: "" });
+    const target = `/node/v1/repositories?${new URLSearchParams({ upstream: id, ...query })}`;
+    const signed = await proof.sign({ node: "b", method: "GET", host, target });
+    const answer = await mirror.get(target, { host, [peerHeader]: "b", [proofHeader]: signed });
+    return { status: answer.status, ...JSON.parse(answer.body.toString()) };
+  };
+  t.match(await ask(upstream.url), { status: 200, repositories: ["team/a", "team/b", "team/c"] });
+  t.same((await ask(upstream.url, { n: "1", last: "team/a" })).repositories, ["team/b"]);
+  for (const n of ["0", "-1", "x", "1e9", "1.5"])
+    t.ok((await ask(upstream.url, { n })).repositories.length > 0, `n=${n}`);
+  const other = await ask(new URL("https://other.example.com"));
+  t.match(other, { status: 404, errors: [{ code: "NAME_UNKNOWN" }] });
+  t.equal(other.repositories, undefined);
+});
