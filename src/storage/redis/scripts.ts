@@ -1,6 +1,7 @@
 // The scripts Redis runs in one step. Each works on one key, so that a Cluster can run it. ioredis sends EVALSHA, and
 // EVAL to a server that does not know the script yet.
 import type { Result } from "ioredis";
+import { longestSummary } from "../../ports/datacenter/summary-schema.ts";
 
 /**
  * Puts a tag record unless a later one is there, which is returned: the caller checks whether it is a record at all,
@@ -74,26 +75,35 @@ return redis.call("ZREVRANGE", KEYS[1], 0, 16)`;
 
 /** Summaries of nodes in Redis at most. */
 const maxSummaries = 64;
+/** Fields that are looked at. The script leaves no more than 64, so what has more was not made by it alone, and is begun anew. */
+const maxFields = 256;
+/** Bytes of a value: the time in front of a summary, and the summary. */
+const longestValue = 16 + longestSummary;
+/** Milliseconds that what was said may be ahead of Redis's clock, which may have been set back or be that of another server now. */
+const mostAhead = 60_000;
 
 /**
  * Puts what a node says of itself, and returns for each other one the milliseconds since it said something, and what. Of
- * more than 64 those that have been silent the longest are removed, as are those older than the lifetime.
+ * more than 64 those that have been silent the longest are removed, as are those older than the lifetime, those said more than
+ * a minute from now, and those that are too long, which are not read.
  * ARGV: who says it, what, milliseconds to live.
  */
 const shareSummary = `
 local kind = redis.call("TYPE", KEYS[1]).ok
-if kind ~= "hash" and kind ~= "none" then redis.call("DEL", KEYS[1]) end
+if kind ~= "none" and (kind ~= "hash" or redis.call("HLEN", KEYS[1]) > ${maxFields}) then redis.call("DEL", KEYS[1]) end
 local time = redis.call("TIME")
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call("HSET", KEYS[1], ARGV[1], string.format("%.0f ", now) .. ARGV[2])
 redis.call("PEXPIRE", KEYS[1], ARGV[3])
-local all = redis.call("HGETALL", KEYS[1])
 local others = {}
-for at = 1, #all, 2 do
-  local said, text = string.match(all[at + 1], "^(%d+) (.*)$")
+for _, field in ipairs(redis.call("HKEYS", KEYS[1])) do
+  local said, text
+  if redis.call("HSTRLEN", KEYS[1], field) <= ${longestValue} then
+    said, text = string.match(redis.call("HGET", KEYS[1], field), "^(%d+) (.*)$")
+  end
   local age = said and now - tonumber(said)
-  if not age or age > tonumber(ARGV[3]) then redis.call("HDEL", KEYS[1], all[at])
-  elseif all[at] ~= ARGV[1] then others[#others + 1] = { all[at], age, text } end
+  if not age or age > tonumber(ARGV[3]) or age < -${mostAhead} then redis.call("HDEL", KEYS[1], field)
+  elseif field ~= ARGV[1] then others[#others + 1] = { field, age, text } end
 end
 table.sort(others, function(a, b) return a[2] < b[2] end)
 local told = {}
