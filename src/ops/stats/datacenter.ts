@@ -62,21 +62,29 @@ export class Datacenter {
     }
   }
 
-  /** The other nodes that are not unreachable. */
-  neighbours(): readonly NodeSummary[] {
+  /** The other nodes; those that are unreachable without their address, because they are not to be asked. */
+  neighbours(): readonly Pick<NodeSummary, "name" | "address">[] {
     const now = this.#clock();
-    return [...this.#others.values()].filter((other) => answers(other, now)).map(({ summary }) => summary);
+    this.#forget(now);
+    return [...this.#others.values()].map((other) => {
+      const { name, address } = other.summary;
+      return { name, address: answers(other, now) ? address : null };
+    });
   }
 
   /** `summary`: what this node is now. */
   document(summary: NodeSummary): DatacenterDocument {
     const at = this.#clock();
-    for (const [id, other] of this.#others.entries())
-      if (at - other.at > forgottenAfter) this.#others.delete(id);
+    this.#forget(at);
     const own: NodeRow = { ...summary, self: true, heardAt: at, unreachableSince: null };
     const others = [...this.#others.values()].map((other) => rowOf(other, at));
     const nodes = [own, ...others].sort((a, b) => compare(a.name, b.name) || compare(idOf(a), idOf(b)));
     return { at, nodes, totals: totalsOf(nodes) };
+  }
+
+  #forget(now: number): void {
+    for (const [id, other] of this.#others.entries())
+      if (now - other.at > forgottenAfter) this.#others.delete(id);
   }
 }
 

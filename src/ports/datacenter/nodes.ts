@@ -104,10 +104,10 @@ export interface OtherNodes {
   ): Promise<readonly Repository[]>;
 }
 
-/** The other nodes that answer at present, and how they are asked. */
+/** The other nodes of the last day, and how they are asked. */
 export interface Neighbours {
   /** Undefined where nodes sign nothing: then none of them can be asked. */
   readonly nodes: OtherNodes | undefined;
-  /** At most 64. `address` is null of one that others do not reach. Does no I/O. */
+  /** At most 64. `address` is null of one that is not asked: others do not reach it, or it is unreachable at present. Does no I/O. */
   list(): readonly Pick<NodeSummary, "name" | "address">[];
 }

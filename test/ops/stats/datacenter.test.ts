@@ -103,6 +103,18 @@ t.test("a node that is gone is left out after a day; at most 64 others are remem
   t.end();
 });
 
+t.test("neighbours that are unreachable are known, without an address to ask", (t) => {
+  const { clock, datacenter, hear } = start();
+  const address = "http://10.0.0.1:5000";
+  hear(summaryOf("x", 1, { address }));
+  t.same(datacenter.neighbours(), [{ name: "x", address }]);
+  clock.advance(15_001);
+  t.same(datacenter.neighbours(), [{ name: "x", address: null }]);
+  clock.advance(86_400_000);
+  t.same(datacenter.neighbours(), [], "forgotten after a day");
+  t.end();
+});
+
 t.test("two nodes of one name are two rows", (t) => {
   const { document, hear } = start();
   const [one, two] = ["http://10.0.0.1:5000", "http://10.0.0.2:5000"];
