@@ -5,7 +5,6 @@ import { z } from "zod";
 import { tokenKeyAlgorithm } from "../gate/token/token-key.ts";
 import { parseBasePath } from "../oci/base-path.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
-import { nodeNameGrammar } from "../ports/datacenter/nodes.ts";
 import { webhookSources } from "../ports/event.ts";
 import { Secret } from "../ports/secret.ts";
 import {
@@ -273,7 +272,10 @@ export const currency = word(
   "1 to 8 characters without spaces, commas and quotes, such as EUR",
 );
 export const endpointName = word(/^[a-z0-9-]{1,32}$/, "1 to 32 of a-z, 0-9 and -");
-export const nodeName = word(nodeNameGrammar, "a name of letters, digits, dots and dashes, such as mirror-1");
+export const nodeName = word(
+  /^[\w.-]{1,128}$/,
+  "a name of letters, digits, dots and dashes, such as mirror-1",
+);
 
 /** An origin and nothing more. */
 export const nodeAddress = text((written): Parsed<string> => {

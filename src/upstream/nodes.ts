@@ -28,7 +28,7 @@ export interface HttpNodesOptions {
   readonly node: string;
   readonly proof: NodeProof;
   readonly userAgent: string;
-  /** See `upstreamId` of ports/upstream-id.ts; undefined: there is none of that name. */
+  /** See `upstreamId` of ports/datacenter/upstream-id.ts; undefined: there is none of that name. */
   readonly upstreamId: (name: string) => string | undefined;
   /** Ends what is asked. */
   readonly signal: AbortSignal;

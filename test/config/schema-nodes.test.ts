@@ -1,4 +1,5 @@
 import t from "tap";
+import { nodeNameGrammar } from "../../src/ports/datacenter/nodes.ts";
 import { configOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
 
 const own = { ENTREPOT_NODE_ADDRESS: "http://10.0.0.7:5000", ENTREPOT_NODE_SECRET: "s".repeat(32) };
@@ -9,6 +10,19 @@ t.test("the other nodes, from the file or the environment", (t) => {
   t.same(configOf({ env: { ...upstreamUrl, ...own, ENTREPOT_NODES: others } }).nodes, addresses);
   const yaml = `nodes: [${others}]`;
   t.same(configOf({ yaml, env: { ...upstreamUrl, ...own } }).nodes, addresses);
+  t.end();
+});
+
+t.test("a name that may be configured is one that the other nodes take, and no other", (t) => {
+  const problems = (name: string) => problemsOf({ env: { ...upstreamUrl, ENTREPOT_NODE_NAME: name } });
+  for (const name of ["a", "mirror-1.dc_2", "x".repeat(128)]) {
+    t.same(problems(name), [], name);
+    t.match(name, nodeNameGrammar);
+  }
+  for (const name of ["x".repeat(129), "a b", 'a"', "a\u0007", "ö", "a/b", "a\nb"]) {
+    t.not(problems(name).length, 0, name);
+    t.notMatch(name, nodeNameGrammar);
+  }
   t.end();
 });
 

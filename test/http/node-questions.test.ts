@@ -1,9 +1,9 @@
 // What another node is told of this one's repositories.
 import t from "tap";
+import { upstreamId } from "../../src/ports/datacenter/upstream-id.ts";
 import { NodeProof, proofHeader } from "../../src/ports/node-proof.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { peerHeader } from "../../src/ports/shared.ts";
-import { upstreamId } from "../../src/ports/upstream-id.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";

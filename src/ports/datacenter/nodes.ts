@@ -24,7 +24,7 @@ export interface TrafficSums {
 export const nodeStates = ["up", "not_ready", "draining"] as const;
 export type NodeState = (typeof nodeStates)[number];
 
-/** What a node may be called, as its configuration says it. */
+/** What a node may be called: as `node.name` may be configured, which test/config/schema-nodes.test.ts compares. */
 export const nodeNameGrammar = /^[\w.-]{1,128}$/;
 
 /** A node at one moment: a few KB at most. Times in milliseconds since the epoch, by that node's clock. */

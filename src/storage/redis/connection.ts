@@ -5,8 +5,8 @@ import type { RedisConfig } from "../../config/config.ts";
 import { StoreError } from "../../ports/blobs.ts";
 import { Circuit } from "../../ports/circuit.ts";
 import type { Pause } from "../../ports/clock.ts";
+import type { NamedUpstream } from "../../ports/datacenter/upstream-id.ts";
 import type { Notice, NoticeSink } from "../../ports/event.ts";
-import type { NamedUpstream } from "../../ports/upstream-id.ts";
 import { commandClient, isReady, PasswordReader, type RedisClient, type RedisPasswords } from "./client.ts";
 import { RedisKeys } from "./keys.ts";
 

@@ -2,8 +2,8 @@
 // about a repository is in one slot (Redis Cluster specification, "Hash tags").
 import type { Digest } from "../../oci/digest.ts";
 import type { Tag } from "../../oci/name.ts";
+import { type NamedUpstream, upstreamId } from "../../ports/datacenter/upstream-id.ts";
 import type { Scope } from "../../ports/scope.ts";
-import { type NamedUpstream, upstreamId } from "../../ports/upstream-id.ts";
 
 /** Every key begins with the prefix of the configuration, which has no braces. */
 export class RedisKeys {

@@ -1,8 +1,8 @@
 // Everything that nodes share in Redis, opened and closed together.
 import type { NodeSummaries } from "../../ports/datacenter/nodes.ts";
+import type { NamedUpstream } from "../../ports/datacenter/upstream-id.ts";
 import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
-import type { NamedUpstream } from "../../ports/upstream-id.ts";
 import { RedisAnnouncements } from "./announcements.ts";
 import { RedisConnection, type RedisConnectionOptions } from "./connection.ts";
 import { RedisLeases } from "./leases.ts";
