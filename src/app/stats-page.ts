@@ -69,7 +69,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
   };
   const mayRead = (scope: Scope, digest: Digest) =>
     running().access?.linked(scope, digest) ?? index.links.has(scope, digest);
-  const datacenter = new Datacenter(clock);
+  const datacenter = new Datacenter(clock, options.steady);
   const explain = createExplain({
     upstreams: () => config().upstreams,
     tags,

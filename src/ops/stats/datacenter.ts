@@ -41,30 +41,37 @@ const forgottenAfter = 86_400_000;
 
 interface Heard {
   readonly summary: NodeSummary;
+  /** By the steady clock, which says who is there. */
   readonly at: number;
+  /** By the wall clock, to be shown. */
+  readonly shownAt: number;
 }
 
 export class Datacenter {
   readonly #clock: () => number;
+  readonly #steady: () => number;
   readonly #others = new LRUCache<string, Heard>({ max: maxOthers });
 
-  constructor(clock: () => number) {
+  /** Both in milliseconds: the time of day, and a clock that only goes forward (ports/clock.ts). */
+  constructor(clock: () => number, steady: () => number) {
     this.#clock = clock;
+    this.#steady = steady;
   }
 
   /** What other nodes have said. Of whom nothing is told here, what is known stays. */
   heard(others: readonly HeardSummary[]): void {
-    const now = this.#clock();
+    const now = this.#steady();
+    const shown = this.#clock();
     for (const { summary, ageMs } of others) {
       const before = this.#others.get(idOf(summary));
       if (before === undefined || now - ageMs >= before.at)
-        this.#others.set(idOf(summary), { summary, at: now - ageMs });
+        this.#others.set(idOf(summary), { summary, at: now - ageMs, shownAt: shown - ageMs });
     }
   }
 
   /** The other nodes; those that are unreachable without their address, because they are not to be asked. */
   neighbours(): readonly Pick<NodeSummary, "name" | "address">[] {
-    const now = this.#clock();
+    const now = this.#steady();
     this.#forget(now);
     return [...this.#others.values()].map((other) => {
       const { name, address } = other.summary;
@@ -75,9 +82,10 @@ export class Datacenter {
   /** `summary`: what this node is now. */
   document(summary: NodeSummary): DatacenterDocument {
     const at = this.#clock();
-    this.#forget(at);
+    const now = this.#steady();
+    this.#forget(now);
     const own: NodeRow = { ...summary, self: true, heardAt: at, unreachableSince: null };
-    const others = [...this.#others.values()].map((other) => rowOf(other, at));
+    const others = [...this.#others.values()].map((other) => rowOf(other, now));
     const nodes = [own, ...others].sort((a, b) => compare(a.name, b.name) || compare(idOf(a), idOf(b)));
     return { at, nodes, totals: totalsOf(nodes) };
   }
@@ -102,10 +110,10 @@ function answers({ at }: Heard, now: number): boolean {
 }
 
 function rowOf(other: Heard, now: number): NodeRow {
-  const { summary, at } = other;
+  const { summary, shownAt } = other;
   const isThere = answers(other, now);
   const state = isThere ? summary.state : "unreachable";
-  return { ...summary, state, self: false, heardAt: at, unreachableSince: isThere ? null : at };
+  return { ...summary, state, self: false, heardAt: shownAt, unreachableSince: isThere ? null : shownAt };
 }
 
 function totalsOf(rows: readonly NodeRow[]): DatacenterDocument["totals"] {

@@ -11,7 +11,10 @@ t.test("a node that is alone shows no table", (t) => {
 });
 
 t.test("a row for each node, and their sums", (t) => {
-  const datacenter = new Datacenter(() => 1_000_000);
+  const datacenter = new Datacenter(
+    () => 1_000_000,
+    () => 1_000_000,
+  );
   const lastHour = { ...sampleSummary("x").lastHour, requests: 30, hitRatio: 0.25, sentBytes: 5000 };
   datacenter.heard([
     { summary: sampleSummary("<b>", { state: "draining", lastHour }), ageMs: 0 },

@@ -17,7 +17,7 @@ function summaryOf(name: string, requests = 0, more: Partial<NodeSummary> = {}):
 
 function start(own = summaryOf("b", 2)) {
   const clock = new ManualClock();
-  const datacenter = new Datacenter(clock.read);
+  const datacenter = new Datacenter(clock.read, clock.read);
   const document = () => datacenter.document(own);
   const rows = () =>
     document().nodes.map(({ name, state, unreachableSince }) => [name, state, unreachableSince]);
@@ -112,6 +112,22 @@ t.test("neighbours that are unreachable are known, without an address to ask", (
   t.same(datacenter.neighbours(), [{ name: "x", address: null }]);
   clock.advance(86_400_000);
   t.same(datacenter.neighbours(), [], "forgotten after a day");
+  t.end();
+});
+
+t.test("a wall clock that is set makes nobody unreachable, and nobody alive", (t) => {
+  const [clock, steady] = [new ManualClock(), new ManualClock()];
+  const datacenter = new Datacenter(clock.read, steady.read);
+  const other = () => datacenter.document(summaryOf("b")).nodes[0];
+  datacenter.heard([{ summary: summaryOf("a"), ageMs: 0 }]);
+  const heardAt = clock.now;
+  clock.advance(3_600_000);
+  t.match(other(), { name: "a", state: "up", heardAt });
+  steady.advance(15_001);
+  clock.advance(-7_200_000);
+  t.match(other(), { name: "a", state: "unreachable", unreachableSince: heardAt });
+  datacenter.heard([{ summary: summaryOf("a"), ageMs: 0 }]);
+  t.match(other(), { state: "up", heardAt: clock.now }, "news is news");
   t.end();
 });
 
