@@ -212,8 +212,9 @@ function refuseUnknownCommand(root: Command, first: string | undefined): void {
 
 function days(text: string): string {
   const value = Number(text);
-  if (!(value > 0 && value <= 365)) throw new InvalidArgumentError("Expected a number above 0, at most 365.");
-  return text;
+  if (!(Number.isInteger(value) && value >= 1 && value <= 365))
+    throw new InvalidArgumentError("Expected a whole number from 1 to 365.");
+  return `${value}`;
 }
 
 function month(text: string): string {

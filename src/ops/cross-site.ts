@@ -1,5 +1,5 @@
 // Requests that a web page from elsewhere makes an operator's browser send. Browsers attach the password they know, and reach
-// addresses of loopback, so whatever changes something has to be told from them.
+// addresses of loopback, so whatever changes something, or takes work to answer, has to be told from them.
 import type { IncomingHttpHeaders } from "node:http";
 
 /** What a form of another site cannot send; with fetch it has to ask first (CORS preflight), which is never answered yes. */
@@ -27,10 +27,21 @@ export function crossSiteReason(
   if (type !== "application/json" && headers[ownHeader] === undefined)
     return `a change needs content-type: application/json, or a header ${ownHeader}`;
   const site = headers["sec-fetch-site"];
-  if (site !== undefined)
-    return site === "same-origin" || site === "none" ? undefined : "a change must not come from another site";
+  if (site !== undefined) return isOwn(site) ? undefined : "a change must not come from another site";
   const { origin, host = "" } = headers;
   if (origin === undefined || (host !== "" && URL.parse(origin)?.host === host.toLowerCase()))
     return undefined;
   return "a change must not come from another site";
+}
+
+/**
+ * Why a question to the API is refused, for people; undefined for one that is not. A page of another site cannot read the answer,
+ * but could have it made again and again. Browsers say where a request comes from to hosts they trust, as loopback is.
+ */
+export function foreignReason(headers: IncomingHttpHeaders): string | undefined {
+  return isOwn(headers["sec-fetch-site"] ?? "none") ? undefined : "the API answers no page of another site";
+}
+
+function isOwn(site: string | readonly string[]): boolean {
+  return site === "same-origin" || site === "none";
 }

@@ -15,7 +15,7 @@ import type { OpsAnswer } from "./answer.ts";
 import type { Api } from "./api/api.ts";
 import { apiError, apiRoot } from "./api/api-error.ts";
 import { type Audited, audit } from "./audit.ts";
-import { crossSiteReason } from "./cross-site.ts";
+import { crossSiteReason, foreignReason } from "./cross-site.ts";
 import type { Health } from "./health.ts";
 import type { JobsApi } from "./jobs/jobs-api.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
@@ -220,7 +220,8 @@ async function answer(served: Served, request: IncomingMessage, response: Server
     audited.outcome = received.result;
     audited.about = received.about;
   }
-  const crossSite = crossSiteReason(request.method, request.headers);
+  const { method, headers } = request;
+  const crossSite = crossSiteReason(method, headers) ?? (isApi ? foreignReason(headers) : undefined);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
   const isThere = page !== undefined || stats?.has(path) || api?.paths.includes(path) || jobs?.has(path);
   if (first !== undefined) {

@@ -12,8 +12,8 @@ export interface ApiOptions {
   readonly stats: () => StatsDocument;
   /** See StatsPagesOptions. */
   readonly explain: (reference: string) => Promise<Explanation>;
-  /** Of images pulled in the last so many days. */
-  readonly readiness: (days: number) => Promise<Readiness>;
+  /** Of images pulled in the last so many days; undefined when too many such answers are being made. */
+  readonly readiness: (days: number) => Promise<Readiness | undefined>;
 }
 
 export interface Api {
@@ -44,7 +44,9 @@ export function createApi({ version, node, stats, explain, readiness }: ApiOptio
     },
     async "/api/v1/readiness"(query) {
       const days = daysOf(query.get("days"));
-      return days === undefined ? refused(daysExpected) : json(await readiness(days));
+      if (days === undefined) return refused(daysExpected);
+      const found = await readiness(days);
+      return found === undefined ? busy : json(found);
     },
   };
   return {
@@ -55,6 +57,12 @@ export function createApi({ version, node, stats, explain, readiness }: ApiOptio
     },
   };
 }
+
+const busy: OpsAnswer = {
+  status: 503,
+  body: "too many such questions wait for their answers; ask again in 10 s\n",
+  headers: { "retry-after": "10" },
+};
 
 function json(value: object): OpsAnswer {
   return { status: 200, type: "application/json", body: `${JSON.stringify(value)}\n` };

@@ -9,7 +9,6 @@ import type { BlobInfo } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { BlobIndex, ImageGraph, KnownPart, TagStore, UsedManifest } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
-import { SingleFlight } from "../../ports/single-flight.ts";
 import { imagesOf, withoutAttestations } from "./image-parts.ts";
 import type { Obstacle, Readiness, UnreadyImage } from "./stats-document.ts";
 
@@ -41,31 +40,51 @@ const day = 86_400_000;
 
 /** Days that metrics are about. */
 export const usualDays = 7;
-export const daysExpected = "days: expected a number above 0, at most 365, such as ?days=7";
+export const daysExpected = "days: expected a whole number from 1 to 365, such as ?days=7";
+/** Answers about other days that may wait for the one that is being made. */
+const maxWaiting = 3;
 
 /** Undefined for what is no number of days. */
 export function daysOf(text: string | null): number | undefined {
-  const days = text === null ? 0 : Number(text);
-  return days > 0 && days <= 365 ? days : undefined;
+  const days = /^\d{1,3}$/.test(text ?? "") ? Number(text) : 0;
+  return days >= 1 && days <= 365 ? days : undefined;
 }
 
-/** Answers are made one at a time for each number of days, for all that ask meanwhile. */
+/** Answers are made one at a time; whoever asks about the same days meanwhile shares one. */
 export class ReadinessCheck {
   readonly #options: ReadinessOptions;
-  readonly #running = new SingleFlight<Readiness>();
+  /** By days: the one that is being made, and those that wait for it. */
+  readonly #asked = new Map<number, Promise<Readiness>>();
+  #before: Promise<unknown> = Promise.resolve();
   #last: Readiness | undefined;
 
   constructor(options: ReadinessOptions) {
     this.#options = options;
   }
 
-  /** Of images pulled in the last `days` days. Rejects with StoreError when index or store cannot be read. */
-  async run(days: number): Promise<Readiness> {
-    const partial = this.#options.partial();
-    const { promise } = this.#running.run(String(days), () => new Run(this.#options).run(days));
-    const made = await promise;
-    if (days === usualDays) this.#last = partial || made.truncated ? undefined : made;
-    return made;
+  /**
+   * Of images pulled in the last `days` days; undefined when too many answers wait already. Rejects with StoreError when index
+   * or store cannot be read.
+   */
+  async run(days: number): Promise<Readiness | undefined> {
+    const asked = this.#asked.get(days);
+    if (asked !== undefined) return await asked;
+    if (this.#asked.size > maxWaiting) return undefined;
+    const made = this.#before.then(() => this.#make(days));
+    this.#asked.set(days, made);
+    this.#before = made.catch(() => {});
+    return await made;
+  }
+
+  async #make(days: number): Promise<Readiness> {
+    try {
+      const partial = this.#options.partial();
+      const made = await new Run(this.#options).run(days);
+      if (days === usualDays) this.#last = partial || made.truncated ? undefined : made;
+      return made;
+    } finally {
+      this.#asked.delete(days);
+    }
   }
 
   /**

@@ -20,15 +20,10 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
       if (reference !== "wrong") return fullExplanation("x");
       return { schema: 1, kind: "unreadable", reference, reason: "expected something else" };
     },
-    readiness: async (days) => ({
-      schema: 1,
-      at: 1000,
-      days,
-      pulled: 0,
-      ready: 0,
-      truncated: false,
-      unready: [],
-    }),
+    readiness: async (days) =>
+      days === 365
+        ? undefined
+        : { schema: 1, at: 1000, days, pulled: 0, ready: 0, truncated: false, unready: [] },
   });
   const listener = createOpsListener({
     health: new Health(),
@@ -56,8 +51,8 @@ t.test("what was wrong is said as JSON, whoever refuses", async (t) => {
     ["/api/v1/why", 400, "bad_request", /reference= is missing/],
     ["/api/v1/why?reference=%20", 400, "bad_request", /reference= is missing/],
     ["/api/v1/why?reference=wrong", 400, "bad_request", /^reference "wrong": expected something else$/],
-    ["/api/v1/readiness", 400, "bad_request", /^days: expected a number above 0/],
-    ["/api/v1/readiness?days=366", 400, "bad_request", /at most 365/],
+    ["/api/v1/readiness", 400, "bad_request", /^days: expected a whole number/],
+    ["/api/v1/readiness?days=366", 400, "bad_request", /from 1 to 365/],
     [`/api/v1/why?reference=${"x".repeat(501)}`, 400, "bad_request", /longer than 500/],
   ] as const;
   for (const [path, status, code, message] of cases) {
@@ -67,7 +62,10 @@ t.test("what was wrong is said as JSON, whoever refuses", async (t) => {
   t.same(asked, ["wrong"]);
   t.match(await ask("/api/v1/why?reference=team%2Fapp%3A1.0"), { status: 200, body: { kind: "explained" } });
   t.same(asked.at(-1), "team/app:1.0");
-  t.match(await ask("/api/v1/readiness?days=0.5"), { status: 200, body: { days: 0.5 } });
+  t.match(await ask("/api/v1/readiness?days=30"), { status: 200, body: { days: 30 } });
+  const busy = await ask("/api/v1/readiness?days=365");
+  t.match(busy, { status: 503, body: { error: { code: "unavailable", message: /ask again/ } } });
+  t.equal(busy.headers.get("retry-after"), "10");
   const put = await ask("/api/v1/node", { method: "PUT" });
   t.match(put, { status: 403, body: { error: { code: "forbidden", message: /content-type/ } } });
   const told = await ask("/api/v1/node", { method: "PUT", headers: { "content-type": "application/json" } });
@@ -95,4 +93,17 @@ t.test("the password of the listener is the API's, and its failure is one", asyn
 t.test("below a path that a proxy serves", async (t) => {
   const { ask } = await start(t, { basePath: () => "/ops" });
   for (const path of ["/ops/api/v1/node", "/api/v1/node"]) t.equal((await ask(path)).status, 200, path);
+});
+
+t.test("a page of another site has no answer made", async (t) => {
+  const { ask, asked } = await start(t);
+  const path = "/api/v1/why?reference=team%2Fapp";
+  for (const site of ["cross-site", "same-site"])
+    t.match(await ask(path, { headers: { "sec-fetch-site": site } }), {
+      status: 403,
+      body: { error: { code: "forbidden", message: /another site/ } },
+    });
+  t.strictSame(asked, []);
+  for (const site of ["same-origin", "none"])
+    t.equal((await ask(path, { headers: { "sec-fetch-site": site } })).status, 200, site);
 });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { type Digest, digestHex } from "../../../src/oci/digest.ts";
-import { daysOf, ReadinessCheck } from "../../../src/ops/stats/readiness.ts";
+import { daysOf, ReadinessCheck, type ReadinessOptions } from "../../../src/ops/stats/readiness.ts";
 import type { Explanation, Readiness } from "../../../src/ops/stats/stats-document.ts";
 import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
@@ -243,11 +243,55 @@ t.test("a tag that may not be served without upstream any more is told", async (
 
 t.test("what is no number of days is refused", async (t) => {
   const { mirror } = await start(t);
-  for (const days of ["0", "366", "x", "-1", "1e3", ""]) {
+  for (const days of ["0", "366", "x", "-1", "1e3", "", "0.5", "1.0001", "0x7"]) {
     const answer = await fetch(new URL(`/api/v1/readiness?days=${days}`, mirror.ops));
     t.equal(answer.status, 400, days);
-    t.match(await answer.text(), /expected a number above 0, at most 365/);
+    t.match(await answer.text(), /expected a whole number from 1 to 365/);
   }
   t.equal(daysOf(null), undefined);
-  t.equal(daysOf("0.5"), 0.5);
+  t.equal(daysOf("365"), 365);
+});
+
+t.test("one answer is made at a time, a few wait, and what is more is refused", async (t) => {
+  const made: number[] = [];
+  const { promise: opened, resolve: open } = Promise.withResolvers<void>();
+  let running = 0;
+  let most = 0;
+  const clock = () => 400 * day;
+  const check = new ReadinessCheck({
+    clock,
+    freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
+    graph: {
+      pulled: (since: number) => {
+        made.push((clock() - since) / day);
+        most = Math.max(most, ++running);
+        const { digest, mediaType } = image;
+        return { manifests: [{ digest, mediaType, size: 1, usedAt: since }], next: undefined };
+      },
+      users: () => ({ manifests: [], tags: [], repositories: [], truncated: false }),
+      parts: () => [],
+      referrers: () => [],
+    },
+    index: { get: () => undefined, usedAt: () => undefined },
+    tags: { get: async () => undefined },
+    linked: () => true,
+    store: {
+      info: async () => {
+        await opened;
+        running--;
+        return undefined;
+      },
+    },
+    elsewhere: async () => [],
+  } satisfies ReadinessOptions);
+  const asked = [1, 2, 3, 4, 1, 4].map((days) => check.run(days));
+  t.equal(await check.run(5), undefined, "no more than three wait");
+  open();
+  t.strictSame(
+    (await Promise.all(asked)).map((found) => found?.days),
+    [1, 2, 3, 4, 1, 4],
+  );
+  t.strictSame(made, [1, 2, 3, 4]);
+  t.equal(most, 1);
+  t.match(await check.run(5), { days: 5 });
 });
