@@ -24,11 +24,15 @@ import { Layout } from "../storage/disk/layout.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
+import { inS3 } from "./in-s3.ts";
 import type { SharedParts } from "./sharing.ts";
 
 /** Milliseconds from the start to the first look at the readiness of images, and between two. */
 const firstLook = 60_000;
 const lookInterval = 1_800_000;
+/** Milliseconds in which S3 is asked about one image, and about those pulled lately: `why` waits 15 s, `readiness` 5 minutes. */
+const explainPatience = 4_000;
+const readinessPatience = 240_000;
 
 export interface StatsPageOptions
   extends Omit<StatsOptions, "config" | "running" | "services" | "queues" | "datacenter"> {
@@ -62,13 +66,14 @@ export interface StatsPage {
 
 /** Loads the history of the last run. Throws the system's error when the page's files are not there. */
 export async function openStatsPage(options: StatsPageOptions): Promise<StatsPage> {
-  const { config, freshness, store, index, running, clock } = options;
+  const { config, freshness, store, index, running, clock, steady } = options;
   const history = createHistory(new Layout(config().cache.dir).history, options.activity, options.notices);
   const tags: Pick<TagStore, "get"> = {
     get: (...tag) => (running().shared?.tags ?? index.tags).get(...tag),
   };
   const mayRead = (scope: Scope, digest: Digest) =>
     running().access?.linked(scope, digest) ?? index.links.has(scope, digest);
+  const s3 = () => running().shared?.sharing.blobs?.store;
   const datacenter = new Datacenter(clock, options.steady);
   const explain = createExplain({
     upstreams: () => config().upstreams,
@@ -82,7 +87,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     mayRead,
     fetchRate: (upstream) => options.activity.fetchRate(upstream),
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
-    elsewhere: (digest) => inS3(running().shared, digest),
+    elsewhere: () => inS3(s3(), explainPatience, steady),
     neighbours: () => ({ nodes: running().shared?.otherNodes, list: () => datacenter.neighbours() }),
     clock,
     mirrorUrl: options.mirrorUrl,
@@ -91,7 +96,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     graph: index.graph,
     index: index.blobs,
     store,
-    elsewhere: (digest) => inS3(running().shared, digest),
+    elsewhere: () => inS3(s3(), readinessPatience, steady),
     tags,
     linked: mayRead,
     freshness,
@@ -154,16 +159,6 @@ export function mirrorUrl(
   const at = (name: string) =>
     URL.parse(`${listenTls === undefined ? "http" : "https"}://${name}${port > 0 ? `:${port}` : ""}`);
   return (at(node.name) ?? at("localhost"))?.href ?? "";
-}
-
-/** An S3 that fails says so itself. */
-async function inS3(
-  shared: Pick<SharedParts, "sharing"> | undefined,
-  digest: Digest,
-): Promise<readonly string[]> {
-  const store = shared?.sharing.blobs?.store;
-  const head = await store?.head(digest).catch(() => undefined);
-  return store === undefined || head === undefined ? [] : [store.source];
 }
 
 function queuesOf({ config, running, notifications }: StatsPageOptions): QueueStats[] {

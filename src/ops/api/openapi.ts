@@ -62,7 +62,10 @@ export const operations: Readonly<Record<string, Operation>> = {
     summary: "Which images pulled lately could be pulled from this node if their registries were gone",
     answers: "Readiness",
     query: {
-      days: { description: "How long ago they were pulled at most: a whole number from 1 to 365", example: "7" },
+      days: {
+        description: "How long ago they were pulled at most: a whole number from 1 to 365",
+        example: "7",
+      },
     },
   },
 };

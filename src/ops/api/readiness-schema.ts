@@ -5,7 +5,7 @@ import type { Readiness } from "../stats/stats-document.ts";
 const count = z.number().nonnegative();
 
 const obstacle = z.strictObject({
-  kind: z.enum(["missing", "damaged", "unproved", "tag_expired"]),
+  kind: z.enum(["missing", "unknown", "damaged", "unproved", "tag_expired"]),
   role: z.enum(["manifest", "config", "layer"]),
   digest: z.string(),
   platform: z.string().nullable(),

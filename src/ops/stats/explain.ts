@@ -12,6 +12,7 @@ import type { BlobIndex, ImageGraph, LinkStore, TagRecord, TagStore } from "../.
 import type { Scope } from "../../ports/scope.ts";
 import { count, size as sizeText } from "../page/format.ts";
 import { dockerPullOf } from "./docker-pull.ts";
+import type { Elsewhere } from "./elsewhere.ts";
 import { partsOfAll } from "./explain-nodes.ts";
 import { type ImageParts, imagesOf, withoutAttestations } from "./image-parts.ts";
 import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
@@ -38,8 +39,8 @@ export interface ExplainOptions {
   readonly fetchRate: (upstream: string) => number | undefined;
   /** Whether a download of it is under way. */
   readonly coming: (digest: Digest) => boolean;
-  /** Names of other places than the disk that have it, such as `s3`; asked only for what is not on the disk. */
-  readonly elsewhere?: (digest: Digest) => Promise<readonly string[]>;
+  /** Begins the questions of one answer about what is not on the disk. Left out: there is no other place. */
+  readonly elsewhere?: () => Elsewhere;
   /** Left out: there are no other nodes. */
   readonly neighbours?: () => Neighbours | undefined;
   readonly clock: Clock;
@@ -80,9 +81,11 @@ export function createExplain(options: ExplainOptions): Explain {
     const digest = reference.kind === "digest" ? reference.digest : record?.digest;
     const found = await explainParts(options, image, digest);
     const { truncated } = found;
-    const { parts, silent } = await partsOfAll(found.parts, options.neighbours?.());
+    const shared = await partsElsewhere(found.parts, options.elsewhere?.());
+    const { parts, silent } = await partsOfAll(shared.parts, options.neighbours?.());
     const tag = record === undefined ? null : tagOf(options, image, record);
-    const outlook = await outlookOf(options, image, digest, parts, tag);
+    const unknown = silentText(shared.silent ? ["S3"] : []);
+    const outlook = await outlookOf(options, image, digest, parts, tag, unknown);
     return {
       schema: 1,
       kind: "explained",
@@ -94,7 +97,7 @@ export function createExplain(options: ExplainOptions): Explain {
       summary:
         digest === undefined
           ? "the tag is not known here; a pull asks upstream"
-          : `${summaryOf(parts)}${silentText(silent)}`,
+          : `${summaryOf(parts)}${silentText([...(shared.silent ? ["S3"] : []), ...silent])}`,
       silentNodes: silent,
       dockerPull: dockerPullOf(image, options.upstreams(), options.mirrorUrl()),
       tag,
@@ -143,7 +146,7 @@ async function explainParts(
 }
 
 async function explainPart(
-  { index, links, graph, store, inMemory, coming, elsewhere }: ExplainOptions,
+  { index, links, graph, store, inMemory, coming }: ExplainOptions,
   image: ImageReference,
   { digest, kind, role, platform, size, depth }: Wanted,
 ): Promise<ExplainedPart> {
@@ -151,8 +154,7 @@ async function explainPart(
   const file = await store.info(digest);
   // A file of another size than was verified is never served.
   const stored = file !== undefined && (known === undefined || known.size === file.size) ? file : undefined;
-  const here = [...(inMemory(digest) ? ["memory"] : []), ...(stored === undefined ? [] : [store.source])];
-  const where = here.length > 0 ? here : ((await elsewhere?.(digest)) ?? []);
+  const where = [...(inMemory(digest) ? ["memory"] : []), ...(stored === undefined ? [] : [store.source])];
   return {
     digest,
     kind,
@@ -179,6 +181,21 @@ async function explainPart(
   };
 }
 
+/** The parts, with where else those are that are not here; `silent`: of some that is not known. */
+async function partsElsewhere(
+  parts: readonly ExplainedPart[],
+  elsewhere: Elsewhere | undefined,
+): Promise<{ readonly parts: readonly ExplainedPart[]; readonly silent: boolean }> {
+  const absent = parts.filter(({ where }) => where.length === 0).map(({ digest }) => digest as Digest);
+  if (elsewhere === undefined || absent.length === 0) return { parts, silent: false };
+  const places = await elsewhere(absent);
+  const known = parts.map((part): ExplainedPart => {
+    const where = places.get(part.digest as Digest) ?? [];
+    return part.where.length > 0 || where.length === 0 ? part : { ...part, state: "here", where };
+  });
+  return { parts: known, silent: absent.some((digest) => !places.has(digest)) };
+}
+
 /** None when the body is not here: only it says what there is. */
 async function childrenOf({ store, index }: ExplainOptions, { digest, depth }: Wanted): Promise<Wanted[]> {
   const blob = await store.open(digest);
@@ -197,12 +214,14 @@ async function childrenOf({ store, index }: ExplainOptions, { digest, depth }: W
   }
 }
 
+/** `unknown`: what stands after parts that are not here, when it is not known of every place. */
 async function outlookOf(
   options: ExplainOptions,
   scope: ImageReference,
   digest: Digest | undefined,
   parts: readonly ExplainedPart[],
   tag: Explained["tag"],
+  unknown: string,
 ): Promise<Pick<Explained, "images" | "whole" | "pull" | "withoutUpstream">> {
   const { graph, index, fetchRate } = options;
   const states = new Map<string, ExplainedPart>(parts.map((part) => [part.digest, part]));
@@ -235,7 +254,7 @@ async function outlookOf(
     images: found.map(explained),
     whole,
     pull: { bytes, complete, durationMs },
-    withoutUpstream: await withoutUpstream(options, scope, tag, wanted, wanted.map(explained)),
+    withoutUpstream: await withoutUpstream(options, scope, tag, wanted, wanted.map(explained), unknown),
   };
 }
 
@@ -260,6 +279,7 @@ async function withoutUpstream(
   tag: Explained["tag"],
   found: readonly ImageParts[],
   images: readonly ExplainedImage[],
+  unknown: string,
 ): Promise<Explained["withoutUpstream"]> {
   const not = (why: string): Explained["withoutUpstream"] => ({ served: false, why });
   if (scope.reference.kind === "tag" && tag === null) return not("the tag is not known here");
@@ -270,9 +290,9 @@ async function withoutUpstream(
   const whole = found.filter((_, at) => images[at]?.state === "whole");
   if (whole.length === 0) {
     const partly = images.find(({ state }) => state === "partly");
-    if (partly === undefined) return not("its manifest is not here");
+    if (partly === undefined) return not(`its manifest is not here${unknown}`);
     return not(
-      `${count(partly.missingParts, "part")} of it ${partly.missingParts === 1 ? "is" : "are"} not here`,
+      `${count(partly.missingParts, "part")} of it ${partly.missingParts === 1 ? "is" : "are"} not here${unknown}`,
     );
   }
   for (const { digest, parts } of whole)

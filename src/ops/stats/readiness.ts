@@ -9,6 +9,7 @@ import type { BlobInfo } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { BlobIndex, ImageGraph, KnownPart, TagStore, UsedManifest } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
+import type { Elsewhere } from "./elsewhere.ts";
 import { imagesOf, withoutAttestations } from "./image-parts.ts";
 import type { Obstacle, Readiness, UnreadyImage } from "./stats-document.ts";
 
@@ -16,8 +17,8 @@ export interface ReadinessOptions {
   readonly graph: Pick<ImageGraph, "parts" | "pulled" | "referrers" | "users">;
   readonly index: Pick<BlobIndex, "get" | "usedAt">;
   readonly store: { info(digest: Digest): Promise<BlobInfo | undefined> };
-  /** Names of other places that have it when the disk has not. */
-  readonly elsewhere: (digest: Digest) => Promise<readonly string[]>;
+  /** Begins the questions of one answer about what is not on the disk. */
+  readonly elsewhere: () => Elsewhere;
   readonly tags: Pick<TagStore, "get">;
   /** Whether the repository may read it without upstream; see Access.linked. */
   readonly linked: (scope: Scope, digest: Digest) => boolean | Promise<boolean>;
@@ -96,7 +97,7 @@ export class ReadinessCheck {
   }
 }
 
-type Absence = Extract<Obstacle["kind"], "missing" | "damaged">;
+type Absence = Extract<Obstacle["kind"], "missing" | "damaged" | "unknown">;
 
 interface Name extends Scope {
   readonly text: string;
@@ -106,9 +107,11 @@ interface Name extends Scope {
 class Run {
   readonly #options: ReadinessOptions;
   readonly #known = new Map<Digest, Absence | undefined>();
+  readonly #elsewhere: Elsewhere;
 
   constructor(options: ReadinessOptions) {
     this.#options = options;
+    this.#elsewhere = options.elsewhere();
   }
 
   async run(days: number): Promise<Readiness> {
@@ -205,27 +208,43 @@ class Run {
     });
   }
 
-  /** Parts that are in no store. */
+  /** Parts that are in no store, or not known to be in one. */
   async #absent(parts: readonly KnownPart[]): Promise<Obstacle[]> {
-    const found: Obstacle[] = [];
-    for (const part of parts) {
-      const kind = await this.#absenceOf(part.digest);
-      if (kind !== undefined) found.push(obstacle(kind, part));
-      if (found.length === maxObstacles) break;
+    const found = new Map<Digest, Absence>();
+    const notHere: Digest[] = [];
+    for (const { digest } of parts) {
+      const known = this.#known.has(digest) ? this.#known.get(digest) : await this.#hereOf(digest);
+      if (known === "missing" && !this.#known.has(digest)) notHere.push(digest);
+      else if (known !== undefined) found.set(digest, known);
     }
-    return found;
+    const places = notHere.length === 0 ? undefined : await this.#elsewhere(notHere);
+    for (const digest of notHere) {
+      const at = places?.get(digest);
+      const state = at === undefined ? "unknown" : at.length > 0 ? undefined : "missing";
+      this.#remember(digest, state);
+      if (state !== undefined) found.set(digest, state);
+    }
+    return parts
+      .flatMap((part) => {
+        const kind = found.get(part.digest);
+        return kind === undefined ? [] : [obstacle(kind, part)];
+      })
+      .slice(0, maxObstacles);
   }
 
-  async #absenceOf(digest: Digest): Promise<Absence | undefined> {
-    if (this.#known.has(digest)) return this.#known.get(digest);
-    const { store, index, elsewhere } = this.#options;
+  /** By the disk alone: `missing` is what may be elsewhere, and is not remembered. */
+  async #hereOf(digest: Digest): Promise<Absence | undefined> {
+    const { store, index } = this.#options;
     const [row, file] = [index.get(digest), await store.info(digest)];
-    let state: Absence | undefined;
-    if (file === undefined) state = (await elsewhere(digest)).length > 0 ? undefined : "missing";
+    if (file === undefined) return "missing";
     // A file without a row is one that has just been stored, or whose index is being repaired.
-    else if (row !== undefined && row.size !== file.size) state = "damaged";
-    if (this.#known.size < maxKnown) this.#known.set(digest, state);
+    const state = row !== undefined && row.size !== file.size ? "damaged" : undefined;
+    this.#remember(digest, state);
     return state;
+  }
+
+  #remember(digest: Digest, state: Absence | undefined): void {
+    if (this.#known.size < maxKnown) this.#known.set(digest, state);
   }
 
   /** Why it cannot be had by any of its names; nothing when it can by one. */

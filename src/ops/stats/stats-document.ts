@@ -234,10 +234,10 @@ export interface ExplainedPart {
 /** What stands in the way of a pull without upstream; see ops/stats/readiness.ts. */
 export interface Obstacle {
   /**
-   * `missing`: in no store here; `damaged`: the file has another size than was verified; `unproved`: here, but only upstream
+   * `missing`: in no store here; `unknown`: not on the disk, and S3 has not said in time whether it has it; `damaged`: the file has another size than was verified; `unproved`: here, but only upstream
    * can say that the repository has it; `tag_expired`: upstream confirmed the tag longer ago than `tags.staleIfError` allows.
    */
-  readonly kind: "missing" | "damaged" | "unproved" | "tag_expired";
+  readonly kind: "missing" | "unknown" | "damaged" | "unproved" | "tag_expired";
   readonly role: "manifest" | "config" | "layer";
   readonly digest: string;
   readonly platform: string | null;

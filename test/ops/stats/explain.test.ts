@@ -245,9 +245,10 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
     mayRead: () => true,
     fetchRate: () => undefined,
     coming: () => false,
-    elsewhere: async (digest) => {
-      asked.push(digest);
-      return digest === small.digest ? ["s3"] : [];
+    elsewhere: () => async (digests) => {
+      asked.push(...digests);
+      const known = digests.filter((digest) => digest !== image.config.digest);
+      return new Map(known.map((digest) => [digest, digest === small.digest ? ["s3"] : []]));
     },
     clock: () => 0,
     mirrorUrl: () => "https://mirror.example.com/registry/",
@@ -258,8 +259,17 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
   t.match(await explain(`team/app@${small.digest}`), {
     parts: [{ state: "here", where: ["s3"], storedAt: null }],
   });
-  t.match(await explain(`team/app@${large.digest}`), { parts: [{ state: "missing", where: [] }] });
+  t.match(await explain(`team/app@${large.digest}`), {
+    parts: [{ state: "missing", where: [] }],
+    summary: /to be fetched$|names$/,
+    withoutUpstream: { why: "its manifest is not here" },
+  });
   t.strictSame(asked, [small.digest, large.digest]);
+  t.match(await explain(`team/app@${image.config.digest}`), {
+    parts: [{ state: "missing", where: [] }],
+    summary: /; not known of S3$/,
+    withoutUpstream: { served: false, why: "its manifest is not here; not known of S3" },
+  });
 });
 
 t.test("of a part beyond the 500th the index says whether it is here", async (t) => {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { type Digest, digestHex } from "../../../src/oci/digest.ts";
+import type { Repository } from "../../../src/oci/name.ts";
 import { daysOf, ReadinessCheck, type ReadinessOptions } from "../../../src/ops/stats/readiness.ts";
 import type { Explanation, Readiness } from "../../../src/ops/stats/stats-document.ts";
 import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
@@ -185,7 +186,7 @@ t.test("an answer that does not know of all, or did not look at all, is none for
     },
     index: { get: () => undefined, usedAt: () => undefined },
     store: { info: async () => undefined },
-    elsewhere: async () => [],
+    elsewhere: () => async () => new Map(),
     tags: { get: async () => undefined },
     linked: () => true,
     freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
@@ -252,6 +253,58 @@ t.test("what is no number of days is refused", async (t) => {
   t.equal(daysOf("365"), 365);
 });
 
+/** Of images without parts that were pulled, and are not on the disk. */
+function parts(images: readonly Image[]): ReadinessOptions {
+  return {
+    clock: () => 0,
+    freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
+    graph: {
+      pulled: (usedAt) => ({
+        manifests: images.map(({ digest, mediaType }) => ({ digest, mediaType, size: 1, usedAt })),
+        next: undefined,
+      }),
+      users: () => ({
+        manifests: [],
+        tags: [],
+        repositories: [{ upstream: "hub", repository: "team/app" as Repository }],
+        truncated: false,
+      }),
+      parts: () => [],
+      referrers: () => [],
+    },
+    index: { get: () => undefined, usedAt: () => undefined },
+    tags: { get: async () => undefined },
+    linked: () => true,
+    store: { info: async () => undefined },
+    elsewhere: () => async () => new Map(),
+    partial: () => false,
+  };
+}
+
+t.test("what is in S3 is ready, and of what S3 has not said it is not known", async (t) => {
+  const missing = makeImage({ layers: [10], seed: "missing" });
+  let begun = 0;
+  const check = new ReadinessCheck({
+    ...parts([image, other, missing]),
+    elsewhere: () => {
+      begun++;
+      return async (digests) => {
+        const known = digests.filter((digest) => digest !== other.digest);
+        return new Map(known.map((digest) => [digest, digest === image.digest ? ["s3"] : []]));
+      };
+    },
+  });
+  t.match(await check.run(7), {
+    pulled: 3,
+    ready: 1,
+    unready: [
+      { digest: other.digest, obstacles: [{ kind: "unknown", role: "manifest", digest: other.digest }] },
+      { digest: missing.digest, obstacles: [{ kind: "missing" }] },
+    ],
+  });
+  t.equal(begun, 1, "its bounds are for all of the answer");
+});
+
 t.test("one answer is made at a time, a few wait, and what is more is refused", async (t) => {
   const made: number[] = [];
   const { promise: opened, resolve: open } = Promise.withResolvers<void>();
@@ -259,22 +312,16 @@ t.test("one answer is made at a time, a few wait, and what is more is refused", 
   let most = 0;
   const clock = () => 400 * day;
   const check = new ReadinessCheck({
+    ...parts([image]),
     clock,
-    freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
     graph: {
-      pulled: (since: number) => {
+      ...parts([image]).graph,
+      pulled: (since, after, limit) => {
         made.push((clock() - since) / day);
         most = Math.max(most, ++running);
-        const { digest, mediaType } = image;
-        return { manifests: [{ digest, mediaType, size: 1, usedAt: since }], next: undefined };
+        return parts([image]).graph.pulled(since, after, limit);
       },
-      users: () => ({ manifests: [], tags: [], repositories: [], truncated: false }),
-      parts: () => [],
-      referrers: () => [],
     },
-    index: { get: () => undefined, usedAt: () => undefined },
-    tags: { get: async () => undefined },
-    linked: () => true,
     store: {
       info: async () => {
         await opened;
@@ -282,8 +329,7 @@ t.test("one answer is made at a time, a few wait, and what is more is refused", 
         return undefined;
       },
     },
-    elsewhere: async () => [],
-  } satisfies ReadinessOptions);
+  });
   const asked = [1, 2, 3, 4, 1, 4].map((days) => check.run(days));
   t.equal(await check.run(5), undefined, "no more than three wait");
   open();
