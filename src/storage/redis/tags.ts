@@ -40,7 +40,9 @@ export class RedisTags implements TagStore {
 
   async put(scope: Scope, tag: Tag, record: TagRecord): Promise<boolean> {
     const key = this.#connection.keys.tag(scope, tag);
-    const { digest, mediaType, size, checkedAt } = record;
+    const { digest, mediaType, size } = record;
+    // Before the epoch is as long ago as the epoch.
+    const checkedAt = Math.min(Math.max(Math.floor(record.checkedAt), 0), lastTime);
     const text = JSON.stringify({ digest, mediaType, size, checkedAt });
     const put = (malformed: string): Promise<string | null> =>
       this.#connection.run("write a tag record", (client) =>
@@ -66,7 +68,7 @@ function parseRecord(text: string): TagRecord | undefined {
     const parsed = typeof digest === "string" ? parseDigest(digest) : undefined;
     if (parsed === undefined || typeof mediaType !== "string" || mediaType.length > maxMediaType)
       return undefined;
-    if (!isSize(size) || typeof checkedAt !== "number") return undefined;
+    if (!isCount(size) || !isCount(checkedAt) || checkedAt > lastTime) return undefined;
     return { digest: parsed, mediaType, size, checkedAt };
   } catch {
     return undefined;
@@ -76,6 +78,9 @@ function parseRecord(text: string): TagRecord | undefined {
 /** RFC 6838 section 4.2 allows 127 characters on each side of the slash. */
 const maxMediaType = 255;
 
-function isSize(value: unknown): value is number {
+/** The last time there is, in milliseconds since the epoch (ECMA-262, "Time Values"). */
+const lastTime = 8.64e15;
+
+function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
