@@ -426,11 +426,17 @@ class Entrepot implements App {
     return await listener.listen(opsListen);
   }
 
+  /** What clients are answered by: the listener of a node with workers is theirs. */
+  get #answering(): { readonly inFlight: number } | undefined {
+    return this.#workers?.processes ?? this.#serving?.listener;
+  }
+
   /** What the stats page shows of the parts that serve. */
   #running() {
     const serving = this.#serving;
     if (serving === undefined) return {};
-    const { shared, policy, listener } = serving;
+    const { shared, policy } = serving;
+    const listener = this.#answering;
     const scrubber = this.#config.cache.scrub === 0 ? undefined : serving.scrubber;
     const { access, local, blobs } = policy;
     return { upstreams: serving.upstreams.all, shared, access, local, blobs, listener, scrubber };
@@ -813,7 +819,7 @@ class Entrepot implements App {
       pendingUploads: () => this.#serving?.shared.pendingUploads(),
       imagesPulled: () => this.#stats?.readiness()?.pulled,
       imagesReady: () => this.#stats?.readiness()?.ready,
-      httpInFlightRequests: () => (this.#workers?.processes ?? this.#serving?.listener)?.inFlight,
+      httpInFlightRequests: () => this.#answering?.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),
       configLastReloadSuccessful: () => this.#lastReload.successful,

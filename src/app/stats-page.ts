@@ -24,8 +24,9 @@ import { Layout } from "../storage/disk/layout.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
-import { inS3 } from "./in-s3.ts";
+
 import type { SharedParts } from "./sharing.ts";
+import { inS3 } from "./stats/in-s3.ts";
 
 /** Milliseconds from the start to the first look at the readiness of images, and between two. */
 const firstLook = 60_000;

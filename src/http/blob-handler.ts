@@ -8,7 +8,6 @@ import { mediaTypes } from "../oci/media-type.ts";
 import { contentRange, parseRange, unsatisfiedRange } from "../oci/range.ts";
 import { type BlobReader, type Spooled, StoreError } from "../ports/blobs.ts";
 import { type FillNews, type GrantedContent, writeFillNews } from "../ports/grant.ts";
-import type { NodeProof } from "../ports/node-proof.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
@@ -27,8 +26,6 @@ export interface BlobHandlerOptions {
   readonly coldFills: ReadonlyMap<string, ColdFills>;
   /** Whether a part of a blob on its way is answered before all of it is verified; left out: it is. */
   readonly rangesBeforeVerified?: boolean;
-  /** Tells whether a node of this datacenter asks; left out: whoever says so. */
-  readonly nodeProof?: NodeProof | undefined;
 }
 
 export async function handleBlob(
@@ -37,11 +34,11 @@ export async function handleBlob(
   remote: RemoteRepository,
   digest: Digest,
 ): Promise<Outcome> {
-  const { blobs, confirmations, pool, coldFills, push, nodeProof } = options;
+  const { blobs, confirmations, pool, coldFills, push } = options;
   const forPeer = exchange.header(peerHeader) !== undefined;
   // Who only says to be a node gets nothing that a client would not get, and starts no download either: nodes whose secrets
   // differ must not wait for each other.
-  const isNode = forPeer && (nodeProof === undefined || (await nodeProof.isNode(exchange.request)));
+  const isNode = exchange.findings.ofNode === true;
   if (exchange.isHead) {
     const found = forPeer ? await blobs.headForPeer(remote, digest) : await blobs.head(remote, digest);
     if (found.kind !== "found") return refused(exchange, found);

@@ -19,7 +19,6 @@ import {
   takesGrantHeader,
   writeGrant,
 } from "../ports/grant.ts";
-import { peerHeader } from "../ports/shared.ts";
 import { cutConnection } from "../ports/tls-front.ts";
 import type { OnBehalfOf } from "../ports/upstream.ts";
 import type { Client } from "./client-address.ts";
@@ -48,6 +47,7 @@ const largestPiece = 256 * 1024;
 /** What handlers find out for the event. */
 export interface Findings {
   probe: Probe | undefined;
+  ofNode: true | undefined;
   route: RouteKind;
   result: Result;
   source: Source;
@@ -102,6 +102,7 @@ export class Exchange {
   readonly hasBody: boolean;
   readonly findings: Findings = {
     probe: undefined,
+    ofNode: undefined,
     route: "other",
     result: "error",
     source: "none",
@@ -468,7 +469,7 @@ export class Exchange {
       traceId: this.#traceId,
       method: request.method ?? "",
       probe: findings.probe,
-      ofNode: request.headers[peerHeader] === undefined ? undefined : true,
+      ofNode: findings.ofNode,
       route: findings.route,
       path: loggedPath(request.url ?? ""),
       upstream: findings.upstream,

@@ -18,6 +18,7 @@ import { referenceText } from "../oci/reference.ts";
 import { parseTarget, type Route, type RouteProblem } from "../oci/route.ts";
 import type { Neighbours } from "../ports/datacenter/nodes.ts";
 import type { Result, RouteKind } from "../ports/event.ts";
+import type { NodeProof } from "../ports/node-proof.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { type RemoteRepository, remoteRepository, type Upstream, UpstreamError } from "../ports/upstream.ts";
@@ -70,6 +71,8 @@ export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;
   readonly catalog: boolean;
+  /** Tells whether a node of this datacenter asks; left out: whoever says so. */
+  readonly nodeProof?: NodeProof | undefined;
   /** What other nodes may ask of this one itself; left out: nothing. */
   readonly nodeQuestions?: NodeQuestionsOptions | undefined;
   /** The other nodes, for the catalog; left out: there are none. */
@@ -114,27 +117,31 @@ export async function inPlace<Options extends InPlaceOptions>(
 /** A node of this datacenter reads what it likes: it has judged its own caller before it asks. */
 function dispatch(exchange: Exchange, options: ServeOptions): void | Promise<void> {
   if (answersItself(exchange, options.readiness)) return;
-  const { gate } = options;
-  if (gate === undefined) return limited(undefined, exchange, options);
+  const { gate, nodeProof } = options;
   // Node hands its connection over: it is refused wherever it comes from.
-  if (exchange.request.method === "CONNECT") return refuseWrite(exchange);
-  if (gate.givesTokens) {
+  if (gate !== undefined && exchange.request.method === "CONNECT") return refuseWrite(exchange);
+  if (gate?.givesTokens) {
     const query = tokenQuery(targetOf(exchange, options));
     if (query !== undefined) return giveToken(exchange, gate, query);
   }
-  const { nodeProof } = options;
-  if (nodeProof !== undefined && exchange.header(peerHeader) !== undefined)
+  if (exchange.header(peerHeader) === undefined) return judge(exchange, options);
+  if (nodeProof !== undefined)
     return nodeProof.isNode(exchange.request).then((isNode) => {
+      if (exchange.closed) throw new ClientLeft();
+      if (isNode) exchange.findings.ofNode = true;
       const reads = exchange.request.method === "GET" || exchange.isHead;
-      if (!isNode || !reads) return judge(gate, exchange, options);
+      if (gate === undefined || !isNode || !reads) return judge(exchange, options);
       // A worker would take the grant for that of every client without a name.
       exchange.grantNothing();
       return answerTo(gate.admitNode(exchange.client), exchange, options);
     });
-  return judge(gate, exchange, options);
+  exchange.findings.ofNode = true;
+  return judge(exchange, options);
 }
 
-function judge(gate: Gate, exchange: Exchange, options: ServeOptions): void | Promise<void> {
+function judge(exchange: Exchange, options: ServeOptions): void | Promise<void> {
+  const { gate } = options;
+  if (gate === undefined) return limited(undefined, exchange, options);
   const admitted = gate.admit(exchange.header("authorization"), exchange.client, exchange.certified);
   if (admitted instanceof Promise) return admitted.then((each) => enter(each, gate, exchange, options));
   return enter(admitted, gate, exchange, options);

@@ -78,7 +78,7 @@ export interface RequestEvent {
   readonly method: string;
   /** A question for this node's health: it is no traffic, and only its own counter and the debug log show it. */
   readonly probe?: Probe | undefined;
-  /** Another node of the datacenter asks, or says so: what it is sent it sends on to a client of its own. */
+  /** Another node of the datacenter asks, by its proof where nodes have one: what it is sent it sends on to a client of its own. */
   readonly ofNode?: true | undefined;
   readonly route: RouteKind;
   /** The path without its query; at most 1 KiB. */

@@ -18,6 +18,7 @@ import { mediaTypes } from "../oci/media-type.ts";
 import type { BlobStore, StoredBlob } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import { type Grant, type GrantedFill, grantHeader, readGrant } from "../ports/grant.ts";
+import { peerHeader } from "../ports/shared.ts";
 import { FollowedFill } from "./followed-fill.ts";
 import type { Grants, Remembered } from "./grants.ts";
 import { passedHeaders } from "./passed-headers.ts";
@@ -67,8 +68,9 @@ async function dispatch(exchange: Exchange, options: AnsweringOptions): Promise<
   if (method === "CONNECT") return refuseWrite(exchange);
   const reads = method === "GET" || method === "HEAD";
   if (reads) readAway(exchange);
-  // The way of the request through other mirrors has to be looked at, by the primary.
-  const grantable = reads && exchange.request.headers.via === undefined;
+  // The way of the request through other mirrors has to be looked at, and whether a node asks, by the primary.
+  const { via, [peerHeader]: node } = exchange.request.headers;
+  const grantable = reads && via === undefined && node === undefined;
   if (!grantable) return pass(exchange, options, !reads);
   const key = keyOf(exchange, options);
   const remembered = rememberedFor(exchange, key, options);

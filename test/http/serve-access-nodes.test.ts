@@ -9,6 +9,7 @@ import { defaultLimits, openAnswers } from "../../src/http/client-limits.ts";
 import { Listener } from "../../src/http/listener.ts";
 import { Router } from "../../src/http/routing.ts";
 import { type ServeOptions, serve } from "../../src/http/serve.ts";
+import type { RequestEvent } from "../../src/ports/event.ts";
 import { clientHeader, grantHeader, readGrant, takesGrantHeader } from "../../src/ports/grant.ts";
 import { NodeProof, proofHeader } from "../../src/ports/node-proof.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
@@ -16,6 +17,7 @@ import { peerHeader } from "../../src/ports/shared.ts";
 import type { Upstream } from "../../src/ports/upstream.ts";
 import { login, namedAccess, usersOf } from "../fixtures/access.ts";
 import { makeImage } from "../fixtures/images.ts";
+import { eventually } from "../fixtures/manual-time.ts";
 import { ask, startMirror } from "../fixtures/mirror.ts";
 import { startPushUpstream } from "../fixtures/push-upstream.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
@@ -137,3 +139,35 @@ t.test(
     t.equal((await asked({})).status, 401);
   },
 );
+
+t.test("only who has proved to be a node is one in the event, where nodes have a secret", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1", image);
+  const manifest = `/v2/team/app/manifests/${image.digest}`;
+  const path = `/upstream${manifest}`;
+  const open = { name: "node-a", address: `http://${host}` };
+  for (const [node, access, proved] of [
+    [{ ...open, secret }, undefined, true],
+    [{ ...open, secret }, namedAccess({ alice: "alice-pw" }), true],
+    [open, undefined, false],
+  ] as const) {
+    const events: RequestEvent[] = [];
+    const sink = {
+      name: "seen",
+      onEvent: (event: RequestEvent) => void events.push(event),
+      onNotice: () => {},
+    };
+    const mirror = await startMirror(t, upstream, { node, sinks: [sink], ...(access && { access }) });
+    const peer = { [peerHeader]: "node-b" };
+    const signed = await proof.sign({ node: "node-b", method: "GET", host, target: path });
+    const asked: Record<string, string>[] = [
+      login("alice", "alice-pw"),
+      { ...login("alice", "alice-pw"), ...peer, [proofHeader]: "1.x" },
+      { ...peer, [proofHeader]: signed, host },
+    ];
+    for (const headers of asked) t.equal((await mirror.get(path, headers)).status, 200);
+    await eventually("every request has its event", () => events.length === asked.length);
+    const ofNode = events.map((event) => event.ofNode);
+    t.strictSame(ofNode, [undefined, proved ? undefined : true, true]);
+  }
+});

@@ -17,6 +17,7 @@ import { allRun, isAlive, lineOf, startWorkers, workersOf } from "./fixtures/wor
 t.setTimeout(600_000);
 
 const workers = 4;
+const inFlight = "entrepot_http_in_flight_requests";
 
 interface Got {
   readonly status: number;
@@ -70,6 +71,26 @@ t.test(
     await until("and none twice", async () => (await counted()) === 60 * 20 + 1);
   },
 );
+
+t.test("the page and the summary count the answers that workers have under way", async (t) => {
+  if (!requires(t, "linux")) return;
+  const front = await startFront(t);
+  const large = new Content("large", 64_000_000);
+  front.add(large);
+  const mirror = await startWorkers(t, front, 2);
+  t.equal((await download(mirror.blobUrl(large.digest)).done).complete, true);
+  await until("it is stored", async () => (await mirror.metric("entrepot_fills_running")) === 0);
+  // A worker answers it by itself, and the client takes no more than fits into the socket.
+  const sent = request(mirror.blobUrl(large.digest)).end();
+  t.teardown(() => sent.destroy());
+  sent.on("error", () => {});
+  sent.on("response", (answer) => answer.pause());
+  await until("the metric counts it", async () => (await mirror.metric(inFlight)) === 1);
+  const asked = async (path: string) =>
+    (await (await fetch(`http://${mirror.ops}/api/v1/${path}`)).json()) as object;
+  t.match(await asked("stats"), { traffic: { inFlight: 1 } });
+  t.match(await asked("node"), { inFlight: 1 });
+});
 
 t.test(
   "a tag that was pushed: no client gets the old one after the answer, whichever worker it asks",

@@ -5,6 +5,7 @@ import { fail, failures } from "../../src/http/error.ts";
 import type { Exchange } from "../../src/http/exchange.ts";
 import { type Digest, parseDigest } from "../../src/oci/digest.ts";
 import { parseRepository, type Repository } from "../../src/oci/name.ts";
+import { peerHeader } from "../../src/ports/shared.ts";
 import { digestOf } from "../fixtures/images.ts";
 import { eventually } from "../fixtures/manual-time.ts";
 import { startPair } from "../fixtures/worker-pair.ts";
@@ -73,6 +74,20 @@ t.test("a manifest that was granted is answered without the primary", async (t) 
     content: { digest: digestOf(manifest), mediaType, size: manifest.length },
   });
   t.same(pair.events.primary, []);
+});
+
+t.test("whoever says to be a node is the primary's to answer and to count", async (t) => {
+  const pair = await startPair(t, { serve: grantOrSend });
+  function grantOrSend(exchange: Exchange): void {
+    if (exchange.takesGrant) grantManifest(exchange);
+    else exchange.send(200, {}, manifest);
+  }
+  await pair.ask("GET", path);
+  const node = await pair.ask("GET", path, { [peerHeader]: "node-b" });
+  t.match(node, { status: 200, body: manifest });
+  t.equal(pair.asked.length, 2);
+  await eventually("the primary has its event", () => pair.events.primary.length === 1);
+  t.equal(pair.events.worker.length, 1);
 });
 
 t.test("a client that does not take a granted tag's type is the primary's to answer", async (t) => {

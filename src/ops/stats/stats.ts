@@ -48,7 +48,7 @@ export interface StatsOptions {
     readonly upstreams?: readonly Pick<ClosableUpstream, "name" | "active" | "circuit">[];
     readonly blobs?: Pick<BlobCache, "fillings">;
     readonly index?: { readonly blobs: { totals(): { readonly bytes: number; readonly count: number } } };
-    readonly listener?: { readonly inFlight: number };
+    readonly listener?: { readonly inFlight: number } | undefined;
     readonly scrubber?: { readonly oldestCheck: number | undefined } | undefined;
     readonly store?: { readonly quarantined: { readonly bytes: number } };
   };

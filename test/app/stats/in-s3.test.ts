@@ -1,10 +1,10 @@
 import { setImmediate as turn } from "node:timers/promises";
 import t from "tap";
-import { inS3 } from "../../src/app/in-s3.ts";
-import type { Digest } from "../../src/oci/digest.ts";
-import { StoreError } from "../../src/ports/blobs.ts";
-import { digestOf } from "../fixtures/images.ts";
-import { ManualClock } from "../fixtures/manual-time.ts";
+import { inS3 } from "../../../src/app/stats/in-s3.ts";
+import type { Digest } from "../../../src/oci/digest.ts";
+import { StoreError } from "../../../src/ports/blobs.ts";
+import { digestOf } from "../../fixtures/images.ts";
+import { ManualClock } from "../../fixtures/manual-time.ts";
 
 const digests = Array.from({ length: 500 }, (_, at) => digestOf(Buffer.from(`${at}`)));
 const [first, second] = digests as [Digest, Digest];

@@ -1,8 +1,8 @@
 // What S3 has, for answers of the ops listener: it may be slow or gone, and they do not wait for it long.
-import { eachAtOnce } from "../cache/warm/each-at-once.ts";
-import type { Elsewhere } from "../ops/stats/elsewhere.ts";
-import type { Clock } from "../ports/clock.ts";
-import type { SharedBlobs } from "../ports/shared.ts";
+import { eachAtOnce } from "../../cache/warm/each-at-once.ts";
+import type { Elsewhere } from "../../ops/stats/elsewhere.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { SharedBlobs } from "../../ports/shared.ts";
 
 /** Blobs asked for at once. */
 const atOnce = 8;
