@@ -28,7 +28,13 @@ def main(count, idle_count, manifest, layers, nodes):
         host, port = addresses[number % len(addresses)]
         return socket.create_connection((host, int(port)), timeout=120)
 
-    idle = [connect(number) for number in range(idle_count)]
+    def idling(number):
+        # Asked once, as clients do: a connection on which nothing was ever asked is closed after ten seconds.
+        sock = connect(number)
+        download(sock, nodes[number % len(nodes)], "/v2/")
+        return sock
+
+    idle = [idling(number) for number in range(idle_count)]
     lock = threading.Lock()
     seconds = []
     result = {"bytes": 0, "failed": 0}
