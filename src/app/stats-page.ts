@@ -8,6 +8,7 @@ import type { Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Api, createApi } from "../ops/api/api.ts";
 import { Datacenter } from "../ops/stats/datacenter.ts";
+import { inS3 } from "../ops/stats/elsewhere.ts";
 import { createExplain } from "../ops/stats/explain.ts";
 import { createHistory, historyInterval } from "../ops/stats/history.ts";
 import { nodeSummary } from "../ops/stats/node-summary.ts";
@@ -26,7 +27,6 @@ import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
 
 import type { SharedParts } from "./sharing.ts";
-import { inS3 } from "./stats/in-s3.ts";
 
 /** Milliseconds from the start to the first look at the readiness of images, and between two. */
 const firstLook = 60_000;

@@ -9,6 +9,7 @@ import type { NoticeSink } from "../ports/event.ts";
 import { type BlobIndex, type BlobKind, roomOfSmallBlobs } from "../ports/records.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
+import { eachAtOnce } from "../ports/turns.ts";
 
 /** Rows read in one turn of the event loop, and removed in one write. */
 const batch = 100;
@@ -199,23 +200,19 @@ export class Eviction {
     gone: { bytes: number; files: number; failures: number },
   ): Promise<readonly OldBlob[]> {
     const deleted = new Set<OldBlob>();
-    const waiting = chosen.values();
-    const some = async (): Promise<void> => {
-      for (const blob of waiting) {
-        if (gone.failures >= maxFailures) return;
-        // Since it was chosen, somebody may have opened it.
-        if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
-        else if (await this.#delete(blob.digest)) {
-          deleted.add(blob);
-          gone.bytes += blob.size;
-          gone.files++;
-        } else {
-          passedOver.add(blob.digest);
-          gone.failures++;
-        }
+    await eachAtOnce(chosen, atOnce, async (blob) => {
+      if (gone.failures >= maxFailures) return;
+      // Since it was chosen, somebody may have opened it.
+      if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
+      else if (await this.#delete(blob.digest)) {
+        deleted.add(blob);
+        gone.bytes += blob.size;
+        gone.files++;
+      } else {
+        passedOver.add(blob.digest);
+        gone.failures++;
       }
-    };
-    await Promise.all(Array.from({ length: atOnce }, some));
+    });
     return chosen.filter((blob) => deleted.has(blob));
   }
 

@@ -4,6 +4,7 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../ports/clock.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
+import { Turns } from "../ports/turns.ts";
 import { Attempts } from "./attempts.ts";
 import { readBasic } from "./basic-credentials.ts";
 import { createCredentialKey } from "./credential-key.ts";
@@ -36,7 +37,6 @@ const maxAttempts = 40;
 
 export class Passwords {
   readonly #directory: Directory;
-  readonly #maxRunning: number;
   readonly #keyOf = createCredentialKey();
   readonly #right: LRUCache<string, Person>;
   readonly #checks = new SingleFlight<Checked>();
@@ -44,12 +44,11 @@ export class Passwords {
   readonly #clock: Clock;
   /** Counts how often everything was forgotten. */
   #generation = 0;
-  #running = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #turns: Turns;
 
   constructor({ directory, running, clock }: PasswordsOptions) {
     this.#directory = directory;
-    this.#maxRunning = running;
+    this.#turns = new Turns(running);
     this.#attempts = new Attempts(maxAttempts, clock);
     this.#clock = clock;
     this.#right = new LRUCache({
@@ -96,10 +95,11 @@ export class Passwords {
   }
 
   async #ask(key: string, name: string, password: Buffer): Promise<Checked> {
-    if (this.#running >= this.#maxRunning) {
-      if (this.#waiting.length >= maxWaiting) return "busy";
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else this.#running++;
+    if (this.#turns.waiting >= maxWaiting) return "busy";
+    return await this.#turns.run(() => this.#find(key, name, password));
+  }
+
+  async #find(key: string, name: string, password: Buffer): Promise<Checked> {
     try {
       for (;;) {
         const generation = this.#generation;
@@ -113,10 +113,6 @@ export class Passwords {
     } catch (error) {
       if (!(error instanceof DirectoryDown)) throw error;
       return "down";
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
     }
   }
 }

@@ -2,8 +2,8 @@
 // an answer: without a secret of the nodes nobody does.
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
+import type { NodeProof } from "../ports/datacenter/node-proof.ts";
 import { maxAsked, maxNames, type NodeSummary, nodePaths } from "../ports/datacenter/nodes.ts";
-import type { NodeProof } from "../ports/node-proof.ts";
 import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 

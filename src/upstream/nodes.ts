@@ -4,6 +4,7 @@
 import type { Digest } from "../oci/digest.ts";
 import { parseRepository, type Repository } from "../oci/name.ts";
 import { fetchJson, fetchText } from "../outbound/json-document.ts";
+import { type NodeProof, proofHeader } from "../ports/datacenter/node-proof.ts";
 import {
   type HeardSummary,
   maxAsked,
@@ -13,7 +14,6 @@ import {
   type OtherNodes,
 } from "../ports/datacenter/nodes.ts";
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
-import { type NodeProof, proofHeader } from "../ports/node-proof.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { originOf } from "./peers.ts";

@@ -1,7 +1,7 @@
 // What another node is told of this one's repositories.
 import t from "tap";
+import { NodeProof, proofHeader } from "../../src/ports/datacenter/node-proof.ts";
 import { upstreamId } from "../../src/ports/datacenter/upstream-id.ts";
-import { NodeProof, proofHeader } from "../../src/ports/node-proof.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { peerHeader } from "../../src/ports/shared.ts";
 import { makeImage } from "../fixtures/images.ts";

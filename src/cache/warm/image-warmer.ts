@@ -11,6 +11,7 @@ import { type Reference, referenceText } from "../../oci/reference.ts";
 import type { Pause } from "../../ports/clock.ts";
 import { orAborted } from "../../ports/deadline.ts";
 import type { Scope } from "../../ports/scope.ts";
+import { eachAtOnce, Turns } from "../../ports/turns.ts";
 import {
   type OnBehalfOf,
   type RemoteRepository,
@@ -24,8 +25,6 @@ import type { BlobCache } from "../blob-cache.ts";
 import type { Listings } from "../listings.ts";
 import type { LocalBlobs } from "../local-blobs.ts";
 import type { Manifests, OpenedManifest } from "../manifests.ts";
-import { eachAtOnce } from "./each-at-once.ts";
-import { Turns } from "./turns.ts";
 import type { WarmPart, WarmProgress } from "./warm-progress.ts";
 
 /** Times one thing is asked for while upstream fails, and the milliseconds before the second time; twice as many before each later one. */

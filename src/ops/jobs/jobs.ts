@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../../ports/clock.ts";
 import type { JobOrigin, JobResult, NoticeSink } from "../../ports/event.ts";
+import { eachAtOnce } from "../../ports/turns.ts";
 import type { JobFailure, JobImage, JobReport, JobState, JobSummary } from "./job-report.ts";
 
 /** Jobs of one origin that run at once: none waits for those of another. */
@@ -174,11 +175,7 @@ export class Jobs {
   async #run(job: Job): Promise<void> {
     job.state = "running";
     job.startedAt = this.#options.clock();
-    const waiting = job.images.values();
-    const worker = async (): Promise<void> => {
-      for (const image of waiting) await this.#image(job, image);
-    };
-    await Promise.all(Array.from({ length: imagesAtOnce }, worker));
+    await eachAtOnce(job.images, imagesAtOnce, (image) => this.#image(job, image));
     for (const image of job.images) {
       if (image.state !== "done") continue;
       // Requests have their turn meanwhile.

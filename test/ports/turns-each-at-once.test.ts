@@ -1,5 +1,5 @@
 import t from "tap";
-import { eachAtOnce } from "../../../src/cache/warm/each-at-once.ts";
+import { eachAtOnce } from "../../src/ports/turns.ts";
 
 t.test("in order, at most so many at once; a failure comes when all that had begun have ended", async (t) => {
   const [begun, ended]: [number[], number[]] = [[], []];

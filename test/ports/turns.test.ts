@@ -1,6 +1,6 @@
 import t from "tap";
-import { Turns } from "../../../src/cache/warm/turns.ts";
-import { gate, quiet } from "../../fixtures/manual-time.ts";
+import { Turns } from "../../src/ports/turns.ts";
+import { gate, quiet } from "../fixtures/manual-time.ts";
 
 t.test("so many at once, in order, and a failure gives its turn on", async (t) => {
   const turns = new Turns(2);

@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import t from "tap";
-import { inS3 } from "../../../src/app/stats/in-s3.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
+import { inS3 } from "../../../src/ops/stats/elsewhere.ts";
 import { StoreError } from "../../../src/ports/blobs.ts";
 import { digestOf } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import t from "tap";
-import { NodeProof, type NodeQuestion, proofHeader } from "../../src/ports/node-proof.ts";
-import { fixedSecret, Secret } from "../../src/ports/secret.ts";
-import { peerHeader } from "../../src/ports/shared.ts";
+import { NodeProof, type NodeQuestion, proofHeader } from "../../../src/ports/datacenter/node-proof.ts";
+import { fixedSecret, Secret } from "../../../src/ports/secret.ts";
+import { peerHeader } from "../../../src/ports/shared.ts";
 
 const time = { now: 1_796_000_000_000 };
 const clock = () => time.now;

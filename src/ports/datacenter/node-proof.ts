@@ -2,9 +2,9 @@
 // of them have. The secret itself is never sent: the addresses of the nodes come out of Redis, where anybody who can write
 // there may put his own.
 import { createHmac, timingSafeEqual } from "node:crypto";
-import type { Clock } from "./clock.ts";
-import type { SecretSource } from "./secret.ts";
-import { peerHeader } from "./shared.ts";
+import type { Clock } from "../clock.ts";
+import type { SecretSource } from "../secret.ts";
+import { peerHeader } from "../shared.ts";
 
 /** Header of a question by another node: the second it was asked in, a full stop, and its signature in base64url. */
 export const proofHeader = "entrepot-node-proof";
