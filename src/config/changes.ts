@@ -45,38 +45,15 @@ export const onlyAtStart = [
   "notifications",
 ] as const;
 
+type WholeAtStart = Exclude<(typeof onlyAtStart)[number], `${string}.${string}`>;
+
 /** The new configuration, with the running one's values of what is only read at the start. */
 export function applicable(running: Config, next: Config): Config {
-  const {
-    listen,
-    listenTls,
-    opsListen,
-    opsTls,
-    workers,
-    node,
-    nodes,
-    influx,
-    proofs,
-    redis,
-    s3,
-    notifications,
-  } = running;
+  const whole = onlyAtStart.filter((key): key is WholeAtStart => !key.includes("."));
+  const kept = Object.fromEntries(whole.map((key) => [key, running[key]])) as Pick<Config, WholeAtStart>;
   return {
     ...next,
-    ...{
-      listen,
-      listenTls,
-      opsListen,
-      opsTls,
-      workers,
-      node,
-      nodes,
-      influx,
-      proofs,
-      redis,
-      s3,
-      notifications,
-    },
+    ...kept,
     log: { ...next.log, format: running.log.format },
     cache: { ...next.cache, dir: running.cache.dir, smallBlob: running.cache.smallBlob },
   };
