@@ -6,3 +6,7 @@ export interface OpsAnswer {
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
+
+export function jsonAnswer(status: number, value: object): OpsAnswer {
+  return { status, type: "application/json", body: `${JSON.stringify(value)}\n` };
+}

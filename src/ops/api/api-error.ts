@@ -1,6 +1,6 @@
 // Errors of the API: what was wrong, as JSON. The ops listener says everything else in plain text.
 import { z } from "zod";
-import type { OpsAnswer } from "../answer.ts";
+import { jsonAnswer, type OpsAnswer } from "../answer.ts";
 
 /** Below this path every answer is JSON. */
 export const apiRoot = "/api/";
@@ -30,5 +30,5 @@ export const errorSchema = z.strictObject({
 export function apiError(answer: OpsAnswer): OpsAnswer {
   if (answer.type !== undefined) return answer;
   const error = { code: codes[answer.status] ?? "failed", message: answer.body.trim() };
-  return { ...answer, type: "application/json", body: `${JSON.stringify({ error })}\n` };
+  return { ...answer, ...jsonAnswer(answer.status, { error }) };
 }

@@ -1,6 +1,7 @@
 // The versioned API of the ops listener, for programs: the page and the commands ask it, too.
 import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
-import type { OpsAnswer } from "../answer.ts";
+import { jsonAnswer, type OpsAnswer } from "../answer.ts";
+import { longestReference } from "../stats/image-reference.ts";
 import { daysExpected, daysOf } from "../stats/readiness.ts";
 import type { Explanation, Readiness, StatsDocument } from "../stats/stats-document.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -22,16 +23,13 @@ export interface Api {
   answer(path: string, query: URLSearchParams): Promise<OpsAnswer>;
 }
 
-/** Longest reference that is read, in characters. */
-export const longestReference = 500;
-
 export function createApi({ version, node, stats, explain, readiness }: ApiOptions): Api {
   const document = openApiDocument(version);
   const answers: Readonly<Record<string, (query: URLSearchParams) => OpsAnswer | Promise<OpsAnswer>>> = {
-    "/api/v1/openapi.json": () => json(document),
-    "/api/v1/node": () => json(node()),
-    "/api/v1/datacenter": () => json(stats().datacenter),
-    "/api/v1/stats": () => json(stats()),
+    "/api/v1/openapi.json": () => jsonAnswer(200, document),
+    "/api/v1/node": () => jsonAnswer(200, node()),
+    "/api/v1/datacenter": () => jsonAnswer(200, stats().datacenter),
+    "/api/v1/stats": () => jsonAnswer(200, stats()),
     async "/api/v1/why"(query) {
       const reference = query.get("reference")?.trim() ?? "";
       if (reference === "") return refused("?reference= is missing, such as ?reference=team/app:1.0");
@@ -40,13 +38,13 @@ export function createApi({ version, node, stats, explain, readiness }: ApiOptio
       const explanation = await explain(reference);
       if (explanation.kind === "unreadable")
         return refused(`reference ${JSON.stringify(reference)}: ${explanation.reason}`);
-      return json(explanation);
+      return jsonAnswer(200, explanation);
     },
     async "/api/v1/readiness"(query) {
       const days = daysOf(query.get("days"));
       if (days === undefined) return refused(daysExpected);
       const found = await readiness(days);
-      return found === undefined ? busy : json(found);
+      return found === undefined ? busy : jsonAnswer(200, found);
     },
   };
   return {
@@ -63,10 +61,6 @@ const busy: OpsAnswer = {
   body: "too many such questions wait for their answers; ask again in 10 s\n",
   headers: { "retry-after": "10" },
 };
-
-function json(value: object): OpsAnswer {
-  return { status: 200, type: "application/json", body: `${JSON.stringify(value)}\n` };
-}
 
 function refused(why: string): OpsAnswer {
   return { status: 400, body: `${why}\n` };

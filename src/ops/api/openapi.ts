@@ -1,6 +1,7 @@
 // The OpenAPI 3.1 document of the API, made of the schemas its answers are tested against.
 import { z } from "zod";
 import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
+import { longestReference } from "../stats/image-reference.ts";
 import { errorSchema } from "./api-error.ts";
 import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
 import { imageSchema } from "./image-schema.ts";
@@ -82,7 +83,7 @@ export function openApiDocument(version: string): object {
       required: true,
       description,
       example,
-      schema: { type: "string", maxLength: 500 },
+      schema: { type: "string", maxLength: longestReference },
     }));
     const responses = {
       "200": { description: "The answer", content: content(answers) },
@@ -141,7 +142,8 @@ function jobPaths(content: (name: keyof typeof answers) => object): object {
       get: { operationId: "getJob", summary: "One job with its images", responses: answered("Job") },
       delete: {
         operationId: "endJob",
-        summary: "Ends a job; what it has fetched stays. Needs a header x-entrepot-request",
+        summary:
+          "Ends a job; what it has fetched stays. Needs content-type: application/json or a header x-entrepot-request",
         responses: answered("Job"),
       },
     },

@@ -2,11 +2,10 @@
 import { z } from "zod";
 import { parsePlatform } from "../../oci/platform.ts";
 import { jobOrigins, jobResults } from "../../ports/event.ts";
+import { longestReference } from "../stats/image-reference.ts";
 import { type JobReport, type JobSummary, jobStates } from "./job-report.ts";
 import { maxImages } from "./jobs.ts";
 
-/** Longest reference that is read, in characters, and most platforms. */
-const longestReference = 500;
 const maxPlatforms = 20;
 
 /** The body of POST. */

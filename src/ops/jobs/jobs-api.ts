@@ -2,7 +2,7 @@
 // decided before (access.ts), as for all that is not health, metrics or a webhook; without a password or a token that is this
 // machine alone. A change needs what cross-site.ts asks for, and has its line in the log (audit.ts).
 import type { IncomingMessage } from "node:http";
-import type { OpsAnswer } from "../answer.ts";
+import { jsonAnswer, type OpsAnswer } from "../answer.ts";
 import { bodyOf, jsonOf } from "../request-body.ts";
 import type { JobReport, JobSummary } from "./job-report.ts";
 import { newJobSchema } from "./job-schema.ts";
@@ -45,19 +45,19 @@ export class JobsApi {
     return path === jobsPath || path.startsWith(`${jobsPath}/`);
   }
 
-  /** Answers a request for one of its paths, in JSON. */
+  /** Answers a request for one of its paths. */
   async answer(path: string, request: IncomingMessage): Promise<JobsAnswer> {
     const { method = "" } = request;
     const reads = method === "GET" || method === "HEAD";
     if (path === jobsPath) {
-      if (reads) return json(200, { jobs: this.#options.jobs.list() });
+      if (reads) return jsonAnswer(200, { jobs: this.#options.jobs.list() });
       return method === "POST" ? await this.#begin(request) : onlyMethods("GET, HEAD, POST");
     }
     const id = path.slice(jobsPath.length + 1);
     if (!reads && method !== "DELETE") return onlyMethods("GET, HEAD, DELETE");
     if (method === "DELETE" && !this.#options.jobs.cancel(id)) return unknownJob;
     const job = this.#options.jobs.get(id);
-    return job === undefined ? unknownJob : json(200, job);
+    return job === undefined ? unknownJob : jsonAnswer(200, job);
   }
 
   async #begin(request: IncomingMessage): Promise<JobsAnswer> {
@@ -80,19 +80,12 @@ export class JobsApi {
     if ("problem" in begun) return failure(400, begun.problem);
     const job = this.#options.jobs.get(begun.id);
     return {
-      ...json(201, job ?? {}),
+      ...jsonAnswer(201, job ?? {}),
       headers: { location: `${jobsPath}/${begun.id}` },
       about: images.slice(0, maxTold),
     };
   }
 }
-
-const codes: Readonly<Record<number, string>> = {
-  400: "bad_request",
-  404: "not_found",
-  405: "method_not_allowed",
-  413: "too_large",
-};
 
 const unknownJob = failure(404, "there is no such job: it was forgotten, or the node has been started again");
 
@@ -100,11 +93,7 @@ function onlyMethods(allow: string): OpsAnswer {
   return { ...failure(405, `only ${allow}`), headers: { allow } };
 }
 
-function json(status: number, value: object): OpsAnswer {
-  return { status, type: "application/json", body: `${JSON.stringify(value)}\n` };
-}
-
-/** What was wrong, and what to do about it. */
+/** What was wrong, and what to do about it; see apiError. */
 function failure(status: number, message: string): OpsAnswer {
-  return json(status, { error: { code: codes[status] ?? "unavailable", message } });
+  return { status, body: `${message}\n` };
 }

@@ -15,7 +15,12 @@ import { dockerPullOf } from "./docker-pull.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import { partsOfAll } from "./explain-nodes.ts";
 import { type ImageParts, imagesOf, withoutAttestations } from "./image-parts.ts";
-import { type ImageReference, type NamedUpstream, parseImageReference } from "./image-reference.ts";
+import {
+  type ImageReference,
+  longestReference,
+  type NamedUpstream,
+  parseImageReference,
+} from "./image-reference.ts";
 import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
 
 export interface ExplainOptions {
@@ -74,7 +79,7 @@ export function createExplain(options: ExplainOptions): Explain {
     const image = parseImageReference(text, options.upstreams());
     if (image === undefined) {
       const reason = "expected [upstream/]repository:tag or [upstream/]repository@sha256:…";
-      return { schema: 1, kind: "unreadable", reference: text.slice(0, 500), reason };
+      return { schema: 1, kind: "unreadable", reference: text.slice(0, longestReference), reason };
     }
     const { upstream, repository, reference, chosenBy } = image;
     const record = reference.kind === "tag" ? await options.tags.get(image, reference.tag) : undefined;

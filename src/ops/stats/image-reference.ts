@@ -14,6 +14,9 @@ export interface ImageReference extends Scope {
   readonly chosenBy: string;
 }
 
+/** Longest reference that is read, in characters. */
+export const longestReference = 500;
+
 /** The first upstream where none is named, `latest` where there is no tag; undefined for what is not a reference. */
 export function parseImageReference(
   text: string,

@@ -7,6 +7,7 @@ import { type Asset, loadAssets } from "../page/assets.ts";
 import { jobsPageHtml } from "../page/jobs-page.ts";
 import { contentSecurityPolicy, pageHtml } from "../page/page.ts";
 import { EventStreams, type EventStreamsOptions } from "./event-streams.ts";
+import { longestReference } from "./image-reference.ts";
 import type { Explanation, StatsDocument } from "./stats-document.ts";
 
 export interface StatsPagesOptions {
@@ -32,8 +33,6 @@ export interface StatsPages {
 
 type Answer = (request: IncomingMessage, response: ServerResponse, basePath: string) => unknown;
 
-/** Longest reference that is parsed, in characters. */
-const longestReference = 500;
 /** Seconds a browser uses a file without asking; after that its tag is compared. */
 const assetAge = 300;
 
@@ -45,6 +44,13 @@ export function createStatsPages(options: StatsPagesOptions): StatsPages {
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
   const explanationOf = async (query: URLSearchParams, name: string) =>
     await explain((query.get(name) ?? "").trim().slice(0, longestReference));
+  const savingsAs =
+    (type: string, textOf: (document: SavingsDocument) => string): Answer =>
+    (request, response) => {
+      const month = queryOf(request).get("month") ?? undefined;
+      if (month === undefined || isMonth(month)) send(request, response, type, textOf(savings(month)));
+      else send(request, response, "text/plain; charset=utf-8", badMonth, {}, 400);
+    };
   const answers: Readonly<Record<string, Answer>> = {
     async "/"(request, response, basePath) {
       const query = queryOf(request);
@@ -61,16 +67,8 @@ export function createStatsPages(options: StatsPagesOptions): StatsPages {
       const explanation = await explanationOf(queryOf(request), "reference");
       send(request, response, "application/json", `${JSON.stringify(explanation)}\n`);
     },
-    "/savings.json": (request, response) => {
-      const found = savingsOf(request, savings);
-      if (found === undefined) send(request, response, "text/plain; charset=utf-8", badMonth, {}, 400);
-      else send(request, response, "application/json", `${JSON.stringify(found)}\n`);
-    },
-    "/savings.csv": (request, response) => {
-      const found = savingsOf(request, savings);
-      if (found === undefined) send(request, response, "text/plain; charset=utf-8", badMonth, {}, 400);
-      else send(request, response, "text/csv; charset=utf-8", savingsCsv(found));
-    },
+    "/savings.json": savingsAs("application/json", (found) => `${JSON.stringify(found)}\n`),
+    "/savings.csv": savingsAs("text/csv; charset=utf-8", savingsCsv),
     "/stats/events": (request, response) => {
       if (request.method === "HEAD") send(request, response, "text/event-stream", "");
       else streams.add(response);
@@ -95,15 +93,6 @@ function queryOf({ url = "" }: IncomingMessage): URLSearchParams {
 }
 
 const badMonth = "month: expected one like 2026-11, or all\n";
-
-/** Undefined when the query names no month that can be read. */
-function savingsOf(
-  request: IncomingMessage,
-  savings: StatsPagesOptions["savings"],
-): SavingsDocument | undefined {
-  const month = queryOf(request).get("month") ?? undefined;
-  return month === undefined || isMonth(month) ? savings(month) : undefined;
-}
 
 function send(
   request: IncomingMessage,
