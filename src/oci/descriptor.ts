@@ -3,7 +3,8 @@ import { type Digest, parseDigest } from "./digest.ts";
 import { bareMediaType } from "./media-type.ts";
 
 /** What a manifest names something as. A manifest is found under another endpoint than the two others, which are blobs. */
-export type Role = "manifest" | "config" | "layer";
+export const roles = ["manifest", "config", "layer"] as const;
+export type Role = (typeof roles)[number];
 
 /** One thing a manifest refers to. `size` in bytes. */
 export interface Descriptor {

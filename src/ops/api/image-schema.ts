@@ -1,5 +1,6 @@
 // What /api/v1/why answers, for programs. Meanings stand in ops/stats/stats-document.ts.
 import { z } from "zod";
+import { roles } from "../../oci/descriptor.ts";
 import type { Explanation } from "../stats/stats-document.ts";
 
 const maybe = z.number().nonnegative().nullable();
@@ -8,7 +9,7 @@ const part = z.strictObject({
   digest: z.string(),
   kind: z.enum(["manifest", "blob"]),
   depth: z.number().nonnegative(),
-  role: z.enum(["manifest", "config", "layer"]).nullable(),
+  role: z.enum(roles).nullable(),
   platform: z.string().nullable(),
   sizeBytes: maybe,
   mediaType: z.string().nullable(),

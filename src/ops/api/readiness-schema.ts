@@ -1,12 +1,13 @@
 // What /api/v1/readiness answers, for programs. Meanings stand in ops/stats/stats-document.ts.
 import { z } from "zod";
+import { roles } from "../../oci/descriptor.ts";
 import type { Readiness } from "../stats/stats-document.ts";
 
 const count = z.number().nonnegative();
 
 const obstacle = z.strictObject({
   kind: z.enum(["missing", "unknown", "damaged", "unproved", "tag_expired"]),
-  role: z.enum(["manifest", "config", "layer"]),
+  role: z.enum(roles),
   digest: z.string(),
   platform: z.string().nullable(),
   sizeBytes: count.nullable(),

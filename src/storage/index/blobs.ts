@@ -7,7 +7,7 @@ import { type Clock, clockTolerance } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { BlobIndex, BlobKind, IndexedBlob, NamedPart } from "../../ports/records.ts";
 import { type Database, digestKey, digestOfKey, type Row } from "./database.ts";
-import { roles } from "./image-graph.ts";
+import { roleNumbers } from "./image-graph.ts";
 import { PendingTouches, type Touch } from "./pending-touches.ts";
 import type { Repositories } from "./repositories.ts";
 
@@ -194,7 +194,7 @@ export class SqliteBlobs implements BlobIndex {
           key,
           digestKey(child),
           size ?? null,
-          roles.indexOf(role),
+          roleNumbers[role],
           platform ?? null,
         );
       if (subject !== undefined) this.#statements.setSubject.run(key, digestKey(subject));

@@ -1,8 +1,8 @@
 // The image graph in the index (ImageGraph), of the rows that blobs.ts writes. What leads to what is followed here, a query
 // for each manifest, because a query that follows it by itself has no bound.
 
+import { type Role, roles } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
-import type { Role } from "../../oci/manifest.ts";
 import { mediaTypes } from "../../oci/media-type.ts";
 import type { Repository } from "../../oci/name.ts";
 import type {
@@ -18,8 +18,8 @@ import type { Scope } from "../../ports/scope.ts";
 import { type Database, digestKey, digestOfKey, type Row } from "./database.ts";
 import { repositoryId } from "./repositories.ts";
 
-/** Values of `children.role`. */
-export const roles: readonly Role[] = ["manifest", "config", "layer"];
+/** Values of `children.role`: they stay what they are in the files there are. */
+export const roleNumbers: Readonly<Record<Role, number>> = { manifest: 0, config: 1, layer: 2 };
 
 /** Manifests that are looked at for one answer. */
 const maxExamined = 1_000;
@@ -87,7 +87,7 @@ export class SqliteImageGraph implements ImageGraph {
     return this.#queries.parts.all(digestKey(manifest), limit).map((row) => ({
       digest: digestOfKey(row.child),
       size: numberOf(row.size),
-      role: roles[Number(row.role)] ?? "layer",
+      role: roles.find((role) => roleNumbers[role] === row.role) ?? "layer",
       platform: row.platform === null ? undefined : String(row.platform),
       usedAt: numberOf(row.used_at),
     }));
