@@ -29,7 +29,7 @@ import type { Pace, RemoteRepository, Upstream } from "../ports/upstream.ts";
 import { scrub } from "../telemetry/scrub.ts";
 import type { Policy } from "./policy.ts";
 import { createRouter } from "./router.ts";
-import { TagsOfPattern } from "./tags-of-pattern.ts";
+import { tagsOfPattern } from "./tags-of-pattern.ts";
 
 /** Transfers of one image that are told. */
 const maxTransfers = 8;
@@ -60,14 +60,22 @@ type RoutedImage =
   | { readonly targets: readonly WarmTarget[]; readonly reference: Reference }
   | { readonly refused: string };
 
+/** What all images of a job have in common. */
+interface SharedByImages {
+  /** See WarmRequest. */
+  readonly away: Set<string>;
+  readonly pace: Pace | undefined;
+}
+
 export class Warm {
   readonly jobs: Jobs;
   readonly api: JobsApi;
   readonly #options: WarmOptions;
   readonly #stopping = new AbortController();
-  #parts: (WarmParts & { readonly warmer: ImageWarmer; readonly tags: TagsOfPattern }) | undefined;
+  #parts: (WarmParts & { readonly warmer: ImageWarmer }) | undefined;
   #router: { readonly of: Config; readonly router: Router } | undefined;
   #keepsTime = false;
+  readonly #shared = new WeakMap<JobSettings, SharedByImages>();
   /** The last job of each schedule, by what the schedule says. */
   readonly #lastJobs = new Map<string, string>();
   /** Schedules whose lists of tags are waited for: their jobs have not begun yet. At most one entry for each. */
@@ -84,7 +92,7 @@ export class Warm {
     const { pause } = this.#options;
     const { policy, denied } = parts;
     const warmer = new ImageWarmer({ ...policy, denies: (...asked) => denied.denies(...asked), pause });
-    this.#parts = { ...parts, warmer, tags: new TagsOfPattern(policy.listings) };
+    this.#parts = { ...parts, warmer };
     this.keepTime();
   }
 
@@ -132,39 +140,34 @@ export class Warm {
   // ---- one image ----------------------------------------------------------------------------------------------
 
   #wanted(image: string): WantedImage {
-    const paces = this.#paces;
     return {
       image,
       begin: (job) => {
         const routed = this.#route(image);
         if ("refused" in routed) return refusedRun(image, routed.refused);
         const platforms = job.platforms.flatMap((text) => parsePlatform(text) ?? []);
-        const { id, bytesPerSecond } = job;
-        const pace = bytesPerSecond === undefined ? undefined : paces(job, bytesPerSecond);
-        const onBehalfOf = pace && ({ key: `job ${id}`, exempt: false, background: true, pace } as const);
-        return this.#run({ ...routed, platforms, onBehalfOf, away: this.#awayOf(job) });
+        const { away, pace } = this.#sharedBy(job);
+        const onBehalfOf = pace && ({ key: `job ${job.id}`, exempt: false, background: true, pace } as const);
+        return this.#run({ ...routed, platforms, onBehalfOf, away });
       },
     };
   }
 
-  /** One for all images of a job. */
-  #awayOf(job: object): Set<string> {
-    const away = this.#away.get(job) ?? new Set();
-    this.#away.set(job, away);
-    return away;
-  }
-  readonly #away = new WeakMap<object, Set<string>>();
-
-  /** One bound for all images of a job. */
-  readonly #paces = (job: object, bytesPerSecond: number): Pace => {
-    const known = this.#rates.get(job);
+  #sharedBy(job: JobSettings): SharedByImages {
+    const known = this.#shared.get(job);
     if (known !== undefined) return known;
+    const { bytesPerSecond } = job;
     const { steady, pause } = this.#options;
-    const made = new ByteRate(bytesPerSecond, steady, pause, this.#stopping.signal);
-    this.#rates.set(job, made);
+    const made: SharedByImages = {
+      away: new Set(),
+      pace:
+        bytesPerSecond === undefined
+          ? undefined
+          : new ByteRate(bytesPerSecond, steady, pause, this.#stopping.signal),
+    };
+    this.#shared.set(job, made);
     return made;
-  };
-  readonly #rates = new WeakMap<object, Pace>();
+  }
 
   #run(request: WarmRequest): ImageRun {
     const progress = new WarmProgress();
@@ -307,8 +310,9 @@ export class Warm {
     const page = { n: undefined, last: undefined };
     const targets = this.#targets(name, { kind: "tags", repository: name.repository, page });
     if (typeof targets === "string") return failed(targets);
-    const listed = await this.#parts?.tags.matching(targets, name.tag).catch((error: Error) => error.message);
-    if (listed === undefined) return [];
+    if (this.#parts === undefined) return [];
+    const { listings } = this.#parts.policy;
+    const listed = await tagsOfPattern(listings, targets, name.tag).catch((error: Error) => error.message);
     if (typeof listed === "string") return failed(listed);
     const before = image.trim().slice(0, image.trim().lastIndexOf(":"));
     return listed.map((tag) => this.#wanted(`${before}:${tag}`));
