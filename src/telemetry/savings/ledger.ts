@@ -69,7 +69,7 @@ export class SavingsLedger {
   constructor({ clock, failed, ...settings }: LedgerOptions) {
     this.#clock = clock;
     this.#failed = failed;
-    this.#turn(clock());
+    this.#keepTime();
     this.use(settings);
   }
 
@@ -117,8 +117,7 @@ export class SavingsLedger {
 
   /** This month, of UTC. */
   get month(): string {
-    const now = this.#clock();
-    if (now >= this.#ends || now < this.#begins) this.#turn(now);
+    this.#keepTime();
     return this.#month;
   }
 
@@ -153,14 +152,15 @@ export class SavingsLedger {
   }
 
   #accountOf(upstream: string, repository: string | undefined, user: string | undefined): OwnAccount {
-    const now = this.#clock();
-    if (now >= this.#ends || now < this.#begins) this.#turn(now);
+    this.#keepTime();
     const accounts = this.#accounts.get(upstream) ?? this.#accounts.get(otherRow);
     return accounts?.get(this.#teams.of(repository, user)) as OwnAccount;
   }
 
-  /** Another month begins. */
-  #turn(now: number): void {
+  /** Begins another month when it is time. */
+  #keepTime(): void {
+    const now = this.#clock();
+    if (now >= this.#begins && now < this.#ends) return;
     this.#takeOf(this.#month);
     const date = new Date(now);
     const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
