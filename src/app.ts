@@ -41,6 +41,7 @@ import { CallerLimits } from "./http/limits/caller-limits.ts";
 import { Listener, type ListenerRules } from "./http/listener.ts";
 import { type ServeOptions, serve } from "./http/serve.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
+import { verifiedFile } from "./ops/stats/verified-file.ts";
 import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import { NodeProof } from "./ports/datacenter/node-proof.ts";
@@ -518,12 +519,7 @@ class Entrepot implements App {
       nodeProof: this.#nodeProof,
       nodeQuestions: this.#stats && {
         summary: this.#stats.node,
-        holds: async (digest) => {
-          const file = await store.info(digest);
-          const known = index.blobs.get(digest);
-          // A file of another size than was verified is never served.
-          return file !== undefined && (known === undefined || known.size === file.size);
-        },
+        holds: async (digest) => (await verifiedFile(store, index.blobs, digest)) !== undefined,
         repositories: (id, last, limit) => {
           const upstream = this.#config.upstreams.find((each) => upstreamId(each) === id);
           return upstream && index.blobs.repositories(upstream.name, last, limit);

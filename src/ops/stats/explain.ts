@@ -22,6 +22,7 @@ import {
   parseImageReference,
 } from "./image-reference.ts";
 import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
+import { verifiedFile } from "./verified-file.ts";
 
 export interface ExplainOptions {
   /** Those of now, as are the rules. */
@@ -89,8 +90,8 @@ export function createExplain(options: ExplainOptions): Explain {
     const shared = await partsElsewhere(found.parts, options.elsewhere?.());
     const { parts, silent } = await partsOfAll(shared.parts, options.neighbours?.());
     const tag = record === undefined ? null : tagOf(options, image, record);
-    const unknown = silentText(shared.silent ? ["S3"] : []);
-    const outlook = await outlookOf(options, image, digest, parts, tag, unknown);
+    const stores = shared.silent ? ["S3"] : [];
+    const outlook = await outlookOf(options, image, digest, parts, tag, silentText(stores));
     return {
       schema: 1,
       kind: "explained",
@@ -102,7 +103,7 @@ export function createExplain(options: ExplainOptions): Explain {
       summary:
         digest === undefined
           ? "the tag is not known here; a pull asks upstream"
-          : `${summaryOf(parts)}${silentText([...(shared.silent ? ["S3"] : []), ...silent])}`,
+          : `${summaryOf(parts)}${silentText([...stores, ...silent])}`,
       silentNodes: silent,
       dockerPull: dockerPullOf(image, options.upstreams(), options.mirrorUrl()),
       tag,
@@ -155,10 +156,8 @@ async function explainPart(
   image: ImageReference,
   { digest, kind, role, platform, size, depth }: Wanted,
 ): Promise<ExplainedPart> {
+  const stored = await verifiedFile(store, index, digest);
   const known = index.get(digest);
-  const file = await store.info(digest);
-  // A file of another size than was verified is never served.
-  const stored = file !== undefined && (known === undefined || known.size === file.size) ? file : undefined;
   const where = [...(inMemory(digest) ? ["memory"] : []), ...(stored === undefined ? [] : [store.source])];
   return {
     digest,
@@ -242,7 +241,8 @@ async function outlookOf(
   const isHere = (part: IndexedPart): boolean => stateOf(part) === "here";
   const explained = (image: ImageParts): ExplainedImage => explainImage(image, isHere);
   const wanted = withoutAttestations(found);
-  const present = wanted.map(explained).filter(({ state }) => state !== "absent");
+  const outlooks = wanted.map(explained);
+  const present = outlooks.filter(({ state }) => state !== "absent");
   const whole = present.length > 0 && present.every(({ state }) => state === "whole");
   const fetched = new Map(
     found
@@ -259,7 +259,7 @@ async function outlookOf(
     images: found.map(explained),
     whole,
     pull: { bytes, complete, durationMs },
-    withoutUpstream: await withoutUpstream(options, scope, tag, wanted, wanted.map(explained), unknown),
+    withoutUpstream: await withoutUpstream(options, scope, tag, wanted, outlooks, unknown),
   };
 }
 
