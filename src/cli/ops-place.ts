@@ -134,16 +134,18 @@ export async function answerFrom(
   try {
     return await askOps(place, path, patience);
   } catch (error) {
-    if (error instanceof OpsRefusal) {
-      context.err(`entrepot: ${error.message}\n`);
-      return null;
-    }
-    const { cause = error } = error as Error;
-    const where = place.socket ?? place.origin;
-    context.err(`entrepot: no mirror answers at ${where} (${(cause as Error).message})\n`);
+    context.err(`entrepot: ${noAnswer(error, place)}\n`);
+    if (error instanceof OpsRefusal) return null;
     if (place.guessed) context.err(setUpHelp);
     return undefined;
   }
+}
+
+/** Why `askOps` has rejected, for people. */
+export function noAnswer(error: unknown, { socket, origin }: OpsPlace): string {
+  if (error instanceof OpsRefusal) return error.message;
+  const { cause = error } = error as Error;
+  return `no mirror answers at ${socket ?? origin} (${(cause as Error).message})`;
 }
 
 /** A question that changes something. */

@@ -4,7 +4,7 @@ import { readText } from "../config/read-text.ts";
 import { parseSize } from "../config/units.ts";
 import type { JobReport } from "../ops/jobs/job-report.ts";
 import { type Context, exitCode } from "./context.ts";
-import { askOps, type OpsPlace, type OpsPlaceOptions, OpsRefusal, opsPlace } from "./ops-place.ts";
+import { askOps, noAnswer, type OpsPlace, type OpsPlaceOptions, OpsRefusal, opsPlace } from "./ops-place.ts";
 import { imagesInList, imagesInManifests } from "./warm-list.ts";
 import { jsonView, type ProgressView, textView } from "./warm-progress-view.ts";
 
@@ -51,10 +51,7 @@ export async function warm(
     return await follow(place, asked, view, options, context, ends.signal);
   } catch (error) {
     view.end();
-    const { cause = error } = error as Error;
-    const where = place.socket ?? place.origin;
-    if (error instanceof OpsRefusal) context.err(`entrepot: ${error.message}\n`);
-    else context.err(`entrepot: no mirror answers at ${where} (${(cause as Error).message})\n`);
+    context.err(`entrepot: ${noAnswer(error, place)}\n`);
     return exitCode.usage;
   } finally {
     view.end();
