@@ -1,8 +1,9 @@
 // The page of jobs: which images this node fetches, or has fetched, before clients ask for them. It has no script: while a
 // job runs it is loaded again.
 import type { JobState, JobSummary } from "../jobs/job-report.ts";
+import { below, documentHtml } from "./document.ts";
 import { count, duration, number, rate, size } from "./format.ts";
-import { type Content, h, toHtml } from "./html.ts";
+import { type Content, h } from "./html.ts";
 import type { PageAssets } from "./page.ts";
 import { ago, bar, section, state, table } from "./parts.ts";
 
@@ -24,27 +25,20 @@ export function jobsPageHtml(
   { styles }: Pick<PageAssets, "styles">,
   basePath: string,
 ): string {
-  const to = (path: string): string => (basePath === "" ? path.slice(1) : `${basePath}${path}`);
+  const to = below(basePath);
   const isBusy = jobs.some(({ endedAt }) => endedAt === null);
-  const head = h(
-    "head",
-    {},
-    h("meta", { charset: "utf-8" }),
-    h("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
-    h("meta", { name: "color-scheme", content: "light dark" }),
+  const head = [
     isBusy && h("meta", { "http-equiv": "refresh", content: refresh }),
     h("title", {}, "entrepot: jobs"),
     styles.map((path) => h("link", { rel: "stylesheet", href: to(path) })),
-  );
+  ];
   const home = basePath === "" ? "./" : `${basePath}/`;
-  const body = h(
-    "body",
-    {},
+  const body = [
     h("header", {}, h("h1", {}, h("a", { href: home }, "entrepot"))),
     h("main", {}, jobsView(jobs, at)),
     h("footer", {}, h("a", { href: to("/api/v1/jobs") }, "jobs as JSON")),
-  );
-  return `<!doctype html>\n${toHtml(h("html", { lang: "en" }, head, body))}\n`;
+  ];
+  return documentHtml(head, body);
 }
 
 function jobsView(jobs: readonly JobSummary[], at: number): Content {

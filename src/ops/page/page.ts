@@ -1,7 +1,8 @@
 // The whole page as the server sends it. It is complete without a script, which then only keeps it up to date.
 import type { Explanation, StatsDocument } from "../stats/stats-document.ts";
+import { below, documentHtml } from "./document.ts";
 import { explainView } from "./explain-view.ts";
-import { type Content, h, toHtml } from "./html.ts";
+import { type Content, h } from "./html.ts";
 import { icon } from "./icon.ts";
 import { liveView } from "./live-view.ts";
 
@@ -53,13 +54,8 @@ export function pageHtml(
     basePath,
   }: { readonly reference: string; readonly explanation: Explanation | undefined; readonly basePath: string },
 ): string {
-  const at = (path: string): string => (basePath === "" ? path.slice(1) : `${basePath}${path}`);
-  const head = h(
-    "head",
-    {},
-    h("meta", { charset: "utf-8" }),
-    h("meta", { name: "viewport", content: "width=device-width, initial-scale=1" }),
-    h("meta", { name: "color-scheme", content: "light dark" }),
+  const at = below(basePath);
+  const head = [
     h("title", {}, `${document.node.name} – entrepot`),
     h("link", { rel: "icon", id: "icon", href: icon(document.verdict.level) }),
     assets.styles.map((path) => h("link", { rel: "stylesheet", href: at(path) })),
@@ -67,10 +63,8 @@ export function pageHtml(
     h("script", { src: at(assets.module), type: "module" }),
     assets.imported.map((path) => h("link", { rel: "modulepreload", href: at(path) })),
     h("noscript", {}, h("meta", { "http-equiv": "refresh", content: refresh })),
-  );
-  const body = h(
-    "body",
-    {},
+  ];
+  const body = [
     h(
       "header",
       {},
@@ -88,6 +82,6 @@ export function pageHtml(
       h("a", { href: at("/metrics") }, "metrics"),
       h("a", { href: at("/readyz") }, "readyz"),
     ),
-  );
-  return `<!doctype html>\n${toHtml(h("html", { lang: "en" }, head, body))}\n`;
+  ];
+  return documentHtml(head, body);
 }
