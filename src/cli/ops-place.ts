@@ -95,7 +95,10 @@ function placeOf(loaded: LoadResult, context: Context): OpsPlace | undefined {
   return { origin: `${scheme}://${address}`, ...own };
 }
 
-/** What these settings of the environment say of the ops listener. Of the registries, without which there is no configuration, it takes none. */
+/**
+ * What these settings of the environment say of the ops listener. Of the registries, without which there is no
+ * configuration, it takes none.
+ */
 function fromEnvironment({ env, readFile }: Context, settings: RegExp): LoadResult {
   const own = Object.entries(env).filter(([name]) => settings.test(name));
   return loadConfig({

@@ -24,7 +24,10 @@ export class Files {
   readonly #tls = new Map<string, Omit<TlsConfig, "serverName">>();
   #htpasswd: HtpasswdConfig | undefined;
 
-  /** Reads every file that `sources` names, which it tells what is wrong. `tls` and `listeners` are the paths of sections of certificates. */
+  /**
+   * Reads every file that `sources` names, which it tells what is wrong. `tls` and `listeners` are the paths of sections of
+   * certificates.
+   */
   static read(sources: Sources, tls: readonly Path[], listeners: readonly Path[], readFile: ReadFile): Files {
     const files = new Files();
     for (const { path, type } of textsIn(sources.root)) {

@@ -197,8 +197,8 @@ function callerOf({ person: { name, groups = noGroups } }: CertifiedCaller, addr
 }
 
 /**
- * Another node, proved to be one (ports/datacenter/node-proof.ts): it reads for a caller of its own, whose right it has judged, and does
- * nothing else.
+ * Another node, proved to be one (ports/datacenter/node-proof.ts): it reads for a caller of its own, whose right it has
+ * judged, and does nothing else.
  */
 const ofNodes = new AccessRules([forEverybody(["pull"])]);
 

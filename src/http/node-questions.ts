@@ -13,8 +13,8 @@ export interface NodeQuestionsOptions {
   /** Whether the store has it. Rejects with StoreError. */
   readonly holds: (digest: Digest) => Promise<boolean>;
   /**
-   * Repositories of which something is here, in order, after `last`, at most `limit`. The upstream is named as ports/datacenter/upstream-id.ts
-   * says; undefined when there is no such one.
+   * Repositories of which something is here, in order, after `last`, at most `limit`. The upstream is named as
+   * ports/datacenter/upstream-id.ts says; undefined when there is no such one.
    */
   readonly repositories: (
     upstream: string,

@@ -70,9 +70,9 @@ const maxHeaderSize = 8192;
 
 /**
  * Serves `/livez`, `/readyz`, `/metrics`, the API and the stats page, whose request bodies are never read, and webhooks below
- * `/hooks/`, which have a secret of their own. The API and the stats page are for those who ask for this machine by an address or a name
- * of its own: any other Host is one that a page from elsewhere has made a browser believe in (DNS rebinding), and gets 421.
- * They are for those who may see them (access.ts), as is everything that is none of the others.
+ * `/hooks/`, which have a secret of their own. The API and the stats page are for those who ask for this machine by an
+ * address or a name of its own: any other Host is one that a page from elsewhere has made a browser believe in (DNS
+ * rebinding), and gets 421. They are for those who may see them (access.ts), as is everything that is none of the others.
  */
 export function createOpsListener({
   health,

@@ -143,8 +143,8 @@ export interface BlobWriter {
    * equal `written`, else StoreError size_mismatch. Readers of this writer stay valid until `release`. */
   commit(digest: Digest, size: number): Promise<void>;
   /**
-   * Keeps what is written, and nothing beyond it, for `BlobStore.resume`, in place of what was kept of this digest before. It stays within the
-   * store's bounds, and may be gone at any time. Rejects with StoreError; it is then thrown away.
+   * Keeps what is written, and nothing beyond it, for `BlobStore.resume`, in place of what was kept of this digest before.
+   * It stays within the store's bounds, and may be gone at any time. Rejects with StoreError; it is then thrown away.
    */
   keep(record: KeptRecord): Promise<void>;
   /** Throws the bytes away. */

@@ -1,5 +1,5 @@
-// What is known of what is stored: tags, rights, kept answers, sizes and uses, and what images are made of. Implementations live in src/storage; each
-// port has one conformance suite in test/fixtures that every implementation runs.
+// What is known of what is stored: tags, rights, kept answers, sizes and uses, and what images are made of. Implementations
+// live in src/storage; each port has one conformance suite in test/fixtures that every implementation runs.
 import type { Digest } from "../oci/digest.ts";
 import type { Role } from "../oci/manifest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
@@ -225,8 +225,9 @@ export interface ManifestPage {
 
 /**
  * The image graph: which manifest that is here names which manifests, configs and layers, and which one it is a referrer of.
- * It answers what an image needs and who needs a blob, and grants nothing: links are the right to read. Every answer is bounded by its `limit`, and what it
- * reads for it as well, but for `onlyOf`. "Here" is what the index says. All throw StoreError.
+ * It answers what an image needs and who needs a blob, and grants nothing: links are the right to read. Every answer is
+ * bounded by its `limit`, and what it reads for it as well, but for `onlyOf`. "Here" is what the index says. All throw
+ * StoreError.
  */
 export interface ImageGraph {
   /** Tags of the repository whose record names the digest; at most `limit`. */

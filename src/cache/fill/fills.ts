@@ -110,7 +110,10 @@ export class Fills {
     return filling?.fill.joinable === true ? filling : undefined;
   }
 
-  /** Starts a fill for a client that wants all or some of the blob. Upstream's answer to it proves that the repository may read the blob. */
+  /**
+   * Starts a fill for a client that wants all or some of the blob. Upstream's answer to it proves that the repository may
+   * read the blob.
+   */
   start(remote: RemoteRepository, digest: Digest, use: BlobUse): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const since = access.ends;

@@ -27,7 +27,10 @@ import type { LocalBlobs } from "../local-blobs.ts";
 import type { Manifests, OpenedManifest } from "../manifests.ts";
 import type { WarmPart, WarmProgress } from "./warm-progress.ts";
 
-/** Times one thing is asked for while upstream fails, and the milliseconds before the second time; twice as many before each later one. */
+/**
+ * Times one thing is asked for while upstream fails, and the milliseconds before the second time; twice as many before each
+ * later one.
+ */
 export const maxAttempts = 8;
 const firstPause = 1_000;
 /** The most milliseconds between two of them, also when upstream asks for more. */

@@ -16,7 +16,10 @@ export interface KeySetOptions {
   readonly clock: Clock;
 }
 
-/** Milliseconds after which the set is read again, in the background; between two readings, whatever tokens name; and after one that has failed. */
+/**
+ * Milliseconds after which the set is read again, in the background; between two readings, whatever tokens name; and after
+ * one that has failed.
+ */
 const pauses = {
   far: { refresh: 600_000, between: 30_000, afterFailure: 5_000 },
   near: { refresh: 1_000, between: 1_000, afterFailure: 1_000 },

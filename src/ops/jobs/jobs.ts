@@ -105,7 +105,10 @@ export class Jobs {
     this.#options = options;
   }
 
-  /** The id of the new job; undefined when too many wait, or the node stops. At most `maxImages` images are taken; the job says how many were left out. */
+  /**
+   * The id of the new job; undefined when too many wait, or the node stops. At most `maxImages` images are taken; the job
+   * says how many were left out.
+   */
   add(wanted: readonly WantedImage[], settings: JobSettings): string | undefined {
     const images = wanted.slice(0, maxImages);
     const lane = this.#lanes[settings.origin];

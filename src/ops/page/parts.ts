@@ -55,7 +55,10 @@ export interface Column {
   readonly long?: true;
 }
 
-/** A table that scrolls by itself where it is too wide, also by keyboard; only `none` when there are no rows. `label` is the page's only one. */
+/**
+ * A table that scrolls by itself where it is too wide, also by keyboard; only `none` when there are no rows. `label` is the
+ * page's only one.
+ */
 export function table(
   label: string,
   columns: readonly Column[],

@@ -4,8 +4,9 @@ import type { Neighbours } from "../../ports/datacenter/nodes.ts";
 import type { ExplainedPart } from "./stats-document.ts";
 
 /**
- * The parts, with the nodes that have them, and the names of those that have not said it within a second, cannot be asked or are unreachable. What
- * another node has is here: the balancer sends whoever asks for it there. All of the parts (at most 500) are one question to each node.
+ * The parts, with the nodes that have them, and the names of those that have not said it within a second, cannot be asked or
+ * are unreachable. What another node has is here: the balancer sends whoever asks for it there. All of the parts (at most
+ * 500) are one question to each node.
  */
 export async function partsOfAll(
   parts: readonly ExplainedPart[],

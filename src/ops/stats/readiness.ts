@@ -153,8 +153,9 @@ class Run {
 
   /**
    * The manifest and, of an index, the images that were pulled since then, or those that are here if none was, with the
-   * attestations among its images that were pulled; with the referrers that were pulled since then, such as signatures and attestations. Whether there are any needs nothing here: an
-   * answer about referrers is kept with the manifest, and is that there are none when upstream was never asked.
+   * attestations among its images that were pulled; with the referrers that were pulled since then, such as signatures and
+   * attestations. Whether there are any needs nothing here: an answer about referrers is kept with the manifest, and is that
+   * there are none when upstream was never asked.
    */
   #needed(digest: Digest, usedAt: number, since: number): readonly KnownPart[] {
     const { graph, index } = this.#options;

@@ -1,7 +1,8 @@
-// The document behind /api/v1/stats (and /stats.json, its older name), the stats page and its stream of events. Stable: members are added, none is renamed
-// or removed while `schema` is 1. Times end in `At` (milliseconds since the epoch), durations in `Ms`, sizes in `Bytes`
-// (or say so); what is not known is null; shares go from 0 to 1. This file and the types it names are its reference;
-// ops/api/stats-schema.ts says the same to programs, and test/ops/stats/stats-document.test.ts holds the document to it.
+// The document behind /api/v1/stats (and /stats.json, its older name), the stats page and its stream of events. Stable:
+// members are added, none is renamed or removed while `schema` is 1. Times end in `At` (milliseconds since the epoch),
+// durations in `Ms`, sizes in `Bytes` (or say so); what is not known is null; shares go from 0 to 1. This file and the types
+// it names are its reference; ops/api/stats-schema.ts says the same to programs, and test/ops/stats/stats-document.test.ts
+// holds the document to it.
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
@@ -234,8 +235,9 @@ export interface ExplainedPart {
 /** What stands in the way of a pull without upstream; see ops/stats/readiness.ts. */
 export interface Obstacle {
   /**
-   * `missing`: in no store here; `unknown`: not on the disk, and S3 has not said in time whether it has it; `damaged`: the file has another size than was verified; `unproved`: here, but only upstream
-   * can say that the repository has it; `tag_expired`: upstream confirmed the tag longer ago than `tags.staleIfError` allows.
+   * `missing`: in no store here; `unknown`: not on the disk, and S3 has not said in time whether it has it; `damaged`: the
+   * file has another size than was verified; `unproved`: here, but only upstream can say that the repository has it;
+   * `tag_expired`: upstream confirmed the tag longer ago than `tags.staleIfError` allows.
    */
   readonly kind: "missing" | "unknown" | "damaged" | "unproved" | "tag_expired";
   readonly role: "manifest" | "config" | "layer";
