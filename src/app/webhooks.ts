@@ -5,8 +5,8 @@ import { type WebhookChange, WebhookReceiver, type WebhookTarget } from "../ops/
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagStore } from "../ports/records.ts";
 import { remoteRepository, type Upstream } from "../ports/upstream.ts";
+import type { Warm } from "./images/warm.ts";
 import { type AffectedCaches, createPushSink } from "./push-writers.ts";
-import type { Warm } from "./warm.ts";
 
 /** What webhooks act on. */
 export interface WebhookParts {

@@ -7,7 +7,7 @@ import type { Loaded } from "./load.ts";
 import { formatValue } from "./print.ts";
 import { isListed } from "./rules.ts";
 import { type Path, pathText, type Setting, settings, valueAt } from "./settings.ts";
-import { traits } from "./text-types.ts";
+import { traits } from "./types/text-types.ts";
 
 /** One setting that has another value. */
 export interface Change {

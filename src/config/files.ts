@@ -9,7 +9,7 @@ import { type ReadFile, readText } from "./read-text.ts";
 import { secretFile } from "./secret-file.ts";
 import { type Path, pathText, textsIn } from "./settings.ts";
 import type { Sources } from "./sources.ts";
-import * as t from "./text-types.ts";
+import * as t from "./types/text-types.ts";
 
 const looksLikeAPath = /^\.{0,2}\/[^\r\n]*$|^[\w./-]+\.(?:pem|crt|cer|key)$/;
 

@@ -1,7 +1,7 @@
 // The schema of the YAML file as JSON Schema, for editors (`entrepot schema`).
 import { z } from "zod";
 import { abouts, schema } from "./schema.ts";
-import { traits } from "./text-types.ts";
+import { traits } from "./types/text-types.ts";
 
 type Json = Record<string, unknown>;
 

@@ -10,7 +10,7 @@ import { checkRules, isListed, namedNamespaces, warningsOf } from "./rules.ts";
 import { schema } from "./schema.ts";
 import { type Path, typeAt } from "./settings.ts";
 import { Sources } from "./sources.ts";
-import { describeUrl, traits } from "./text-types.ts";
+import { describeUrl, traits } from "./types/text-types.ts";
 import { type ConfigFile, type Environment, readYamlFile } from "./yaml.ts";
 
 export interface Loaded {

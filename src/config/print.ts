@@ -8,7 +8,7 @@ import type { Loaded } from "./load.ts";
 import { isListed } from "./rules.ts";
 import { bareType, childOf, type Path, pathText, type Setting, settings, valueAt } from "./settings.ts";
 import type { Sources } from "./sources.ts";
-import { traits } from "./text-types.ts";
+import { traits } from "./types/text-types.ts";
 
 /** Sections in which nothing counts until something is set. */
 const optionalSections = new Set(["s3", "redis", "influx", "notifications", "webhooks"]);

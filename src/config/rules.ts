@@ -13,7 +13,7 @@ import { namesBehind } from "./next-chain.ts";
 import { byPlace, formatPosition, type Problem, quote } from "./problem.ts";
 import { type Path, pathText, settings, textsIn, typeAt } from "./settings.ts";
 import type { Sources } from "./sources.ts";
-import { traits } from "./text-types.ts";
+import { traits } from "./types/text-types.ts";
 
 /** Everything that contradicts something else, told to `sources`. `upstreams` are the paths of all upstreams. */
 export function checkRules(sources: Sources, upstreams: readonly Path[]): void {

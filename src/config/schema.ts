@@ -2,7 +2,7 @@
 // Parsing, types, --help, docs, `entrepot check` and the JSON Schema for editors are made from it. A new key is one entry.
 import { z } from "zod";
 import { verbs } from "../gate/access-rules.ts";
-import * as t from "./text-types.ts";
+import * as t from "./types/text-types.ts";
 
 /** What is known of a key besides its type. */
 export interface About {

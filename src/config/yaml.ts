@@ -15,7 +15,7 @@ import { nearest } from "./nearest.ts";
 import type { Position } from "./problem.ts";
 import { bareType, type Path, pathText, settings, typeAt } from "./settings.ts";
 import type { Input, Sources } from "./sources.ts";
-import { traits } from "./text-types.ts";
+import { traits } from "./types/text-types.ts";
 
 export interface ConfigFile {
   /** As it is to appear in messages. */

@@ -12,7 +12,7 @@ import type { z } from "zod";
 import { ZodArray, ZodObject, ZodRecord } from "zod";
 import { schema } from "../../src/config/schema.ts";
 import { bareType } from "../../src/config/settings.ts";
-import { traits } from "../../src/config/text-types.ts";
+import { traits } from "../../src/config/types/text-types.ts";
 import { Secret } from "../../src/ports/secret.ts";
 import { bearer, login, userLine } from "../fixtures/access.ts";
 import { startReceiver } from "../fixtures/event-receiver.ts";

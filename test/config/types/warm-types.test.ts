@@ -1,6 +1,6 @@
 import t from "tap";
-import { parseCron, parseWarmImage } from "../../src/config/warm-types.ts";
-import { problemsOf } from "../fixtures/loading.ts";
+import { parseCron, parseWarmImage } from "../../../src/config/types/warm-types.ts";
+import { problemsOf } from "../../fixtures/loading.ts";
 
 t.test("images, and patterns over the tags of one repository", async (t) => {
   for (const text of ["team/app:1.0", "team/app", "registry.example.com:8443/a/b:1.*", "team/app:{1,2}.*"])

@@ -3,17 +3,17 @@
 import { isIP } from "node:net";
 import { Cron } from "croner";
 import type { Logger } from "pino";
-import type { DeniedDigests } from "../cache/denied-digests.ts";
-import { ByteRate } from "../cache/warm/byte-rate.ts";
-import { ImageWarmer, type WarmRequest, type WarmTarget } from "../cache/warm/image-warmer.ts";
-import { WarmProgress } from "../cache/warm/warm-progress.ts";
-import type { Config } from "../config/config.ts";
-import type { Router, Target } from "../http/routing.ts";
-import { type ImageName, parseImageName, referenceOf } from "../oci/image-name.ts";
-import { parsePlatform } from "../oci/platform.ts";
-import { type Reference, referenceText } from "../oci/reference.ts";
-import type { Route } from "../oci/route.ts";
-import type { JobTransfer } from "../ops/jobs/job-report.ts";
+import type { DeniedDigests } from "../../cache/denied-digests.ts";
+import { ByteRate } from "../../cache/warm/byte-rate.ts";
+import { ImageWarmer, type WarmRequest, type WarmTarget } from "../../cache/warm/image-warmer.ts";
+import { WarmProgress } from "../../cache/warm/warm-progress.ts";
+import type { Config } from "../../config/config.ts";
+import type { Router, Target } from "../../http/routing.ts";
+import { type ImageName, parseImageName, referenceOf } from "../../oci/image-name.ts";
+import { parsePlatform } from "../../oci/platform.ts";
+import { type Reference, referenceText } from "../../oci/reference.ts";
+import type { Route } from "../../oci/route.ts";
+import type { JobTransfer } from "../../ops/jobs/job-report.ts";
 import {
   type ImageRun,
   type ImageState,
@@ -21,14 +21,14 @@ import {
   Jobs,
   maxImages,
   type WantedImage,
-} from "../ops/jobs/jobs.ts";
-import { JobsApi, type JobsApiOptions } from "../ops/jobs/jobs-api.ts";
-import type { Clock, Pause } from "../ports/clock.ts";
-import type { NoticeSink } from "../ports/event.ts";
-import type { Pace, RemoteRepository, Upstream } from "../ports/upstream.ts";
-import { scrub } from "../telemetry/scrub.ts";
-import type { Policy } from "./policy.ts";
-import { createRouter } from "./router.ts";
+} from "../../ops/jobs/jobs.ts";
+import { JobsApi, type JobsApiOptions } from "../../ops/jobs/jobs-api.ts";
+import type { Clock, Pause } from "../../ports/clock.ts";
+import type { NoticeSink } from "../../ports/event.ts";
+import type { Pace, RemoteRepository, Upstream } from "../../ports/upstream.ts";
+import { scrub } from "../../telemetry/scrub.ts";
+import type { Policy } from "../policy.ts";
+import { createRouter } from "../router.ts";
 import { tagsOfPattern } from "./tags-of-pattern.ts";
 
 /** Transfers of one image that are told. */

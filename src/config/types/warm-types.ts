@@ -1,8 +1,8 @@
 // What is written in schedules: images, patterns over their tags, and times.
 import { Cron } from "croner";
-import { parseImageName, referenceOf } from "../oci/image-name.ts";
-import { parseNameGlob } from "./glob.ts";
-import type { Parsed } from "./units.ts";
+import { parseImageName, referenceOf } from "../../oci/image-name.ts";
+import { parseNameGlob } from "../glob.ts";
+import type { Parsed } from "../units.ts";
 
 /** A reference as clients pull it, or a pattern over the tags of one repository; 1 to 512 characters. */
 export function parseWarmImage(written: string): Parsed<string> {

@@ -1,9 +1,9 @@
 // The tags of a repository that a pattern matches, by the list that upstream gives.
 import picomatch from "picomatch";
-import type { Listings } from "../cache/listings.ts";
-import type { Target } from "../http/routing.ts";
-import { parseTag } from "../oci/name.ts";
-import { remoteRepository } from "../ports/upstream.ts";
+import type { Listings } from "../../cache/listings.ts";
+import type { Target } from "../../http/routing.ts";
+import { parseTag } from "../../oci/name.ts";
+import { remoteRepository } from "../../ports/upstream.ts";
 
 /** Tags of one pattern: the last in the order of the list, in which later versions mostly stand. */
 const maxTags = 100;

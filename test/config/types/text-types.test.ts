@@ -1,5 +1,5 @@
 import t from "tap";
-import { describeUrl, upstreamUrl } from "../../src/config/text-types.ts";
+import { describeUrl, upstreamUrl } from "../../../src/config/types/text-types.ts";
 
 t.test("a URL is kept with its path, without the slash at its end", async (t) => {
   for (const [text, href] of [

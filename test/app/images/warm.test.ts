@@ -2,14 +2,14 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { plainUpstream } from "../../src/config/config.ts";
-import { mediaTypes } from "../../src/oci/media-type.ts";
-import { type Image, makeImage, makeIndex } from "../fixtures/images.ts";
-import { parseLines } from "../fixtures/line-protocol.ts";
-import { eventually, gate, ManualClock, ManualPause } from "../fixtures/manual-time.ts";
-import { type Mirror, type MirrorOptions, startMirror } from "../fixtures/mirror.ts";
-import { type ScriptedUpstream, startUpstream } from "../fixtures/scripted-upstream.ts";
-import { askJobs, beginJob, jobOf, jobUntil, runJob } from "../fixtures/warm-jobs.ts";
+import { plainUpstream } from "../../../src/config/config.ts";
+import { mediaTypes } from "../../../src/oci/media-type.ts";
+import { type Image, makeImage, makeIndex } from "../../fixtures/images.ts";
+import { parseLines } from "../../fixtures/line-protocol.ts";
+import { eventually, gate, ManualClock, ManualPause } from "../../fixtures/manual-time.ts";
+import { type Mirror, type MirrorOptions, startMirror } from "../../fixtures/mirror.ts";
+import { type ScriptedUpstream, startUpstream } from "../../fixtures/scripted-upstream.ts";
+import { askJobs, beginJob, jobOf, jobUntil, runJob } from "../../fixtures/warm-jobs.ts";
 
 const amd64 = makeImage({ layers: [200_000, 10], seed: "amd64" });
 const arm64 = makeImage({ layers: [150_000], seed: "arm64" });

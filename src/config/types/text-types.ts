@@ -2,11 +2,11 @@
 // written, so that a value means the same in both. An issue's message is what was expected.
 import { createPrivateKey } from "node:crypto";
 import { z } from "zod";
-import { tokenKeyAlgorithm } from "../gate/token/token-key.ts";
-import { parseBasePath } from "../oci/base-path.ts";
-import { parseRepository, type Repository } from "../oci/name.ts";
-import { webhookSources } from "../ports/event.ts";
-import { Secret } from "../ports/secret.ts";
+import { tokenKeyAlgorithm } from "../../gate/token/token-key.ts";
+import { parseBasePath } from "../../oci/base-path.ts";
+import { parseRepository, type Repository } from "../../oci/name.ts";
+import { webhookSources } from "../../ports/event.ts";
+import { Secret } from "../../ports/secret.ts";
 import {
   type Address,
   formatAddress,
@@ -18,10 +18,10 @@ import {
   parseListenPlace,
   parseNetwork,
   parseServerName,
-} from "./address.ts";
-import { parseClaimGlob, parseNameGlob, parsePermissionGlob, parseTagGlob } from "./glob.ts";
-import { quote } from "./problem.ts";
-import { type ProxyServer, parseNoProxy, parseProxy } from "./proxy.ts";
+} from "../address.ts";
+import { parseClaimGlob, parseNameGlob, parsePermissionGlob, parseTagGlob } from "../glob.ts";
+import { quote } from "../problem.ts";
+import { type ProxyServer, parseNoProxy, parseProxy } from "../proxy.ts";
 import {
   formatDuration,
   formatPercent,
@@ -30,7 +30,7 @@ import {
   parseDuration,
   parsePercent,
   parseSize,
-} from "./units.ts";
+} from "../units.ts";
 import { parseCron, parseWarmImage } from "./warm-types.ts";
 
 /** What else is known of a type. */
