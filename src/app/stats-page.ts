@@ -26,6 +26,7 @@ import type { DiskStore } from "../storage/disk/store.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
 
+import { referenceNames } from "./images/reference-names.ts";
 import type { SharedParts } from "./sharing.ts";
 
 /** Milliseconds from the start to the first look at the readiness of images, and between two. */
@@ -77,7 +78,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
   const s3 = () => running().shared?.sharing.blobs?.store;
   const datacenter = new Datacenter(clock, options.steady);
   const explain = createExplain({
-    upstreams: () => config().upstreams,
+    names: () => referenceNames(config()),
     tags,
     freshness,
     index: index.blobs,

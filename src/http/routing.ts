@@ -48,11 +48,13 @@ export interface Target {
   readonly onFailure: boolean;
 }
 
+/** At least one, in the order in which they are asked. */
+export type Targets = readonly [Target, ...Target[]];
+
 export type Routed =
   | {
       readonly kind: "routed";
-      /** At least one, in the order in which they are asked. */
-      readonly targets: readonly [Target, ...Target[]];
+      readonly targets: Targets;
       /** The `ns` of the request, where it names an upstream: for the OCI-Namespace header. */
       readonly namespace: string | undefined;
     }
@@ -136,6 +138,12 @@ export class Router {
     return { ...route, repository, upload: { ...route.upload, mount, from } };
   }
 
+  /** What is asked for a repository as clients write it below the name of an upstream; undefined when there is no such upstream. */
+  below(upstream: string, repository: Repository, tag: string | undefined): Targets | undefined {
+    const entry = this.#byName.get(upstream);
+    return entry && this.#targets(entry, repository, tag);
+  }
+
   /** Whether the configuration allows anything of the repository. */
   permits({ upstream, repository }: Scope): boolean {
     return this.#byName.get(upstream)?.permits(repository, undefined) ?? false;
@@ -159,7 +167,7 @@ export class Router {
   }
 
   /** The chain of `next`, up to an upstream that is already in it. */
-  #targets(first: Entry, repository: Repository | undefined, tag: string | undefined): [Target, ...Target[]] {
+  #targets(first: Entry, repository: Repository | undefined, tag: string | undefined): Targets {
     const targets: Target[] = [];
     const seen: Entry[] = [];
     for (let entry: Entry | undefined = first; entry !== undefined && !seen.includes(entry); ) {

@@ -15,14 +15,14 @@ export interface ImageName {
 
 /** Undefined for what is no name. */
 export function parseImageName(text: string): ImageName | undefined {
-  const written = text.trim().replace(/^(?:docker|oci|https?):\/\//, "");
+  const written = text.trim().replace(/^[a-z-]+:\/\//, "");
   const at = written.indexOf("@");
   const digest = at < 0 ? undefined : parseDigest(written.slice(at + 1));
   if (at >= 0 && digest === undefined) return undefined;
   const named = at < 0 ? written : written.slice(0, at);
   const slash = named.indexOf("/");
   const first = named.slice(0, Math.max(0, slash)).toLowerCase();
-  const host = first === "localhost" || /[.:]/.test(first) ? first : undefined;
+  const host = first === "localhost" || /^[a-z0-9[].*[.:]/.test(first) ? first : undefined;
   const rest = host === undefined ? named : named.slice(slash + 1);
   const colon = rest.indexOf(":");
   const tag = colon < 0 ? undefined : rest.slice(colon + 1);
@@ -31,7 +31,10 @@ export function parseImageName(text: string): ImageName | undefined {
 }
 
 /** `latest` where nothing is said; undefined for a pattern, and for what is no tag. */
-export function referenceOf({ tag: text = "latest", digest }: ImageName): Reference | undefined {
+export function referenceOf({
+  tag: text = "latest",
+  digest,
+}: Pick<ImageName, "tag" | "digest">): Reference | undefined {
   if (digest !== undefined) return { kind: "digest", digest };
   const tag = parseTag(text);
   return tag && { kind: "tag", tag };

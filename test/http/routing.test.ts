@@ -1,5 +1,6 @@
 import t from "tap";
 import { Router, type Routing } from "../../src/http/routing.ts";
+import type { Repository } from "../../src/oci/name.ts";
 import { parseTarget, type Route } from "../../src/oci/route.ts";
 import { MemoryUpstream } from "../fixtures/memory-upstream.ts";
 
@@ -151,4 +152,15 @@ t.test("allow and deny: by repository and by tag, deny wins", async (t) => {
 t.test("the ping and the catalog have no repository", async (t) => {
   t.strictSame(ask(two, "/hub/v2/"), ["hub undefined"]);
   t.strictSame(ask(two, "/v2/_catalog?ns=docker.io"), ["hub undefined"]);
+});
+
+t.test("what stands below the name of an upstream is its repository", async (t) => {
+  const below = (name: string, repository: string, tag?: string) =>
+    new Router([corp, { ...hub, deny: ["*/secret:1"] }])
+      .below(name, repository as Repository, tag)
+      ?.map(({ upstream, repository, allowed }) => `${upstream.name} ${repository} ${allowed}`);
+  t.strictSame(below("corp", "docker.io/app"), ["corp docker.io/app true"]);
+  t.strictSame(below("hub", "docker.io/app"), ["hub docker.io/app true"]);
+  t.strictSame(below("hub", "secret", "1"), ["hub library/secret false"]);
+  t.equal(below("other", "app"), undefined);
 });

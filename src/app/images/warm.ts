@@ -1,6 +1,5 @@
 // Images that are fetched before clients ask for them: on demand (POST /api/v1/jobs), by the schedules of the configuration, and
 // what webhooks tell of. Each is a job whose images are asked for as a client's request is routed.
-import { isIP } from "node:net";
 import { Cron } from "croner";
 import type { Logger } from "pino";
 import type { DeniedDigests } from "../../cache/denied-digests.ts";
@@ -9,10 +8,9 @@ import { ImageWarmer, type WarmRequest, type WarmTarget } from "../../cache/warm
 import { WarmProgress } from "../../cache/warm/warm-progress.ts";
 import type { Config } from "../../config/config.ts";
 import type { Router, Target } from "../../http/routing.ts";
-import { type ImageName, parseImageName, referenceOf } from "../../oci/image-name.ts";
+import { parseImageName, referenceOf } from "../../oci/image-name.ts";
 import { parsePlatform } from "../../oci/platform.ts";
 import { type Reference, referenceText } from "../../oci/reference.ts";
-import type { Route } from "../../oci/route.ts";
 import type { JobTransfer } from "../../ops/jobs/job-report.ts";
 import {
   type ImageRun,
@@ -23,12 +21,18 @@ import {
   type WantedImage,
 } from "../../ops/jobs/jobs.ts";
 import { JobsApi, type JobsApiOptions } from "../../ops/jobs/jobs-api.ts";
+import {
+  parseImageReference,
+  parseRepositoryReference,
+  type RepositoryReference,
+} from "../../ops/stats/image-reference.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Pace, RemoteRepository, Upstream } from "../../ports/upstream.ts";
 import { scrub } from "../../telemetry/scrub.ts";
 import type { Policy } from "../policy.ts";
 import { createRouter } from "../router.ts";
+import { referenceNames } from "./reference-names.ts";
 import { tagsOfPattern } from "./tags-of-pattern.ts";
 
 /** Transfers of one image that are told. */
@@ -183,46 +187,20 @@ export class Warm {
   }
 
   #route(image: string): RoutedImage {
-    const name = parseImageName(image);
-    const reference = name && referenceOf(name);
-    if (name === undefined || reference === undefined) return { refused: "no reference" };
-    const targets = this.#targets(name, { kind: "manifest", repository: name.repository, reference });
+    const read = parseImageReference(image, referenceNames(this.#options.config()));
+    if ("problem" in read) return { refused: read.problem };
+    const { reference } = read;
+    const targets = this.#targets(read, reference.kind === "tag" ? reference.tag : undefined);
     return typeof targets === "string" ? { refused: targets } : { targets, reference };
   }
 
   /** As a client's request by that name is routed; text says why it cannot be. */
-  #targets(
-    { host, repository }: ImageName,
-    asked: DistributiveOmit<Route, "prefix" | "ns">,
-  ): readonly Target[] | string {
-    const { upstreams, node, opsHosts = [] } = this.#options.config();
-    const hostname = host?.replace(/:\d+$/, "");
-    const own = [node.name, node.address && new URL(node.address).hostname, "localhost", ...opsHosts];
-    const isOwn = hostname !== undefined && (own.includes(hostname) || isIP(hostname) > 0);
-    const [first = ""] = repository.split("/", 1);
-    const named = (of: (upstream: (typeof upstreams)[number]) => boolean) => upstreams.find(of)?.name;
-    let [prefix, ns]: [string, string | undefined] = ["", undefined];
-    if (host !== undefined && named(({ namespaces }) => namespaces.includes(host)) !== undefined) ns = host;
-    else if (
-      hostname !== undefined &&
-      !isOwn &&
-      named(({ hosts }) => hosts.includes(hostname)) === undefined
-    ) {
-      const byUrl = named(({ url }) => url.host === host);
-      if (byUrl === undefined)
-        return `the registry ${host} is none that this mirror fetches from: it has to stand in the namespaces of an upstream`;
-      prefix = byUrl;
-    }
-    let route = { ...asked, prefix, ns } as Route & { readonly repository: ImageName["repository"] };
-    // As in `entrepot why`: the name of an upstream stands before the repository.
-    const byName = prefix === "" && ns === undefined && named(({ name }) => name === first);
-    const rest = byName ? parseImageName(repository.slice(first.length + 1))?.repository : undefined;
-    if (byName && rest !== undefined) route = { ...route, prefix: byName, repository: rest };
-    const routed = this.#currentRouter().route(route, isOwn ? undefined : host);
-    if (routed.kind === "unknown") return "it names no upstream of this mirror";
-    if (routed.targets.some(({ upstream }) => this.#asksForCallers(upstream.name)))
-      return `upstream ${routed.targets[0].upstream.name} is asked with its callers' credentials alone (access: passthrough), and has no account for what no caller waits for`;
-    return routed.targets;
+  #targets({ upstream, written }: RepositoryReference, tag: string | undefined): readonly Target[] | string {
+    const targets = this.#currentRouter().below(upstream, written, tag);
+    if (targets === undefined) return "it names no upstream of this mirror";
+    if (targets.some(({ upstream }) => this.#asksForCallers(upstream.name)))
+      return `upstream ${targets[0].upstream.name} is asked with its callers' credentials alone (access: passthrough), and has no account for what no caller waits for`;
+    return targets;
   }
 
   #asksForCallers(name: string): boolean {
@@ -304,11 +282,11 @@ export class Warm {
 
   /** The images of a pattern; one that fails where they cannot be found out. */
   async #expanded(image: string): Promise<WantedImage[]> {
-    const name = parseImageName(image);
-    if (name?.tag === undefined || referenceOf(name) !== undefined) return [this.#wanted(image)];
+    const name = parseRepositoryReference(image, referenceNames(this.#options.config()));
+    if ("problem" in name || name.tag === undefined || referenceOf(name) !== undefined)
+      return [this.#wanted(image)];
     const failed = (reason: string): WantedImage[] => [{ image, begin: () => refusedRun(image, reason) }];
-    const page = { n: undefined, last: undefined };
-    const targets = this.#targets(name, { kind: "tags", repository: name.repository, page });
+    const targets = this.#targets(name, undefined);
     if (typeof targets === "string") return failed(targets);
     if (this.#parts === undefined) return [];
     const { listings } = this.#parts.policy;
@@ -318,8 +296,6 @@ export class Warm {
     return listed.map((tag) => this.#wanted(`${before}:${tag}`));
   }
 }
-
-type DistributiveOmit<T, Keys extends PropertyKey> = T extends unknown ? Omit<T, Keys> : never;
 
 /** When, in milliseconds since the epoch; Infinity for never. */
 function dueAfter(at: string, time: number): number {

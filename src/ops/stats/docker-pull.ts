@@ -1,6 +1,6 @@
 // What a person types to pull an image through this mirror.
 import { referenceText } from "../../oci/reference.ts";
-import type { ImageReference, NamedUpstream } from "./image-reference.ts";
+import type { ImageReference, ReferenceNames } from "./image-reference.ts";
 
 /**
  * What `docker pull` takes for the image. The first upstream is the one without a name before the repository; null for another
@@ -8,7 +8,7 @@ import type { ImageReference, NamedUpstream } from "./image-reference.ts";
  */
 export function dockerPullOf(
   image: Pick<ImageReference, "upstream" | "repository" | "reference">,
-  [first, ...others]: readonly [NamedUpstream, ...NamedUpstream[]],
+  { upstreams: [first, ...others] }: Pick<ReferenceNames, "upstreams">,
   mirrorUrl: string,
 ): string | null {
   const { upstream, repository, reference } = image;

@@ -18,15 +18,15 @@ import { type ImageParts, imagesOf, withoutAttestations } from "./image-parts.ts
 import {
   type ImageReference,
   longestReference,
-  type NamedUpstream,
   parseImageReference,
+  type ReferenceNames,
 } from "./image-reference.ts";
 import type { ExplainedImage, ExplainedPart, Explanation } from "./stats-document.ts";
 import { verifiedFile } from "./verified-file.ts";
 
 export interface ExplainOptions {
   /** Those of now, as are the rules. */
-  readonly upstreams: () => readonly [NamedUpstream, ...NamedUpstream[]];
+  readonly names: () => ReferenceNames;
   readonly tags: Pick<TagStore, "get">;
   readonly freshness: () => Pick<Freshness, "ttl" | "state">;
   readonly index: Pick<BlobIndex, "get"> & { usedAt(digest: Digest): number | undefined };
@@ -77,11 +77,14 @@ interface Wanted {
 
 export function createExplain(options: ExplainOptions): Explain {
   return async (text) => {
-    const image = parseImageReference(text, options.upstreams());
-    if (image === undefined) {
-      const reason = "expected [upstream/]repository:tag or [upstream/]repository@sha256:…";
-      return { schema: 1, kind: "unreadable", reference: text.slice(0, longestReference), reason };
-    }
+    const image = parseImageReference(text, options.names());
+    if ("problem" in image)
+      return {
+        schema: 1,
+        kind: "unreadable",
+        reference: text.slice(0, longestReference),
+        reason: image.problem,
+      };
     const { upstream, repository, reference, chosenBy } = image;
     const record = reference.kind === "tag" ? await options.tags.get(image, reference.tag) : undefined;
     const digest = reference.kind === "digest" ? reference.digest : record?.digest;
@@ -105,7 +108,7 @@ export function createExplain(options: ExplainOptions): Explain {
           ? "the tag is not known here; a pull asks upstream"
           : `${summaryOf(parts)}${silentText([...stores, ...silent])}`,
       silentNodes: silent,
-      dockerPull: dockerPullOf(image, options.upstreams(), options.mirrorUrl()),
+      dockerPull: dockerPullOf(image, options.names(), options.mirrorUrl()),
       tag,
       parts,
       truncated,

@@ -10,6 +10,7 @@ import { startUpstream } from "../../fixtures/scripted-upstream.ts";
 
 type Explained = Explanation & { kind: "explained" };
 
+const hub = plainUpstream("hub", new URL("https://registry.example.com"));
 const image = makeImage({ layers: [100_000, 200_000] });
 const [small, large] = image.layers as [(typeof image.layers)[0], (typeof image.layers)[0]];
 
@@ -227,7 +228,7 @@ t.test("what is not on the disk may be in a store of all nodes; the disk is aske
   const asked: string[] = [];
   const stored = new Set<string>([image.digest]);
   const explain = createExplain({
-    upstreams: () => [plainUpstream("hub", new URL("https://registry.example.com"))],
+    names: () => ({ upstreams: [hub], own: [], port: undefined }),
     tags: { get: async () => undefined },
     freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
     index: { get: () => undefined, usedAt: () => undefined },
@@ -285,7 +286,7 @@ t.test("of a part beyond the 500th the index says whether it is here", async (t)
     parts.map((part, at) => ({ ...part, usedAt: at === absent ? undefined : 7 }));
   const explain = (absent: number) =>
     createExplain({
-      upstreams: () => [plainUpstream("hub", new URL("https://registry.example.com"))],
+      names: () => ({ upstreams: [hub], own: [], port: undefined }),
       tags: { get: async () => undefined },
       freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
       index: { get: () => undefined, usedAt: () => 7 },
