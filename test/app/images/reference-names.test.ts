@@ -37,6 +37,7 @@ t.test("a socket and a port that is any are no names", async (t) => {
       upstreams: [...upstreams],
       node: { name: "node-1", address: undefined, secret: undefined },
       listen,
+      opsHosts: [],
     });
     t.equal(names.port, undefined);
     t.match(parseImageReference("any.example.com:5000/team/app", names), { problem: /is none/ });
