@@ -470,6 +470,7 @@ class Entrepot implements App {
       store,
       index: index.blobs,
       answers: index.answers,
+      pins: index.pins,
       workers: workers?.processes,
       shared: workers === undefined ? shared : { ...shared, ...workers.announced(shared) },
       upstreams: () => upstreams.all,

@@ -86,6 +86,8 @@ export interface PolicyOptions {
   readonly index: BlobIndex;
   readonly answers: AnswerStore;
   readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
+  /** Left out: nothing is pinned. */
+  readonly pins?: EvictionOptions["pins"];
   /** Those of now. */
   readonly upstreams: () => readonly Upstream[];
   readonly repositoriesOf: RefetchOptions["repositoriesOf"];
@@ -115,6 +117,7 @@ export function createPolicy({
   store,
   index,
   answers,
+  pins,
   shared,
   upstreams,
   repositoriesOf,
@@ -154,6 +157,7 @@ export function createPolicy({
     limits: () => rules().cache,
     store,
     index,
+    pins,
     freeSpace,
     fillingBytes: () => blobs.fillingBytes + store.quarantined.bytes,
     inUse: (digest) => blobs.inUse(digest) || workers?.isReading(digest) === true,

@@ -1,11 +1,12 @@
 // Keeps the store within its byte budget and the file system within its reserve, while requests are served. Small blobs and
 // manifests have a share of the room of their own, in which the least recently used goes first: they are most of what is asked
 // for and next to none of the bytes. Of the large ones the least often used goes, in time. Never one that a client is reading
-// or a fill is writing. docs/design.md says what that is worth.
+// or a fill is writing, nor one that is held for a pinned image. docs/design.md says what that is worth.
 import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import type { PinLookup } from "../ports/pins/pins.ts";
 import { type BlobIndex, type BlobKind, roomOfSmallBlobs } from "../ports/records.ts";
 import { SharedCall } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
@@ -57,6 +58,8 @@ export interface EvictionOptions {
   /** Bytes of spools, at the length they will have. */
   readonly fillingBytes: () => number;
   readonly inUse: (digest: Digest) => boolean;
+  /** Left out: nothing is pinned. */
+  readonly pins?: Pick<PinLookup, "isHeld"> | undefined;
   /** Called for every blob removed, before its file is deleted. */
   readonly evicting: (digest: Digest) => void;
   readonly notices: NoticeSink;
@@ -82,10 +85,10 @@ export class Eviction {
   }
 
   /** Bytes of stored blobs and of the index itself; undefined, with a notice, when the index fails: then only the disk counts. */
-  #sizes(): { readonly blobs: number; readonly own: number } | undefined {
+  #sizes(): { readonly blobs: number; readonly own: number; readonly pinned: number } | undefined {
     const { index, notices } = this.#options;
     try {
-      return { blobs: index.totals().bytes, own: index.ownBytes() };
+      return { blobs: index.totals().bytes, own: index.ownBytes(), pinned: index.pinnedBytes() };
     } catch (error) {
       notices(noticeOfStoreError("index.totals", error));
       return undefined;
@@ -102,8 +105,8 @@ export class Eviction {
     const reserve = this.#reserveOf(space);
     const sizes = this.#sizes();
     if (size !== undefined && sizes !== undefined) {
-      if (fillingBytes() + sizes.own + size > limits().maxSize) return false;
-      if (reserve.bytes + size > space.free + sizes.blobs) return false;
+      if (fillingBytes() + sizes.own + sizes.pinned + size > limits().maxSize) return false;
+      if (reserve.bytes + size > space.free + sizes.blobs - sizes.pinned) return false;
     }
     const missing = reserve.bytes + (size ?? 0) - space.free;
     if ((size !== undefined && missing > 0) || reserve.files > (space.files?.free ?? reserve.files))
@@ -202,8 +205,9 @@ export class Eviction {
     const deleted = new Set<OldBlob>();
     await eachAtOnce(chosen, atOnce, async (blob) => {
       if (gone.failures >= maxFailures) return;
-      // Since it was chosen, somebody may have opened it.
-      if (this.#options.inUse(blob.digest)) passedOver.add(blob.digest);
+      // Since it was chosen, somebody may have opened or pinned it.
+      const { inUse, pins } = this.#options;
+      if (inUse(blob.digest) || pins?.isHeld(blob.digest) === true) passedOver.add(blob.digest);
       else if (await this.#delete(blob.digest)) {
         deleted.add(blob);
         gone.bytes += blob.size;

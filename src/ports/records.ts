@@ -150,14 +150,16 @@ export interface BlobIndex {
    * Those of the kind that are worth least, first; at most `limit`. Manifests and small blobs are worth more the later they
    * were used. A large one has the number of its uses, counted from the worth of what was removed last before them (LFU with
    * dynamic ageing: Arlitt and others, "Evaluating content management techniques for Web proxy caches", 2000): what was used
-   * often is worth less in time.
+   * often is worth less in time. What is held for pinned images (ports/pins) is not among them.
    */
   leastWorth(
     kind: BlobKind,
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[];
-  /** Bytes of the manifests and of the small blobs. */
+  /** Bytes of the manifests and of the small blobs, without those held for pinned images. */
   bytesByKind(): { readonly manifest: number; readonly small: number };
+  /** Bytes of what is here and held for pinned images. */
+  pinnedBytes(): number;
   totals(): { readonly bytes: number; readonly count: number };
   /** Bytes the index itself takes, beyond what a small one does. */
   ownBytes(): number;

@@ -140,6 +140,57 @@ t.test("what is being read or filled is passed over, and goes with a later pass"
   t.same(await gone(cache, digests), [0, 1, 2]);
 });
 
+t.test("what is held for a pinned image never goes, not even when nothing else is left", async (t) => {
+  const cache = await openCache(t, { maxSize: 10 * size, evictTo: 0.1 });
+  const digests = await storeSome(cache, 10);
+  const { pins } = cache.index;
+  const image = { upstream: "hub", repository: repo("team/app"), reference: "1.0" };
+  pins.hold(
+    image,
+    digests.slice(0, 4).map((digest) => ({ digest, size })),
+  );
+  await cache.eviction.run();
+  t.same(await gone(cache, digests), []);
+  await cache.eviction.run(100 * size);
+  t.same(await gone(cache, digests), [4, 5, 6, 7, 8, 9]);
+  pins.release(image);
+  await cache.eviction.run(2 * size);
+  t.same((await gone(cache, digests)).slice(0, 2), [0, 1]);
+});
+
+t.test("what is pinned between being chosen and being deleted stays", async (t) => {
+  const cache = await openCache(t, { maxSize: 10 * size });
+  const digests = await storeSome(cache, 3);
+  const { index, store, clock } = cache;
+  const eviction = new Eviction({
+    store,
+    index: index.blobs,
+    pins: { isHeld: (digest) => digest === digests[0] },
+    limits: () => ({ maxSize: 2.5 * size, smallBlob: 1, evictTo: 0.9, keepFree: 0 }),
+    freeSpace: async () => ({ free: 1e12, total: 1e12 }),
+    fillingBytes: () => 0,
+    inUse: () => false,
+    evicting: () => {},
+    notices: () => {},
+    clock: clock.read,
+  });
+  await eviction.run();
+  t.same(await gone(cache, digests), [1]);
+});
+
+t.test("nothing is evicted for a blob that would fit only without what is pinned", async (t) => {
+  const cache = await openCache(t, { maxSize: 10 * size });
+  const digests = await storeSome(cache, 8);
+  const image = { upstream: "hub", repository: repo("team/app"), reference: "1.0" };
+  cache.index.pins.hold(
+    image,
+    digests.slice(0, 5).map((digest) => ({ digest, size })),
+  );
+  t.equal(await cache.eviction.makeRoomFor(6 * size), false);
+  t.equal(await cache.eviction.makeRoomFor(5 * size), true);
+  t.same(await gone(cache, digests), []);
+});
+
 t.test("a pass ends when everything is in use", async (t) => {
   const cache = await openCache(t, { maxSize: 1 });
   const app = repo("team/app");

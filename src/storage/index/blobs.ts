@@ -176,6 +176,10 @@ export class SqliteBlobs implements BlobIndex {
     return { manifest: Number(row?.manifest_bytes), small: Number(row?.small_bytes) };
   }
 
+  pinnedBytes(): number {
+    return Number(this.#statements.totals.get()?.pinned_bytes);
+  }
+
   totals(): { readonly bytes: number; readonly count: number } {
     const row = this.#statements.totals.get();
     return { bytes: Number(row?.bytes), count: Number(row?.count) };
@@ -294,8 +298,9 @@ function kindOf(type: string, size: string): string {
 function prepareAll(database: Database) {
   return {
     add: database.prepare(
-      `INSERT INTO blobs (digest, size, media_type, used_at, checked_at, kind, worth)
-       SELECT $digest, $size, $type, $used, $checked, kind, iif(kind = ${kinds.large}, age + 1, 0)
+      `INSERT INTO blobs (digest, size, media_type, used_at, checked_at, kind, worth, pinned)
+       SELECT $digest, $size, $type, $used, $checked, kind, iif(kind = ${kinds.large}, age + 1, 0),
+           EXISTS (SELECT 1 FROM pinned_parts WHERE digest = $digest)
          FROM (SELECT age, ${kindOf("$type", "$size")} AS kind FROM state) WHERE true
        ON CONFLICT DO UPDATE SET size = excluded.size, used_at = excluded.used_at,
          media_type = coalesce(excluded.media_type, media_type),
@@ -344,14 +349,14 @@ function prepareAll(database: Database) {
     ),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
     ahead: database.prepare(
-      `SELECT digest, size, used_at FROM blobs WHERE kind = ? AND worth = 0 AND used_at > ?
+      `SELECT digest, size, used_at FROM blobs WHERE pinned = 0 AND kind = ? AND worth = 0 AND used_at > ?
        ORDER BY used_at LIMIT ?`,
     ),
     least: database.prepare(
-      `SELECT digest, size, used_at FROM blobs WHERE kind = ? AND used_at <= ?
+      `SELECT digest, size, used_at FROM blobs WHERE pinned = 0 AND kind = ? AND used_at <= ?
        ORDER BY worth, used_at LIMIT ?`,
     ),
-    totals: database.prepare("SELECT bytes, count, manifest_bytes, small_bytes FROM state"),
+    totals: database.prepare("SELECT bytes, count, manifest_bytes, small_bytes, pinned_bytes FROM state"),
     shard: database.prepare(
       `SELECT digest, size FROM blobs WHERE digest > ? AND digest <= ? AND length(digest) = ?
        ORDER BY digest LIMIT ?`,

@@ -26,8 +26,8 @@ const maxExamined = 1_000;
 /** Parts that are looked at for one answer: those of any image, and of the largest index with images of a usual size. */
 const maxParts = 20_000;
 
-/** Manifests in the order of last uses, which is that of an index: `blobs_order`. */
-const manifests = "SELECT digest, size, media_type, used_at FROM blobs WHERE kind = 0 AND worth = 0";
+/** Manifests in the order of last uses, which is that of an index: `blobs_manifests`. */
+const manifests = "SELECT digest, size, media_type, used_at FROM blobs WHERE kind = 0";
 
 /** Each finds its rows by an index. */
 export const graphQueries = {

@@ -234,6 +234,75 @@ CREATE TABLE savings (
 `;
 
 /**
+ * Pinned images (pins.ts). `pins`: what was last commanded. `pinned_images`: those of commands and of the configuration;
+ * `digest`: the manifest that is held as a whole. `pinned_parts`: what is held, be it here or not. Triggers keep
+ * `blobs.pinned`, whether eviction passes the blob over: it is not in `blobs_order`, and counts neither as a manifest nor as a
+ * small blob of the state, but in its `pinned_bytes`. Manifests are in the order of their last use in an index of their own. Of a large index it takes seconds.
+ */
+const pins = `
+CREATE TABLE pins (
+  upstream TEXT NOT NULL,
+  repository TEXT NOT NULL,
+  reference TEXT NOT NULL,
+  pinned INTEGER NOT NULL,
+  commanded_at INTEGER NOT NULL,
+  PRIMARY KEY (upstream, repository, reference)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pinned_images (
+  id INTEGER PRIMARY KEY,
+  upstream TEXT NOT NULL,
+  repository TEXT NOT NULL,
+  reference TEXT NOT NULL,
+  digest BLOB,
+  UNIQUE (upstream, repository, reference)
+) STRICT;
+CREATE TABLE pinned_parts (
+  digest BLOB NOT NULL,
+  image INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  PRIMARY KEY (digest, image)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pinned_parts_image ON pinned_parts (image);
+
+ALTER TABLE blobs ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+DROP INDEX blobs_order;
+CREATE INDEX blobs_order ON blobs (kind, worth, used_at, size) WHERE pinned = 0;
+CREATE INDEX blobs_manifests ON blobs (used_at, size) WHERE kind = 0;
+
+CREATE TRIGGER part_pinned AFTER INSERT ON pinned_parts BEGIN
+  UPDATE blobs SET pinned = 1 WHERE digest = new.digest AND pinned = 0;
+END;
+CREATE TRIGGER part_unpinned AFTER DELETE ON pinned_parts
+  WHEN NOT EXISTS (SELECT 1 FROM pinned_parts WHERE digest = old.digest) BEGIN
+  UPDATE blobs SET pinned = 0 WHERE digest = old.digest;
+END;
+
+ALTER TABLE state ADD COLUMN pinned_bytes INTEGER NOT NULL DEFAULT 0;
+DROP TRIGGER kind_added;
+DROP TRIGGER kind_removed;
+DROP TRIGGER kind_changed;
+CREATE TRIGGER kind_added AFTER INSERT ON blobs WHEN new.kind < 2 OR new.pinned = 1 BEGIN
+  UPDATE state SET manifest_bytes = manifest_bytes + iif(new.kind = 0 AND new.pinned = 0, new.size, 0),
+    small_bytes = small_bytes + iif(new.kind = 1 AND new.pinned = 0, new.size, 0),
+    pinned_bytes = pinned_bytes + iif(new.pinned = 1, new.size, 0);
+END;
+CREATE TRIGGER kind_removed AFTER DELETE ON blobs WHEN old.kind < 2 OR old.pinned = 1 BEGIN
+  UPDATE state SET manifest_bytes = manifest_bytes - iif(old.kind = 0 AND old.pinned = 0, old.size, 0),
+    small_bytes = small_bytes - iif(old.kind = 1 AND old.pinned = 0, old.size, 0),
+    pinned_bytes = pinned_bytes - iif(old.pinned = 1, old.size, 0);
+END;
+CREATE TRIGGER kind_changed AFTER UPDATE OF kind, size, pinned ON blobs
+  WHEN old.kind <> new.kind OR old.size <> new.size OR old.pinned <> new.pinned BEGIN
+  UPDATE state SET
+    manifest_bytes = manifest_bytes + iif(new.kind = 0 AND new.pinned = 0, new.size, 0)
+      - iif(old.kind = 0 AND old.pinned = 0, old.size, 0),
+    small_bytes = small_bytes + iif(new.kind = 1 AND new.pinned = 0, new.size, 0)
+      - iif(old.kind = 1 AND old.pinned = 0, old.size, 0),
+    pinned_bytes = pinned_bytes + iif(new.pinned = 1, new.size, 0) - iif(old.pinned = 1, old.size, 0);
+END;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
  * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
  * default).
@@ -248,6 +317,7 @@ export const migrations: readonly string[] = [
   evictionOrder,
   imageGraph,
   savings,
+  pins,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

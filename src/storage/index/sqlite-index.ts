@@ -1,5 +1,5 @@
-// The index: tag records, links, kept answers, the blob table, the image graph and the ledger of savings, six ports over
-// one SQLite database.
+// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings and pins, seven
+// ports over one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Proofs } from "../../ports/records.ts";
@@ -9,6 +9,7 @@ import { SqliteBlobs } from "./blobs.ts";
 import { SqliteImageGraph } from "./image-graph.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteLinks } from "./links.ts";
+import { SqlitePins } from "./pins.ts";
 import { Repositories } from "./repositories.ts";
 import { SqliteSavings } from "./savings.ts";
 import { SqliteTags } from "./tags.ts";
@@ -51,6 +52,7 @@ export class SqliteIndex {
   readonly blobs: SqliteBlobs;
   readonly graph: SqliteImageGraph;
   readonly savings: SqliteSavings;
+  readonly pins: SqlitePins;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -67,6 +69,7 @@ export class SqliteIndex {
     this.blobs = new SqliteBlobs(database, repositories, clock, notice, smallBlob);
     this.graph = new SqliteImageGraph(database, this.blobs);
     this.savings = new SqliteSavings(database);
+    this.pins = new SqlitePins(database);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

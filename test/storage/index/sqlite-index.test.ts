@@ -162,7 +162,7 @@ t.test("damage met while running is an error now and a new index at the next sta
   const { size } = await stat(file);
   const handle = await open(file, "r+");
   // All but the first pages, which an opening reads.
-  await handle.write(Buffer.alloc(size - 80_000, 0xee), 0, size - 80_000, 80_000);
+  await handle.write(Buffer.alloc(size - 200_000, 0xee), 0, size - 200_000, 200_000);
   await handle.close();
   const index = openIndex({ directory, clock: () => now });
   t.equal(index.loss, undefined, "opening does not read that far");
