@@ -13,6 +13,7 @@ import type { BlobCache } from "./blob-cache.ts";
 import type { Sharing } from "./fill/source.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import { boundedByKeys } from "./memory-size.ts";
+import { nodeWith } from "./sharing/node-with.ts";
 
 export type ManifestsWithoutLayers = "serve" | "refuse";
 
@@ -135,20 +136,13 @@ export class IncompleteImages {
    * answer counts as having nothing.
    */
   async #isElsewhere(scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean> {
-    const { nodes, peers } = this.#sharing ?? {};
-    const others = nodes?.others() ?? [];
-    if (peers === undefined || others.length === 0) return false;
+    if (this.#sharing === undefined) return false;
+    const sharing = this.#sharing;
     const key = keyIn(scope, `${as} ${digest}`);
     const known = this.#elsewhere.get(key);
     if (known !== undefined) return known;
     const ask = async (): Promise<boolean> => {
-      const answers = others.map(async (address) => {
-        if (!(await peers.has(address, scope, digest, as))) throw new Error("not there");
-      });
-      const has = await Promise.any(answers).then(
-        () => true,
-        () => false,
-      );
+      const has = (await nodeWith(sharing, scope, digest, as)) !== undefined;
       this.#elsewhere.set(key, has, { ttl: has ? presenceMemory : absenceMemory });
       return has;
     };

@@ -85,8 +85,8 @@ export interface Nodes {
 /** Other nodes, to read from them what they have or are fetching. */
 export interface Peers {
   /**
-   * Whether the node at `address` can serve the blob or manifest to `repository` without upstream. Rejects with
-   * UpstreamError within a bounded time.
+   * Whether the node at `address` can serve the blob or manifest to `repository` without upstream. Rejects within a bounded
+   * time when it does not say.
    */
   has(address: string, scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean>;
   /**

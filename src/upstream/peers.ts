@@ -3,8 +3,9 @@
 import { LRUCache } from "lru-cache";
 import type { UpstreamConfig } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Clock } from "../ports/clock.ts";
+import type { Clock, Pause } from "../ports/clock.ts";
 import { type NodeProof, proofHeader } from "../ports/datacenter/node-proof.ts";
+import { withDeadline } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { Scope } from "../ports/scope.ts";
 import { type Peers, peerHeader } from "../ports/shared.ts";
@@ -16,8 +17,13 @@ import { createUpstream } from "./http-upstream.ts";
 const maxPeers = 64;
 /** Milliseconds. Nodes are near each other: one that takes longer is passed over. */
 const connectTimeout = 1_000;
-/** Milliseconds. The other node may itself be waiting for upstream's first byte. */
-const firstByteTimeout = 5_000;
+/**
+ * Milliseconds in which a node has to begin to send what it has or is fetching. It may itself be waiting for upstream's first
+ * byte, or have so many clients that a new one takes seconds: asking upstream instead would fetch the blob twice.
+ */
+const beginTimeout = 15_000;
+/** Milliseconds in which a node has to say whether it has something. */
+const presenceTimeout = 3_000;
 const idleTimeout = 10_000;
 const maxConnections = 256;
 
@@ -30,6 +36,9 @@ export interface PeersOptions {
   readonly plain: (name: string, url: URL) => UpstreamConfig;
   readonly notices: NoticeSink;
   readonly clock: Clock;
+  readonly pause: Pause;
+  /** Milliseconds in which a node has to begin to send; left out: 15 s. */
+  readonly beginTimeout?: number;
   /** Signs what is asked; left out: nothing is signed. */
   readonly proof?: NodeProof | undefined;
 }
@@ -51,7 +60,11 @@ export class HttpPeers implements Peers {
 
   async has(address: string, scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean> {
     const peer = remoteRepository(this.#at(address, scope.upstream), scope.repository);
-    return (await headByDigest(peer, digest, as)).kind === "found";
+    const { pause } = this.#options;
+    const answer = await withDeadline({ milliseconds: presenceTimeout, pause }, () =>
+      headByDigest(peer, digest, as),
+    );
+    return answer.kind === "found";
   }
 
   async open(
@@ -92,6 +105,7 @@ export function originOf(address: string): URL {
 function createPeer(origin: URL, name: string, options: PeersOptions) {
   const { node, pseudonym, notices, clock, proof } = options;
   const plain = options.plain(name, new URL(name, origin));
+  const firstByteTimeout = options.beginTimeout ?? beginTimeout;
   const config = { ...plain, connectTimeout, firstByteTimeout, idleTimeout, maxConnections };
   // Failures of another node say nothing about the registry: they are reported as those of a store.
   const reported: NoticeSink = (notice) => {

@@ -13,6 +13,7 @@ import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { UpstreamError } from "../../src/ports/upstream.ts";
 import { HttpPeers } from "../../src/upstream/peers.ts";
 import { digestOf, randomBytesFor } from "../fixtures/images.ts";
+import { eventually, ManualPause } from "../fixtures/manual-time.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
 import { freePort } from "../system/fixtures/free-port.ts";
@@ -22,7 +23,7 @@ const bytes = randomBytesFor("blob", 300_000);
 const digest = digestOf(bytes);
 const signal = new AbortController().signal;
 
-function peersOf(t: Test, secret?: string) {
+function peersOf(t: Test, secret?: string, time = new ManualPause()) {
   const notices: Notice[] = [];
   const peers = new HttpPeers({
     node: "node-b",
@@ -31,6 +32,8 @@ function peersOf(t: Test, secret?: string) {
     plain: (name, url) => ({ ...plainUpstream(name, url), firstByteTimeout: 3_600_000 }),
     notices: (notice) => notices.push(notice),
     clock: Date.now,
+    pause: time.pause,
+    beginTimeout: 1_000,
     ...(secret === undefined ? {} : { proof: new NodeProof(fixedSecret(new Secret(secret)), Date.now) }),
   });
   t.teardown(() => peers.close());
@@ -188,7 +191,7 @@ t.test("a node that is gone, errors and a body that breaks off", async (t) => {
   await t.rejects(buffer(answer.body), UpstreamError);
 });
 
-t.test("a node that hangs is given up after a few seconds, or when its client has gone", async (t) => {
+t.test("a node that hangs is given up in time, or when its client has gone", async (t) => {
   const { address } = await server(t, () => {});
   const { ask } = peersOf(t);
   const leaving = new AbortController();
@@ -196,6 +199,18 @@ t.test("a node that hangs is given up after a few seconds, or when its client ha
   setImmediate(() => leaving.abort());
   await t.rejects(left);
   await t.rejects(ask(address), { code: "timeout" });
+});
+
+t.test("a node that does not say whether it has something is waited for three seconds", async (t) => {
+  const { address } = await server(t, () => {});
+  const time = new ManualPause();
+  const { peers } = peersOf(t, undefined, time);
+  const asked = t.rejects(peers.has(address, { upstream: "upstream", repository: app }, digest, "blob"), {
+    name: "TimeoutError",
+  });
+  await eventually("it waits", () => time.asked.includes(3_000));
+  time.elapse();
+  await asked;
 });
 
 t.test("closing ends what is under way", async (t) => {

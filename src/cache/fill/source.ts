@@ -11,6 +11,7 @@ import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-a
 import { type Access, Unproved } from "../access.ts";
 import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
+import { nodeWith } from "../sharing/node-with.ts";
 import type { Publisher } from "../sharing/publisher.ts";
 import type { Releases } from "../sharing/releases.ts";
 import { type Fill, type FillAsk, NearbyMismatch } from "./fill.ts";
@@ -295,7 +296,7 @@ export class FillSource {
       if ("lease" in answer) {
         this.#lease = answer.lease;
         // The node that had it before may have stored the blob in the meantime.
-        return await this.#shared(from, signal);
+        return (await this.#shared(from, signal)) ?? (await this.#stored(from, signal));
       }
       const running = await this.#peer(answer.heldBy, from, signal);
       if (running !== undefined) return running;
@@ -307,6 +308,15 @@ export class FillSource {
       if (stored !== undefined) return stored;
     }
     return await this.#secondLease(leases, `${key} again`, from, signal);
+  }
+
+  /** What another node has whole, where there is no store that all share; undefined when none has it. */
+  async #stored(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
+    const { sharing, remote, digest } = this.#options;
+    if (sharing.blobs !== undefined) return undefined;
+    const address = await nodeWith(sharing, remote, digest, "blob");
+    signal.throwIfAborted();
+    return await this.#peer(address, from, signal);
   }
 
   async #secondLease(

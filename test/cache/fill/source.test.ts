@@ -2,7 +2,7 @@
 // for all nodes, and every failure of what is shared is passed over.
 import t, { type Test } from "tap";
 import { StoreError } from "../../../src/ports/blobs.ts";
-import { remoteRepository } from "../../../src/ports/upstream.ts";
+import { remoteRepository, UpstreamError } from "../../../src/ports/upstream.ts";
 import {
   app,
   bytes,
@@ -310,6 +310,60 @@ t.test("a node reads what another is fetching, while it is fetched", async (t) =
   t.equal(a.upstream.calls.length + b.upstream.calls.length, 1, "one transfer for both");
   await eventually("a gives back its lease", () => shared.known.leases.size === 0);
   t.equal(shared.blobs.count("put"), 1, "the node that fetched it has uploaded it");
+});
+
+t.test("what another node has whole is read from there, also while upstream is away", async (t) => {
+  const { known, peers } = neighbours();
+  const [first, second] = ["http://a", "http://b"] as const;
+  const a = await cache(t, { name: "a", shared: known, peers, address: first });
+  peers.caches.set(first, a);
+  t.same(await pull(t, a), missed);
+  await eventually("a has given back its lease", () => known.leases.size === 0);
+  const nodes = { others: () => ["http://gone", first] };
+  const b = await cache(t, { name: "b", shared: known, peers, nodes, address: second });
+  b.upstream.fault = () => {
+    throw new UpstreamError("unreachable", "no upstream today");
+  };
+  await link(b);
+  t.same(await pull(t, b), joined);
+  t.same(b.upstream.calls, [], "its upstream was not asked");
+  t.equal(peers.calls.length, 3, "each node whether it has the blob, then the one that has");
+  await eventually("b has given back its lease", () => known.leases.size === 0);
+  t.same(await pull(t, b), { kind: "found", result: "hit", source: "disk", size });
+});
+
+t.test("what no other node has comes from upstream, and what breaks off at one goes on there", async (t) => {
+  const { known, peers } = neighbours();
+  const a = await cache(t, { name: "a", shared: known, peers, address: "http://a" });
+  peers.caches.set("http://a", a);
+  const nodes = { others: () => ["http://a", "http://gone"] };
+  const b = await cache(t, { name: "b", shared: known, peers, nodes, address: "http://b" });
+  t.same(await pull(t, b), missed);
+  t.same(b.upstream.calls, [`GET blob ${app} ${digest} from 0`]);
+  await eventually("b has given back its lease", () => known.leases.size === 0);
+  const third = { others: () => ["http://b"] };
+  const c = await cache(t, { name: "c", shared: known, peers, nodes: third, address: "http://c" });
+  peers.caches.set("http://b", b);
+  await link(c);
+  peers.cutAt = 200_000;
+  t.same(await pull(t, c), joined);
+  t.same(c.upstream.calls, [`GET blob ${app} ${digest} from 200000`]);
+});
+
+t.test("with a store that all share the other nodes are not asked what they have", async (t) => {
+  const shared = neighbours();
+  const nodes = { others: () => ["http://a"] };
+  const { blobs, known, peers } = shared;
+  const b = await cache(t, {
+    name: "b",
+    shared: known,
+    sharedBlobs: blobs,
+    peers,
+    nodes,
+    address: "http://b",
+  });
+  t.same(await pull(t, b), missed);
+  t.same(peers.calls, []);
 });
 
 t.test("the node that fetches dies: another goes on where it broke off", async (t) => {
