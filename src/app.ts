@@ -31,7 +31,7 @@ import { formatBound } from "./config/address.ts";
 import { applicable, type Changes } from "./config/changes.ts";
 import type { Config } from "./config/config.ts";
 import { formatProblem, type Problem } from "./config/problem.ts";
-import { cacheSizeWarning } from "./config/rules.ts";
+import { cacheSizeWarning, nodeNameWarning } from "./config/rules.ts";
 import type { Gate } from "./gate/gate.ts";
 import { BufferPool } from "./http/buffer-pool.ts";
 import { ClientAddresses } from "./http/client-address.ts";
@@ -305,8 +305,8 @@ class Entrepot implements App {
       pause: this.#pause,
     });
     this.#opened.defer(() => store.close());
-    const small = cacheSizeWarning(cache);
-    if (small !== undefined) this.#log.warn(small);
+    for (const warning of [cacheSizeWarning(cache), nodeNameWarning(this.#config)])
+      if (warning !== undefined) this.#log.warn(warning);
     const index = await store.withRoom(() =>
       openIndex({
         directory: cache.dir,

@@ -126,6 +126,18 @@ t.test("one that drains says so; one that is gone stays listed, and the page sho
   t.match(await ask(a, "/stats.json"), { node: { name: "a" }, datacenter: { totals: { unreachable: 1 } } });
 });
 
+t.test("a node whose name the others do not take says so at its start", async (t) => {
+  const upstream = await startUpstream(t);
+  const nodes = ["http://127.0.0.1:1"];
+  const mirror = await startMirror(t, upstream, {
+    node: { name: "dc 1", address: undefined, secret },
+    nodes,
+  });
+  const warnings = mirror.lines.filter(({ msg }) => /"dc 1".*node\.name/.test(String(msg)));
+  t.match(warnings, [{ level: "warn" }]);
+  t.equal(warnings.length, 1);
+});
+
 t.test("an image is here if its parts are, on whichever nodes", async (t) => {
   const { mirrors, upstream, clock } = await startNodes(t);
   const image = makeImage({ layers: [10_000, 20_000] });

@@ -2,7 +2,7 @@
 
 import { renderConfig } from "../config/print.ts";
 import { formatProblems, formatWarnings } from "../config/problem.ts";
-import { cacheSizeWarning } from "../config/rules.ts";
+import { cacheSizeWarning, nodeNameWarning } from "../config/rules.ts";
 import { type Context, exitCode, loadFrom } from "./context.ts";
 import { tellWrongUpstreams } from "./wrong-upstreams.ts";
 
@@ -23,8 +23,8 @@ export async function check(options: CheckOptions, context: Context): Promise<nu
     return exitCode.usage;
   }
   context.err(formatWarnings(loaded.warnings));
-  const disk = cacheSizeWarning(loaded.config.cache);
-  if (disk !== undefined) context.err(`entrepot: warning: ${disk}\n`);
+  for (const warning of [cacheSizeWarning(loaded.config.cache), nodeNameWarning(loaded.config)])
+    if (warning !== undefined) context.err(`entrepot: warning: ${warning}\n`);
   context.out(renderConfig(loaded));
   if (options.offline !== true) await tellWrongUpstreams(loaded.config, context);
   return exitCode.done;

@@ -13,7 +13,7 @@ import { namesBehind } from "./next-chain.ts";
 import { byPlace, formatPosition, type Problem, quote } from "./problem.ts";
 import { type Path, pathText, settings, textsIn, typeAt } from "./settings.ts";
 import type { Sources } from "./sources.ts";
-import { traits } from "./types/text-types.ts";
+import { nodeName, traits } from "./types/text-types.ts";
 
 /** Everything that contradicts something else, told to `sources`. `upstreams` are the paths of all upstreams. */
 export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
@@ -833,6 +833,16 @@ function endpointWarnings(
 
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "[::1]" || (isIPv4(host) && host.startsWith("127."));
+}
+
+/** When other nodes take this one's name, that of the machine, for none, and so show and ask it nothing. */
+export function nodeNameWarning({
+  node: { name },
+  nodes,
+  redis,
+}: Pick<Config, "node" | "nodes" | "redis">): string | undefined {
+  if ((nodes.length === 0 && redis === undefined) || nodeName.safeParse(name).success) return undefined;
+  return `this machine's name is ${quote(name)}, which the other nodes do not take for one: they know nothing of this node until node.name is set, to at most 128 letters, digits, dots, dashes and underscores`;
 }
 
 /** When the cache may become larger than its disk; looks at the directory, or the nearest above it that is there. */

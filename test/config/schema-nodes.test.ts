@@ -1,4 +1,5 @@
 import t from "tap";
+import { nodeNameWarning } from "../../src/config/rules.ts";
 import { nodeNameGrammar } from "../../src/ports/datacenter/nodes.ts";
 import { configOf, problemsOf, upstreamUrl } from "../fixtures/loading.ts";
 
@@ -23,6 +24,21 @@ t.test("a name that may be configured is one that the other nodes take, and no o
     t.not(problems(name).length, 0, name);
     t.notMatch(name, nodeNameGrammar);
   }
+  t.end();
+});
+
+t.test("a machine's name that the others do not take is warned of, where there are others", (t) => {
+  const { node, nodes, redis } = configOf({ env: { ...upstreamUrl, ...own, ENTREPOT_NODES: others } });
+  const warningOf = (name: string, changes: object = {}) =>
+    nodeNameWarning({ node: { ...node, name }, nodes, redis, ...changes });
+  t.match(
+    warningOf("dc 1"),
+    /^this machine's name is "dc 1", which the other nodes do not take .* node\.name is set/,
+  );
+  t.equal(warningOf("dc_1"), undefined);
+  t.equal(warningOf("dc 1", { nodes: [] }), undefined, "alone it is known to nobody anyway");
+  const shared = configOf({ env: { ...upstreamUrl, ENTREPOT_REDIS_URL: "redis://redis.example.com" } });
+  t.match(nodeNameWarning({ ...shared, node: { ...shared.node, name: "ö" } }), /node\.name/);
   t.end();
 });
 
