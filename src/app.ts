@@ -60,6 +60,7 @@ import type { Sink } from "./telemetry/fan-out.ts";
 import type { GaugeSources } from "./telemetry/metrics/gauges.ts";
 import { createNotifications, type Notifications } from "./telemetry/notifications/notifications.ts";
 import { RecentActivity } from "./telemetry/recent/recent-activity.ts";
+import { isMonth } from "./telemetry/savings/report.ts";
 import { createUpstream } from "./upstream/http-upstream.ts";
 import { userAgent, version } from "./version.ts";
 import { forkWorker } from "./workers/forked-worker.ts";
@@ -392,7 +393,7 @@ class Entrepot implements App {
       troubles: () => this.#health.troubles,
       running: () => ({ store, index, ...this.#running() }),
       notifications: this.#notifications,
-      savings: (month) => this.#savings.document(month),
+      savings: this.#savings,
       jobs: () => this.#warm.jobs.list(),
       store,
       index,
@@ -525,6 +526,7 @@ class Entrepot implements App {
           const upstream = this.#config.upstreams.find((each) => upstreamId(each) === id);
           return upstream && index.blobs.repositories(upstream.name, last, limit);
         },
+        savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
       },
       neighbours: this.#neighbours(shared),
       denied: new DeniedDigests(index.graph, this.#notices),

@@ -5,6 +5,7 @@ import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
 import type { Explanation } from "../src/ops/stats/stats-document.ts";
 import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
 import { fixedSecret, Secret } from "../src/ports/secret.ts";
+import type { DatacenterSavings } from "../src/telemetry/savings/savings-document.ts";
 import { login, namedAccess, rule } from "./fixtures/access.ts";
 import { parseExposition } from "./fixtures/exposition.ts";
 import { makeImage } from "./fixtures/images.ts";
@@ -176,6 +177,42 @@ t.test("an image is here if its parts are, on whichever nodes", async (t) => {
   t.match(await why(c), { summary: /; not known of b$/, silentNodes: ["b"] });
   t.equal(upstream.requests.length, 0, "upstream was not asked");
 });
+
+t.test(
+  "what was saved is the sum of all nodes' ledgers, whichever is asked, and says who is missing",
+  async (t) => {
+    const { mirrors, upstream } = await startNodes(t);
+    const image = makeImage({ layers: [10_000] });
+    upstream.addImage("team/app", "1.0", image);
+    for (const [at, mirror] of mirrors.entries()) {
+      for (let i = 0; i <= at; i++) await mirror.get(`/v2/team/app/manifests/${image.digest}`);
+      await known(mirror, "all are known", ({ totals }) => totals.nodes === 3);
+    }
+    const size = image.manifest.length;
+    const savings = (mirror: Mirror, query = "") => ask<DatacenterSavings>(mirror, `/api/v1/savings${query}`);
+    for (const mirror of mirrors) {
+      const document = await savings(mirror);
+      t.match(document, {
+        silentNodes: [],
+        total: { requests: 6, sentBytes: 6 * size, fetchedBytes: 3 * size, savedBytes: 3 * size },
+        teams: [{ team: "other", requests: 6 }],
+        rows: [{ upstream: "upstream", requests: 6 }],
+      });
+      t.strictSame(
+        document.nodes.map(({ name, self, requests }) => [name, self, requests]),
+        names.map((name, at) => [name, mirrors[at] === mirror, at + 1]),
+      );
+      t.equal(document.total.sentBytes, await sumOf(mirrors, "entrepot_team_sent_bytes_total"));
+      t.equal(document.total.fetchedBytes, await sumOf(mirrors, "entrepot_team_fetched_bytes_total"));
+    }
+    t.match(await savings(mirrors[0], "?month=all"), { month: "all", total: { requests: 6 } });
+    await mirrors[1].app.stop();
+    t.match(await savings(mirrors[0]), { total: { requests: 4 }, silentNodes: ["b"] });
+    const csv = await fetch(new URL("/savings.csv", mirrors[0].ops));
+    t.match(csv.headers.get("warning"), /1 nodes that did not answer/);
+    t.match(await csv.text(), /,other,upstream,4,/);
+  },
+);
 
 t.test("the catalog of any node has the repositories of all, in order and in pages", async (t) => {
   const { mirrors, upstream, clock } = await startNodes(t);

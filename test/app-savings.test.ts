@@ -50,7 +50,7 @@ async function start(t: Test, options: MirrorOptions = {}) {
 }
 
 async function savings({ ops }: Mirror, query = ""): Promise<SavingsDocument> {
-  const { status, body } = await ask(ops, "GET", `/savings.json${query}`);
+  const { status, body } = await ask(ops, "GET", `/api/v1/savings${query}`);
   t.equal(status, 200, body.toString());
   return JSON.parse(body.toString()) as SavingsDocument;
 }
@@ -255,7 +255,7 @@ t.test("months, as they end; all of it is there after a restart; CSV", async (t)
     `month,team,upstream,requests,round_trips_saved,sent_bytes,fetched_bytes,saved_bytes,price_per_gb,money_saved,currency\r\n2026-11,other,upstream,1,0,${size},${size},0,2,0,\r\n`,
   );
   for (const month of ["2026-13", "", "2026-1", "ALL", "2026-11-01"])
-    t.equal((await ask(again.ops, "GET", `/savings.json?month=${month}`)).status, 400, month);
+    t.equal((await ask(again.ops, "GET", `/api/v1/savings?month=${month}`)).status, 400, month);
 });
 
 t.test("other teams and prices count from a reload on, and no upstream is asked anew for them", async (t) => {

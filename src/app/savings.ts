@@ -1,11 +1,12 @@
 // The ledger of what the mirror has saved: kept in the index, written now and then, and told.
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { NodeSavings } from "../ports/datacenter/nodes.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { SavingsStore } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { SavingsLedger } from "../telemetry/savings/ledger.ts";
-import { savingsDocument } from "../telemetry/savings/report.ts";
+import { nodeSavings, savingsDocument } from "../telemetry/savings/report.ts";
 import type { SavingsDocument } from "../telemetry/savings/savings-document.ts";
 
 /** Milliseconds between two writes: what a crash can forget. */
@@ -38,10 +39,15 @@ export class Savings {
     this.#timer = setInterval(() => this.ledger.flush(), writeInterval).unref();
   }
 
-  /** Of a month, as 2026-11, or of `all` that are kept; of this month unless said. Throws StoreError. */
-  document(month: string = this.ledger.month): SavingsDocument {
-    const rows = this.ledger.rows(month === "all" ? undefined : month);
-    return savingsDocument(month, rows, this.#config().currency);
+  /** Of this month. Throws StoreError. */
+  document(): SavingsDocument {
+    const { month } = this.ledger;
+    return savingsDocument(month, this.ledger.rows(month), this.#config().currency);
+  }
+
+  /** Of a month, as 2026-11, or of `all` that are kept, as other nodes are told. Throws StoreError. */
+  told(month: string): NodeSavings {
+    return nodeSavings(this.ledger.rows(month === "all" ? undefined : month), this.#config().currency);
   }
 
   /** Writes what is left. The store must still be open. */

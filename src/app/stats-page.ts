@@ -11,8 +11,8 @@ import { Datacenter } from "../ops/stats/datacenter.ts";
 import { inS3 } from "../ops/stats/elsewhere.ts";
 import { createExplain } from "../ops/stats/explain.ts";
 import { createHistory, historyInterval } from "../ops/stats/history.ts";
-import { nodeSummary } from "../ops/stats/node-summary.ts";
 import { ReadinessCheck, usualDays } from "../ops/stats/readiness.ts";
+import { savingsOfAll } from "../ops/stats/savings-nodes.ts";
 import { createStats, type StatsOptions } from "../ops/stats/stats.ts";
 import type { QueueStats, Readiness } from "../ops/stats/stats-document.ts";
 import { createStatsPages, type StatsPages, type StatsPagesOptions } from "../ops/stats/stats-pages.ts";
@@ -27,6 +27,7 @@ import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
 
 import { referenceNames } from "./images/reference-names.ts";
+import type { Savings } from "./savings.ts";
 import type { SharedParts } from "./sharing.ts";
 
 /** Milliseconds from the start to the first look at the readiness of images, and between two. */
@@ -37,7 +38,7 @@ const explainPatience = 4_000;
 const readinessPatience = 240_000;
 
 export interface StatsPageOptions
-  extends Omit<StatsOptions, "config" | "running" | "services" | "queues" | "datacenter"> {
+  extends Omit<StatsOptions, "config" | "running" | "services" | "queues" | "datacenter" | "savings"> {
   /** Of now, as are the rules made of it. */
   readonly config: () => Config;
   readonly freshness: () => Freshness;
@@ -51,6 +52,7 @@ export interface StatsPageOptions
   };
   readonly notifications: Pick<Notifications, "pending">;
   readonly jobs: StatsPagesOptions["jobs"];
+  readonly savings: Savings;
   readonly notices: NoticeSink;
 }
 
@@ -77,6 +79,10 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     running().access?.linked(scope, digest) ?? index.links.has(scope, digest);
   const s3 = () => running().shared?.sharing.blobs?.store;
   const datacenter = new Datacenter(clock, options.steady);
+  const neighbours = () => ({
+    nodes: running().shared?.otherNodes,
+    list: () => datacenter.neighbours(),
+  });
   const explain = createExplain({
     names: () => referenceNames(config()),
     tags,
@@ -90,7 +96,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     fetchRate: (upstream) => options.activity.fetchRate(upstream),
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
     elsewhere: () => inS3(s3(), explainPatience, steady),
-    neighbours: () => ({ nodes: running().shared?.otherNodes, list: () => datacenter.neighbours() }),
+    neighbours,
     clock,
     mirrorUrl: options.mirrorUrl,
   });
@@ -109,22 +115,41 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
       (datacenter.neighbours().length > 0 && running().shared?.sharing.blobs === undefined),
   });
   const shared = (["redis", "s3"] as const).filter((name) => config()[name] !== undefined);
-  const stats = createStats({ ...options, datacenter, services: shared, queues: () => queuesOf(options) });
+  const stats = createStats({
+    ...options,
+    datacenter,
+    services: shared,
+    queues: () => queuesOf(options),
+    savings: () => options.savings.document(),
+  });
+  const savings = (month?: string) =>
+    savingsOfAll(
+      {
+        name: options.name,
+        month: () => options.savings.ledger.month,
+        own: (month) => options.savings.told(month),
+        neighbours,
+        clock,
+      },
+      month,
+    );
   const document = () => stats.document();
-  const node = () => nodeSummary(document(), options.address);
+  const node = () => stats.summary();
   const pages = createStatsPages({
     document,
     explain,
-    savings: options.savings,
+    savings,
     jobs: options.jobs,
   });
   const { version } = options;
   const api = createApi({
     version,
     node,
+    datacenter: () => stats.datacenter(),
     stats: document,
     explain,
     readiness: (days) => readiness.run(days),
+    savings,
   });
   await history.load();
   const timer = setInterval(() => void history.save(), historyInterval).unref();

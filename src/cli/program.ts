@@ -84,8 +84,8 @@ Exit codes:
       `
 Exit codes:
   0  the image is here as a whole: of an index, every image whose manifest is here
-  1  it is not, or no mirror answers
-  2  the reference, the command line or the configuration is wrong`,
+  1  it is not
+  2  no mirror answers, or the reference, the command line or the configuration is wrong`,
     )
     .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
   root
@@ -108,7 +108,9 @@ Exit codes:
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));
   root
     .command("savings")
-    .description("tell what a running mirror has saved: bytes, round trips and money, by team and month")
+    .description(
+      "tell what the nodes of a datacenter have saved: bytes, round trips and money, by team and month",
+    )
     .option(...configOption)
     .option(
       "--month <month>",
@@ -122,9 +124,9 @@ Exit codes:
       "after",
       `
 Exit codes:
-  0  done
-  1  no mirror answers
-  2  the command line or the configuration is wrong`,
+  0  all nodes have told
+  1  a node has not, and is left out of the sums
+  2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: SavingsOptions) => finish(await savings(options, context)));
   root

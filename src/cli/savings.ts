@@ -1,7 +1,7 @@
 // `entrepot savings`: what a running mirror has saved in a month, by team: as a table, as CSV or as JSON.
 import { money, number, signedSize } from "../ops/page/format.ts";
 import { savingsCsv } from "../telemetry/savings/report.ts";
-import type { SavingsDocument } from "../telemetry/savings/savings-document.ts";
+import type { DatacenterSavings, SavingsDocument } from "../telemetry/savings/savings-document.ts";
 import { type Context, exitCode } from "./context.ts";
 import { answerFrom, type OpsPlaceOptions, opsPlace } from "./ops-place.ts";
 
@@ -12,19 +12,24 @@ export interface SavingsOptions extends OpsPlaceOptions {
   readonly json?: boolean;
 }
 
-/** Prints the answer; gives the exit code: 0 when there is one, 1 when no mirror answers, 2 for a wrong configuration. */
+/**
+ * Prints what the nodes have saved together; gives the exit code: 0 when all of them have told, 1 when one has not, and is left
+ * out of the sums, 2 when there is no answer.
+ */
 export async function savings(options: SavingsOptions, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
   const query = options.month === undefined ? "" : `?${new URLSearchParams({ month: options.month })}`;
-  const document = (await answerFrom(place, `/savings.json${query}`, context)) as
-    | SavingsDocument
-    | null
+  const document = (await answerFrom(place, `/api/v1/savings${query}`, context)) as
+    | DatacenterSavings
     | undefined;
-  if (document === undefined || document === null) return exitCode.failed;
+  if (document === undefined) return exitCode.usage;
   if (options.json) context.out(`${JSON.stringify(document)}\n`);
   else context.out(options.csv ? savingsCsv(document) : tableOf(document));
-  return exitCode.done;
+  const { silentNodes } = document;
+  if (silentNodes.length === 0) return exitCode.done;
+  context.err(`entrepot: without ${silentNodes.join(", ")}: no answer from there\n`);
+  return exitCode.failed;
 }
 
 function tableOf({ month, currency, total, teams }: SavingsDocument): string {

@@ -3,7 +3,13 @@
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import type { Repository } from "../oci/name.ts";
 import type { NodeProof } from "../ports/datacenter/node-proof.ts";
-import { maxAsked, maxNames, type NodeSummary, nodePaths } from "../ports/datacenter/nodes.ts";
+import {
+  maxAsked,
+  maxNames,
+  type NodeSavings,
+  type NodeSummary,
+  nodePaths,
+} from "../ports/datacenter/nodes.ts";
 import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -21,6 +27,8 @@ export interface NodeQuestionsOptions {
     last: string | undefined,
     limit: number,
   ) => readonly Repository[] | undefined;
+  /** The ledger of a month, or of `all`; undefined for what is none. Throws StoreError. */
+  readonly savings: (month: string) => NodeSavings | undefined;
 }
 
 /** Whether a target, below this mirror's own path, is such a question. */
@@ -51,6 +59,10 @@ export async function answerNode(
     const repositories = options.repositories(query.get("upstream") ?? "", last, Math.floor(limit));
     if (repositories === undefined) return fail(exchange, failures.upstreamUnknown);
     return say(exchange, { repositories });
+  }
+  if (path === nodePaths.savings) {
+    const savings = options.savings(query.get("month") ?? "");
+    return savings === undefined ? fail(exchange, failureOfProblem("unknown")) : say(exchange, savings);
   }
   if (path !== nodePaths.holding) return fail(exchange, failureOfProblem("unknown"));
   const asked = query.get("digests") ?? "";

@@ -13,7 +13,7 @@ import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import { nameOf, OpsAccess, type OpsAccessOptions } from "./access.ts";
 import type { OpsAnswer } from "./answer.ts";
 import type { Api } from "./api/api.ts";
-import { apiError, apiRoot } from "./api/api-error.ts";
+import { apiError, isOfApi } from "./api/api-error.ts";
 import { type Audited, audit } from "./audit.ts";
 import { crossSiteReason, foreignReason } from "./cross-site.ts";
 import type { Health } from "./health.ts";
@@ -41,7 +41,7 @@ export interface OpsListenerOptions {
   /** Left out: there is no API. */
   readonly api?: Api | undefined;
   /** Left out: no image is fetched ahead of clients on demand. */
-  readonly jobs?: Pick<JobsApi, "has" | "answer"> | undefined;
+  readonly jobs?: Pick<JobsApi, "has" | "answer" | "paths"> | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -131,7 +131,7 @@ export function createOpsListener({
         log.error({ err: error }, "the ops listener failed to answer");
         const failed = { status: 500, body: "failed; the log tells why\n" };
         if (response.headersSent) response.destroy();
-        else send(request, response, request.url?.startsWith(apiRoot) ? apiError(failed) : failed);
+        else send(request, response, isOfApi(pathOf(request.url)) ? apiError(failed) : failed);
       });
     },
   );
@@ -187,6 +187,11 @@ function recentlyUsed(): (socket: Socket) => void {
   };
 }
 
+/** Of a request's target. */
+function pathOf(target = ""): string {
+  return target.split("?", 1)[0] ?? "";
+}
+
 /** A Host header without its port, in lower case; an IPv6 address without its brackets. */
 function hostOf(header: string | undefined): string {
   const [, bracketed, plain = ""] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(header ?? "") ?? [];
@@ -210,8 +215,8 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" |
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { pages, webhooks, stats, api, jobs, basePath, audited } = served;
   const target = request.url ?? "";
-  const [path = ""] = target.split("?", 1);
-  const isApi = path.startsWith(apiRoot);
+  const path = pathOf(target);
+  const isApi = isOfApi(path);
   const say = (said: OpsAnswer): void => send(request, response, isApi ? apiError(said) : said);
   const page = pages.get(path);
   const received = path.startsWith("/hooks/") ? await webhooks?.receive(request) : undefined;
@@ -227,7 +232,9 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   if (first !== undefined) {
     say(first);
   } else if (!isThere) {
-    const here = isApi ? (api?.paths ?? []) : [...(stats?.paths ?? []), ...pages.keys()];
+    const here = isApi
+      ? [...(api?.paths ?? []), ...(jobs?.paths ?? [])]
+      : [...(stats?.paths ?? []), ...pages.keys()];
     say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {
     say({ status: 403, body: `${crossSite}\n` });

@@ -8,11 +8,13 @@ import { type NodeProof, proofHeader } from "../ports/datacenter/node-proof.ts";
 import {
   type HeardSummary,
   maxAsked,
+  type NodeSavings,
   type NodeSummaries,
   type NodeSummary,
   nodePaths,
   type OtherNodes,
 } from "../ports/datacenter/nodes.ts";
+import { nodeSavingsSchema } from "../ports/datacenter/savings-schema.ts";
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
@@ -83,6 +85,13 @@ export class HttpNodes implements OtherNodes {
       typeof name === "string" ? (parseRepository(name) ?? []) : [],
     );
     return names.filter((name) => last === undefined || name > last).slice(0, limit);
+  }
+
+  async savings(address: string, month: string): Promise<NodeSavings> {
+    const answer = await this.#shared(address, `${nodePaths.savings}?${new URLSearchParams({ month })}`);
+    const { data } = nodeSavingsSchema.safeParse(answer);
+    if (data === undefined) throw new Error(`${address} does not say what it has saved`);
+    return data;
   }
 
   /** The answer, of 200 or 404, to a question that a client has caused. */

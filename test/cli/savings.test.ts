@@ -1,11 +1,11 @@
 import t from "tap";
-import { savingsCsv, savingsDocument } from "../../src/telemetry/savings/report.ts";
+import { datacenterSavings, nodeSavings, savingsCsv } from "../../src/telemetry/savings/report.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 import { startJsonServer } from "../fixtures/json-server.ts";
 import { upstreamUrl } from "../fixtures/loading.ts";
-import { sampleSavings } from "../fixtures/stats-samples.ts";
+import { sampleDatacenterSavings, sampleSavings } from "../fixtures/stats-samples.ts";
 
-const document = savingsDocument("2026-11", sampleSavings, "EUR");
+const document = sampleDatacenterSavings();
 
 t.test("a table of this month, teams that save most first", async (t) => {
   const { asked, url } = await startJsonServer(t, () => ({ json: document }));
@@ -13,7 +13,7 @@ t.test("a table of this month, teams that save most first", async (t) => {
   t.equal(await line.exit, 0);
   t.strictSame(
     asked.map(({ path }) => path),
-    ["/savings.json"],
+    ["/api/v1/savings"],
   );
   t.equal(
     line.out(),
@@ -40,14 +40,19 @@ t.test("a month that is asked for; as CSV, as JSON; where the settings say", asy
   t.strictSame(JSON.parse(json.out()), document);
   t.strictSame(
     asked.map(({ path }) => path),
-    ["/savings.json?month=all", "/savings.json?month=2026-10"],
+    ["/api/v1/savings?month=all", "/api/v1/savings?month=2026-10"],
   );
 });
 
 t.test("without prices there is no money, without requests no table", async (t) => {
   const free = sampleSavings.slice(0, 1).map((row) => ({ ...row, pricePerGB: undefined }));
   const { url } = await startJsonServer(t, ({ path }) => ({
-    json: savingsDocument("2026-11", path.includes("month") ? [] : free, undefined),
+    json: datacenterSavings(
+      "2026-11",
+      1000,
+      [{ name: "node-1", savings: nodeSavings(path.includes("month") ? [] : free, undefined) }],
+      [],
+    ),
   }));
   const line = commandLine(["savings", "--ops", url.host]);
   t.equal(await line.exit, 0);
@@ -65,11 +70,22 @@ t.test("without prices there is no money, without requests no table", async (t) 
   t.equal(none.out(), "nothing was asked for in 2026-11\n");
 });
 
+t.test("a node that has not told is named, and the exit code says so", async (t) => {
+  const partly = sampleDatacenterSavings("2026-11", ["b", "c"]);
+  const { url } = await startJsonServer(t, () => ({ json: partly }));
+  for (const flags of [[], ["--csv"], ["--json"]]) {
+    const line = commandLine(["savings", "--ops", url.host, ...flags]);
+    t.equal(await line.exit, 1);
+    t.match(line.out(), /payments/, "the rest is told");
+    t.equal(line.err(), "entrepot: without b, c: no answer from there\n");
+  }
+});
+
 t.test("what is wrong is said, with the exit code", async (t) => {
-  const { url } = await startJsonServer(t, () => ({ status: 401 }));
-  const refused = commandLine(["savings", "--ops", url.host]);
-  t.equal(await refused.exit, 1);
-  t.match(refused.err(), /no mirror answers at .*status 401: set ENTREPOT_OPS_ACCESS_PASSWORD_FILE/);
+  const { url } = await startJsonServer(t, () => ({ status: 500 }));
+  const failed = commandLine(["savings", "--ops", url.host]);
+  t.equal(await failed.exit, 2, "that nobody answers is not that a node has not told");
+  t.match(failed.err(), /no mirror answers at .*status 500/);
   for (const wrong of [
     ["--month", "november"],
     ["--csv", "--json"],

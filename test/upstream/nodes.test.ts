@@ -111,6 +111,38 @@ t.test("repositories come in order and after the last one", async (t) => {
   t.same(asked, ["/node/v1/repositories?upstream=hub%400123456789ab&n=2&last=a%2Fa"]);
 });
 
+t.test("what a node has saved: sums only, and not more rows than are asked for", async (t) => {
+  const row = {
+    ...{ month: "2026-11", team: "a", upstream: "hub" },
+    ...{ requests: 1, roundTripsSaved: 1, sentBytes: 2, fetchedBytes: 1 },
+  };
+  let answer: unknown = { currency: null, rows: [row, { ...row, pricePerGB: 2, more: "x" }] };
+  const asked: (string | undefined)[] = [];
+  const host = await server(t, (request, response) => {
+    asked.push(request.url);
+    response.end(JSON.stringify(answer));
+  });
+  const savings = () => nodes().savings(`http://${host}`, "2026-11");
+  t.strictSame(await savings(), {
+    currency: null,
+    rows: [
+      { ...row, pricePerGB: undefined },
+      { ...row, pricePerGB: 2 },
+    ],
+  });
+  t.same(asked, ["/node/v1/savings?month=2026-11"]);
+  for (answer of [
+    null,
+    { rows: [row] },
+    { currency: null, rows: Array(4_001).fill(row) },
+    ...[{ requests: -1 }, { month: "x" }, { sentBytes: "2" }, { team: 7 }].map((wrong) => ({
+      currency: null,
+      rows: [{ ...row, ...wrong }],
+    })),
+  ])
+    await t.rejects(savings(), /does not say what it has saved/, JSON.stringify(answer).slice(0, 100));
+});
+
 t.test("a node without that upstream has no repositories; another 404 is no answer", async (t) => {
   let code = "NAME_UNKNOWN";
   const host = await server(t, (_, response) =>

@@ -2,8 +2,10 @@
 import { z } from "zod";
 import { jsonAnswer, type OpsAnswer } from "../answer.ts";
 
-/** Below this path every answer is JSON. */
-export const apiRoot = "/api/";
+/** Whether every answer at this path is JSON. */
+export function isOfApi(path: string): boolean {
+  return path === "/api" || path.startsWith("/api/");
+}
 
 const codes: Readonly<Record<number, string>> = {
   400: "bad_request",

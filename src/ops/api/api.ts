@@ -1,6 +1,9 @@
 // The versioned API of the ops listener, for programs: the page and the commands ask it, too.
 import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
+import { isMonth, monthExpected } from "../../telemetry/savings/report.ts";
+import type { DatacenterSavings } from "../../telemetry/savings/savings-document.ts";
 import { jsonAnswer, type OpsAnswer } from "../answer.ts";
+import type { DatacenterDocument } from "../stats/datacenter.ts";
 import { longestReference } from "../stats/image-reference.ts";
 import { daysExpected, daysOf } from "../stats/readiness.ts";
 import type { Explanation, Readiness, StatsDocument } from "../stats/stats-document.ts";
@@ -10,11 +13,14 @@ export interface ApiOptions {
   /** Of this program. */
   readonly version: string;
   readonly node: () => NodeSummary;
+  readonly datacenter: () => DatacenterDocument;
   readonly stats: () => StatsDocument;
   /** See StatsPagesOptions. */
   readonly explain: (reference: string) => Promise<Explanation>;
   /** Of images pulled in the last so many days; undefined when too many such answers are being made. */
   readonly readiness: (days: number) => Promise<Readiness | undefined>;
+  /** What all nodes have saved in a month, in this one unless said, or in `all` that are kept. Rejects with StoreError. */
+  readonly savings: (month?: string) => Promise<DatacenterSavings>;
 }
 
 export interface Api {
@@ -23,12 +29,20 @@ export interface Api {
   answer(path: string, query: URLSearchParams): Promise<OpsAnswer>;
 }
 
-export function createApi({ version, node, stats, explain, readiness }: ApiOptions): Api {
+export function createApi({
+  version,
+  node,
+  datacenter,
+  stats,
+  explain,
+  readiness,
+  savings,
+}: ApiOptions): Api {
   const document = openApiDocument(version);
   const answers: Readonly<Record<string, (query: URLSearchParams) => OpsAnswer | Promise<OpsAnswer>>> = {
     "/api/v1/openapi.json": () => jsonAnswer(200, document),
     "/api/v1/node": () => jsonAnswer(200, node()),
-    "/api/v1/datacenter": () => jsonAnswer(200, stats().datacenter),
+    "/api/v1/datacenter": () => jsonAnswer(200, datacenter()),
     "/api/v1/stats": () => jsonAnswer(200, stats()),
     async "/api/v1/why"(query) {
       const reference = query.get("reference")?.trim() ?? "";
@@ -45,6 +59,11 @@ export function createApi({ version, node, stats, explain, readiness }: ApiOptio
       if (days === undefined) return refused(daysExpected);
       const found = await readiness(days);
       return found === undefined ? busy : jsonAnswer(200, found);
+    },
+    async "/api/v1/savings"(query) {
+      const month = query.get("month") ?? undefined;
+      if (month !== undefined && !isMonth(month)) return refused(monthExpected);
+      return jsonAnswer(200, await savings(month));
     },
   };
   return {

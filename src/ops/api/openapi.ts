@@ -6,6 +6,7 @@ import { errorSchema } from "./api-error.ts";
 import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
 import { imageSchema } from "./image-schema.ts";
 import { readinessSchema } from "./readiness-schema.ts";
+import { savingsSchema } from "./savings-schema.ts";
 import { statsSchema } from "./stats-schema.ts";
 
 /** A question that can be asked: GET of a path. */
@@ -14,8 +15,10 @@ export interface Operation {
   readonly summary: string;
   /** Name of what it answers, of `answers`. */
   readonly answers: keyof typeof answers;
-  /** Its parameters in the query, all of them required: what each means, with an example. */
-  readonly query: Readonly<Record<string, { readonly description: string; readonly example: string }>>;
+  /** Its parameters in the query: what each means, with an example. Required unless `optional`. */
+  readonly query: Readonly<
+    Record<string, { readonly description: string; readonly example: string; readonly optional?: true }>
+  >;
 }
 
 const answers = {
@@ -27,6 +30,7 @@ const answers = {
   Job: jobSchema,
   NewJob: newJobSchema,
   Readiness: readinessSchema,
+  Savings: savingsSchema,
   Error: errorSchema,
 } as const satisfies Record<string, z.ZodType>;
 
@@ -69,6 +73,18 @@ export const operations: Readonly<Record<string, Operation>> = {
       },
     },
   },
+  "/api/v1/savings": {
+    id: "getSavings",
+    summary: "What the nodes of the datacenter have saved in a month, by team, together and each",
+    answers: "Savings",
+    query: {
+      month: {
+        description: "Of UTC, such as 2026-11, or all: the last 13 with any requests. Left out: this one",
+        example: "2026-11",
+        optional: true,
+      },
+    },
+  },
 };
 
 /** `version`: of this program. */
@@ -77,10 +93,10 @@ export function openApiDocument(version: string): object {
     "application/json": { schema: { $ref: refTo(name) } },
   });
   const paths = Object.entries(operations).map(([path, { id, summary, answers, query }]) => {
-    const parameters = Object.entries(query).map(([name, { description, example }]) => ({
+    const parameters = Object.entries(query).map(([name, { description, example, optional }]) => ({
       name,
       in: "query",
-      required: true,
+      required: optional !== true,
       description,
       example,
       schema: { type: "string", maxLength: longestReference },

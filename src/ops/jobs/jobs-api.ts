@@ -37,6 +37,8 @@ export interface JobsAnswer extends OpsAnswer {
 export class JobsApi {
   readonly #options: JobsApiOptions;
 
+  readonly paths = [jobsPath, `${jobsPath}/ID`];
+
   constructor(options: JobsApiOptions) {
     this.#options = options;
   }

@@ -1,13 +1,13 @@
-// What this node says of itself to the others, and at /api/v1/node: the document of the page in a few KB.
+// What this node says of itself to the others, and at /api/v1/node: what it is judged by, in a few KB.
 import type { NodeSummary, TrafficSums } from "../../ports/datacenter/nodes.ts";
-import type { StatsDocument } from "./stats-document.ts";
+import type { JudgedStats, Verdict } from "./stats-document.ts";
 
 const maxReasons = 5;
 const longestReason = 200;
 const maxUpstreams = 16;
 
 export function nodeSummary(
-  { node, at, verdict, traffic, store, upstreams }: Omit<StatsDocument, "datacenter">,
+  { node, at, verdict, traffic, store, upstreams }: JudgedStats & { readonly verdict: Verdict },
   address: string | undefined,
 ): NodeSummary {
   const { name, version, startedAt, ready, draining } = node;

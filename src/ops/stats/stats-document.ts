@@ -137,6 +137,14 @@ export interface StatsDocument {
   readonly runtime: RuntimeStats;
 }
 
+/** What of it the verdict, and what other nodes are told, are made of. */
+export type JudgedStats = Pick<
+  StatsDocument,
+  "at" | "node" | "upstreams" | "store" | "services" | "runtime"
+> & {
+  readonly traffic: Omit<StatsDocument["traffic"], "series">;
+};
+
 /** What was saved this month, of UTC; `teams` has those that have saved most. */
 export interface SavingsStats extends Pick<SavingsDocument, "month" | "currency" | "total" | "teams"> {
   /** Teams that are left out. */

@@ -1,7 +1,7 @@
 // The stats page, its files, its document and its stream, as answers of the ops listener.
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import { isMonth, savingsCsv } from "../../telemetry/savings/report.ts";
-import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import { isMonth, monthExpected, savingsCsv } from "../../telemetry/savings/report.ts";
+import type { DatacenterSavings } from "../../telemetry/savings/savings-document.ts";
 import type { JobSummary } from "../jobs/job-report.ts";
 import { type Asset, loadAssets } from "../page/assets.ts";
 import { jobsPageHtml } from "../page/jobs-page.ts";
@@ -14,8 +14,8 @@ export interface StatsPagesOptions {
   readonly document: () => StatsDocument;
   /** What is known here of an image. Never rejects for a reference it cannot read. */
   readonly explain: (reference: string) => Promise<Explanation>;
-  /** What was saved in a month, in this one unless said, or in `all` that are kept. Throws StoreError. */
-  readonly savings: (month?: string) => SavingsDocument;
+  /** See ApiOptions. */
+  readonly savings: (month?: string) => Promise<DatacenterSavings>;
   /** The newest first; left out: there are none. */
   readonly jobs?: (() => readonly JobSummary[]) | undefined;
   readonly every?: EventStreamsOptions["every"];
@@ -44,13 +44,6 @@ export function createStatsPages(options: StatsPagesOptions): StatsPages {
   const streams = new EventStreams({ snapshot: json, ...(every === undefined ? {} : { every }) });
   const explanationOf = async (query: URLSearchParams, name: string) =>
     await explain((query.get(name) ?? "").trim().slice(0, longestReference));
-  const savingsAs =
-    (type: string, textOf: (document: SavingsDocument) => string): Answer =>
-    (request, response) => {
-      const month = queryOf(request).get("month") ?? undefined;
-      if (month === undefined || isMonth(month)) send(request, response, type, textOf(savings(month)));
-      else send(request, response, "text/plain; charset=utf-8", badMonth, {}, 400);
-    };
   const answers: Readonly<Record<string, Answer>> = {
     async "/"(request, response, basePath) {
       const query = queryOf(request);
@@ -67,8 +60,17 @@ export function createStatsPages(options: StatsPagesOptions): StatsPages {
       const explanation = await explanationOf(queryOf(request), "reference");
       send(request, response, "application/json", `${JSON.stringify(explanation)}\n`);
     },
-    "/savings.json": savingsAs("application/json", (found) => `${JSON.stringify(found)}\n`),
-    "/savings.csv": savingsAs("text/csv; charset=utf-8", savingsCsv),
+    async "/savings.csv"(request, response) {
+      const month = queryOf(request).get("month") ?? undefined;
+      if (month !== undefined && !isMonth(month))
+        return send(request, response, "text/plain; charset=utf-8", `${monthExpected}\n`, {}, 400);
+      const found = await savings(month);
+      const { silentNodes } = found;
+      const warning = `199 - "without what ${silentNodes.length} nodes that did not answer have saved"`;
+      send(request, response, "text/csv; charset=utf-8", savingsCsv(found), {
+        ...(silentNodes.length > 0 ? { warning } : {}),
+      });
+    },
     "/stats/events": (request, response) => {
       if (request.method === "HEAD") send(request, response, "text/event-stream", "");
       else streams.add(response);
@@ -91,8 +93,6 @@ function queryOf({ url = "" }: IncomingMessage): URLSearchParams {
   const at = url.indexOf("?");
   return new URLSearchParams(at < 0 ? "" : url.slice(at + 1));
 }
-
-const badMonth = "month: expected one like 2026-11, or all\n";
 
 function send(
   request: IncomingMessage,

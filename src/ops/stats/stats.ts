@@ -3,15 +3,17 @@
 import type { BlobCache } from "../../cache/blob-cache.ts";
 import type { Config } from "../../config/config.ts";
 import type { Clock } from "../../ports/clock.ts";
+import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
-import type { ActivityReport, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
+import type { ActivityState, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
 import type { Health } from "../health.ts";
 import { count, duration } from "../page/format.ts";
-import type { Datacenter } from "./datacenter.ts";
+import type { Datacenter, DatacenterDocument } from "./datacenter.ts";
 import { nodeSummary } from "./node-summary.ts";
 import { RuntimeWatch } from "./runtime-watch.ts";
 import type {
+  JudgedStats,
   QueueStats,
   RunningFill,
   ScrubStats,
@@ -19,6 +21,7 @@ import type {
   StatsDocument,
   StoreStats,
   UpstreamStats,
+  Verdict,
 } from "./stats-document.ts";
 import { verdictOf } from "./verdict.ts";
 
@@ -55,13 +58,17 @@ export interface StatsOptions {
   /** Names of what this node shares with others: `redis`, `s3`. */
   readonly services?: readonly string[];
   readonly queues?: () => readonly QueueStats[];
-  /** What was saved in that month, in this one unless said. Throws StoreError. */
-  readonly savings: (month?: string) => SavingsDocument;
+  /** What this node has saved this month. Throws StoreError. */
+  readonly savings: () => SavingsDocument;
 }
 
+/** All throw StoreError when the index cannot be read. */
 export interface Stats {
-  /** Throws StoreError when the index cannot be read. */
   document(): StatsDocument;
+  /** What other nodes are told of this one. It is made every few seconds, and of no more than it needs. */
+  summary(): NodeSummary;
+  /** The nodes, this one among them, of no more than it needs. */
+  datacenter(): DatacenterDocument;
   /** Stops measuring. */
   close(): void;
 }
@@ -80,49 +87,66 @@ export function createStats(options: StatsOptions): Stats {
   const { clock, steady, name, version, health } = options;
   const startedAt = clock();
   const watch = new RuntimeWatch();
+  const judged = (state: ActivityState): JudgedStats & { readonly verdict: Verdict } => {
+    const now = clock();
+    const running = options.running();
+    const { windows, sinceStart, lastStoreError } = state;
+    const stats: JudgedStats = {
+      at: now,
+      node: {
+        name,
+        version,
+        startedAt,
+        ready: health.ready(),
+        draining: health.isDraining(),
+        mirrorUrl: options.mirrorUrl(),
+      },
+      upstreams: upstreamsOf(options, state),
+      traffic: { inFlight: running.listener?.inFlight ?? 0, windows, sinceStart },
+      store: {
+        ...storeOf(options, state, now - startedAt),
+        lastStoreError,
+        scrub: scrubOf(options, state),
+      },
+      services: [
+        ...troubled(options.troubles?.() ?? {}),
+        ...receiversOf(state, now),
+        ...(options.services?.map((name) => serviceOf(name, state, now)) ?? []),
+      ],
+      runtime: watch.read(),
+    };
+    return { ...stats, verdict: verdictOf(stats, health.failing()) };
+  };
+  const summaryOf = (stats: ReturnType<typeof judged>): NodeSummary => nodeSummary(stats, options.address);
+  const summary = (): NodeSummary => summaryOf(judged(options.activity.state()));
   return {
     document() {
-      const now = clock();
-      const running = options.running();
       const report = options.activity.report();
-      const { windows, sinceStart, series, slow, errors, repositories, lastStoreError } = report;
-      const document: Omit<StatsDocument, "verdict" | "datacenter"> = {
+      const { series, slow, errors, repositories } = report;
+      const stats = judged(report);
+      const { at, node, verdict, upstreams, traffic, store, services, runtime } = stats;
+      return {
         schema: 1,
-        at: now,
-        node: {
-          name,
-          version,
-          startedAt,
-          ready: health.ready(),
-          draining: health.isDraining(),
-          mirrorUrl: options.mirrorUrl(),
-        },
+        at,
+        node,
+        verdict,
+        datacenter: options.datacenter.document(summaryOf(stats)),
         links: linksOf(options.config()),
-        upstreams: upstreamsOf(options, report),
-        traffic: { inFlight: running.listener?.inFlight ?? 0, windows, sinceStart, series },
-        store: {
-          ...storeOf(options, report, now - startedAt),
-          lastStoreError,
-          scrub: scrubOf(options, report),
-        },
-        fills: running.blobs?.fillings.map((filling) => fillOf(filling, now, steady())) ?? [],
+        upstreams,
+        traffic: { ...traffic, series },
+        store,
+        fills: options.running().blobs?.fillings.map((filling) => fillOf(filling, at, steady())) ?? [],
         slow,
         errors,
         repositories,
-        services: [
-          ...troubled(options.troubles?.() ?? {}),
-          ...receiversOf(report, now),
-          ...(options.services?.map((name) => serviceOf(name, report, now)) ?? []),
-        ],
+        services,
         queues: options.queues?.() ?? [],
         savings: savingsOf(options.savings()),
-        runtime: watch.read(),
+        runtime,
       };
-      const { schema, at, node, ...rest } = document;
-      const verdict = verdictOf(document, health.failing());
-      const own = nodeSummary({ ...document, verdict }, options.address);
-      return { schema, at, node, verdict, datacenter: options.datacenter.document(own), ...rest };
     },
+    summary,
+    datacenter: () => options.datacenter.document(summary()),
     close: () => watch.stop(),
   };
 }
@@ -136,7 +160,7 @@ function savingsOf({ month, currency, total, teams }: SavingsDocument): StatsDoc
   return { month, currency, total, teams: shown, more: teams.length - shown.length };
 }
 
-function upstreamsOf({ config, running }: StatsOptions, report: ActivityReport): UpstreamStats[] {
+function upstreamsOf({ config, running }: StatsOptions, report: ActivityState): UpstreamStats[] {
   const parts = running().upstreams;
   return report.upstreams.map((upstream) => {
     const part = parts?.find(({ name }) => name === upstream.name);
@@ -150,11 +174,7 @@ function upstreamsOf({ config, running }: StatsOptions, report: ActivityReport):
   });
 }
 
-function storeOf(
-  { config, running, disk }: StatsOptions,
-  report: ActivityReport,
-  uptime: number,
-): StoreStats {
+function storeOf({ config, running, disk }: StatsOptions, report: ActivityState, uptime: number): StoreStats {
   const { bytes = 0, count = 0 } = running().index?.blobs.totals() ?? {};
   const { maxSize, keepFree } = config().cache;
   const space = disk();
@@ -186,7 +206,7 @@ function troubled(troubles: Readonly<Record<string, string | undefined>>): Servi
 }
 
 /** Only those that take nothing are listed; one failure is none. */
-function receiversOf({ receivers }: ActivityReport, now: number): ServiceStats[] {
+function receiversOf({ receivers }: ActivityState, now: number): ServiceStats[] {
   return [...receivers].flatMap(([endpoint, { failures, since, message, dropped }]) => {
     if (failures < deadReceiver) return [];
     const lost = dropped === 0 ? "" : `; ${count(dropped, "event")} dropped`;
@@ -195,7 +215,7 @@ function receiversOf({ receivers }: ActivityReport, now: number): ServiceStats[]
   });
 }
 
-function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport): ScrubStats {
+function scrubOf({ config, running }: StatsOptions, { checks }: ActivityState): ScrubStats {
   const { scrub } = config().cache;
   const { scrubber, store } = running();
   return {
@@ -211,7 +231,7 @@ function scrubOf({ config, running }: StatsOptions, { checks }: ActivityReport):
 }
 
 /** In use until a notice says the opposite. */
-function serviceOf(name: string, { sharedStores }: ActivityReport, now: number): ServiceStats {
+function serviceOf(name: string, { sharedStores }: ActivityState, now: number): ServiceStats {
   const state = sharedStores.get(name);
   if (state === undefined) return { name, ok: true, asked: false, detail: "" };
   if (state.usable) return { name, ok: true, asked: true, detail: "" };

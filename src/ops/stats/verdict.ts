@@ -1,7 +1,7 @@
 // One word on the state of this node, and the reasons: what a person on call reads first.
 
 import { count, duration, share, size } from "../page/format.ts";
-import type { Level, ScrubStats, StatsDocument, UpstreamStats, Verdict } from "./stats-document.ts";
+import type { JudgedStats, Level, ScrubStats, UpstreamStats, Verdict } from "./stats-document.ts";
 
 interface Finding {
   readonly level: Exclude<Level, "ok">;
@@ -20,10 +20,7 @@ const dayMs = 86_400_000;
 const lateLoop = 250;
 
 /** `unready`: the lines of the required checks that fail. */
-export function verdictOf(
-  document: Omit<StatsDocument, "verdict" | "datacenter">,
-  unready: readonly string[],
-): Verdict {
+export function verdictOf(document: JudgedStats, unready: readonly string[]): Verdict {
   const { node, upstreams, services } = document;
   const findings: Finding[] = [
     ...unready.map((line): Finding => ({ level: "down", reason: `not ready: ${line}` })),
@@ -63,7 +60,7 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
   return [degraded(`upstream ${name} fails: ${lastError.code} (${last})`)];
 }
 
-function trafficFindings({ traffic }: Omit<StatsDocument, "verdict" | "datacenter">): Finding[] {
+function trafficFindings({ traffic }: JudgedStats): Finding[] {
   const { requests, failed, results, brokenFills } = traffic.windows["5m"];
   const findings: Finding[] = [];
   if (results.stale > 0) findings.push(degraded(`${count(results.stale, "tag")} served stale in 5 min`));
@@ -78,7 +75,7 @@ function trafficFindings({ traffic }: Omit<StatsDocument, "verdict" | "datacente
   return findings;
 }
 
-function storeFindings({ store, traffic, at }: Omit<StatsDocument, "verdict" | "datacenter">): Finding[] {
+function storeFindings({ store, traffic, at }: JudgedStats): Finding[] {
   const findings: Finding[] = [];
   const { storeErrors } = traffic.windows["5m"];
   if (storeErrors > 0) {
@@ -125,9 +122,7 @@ function scrubFindings(
   return findings;
 }
 
-function loopFindings({
-  runtime: { eventLoopP99Ms },
-}: Omit<StatsDocument, "verdict" | "datacenter">): Finding[] {
+function loopFindings({ runtime: { eventLoopP99Ms } }: JudgedStats): Finding[] {
   return eventLoopP99Ms !== null && eventLoopP99Ms > lateLoop
     ? [degraded(`this node is overloaded: timers come ${Math.round(eventLoopP99Ms)} ms late`)]
     : [];

@@ -2,6 +2,7 @@
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { CircuitStateName, Result } from "../event.ts";
+import type { SavingsRow } from "../records.ts";
 
 /** Sums over a time. Byte counts are of bodies; pings, tokens and probes are no requests here. */
 export interface TrafficSums {
@@ -62,6 +63,17 @@ export interface HeardSummary {
   readonly ageMs: number;
 }
 
+/** What a node's ledger has. */
+export interface NodeSavings {
+  /** Of its prices; null: its configuration names none. */
+  readonly currency: string | null;
+  /** At most `maxSavingsRows`. */
+  readonly rows: readonly SavingsRow[];
+}
+
+/** Rows that one node tells of; more of a month count together as `otherRow`, without a price. */
+export const maxSavingsRows = 4_000;
+
 /** How the nodes of a datacenter tell each other of themselves. */
 export interface NodeSummaries {
   /**
@@ -76,6 +88,7 @@ export const nodePaths = {
   summary: "/node/v1/summary",
   holding: "/node/v1/holding",
   repositories: "/node/v1/repositories",
+  savings: "/node/v1/savings",
 } as const;
 
 /** Digests asked about at once, at most. */
@@ -102,6 +115,8 @@ export interface OtherNodes {
     last: string | undefined,
     limit: number,
   ): Promise<readonly Repository[]>;
+  /** Its ledger of a month, such as 2026-11, or of `all` that are kept. */
+  savings(address: string, month: string): Promise<NodeSavings>;
 }
 
 /** The other nodes of the last day, and how they are asked. */

@@ -33,15 +33,12 @@ export interface StoredChecks {
   readonly alarm: boolean;
 }
 
-export interface ActivityReport {
+/** What a verdict, and a summary for other nodes, are made of. */
+export interface ActivityState {
   readonly windows: Readonly<Record<"5m" | "1h" | "24h", TrafficWindow>>;
   /** Of this process; what an earlier one did is in the windows only. */
   readonly sinceStart: TrafficWindow;
-  readonly series: Readonly<Record<"minute" | "hour" | "day", TrafficSeries>>;
   readonly upstreams: readonly RecentUpstream[];
-  readonly slow: readonly SlowTransfer[];
-  readonly errors: { readonly last: readonly RecentError[]; readonly folded: readonly FoldedErrors[] };
-  readonly repositories: RecentRepositoriesReport;
   readonly eviction: {
     /** How long ago evicted blobs had last been used: the median over the last 64, in milliseconds. */
     readonly medianAgeMs: number | null;
@@ -53,6 +50,13 @@ export interface ActivityReport {
   readonly receivers: ReadonlyMap<string, ReceiverState>;
   /** The shared stores, by name, from the first notice about one on. */
   readonly sharedStores: ReadonlyMap<string, SharedStoreState>;
+}
+
+export interface ActivityReport extends ActivityState {
+  readonly series: Readonly<Record<"minute" | "hour" | "day", TrafficSeries>>;
+  readonly slow: readonly SlowTransfer[];
+  readonly errors: { readonly last: readonly RecentError[]; readonly folded: readonly FoldedErrors[] };
+  readonly repositories: RecentRepositoriesReport;
 }
 
 export interface ReceiverState {
@@ -159,13 +163,21 @@ export class RecentActivity {
   report(): ActivityReport {
     const now = this.#clock();
     return {
-      windows: this.#traffic.windows(now),
-      sinceStart: this.#traffic.sinceStart(),
+      ...this.state(),
       series: this.#traffic.series(now),
-      upstreams: this.#upstreams.report(now),
       slow: this.#requests.slow,
       errors: { last: this.#requests.errors, folded: this.#requests.folded },
       repositories: this.#repositories.report(now),
+    };
+  }
+
+  /** The part of the report that other nodes are told of every few seconds. */
+  state(): ActivityState {
+    const now = this.#clock();
+    return {
+      windows: this.#traffic.windows(now),
+      sinceStart: this.#traffic.sinceStart(),
+      upstreams: this.#upstreams.report(now),
       eviction: { medianAgeMs: percentile(this.#ages.list(), 0.5), lastAt: this.#lastEviction },
       lastStoreError: this.#lastStoreError,
       checks: this.#checks,

@@ -1,4 +1,4 @@
-// The document of /savings.json, which the page and the command read. Stable, as that of /stats.json is.
+// What was saved, for the page, the command and /api/v1/savings. Stable, as what /api/v1/stats answers is.
 
 export interface Saved {
   /** See SavingsSums (ports/records.ts). */
@@ -33,4 +33,17 @@ export interface SavingsDocument {
   readonly teams: readonly TeamSavings[];
   /** In order of month, team and upstream. */
   readonly rows: readonly RowSavings[];
+}
+
+/** What the nodes of a datacenter have saved together: the sums are those of all nodes that have told. */
+export interface DatacenterSavings extends SavingsDocument {
+  readonly at: number;
+  /** Those that have told, in order of their names. */
+  readonly nodes: readonly (Saved & {
+    readonly name: string;
+    /** The node that answers. */
+    readonly self: boolean;
+  })[];
+  /** Names of the nodes that did not answer, cannot be asked, or are unreachable. */
+  readonly silentNodes: readonly string[];
 }

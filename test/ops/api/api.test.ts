@@ -1,12 +1,15 @@
 import t, { type Test } from "tap";
 import { createApi } from "../../../src/ops/api/api.ts";
 import { Health } from "../../../src/ops/health.ts";
+import { JobsApi } from "../../../src/ops/jobs/jobs-api.ts";
 import { createOpsListener, type OpsListenerOptions } from "../../../src/ops/listener.ts";
 import { nodeSummary } from "../../../src/ops/stats/node-summary.ts";
 import { fixedSecret, Secret } from "../../../src/ports/secret.ts";
 import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
-import { fullExplanation, sampleDocument } from "../../fixtures/stats-samples.ts";
+import { fullExplanation, sampleDatacenterSavings, sampleDocument } from "../../fixtures/stats-samples.ts";
 import { rememberingOutput } from "../../fixtures/telemetry-samples.ts";
+
+const begin = () => undefined;
 
 async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats = () => sampleDocument()) {
   const node = () => nodeSummary(stats(), undefined);
@@ -14,6 +17,7 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
   const api = createApi({
     version: "1.2.3",
     node,
+    datacenter: () => stats().datacenter,
     stats,
     explain: async (reference) => {
       asked.push(reference);
@@ -24,12 +28,14 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
       days === 365
         ? undefined
         : { schema: 1, at: 1000, days, pulled: 0, ready: 0, truncated: false, unready: [] },
+    savings: async (month) => sampleDatacenterSavings(month),
   });
   const listener = createOpsListener({
     health: new Health(),
     metrics: { contentType: "text/plain", render: async () => "" },
     log: createLogger("info", rememberingOutput()).logger,
     api,
+    jobs: new JobsApi({ jobs: { list: () => [], get: () => undefined, cancel: () => false }, begin }),
     ...changes,
   });
   const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
@@ -46,13 +52,16 @@ t.test("what was wrong is said as JSON, whoever refuses", async (t) => {
   const { ask, asked } = await start(t);
   const cases = [
     ["/api/v1/nothing", 404, "not_found", /^here are: \/api\/v1\/openapi\.json /],
-    ["/api/", 404, "not_found", /here are/],
+    ["/api/", 404, "not_found", / \/api\/v1\/jobs \/api\/v1\/jobs\/ID$/],
+    ["/api", 404, "not_found", /here are/],
     ["/api/v1/__proto__", 404, "not_found", /here are/],
     ["/api/v1/why", 400, "bad_request", /reference= is missing/],
     ["/api/v1/why?reference=%20", 400, "bad_request", /reference= is missing/],
     ["/api/v1/why?reference=wrong", 400, "bad_request", /^reference "wrong": expected something else$/],
     ["/api/v1/readiness", 400, "bad_request", /^days: expected a whole number/],
     ["/api/v1/readiness?days=366", 400, "bad_request", /from 1 to 365/],
+    ["/api/v1/savings?month=", 400, "bad_request", /^month: expected one like 2026-11, or all$/],
+    ["/api/v1/savings?month=2026-13", 400, "bad_request", /^month: expected/],
     [`/api/v1/why?reference=${"x".repeat(501)}`, 400, "bad_request", /longer than 500/],
   ] as const;
   for (const [path, status, code, message] of cases) {
@@ -63,6 +72,8 @@ t.test("what was wrong is said as JSON, whoever refuses", async (t) => {
   t.match(await ask("/api/v1/why?reference=team%2Fapp%3A1.0"), { status: 200, body: { kind: "explained" } });
   t.same(asked.at(-1), "team/app:1.0");
   t.match(await ask("/api/v1/readiness?days=30"), { status: 200, body: { days: 30 } });
+  t.match(await ask("/api/v1/savings"), { status: 200, body: { month: "2026-11" } });
+  t.match(await ask("/api/v1/savings?month=all"), { status: 200, body: { month: "all" } });
   const busy = await ask("/api/v1/readiness?days=365");
   t.match(busy, { status: 503, body: { error: { code: "unavailable", message: /ask again/ } } });
   t.equal(busy.headers.get("retry-after"), "10");

@@ -15,7 +15,11 @@ interface Document {
 
 interface Operation {
   readonly operationId: string;
-  readonly parameters: readonly { readonly name: string; readonly in: string; readonly example: string }[];
+  readonly parameters: readonly {
+    readonly name: string;
+    readonly required: boolean;
+    readonly example: string;
+  }[];
   readonly responses: Readonly<
     Record<
       string,
@@ -59,7 +63,15 @@ t.test("every path of the document is answered as it says, and errors too", asyn
     const { error } = schemaOf(document, get, "200").safeParse(good.body);
     t.equal(error, undefined, error === undefined ? path : `${path}: ${z.prettifyError(error)}`);
     t.notOk(schemaOf(document, get, "200").safeParse({}).success, "and it is not said of everything");
-    const wrong = get.parameters.length === 0 ? await ask(path, "OPTIONS") : await ask(path);
+    const optional = get.parameters.find(({ required }) => !required)?.name;
+    const bare = await ask(path);
+    t.equal(bare.status, get.parameters.some(({ required }) => required) ? 400 : 200, path);
+    const wrong =
+      get.parameters.length === 0
+        ? await ask(path, "OPTIONS")
+        : optional === undefined
+          ? bare
+          : await ask(`${path}?${optional}=`);
     t.equal(wrong.status, get.parameters.length === 0 ? 405 : 400, path);
     const refused = schemaOf(document, get, "default").safeParse(wrong.body);
     t.ok(refused.success, JSON.stringify(wrong.body));
@@ -98,6 +110,7 @@ t.test("of the answers every member is described, also where they are nested", (
     "NewJob",
     "Node",
     "Readiness",
+    "Savings",
     "Stats",
   ]);
   const text = JSON.stringify(components);

@@ -7,8 +7,7 @@ import { Health } from "../../../src/ops/health.ts";
 import { createOpsListener } from "../../../src/ops/listener.ts";
 import { createStatsPages, type StatsPagesOptions } from "../../../src/ops/stats/stats-pages.ts";
 import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
-import { savingsDocument } from "../../../src/telemetry/savings/report.ts";
-import { fullExplanation, sampleDocument, sampleSavings } from "../../fixtures/stats-samples.ts";
+import { fullExplanation, sampleDatacenterSavings, sampleDocument } from "../../fixtures/stats-samples.ts";
 import { rememberingOutput } from "../../fixtures/telemetry-samples.ts";
 
 async function start(
@@ -20,7 +19,7 @@ async function start(
   const stats = createStatsPages({
     document: () => sampleDocument(),
     explain: async () => fullExplanation("team/app"),
-    savings: (month = "2026-11") => savingsDocument(month, sampleSavings, "EUR"),
+    savings: async (month) => sampleDatacenterSavings(month),
     ...changes,
   });
   const listener = createOpsListener({
@@ -120,20 +119,23 @@ t.test("the box: what was typed is asked, cut, and shown again", async (t) => {
   t.strictSame(asked, ["team/app:1<b>", "team/app@sha256:1", "x".repeat(500), ""]);
 });
 
-t.test("what was saved, as JSON and as CSV, of a month that can be read", async (t) => {
-  const { ask } = await start(t);
-  const { headers, body } = await ask("/savings.json");
-  t.equal(headers["content-type"], "application/json");
-  t.match(JSON.parse(body), {
-    schema: 1,
-    month: "2026-11",
-    teams: [{ team: "payments" }, { team: "other" }],
+t.test("what was saved as CSV, of a month that can be read, and who has not told", async (t) => {
+  const asked: (string | undefined)[] = [];
+  const { ask } = await start(t, {
+    savings: async (month) => {
+      asked.push(month);
+      return sampleDatacenterSavings(month, month === "all" ? ["b"] : []);
+    },
   });
-  t.match(JSON.parse((await ask("/savings.json?month=all")).body), { month: "all" });
   const csv = await ask("/savings.csv?month=2026-10");
   t.equal(csv.headers["content-type"], "text/csv; charset=utf-8");
+  t.equal(csv.headers.warning, undefined);
   t.equal(csv.body.split("\r\n").length, 4, "the names, two rows, and an end");
-  for (const path of ["/savings.json?month=2026-13", "/savings.csv?month="])
+  const partly = await ask("/savings.csv?month=all");
+  t.equal(partly.headers.warning, '199 - "without what 1 nodes that did not answer have saved"');
+  await ask("/savings.csv");
+  t.same(asked, ["2026-10", "all", undefined]);
+  for (const path of ["/savings.csv?month=2026-13", "/savings.csv?month="])
     t.match(await ask(path), { status: 400, body: "month: expected one like 2026-11, or all\n" }, path);
 });
 
@@ -155,7 +157,7 @@ t.test("other methods are 405; unknown paths name what there is", async (t) => {
   t.match(await ask("/stats/events", {}, "HEAD"), { status: 200, body: "" });
   t.equal(
     (await ask("/nothing")).body,
-    "here are: / /jobs /stats.json /explain.json /savings.json /savings.csv /stats/events /livez /readyz /metrics\n",
+    "here are: / /jobs /stats.json /explain.json /savings.csv /stats/events /livez /readyz /metrics\n",
   );
 });
 

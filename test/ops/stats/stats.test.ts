@@ -7,7 +7,7 @@ import { makeImage } from "../../fixtures/images.ts";
 import { gate, type ManualClock } from "../../fixtures/manual-time.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../../fixtures/mirror.ts";
 import { type ScriptedUpstream, startUpstream } from "../../fixtures/scripted-upstream.ts";
-import { sampleDocument } from "../../fixtures/stats-samples.ts";
+import { sampleDocument, sampleStats } from "../../fixtures/stats-samples.ts";
 
 const image = makeImage({ layers: [300_000] });
 const [layer] = image.layers as [(typeof image.layers)[0]];
@@ -25,6 +25,31 @@ async function start(
 async function stats(mirror: Mirror): Promise<StatsDocument> {
   return (await (await fetch(new URL("/stats.json", mirror.ops))).json()) as StatsDocument;
 }
+
+t.test("what other nodes are told every five seconds is made of no list and no ledger", (t) => {
+  const told = new Set<string>();
+  const { stats, activity } = sampleStats({
+    savings: () => {
+      told.add("savings");
+      throw new Error("the ledger was read");
+    },
+    queues: () => {
+      told.add("queues");
+      return [];
+    },
+  });
+  t.teardown(() => stats.close());
+  const { report } = activity;
+  activity.report = () => {
+    told.add("report");
+    return report.call(activity);
+  };
+  t.match(stats.summary(), { name: "node-1", state: "up", verdict: { level: "ok" } });
+  t.match(stats.datacenter(), { nodes: [{ name: "node-1", self: true }], totals: { nodes: 1 } });
+  t.strictSame([...told], []);
+  t.throws(() => stats.document(), /the ledger was read/, "and the page's document is");
+  t.end();
+});
 
 /** What is wrong, but for what the machine of the test does: it may be busy with others. */
 function ownReasons({ verdict }: StatsDocument): readonly string[] {

@@ -1,6 +1,12 @@
 import t from "tap";
 import type { SavingsRow } from "../../../src/ports/records.ts";
-import { isMonth, savingsCsv, savingsDocument } from "../../../src/telemetry/savings/report.ts";
+import {
+  datacenterSavings,
+  isMonth,
+  nodeSavings,
+  savingsCsv,
+  savingsDocument,
+} from "../../../src/telemetry/savings/report.ts";
 
 function row(changes: Partial<SavingsRow>): SavingsRow {
   return {
@@ -62,5 +68,70 @@ t.test("what is a month", (t) => {
   for (const month of ["2026-01", "2026-12", "all"]) t.ok(isMonth(month), month);
   for (const month of ["2026-00", "2026-13", "26-01", "2026-1", "", "all ", "2026-01-01"])
     t.notOk(isMonth(month), month);
+  t.end();
+});
+
+t.test("the ledgers of several nodes add up, row by row, and each is told", (t) => {
+  const ledgers = [
+    { name: "b", savings: nodeSavings([row({ pricePerGB: 0.1 }), row({ team: "z" })], "EUR") },
+    { name: "a", savings: nodeSavings([row({ pricePerGB: 0.1 }), row({ month: "2026-10" })], "EUR") },
+    { name: "c", savings: nodeSavings([row({ pricePerGB: 0.3 })], "EUR") },
+    { name: "d", savings: nodeSavings([row({ pricePerGB: 9 })], "USD") },
+  ];
+  const document = datacenterSavings("all", 1000, ledgers, ["e"]);
+  const [first] = ledgers as [(typeof ledgers)[0]];
+  t.strictSame(
+    document.rows.map(({ month, team, requests, savedBytes, pricePerGB, moneySaved }) => {
+      return [month, team, requests, savedBytes, pricePerGB, moneySaved];
+    }),
+    [
+      ["2026-10", "a", 1, 2e9, null, null],
+      ["2026-11", "a", 4, 8e9, null, 0.2 + 0.2 + 0.6],
+      ["2026-11", "z", 1, 2e9, null, null],
+    ],
+    "each node's bytes at its own price, and none of another currency",
+  );
+  t.strictSame(
+    document.nodes.map(({ name, self, savedBytes, moneySaved }) => [name, self, savedBytes, moneySaved]),
+    [
+      ["a", false, 4e9, 0.2],
+      ["b", true, 4e9, 0.2],
+      ["c", false, 2e9, 0.6],
+      ["d", false, 2e9, null],
+    ],
+  );
+  t.match(document, { month: "all", currency: "EUR", silentNodes: ["e"], total: { savedBytes: 12e9 } });
+  const alone = datacenterSavings("2026-11", 1000, [first], []);
+  const { at, nodes, silentNodes, ...same } = alone;
+  t.strictSame(same, savingsDocument("2026-11", first.savings.rows, "EUR"), "alone it is the node's own");
+  t.end();
+});
+
+t.test("of more rows than are told the largest are, and the sums stay", (t) => {
+  const ledger = [1, 2, 3, 4, 5].flatMap((size) =>
+    ["2026-10", "2026-11"].map((month) =>
+      row({ month, team: `t${size}`, sentBytes: size, fetchedBytes: 0, pricePerGB: 1 }),
+    ),
+  );
+  const { rows } = nodeSavings(ledger, undefined, 6);
+  t.equal(rows.length, 6);
+  t.strictSame(
+    rows.map(({ month, team, sentBytes, requests, pricePerGB }) => [
+      month,
+      team,
+      sentBytes,
+      requests,
+      pricePerGB,
+    ]),
+    [
+      ["2026-10", "t5", 5, 1, 1],
+      ["2026-11", "t5", 5, 1, 1],
+      ["2026-10", "t4", 4, 1, 1],
+      ["2026-11", "t4", 4, 1, 1],
+      ["2026-10", "other", 6, 3, undefined],
+      ["2026-11", "other", 6, 3, undefined],
+    ],
+  );
+  t.strictSame(nodeSavings(ledger, "EUR", 10), { currency: "EUR", rows: ledger });
   t.end();
 });
