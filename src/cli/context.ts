@@ -43,7 +43,10 @@ export const exitCode = {
   done: 0,
   /** Failed to start, or transfers were cut. Of commands that ask a running mirror: what their --help says. */
   failed: 1,
-  /** The configuration or the command line is wrong: starting again will not help. */
+  /**
+   * The configuration or the command line is wrong: starting again will not help. Of commands that ask a running mirror: there
+   * is no answer, be it that none runs, that it wants a login, or that the question is wrong.
+   */
   usage: 2,
 } as const;
 

@@ -111,7 +111,7 @@ const setUpHelp = `Without a configuration a mirror is looked for there. Say whe
   --ops ADDRESS, --config FILE, or ENTREPOT_CONFIG in the environment
 `;
 
-/** The mirror has answered, and says what was wrong with the question. */
+/** The mirror has answered, and says why it does not tell: what was wrong with the question, or that a login is needed. */
 export class OpsRefusal extends Error {
   readonly status: number;
 
@@ -124,10 +124,7 @@ export class OpsRefusal extends Error {
 /** Longest error that is read, in characters. */
 const longestError = 64 * 1024;
 
-/**
- * The JSON at a path of the ops listener. A message on the standard error, and undefined, when there is none; null when the
- * mirror says that the question was wrong.
- */
+/** The JSON at a path of the ops listener. A message on the standard error, and undefined, when there is none. */
 export async function answerFrom(
   place: OpsPlace,
   path: string,
@@ -138,8 +135,7 @@ export async function answerFrom(
     return await askOps(place, path, patience);
   } catch (error) {
     context.err(`entrepot: ${noAnswer(error, place)}\n`);
-    if (error instanceof OpsRefusal) return null;
-    if (place.guessed) context.err(setUpHelp);
+    if (place.guessed && !(error instanceof OpsRefusal)) context.err(setUpHelp);
     return undefined;
   }
 }
@@ -185,11 +181,21 @@ export async function askOps(
   const [answer] = (await once(request.end(body), "response")) as [IncomingMessage];
   const { statusCode: status = 0 } = answer;
   if (status === 200 || status === 201) return await json(answer);
-  const refusal = [400, 404, 503].includes(status) ? await errorOf(answer) : undefined;
-  if (refusal !== undefined) throw new OpsRefusal(status, refusal);
+  const said = await errorOf(answer);
   answer.destroy();
-  const asks = [401, 403].includes(status) ? ": set ENTREPOT_OPS_ACCESS_PASSWORD_FILE" : "";
-  throw new Error(`status ${status}${asks}`);
+  if (status === 401) throw new OpsRefusal(status, loginNeeded(place, authorization !== undefined));
+  if (said !== undefined) throw new OpsRefusal(status, said);
+  if (status === 403)
+    throw new OpsRefusal(status, `the mirror at ${socket ?? origin} refuses it (status 403)`);
+  throw new Error(`status ${status}`);
+}
+
+function loginNeeded({ origin, socket }: OpsPlace, hasShown: boolean): string {
+  const at = socket ?? origin;
+  const what = hasShown
+    ? `the mirror at ${at} does not take the password or token it was shown`
+    : `the mirror at ${at} needs a login`;
+  return `${what}: set ENTREPOT_OPS_ACCESS_PASSWORD_FILE or ENTREPOT_OPS_ACCESS_TOKEN_FILE to a file with that of its opsAccess, or name its configuration with --config`;
 }
 
 /** What an error of the API says; undefined for what is none. */

@@ -18,8 +18,8 @@ export async function readiness(options: ReadinessFlags, context: Context): Prom
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
   const path = `/api/v1/readiness?${new URLSearchParams({ days: options.days })}`;
-  const found = (await answerFrom(place, path, context, patience)) as Readiness | null | undefined;
-  if (found === undefined || found === null) return exitCode.usage;
+  const found = (await answerFrom(place, path, context, patience)) as Readiness | undefined;
+  if (found === undefined) return exitCode.usage;
   const text = options.json ? JSON.stringify(found) : linesOf(found).join("\n");
   context.out(`${text}\n`);
   return found.ready === found.pulled && !found.truncated ? exitCode.done : exitCode.failed;

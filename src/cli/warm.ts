@@ -127,7 +127,7 @@ async function follow(
       if (refused === 404 && !isLost) {
         err("entrepot: the mirror has been started again: asking for the rest\n");
         [isLost, unanswered] = [true, 0];
-      } else if ((refused !== undefined && refused !== 503) || ++unanswered >= maxUnanswered) throw error;
+      } else if ((refused !== undefined && refused < 500) || ++unanswered >= maxUnanswered) throw error;
     }
   }
 }

@@ -12,16 +12,14 @@ export interface WhyOptions extends OpsPlaceOptions {
 type Explained = Explanation & { kind: "explained" };
 
 /**
- * Prints the answer; gives the exit code: 0 when the image is here as a whole, 1 when it is not or no mirror answers, 2 for
- * what is no reference or configuration.
+ * Prints the answer; gives the exit code: 0 when the image is here as a whole, 1 when it is not, 2 when there is no answer.
  */
 export async function why(reference: string, options: WhyOptions, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
   const path = `/api/v1/why?${new URLSearchParams({ reference })}`;
-  const explanation = (await answerFrom(place, path, context)) as Explained | null | undefined;
-  if (explanation === undefined) return exitCode.failed;
-  if (explanation === null) return exitCode.usage;
+  const explanation = (await answerFrom(place, path, context)) as Explained | undefined;
+  if (explanation === undefined) return exitCode.usage;
   const text = options.json ? JSON.stringify(explanation) : linesOf(explanation).join("\n");
   context.out(`${text}\n`);
   return explanation.whole ? exitCode.done : exitCode.failed;

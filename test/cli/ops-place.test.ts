@@ -43,10 +43,10 @@ t.test(
     t.equal(await why(mirror.address).exit, 0);
     t.match(mirror.shown, [/^Basic /]);
     const refused = why(stranger.address);
-    t.equal(await refused.exit, 1);
+    t.equal(await refused.exit, 2);
     t.match(refused.err(), `no mirror answers at https://${stranger.address}`);
     const unknown = commandLine(["why", "app", "--ops", `https://${mirror.address}`]);
-    t.equal(await unknown.exit, 1, "an authority that nobody trusts");
+    t.equal(await unknown.exit, 2, "an authority that nobody trusts");
     t.same(stranger.shown, []);
     t.equal(mirror.shown.length, 1);
   },

@@ -94,7 +94,7 @@ t.test("where it listens at a unix socket it is asked there", async (t) => {
   t.equal(await commandLine(["why", "app"], { env }).exit, 0);
   t.strictSame(asked, ["app"]);
   const gone = commandLine(["why", "app"], { env: { ...env, ENTREPOT_OPS_LISTEN: `unix:${socket}-gone` } });
-  t.equal(await gone.exit, 1);
+  t.equal(await gone.exit, 2);
   t.ok(gone.err().startsWith(`entrepot: no mirror answers at ${socket}-gone (`), gone.err());
 });
 
@@ -128,12 +128,33 @@ t.test(
       basic("entrepot:hunter2"),
     ]);
     t.equal(await why({ ENTREPOT_OPS_ACCESS_PASSWORD_FILE: "/gone" }, ...ops), 2);
-    const refusing = await start(t, fullExplanation("x"), 401);
-    const refused = commandLine(["why", "app", "--ops", refusing.address]);
-    t.equal(await refused.exit, 1);
-    t.match(refused.err(), /status 401: set ENTREPOT_OPS_ACCESS_PASSWORD_FILE/);
   },
 );
+
+t.test("that a login is needed is said, with how to give it, and that it is not taken", async (t) => {
+  const error = (message: string) => ({ error: { code: "unauthorized", message } });
+  const refusing = await start(t, error("this needs the password of opsAccess"), 401);
+  const place = `http://${refusing.address}`;
+  const how =
+    "set ENTREPOT_OPS_ACCESS_PASSWORD_FILE or ENTREPOT_OPS_ACCESS_TOKEN_FILE to a file with that of its opsAccess, or name its configuration with --config";
+  for (const command of [["why", "app"], ["readiness"], ["savings"], ["warm", "app"]]) {
+    const line = commandLine([...command, "--ops", refusing.address]);
+    t.equal(await line.exit, 2, command.join(" "));
+    t.equal(line.err(), `entrepot: the mirror at ${place} needs a login: ${how}\n`);
+  }
+  const env = { ENTREPOT_OPS_ACCESS_PASSWORD: "wrong" };
+  const wrong = commandLine(["why", "app", "--ops", refusing.address], { env });
+  t.equal(await wrong.exit, 2);
+  t.match(wrong.err(), `the mirror at ${place} does not take the password or token it was shown: ${how}`);
+  const closed = await start(t, error("This listener has no password. Set opsAccess.passwordFile"), 403);
+  const shut = commandLine(["why", "app", "--ops", closed.address]);
+  t.equal(await shut.exit, 2);
+  t.equal(shut.err(), "entrepot: This listener has no password. Set opsAccess.passwordFile\n");
+  const proxy = await start(t, {}, 403);
+  const stopped = commandLine(["why", "app", "--ops", proxy.address]);
+  t.equal(await stopped.exit, 2);
+  t.equal(stopped.err(), `entrepot: the mirror at http://${proxy.address} refuses it (status 403)\n`);
+});
 
 t.test("no mirror, no reference, no configuration, no address", async (t) => {
   const message = 'reference "X": expected something else';
@@ -143,10 +164,10 @@ t.test("no mirror, no reference, no configuration, no address", async (t) => {
   t.equal(unreadable.err(), `entrepot: ${message}\n`);
   const failing = await start(t, fullExplanation("x"), 500);
   const failed = commandLine(["why", "app", "--ops", failing.address]);
-  t.equal(await failed.exit, 1);
+  t.equal(await failed.exit, 2);
   t.equal(failed.err(), `entrepot: no mirror answers at http://${failing.address} (status 500)\n`);
   const nobody = commandLine(["why", "app", "--ops", "127.0.0.1:1"]);
-  t.equal(await nobody.exit, 1);
+  t.equal(await nobody.exit, 2, "which is not the 1 of an image that is not here");
   t.match(nobody.err(), /^entrepot: no mirror answers at http:\/\/127\.0\.0\.1:1 \(/);
   t.notMatch(nobody.err(), /--config/, "who has said where it is needs no help with that");
   const address_ = commandLine(["why", "app", "--ops", "a b"]);
@@ -159,7 +180,7 @@ t.test("without a configuration it is looked for where a mirror is without setti
   t.equal(await commandLine(["why", "app"], { env: { ENTREPOT_OPS_LISTEN: address } }).exit, 0);
   t.strictSame(asked, ["app"]);
   const nobody = commandLine(["why", "app"], { env: { ENTREPOT_OPS_LISTEN: "127.0.0.1:1" } });
-  t.equal(await nobody.exit, 1);
+  t.equal(await nobody.exit, 2, "which is not the 1 of an image that is not here");
   t.match(
     nobody.err(),
     /^entrepot: no mirror answers at http:\/\/127\.0\.0\.1:1 \(.*\nWithout a configuration .*\n.*--ops ADDRESS/,
