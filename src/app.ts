@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
+import { createPulledImages } from "./app/images/pulled-images.ts";
 import { Warm } from "./app/images/warm.ts";
 import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
@@ -526,6 +527,12 @@ class Entrepot implements App {
           const upstream = this.#config.upstreams.find((each) => upstreamId(each) === id);
           return upstream && index.blobs.repositories(upstream.name, last, limit);
         },
+        pulled: createPulledImages({
+          graph: index.graph,
+          tags: shared.tags,
+          upstreams: () => this.#config.upstreams,
+          clock: this.#clock,
+        }),
         savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
       },
       neighbours: this.#neighbours(shared),
@@ -556,7 +563,12 @@ class Entrepot implements App {
     this.#opened.defer(() => listener.stop());
     this.#webhooks.attach({ upstreams: () => upstreams.all, caches: policy, tags: shared.tags });
     this.#opened.defer(() => this.#webhooks.stop());
-    this.#warm.attach({ upstreams: () => upstreams.all, policy, denied: serves.denied });
+    this.#warm.attach({
+      upstreams: () => upstreams.all,
+      policy,
+      denied: serves.denied,
+      neighbours: this.#neighbours(shared),
+    });
     this.#opened.defer(() => this.#warm.stop());
     this.#serving = {
       upstreams,

@@ -8,10 +8,11 @@ import { fixedSecret, Secret } from "../src/ports/secret.ts";
 import type { DatacenterSavings } from "../src/telemetry/savings/savings-document.ts";
 import { login, namedAccess, rule } from "./fixtures/access.ts";
 import { parseExposition } from "./fixtures/exposition.ts";
-import { makeImage } from "./fixtures/images.ts";
+import { makeImage, makeIndex } from "./fixtures/images.ts";
 import { ManualClock } from "./fixtures/manual-time.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "./fixtures/mirror.ts";
 import { startUpstream } from "./fixtures/scripted-upstream.ts";
+import { askJobs, runJob } from "./fixtures/warm-jobs.ts";
 import { freePort } from "./system/fixtures/free-port.ts";
 
 const secret = fixedSecret(new Secret("a secret of all nodes".padEnd(32, "x")));
@@ -213,6 +214,72 @@ t.test(
     t.match(await csv.text(), /,other,upstream,4,/);
   },
 );
+
+t.test("a job fetches what clients have pulled from another node, the platforms they pulled", async (t) => {
+  const { mirrors, upstream } = await startNodes(t);
+  const [a, b] = mirrors;
+  const [amd64, arm64] = [
+    makeImage({ layers: [10_000], seed: "amd64" }),
+    makeImage({ layers: [20_000], seed: "arm64" }),
+  ];
+  upstream.addIndex("team/app", "1.0", makeIndex([amd64, arm64]));
+  upstream.addImage("team/web", "2.0", makeImage({ layers: [5], seed: "web" }));
+  const pull = async (mirror: Mirror) => {
+    const paths = [
+      "manifests/1.0",
+      `manifests/${amd64.digest}`,
+      ...[amd64.config, ...amd64.layers].map(({ digest }) => `blobs/${digest}`),
+    ];
+    const answers = await Promise.all(paths.map((path) => mirror.get(`/v2/team/app/${path}`)));
+    return answers.map(({ status, complete }) => (complete ? status : 0));
+  };
+  t.same(await pull(a), [200, 200, 200, 200]);
+  await a.get("/v2/team/web/manifests/2.0");
+  await known(b, "a is known", ({ totals }) => totals.nodes === 3);
+  const job = await runJob(b, { fromNode: "a" });
+  t.match(job, { state: "done", sums: { images: 2, imagesDone: 2, imagesLeftOut: 0 } });
+  t.same(job.images.map(({ image }) => image).sort(), ["upstream/team/app:1.0", "upstream/team/web:2.0"]);
+  t.equal(upstream.count({ kind: "manifest", reference: arm64.digest }), 0, "nobody has pulled it");
+  t.same(b.lines.find(({ event }) => event === "audit")?.about, ["node a"]);
+  upstream.forget();
+  const again = await runJob(b, { fromNode: "a", days: 1, platforms: ["linux/arm64"] });
+  t.match(again, { state: "done" }, "the platforms of the command count more");
+  t.equal(upstream.count({ kind: "manifest", reference: arm64.digest }), 1);
+  t.equal(
+    upstream.count({ reference: amd64.layers[0]?.digest as string }),
+    0,
+    "and what is here is not fetched again",
+  );
+  await upstream.stop();
+  t.same(await pull(b), [200, 200, 200, 200], "with the registry gone");
+});
+
+t.test("a job of another node says why there is none", async (t) => {
+  const { mirrors, clock } = await startNodes(t);
+  const [a, b] = mirrors;
+  await known(b, "a is known", ({ totals }) => totals.nodes === 3);
+  const begin = async (body: object) => {
+    const { status, text } = await askJobs(b, "POST", "", body);
+    return [status, (JSON.parse(text) as { error: { message: string } }).error.message] as const;
+  };
+  t.match(await begin({ fromNode: "x" }), [
+    400,
+    'fromNode: found "x", expected another node of this datacenter: a, c',
+  ]);
+  t.match(await begin({ fromNode: "b" }), [400, /expected another node/], "itself is none");
+  t.match(await begin({ fromNode: "a", images: ["team/app"] }), [400, /either images or fromNode/]);
+  t.match(await begin({ days: 7, images: ["team/app"] }), [400, /^days: expected fromNode/]);
+  t.match(await begin({ fromNode: "a", days: 366 }), [400, /^days: /]);
+  t.match(await begin({}), [400, /either images or fromNode/]);
+  await a.app.stop();
+  t.match(await begin({ fromNode: "a" }), [
+    503,
+    /^node a does not tell what was pulled from it: .*ECONNREFUSED/,
+  ]);
+  clock.advance(16_000);
+  await known(b, "a counts as gone", ({ totals }) => totals.unreachable === 1);
+  t.match(await begin({ fromNode: "a" }), [503, "node a is unreachable, or says no address"]);
+});
 
 t.test("the catalog of any node has the repositories of all, in order and in pages", async (t) => {
   const { mirrors, upstream, clock } = await startNodes(t);

@@ -1,7 +1,7 @@
 // The ledger of what the mirror has saved: kept in the index, written now and then, and told.
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { NodeSavings } from "../ports/datacenter/nodes.ts";
+import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { SavingsStore } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";

@@ -145,6 +145,11 @@ Exit codes:
       collect,
     )
     .option(
+      "--from-node <name>",
+      "what clients have pulled from another node of the datacenter, by its name there",
+    )
+    .option("--days <number>", "with --from-node: how long ago at most; up to 365; default: 7", days)
+    .option(
       "--platform <platform>",
       "only these of an index, such as linux/amd64 (repeatable); default: all",
       collect,

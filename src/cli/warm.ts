@@ -11,6 +11,9 @@ import { jsonView, type ProgressView, textView } from "./warm-progress-view.ts";
 export interface WarmOptions extends OpsPlaceOptions {
   readonly from?: readonly string[];
   readonly fromManifests?: readonly string[];
+  readonly fromNode?: string;
+  /** With fromNode. */
+  readonly days?: string;
   readonly platform?: readonly string[];
   readonly bandwidth?: string;
   readonly json?: true;
@@ -59,15 +62,17 @@ export async function warm(
   }
 }
 
-interface AskedJob {
-  readonly images: readonly string[];
+type AskedJob = (
+  | { readonly images: readonly string[] }
+  | { readonly fromNode: string; readonly days?: number }
+) & {
   readonly platforms: readonly string[];
   readonly bytesPerSecond?: number;
-}
+};
 
 /** What is to be asked for; text says what is wrong with the command line. */
 function jobOf(images: readonly string[], options: WarmOptions, { readFile }: Context): AskedJob | string {
-  const { from = [], fromManifests = [], platform: platforms = [], bandwidth } = options;
+  const { from = [], fromManifests = [], fromNode, days, platform: platforms = [], bandwidth } = options;
   const all = new Set(images);
   for (const [files, read, flag] of [
     [from, imagesInList, "--from"],
@@ -82,8 +87,14 @@ function jobOf(images: readonly string[], options: WarmOptions, { readFile }: Co
         return `${flag}: ${each}: ${(error as Error).message}`;
       }
     }
-  if (all.size === 0) return "warm: name an image, or a file with --from or --from-manifests";
-  const asked = { images: [...all], platforms };
+  if (days !== undefined && fromNode === undefined) return "--days: only with --from-node";
+  if (fromNode !== undefined && images.length + from.length + fromManifests.length > 0)
+    return "--from-node: it is a job of its own: leave out images, --from and --from-manifests";
+  if (fromNode === undefined && all.size === 0)
+    return "warm: name an image, a file with --from or --from-manifests, or a node with --from-node";
+  const ofNode =
+    fromNode === undefined ? undefined : { fromNode, ...(days === undefined ? {} : { days: Number(days) }) };
+  const asked = { ...(ofNode ?? { images: [...all] }), platforms };
   if (bandwidth === undefined) return asked;
   const parsed = parseSize(bandwidth.replace(/\/s$/, ""), 65_536);
   if ("value" in parsed) return { ...asked, bytesPerSecond: parsed.value };

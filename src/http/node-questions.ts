@@ -6,10 +6,12 @@ import type { NodeProof } from "../ports/datacenter/node-proof.ts";
 import {
   maxAsked,
   maxNames,
-  type NodeSavings,
   type NodeSummary,
   nodePaths,
+  type PulledImages,
 } from "../ports/datacenter/nodes.ts";
+import { toldImages } from "../ports/datacenter/pulled-schema.ts";
+import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -29,6 +31,8 @@ export interface NodeQuestionsOptions {
   ) => readonly Repository[] | undefined;
   /** The ledger of a month, or of `all`; undefined for what is none. Throws StoreError. */
   readonly savings: (month: string) => NodeSavings | undefined;
+  /** Images pulled in the last so many days; rejects with StoreError. */
+  readonly pulled: (days: number) => Promise<PulledImages>;
 }
 
 /** Whether a target, below this mirror's own path, is such a question. */
@@ -63,6 +67,14 @@ export async function answerNode(
   if (path === nodePaths.savings) {
     const savings = options.savings(query.get("month") ?? "");
     return savings === undefined ? fail(exchange, failureOfProblem("unknown")) : say(exchange, savings);
+  }
+  if (path === nodePaths.pulled) {
+    const days = Number(query.get("days"));
+    const known = Number.isInteger(days) && days >= 1 && days <= 365;
+    const pulled = known ? await options.pulled(days) : undefined;
+    return pulled === undefined
+      ? fail(exchange, failureOfProblem("unknown"))
+      : say(exchange, toldImages(pulled));
   }
   if (path !== nodePaths.holding) return fail(exchange, failureOfProblem("unknown"));
   const asked = query.get("digests") ?? "";

@@ -3,6 +3,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Role } from "../oci/manifest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
+import type { SavingsRow } from "./datacenter/savings.ts";
 import type { Scope } from "./scope.ts";
 
 /** The only mutable thing in the cache. Times in milliseconds since the epoch. */
@@ -268,27 +269,6 @@ export interface ImageGraph {
     manifests: readonly Digest[],
     limit: number,
   ): Some<{ readonly digest: Digest; readonly size: number }>;
-}
-
-/** What is counted of the requests of a team at an upstream. Bytes are of bodies. */
-export interface SavingsSums {
-  /** GET and HEAD of manifests, blobs, and lists of tags and referrers. */
-  readonly requests: number;
-  /** Of these, those for which upstream was not asked. */
-  readonly roundTripsSaved: number;
-  /** Sent to clients. */
-  readonly sentBytes: number;
-  /** Received from upstream, also for nobody. */
-  readonly fetchedBytes: number;
-}
-
-export interface SavingsRow extends SavingsSums {
-  /** Of UTC, as 2026-11. */
-  readonly month: string;
-  readonly team: string;
-  readonly upstream: string;
-  /** Price of 10^9 bytes over the link to upstream, as it was last in that month; undefined when it had none. */
-  readonly pricePerGB: number | undefined;
 }
 
 /** What each team has had of each upstream in each month. */

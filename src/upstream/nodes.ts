@@ -8,12 +8,14 @@ import { type NodeProof, proofHeader } from "../ports/datacenter/node-proof.ts";
 import {
   type HeardSummary,
   maxAsked,
-  type NodeSavings,
   type NodeSummaries,
   type NodeSummary,
   nodePaths,
   type OtherNodes,
+  type PulledImages,
 } from "../ports/datacenter/nodes.ts";
+import { pulledImagesSchema } from "../ports/datacenter/pulled-schema.ts";
+import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import { nodeSavingsSchema } from "../ports/datacenter/savings-schema.ts";
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
 import { peerHeader } from "../ports/shared.ts";
@@ -22,6 +24,8 @@ import { originOf } from "./peers.ts";
 
 /** Milliseconds for a whole answer. Nodes are near each other. */
 const timeout = 1_000;
+/** Of one that a job waits for, and that many images are looked at for. */
+const pulledTimeout = 10_000;
 /** Questions on behalf of clients that are under way to one node, at most. */
 const maxUnderWay = 8;
 
@@ -94,15 +98,22 @@ export class HttpNodes implements OtherNodes {
     return data;
   }
 
+  async pulled(address: string, days: number): Promise<PulledImages> {
+    const answer = await this.#shared(address, `${nodePaths.pulled}?days=${days}`, pulledTimeout);
+    const { data } = pulledImagesSchema.safeParse(answer);
+    if (data === undefined) throw new Error(`${address} does not say what was pulled from it`);
+    return data;
+  }
+
   /** The answer, of 200 or 404, to a question that a client has caused. */
-  #shared(address: string, target: string): Promise<unknown> {
+  #shared(address: string, target: string, patience = timeout): Promise<unknown> {
     const ask = async (): Promise<unknown> => {
       const underWay = this.#underWay.get(address) ?? 0;
       if (underWay >= maxUnderWay) throw new Error(`${address} is being asked ${maxUnderWay} questions`);
       this.#underWay.set(address, underWay + 1);
       try {
         const { url, options } = await this.#question(address, target);
-        return await fetchJson(url, { ...options, absent: true });
+        return await fetchJson(url, { ...options, timeout: patience, absent: true });
       } finally {
         const left = (this.#underWay.get(address) ?? 1) - 1;
         if (left > 0) this.#underWay.set(address, left);

@@ -114,6 +114,27 @@ t.test("what is asked for, and a line for each image", async (t) => {
   t.equal(line.listeners(), 0);
 });
 
+t.test("what clients have pulled from another node is asked for by its name", async (t) => {
+  const { bodies, ops } = await start(t, [{ status: 201, body: job("done", [image]) }]);
+  t.equal(await commandLine(["warm", "--from-node", "b", ...ops]).exit, 0);
+  const more = ["--days", "30", "--platform", "linux/amd64"];
+  t.equal(await commandLine(["warm", "--from-node", "b", ...more, ...ops]).exit, 0);
+  t.same(bodies, [
+    { fromNode: "b", platforms: [] },
+    { fromNode: "b", days: 30, platforms: ["linux/amd64"] },
+  ]);
+  for (const [args, said] of [
+    [["team/app:1", "--from-node", "b"], /--from-node: it is a job of its own/],
+    [["team/app:1", "--days", "3"], /--days: only with --from-node/],
+    [["--from-node", "b", "--days", "400"], /whole number from 1 to 365/],
+  ] as const) {
+    const line = commandLine(["warm", ...args, ...ops]);
+    t.equal(await line.exit, 2, args.join(" "));
+    t.match(line.err(), said);
+  }
+  t.equal(bodies.length, 2);
+});
+
 t.test("lines of JSON for programs; 0 when all is here", async (t) => {
   const { ops } = await start(t, [{ status: 201, body: job("done", [image]) }]);
   const line = commandLine(["warm", "team/app:1", "--json", ...ops]);

@@ -143,6 +143,41 @@ t.test("what a node has saved: sums only, and not more rows than are asked for",
     await t.rejects(savings(), /does not say what it has saved/, JSON.stringify(answer).slice(0, 100));
 });
 
+t.test("what was pulled from a node: names that can be asked for, and no more than a job has", async (t) => {
+  const one = digestOf(Buffer.from("1"));
+  const image = {
+    upstream: "hub@0123456789ab",
+    repository: "team/app",
+    reference: "1.0",
+    platforms: ["linux/amd64"],
+  };
+  let answer: unknown = { images: [image, { ...image, reference: one, platforms: [], more: 1 }], leftOut: 2 };
+  const asked: (string | undefined)[] = [];
+  const host = await server(t, (request, response) => {
+    asked.push(request.url);
+    response.end(JSON.stringify(answer));
+  });
+  const pulled = () => nodes().pulled(`http://${host}`, 7);
+  t.strictSame(await pulled(), {
+    images: [
+      { ...image, reference: { kind: "tag", tag: "1.0" } },
+      { ...image, reference: { kind: "digest", digest: one }, platforms: [] },
+    ],
+    leftOut: 2,
+  });
+  t.same(asked, ["/node/v1/pulled?days=7"]);
+  for (answer of [
+    null,
+    { images: [image] },
+    { images: Array(1_001).fill(image), leftOut: 0 },
+    ...[{ repository: "B?" }, { reference: "a b" }, { platforms: ["x"] }, { upstream: 7 }].map((wrong) => ({
+      images: [{ ...image, ...wrong }],
+      leftOut: 0,
+    })),
+  ])
+    await t.rejects(pulled(), /does not say what was pulled/, JSON.stringify(answer).slice(0, 100));
+});
+
 t.test("a node without that upstream has no repositories; another 404 is no answer", async (t) => {
   let code = "NAME_UNKNOWN";
   const host = await server(t, (_, response) =>

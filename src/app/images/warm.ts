@@ -20,13 +20,15 @@ import {
   maxImages,
   type WantedImage,
 } from "../../ops/jobs/jobs.ts";
-import { JobsApi, type JobsApiOptions } from "../../ops/jobs/jobs-api.ts";
+import { type AskedImages, type BegunJob, JobsApi } from "../../ops/jobs/jobs-api.ts";
 import {
   parseImageReference,
   parseRepositoryReference,
   type RepositoryReference,
 } from "../../ops/stats/image-reference.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
+import type { Neighbours, PulledImage, PulledImages } from "../../ports/datacenter/nodes.ts";
+import { upstreamId } from "../../ports/datacenter/upstream-id.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Pace, RemoteRepository, Upstream } from "../../ports/upstream.ts";
 import { scrub } from "../../telemetry/scrub.ts";
@@ -57,6 +59,7 @@ export interface WarmParts {
   readonly upstreams: () => readonly Upstream[];
   readonly policy: Pick<Policy, "manifests" | "blobs" | "listings" | "local">;
   readonly denied: Pick<DeniedDigests, "denies">;
+  readonly neighbours: Neighbours;
 }
 
 /** Where an image comes from, or why from nowhere. */
@@ -107,7 +110,9 @@ export class Warm {
     this.jobs.stop();
   }
 
-  #begin(images: readonly string[], settings: JobSettings): ReturnType<JobsApiOptions["begin"]> {
+  async #begin(asked: AskedImages, settings: JobSettings): Promise<BegunJob | undefined> {
+    if ("fromNode" in asked) return await this.#beginOfNode(asked, settings);
+    const { images } = asked;
     for (const image of images) {
       const name = parseImageName(image);
       if (name === undefined || referenceOf(name) === undefined)
@@ -120,6 +125,40 @@ export class Warm {
       images.map((image) => this.#wanted(image)),
       settings,
     );
+    return id === undefined ? undefined : { id };
+  }
+
+  /** What another node's clients have pulled from it; asked for again it is what they have pulled by then. */
+  async #beginOfNode(
+    { fromNode, days }: Extract<AskedImages, { fromNode: string }>,
+    settings: JobSettings,
+  ): Promise<BegunJob | undefined> {
+    const { neighbours } = this.#parts ?? {};
+    if (neighbours === undefined) return undefined;
+    const { nodes } = neighbours;
+    const known = neighbours.list();
+    if (nodes === undefined)
+      return {
+        problem: "fromNode: nodes ask each other nothing here: all of them need node.address and node.secret",
+      };
+    const names = [...new Set(known.map(({ name }) => name))].sort().join(", ");
+    const node = known.find(({ name }) => name === fromNode);
+    if (node === undefined)
+      return {
+        problem: `fromNode: found ${JSON.stringify(fromNode)}, expected another node of this datacenter: ${names || "none is known"}`,
+      };
+    if (node.address === null) return { unanswered: `node ${fromNode} is unreachable, or says no address` };
+    let pulled: PulledImages;
+    try {
+      pulled = await nodes.pulled(node.address, days);
+    } catch (error) {
+      return {
+        unanswered: `node ${fromNode} does not tell what was pulled from it: ${(error as Error).message}`,
+      };
+    }
+    if (this.#parts === undefined) return undefined;
+    const wanted = pulled.images.map((image) => this.#wantedOfNode(fromNode, image));
+    const id = this.jobs.add(wanted, settings, pulled.leftOut);
     return id === undefined ? undefined : { id };
   }
 
@@ -143,18 +182,36 @@ export class Warm {
 
   // ---- one image ----------------------------------------------------------------------------------------------
 
-  #wanted(image: string): WantedImage {
+  /** `usual`: the platforms, unless the job names some. */
+  #wanted(image: string, route = () => this.#route(image), usual: readonly string[] = []): WantedImage {
     return {
       image,
       begin: (job) => {
-        const routed = this.#route(image);
+        const routed = route();
         if ("refused" in routed) return refusedRun(image, routed.refused);
-        const platforms = job.platforms.flatMap((text) => parsePlatform(text) ?? []);
+        const named = job.platforms.length > 0 ? job.platforms : usual;
+        const platforms = named.flatMap((text) => parsePlatform(text) ?? []);
         const { away, pace } = this.#sharedBy(job);
         const onBehalfOf = pace && ({ key: `job ${job.id}`, exempt: false, background: true, pace } as const);
         return this.#run({ ...routed, platforms, onBehalfOf, away });
       },
     };
+  }
+
+  #wantedOfNode(node: string, { upstream: id, repository, reference, platforms }: PulledImage): WantedImage {
+    const [named = ""] = id.split("@", 1);
+    const image = `${named}/${repository}${reference.kind === "tag" ? ":" : "@"}${referenceText(reference)}`;
+    const route = (): RoutedImage => {
+      const upstream = this.#options.config().upstreams.find((each) => upstreamId(each) === id);
+      if (upstream === undefined)
+        return {
+          refused: `upstream ${named} of node ${node} is none of this node: its name or its url is another one`,
+        };
+      const tag = reference.kind === "tag" ? reference.tag : undefined;
+      const targets = this.#targets({ upstream: upstream.name, written: repository }, tag);
+      return typeof targets === "string" ? { refused: targets } : { targets, reference };
+    };
+    return this.#wanted(image, route, platforms);
   }
 
   #sharedBy(job: JobSettings): SharedByImages {
@@ -195,7 +252,10 @@ export class Warm {
   }
 
   /** As a client's request by that name is routed; text says why it cannot be. */
-  #targets({ upstream, written }: RepositoryReference, tag: string | undefined): readonly Target[] | string {
+  #targets(
+    { upstream, written }: Pick<RepositoryReference, "upstream" | "written">,
+    tag: string | undefined,
+  ): readonly Target[] | string {
     const targets = this.#currentRouter().below(upstream, written, tag);
     if (targets === undefined) return "it names no upstream of this mirror";
     if (targets.some(({ upstream }) => this.#asksForCallers(upstream.name)))

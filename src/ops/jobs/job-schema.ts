@@ -9,21 +9,34 @@ import { maxImages } from "./jobs.ts";
 const maxPlatforms = 20;
 
 /** The body of POST. */
-export const newJobSchema = z.strictObject({
-  /** References as clients pull them, `[upstream/]repository:tag` or `@digest`, also with the name of the registry before it. */
-  images: z.array(z.string().min(1).max(longestReference)).min(1).max(maxImages),
-  /** As in `linux/amd64`, `linux/arm64/v8`; all of an index when there are none. */
-  platforms: z
-    .array(
-      z
-        .string()
-        .refine((text) => parsePlatform(text) !== undefined, "expected a platform such as linux/amd64"),
-    )
-    .max(maxPlatforms)
-    .default([]),
-  /** At least 65,536; left out: as fast as the upstream sends. */
-  bytesPerSecond: z.number().int().min(65_536).optional(),
-});
+export const newJobSchema = z
+  .strictObject({
+    /** References as clients pull them, `[upstream/]repository:tag` or `@digest`, also with the name of the registry before it. */
+    images: z.array(z.string().min(1).max(longestReference)).min(1).max(maxImages).optional(),
+    /** Instead: another node of the datacenter, whose clients have pulled the images. */
+    fromNode: z.string().min(1).max(128).optional(),
+    /** How many days ago they did at most; 7 when left out. */
+    days: z.number().int().min(1).max(365).optional(),
+    /** As in `linux/amd64`, `linux/arm64/v8`; all of an index when there are none. */
+    platforms: z
+      .array(
+        z
+          .string()
+          .refine((text) => parsePlatform(text) !== undefined, "expected a platform such as linux/amd64"),
+      )
+      .max(maxPlatforms)
+      .default([]),
+    /** At least 65,536; left out: as fast as the upstream sends. */
+    bytesPerSecond: z.number().int().min(65_536).optional(),
+  })
+  .refine(
+    ({ images, fromNode }) => (images === undefined) !== (fromNode === undefined),
+    "expected either images or fromNode",
+  )
+  .refine(({ days, fromNode }) => days === undefined || fromNode !== undefined, {
+    path: ["days"],
+    message: "expected fromNode as well",
+  });
 
 const count = z.number().nonnegative();
 const maybe = count.nullable();

@@ -4,6 +4,7 @@
 import type { IncomingMessage } from "node:http";
 import { jsonAnswer, type OpsAnswer } from "../answer.ts";
 import { bodyOf, jsonOf } from "../request-body.ts";
+import { usualDays } from "../stats/readiness.ts";
 import type { JobReport, JobSummary } from "./job-report.ts";
 import { newJobSchema } from "./job-schema.ts";
 import type { JobSettings } from "./jobs.ts";
@@ -19,15 +20,20 @@ export interface JobsApiOptions {
     get(id: string): JobReport | undefined;
     cancel(id: string): boolean;
   };
-  /**
-   * Begins a job. `problem`: a reference that cannot be read; undefined when too many wait, or the node is not serving yet or no
-   * more.
-   */
-  readonly begin: (
-    images: readonly string[],
-    settings: JobSettings,
-  ) => { readonly id: string } | { readonly problem: string } | undefined;
+  /** Begins a job; undefined when too many wait, or the node is not serving yet or no more. */
+  readonly begin: (asked: AskedImages, settings: JobSettings) => Promise<BegunJob | undefined>;
 }
+
+/** References, or what the clients of another node have pulled from it. */
+export type AskedImages =
+  | { readonly images: readonly string[] }
+  | { readonly fromNode: string; readonly days: number };
+
+/** `problem`: what was asked for cannot be; `unanswered`: it can be, and another node does not say what it is. */
+export type BegunJob =
+  | { readonly id: string }
+  | { readonly problem: string }
+  | { readonly unanswered: string };
 
 /** An answer, and what of it is for the log. */
 export interface JobsAnswer extends OpsAnswer {
@@ -72,19 +78,17 @@ export class JobsApi {
       const where = issue?.path.length ? `${issue.path.join(".")}: ` : "";
       return failure(400, `${where}${issue?.message ?? "expected a job as JSON"}`);
     }
-    const { images, platforms, bytesPerSecond } = parsed.data;
-    const begun = this.#options.begin(images, { origin: "request", platforms, bytesPerSecond });
-    if (begun === undefined)
-      return {
-        ...failure(503, "too many jobs wait, or the node is not serving; ask again later"),
-        headers: { "retry-after": "10" },
-      };
+    const { images = [], fromNode, days = usualDays, platforms, bytesPerSecond } = parsed.data;
+    const asked = fromNode === undefined ? { images } : { fromNode, days };
+    const begun = await this.#options.begin(asked, { origin: "request", platforms, bytesPerSecond });
+    if (begun === undefined) return later("too many jobs wait, or the node is not serving; ask again later");
     if ("problem" in begun) return failure(400, begun.problem);
+    if ("unanswered" in begun) return later(begun.unanswered);
     const job = this.#options.jobs.get(begun.id);
     return {
       ...jsonAnswer(201, job ?? {}),
       headers: { location: `${jobsPath}/${begun.id}` },
-      about: images.slice(0, maxTold),
+      about: fromNode === undefined ? images.slice(0, maxTold) : [`node ${fromNode}`],
     };
   }
 }
@@ -93,6 +97,10 @@ const unknownJob = failure(404, "there is no such job: it was forgotten, or the 
 
 function onlyMethods(allow: string): OpsAnswer {
   return { ...failure(405, `only ${allow}`), headers: { allow } };
+}
+
+function later(message: string): OpsAnswer {
+  return { ...failure(503, message), headers: { "retry-after": "10" } };
 }
 
 /** What was wrong, and what to do about it; see apiError. */

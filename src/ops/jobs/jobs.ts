@@ -107,9 +107,9 @@ export class Jobs {
 
   /**
    * The id of the new job; undefined when too many wait, or the node stops. At most `maxImages` images are taken; the job
-   * says how many were left out.
+   * says how many were left out, with those that `leftOut` says were before.
    */
-  add(wanted: readonly WantedImage[], settings: JobSettings): string | undefined {
+  add(wanted: readonly WantedImage[], settings: JobSettings, leftOut = 0): string | undefined {
     const images = wanted.slice(0, maxImages);
     const lane = this.#lanes[settings.origin];
     const waiting = lane.waiting.reduce((sum, { images }) => sum + images.length, 0);
@@ -128,7 +128,7 @@ export class Jobs {
         startedAt: 0,
         durationMs: null,
       })),
-      leftOut: wanted.length - images.length,
+      leftOut: leftOut + wanted.length - images.length,
       state: "queued",
       startedAt: null,
       endedAt: null,

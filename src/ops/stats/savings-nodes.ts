@@ -1,6 +1,7 @@
 // What all nodes of the datacenter have saved: this one's ledger and those of the others.
 import type { Clock } from "../../ports/clock.ts";
-import type { Neighbours, NodeSavings } from "../../ports/datacenter/nodes.ts";
+import type { Neighbours } from "../../ports/datacenter/nodes.ts";
+import type { NodeSavings } from "../../ports/datacenter/savings.ts";
 import { datacenterSavings } from "../../telemetry/savings/report.ts";
 import type { DatacenterSavings } from "../../telemetry/savings/savings-document.ts";
 

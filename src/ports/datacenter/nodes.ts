@@ -1,8 +1,9 @@
 // What one node says of itself to the others of its datacenter, so that any of them can answer for all.
 import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
+import type { Reference } from "../../oci/reference.ts";
 import type { CircuitStateName, Result } from "../event.ts";
-import type { SavingsRow } from "../records.ts";
+import type { NodeSavings } from "./savings.ts";
 
 /** Sums over a time. Byte counts are of bodies; pings, tokens and probes are no requests here. */
 export interface TrafficSums {
@@ -63,16 +64,27 @@ export interface HeardSummary {
   readonly ageMs: number;
 }
 
-/** What a node's ledger has. */
-export interface NodeSavings {
-  /** Of its prices; null: its configuration names none. */
-  readonly currency: string | null;
-  /** At most `maxSavingsRows`. */
-  readonly rows: readonly SavingsRow[];
+/** An image that clients of a node have pulled from it. */
+export interface PulledImage {
+  /** As ports/datacenter/upstream-id.ts says. */
+  readonly upstream: string;
+  /** By the name it has there. */
+  readonly repository: Repository;
+  /** A tag; a digest where no tag names it. */
+  readonly reference: Reference;
+  /** Those of an index that were pulled, as in `linux/amd64`; none: all, or it is no index. */
+  readonly platforms: readonly string[];
 }
 
-/** Rows that one node tells of; more of a month count together as `otherRow`, without a price. */
-export const maxSavingsRows = 4_000;
+export interface PulledImages {
+  /** Those used last first, at most `maxPulledImages`. */
+  readonly images: readonly PulledImage[];
+  /** Images that were pulled and are not told, as far as they were counted. */
+  readonly leftOut: number;
+}
+
+/** As many as one job may have (ops/jobs/jobs.ts). */
+export const maxPulledImages = 1_000;
 
 /** How the nodes of a datacenter tell each other of themselves. */
 export interface NodeSummaries {
@@ -89,6 +101,7 @@ export const nodePaths = {
   holding: "/node/v1/holding",
   repositories: "/node/v1/repositories",
   savings: "/node/v1/savings",
+  pulled: "/node/v1/pulled",
 } as const;
 
 /** Digests asked about at once, at most. */
@@ -117,6 +130,8 @@ export interface OtherNodes {
   ): Promise<readonly Repository[]>;
   /** Its ledger of a month, such as 2026-11, or of `all` that are kept. */
   savings(address: string, month: string): Promise<NodeSavings>;
+  /** Images that its clients have pulled in the last `days` days. Within ten seconds: it reads its image graph for that. */
+  pulled(address: string, days: number): Promise<PulledImages>;
 }
 
 /** The other nodes of the last day, and how they are asked. */

@@ -1,6 +1,6 @@
 // A node's ledger as another one reads it.
 import { z } from "zod";
-import { maxSavingsRows, type NodeSavings } from "./nodes.ts";
+import { maxSavingsRows, type NodeSavings } from "./savings.ts";
 
 const count = z.number().nonnegative();
 

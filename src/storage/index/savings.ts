@@ -1,6 +1,8 @@
 // The ledger of what the mirror has saved, in the index (SavingsStore). It cannot be made again from the store: after the loss
 // of the index it has what the index's last copy had.
-import { otherRow, type SavingsRow, type SavingsStore, savingsMonths } from "../../ports/records.ts";
+
+import type { SavingsRow } from "../../ports/datacenter/savings.ts";
+import { otherRow, type SavingsStore, savingsMonths } from "../../ports/records.ts";
 import type { Database, Row, Statement } from "./database.ts";
 
 /** Pairs of team and upstream in a month. With the months that are kept, that is the bound of the table: 130,013 rows. */

@@ -1,6 +1,6 @@
 // What teams have had of each upstream since the start, read from the ledger on a scrape: nothing is counted twice.
 import { Counter, type Registry } from "prom-client";
-import type { SavingsSums } from "../../ports/records.ts";
+import type { SavingsSums } from "../../ports/datacenter/savings.ts";
 
 /** Teams and upstreams of the configuration, and `other`. */
 export interface SavingsSource {

@@ -2,8 +2,9 @@
 // client, a notice what was received from upstream, and the difference did not cross the link. A download counts for the team
 // of the request that has begun it, its followers' bytes for theirs.
 import type { Clock } from "../../ports/clock.ts";
+import type { SavingsRow, SavingsSums } from "../../ports/datacenter/savings.ts";
 import type { Notice, RequestEvent, RouteKind } from "../../ports/event.ts";
-import { otherRow, type SavingsRow, type SavingsStore, type SavingsSums } from "../../ports/records.ts";
+import { otherRow, type SavingsStore } from "../../ports/records.ts";
 import { amount } from "../metrics/label.ts";
 import { type TeamRule, Teams } from "./teams.ts";
 

@@ -1,6 +1,6 @@
 // The ledger for people and programs: what was saved, in bytes and in money, as a document and as CSV (RFC 4180).
-import { maxSavingsRows, type NodeSavings } from "../../ports/datacenter/nodes.ts";
-import { otherRow, type SavingsRow } from "../../ports/records.ts";
+import { maxSavingsRows, type NodeSavings, type SavingsRow } from "../../ports/datacenter/savings.ts";
+import { otherRow } from "../../ports/records.ts";
 import type { DatacenterSavings, RowSavings, Saved, SavingsDocument } from "./savings-document.ts";
 
 /** Bytes a price is for. */

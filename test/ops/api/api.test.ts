@@ -9,7 +9,7 @@ import { createLogger } from "../../../src/telemetry/lines/json-log.ts";
 import { fullExplanation, sampleDatacenterSavings, sampleDocument } from "../../fixtures/stats-samples.ts";
 import { rememberingOutput } from "../../fixtures/telemetry-samples.ts";
 
-const begin = () => undefined;
+const begin = async () => undefined;
 
 async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats = () => sampleDocument()) {
   const node = () => nodeSummary(stats(), undefined);

@@ -1,6 +1,7 @@
 import t from "tap";
 import { savingsOfAll } from "../../../src/ops/stats/savings-nodes.ts";
-import type { NodeSavings, OtherNodes } from "../../../src/ports/datacenter/nodes.ts";
+import type { OtherNodes } from "../../../src/ports/datacenter/nodes.ts";
+import type { NodeSavings } from "../../../src/ports/datacenter/savings.ts";
 import { nodeSavings } from "../../../src/telemetry/savings/report.ts";
 import { sampleSavings } from "../../fixtures/stats-samples.ts";
 

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import type { SavingsRow } from "../../../src/ports/records.ts";
+import type { SavingsRow } from "../../../src/ports/datacenter/savings.ts";
 import { Layout } from "../../../src/storage/disk/layout.ts";
 import { Database } from "../../../src/storage/index/database.ts";
 import { SqliteSavings } from "../../../src/storage/index/savings.ts";

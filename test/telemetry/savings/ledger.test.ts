@@ -1,7 +1,7 @@
 import t from "tap";
 import { StoreError } from "../../../src/ports/blobs.ts";
+import type { SavingsRow } from "../../../src/ports/datacenter/savings.ts";
 import type { RequestEvent } from "../../../src/ports/event.ts";
-import type { SavingsRow } from "../../../src/ports/records.ts";
 import { type LedgerOptions, SavingsLedger } from "../../../src/telemetry/savings/ledger.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { sampleEvent } from "../../fixtures/telemetry-samples.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import type { SavingsRow } from "../../../src/ports/records.ts";
+import type { SavingsRow } from "../../../src/ports/datacenter/savings.ts";
 import {
   datacenterSavings,
   isMonth,
