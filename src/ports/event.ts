@@ -361,6 +361,17 @@ export type Notice =
       readonly message?: string | undefined;
     }
   | { readonly kind: "webhook"; readonly source: WebhookSource; readonly result: WebhookResult }
+  /** A job is over. `failed`: something of it is not here, or was left out. */
+  | {
+      readonly kind: "job";
+      readonly job: string;
+      readonly origin: JobOrigin;
+      readonly result: JobResult;
+      readonly images: number;
+      readonly imagesFailed: number;
+      /** Asked for beyond the most of one job. */
+      readonly imagesLeftOut: number;
+    }
   /** An image of a job is done with. */
   | {
       readonly kind: "sync_job";

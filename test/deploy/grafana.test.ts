@@ -92,11 +92,14 @@ t.test("the five rows, panels side by side", async (t) => {
 
 t.test("Prometheus is asked for what is exported", async (t) => {
   const notifications = { endpoints: ["audit"], pending: () => 0 };
+  const sums = { requests: 1, roundTripsSaved: 1, sentBytes: 1, fetchedBytes: 1 };
+  const account = { team: "payments", upstream: "hub", ...sums };
   const metrics = createMetrics({
     gauges: sampleGauges(),
     upstreams: ["hub"],
     version: "1",
     notifications,
+    savings: { accounts: () => [account] },
   });
   // These two have series from the first news on.
   metrics.onNotice({ kind: "rate_limit", upstream: "hub", remaining: 5 });

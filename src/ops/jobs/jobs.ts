@@ -232,9 +232,13 @@ export class Jobs {
       image.run = undefined;
     }
     const failed = job.leftOut > 0 || job.images.some(({ state }) => state === "failed");
-    job.state = job.ends.signal.aborted ? "cancelled" : failed ? "failed" : "done";
+    const result = job.ends.signal.aborted ? "cancelled" : failed ? "failed" : "done";
+    job.state = result;
     job.endedAt = this.#options.clock();
     job.summary = summaryOf(job);
+    const { images: all, imagesFailed, imagesLeftOut } = job.summary.sums;
+    const { id, origin } = job;
+    this.#options.notices({ kind: "job", job: id, origin, result, images: all, imagesFailed, imagesLeftOut });
     const over = [...this.#all.values()].filter(
       ({ origin, endedAt }) => origin === job.origin && endedAt !== null,
     );

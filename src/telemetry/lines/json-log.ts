@@ -252,6 +252,9 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         );
       case "sync_job":
         return logSyncJob(logger, notice);
+      // That of a webhook has one image, which has its line.
+      case "job":
+        return notice.origin === "webhook" ? undefined : logJob(logger, notice);
       default:
         notice satisfies never;
     }
@@ -363,6 +366,13 @@ function logSyncJob(logger: Logger, notice: Notice & { kind: "sync_job" }): void
   if (result === "failed") logger.warn(fields, "an image could not be fetched ahead");
   else
     logger.info(fields, result === "done" ? "fetched an image ahead" : "fetching an image ahead was ended");
+}
+
+function logJob(logger: Logger, notice: Notice & { kind: "job" }): void {
+  const { job, origin, result, images, imagesFailed: failed, imagesLeftOut } = notice;
+  const fields = { job, origin, result, images, failed, left_out: imagesLeftOut };
+  if (result === "failed") logger.warn(fields, "a job is over, and not all of it is here");
+  else logger.info(fields, result === "done" ? "a job is over, and all of it is here" : "a job was ended");
 }
 
 function logEviction(logger: Logger, notice: Notice & { kind: "eviction" }): void {

@@ -13,6 +13,7 @@ import nodeVersion from "prom-client/lib/metrics/version.js";
 import type { EventSink, NoticeSink } from "../../ports/event.ts";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
+import { createJobMetrics } from "./job-metrics.ts";
 import { amount, closedList } from "./label.ts";
 import { createLimitMetrics } from "./limit-metrics.ts";
 import { createLoginMetrics } from "./login-metrics.ts";
@@ -71,6 +72,7 @@ export function createMetrics({
   const limitSink = createLimitMetrics(registry);
   const loginSink = createLoginMetrics(registry);
   const webhookSink = createWebhookMetrics(registry);
+  const jobSink = createJobMetrics(registry);
   if (savings !== undefined) registerSavings(registry, savings);
   const lost = createLossMetric(registry);
   const onProbe = createProbeMetrics(registry);
@@ -89,6 +91,7 @@ export function createMetrics({
       limitSink(notice);
       loginSink(notice);
       webhookSink(notice);
+      jobSink(notice);
     },
     useUpstreams: (names) => upstreamMetrics.use(names),
     lost,

@@ -81,7 +81,9 @@ t.test("a job is done when all of its images are, and each is told of", async (t
       reason: undefined,
     },
     { result: "failed", reason: "sha256:2: by the test", from: { upstream: "hub", repository: "a/b" } },
+    { kind: "job", job: id, result: "failed", images: 2, imagesFailed: 1, imagesLeftOut: 0 },
   ]);
+  t.equal(notices.length, 3);
 });
 
 t.test("what has gone again by the end of the job is a failure", async (t) => {
@@ -119,7 +121,11 @@ t.test("a job that waits, and one that runs, can be ended", async (t) => {
   t.ok(jobs.cancel(ids[0]));
   await eventually("it is over", () => jobs.get(ids[0])?.endedAt !== null);
   t.match(jobs.get(ids[0]), { state: "cancelled" });
-  t.match(notices, [{ result: "cancelled", image: "a/b:1" }]);
+  t.match(notices, [
+    { kind: "job", job: ids[2], result: "cancelled" },
+    { kind: "sync_job", result: "cancelled", image: "a/b:1" },
+    { kind: "job", job: ids[0], result: "cancelled" },
+  ]);
   t.notOk(jobs.cancel("0123"));
   jobs.stop();
   t.equal(jobs.add([scripted("a/b:4").wanted], settings), undefined);
