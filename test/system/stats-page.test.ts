@@ -18,6 +18,7 @@ t.setTimeout(120_000);
 const image = makeImage({ layers: [1_000_000, 3_000_000] });
 const slow = makeImage({ layers: [2_000_000], seed: "slow" });
 const [slowLayer] = slow.layers as [(typeof slow.layers)[0]];
+const fresh = makeImage({ layers: [5_000], seed: "fresh" });
 const long = makeImage({ layers: [1000], seed: "long" });
 const [longLayer] = long.layers as [(typeof long.layers)[0]];
 /** As long as the distribution-spec allows, without a place to break it. */
@@ -39,6 +40,7 @@ t.test("the stats page", async (t) => {
   const upstream = await startUpstream(t);
   upstream.addImage("team/app", "1.0", image);
   upstream.addImage("team/slow", "1.0", slow);
+  upstream.addImage("team/new", "1.0", fresh);
   upstream.addImage(longName, "1.0", long);
   const url = upstream.url.href.replace(/\/$/, "");
   const mirror = await startMirror(t, { url, username: upstream.username, password: upstream.password });
@@ -168,6 +170,73 @@ t.test("the stats page", async (t) => {
     await page.context().close();
   });
 
+  await t.test(
+    "by a button and by keyboard alone an image is fetched, and what failed is said",
+    async (t) => {
+      const { page, troubles } = await visit(
+        browser,
+        `${page_}?explain=${encodeURIComponent("team/new:1.0")}`,
+      );
+      await isLive(page);
+      await shows(page, "#explanation", /Nothing of it is known here/);
+      const button = page.getByRole("button", { name: "Fetch", exact: true });
+      await button.focus();
+      await page.keyboard.press("Enter");
+      await shows(page, "#outcome", /all of it is here: team\/new:1\.0: 3 parts.*fetched: job [0-9a-f]{12}/);
+      await shows(page, "#explanation", /all of it is here: 3 parts/);
+      t.equal(upstream.count({ kind: "blob", reference: fresh.layers[0]?.digest as string }), 1);
+      t.strictSame(await barriers(page), []);
+      await picture(page, "fetched");
+      await page.locator("#outcome a").click();
+      await shows(page, "#jobs", /done.*request.*1 of 1/s);
+      await page.goBack();
+      await page.locator("#explain-reference").fill("team/new:none");
+      await page.keyboard.press("Enter");
+      await shows(page, "#explanation", /team\/new:none/);
+      t.equal(await page.locator("#outcome").textContent(), "", "what was said of another image is gone");
+      await button.click();
+      await shows(
+        page,
+        "#outcome",
+        /not all of it is here: team\/new:none: upstream upstream does not have it/,
+      );
+      t.strictSame(troubles, []);
+      await page.context().close();
+    },
+  );
+
+  await t.test("with a login: who pressed the button is in the log, and a refusal is said", async (t) => {
+    const env = { ENTREPOT_OPS_ACCESS_PASSWORD: "hunter22hunter22" };
+    const far = { url, username: upstream.username, password: upstream.password };
+    const closed = await startMirror(t, far, { env });
+    const place = `http://${closed.ops}/?explain=${encodeURIComponent("team/new:1.0")}`;
+    const httpCredentials = { username: "anna", password: "hunter22hunter22" };
+    const { page, troubles } = await visit(browser, place, { httpCredentials });
+    await isLive(page);
+    await page.getByRole("button", { name: "Fetch", exact: true }).click();
+    await shows(page, "#outcome", /all of it is here/);
+    const audited = await closed.process.line((line) =>
+      line.includes('"event":"audit"') ? (JSON.parse(line) as object) : undefined,
+    );
+    t.match(audited, {
+      who: "ops:anna",
+      method: "POST",
+      path: "/api/v1/jobs",
+      status: 201,
+      about: ["team/new:1.0"],
+    });
+    await page.route("**/api/v1/jobs", (route) =>
+      route.fulfill({ status: 503, json: { error: { code: "unavailable", message: "too many jobs wait" } } }),
+    );
+    await page.getByRole("button", { name: "Fetch", exact: true }).click();
+    await shows(page, "#outcome", /refused: too many jobs wait/);
+    t.strictSame(await barriers(page), []);
+    await picture(page, "refused");
+    t.match(troubles, [/status of 503/]);
+    await page.context().close();
+    await closed.stop();
+  });
+
   await t.test("light, dark, and on a phone without scrolling sideways", async (t) => {
     const reference = `${page_}?explain=team/app:1.0`;
     const wide = { width: 1200, height: 800 };
@@ -248,6 +317,8 @@ t.test("the stats page", async (t) => {
     await page.locator("#explain-reference").fill("team/app:1.0");
     await page.getByRole("button", { name: "Explain" }).click();
     await shows(page, "#explanation", /3 of 4 parts here/);
+    await shows(page, ".actions", /entrepot warm team\/app:1\.0 fetches all of it/);
+    t.equal(await page.locator(".actions button:visible").count(), 0, "a form cannot ask for a change");
     t.strictSame(troubles, []);
     await page.context().close();
   });

@@ -27,9 +27,11 @@ const css = "text/css; charset=utf-8";
 /** Modules by their place below this folder, the one that starts everything first. */
 const modules = [
   "browser/live",
+  "browser/actions",
   "browser/charts",
   "browser/connection",
   "browser/patch",
+  "actions-view",
   "arrange",
   "axis",
   "clients-view",

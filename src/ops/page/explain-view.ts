@@ -1,5 +1,6 @@
 // What is known here of one image.
 import type { ExplainedPart, Explanation } from "../stats/stats-document.ts";
+import { actionsView, outcomeId } from "./actions-view.ts";
 import { duration, shortDigest, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
 import { ago, copyable, sectionWith, state, table } from "./parts.ts";
@@ -31,11 +32,17 @@ export function explainView(reference: string, explanation: Explanation | undefi
       }),
       h("button", { type: "submit" }, "Explain"),
     ),
-    h("div", { id: "explanation", "aria-live": "polite" }, explanation && explanationView(explanation)),
+    h(
+      "div",
+      { id: "explanation", "aria-live": "polite" },
+      explanation && explanationView(explanation, reference),
+    ),
+    h("div", { id: outcomeId, role: "status" }),
   );
 }
 
-export function explanationView(explanation: Explanation): PageNode {
+/** `asked`: the reference as it was typed. */
+export function explanationView(explanation: Explanation, asked: string): PageNode {
   if (explanation.kind === "unreadable") return h("div", {}, h("p", {}, state("bad", explanation.reason)));
   const { at, upstream, repository, reference, summary, parts, truncated, withoutUpstream } = explanation;
   const columns = ["What", "State", "Size", "Where", "Stored", "Last used", "Type", "Repositories"];
@@ -50,6 +57,7 @@ export function explanationView(explanation: Explanation): PageNode {
       ` from ${upstream}: ${summary}`,
     ),
     explanation.dockerPull !== null && copyable(`docker pull ${explanation.dockerPull}`),
+    actionsView(asked),
     tagView(explanation),
     h(
       "p",

@@ -4,6 +4,7 @@ import type { JobState, JobSummary } from "../jobs/job-report.ts";
 import { below, documentHtml } from "./document.ts";
 import { count, duration, number, rate, size } from "./format.ts";
 import { type Content, h } from "./html.ts";
+import { icon } from "./icon.ts";
 import type { PageAssets } from "./page.ts";
 import { ago, bar, section, state, table } from "./parts.ts";
 
@@ -30,6 +31,7 @@ export function jobsPageHtml(
   const head = [
     isBusy && h("meta", { "http-equiv": "refresh", content: refresh }),
     h("title", {}, "entrepot: jobs"),
+    h("link", { rel: "icon", href: icon("ok") }),
     styles.map((path) => h("link", { rel: "stylesheet", href: to(path) })),
   ];
   const home = basePath === "" ? "./" : `${basePath}/`;

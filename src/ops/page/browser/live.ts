@@ -1,11 +1,13 @@
 // Keeps the page up to date: the stream of events while the page is seen, asking now and then where there is none, and for the
 // icon while it is not seen.
 import type { Explanation, StatsDocument } from "../../stats/stats-document.ts";
+import { outcomeId } from "../actions-view.ts";
 import { arrange, type Order } from "../arrange.ts";
 import { explanationView } from "../explain-view.ts";
 import { icon } from "../icon.ts";
 import { liveView } from "../live-view.ts";
 import { lostView } from "../lost-view.ts";
+import { listenToActions } from "./actions.ts";
 import { createCharts } from "./charts.ts";
 import { Connection } from "./connection.ts";
 import { make, patch } from "./patch.ts";
@@ -172,7 +174,14 @@ function explainInPlace(): void {
     event.preventDefault();
     const reference = String(new FormData(form).get("explain") ?? "").trim();
     remember("explain", reference);
+    document.getElementById(outcomeId)?.replaceChildren();
     void explain(reference, place);
+  });
+  listenToActions({
+    address,
+    changed: (changed) => {
+      if (asked.get("explain")?.trim() === changed) void explain(changed, place);
+    },
   });
 }
 
@@ -181,7 +190,7 @@ async function explain(reference: string, place: HTMLElement): Promise<void> {
     const answer = await fetch(address(`api/v1/why?reference=${encodeURIComponent(reference)}`));
     const said = (await answer.json()) as Explanation | { readonly error: { readonly message: string } };
     if ("error" in said) place.replaceChildren(said.error.message);
-    else place.replaceChildren(make(explanationView(said)));
+    else place.replaceChildren(make(explanationView(said, reference)));
   } catch (error) {
     place.replaceChildren(`That could not be explained: ${String(error)}`);
   }

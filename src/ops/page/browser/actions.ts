@@ -1,0 +1,81 @@
+// What the page's buttons do: ask this node for a change, and tell what has come of it. The login is the page's own: the browser
+// shows what it was asked for when the page was opened, and asks again when that is no longer taken.
+import type { JobReport } from "../../jobs/job-report.ts";
+import { type ActionButton, outcomeId, outcomeView } from "../actions-view.ts";
+import { count, size } from "../format.ts";
+import { h } from "../html.ts";
+import { make } from "./patch.ts";
+
+/** Milliseconds between two questions how far a job has got; how many of them: it goes on without being watched. */
+const jobInterval = 1_000;
+const maxQuestions = 3_600;
+
+export interface ActionsOptions {
+  /** The address of a path on the listener. */
+  readonly address: (path: string) => URL;
+  /** Called when something about the image may have changed. */
+  readonly changed: (reference: string) => void;
+}
+
+/** Once for all buttons: those of an explanation come and go. */
+export function listenToActions(options: ActionsOptions): void {
+  const run: Readonly<Record<ActionButton["name"], (reference: string) => Promise<void>>> = {
+    warm: (reference) => warm(reference, options),
+  };
+  let busy = false;
+  document.addEventListener("click", ({ target }) => {
+    if (!(target instanceof HTMLButtonElement)) return;
+    const { action, reference } = target.dataset;
+    if (action === undefined || reference === undefined || !(action in run) || busy) return;
+    busy = true;
+    run[action as ActionButton["name"]](reference)
+      .catch((error: unknown) =>
+        tell("bad", "refused", `: ${error instanceof Error ? error.message : error}`),
+      )
+      .finally(() => {
+        busy = false;
+      });
+  });
+}
+
+function tell(...said: Parameters<typeof outcomeView>): void {
+  document.getElementById(outcomeId)?.replaceChildren(make(outcomeView(...said)));
+}
+
+/** What the API answers. Rejects with what it says against it. */
+async function ask<Answer>({ address }: ActionsOptions, path: string, change?: object): Promise<Answer> {
+  const answer = await fetch(
+    address(path),
+    change && {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(change),
+    },
+  );
+  const said = (await answer.json()) as Answer | { readonly error: { readonly message: string } };
+  if (typeof said === "object" && said !== null && "error" in said) throw new Error(said.error.message);
+  return said as Answer;
+}
+
+async function warm(reference: string, options: ActionsOptions): Promise<void> {
+  const jobs = "api/v1/jobs";
+  let job = await ask<JobReport>(options, jobs, { images: [reference] });
+  const page = h("a", { href: options.address("jobs").href }, `job ${job.id}`);
+  tell("idle", "fetching", ` ${reference}: `, page);
+  for (let asked = 0; job.endedAt === null && asked < maxQuestions; asked++) {
+    await new Promise((resolve) => setTimeout(resolve, jobInterval));
+    // One that is not answered is asked again: the page itself shows that the node is gone.
+    job = await ask<JobReport>(options, `${jobs}/${job.id}`).catch((error: unknown) => {
+      if (error instanceof TypeError) return job;
+      throw error;
+    });
+  }
+  const { sums, failures, state } = job;
+  const came = `${count(sums.parts, "part")}, ${size(sums.sizeBytes)}, ${size(sums.fetchedBytes)} of it fetched`;
+  const [failure] = failures;
+  if (state === "done") tell("ok", "all of it is here", `: ${reference}: ${came}: `, page);
+  else if (failure !== undefined)
+    tell("bad", "not all of it is here", `: ${reference}: ${failure.reason}: `, page);
+  else tell("warn", state, ` ${reference}: `, page);
+  options.changed(reference);
+}
