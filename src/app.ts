@@ -523,6 +523,7 @@ class Entrepot implements App {
       nodeQuestions: this.#stats && {
         summary: this.#stats.node,
         holds: async (digest) => (await verifiedFile(store, index.blobs, digest)) !== undefined,
+        reported: this.#stats.reported,
         repositories: (id, last, limit) => {
           const upstream = this.#config.upstreams.find((each) => upstreamId(each) === id);
           return upstream && index.blobs.repositories(upstream.name, last, limit);

@@ -1,14 +1,18 @@
 // Three nodes that know each other by a list: any of them answers for all.
+import { unlink } from "node:fs/promises";
+import { join } from "node:path";
 import { mock } from "node:test";
 import t, { type Test } from "tap";
+import { type Digest, digestHex } from "../src/oci/digest.ts";
 import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
-import type { Explanation } from "../src/ops/stats/stats-document.ts";
+import type { Explanation, Readiness } from "../src/ops/stats/stats-document.ts";
 import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
 import { fixedSecret, Secret } from "../src/ports/secret.ts";
 import type { DatacenterSavings } from "../src/telemetry/savings/savings-document.ts";
 import { login, namedAccess, rule } from "./fixtures/access.ts";
+import { commandLine } from "./fixtures/command-line.ts";
 import { parseExposition } from "./fixtures/exposition.ts";
-import { makeImage, makeIndex } from "./fixtures/images.ts";
+import { type Image, makeImage, makeIndex } from "./fixtures/images.ts";
 import { ManualClock } from "./fixtures/manual-time.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "./fixtures/mirror.ts";
 import { startUpstream } from "./fixtures/scripted-upstream.ts";
@@ -55,6 +59,11 @@ async function known(mirror: Mirror, what: string, holds: (document: DatacenterD
     mock.timers.tick(5_000);
   }
   throw new Error(`did not come about: ${what}`);
+}
+
+function fileOf({ directory }: Mirror, digest: Digest): string {
+  const hex = digestHex(digest);
+  return join(directory, "blobs/sha256", hex.slice(0, 2), hex);
 }
 
 /** A node's counter as Prometheus reads it, over all labels but those given. */
@@ -353,4 +362,65 @@ t.test("only a node is told anything", async (t) => {
     ])
       t.equal((await a.get(path, headers)).status, 404, path);
   t.equal((await a.ask("POST", "/node/v1/summary", {}, Buffer.from("x"))).status, 404);
+});
+
+t.test("readiness is of the datacenter: what was pulled through any node, and is on any disk", async (t) => {
+  const { mirrors, upstream, clock } = await startNodes(t);
+  const [a, b, c] = mirrors;
+  const [amd64, arm64] = [makeImage({ layers: [10_000, 20_000] }), makeImage({ layers: [500], seed: "arm" })];
+  const index = makeIndex([amd64, arm64]);
+  const only = makeImage({ layers: [7_000], seed: "only through b" });
+  upstream.addIndex("team/app", "1.0", index);
+  upstream.addImage("team/tool", "2.0", only);
+  const [first, second] = amd64.layers as [Image["layers"][0], Image["layers"][0]];
+  const [layer] = only.layers as [Image["layers"][0]];
+  // As behind a balancer that sends each digest to a node of its own.
+  await a.get("/v2/team/app/manifests/1.0");
+  await b.get(`/v2/team/app/manifests/${amd64.digest}`);
+  await c.get(`/v2/team/app/blobs/${amd64.config.digest}`);
+  await a.get(`/v2/team/app/blobs/${first.digest}`);
+  await b.get(`/v2/team/app/blobs/${second.digest}`);
+  await b.get("/v2/team/tool/manifests/2.0");
+  for (const { digest } of [only.config, layer]) await c.get(`/v2/team/tool/blobs/${digest}`);
+  for (const mirror of mirrors)
+    await known(mirror, "all is stored", ({ totals }) => totals.store.objects === 8);
+  upstream.forget();
+  const readiness = (mirror: Mirror) => ask<Readiness>(mirror, "/api/v1/readiness?days=7");
+  const all = { nodes: 3, pulled: 2, ready: 2, silentNodes: [], unready: [] };
+  for (const mirror of mirrors) t.match(await readiness(mirror), all);
+
+  await unlink(fileOf(b, second.digest));
+  const missing = { kind: "missing", digest: second.digest, platform: "linux/amd64", sizeBytes: 20_000 };
+  for (const mirror of mirrors)
+    t.match(await readiness(mirror), {
+      ...{ nodes: 3, pulled: 2, ready: 1 },
+      unready: [{ digest: index.digest, names: ["upstream/team/app:1.0"], obstacles: [missing] }],
+    });
+  t.equal(upstream.requests.length, 0, "upstream was not asked");
+
+  const fixed = commandLine(["readiness", "--fix", "--ops", a.ops.host]);
+  t.equal(await fixed.exit, 0, fixed.err());
+  t.match(
+    fixed.out(),
+    /^1 of 2 images pulled through 3 nodes in 7 days could be pulled now without upstream\n/,
+  );
+  t.match(
+    fixed.out(),
+    /2 of 2 images pulled through 3 nodes in 7 days could be pulled now without upstream\n$/,
+  );
+  t.equal(upstream.count({ kind: "blob", reference: second.digest }), 1);
+  t.equal(upstream.count({ reference: arm64.layers[0]?.digest as string }), 0, "nobody pulls that platform");
+  for (const mirror of mirrors) t.match(await readiness(mirror), all);
+
+  await b.app.stop();
+  const without = await readiness(c);
+  t.match(without, { nodes: 2, pulled: 1, silentNodes: ["b"] }, "what b alone was asked for is not known");
+  t.equal(
+    await commandLine(["readiness", "--ops", a.ops.host]).exit,
+    1,
+    "so it is not said that all are ready",
+  );
+  clock.advance(16_000);
+  await known(c, "b counts as gone", ({ totals }) => totals.unreachable === 1);
+  t.match(await readiness(c), { nodes: 2, silentNodes: ["b"] });
 });

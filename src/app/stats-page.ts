@@ -12,6 +12,7 @@ import { inS3 } from "../ops/stats/elsewhere.ts";
 import { createExplain } from "../ops/stats/explain.ts";
 import { createHistory, historyInterval } from "../ops/stats/history.ts";
 import { ReadinessCheck, usualDays } from "../ops/stats/readiness.ts";
+import type { ReportedImages } from "../ops/stats/reported-images.ts";
 import { savingsOfAll } from "../ops/stats/savings-nodes.ts";
 import { createStats, type StatsOptions } from "../ops/stats/stats.ts";
 import type { QueueStats, Readiness } from "../ops/stats/stats-document.ts";
@@ -60,6 +61,8 @@ export interface StatsPage {
   readonly pages: StatsPages;
   /** What was last found of the images of the last days, for metrics; see ReadinessCheck.last. */
   readonly readiness: () => Readiness | undefined;
+  /** What other nodes are told of images pulled through this one. Rejects with StoreError. */
+  readonly reported: ReportedImages["page"];
   readonly api: Api;
   readonly datacenter: Datacenter;
   /** What this node says of itself now. Throws StoreError when the index cannot be read. */
@@ -109,10 +112,8 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     linked: mayRead,
     freshness,
     clock,
-    // The balancer spreads blobs over the nodes, and what the others have on their disks is not looked for.
-    partial: () =>
-      index.graph.unreadAfter() !== undefined ||
-      (datacenter.neighbours().length > 0 && running().shared?.sharing.blobs === undefined),
+    neighbours,
+    partial: () => index.graph.unreadAfter() !== undefined,
   });
   const shared = (["redis", "s3"] as const).filter((name) => config()[name] !== undefined);
   const stats = createStats({
@@ -155,13 +156,14 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
   const timer = setInterval(() => void history.save(), historyInterval).unref();
   const look = (): void => {
     readiness
-      .run(usualDays)
+      .run(usualDays, "node")
       .catch((error: unknown) => options.notices(noticeOfStoreError("readiness", error)));
   };
   const looks = [setTimeout(look, firstLook).unref(), setInterval(look, lookInterval).unref()];
   return {
     pages,
     readiness: () => readiness.last,
+    reported: (since, after) => readiness.reported.page(since, after),
     api,
     datacenter,
     node,

@@ -94,15 +94,19 @@ Exit codes:
       "tell which images pulled lately could be pulled from a running mirror if their registries were gone",
     )
     .option("--days <number>", "how long ago they were pulled at most; up to 365", days, "7")
+    .option("--fix", "have that mirror fetch what is missing, as warm does, and look once more")
     .option(...configOption)
     .option(...opsOption)
-    .option("--json", "print the answer as JSON")
+    .option(
+      "--json",
+      "print the answer as JSON; with --fix, JSON lines: the answer, what warm prints, the answer after it",
+    )
     .addHelpText(
       "after",
       `
-Exit codes:
+Exit codes, with --fix of what is found after it:
   0  all of them could
-  1  some of them could not, or more were pulled than are looked at (20,000)
+  1  some of them could not, more were pulled than are looked at (20,000), or a node of the datacenter did not answer
   2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));

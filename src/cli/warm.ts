@@ -47,6 +47,16 @@ export async function warm(
   }
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
+  return await runJob(place, asked, options, context);
+}
+
+/** Has the mirror fetch images, and shows how far it has got. Gives the exit code, as `warm` does. */
+export async function runJob(
+  place: OpsPlace,
+  asked: AskedJob,
+  options: { readonly json?: boolean; readonly cancelOnInterrupt?: boolean },
+  context: Context,
+): Promise<number> {
   const view = options.json ? jsonView(context.out) : textView(context.out, context.terminal);
   const ends = new AbortController();
   const release = context.onSignal(() => ends.abort());
@@ -62,7 +72,8 @@ export async function warm(
   }
 }
 
-type AskedJob = (
+/** See POST of /api/v1/jobs. */
+export type AskedJob = (
   | { readonly images: readonly string[] }
   | { readonly fromNode: string; readonly days?: number }
 ) & {
@@ -109,7 +120,7 @@ async function follow(
   place: OpsPlace,
   asked: AskedJob,
   view: ProgressView,
-  { cancelOnInterrupt }: WarmOptions,
+  { cancelOnInterrupt }: { readonly cancelOnInterrupt?: boolean },
   { err, pause = realPause }: Context,
   signal: AbortSignal,
 ): Promise<number> {

@@ -11,6 +11,7 @@ import {
   type PulledImages,
 } from "../ports/datacenter/nodes.ts";
 import { toldImages } from "../ports/datacenter/pulled-schema.ts";
+import type { PageEnd, ReportedPage } from "../ports/datacenter/reported-images.ts";
 import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -33,6 +34,8 @@ export interface NodeQuestionsOptions {
   readonly savings: (month: string) => NodeSavings | undefined;
   /** Images pulled in the last so many days; rejects with StoreError. */
   readonly pulled: (days: number) => Promise<PulledImages>;
+  /** What is known of the images pulled at `since` or later, after those up to `after`. Rejects with StoreError. */
+  readonly reported: (since: number, after: PageEnd | undefined) => Promise<ReportedPage>;
 }
 
 /** Whether a target, below this mirror's own path, is such a question. */
@@ -76,12 +79,30 @@ export async function answerNode(
       ? fail(exchange, failureOfProblem("unknown"))
       : say(exchange, toldImages(pulled));
   }
+  if (path === nodePaths.reported) {
+    const since = Number(query.get("since") ?? "none");
+    const after = query.get("after");
+    const end = after === null ? undefined : pageEnd(after);
+    if (!(since >= 0) || (after !== null && end === undefined))
+      return fail(exchange, failureOfProblem("bad_page"));
+    return say(exchange, await options.reported(since, end));
+  }
   if (path !== nodePaths.holding) return fail(exchange, failureOfProblem("unknown"));
   const asked = query.get("digests") ?? "";
   const digests = asked.split(",", maxAsked).flatMap((text) => parseDigest(text) ?? []);
   const held: Digest[] = [];
   for (const digest of digests) if (await options.holds(digest)) held.push(digest);
   say(exchange, { digests: held });
+}
+
+/** As src/upstream/nodes.ts writes it. */
+function pageEnd(text: string): PageEnd | undefined {
+  const [usedAt, size, digest] = text.split(",", 3);
+  const parsed = parseDigest(digest ?? "");
+  const [used, bytes] = [Number(usedAt || "none"), Number(size || "none")];
+  return parsed !== undefined && used >= 0 && bytes >= 0
+    ? { digest: parsed, size: bytes, usedAt: used }
+    : undefined;
 }
 
 function say(exchange: Exchange, value: object): void {

@@ -3,6 +3,7 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Role } from "../oci/manifest.ts";
 import type { Repository, Tag } from "../oci/name.ts";
+import type { PageEnd } from "./datacenter/reported-images.ts";
 import type { SavingsRow } from "./datacenter/savings.ts";
 import type { Scope } from "./scope.ts";
 
@@ -223,7 +224,7 @@ export interface UsedManifest {
 /** `next`: where the next page begins; undefined after the last one. */
 export interface ManifestPage {
   readonly manifests: readonly UsedManifest[];
-  readonly next: UsedManifest | undefined;
+  readonly next: PageEnd | undefined;
 }
 
 /**
@@ -254,12 +255,12 @@ export interface ImageGraph {
    */
   tagged(digest: Digest): boolean;
   /** Manifests that are not `tagged`, the longest unused first, of `limit` that are looked at. */
-  untagged(after: UsedManifest | undefined, limit: number): ManifestPage;
+  untagged(after: PageEnd | undefined, limit: number): ManifestPage;
   /**
    * Images used at `since` or later, in the order of their last use, of `limit` manifests that are looked at: not those that
    * an index, or a subject, used since then leads to. One that is used meanwhile may come twice.
    */
-  pulled(since: number, after: UsedManifest | undefined, limit: number): ManifestPage;
+  pulled(since: number, after: PageEnd | undefined, limit: number): ManifestPage;
   /**
    * What is here that would be of no use without these manifests: they themselves, and what no other manifest names and no
    * tag does. All parts of what is found are read again in every round that adds to it: at worst `limit` rounds, of `limit`

@@ -15,6 +15,7 @@ import {
   type PulledImages,
 } from "../ports/datacenter/nodes.ts";
 import { pulledImagesSchema } from "../ports/datacenter/pulled-schema.ts";
+import { type PageEnd, type ReportedPage, readReportedPage } from "../ports/datacenter/reported-images.ts";
 import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import { nodeSavingsSchema } from "../ports/datacenter/savings-schema.ts";
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
@@ -103,6 +104,14 @@ export class HttpNodes implements OtherNodes {
     const { data } = pulledImagesSchema.safeParse(answer);
     if (data === undefined) throw new Error(`${address} does not say what was pulled from it`);
     return data;
+  }
+
+  async reported(address: string, since: number, after: PageEnd | undefined): Promise<ReportedPage> {
+    const from = after === undefined ? {} : { after: `${after.usedAt},${after.size},${after.digest}` };
+    const query = new URLSearchParams({ since: String(Math.floor(since)), ...from });
+    const page = readReportedPage(await this.#shared(address, `${nodePaths.reported}?${query}`));
+    if (page === undefined) throw new Error(`${address} does not say what was pulled through it`);
+    return page;
   }
 
   /** The answer, of 200 or 404, to a question that a client has caused. */

@@ -9,9 +9,11 @@ const ready: Readiness = {
   schema: 1,
   at: 10_000,
   days: 7,
+  nodes: 1,
   pulled: 3,
   ready: 3,
   truncated: false,
+  silentNodes: [],
   unready: [],
 };
 

@@ -1,6 +1,7 @@
 // What another node is told of this one's repositories.
 import t from "tap";
 import { NodeProof, proofHeader } from "../../src/ports/datacenter/node-proof.ts";
+import { readReportedPage } from "../../src/ports/datacenter/reported-images.ts";
 import { upstreamId } from "../../src/ports/datacenter/upstream-id.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { peerHeader } from "../../src/ports/shared.ts";
@@ -32,4 +33,48 @@ t.test("repositories are those of the same registry, not of another one with its
   const other = await ask(new URL("https://other.example.com"));
   t.match(other, { status: 404, errors: [{ code: "NAME_UNKNOWN" }] });
   t.equal(other.repositories, undefined);
+});
+
+t.test("a node is told what was pulled here, a page after the other, and nobody else is", async (t) => {
+  const secret = fixedSecret(new Secret("s".repeat(32)));
+  const proof = new NodeProof(secret, Date.now);
+  const host = "node-a.test:5000";
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { node: { name: "a", address: `http://${host}`, secret } });
+  const image = makeImage({ layers: [10] });
+  upstream.addImage("team/a", "1", image);
+  await mirror.get("/v2/team/a/manifests/1");
+  const ask = async (query: string) => {
+    const target = `/node/v1/reported-images?${query}`;
+    const signed = await proof.sign({ node: "b", method: "GET", host, target });
+    const answer = await mirror.get(target, { host, [peerHeader]: "b", [proofHeader]: signed });
+    return { status: answer.status, page: readReportedPage(JSON.parse(answer.body.toString())) };
+  };
+  const { page } = await ask("since=0");
+  t.match(page, {
+    images: [
+      {
+        digest: image.digest,
+        names: [{ text: "upstream/team/a:1", expired: false, unproved: [] }],
+        parts: [{ digest: image.digest, role: "manifest" }, {}, {}],
+        children: [],
+        needsChild: false,
+      },
+    ],
+    next: null,
+  });
+  const { usedAt = 0 } = page?.images[0] ?? {};
+  const size = image.manifest.length;
+  t.match(await ask(`since=0&after=${usedAt},${size},${image.digest}`), { page: { images: [], next: null } });
+  t.match(await ask(`since=${usedAt + 1}`), { page: { images: [] } });
+  for (const wrong of [
+    "",
+    "since=x",
+    "since=-1",
+    "since=0&after=1",
+    "since=0&after=,,",
+    "since=0&after=1,2,x",
+  ])
+    t.equal((await ask(wrong)).status, 400, wrong);
+  t.equal((await mirror.get("/node/v1/reported-images?since=0", { host, [peerHeader]: "b" })).status, 404);
 });

@@ -8,6 +8,7 @@ import type { Reference } from "../../oci/reference.ts";
 import { imagesOf, withoutAttestations } from "../../ops/stats/image-parts.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { maxPulledImages, type PulledImage, type PulledImages } from "../../ports/datacenter/nodes.ts";
+import type { PageEnd } from "../../ports/datacenter/reported-images.ts";
 import { type NamedUpstream, upstreamId } from "../../ports/datacenter/upstream-id.ts";
 import type { ImageGraph, TagStore, UsedManifest } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
@@ -68,7 +69,7 @@ async function pulledImages(options: PulledImagesOptions, days: number): Promise
 /** Those used last first. */
 async function usedSince({ graph }: PulledImagesOptions, since: number) {
   const used = new Map<Digest, UsedManifest>();
-  let after: UsedManifest | undefined;
+  let after: PageEnd | undefined;
   let looked = 0;
   do {
     const page = graph.pulled(since, after, perTurn);

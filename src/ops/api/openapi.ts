@@ -64,7 +64,7 @@ export const operations: Readonly<Record<string, Operation>> = {
   },
   "/api/v1/readiness": {
     id: "getReadiness",
-    summary: "Which images pulled lately could be pulled from this node if their registries were gone",
+    summary: "Which images pulled lately, through any node, could be pulled if their registries were gone",
     answers: "Readiness",
     query: {
       days: {

@@ -18,9 +18,11 @@ export const readinessSchema = z.strictObject({
   schema: z.literal(1),
   at: count,
   days: count,
+  nodes: count,
   pulled: count,
   ready: count,
   truncated: z.boolean(),
+  silentNodes: z.array(z.string()),
   unready: z
     .array(
       z.strictObject({

@@ -2,6 +2,7 @@
 // for it long.
 import type { Digest } from "../../oci/digest.ts";
 import type { Clock } from "../../ports/clock.ts";
+import { maxAsked, type Neighbours, type OtherNodes } from "../../ports/datacenter/nodes.ts";
 import type { SharedBlobs } from "../../ports/shared.ts";
 import { eachAtOnce } from "../../ports/turns.ts";
 
@@ -41,4 +42,58 @@ export function inS3(
     });
     return places;
   };
+}
+
+/** Times a node is asked the same: it may be answering as many questions as it does at once. */
+const maxAttempts = 2;
+
+/** What the other nodes have on their disks, for one answer: the balancer sends whoever asks for it there. */
+export class OtherDisks {
+  readonly #neighbours: Neighbours | undefined;
+  readonly #silent = new Set<string>();
+
+  constructor(neighbours: Neighbours | undefined) {
+    this.#neighbours = neighbours;
+  }
+
+  /** Names of the nodes that did not answer, cannot be asked or are unreachable: they are not asked again. */
+  get silent(): readonly string[] {
+    return [...this.#silent].sort();
+  }
+
+  get nodes(): ReturnType<Neighbours["list"]> {
+    return this.#neighbours?.list() ?? [];
+  }
+
+  /** `node NAME` of each node that has it. Never rejects. A node is asked about at most 500 at once, and answers in a second. */
+  async holders(digests: readonly Digest[]): Promise<ReadonlyMap<Digest, readonly string[]>> {
+    const holders = new Map<Digest, string[]>();
+    const questions: (readonly Digest[])[] = [];
+    for (let at = 0; at < digests.length; at += maxAsked) questions.push(digests.slice(at, at + maxAsked));
+    const asked = this.nodes.map(async (node) => {
+      for (const part of questions)
+        for (const digest of (await this.ask(node, (nodes, address) => nodes.holding(address, part))) ?? [])
+          holders.set(digest, [...(holders.get(digest) ?? []), `node ${node.name}`]);
+    });
+    await Promise.all(asked);
+    for (const names of holders.values()) names.sort();
+    return holders;
+  }
+
+  /** Undefined when the node does not answer. Never rejects. */
+  async ask<T>(
+    { name, address }: ReturnType<Neighbours["list"]>[number],
+    question: (nodes: OtherNodes, address: string) => Promise<T>,
+  ): Promise<T | undefined> {
+    const nodes = this.#neighbours?.nodes;
+    if (this.#silent.has(name)) return undefined;
+    for (let attempt = 1; attempt <= maxAttempts && nodes !== undefined && address !== null; attempt++)
+      try {
+        return await question(nodes, address);
+      } catch {
+        // Below.
+      }
+    this.#silent.add(name);
+    return undefined;
+  }
 }

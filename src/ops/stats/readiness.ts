@@ -1,40 +1,41 @@
 // Whether the images that clients pulled lately could be pulled now if their registries were gone: every part is in the
 // store at its size, the repository is known to have it, and the tag may still be served. The files are looked for, so that
-// one that somebody has deleted is told. Upstream is never asked, and nothing counts as a use.
+// one that somebody has deleted is told. On several nodes that is asked of the datacenter: what was pulled through any node
+// counts, and what another node has on its disk is here. Upstream is never asked, and nothing counts as a use.
 import { setImmediate as turn } from "node:timers/promises";
-import type { Freshness } from "../../cache/freshness.ts";
 import type { Digest } from "../../oci/digest.ts";
-import type { Tag } from "../../oci/name.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
-import type { Clock } from "../../ports/clock.ts";
-import type { BlobIndex, ImageGraph, KnownPart, TagStore, UsedManifest } from "../../ports/records.ts";
-import type { Scope } from "../../ports/scope.ts";
-import type { Elsewhere } from "./elsewhere.ts";
-import { imagesOf, withoutAttestations } from "./image-parts.ts";
+import type { Neighbours } from "../../ports/datacenter/nodes.ts";
+import type {
+  PageEnd,
+  ReportedImage,
+  ReportedPage,
+  ReportedPart,
+} from "../../ports/datacenter/reported-images.ts";
+import { type Elsewhere, OtherDisks } from "./elsewhere.ts";
+import { perPage, ReportedImages, type ReportedImagesOptions } from "./reported-images.ts";
 import type { Obstacle, Readiness, UnreadyImage } from "./stats-document.ts";
 
-export interface ReadinessOptions {
-  readonly graph: Pick<ImageGraph, "parts" | "pulled" | "referrers" | "users">;
-  readonly index: Pick<BlobIndex, "get" | "usedAt">;
+export interface ReadinessOptions extends ReportedImagesOptions {
   readonly store: { info(digest: Digest): Promise<BlobInfo | undefined> };
   /** Begins the questions of one answer about what is not on the disk. */
   readonly elsewhere: () => Elsewhere;
-  readonly tags: Pick<TagStore, "get">;
-  /** Whether the repository may read it without upstream; see Access.linked. */
-  readonly linked: (scope: Scope, digest: Digest) => boolean | Promise<boolean>;
-  readonly freshness: () => Pick<Freshness, "ttl" | "state">;
-  readonly clock: Clock;
+  /** The other nodes. */
+  readonly neighbours: () => Neighbours | undefined;
   /** Whether an answer made now does not know of all there is, and so is none for metrics. */
   readonly partial: () => boolean;
 }
 
-/** Manifests looked at in one turn of the event loop, and in all. */
-const perTurn = 50;
+/** Whose pulls an answer is about: of this node alone, or of all that can be asked. What is there is looked for on all of them. */
+export type PulledThrough = "node" | "datacenter";
+
+/** Manifests looked at through one node; images, and parts of them, that are gathered of all nodes. */
 const maxManifests = 20_000;
+const maxImages = 20_000;
+const maxParts = 500_000;
 const maxUnready = 500;
 const maxObstacles = 20;
 const maxNames = 10;
-const maxReferrers = 100;
 /** Files that are remembered while one answer is made: layers that many images share are looked for once. */
 const maxKnown = 200_000;
 const day = 86_400_000;
@@ -51,186 +52,242 @@ export function daysOf(text: string | null): number | undefined {
   return days >= 1 && days <= 365 ? days : undefined;
 }
 
-/** Answers are made one at a time; whoever asks about the same days meanwhile shares one. */
+/** Answers are made one at a time; whoever asks the same meanwhile shares one. */
 export class ReadinessCheck {
   readonly #options: ReadinessOptions;
-  /** By days: the one that is being made, and those that wait for it. */
-  readonly #asked = new Map<number, Promise<Readiness>>();
+  /** By what was asked: the one that is being made, and those that wait for it. */
+  readonly #asked = new Map<string, Promise<Readiness>>();
   #before: Promise<unknown> = Promise.resolve();
   #last: Readiness | undefined;
+  /** What is told to other nodes. */
+  readonly reported: ReportedImages;
 
   constructor(options: ReadinessOptions) {
     this.#options = options;
+    this.reported = new ReportedImages(options);
   }
 
   /**
    * Of images pulled in the last `days` days; undefined when too many answers wait already. Rejects with StoreError when index
    * or store cannot be read.
    */
-  async run(days: number): Promise<Readiness | undefined> {
-    const asked = this.#asked.get(days);
+  async run(days: number, through: PulledThrough = "datacenter"): Promise<Readiness | undefined> {
+    const key = `${through} ${days}`;
+    const asked = this.#asked.get(key);
     if (asked !== undefined) return await asked;
     if (this.#asked.size > maxWaiting) return undefined;
-    const made = this.#before.then(() => this.#make(days));
-    this.#asked.set(days, made);
+    const made = this.#before.then(() => this.#make(key, days, through));
+    this.#asked.set(key, made);
     this.#before = made.catch(() => {});
     return await made;
   }
 
-  async #make(days: number): Promise<Readiness> {
+  async #make(key: string, days: number, through: PulledThrough): Promise<Readiness> {
     try {
       const partial = this.#options.partial();
-      const made = await new Run(this.#options).run(days);
-      if (days === usualDays) this.#last = partial || made.truncated ? undefined : made;
+      const neighbours = this.#options.neighbours();
+      const made = await new Run(this.#options, this.reported, neighbours).run(days, through);
+      const isOwn = through === "node" || (neighbours?.list() ?? []).length === 0;
+      if (days === usualDays && isOwn) this.#last = partial || !isWhole(made) ? undefined : made;
       return made;
     } finally {
-      this.#asked.delete(days);
+      this.#asked.delete(key);
     }
   }
 
   /**
-   * The last answer about the usual number of days; undefined until there is one, and when it was partial or truncated: the
-   * images in use are looked at last.
+   * The last answer about the usual number of days and this node alone; undefined until there is one, and when it does not know
+   * all: it was partial or truncated (the images in use are looked at last), or something may be at a node that was silent.
    */
   get last(): Readiness | undefined {
     return this.#last;
   }
 }
 
+function isWhole({ truncated, unready, silentNodes }: Readiness): boolean {
+  return !truncated && (silentNodes.length === 0 || unready.length === 0);
+}
+
 type Absence = Extract<Obstacle["kind"], "missing" | "damaged" | "unknown">;
 
-interface Name extends Scope {
-  readonly text: string;
+/** What this node is called among those that have something. */
+const self = "self";
+
+/** How an image may be had by one of its names. */
+interface GatheredName {
   readonly expired: boolean;
+  /** Parts that none of the nodes which know the name is known to have in its repository. */
+  readonly unproved: readonly Digest[];
+  readonly nodes: readonly string[];
+}
+
+/** An image as all nodes know it that it was pulled through. */
+interface Gathered {
+  readonly digest: Digest;
+  usedAt: number;
+  /** By their text. */
+  readonly names: Map<string, GatheredName>;
+  readonly parts: Map<Digest, ReportedPart>;
+  readonly children: Map<Digest, ReportedPart>;
+  needsChild: boolean;
+  /** It, or an image of its index, was pulled through this node. */
+  isOwn: boolean;
 }
 
 class Run {
   readonly #options: ReadinessOptions;
+  readonly #reported: ReportedImages;
+  readonly #disks: OtherDisks;
   readonly #known = new Map<Digest, Absence | undefined>();
   readonly #elsewhere: Elsewhere;
+  readonly #images = new Map<Digest, Gathered>();
+  #parts = 0;
+  #truncated = false;
 
-  constructor(options: ReadinessOptions) {
+  constructor(options: ReadinessOptions, reported: ReportedImages, neighbours: Neighbours | undefined) {
     this.#options = options;
+    this.#reported = reported;
+    this.#disks = new OtherDisks(neighbours);
     this.#elsewhere = options.elsewhere();
   }
 
-  async run(days: number): Promise<Readiness> {
-    const { graph, clock } = this.#options;
-    const at = clock();
+  async run(days: number, through: PulledThrough): Promise<Readiness> {
+    const at = this.#options.clock();
     const since = at - days * day;
-    // An image that is used meanwhile comes twice.
-    const seen = new Set<Digest>();
+    await this.#gather(self, (after) => this.#reported.page(since, after));
+    const others = this.#disks.nodes;
+    await Promise.all(
+      others.map((node) =>
+        this.#gather(`node ${node.name}`, (after) =>
+          this.#disks.ask(node, (nodes, address) => nodes.reported(address, since, after)),
+        ),
+      ),
+    );
+    this.#joinChildren();
     const unready: UnreadyImage[] = [];
     let ready = 0;
-    let looked = 0;
-    let after: UsedManifest | undefined;
-    do {
-      const page = graph.pulled(since, after, perTurn);
-      for (const image of page.manifests) {
-        if (seen.has(image.digest)) continue;
-        seen.add(image.digest);
-        const found = await this.#unready(image, since);
+    const images = [...this.#images.values()]
+      .filter(({ isOwn }) => isOwn || through === "datacenter")
+      .sort((a, b) => a.usedAt - b.usedAt);
+    for (let from = 0; from < images.length; from += perPage) {
+      const some = images.slice(from, from + perPage);
+      await this.#look(some);
+      for (const image of some) {
+        const found = await this.#unready(image);
         if (found === undefined) ready++;
         else if (unready.length < maxUnready) unready.push(found);
       }
-      looked += perTurn;
-      after = page.next;
       await turn();
-    } while (after !== undefined && looked < maxManifests);
-    return { schema: 1, at, days, pulled: seen.size, ready, truncated: after !== undefined, unready };
+    }
+    const silentNodes = this.#disks.silent;
+    const truncated = this.#truncated;
+    const nodes = others.length + 1 - others.filter(({ name }) => silentNodes.includes(name)).length;
+    return { schema: 1, at, days, nodes, pulled: images.length, ready, truncated, silentNodes, unready };
   }
 
-  /** Undefined for an image that is ready. */
-  async #unready({ digest, usedAt }: UsedManifest, since: number): Promise<UnreadyImage | undefined> {
-    const parts = this.#needed(digest, usedAt, since);
-    const names = await this.#namesOf(digest);
-    const obstacles = await this.#absent(parts);
-    if (obstacles.length === 0) obstacles.push(...(await this.#unreachable(parts, names)));
-    if (obstacles.length === 0) return undefined;
-    const texts = names.length > 0 ? names.map(({ text }) => text) : [`@${digest}`];
-    return { digest, names: texts, usedAt, obstacles };
+  // ---- what was pulled ----------------------------------------------------------------------------------------
+
+  /** All pages of one node; those that it gave before it fell silent. */
+  async #gather(
+    node: string,
+    ask: (after: PageEnd | undefined) => Promise<ReportedPage | undefined>,
+  ): Promise<void> {
+    let after: PageEnd | undefined;
+    for (let looked = 0; looked < maxManifests; looked += perPage) {
+      const page = await ask(after);
+      if (page === undefined) return;
+      for (const image of page.images) this.#add(node, image);
+      if (page.next === null) return;
+      after = page.next;
+      await turn();
+    }
+    this.#truncated = true;
+  }
+
+  #add(node: string, { digest, usedAt, names, parts, children, needsChild }: ReportedImage): void {
+    const known = this.#images.get(digest);
+    if (known === undefined && (this.#images.size >= maxImages || this.#parts >= maxParts)) {
+      this.#truncated = true;
+      return;
+    }
+    const image: Gathered = known ?? {
+      digest,
+      usedAt,
+      names: new Map(),
+      parts: new Map(),
+      children: new Map(),
+      needsChild,
+      isOwn: false,
+    };
+    this.#images.set(digest, image);
+    image.usedAt = Math.max(image.usedAt, usedAt);
+    image.needsChild &&= needsChild;
+    image.isOwn ||= node === self;
+    this.#addParts(image, parts);
+    for (const child of children)
+      image.children.set(child.digest, { ...child, role: "manifest", size: null });
+    for (const { text, expired, unproved } of names) {
+      const before = image.names.get(text);
+      if (before === undefined && image.names.size >= maxNames) continue;
+      // Where it may be had through one node, it may be had.
+      image.names.set(text, {
+        expired: expired && (before?.expired ?? true),
+        unproved: before?.unproved.filter((each) => unproved.includes(each)) ?? unproved,
+        nodes: [...(before?.nodes ?? []), node],
+      });
+    }
+  }
+
+  #addParts(image: Gathered, parts: Iterable<ReportedPart>, platform?: string | null): void {
+    for (const part of parts) {
+      if (image.parts.has(part.digest)) continue;
+      image.parts.set(part.digest, { ...part, platform: part.platform ?? platform ?? null });
+      this.#parts++;
+    }
   }
 
   /**
-   * The manifest and, of an index, the images that were pulled since then, or those that are here if none was, with the
-   * attestations among its images that were pulled; with the referrers that were pulled since then, such as signatures and
-   * attestations. Whether there are any needs nothing here: an answer about referrers is kept with the manifest, and is that
-   * there are none when upstream was never asked.
+   * What one node gave of an index, and another one as its image, is one image: a balancer may send a client for each to another
+   * node. Where none of an index's images was pulled through any node, all are needed.
    */
-  #needed(digest: Digest, usedAt: number, since: number): readonly KnownPart[] {
-    const { graph, index } = this.#options;
-    const isUsed = (at: number | undefined): at is number => at !== undefined && at >= since;
-    const needed = new Map<Digest, KnownPart>();
-    const need = (part: KnownPart): void => {
-      if (!needed.has(part.digest)) needed.set(part.digest, part);
-    };
-    const manifest = (of: Digest, at: number | undefined, platform?: string): void =>
-      need({ digest: of, role: "manifest", size: index.get(of)?.size, platform, usedAt: at });
-    const pull = (of: Digest, at: number): void => {
-      manifest(of, at);
-      const images = imagesOf(graph, of, at);
-      const used = images.filter((image) => isUsed(image.usedAt));
-      const platforms = withoutAttestations(images);
-      const here = platforms.filter((image) => image.usedAt !== undefined);
-      const pulled = platforms.filter((image) => isUsed(image.usedAt));
-      const chosen = [pulled, here].find(({ length }) => length > 0) ?? platforms;
-      for (const image of new Set([...chosen, ...used])) {
-        const { platform } = image;
-        manifest(image.digest, image.usedAt, platform);
-        for (const part of image.parts) need({ ...part, platform });
+  #joinChildren(): void {
+    const ofIndexes = new Set<Digest>();
+    for (const image of this.#images.values()) {
+      const known = [...image.parts.values(), ...image.children.values()];
+      let joins = false;
+      for (const { digest, role, platform } of known) {
+        const child = role === "manifest" && digest !== image.digest ? this.#images.get(digest) : undefined;
+        if (child === undefined) continue;
+        this.#addParts(image, child.parts.values(), platform);
+        ofIndexes.add(digest);
+        image.isOwn ||= child.isOwn;
+        joins = true;
       }
-    };
-    pull(digest, usedAt);
-    for (const { digest: subject, role } of [...needed.values()])
-      if (role === "manifest")
-        for (const referrer of graph.referrers(subject, maxReferrers)) {
-          const at = index.usedAt(referrer);
-          if (isUsed(at)) pull(referrer, at);
-        }
-    return [...needed.values()];
+      if (image.needsChild && !joins) this.#addParts(image, image.children.values());
+    }
+    for (const digest of ofIndexes) this.#images.delete(digest);
   }
 
-  async #namesOf(digest: Digest): Promise<readonly Name[]> {
-    const { graph, tags, freshness, clock } = this.#options;
-    const users = graph.users(digest, maxNames);
-    const rules = freshness();
-    const names: Name[] = [];
-    for (const { upstream, repository, tag, digest: named } of users.tags) {
-      const scope = { upstream, repository };
-      const record = await tags.get(scope, tag as Tag);
-      // By what another node has told since it may name another image.
-      if (record?.digest !== named) continue;
-      const expired = rules.state(record, rules.ttl(scope, tag), clock()) === "expired";
-      names.push({ ...scope, text: `${upstream}/${repository}:${tag}`, expired });
-    }
-    if (names.length > 0) return names;
-    return users.repositories.map(({ upstream, repository }) => {
-      return { upstream, repository, text: `${upstream}/${repository}@${digest}`, expired: false };
-    });
-  }
+  // ---- what is there ------------------------------------------------------------------------------------------
 
-  /** Parts that are in no store, or not known to be in one. */
-  async #absent(parts: readonly KnownPart[]): Promise<Obstacle[]> {
-    const found = new Map<Digest, Absence>();
-    const notHere: Digest[] = [];
-    for (const { digest } of parts) {
-      const known = this.#known.has(digest) ? this.#known.get(digest) : await this.#hereOf(digest);
-      if (known === "missing" && !this.#known.has(digest)) notHere.push(digest);
-      else if (known !== undefined) found.set(digest, known);
+  /** Finds out where the parts of these images are. */
+  async #look(images: readonly Gathered[]): Promise<void> {
+    const notHere = new Set<Digest>();
+    for (const { parts } of images)
+      for (const digest of parts.keys())
+        if (!this.#known.has(digest) && !notHere.has(digest) && (await this.#hereOf(digest)) === "missing")
+          notHere.add(digest);
+    if (notHere.size === 0) return;
+    const digests = [...notHere];
+    const holders = await this.#disks.holders(digests);
+    const absent = digests.filter((digest) => !holders.has(digest));
+    const places = absent.length === 0 ? undefined : await this.#elsewhere(absent);
+    const isSilent = this.#disks.silent.length > 0;
+    for (const digest of digests) {
+      const at = holders.get(digest) ?? places?.get(digest);
+      const isKnown = at !== undefined && (at.length > 0 || !isSilent);
+      this.#remember(digest, isKnown ? (at.length > 0 ? undefined : "missing") : "unknown");
     }
-    const places = notHere.length === 0 ? undefined : await this.#elsewhere(notHere);
-    for (const digest of notHere) {
-      const at = places?.get(digest);
-      const state = at === undefined ? "unknown" : at.length > 0 ? undefined : "missing";
-      this.#remember(digest, state);
-      if (state !== undefined) found.set(digest, state);
-    }
-    return parts
-      .flatMap((part) => {
-        const kind = found.get(part.digest);
-        return kind === undefined ? [] : [obstacle(kind, part)];
-      })
-      .slice(0, maxObstacles);
   }
 
   /** By the disk alone: `missing` is what may be elsewhere, and is not remembered. */
@@ -245,28 +302,57 @@ class Run {
   }
 
   #remember(digest: Digest, state: Absence | undefined): void {
-    if (this.#known.size < maxKnown) this.#known.set(digest, state);
+    // Those of an earlier page may be looked for again.
+    if (this.#known.size >= maxKnown) this.#known.clear();
+    this.#known.set(digest, state);
+  }
+
+  // ---- one image ----------------------------------------------------------------------------------------------
+
+  /** Undefined for an image that is ready. */
+  async #unready(image: Gathered): Promise<UnreadyImage | undefined> {
+    const { digest, usedAt, names, parts } = image;
+    const obstacles = [...parts.values()]
+      .flatMap((part) => {
+        const kind = this.#known.get(part.digest);
+        return kind === undefined ? [] : [obstacle(kind, part)];
+      })
+      .slice(0, maxObstacles);
+    if (obstacles.length === 0) obstacles.push(...(await this.#unreachable(image)));
+    if (obstacles.length === 0) return undefined;
+    const texts = names.size > 0 ? [...names.keys()] : [`@${digest}`];
+    return { digest, names: texts, usedAt, obstacles };
   }
 
   /** Why it cannot be had by any of its names; nothing when it can by one. */
-  async #unreachable(parts: readonly KnownPart[], names: readonly Name[]): Promise<Obstacle[]> {
-    const [root] = parts;
+  async #unreachable({ digest, names, parts }: Gathered): Promise<Obstacle[]> {
+    const root = parts.get(digest);
     if (root === undefined) return [];
     let first: Obstacle | undefined;
-    for (const name of names) {
-      const unproved = name.expired ? undefined : await this.#unproved(parts, name);
-      if (!name.expired && unproved === undefined) return [];
-      first ??= unproved === undefined ? obstacle("tag_expired", root) : obstacle("unproved", unproved);
+    for (const name of names.values()) {
+      const part = name.expired ? root : await this.#withoutProof(name, parts);
+      if (part === undefined) return [];
+      first ??= obstacle(name.expired ? "tag_expired" : "unproved", part);
     }
     return [first ?? obstacle("unproved", root)];
   }
 
-  async #unproved(parts: readonly KnownPart[], scope: Scope): Promise<KnownPart | undefined> {
-    for (const part of parts) if (!(await this.#options.linked(scope, part.digest))) return part;
+  /** The first that no node has but those which know the name and lack the proof: another one that has it had to prove it. */
+  async #withoutProof(
+    { unproved, nodes }: GatheredName,
+    parts: ReadonlyMap<Digest, ReportedPart>,
+  ): Promise<ReportedPart | undefined> {
+    if (unproved.length === 0) return undefined;
+    const holders = await this.#disks.holders(unproved);
+    for (const digest of unproved) {
+      const isHere = (await this.#options.store.info(digest)) !== undefined;
+      const places = [...(holders.get(digest) ?? []), ...(isHere ? [self] : [])];
+      if (places.every((place) => nodes.includes(place))) return parts.get(digest);
+    }
     return undefined;
   }
 }
 
-function obstacle(kind: Obstacle["kind"], { role, digest, platform, size }: KnownPart): Obstacle {
-  return { kind, role, digest, platform: platform ?? null, sizeBytes: size ?? null };
+function obstacle(kind: Obstacle["kind"], { role, digest, platform, size }: ReportedPart): Obstacle {
+  return { kind, role, digest, platform, sizeBytes: size };
 }

@@ -243,9 +243,9 @@ export interface ExplainedPart {
 /** What stands in the way of a pull without upstream; see ops/stats/readiness.ts. */
 export interface Obstacle {
   /**
-   * `missing`: in no store here; `unknown`: not on the disk, and S3 has not said in time whether it has it; `damaged`: the
-   * file has another size than was verified; `unproved`: here, but only upstream can say that the repository has it;
-   * `tag_expired`: upstream confirmed the tag longer ago than `tags.staleIfError` allows.
+   * `missing`: in no store, and on no other node; `unknown`: not on the disk, and S3 or another node has not said whether it
+   * has it; `damaged`: the file has another size than was verified; `unproved`: here, but only upstream can say that the
+   * repository has it; `tag_expired`: upstream confirmed the tag longer ago than `tags.staleIfError` allows.
    */
   readonly kind: "missing" | "unknown" | "damaged" | "unproved" | "tag_expired";
   readonly role: "manifest" | "config" | "layer";
@@ -267,11 +267,15 @@ export interface Readiness {
   readonly schema: 1;
   readonly at: number;
   readonly days: number;
-  /** Images pulled in these days that were looked at, and those of them that could be pulled now without upstream. */
+  /** Nodes that have said what was pulled through them, this one with them. */
+  readonly nodes: number;
+  /** Images pulled in these days through any of them that were looked at, and those of them that could be pulled now without upstream. */
   readonly pulled: number;
   readonly ready: number;
   /** More were pulled than are looked at. */
   readonly truncated: boolean;
+  /** Nodes that did not answer, by name: what only they have, or was pulled through them alone, is not known. */
+  readonly silentNodes: readonly string[];
   /** Those that could not, as far as there is room: at most 500. */
   readonly unready: readonly UnreadyImage[];
 }

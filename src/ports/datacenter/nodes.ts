@@ -3,6 +3,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { Reference } from "../../oci/reference.ts";
 import type { CircuitStateName, Result } from "../event.ts";
+import type { PageEnd, ReportedPage } from "./reported-images.ts";
 import type { NodeSavings } from "./savings.ts";
 
 /** Sums over a time. Byte counts are of bodies; pings, tokens and probes are no requests here. */
@@ -102,6 +103,7 @@ export const nodePaths = {
   repositories: "/node/v1/repositories",
   savings: "/node/v1/savings",
   pulled: "/node/v1/pulled",
+  reported: "/node/v1/reported-images",
 } as const;
 
 /** Digests asked about at once, at most. */
@@ -132,6 +134,8 @@ export interface OtherNodes {
   savings(address: string, month: string): Promise<NodeSavings>;
   /** Images that its clients have pulled in the last `days` days. Within ten seconds: it reads its image graph for that. */
   pulled(address: string, days: number): Promise<PulledImages>;
+  /** For readiness: what it knows of the images pulled through it at `since` (milliseconds since the epoch) or later, after those up to `after`. */
+  reported(address: string, since: number, after: PageEnd | undefined): Promise<ReportedPage>;
 }
 
 /** The other nodes of the last day, and how they are asked. */

@@ -5,6 +5,7 @@ import { type Role, roles } from "../../oci/descriptor.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { mediaTypes } from "../../oci/media-type.ts";
 import type { Repository } from "../../oci/name.ts";
+import type { PageEnd } from "../../ports/datacenter/reported-images.ts";
 import type {
   BlobUsers,
   ImageGraph,
@@ -152,12 +153,12 @@ export class SqliteImageGraph implements ImageGraph {
     return false;
   }
 
-  untagged(after: UsedManifest | undefined, limit: number): ManifestPage {
+  untagged(after: PageEnd | undefined, limit: number): ManifestPage {
     const page = this.#page(0, after, limit);
     return { ...page, manifests: page.manifests.filter(({ digest }) => !this.tagged(digest)) };
   }
 
-  pulled(since: number, after: UsedManifest | undefined, limit: number): ManifestPage {
+  pulled(since: number, after: PageEnd | undefined, limit: number): ManifestPage {
     const page = this.#page(since, after, limit);
     const usedThen = (row: Row | undefined): boolean => row !== undefined && Number(row.used_at) >= since;
     const isPart = ({ digest }: UsedManifest): boolean =>
@@ -243,7 +244,7 @@ export class SqliteImageGraph implements ImageGraph {
     }
   }
 
-  #page(from: number, after: UsedManifest | undefined, limit: number): ManifestPage {
+  #page(from: number, after: PageEnd | undefined, limit: number): ManifestPage {
     if (after === undefined) this.#lastUses.flush();
     const rows =
       after === undefined

@@ -27,7 +27,10 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
     readiness: async (days) =>
       days === 365
         ? undefined
-        : { schema: 1, at: 1000, days, pulled: 0, ready: 0, truncated: false, unready: [] },
+        : {
+            ...{ schema: 1, at: 1000, days, nodes: 1, pulled: 0, ready: 0 },
+            ...{ truncated: false, silentNodes: [], unready: [] },
+          },
     savings: async (month) => sampleDatacenterSavings(month),
   });
   const listener = createOpsListener({

@@ -6,6 +6,8 @@ import { type Digest, digestHex } from "../../../src/oci/digest.ts";
 import type { Repository } from "../../../src/oci/name.ts";
 import { daysOf, ReadinessCheck, type ReadinessOptions } from "../../../src/ops/stats/readiness.ts";
 import type { Explanation, Readiness } from "../../../src/ops/stats/stats-document.ts";
+import type { OtherNodes } from "../../../src/ports/datacenter/nodes.ts";
+import type { ReportedPage } from "../../../src/ports/datacenter/reported-images.ts";
 import { digestOf, type Image, makeImage } from "../../fixtures/images.ts";
 import { ManualClock } from "../../fixtures/manual-time.ts";
 import { type Mirror, startMirror } from "../../fixtures/mirror.ts";
@@ -75,9 +77,11 @@ t.test("an image that was pulled is ready until a layer is deleted from the stor
     schema: 1,
     at: clock.now,
     days: 7,
+    nodes: 1,
     pulled: 1,
     ready: 0,
     truncated: false,
+    silentNodes: [],
     unready: [
       {
         digest: image.digest,
@@ -187,6 +191,7 @@ t.test("an answer that does not know of all, or did not look at all, is none for
     index: { get: () => undefined, usedAt: () => undefined },
     store: { info: async () => undefined },
     elsewhere: () => async () => new Map(),
+    neighbours: () => undefined,
     tags: { get: async () => undefined },
     linked: () => true,
     freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
@@ -277,6 +282,7 @@ function parts(images: readonly Image[]): ReadinessOptions {
     linked: () => true,
     store: { info: async () => undefined },
     elsewhere: () => async () => new Map(),
+    neighbours: () => undefined,
     partial: () => false,
   };
 }
@@ -340,4 +346,68 @@ t.test("one answer is made at a time, a few wait, and what is more is refused", 
   t.strictSame(made, [1, 2, 3, 4]);
   t.equal(most, 1);
   t.match(await check.run(5), { days: 5 });
+});
+
+t.test("of one node the images of its indexes count that clients had through another one", async (t) => {
+  const index = digestOf(Buffer.from("index"));
+  const [layer] = image.layers as [(typeof image.layers)[0]];
+  const named = { expired: false, unproved: [] };
+  const part = (digest: Digest, role: "manifest" | "layer") => ({ digest, role, size: 5, platform: null });
+  const page: ReportedPage = {
+    images: [
+      {
+        ...{ digest: image.digest, usedAt: 1, children: [], needsChild: false },
+        names: [{ ...named, text: `hub/team/app@${image.digest}` }],
+        parts: [part(image.digest, "manifest"), part(layer.digest, "layer")],
+      },
+      {
+        ...{ digest: other.digest, usedAt: 1, children: [], needsChild: false },
+        names: [{ ...named, text: "hub/team/app:2.0" }],
+        parts: [part(other.digest, "manifest")],
+      },
+    ],
+    next: null,
+  };
+  const held = new Set([image.digest, layer.digest]);
+  let answers = true;
+  const answer = async <T>(value: T): Promise<T> => {
+    if (!answers) throw new Error("no answer");
+    return value;
+  };
+  const nodes = { reported: () => answer(page), holding: () => answer(held) } as unknown as OtherNodes;
+  const platforms = { [image.digest]: "linux/amd64", [digestOf(Buffer.from("arm64"))]: "linux/arm64" };
+  const own = parts([]);
+  const check = new ReadinessCheck({
+    ...own,
+    graph: {
+      ...own.graph,
+      pulled: (usedAt) => ({
+        manifests: [{ digest: index, mediaType: indexType, size: 1, usedAt }],
+        next: undefined,
+      }),
+      parts: () =>
+        Object.entries(platforms).map(([digest, platform]) => {
+          return { digest: digest as Digest, role: "manifest", size: 5, platform, usedAt: undefined };
+        }),
+    },
+    store: { info: async (digest) => (digest === index ? { digest, size: 1, modifiedAt: 0 } : undefined) },
+    neighbours: () => ({ nodes, list: () => [{ name: "b", address: "http://b.test" }] }),
+  });
+  t.match(await check.run(7, "node"), { nodes: 2, pulled: 1, ready: 1, unready: [] });
+  t.match(check.last, { pulled: 1, ready: 1 });
+  t.match(await check.run(7), { pulled: 2, ready: 1, unready: [{ digest: other.digest }] });
+  t.match(
+    check.last,
+    { pulled: 1 },
+    "metrics are of the node: Prometheus would add what two nodes say of one image",
+  );
+  answers = false;
+  const silent = await check.run(7, "node");
+  t.match(silent, {
+    nodes: 1,
+    ready: 0,
+    silentNodes: ["b"],
+    unready: [{ obstacles: [{ kind: "unknown" }, {}] }],
+  });
+  t.equal(check.last, undefined, "what may be at a node that is silent is not known");
 });
