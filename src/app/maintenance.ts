@@ -1,5 +1,5 @@
-// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, what stored manifests
-// name, copies of the index, the scrubber, overdue uploads, and the watches over the cache directory, the upstreams and what
+// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, images that tags have
+// moved on from, what stored manifests name, copies of the index, the scrubber, overdue uploads, and the watches over the cache directory, the upstreams and what
 // nodes share.
 import type { Logger } from "pino";
 import type { Eviction } from "../cache/eviction.ts";
@@ -28,6 +28,8 @@ const indexCopyInterval = 3_600_000;
 /** Links checked in one turn, and milliseconds between two turns: a round over a million takes three hours. */
 const linksPerSweep = 100;
 const linkSweepInterval = 1_000;
+/** Milliseconds between two looks at images that tags have moved on from. */
+const supersededInterval = 1_000;
 /** Milliseconds a stop waits for the last copy of the index. */
 const lastCopyTimeout = 5_000;
 
@@ -86,6 +88,7 @@ export class Maintenance {
     this.#every(diskCheckInterval, () => this.#keepSpace(eviction));
     void this.#keepSpace(eviction);
     this.#every(linkSweepInterval, () => this.#sweepLinks());
+    this.#every(supersededInterval, () => this.#sweepSuperseded());
     this.#every(storeWatchInterval, () => this.checkStore());
     this.#every(versionLookInterval, () => versions?.look());
     void versions?.look();
@@ -136,6 +139,15 @@ export class Maintenance {
       index.sweepLinks(linksPerSweep);
     } catch (error) {
       notices(noticeOfStoreError("links.sweep", error));
+    }
+  }
+
+  #sweepSuperseded(): void {
+    const { index, notices } = this.#options;
+    try {
+      if (index.pause === undefined) index.superseded.sweep();
+    } catch (error) {
+      notices(noticeOfStoreError("superseded.sweep", error));
     }
   }
 

@@ -15,12 +15,13 @@ import type { NodeSummaries, OtherNodes } from "../ports/datacenter/nodes.ts";
 import { upstreamId } from "../ports/datacenter/upstream-id.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import type { PinLookup } from "../ports/pins/pins.ts";
 import type { BlobIndex, LinkStore, OwnLinks, TagStore } from "../ports/records.ts";
 import type { Announcements } from "../ports/shared.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
-import type { S3Room } from "../storage/s3/eviction.ts";
+import type { KnownBlobs, S3Room } from "../storage/s3/eviction.ts";
 import { AskedSummaries, HttpNodes } from "../upstream/nodes.ts";
 import { HttpPeers } from "../upstream/peers.ts";
 import { userAgent } from "../version.ts";
@@ -72,7 +73,13 @@ export interface SharedPartsOptions {
   readonly store: Pick<BlobStore, "open" | "list">;
   /** See PublisherOptions. */
   readonly check: PublisherOptions["check"];
-  readonly own: { readonly tags: TagStore; readonly links: OwnLinks };
+  readonly own: {
+    readonly tags: TagStore;
+    readonly links: OwnLinks;
+    /** What eviction in S3 goes by besides age; left out: nothing is pinned or superseded. */
+    readonly pins?: Pick<PinLookup, "isHeld">;
+    readonly blobs?: Pick<BlobIndex, "isSuperseded">;
+  };
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly steady: Clock;
@@ -219,9 +226,14 @@ async function openS3(options: SharedPartsOptions): Promise<S3Parts | undefined>
   const publisher = new Publisher({ shared: s3, local: store, check: options.check, notices, pause });
   const closing = new AbortController();
   const room = maxSize === undefined ? undefined : { maxBytes: maxSize, smallBlob: config.cache.smallBlob };
+  const { pins, blobs } = options.own;
+  const known: KnownBlobs = {
+    isHeld: (digest) => pins?.isHeld(digest) ?? false,
+    isSuperseded: (digest) => blobs?.isSuperseded(digest) ?? false,
+  };
   let storedBytes: number | undefined;
   const keep = async (): Promise<void> => {
-    storedBytes = (await keepUp(s3, room, notices, closing.signal)) ?? storedBytes;
+    storedBytes = (await keepUp(s3, room, known, notices, closing.signal)) ?? storedBytes;
   };
   const upkeep = setInterval(() => void keep(), upkeepInterval).unref();
   const redirect = redirectAbove === undefined ? undefined : { above: redirectAbove, presign: presign(s3) };
@@ -267,13 +279,14 @@ function usabilityNotices(notices: NoticeSink): (trouble: string | undefined) =>
 async function keepUp(
   s3: S3Blobs,
   room: S3Room | undefined,
+  known: KnownBlobs,
   notices: NoticeSink,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   try {
     await s3.sweep(signal);
     if (room === undefined) return undefined;
-    const evicted = await s3.evict(room, signal);
+    const evicted = await s3.evict(room, signal, known);
     notices({ kind: "shared_eviction", store: "s3", ...evicted });
     return evicted.bytes;
   } catch {

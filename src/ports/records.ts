@@ -152,12 +152,15 @@ export interface BlobIndex {
    * Those of the kind that are worth least, first; at most `limit`. Manifests and small blobs are worth more the later they
    * were used. A large one has the number of its uses, counted from the worth of what was removed last before them (LFU with
    * dynamic ageing: Arlitt and others, "Evaluating content management techniques for Web proxy caches", 2000): what was used
-   * often is worth less in time. What is held for pinned images (ports/pins) is not among them.
+   * often is worth less in time, and its uses count for nothing while only images use it which the last four digests of no
+   * tag lead to, though a tag once did: superseded ones. What is held for pinned images (ports/pins) is not among them.
    */
   leastWorth(
     kind: BlobKind,
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[];
+  /** Whether it is a large one that only superseded images use, as far as is known. */
+  isSuperseded(digest: Digest): boolean;
   /** Bytes of the manifests and of the small blobs, without those held for pinned images. */
   bytesByKind(): { readonly manifest: number; readonly small: number };
   /** Bytes of what is here and held for pinned images. */

@@ -10,6 +10,7 @@ import { type Database, digestKey, digestOfKey, type Row } from "./database.ts";
 import { roleNumbers } from "./image-graph.ts";
 import { PendingTouches, type Touch } from "./pending-touches.ts";
 import type { Repositories } from "./repositories.ts";
+import type { SqliteSuperseded } from "./superseded.ts";
 
 export interface BlobRow {
   readonly digest: Digest;
@@ -41,6 +42,7 @@ export class SqliteBlobs implements BlobIndex {
   readonly #watches = new Set<Set<Digest>>();
   readonly #statements: ReturnType<typeof prepareAll>;
   readonly #smallBlob: number;
+  readonly #superseded: Pick<SqliteSuperseded, "restore">;
   #complete = true;
 
   /** `smallBlob`: the size, in bytes, below which a blob is a small one. */
@@ -50,8 +52,10 @@ export class SqliteBlobs implements BlobIndex {
     clock: Clock,
     notice: NoticeSink | undefined,
     smallBlob: number,
+    superseded: Pick<SqliteSuperseded, "restore">,
   ) {
     this.#database = database;
+    this.#superseded = superseded;
     this.#smallBlob = smallBlob;
     this.#clock = clock;
     this.#repositories = repositories;
@@ -153,7 +157,8 @@ export class SqliteBlobs implements BlobIndex {
   }
 
   /**
-   * Before the answer, the uses of these blobs that are still in memory are written. A last use in the future comes from a wrong
+   * Before the answer, the uses of these blobs that are still in memory are written, and whether one that counts as superseded is
+   * used by another image that has come since then is looked at. A last use in the future comes from a wrong
    * clock, so the blob comes first: otherwise it would stay until the clock has caught up. What a large one is worth does not
    * depend on clocks.
    */
@@ -161,14 +166,35 @@ export class SqliteBlobs implements BlobIndex {
     kind: BlobKind,
     limit: number,
   ): readonly { readonly digest: Digest; readonly size: number; readonly usedAt: number }[] {
+    const known = new Set<Digest>();
     for (;;) {
       const latest = kind === "large" ? Number.MAX_SAFE_INTEGER : this.#clock() + clockTolerance;
       const ahead = this.#statements.ahead.all(kinds[kind], latest, limit);
       const rest =
         limit > ahead.length ? this.#statements.least.all(kinds[kind], latest, limit - ahead.length) : [];
-      const found = [...ahead, ...rest].map((row) => ({ ...blobRow(row), usedAt: Number(row.used_at) }));
-      if (!this.#touches.write(found.map(({ digest }) => digest))) return found;
+      const rows = [...ahead, ...rest];
+      const found = rows.map((row) => ({ ...blobRow(row), usedAt: Number(row.used_at) }));
+      const isTouched = this.#touches.write(found.map(({ digest }) => digest));
+      const isRestored = kind === "large" && this.#restored(rows, known);
+      if (!isTouched && !isRestored) return found;
     }
+  }
+
+  /** Whether some of these count in full again; `known`: those that do not. */
+  #restored(rows: readonly Row[], known: Set<Digest>): boolean {
+    let restored = false;
+    for (const row of rows) {
+      if (row.superseded !== 1) continue;
+      const digest = digestOfKey(row.digest);
+      if (known.has(digest)) continue;
+      known.add(digest);
+      restored = this.#superseded.restore(digest) || restored;
+    }
+    return restored;
+  }
+
+  isSuperseded(digest: Digest): boolean {
+    return this.#statements.superseded.get(digestKey(digest)) !== undefined;
   }
 
   bytesByKind(): { readonly manifest: number; readonly small: number } {
@@ -315,6 +341,7 @@ function prepareAll(database: Database) {
          worth = iif(${kindOf("media_type", "size")} = ${kinds.large}, max(worth, (SELECT age FROM state) + 1), 0)
        WHERE kind <> ${kindOf("media_type", "size")}`,
     ),
+    superseded: database.prepare("SELECT 1 FROM blobs WHERE digest = ? AND superseded = 1 AND kind = 2"),
     get: database.prepare("SELECT size, media_type, checked_at FROM blobs WHERE digest = ?"),
     checked: database.prepare("UPDATE blobs SET checked_at = ? WHERE digest = ?"),
     unchecked: database.prepare("SELECT digest, size, checked_at FROM blobs ORDER BY checked_at LIMIT ?"),
@@ -324,7 +351,7 @@ function prepareAll(database: Database) {
     usedAt: database.prepare("SELECT used_at FROM blobs WHERE digest = ?"),
     touch: database.prepare(
       `UPDATE blobs SET used_at = $used, uses = uses + $uses,
-         worth = iif(kind = ${kinds.large}, (SELECT age FROM state) + uses + $uses, 0) WHERE digest = $digest`,
+         worth = iif(kind = ${kinds.large}, (SELECT age FROM state) + iif(superseded, 0, uses + $uses), 0) WHERE digest = $digest`,
     ),
     growOld: database.prepare(
       `UPDATE state SET age = max(age, ifnull(
@@ -349,11 +376,11 @@ function prepareAll(database: Database) {
     ),
     naming: database.prepare("SELECT count(*) AS count FROM children WHERE child = ?"),
     ahead: database.prepare(
-      `SELECT digest, size, used_at FROM blobs WHERE pinned = 0 AND kind = ? AND worth = 0 AND used_at > ?
+      `SELECT digest, size, used_at, superseded FROM blobs WHERE pinned = 0 AND kind = ? AND worth = 0 AND used_at > ?
        ORDER BY used_at LIMIT ?`,
     ),
     least: database.prepare(
-      `SELECT digest, size, used_at FROM blobs WHERE pinned = 0 AND kind = ? AND used_at <= ?
+      `SELECT digest, size, used_at, superseded FROM blobs WHERE pinned = 0 AND kind = ? AND used_at <= ?
        ORDER BY worth, used_at LIMIT ?`,
     ),
     totals: database.prepare("SELECT bytes, count, manifest_bytes, small_bytes, pinned_bytes FROM state"),

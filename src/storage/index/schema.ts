@@ -303,6 +303,53 @@ END;
 `;
 
 /**
+ * Superseded images (superseded.ts). `former_digests`: the last three digests that a tag named before its own, of manifests
+ * that are here; `moved_at`: when it moved on, by upstream's word. `superseding`: manifests to be looked at, because a tag has
+ * them no more among these, or has come back to them. `blobs.superseded`: of a manifest, that tags have moved on from it; of a
+ * large blob, that nothing else uses it, so that its `uses` are not in its `worth`.
+ */
+const supersession = `
+CREATE TABLE former_digests (
+  repository INTEGER NOT NULL,
+  tag TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  moved_at INTEGER NOT NULL,
+  PRIMARY KEY (repository, tag, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX former_digests_digest ON former_digests (digest);
+CREATE TABLE superseding (
+  digest BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+ALTER TABLE blobs ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
+
+CREATE TRIGGER tag_moved AFTER UPDATE OF digest ON tags WHEN old.digest <> new.digest BEGIN
+  DELETE FROM former_digests WHERE repository = new.repository AND tag = new.tag AND digest IN (old.digest, new.digest);
+  INSERT INTO former_digests SELECT old.repository, old.tag, old.digest, new.checked_at
+    WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = old.digest);
+  DELETE FROM former_digests WHERE repository = new.repository AND tag = new.tag AND digest IN (
+    SELECT digest FROM former_digests WHERE repository = new.repository AND tag = new.tag
+    ORDER BY moved_at DESC LIMIT -1 OFFSET 3);
+  INSERT INTO superseding SELECT digest FROM blobs WHERE digest = new.digest AND superseded = 1
+    AND NOT EXISTS (SELECT 1 FROM superseding WHERE digest = new.digest);
+END;
+CREATE TRIGGER tag_removed AFTER DELETE ON tags WHEN EXISTS (SELECT 1 FROM blobs WHERE digest = old.digest) BEGIN
+  INSERT INTO former_digests VALUES (old.repository, old.tag, old.digest, old.checked_at);
+END;
+CREATE TRIGGER tag_added AFTER INSERT ON tags BEGIN
+  DELETE FROM former_digests WHERE repository = new.repository AND tag = new.tag AND digest = new.digest;
+  INSERT INTO superseding SELECT digest FROM blobs WHERE digest = new.digest AND superseded = 1
+    AND NOT EXISTS (SELECT 1 FROM superseding WHERE digest = new.digest);
+END;
+CREATE TRIGGER former_removed AFTER DELETE ON former_digests
+  WHEN NOT EXISTS (SELECT 1 FROM superseding WHERE digest = old.digest) BEGIN
+  INSERT INTO superseding VALUES (old.digest);
+END;
+CREATE TRIGGER manifest_removed AFTER DELETE ON blobs WHEN old.kind = 0 BEGIN
+  DELETE FROM former_digests WHERE digest = old.digest;
+END;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
  * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
  * default).
@@ -318,6 +365,7 @@ export const migrations: readonly string[] = [
   imageGraph,
   savings,
   pins,
+  supersession,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

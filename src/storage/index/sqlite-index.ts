@@ -12,6 +12,7 @@ import { SqliteLinks } from "./links.ts";
 import { SqlitePins } from "./pins.ts";
 import { Repositories } from "./repositories.ts";
 import { SqliteSavings } from "./savings.ts";
+import { SqliteSuperseded } from "./superseded.ts";
 import { SqliteTags } from "./tags.ts";
 
 export interface IndexOptions {
@@ -53,6 +54,7 @@ export class SqliteIndex {
   readonly graph: SqliteImageGraph;
   readonly savings: SqliteSavings;
   readonly pins: SqlitePins;
+  readonly superseded: SqliteSuperseded;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -66,7 +68,8 @@ export class SqliteIndex {
     this.tags = new SqliteTags(database, repositories);
     this.links = new SqliteLinks(database, repositories, clock, proofs);
     this.answers = new SqliteAnswers(database, repositories);
-    this.blobs = new SqliteBlobs(database, repositories, clock, notice, smallBlob);
+    this.superseded = new SqliteSuperseded(database);
+    this.blobs = new SqliteBlobs(database, repositories, clock, notice, smallBlob, this.superseded);
     this.graph = new SqliteImageGraph(database, this.blobs);
     this.savings = new SqliteSavings(database);
     this.pins = new SqlitePins(database);

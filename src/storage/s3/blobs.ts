@@ -15,7 +15,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { CircuitStateName } from "../../ports/event.ts";
 import type { SharedBlob, SharedBlobs } from "../../ports/shared.ts";
 import { backgroundTimeout, S3Bucket, type S3BucketOptions } from "./bucket.ts";
-import { type Evicted, evictOldest, type S3Room } from "./eviction.ts";
+import { type Evicted, evictOldest, type KnownBlobs, type S3Room } from "./eviction.ts";
 import { blobPrefix, digestOfObject, objectKey, objectParameters } from "./object.ts";
 import { S3Reads } from "./reads.ts";
 import { sweepUploads } from "./sweep.ts";
@@ -148,9 +148,10 @@ export class S3Blobs implements SharedBlobs {
   }
 
   /** Deletes blobs when they have more than `maxBytes` (evictOldest). */
-  evict(room: S3Room, signal: AbortSignal): Promise<Evicted> {
+  evict(room: S3Room, signal: AbortSignal, known?: KnownBlobs): Promise<Evicted> {
     const list = (signal: AbortSignal) => listBlobs(this.#bucket, signal);
-    return evictOldest({ list, delete: (digest, signal) => this.#delete(digest, signal) }, room, signal);
+    const remove = (digest: Digest, signal: AbortSignal) => this.#delete(digest, signal);
+    return evictOldest({ list, delete: remove, known }, room, signal);
   }
 
   /** Ends probes and connections; transfers under way fail. Idempotent. */

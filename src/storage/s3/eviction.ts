@@ -1,10 +1,12 @@
 // Keeps the shared store within its size by deleting the oldest blobs. One that is used is renewed once a day
 // (S3Blobs.refresh), so the order of modification is about that of last use. Small blobs have a share of their own, as on the
-// disk (cache/eviction.ts); how often a large one was used nobody tells S3.
+// disk (cache/eviction.ts); how often a large one was used nobody tells S3. What this node knows of superseded images is of what
+// it has on its own disk: such layers go before others.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
-import { roomOfSmallBlobs } from "../../ports/records.ts";
+import type { PinLookup } from "../../ports/pins/pins.ts";
+import { type BlobIndex, roomOfSmallBlobs } from "../../ports/records.ts";
 
 /** Share of the size that an eviction leaves. */
 const target = 0.9;
@@ -13,7 +15,12 @@ const remembered = 10_000;
 /** Deletions at once, of one object each: to delete many, Swift requires a header that the SDK does not send. */
 const concurrency = 8;
 
+/** What a node knows of blobs, be they on its disk or not. */
+export interface KnownBlobs extends Pick<PinLookup, "isHeld">, Pick<BlobIndex, "isSuperseded"> {}
+
 export interface S3EvictionOptions {
+  /** Left out: nothing is pinned or superseded. */
+  readonly known?: KnownBlobs | undefined;
   readonly list: (signal: AbortSignal) => AsyncIterable<BlobInfo>;
   readonly delete: (digest: Digest, signal: AbortSignal) => Promise<unknown>;
 }
@@ -34,7 +41,7 @@ export interface Evicted {
 
 /**
  * Deletes blobs when they have more than `maxBytes`, until they have at most 90 % of it: the oldest of the small ones down to
- * their share, then the oldest of the others.
+ * their share, then the oldest of the others. What is held for pinned images stays.
  */
 export async function evictOldest(
   options: S3EvictionOptions,
@@ -45,7 +52,7 @@ export async function evictOldest(
   let deleted = 0;
   let freed = 0;
   for (;;) {
-    const found = await survey(options.list(signal), room.smallBlob);
+    const found = await survey(options, room.smallBlob, signal);
     const { bytes } = found;
     const excess = freed === 0 && bytes <= maxBytes ? 0 : bytes - maxBytes * target;
     if (excess <= 0) return { bytes, deleted, freed };
@@ -55,44 +62,67 @@ export async function evictOldest(
     deleted += chosen.length;
     freed += gone;
     // Deleted blobs may be listed for a while, so what is left is counted and not listed again.
-    if (gone >= excess || chosen.length === 0) return { bytes: bytes - gone, deleted, freed };
+    const isAll = chosen.length === found.small.length + found.large.length && !found.more;
+    if (gone >= excess || isAll) return { bytes: bytes - gone, deleted, freed };
   }
 }
 
 interface Survey {
-  /** Of all blobs, and of the small ones. */
+  /** Of all blobs, and of the small ones that are not pinned. */
   readonly bytes: number;
   readonly smallBytes: number;
   /** The oldest of each kind, in order. */
   readonly small: readonly BlobInfo[];
   readonly large: readonly BlobInfo[];
+  /** There are others besides. */
+  readonly more: boolean;
 }
 
-async function survey(blobs: AsyncIterable<BlobInfo>, smallBlob: number): Promise<Survey> {
+async function survey(
+  { list, known }: S3EvictionOptions,
+  smallBlob: number,
+  signal: AbortSignal,
+): Promise<Survey> {
   const [small, large] = [new Oldest(), new Oldest()];
-  for await (const blob of blobs) (blob.size < smallBlob ? small : large).add(blob);
+  let pinnedBytes = 0;
+  for await (const blob of list(signal)) {
+    if (known?.isHeld(blob.digest)) pinnedBytes += blob.size;
+    else if (blob.size < smallBlob) small.add(blob);
+    // Before the oldest of the others.
+    else large.add(blob, known?.isSuperseded(blob.digest) ? 0 : blob.modifiedAt);
+  }
   return {
-    bytes: small.bytes + large.bytes,
+    bytes: small.bytes + large.bytes + pinnedBytes,
     smallBytes: small.bytes,
     small: small.inOrder(),
     large: large.inOrder(),
+    more: small.more || large.more,
   };
 }
 
 class Oldest {
   bytes = 0;
-  readonly #blobs: BlobInfo[] = [];
+  /** Some were not remembered. */
+  more = false;
+  readonly #found: { readonly blob: BlobInfo; readonly order: number }[] = [];
 
-  add(blob: BlobInfo): void {
+  /** `order`: what stands for its age. */
+  add(blob: BlobInfo, order = blob.modifiedAt): void {
     this.bytes += blob.size;
-    this.#blobs.push(blob);
-    if (this.#blobs.length >= 2 * remembered) this.inOrder();
+    this.#found.push({ blob, order });
+    if (this.#found.length >= 2 * remembered) this.#sort();
   }
 
   inOrder(): readonly BlobInfo[] {
-    this.#blobs.sort((a, b) => a.modifiedAt - b.modifiedAt);
-    this.#blobs.length = Math.min(this.#blobs.length, remembered);
-    return this.#blobs;
+    this.#sort();
+    return this.#found.map(({ blob }) => blob);
+  }
+
+  #sort(): void {
+    this.#found.sort((a, b) => a.order - b.order);
+    if (this.#found.length <= remembered) return;
+    this.#found.length = remembered;
+    this.more = true;
   }
 }
 

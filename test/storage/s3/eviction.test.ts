@@ -93,3 +93,30 @@ t.test("small blobs go down to their share, then the oldest large ones", async (
     [0, 1, 2, 3, 4, 10, 11],
   );
 });
+
+t.test("what is held for pinned images stays, and what only superseded images use goes first", async (t) => {
+  const stored: BlobInfo[] = Array.from({ length: 10 }, (_, at) => ({
+    digest: makeDigest("sha256", at.toString(16).padStart(64, "0")),
+    size: 100,
+    modifiedAt: at,
+  }));
+  const isOneOf = (digest: Digest, ...places: number[]): boolean =>
+    places.some((at) => stored[at]?.digest === digest);
+  const deleted: number[] = [];
+  const options = {
+    known: {
+      isHeld: (digest: Digest) => isOneOf(digest, 0, 2),
+      isSuperseded: (digest: Digest) => isOneOf(digest, 2, 8),
+    },
+    list: async function* () {
+      yield* stored.toReversed();
+    },
+    delete: async (digest: Digest) => deleted.push(stored.findIndex((each) => each.digest === digest)),
+  };
+  const evict = (maxBytes: number) => evictOldest(options, { maxBytes, smallBlob: 1 }, noSignal());
+  t.same(await evict(800), { bytes: 700, deleted: 3, freed: 300 });
+  t.same(deleted, [8, 1, 3]);
+  deleted.length = 0;
+  t.same(await evict(100), { bytes: 200, deleted: 8, freed: 800 }, "all but those two");
+  t.notOk(deleted.includes(0) || deleted.includes(2));
+});
