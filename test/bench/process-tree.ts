@@ -8,12 +8,12 @@ const ticksPerSecond = 100;
 /** Seconds of processor time, user and system, of the process, its descendants, and those it has waited for. */
 export function cpuSecondsOf(root: number): number {
   // utime, stime, cutime, cstime: fields 14 to 17.
-  return sum(treeOf(root), (pid) => sum(statOf(pid).slice(11, 15), Number)) / ticksPerSecond;
+  return sumOfTree(root, (pid) => sum(statOf(pid).slice(11, 15), Number)) / ticksPerSecond;
 }
 
 /** Bytes: the highest resident memory each process of the tree has had, added up. */
 export function peakRssOf(root: number): number {
-  return sum(treeOf(root), (pid) => {
+  return sumOfTree(root, (pid) => {
     const status = readFileSync(`/proc/${pid}/status`, "latin1");
     return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) * 1024;
   });
@@ -21,7 +21,7 @@ export function peakRssOf(root: number): number {
 
 /** Bytes of memory of all processes of the tree (proc_pid_smaps_rollup), shared pages counted once. */
 export function pssOf(root: number): number {
-  return sum(treeOf(root), (pid) => {
+  return sumOfTree(root, (pid) => {
     const smaps = readFileSync(`/proc/${pid}/smaps_rollup`, "latin1");
     return Number(/^Pss:\s+(\d+) kB$/m.exec(smaps)?.[1] ?? Number.NaN) * 1024;
   });
@@ -35,6 +35,18 @@ export function listensOn(root: number, port: number): boolean {
   return lines.some((line) => {
     const [, local, , state] = line.trim().split(/\s+/);
     return local?.endsWith(wanted) && state === "0A";
+  });
+}
+
+/** A descendant that ends while the tree is read counts for nothing: nginx's cache loader does, a minute after its start. */
+function sumOfTree(root: number, value: (pid: number) => number): number {
+  return sum(treeOf(root), (pid) => {
+    try {
+      return value(pid);
+    } catch (error) {
+      if (pid === root) throw error;
+      return 0;
+    }
   });
 }
 
