@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
+import { createPrefetch } from "./app/images/prefetch.ts";
 import { createPulledImages } from "./app/images/pulled-images.ts";
 import { Warm } from "./app/images/warm.ts";
 import { Maintenance } from "./app/maintenance.ts";
@@ -512,6 +513,7 @@ class Entrepot implements App {
     const answers = openAnswers(limitsOf(config));
     const coldFills = coldFillsOf(config, new Map());
     const callerLimits = this.#callerLimitsOf(config);
+    const denied = new DeniedDigests(index.graph, this.#notices);
     const serves: LastingServeOptions = {
       blobs: policy.blobs,
       manifests: policy.manifests,
@@ -537,7 +539,8 @@ class Entrepot implements App {
         savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
       },
       neighbours: this.#neighbours(shared),
-      denied: new DeniedDigests(index.graph, this.#notices),
+      denied,
+      prefetch: createPrefetch({ ...common, config: () => this.#config, policy, graph: index.graph, denied }),
       pseudonym: this.#pseudonym,
       answers,
       readiness: () => this.#health.checks.readiness(),

@@ -715,6 +715,11 @@ export const schema = z.object({
       "Whether a range of a blob on its way is answered at once, marked as unverified, as lazy pulling needs; otherwise it waits until all of the blob is here",
       { default: "true" },
     ),
+    prefetch: setting(
+      t.sizeOrNone,
+      "Bytes of an image's next layers that are fetched while a client pulls it, before the client asks for them; 0 fetches none ahead",
+      { default: "16MB" },
+    ),
   }),
   s3: section({
     bucket: setting(

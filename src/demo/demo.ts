@@ -129,6 +129,7 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
       keepFree: 0,
       scrub: 0,
       rangesBeforeVerified: true,
+      prefetch: 16_000_000,
     },
     tags: {
       ttl: 60_000,

@@ -1,7 +1,8 @@
 // GET and HEAD of blobs: whole, one range, or several (distribution-spec "Pulling blobs"; RFC 9110 section 14).
 import type { OutgoingHttpHeaders } from "node:http";
-import type { BlobCache, OpenedBlob } from "../cache/blob-cache.ts";
+import type { BlobCache, FillAdmission, OpenedBlob } from "../cache/blob-cache.ts";
 import type { Confirmations } from "../cache/confirmations.ts";
+import type { Prefetch } from "../cache/prefetch/prefetch.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
@@ -14,6 +15,7 @@ import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
 import { type Outcome, refused } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
+import type { TagFilter } from "./routing.ts";
 import { sendBody, sendParts } from "./send-body.ts";
 
 export interface BlobHandlerOptions {
@@ -26,15 +28,19 @@ export interface BlobHandlerOptions {
   readonly coldFills: ReadonlyMap<string, ColdFills>;
   /** Whether a part of a blob on its way is answered before all of it is verified; left out: it is. */
   readonly rangesBeforeVerified?: boolean;
+  /** Fetches what the client will ask for next; left out: nothing does. */
+  readonly prefetch?: Pick<Prefetch, "asked" | "missed"> | undefined;
 }
 
+/** `tagFilter`: which tags of the repository the caller may have; left out: all. */
 export async function handleBlob(
   exchange: Exchange,
   options: BlobHandlerOptions,
   remote: RemoteRepository,
   digest: Digest,
+  tagFilter?: TagFilter,
 ): Promise<Outcome> {
-  const { blobs, confirmations, pool, coldFills, push } = options;
+  const { blobs, confirmations, pool, coldFills, push, prefetch } = options;
   const forPeer = exchange.header(peerHeader) !== undefined;
   // Who only says to be a node gets nothing that a client would not get, and starts no download either: nodes whose secrets
   // differ must not wait for each other.
@@ -55,10 +61,16 @@ export async function handleBlob(
   const use = exchange.header("range") === undefined ? "whole" : "part";
   const admission = coldFills.get(remote.upstream)?.admission(exchange, digest);
   let reader: BlobReader | undefined;
+  const onOver = (listener: () => void): void => void exchange.onOver(listener);
+  prefetch?.asked(remote, digest, onOver);
+  const admitted =
+    prefetch === undefined || use === "part"
+      ? admission
+      : followedBy(admission, () => void prefetch.missed({ remote, digest, tagFilter, onOver }));
   try {
     const opened = forPeer
       ? await blobs.openForPeer(remote, digest, use)
-      : await blobs.open(remote, digest, use, admission);
+      : await blobs.open(remote, digest, use, admitted);
     admission?.opened();
     if (opened.kind === "elsewhere") {
       exchange.found(opened);
@@ -97,6 +109,17 @@ export async function handleBlob(
     admission?.release();
     await reader?.close();
   }
+}
+
+/** The same admission; `then` is called when a fill has been started on it. */
+function followedBy(admission: FillAdmission | undefined, then: () => void): FillAdmission {
+  return {
+    enter: () => admission?.enter(),
+    started: (done) => {
+      admission?.started(done);
+      then();
+    },
+  };
 }
 
 /**

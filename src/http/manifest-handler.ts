@@ -3,6 +3,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import { type Confirmations, confirmTagAfter } from "../cache/confirmations.ts";
 import type { Manifests, OpenedManifest, RelayedManifest } from "../cache/manifests.ts";
+import type { Prefetch } from "../cache/prefetch/prefetch.ts";
 import { plainAccept, takes } from "../oci/accept.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, matchesEtag } from "../oci/etag.ts";
@@ -19,11 +20,13 @@ export interface ManifestHandlerOptions {
   readonly pool: BufferPool;
   /** Passes writes on to the upstream of that name; undefined for one whose writes are refused. Left out: for all. */
   readonly push?: ((upstream: string) => unknown) | undefined;
+  /** Is told which manifests clients are given; left out: nobody is. */
+  readonly prefetch?: Pick<Prefetch, "answered"> | undefined;
 }
 
 export async function handleManifest(
   exchange: Exchange,
-  { manifests, confirmations, pool, push }: ManifestHandlerOptions,
+  { manifests, confirmations, pool, push, prefetch }: ManifestHandlerOptions,
   remote: RemoteRepository,
   reference: Reference,
 ): Promise<Outcome> {
@@ -45,6 +48,7 @@ export async function handleManifest(
     const refusal = await confirmations.refusal(remote, reference.digest, "manifest");
     if (refusal !== undefined) return refused(exchange, refusal);
   }
+  if (!exchange.isHead) prefetch?.answered(remote, found.digest);
   if (exchange.takesGrant && !("reader" in found) && found.result === "hit") {
     const { digest, mediaType, body, age, freshFor, source } = found;
     exchange.findings.source = source;

@@ -6,6 +6,7 @@
 // error.ts.
 import type { DeniedDigests } from "../cache/denied-digests.ts";
 import type { Listings } from "../cache/listings.ts";
+import type { Prefetch } from "../cache/prefetch/prefetch.ts";
 import { covers, type Right, type Verb } from "../gate/access-rules.ts";
 import { nobody } from "../gate/caller.ts";
 import type { Admitted, Gate, NotAdmitted } from "../gate/gate.ts";
@@ -55,7 +56,10 @@ import type { Routed, Router, TagFilter, Target } from "./routing.ts";
 import { actionOf, challengeTo, scopeNeeded, tokenQuery } from "./token/challenge.ts";
 import { giveToken } from "./token/token-endpoint.ts";
 
-export interface ServeOptions extends BlobHandlerOptions, ManifestHandlerOptions {
+export interface ServeOptions
+  extends Omit<BlobHandlerOptions, "prefetch">,
+    Omit<ManifestHandlerOptions, "prefetch"> {
+  readonly prefetch?: Prefetch | undefined;
   readonly index: Pick<BlobIndex, "repositories">;
   readonly listings: Listings;
   readonly router: Router;
@@ -571,8 +575,8 @@ function readFrom(
       );
     case "blob":
       findings.reference = route.digest;
-      return askInTurn(exchange, targets, via, failures.blobUnknown, (remote) =>
-        handleBlob(exchange, options, remote, route.digest),
+      return askInTurn(exchange, targets, via, failures.blobUnknown, (remote, target) =>
+        handleBlob(exchange, options, remote, route.digest, target.tagFilter),
       );
     case "referrers":
       findings.reference = route.digest;

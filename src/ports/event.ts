@@ -166,6 +166,10 @@ export const tagRefreshOccasions = ["ahead", "stale"] as const;
 /** Before the tag expired, or after a client was given what had expired (RFC 5861, section 3). */
 export type TagRefreshOccasion = (typeof tagRefreshOccasions)[number];
 
+export const prefetchResults = ["used", "unused"] as const;
+/** Of a layer that was fetched before the client asked for it: whether somebody asked for it then. */
+export type PrefetchResult = (typeof prefetchResults)[number];
+
 /** What is wrong with an upstream: an UpstreamErrorCode, or that there is no registry at its url. */
 export interface UpstreamTrouble {
   readonly code: string;
@@ -351,6 +355,15 @@ export type Notice =
       readonly upstream: string;
       readonly when: TagRefreshOccasion;
       readonly result: TagRefreshResult;
+    }
+  /** What became of a layer that was fetched ahead of the client that pulls its image. */
+  | {
+      readonly kind: "prefetch";
+      readonly upstream: string;
+      readonly result: PrefetchResult;
+      readonly digest: string;
+      /** Of the layer; of one that was given up: that had come. */
+      readonly bytes: number;
     }
   /** What became of notifications to an endpoint of the configuration. */
   | {

@@ -23,6 +23,8 @@ import { machineFacts, moveTo, placesOf } from "./machine.ts";
 import { mixedLoad } from "./mixed-load.ts";
 import { parallelDownloads } from "./parallel-downloads.ts";
 import { distribution, entrepot, nginx, type Peer } from "./peer.ts";
+import { prefetch } from "./prefetch.ts";
+import { prefetchTrace } from "./prefetch-trace.ts";
 import type { Report, ScenarioReport } from "./report.ts";
 import type { Round } from "./round.ts";
 import { missingPrograms, runScenario } from "./run-scenario.ts";
@@ -40,6 +42,8 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   coldMisses,
   mixedLoad,
   longLink,
+  prefetch,
+  prefetchTrace,
   severalProcesses,
   accessModes,
   traceReplay,

@@ -22,6 +22,12 @@ export interface Puller {
   readonly start?: (options: ServerOptions) => Promise<Server>;
 }
 
+/** What is pulled of an image. */
+export interface ColdLayer extends ExpectedBlob {
+  /** Path of the image's manifest. */
+  readonly manifest: string;
+}
+
 /** One cold layer through one puller. */
 export interface ColdPull extends LinkPull {
   readonly layer: ExpectedBlob;
@@ -48,8 +54,6 @@ export interface Site {
   readonly round: Round;
   readonly rig: LongLinkRig;
   readonly far: FarRegistry;
-  /** Path of the image's manifest. */
-  readonly manifest: string;
   /** Put before a mirror's program, which runs alone: see `Place`. */
   readonly mirrorPrefix: readonly string[];
 }
@@ -63,7 +67,7 @@ export async function pullCold(
   site: Site,
   puller: Puller,
   shape: LinkShape,
-  layers: readonly ExpectedBlob[],
+  layers: readonly ColdLayer[],
 ): Promise<Measured> {
   const undo: (() => unknown)[] = [];
   const end = async (): Promise<void> => {
@@ -79,10 +83,10 @@ export async function pullCold(
 
 async function measure(
   t: Cleanup,
-  { round, rig, far, manifest, mirrorPrefix }: Site,
+  { round, rig, far, mirrorPrefix }: Site,
   { name, start }: Puller,
   shape: LinkShape,
-  layers: readonly ExpectedBlob[],
+  layers: readonly ColdLayer[],
 ): Promise<Measured> {
   const earlier = (await far.asked()).length;
   const near = await rig.near(t, shape);
@@ -93,7 +97,7 @@ async function measure(
   const atStart = mirror?.cpuSeconds() ?? 0;
   const pulled: (LinkPull & { layer: ExpectedBlob })[] = [];
   for (const layer of layers) {
-    const got = await pull(near.place, (mirror ?? far).url, manifest, layer.path);
+    const got = await pull(near.place, (mirror ?? far).url, layer.manifest, layer.path);
     round.equal(`status of ${name}: ${layer.path}`, got.status, 200);
     round.equal(`length of ${name}: ${layer.path}`, got.bytes, layer.size);
     round.equal(`digest of ${name}: ${layer.path}`, got.digest, layer.digest);

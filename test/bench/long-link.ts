@@ -1,12 +1,11 @@
 // Cold layers over 100 Mbit/s and 40 ms there and back, without and with loss: one TCP stream does not fill such a link. And
 // over 100 ms without loss, where one does once it has started.
-import { type Content, makeImage } from "../fixtures/images.ts";
+import { type Content, type Image, makeImage } from "../fixtures/images.ts";
 import { startEntrepot } from "./entrepot.ts";
 import { repositoryOf } from "./far-content.ts";
 import { startFarRegistry } from "./far-registry.ts";
-import { type Measured, type Puller, pullCold, type Site } from "./long-link-pull.ts";
+import { type ColdLayer, type Measured, type Puller, pullCold, type Site } from "./long-link-pull.ts";
 import { type LinkShape, longLinkMissing, startLongLinkRig } from "./long-link-rig.ts";
-import type { ExpectedBlob } from "./pulling.ts";
 import type { Round } from "./round.ts";
 import {
   type Measure,
@@ -19,7 +18,8 @@ import {
 } from "./scenario.ts";
 import { gigabyte, mebibyte, sizeText } from "./size.ts";
 
-const repository = "bench/long";
+/** Each has one image of one layer: of an image with more the next ones would be fetched ahead. */
+const repositoryOfLayer = (at: number): string => `bench/long-${at}`;
 const link = { mbit: 100, roundTrip: 40 };
 const farLink = { ...link, roundTrip: 100 };
 /** Milliseconds: asking and being answered takes one round trip; opening a connection first would take another. */
@@ -79,11 +79,11 @@ interface Sizes {
 }
 
 interface Layers {
-  readonly first: ExpectedBlob;
+  readonly first: ColdLayer;
   /** Pulled when the mirror has learnt from the first. */
-  readonly second: ExpectedBlob;
-  readonly large: ExpectedBlob;
-  readonly far: ExpectedBlob;
+  readonly second: ColdLayer;
+  readonly large: ColdLayer;
+  readonly far: ColdLayer;
 }
 
 export function longLink({ quick }: Scale): Scenario {
@@ -161,22 +161,30 @@ function farMeasures({ far }: Sizes): readonly Measure[] {
 }
 
 async function startSite(round: Round, sizes: Sizes): Promise<{ site: Site; layers: Layers }> {
-  const image = makeImage({ seed: "long link", layers: [sizes.layer, sizes.layer, sizes.large, sizes.far] });
+  const images = [sizes.layer, sizes.layer, sizes.large, sizes.far].map((size, at) =>
+    makeImage({ seed: `long link ${at}`, layers: [size] }),
+  );
   const rig = startLongLinkRig(round);
   const far = await round.stopping(
     startFarRegistry({
-      content: [repositoryOf(repository, "1", image)],
+      content: images.map((image, at) => repositoryOf(repositoryOfLayer(at), "1", image)),
       directory: await round.directory(),
       place: rig.far,
     }),
   );
-  const layer = (at: number): ExpectedBlob => {
-    const { digest, bytes } = image.layers[at] as Content;
-    return { path: `/v2/${repository}/blobs/${digest}`, digest, size: bytes.length };
+  const layer = (at: number): ColdLayer => {
+    const [{ digest, bytes }] = (images[at] as Image).layers as [Content];
+    const base = `/v2/${repositoryOfLayer(at)}`;
+    return {
+      manifest: `${base}/manifests/1`,
+      path: `${base}/blobs/${digest}`,
+      digest,
+      size: bytes.length,
+    };
   };
   const mirrorPrefix = round.places.mirrors[0].prefix;
   return {
-    site: { round, rig, far, manifest: `/v2/${repository}/manifests/1`, mirrorPrefix },
+    site: { round, rig, far, mirrorPrefix },
     layers: { first: layer(0), second: layer(1), large: layer(2), far: layer(3) },
   };
 }

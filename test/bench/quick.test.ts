@@ -22,6 +22,7 @@ const alone = [
   "herd",
   "two-nodes",
   "index-size",
+  "prefetch-trace",
   "growth-workers",
   "growth-index",
   "growth-clients",
@@ -64,7 +65,7 @@ t.test("the bench in small", { timeout }, async (t) => {
 
   t.equal(report.peers.length, 3);
   // Needs root and TUN devices, which a machine with all programs may not have.
-  const linked = named("long-link")?.result === "skipped" ? [] : ["long-link"];
+  const linked = named("long-link")?.result === "skipped" ? [] : ["long-link", "prefetch"];
   for (const name of [...compared, ...linked, ...alone]) {
     t.match(named(name), { result: "passed", rounds: 1 }, name);
     t.ok((named(name)?.checks ?? 0) >= 5, `${name} looks at what it gets`);
@@ -74,7 +75,7 @@ t.test("the bench in small", { timeout }, async (t) => {
       const bounded = report.peers.filter(
         (peer) => !(id.startsWith("room-") && peer.startsWith("Distribution")),
       );
-      const peers = alone.includes(name) ? [ours] : bounded;
+      const peers = [...alone, "prefetch"].includes(name) ? [ours] : bounded;
       t.strictSame(Object.keys(values).sort(), [...peers].sort(), `${name}: ${title}: everybody's numbers`);
       const numbers = Object.values(values).flatMap(({ rounds }) => rounds);
       t.ok(numbers.every(Number.isFinite), `${name}: ${title}: all of them numbers`);

@@ -48,6 +48,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
       keepFree: 0.05,
       scrub: 604_800_000,
       rangesBeforeVerified: true,
+      prefetch: 16_000_000,
     },
     tags: {
       ttl: 60_000,

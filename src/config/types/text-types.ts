@@ -128,6 +128,16 @@ export function size(minBytes: number) {
   return text((value) => parseSize(value, minBytes), { format: formatSize });
 }
 
+/** Bytes, 1 MB at least, or 0 for none. */
+export const sizeOrNone = text(
+  (value): Parsed<number> => {
+    if (/^0 ?(?:MB|GB|MiB|GiB)?$/i.test(value)) return { value: 0 };
+    const parsed = parseSize(value, 1_000_000);
+    return "expected" in parsed ? { expected: `${parsed.expected}, or 0 for none` } : parsed;
+  },
+  { format: (bytes) => (bytes === 0 ? "0" : formatSize(bytes)) },
+);
+
 /** A share as a fraction; the bounds are in percent. */
 export function percent(min: number, max: number) {
   return text((value) => parsePercent(value, min, max), { format: formatPercent });

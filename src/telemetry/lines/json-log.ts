@@ -240,6 +240,7 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
       case "caller_limit":
       // There are many, and nothing follows from one: a metric counts them.
       case "tag_refresh":
+      case "prefetch":
         return;
       case "notification":
         if (notice.result === "delivered") return;

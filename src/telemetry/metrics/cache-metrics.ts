@@ -1,7 +1,7 @@
 // Metrics of the store and of the fills that feed it, from the notices about them.
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { storeErrorCodes } from "../../ports/blobs.ts";
-import { bitRotFinders, type Notice, type NoticeSink } from "../../ports/event.ts";
+import { bitRotFinders, type Notice, type NoticeSink, prefetchResults } from "../../ports/event.ts";
 import { amount, closedList } from "./label.ts";
 
 const storeCodes = [...storeErrorCodes, "other"] as const;
@@ -56,6 +56,7 @@ const evictionReason = closedList([...evictionReasons, "other"], "other");
 /** Registers the metrics of fills, evictions and store failures and returns their sink. */
 export function createCacheMetrics(registry: Registry): NoticeSink {
   const fill = createFillMetrics(registry);
+  const prefetch = createPrefetchMetrics(registry);
   const eviction = createEvictionMetrics(registry);
   const storeErrors = new Counter({
     name: "entrepot_store_errors_total",
@@ -97,6 +98,7 @@ export function createCacheMetrics(registry: Registry): NoticeSink {
   });
   return (notice) => {
     if (notice.kind === "fill") fill(notice);
+    else if (notice.kind === "prefetch") prefetch(notice);
     else if (notice.kind === "eviction" || notice.kind === "shared_eviction") eviction(notice);
     else if (notice.kind === "store_error")
       storeErrors.inc({ op: storeOp(notice.op.split(".", 1)[0] ?? ""), code: storeCode(notice.code) });
@@ -136,6 +138,30 @@ function createFillMetrics(registry: Registry): (notice: Notice & { kind: "fill"
     fills.inc({ result });
     bytes.inc(amount(notice.bytes));
     background.inc({ result }, amount(notice.unattendedBytes ?? 0));
+  };
+}
+
+function createPrefetchMetrics(registry: Registry): (notice: Notice & { kind: "prefetch" }) => void {
+  const registers = [registry];
+  const layers = new Counter({
+    name: "entrepot_prefetched_layers_total",
+    help: "Layers fetched before the client that pulled their image asked for them; unused: nobody has asked within ten minutes, or they were given up.",
+    labelNames: ["result"],
+    registers,
+  });
+  const bytes = new Counter({
+    name: "entrepot_prefetched_bytes_total",
+    help: "Bytes of these layers.",
+    labelNames: ["result"],
+    registers,
+  });
+  for (const result of prefetchResults) {
+    layers.inc({ result }, 0);
+    bytes.inc({ result }, 0);
+  }
+  return ({ result, bytes: size }) => {
+    layers.inc({ result });
+    bytes.inc({ result }, amount(size));
   };
 }
 

@@ -128,8 +128,9 @@ function makeImages(length: number, random: () => number): readonly Image[] {
     const own = Math.max(1, Math.round(owed));
     owed -= own;
     const repository = Math.floor(random() * repositories);
-    const manifest: ManifestResource = { kind: "manifest", repository, reference: `v${rank}` };
-    images.push({ times: timesOf(own, length, random), repository, manifest, blobs: [] });
+    const blobs: BlobResource[] = [];
+    const manifest: ManifestResource = { kind: "manifest", repository, reference: `v${rank}`, blobs };
+    images.push({ times: timesOf(own, length, random), repository, manifest, blobs });
   }
   giveBlobs(images, length, random);
   return images;

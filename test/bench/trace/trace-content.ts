@@ -24,27 +24,40 @@ export interface TraceContent {
 }
 
 const mediaType = "application/vnd.oci.image.manifest.v1+json";
+const layerType = "application/vnd.oci.image.layer.v1.tar";
 
-/** Makes content for it whose blobs have about `bytes` together: sizes are divided by one number, a byte at least stays. */
-export function contentOf(trace: Trace, bytes: number): TraceContent {
+/**
+ * Makes content for it whose blobs have about `bytes` together: sizes are divided by one number, a byte at least stays.
+ * `namesLayers`: manifests name what is asked for after them, where the trace knows; else nothing, which keeps them as small as
+ * the blobs have become.
+ */
+export function contentOf(
+  trace: Trace,
+  bytes: number,
+  { namesLayers = false }: { readonly namesLayers?: boolean } = {},
+): TraceContent {
   const scale = Math.max(1, uniqueBytes(trace) / bytes);
   const blobs = new Map<number, FarBlob>();
   const repositories = new Map<number, Holding>();
   const made = new Map<Resource, Asked>();
+  const contentFor = ({ content, size }: BlobResource): FarBlob => {
+    const blob = blobs.get(content) ?? new Content(`trace ${content}`, scaledSize(size, scale));
+    blobs.set(content, blob);
+    return blob;
+  };
   const make = (resource: Resource): Asked => {
     if (resource.kind === "ping") return { path: "/v2/", kind: "ping", size: undefined };
     const name = `trace/r${resource.repository}`;
     const holding = repositories.get(resource.repository) ?? new Holding(name);
     repositories.set(resource.repository, holding);
     if (resource.kind === "manifest") {
-      const manifest = manifestOf(name, resource.reference);
+      const layers = namesLayers ? (resource.blobs ?? []).map((blob) => contentFor(blob)) : [];
+      const manifest = manifestOf(name, resource.reference, layers);
       holding.add(resource.reference, manifest);
       const path = `/v2/${name}/manifests/${resource.reference}`;
       return { path, kind: "manifest", size: manifest.body.length };
     }
-    const size = scaledSize(resource.size, scale);
-    const blob = blobs.get(resource.content) ?? new Content(`trace ${resource.content}`, size);
-    blobs.set(resource.content, blob);
+    const blob = contentFor(resource);
     holding.blobs.set(blob.digest, blob);
     return { path: `/v2/${name}/blobs/${blob.digest}`, kind: "blob", size: blob.size };
   };
@@ -89,15 +102,17 @@ class Holding {
   }
 }
 
-/** An image of no layers: a trace does not tell which blobs are whose. */
-function manifestOf(name: string, tag: string): FarManifest {
+/** An image of these layers; of none where a trace does not tell which blobs are whose. */
+function manifestOf(name: string, tag: string, layers: readonly FarBlob[]): FarManifest {
   const config = {
     mediaType: "application/vnd.oci.image.config.v1+json",
     digest: digestOf(Buffer.from("{}")),
     size: 2,
   };
   const annotations = { "org.opencontainers.image.ref.name": `${name}:${tag}` };
-  const body = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType, config, layers: [], annotations }));
+  const described = layers.map(({ digest, size }) => ({ mediaType: layerType, digest, size }));
+  const manifest = { schemaVersion: 2, mediaType, config, layers: described, annotations };
+  const body = Buffer.from(JSON.stringify(manifest));
   return { digest: digestOf(body), mediaType, body };
 }
 

@@ -12,6 +12,8 @@ export interface ManifestResource {
   readonly kind: "manifest";
   readonly repository: number;
   readonly reference: string;
+  /** What is asked for after it, where that is known. */
+  readonly blobs?: readonly BlobResource[];
 }
 
 export interface BlobResource {

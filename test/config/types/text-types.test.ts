@@ -1,5 +1,5 @@
 import t from "tap";
-import { describeUrl, upstreamUrl } from "../../../src/config/types/text-types.ts";
+import { describeUrl, sizeOrNone, upstreamUrl } from "../../../src/config/types/text-types.ts";
 
 t.test("a URL is kept with its path, without the slash at its end", async (t) => {
   for (const [text, href] of [
@@ -53,4 +53,16 @@ t.test("a URL in a message holds nothing that may be secret", async (t) => {
   ]) {
     t.notMatch(describeUrl(text), /hunter2/, text);
   }
+});
+
+t.test("a size that may be none", async (t) => {
+  for (const [text, bytes] of [
+    ["0", 0],
+    ["0MB", 0],
+    ["1MB", 1_000_000],
+    ["16 MiB", 16 * 1024 * 1024],
+  ] as const)
+    t.equal(sizeOrNone.parse(text), bytes, text);
+  for (const text of ["", "1", "10kB", "-1MB", "none"])
+    t.match(sizeOrNone.safeParse(text).error?.issues[0]?.message, /, or 0 for none$/, text);
 });

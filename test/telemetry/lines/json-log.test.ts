@@ -336,6 +336,7 @@ t.test("other notices have the level of their weight", (t) => {
   sink({ kind: "upstream_bytes", upstream: "hub", type: "blob", bytes: 1 });
   sink({ kind: "rate_limit", upstream: "hub", remaining: 0 });
   sink({ kind: "tag_refresh", upstream: "hub", when: "ahead", result: "confirmed" });
+  sink({ kind: "prefetch", upstream: "hub", result: "used", digest: sampleDigest, bytes: 1 });
   sink({ kind: "segments", upstream: "hub", width: 8 });
   const answer = { id: "r1", client: "10.0.0.7", repository: "team/app", userAgent: "stargz/1" };
   sink({ kind: "wrong_range", upstream: "hub", digest: sampleDigest, answers: 1, answer });

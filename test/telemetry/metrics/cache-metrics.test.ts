@@ -59,6 +59,19 @@ t.test("what happens in the cache is counted", async (t) => {
   t.equal(sampleOf(families, "entrepot_store_errors_total", { op: "tags", code: "unavailable" }), 1);
 });
 
+t.test("layers that were fetched ahead count by what became of them", async (t) => {
+  const told = { kind: "prefetch", upstream: "hub", digest: "sha256:1" } as const;
+  const families = await after([
+    { ...told, result: "used", bytes: 7 },
+    { ...told, result: "used", bytes: 8 },
+    { ...told, result: "unused", bytes: 5 },
+  ]);
+  const of = (name: string, result: string) =>
+    sampleOf(families, `entrepot_prefetched_${name}_total`, { result });
+  t.same([of("layers", "used"), of("bytes", "used")], [2, 15]);
+  t.same([of("layers", "unused"), of("bytes", "unused")], [1, 5]);
+});
+
 t.test("what is shared has a series once it is told of", async (t) => {
   const told = { kind: "shared_store", store: "redis", message: "" } as const;
   const up = async (...notices: Notice[]) =>

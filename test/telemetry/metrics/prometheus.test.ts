@@ -34,6 +34,8 @@ const promised = [
   "entrepot_http_requests_total",
   "entrepot_images_pulled",
   "entrepot_images_ready",
+  "entrepot_prefetched_bytes_total",
+  "entrepot_prefetched_layers_total",
   "entrepot_ready",
   "entrepot_requests_total",
   "entrepot_response_bytes_total",
