@@ -73,6 +73,8 @@ export interface FillAdmission {
   enter(): Promise<void> | undefined;
   /** A fill has been started on it, which lasts until `done`. */
   started(done: Promise<unknown>): void;
+  /** The request follows a fill that had been started, which needs no admission. */
+  joined?(): void;
 }
 
 type FoundHead = Extract<FillHead, { readonly kind: "found" }>;
@@ -140,8 +142,8 @@ export class BlobCache {
         return "waited";
       };
       const opened = await (lookups <= maxLookups
-        ? this.#find(remote, digest, use, start).catch(againAfterMismatch)
-        : this.#alone(remote, digest, start));
+        ? this.#find(remote, digest, use, start, admission).catch(againAfterMismatch)
+        : this.#alone(remote, digest, start, admission));
       if (opened !== "again" && opened !== "waited") return opened;
       if (opened === "again") lookups++;
     }
@@ -152,13 +154,24 @@ export class BlobCache {
     remote: RemoteRepository,
     digest: Digest,
     start: () => Promise<S>,
+    admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal | S> {
     const filling = this.#fills.joinable(digest);
     return filling !== undefined &&
       isSameAsker(filling.remote, remote) &&
       this.#holds(filling, remote, digest)
-      ? this.#follow(filling, "joined", remote)
+      ? this.#join(filling, remote, admission)
       : start();
+  }
+
+  #join(
+    filling: Filling,
+    remote: RemoteRepository,
+    admission: FillAdmission | undefined,
+  ): Promise<OpenedBlob | Refusal> {
+    const opened = this.#follow(filling, "joined", remote);
+    admission?.joined?.();
+    return opened;
   }
 
   /**
@@ -278,6 +291,7 @@ export class BlobCache {
     digest: Digest,
     use: BlobUse,
     start: () => Promise<S>,
+    admission?: FillAdmission,
   ): Promise<OpenedBlob | Refusal | S | "again"> {
     const { access, local } = this.#options;
     const linked = await access.linked(remote, digest);
@@ -296,13 +310,13 @@ export class BlobCache {
         (running.remote.upstream === remote.upstream && (await access.named(remote, digest))));
     if (!linked && !proving) {
       const proof = await this.#prove(remote, digest, here);
-      if (proof === undefined) return await this.#alone(remote, digest, start);
+      if (proof === undefined) return await this.#alone(remote, digest, start, admission);
       if (isRefusal(proof)) return proof;
     }
     if (here !== undefined) return { kind: "found", result: "hit", ...here };
     const filling = this.#fills.joinable(digest);
     if (filling === undefined) return "again";
-    const opened = await this.#follow(filling, "joined", remote);
+    const opened = await this.#join(filling, remote, admission);
     // The fill was refused to another repository, or to another caller: this one may be allowed.
     return opened.kind === "found" || isSameAsker(filling.remote, remote) ? opened : "again";
   }

@@ -2,7 +2,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { BlobCache, FillAdmission, OpenedBlob } from "../cache/blob-cache.ts";
 import type { Confirmations } from "../cache/confirmations.ts";
-import type { Prefetch } from "../cache/prefetch/prefetch.ts";
+import type { BlobRequest, Prefetch } from "../cache/prefetch/prefetch.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, ifRangeMatches, matchesEtag } from "../oci/etag.ts";
 import { mediaTypes } from "../oci/media-type.ts";
@@ -29,7 +29,7 @@ export interface BlobHandlerOptions {
   /** Whether a part of a blob on its way is answered before all of it is verified; left out: it is. */
   readonly rangesBeforeVerified?: boolean;
   /** Fetches what the client will ask for next; left out: nothing does. */
-  readonly prefetch?: Pick<Prefetch, "asked" | "missed"> | undefined;
+  readonly prefetch?: Pick<Prefetch, "asked" | "missed" | "joined"> | undefined;
 }
 
 /** `tagFilter`: which tags of the repository the caller may have; left out: all. */
@@ -66,7 +66,7 @@ export async function handleBlob(
   const admitted =
     prefetch === undefined || use === "part"
       ? admission
-      : followedBy(admission, () => void prefetch.missed({ remote, digest, tagFilter, onOver }));
+      : tellingOf(admission, prefetch, { remote, digest, tagFilter, onOver });
   try {
     const opened = forPeer
       ? await blobs.openForPeer(remote, digest, use)
@@ -111,14 +111,19 @@ export async function handleBlob(
   }
 }
 
-/** The same admission; `then` is called when a fill has been started on it. */
-function followedBy(admission: FillAdmission | undefined, then: () => void): FillAdmission {
+/** The same admission, which tells of the fill that the request follows. */
+function tellingOf(
+  admission: FillAdmission | undefined,
+  prefetch: Pick<Prefetch, "missed" | "joined">,
+  request: BlobRequest,
+): FillAdmission {
   return {
     enter: () => admission?.enter(),
     started: (done) => {
       admission?.started(done);
-      then();
+      void prefetch.missed(request);
     },
+    joined: () => void prefetch.joined(request),
   };
 }
 

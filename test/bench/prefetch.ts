@@ -129,6 +129,7 @@ function nameOf({ id }: Shape): string {
 function measuresOf({ id, title, atMost, every }: Shape): readonly Measure[] {
   return [
     { id: `${id}-wall`, title, unit: "s", targets: [{ against: without, atMost }] },
+    { id: `${id}-layers`, title: `${title}: layers fetched ahead`, unit: "requests" },
     { id: `${id}-requests`, title: `${title}: upstream's requests for blobs`, unit: "requests" },
     {
       id: `${id}-bytes`,
@@ -174,11 +175,11 @@ async function pull(t: Cleanup, { round, rig, far, shape, image }: Site, ahead: 
   });
   t.teardown(() => mirror.stop());
   const [enter = "env", ...into] = prefix;
-  const asked = [mirror.url.origin, name, "1", String(shape.atOnce), String(shape.every)];
+  const asked = [mirror.url.origin, name, "1", String(shape.atOnce), String(shape.every), mirror.ops.href];
   const printed = await run(enter, [...into, process.execPath, clientProgram, ...asked], {
     timeout: longestPull,
   });
-  const { wall, blobs, bytes } = JSON.parse(printed) as ImagePull;
+  const { wall, blobs, bytes, ahead: layers } = JSON.parse(printed) as ImagePull;
   await atRest(mirror);
   await mirror.stop();
   const all = [image.config, ...image.layers].map((blob) => ({
@@ -201,7 +202,10 @@ async function pull(t: Cleanup, { round, rig, far, shape, image }: Site, ahead: 
     round.within(`requests for blobs of ${shape.id}`, fetched.requests, all.length, all.length + 16);
     round.within(`upstream's bytes of ${shape.id} per byte`, fetched.bytes / bytes, 1, 1);
   }
-  const values = { wall: wall / 1000, requests: fetched.requests, bytes: fetched.bytes / bytes };
+  if (!ahead) round.equal(`layers fetched ahead of ${shape.id}, ${without}`, layers, 0);
+  // Nothing is certain but where the client waits for three of twelve.
+  if (ahead && shape.id === "mixed") round.within("layers fetched ahead", layers, 1, shape.layers.length);
+  const values = { wall: wall / 1000, layers, requests: fetched.requests, bytes: fetched.bytes / bytes };
   await near.remove();
   return samplesOf(ahead ? ours : without, values, (measure) => `${shape.id}-${measure}`);
 }

@@ -16,7 +16,7 @@ import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { isBackground, type RemoteRepository, type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobCache } from "../blob-cache.ts";
 import type { LocalBlobs } from "../local-blobs.ts";
-import { bytesOf, maxAhead, maxLayers, PulledImage, type PulledLayer } from "./pulled-image.ts";
+import { bytesOf, maxLayers, PulledImage, type PulledLayer } from "./pulled-image.ts";
 
 /** Callers of which it is known what manifests they were given last, and how many of each. */
 const maxCallers = 4_096;
@@ -108,14 +108,12 @@ export class Prefetch {
     }
   }
 
-  /** A fill has begun, because of a client that wants all of a blob. Never rejects. */
-  async missed({ remote, digest, tagFilter, onOver }: BlobRequest): Promise<void> {
-    const { bytesAhead } = this.#options;
+  /** A client that wants all of a blob has begun a fill of it. Never rejects. */
+  async missed(request: BlobRequest): Promise<void> {
+    const { remote, digest, tagFilter, onOver } = request;
     const caller = remote.onBehalfOf?.key;
-    if (caller === undefined || isBackground(remote) || bytesAhead() === 0) return;
-    const going = [...(this.#byLayer.get(digest) ?? [])].filter(({ image }) => image.caller === caller);
-    for (const each of going) this.#advance(each);
-    if (going.length > 0) return;
+    if (caller === undefined || isBackground(remote) || this.#options.bytesAhead() === 0) return;
+    if (this.joined(request)) return;
     let over = false;
     onOver(() => {
       over = true;
@@ -129,7 +127,32 @@ export class Prefetch {
     if (layer === undefined) return;
     watched.tagFilter = tagFilter;
     if (!this.#images.has(key)) this.#watch(watched);
-    this.#ask(watched, layer, remote, onOver);
+    this.#goOn(watched, remote, digest, onOver);
+  }
+
+  /**
+   * The client follows a fill that may be one of those that came ahead of it. False when none of its images that are watched
+   * has the layer.
+   */
+  joined({ remote, digest, onOver }: Omit<BlobRequest, "tagFilter">): boolean {
+    let known = false;
+    for (const watched of [...(this.#byLayer.get(digest) ?? [])]) {
+      const { image, scope } = watched;
+      if (image.caller !== remote.onBehalfOf?.key || !isSameScope(scope, remote)) continue;
+      known = true;
+      this.#goOn(watched, remote, digest, onOver);
+    }
+    return known;
+  }
+
+  /** The client asks for a layer of the image: as is known already, or it began to before the image was watched. */
+  #goOn(watched: Watched, remote: RemoteRepository, digest: Digest, onOver: BlobRequest["onOver"]): void {
+    const layer = watched.image.layer(digest) as PulledLayer;
+    if (layer.asked) this.#advance(watched);
+    else {
+      this.#note(watched, layer, "used");
+      this.#ask(watched, layer, remote, onOver);
+    }
   }
 
   // ---- which image --------------------------------------------------------------------------------------------
@@ -281,7 +304,8 @@ export class Prefetch {
   #fits(image: PulledImage, { size }: PulledLayer): boolean {
     const { bytesAhead, cacheSize } = this.#options;
     const { ahead } = image;
-    if (size === undefined || ahead.length >= maxAhead || bytesOf(ahead) + size > bytesAhead()) return false;
+    if (size === undefined || ahead.length >= image.mostAhead || bytesOf(ahead) + size > bytesAhead())
+      return false;
     const all = [...this.#images.values()].reduce((sum, each) => sum + bytesOf(each.image.ahead), 0);
     return all + size <= cacheSize() * cacheShare;
   }

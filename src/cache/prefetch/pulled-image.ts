@@ -6,8 +6,12 @@ import type { RemoteRepository } from "../../ports/upstream.ts";
 
 /** Layers of one image that are looked at: container runtimes take at most 127. */
 export const maxLayers = 256;
-/** Layers fetched, or coming, that the client has not asked for yet. */
+/**
+ * Layers fetched, or coming, that the client has not asked for yet: at most, and for each one that it has asked for in order.
+ * Who asks for three at once is believed to want nine more; who has asked for one may leave out the next.
+ */
 export const maxAhead = 16;
+const aheadForEach = 3;
 
 /** A layer that was not here when the client began. */
 export interface PulledLayer {
@@ -99,6 +103,11 @@ export class PulledImage {
     const last = this.layers.findLastIndex(({ asked }) => asked);
     if (first < 0 || this.stopped) return [];
     return this.layers.slice(first, last).every(({ asked }) => asked) ? this.layers.slice(last + 1) : [];
+  }
+
+  /** How many may be fetched, or coming, now. */
+  get mostAhead(): number {
+    return Math.min(maxAhead, aheadForEach * this.layers.filter(({ asked }) => asked).length);
   }
 
   /** Fetched, or coming, and not asked for. */

@@ -2,7 +2,6 @@
 import t, { type Test } from "tap";
 import { DeniedDigests } from "../../../src/cache/denied-digests.ts";
 import { Prefetch, type PrefetchOptions } from "../../../src/cache/prefetch/prefetch.ts";
-import { maxAhead } from "../../../src/cache/prefetch/pulled-image.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type OnBehalfOf, remoteRepository, UpstreamError } from "../../../src/ports/upstream.ts";
 import { type CacheFixture, openCache } from "../../fixtures/cache-fixture.ts";
@@ -12,7 +11,7 @@ import { repo } from "../../fixtures/memory-upstream.ts";
 
 const app = repo("team/app");
 const kilobyte = 1_000;
-const image = makeImage({ seed: "app", layers: Array.from({ length: 6 }, () => 100 * kilobyte) });
+const image = makeImage({ seed: "app", layers: Array.from({ length: 4 }, () => 100 * kilobyte) });
 const layers = image.layers.map(({ digest }) => digest);
 
 interface Client {
@@ -87,9 +86,11 @@ function clientOf(
       };
       const ask = async (): Promise<number | undefined> => {
         prefetch.asked(remote, digest, onOver);
+        const request = { remote, digest, tagFilter, onOver };
         const opened = await cache.blobs.open(remote, digest, "whole", {
           enter: () => undefined,
-          started: () => void prefetch.missed({ remote, digest, tagFilter, onOver }),
+          started: () => void prefetch.missed(request),
+          joined: () => void prefetch.joined(request),
         });
         if (opened.kind !== "found") return undefined;
         await opened.reader.arrived?.(opened.size ?? 0);
@@ -111,7 +112,7 @@ function hold({ upstream }: CacheFixture, held: readonly Digest[]): () => void {
   return until.open;
 }
 
-t.test("from the first layer on the others come in the order of the manifest, each once", async (t) => {
+t.test("from the first layer on the others come, each once", async (t) => {
   const { cache, client, fetched, results } = await start(t);
   const docker = client("10.0.0.1");
   await docker.manifest(image.digest);
@@ -120,15 +121,33 @@ t.test("from the first layer on the others come in the order of the manifest, ea
   t.same(fetched(), [image.config.digest], "the config says nothing of what the client has");
   const release = hold(cache, layers);
   const first = docker.blob(layers[0] as Digest);
-  await eventually("all are asked for", () => fetched().length === 7);
-  t.same(fetched().slice(1), layers);
+  await eventually("all are asked for", () => fetched().length === 5);
+  t.same(fetched().slice(1).toSorted(), layers.toSorted());
+  t.equal(fetched()[1], layers[0], "what the client waits for is asked for first");
   release();
   await first.whole;
   for (const digest of layers.slice(1)) t.equal(await docker.blob(digest).whole, 100 * kilobyte);
-  t.equal(fetched().length, 7);
+  t.equal(fetched().length, 5);
   t.same(
     results(),
-    [1, 2, 3, 4, 5].map((at) => `used ${at} 100000`),
+    [1, 2, 3].map((at) => `used ${at} 100000`),
+  );
+});
+
+t.test("requests that come together with the first leave nothing out", async (t) => {
+  const { client, fetched, results } = await start(t);
+  const docker = client("10.0.0.1");
+  await docker.manifest(image.digest);
+  await Promise.all(layers.slice(0, 2).map((digest) => docker.blob(digest).whole));
+  for (const digest of layers.slice(2)) await docker.blob(digest).whole;
+  t.same(fetched().toSorted(), layers.toSorted());
+  t.same(
+    results().filter((result) => result.startsWith("unused")),
+    [],
+  );
+  t.same(
+    results().filter((result) => /^used [23]/.test(result)),
+    [2, 3].map((at) => `used ${at} 100000`),
   );
 });
 
@@ -137,10 +156,10 @@ t.test("a client that begins in the middle has what is before that", async (t) =
   const docker = client("10.0.0.1");
   await docker.manifest(image.digest);
   const release = hold(cache, layers);
-  const pull = docker.blob(layers[3] as Digest);
+  const pull = docker.blob(layers[1] as Digest);
   await eventually("the ones behind it", () => fetched().length === 3);
   await quiet();
-  t.same(fetched(), layers.slice(3));
+  t.same(fetched().toSorted(), layers.slice(1).toSorted());
   release();
   await pull.whole;
 });
@@ -151,7 +170,7 @@ t.test("nothing more comes once a client skips a layer, and the skipped one is g
   await docker.manifest(image.digest);
   const releaseSkipped = hold(cache, layers.slice(1, 2));
   const first = docker.blob(layers[0] as Digest);
-  await eventually("all are asked for", () => fetched().length === 6);
+  await eventually("all are asked for", () => fetched().length === 4);
   await eventually("all but the held one are here", () => cache.blobs.fills.length === 1);
   await docker.blob(layers[2] as Digest).whole;
   t.equal(cache.blobs.fills.length, 1, "it may still come");
@@ -169,7 +188,7 @@ t.test("one that is skipped is not given up while another client reads it", asyn
   await docker.manifest(image.digest);
   const release = hold(cache, layers.slice(1, 2));
   const first = docker.blob(layers[0] as Digest);
-  await eventually("all are asked for", () => fetched().length === 6);
+  await eventually("all are asked for", () => fetched().length === 4);
   const reading = other.blob(layers[1] as Digest);
   await docker.blob(layers[2] as Digest).whole;
   await docker.blob(layers[3] as Digest).whole;
@@ -179,7 +198,7 @@ t.test("one that is skipped is not given up while another client reads it", asyn
 });
 
 t.test("when the client has gone nothing more begins", async (t) => {
-  const many = makeImage({ seed: "many", layers: Array.from({ length: maxAhead + 4 }, () => 10) });
+  const many = makeImage({ seed: "many", layers: Array.from({ length: 20 }, () => 10) });
   const { cache, client, fetched } = await start(t);
   add(cache, "many", many);
   const docker = client("10.0.0.1");
@@ -189,18 +208,18 @@ t.test("when the client has gone nothing more begins", async (t) => {
     many.layers.map(({ digest }) => digest),
   );
   const first = docker.blob(many.layers[0]?.digest as Digest);
-  await eventually("as many as may be ahead", () => fetched().length === 1 + maxAhead);
+  await eventually("three are ahead", () => fetched().length === 4);
   await quiet();
-  t.equal(fetched().length, 1 + maxAhead);
+  t.equal(fetched().length, 4);
   first.leave();
   release();
   await eventually("all are here", () => cache.blobs.fills.length === 0);
   await quiet();
-  t.equal(fetched().length, 1 + maxAhead);
+  t.equal(fetched().length, 4);
   await first.whole;
   await docker.blob(many.layers[1]?.digest as Digest).whole;
   await quiet();
-  t.equal(fetched().length, 2 + maxAhead, "each request makes room for one");
+  t.equal(fetched().length, 8, "it has come back: six may be ahead now, of which two are here");
 });
 
 t.test("bytes ahead are bounded: of an image, and of all by the cache", async (t) => {
@@ -265,7 +284,7 @@ t.test("nothing begins while another client waits for something else of that ups
   await eventually("it is no fill any more", () => cache.blobs.fills.length === 0);
   const last = hold(cache, layers);
   const second = docker.blob(layers[1] as Digest);
-  await eventually("then it begins", () => fetched().length === 7);
+  await eventually("then it begins", () => fetched().length === 5);
   last();
   await second.whole;
 });
@@ -277,7 +296,7 @@ t.test("another client of the same layers is no reason to wait", async (t) => {
   await other.manifest(image.digest);
   const release = hold(cache, layers);
   const pulls = [one.blob(layers[0] as Digest), other.blob(layers[0] as Digest)];
-  await eventually("all come", () => fetched().length === 6);
+  await eventually("all come", () => fetched().length === 4);
   release();
   await Promise.all(pulls.map(({ whole }) => whole));
 });
@@ -318,9 +337,9 @@ t.test("of a client that was given none it is the only one with the layer, or un
   await quiet();
   t.same(fetched(), [layers[0]], "two have it");
   const release = hold(cache, layers);
-  const pull = other.blob(layers[4] as Digest);
+  const pull = other.blob(layers[2] as Digest);
   await eventually("only one has this one", () => fetched().length === 3);
-  t.same(fetched().slice(1), layers.slice(4));
+  t.same(fetched().slice(1), layers.slice(2));
   release();
   await pull.whole;
 });
@@ -374,7 +393,7 @@ t.test("what nobody has asked for within ten minutes is told as unused", async (
   cache.clock.advance(600_001);
   await client("10.0.0.3").blob(image.config.digest).whole;
   await quiet();
-  t.same(results().slice(1), ["unused 2 100000", "unused 3 100000", "unused 4 100000", "unused 5 100000"]);
+  t.same(results().slice(1), ["unused 2 100000", "unused 3 100000"]);
 });
 
 t.test("an image that is here costs nothing", async (t) => {

@@ -90,6 +90,17 @@ t.test("fetched ahead counts until it is asked for", async (t) => {
   t.equal(bytesOf(image.ahead), 3 + 4);
 });
 
+t.test("three for each that was asked for may be ahead, and sixteen at most", async (t) => {
+  const image = pulled();
+  t.equal(image.mostAhead, 0);
+  ask(image, 0);
+  t.equal(image.mostAhead, 3);
+  ask(image, 1, 2);
+  t.equal(image.mostAhead, 9);
+  ask(image, 3, 4, 5);
+  t.equal(image.mostAhead, maxAhead);
+});
+
 t.test("it is over when all was asked for, and nothing is waited for", async (t) => {
   const image = pulled(digests.slice(0, 2));
   const [first] = ask(image, 0);
