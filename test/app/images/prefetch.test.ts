@@ -126,6 +126,7 @@ t.test("of an image that is known by denied tags alone nothing is fetched", asyn
   t.equal((await blobOf(mirror, digests[0])).status, 403);
   await settled(mirror);
   t.same(asked(before.upstream), []);
+  await mirror.app.stop();
 });
 
 t.test("an image that is here costs nothing", async (t) => {

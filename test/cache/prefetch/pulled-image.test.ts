@@ -1,6 +1,7 @@
 import t from "tap";
 import {
   bytesOf,
+  maxAhead,
   maxLayers,
   PulledImage,
   type PulledLayer,
