@@ -20,11 +20,11 @@ export interface CreatePrefetchOptions {
 /** Undefined where another node may be asked for the next layer, and would fetch it once more. */
 export function createPrefetch(options: CreatePrefetchOptions): Prefetch | undefined {
   const { config, policy, graph, denied, notices, steady } = options;
-  const { redis, s3, nodes } = config();
+  const { redis, s3, nodes, node } = config();
   const isAlone = redis === undefined && s3 === undefined && nodes.length === 0;
-  // One node fetches a blob at a time, and what it has fetched is there for all.
-  const sharesAll = redis !== undefined && s3 !== undefined;
-  if (!isAlone && !sharesAll) return undefined;
+  // One node fetches a blob at a time, and the others read what it has fetched from S3 or from itself.
+  const areRead = redis !== undefined && (s3 !== undefined || node.address !== undefined);
+  if (!isAlone && !areRead) return undefined;
   return new Prefetch({
     blobs: policy.blobs,
     local: policy.local,

@@ -1,6 +1,6 @@
 // The next layers of an image that a client pulls, before it asks for them. Clients fetch some layers at a time, and each costs
 // them a round trip; the image says what they will ask for next. Layers come in the order of the manifest, in the background
-// class, as long as the client asks for one after the other (pulled-image.ts). Each is fetched as for the client itself: in its
+// class, as long as the client asks for one after the other (pull-progress.ts). Each is fetched as for the client itself: in its
 // repository, by its right, on its account; so it joins what was fetched ahead, and nothing crosses the link twice.
 //
 // It never stands in the way: nothing begins while another client waits for bytes of that upstream, while no connection is
@@ -16,7 +16,7 @@ import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { isBackground, type RemoteRepository, type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobCache } from "../blob-cache.ts";
 import type { LocalBlobs } from "../local-blobs.ts";
-import { bytesOf, maxLayers, PulledImage, type PulledLayer } from "./pulled-image.ts";
+import { bytesOf, maxLayers, type PullLayer, PullProgress } from "./pull-progress.ts";
 
 /** Callers of which it is known what manifests they were given last, and how many of each. */
 const maxCallers = 4_096;
@@ -65,7 +65,7 @@ interface AnsweredManifest extends Scope {
 
 /** An image that a client pulls, and what of it that client may have. */
 interface Watched {
-  readonly image: PulledImage;
+  readonly image: PullProgress;
   readonly scope: Scope;
   tagFilter: TagFilter | undefined;
 }
@@ -101,7 +101,7 @@ export class Prefetch {
   asked(remote: RemoteRepository, digest: Digest, onOver: BlobRequest["onOver"]): void {
     if (this.#byLayer.size === 0) return;
     for (const watched of [...(this.#byLayer.get(digest) ?? [])]) {
-      const layer = watched.image.layer(digest) as PulledLayer;
+      const layer = watched.image.layer(digest) as PullLayer;
       if (!layer.asked) this.#note(watched, layer, "used");
       if (watched.image.caller === remote.onBehalfOf?.key && isSameScope(watched.scope, remote))
         this.#ask(watched, layer, remote, onOver);
@@ -147,7 +147,7 @@ export class Prefetch {
 
   /** The client asks for a layer of the image: as is known already, or it began to before the image was watched. */
   #goOn(watched: Watched, remote: RemoteRepository, digest: Digest, onOver: BlobRequest["onOver"]): void {
-    const layer = watched.image.layer(digest) as PulledLayer;
+    const layer = watched.image.layer(digest) as PullLayer;
     if (layer.asked) this.#advance(watched);
     else {
       this.#note(watched, layer, "used");
@@ -199,7 +199,7 @@ export class Prefetch {
     const missing = layers.filter(
       (layer) => layer.digest === digest || !this.#options.local.indexed(layer.digest),
     );
-    const image = new PulledImage(key, caller, parts, missing);
+    const image = new PullProgress(key, caller, parts, missing);
     return { image, scope: { upstream, repository }, tagFilter: undefined };
   }
 
@@ -231,7 +231,7 @@ export class Prefetch {
   }
 
   /** Tells what has become of a layer that was fetched ahead, once. */
-  #note({ scope }: Watched, layer: PulledLayer, result: "used" | "unused"): void {
+  #note({ scope }: Watched, layer: PullLayer, result: "used" | "unused"): void {
     const { ahead, digest, size = 0 } = layer;
     if (ahead !== "coming" && ahead !== "here") return;
     const bytes = ahead === "coming" && result === "unused" ? (this.#fillOf(digest)?.received ?? 0) : size;
@@ -239,7 +239,7 @@ export class Prefetch {
     this.#options.notices({ kind: "prefetch", upstream: scope.upstream, result, digest, bytes });
   }
 
-  #ask(watched: Watched, layer: PulledLayer, remote: RemoteRepository, onOver: BlobRequest["onOver"]): void {
+  #ask(watched: Watched, layer: PullLayer, remote: RemoteRepository, onOver: BlobRequest["onOver"]): void {
     const { image } = watched;
     const over = image.ask(layer, remote, this.#options.clock());
     onOver(() => {
@@ -256,7 +256,7 @@ export class Prefetch {
   }
 
   /** The client does not want a layer that is coming. Others may. */
-  #giveUp(watched: Watched, layer: PulledLayer): void {
+  #giveUp(watched: Watched, layer: PullLayer): void {
     const fill = this.#fillOf(layer.digest);
     const alone = fill !== undefined && fill.followers <= 1;
     this.#note(watched, layer, "unused");
@@ -287,7 +287,7 @@ export class Prefetch {
   }
 
   /** Whether a client waits for something of the upstream that is no part of the image. */
-  #othersWait(image: PulledImage, upstream: string): boolean {
+  #othersWait(image: PullProgress, upstream: string): boolean {
     return this.#options.blobs.fillings.some(
       ({ fill, remote }) =>
         remote.upstream === upstream &&
@@ -301,7 +301,7 @@ export class Prefetch {
     return blobs.inUse(digest) || local.indexed(digest);
   }
 
-  #fits(image: PulledImage, { size }: PulledLayer): boolean {
+  #fits(image: PullProgress, { size }: PullLayer): boolean {
     const { bytesAhead, cacheSize } = this.#options;
     const { ahead } = image;
     if (size === undefined || ahead.length >= image.mostAhead || bytesOf(ahead) + size > bytesAhead())
@@ -310,14 +310,14 @@ export class Prefetch {
     return all + size <= cacheSize() * cacheShare;
   }
 
-  #isDenied({ scope, tagFilter, image }: Watched, { digest }: PulledLayer): boolean {
+  #isDenied({ scope, tagFilter, image }: Watched, { digest }: PullLayer): boolean {
     if (tagFilter === undefined || !this.#options.denies(scope, digest, tagFilter)) return false;
     image.stopped = true;
     return true;
   }
 
   /** Never rejects. */
-  async #fetch(watched: Watched, layer: PulledLayer, remote: RemoteRepository): Promise<void> {
+  async #fetch(watched: Watched, layer: PullLayer, remote: RemoteRepository): Promise<void> {
     const { image } = watched;
     try {
       const fits = await this.#options.mayGrow(layer.size ?? 0);

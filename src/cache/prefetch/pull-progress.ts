@@ -14,7 +14,7 @@ export const maxAhead = 16;
 const aheadForEach = 3;
 
 /** A layer that was not here when the client began. */
-export interface PulledLayer {
+export interface PullLayer {
   readonly digest: Digest;
   /** Bytes, as the manifest says; undefined: it does not, and the layer is never fetched ahead. */
   readonly size: number | undefined;
@@ -25,13 +25,13 @@ export interface PulledLayer {
   ahead: "no" | "deciding" | "coming" | "here";
 }
 
-export class PulledImage {
+export class PullProgress {
   readonly key: string;
   /** In the order of the manifest. */
-  readonly layers: readonly PulledLayer[];
+  readonly layers: readonly PullLayer[];
   /** Everything that the manifest names. */
   readonly #parts: ReadonlySet<Digest>;
-  readonly #byDigest: ReadonlyMap<Digest, PulledLayer>;
+  readonly #byDigest: ReadonlyMap<Digest, PullLayer>;
   /** The client's requests under way, by the right by which each is asked; as many as it has open. */
   readonly #requests = new Set<{ readonly remote: RemoteRepository }>();
   readonly caller: string;
@@ -45,7 +45,7 @@ export class PulledImage {
     key: string,
     caller: string,
     parts: ReadonlySet<Digest>,
-    missing: readonly Pick<PulledLayer, "digest" | "size">[],
+    missing: readonly Pick<PullLayer, "digest" | "size">[],
   ) {
     this.key = key;
     this.caller = caller;
@@ -56,7 +56,7 @@ export class PulledImage {
     this.#byDigest = new Map(this.layers.map((layer) => [layer.digest, layer]));
   }
 
-  layer(digest: Digest): PulledLayer | undefined {
+  layer(digest: Digest): PullLayer | undefined {
     return this.#byDigest.get(digest);
   }
 
@@ -69,7 +69,7 @@ export class PulledImage {
    * The client asks for the layer; the returned function is to be called when that request is over. It has left one out when
    * it asks for more after one behind that was answered to its end: requests sent together come in any order.
    */
-  ask(layer: PulledLayer, remote: RemoteRepository, now: number): () => void {
+  ask(layer: PullLayer, remote: RemoteRepository, now: number): () => void {
     const request = { remote };
     this.#requests.add(request);
     this.askedAt = now;
@@ -84,7 +84,7 @@ export class PulledImage {
   }
 
   /** Layers that the client has left out. */
-  skipped(): readonly PulledLayer[] {
+  skipped(): readonly PullLayer[] {
     const first = this.layers.findIndex(({ asked }) => asked);
     const last = this.layers.findLastIndex(({ answered }) => answered);
     return first < 0 ? [] : this.layers.slice(first, Math.max(first, last)).filter(({ asked }) => !asked);
@@ -98,7 +98,7 @@ export class PulledImage {
   }
 
   /** The layers behind the last one the client has asked for; none while there is a gap before that. */
-  get next(): readonly PulledLayer[] {
+  get next(): readonly PullLayer[] {
     const first = this.layers.findIndex(({ asked }) => asked);
     const last = this.layers.findLastIndex(({ asked }) => asked);
     if (first < 0 || this.stopped) return [];
@@ -111,7 +111,7 @@ export class PulledImage {
   }
 
   /** Fetched, or coming, and not asked for. */
-  get ahead(): readonly PulledLayer[] {
+  get ahead(): readonly PullLayer[] {
     return this.layers.filter(({ ahead, asked }) => ahead !== "no" && !asked);
   }
 
@@ -122,6 +122,6 @@ export class PulledImage {
 }
 
 /** Bytes of these layers. */
-export function bytesOf(layers: readonly PulledLayer[]): number {
+export function bytesOf(layers: readonly PullLayer[]): number {
   return layers.reduce((sum, { size = 0 }) => sum + size, 0);
 }

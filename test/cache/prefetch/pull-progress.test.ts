@@ -3,9 +3,9 @@ import {
   bytesOf,
   maxAhead,
   maxLayers,
-  PulledImage,
-  type PulledLayer,
-} from "../../../src/cache/prefetch/pulled-image.ts";
+  type PullLayer,
+  PullProgress,
+} from "../../../src/cache/prefetch/pull-progress.ts";
 import { CallerCredentials } from "../../../src/ports/caller-credentials.ts";
 import { type RemoteRepository, remoteRepository } from "../../../src/ports/upstream.ts";
 import { MemoryUpstream, repo, sha256 } from "../../fixtures/memory-upstream.ts";
@@ -13,22 +13,22 @@ import { MemoryUpstream, repo, sha256 } from "../../fixtures/memory-upstream.ts"
 const digests = Array.from({ length: 6 }, (_, at) => sha256(Buffer.from(`layer ${at}`)));
 const remote = remoteRepository(new MemoryUpstream(), repo("team/app"));
 
-function pulled(layers = digests): PulledImage {
+function pulled(layers = digests): PullProgress {
   const missing = layers.map((digest, at) => ({ digest, size: at + 1 }));
-  return new PulledImage("key", "10.0.0.1", new Set(layers), missing);
+  return new PullProgress("key", "10.0.0.1", new Set(layers), missing);
 }
 
-function layerAt(image: PulledImage, at: number): PulledLayer {
-  return image.layers[at] as PulledLayer;
+function layerAt(image: PullProgress, at: number): PullLayer {
+  return image.layers[at] as PullLayer;
 }
 
 /** Asks for the layers at these places, and gives what ends each request. */
-function ask(image: PulledImage, ...places: number[]): (() => void)[] {
+function ask(image: PullProgress, ...places: number[]): (() => void)[] {
   return places.map((at) => image.ask(layerAt(image, at), remote, 1));
 }
 
 /** Places of the layers that come next. */
-function next(image: PulledImage): number[] {
+function next(image: PullProgress): number[] {
   return image.next.map((layer) => image.layers.indexOf(layer));
 }
 
