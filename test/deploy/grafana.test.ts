@@ -139,7 +139,8 @@ t.test("promtool understands every query", async (t) => {
 
 t.test("InfluxDB is asked for what is written", async (t) => {
   const written = new Map<string, Set<string>>();
-  const lines = createInfluxPoints({ node: "m1" }).ofRequest({
+  const points = createInfluxPoints({ node: "m1" });
+  const requests = points.ofRequest({
     ...sampleEvent(),
     result: "miss",
     abortedBy: "client",
@@ -149,11 +150,21 @@ t.test("InfluxDB is asked for what is written", async (t) => {
     upstreamStatus: 200,
     detail: "a reason",
   });
-  for (const line of lines) {
+  const jobs = points.ofNotice({
+    ...{ kind: "sync_job", job: "0a1b", origin: "schedule", image: "team/app:1", result: "failed" },
+    ...{
+      from: { upstream: "hub", repository: "team/app" },
+      bytes: 1,
+      durationMs: 1,
+      retries: 1,
+      reason: "x",
+    },
+  });
+  for (const line of [...requests, ...jobs]) {
     const [, measurement = "", rest = ""] = /^([^,]+),(.*)\n$/.exec(line) ?? [];
     written.set(measurement, new Set([...rest.matchAll(/(?:^|[, ])(\w+)=/g)].map(([, key = ""]) => key)));
   }
-  t.same([...written.keys()].sort(), ["registry_access", "request_origin"]);
+  t.same([...written.keys()].sort(), ["registry_access", "request_origin", "sync_job"]);
   const asked = queries(of("influxdb"));
   t.ok(asked.length > 25);
   for (const { query = "" } of asked) {
