@@ -32,12 +32,12 @@ export function explainView(reference: string, explanation: Explanation | undefi
       }),
       h("button", { type: "submit" }, "Explain"),
     ),
+    h("div", { id: outcomeId, role: "status" }),
     h(
       "div",
       { id: "explanation", "aria-live": "polite" },
       explanation && explanationView(explanation, reference),
     ),
-    h("div", { id: outcomeId, role: "status" }),
   );
 }
 
