@@ -37,11 +37,20 @@ interface Shape {
 
 /** Most images have a few layers of some hundred KiB, and many of some KiB or less. */
 const mixed = [512, 4, 256, 16, 128, 1, 512, 64, 8, 256, 32, 2].map((size) => size * kibibyte);
+const small = Array.from({ length: 12 }, () => 128 * kibibyte);
 const equal = Array.from({ length: 12 }, () => 512 * kibibyte);
 /** Times may vary by so much where nothing should change. */
 const noSlower = 1.05;
 
 const shapes: readonly Shape[] = [
+  {
+    id: "small",
+    title: "12 layers of 128 KiB, 3 at once",
+    layers: small,
+    atOnce: 3,
+    every: 1,
+    atMost: 1 / 1.5,
+  },
   {
     id: "mixed",
     title: "12 layers of 1 to 512 KiB, 3 at once",
@@ -126,7 +135,13 @@ function nameOf({ id }: Shape): string {
   return `bench/${id}`;
 }
 
-function measuresOf({ id, title, atMost, every }: Shape): readonly Measure[] {
+/** All layers are so small that each comes in one request. */
+function isSmall({ layers }: Shape): boolean {
+  return Math.max(...layers) <= mebibyte;
+}
+
+function measuresOf(shape: Shape): readonly Measure[] {
+  const { id, title, atMost, every } = shape;
   return [
     { id: `${id}-wall`, title, unit: "s", targets: [{ against: without, atMost }] },
     { id: `${id}-layers`, title: `${title}: layers fetched ahead`, unit: "requests" },
@@ -135,7 +150,7 @@ function measuresOf({ id, title, atMost, every }: Shape): readonly Measure[] {
       id: `${id}-bytes`,
       title: `${title}: upstream's bytes per byte pulled`,
       unit: "×",
-      ...(every === 1 && { targets: [{ atMost: 1 }] }),
+      ...(every === 1 && isSmall(shape) && { targets: [{ atMost: 1 }] }),
     },
   ];
 }
@@ -198,13 +213,15 @@ async function pull(t: Cleanup, { round, rig, far, shape, image }: Site, ahead: 
       bytes,
       all.reduce((sum, { size }) => sum + size, 0),
     );
-    // A large one may come in several requests, and no byte twice.
-    round.within(`requests for blobs of ${shape.id}`, fetched.requests, all.length, all.length + 16);
-    round.within(`upstream's bytes of ${shape.id} per byte`, fetched.bytes / bytes, 1, 1);
+    // A large one comes in several requests, where a link seems slow, and what upstream has sent of one that is given up counts.
+    if (isSmall(shape)) {
+      round.equal(`requests for blobs of ${shape.id}`, fetched.requests, all.length);
+      round.equal(`upstream's bytes of ${shape.id}`, fetched.bytes, bytes);
+    }
   }
   if (!ahead) round.equal(`layers fetched ahead of ${shape.id}, ${without}`, layers, 0);
-  // Nothing is certain but where the client waits for three of twelve.
-  if (ahead && shape.id === "mixed") round.within("layers fetched ahead", layers, 1, shape.layers.length);
+  // Nothing is certain but where the client waits for three of twelve that are alike.
+  if (ahead && shape.id === "small") round.within("layers fetched ahead", layers, 1, shape.layers.length);
   const values = { wall: wall / 1000, layers, requests: fetched.requests, bytes: fetched.bytes / bytes };
   await near.remove();
   return samplesOf(ahead ? ours : without, values, (measure) => `${shape.id}-${measure}`);
