@@ -25,6 +25,7 @@ import { parallelDownloads } from "./parallel-downloads.ts";
 import { distribution, entrepot, nginx, type Peer } from "./peer.ts";
 import { prefetch } from "./prefetch.ts";
 import { prefetchTrace } from "./prefetch-trace.ts";
+import { regularTags } from "./regular-tags.ts";
 import type { Report, ScenarioReport } from "./report.ts";
 import type { Round } from "./round.ts";
 import { missingPrograms, runScenario } from "./run-scenario.ts";
@@ -47,6 +48,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   severalProcesses,
   accessModes,
   traceReplay,
+  regularTags,
   herd,
   twoNodes,
   indexSize,

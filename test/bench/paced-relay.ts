@@ -6,9 +6,17 @@ import { pipeline } from "node:stream/promises";
 import { makeLink } from "../../src/demo/link.ts";
 import type { Cleanup } from "../system/fixtures/work-directory.ts";
 
-/** Listens on a free port of loopback and relays to `target`; closed at the end. */
-export async function startPacedRelay(t: Cleanup, target: URL, bytesPerSecond: number): Promise<URL> {
-  const link = makeLink({ roundTripMs: 0, bytesPerSecond });
+/**
+ * Listens on a free port of loopback and relays to `target`; closed at the end. With a round trip, in milliseconds, each piece
+ * from `target` is late by that: right for small answers, of which each is one piece.
+ */
+export async function startPacedRelay(
+  t: Cleanup,
+  target: URL,
+  bytesPerSecond: number,
+  roundTripMs = 0,
+): Promise<URL> {
+  const link = makeLink({ roundTripMs, bytesPerSecond });
   const closing = new AbortController();
   const sockets = new Set<Socket>();
   const keep = (socket: Socket): Socket => {
@@ -23,7 +31,10 @@ export async function startPacedRelay(t: Cleanup, target: URL, bytesPerSecond: n
     const down = pipeline(
       far,
       async function* (chunks: AsyncIterable<Buffer>) {
-        for await (const chunk of chunks) yield* link.carry(chunk, closing.signal);
+        for await (const chunk of chunks) {
+          await link.roundTrip(closing.signal);
+          yield* link.carry(chunk, closing.signal);
+        }
       },
       near,
     );
