@@ -42,14 +42,16 @@ import type { FairQueue } from "./http/fair-queue.ts";
 import { CallerLimits } from "./http/limits/caller-limits.ts";
 import { Listener, type ListenerRules } from "./http/listener.ts";
 import { type ServeOptions, serve } from "./http/serve.ts";
+import { Drill } from "./ops/drill/drill.ts";
+import { DrillApi } from "./ops/drill/drill-api.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
 import { verifiedFile } from "./ops/stats/verified-file.ts";
 import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import { NodeProof } from "./ports/datacenter/node-proof.ts";
-import type { Neighbours } from "./ports/datacenter/nodes.ts";
+import type { HeardSummary, Neighbours } from "./ports/datacenter/nodes.ts";
 import { upstreamId } from "./ports/datacenter/upstream-id.ts";
-import type { NoticeSink } from "./ports/event.ts";
+import type { EventSink, NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
 import { unixPeer } from "./ports/networks.ts";
 import type { Proofs } from "./ports/records.ts";
@@ -169,6 +171,7 @@ class Entrepot implements App {
   /** Undefined: upstreams are asked only for clients. */
   readonly #versions: VersionWatch | undefined;
   readonly #savings: Savings;
+  readonly #drill: Drill;
   readonly #telemetry: Telemetry;
   readonly #log: Logger;
   readonly #notices: NoticeSink;
@@ -244,6 +247,18 @@ class Entrepot implements App {
     });
     this.#opened.defer(() => this.#telemetry.flush());
     this.#log = this.#telemetry.log;
+    this.#drill = new Drill({
+      node: config.node.name,
+      clock,
+      steady: this.#steady,
+      changed: (drill) =>
+        this.#log.warn(
+          { clients: drill.clients, node: drill.node, until: new Date(drill.endsAt).toISOString() },
+          drill.clients.length === 0
+            ? "the drill was ended before its time"
+            : "a drill is on: for these clients every upstream counts as away",
+        ),
+    });
     this.#notices = this.#telemetry.notices;
     const instanceID = randomUUID();
     this.#notifications = createNotifications({
@@ -396,6 +411,7 @@ class Entrepot implements App {
       running: () => ({ store, index, ...this.#running() }),
       notifications: this.#notifications,
       savings: this.#savings,
+      drill: this.#drill,
       jobs: () => this.#warm.jobs.list(),
       store,
       index,
@@ -412,6 +428,7 @@ class Entrepot implements App {
       stats: stats.pages,
       api: stats.api,
       jobs: this.#warm.api,
+      drill: new DrillApi(this.#drill, () => void this.#news?.exchange()),
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
         node.name,
@@ -429,6 +446,14 @@ class Entrepot implements App {
     await removeStale(opsListen);
     return await listener.listen(opsListen);
   }
+
+  /** The request's event, with whether a drill was on for its client. */
+  readonly #onEvent: EventSink = (event) => {
+    const { onEvent } = this.#telemetry;
+    // Another node asks for clients of its own.
+    const isDrilled = event.ofNode !== true && this.#drill.covers(event.client);
+    onEvent(isDrilled ? { ...event, drill: true } : event);
+  };
 
   /** What clients are answered by: the listener of a node with workers is theirs. */
   get #answering(): { readonly inFlight: number } | undefined {
@@ -541,6 +566,7 @@ class Entrepot implements App {
       neighbours: this.#neighbours(shared),
       denied,
       prefetch: createPrefetch({ ...common, config: () => this.#config, policy, graph: index.graph, denied }),
+      drill: this.#drill,
       pseudonym: this.#pseudonym,
       answers,
       readiness: () => this.#health.checks.readiness(),
@@ -562,7 +588,7 @@ class Entrepot implements App {
       maxConnections: connectionLimit(),
       pseudonym: this.#pseudonym,
       unexpected: serves.unexpected,
-      onEvent: this.#telemetry.onEvent,
+      onEvent: this.#onEvent,
     });
     this.#opened.defer(() => listener.stop());
     this.#webhooks.attach({ upstreams: () => upstreams.all, caches: policy, tags: shared.tags });
@@ -607,7 +633,11 @@ class Entrepot implements App {
   #tellOthers({ summaries }: SharedParts): void {
     const stats = this.#stats;
     if (summaries === undefined || stats === undefined) return;
-    this.#news = new NodeNews({ summaries, own: stats.node, datacenter: stats.datacenter });
+    const heard = (others: readonly HeardSummary[]): void => {
+      stats.datacenter.heard(others);
+      for (const { summary } of others) if (summary.drill) this.#drill.heard(summary.drill);
+    };
+    this.#news = new NodeNews({ summaries, own: stats.node, datacenter: { heard } });
     this.#opened.defer(() => this.#news?.close());
   }
 
@@ -621,7 +651,7 @@ class Entrepot implements App {
       limits: limitsOf(this.#config),
       pseudonym: this.#pseudonym,
       tls: () => this.#certificates.listenTls?.tls,
-      onEvent: this.#telemetry.onEvent,
+      onEvent: this.#onEvent,
       lost: (events) => this.#telemetry.metrics.lost("workers", events),
       index: index.blobs,
       asked: (scope, tag) => this.#serving?.policy.refreshAhead.asked(scope, tag),
@@ -785,10 +815,10 @@ class Entrepot implements App {
     this.#dropChecks(removed);
   }
 
-  /** Leaves out of /readyz what it says of upstreams that there are no more. */
+  /** Leaves out of /readyz what it says of upstreams that there are no more, or that are not asked any more. */
   #dropChecks(upstreams: readonly { readonly name: string }[]): void {
     for (const { name } of upstreams)
-      if (!this.#config.upstreams.some((each) => each.name === name))
+      if (!this.#config.upstreams.some((each) => each.name === name && each.offline !== true))
         this.#health.checks.drop(`upstream ${name}`);
   }
 
@@ -833,6 +863,7 @@ class Entrepot implements App {
       cacheDiskFreeInodes: () => this.#health.space?.files?.free,
       pendingUploads: () => this.#serving?.shared.pendingUploads(),
       imagesPulled: () => this.#stats?.readiness()?.pulled,
+      drillActive: () => this.#drill.isOn,
       imagesReady: () => this.#stats?.readiness()?.ready,
       httpInFlightRequests: () => this.#answering?.inFlight,
       ready: () => this.#health.checks.ready(),

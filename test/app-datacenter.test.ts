@@ -6,6 +6,7 @@ import t, { type Test } from "tap";
 import { type Digest, digestHex } from "../src/oci/digest.ts";
 import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
 import type { Explanation, Readiness } from "../src/ops/stats/stats-document.ts";
+import type { DrillAnswer } from "../src/ports/datacenter/drill.ts";
 import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
 import { fixedSecret, Secret } from "../src/ports/secret.ts";
 import type { DatacenterSavings } from "../src/telemetry/savings/savings-document.ts";
@@ -423,4 +424,38 @@ t.test("readiness is of the datacenter: what was pulled through any node, and is
   clock.advance(16_000);
   await known(c, "b counts as gone", ({ totals }) => totals.unreachable === 1);
   t.match(await readiness(c), { nodes: 2, silentNodes: ["b"] });
+});
+
+t.test("a drill is on at all nodes, and over at all nodes, wherever that is asked for", async (t) => {
+  const { mirrors, upstream, clock } = await startNodes(t, { trustedProxies: ["127.0.0.1"] });
+  const [a, b, c] = mirrors;
+  upstream.addImage("team/app", "1.0", makeImage({ layers: [] }));
+  const client = { "x-forwarded-for": "10.1.2.3" };
+  const isOn = (mirror: Mirror) =>
+    ask<DrillAnswer>(mirror, "/api/v1/drill").then(({ drill }) => drill !== null);
+  const all = async (on: boolean) => {
+    for (const mirror of mirrors)
+      for (let times = 0; (await isOn(mirror)) !== on; times++) {
+        if (times === 500) throw new Error(`a node has not heard that a drill is ${on ? "on" : "over"}`);
+        mock.timers.tick(5_000);
+      }
+  };
+  await known(a, "all are known", ({ totals }) => totals.nodes === 3);
+  t.equal(await commandLine(["drill", "--clients", "10.1.0.0/16", "--ops", a.ops.host]).exit, 0);
+  await all(true);
+  for (const mirror of mirrors)
+    t.equal(
+      (await mirror.get("/v2/team/app/manifests/1.0", client)).status,
+      502,
+      "for its clients everywhere",
+    );
+  t.match(await ask<DrillAnswer>(c, "/api/v1/drill"), { drill: { node: "a", clients: ["10.1.0.0/16"] } });
+  t.equal(upstream.count({ repository: "team/app" }), 0);
+  t.equal(await commandLine(["drill", "--stop", "--ops", b.ops.host]).exit, 0);
+  await all(false);
+  for (const mirror of mirrors) t.equal((await mirror.get("/v2/team/app/manifests/1.0", client)).status, 200);
+  await commandLine(["drill", "--clients", "10.1.0.0/16", "--for", "1m", "--ops", c.ops.host]).exit;
+  await all(true);
+  clock.advance(60_000);
+  for (const mirror of mirrors) t.equal(await isOn(mirror), false, "it ends by itself on each");
 });

@@ -60,9 +60,9 @@ export function policyRules({
   upstreams,
   manifestsWithoutLayers,
 }: Pick<Config, "cache" | "tags" | "manifestsWithoutLayers"> & {
-  readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags" | "access" | "auth">[];
+  readonly upstreams: readonly Pick<UpstreamConfig, "name" | "tags" | "access" | "auth" | "offline">[];
 }): PolicyRules {
-  const ownTags = new Map(upstreams.map((upstream) => [upstream.name, upstream.tags]));
+  const ownTags = new Map(upstreams.map(({ name, tags, offline }) => [name, { ...tags, offline }]));
   const forCallers = upstreams.filter(({ access, auth }) => access === "passthrough" && auth.kind === "none");
   const { staleIfError, refreshAhead } = tags;
   return {

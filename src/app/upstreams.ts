@@ -20,7 +20,7 @@ const notOfClient: ReadonlySet<string> = new Set([
 ]);
 
 /** What is said of all upstreams, and their clients need to know. */
-const ofEveryClient: ReadonlySet<string> = new Set(["proxy", "noProxy"]);
+const ofEveryClient: ReadonlySet<string> = new Set(["proxy", "noProxy", "offline"]);
 
 /** The upstreams whose clients have to be made anew, of those with these names. */
 export function clientsChanged(applied: readonly Change[], names: readonly string[]): Set<string> {

@@ -11,14 +11,15 @@ export const versionCheckInterval = 60_000;
 const refusedInterval = 15 * 60_000;
 
 /**
- * One line for each upstream with which something is wrong, in their order. Asks all of them at once, and each for half a
+ * One line for each upstream with which something is wrong, in their order; those that are `offline` are not asked. Asks all of them at once, and each for half a
  * minute at most. Rejects with the signal's reason only.
  */
 export async function checkVersions(
   upstreams: readonly UpstreamConfig[],
   signal?: AbortSignal,
 ): Promise<string[]> {
-  const found = await Promise.all(upstreams.map((upstream) => checkUpstream(upstream, signal)));
+  const asked = upstreams.filter(({ offline }) => offline !== true);
+  const found = await Promise.all(asked.map((upstream) => checkUpstream(upstream, signal)));
   return found.flatMap((trouble) => (trouble === undefined ? [] : [trouble.message]));
 }
 

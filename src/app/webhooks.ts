@@ -73,6 +73,7 @@ function createTarget(
       // Only a tag that was pulled here before: the sender must not choose what this mirror downloads.
       const used =
         webhooks?.prefetch === true &&
+        upstream.cut === undefined &&
         what === "confirm" &&
         (await Promise.resolve(tags.get(remote, reference.tag)).catch(() => undefined)) !== undefined;
       // A record that is only to be confirmed can still be served when upstream fails.

@@ -12,6 +12,7 @@ import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
 import { type Filling, Fills, type FillsOptions } from "./fill/fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
+import { nodeWith } from "./sharing/node-with.ts";
 
 /**
  * How often a request tries to find the blob or a fill of it: the fill it wanted to join may have ended, been refused to
@@ -133,6 +134,7 @@ export class BlobCache {
     use: BlobUse,
     admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
+    if (remote.registry.cut === "drill") return await this.#near(remote, digest, use, admission);
     for (let lookups = 1; ; ) {
       // Waiting for admission does not count as a lookup.
       const start = async (): Promise<OpenedBlob | Refusal | "waited"> => {
@@ -147,6 +149,41 @@ export class BlobCache {
       if (opened !== "again" && opened !== "waited") return opened;
       if (opened === "again") lookups++;
     }
+  }
+
+  /**
+   * For a client in a drill: what is here, in the store all nodes share or at another node. It joins no fill that upstream
+   * sends, and starts none that upstream would have to.
+   */
+  async #near(
+    remote: RemoteRepository,
+    digest: Digest,
+    use: BlobUse,
+    admission: FillAdmission | undefined,
+  ): Promise<OpenedBlob | Refusal> {
+    const { local, access, sharing = {} } = this.#options;
+    const here = await local.open(digest, use);
+    if (here !== undefined) {
+      const proof = await this.#prove(remote, digest, here);
+      if (proof === undefined || isRefusal(proof)) return proof ?? { kind: "absent" };
+      return { kind: "found", result: "hit", ...here };
+    }
+    if (await access.linked(remote, digest)) {
+      const isNear =
+        (await this.#sharedHead(digest)) !== undefined ||
+        (sharing.blobs === undefined && (await nodeWith(sharing, remote, digest, "blob")) !== undefined);
+      if (isNear) await admission?.enter();
+      const filling = this.#fills.joinable(digest);
+      if (filling === undefined && isNear) return await this.#start(remote, digest, use, admission);
+      // All of it is here, or it comes from nearby.
+      if (
+        filling?.fill.verified === true ||
+        (filling !== undefined && filling.source.result("miss") !== "miss")
+      )
+        return await this.#follow(filling, "joined", remote);
+    }
+    const head = await remote.registry.headBlob(remote.repository, digest);
+    return isRefusal(head) ? head : { kind: "absent" };
   }
 
   /** Joins only a fill for this very repository, else starts one. */
@@ -205,7 +242,7 @@ export class BlobCache {
     if (proof === undefined) return await this.#headOfWhole(remote, digest);
     if (proof.kind === "absent") negative.add(remote, "blob", digest);
     if (isRefusal(proof)) return proof;
-    const filling = this.#fills.of(digest);
+    const filling = remote.registry.cut === "drill" ? undefined : this.#fills.of(digest);
     if (filling?.fill.size !== undefined) {
       const head = await this.#headOf(filling, remote).catch(againAfterMismatch);
       if (head !== "again") return head;

@@ -29,6 +29,8 @@ export interface FreshnessOptions {
 export interface FreshnessOverride {
   readonly ttl?: number | undefined;
   readonly rules: readonly FreshnessRule[];
+  /** Upstream is never asked: its tags are served whatever their age. */
+  readonly offline?: boolean | undefined;
 }
 
 const fallbackTag = /^(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z0-9]+)?$/;
@@ -43,6 +45,7 @@ export function subjectOfTag(tag: string): Digest | undefined {
 }
 
 interface Policy {
+  readonly offline: boolean;
   readonly rules: readonly { readonly matches: Matches; readonly ttl: number }[];
   readonly ttl: number;
 }
@@ -63,9 +66,9 @@ export class Freshness {
     this.#staleWhileRevalidate = options.staleWhileRevalidate;
     this.#policy = policyOf(options.rules, options.ttl);
     this.#policies = new Map(
-      [...upstreams].map(([name, { ttl, rules }]) => [
+      [...upstreams].map(([name, { ttl, rules, offline }]) => [
         name,
-        policyOf([...rules, ...options.rules], ttl ?? options.ttl),
+        policyOf([...rules, ...options.rules], ttl ?? options.ttl, offline),
       ]),
     );
   }
@@ -87,10 +90,16 @@ export class Freshness {
    * A record that is more than 5 minutes ahead of the clock (`recordAge`) is confirmed, or the tag would stay as it is
    * until the clock has caught up. While upstream fails it is all that is known, and is served; `datedBack` bounds that.
    */
-  state(record: TagRecord, ttl: number, now: number): "fresh" | "stale" | "expired" {
+  state(
+    { upstream }: Pick<Scope, "upstream">,
+    record: TagRecord,
+    ttl: number,
+    now: number,
+  ): "fresh" | "stale" | "expired" {
     if (ttl === Number.POSITIVE_INFINITY) return "fresh";
     const age = recordAge(record.checkedAt, now);
     if (age < ttl) return "fresh";
+    if (this.#policies.get(upstream)?.offline === true) return "stale";
     return age < ttl + this.#staleIfError || age === Number.POSITIVE_INFINITY ? "stale" : "expired";
   }
 
@@ -120,6 +129,6 @@ function matcher(glob: string): Matches {
   return (repository, tag) => isRepository(repository) && isTag(tag);
 }
 
-function policyOf(rules: readonly FreshnessRule[], ttl: number): Policy {
-  return { rules: rules.map((rule) => ({ matches: matcher(rule.match), ttl: rule.ttl })), ttl };
+function policyOf(rules: readonly FreshnessRule[], ttl: number, offline = false): Policy {
+  return { offline, rules: rules.map((rule) => ({ matches: matcher(rule.match), ttl: rule.ttl })), ttl };
 }

@@ -158,6 +158,8 @@ export class Listings {
     const { clock, ttl, staleIfError } = this.#options;
     const { remote, key, subject } = query;
     const id = keyIn(remote, key);
+    // Those who are in a drill share no question with others.
+    const question = remote.registry.cut === "drill" ? `${id} drill` : id;
     const kept = latest(this.#kept(id, query), query.derived?.());
     const known = kept === undefined ? 0 : recordAge(kept.at, clock());
     // An age that a wrong clock made unknown counts as one that has just ceased to be fresh.
@@ -168,27 +170,29 @@ export class Listings {
       this.#keep(id, query, answer, kept);
       return answer;
     };
-    if (kept === undefined || (subject === undefined && age >= ttl + staleIfError())) {
+    const isBounded = subject === undefined && remote.registry.cut !== "offline";
+    if (kept === undefined || (isBounded && age >= ttl + staleIfError())) {
       try {
-        const { value, joined } = await this.#revalidation.fetch(id, fetch);
+        const { value, joined } = await this.#revalidation.fetch(question, fetch);
         return answered(value as Answer | Refusal, ttl, { joined, outdated: kept !== undefined });
       } catch (error) {
         if (subject === undefined || !(error instanceof UpstreamError)) throw error;
         return await this.#options.kept.unknown(remote, subject, error);
       }
     }
-    const outcome = await this.#revalidation.refresh(id, fetch);
+    const outcome = await this.#revalidation.refresh(question, fetch);
     if (outcome.kind === "answered")
       return answered(outcome.value as Answer | Refusal, ttl, { joined: outcome.joined, outdated: true });
     const { reason } = outcome;
-    this.#options.notices({
-      kind: "stale_served",
-      upstream: remote.upstream,
-      repository: remote.repository,
-      tag: "",
-      ageMs: age,
-      reason: reason.code,
-    });
+    if (remote.registry.cut === undefined)
+      this.#options.notices({
+        kind: "stale_served",
+        upstream: remote.upstream,
+        repository: remote.repository,
+        tag: "",
+        ageMs: age,
+        reason: reason.code,
+      });
     return repeated(kept.answer, "stale", age, ttl, reason);
   }
 

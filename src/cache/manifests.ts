@@ -111,6 +111,11 @@ function isOfCaller({ registry }: RemoteRepository, { kind }: { readonly kind: s
   return kind === "denied" && registry.caller !== undefined;
 }
 
+/** The key of a question: those who are in a drill share it with nobody who is not. */
+function sharedBy({ registry }: RemoteRepository, key: string): string {
+  return registry.cut === "drill" ? `${key} drill` : key;
+}
+
 /** A question that one caller shares with nobody else. Writes do not end it, so its answer is not remembered. */
 function ownQuestion(
   { registry }: RemoteRepository,
@@ -430,9 +435,10 @@ export class Manifests {
       : this.#stale(remote, tag, { stored, ttl, reason: refreshed.reason });
   }
 
-  /** Upstream was asked about the tag, or is being asked, for a caller. */
+  /** Upstream was asked about the tag, or is being asked, for a caller. One that is cut off causes no questions later either. */
   #noteAsked(remote: RemoteRepository, tag: Tag): void {
-    if (remote.onBehalfOf !== undefined) this.#options.regular.asked(remote, tag);
+    if (remote.onBehalfOf !== undefined && remote.registry.cut === undefined)
+      this.#options.regular.asked(remote, tag);
   }
 
   /**
@@ -494,7 +500,7 @@ export class Manifests {
   }
 
   #state(scope: Scope, record: TagRecord, ttl: number, now: number): ReturnType<Freshness["state"]> {
-    const state = this.#options.freshness().state(record, ttl, now);
+    const state = this.#options.freshness().state(scope, record, ttl, now);
     return state === "fresh" && this.#records.isDoubtful(scope, record) ? "stale" : state;
   }
 
@@ -503,19 +509,21 @@ export class Manifests {
     tag: Tag,
     { stored, ttl, reason }: { stored: StoredTag; ttl: number; reason: UpstreamError },
   ): Promise<OpenedManifest> {
-    this.#incomplete.failed(remote);
+    if (remote.registry.cut !== "drill") this.#incomplete.failed(remote);
     const stale = {
       ...(await this.#pullable(remote, this.#found("stale", stored, ttl))),
       reason,
     };
-    this.#options.notices({
-      kind: "stale_served",
-      upstream: remote.upstream,
-      repository: remote.repository,
-      tag,
-      ageMs: stale.age,
-      reason: reason.code,
-    });
+    // Else nothing has failed.
+    if (remote.registry.cut === undefined)
+      this.#options.notices({
+        kind: "stale_served",
+        upstream: remote.upstream,
+        repository: remote.repository,
+        tag,
+        ageMs: stale.age,
+        reason: reason.code,
+      });
     return stale;
   }
 
@@ -563,7 +571,7 @@ export class Manifests {
     key: string,
     ask: Question<Outcome>,
   ): Promise<Awaited<ReturnType<Revalidation<Outcome>["fetch"]>>> {
-    const answered = await this.#revalidation.fetch(key, ask);
+    const answered = await this.#revalidation.fetch(sharedBy(remote, key), ask);
     if (!answered.joined || !isOfCaller(remote, answered.value)) return answered;
     return this.#revalidation.fetch(...ownQuestion(remote, key, ask));
   }
@@ -574,7 +582,7 @@ export class Manifests {
     key: string,
     ask: Question<Outcome>,
   ): Promise<Revalidated<Outcome>> {
-    const refreshed = await this.#revalidation.refresh(key, ask);
+    const refreshed = await this.#revalidation.refresh(sharedBy(remote, key), ask);
     if (refreshed.kind === "failed" || !refreshed.joined || !isOfCaller(remote, refreshed.value))
       return refreshed;
     return this.#revalidation.refresh(...ownQuestion(remote, key, ask));

@@ -15,7 +15,13 @@ const failureJitter = 1_500;
 /** Questions of one key under way at once: the next one is asked when one of these has ended. */
 const mostSlow = 3;
 
-const notRemembered: ReadonlySet<UpstreamErrorCode> = new Set(["circuit_open", "rate_limited", "loop"]);
+const notRemembered: ReadonlySet<UpstreamErrorCode> = new Set([
+  "circuit_open",
+  "rate_limited",
+  "loop",
+  "offline",
+  "drill",
+]);
 
 export interface RevalidationOptions {
   /** A steady one. */
@@ -105,7 +111,7 @@ export class Revalidation<Value> {
 
   /**
    * An open circuit and a rate limit are not remembered: they know themselves when to ask again, and cost nothing until
-   * then. Neither is a circle of mirrors: it ends at once, and may concern one client only.
+   * then, as does an upstream that is not asked at all. Neither is a circle of mirrors: it ends at once, and may concern one client only.
    */
   #remember(key: string, error: UpstreamError): void {
     if (notRemembered.has(error.code)) return;

@@ -7,6 +7,7 @@ import { isMonth } from "../telemetry/savings/report.ts";
 import { type CheckOptions, check } from "./check.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
+import { type DrillOptions, drill } from "./drill.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
 import { type SavingsOptions, savings } from "./savings.ts";
 import { type ServeOptions, serve } from "./serve.ts";
@@ -110,6 +111,29 @@ Exit codes, with --fix of what is found after it:
   2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));
+  root
+    .command("drill")
+    .description(
+      "have the nodes of a datacenter answer some clients as if every upstream were dead, for a while; without --clients and --stop, tell of the drill that is on",
+    )
+    .option(
+      "--clients <networks>",
+      "addresses and networks of clients, such as 10.1.2.0/24,10.1.3.7; in the place of a drill that is on",
+    )
+    .option("--for <duration>", "how long, from 1s to 1h; default: 10m")
+    .option("--stop", "end the drill that is on")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  done
+  1  there is no drill to stop
+  2  no mirror answers or takes it, or the command line or the configuration is wrong`,
+    )
+    .action(async (options: DrillOptions) => finish(await drill(options, context)));
   root
     .command("savings")
     .description(
@@ -251,6 +275,7 @@ Examples:
   entrepot check --config mirror.yaml  validate, and print what every setting comes to
   entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here
   entrepot readiness --days 30         which images could be pulled now without their registries
+  entrepot drill --clients 10.1.2.0/24 --for 10m   answer these as if the registries were dead
   entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet
   entrepot warm --from-manifests app.yaml --platform linux/amd64   fetch its images before a roll-out`;
 
@@ -260,7 +285,8 @@ Exit codes:
   1  failed to start, or transfers were cut (time-out of the drain, or a second signal)
   2  the configuration or the command line is wrong`;
 
-const otherExitCodes = "why, readiness, savings and warm have their own: entrepot why --help and so on";
+const otherExitCodes =
+  "why, readiness, drill, savings and warm have their own: entrepot why --help and so on";
 
 /** Examples, environment, what only the file has, and exit codes. */
 function helpText(): string {

@@ -250,6 +250,7 @@ export interface TokensConfig {
 /** Sections that nothing comes from until something in them is set, and what is no key of the configuration. */
 type OwnKey =
   | ProxyKey
+  | "offline"
   | "upstream"
   | "upstreams"
   | "node"
@@ -352,11 +353,13 @@ export function configOf(
   usual: ProxyConfig,
   env: Environment,
 ): Config {
-  const { upstream: _one, upstreams: _list, proxy: _proxy, noProxy: _noProxy, influx, ...others } = values;
+  const { upstream: _one, upstreams: _list, proxy: _proxy, noProxy: _noProxy, ...rest } = values;
+  const { offline, influx, ...others } = rest;
   const common = proxyConfigOf(values, usual);
   const [first, ...more] = upstreamsOf(values).map((each, i) => ({
     ...upstreamOf(each, paths[i] as Path, files, env),
     proxy: usedProxies(proxyConfigOf(each, common)),
+    ...((each.offline ?? offline) ? { offline: true } : {}),
   }));
   const { dir } = influx;
   return {
@@ -384,7 +387,7 @@ function upstreamOf(values: UpstreamValues, path: Path, files: Files, env: Envir
   if (url === undefined) throw new TypeError("the URL of every upstream was checked to be set");
   const repositoryPrefix: string = values.repositoryPrefix ?? "";
   const filled = {
-    ...without(values, [...loginKeys, "proxy", "noProxy"]),
+    ...without(values, [...loginKeys, "proxy", "noProxy", "offline"]),
     url,
     library,
     namespaces,

@@ -709,6 +709,8 @@ function unknownName(name: string, names: readonly string[]): string {
 export function warningsOf(config: Config, sources: Sources, upstreams: readonly Path[]): Problem[] {
   return [
     ...config.upstreams.flatMap((upstream, i) => upstreamWarnings(upstream, sources, upstreams[i] as Path)),
+    ...config.upstreams.flatMap((upstream, i) => offlineWarnings(upstream, sources, upstreams[i] as Path)),
+    ...warmWarnings(config, sources),
     ...config.upstreams.flatMap(({ tags }, i) => tagRuleWarnings(tags.rules, sources, upstreams[i] as Path)),
     ...tagRuleWarnings(config.tags.rules, sources, []),
     ...nodeWarnings(config, sources),
@@ -755,6 +757,37 @@ function upstreamWarnings({ url, auth, access }: UpstreamConfig, sources: Source
   if (unused !== undefined)
     warnings.push(sources.problem(unused, "has no effect: the registry is asked over plain http"));
   return warnings;
+}
+
+/** What cannot be had of a registry that is asked for nothing. */
+function offlineWarnings(
+  { name, offline, push, access }: UpstreamConfig,
+  sources: Sources,
+  path: Path,
+): Problem[] {
+  if (offline !== true) return [];
+  const own = [...path, "offline"];
+  const set = sources.has(own) ? own : ["offline"];
+  const warn = (text: string): Problem => sources.problem(set, text);
+  return [
+    ...(push ? [warn(`upstream ${name} takes no push while it is asked for nothing: push is in vain`)] : []),
+    ...(access === "passthrough"
+      ? [
+          warn(
+            `upstream ${name} says who may read (access: passthrough), and is asked for nothing: no new caller is served`,
+          ),
+        ]
+      : []),
+  ];
+}
+
+function warmWarnings({ warm = [], webhooks, upstreams }: Config, sources: Sources): Problem[] {
+  if (upstreams.some(({ offline }) => offline !== true)) return [];
+  const text = "has no effect: no registry is asked for anything (offline)";
+  return [
+    ...(warm.length > 0 ? [sources.problem(["warm"], text)] : []),
+    ...(webhooks?.prefetch === true ? [sources.problem(["webhooks", "prefetch"], text)] : []),
+  ];
 }
 
 /** A node does not take tokens of another, and after a restart not its own. */

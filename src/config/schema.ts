@@ -355,6 +355,11 @@ const upstream = section({
   ),
   // None is something else than none set.
   noProxy: setting(t.noProxy.optional(), "As the common noProxy, for this registry"),
+  offline: setting(
+    t.yesOrNo,
+    "Whether the registry is asked for nothing at all: what is here is served, tags whatever their age, and everything else refused; as the common one unless set",
+    { env: "UPSTREAM_OFFLINE" },
+  ),
   connectTimeout: setting(t.timer(), "How long connecting to the registry may take, TLS included", {
     default: "5s",
   }),
@@ -501,6 +506,11 @@ export const schema = z.object({
   opsBasePath: setting(
     t.basePath,
     "The same of opsListen, such as /ops, for the addresses of the status page",
+  ),
+  offline: setting(
+    t.yesOrNo,
+    "Whether no registry is asked for anything, where none says otherwise itself: what is here is served, tags whatever their age, and everything else refused",
+    { default: "false" },
   ),
   proxy: setting(
     t.proxy,

@@ -31,6 +31,8 @@ const outages: ReadonlySet<UpstreamErrorCode> = new Set([
   "rate_limited",
   "server_error",
   "circuit_open",
+  "offline",
+  "drill",
 ]);
 
 /** A right that upstream has confirmed. Times of the steady clock. */
@@ -125,6 +127,15 @@ export class ProvedRights {
     return this.#prove(key, credentials, network, asked);
   }
 
+  /** As `check` while upstream fails with `error`, without asking it. Rejects with that when nothing of before counts. */
+  async without({ identity }: CallerCredentials, scope: string, error: UpstreamError): Promise<ProvedRight> {
+    const key = keyOf(identity, scope);
+    const right = this.#rights.get(key);
+    const kept = right !== undefined && this.left(right) > 0 ? right : this.#extended(key, error);
+    if (kept === undefined) throw error;
+    return kept;
+  }
+
   /** Upstream has refused something in the scope to the caller: the right has to be proved again. */
   doubt({ identity }: CallerCredentials, scope: string): void {
     this.#rights.delete(keyOf(identity, scope));
@@ -212,6 +223,11 @@ export class OwnAccount {
   /** See ProvedRights; undefined without credentials. */
   check(asked: Asked): Verdict | undefined | Promise<Verdict> {
     return this.credentials && this.rights.check(this.credentials, this.#network, asked);
+  }
+
+  /** See ProvedRights; undefined without credentials. */
+  without(scope: string, error: UpstreamError): undefined | Promise<Verdict> {
+    return this.credentials && this.rights.without(this.credentials, scope, error);
   }
 }
 

@@ -40,7 +40,9 @@ export async function handleBlob(
   digest: Digest,
   tagFilter?: TagFilter,
 ): Promise<Outcome> {
-  const { blobs, confirmations, pool, coldFills, push, prefetch } = options;
+  const { blobs, confirmations, pool, coldFills, push } = options;
+  // Nothing is fetched ahead for who causes no question.
+  const prefetch = remote.registry.cut === undefined ? options.prefetch : undefined;
   const forPeer = exchange.header(peerHeader) !== undefined;
   // Who only says to be a node gets nothing that a client would not get, and starts no download either: nodes whose secrets
   // differ must not wait for each other.

@@ -5,7 +5,7 @@ import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import { StoreError } from "../ports/blobs.ts";
 import type { Result } from "../ports/event.ts";
-import { UpstreamError } from "../ports/upstream.ts";
+import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import { isRepositoryUnknown, type Refusal, type RefusalStatus } from "../ports/upstream-answer.ts";
 import type { Exchange } from "./exchange.ts";
 import { OverLimit } from "./fair-queue.ts";
@@ -278,6 +278,7 @@ function failureOfUpstream(error: UpstreamError): Failure {
     const message = "the upstream registry does not answer at present";
     return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
   }
+  if (error.code === "offline" || error.code === "drill") return failureOfCut(error.code);
   if (error.code === "layers_missing") {
     const message =
       "this mirror has the manifest but not all of its layers, and the upstream registry does not answer at present";
@@ -292,6 +293,15 @@ function failureOfUpstream(error: UpstreamError): Failure {
     return { status: 508, code: "UNAVAILABLE", message };
   }
   return { status: 502, code: "UNAVAILABLE", message: `the upstream registry failed (${error.code})` };
+}
+
+/** The upstream is asked for nothing; see Upstream. */
+export function failureOfCut(cut: NonNullable<Upstream["cut"]>): Failure {
+  const message =
+    cut === "offline"
+      ? "only the upstream registry could answer this, and this mirror is configured to ask it for nothing (offline)"
+      : "only the upstream registry could answer this, and it counts as away for this client: a drill is on";
+  return { status: 502, code: "UNAVAILABLE", message };
 }
 
 function retryAfterHeader(error: UpstreamError): { "retry-after": string } {

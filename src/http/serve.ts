@@ -26,11 +26,13 @@ import { type RemoteRepository, remoteRepository, type Upstream, UpstreamError }
 import type { Refusal } from "../ports/upstream-answer.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { granted } from "./client-limits.ts";
+import { DrilledUpstream, drillError } from "./drilled-upstream.ts";
 import {
   basicChallenge,
   type Failure,
   fail,
   failureOfCircle,
+  failureOfCut,
   failureOfNotAdmitted,
   failureOfProblem,
   failureOfRefusal,
@@ -75,6 +77,8 @@ export interface ServeOptions
   /** This node's name in the Via of its requests to upstreams. A request that carries it has come back to this node. */
   readonly pseudonym: string;
   readonly catalog: boolean;
+  /** For which clients upstreams count as away; left out: for nobody. */
+  readonly drill?: { readonly covers: (address: string) => boolean } | undefined;
   /** Tells whether a node of this datacenter asks; left out: whoever says so. */
   readonly nodeProof?: NodeProof | undefined;
   /** What other nodes may ask of this one itself; left out: nothing. */
@@ -348,6 +352,7 @@ async function write(
   if (routed.kind === "unknown") return refuseWrite(exchange);
   const [target] = routed.targets;
   const { upstream, repository, allowed } = target;
+  const cut = isDrilled(exchange, options) ? "drill" : upstream.cut;
   const account = target.passthrough ? admitted?.account : undefined;
   const caller = account?.credentials;
   if (account !== undefined && caller === undefined)
@@ -357,6 +362,10 @@ async function write(
   findings.upstream = upstream.name;
   findings.repository = repository;
   findings.reference = writtenReference(route);
+  if (cut !== undefined) {
+    findings.detail = cut;
+    return refuseWrite(exchange, failureOfCut(cut));
+  }
   if (account !== undefined) {
     const failure = await accountFailure(account, upstream, route);
     if (exchange.closed) throw new ClientLeft();
@@ -453,8 +462,10 @@ function read(
   route: Route,
   via: string | undefined,
 ): void | Promise<void> {
-  const routed = options.router.route(route, exchange.header("host"));
-  if (routed.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
+  const found = options.router.route(route, exchange.header("host"));
+  if (found.kind === "unknown") return fail(exchange, failures.upstreamUnknown);
+  const drilled = isDrilled(exchange, options);
+  const routed = drilled ? { ...found, targets: drilledTargets(found.targets) } : found;
   const account = admitted?.account;
   const proving = account && toProve(routed.targets[0], route, options.router);
   if (account === undefined || proving === undefined)
@@ -463,17 +474,30 @@ function read(
   findings.upstream = proving.name;
   const repository = "repository" in route ? routed.targets[0].repository : undefined;
   findings.repository = repository;
-  const verdict = account.check({
-    scope: scopeOf(proving, repository),
-    thing: thingOf(route),
-    ask: (credentials) => askForProof(proving.forCaller(credentials), repository, route),
-  });
+  const scope = scopeOf(proving, repository);
+  const verdict = drilled
+    ? account.without(scope, drillError(proving.name))
+    : account.check({
+        scope,
+        thing: thingOf(route),
+        ask: (credentials) => askForProof(proving.forCaller(credentials), repository, route),
+      });
   const judged = (verdict: Verdict | undefined): void | Promise<void> => {
     if (exchange.closed) throw new ClientLeft();
     if (!mayRead(verdict, exchange, account, route)) return;
     return readFrom(boundTo(account, routed, exchange), admitted, exchange, options, route, via);
   };
   return verdict instanceof Promise ? verdict.then(judged) : judged(verdict);
+}
+
+/** Whether upstreams count as away for whoever asks: never for another node, which asks for a client of its own. */
+function isDrilled({ client, findings }: Exchange, { drill }: ServeOptions): boolean {
+  return drill?.covers(client.address) === true && findings.ofNode !== true;
+}
+
+function drilledTargets([first, ...rest]: Targets): Targets {
+  const drilled = (target: Target): Target => ({ ...target, upstream: new DrilledUpstream(target.upstream) });
+  return [drilled(first), ...rest.map(drilled)];
 }
 
 /** The upstream to which the right has to be proved; undefined: to none, or nothing is asked of it. */

@@ -16,6 +16,7 @@ import type { Api } from "./api/api.ts";
 import { apiError, isOfApi } from "./api/api-error.ts";
 import { type Audited, audit } from "./audit.ts";
 import { crossSiteReason, foreignReason } from "./cross-site.ts";
+import type { DrillApi } from "./drill/drill-api.ts";
 import type { Health } from "./health.ts";
 import type { JobsApi } from "./jobs/jobs-api.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
@@ -42,6 +43,8 @@ export interface OpsListenerOptions {
   readonly api?: Api | undefined;
   /** Left out: no image is fetched ahead of clients on demand. */
   readonly jobs?: Pick<JobsApi, "has" | "answer" | "paths"> | undefined;
+  /** Left out: there are no drills. */
+  readonly drill?: Pick<DrillApi, "has" | "answer" | "paths"> | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -82,6 +85,7 @@ export function createOpsListener({
   stats,
   api,
   jobs,
+  drill,
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
@@ -126,7 +130,7 @@ export function createOpsListener({
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
       const audited = audit(request, response, networkOf(request), log);
-      const served = { pages, webhooks, stats, api, jobs, isOurs, refusalOf, basePath: base, audited };
+      const served = { pages, webhooks, stats, api, jobs, drill, isOurs, refusalOf, basePath: base, audited };
       answer(served, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
         const failed = { status: 500, body: "failed; the log tells why\n" };
@@ -202,7 +206,7 @@ function isAddress(host: string): boolean {
   return isIP(host) !== 0;
 }
 
-interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs"> {
+interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs" | "drill"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
@@ -213,7 +217,7 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" |
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, api, jobs, basePath, audited } = served;
+  const { pages, webhooks, stats, api, jobs, drill, basePath, audited } = served;
   const target = request.url ?? "";
   const path = pathOf(target);
   const isApi = isOfApi(path);
@@ -228,18 +232,20 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   const { method, headers } = request;
   const crossSite = crossSiteReason(method, headers) ?? (isApi ? foreignReason(headers) : undefined);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
-  const isThere = page !== undefined || stats?.has(path) || api?.paths.includes(path) || jobs?.has(path);
+  const changing = [jobs, drill].find((each) => each?.has(path));
+  const isThere =
+    page !== undefined || stats?.has(path) || api?.paths.includes(path) || changing !== undefined;
   if (first !== undefined) {
     say(first);
   } else if (!isThere) {
     const here = isApi
-      ? [...(api?.paths ?? []), ...(jobs?.paths ?? [])]
+      ? [...(api?.paths ?? []), ...(jobs?.paths ?? []), ...(drill?.paths ?? [])]
       : [...(stats?.paths ?? []), ...pages.keys()];
     say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {
     say({ status: 403, body: `${crossSite}\n` });
-  } else if (jobs?.has(path)) {
-    const told = await jobs.answer(path, request);
+  } else if (changing !== undefined) {
+    const told = await changing.answer(path, request);
     audited.about = told.about;
     say(told);
   } else if (request.method !== "GET" && request.method !== "HEAD") {

@@ -80,6 +80,8 @@ export interface RequestEvent {
   readonly probe?: Probe | undefined;
   /** Another node of the datacenter asks, by its proof where nodes have one: what it is sent it sends on to a client of its own. */
   readonly ofNode?: true | undefined;
+  /** A drill was on in which upstreams count as away for this client. */
+  readonly drill?: true | undefined;
   readonly route: RouteKind;
   /** The path without its query; at most 1 KiB. */
   readonly path: string;

@@ -33,6 +33,10 @@ export const upstreamErrorCodes = [
   "layers_missing",
   /** This node has no file handle, port or memory left for a connection: upstream has no part in it. */
   "local",
+  /** The configuration says that upstream is not asked (`offline`). */
+  "offline",
+  /** For this caller upstream counts as away: a drill. */
+  "drill",
   /** Upstream says that a request came back to a mirror it had gone through (508). */
   "loop",
 ] as const;
@@ -138,6 +142,8 @@ export interface Upstream {
   readonly name: string;
   /** False while upstream is known not to answer: whatever it is asked fails at once. */
   readonly available: boolean;
+  /** Why it is asked for nothing, whatever its state: every question rejects with this code. Left out: it may be asked. */
+  readonly cut?: "offline" | "drill" | undefined;
   /**
    * The same upstream, asked for a client that is a mirror itself, or behind one: its questions name the ones they
    * came through, so that a circle of mirrors ends where it closes. `via`: members of Via (RFC 9110, section 7.6.3).

@@ -148,7 +148,7 @@ export class UpstreamClient {
   /**
    * Sends one question and follows its redirects. Rejects with UpstreamError, with the signal's reason, or with
    * MovedToHttps. Waits for a free connection, for the connection, and for the first byte at most the configured times
-   * each. An upstream that asked to slow down, or that has not answered lately, is not asked.
+   * each. An upstream that asked to slow down, that has not answered lately, or is `offline`, is not asked.
    */
   async ask(ask: Ask): Promise<Reply> {
     let leave: (() => void) | undefined;
@@ -179,6 +179,9 @@ export class UpstreamClient {
   }
 
   #mayAsk(ask: Ask): void {
+    const { name, offline } = this.#config;
+    if (offline === true)
+      throw new UpstreamError("offline", `upstream ${name} is asked for nothing: offline is set for it`);
     this.#circuit.check();
     this.#limits.check(limitedKindOf(ask));
   }
@@ -188,7 +191,7 @@ export class UpstreamClient {
    * has learned of the registry, and its tokens, count here too, unless another registry may be meant now.
    */
   continue(before: UpstreamClient): void {
-    this.#circuit.continue(before.#circuit);
+    if (this.#config.offline !== true) this.#circuit.continue(before.#circuit);
     if (!isSameRegistry(this.#config, before.#config)) return;
     this.#quickest = before.#quickest;
     this.#authorizer.continue?.(before.#authorizer);

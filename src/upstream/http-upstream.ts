@@ -198,7 +198,11 @@ export class HttpUpstream implements ClosableUpstream {
   }
 
   get available(): boolean {
-    return this.#parts.client.circuit.state === "closed";
+    return this.cut === undefined && this.#parts.client.circuit.state === "closed";
+  }
+
+  get cut(): "offline" | undefined {
+    return this.#config.offline === true ? "offline" : undefined;
   }
 
   get segments(): number {
@@ -454,7 +458,8 @@ export class HttpUpstream implements ClosableUpstream {
       // Wrong credentials of a caller are no failure of upstream, and nothing stale is given against them.
       if (this.caller !== undefined && error instanceof AccountRefused) return nobodysAccount;
       if (error instanceof NobodyAsks) throw error;
-      if (error instanceof UpstreamError && !signal?.aborted) this.#report(error);
+      // That it is not asked is no failure.
+      if (error instanceof UpstreamError && error.code !== "offline" && !signal?.aborted) this.#report(error);
       throw error;
     }
   }

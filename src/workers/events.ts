@@ -47,7 +47,8 @@ type Row = readonly (RequestEvent[keyof RequestEvent] | null)[];
 
 function eventOf(row: Row): RequestEvent {
   const at = (column: number) => row[column] ?? undefined;
-  const event: Record<keyof RequestEvent, unknown> = {
+  // Whether a drill was on the primary knows.
+  const event: Record<Exclude<keyof RequestEvent, "drill">, unknown> = {
     time: new Date(row[0] as unknown as number),
     id: row[1],
     traceId: at(2),

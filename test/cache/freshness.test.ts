@@ -15,6 +15,8 @@ function freshness(options: Partial<FreshnessOptions> = {}): Freshness {
   });
 }
 
+const hub = { upstream: "hub" };
+
 function record(age: number): TagRecord {
   return { digest: sha256(Buffer.from("a")), mediaType: "a/b", size: 1, checkedAt: now - age };
 }
@@ -28,20 +30,20 @@ t.test("fresh for the TTL, stale for as long as errors are bridged, then expired
     [1_059_999, "stale"],
     [1_060_000, "expired"],
   ] as const)
-    t.equal(state(record(age), 60_000, now), expected, `${age} ms`);
+    t.equal(state(hub, record(age), 60_000, now), expected, `${age} ms`);
 });
 
 t.test("a TTL of 0 is never fresh, one of Infinity always", async (t) => {
   const { state } = bound(freshness());
-  t.equal(state(record(0), 0, now), "stale");
-  t.equal(state(record(1e15), Number.POSITIVE_INFINITY, now), "fresh");
-  t.equal(state(record(-1e15), Number.POSITIVE_INFINITY, now), "fresh");
+  t.equal(state(hub, record(0), 0, now), "stale");
+  t.equal(state(hub, record(1e15), Number.POSITIVE_INFINITY, now), "fresh");
+  t.equal(state(hub, record(-1e15), Number.POSITIVE_INFINITY, now), "fresh");
 });
 
 t.test("nothing is served from beyond its TTL when errors are not to be bridged", async (t) => {
   const { state } = bound(freshness({ staleIfError: 0 }));
-  t.equal(state(record(59_999), 60_000, now), "fresh");
-  t.equal(state(record(60_000), 60_000, now), "expired");
+  t.equal(state(hub, record(59_999), 60_000, now), "fresh");
+  t.equal(state(hub, record(60_000), 60_000, now), "expired");
 });
 
 t.test(
@@ -49,9 +51,9 @@ t.test(
   async (t) => {
     const { state } = bound(freshness());
     for (const ttl of [60_000, 86_400_000]) {
-      t.equal(state(record(-300_000), ttl, now), "fresh");
-      t.equal(state(record(-300_001), ttl, now), "stale", "whatever the TTL");
-      t.equal(state(record(-1e12), ttl, now), "stale", "but may be served while upstream fails");
+      t.equal(state(hub, record(-300_000), ttl, now), "fresh");
+      t.equal(state(hub, record(-300_001), ttl, now), "stale", "whatever the TTL");
+      t.equal(state(hub, record(-1e12), ttl, now), "stale", "but may be served while upstream fails");
     }
   },
 );
@@ -109,3 +111,11 @@ function bound(of: Freshness) {
     ttl: (repository: string, tag: string) => of.ttl({ upstream: "up", repository: repo(repository) }, tag),
   };
 }
+
+t.test("what is never confirmed is served whatever its age", async (t) => {
+  const options = { ttl: 60_000, rules: [], staleIfError: 1_000, staleWhileRevalidate: 0 };
+  const rules = new Freshness(options, new Map([["hub", { rules: [], offline: true }]]));
+  t.equal(rules.state(hub, record(59_999), 60_000, now), "fresh");
+  t.equal(rules.state(hub, record(1e12), 60_000, now), "stale");
+  t.equal(rules.state({ upstream: "other" }, record(1e12), 60_000, now), "expired");
+});

@@ -62,3 +62,26 @@ t.test("Docker Hub by a name that is not its registry's", async (t) => {
     );
   t.same(warningsOf({ yaml: "upstream: {url: https://registry-1.docker.io}\n" }), []);
 });
+
+t.test("what cannot be had of a registry that is asked for nothing", async (t) => {
+  const yaml = upstreamsYaml(
+    "name: a, url: https://a.example.com, offline: true, push: true",
+    "name: b, url: https://b.example.com, push: true",
+  );
+  t.match(warningsOf({ yaml }), [
+    /^upstreams\[0\]\.offline \(mirror\.yaml:2:\d+\): upstream a takes no push while it is asked for nothing/,
+  ]);
+  const all = `offline: true
+upstream: { url: "https://a.example.com", push: true }
+warm: [{ at: "0 5 * * *", images: ["team/app:1.0"] }]
+`;
+  t.match(warningsOf({ yaml: all }), [
+    /^offline \(mirror\.yaml:1:10\): upstream .* takes no push/,
+    /^warm.*: has no effect: no registry is asked for anything \(offline\)/,
+  ]);
+  const but = `offline: true
+upstream: { url: "https://a.example.com", push: true, offline: false }
+warm: [{ at: "0 5 * * *", images: ["team/app:1.0"] }]
+`;
+  t.same(warningsOf({ yaml: but }), []);
+});

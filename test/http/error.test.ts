@@ -23,6 +23,8 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
     too_large: 502,
     layers_missing: 502,
     local: 503,
+    offline: 502,
+    drill: 502,
     loop: 508,
   };
   for (const [code, status] of Object.entries(statuses)) {

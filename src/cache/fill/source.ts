@@ -108,6 +108,12 @@ export class FillSource {
    */
   get #remote(): RemoteRepository {
     const { remote, followed } = this.#options;
+    // Begun for a client in a drill, from nearby; upstream is asked for another one, if there is one.
+    if (remote.registry.cut === "drill")
+      return (
+        followed()?.find(({ registry }) => registry.name === remote.upstream && registry.cut === undefined) ??
+        remote
+      );
     if (remote.registry.caller === undefined) return remote;
     const following = followed();
     if (following === undefined || (following.includes(remote) && remote.registry.caller.waits))

@@ -59,7 +59,7 @@ export class RefreshAhead {
     const { regular, manifests, upstreams, mayAsk } = this.#options;
     const { scope, tag } = watched;
     const upstream = upstreams().find(({ name }) => name === scope.upstream);
-    if (upstream === undefined || !mayAsk(upstream.name)) return;
+    if (upstream === undefined || upstream.cut !== undefined || !mayAsk(upstream.name)) return;
     const record = await manifests.fresh(scope, tag);
     regular.note(watched, record?.askedAt);
     if (!regular.isInUse(watched)) return regular.idle(watched);

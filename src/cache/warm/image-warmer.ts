@@ -132,7 +132,7 @@ export class ImageWarmer {
         await this.#children(walk, opened, 0, "image");
         await eachAtOnce(walk.blobs, atOnce, (blob) => this.#blob(walk, blob.digest, blob.part));
       }
-      if (opened.reason !== undefined)
+      if (opened.reason !== undefined && !isNotAsked(opened))
         progress.fail(name, `not confirmed, what is here is older: ${opened.reason.message}`);
     } catch (error) {
       signal.throwIfAborted();
@@ -176,7 +176,7 @@ export class ImageWarmer {
         const from = { progress, signal, away, remote };
         const opened = await this.#asked(from, attempts, async (isLast) => {
           const answer = await this.#open(remote, reference, signal, 0);
-          if (answer.reason !== undefined && !isLast) throw answer.reason;
+          if (answer.reason !== undefined && !isNotAsked(answer) && !isLast) throw answer.reason;
           return answer;
         });
         // After all attempts it is still what was here before.
@@ -411,6 +411,11 @@ export class ImageWarmer {
       }
     }
   }
+}
+
+/** What is here of an upstream that is asked for nothing is all there is to have. */
+function isNotAsked({ reason }: OpenedManifest): boolean {
+  return reason?.code === "offline";
 }
 
 const notStored =

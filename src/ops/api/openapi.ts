@@ -1,5 +1,6 @@
 // The OpenAPI 3.1 document of the API, made of the schemas its answers are tested against.
 import { z } from "zod";
+import { drillSchema, newDrillSchema } from "../drill/drill-schema.ts";
 import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
 import { longestReference } from "../stats/image-reference.ts";
 import { errorSchema } from "./api-error.ts";
@@ -30,6 +31,8 @@ const answers = {
   Job: jobSchema,
   NewJob: newJobSchema,
   Readiness: readinessSchema,
+  Drill: drillSchema,
+  NewDrill: newDrillSchema,
   Savings: savingsSchema,
   Error: errorSchema,
 } as const satisfies Record<string, z.ZodType>;
@@ -151,6 +154,27 @@ function jobPaths(content: (name: keyof typeof answers) => object): object {
         parameters: [],
         requestBody: { required: true, content: content("NewJob") },
         responses: answered("Job", "201"),
+      },
+    },
+    "/api/v1/drill": {
+      get: {
+        operationId: "getDrill",
+        summary: "The drill that is on: for which clients every upstream counts as away, and until when",
+        parameters: [],
+        responses: answered("Drill"),
+      },
+      post: {
+        operationId: "beginDrill",
+        summary: "Begins a drill on all nodes, in the place of one that is on",
+        parameters: [],
+        requestBody: { required: true, content: content("NewDrill") },
+        responses: answered("Drill", "201"),
+      },
+      delete: {
+        operationId: "endDrill",
+        summary:
+          "Ends the drill on all nodes. Needs content-type: application/json or a header x-entrepot-request",
+        responses: answered("Drill"),
       },
     },
     "/api/v1/jobs/{id}": {

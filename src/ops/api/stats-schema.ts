@@ -1,6 +1,7 @@
 // What /api/v1/stats answers, for programs: the OpenAPI document is made of it. Meanings stand in ops/stats/stats-document.ts.
 import { z } from "zod";
 import { circuitStates, results } from "../../ports/event.ts";
+import { drillRecordSchema } from "../drill/drill-schema.ts";
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { datacenterSchema } from "./datacenter-schema.ts";
 
@@ -77,6 +78,7 @@ const upstream = z.strictObject({
   errorCodes: z.array(z.strictObject({ code: text, count })),
   activeConnections: count,
   maxConnections: count,
+  offline: z.boolean(),
 });
 
 const heavy = z
@@ -99,6 +101,7 @@ export const statsSchema = z.strictObject({
   datacenter: datacenterSchema,
   verdict: z.strictObject({ level: z.enum(["ok", "degraded", "down"]), reasons: z.array(text) }),
   upstreams: z.array(upstream),
+  drill: drillRecordSchema.nullable(),
   traffic: z.strictObject({
     inFlight: count,
     windows: z.strictObject({ "5m": window, "1h": window, "24h": window }),

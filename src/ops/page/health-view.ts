@@ -67,7 +67,9 @@ const failing: Readonly<Record<string, string>> = {
   no_registry: "no registry there",
 };
 
-function upstreamState({ circuit, errors, lastError, outage, lastSuccessAt }: UpstreamStats): PageNode {
+function upstreamState(upstream: UpstreamStats): PageNode {
+  const { circuit, errors, lastError, outage, lastSuccessAt, offline } = upstream;
+  if (offline) return state("idle", "offline, not asked");
   if (circuit !== "closed") return state("bad", "not answering");
   if (outage !== null) return state("bad", failing[lastError?.code ?? ""] ?? "failing");
   if (lastSuccessAt === null) return state("idle", "not asked yet");

@@ -127,7 +127,7 @@ function tagOf(
   return {
     digest: record.digest,
     checkedAt: record.checkedAt,
-    state: rules.state(record, ttl, clock()),
+    state: rules.state(image, record, ttl, clock()),
     ttlMs: Number.isFinite(ttl) ? ttl : null,
   };
 }

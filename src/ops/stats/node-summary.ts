@@ -1,4 +1,5 @@
 // What this node says of itself to the others, and at /api/v1/node: what it is judged by, in a few KB.
+import type { DrillRecord } from "../../ports/datacenter/drill.ts";
 import type { NodeSummary, TrafficSums } from "../../ports/datacenter/nodes.ts";
 import type { JudgedStats, Verdict } from "./stats-document.ts";
 
@@ -9,6 +10,7 @@ const maxUpstreams = 16;
 export function nodeSummary(
   { node, at, verdict, traffic, store, upstreams }: JudgedStats & { readonly verdict: Verdict },
   address: string | undefined,
+  drill?: DrillRecord,
 ): NodeSummary {
   const { name, version, startedAt, ready, draining } = node;
   return {
@@ -29,6 +31,7 @@ export function nodeSummary(
     upstreams: upstreams
       .slice(0, maxUpstreams)
       .map(({ name, circuit, lastSuccessAt }) => ({ name, circuit, lastSuccessAt })),
+    drill: drill ?? null,
   };
 }
 

@@ -139,7 +139,7 @@ export class ReportedImages {
       const record = await tags.get(scope, tag as Tag);
       // By what another node has told since it may name another image.
       if (record?.digest !== named) continue;
-      const expired = rules.state(record, rules.ttl(scope, tag), clock()) === "expired";
+      const expired = rules.state(scope, record, rules.ttl(scope, tag), clock()) === "expired";
       const text = `${upstream}/${repository}:${tag}`;
       names.push({ text, expired, unproved: await this.#unproved(parts, scope) });
     }

@@ -3,6 +3,7 @@
 // durations in `Ms`, sizes in `Bytes` (or say so); what is not known is null; shares go from 0 to 1. This file and the types
 // it names are its reference; ops/api/stats-schema.ts says the same to programs, and test/ops/stats/stats-document.test.ts
 // holds the document to it.
+import type { DrillRecord } from "../../ports/datacenter/drill.ts";
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
@@ -20,6 +21,8 @@ export interface UpstreamStats extends RecentUpstream {
   /** Requests that hold a connection now, and how many may. */
   readonly activeConnections: number;
   readonly maxConnections: number;
+  /** It is asked for nothing, by the configuration. */
+  readonly offline: boolean;
 }
 
 export interface StoreStats {
@@ -124,6 +127,8 @@ export interface StatsDocument {
   /** All nodes, this one among them. Everything else here is of this node alone. */
   readonly datacenter: DatacenterDocument;
   readonly upstreams: readonly UpstreamStats[];
+  /** The drill that is on; null: none is. */
+  readonly drill: DrillRecord | null;
   readonly traffic: Pick<ActivityReport, "windows" | "sinceStart" | "series"> & { readonly inFlight: number };
   readonly store: StoreStats & Pick<ActivityReport, "lastStoreError"> & { readonly scrub: ScrubStats };
   readonly fills: readonly RunningFill[];
@@ -140,7 +145,7 @@ export interface StatsDocument {
 /** What of it the verdict, and what other nodes are told, are made of. */
 export type JudgedStats = Pick<
   StatsDocument,
-  "at" | "node" | "upstreams" | "store" | "services" | "runtime"
+  "at" | "node" | "upstreams" | "store" | "services" | "runtime" | "drill"
 > & {
   readonly traffic: Omit<StatsDocument["traffic"], "series">;
 };

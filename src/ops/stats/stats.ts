@@ -7,6 +7,7 @@ import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityState, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import type { Drill } from "../drill/drill.ts";
 import type { Health } from "../health.ts";
 import { count, duration } from "../page/format.ts";
 import type { Datacenter, DatacenterDocument } from "./datacenter.ts";
@@ -37,6 +38,8 @@ export interface StatsOptions {
   readonly address?: string | undefined;
   /** What is known of the others. */
   readonly datacenter: Pick<Datacenter, "document">;
+  /** Left out: there is never one. */
+  readonly drill?: Pick<Drill, "state" | "told"> | undefined;
   readonly clock: Clock;
   /** The clock of fills. */
   readonly steady: Clock;
@@ -114,17 +117,19 @@ export function createStats(options: StatsOptions): Stats {
         ...(options.services?.map((name) => serviceOf(name, state, now)) ?? []),
       ],
       runtime: watch.read(),
+      drill: options.drill?.state ?? null,
     };
     return { ...stats, verdict: verdictOf(stats, health.failing()) };
   };
-  const summaryOf = (stats: ReturnType<typeof judged>): NodeSummary => nodeSummary(stats, options.address);
+  const summaryOf = (stats: ReturnType<typeof judged>): NodeSummary =>
+    nodeSummary(stats, options.address, options.drill?.told);
   const summary = (): NodeSummary => summaryOf(judged(options.activity.state()));
   return {
     document() {
       const report = options.activity.report();
       const { series, slow, errors, repositories } = report;
       const stats = judged(report);
-      const { at, node, verdict, upstreams, traffic, store, services, runtime } = stats;
+      const { at, node, verdict, upstreams, traffic, store, services, runtime, drill } = stats;
       return {
         schema: 1,
         at,
@@ -143,6 +148,7 @@ export function createStats(options: StatsOptions): Stats {
         queues: options.queues?.() ?? [],
         savings: savingsOf(options.savings()),
         runtime,
+        drill,
       };
     },
     summary,
@@ -164,12 +170,14 @@ function upstreamsOf({ config, running }: StatsOptions, report: ActivityState): 
   const parts = running().upstreams;
   return report.upstreams.map((upstream) => {
     const part = parts?.find(({ name }) => name === upstream.name);
-    const { maxConnections = 0 } = config().upstreams.find(({ name }) => name === upstream.name) ?? {};
+    const configured = config().upstreams.find(({ name }) => name === upstream.name);
+    const { maxConnections = 0, offline = false } = configured ?? {};
     return {
       ...upstream,
       circuit: part?.circuit.state ?? upstream.circuit,
       activeConnections: part?.active ?? 0,
       maxConnections,
+      offline,
     };
   });
 }

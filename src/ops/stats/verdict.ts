@@ -1,5 +1,6 @@
 // One word on the state of this node, and the reasons: what a person on call reads first.
 
+import type { DrillRecord } from "../../ports/datacenter/drill.ts";
 import { count, duration, share, size } from "../page/format.ts";
 import type { JudgedStats, Level, ScrubStats, UpstreamStats, Verdict } from "./stats-document.ts";
 
@@ -25,6 +26,7 @@ export function verdictOf(document: JudgedStats, unready: readonly string[]): Ve
   const findings: Finding[] = [
     ...unready.map((line): Finding => ({ level: "down", reason: `not ready: ${line}` })),
     ...(node.draining ? [degraded("draining: no new requests are taken")] : []),
+    ...(document.drill === null ? [] : [degraded(drillText(document.drill, document.at))]),
     ...upstreams.flatMap((upstream) => upstreamFindings(upstream, document.at)),
     ...trafficFindings(document),
     ...storeFindings(document),
@@ -38,12 +40,21 @@ export function verdictOf(document: JudgedStats, unready: readonly string[]): Ve
   return { level: reasons.length === 0 ? "ok" : worst, reasons };
 }
 
+/** Clients that are named. */
+const maxNamed = 3;
+
+function drillText({ clients, endsAt, node }: DrillRecord, now: number): string {
+  const more = clients.length > maxNamed ? ` and ${clients.length - maxNamed} more` : "";
+  return `a drill is on for ${clients.slice(0, maxNamed).join(", ")}${more}: for them every upstream counts as away, for ${duration(endsAt - now)} more (asked for on ${node})`;
+}
+
 function degraded(reason: string): Finding {
   return { level: "degraded", reason };
 }
 
 function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
-  const { name, circuit, outage, lastSuccessAt, lastError } = upstream;
+  const { name, circuit, outage, lastSuccessAt, lastError, offline } = upstream;
+  if (offline) return [];
   const last =
     lastSuccessAt === null
       ? "no success since the start"
@@ -60,10 +71,12 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
   return [degraded(`upstream ${name} fails: ${lastError.code} (${last})`)];
 }
 
-function trafficFindings({ traffic }: JudgedStats): Finding[] {
+function trafficFindings({ traffic, upstreams }: JudgedStats): Finding[] {
   const { requests, failed, results, brokenFills } = traffic.windows["5m"];
   const findings: Finding[] = [];
-  if (results.stale > 0) findings.push(degraded(`${count(results.stale, "tag")} served stale in 5 min`));
+  // Of an upstream that is not asked everything old is stale, and that is no trouble.
+  if (results.stale > 0 && !upstreams.some(({ offline }) => offline))
+    findings.push(degraded(`${count(results.stale, "tag")} served stale in 5 min`));
   if (brokenFills > 0)
     findings.push(
       degraded(

@@ -3,6 +3,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { Reference } from "../../oci/reference.ts";
 import type { CircuitStateName, Result } from "../event.ts";
+import type { DrillRecord } from "./drill.ts";
 import type { PageEnd, ReportedPage } from "./reported-images.ts";
 import type { NodeSavings } from "./savings.ts";
 
@@ -56,6 +57,8 @@ export interface NodeSummary {
     readonly circuit: CircuitStateName;
     readonly lastSuccessAt: number | null;
   }[];
+  /** The last drill it knows of that would not be over yet; null and left out: none. */
+  readonly drill?: DrillRecord | null | undefined;
 }
 
 /** What another node has said of itself. */

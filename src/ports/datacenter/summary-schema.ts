@@ -1,6 +1,7 @@
 // The summary of a node as another one reads it: it may come from anybody who can write to Redis, or from another version.
 import { z } from "zod";
 import { circuitStates, results } from "../event.ts";
+import { maxDrillNetworks } from "./drill.ts";
 import { type HeardSummary, type NodeSummary, nodeNameGrammar, nodeStates } from "./nodes.ts";
 
 /** Longest summary that is read, in characters. */
@@ -51,6 +52,16 @@ export const nodeSummarySchema = z.object({
       }),
     )
     .max(16),
+  drill: z
+    .object({
+      clients: z.array(z.string().max(60)).max(maxDrillNetworks),
+      startedAt: count,
+      endsAt: count,
+      changedAt: count,
+      node: z.string().regex(nodeNameGrammar),
+    })
+    .nullable()
+    .optional(),
 }) satisfies z.ZodType<NodeSummary>;
 
 /** Undefined for what is none. */

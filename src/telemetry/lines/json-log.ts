@@ -129,6 +129,7 @@ function requestLine(event: RequestEvent, level: string, start: string): string 
     textField("detail", detail === undefined ? undefined : scrub(detail, maxText), maxText) +
     `,"client":${quoted(event.client, 64)}` +
     textField("user", event.user, maxText) +
+    (event.drill === true ? ',"drill":true' : "") +
     textField("forwarded_for", event.forwardedFor, maxText) +
     textField("user_agent", event.userAgent, maxText) +
     ',"msg":"request"}\n'

@@ -30,6 +30,7 @@ export interface GaugeSources {
   imagesPulled(): number | undefined;
   imagesReady(): number | undefined;
   httpInFlightRequests(): number | undefined;
+  drillActive(): boolean;
   ready(): boolean;
   draining(): boolean;
   /** Whether the configuration in use is the one last read. */
@@ -89,6 +90,11 @@ const gauges: readonly { name: string; help: string; source: PlainSource }[] = [
     name: "entrepot_images_ready",
     help: "Images pulled in the last week that could be pulled whole if their registries were gone.",
     source: "imagesReady",
+  },
+  {
+    name: "entrepot_drill_active",
+    help: "1 while a drill is on, in which every upstream counts as away for some clients.",
+    source: "drillActive",
   },
   {
     name: "entrepot_http_in_flight_requests",

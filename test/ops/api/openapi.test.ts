@@ -103,10 +103,12 @@ t.test("of the answers every member is described, also where they are nested", (
   const { components } = openApiDocument("1.2.3") as Document;
   t.same(Object.keys(components.schemas).sort(), [
     "Datacenter",
+    "Drill",
     "Error",
     "Image",
     "Job",
     "Jobs",
+    "NewDrill",
     "NewJob",
     "Node",
     "Readiness",
