@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
+import { Pins } from "./app/images/pins.ts";
 import { createPrefetch } from "./app/images/prefetch.ts";
 import { createPulledImages } from "./app/images/pulled-images.ts";
 import { Warm } from "./app/images/warm.ts";
@@ -177,6 +178,7 @@ class Entrepot implements App {
   readonly #notices: NoticeSink;
   readonly #notifications: Notifications;
   readonly #warm: Warm;
+  readonly #pins: Pins;
   readonly #webhooks: Webhooks;
   readonly #stopping = new AbortController();
   /** Closes in the reverse order of opening, whatever of it was opened. */
@@ -270,6 +272,12 @@ class Entrepot implements App {
     });
     this.#opened.defer(() => this.#notifications.close());
     this.#warm = new Warm({ ...this.#common(), config: () => this.#config, log: this.#log });
+    this.#pins = new Pins({
+      ...this.#common(),
+      config: () => this.#config,
+      warm: this.#warm,
+      log: this.#log,
+    });
     this.#webhooks = new Webhooks(() => this.#config, this.#notices, this.#warm);
   }
 
@@ -429,6 +437,7 @@ class Entrepot implements App {
       api: stats.api,
       jobs: this.#warm.api,
       drill: new DrillApi(this.#drill, () => void this.#news?.exchange()),
+      pins: this.#pins.api,
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
         node.name,
@@ -561,6 +570,7 @@ class Entrepot implements App {
           upstreams: () => this.#config.upstreams,
           clock: this.#clock,
         }),
+        pins: () => this.#pins.told(),
         savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
       },
       neighbours: this.#neighbours(shared),
@@ -600,6 +610,15 @@ class Entrepot implements App {
       neighbours: this.#neighbours(shared),
     });
     this.#opened.defer(() => this.#warm.stop());
+    this.#pins.attach({
+      store: index.pins,
+      graph: index.graph,
+      index: index.blobs,
+      tags: shared.tags,
+      ownTags: index.tags,
+      neighbours: this.#neighbours(shared),
+    });
+    this.#opened.defer(() => this.#pins.stop());
     this.#serving = {
       upstreams,
       shared,
@@ -619,6 +638,7 @@ class Entrepot implements App {
       scrubber,
       refreshAhead: policy.refreshAhead,
       versions: this.#versions,
+      pins: this.#pins,
       checkShared: () => shared.check(),
       uploadOverdue: () => shared.catchUp(index.blobs, this.#stopping.signal),
     });
@@ -762,6 +782,7 @@ class Entrepot implements App {
           policy.eviction.check();
           serving.scrubber.start();
           this.#warm.keepTime();
+          void this.#pins.look();
           void this.#endReplaced(serving).catch(() => {});
         },
         discard: () => {},
@@ -865,6 +886,10 @@ class Entrepot implements App {
       imagesPulled: () => this.#stats?.readiness()?.pulled,
       drillActive: () => this.#drill.isOn,
       imagesReady: () => this.#stats?.readiness()?.ready,
+      pinnedImages: () => this.#pins.counts?.images,
+      pinnedImagesWhole: () => this.#pins.counts?.whole,
+      pinnedBytes: () => this.#pins.counts?.heldBytes,
+      pinBudgetBytes: () => this.#pins.budget,
       httpInFlightRequests: () => this.#answering?.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),

@@ -14,6 +14,7 @@ import type { DiskStore } from "../storage/disk/store.ts";
 import { reconcile } from "../storage/index/reconcile.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import { readGraph } from "../storage/index/stored-manifests.ts";
+import { type Pins, pinExchangeInterval, pinLookInterval } from "./images/pins.ts";
 import { StoreWatch, storeWatchInterval } from "./store-watch.ts";
 import type { VersionWatch } from "./version-checks.ts";
 
@@ -54,6 +55,8 @@ export interface MaintenanceParts {
   readonly refreshAhead: Pick<RefreshAhead, "look">;
   /** Left out: upstreams are asked only for clients. */
   readonly versions?: Pick<VersionWatch, "look"> | undefined;
+  /** What is pinned is looked at, and heard from other nodes. Neither rejects. */
+  readonly pins?: Pick<Pins, "look" | "exchange"> | undefined;
   /** Looks whether what the nodes share answers; never rejects. */
   readonly checkShared: () => Promise<void>;
   /** Uploads what the last run left; never rejects. */
@@ -83,7 +86,7 @@ export class Maintenance {
   start(parts: MaintenanceParts): void {
     const { indexCopied, signal } = this.#options;
     this.#parts = parts;
-    const { eviction, scrubber, refreshAhead, uploadOverdue, versions, checkShared } = parts;
+    const { eviction, scrubber, refreshAhead, uploadOverdue, versions, checkShared, pins } = parts;
     this.#every(lookInterval, () => refreshAhead.look());
     this.#every(diskCheckInterval, () => this.#keepSpace(eviction));
     void this.#keepSpace(eviction);
@@ -93,10 +96,14 @@ export class Maintenance {
     this.#every(versionLookInterval, () => versions?.look());
     void versions?.look();
     this.#every(sharedCheckInterval, () => checkShared());
+    this.#every(pinLookInterval, () => pins?.look());
+    this.#every(pinExchangeInterval, () => pins?.exchange());
     this.#reconciling = this.#reconcile().then(async () => {
       // Before much of what the last run left changes.
       void this.#copyIndex("thread");
       if (!signal.aborted) scrubber.start();
+      // What is held was held before the start; what was found missing meanwhile is fetched.
+      if (!signal.aborted) void pins?.look().then(() => pins.exchange());
       await Promise.all([this.#readGraph(), uploadOverdue()]);
     });
     this.#every(indexCopyInterval, async () => {

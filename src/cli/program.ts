@@ -8,6 +8,7 @@ import { type CheckOptions, check } from "./check.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
 import { type DrillOptions, drill } from "./drill.ts";
+import { type PinOptions, pin, pins, unpin } from "./pins.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
 import { type SavingsOptions, savings } from "./savings.ts";
 import { type ServeOptions, serve } from "./serve.ts";
@@ -197,6 +198,54 @@ Exit codes:
   2  no mirror answers or takes the job, or the command line or the configuration is wrong`,
     )
     .action(async (images: string[], options: WarmOptions) => finish(await warm(images, options, context)));
+  const pinExitCodes = (done: string, failed: string): string => `
+Exit codes:
+  0  ${done}
+  1  ${failed}
+  2  no mirror answers, it needs a login, or a reference, the command line or the configuration is wrong`;
+  root
+    .command("pin")
+    .description(
+      "have a running mirror, and the other nodes of its datacenter, keep images: never evicted, confirmed regularly",
+    )
+    .argument(
+      "<images...>",
+      "[upstream/]repository:tag or @digest, also with the name of its registry before it",
+    )
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "a line of JSON for each image")
+    .addHelpText(
+      "after",
+      pinExitCodes("all of them are pinned", "one is not: it would be over pin.budget, or cannot be found"),
+    )
+    .action(async (images: string[], options: PinOptions) => finish(await pin(images, options, context)));
+  root
+    .command("unpin")
+    .description("end what entrepot pin has begun, in all nodes; the images stay until they are evicted")
+    .argument("<images...>", "as they were pinned")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "a line of JSON for each image")
+    .addHelpText(
+      "after",
+      pinExitCodes(
+        "none of them is pinned by command any more",
+        "one was not, or the configuration alone pins it",
+      ),
+    )
+    .action(async (images: string[], options: PinOptions) => finish(await unpin(images, options, context)));
+  root
+    .command("pins")
+    .description("list the pinned images of a running mirror, and what of them is here")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      pinExitCodes("all of them are here as a whole", "one is not, or is over pin.budget"),
+    )
+    .action(async (options: PinOptions) => finish(await pins(options, context)));
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root
     .command("demo")
@@ -286,7 +335,7 @@ Exit codes:
   2  the configuration or the command line is wrong`;
 
 const otherExitCodes =
-  "why, readiness, drill, savings and warm have their own: entrepot why --help and so on";
+  "why, readiness, drill, savings, warm, pin, unpin and pins have their own: entrepot why --help and so on";
 
 /** Examples, environment, what only the file has, and exit codes. */
 function helpText(): string {

@@ -262,6 +262,7 @@ type OwnKey =
   | "notifications"
   | "webhooks"
   | "warm"
+  | "pin"
   | "opsAccess"
   | "opsPage"
   | "listenTls"
@@ -287,6 +288,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly webhooks?: WebhooksConfig | undefined;
   /** Images that are fetched before clients ask for them; left out: none. `bandwidth` in bytes a second. */
   readonly warm?: Frozen<Values["warm"]> | undefined;
+  /** Which images are never evicted; left out: none but those that are commanded. `refresh` in milliseconds. */
+  readonly pin?: Frozen<Values["pin"]> | undefined;
   /** Undefined: clients are answered over plain HTTP. */
   readonly listenTls?: ListenerTlsConfig | undefined;
   /** The same of the ops listener. */

@@ -50,7 +50,22 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   passthrough(sources, upstreams);
   upstreamList(sources, upstreams);
   basePath(sources, upstreams);
+  pins(sources, upstreams);
   staleTimes(sources);
+}
+
+/** A pattern over images begins with an upstream; `team/app:1.0` may be meant to be of the only one. */
+function pins(sources: Sources, upstreams: readonly Path[]): void {
+  const names = upstreams.map((path) => sources.text([...path, "name"]) ?? "upstream");
+  const patterns = sources.get(["pin", "images"]);
+  for (const [at, pattern] of (Array.isArray(patterns) ? patterns : []).entries()) {
+    const [first = ""] = String(pattern).trim().split("/", 1);
+    if (/^[a-z0-9-]+$/.test(first) && String(pattern).includes("/") && !names.includes(first))
+      sources.refuse(
+        ["pin", "images", at],
+        `found ${quote(String(pattern))}, expected the name of an upstream before the first slash: ${names.join(", ")}`,
+      );
+  }
 }
 
 /** A tag that a webhook has expired is not served before it is confirmed, and is still there when the registry is away. */

@@ -870,6 +870,22 @@ export const schema = z.object({
       { default: "false" },
     ),
   }),
+  pin: section({
+    images: setting(
+      t.listOf(t.pinPattern, 200, "patterns"),
+      "Patterns over upstream/repository:tag whose images are never evicted, such as hub/team/**:v*: of the tags that were pulled through here, and what is named without a pattern, which is fetched; see docs/operations.md",
+    ),
+    budget: setting(
+      t.pinBudget,
+      "What pinned images may have, those of entrepot pin as well, as a size or a share of cache.maxSize, 90% at most; what is beyond it is not pinned",
+      { default: "50%" },
+    ),
+    refresh: setting(
+      t.pinRefresh,
+      "How often pinned tags are confirmed, and what they name is fetched, from a minute to 30 days",
+      { default: "1h" },
+    ),
+  }),
   warm: setting(
     schedules,
     "List of schedules by which images are fetched onto this node's disk before clients ask for them, each {images, at, platforms, bandwidth}; see docs/operations.md",

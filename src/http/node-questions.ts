@@ -13,6 +13,7 @@ import {
 import { toldImages } from "../ports/datacenter/pulled-schema.ts";
 import type { PageEnd, ReportedPage } from "../ports/datacenter/reported-images.ts";
 import type { NodeSavings } from "../ports/datacenter/savings.ts";
+import type { PinCommand } from "../ports/pins/pins.ts";
 import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -36,6 +37,8 @@ export interface NodeQuestionsOptions {
   readonly pulled: (days: number) => Promise<PulledImages>;
   /** What is known of the images pulled at `since` or later, after those up to `after`. Rejects with StoreError. */
   readonly reported: (since: number, after: PageEnd | undefined) => Promise<ReportedPage>;
+  /** What was commanded of pins; see OtherNodes. Throws StoreError. */
+  readonly pins: () => readonly PinCommand[];
 }
 
 /** Whether a target, below this mirror's own path, is such a question. */
@@ -67,6 +70,7 @@ export async function answerNode(
     if (repositories === undefined) return fail(exchange, failures.upstreamUnknown);
     return say(exchange, { repositories });
   }
+  if (path === nodePaths.pins) return say(exchange, { pins: options.pins() });
   if (path === nodePaths.savings) {
     const savings = options.savings(query.get("month") ?? "");
     return savings === undefined ? fail(exchange, failureOfProblem("unknown")) : say(exchange, savings);

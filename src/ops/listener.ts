@@ -19,6 +19,7 @@ import { crossSiteReason, foreignReason } from "./cross-site.ts";
 import type { DrillApi } from "./drill/drill-api.ts";
 import type { Health } from "./health.ts";
 import type { JobsApi } from "./jobs/jobs-api.ts";
+import type { PinsApi } from "./pins/pins-api.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
 import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
 
@@ -45,6 +46,8 @@ export interface OpsListenerOptions {
   readonly jobs?: Pick<JobsApi, "has" | "answer" | "paths"> | undefined;
   /** Left out: there are no drills. */
   readonly drill?: Pick<DrillApi, "has" | "answer" | "paths"> | undefined;
+  /** Left out: no image can be pinned. */
+  readonly pins?: Pick<PinsApi, "has" | "answer" | "paths"> | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -86,6 +89,7 @@ export function createOpsListener({
   api,
   jobs,
   drill,
+  pins,
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
@@ -130,7 +134,19 @@ export function createOpsListener({
       request.url = belowBase(request.url ?? "", configured);
       const base = forwardedPrefix(request) ?? configured;
       const audited = audit(request, response, networkOf(request), log);
-      const served = { pages, webhooks, stats, api, jobs, drill, isOurs, refusalOf, basePath: base, audited };
+      const served = {
+        pages,
+        webhooks,
+        stats,
+        api,
+        jobs,
+        drill,
+        pins,
+        isOurs,
+        refusalOf,
+        basePath: base,
+        audited,
+      };
       answer(served, request, response).catch((error: unknown) => {
         log.error({ err: error }, "the ops listener failed to answer");
         const failed = { status: 500, body: "failed; the log tells why\n" };
@@ -206,7 +222,7 @@ function isAddress(host: string): boolean {
   return isIP(host) !== 0;
 }
 
-interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs" | "drill"> {
+interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs" | "drill" | "pins"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
@@ -217,7 +233,7 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" |
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, api, jobs, drill, basePath, audited } = served;
+  const { pages, webhooks, stats, api, jobs, drill, pins, basePath, audited } = served;
   const target = request.url ?? "";
   const path = pathOf(target);
   const isApi = isOfApi(path);
@@ -232,14 +248,14 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   const { method, headers } = request;
   const crossSite = crossSiteReason(method, headers) ?? (isApi ? foreignReason(headers) : undefined);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
-  const changing = [jobs, drill].find((each) => each?.has(path));
+  const changing = [jobs, drill, pins].find((each) => each?.has(path));
   const isThere =
     page !== undefined || stats?.has(path) || api?.paths.includes(path) || changing !== undefined;
   if (first !== undefined) {
     say(first);
   } else if (!isThere) {
     const here = isApi
-      ? [...(api?.paths ?? []), ...(jobs?.paths ?? []), ...(drill?.paths ?? [])]
+      ? [...(api?.paths ?? []), ...(jobs?.paths ?? []), ...(drill?.paths ?? []), ...(pins?.paths ?? [])]
       : [...(stats?.paths ?? []), ...pages.keys()];
     say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {

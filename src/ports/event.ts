@@ -179,8 +179,8 @@ export interface UpstreamTrouble {
   readonly message: string;
 }
 
-export const jobOrigins = ["request", "schedule", "webhook"] as const;
-/** What asked for images ahead of clients: an operator, the configuration, a registry that told of a push. */
+export const jobOrigins = ["request", "schedule", "webhook", "pin"] as const;
+/** What asked for images ahead of clients: an operator, the configuration, a registry that told of a push, pins. */
 export type JobOrigin = (typeof jobOrigins)[number];
 
 export const jobResults = ["done", "failed", "cancelled"] as const;

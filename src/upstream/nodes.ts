@@ -14,11 +14,13 @@ import {
   type OtherNodes,
   type PulledImages,
 } from "../ports/datacenter/nodes.ts";
+import { toldPinsSchema } from "../ports/datacenter/pins-schema.ts";
 import { pulledImagesSchema } from "../ports/datacenter/pulled-schema.ts";
 import { type PageEnd, type ReportedPage, readReportedPage } from "../ports/datacenter/reported-images.ts";
 import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import { nodeSavingsSchema } from "../ports/datacenter/savings-schema.ts";
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
+import type { PinCommand } from "../ports/pins/pins.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { originOf } from "./peers.ts";
@@ -97,6 +99,12 @@ export class HttpNodes implements OtherNodes {
     const { data } = nodeSavingsSchema.safeParse(answer);
     if (data === undefined) throw new Error(`${address} does not say what it has saved`);
     return data;
+  }
+
+  async pins(address: string): Promise<readonly PinCommand[]> {
+    const { data } = toldPinsSchema.safeParse(await this.#shared(address, nodePaths.pins));
+    if (data === undefined) throw new Error(`${address} does not say what is pinned`);
+    return data.pins;
   }
 
   async pulled(address: string, days: number): Promise<PulledImages> {

@@ -70,6 +70,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     serverTiming: false,
     via: false,
     warm: [],
+    pin: { images: [], budget: { share: 0.5 }, refresh: 3_600_000 },
   });
 });
 
@@ -92,6 +93,7 @@ serverTiming: true
 via: true
 warm:
   - { images: ["team/app:1.*", team/web], at: 0 5 * * 1-5, platforms: [linux/amd64], bandwidth: 50MB }
+pin: { images: ["far-away/team/**:v*"], budget: 20GB, refresh: 10m }
 upstream:
   name: far-away
   url: https://registry.example.com/team
@@ -134,6 +136,7 @@ tags:
         bandwidth: 50_000_000,
       },
     ],
+    pin: { images: ["far-away/team/**:v*"], budget: { bytes: 20_000_000_000 }, refresh: 600_000 },
     influx: { dir: "/var/log/entrepot", maxFileSize: 2_000_000, keep: 0 },
     serverTiming: true,
     via: true,

@@ -1,5 +1,5 @@
-// Images that are fetched before clients ask for them: on demand (POST /api/v1/jobs), by the schedules of the configuration, and
-// what webhooks tell of. Each is a job whose images are asked for as a client's request is routed.
+// Images that are fetched before clients ask for them: on demand (POST /api/v1/jobs), by the schedules of the configuration, what
+// webhooks tell of, and pinned ones. Each is a job whose images are asked for as a client's request is routed.
 import { Cron } from "croner";
 import type { Logger } from "pino";
 import type { DeniedDigests } from "../../cache/denied-digests.ts";
@@ -8,9 +8,11 @@ import { ImageWarmer, type WarmRequest, type WarmTarget } from "../../cache/warm
 import { WarmProgress } from "../../cache/warm/warm-progress.ts";
 import type { Config } from "../../config/config.ts";
 import type { Router, Target } from "../../http/routing.ts";
+import type { Digest } from "../../oci/digest.ts";
 import { parseImageName, referenceOf } from "../../oci/image-name.ts";
+import type { Repository } from "../../oci/name.ts";
 import { parsePlatform } from "../../oci/platform.ts";
-import { type Reference, referenceText } from "../../oci/reference.ts";
+import { parseReference, type Reference, referenceText } from "../../oci/reference.ts";
 import type { JobTransfer } from "../../ops/jobs/job-report.ts";
 import {
   type ImageRun,
@@ -30,6 +32,7 @@ import type { Clock, Pause } from "../../ports/clock.ts";
 import type { Neighbours, PulledImage, PulledImages } from "../../ports/datacenter/nodes.ts";
 import { upstreamId } from "../../ports/datacenter/upstream-id.ts";
 import type { NoticeSink } from "../../ports/event.ts";
+import { type PinnedName, pinnedText } from "../../ports/pins/pins.ts";
 import type { Pace, RemoteRepository, Upstream } from "../../ports/upstream.ts";
 import { scrub } from "../../telemetry/scrub.ts";
 import type { Policy } from "../policy.ts";
@@ -180,10 +183,95 @@ export class Warm {
     this.jobs.add([{ image, begin }], { origin: "webhook", platforms: [], bytesPerSecond: undefined });
   }
 
+  // ---- for pins -----------------------------------------------------------------------------------------------
+
+  /**
+   * Begins to fetch pinned images, or their manifests alone; `over` is called for each that is done with, with why something
+   * failed. Gives the job; undefined when too many wait.
+   */
+  fetchPinned(
+    pins: readonly PinnedName[],
+    withoutBlobs: boolean,
+    over: (pin: PinnedName, failure: string | undefined) => void,
+  ): string | undefined {
+    const wanted = pins.map((pin): WantedImage => {
+      const { begin, image } = this.#wanted(pinnedText(pin), () => this.#routePinned(pin), [], withoutBlobs);
+      return {
+        image,
+        begin: (job) => {
+          const run = begin(job);
+          const ended = (): void => {
+            const [first] = run.report().failures;
+            over(pin, first && `${first.part}: ${first.reason}`);
+          };
+          return { ...run, run: (signal) => run.run(signal).finally(ended) };
+        },
+      };
+    });
+    return this.jobs.add(wanted, { origin: "pin", platforms: [], bytesPerSecond: undefined });
+  }
+
+  /** Asks its upstream once for all manifests of an image. `failure`: something of it has failed. Rejects with the signal's reason. */
+  async manifestsOf(
+    image: string,
+    signal: AbortSignal,
+  ): Promise<
+    | { readonly name: PinnedName; readonly digest: Digest; readonly failure: string | undefined }
+    | { readonly problem: string }
+  > {
+    const [routed, parts] = [this.#route(image), this.#parts];
+    if ("refused" in routed) return { problem: routed.refused };
+    if (parts === undefined) return { problem: "the node is not serving yet, or no more" };
+    const away = new Set(routed.targets.map(({ upstream }) => upstream.name));
+    const progress = new WarmProgress();
+    await parts.warmer.warm({ ...routed, platforms: [], withoutBlobs: true, away }, progress, signal);
+    const { origin, digest } = progress;
+    const [first] = progress.failures;
+    if (origin === undefined || digest === undefined)
+      return { problem: first?.reason ?? "it cannot be found" };
+    const { upstream } = origin;
+    const name = {
+      upstream,
+      repository: origin.repository as Repository,
+      reference: referenceText(routed.reference),
+    };
+    return { name, digest, failure: first && `${first.part}: ${first.reason}` };
+  }
+
+  /** The names an image may be pinned by: one for each upstream that may be asked for it. */
+  namesOf(image: string): readonly PinnedName[] | { readonly problem: string } {
+    const read = parseImageReference(image, referenceNames(this.#options.config()));
+    if ("problem" in read) return read;
+    const reference = referenceText(read.reference);
+    const routed = this.#route(image);
+    const others = "refused" in routed ? [] : routed.targets;
+    const scopes = [
+      read,
+      ...others.map((each) => ({ upstream: each.upstream.name, repository: each.repository })),
+    ];
+    return scopes.flatMap(({ upstream, repository }) =>
+      repository === undefined ? [] : [{ upstream, repository, reference }],
+    );
+  }
+
+  #routePinned({ upstream, repository, reference: text }: PinnedName): RoutedImage {
+    const reference = parseReference(text);
+    if (reference === undefined) return { refused: "no reference" };
+    const tag = reference.kind === "tag" ? reference.tag : undefined;
+    const targets = this.#targets({ upstream, written: repository }, tag);
+    // What another upstream has under the name is not what is pinned.
+    return typeof targets === "string" ? { refused: targets } : { targets: targets.slice(0, 1), reference };
+  }
+
   // ---- one image ----------------------------------------------------------------------------------------------
 
   /** `usual`: the platforms, unless the job names some. */
-  #wanted(image: string, route = () => this.#route(image), usual: readonly string[] = []): WantedImage {
+  #wanted(
+    image: string,
+    route = () => this.#route(image),
+    usual: readonly string[] = [],
+    withoutBlobs = false,
+  ): WantedImage {
     return {
       image,
       begin: (job) => {
@@ -193,7 +281,7 @@ export class Warm {
         const platforms = named.flatMap((text) => parsePlatform(text) ?? []);
         const { away, pace } = this.#sharedBy(job);
         const onBehalfOf = pace && ({ key: `job ${job.id}`, exempt: false, background: true, pace } as const);
-        return this.#run({ ...routed, platforms, onBehalfOf, away });
+        return this.#run({ ...routed, platforms, onBehalfOf, away, withoutBlobs });
       },
     };
   }

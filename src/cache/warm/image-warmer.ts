@@ -73,6 +73,8 @@ export interface WarmRequest {
   readonly platforms: readonly Platform[];
   /** Only the manifest itself, which is asked for once. */
   readonly manifestOnly?: boolean | undefined;
+  /** All manifests, and no blobs. */
+  readonly withoutBlobs?: boolean | undefined;
   /**
    * Names of upstreams whose outage outlasted all attempts for something: each question to them is asked once until something
    * comes. The images of a job have it in common; left out: this image's own.
@@ -251,7 +253,7 @@ export class ImageWarmer {
     const inner: Digest[] = [];
     for (const { digest, size, role } of children) {
       if (role === "manifest") inner.push(digest);
-      else {
+      else if (walk.withoutBlobs !== true) {
         const part = walk.progress.add("blob", digest, size);
         if (part !== undefined) walk.blobs.push({ digest, part });
       }

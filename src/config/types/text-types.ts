@@ -31,6 +31,7 @@ import {
   parsePercent,
   parseSize,
 } from "../units.ts";
+import { formatPinBudget, parsePinBudget, parsePinPattern } from "./pin-types.ts";
 import { parseCron, parseWarmImage } from "./warm-types.ts";
 
 /** What else is known of a type. */
@@ -259,6 +260,11 @@ export const tagGlob = text(parseTagGlob);
 export const permission = text(parsePermissionGlob);
 export const repositoryPattern = text((written) => parseNameGlob(written, "repositories, such as team/**"));
 export const tagPattern = text((written) => parseNameGlob(written, "tags, such as v*"));
+
+export const pinPattern = text(parsePinPattern);
+export const pinBudget = text(parsePinBudget, { format: formatPinBudget });
+/** How often pinned tags are confirmed, a minute to 30 days; in milliseconds. */
+export const pinRefresh = duration(60_000, 30 * 86_400_000);
 
 export const warmImage = text(parseWarmImage);
 export const cron = text(parseCron);

@@ -13,6 +13,7 @@ const codes: Readonly<Record<number, string>> = {
   403: "forbidden",
   404: "not_found",
   405: "method_not_allowed",
+  409: "conflict",
   413: "too_large",
   421: "misdirected",
   429: "too_many_requests",

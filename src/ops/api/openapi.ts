@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { drillSchema, newDrillSchema } from "../drill/drill-schema.ts";
 import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
+import { newPinSchema, pinSchema, pinsSchema, unpinnedSchema } from "../pins/pin-schema.ts";
 import { longestReference } from "../stats/image-reference.ts";
 import { errorSchema } from "./api-error.ts";
 import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
@@ -30,6 +31,10 @@ const answers = {
   Jobs: jobsSchema,
   Job: jobSchema,
   NewJob: newJobSchema,
+  Pins: pinsSchema,
+  Pin: pinSchema,
+  NewPin: newPinSchema,
+  Unpinned: unpinnedSchema,
   Readiness: readinessSchema,
   Drill: drillSchema,
   NewDrill: newDrillSchema,
@@ -121,7 +126,7 @@ export function openApiDocument(version: string): object {
     },
     servers: [{ url: "../.." }],
     security: [{}, { password: [] }, { token: [] }],
-    paths: { ...Object.fromEntries(paths), ...jobPaths(content) },
+    paths: { ...Object.fromEntries(paths), ...jobPaths(content), ...pinPaths(content) },
     components: {
       schemas: componentSchemas(),
       securitySchemes: {
@@ -185,6 +190,47 @@ function jobPaths(content: (name: keyof typeof answers) => object): object {
         summary:
           "Ends a job; what it has fetched stays. Needs content-type: application/json or a header x-entrepot-request",
         responses: answered("Job"),
+      },
+    },
+  };
+}
+
+/** Pins are made and ended, too. */
+function pinPaths(content: (name: keyof typeof answers) => object): object {
+  const answered = (name: keyof typeof answers, status = "200") => ({
+    [status]: { description: "The answer", content: content(name) },
+    default: { description: "What was wrong", content: content("Error") },
+  });
+  const image = {
+    name: "image",
+    in: "query",
+    required: true,
+    description: "[upstream/]repository:tag or @digest",
+    example: "team/app:1.0",
+    schema: { type: "string", maxLength: longestReference },
+  };
+  return {
+    "/api/v1/pins": {
+      get: {
+        operationId: "listPins",
+        summary: "Pinned images: what of them is here, and which do not fit in the budget",
+        parameters: [],
+        responses: answered("Pins"),
+      },
+      post: {
+        operationId: "pinImage",
+        summary:
+          "Pins an image in all nodes: it is fetched, confirmed regularly, and never evicted. 409: over the budget",
+        parameters: [],
+        requestBody: { required: true, content: content("NewPin") },
+        responses: answered("Pin", "201"),
+      },
+      delete: {
+        operationId: "unpinImage",
+        summary:
+          "Ends a pin in all nodes; the image stays until it is evicted. Needs content-type: application/json or a header x-entrepot-request",
+        parameters: [image],
+        responses: answered("Unpinned"),
       },
     },
   };

@@ -2,7 +2,7 @@
 // decided before (access.ts), as for all that is not health, metrics or a webhook; without a password or a token that is this
 // machine alone. A change needs what cross-site.ts asks for, and has its line in the log (audit.ts).
 import type { IncomingMessage } from "node:http";
-import { jsonAnswer, type OpsAnswer } from "../answer.ts";
+import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
 import { bodyOf, jsonOf } from "../request-body.ts";
 import { usualDays } from "../stats/readiness.ts";
 import type { JobReport, JobSummary } from "./job-report.ts";
@@ -94,16 +94,3 @@ export class JobsApi {
 }
 
 const unknownJob = failure(404, "there is no such job: it was forgotten, or the node has been started again");
-
-function onlyMethods(allow: string): OpsAnswer {
-  return { ...failure(405, `only ${allow}`), headers: { allow } };
-}
-
-function later(message: string): OpsAnswer {
-  return { ...failure(503, message), headers: { "retry-after": "10" } };
-}
-
-/** What was wrong, and what to do about it; see apiError. */
-function failure(status: number, message: string): OpsAnswer {
-  return { status, body: `${message}\n` };
-}

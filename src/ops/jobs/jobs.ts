@@ -98,6 +98,7 @@ export class Jobs {
     request: { waiting: [], running: 0 },
     schedule: { waiting: [], running: 0 },
     webhook: { waiting: [], running: 0 },
+    pin: { waiting: [], running: 0 },
   };
   #stopped = false;
 

@@ -3,6 +3,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { Reference } from "../../oci/reference.ts";
 import type { CircuitStateName, Result } from "../event.ts";
+import type { PinCommand } from "../pins/pins.ts";
 import type { DrillRecord } from "./drill.ts";
 import type { PageEnd, ReportedPage } from "./reported-images.ts";
 import type { NodeSavings } from "./savings.ts";
@@ -107,6 +108,7 @@ export const nodePaths = {
   savings: "/node/v1/savings",
   pulled: "/node/v1/pulled",
   reported: "/node/v1/reported-images",
+  pins: "/node/v1/pins",
 } as const;
 
 /** Digests asked about at once, at most. */
@@ -139,6 +141,8 @@ export interface OtherNodes {
   pulled(address: string, days: number): Promise<PulledImages>;
   /** For readiness: what it knows of the images pulled through it at `since` (milliseconds since the epoch) or later, after those up to `after`. */
   reported(address: string, since: number, after: PageEnd | undefined): Promise<ReportedPage>;
+  /** What was commanded of pins, by the names upstreams have among nodes (upstream-id.ts). */
+  pins(address: string): Promise<readonly PinCommand[]>;
 }
 
 /** The other nodes of the last day, and how they are asked. */

@@ -2,10 +2,42 @@
 import type { Digest } from "../../oci/digest.ts";
 import type { Scope } from "../scope.ts";
 
+/** What made an image a pinned one. */
+export const pinOrigins = ["command", "configuration"] as const;
+export type PinOrigin = (typeof pinOrigins)[number];
+
+export interface WantedPin extends PinnedName {
+  readonly origin: PinOrigin;
+  /** When it was commanded, in milliseconds since the epoch; of the configuration undefined. */
+  readonly at: number | undefined;
+}
+
+/**
+ * `whole`: all of it is here. `incomplete`: something of it is still to come, or cannot be had; what was here as a whole before
+ * is held until then. `over_budget`: it would take more than pinned images may have, and nothing of it is held but what was
+ * before, as far as that fits. `too_large`: it has more parts than a pinned image may have. `unknown`: what the name stands for
+ * is not known yet.
+ */
+export const pinStates = ["whole", "incomplete", "over_budget", "too_large", "unknown"] as const;
+export type PinState = (typeof pinStates)[number];
+
+/** Tags that this node has records of. All throw StoreError. */
+export interface KnownTags {
+  /** Repositories with a number above `after`, in the order of these; at most `limit`. */
+  repositories(after: number, limit: number): readonly (Scope & { readonly id: number })[];
+  /** Of the repository with that number, in their order; at most `limit`. */
+  tagsOf(id: number, limit: number): readonly string[];
+}
+
 /** An image by its name. */
 export interface PinnedName extends Scope {
   /** A tag or a digest. */
   readonly reference: string;
+}
+
+/** As references are written, with the upstream's name before it. No other image has the same. */
+export function pinnedText({ upstream, repository, reference }: PinnedName): string {
+  return `${upstream}/${repository}${reference.includes(":") ? "@" : ":"}${reference}`;
 }
 
 /** Pins made by command that are kept, in all nodes of the datacenter. */
@@ -52,7 +84,7 @@ export interface PinStore extends PinLookup {
   commands(): readonly PinCommand[];
   /**
    * Takes over those that are later than what is known of their images, and gives their number; what unpins goes after
-   * `forgetUnpinned`. At most `maxCommanded` pins are kept, and as many that unpin: what is beyond is left out.
+   * `forgetUnpinned`. At most `maxCommanded` pins are kept, what is beyond is left out; and as many that unpin, the latest.
    */
   command(commands: readonly PinCommand[], now: number): number;
   held(): readonly HeldImage[];

@@ -50,11 +50,11 @@ export class SqlitePins implements PinStore {
       let taken = 0;
       for (const { pinned, at, ...name } of commands) {
         if (!pinned && at <= now - forgetUnpinned) continue;
-        const isKnown = this.#statements.isCommanded.get(...keyOf(name), pinned ? 1 : 0) !== undefined;
-        const count = Number(this.#statements.count.get(pinned ? 1 : 0)?.count);
-        if (!isKnown && count >= maxCommanded) continue;
+        const isPinned = this.#statements.isCommanded.get(...keyOf(name)) !== undefined;
+        if (pinned && !isPinned && Number(this.#statements.count.get()?.count) >= maxCommanded) continue;
         taken += this.#statements.command.run(...keyOf(name), pinned ? 1 : 0, Math.round(at));
       }
+      this.#statements.forgetMore.run();
       return taken;
     });
   }
@@ -145,12 +145,17 @@ function prepareAll(database: Database) {
     commands: database.prepare(
       "SELECT upstream, repository, reference, pinned, commanded_at FROM pins ORDER BY commanded_at",
     ),
-    isCommanded: database.prepare(`SELECT 1 FROM pins WHERE ${named} AND pinned = ?`),
-    count: database.prepare("SELECT count(*) AS count FROM pins WHERE pinned = ?"),
+    isCommanded: database.prepare(`SELECT 1 FROM pins WHERE ${named} AND pinned = 1`),
+    count: database.prepare("SELECT count(*) AS count FROM pins WHERE pinned = 1"),
     command: database.prepare(
       `INSERT INTO pins (upstream, repository, reference, pinned, commanded_at) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET pinned = excluded.pinned, commanded_at = excluded.commanded_at
        WHERE excluded.commanded_at > commanded_at`,
+    ),
+    forgetMore: database.prepare(
+      `DELETE FROM pins WHERE pinned = 0 AND (upstream, repository, reference) IN (
+         SELECT upstream, repository, reference FROM pins WHERE pinned = 0
+         ORDER BY commanded_at DESC LIMIT -1 OFFSET ${maxCommanded})`,
     ),
     forget: database.prepare("DELETE FROM pins WHERE pinned = 0 AND commanded_at <= ?"),
   };

@@ -1,17 +1,20 @@
-// Tag records in the index (TagStore).
+// Tag records in the index (TagStore), and which there are (KnownTags).
 
-import type { Tag } from "../../oci/name.ts";
+import type { Repository, Tag } from "../../oci/name.ts";
+import type { KnownTags } from "../../ports/pins/pins.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { type Database, digestKey, digestOfKey, type Statement } from "./database.ts";
 import { type Repositories, repositoryId } from "./repositories.ts";
 
-export class SqliteTags implements TagStore {
+export class SqliteTags implements TagStore, KnownTags {
   readonly #database: Database;
   readonly #repositories: Repositories;
   readonly #get: Statement;
   readonly #put: Statement;
   readonly #delete: Statement;
+  readonly #repositoriesAfter: Statement;
+  readonly #tagsOf: Statement;
 
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
@@ -25,6 +28,10 @@ export class SqliteTags implements TagStore {
          size = excluded.size, checked_at = excluded.checked_at
        WHERE excluded.checked_at >= tags.checked_at`,
     );
+    this.#repositoriesAfter = database.prepare(
+      "SELECT id, upstream, name FROM repositories WHERE id > ? ORDER BY id LIMIT ?",
+    );
+    this.#tagsOf = database.prepare("SELECT tag FROM tags WHERE repository = ? ORDER BY tag LIMIT ?");
     this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
   }
 
@@ -50,5 +57,17 @@ export class SqliteTags implements TagStore {
   async delete(scope: Scope, tag: Tag): Promise<void> {
     if (this.#database.pause !== undefined) await this.#database.pause;
     this.#delete.run(scope.upstream, scope.repository, tag);
+  }
+
+  repositories(after: number, limit: number): readonly (Scope & { readonly id: number })[] {
+    return this.#repositoriesAfter.all(after, limit).map(({ id, upstream, name }) => ({
+      id: Number(id),
+      upstream: String(upstream),
+      repository: name as Repository,
+    }));
+  }
+
+  tagsOf(id: number, limit: number): readonly string[] {
+    return this.#tagsOf.all(id, limit).map(({ tag }) => String(tag));
   }
 }

@@ -254,9 +254,9 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         );
       case "sync_job":
         return logSyncJob(logger, notice);
-      // That of a webhook has one image, which has its line.
+      // That of a webhook has one image, which has its line; those of pins come every hour.
       case "job":
-        return notice.origin === "webhook" ? undefined : logJob(logger, notice);
+        return notice.origin === "webhook" || notice.origin === "pin" ? undefined : logJob(logger, notice);
       default:
         notice satisfies never;
     }
@@ -366,6 +366,8 @@ function logSyncJob(logger: Logger, notice: Notice & { kind: "sync_job" }): void
   const asked = { job, origin, image: scrub(image, maxText), result, ...from };
   const fields = { ...asked, bytes, duration_ms: tenths(durationMs), retries, detail };
   if (result === "failed") logger.warn(fields, "an image could not be fetched ahead");
+  else if (origin === "pin" && bytes === 0 && result === "done")
+    logger.debug(fields, "a pinned image was confirmed");
   else
     logger.info(fields, result === "done" ? "fetched an image ahead" : "fetching an image ahead was ended");
 }

@@ -29,6 +29,12 @@ export interface GaugeSources {
   /** Images pulled in the last week, and those of them that could be pulled now without upstream; undefined until looked. */
   imagesPulled(): number | undefined;
   imagesReady(): number | undefined;
+  /** Pinned images, and those of them that are here as a whole; undefined until looked. */
+  pinnedImages(): number | undefined;
+  pinnedImagesWhole(): number | undefined;
+  /** Bytes held for them, be they here or to come, and that they may have. */
+  pinnedBytes(): number | undefined;
+  pinBudgetBytes(): number | undefined;
   httpInFlightRequests(): number | undefined;
   drillActive(): boolean;
   ready(): boolean;
@@ -95,6 +101,26 @@ const gauges: readonly { name: string; help: string; source: PlainSource }[] = [
     name: "entrepot_drill_active",
     help: "1 while a drill is on, in which every upstream counts as away for some clients.",
     source: "drillActive",
+  },
+  {
+    name: "entrepot_pinned_images",
+    help: "Pinned images, by command and by the configuration, with those over the budget.",
+    source: "pinnedImages",
+  },
+  {
+    name: "entrepot_pinned_images_whole",
+    help: "Pinned images that are held and here as a whole.",
+    source: "pinnedImagesWhole",
+  },
+  {
+    name: "entrepot_pinned_bytes",
+    help: "Bytes held for pinned images, here or still to come.",
+    source: "pinnedBytes",
+  },
+  {
+    name: "entrepot_pin_budget_bytes",
+    help: "Bytes that pinned images may have.",
+    source: "pinBudgetBytes",
   },
   {
     name: "entrepot_http_in_flight_requests",

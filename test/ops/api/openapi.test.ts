@@ -110,10 +110,14 @@ t.test("of the answers every member is described, also where they are nested", (
     "Jobs",
     "NewDrill",
     "NewJob",
+    "NewPin",
     "Node",
+    "Pin",
+    "Pins",
     "Readiness",
     "Savings",
     "Stats",
+    "Unpinned",
   ]);
   const text = JSON.stringify(components);
   t.notMatch(text, /additionalProperties/, "members may be added: nobody is told to refuse them");

@@ -6,8 +6,11 @@ import { pinStoreSuite } from "../../fixtures/pin-store-suite.ts";
 
 t.test("the suite of every PinStore", (t) =>
   pinStoreSuite(t, async (t) => {
+    // Registered before the directory, whose own removal would otherwise come first.
+    let close = (): void => {};
+    t.teardown(() => close());
     const index = openIndex({ directory: t.testdir(), clock: Date.now });
-    t.teardown(() => index.close());
+    close = () => index.close();
     return index;
   }),
 );
