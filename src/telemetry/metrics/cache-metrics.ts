@@ -33,6 +33,7 @@ export const storeOps = [
   "graph",
   "readiness",
   "savings",
+  "superseded",
   "publish",
   "peer",
   "redis",
