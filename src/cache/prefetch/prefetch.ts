@@ -327,14 +327,14 @@ export class Prefetch {
       }
       layer.ahead = "coming";
       // What cannot be kept would come again, as would what clients fetch elsewhere.
-      if (!(await this.#follow(layer.digest, remote)) || !this.#isHere(layer.digest)) image.stopped = true;
+      const isKept = (await this.#follow(layer.digest, remote)) && this.#isHere(layer.digest);
+      if (!isKept) this.#failed(watched, layer);
       else if (layer.ahead === "coming") layer.ahead = "here";
     } catch (error) {
       // It was given up, or it failed: then the client is told why when it asks for it.
-      image.stopped = true;
+      this.#failed(watched, layer);
       if (error instanceof UpstreamError) this.#rest(remote.upstream, error);
     }
-    if (image.stopped && !layer.asked) this.#note(watched, layer, "unused");
     this.#advance(watched);
   }
 
@@ -356,6 +356,12 @@ export class Prefetch {
     }
     await filling?.done;
     return true;
+  }
+
+  #failed(watched: Watched, layer: PullLayer): void {
+    watched.image.stopped = true;
+    this.#note(watched, layer, "unused");
+    if (layer.ahead === "deciding") layer.ahead = "no";
   }
 
   #rest(upstream: string, { retryAfter = 0 }: UpstreamError): void {

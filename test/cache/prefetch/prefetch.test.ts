@@ -182,6 +182,23 @@ t.test("nothing more comes once a client skips a layer, and the skipped one is g
   t.same(results(), ["used 2 100000", "used 3 100000", "unused 1 0"]);
 });
 
+t.test("what comes behind a skipped layer goes on, and is used when it is asked for", async (t) => {
+  const { cache, client, fetched, results } = await start(t, { bytesAhead: () => 350 * kilobyte });
+  const docker = client("10.0.0.1");
+  await docker.manifest(image.digest);
+  const release = hold(cache, [layers[0], layers[3]] as Digest[]);
+  const first = docker.blob(layers[0] as Digest);
+  await eventually("all are asked for", () => fetched().length === 4);
+  await eventually("two of them are here", () => cache.blobs.fills.length === 2);
+  await docker.blob(layers[2] as Digest).whole;
+  const last = docker.blob(layers[3] as Digest);
+  release();
+  t.equal(await last.whole, 100 * kilobyte);
+  await first.whole;
+  t.equal(fetched().length, 4);
+  t.same(results(), ["used 2 100000", "used 3 100000"]);
+});
+
 t.test("one that is skipped is not given up while another client reads it", async (t) => {
   const { cache, client, fetched } = await start(t);
   const [docker, other] = [client("10.0.0.1"), client("10.0.0.2")];
