@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
+import { ImageCommands } from "./app/images/image-commands.ts";
 import { Pins } from "./app/images/pins.ts";
 import { createPrefetch } from "./app/images/prefetch.ts";
 import { createPulledImages } from "./app/images/pulled-images.ts";
@@ -179,6 +180,7 @@ class Entrepot implements App {
   readonly #notifications: Notifications;
   readonly #warm: Warm;
   readonly #pins: Pins;
+  readonly #commands: ImageCommands;
   readonly #webhooks: Webhooks;
   readonly #stopping = new AbortController();
   /** Closes in the reverse order of opening, whatever of it was opened. */
@@ -278,6 +280,7 @@ class Entrepot implements App {
       warm: this.#warm,
       log: this.#log,
     });
+    this.#commands = new ImageCommands({ ...this.#common(), config: () => this.#config, log: this.#log });
     this.#webhooks = new Webhooks(() => this.#config, this.#notices, this.#warm);
   }
 
@@ -438,6 +441,7 @@ class Entrepot implements App {
       jobs: this.#warm.api,
       drill: new DrillApi(this.#drill, () => void this.#news?.exchange()),
       pins: this.#pins.api,
+      purges: this.#commands.api,
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
         node.name,
@@ -572,6 +576,7 @@ class Entrepot implements App {
         }),
         pins: () => this.#pins.told(),
         savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
+        command: (...asked) => this.#commands.command(...asked),
       },
       neighbours: this.#neighbours(shared),
       denied,
@@ -619,6 +624,16 @@ class Entrepot implements App {
       neighbours: this.#neighbours(shared),
     });
     this.#opened.defer(() => this.#pins.stop());
+    this.#opened.defer(() => this.#commands.stop());
+    await this.#commands.attach({
+      store,
+      index,
+      policy,
+      shared,
+      upstreams: () => upstreams.all,
+      neighbours: this.#neighbours(shared),
+      forgetWorkers: async () => await workers?.processes.forget({}),
+    });
     this.#serving = {
       upstreams,
       shared,

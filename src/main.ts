@@ -75,6 +75,17 @@ function onHarmlessSignal(listener: (name: string) => void): () => void {
   };
 }
 
+/** At the standard error, because the standard output may be for a program. */
+async function ask(question: string): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await lines.question(question);
+  } finally {
+    lines.close();
+  }
+}
+
 async function main(): Promise<number> {
   // Chunks of transfers are memory outside V8's heap that only its collector frees. While the space for young objects stays
   // as small as it starts (1 MiB), they are freed with it, often and cheaply. Grown to 16 MiB it is collected too seldom, and
@@ -97,6 +108,7 @@ async function main(): Promise<number> {
     onHarmlessSignal,
     memoryLimit: process.constrainedMemory(),
     terminal: process.stderr.isTTY ? process.stderr : undefined,
+    ask: process.stdin.isTTY && process.stdout.isTTY && process.stderr.isTTY ? ask : undefined,
   };
   return await run(process.argv.slice(2), context);
 }

@@ -108,6 +108,7 @@ export interface Policy {
   readonly blobs: BlobCache;
   readonly manifests: Manifests;
   readonly listings: Listings;
+  readonly kept: KeptAnswers;
   readonly eviction: Eviction;
   readonly refreshAhead: RefreshAhead;
 }
@@ -209,5 +210,5 @@ export function createPolicy({
     },
     () => {},
   );
-  return { confirmations, access, negative, local, blobs, manifests, listings, eviction, refreshAhead };
+  return { confirmations, access, negative, local, blobs, manifests, listings, kept, eviction, refreshAhead };
 }

@@ -11,17 +11,19 @@ import { plainUpstream } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NodeProof } from "../ports/datacenter/node-proof.ts";
-import type { NodeSummaries, OtherNodes } from "../ports/datacenter/nodes.ts";
+import type { NodeCommands, NodeSummaries, OtherNodes } from "../ports/datacenter/nodes.ts";
 import { upstreamId } from "../ports/datacenter/upstream-id.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { PinLookup } from "../ports/pins/pins.ts";
+import type { PurgeExchange } from "../ports/purge/purges.ts";
 import type { BlobIndex, LinkStore, OwnLinks, TagStore } from "../ports/records.ts";
 import type { Announcements } from "../ports/shared.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
 import type { KnownBlobs, S3Room } from "../storage/s3/eviction.ts";
+import { AskedPurges } from "../upstream/node-purges.ts";
 import { AskedSummaries, HttpNodes } from "../upstream/nodes.ts";
 import { HttpPeers } from "../upstream/peers.ts";
 import { userAgent } from "../version.ts";
@@ -47,7 +49,11 @@ export interface SharedParts {
   /** How the nodes tell each other of themselves; undefined where there are no others. */
   readonly summaries: NodeSummaries | undefined;
   /** Undefined where there are no others, or nodes sign nothing. */
-  readonly otherNodes: OtherNodes | undefined;
+  readonly otherNodes: (OtherNodes & NodeCommands) | undefined;
+  /** How nodes tell each other of purges; undefined where there are no others, or they cannot be asked. */
+  readonly purges: PurgeExchange | undefined;
+  /** Whether Redis can be changed; true when nodes share none. */
+  readonly redisUsable: () => boolean;
   /** Blobs that wait to be uploaded; undefined without S3. */
   readonly pendingUploads: () => number | undefined;
   /** Bytes of blobs in S3 when last counted, an hour ago at most; undefined without a size to keep. */
@@ -130,6 +136,15 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
     },
     summaries: otherNodes && others.length > 0 ? new AskedSummaries(otherNodes, others) : redis?.summaries,
     otherNodes,
+    purges:
+      redis?.purges ??
+      (otherNodes &&
+        new AskedPurges({
+          nodes: otherNodes,
+          addresses: others,
+          nameOf: (id) => options.settings().upstreams.find((each) => upstreamId(each) === id)?.name,
+        })),
+    redisUsable: () => redis?.usable ?? true,
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),
     async check() {

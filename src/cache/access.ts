@@ -149,4 +149,14 @@ export class Access {
       this.#notices(noticeOfStoreError("links.remove", error));
     }
   }
+
+  /** The repository has lost the digests, and other nodes are told of it otherwise (LinkStore.removeAll). */
+  async unlinkAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+    for (const digest of digests) this.ended(scope, digest);
+    try {
+      await this.#links.removeAll(scope, digests);
+    } catch (error) {
+      this.#notices(noticeOfStoreError("links.remove", error));
+    }
+  }
 }

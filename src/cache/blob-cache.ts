@@ -475,6 +475,11 @@ export class BlobCache {
     return this.#fills.bytes;
   }
 
+  /** See Fills. */
+  purge(digests: ReadonlySet<Digest>): Promise<void> {
+    return this.#fills.purge(digests);
+  }
+
   /** Ends every fill; resolves when their spools are gone. */
   stop(reason: Error): Promise<void> {
     return this.#fills.stop(reason);

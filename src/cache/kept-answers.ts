@@ -23,7 +23,7 @@ export class KeptAnswers {
     this.#notices = notices;
   }
 
-  /** This method and the next three: see AnswerStore. */
+  /** This method and the next four: see AnswerStore. */
   get(scope: Scope, key: string): StoredAnswer | undefined {
     return this.#orNotice("answers.get", () => this.#store.get(scope, key));
   }
@@ -38,6 +38,10 @@ export class KeptAnswers {
 
   expire(scope: Scope, before: number): void {
     this.#orNotice("answers.expire", () => this.#store.expire(scope, before));
+  }
+
+  clear(scope: Scope, before: number): void {
+    this.#orNotice("answers.clear", () => this.#store.clear(scope, before));
   }
 
   /**

@@ -20,6 +20,7 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 import { BlobChecks, type CheckResult } from "./blob-checks.ts";
 import { holdBack } from "./fill/range-plan.ts";
 import { bodyBytes } from "./memory-size.ts";
+import { PurgedBlobs } from "./purge/purged-blobs.ts";
 import { StoredReaders, wrongBytes } from "./stored-readers.ts";
 
 /** Blobs up to this size are kept in memory after their first read: configs and small layers. */
@@ -88,12 +89,15 @@ interface Gate {
 export class LocalBlobs {
   /** Checks whether what is stored is right. */
   readonly checks: BlobChecks;
+  /** What was deleted by `purge`. */
+  readonly purged: PurgedBlobs;
   readonly #options: LocalBlobsOptions;
   readonly #memory: LRUCache<Digest, HeldBody>;
   readonly #readers: StoredReaders;
 
   constructor(options: LocalBlobsOptions) {
     this.#options = options;
+    this.purged = new PurgedBlobs(options.clock);
     this.#memory = new LRUCache({
       maxSize: options.memoryBytes,
       sizeCalculation: ({ body }) => bodyBytes(body),
@@ -153,9 +157,10 @@ export class LocalBlobs {
         const held = gate === undefined || gate.first ? reader : heldBack(digest, reader, size, gate.result);
         return { source: store.source, size, reader: held, plain: held === reader };
       }
+      const asOf = this.purged.count;
       const body = await this.#readVerified(digest, blob, size, known);
       if (body === undefined) return undefined;
-      this.#memory.set(digest, { body, mediaType: known?.mediaType });
+      this.#remember(digest, { body, mediaType: known?.mediaType }, asOf);
       return inMemory(store.source, body);
     } finally {
       if (open) await reader.close();
@@ -204,6 +209,7 @@ export class LocalBlobs {
     const held = this.heldManifest(digest);
     if (held !== undefined) return held;
     const { index, store } = this.#options;
+    const asOf = this.purged.count;
     try {
       const known = index.get(digest);
       if (known?.mediaType === undefined || known.size > largestManifest) return undefined;
@@ -214,7 +220,7 @@ export class LocalBlobs {
       }
       const body = await this.#readVerified(digest, blob, known.size, known).finally(() => blob.close());
       if (body === undefined) return undefined;
-      this.#memory.set(digest, { body, mediaType: known.mediaType });
+      this.#remember(digest, { body, mediaType: known.mediaType }, asOf);
       this.#touch(digest);
       return { body, mediaType: known.mediaType, source: store.source };
     } catch (error) {
@@ -236,20 +242,48 @@ export class LocalBlobs {
     return this.#memory.has(digest);
   }
 
-  /** Stores a verified manifest body. When the store fails a notice is sent, and only memory holds the body. */
+  /**
+   * Stores a verified manifest body. When the store fails a notice is sent, and only memory holds the body. False for one that
+   * was purged since `asOf`, by the count of `purged`: it is not kept.
+   */
   async putManifest(
     digest: Digest,
     body: Buffer,
     { mediaType, children, subject }: Pick<Manifest, "mediaType" | "children" | "subject">,
-  ): Promise<void> {
+    asOf = this.purged.count,
+  ): Promise<boolean> {
+    if (this.purged.hasSince(digest, asOf)) return false;
     this.#memory.set(digest, { body, mediaType });
     try {
-      if (!(await this.#store(digest, body))) return;
+      if (!(await this.#store(digest, body))) return true;
+      if (this.purged.hasSince(digest, asOf)) {
+        await this.purge(digest);
+        return false;
+      }
       this.#options.index.setChildren(digest, children, subject);
       this.committed(digest, body.length, mediaType);
     } catch (error) {
       this.#options.notices(noticeOfStoreError("put_manifest", error));
     }
+    return true;
+  }
+
+  /**
+   * Deletes the blob, from memory and the disk, whoever reads it: they keep what they have open. What is to bring none of it back has
+   * to be in `purged` before. Rejects with StoreError.
+   */
+  async purge(digest: Digest): Promise<void> {
+    const { store, index } = this.#options;
+    this.#memory.delete(digest);
+    await store.delete(digest);
+    index.remove(digest);
+    this.#memory.delete(digest);
+  }
+
+  /** Throws away what earlier fills have kept of the blob from this upstream. */
+  async purgeKept(digest: Digest, upstream: string): Promise<void> {
+    const kept = await this.#options.store.resume(digest, upstream);
+    await kept?.writer.abort().finally(() => kept.writer.release());
   }
 
   /** False for a body that is larger than the whole cache. Rejects with StoreError. */
@@ -369,6 +403,10 @@ export class LocalBlobs {
   /** Forgets what memory holds of an evicted blob. */
   forget(digest: Digest): void {
     this.#memory.delete(digest);
+  }
+
+  #remember(digest: Digest, held: HeldBody, asOf: number): void {
+    if (!this.purged.hasSince(digest, asOf)) this.#memory.set(digest, held);
   }
 
   #touch(digest: Digest): void {

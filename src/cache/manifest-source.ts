@@ -80,7 +80,7 @@ export class ManifestSource {
   /** From this node, else from the shared store, whose bytes are verified and kept here. */
   async stored(digest: Digest): Promise<LocalManifest | undefined> {
     const here = await this.#local.manifest(digest);
-    if (here !== undefined || this.#shared === undefined) return here;
+    if (here !== undefined || this.#shared === undefined || this.#local.purged.hasJust(digest)) return here;
     const { store } = this.#shared;
     return this.#lookups.run(digest, () => this.#fromShared(store, digest)).promise;
   }
@@ -88,6 +88,7 @@ export class ManifestSource {
   /** Undefined also for what is no manifest, and when the store fails, of which it sends a notice itself. */
   async #fromShared(store: SharedBlobs, digest: Digest): Promise<LocalManifest | undefined> {
     const over = new AbortController();
+    const asOf = this.#local.purged.count;
     try {
       const found = await store.open(digest, 0, over.signal);
       if (found?.mediaType === undefined || found.size > largestManifest) return undefined;
@@ -98,7 +99,7 @@ export class ManifestSource {
         throw new UpstreamError("digest_mismatch", "not what it is stored as");
       const manifest = readManifest(body, found.mediaType);
       if (typeof manifest === "string") return undefined;
-      await this.#local.putManifest(digest, body, manifest);
+      await this.#local.putManifest(digest, body, manifest, asOf);
       return { body, mediaType: manifest.mediaType, source: store.source };
     } catch (error) {
       if (error instanceof UpstreamError) await store.delete(digest).catch(() => {});
@@ -162,6 +163,7 @@ export class ManifestSource {
     accept?: string,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
     const { registry, repository, onBehalfOf } = remote;
+    const asOf = this.#local.purged.count;
     const answer = await registry.getManifest(repository, reference, accept, onBehalfOf?.user);
     if (isRefusal(answer)) return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
@@ -176,7 +178,9 @@ export class ManifestSource {
     }
     const { mediaType } = manifest;
     if (ofPayload) return { kind: "uncached", digest, mediaType, body };
-    await this.#local.putManifest(digest, body, manifest);
+    // It was purged while upstream was asked: who has asked gets it, and nobody else.
+    if (!(await this.#local.putManifest(digest, body, manifest, asOf)))
+      return { kind: "uncached", digest, mediaType, body };
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(remote, digest, body.length, manifest.blobs);
     const here: LocalManifest = { body, mediaType, source: `upstream:${remote.upstream}` };

@@ -250,6 +250,17 @@ export class Manifests {
     this.#ahead.detach(key);
   }
 
+  /**
+   * What upstream says now that the tag is, whatever its time to live; the record follows, and stays when this rejects, with
+   * UpstreamError.
+   */
+  async refreshNow(remote: RemoteRepository, tag: Tag): Promise<ManifestOpened> {
+    const record = await this.#records.get(remote, tag);
+    this.#forgetQuestions(remote, tag);
+    const asked = await this.#fetch(remote, keyIn(remote, tag), this.#question(remote, tag, record));
+    return this.#answer(remote, { ...asked, outdated: record !== undefined });
+  }
+
   // ---- ahead of clients ---------------------------------------------------------------------------------------
 
   /** The record of a tag that is answered without asking upstream. */

@@ -26,6 +26,8 @@ export interface Context {
   readonly onHarmlessSignal: OnSignal;
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;
+  /** Asks the person at the terminal; left out when there is none, as where the command is piped. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Bytes of memory the process may use, 0 or very many where nothing limits it; 0 when left out. */
   readonly memoryLimit?: number;
   /** Between two questions of `warm`: milliseconds; rejects when the signal aborts. Real time when left out. */

@@ -9,7 +9,9 @@ import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
 import { type DrillOptions, drill } from "./drill.ts";
 import { type PinOptions, pin, pins, unpin } from "./pins.ts";
+import { type PurgeOptions, purge } from "./purge.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
+import { type RefreshOptions, refresh } from "./refresh.ts";
 import { type SavingsOptions, savings } from "./savings.ts";
 import { type ServeOptions, serve } from "./serve.ts";
 import { type WarmOptions, warm } from "./warm.ts";
@@ -246,6 +248,52 @@ Exit codes:
       pinExitCodes("all of them are here as a whole", "one is not, or is over pin.budget"),
     )
     .action(async (options: PinOptions) => finish(await pins(options, context)));
+  root
+    .command("refresh")
+    .description(
+      "have a running mirror ask again now: what a tag is, whatever its time to live; of a digest, whether what is stored is right",
+    )
+    .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  upstream has said what the tag is, or what is stored is right now, on every node that answers
+  1  upstream does not have it or refuses it, or a node could not find out
+  2  no mirror answers, or the reference, the command line or the configuration is wrong`,
+    )
+    .action(async (reference: string, options: RefreshOptions) =>
+      finish(await refresh(reference, options, context)),
+    );
+  root
+    .command("purge")
+    .description(
+      "delete a tag with its image, an image or a whole repository from the caches of all nodes; upstream keeps it. What something else uses stays",
+    )
+    .argument(
+      "<reference>",
+      "[upstream/]repository:tag, [upstream/]repository@digest, a digest (in all repositories), or [upstream/]repository: all of it",
+    )
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--dry-run", "only show what would go and what would stay")
+    .option("--yes", "do not ask; nobody is asked either where the command is piped")
+    .option("--force", "also what pinned images need")
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  done, or told with --dry-run; nodes that are away do it when they are back
+  1  something could not be reached and is tried again, or you said no
+  2  no mirror answers, pinned images need some of it, or the reference, the command line or the configuration is wrong`,
+    )
+    .action(async (reference: string, options: PurgeOptions) =>
+      finish(await purge(reference, options, context)),
+    );
   root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   root
     .command("demo")
@@ -326,7 +374,9 @@ Examples:
   entrepot readiness --days 30         which images could be pulled now without their registries
   entrepot drill --clients 10.1.2.0/24 --for 10m   answer these as if the registries were dead
   entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet
-  entrepot warm --from-manifests app.yaml --platform linux/amd64   fetch its images before a roll-out`;
+  entrepot warm --from-manifests app.yaml --platform linux/amd64   fetch its images before a roll-out
+  entrepot refresh team/app:latest     ask upstream again for the tag, now
+  entrepot purge team/app:1.0 --dry-run   what would go from the caches, and what would stay`;
 
 const exitCodes = `
 Exit codes:
@@ -335,7 +385,7 @@ Exit codes:
   2  the configuration or the command line is wrong`;
 
 const otherExitCodes =
-  "why, readiness, drill, savings, warm, pin, unpin and pins have their own: entrepot why --help and so on";
+  "why, readiness, drill, savings, warm, pin, unpin, pins, refresh and purge have their own: entrepot why --help and so on";
 
 /** Examples, environment, what only the file has, and exit codes. */
 function helpText(): string {

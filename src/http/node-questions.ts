@@ -39,6 +39,8 @@ export interface NodeQuestionsOptions {
   readonly reported: (since: number, after: PageEnd | undefined) => Promise<ReportedPage>;
   /** What was commanded of pins; see OtherNodes. Throws StoreError. */
   readonly pins: () => readonly PinCommand[];
+  /** The answer to a question of another kind (NodeCommands); undefined when there is no such one. Rejects with StoreError. */
+  readonly command?: (path: string, query: URLSearchParams) => Promise<object | undefined>;
 }
 
 /** Whether a target, below this mirror's own path, is such a question. */
@@ -91,7 +93,10 @@ export async function answerNode(
       return fail(exchange, failureOfProblem("bad_page"));
     return say(exchange, await options.reported(since, end));
   }
-  if (path !== nodePaths.holding) return fail(exchange, failureOfProblem("unknown"));
+  if (path !== nodePaths.holding) {
+    const answered = await options.command?.(path, query);
+    return answered === undefined ? fail(exchange, failureOfProblem("unknown")) : say(exchange, answered);
+  }
   const asked = query.get("digests") ?? "";
   const digests = asked.split(",", maxAsked).flatMap((text) => parseDigest(text) ?? []);
   const held: Digest[] = [];

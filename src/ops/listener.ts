@@ -20,6 +20,7 @@ import type { DrillApi } from "./drill/drill-api.ts";
 import type { Health } from "./health.ts";
 import type { JobsApi } from "./jobs/jobs-api.ts";
 import type { PinsApi } from "./pins/pins-api.ts";
+import type { PurgeApi } from "./purge/purge-api.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
 import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
 
@@ -48,6 +49,8 @@ export interface OpsListenerOptions {
   readonly drill?: Pick<DrillApi, "has" | "answer" | "paths"> | undefined;
   /** Left out: no image can be pinned. */
   readonly pins?: Pick<PinsApi, "has" | "answer" | "paths"> | undefined;
+  /** Left out: nothing is purged or refreshed on demand. */
+  readonly purges?: Pick<PurgeApi, "has" | "answer" | "paths"> | undefined;
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -90,6 +93,7 @@ export function createOpsListener({
   jobs,
   drill,
   pins,
+  purges,
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
@@ -142,6 +146,7 @@ export function createOpsListener({
         jobs,
         drill,
         pins,
+        purges,
         isOurs,
         refusalOf,
         basePath: base,
@@ -222,7 +227,8 @@ function isAddress(host: string): boolean {
   return isIP(host) !== 0;
 }
 
-interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs" | "drill" | "pins"> {
+interface Served
+  extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs" | "drill" | "pins" | "purges"> {
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
@@ -233,7 +239,7 @@ interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" |
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, api, jobs, drill, pins, basePath, audited } = served;
+  const { pages, webhooks, stats, api, jobs, drill, pins, purges, basePath, audited } = served;
   const target = request.url ?? "";
   const path = pathOf(target);
   const isApi = isOfApi(path);
@@ -248,21 +254,28 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   const { method, headers } = request;
   const crossSite = crossSiteReason(method, headers) ?? (isApi ? foreignReason(headers) : undefined);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
-  const changing = [jobs, drill, pins].find((each) => each?.has(path));
+  const changing = [jobs, drill, pins, purges].find((each) => each?.has(path));
   const isThere =
     page !== undefined || stats?.has(path) || api?.paths.includes(path) || changing !== undefined;
   if (first !== undefined) {
     say(first);
   } else if (!isThere) {
     const here = isApi
-      ? [...(api?.paths ?? []), ...(jobs?.paths ?? []), ...(drill?.paths ?? []), ...(pins?.paths ?? [])]
+      ? [
+          ...(api?.paths ?? []),
+          ...(jobs?.paths ?? []),
+          ...(drill?.paths ?? []),
+          ...(pins?.paths ?? []),
+          ...(purges?.paths ?? []),
+        ]
       : [...(stats?.paths ?? []), ...pages.keys()];
     say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {
     say({ status: 403, body: `${crossSite}\n` });
   } else if (changing !== undefined) {
-    const told = await changing.answer(path, request);
+    const told: Awaited<ReturnType<PurgeApi["answer"]>> = await changing.answer(path, request);
     audited.about = told.about;
+    audited.outcome = told.outcome;
     say(told);
   } else if (request.method !== "GET" && request.method !== "HEAD") {
     response.setHeader("allow", "GET, HEAD");

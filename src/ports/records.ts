@@ -64,6 +64,8 @@ export interface LinkStore {
   add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void>;
   /** Upstream no longer has the digest in this repository. */
   remove(scope: Scope, digest: Digest): Promise<void>;
+  /** The same of many, without telling other nodes: they are told of what it is done for. */
+  removeAll(scope: Scope, digests: readonly Digest[]): Promise<void>;
   /**
    * The size a descriptor of this repository stated for the digest; where none did, that of another repository's may be
    * given. Undefined when nobody did. It proves nothing: manifests may lie.
@@ -101,6 +103,8 @@ export interface AnswerStore {
   delete(scope: Scope, key: string): void;
   /** Something was written to the repository: what it lacked is forgotten, and no list counts as newer than `before`. */
   expire(scope: Scope, before: number): void;
+  /** Forgets everything about the repository that was answered until `before`. */
+  clear(scope: Scope, before: number): void;
 }
 
 export interface IndexedBlob {
@@ -233,7 +237,7 @@ export interface ManifestPage {
 /**
  * The image graph: which manifest that is here names which manifests, configs and layers, and which one it is a referrer of.
  * It answers what an image needs and who needs a blob, and grants nothing: links are the right to read. Every answer is
- * bounded by its `limit`, and what it reads for it as well, but for `onlyOf`. "Here" is what the index says. All throw
+ * bounded by its `limit`, and what it reads for it as well. "Here" is what the index says. All throw
  * StoreError.
  */
 export interface ImageGraph {
@@ -265,15 +269,31 @@ export interface ImageGraph {
    */
   pulled(since: number, after: PageEnd | undefined, limit: number): ManifestPage;
   /**
-   * What is here that would be of no use without these manifests: they themselves, and what no other manifest names and no
-   * tag does. All parts of what is found are read again in every round that adds to it: at worst `limit` rounds, of `limit`
-   * manifests with their parts. Not for where something waits.
+   * Who uses the blob or manifest when those of `leaving` are gone: the first that is found, by a tag where one leads to it;
+   * undefined when there is none. At most 1,000 manifests are looked at; when more lead to it, it counts as used.
    */
-  onlyOf(
-    manifests: readonly Digest[],
-    limit: number,
-  ): Some<{ readonly digest: Digest; readonly size: number }>;
+  userBesides(digest: Digest, leaving: Leaving): BlobUser | undefined;
 }
+
+/** What is to go, and therefore uses nothing any more. */
+export interface Leaving {
+  readonly digests: Pick<ReadonlySet<Digest>, "has">;
+  /** Those of them that go whoever uses them. */
+  readonly regardless: Pick<ReadonlySet<Digest>, "has">;
+  /** Whether a repository loses them, so that its link to one is no use. */
+  readonly loses: (scope: Scope) => boolean;
+  /** Whether that tag goes. */
+  readonly tagGoes: (tag: NamingTag) => boolean;
+  /** Those that were found to be used by nothing else: `userBesides` adds them, and does not look at them again. */
+  readonly unused: Set<Digest>;
+}
+
+export type BlobUser =
+  | ({ readonly by: "tag" } & NamingTag)
+  | { readonly by: "manifest"; readonly digest: Digest }
+  | ({ readonly by: "repository" } & Scope)
+  /** More than are looked at. */
+  | { readonly by: "many" };
 
 /** What each team has had of each upstream in each month. */
 export interface SavingsStore {

@@ -8,6 +8,7 @@ import { type NodeProof, proofHeader } from "../ports/datacenter/node-proof.ts";
 import {
   type HeardSummary,
   maxAsked,
+  type NodeCommands,
   type NodeSummaries,
   type NodeSummary,
   nodePaths,
@@ -43,7 +44,7 @@ export interface HttpNodesOptions {
   readonly signal: AbortSignal;
 }
 
-export class HttpNodes implements OtherNodes {
+export class HttpNodes implements OtherNodes, NodeCommands {
   readonly #options: HttpNodesOptions;
   readonly #flights = new SingleFlight<unknown>();
   /** By address. */
@@ -120,6 +121,11 @@ export class HttpNodes implements OtherNodes {
     const page = readReportedPage(await this.#shared(address, `${nodePaths.reported}?${query}`));
     if (page === undefined) throw new Error(`${address} does not say what was pulled through it`);
     return page;
+  }
+
+  async command(address: string, path: string, query: URLSearchParams, timeout: number): Promise<unknown> {
+    const { url, options } = await this.#question(address, `${path}?${query}`);
+    return await fetchJson(url, { ...options, timeout });
   }
 
   /** The answer, of 200 or 404, to a question that a client has caused. */

@@ -67,6 +67,11 @@ export class AnnouncedLinks implements LinkStore {
     if (known) await this.#tell({ upstream: scope.upstream });
   }
 
+  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+    await this.#store.removeAll(scope, digests);
+    await this.#tell({ upstream: scope.upstream });
+  }
+
   statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
     return this.#store.statedSize(...asked);
   }

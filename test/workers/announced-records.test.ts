@@ -82,6 +82,7 @@ t.test(
       named: async () => asked.push("named") > 0 && known,
       add: async () => void asked.push("add"),
       remove: async () => void asked.push("remove"),
+      removeAll: async () => void asked.push("removeAll"),
       statedSize: async () => asked.push("statedSize"),
     };
     const links = new AnnouncedLinks(store, async (forget) => void told.push(forget));
@@ -95,5 +96,7 @@ t.test(
     await links.remove(scope, digest("a"));
     t.same(told, [{ upstream: "far" }]);
     t.same(asked, ["has", "named", "add", "statedSize", "named", "remove", "named", "remove"]);
+    await links.removeAll(scope, [digest("a")]);
+    t.same(told, [{ upstream: "far" }, { upstream: "far" }]);
   },
 );

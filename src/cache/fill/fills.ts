@@ -59,12 +59,19 @@ export class Fills {
   /** By upstream: as many as there have been in the configuration. */
   readonly #bandwidths = new Map<string, FairBandwidth>();
   readonly #distrusted = new DistrustedPlaces();
+  /** Those, and all of them for a blob that was purged a moment ago. */
+  readonly #placesNotAsked: Pick<DistrustedPlaces, "has" | "add">;
   readonly #segmenting: Omit<Segmenting, "held">;
   /** Upstreams that have not answered a range with that range: they are not asked for one far ahead of a fill. */
   readonly #rangeless: LRUCache<string, true>;
 
   constructor(options: FillsOptions) {
     this.#options = options;
+    const { local } = options;
+    this.#placesNotAsked = {
+      has: (place, digest) => local.purged.hasJust(digest) || this.#distrusted.has(place, digest),
+      add: (place, digest) => this.#distrusted.add(place, digest),
+    };
     this.#budget = new WindowBudget(options.windowBytes);
     const { clock, pause, notices, load = eventLoopLoad() } = options;
     const budget = new SegmentBudget(segmentBytes);
@@ -99,9 +106,16 @@ export class Fills {
     return this.#byDigest.get(digest);
   }
 
-  /** Whether the shared store has given wrong bytes for it. */
+  /** Whether the shared store is not asked for it: it has given wrong bytes, or the blob was purged a moment ago. */
   distrusts(digest: Digest): boolean {
-    return this.#distrusted.has("shared", digest);
+    return this.#placesNotAsked.has("shared", digest);
+  }
+
+  /** Ends the fills of these blobs; resolves when nothing of them can be stored any more. */
+  async purge(digests: ReadonlySet<Digest>): Promise<void> {
+    const fills = this.running.filter(({ digest }) => digests.has(digest));
+    for (const fill of fills) fill.abort(new Error("the blob was purged"));
+    await Promise.all(fills.map((fill) => fill.done));
   }
 
   /** A fill that a new client can read from the first byte. */
@@ -117,7 +131,7 @@ export class Fills {
   start(remote: RemoteRepository, digest: Digest, use: BlobUse): Filling {
     const { local, access, sharing = {}, clock, pause } = this.#options;
     const since = access.ends;
-    const distrusted = this.#distrusted;
+    const distrusted = this.#placesNotAsked;
     const asked = { remote, digest, followed: () => fill.remotes };
     const bandwidth = this.#bandwidthOf(remote.upstream).use();
     const segmenting = { ...this.#segmenting, held: () => bandwidth.takeHeld() };

@@ -78,7 +78,7 @@ export interface FillSourceOptions {
   readonly access: Access;
   readonly sharing: Sharing;
   /** Shared by all fills. */
-  readonly distrusted: DistrustedPlaces;
+  readonly distrusted: Pick<DistrustedPlaces, "has" | "add">;
   readonly segmenting: Segmenting;
   readonly bandwidth: BandwidthUse;
   readonly clock: Clock;

@@ -45,6 +45,7 @@ export class Publisher {
   readonly #options: PublisherOptions;
   readonly #stopping = new AbortController();
   readonly #waiting = new Map<Digest, Upload>();
+  readonly #underWay = new Map<Digest, { readonly ends: AbortController; readonly over: Promise<unknown> }>();
   readonly #workers = new Set<Promise<void>>();
   /** Workers that will take another blob when one waits. */
   #active = 0;
@@ -74,6 +75,19 @@ export class Publisher {
     return promise;
   }
 
+  /** The blobs are not to be uploaded any more; resolves when none of them is. */
+  async forget(digests: Iterable<Digest>): Promise<void> {
+    const ending: Promise<unknown>[] = [];
+    for (const digest of digests) {
+      this.#waiting.get(digest)?.tried();
+      this.#waiting.delete(digest);
+      const uploading = this.#underWay.get(digest);
+      uploading?.ends.abort(new Error("the blob was purged"));
+      if (uploading !== undefined) ending.push(uploading.over);
+    }
+    await Promise.all(ending);
+  }
+
   /** Ends uploads under way; resolves when they are gone. */
   async stop(): Promise<void> {
     this.#stopping.abort(new Error("this node is stopping"));
@@ -91,7 +105,13 @@ export class Publisher {
   async #work(): Promise<void> {
     const { signal } = this.#stopping;
     for (let next = this.#take(); next !== undefined; next = this.#take()) {
-      const uploaded = await this.#upload(next);
+      const ends = new AbortController();
+      const over = this.#upload(next, AbortSignal.any([signal, ends.signal]));
+      const uploading = { ends, over };
+      this.#underWay.set(next.digest, uploading);
+      // What is not wanted any more needs no other try.
+      const uploaded = (await over) || ends.signal.aborted;
+      if (this.#underWay.get(next.digest) === uploading) this.#underWay.delete(next.digest);
       next.tried();
       this.#failures = uploaded ? 0 : this.#failures + 1;
       if (uploaded || signal.aborted) continue;
@@ -112,7 +132,7 @@ export class Publisher {
   }
 
   /** False when another try is worth it. For a blob evicted meanwhile it is not. */
-  async #upload({ digest, size, mediaType }: Upload): Promise<boolean> {
+  async #upload({ digest, size, mediaType }: Upload, signal: AbortSignal): Promise<boolean> {
     const { local, shared, check, notices } = this.#options;
     let blob: Awaited<ReturnType<BlobStore["open"]>>;
     try {
@@ -128,7 +148,7 @@ export class Publisher {
       return true;
     }
     try {
-      await shared.put(digest, size, mediaType, blob, this.#stopping.signal);
+      await shared.put(digest, size, mediaType, blob, signal);
       return true;
     } catch (error) {
       // Uploads hash what they read. A bit that flipped on the way from the disk is worth another try, a wrong file is not.

@@ -84,6 +84,21 @@ export class SharedLinks implements LinkStore {
     await announcements.publish({ kind: "unlinked", scope, digest });
   }
 
+  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+    const { local, shared } = this.#options;
+    for (const digest of digests) this.#removed.set(keyIn(scope, digest), false);
+    await local.removeAll(scope, digests);
+    const removed = await askShared("redis.links.remove", this.#options, async () => {
+      await shared.removeAll(scope, digests);
+      return true;
+    });
+    if (removed !== true) return;
+    for (const digest of digests) {
+      const key = keyIn(scope, digest);
+      if (this.#removed.has(key)) this.#removed.set(key, true);
+    }
+  }
+
   async statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {
     const { local, shared } = this.#options;
     return (

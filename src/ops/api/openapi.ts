@@ -3,6 +3,7 @@ import { z } from "zod";
 import { drillSchema, newDrillSchema } from "../drill/drill-schema.ts";
 import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
 import { newPinSchema, pinSchema, pinsSchema, unpinnedSchema } from "../pins/pin-schema.ts";
+import { newPurgeSchema, newRefreshSchema, purgeSchema, refreshSchema } from "../purge/purge-schema.ts";
 import { longestReference } from "../stats/image-reference.ts";
 import { errorSchema } from "./api-error.ts";
 import { datacenterSchema, nodeSchema } from "./datacenter-schema.ts";
@@ -35,6 +36,10 @@ const answers = {
   Pin: pinSchema,
   NewPin: newPinSchema,
   Unpinned: unpinnedSchema,
+  Purge: purgeSchema,
+  NewPurge: newPurgeSchema,
+  Refresh: refreshSchema,
+  NewRefresh: newRefreshSchema,
   Readiness: readinessSchema,
   Drill: drillSchema,
   NewDrill: newDrillSchema,
@@ -126,7 +131,12 @@ export function openApiDocument(version: string): object {
     },
     servers: [{ url: "../.." }],
     security: [{}, { password: [] }, { token: [] }],
-    paths: { ...Object.fromEntries(paths), ...jobPaths(content), ...pinPaths(content) },
+    paths: {
+      ...Object.fromEntries(paths),
+      ...jobPaths(content),
+      ...pinPaths(content),
+      ...purgePaths(content),
+    },
     components: {
       schemas: componentSchemas(),
       securitySchemes: {
@@ -236,6 +246,41 @@ function pinPaths(content: (name: keyof typeof answers) => object): object {
   };
 }
 
+/** What is deleted or asked for again on demand. */
+function purgePaths(content: (name: keyof typeof answers) => object): object {
+  const post = (
+    operationId: string,
+    summary: string,
+    asks: keyof typeof answers,
+    says: keyof typeof answers,
+  ) => ({
+    post: {
+      operationId,
+      summary,
+      parameters: [],
+      requestBody: { required: true, content: content(asks) },
+      responses: {
+        "200": { description: "The answer", content: content(says) },
+        default: { description: "What was wrong", content: content("Error") },
+      },
+    },
+  });
+  return {
+    "/api/v1/purge": post(
+      "purge",
+      "Deletes a tag, an image or a repository from the caches of all nodes, or tells what would go. 409 when pinned images need it",
+      "NewPurge",
+      "Purge",
+    ),
+    "/api/v1/refresh": post(
+      "refresh",
+      "Asks upstream now what a tag is, or hashes what is stored of an image, on all nodes",
+      "NewRefresh",
+      "Refresh",
+    ),
+  };
+}
+
 function refTo(name: string): string {
   return `#/components/schemas/${name}`;
 }
@@ -245,7 +290,7 @@ function componentSchemas(): object {
     Object.entries(answers).map(([name, schema]) => {
       const { $schema, ...made } = z.toJSONSchema(schema, {
         // What is asked may leave out what has a default.
-        io: name === "NewJob" ? "input" : "output",
+        io: name.startsWith("New") ? "input" : "output",
         // Members may be added: clients must not refuse them.
         override: ({ jsonSchema }) => {
           delete jsonSchema.additionalProperties;

@@ -109,6 +109,12 @@ export const nodePaths = {
   pulled: "/node/v1/pulled",
   reported: "/node/v1/reported-images",
   pins: "/node/v1/pins",
+  purges: "/node/v1/purges",
+  purge: "/node/v1/purge",
+  purgeNow: "/node/v1/purge-now",
+  purgeParts: "/node/v1/purge-parts",
+  purgeUses: "/node/v1/purge-uses",
+  refresh: "/node/v1/refresh",
 } as const;
 
 /** Digests asked about at once, at most. */
@@ -143,6 +149,12 @@ export interface OtherNodes {
   reported(address: string, since: number, after: PageEnd | undefined): Promise<ReportedPage>;
   /** What was commanded of pins, by the names upstreams have among nodes (upstream-id.ts). */
   pins(address: string): Promise<readonly PinCommand[]>;
+}
+
+/** What nodes ask each other to do, and what else they ask for it. */
+export interface NodeCommands {
+  /** The answer of 200 to a signed question; `timeout`: milliseconds. Rejects when there is none. */
+  command(address: string, path: string, query: URLSearchParams, timeout: number): Promise<unknown>;
 }
 
 /** The other nodes of the last day, and how they are asked. */

@@ -25,6 +25,7 @@ export class SqliteAnswers implements AnswerStore {
   readonly #put: Statement;
   readonly #delete: Statement;
   readonly #deleteAbsent: Statement;
+  readonly #clear: Statement;
   readonly #age: Statement;
   readonly #deleteBeyond: Statement;
   readonly #bytes: Statement;
@@ -49,6 +50,9 @@ export class SqliteAnswers implements AnswerStore {
     this.#delete = database.prepare(`DELETE FROM answers WHERE repository = ${repositoryId} AND key = ?`);
     this.#deleteAbsent = database.prepare(
       `DELETE FROM answers WHERE repository = ${repositoryId} AND content IS NULL`,
+    );
+    this.#clear = database.prepare(
+      `DELETE FROM answers WHERE repository = ${repositoryId} AND answered_at <= ?`,
     );
     this.#age = database.prepare(
       `UPDATE answers SET answered_at = min(answered_at, ?) WHERE repository = ${repositoryId}`,
@@ -106,5 +110,9 @@ export class SqliteAnswers implements AnswerStore {
       this.#deleteAbsent.run(scope.upstream, scope.repository);
       this.#age.run(Math.round(before), scope.upstream, scope.repository);
     });
+  }
+
+  clear(scope: Scope, before: number): void {
+    this.#clear.run(scope.upstream, scope.repository, Math.round(before));
   }
 }

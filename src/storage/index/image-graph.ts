@@ -7,9 +7,11 @@ import { mediaTypes } from "../../oci/media-type.ts";
 import type { Repository } from "../../oci/name.ts";
 import type { PageEnd } from "../../ports/datacenter/reported-images.ts";
 import type {
+  BlobUser,
   BlobUsers,
   ImageGraph,
   KnownPart,
+  Leaving,
   ManifestPage,
   NamingTag,
   Some,
@@ -167,31 +169,32 @@ export class SqliteImageGraph implements ImageGraph {
     return { ...page, manifests: page.manifests.filter((manifest) => !isPart(manifest)) };
   }
 
-  onlyOf(
-    manifests: readonly Digest[],
-    limit: number,
-  ): Some<{ readonly digest: Digest; readonly size: number }> {
-    const freed = new Map<Digest, number>();
-    let truncated = false;
-    const free = (digest: Digest): void => {
-      const row = this.#queries.blob.get(digestKey(digest));
-      if (row === undefined || freed.has(digest)) return;
-      if (freed.size === limit) truncated = true;
-      else freed.set(digest, Number(row.size));
-    };
-    for (const digest of manifests) free(digest);
-    // A part that two manifests name is freed by the second of them, so that they are gone through until nothing is added.
-    for (let before = -1; before !== freed.size && !truncated; ) {
-      before = freed.size;
-      for (const manifest of freed.keys()) {
-        for (const { digest } of this.parts(manifest, maxParts))
-          if (!freed.has(digest) && this.#isOnlyOf(digest, freed)) free(digest);
-        for (const referrer of this.referrers(manifest, maxExamined))
-          if (!this.#isNamedByTag(referrer)) free(referrer);
-        if (truncated) break;
+  userBesides(digest: Digest, leaving: Leaving): BlobUser | undefined {
+    const seen = new Set([digest]);
+    for (const each of seen) {
+      if (leaving.unused.has(each) || (each !== digest && leaving.regardless.has(each))) continue;
+      if (seen.size > maxExamined) return { by: "many" };
+      const key = digestKey(each);
+      const tags = this.#queries.tags.all(key, maxParts);
+      for (const row of tags) {
+        const tag = { ...scopeOf(row), tag: String(row.tag), digest: each };
+        if (!leaving.tagGoes(tag)) return { by: "tag", ...tag };
       }
+      const repositories = this.#queries.repositories.all(key, maxParts).map(scopeOf);
+      for (const scope of repositories) if (!leaving.loses(scope)) return { by: "repository", ...scope };
+      const parents = this.#queries.parents.all(key, maxParts).map(({ manifest }) => digestOfKey(manifest));
+      for (const parent of parents) {
+        if (!leaving.digests.has(parent)) {
+          // For people, the name of an image that it is of.
+          const [tag] = this.users(parent, 1).tags;
+          return tag === undefined ? { by: "manifest", digest: parent } : { by: "tag", ...tag };
+        }
+        if (!leaving.unused.has(parent)) seen.add(parent);
+      }
+      if (Math.max(tags.length, repositories.length, parents.length) === maxParts) return { by: "many" };
     }
-    return { found: [...freed].map(([digest, size]) => ({ digest, size })), truncated };
+    for (const each of seen) leaving.unused.add(each);
+    return undefined;
   }
 
   /** The row after which manifests are still to be read (stored-manifests.ts); undefined when all have been. */
@@ -218,13 +221,6 @@ export class SqliteImageGraph implements ImageGraph {
   /** Those up to this row have been read; undefined: all. */
   readUpTo(row: Uint8Array | undefined): void {
     this.#queries.readUpTo.run(row ?? null);
-  }
-
-  /** Whether all manifests here that name it are freed, and no tag names it. */
-  #isOnlyOf(digest: Digest, freed: ReadonlyMap<Digest, number>): boolean {
-    if (this.#isNamedByTag(digest)) return false;
-    const parents = this.#queries.parents.all(digestKey(digest), freed.size + 1);
-    return parents.every(({ manifest }) => freed.has(digestOfKey(manifest)));
   }
 
   #isNamedByTag(digest: Digest): boolean {

@@ -41,6 +41,7 @@ export class SqliteLinks implements OwnLinks {
   readonly #remove: Statement;
   readonly #end: Statement;
   readonly #page: Statement;
+  readonly #keys: Statement;
   readonly #count: Statement;
   readonly #ahead: Statement;
   readonly #oldest: Statement;
@@ -50,7 +51,7 @@ export class SqliteLinks implements OwnLinks {
   readonly #repositoriesOf: Statement;
   readonly #ended: ((scope: Scope, digest: Digest) => void)[] = [];
   /** The link the next sweep goes on after. */
-  #swept: { readonly digest: Uint8Array; readonly repository: number } = first;
+  #swept: LinkPlace = first;
 
   constructor(
     database: Database,
@@ -86,6 +87,9 @@ export class SqliteLinks implements OwnLinks {
          EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = links.digest) AS here,
          EXISTS (SELECT 1 FROM children WHERE child = links.digest) AS named
        FROM links WHERE (digest, repository) > (?, ?) ORDER BY digest, repository LIMIT ?`,
+    );
+    this.#keys = database.prepare(
+      "SELECT digest, repository FROM links WHERE (digest, repository) > (?, ?) ORDER BY digest, repository LIMIT ?",
     );
     this.#count = database.prepare("SELECT links FROM state");
     const candidates = `SELECT digest, repository,
@@ -185,6 +189,33 @@ export class SqliteLinks implements OwnLinks {
     this.#remove.run(digestKey(digest), scope.upstream, scope.repository);
   }
 
+  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+    if (this.#database.pause !== undefined) await this.#database.pause;
+    this.#database.transaction(() => {
+      for (const digest of digests) this.#remove.run(digestKey(digest), scope.upstream, scope.repository);
+    });
+  }
+
+  /**
+   * The digests of a repository among the next `limit` links of all, and where the next page begins; undefined after the last
+   * one. Links are kept by digest.
+   */
+  page(
+    scope: Scope,
+    after: LinkPlace | undefined,
+    limit: number,
+  ): { readonly digests: readonly Digest[]; readonly next: LinkPlace | undefined } {
+    const { digest, repository } = after ?? first;
+    const id = this.#repositories.known(scope);
+    if (id === undefined) return { digests: [], next: undefined };
+    const rows = this.#keys.all(digest, repository, limit);
+    const last = rows.length < limit ? undefined : rows.at(-1);
+    return {
+      digests: rows.filter((row) => row.repository === id).map((row) => digestOfKey(row.digest)),
+      next: last && keyOf(last),
+    };
+  }
+
   async statedSize(scope: Scope, digest: Digest): Promise<number | undefined> {
     const key = digestKey(digest);
     const row = this.#size.get(key, scope.upstream, scope.repository) ?? this.#childSize.get(key);
@@ -199,10 +230,16 @@ export class SqliteLinks implements OwnLinks {
   }
 }
 
-/** Sorts before every link. */
-const first = { digest: new Uint8Array(), repository: 0 };
+/** Where a link is among all. */
+export interface LinkPlace {
+  readonly digest: Uint8Array;
+  readonly repository: number;
+}
 
-function keyOf(link: Row): { readonly digest: Uint8Array; readonly repository: number } {
+/** Sorts before every link. */
+const first: LinkPlace = { digest: new Uint8Array(), repository: 0 };
+
+function keyOf(link: Row): LinkPlace {
   return { digest: link.digest as Uint8Array, repository: Number(link.repository) };
 }
 

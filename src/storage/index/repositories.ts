@@ -30,6 +30,12 @@ export class Repositories {
     return Number(row?.id);
   }
 
+  /** The number of a repository; undefined when it has none yet. */
+  known(scope: Scope): number | undefined {
+    const row = this.#select.get(scope.upstream, scope.repository);
+    return row && Number(row.id);
+  }
+
   /** The repository with that number. */
   named(id: number): Scope | undefined {
     const row = this.#named.get(id);

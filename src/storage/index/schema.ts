@@ -302,6 +302,15 @@ CREATE TRIGGER kind_changed AFTER UPDATE OF kind, size, pinned ON blobs
 END;
 `;
 
+/** Purges that nodes which were away are to hear of (purges.ts). `done`: all of it has been done here. */
+const purges = `
+CREATE TABLE purges (
+  id TEXT PRIMARY KEY,
+  purge TEXT NOT NULL,
+  done INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
 /**
  * Superseded images (superseded.ts). `former_digests`: the last three digests that a tag named before its own, of manifests
  * that are here; `moved_at`: when it moved on, by upstream's word. `superseding`: manifests to be looked at, because a tag has
@@ -366,6 +375,7 @@ export const migrations: readonly string[] = [
   savings,
   pins,
   supersession,
+  purges,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

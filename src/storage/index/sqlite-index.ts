@@ -1,4 +1,4 @@
-// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings and pins, seven
+// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings, pins and purges, eight
 // ports over one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -10,6 +10,7 @@ import { SqliteImageGraph } from "./image-graph.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteLinks } from "./links.ts";
 import { SqlitePins } from "./pins.ts";
+import { SqlitePurges } from "./purges.ts";
 import { Repositories } from "./repositories.ts";
 import { SqliteSavings } from "./savings.ts";
 import { SqliteSuperseded } from "./superseded.ts";
@@ -55,6 +56,7 @@ export class SqliteIndex {
   readonly savings: SqliteSavings;
   readonly pins: SqlitePins;
   readonly superseded: SqliteSuperseded;
+  readonly purges: SqlitePurges;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -73,6 +75,7 @@ export class SqliteIndex {
     this.graph = new SqliteImageGraph(database, this.blobs);
     this.savings = new SqliteSavings(database);
     this.pins = new SqlitePins(database);
+    this.purges = new SqlitePurges(database);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

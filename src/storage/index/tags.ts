@@ -1,5 +1,6 @@
 // Tag records in the index (TagStore), and which there are (KnownTags).
 
+import type { Digest } from "../../oci/digest.ts";
 import type { Repository, Tag } from "../../oci/name.ts";
 import type { KnownTags } from "../../ports/pins/pins.ts";
 import type { TagRecord, TagStore } from "../../ports/records.ts";
@@ -15,6 +16,7 @@ export class SqliteTags implements TagStore, KnownTags {
   readonly #delete: Statement;
   readonly #repositoriesAfter: Statement;
   readonly #tagsOf: Statement;
+  readonly #page: Statement;
 
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
@@ -33,6 +35,9 @@ export class SqliteTags implements TagStore, KnownTags {
     );
     this.#tagsOf = database.prepare("SELECT tag FROM tags WHERE repository = ? ORDER BY tag LIMIT ?");
     this.#delete = database.prepare(`DELETE FROM tags WHERE repository = ${repositoryId} AND tag = ?`);
+    this.#page = database.prepare(
+      `SELECT tag, digest, checked_at FROM tags WHERE repository = ${repositoryId} AND tag > ? ORDER BY tag LIMIT ?`,
+    );
   }
 
   async get(scope: Scope, tag: Tag): Promise<TagRecord | undefined> {
@@ -69,5 +74,18 @@ export class SqliteTags implements TagStore, KnownTags {
 
   tagsOf(id: number, limit: number): readonly string[] {
     return this.#tagsOf.all(id, limit).map(({ tag }) => String(tag));
+  }
+
+  /** Tags of the repository that have a record, in their order, after `last`, at most `limit`. */
+  page(
+    scope: Scope,
+    last: string,
+    limit: number,
+  ): readonly { readonly tag: Tag; readonly digest: Digest; readonly checkedAt: number }[] {
+    return this.#page.all(scope.upstream, scope.repository, last, limit).map((row) => ({
+      tag: String(row.tag) as Tag,
+      digest: digestOfKey(row.digest),
+      checkedAt: Number(row.checked_at),
+    }));
   }
 }

@@ -62,6 +62,10 @@ export class RedisKeys {
     return `${this.#prefix}nodes`;
   }
 
+  get purges(): string {
+    return `${this.#prefix}purges`;
+  }
+
   get summaries(): string {
     return `${this.#prefix}summaries`;
   }

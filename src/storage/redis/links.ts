@@ -64,6 +64,17 @@ export class RedisLinks implements LinkStore {
     if (reply === wrongType) this.#notices(malformedNotice("redis.links.remove", key));
   }
 
+  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+    const key = this.#connection.keys.links(scope);
+    for (let at = 0; at < digests.length; at += batch) {
+      const some = digests.slice(at, at + batch);
+      const reply = await this.#connection.run("remove links", (client) =>
+        valueAt(client.srem(key, ...some)),
+      );
+      if (reply === wrongType) this.#notices(malformedNotice("redis.links.remove", key));
+    }
+  }
+
   async statedSize(_scope: Scope, digest: Digest): Promise<number | undefined> {
     const key = this.#connection.keys.size(digest);
     const text = await this.#connection.run("read a size", (client) => valueAt(client.get(key)));

@@ -1,6 +1,7 @@
 // Everything that nodes share in Redis, opened and closed together.
 import type { NodeSummaries } from "../../ports/datacenter/nodes.ts";
 import type { NamedUpstream } from "../../ports/datacenter/upstream-id.ts";
+import type { PurgeExchange } from "../../ports/purge/purges.ts";
 import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
 import { RedisAnnouncements } from "./announcements.ts";
@@ -9,6 +10,7 @@ import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
 import { RedisListener } from "./listener.ts";
 import { RedisNodes } from "./nodes.ts";
+import { RedisPurges } from "./purges.ts";
 import { RedisSummaries } from "./summaries.ts";
 import { RedisTags } from "./tags.ts";
 
@@ -26,6 +28,7 @@ export interface RedisShared {
   readonly nodes: Nodes;
   readonly summaries: NodeSummaries;
   readonly announcements: Announcements;
+  readonly purges: PurgeExchange;
   /** Whether commands can be sent. */
   readonly usable: boolean;
   /** From now on these upstreams are configured. */
@@ -54,6 +57,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
     links: new RedisLinks({ connection, notices }),
     leases,
     announcements,
+    purges: new RedisPurges({ connection, notices }),
     settled: connection.settled,
     check: () => connection.check(),
     useUpstreams: (upstreams) => connection.keys.use(upstreams),

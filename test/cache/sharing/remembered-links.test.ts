@@ -24,6 +24,7 @@ function over(store: OwnLinks, part: Partial<OwnLinks>): OwnLinks {
     named: (...link) => store.named(...link),
     add: (...link) => store.add(...link),
     remove: (...link) => store.remove(...link),
+    removeAll: (...links) => store.removeAll(...links),
     statedSize: (...link) => store.statedSize(...link),
     onEnd: (ended) => store.onEnd(ended),
     ...part,

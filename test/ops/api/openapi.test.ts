@@ -52,7 +52,7 @@ t.test("every path of the document is answered as it says, and errors too", asyn
   t.same([status, type], [200, "application/json"]);
   const document = body as Document;
   t.match(document.openapi, /^3\.1\./);
-  const paths = Object.entries(document.paths).filter(([path]) => !path.includes("{"));
+  const paths = Object.entries(document.paths).filter(([path, { get }]) => !path.includes("{") && get);
   t.ok(paths.length >= 4);
   for (const [path, { get }] of paths) {
     const query = new URLSearchParams(
@@ -99,6 +99,34 @@ t.test("jobs are begun, told of and ended as the document says", async (t) => {
   t.ok(schemaOf(document, jobs.post, "default").safeParse(wrong).success, JSON.stringify(wrong));
 });
 
+t.test("what is refreshed and purged is answered as the document says", async (t) => {
+  const upstream = await startUpstream(t);
+  const image = makeImage({ layers: [1000] });
+  upstream.addImage("team/app", "1.0", image);
+  const mirror = await startMirror(t, upstream);
+  const document = openApiDocument("1.2.3") as Document & {
+    readonly paths: Readonly<Record<string, { readonly post: Operation }>>;
+  };
+  const references = ["team/app:1.0", `team/app@${image.digest}`, "team/app", image.digest];
+  for (const [path, some] of [
+    ["/api/v1/refresh", references.slice(0, 2)],
+    ["/api/v1/purge", references],
+  ] as const) {
+    const { post } = document.paths[path] as { post: Operation };
+    const ask = async (body: object): Promise<unknown> => {
+      const headers = { "content-type": "application/json" };
+      const asked = { method: "POST", headers, body: JSON.stringify(body) };
+      return await (await fetch(new URL(path, mirror.ops), asked)).json();
+    };
+    for (const reference of some) {
+      await mirror.get("/v2/team/app/manifests/1.0");
+      const { error } = schemaOf(document, post, "200").safeParse(await ask({ reference }));
+      t.equal(error, undefined, error === undefined ? path : `${path}: ${z.prettifyError(error)}`);
+    }
+    t.ok(schemaOf(document, post, "default").safeParse(await ask({ reference: "" })).success);
+  }
+});
+
 t.test("of the answers every member is described, also where they are nested", (t) => {
   const { components } = openApiDocument("1.2.3") as Document;
   t.same(Object.keys(components.schemas).sort(), [
@@ -111,10 +139,14 @@ t.test("of the answers every member is described, also where they are nested", (
     "NewDrill",
     "NewJob",
     "NewPin",
+    "NewPurge",
+    "NewRefresh",
     "Node",
     "Pin",
     "Pins",
+    "Purge",
     "Readiness",
+    "Refresh",
     "Savings",
     "Stats",
     "Unpinned",
