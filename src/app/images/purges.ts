@@ -23,6 +23,7 @@ import {
   type PurgeExchange,
   type PurgeStore,
   type PurgeSubject,
+  readPurge,
   writePurge,
 } from "../../ports/purge/purges.ts";
 import type { BlobUser } from "../../ports/records.ts";
@@ -73,6 +74,8 @@ type Node = PurgeReport["nodes"][number];
 export class Purges {
   readonly #options: PurgesOptions;
   readonly #outcomes = new LRUCache<string, PurgeOutcome>({ max: maxOutcomes });
+  /** Those that another node has told of since the last look. */
+  readonly #told = new Set<string>();
   #parts: Attached | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
@@ -135,7 +138,9 @@ export class Purges {
     const heard = (await exchange?.exchange(own, (id) => list.get(id), clock()).catch(() => [])) ?? [];
     for (const purge of heard) list.put(purge, false);
     list.ids(clock());
-    const first = new Set(heard.map(({ id }) => id));
+    // Those of others, the first time.
+    const first = new Set([...heard.map(({ id }) => id), ...this.#told]);
+    this.#told.clear();
     for (const purge of list.undone()) await this.#do(parts, purge, !first.has(purge.id));
   }
 
@@ -291,7 +296,8 @@ export class Purges {
       if (address === null) return { ...node, state: "away" };
       if (commands === undefined) return { ...node, state: "told" };
       try {
-        const query = new URLSearchParams({ id: purge.id });
+        const text = writePurge(purge, (upstream) => this.#idOf(upstream)) ?? "";
+        const query = new URLSearchParams({ purge: text });
         const answer = await commands.command(address, nodePaths.purgeNow, query, doTimeout);
         const { done, parts, bytes } = answer as Partial<Record<string, unknown>>;
         if (typeof done !== "boolean") return { ...node, state: "told" };
@@ -393,8 +399,13 @@ export class Purges {
       return text === undefined ? undefined : { purge: text };
     }
     if (path === nodePaths.purgeNow) {
+      const purge = readPurge(query.get("purge") ?? "", (upstream) => this.#nameOf(upstream));
+      if (purge !== undefined && list.get(purge.id) === undefined) {
+        this.#told.add(purge.id);
+        list.put(purge, false);
+      }
       await this.look();
-      const outcome = this.#outcomes.get(id);
+      const outcome = this.#outcomes.get(purge?.id ?? "");
       return outcome === undefined
         ? {}
         : { done: outcome.isDone, parts: outcome.parts, bytes: outcome.bytes };
@@ -416,6 +427,10 @@ export class Purges {
     return { digests: [...used.keys()] };
   }
 
+  #nameOf(id: string): string | undefined {
+    return this.#options.config().upstreams.find((each) => upstreamId(each) === id)?.name;
+  }
+
   #idOf(name: string): string | undefined {
     const upstream = this.#options.config().upstreams.find((each) => each.name === name);
     return upstream && upstreamId(upstream);
@@ -427,7 +442,7 @@ export class Purges {
     const tag = parseTag(query.get("tag") ?? "");
     const digest = parseDigest(query.get("digest") ?? "");
     if (id === null) return digest && { scope: undefined, tag: undefined, digest };
-    const upstream = this.#options.config().upstreams.find((each) => upstreamId(each) === id)?.name;
+    const upstream = this.#nameOf(id);
     return upstream === undefined || repository === undefined
       ? undefined
       : { scope: { upstream, repository }, tag, digest };

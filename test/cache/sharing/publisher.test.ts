@@ -126,6 +126,30 @@ t.test("stopping ends what waits and what is under way", async (t) => {
   t.equal(shared.count("put"), 1, "nothing more is uploaded");
 });
 
+t.test(
+  "what is forgotten is uploaded no more: what waits, what is under way, what was to be tried again",
+  async (t) => {
+    const { cache, shared, publisher } = await open(t);
+    const released = gate();
+    shared.fault = () => released.opened;
+    const blobs = await Promise.all(Array.from({ length: 5 }, (_, i) => stored(cache, `blob ${i}`)));
+    const uploads = blobs.map(({ digest, size }) => publisher.publish(digest, size, undefined));
+    await eventually("four have begun", () => shared.count("put") === 4);
+    const [first, , , , last] = blobs.map(({ digest }) => digest);
+    shared.fault = () => {
+      throw new StoreError("unavailable", "it was ended");
+    };
+    const forgotten = publisher.forget([first as Digest, last as Digest]);
+    await uploads[4];
+    t.equal(publisher.pending, 0);
+    released.open();
+    await forgotten;
+    await Promise.all(uploads);
+    t.equal(shared.count("put"), 4, "the last one has not begun");
+    t.equal(cache.time.waiting, 0, "and none is to be tried again");
+  },
+);
+
 t.test("what is published at the very moment the last worker ends is uploaded", async (t) => {
   const bytes = Buffer.from("a blob that is read at once");
   const local = {
