@@ -205,6 +205,24 @@ t.test("the stats page", async (t) => {
     },
   );
 
+  await t.test("an image is pinned, and unpinned, and a pin that is none is refused", async (t) => {
+    const { page, troubles } = await visit(browser, `${page_}?explain=${encodeURIComponent("team/new:1.0")}`);
+    await isLive(page);
+    const button = (name: string) => page.getByRole("button", { name, exact: true });
+    await button("Pin").focus();
+    await page.keyboard.press("Enter");
+    await shows(page, "#outcome", /pinned: team\/new:1\.0, as upstream\/team\/new:1\.0/);
+    t.strictSame(await barriers(page), []);
+    await picture(page, "pinned");
+    await button("Unpin").click();
+    await shows(page, "#outcome", /not pinned any more: team\/new:1\.0/);
+    t.strictSame(troubles, []);
+    await button("Unpin").click();
+    await shows(page, "#outcome", /refused: .*team\/new:1\.0/);
+    t.match(troubles, [/status of 404/]);
+    await page.context().close();
+  });
+
   await t.test("with a login: who pressed the button is in the log, and a refusal is said", async (t) => {
     const env = { ENTREPOT_OPS_ACCESS_PASSWORD: "hunter22hunter22" };
     const far = { url, username: upstream.username, password: upstream.password };

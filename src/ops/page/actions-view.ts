@@ -1,9 +1,11 @@
 // What can be done with an image from the page, and what has come of it.
+import type { PinReport, UnpinnedReport } from "../pins/pin-report.ts";
+import { count, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
 import { state } from "./parts.ts";
 
 export interface ActionButton {
-  readonly name: "warm";
+  readonly name: "warm" | "pin" | "unpin";
   readonly label: string;
   /** What it does, for people, and what does the same in a terminal. */
   readonly title: string;
@@ -16,6 +18,18 @@ export const actionButtons: readonly ActionButton[] = [
     label: "Fetch",
     title: "fetches all of it onto this node's disk, with signatures and referrers",
     command: "entrepot warm",
+  },
+  {
+    name: "pin",
+    label: "Pin",
+    title: "keeps it at all nodes: it is fetched, refreshed and never evicted",
+    command: "entrepot pin",
+  },
+  {
+    name: "unpin",
+    label: "Unpin",
+    title: "ends that: it may be evicted again",
+    command: "entrepot unpin",
   },
 ];
 
@@ -50,4 +64,33 @@ export function outcomeView(
   ...more: readonly Content[]
 ): PageNode {
   return h("div", {}, h("p", {}, state(level, word), more));
+}
+
+export function pinnedView(
+  reference: string,
+  { image, state, parts, sizeBytes, hereBytes, reason }: PinReport,
+): PageNode {
+  const levels = {
+    whole: "ok",
+    incomplete: "idle",
+    over_budget: "bad",
+    too_large: "bad",
+    unknown: "idle",
+  } as const;
+  const words = {
+    whole: "all of it is here",
+    incomplete: `${size(hereBytes)} of ${size(sizeBytes)} is here, the rest is to be fetched`,
+    over_budget: "it does not fit beside what is pinned already, and is not held",
+    too_large: "it has more parts than a pinned image may have, and is not held",
+    unknown: "what it is made of is not known yet",
+  };
+  const sum = parts === 0 ? "" : ` (${count(parts, "part")}, ${size(sizeBytes)})`;
+  const why = reason === null ? "" : `: ${reason}`;
+  return outcomeView(levels[state], "pinned", `: ${reference}, as ${image}${sum}: ${words[state]}${why}`);
+}
+
+export function unpinnedView(reference: string, { image, stillConfigured }: UnpinnedReport): PageNode {
+  return stillConfigured
+    ? outcomeView("warn", "still pinned", `: ${reference}, as ${image}: by the configuration (pin.images)`)
+    : outcomeView("ok", "not pinned any more", `: ${reference}, as ${image}`);
 }

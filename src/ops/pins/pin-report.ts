@@ -37,3 +37,10 @@ export interface PinsReport {
   /** In the order in which they have the budget: those of commands before those of the configuration. */
   readonly pins: readonly PinReport[];
 }
+
+/** What has come of unpinning an image. */
+export interface UnpinnedReport {
+  readonly image: string;
+  /** It is no more pinned by command, and still by the configuration. */
+  readonly stillConfigured: boolean;
+}

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { pinOrigins, pinStates } from "../../ports/pins/pins.ts";
 import { longestReference } from "../stats/image-reference.ts";
-import type { PinReport, PinsReport } from "./pin-report.ts";
+import type { PinReport, PinsReport, UnpinnedReport } from "./pin-report.ts";
 
 /** The body of POST. */
 export const newPinSchema = z.strictObject({
@@ -42,6 +42,5 @@ export const pinsSchema = z.strictObject({
 /** What DELETE answers. */
 export const unpinnedSchema = z.strictObject({
   image: text,
-  /** It is no more pinned by command, and still by the configuration. */
   stillConfigured: z.boolean(),
-});
+}) satisfies z.ZodType<UnpinnedReport>;

@@ -1,9 +1,10 @@
 // What the page's buttons do: ask this node for a change, and tell what has come of it. The login is the page's own: the browser
 // shows what it was asked for when the page was opened, and asks again when that is no longer taken.
 import type { JobReport } from "../../jobs/job-report.ts";
-import { type ActionButton, outcomeId, outcomeView } from "../actions-view.ts";
+import type { PinReport, UnpinnedReport } from "../../pins/pin-report.ts";
+import { type ActionButton, outcomeId, outcomeView, pinnedView, unpinnedView } from "../actions-view.ts";
 import { count, size } from "../format.ts";
-import { h } from "../html.ts";
+import { h, type PageNode } from "../html.ts";
 import { make } from "./patch.ts";
 
 /** Milliseconds between two questions how far a job has got; how many of them: it goes on without being watched. */
@@ -21,6 +22,8 @@ export interface ActionsOptions {
 export function listenToActions(options: ActionsOptions): void {
   const run: Readonly<Record<ActionButton["name"], (reference: string) => Promise<void>>> = {
     warm: (reference) => warm(reference, options),
+    pin: (reference) => pin(reference, options),
+    unpin: (reference) => unpin(reference, options),
   };
   let busy = false;
   document.addEventListener("click", ({ target }) => {
@@ -39,15 +42,24 @@ export function listenToActions(options: ActionsOptions): void {
 }
 
 function tell(...said: Parameters<typeof outcomeView>): void {
-  document.getElementById(outcomeId)?.replaceChildren(make(outcomeView(...said)));
+  show(outcomeView(...said));
+}
+
+function show(outcome: PageNode): void {
+  document.getElementById(outcomeId)?.replaceChildren(make(outcome));
 }
 
 /** What the API answers. Rejects with what it says against it. */
-async function ask<Answer>({ address }: ActionsOptions, path: string, change?: object): Promise<Answer> {
+async function ask<Answer>(
+  { address }: ActionsOptions,
+  path: string,
+  change?: object,
+  method = "POST",
+): Promise<Answer> {
   const answer = await fetch(
     address(path),
     change && {
-      method: "POST",
+      method,
       headers: { "content-type": "application/json" },
       body: JSON.stringify(change),
     },
@@ -78,4 +90,16 @@ async function warm(reference: string, options: ActionsOptions): Promise<void> {
     tell("bad", "not all of it is here", `: ${reference}: ${failure.reason}: `, page);
   else tell("warn", state, ` ${reference}: `, page);
   options.changed(reference);
+}
+
+async function pin(reference: string, options: ActionsOptions): Promise<void> {
+  tell("idle", "pinning", ` ${reference}`);
+  show(pinnedView(reference, await ask<PinReport>(options, "api/v1/pins", { image: reference })));
+  options.changed(reference);
+}
+
+async function unpin(reference: string, options: ActionsOptions): Promise<void> {
+  tell("idle", "unpinning", ` ${reference}`);
+  const path = `api/v1/pins?image=${encodeURIComponent(reference)}`;
+  show(unpinnedView(reference, await ask<UnpinnedReport>(options, path, {}, "DELETE")));
 }
