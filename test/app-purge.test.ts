@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { mock } from "node:test";
 import t, { type Test } from "tap";
 import type { Repository, Tag } from "../src/oci/name.ts";
-import type { PurgeReport, RefreshReport } from "../src/ops/purge/purge-schema.ts";
+import type { PurgeReport, RefreshReport } from "../src/ops/purge/purge-report.ts";
 import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
 import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
 import { fixedSecret, Secret } from "../src/ports/secret.ts";

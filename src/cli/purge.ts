@@ -1,6 +1,6 @@
 // `entrepot purge`: deletes a tag, an image or a repository from the caches of all nodes, after it has shown what goes.
 import { count, size } from "../ops/page/format.ts";
-import type { PurgeReport } from "../ops/purge/purge-schema.ts";
+import type { PurgeReport } from "../ops/purge/purge-report.ts";
 import { type Context, exitCode } from "./context.ts";
 import { askOps, noAnswer, type OpsPlaceOptions, opsPlace } from "./ops-place.ts";
 

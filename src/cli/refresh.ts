@@ -1,6 +1,6 @@
 // `entrepot refresh`: has a running mirror ask again for one tag or image now.
 import { count, size } from "../ops/page/format.ts";
-import type { RefreshedNode, RefreshReport } from "../ops/purge/purge-schema.ts";
+import type { RefreshedNode, RefreshReport } from "../ops/purge/purge-report.ts";
 import { type Context, exitCode } from "./context.ts";
 import { askOps, noAnswer, type OpsPlaceOptions, opsPlace } from "./ops-place.ts";
 

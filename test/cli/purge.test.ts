@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { json } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import type { PurgeReport } from "../../src/ops/purge/purge-schema.ts";
+import type { PurgeReport } from "../../src/ops/purge/purge-report.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 
 const digest = `sha256:${"a1".repeat(32)}`;

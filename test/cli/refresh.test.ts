@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { json } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import type { RefreshReport } from "../../src/ops/purge/purge-schema.ts";
+import type { RefreshReport } from "../../src/ops/purge/purge-report.ts";
 import { commandLine } from "../fixtures/command-line.ts";
 
 const node = { self: false, was: null, is: null, checked: 0, wrong: 0, bytes: 0, problem: null };

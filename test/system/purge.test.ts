@@ -4,7 +4,7 @@ import { readdir } from "node:fs/promises";
 import { Agent } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import type { PurgeReport } from "../../src/ops/purge/purge-schema.ts";
+import type { PurgeReport } from "../../src/ops/purge/purge-report.ts";
 import type { DatacenterDocument } from "../../src/ops/stats/datacenter.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { makeImage } from "../fixtures/images.ts";

@@ -223,6 +223,41 @@ t.test("the stats page", async (t) => {
     await page.context().close();
   });
 
+  await t.test("an image is asked for anew, and goes once what goes has been seen", async (t) => {
+    const { page, troubles } = await visit(browser, `${page_}?explain=${encodeURIComponent("team/new:1.0")}`);
+    await isLive(page);
+    const button = (name: string) => page.getByRole("button", { name, exact: true });
+    await button("Refresh").click();
+    await shows(page, "#outcome", /refreshed: team\/new:1\.0: .*: unchanged/);
+    await button("Purge…").focus();
+    await page.keyboard.press("Enter");
+    await shows(
+      page,
+      "dialog",
+      /Purge team\/new:1\.0\?.*1 tag, 1 manifest and 2 blobs go.*upstream\/team\/new:1\.0/s,
+    );
+    t.equal(await page.evaluate("document.activeElement.textContent"), "Keep", "Enter deletes nothing");
+    t.strictSame(await barriers(page), [], "the question");
+    await picture(page, "purge");
+    await page.setViewportSize({ width: 360, height: 740 });
+    const width = (await page.locator("dialog").boundingBox())?.width ?? 0;
+    t.ok(width > 200 && width <= 360, `${width} px on a phone`);
+    await picture(page, "purge-phone");
+    await page.setViewportSize({ width: 1280, height: 720 });
+    await page.keyboard.press("Escape");
+    await shows(page, "#outcome", /kept: team\/new:1\.0/);
+    t.equal(await page.evaluate("document.activeElement.textContent"), "Purge…", "the focus is where it was");
+    await shows(page, "#explanation", /all of it is here: 3 parts/);
+    await page.keyboard.press("Enter");
+    await page.locator("dialog").getByRole("button", { name: "Purge", exact: true }).click();
+    await shows(page, "#outcome", /purged: team\/new:1\.0: 3 parts/);
+    await shows(page, "#explanation", /Nothing of it is known here/);
+    t.equal(await page.locator("dialog").count(), 0);
+    t.strictSame(await barriers(page), []);
+    t.strictSame(troubles, []);
+    await page.context().close();
+  });
+
   await t.test("with a login: who pressed the button is in the log, and a refusal is said", async (t) => {
     const env = { ENTREPOT_OPS_ACCESS_PASSWORD: "hunter22hunter22" };
     const far = { url, username: upstream.username, password: upstream.password };

@@ -4,7 +4,8 @@ import type { IncomingMessage } from "node:http";
 import type { z } from "zod";
 import { jsonAnswer, type OpsAnswer } from "../answer.ts";
 import { bodyOf, jsonOf } from "../request-body.ts";
-import { newPurgeSchema, newRefreshSchema, type PurgeReport, type RefreshReport } from "./purge-schema.ts";
+import type { PurgeReport, RefreshReport } from "./purge-report.ts";
+import { newPurgeSchema, newRefreshSchema } from "./purge-schema.ts";
 
 export const purgePath = "/api/v1/purge";
 export const refreshPath = "/api/v1/refresh";

@@ -2,7 +2,18 @@
 // shows what it was asked for when the page was opened, and asks again when that is no longer taken.
 import type { JobReport } from "../../jobs/job-report.ts";
 import type { PinReport, UnpinnedReport } from "../../pins/pin-report.ts";
-import { type ActionButton, outcomeId, outcomeView, pinnedView, unpinnedView } from "../actions-view.ts";
+import type { PurgeReport, RefreshReport } from "../../purge/purge-report.ts";
+import {
+  type ActionButton,
+  confirmed,
+  outcomeId,
+  outcomeView,
+  pinnedView,
+  purgedView,
+  purgeView,
+  refreshedView,
+  unpinnedView,
+} from "../actions-view.ts";
 import { count, size } from "../format.ts";
 import { h, type PageNode } from "../html.ts";
 import { make } from "./patch.ts";
@@ -22,8 +33,10 @@ export interface ActionsOptions {
 export function listenToActions(options: ActionsOptions): void {
   const run: Readonly<Record<ActionButton["name"], (reference: string) => Promise<void>>> = {
     warm: (reference) => warm(reference, options),
+    refresh: (reference) => refresh(reference, options),
     pin: (reference) => pin(reference, options),
     unpin: (reference) => unpin(reference, options),
+    purge: (reference) => purge(reference, options),
   };
   let busy = false;
   document.addEventListener("click", ({ target }) => {
@@ -102,4 +115,34 @@ async function unpin(reference: string, options: ActionsOptions): Promise<void> 
   tell("idle", "unpinning", ` ${reference}`);
   const path = `api/v1/pins?image=${encodeURIComponent(reference)}`;
   show(unpinnedView(reference, await ask<UnpinnedReport>(options, path, {}, "DELETE")));
+}
+
+async function refresh(reference: string, options: ActionsOptions): Promise<void> {
+  tell("idle", "asking", ` for ${reference} at all nodes`);
+  show(refreshedView(reference, await ask<RefreshReport>(options, "api/v1/refresh", { reference })));
+  options.changed(reference);
+}
+
+/** Nothing goes before it has been seen. */
+async function purge(reference: string, options: ActionsOptions): Promise<void> {
+  const path = "api/v1/purge";
+  tell("idle", "looking", ` what would go with ${reference}`);
+  const planned = await ask<PurgeReport>(options, path, { reference, dryRun: true });
+  if (!(await isConfirmed(purgeView(reference, planned)))) return tell("idle", "kept", `: ${reference}`);
+  tell("idle", "purging", ` ${reference} at all nodes`);
+  show(purgedView(reference, await ask<PurgeReport>(options, path, { reference })));
+  options.changed(reference);
+}
+
+/** Whether the dialog was left by its button that says yes; Esc says no. */
+function isConfirmed(view: PageNode): Promise<boolean> {
+  const dialog = make(view) as HTMLDialogElement;
+  document.body.append(dialog);
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === confirmed);
+    });
+    dialog.showModal();
+  });
 }
