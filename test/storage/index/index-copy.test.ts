@@ -95,7 +95,9 @@ t.test("the copy is not replaced by one of a damaged index, and the next start u
   const file = join(directory, "index.db");
   const { size } = await stat(file);
   const handle = await open(file, "r+");
-  await handle.write(Buffer.alloc(size - 80_000, 0xee), 0, size - 80_000, 80_000);
+  // Rows alone: what opening reads, the schema and the first pages of each table, is at the beginning.
+  const half = Math.floor(size / 2);
+  await handle.write(Buffer.alloc(half, 0xee), 0, half, size - half);
   await handle.close();
   const good = await readFile(join(directory, "index.db.copy"));
   const notices: Notice[] = [];
