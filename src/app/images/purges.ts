@@ -122,7 +122,7 @@ export class Purges {
     this.#next ??= this.#looking.then(() => {
       this.#next = undefined;
       this.#looking = this.#look().catch((error: unknown) => {
-        this.#options.notices(noticeOfStoreError("purges", error));
+        this.#options.notices(noticeOfStoreError("purge", error));
       });
       return this.#looking;
     });

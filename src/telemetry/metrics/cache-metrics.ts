@@ -34,6 +34,8 @@ export const storeOps = [
   "readiness",
   "savings",
   "superseded",
+  "purge",
+  "pins",
   "publish",
   "peer",
   "redis",
