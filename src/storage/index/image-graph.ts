@@ -183,6 +183,9 @@ export class SqliteImageGraph implements ImageGraph {
       const repositories = this.#queries.repositories.all(key, maxParts).map(scopeOf);
       for (const scope of repositories) if (!leaving.loses(scope)) return { by: "repository", ...scope };
       const parents = this.#queries.parents.all(key, maxParts).map(({ manifest }) => digestOfKey(manifest));
+      // What refers to an image stays as long as the image.
+      const subject = this.#queries.subject.get(key);
+      if (subject !== undefined) parents.push(digestOfKey(subject.subject));
       for (const parent of parents) {
         if (!leaving.digests.has(parent)) {
           // For people, the name of an image that it is of.
@@ -191,7 +194,7 @@ export class SqliteImageGraph implements ImageGraph {
         }
         if (!leaving.unused.has(parent)) seen.add(parent);
       }
-      if (Math.max(tags.length, repositories.length, parents.length) === maxParts) return { by: "many" };
+      if (Math.max(tags.length, repositories.length, parents.length) >= maxParts) return { by: "many" };
     }
     for (const each of seen) leaving.unused.add(each);
     return undefined;

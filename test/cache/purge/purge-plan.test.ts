@@ -124,6 +124,23 @@ t.test("what refers to an image goes with it, unless it is tagged", async (t) =>
     goes: ["layer", "one", "signature", "signed"],
     stays: { "tagged signature": "tag", "also signed": "tag" },
   });
+  await tag(app, "alias", "one");
+  t.same(
+    await plan(tagOf("1")),
+    {
+      tags: ["1"],
+      goes: [],
+      stays: {
+        one: "tag",
+        layer: "tag",
+        signature: "tag",
+        signed: "tag",
+        "tagged signature": "tag",
+        "also signed": "tag",
+      },
+    },
+    "and stays with it, when another tag names the image",
+  );
 });
 
 t.test("what another repository has stays, until the digest goes everywhere", async (t) => {
