@@ -386,6 +386,37 @@ t.test("objects in S3 go as well; what was away is deleted later", async (t) => 
   });
 });
 
+t.test("a purge that S3 refuses is tried again without ending what began after it", async (t) => {
+  mock.timers.enable({ apis: ["setInterval"] });
+  t.teardown(() => mock.timers.reset());
+  const upstream = await startUpstream(t);
+  const s3 = await startS3(t);
+  const mirror = await startMirror(t, upstream, { s3: s3ConfigOf(s3.url) });
+  const image = makeImage({ layers: [300_000] });
+  const [layer] = image.layers as [(typeof image.layers)[0]];
+  upstream.addImage(repository, "1", image);
+  await pull(mirror, "1", image);
+  await eventually("all is in S3", () => s3.objects.size === 2);
+  s3.faultOf("delete", { status: 403 });
+  t.match(await purge(mirror, `${repository}:1`), { nodes: [{ state: "partly", parts: 2 }] });
+  const released = gate();
+  upstream.fault(({ reference }) =>
+    reference === layer.digest ? { stallAfter: 100_000, releaseOn: released.opened } : undefined,
+  );
+  upstream.forget();
+  t.equal((await mirror.get(`/v2/${repository}/manifests/1`)).status, 200);
+  const client = mirror.get(`/v2/${repository}/blobs/${layer.digest}`);
+  await eventually("the layer is on its way", () => upstream.count({ reference: layer.digest }) > 0);
+  const deletes = () => s3.requests.filter(({ operation }) => operation === "delete").length;
+  const before = deletes();
+  mock.timers.tick(15_000);
+  await eventually("S3 is asked again", () => deletes() > before);
+  released.open();
+  t.same((await client).body, layer.bytes, "the client gets all of it");
+  t.equal((await mirror.get(`/v2/${repository}/manifests/1`)).status, 200);
+  t.equal(upstream.count({ kind: "manifest", method: "GET" }), 1, "and the tag is still known");
+});
+
 t.test("what pinned images need goes only when that is said", async (t) => {
   const upstream = await startUpstream(t);
   const directory = t.testdir();

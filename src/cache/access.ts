@@ -5,7 +5,7 @@
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { NoticeSink } from "../ports/event.ts";
-import type { LinkedBlob, LinkStore } from "../ports/records.ts";
+import type { LinkedBlob, LinkRemoval, LinkStore } from "../ports/records.ts";
 import { keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
@@ -150,13 +150,17 @@ export class Access {
     }
   }
 
-  /** The repository has lost the digests, and other nodes are told of it otherwise (LinkStore.removeAll). */
-  async unlinkAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
-    for (const digest of digests) this.ended(scope, digest);
+  /**
+   * The repository has lost the digests, and other nodes are told of it otherwise (LinkStore.removeAll). False when that could not be
+   * written everywhere.
+   */
+  async unlinkAll(scope: Scope, digests: readonly Digest[], removal?: LinkRemoval): Promise<boolean> {
+    if (removal?.only !== "shared") for (const digest of digests) this.ended(scope, digest);
     try {
-      await this.#links.removeAll(scope, digests);
+      return await this.#links.removeAll(scope, digests, removal);
     } catch (error) {
       this.#notices(noticeOfStoreError("links.remove", error));
+      return false;
     }
   }
 }

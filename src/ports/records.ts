@@ -64,13 +64,26 @@ export interface LinkStore {
   add(scope: Scope, blobs: readonly LinkedBlob[]): Promise<void>;
   /** Upstream no longer has the digest in this repository. */
   remove(scope: Scope, digest: Digest): Promise<void>;
-  /** The same of many, without telling other nodes: they are told of what it is done for. */
-  removeAll(scope: Scope, digests: readonly Digest[]): Promise<void>;
+  /**
+   * The same of many, without telling other nodes: they are told of what it is done for. False when what nodes share could not be
+   * changed.
+   */
+  removeAll(scope: Scope, digests: readonly Digest[], removal?: LinkRemoval): Promise<boolean>;
   /**
    * The size a descriptor of this repository stated for the digest; where none did, that of another repository's may be
    * given. Undefined when nobody did. It proves nothing: manifests may lie.
    */
   statedSize(scope: Scope, digest: Digest): Promise<number | undefined>;
+}
+
+/** How far links go that are removed together. Stores of one node alone know only of their own. */
+export interface LinkRemoval {
+  /**
+   * Left out: on this node and in what nodes share. `shared` is for another try: what upstream has shown here since then stays.
+   */
+  readonly only?: "node" | "shared";
+  /** What nodes share of the repository goes whole. */
+  readonly whole?: boolean;
 }
 
 /** Links of this node alone. They also end by themselves: with what they name, by age, or at a bound. */

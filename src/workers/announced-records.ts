@@ -2,7 +2,7 @@
 // answers from before it any more. Whoever is told that something was pushed or deleted is told after that.
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/name.ts";
-import type { LinkedBlob, LinkStore, TagRecord, TagStore } from "../ports/records.ts";
+import type { LinkedBlob, LinkRemoval, LinkStore, TagRecord, TagStore } from "../ports/records.ts";
 import type { Scope } from "../ports/scope.ts";
 import type { Forget } from "./grants.ts";
 
@@ -67,9 +67,10 @@ export class AnnouncedLinks implements LinkStore {
     if (known) await this.#tell({ upstream: scope.upstream });
   }
 
-  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
-    await this.#store.removeAll(scope, digests);
+  async removeAll(scope: Scope, digests: readonly Digest[], removal?: LinkRemoval): Promise<boolean> {
+    const isDone = await this.#store.removeAll(scope, digests, removal);
     await this.#tell({ upstream: scope.upstream });
+    return isDone;
   }
 
   statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {

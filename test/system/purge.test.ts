@@ -6,8 +6,10 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { PurgeReport } from "../../src/ops/purge/purge-report.ts";
 import type { DatacenterDocument } from "../../src/ops/stats/datacenter.ts";
+import type { Clock } from "../../src/ports/clock.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { makeImage } from "../fixtures/images.ts";
+import { ManualClock } from "../fixtures/manual-time.ts";
 import { type Mirror, startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
 import { freePort } from "./fixtures/free-port.ts";
@@ -36,13 +38,14 @@ async function stored({ directory }: Mirror): Promise<number> {
   return files.filter((each) => each.isFile()).length;
 }
 
-async function startNodes(t: Test, redis: RedisServer, signed: boolean) {
+async function startNodes(t: Test, redis: RedisServer, signed: boolean, clock: Clock = Date.now) {
   const upstream = await startUpstream(t);
   const root = t.testdir({ a: {}, b: {}, c: {} });
   const ports = { a: await freePort(), b: await freePort(), c: await freePort() };
   const start = async (name: "a" | "b" | "c"): Promise<Mirror> => {
     const node = { name, address: `http://127.0.0.1:${ports[name]}`, secret: signed ? secret : undefined };
     const mirror = await startMirror(t, upstream, {
+      clock,
       node,
       port: ports[name],
       redis: redisConfig(redis),
@@ -108,6 +111,40 @@ for (const signed of [true, false])
     await purge(a.ops, `${repository}:2`);
     t.equal(await stored(a), 2, "also without Redis");
   });
+
+t.test("a node that hears of it late deletes no record and no right from after it", async (t) => {
+  if (!requires(t, "linux", ...redisPrograms)) return;
+  const redis = await startRedis(t);
+  const clock = new ManualClock();
+  // Files have the time of the machine.
+  clock.now = Date.now();
+  const { upstream, start, mirrors } = await startNodes(t, redis, true, clock.read);
+  const [a, b, c] = mirrors;
+  const image = makeImage({ layers: [10_000] });
+  const path = `/v2/${repository}/manifests/1`;
+  for (const subject of [repository, `${repository}@${image.digest}`, `${repository}:1`]) {
+    upstream.addImage(repository, "1", image);
+    const node = subject === repository ? c : await start("c");
+    for (const mirror of [a, node]) {
+      t.equal((await mirror.get(path)).status, 200);
+      await mirror.get(`/v2/${repository}/blobs/${image.layers[0]?.digest}`);
+    }
+    await until("all is on the disk", async () => (await stored(node)) === 2 && (await stored(a)) === 2);
+    await node.app.stop();
+    await purge(a.ops, subject);
+    clock.advance(60_000);
+    t.equal((await a.get(path)).status, 200);
+    const back = await start("c");
+    await until("c has heard of it", async () => (await stored(back)) === 0);
+    await back.app.stop();
+    upstream.forget();
+    t.equal((await a.get(path)).status, 200);
+    t.equal(upstream.requests.length, 0, `${subject}: the record stays`);
+    t.equal((await b.get(`/v2/${repository}/manifests/${image.digest}`)).status, 200);
+    t.equal(upstream.count({ method: "HEAD" }), 0, `${subject}: the right stays`);
+    clock.advance(60_000);
+  }
+});
 
 t.test("workers answer nothing from before a purge", async (t) => {
   if (!requires(t, "linux")) return;

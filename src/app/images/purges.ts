@@ -19,7 +19,9 @@ import { inTime } from "../../ports/deadline.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { PinLookup } from "../../ports/pins/pins.ts";
 import {
+  isBefore,
   maxParts,
+  maxPurges,
   type Purge,
   type PurgeExchange,
   type PurgeStore,
@@ -41,8 +43,11 @@ const doTimeout = 30_000;
 const ownTimeout = 120_000;
 const startTimeout = 5_000;
 const stopTimeout = 2_000;
-/** Outcomes that are remembered, for who asks what has come of a purge. */
-const maxOutcomes = 100;
+/**
+ * Parts and tags of outcomes that are remembered, for who asks what has come of a purge, and for another try: about 60 MB. What is
+ * not remembered is tried again after the next start.
+ */
+const maxRemembered = 200_000;
 /** Digests that other nodes are asked about for one purge; of more it is not known who uses them there. */
 const maxUsesAsked = 4_000;
 const maxPins = 10;
@@ -74,9 +79,15 @@ type Node = PurgeReport["nodes"][number];
 
 export class Purges {
   readonly #options: PurgesOptions;
-  readonly #outcomes = new LRUCache<string, PurgeOutcome>({ max: maxOutcomes });
-  /** Those that another node has told of since the last look. */
-  readonly #told = new Set<string>();
+  readonly #outcomes = new LRUCache<string, PurgeOutcome>({
+    max: maxPurges,
+    maxSize: maxRemembered,
+    sizeCalculation: ({ plan }) => 1 + plan.goes.length + plan.stays.length + plan.tags.length,
+  });
+  /** Those that have been done here, as far as they could be, since the start. */
+  readonly #applied = new LRUCache<string, true>({ max: maxPurges });
+  /** Those that this node has heard of from others since the start. */
+  readonly #heard = new LRUCache<string, true>({ max: maxPurges });
   #parts: Attached | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
@@ -137,20 +148,27 @@ export class Purges {
     const own = list.ids(clock());
     // Who cannot be asked says so elsewhere; what is known here is done all the same.
     const heard = (await exchange?.exchange(own, (id) => list.get(id), clock()).catch(() => [])) ?? [];
-    for (const purge of heard) list.put(purge, false);
+    for (const purge of heard) {
+      this.#heard.set(purge.id, true);
+      list.put(purge, false);
+    }
     list.ids(clock());
-    // Those of others, the first time.
-    const first = new Set([...heard.map(({ id }) => id), ...this.#told]);
-    this.#told.clear();
-    for (const purge of list.undone()) await this.#do(parts, purge, !first.has(purge.id));
+    for (const purge of list.undone()) await this.#do(parts, purge);
   }
 
-  /** Tries again later what cannot be reached now. */
-  async #do({ list, purger }: Attached, purge: Purge, inShared: boolean): Promise<void> {
-    const outcome = await purger.apply(purge, inShared);
-    if (outcome.isDone) list.done(purge.id);
+  /** Tries again later what cannot be reached now, and that alone: clients may have fetched the image anew meanwhile. */
+  async #do({ list, purger }: Attached, purge: Purge): Promise<void> {
+    const before = this.#outcomes.get(purge.id);
+    if (before === undefined && this.#applied.has(purge.id)) return;
+    const isOwn = !this.#heard.has(purge.id);
+    const reach = { isOwn, links: isOwn || isBefore(purge, this.#options.clock()) };
+    const outcome = before ? await purger.retry(purge, before) : await purger.apply(purge, reach);
+    const isDone = outcome.left === undefined;
+    if (isDone) list.done(purge.id);
+    this.#applied.set(purge.id, true);
     this.#outcomes.set(purge.id, outcome);
-    const { plan, parts, bytes, newer, isDone } = outcome;
+    if (before !== undefined && !isDone) return;
+    const { plan, parts, bytes, newer } = outcome;
     this.#options.log.info(
       {
         purge: purge.id,
@@ -186,7 +204,7 @@ export class Purges {
     const outcome = this.#outcomes.get(purge.id);
     const own: Node = {
       ...this.#self,
-      state: outcome?.isDone === true ? "done" : "partly",
+      state: outcome !== undefined && outcome.left === undefined ? "done" : "partly",
       parts: outcome?.parts ?? null,
       bytes: outcome?.bytes ?? null,
     };
@@ -402,14 +420,14 @@ export class Purges {
     if (path === nodePaths.purgeNow) {
       const purge = readPurge(query.get("purge") ?? "", (upstream) => this.#nameOf(upstream));
       if (purge !== undefined && list.get(purge.id) === undefined) {
-        this.#told.add(purge.id);
+        this.#heard.set(purge.id, true);
         list.put(purge, false);
       }
       await this.look();
       const outcome = this.#outcomes.get(purge?.id ?? "");
       return outcome === undefined
         ? {}
-        : { done: outcome.isDone, parts: outcome.parts, bytes: outcome.bytes };
+        : { done: outcome.left === undefined, parts: outcome.parts, bytes: outcome.bytes };
     }
     if (path !== nodePaths.purgeParts && path !== nodePaths.purgeUses) return undefined;
     const subject = this.#subjectIn(query);

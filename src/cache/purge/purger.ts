@@ -2,10 +2,12 @@
 // remembered answers, memory, the disk, running fills, S3, Redis. What something else uses stays; what came after the purge
 // stays as well, so that a node which hears of it late does no harm.
 import type { Digest } from "../../oci/digest.ts";
+import type { Tag } from "../../oci/name.ts";
 import type { Reference } from "../../oci/reference.ts";
 import type { BlobStore } from "../../ports/blobs.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { isBefore, type Purge, type PurgeSubject } from "../../ports/purge/purges.ts";
+import type { LinkRemoval } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { eachAtOnce } from "../../ports/turns.ts";
@@ -58,6 +60,25 @@ function isFrom(purge: Purge, checkedAt: number): boolean {
   return !Number.isFinite(checkedAt) || isBefore(purge, checkedAt);
 }
 
+/** How far this node does it in what nodes share. */
+export interface PurgeReach {
+  /**
+   * The purge began here: objects of S3 that this node has not itself go as well, and all rights in Redis. Other nodes leave those
+   * to it.
+   */
+  readonly isOwn: boolean;
+  /** Rights in Redis go: not where they may have been proved since. */
+  readonly links: boolean;
+}
+
+/** What could not be done. */
+interface Undone {
+  readonly objects: readonly PlannedPart[];
+  readonly files: readonly PlannedPart[];
+  readonly tags: readonly (Scope & { readonly tag: Tag })[];
+  readonly links: readonly { readonly scope: Scope; readonly digests: readonly Digest[] }[];
+}
+
 export interface PurgeOutcome {
   readonly plan: PurgePlan;
   /** What was on the disk, and is not any more. */
@@ -65,8 +86,8 @@ export interface PurgeOutcome {
   readonly bytes: number;
   /** What came after the purge, and stays. */
   readonly newer: number;
-  /** False: something could not be reached, and it is to be done again. */
-  readonly isDone: boolean;
+  /** What is to be tried again (Purger.retry); undefined: all has been done. */
+  readonly left: Undone | undefined;
 }
 
 export class Purger {
@@ -98,52 +119,88 @@ export class Purger {
     return this.#plans.without(plan, await this.#options.usedElsewhere(subject, digests));
   }
 
-  /**
-   * Does it, again where it was done before. `inShared`: S3 may have what this node has not; left out, it is asked only for what
-   * is here, since another node sees to the rest. Rejects with StoreError when the index cannot be read or written.
-   */
-  async apply(purge: Purge, inShared = true): Promise<PurgeOutcome> {
-    const { local, blobs, shared, forgetWorkers, sharedUsable } = this.#options;
+  /** Does it, again where it was done before. Rejects with StoreError when the index cannot be read or written. */
+  async apply(purge: Purge, reach: PurgeReach): Promise<PurgeOutcome> {
+    const { local, blobs, shared, access, forgetWorkers, sharedUsable } = this.#options;
     const counts = ({ checkedAt }: { readonly checkedAt: number }): boolean => isFrom(purge, checkedAt);
     const plan = await this.#plan(purge, await this.#plans.plan(purge, purge.parts, counts));
     const digests = new Set(plan.goes.map(({ digest }) => digest));
     // From here on nothing that is under way brings them back.
     local.purged.add(digests);
-    let isDone = sharedUsable();
+    const usable = sharedUsable();
     await this.#forgetNames(purge, plan);
     await blobs.purge(digests);
     await shared?.publisher.forget(digests);
-    const stored = inShared ? plan.goes : plan.goes.filter(({ here }) => here);
-    isDone = (await this.#deleteShared(purge, stored)) && isDone;
+    const stored = reach.isOwn ? plan.goes : plan.goes.filter(({ here }) => here);
+    const objects = await this.#deleteShared(purge, stored);
     const gone = await this.#deleteAll(purge, plan.goes);
     const lost = plan.goes.map(({ digest }) => digest).filter((digest) => !gone.newer.has(digest));
     // A repository loses its right to all that it shares with others, too.
-    const isWhole = purge.tag === undefined && purge.digest === undefined;
-    const unlinked = isWhole ? [...lost, ...plan.stays.map(({ digest }) => digest)] : lost;
+    const whole = isWhole(purge);
+    const unlinked = whole ? [...lost, ...plan.stays.map(({ digest }) => digest)] : lost;
+    const links: { readonly scope: Scope; readonly digests: readonly Digest[] }[] = [];
     for (const scope of plan.scopes)
-      if (unlinked.length > 0) await this.#options.access.unlinkAll(scope, unlinked);
+      if (unlinked.length > 0 || whole) {
+        const removal: LinkRemoval = reach.links ? { whole: whole && reach.isOwn } : { only: "node" };
+        const isDone = await access.unlinkAll(scope, unlinked, removal);
+        if (!isDone && reach.isOwn) links.push({ scope, digests: unlinked });
+      }
     local.purged.add(lost);
     await forgetWorkers();
-    const { parts, bytes, failed } = gone;
-    return { plan, parts, bytes, newer: gone.newer.size, isDone: isDone && !failed && sharedUsable() };
+    const { parts, bytes, newer, failed: files } = gone;
+    const tags = usable && sharedUsable() ? [] : namesOf(purge, plan);
+    return { plan, parts, bytes, newer: newer.size, left: undone({ objects, files, tags, links }) };
   }
 
-  async #forgetNames(purge: Purge, { scopes, tags }: PurgePlan): Promise<void> {
-    const { manifests, negative, listings, confirmations, kept } = this.#options;
+  /**
+   * Tries again what `apply`, in this process, could not do, and nothing else: what has come or begun since then goes on. Rejects with
+   * StoreError when the index cannot be read or written.
+   */
+  async retry(purge: Purge, before: PurgeOutcome): Promise<PurgeOutcome> {
+    const { left } = before;
+    if (left === undefined) return before;
+    const { access, forgetWorkers, manifests, record, sharedUsable } = this.#options;
+    const usable = sharedUsable();
+    if (usable)
+      await eachAtOnce(left.tags, atOnce, async ({ upstream, repository, tag }) => {
+        // To look it up deletes a shared one that is from before its deletion here (SharedTags).
+        const known = await record({ upstream, repository }, tag);
+        if (known !== undefined && Number.isFinite(known.checkedAt) && isBefore(purge, known.checkedAt))
+          await manifests.changed({ upstream, repository }, { kind: "tag", tag }, "deleted");
+      });
+    const objects = await this.#deleteShared(purge, left.objects);
+    const gone = await this.#deleteAll(purge, left.files);
+    if (left.files.length > 0) await forgetWorkers();
+    const links: { readonly scope: Scope; readonly digests: readonly Digest[] }[] = [];
+    for (const each of left.links)
+      if (!(await access.unlinkAll(each.scope, each.digests, { only: "shared", whole: isWhole(purge) })))
+        links.push(each);
+    const tags = usable && sharedUsable() ? [] : left.tags;
+    return {
+      plan: before.plan,
+      parts: before.parts + gone.parts,
+      bytes: before.bytes + gone.bytes,
+      newer: before.newer + gone.newer.size,
+      left: undone({ objects, files: gone.failed, tags, links }),
+    };
+  }
+
+  async #forgetNames(purge: Purge, plan: PurgePlan): Promise<void> {
+    const { scopes, tags } = plan;
+    const { manifests, negative, listings, confirmations, kept, record } = this.#options;
     for (const scope of scopes) {
       listings.forget(scope);
       confirmations.forget(scope);
-      if (purge.tag === undefined && purge.digest === undefined) kept.clear(scope, purge.at);
+      if (isWhole(purge)) kept.clear(scope, purge.at);
       await negative.forget(scope);
     }
-    // Also a tag without a record from before: a question for it may be under way.
-    const asked =
-      tags.length === 0 && purge.scope !== undefined && purge.tag !== undefined
-        ? [{ ...purge.scope, tag: purge.tag, isKnown: false }]
-        : tags.map((tag) => ({ ...tag, isKnown: true }));
-    await eachAtOnce(asked, atOnce, async ({ upstream, repository, tag, isKnown }) => {
+    const isKnown = tags.length > 0;
+    await eachAtOnce(namesOf(purge, plan), atOnce, async ({ upstream, repository, tag }) => {
       const reference: Reference = { kind: "tag", tag };
       const scope: Scope = { upstream, repository };
+      // Nodes may share one from after the purge that this one had not heard of.
+      const known = isKnown ? await record(scope, tag) : undefined;
+      if (known !== undefined && !isFrom(purge, known.checkedAt)) return;
       if (isKnown) await manifests.changed(scope, reference, "deleted");
       else manifests.changedElsewhere(scope, tag);
     });
@@ -152,11 +209,13 @@ export class Purger {
   async #deleteAll(
     purge: Purge,
     parts: readonly PlannedPart[],
-  ): Promise<{ parts: number; bytes: number; newer: ReadonlySet<Digest>; failed: boolean }> {
+  ): Promise<{ parts: number; bytes: number; newer: ReadonlySet<Digest>; failed: readonly PlannedPart[] }> {
     const { local, store, upstreams, notices } = this.#options;
     const newer = new Set<Digest>();
-    let [count, bytes, failed] = [0, 0, false];
-    await eachAtOnce(parts, atOnce, async ({ digest, size = 0, here, role }) => {
+    const failed: PlannedPart[] = [];
+    let [count, bytes] = [0, 0];
+    await eachAtOnce(parts, atOnce, async (part) => {
+      const { digest, size = 0, here, role } = part;
       try {
         if (role !== "manifest") for (const name of upstreams()) await local.purgeKept(digest, name);
         const info = await store.info(digest);
@@ -169,28 +228,50 @@ export class Purger {
         count++;
         bytes += size;
       } catch (error) {
-        failed = true;
+        failed.push(part);
         notices(noticeOfStoreError("purge", error));
       }
     });
     return { parts: count, bytes, newer, failed };
   }
 
-  /** Objects that are younger than the purge stay. False when some could not be asked for. */
-  async #deleteShared(purge: Purge, parts: readonly PlannedPart[]): Promise<boolean> {
+  /** Objects that are younger than the purge stay. Resolves with those that could not be asked for, or deleted. */
+  async #deleteShared(purge: Purge, parts: readonly PlannedPart[]): Promise<readonly PlannedPart[]> {
     const store = this.#options.shared?.store;
-    if (store === undefined) return true;
+    if (store === undefined) return [];
+    const left: PlannedPart[] = [];
     let failures = 0;
-    await eachAtOnce(parts, atOnce, async ({ digest }) => {
-      if (failures >= maxFailures) return;
+    await eachAtOnce(parts, atOnce, async (part) => {
+      if (failures >= maxFailures) {
+        left.push(part);
+        return;
+      }
+      const { digest } = part;
       try {
         const found = await store.head(digest);
         if (found !== undefined && isBefore(purge, found.modifiedAt)) await store.delete(digest);
       } catch {
         // The store tells of its failures itself.
         failures++;
+        left.push(part);
       }
     });
-    return failures === 0;
+    return left;
   }
+}
+
+function isWhole({ tag, digest }: PurgeSubject): boolean {
+  return tag === undefined && digest === undefined;
+}
+
+/** Also a tag without a record from before: a question for it may be under way, or nodes may share one that cannot be asked for. */
+function namesOf(
+  { scope, tag }: PurgeSubject,
+  { tags }: PurgePlan,
+): readonly (Scope & { readonly tag: Tag })[] {
+  return tags.length === 0 && scope !== undefined && tag !== undefined ? [{ ...scope, tag }] : tags;
+}
+
+function undone(left: Undone): Undone | undefined {
+  return Object.values(left).every(({ length }) => length === 0) ? undefined : left;
 }

@@ -101,12 +101,12 @@ export class RememberedLinks implements LinkStore {
     return this.#found.change(key, () => this.#store.remove(scope, digest));
   }
 
-  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<boolean> {
     const forget = (): void => {
       for (const digest of digests) this.#found.forget(keyIn(scope, digest));
     };
     forget();
-    await this.#store.removeAll(scope, digests).finally(forget);
+    return await this.#store.removeAll(scope, digests).finally(forget);
   }
 
   statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {

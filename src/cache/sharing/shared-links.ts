@@ -1,7 +1,7 @@
 // Links of this node, layered over those that all nodes share: a right that one node has proved, no other has to prove again.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
-import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
+import type { LinkedBlob, LinkRemoval, LinkStore } from "../../ports/records.ts";
 import { keyIn, type Scope } from "../../ports/scope.ts";
 import { askShared, type LayeredOptions } from "../../ports/shared.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
@@ -84,19 +84,22 @@ export class SharedLinks implements LinkStore {
     await announcements.publish({ kind: "unlinked", scope, digest });
   }
 
-  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+  async removeAll(scope: Scope, digests: readonly Digest[], removal: LinkRemoval = {}): Promise<boolean> {
     const { local, shared } = this.#options;
-    for (const digest of digests) this.#removed.set(keyIn(scope, digest), false);
-    await local.removeAll(scope, digests);
-    const removed = await askShared("redis.links.remove", this.#options, async () => {
-      await shared.removeAll(scope, digests);
-      return true;
-    });
-    if (removed !== true) return;
-    for (const digest of digests) {
+    const { only } = removal;
+    if (only === undefined) for (const digest of digests) this.#removed.set(keyIn(scope, digest), false);
+    if (only !== "shared") await local.removeAll(scope, digests);
+    if (only === "node") return true;
+    const left = digests.filter((digest) => this.#removed.get(keyIn(scope, digest)) === false);
+    const removed = await askShared("redis.links.remove", this.#options, () =>
+      shared.removeAll(scope, only === "shared" ? left : digests, removal),
+    );
+    if (removed !== true) return false;
+    for (const digest of left) {
       const key = keyIn(scope, digest);
       if (this.#removed.has(key)) this.#removed.set(key, true);
     }
+    return true;
   }
 
   async statedSize(...asked: Parameters<LinkStore["statedSize"]>): Promise<number | undefined> {

@@ -189,11 +189,12 @@ export class SqliteLinks implements OwnLinks {
     this.#remove.run(digestKey(digest), scope.upstream, scope.repository);
   }
 
-  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<boolean> {
     if (this.#database.pause !== undefined) await this.#database.pause;
     this.#database.transaction(() => {
       for (const digest of digests) this.#remove.run(digestKey(digest), scope.upstream, scope.repository);
     });
+    return true;
   }
 
   /**

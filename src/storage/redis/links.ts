@@ -3,7 +3,7 @@
 
 import type { Digest } from "../../oci/digest.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import type { LinkedBlob, LinkStore } from "../../ports/records.ts";
+import type { LinkedBlob, LinkRemoval, LinkStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { malformedNotice, type RedisConnection, valueAt, wrongType } from "./connection.ts";
 
@@ -64,8 +64,16 @@ export class RedisLinks implements LinkStore {
     if (reply === wrongType) this.#notices(malformedNotice("redis.links.remove", key));
   }
 
-  async removeAll(scope: Scope, digests: readonly Digest[]): Promise<void> {
+  async removeAll(
+    scope: Scope,
+    digests: readonly Digest[],
+    { whole = false }: LinkRemoval = {},
+  ): Promise<boolean> {
     const key = this.#connection.keys.links(scope);
+    if (whole) {
+      await this.#connection.run("remove a repository's links", (client) => client.del(key));
+      return true;
+    }
     for (let at = 0; at < digests.length; at += batch) {
       const some = digests.slice(at, at + batch);
       const reply = await this.#connection.run("remove links", (client) =>
@@ -73,6 +81,7 @@ export class RedisLinks implements LinkStore {
       );
       if (reply === wrongType) this.#notices(malformedNotice("redis.links.remove", key));
     }
+    return true;
   }
 
   async statedSize(_scope: Scope, digest: Digest): Promise<number | undefined> {

@@ -116,3 +116,46 @@ t.test("a failing index is a failure, and a notice when no caller waits for it",
   await Promise.resolve();
   t.match(second.notices, [{ kind: "store_error", op: "links.remove" }]);
 });
+
+t.test("of many removed here alone, what nodes share still counts", async (t) => {
+  const shared = new MemoryShared();
+  const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
+  await first.links.add(app, link);
+  t.equal(await second.has(), true);
+  t.equal(await second.links.removeAll(app, [layer], { only: "node" }), true);
+  t.equal(await shared.links.has(app, layer), true);
+  t.equal(await second.has(), true, "which another node may have proved since");
+});
+
+t.test(
+  "many that could not be removed from what nodes share are tried again, but for those shown since",
+  async (t) => {
+    const shared = new MemoryShared();
+    const node = new SharingNode(shared);
+    const shown = digestOf(Buffer.from("shown"));
+    const both = [layer, shown];
+    await node.links.add(
+      app,
+      both.map((digest) => ({ digest, size: 7 })),
+    );
+    node.usable = false;
+    t.equal(await node.links.removeAll(app, both), false);
+    await node.links.add(app, [{ digest: shown, size: 7 }]);
+    t.equal(await node.links.removeAll(app, both, { only: "shared" }), false);
+    node.usable = true;
+    t.equal(await node.links.removeAll(app, both, { only: "shared" }), true);
+    t.same(await Promise.all(both.map((digest) => shared.links.has(app, digest))), [false, true]);
+    t.equal(await node.links.has(app, shown), true);
+  },
+);
+
+t.test(
+  "of a whole repository nothing is left in what nodes share, also what this node never had",
+  async (t) => {
+    const shared = new MemoryShared();
+    const [first, second] = [new SharingNode(shared), new SharingNode(shared)];
+    await first.links.add(app, link);
+    t.equal(await second.links.removeAll(app, [], { whole: true }), true);
+    t.equal(await shared.links.has(app, layer), false);
+  },
+);
