@@ -1,11 +1,13 @@
 // What is held for pinned images, which eviction then passes over: of each its manifest, the images of an index, configs and
 // layers, and what refers to them as far as it is here. A tag that moves keeps what it named before until the new image is here
-// as a whole. All of them together have a budget.
+// as a whole. All of them together have a budget, in their order; but an image that is held does not go because the tag of another
+// one has moved.
 import { setImmediate as turn } from "node:timers/promises";
 import type { Digest } from "../../oci/digest.ts";
 import { parseTag, type Tag } from "../../oci/name.ts";
 import { parseReference } from "../../oci/reference.ts";
 import {
+  type HeldImage,
   type PinnedName,
   type PinnedPart,
   type PinState,
@@ -92,11 +94,18 @@ export class PinnedImages {
   async look(wanted: readonly WantedPin[]): Promise<PinFindings> {
     const { store } = this.#options;
     const held = new Map(store.held().map((image) => [pinnedText(image), image]));
-    const [sum, needed] = [new HeldBytes(), new HeldBytes()];
+    const [sum, all, needed] = [new HeldBytes(), new HeldBytes(), new HeldBytes()];
+    const looked = wanted.slice(0, maxPinned);
+    for (const pin of looked) {
+      if (!held.has(pinnedText(pin))) continue;
+      all.add(store.partsOf(pin));
+      await turn();
+    }
     const images: PinFinding[] = [];
-    for (const pin of wanted.slice(0, maxPinned)) {
-      const wasHeld = held.delete(pinnedText(pin));
-      images.push(await this.#look(pin, wasHeld, sum, needed));
+    for (const pin of looked) {
+      const image = held.get(pinnedText(pin));
+      held.delete(pinnedText(pin));
+      images.push(await this.#look(pin, image, { sum, all, needed }));
       await turn();
     }
     for (const image of held.values()) {
@@ -123,21 +132,27 @@ export class PinnedImages {
     return { imageBytes, addedBytes, totalBytes: store.heldBytes() + addedBytes, unknownManifests, tooLarge };
   }
 
-  async #look(pin: WantedPin, wasHeld: boolean, sum: HeldBytes, needed: HeldBytes): Promise<PinFinding> {
+  async #look(pin: WantedPin, held: HeldImage | undefined, { sum, all, needed }: Sums): Promise<PinFinding> {
     const { store, budget } = this.#options;
     const digest = await this.#digestOf(pin);
     const walked = digest === undefined ? undefined : await this.#walk(pin, digest);
-    const before = wasHeld ? store.partsOf(pin) : [];
+    const before = held === undefined ? [] : store.partsOf(pin);
+    all.remove(before);
     const parts = [...(walked?.parts.values() ?? [])];
     needed.add(parts);
-    const state = stateOf(walked, sum.bytes + sum.added(parts) > budget());
+    // What was here as a whole stays until the other one is.
+    const kept = held?.digest === undefined || walked?.missing === 0 ? [] : before;
+    const together = [...new Map([...kept, ...parts].map((part) => [part.digest, part])).values()];
+    const hasMoved = held?.digest !== undefined && held.digest !== digest;
+    const others = hasMoved ? all : sum;
+    const state = stateOf(walked, others.bytes + others.added(together) > budget());
+    if (state === "whole") store.hold(pin, together, digest);
+    else if (state === "incomplete") store.hold(pin, together);
+    else if (held !== undefined && sum.bytes + sum.added(before) > budget()) store.release(pin);
     const isHeld = state === "whole" || state === "incomplete";
-    if (state === "whole") store.hold(pin, parts, digest);
-    else if (isHeld)
-      store.hold(pin, [...new Map([...before, ...parts].map((part) => [part.digest, part])).values()]);
-    else if (wasHeld && sum.bytes + sum.added(before) > budget()) store.release(pin);
-    if (isHeld) sum.add(parts);
-    if (isHeld ? state !== "whole" : store.isPinned(pin)) sum.add(before);
+    const now = isHeld ? together : store.isPinned(pin) ? before : [];
+    sum.add(now);
+    all.add(now);
     return {
       ...pin,
       state,
@@ -205,18 +220,43 @@ function stateOf(walked: Walked | undefined, isOver: boolean): PinState {
   return walked.missing === 0 ? "whole" : "incomplete";
 }
 
+/** Of what is held. */
+interface Sums {
+  /** For the images that have been looked at. */
+  readonly sum: HeldBytes;
+  /** For these, and for those that are still to be looked at. */
+  readonly all: HeldBytes;
+  /** For all of them, were there no budget. */
+  readonly needed: HeldBytes;
+}
+
 /** Bytes of parts, each once. */
 class HeldBytes {
   bytes = 0;
-  readonly #parts = new Set<Digest>();
+  readonly #parts = new Map<Digest, { readonly size: number; images: number }>();
 
   /** What these would add. */
   added(parts: readonly PinnedPart[]): number {
     return parts.reduce((sum, { digest, size }) => (this.#parts.has(digest) ? sum : sum + size), 0);
   }
 
+  /** Those of one image. */
   add(parts: readonly PinnedPart[]): void {
     this.bytes += this.added(parts);
-    for (const { digest } of parts) this.#parts.add(digest);
+    for (const { digest, size } of parts) {
+      const known = this.#parts.get(digest);
+      if (known === undefined) this.#parts.set(digest, { size, images: 1 });
+      else known.images++;
+    }
+  }
+
+  /** Those of one image that was added. */
+  remove(parts: readonly PinnedPart[]): void {
+    for (const { digest } of parts) {
+      const known = this.#parts.get(digest);
+      if (known === undefined || --known.images > 0) continue;
+      this.#parts.delete(digest);
+      this.bytes -= known.size;
+    }
   }
 }

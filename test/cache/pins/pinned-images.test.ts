@@ -200,6 +200,49 @@ t.test("a tag that moves to an image beyond the budget keeps what it named befor
   t.equal(store.held()[0]?.digest, named("one"));
 });
 
+t.test("a tag that moves unpins no other image that is held, be it before or after it", async (t) => {
+  const { manifest, here, tag, areHeld, look, limits, store } = opened(t, 315);
+  manifest("one", ["layer 1"]);
+  manifest("stable", ["layer s"]);
+  here("layer 1", "layer s");
+  await tag("latest", "one");
+  await tag("1.0", "stable");
+  const states = async (...wanted: WantedPin[]) => (await look(...wanted)).images.map(({ state }) => state);
+  for (const [at, wanted] of [
+    [pin("latest"), pin("1.0")],
+    [pin("1.0"), pin("latest")],
+  ].entries()) {
+    await tag("latest", "one", 2 + 2 * at);
+    t.same(await states(...wanted), ["whole", "whole"]);
+    // Alone it would fit, and beside its old form; but not beside both.
+    manifest("two", ["layer 2", "layer 3"]);
+    await tag("latest", "two", 3 + 2 * at);
+    t.equal((await states(...wanted))[at], "over_budget");
+    t.same(areHeld("layer 1", "layer s", "layer 2"), [true, true, false]);
+    t.match(store.held(), [{ digest: named("one") }, { digest: named("stable") }]);
+    t.equal((await look(...wanted)).heldBytes, 210);
+  }
+  limits.budget = 415;
+  t.same(await states(pin("latest"), pin("1.0")), ["incomplete", "whole"]);
+  t.same(areHeld("layer 1", "layer s", "layer 2"), [true, true, true]);
+  limits.budget = 315;
+  here("layer 2", "layer 3");
+  t.same(await states(pin("latest"), pin("1.0")), ["whole", "whole"], "here, it needs no room for both");
+  t.same(areHeld("layer 1", "layer s", "layer 2"), [false, true, true]);
+});
+
+t.test("what a tag named before and never was here as a whole is not kept", async (t) => {
+  const { manifest, here, tag, areHeld, look } = opened(t, 315);
+  manifest("one", ["layer 1", "layer 2"]);
+  here("layer 1");
+  await tag("latest", "one");
+  t.match((await look(pin("latest"))).images, [{ state: "incomplete" }]);
+  manifest("two", ["layer 3", "layer 4"]);
+  await tag("latest", "two", 2);
+  t.match(await look(pin("latest")), { images: [{ state: "incomplete" }], heldBytes: 205 });
+  t.same(areHeld("layer 1", "layer 3"), [false, true]);
+});
+
 t.test("one image has a most of parts", async (t) => {
   const { manifest, tag, look, store } = opened(t);
   manifest(
