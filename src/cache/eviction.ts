@@ -43,7 +43,7 @@ export interface EvictionLimits {
   readonly maxSize: number;
   /** Bytes below which a blob is a small one. */
   readonly smallBlob: number;
-  /** Fraction of `maxSize` a pass goes down to, so that passes are rare. */
+  /** Fraction of `maxSize` a pass goes down to, so that passes are rare; of what is pinned nothing goes, and it is not counted. */
   readonly evictTo: number;
   /** Fraction of the file system to keep free, of its bytes and of its inodes. */
   readonly keepFree: number;
@@ -164,7 +164,8 @@ export class Eviction {
     const overBudget = (): number => {
       const used = index.totals().bytes + index.ownBytes() + fillingBytes();
       exceeded ||= used > maxSize;
-      return exceeded ? used - maxSize * evictTo : 0;
+      const pinned = Math.min(index.pinnedBytes(), maxSize);
+      return exceeded ? used - pinned - (maxSize - pinned) * evictTo : 0;
     };
     const first = overBudget();
     const lowDisk = overDisk > first || overFiles > 0 || (first <= 0 && this.#wanted > 0);

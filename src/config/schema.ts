@@ -702,9 +702,13 @@ export const schema = z.object({
     maxSize: setting(t.size(1_000_000), "Bytes of images kept at most: 50GB is decimal, 50GiB binary", {
       default: "50GB",
     }),
-    evictTo: setting(t.percent(1, 100), "How far a full cache is emptied, as a share of cache.maxSize", {
-      default: "90%",
-    }),
+    evictTo: setting(
+      t.percent(1, 100),
+      "How far a full cache is emptied, as a share of cache.maxSize without what is pinned",
+      {
+        default: "90%",
+      },
+    ),
     smallBlob: setting(
       t.size(1),
       "Size below which a blob is a small one: those have 3 % of cache.maxSize (up to 5 % when it is below 17GB) and manifests 3 %, least recently pulled first; of the others the least often pulled goes first",

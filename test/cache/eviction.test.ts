@@ -158,6 +158,22 @@ t.test("what is held for a pinned image never goes, not even when nothing else i
   t.same((await gone(cache, digests)).slice(0, 2), [0, 1]);
 });
 
+t.test("when most is pinned, of the rest as much is left as without pins", async (t) => {
+  const image = { upstream: "hub", repository: repo("team/app"), reference: "1.0" };
+  const evictedWith = async (maxSize: number, pinned: number): Promise<number[]> => {
+    const cache = await openCache(t, { name: `${pinned} pinned`, maxSize: maxSize * size, evictTo: 0.5 });
+    const digests = await storeSome(cache, 10);
+    const last = randomBytesFor("one more", 1);
+    await storeBlob(cache, last, sha256(last));
+    const parts = digests.slice(0, pinned).map((digest) => ({ digest, size }));
+    cache.index.pins.hold(image, parts);
+    await cache.eviction.run();
+    return await gone(cache, digests);
+  };
+  t.same(await evictedWith(10, 6), [6, 7, 8], "of the room of four, half");
+  t.same(await evictedWith(6, 7), [7, 8, 9], "what is pinned alone is more than there may be");
+});
+
 t.test("what is pinned between being chosen and being deleted stays", async (t) => {
   const cache = await openCache(t, { maxSize: 10 * size });
   const digests = await storeSome(cache, 3);

@@ -1,14 +1,14 @@
 // Keeps the shared store within its size by deleting the oldest blobs. One that is used is renewed once a day
 // (S3Blobs.refresh), so the order of modification is about that of last use. Small blobs have a share of their own, as on the
 // disk (cache/eviction.ts); how often a large one was used nobody tells S3. What this node knows of superseded images is of what
-// it has on its own disk: such layers go before others.
+// it has on its own disk: such layers go before others. Of pinned images it knows its own.
 
 import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
 import type { PinLookup } from "../../ports/pins/pins.ts";
 import { type BlobIndex, roomOfSmallBlobs } from "../../ports/records.ts";
 
-/** Share of the size that an eviction leaves. */
+/** Share of the size without what is pinned that an eviction leaves. */
 const target = 0.9;
 /** Oldest blobs remembered while listing, twice as many at most. When they are too few, the bucket is listed again. */
 const remembered = 10_000;
@@ -40,8 +40,9 @@ export interface Evicted {
 }
 
 /**
- * Deletes blobs when they have more than `maxBytes`, until they have at most 90 % of it: the oldest of the small ones down to
- * their share, then the oldest of the others. What is held for pinned images stays.
+ * Deletes blobs when they have more than `maxBytes`, until they have at most 90 % of it, of what is not held for pinned images:
+ * the oldest of the small ones down to their share, then the oldest of the others. What is held stays. Ends early when another
+ * listing does not show that anything has gone.
  */
 export async function evictOldest(
   options: S3EvictionOptions,
@@ -51,11 +52,14 @@ export async function evictOldest(
   const { maxBytes } = room;
   let deleted = 0;
   let freed = 0;
+  let before = Number.POSITIVE_INFINITY;
   for (;;) {
     const found = await survey(options, room.smallBlob, signal);
     const { bytes } = found;
-    const excess = freed === 0 && bytes <= maxBytes ? 0 : bytes - maxBytes * target;
-    if (excess <= 0) return { bytes, deleted, freed };
+    const pinned = Math.min(found.pinnedBytes, maxBytes);
+    const excess = freed === 0 && bytes <= maxBytes ? 0 : bytes - pinned - (maxBytes - pinned) * target;
+    if (excess <= 0 || bytes >= before) return { bytes, deleted, freed };
+    before = bytes;
     const chosen = choose(found, excess, roomOfSmallBlobs(maxBytes, room.smallBlob));
     await deleteAll(chosen, options, signal);
     const gone = chosen.reduce((sum, { size }) => sum + size, 0);
@@ -71,6 +75,7 @@ interface Survey {
   /** Of all blobs, and of the small ones that are not pinned. */
   readonly bytes: number;
   readonly smallBytes: number;
+  readonly pinnedBytes: number;
   /** The oldest of each kind, in order. */
   readonly small: readonly BlobInfo[];
   readonly large: readonly BlobInfo[];
@@ -94,6 +99,7 @@ async function survey(
   return {
     bytes: small.bytes + large.bytes + pinnedBytes,
     smallBytes: small.bytes,
+    pinnedBytes,
     small: small.inOrder(),
     large: large.inOrder(),
     more: small.more || large.more,
