@@ -343,6 +343,9 @@ CREATE TRIGGER tag_moved AFTER UPDATE OF digest ON tags WHEN old.digest <> new.d
 END;
 CREATE TRIGGER tag_removed AFTER DELETE ON tags WHEN EXISTS (SELECT 1 FROM blobs WHERE digest = old.digest) BEGIN
   INSERT INTO former_digests VALUES (old.repository, old.tag, old.digest, old.checked_at);
+  DELETE FROM former_digests WHERE repository = old.repository AND tag = old.tag AND digest IN (
+    SELECT digest FROM former_digests WHERE repository = old.repository AND tag = old.tag
+    ORDER BY moved_at DESC LIMIT -1 OFFSET 3);
 END;
 CREATE TRIGGER tag_added AFTER INSERT ON tags BEGIN
   DELETE FROM former_digests WHERE repository = new.repository AND tag = new.tag AND digest = new.digest;

@@ -158,6 +158,19 @@ t.test("a tag that is gone keeps what it named for those who roll back", async (
   t.equal(made.blobs.isSuperseded(named("layer 1")), true, "until four others came after it");
 });
 
+t.test("pushes, which delete the record of the tag, supersede as its moves do", async (t) => {
+  const made = opened(t);
+  for (const at of [1, 2, 3, 4, 5]) {
+    made.layers({ [`layer ${at}`]: 50 });
+    made.manifest(`image ${at}`, [`layer ${at}`]);
+    await made.tags.delete(app, "latest" as Tag);
+    await made.tag("latest", `image ${at}`);
+  }
+  made.sweep();
+  const superseded = [1, 2, 3, 4, 5].filter((at) => made.blobs.isSuperseded(named(`layer ${at}`)));
+  t.same(superseded, [1], "the last three before are for those who roll back");
+});
+
 t.test("the images of a superseded index, unless another index has them", async (t) => {
   const made = opened(t);
   made.layers({ "layer amd64": 50, "layer arm64": 50 });
