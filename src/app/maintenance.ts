@@ -68,6 +68,8 @@ export class Maintenance {
   readonly #storeWatch: StoreWatch;
   #parts: MaintenanceParts | undefined;
   #reconciling = Promise.resolve();
+  /** The last copy of the index, which a thread makes; never rejects. */
+  #copying: Promise<unknown> = Promise.resolve();
 
   constructor(options: MaintenanceOptions) {
     this.#options = options;
@@ -182,7 +184,10 @@ export class Maintenance {
   async #copyIndex(where: "thread" | "here"): Promise<boolean> {
     const { index, notices } = this.#options;
     try {
-      if (index.changed) await index.copy(where);
+      if (!index.changed) return true;
+      const copy = index.copy(where);
+      this.#copying = copy.catch(() => {});
+      await copy;
       return true;
     } catch (error) {
       notices(noticeOfStoreError("index.copy", error));
@@ -190,8 +195,11 @@ export class Maintenance {
     }
   }
 
-  /** Keeps what was learned since the copy before, should the file of the index break. */
+  /**
+   * Keeps what was learned since the copy before, should the file of the index break. A thread that still makes that one writes
+   * in the directory until it is done.
+   */
   async #lastCopy(): Promise<void> {
-    await inTime(this.#copyIndex("here"), lastCopyTimeout, this.#options.pause);
+    await inTime(Promise.all([this.#copying, this.#copyIndex("here")]), lastCopyTimeout, this.#options.pause);
   }
 }
