@@ -16,7 +16,7 @@ for (const { percent, objects } of [
   { percent: 1, objects: 0.14 },
   { percent: 5, objects: 0.1 },
 ])
-  t.test(`with room for ${percent} % of all bytes`, async (t) => {
+  t.test(`with room for ${percent} % of all bytes`, { timeout: 120_000 }, async (t) => {
     const maxSize = Math.round((uniqueBytes(blobs) * percent) / 100);
     const own = await ownHits(blobs, { maxSize, smallBlob, directory: t.testdir() });
     const lru = lruHits(blobs, maxSize);
