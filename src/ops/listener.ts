@@ -65,15 +65,26 @@ export interface OpsListenerOptions {
   readonly clock?: Clock;
   /** Left out: plain HTTP. */
   readonly tls?: ServerTls | undefined;
+  /** Left out: the usual ones. */
+  readonly timeouts?: OpsTimeouts;
+}
+
+/** Milliseconds. */
+export interface OpsTimeouts {
+  /** Without progress on a connection before it is closed. */
+  readonly idle: number;
+  /** The same while the API works for an answer. */
+  readonly answer: number;
 }
 
 type Page = () => OpsAnswer | Promise<OpsAnswer>;
 
 /** Connections at once; for one more, the one without a request for the longest time is closed. */
 const maxConnections = 256;
-/** Milliseconds for a whole request to arrive, and without progress on a connection before it is closed. */
+/** Milliseconds for a whole request to arrive. */
 const requestTimeout = 10_000;
-const idleTimeout = 30_000;
+/** `answer`: as long as `entrepot readiness` waits, and more than anything else of the API takes. */
+const usualTimeouts: OpsTimeouts = { idle: 30_000, answer: 300_000 };
 const closeTimeout = 1000;
 const maxHeaderSize = 8192;
 
@@ -101,6 +112,7 @@ export function createOpsListener({
   networkOf = ({ socket }) => socket.remoteAddress ?? "",
   clock = () => performance.now(),
   tls,
+  timeouts = usualTimeouts,
 }: OpsListenerOptions): OpsListener {
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
@@ -128,7 +140,7 @@ export function createOpsListener({
     {
       headersTimeout: requestTimeout,
       requestTimeout,
-      keepAliveTimeout: idleTimeout,
+      keepAliveTimeout: timeouts.idle,
       connectionsCheckingInterval: 5000,
       maxHeaderSize,
     },
@@ -149,6 +161,7 @@ export function createOpsListener({
         purges,
         isOurs,
         refusalOf,
+        answerTimeout: timeouts.answer,
         basePath: base,
         audited,
       };
@@ -169,7 +182,7 @@ export function createOpsListener({
     });
   }
   server.on("connection", used);
-  server.timeout = idleTimeout;
+  server.timeout = timeouts.idle;
   let closing: Promise<void> | undefined;
   return {
     async listen(place) {
@@ -234,12 +247,14 @@ interface Served
   readonly isOurs: (host: string | undefined) => boolean;
   /** The answer to one that may not see what is behind the password. */
   readonly refusalOf: (request: IncomingMessage, audited: Audited) => Promise<OpsAnswer | undefined>;
+  /** See OpsTimeouts. */
+  readonly answerTimeout: number;
   readonly basePath: string;
   readonly audited: Audited;
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, api, jobs, drill, pins, purges, basePath, audited } = served;
+  const { pages, webhooks, stats, api, jobs, drill, pins, purges, answerTimeout, basePath, audited } = served;
   const target = request.url ?? "";
   const path = pathOf(target);
   const isApi = isOfApi(path);
@@ -273,6 +288,8 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   } else if (page === undefined && crossSite !== undefined) {
     say({ status: 403, body: `${crossSite}\n` });
   } else if (changing !== undefined) {
+    // Until the answer is sent: after it Node takes the usual time again.
+    request.socket.setTimeout(answerTimeout);
     const told: Awaited<ReturnType<PurgeApi["answer"]>> = await changing.answer(path, request);
     audited.about = told.about;
     audited.outcome = told.outcome;
@@ -283,6 +300,7 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   } else if (page !== undefined) {
     say(await page());
   } else if (api !== undefined && isApi) {
+    request.socket.setTimeout(answerTimeout);
     const query = new URLSearchParams(target.slice(path.length + 1));
     say(await api.answer(path, query));
   } else {

@@ -3,12 +3,14 @@ import { request as httpRequest } from "node:http";
 import { connect, createServer, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
+import type { Api } from "../../src/ops/api/api.ts";
 import { Health } from "../../src/ops/health.ts";
 import { createOpsListener, type OpsListenerOptions } from "../../src/ops/listener.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
 import { createLogger } from "../../src/telemetry/lines/json-log.ts";
 import { createMetrics } from "../../src/telemetry/metrics/prometheus.ts";
 import { parseExposition, sampleOf } from "../fixtures/exposition.ts";
+import { gate } from "../fixtures/manual-time.ts";
 import { rememberingOutput, sampleGauges } from "../fixtures/telemetry-samples.ts";
 
 async function start(t: Test, changes: Partial<OpsListenerOptions> = {}) {
@@ -358,4 +360,43 @@ t.test("close does not wait for an answer that never comes", async (t) => {
   await asked;
   await listener.close();
   await scrape;
+});
+
+t.test("what the API works for may take longer than a connection may be idle", async (t) => {
+  const [api, pins, never] = [gate(), gate(), gate()];
+  t.teardown(never.open);
+  const { address, ask } = await start(t, {
+    timeouts: { idle: 100, answer: 60_000 },
+    api: {
+      paths: ["/api/v1/readiness"],
+      answer: async () => {
+        await api.opened;
+        return { status: 200, body: "late" };
+      },
+    } as unknown as Api,
+    pins: {
+      paths: ["/api/v1/pins"],
+      has: (path) => path === "/api/v1/pins",
+      answer: async () => {
+        await pins.opened;
+        return { status: 201, type: "text/plain", body: "late" };
+      },
+    },
+    webhooks: {
+      receive: async () => {
+        await never.opened;
+        throw new Error("nobody waits any more");
+      },
+    },
+  });
+  const late = [ask("/api/v1/readiness"), ask("/api/v1/pins")];
+  // Of three that do the same the one that was asked last is closed.
+  await t.rejects(ask("/hooks/generic"), { code: "ECONNRESET" });
+  api.open();
+  pins.open();
+  t.strictSame(
+    (await Promise.all(late)).map(({ status }) => status),
+    [200, 201],
+  );
+  t.equal((await sendRaw(address.port, "")).length, 0, "without a request it is closed as ever");
 });

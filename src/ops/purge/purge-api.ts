@@ -27,8 +27,6 @@ export interface PurgeAnswer extends OpsAnswer {
   readonly outcome?: string;
 }
 
-/** Milliseconds: more than what is waited for takes together. */
-const longestWork = 180_000;
 /** Requests that are answered at once: each may hash or delete much. */
 const maxAtOnce = 4;
 
@@ -53,8 +51,6 @@ export class PurgeApi {
     if (body === "broken_off") return failure(400, "broken off");
     if (this.#running >= maxAtOnce) return busy;
     this.#running++;
-    // The listener closes connections on which nothing moves for half a minute.
-    request.socket.setTimeout(longestWork);
     try {
       return path === purgePath ? await this.#purge(jsonOf(body)) : await this.#refresh(jsonOf(body));
     } finally {
