@@ -1,6 +1,8 @@
 // The body of a request that asks this listener for a change.
 import type { IncomingMessage } from "node:http";
+import type { z } from "zod";
 import { jsonExcess } from "../oci/json-depth.ts";
+import { failure, type OpsAnswer } from "./answer.ts";
 
 /** In bytes. */
 const largestBody = 1024 * 1024;
@@ -38,4 +40,19 @@ export function jsonOf(body: Buffer): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** The JSON of the body as the schema has it, or what is to be answered where it is none. */
+export async function parsedBody<Asked>(
+  request: IncomingMessage,
+  schema: z.ZodType<Asked>,
+): Promise<{ readonly asked: Asked } | { readonly refused: OpsAnswer }> {
+  const body = await bodyOf(request);
+  if (body === "too_large") return { refused: failure(413, "more than 1 MiB") };
+  if (body === "broken_off") return { refused: failure(400, "broken off") };
+  const parsed = schema.safeParse(jsonOf(body));
+  if (parsed.success) return { asked: parsed.data };
+  const [issue] = parsed.error.issues;
+  const where = issue?.path.length ? `${issue.path.join(".")}: ` : "";
+  return { refused: failure(400, `${where}${issue?.message ?? "expected JSON"}`) };
 }

@@ -2,8 +2,8 @@
 // ends it. Who may, what a change needs and its line in the log are as for jobs (ops/jobs/jobs-api.ts).
 import type { IncomingMessage } from "node:http";
 import type { DrillAnswer } from "../../ports/datacenter/drill.ts";
-import { jsonAnswer, type OpsAnswer } from "../answer.ts";
-import { bodyOf, jsonOf } from "../request-body.ts";
+import { failure, jsonAnswer, type OpsAnswer, onlyMethods } from "../answer.ts";
+import { parsedBody } from "../request-body.ts";
 import type { Drill } from "./drill.ts";
 import { newDrillSchema } from "./drill-schema.ts";
 
@@ -34,27 +34,16 @@ export class DrillApi {
     const { method = "" } = request;
     if (method === "GET" || method === "HEAD") return this.#state(200);
     if (method === "POST") return await this.#begin(request);
-    if (method !== "DELETE")
-      return {
-        ...failure(405, "only GET, HEAD, POST, DELETE"),
-        headers: { allow: "GET, HEAD, POST, DELETE" },
-      };
+    if (method !== "DELETE") return onlyMethods("GET, HEAD, POST, DELETE");
     if (!this.#drill.stop()) return failure(404, "no drill is on");
     this.#changed();
     return this.#state(200);
   }
 
   async #begin(request: IncomingMessage): Promise<DrillApiAnswer> {
-    const body = await bodyOf(request);
-    if (body === "too_large") return failure(413, "more than 1 MiB");
-    if (body === "broken_off") return failure(400, "broken off");
-    const parsed = newDrillSchema.safeParse(jsonOf(body));
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      const where = issue?.path.length ? `${issue.path.join(".")}: ` : "";
-      return failure(400, `${where}${issue?.message ?? "expected a drill as JSON"}`);
-    }
-    const { clients, durationMs } = parsed.data;
+    const read = await parsedBody(request, newDrillSchema);
+    if ("refused" in read) return read.refused;
+    const { clients, durationMs } = read.asked;
     this.#drill.start(clients, durationMs);
     this.#changed();
     return { ...this.#state(201), about: [...clients.slice(0, 9), `${durationMs} ms`] };
@@ -64,8 +53,4 @@ export class DrillApi {
     const told: DrillAnswer = { drill: this.#drill.state ?? null };
     return jsonAnswer(status, told);
   }
-}
-
-function failure(status: number, message: string): OpsAnswer {
-  return { status, body: `${message}\n` };
 }

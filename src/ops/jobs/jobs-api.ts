@@ -3,7 +3,7 @@
 // machine alone. A change needs what cross-site.ts asks for, and has its line in the log (audit.ts).
 import type { IncomingMessage } from "node:http";
 import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
-import { bodyOf, jsonOf } from "../request-body.ts";
+import { parsedBody } from "../request-body.ts";
 import { usualDays } from "../stats/readiness.ts";
 import type { JobReport, JobSummary } from "./job-report.ts";
 import { newJobSchema } from "./job-schema.ts";
@@ -69,16 +69,9 @@ export class JobsApi {
   }
 
   async #begin(request: IncomingMessage): Promise<JobsAnswer> {
-    const body = await bodyOf(request);
-    if (body === "too_large") return failure(413, "more than 1 MiB");
-    if (body === "broken_off") return failure(400, "broken off");
-    const parsed = newJobSchema.safeParse(jsonOf(body));
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      const where = issue?.path.length ? `${issue.path.join(".")}: ` : "";
-      return failure(400, `${where}${issue?.message ?? "expected a job as JSON"}`);
-    }
-    const { images = [], fromNode, days = usualDays, platforms, bytesPerSecond } = parsed.data;
+    const read = await parsedBody(request, newJobSchema);
+    if ("refused" in read) return read.refused;
+    const { images = [], fromNode, days = usualDays, platforms, bytesPerSecond } = read.asked;
     const asked = fromNode === undefined ? { images } : { fromNode, days };
     const begun = await this.#options.begin(asked, { origin: "request", platforms, bytesPerSecond });
     if (begun === undefined) return later("too many jobs wait, or the node is not serving; ask again later");

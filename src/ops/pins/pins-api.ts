@@ -2,7 +2,7 @@
 // jobs (jobs-api.ts).
 import type { IncomingMessage } from "node:http";
 import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
-import { bodyOf, jsonOf } from "../request-body.ts";
+import { parsedBody } from "../request-body.ts";
 import { longestReference } from "../stats/image-reference.ts";
 import type { PinReport, PinsReport } from "./pin-report.ts";
 import { newPinSchema } from "./pin-schema.ts";
@@ -63,12 +63,9 @@ export class PinsApi {
   }
 
   async #pin(request: IncomingMessage): Promise<PinsAnswer> {
-    const body = await bodyOf(request);
-    if (body === "too_large") return failure(413, "more than 1 MiB");
-    if (body === "broken_off") return failure(400, "broken off");
-    const parsed = newPinSchema.safeParse(jsonOf(body));
-    if (!parsed.success) return failure(400, 'expected {"image": "team/app:1.0"} as JSON');
-    const { image } = parsed.data;
+    const read = await parsedBody(request, newPinSchema);
+    if ("refused" in read) return read.refused;
+    const { image } = read.asked;
     const pinned = await this.#options.pin(image);
     const about = [image];
     return "problem" in pinned ? { ...answerOf(pinned), about } : { ...jsonAnswer(201, pinned), about };

@@ -2,8 +2,8 @@
 // cross-site.ts asks for, and has its line in the log (audit.ts); a dry run of a purge is asked for in the same way.
 import type { IncomingMessage } from "node:http";
 import type { z } from "zod";
-import { jsonAnswer, type OpsAnswer } from "../answer.ts";
-import { bodyOf, jsonOf } from "../request-body.ts";
+import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
+import { parsedBody } from "../request-body.ts";
 import type { PurgeReport, RefreshReport } from "./purge-report.ts";
 import { newPurgeSchema, newRefreshSchema } from "./purge-schema.ts";
 
@@ -45,24 +45,31 @@ export class PurgeApi {
 
   /** Answers a request for one of its paths. Rejects with StoreError. */
   async answer(path: string, request: IncomingMessage): Promise<PurgeAnswer> {
-    if (request.method !== "POST") return { ...failure(405, "only POST"), headers: { allow: "POST" } };
-    const body = await bodyOf(request);
-    if (body === "too_large") return failure(413, "more than 1 MiB");
-    if (body === "broken_off") return failure(400, "broken off");
+    if (request.method !== "POST") return onlyMethods("POST");
+    if (path === refreshPath)
+      return await this.#inTurn(request, newRefreshSchema, (asked) => this.#refresh(asked));
+    return await this.#inTurn(request, newPurgeSchema, (asked) => this.#purge(asked));
+  }
+
+  async #inTurn<Asked>(
+    request: IncomingMessage,
+    schema: z.ZodType<Asked>,
+    work: (asked: Asked) => Promise<PurgeAnswer>,
+  ): Promise<PurgeAnswer> {
+    const read = await parsedBody(request, schema);
+    if ("refused" in read) return read.refused;
     if (this.#running >= maxAtOnce) return busy;
     this.#running++;
     try {
-      return path === purgePath ? await this.#purge(jsonOf(body)) : await this.#refresh(jsonOf(body));
+      return await work(read.asked);
     } finally {
       this.#running--;
     }
   }
 
-  async #purge(asked: unknown): Promise<PurgeAnswer> {
-    const parsed = newPurgeSchema.safeParse(asked);
-    if (!parsed.success) return refused(parsed.error);
-    const about = [parsed.data.reference];
-    const report = await this.#options.purge(parsed.data);
+  async #purge(asked: z.infer<typeof newPurgeSchema>): Promise<PurgeAnswer> {
+    const about = [asked.reference];
+    const report = await this.#options.purge(asked);
     if (report === undefined) return { ...busy, about };
     if ("problem" in report) return { ...failure(400, report.problem), about };
     if ("pinned" in report) {
@@ -75,27 +82,12 @@ export class PurgeApi {
     return { ...jsonAnswer(200, report), about, ...(report.id === null ? { outcome: "dry_run" } : {}) };
   }
 
-  async #refresh(asked: unknown): Promise<PurgeAnswer> {
-    const parsed = newRefreshSchema.safeParse(asked);
-    if (!parsed.success) return refused(parsed.error);
-    const about = [parsed.data.reference];
-    const report = await this.#options.refresh(parsed.data.reference);
+  async #refresh({ reference }: z.infer<typeof newRefreshSchema>): Promise<PurgeAnswer> {
+    const about = [reference];
+    const report = await this.#options.refresh(reference);
     if (report === undefined) return { ...busy, about };
     return { ...("problem" in report ? failure(400, report.problem) : jsonAnswer(200, report)), about };
   }
 }
 
-const busy: OpsAnswer = {
-  ...failure(503, "the node is not serving, or four such requests are under way; ask again later"),
-  headers: { "retry-after": "10" },
-};
-
-function refused(error: z.ZodError): OpsAnswer {
-  const [issue] = error.issues;
-  const where = issue?.path.length ? `${issue.path.join(".")}: ` : "";
-  return failure(400, `${where}${issue?.message ?? "expected JSON"}`);
-}
-
-function failure(status: number, message: string): OpsAnswer {
-  return { status, body: `${message}\n` };
-}
+const busy = later("the node is not serving, or four such requests are under way; ask again later");
