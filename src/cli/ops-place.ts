@@ -124,16 +124,21 @@ export class OpsRefusal extends Error {
 /** Longest error that is read, in characters. */
 const longestError = 64 * 1024;
 
-/** The JSON at a path of the ops listener. A message on the standard error, and undefined, when there is none. */
+/**
+ * The JSON at a path of the ops listener. A message on the standard error, and undefined, when there is none; without a message
+ * when `signal` has ended the waiting.
+ */
 export async function answerFrom(
   place: OpsPlace,
   path: string,
   context: Context,
   patience?: number,
+  signal?: AbortSignal,
 ): Promise<unknown> {
   try {
-    return await askOps(place, path, patience);
+    return await askOps(place, path, patience, undefined, signal);
   } catch (error) {
+    if (signal?.aborted) return undefined;
     context.err(`entrepot: ${noAnswer(error, place)}\n`);
     if (place.guessed && !(error instanceof OpsRefusal)) context.err(setUpHelp);
     return undefined;
@@ -155,13 +160,14 @@ export interface OpsChange {
 
 /**
  * The JSON at a path of the ops listener. Rejects with why there is none: with OpsRefusal when the mirror has said so. `patience`:
- * milliseconds for the whole answer, where it may take longer than usual.
+ * milliseconds for the whole answer, where it may take longer than usual. `signal` ends the waiting.
  */
 export async function askOps(
   place: OpsPlace,
   path: string,
   patience = timeout,
   change?: OpsChange,
+  signal?: AbortSignal,
 ): Promise<unknown> {
   const { origin, socket, access, certificate } = place;
   const authorization = await authorizationOf(access);
@@ -172,7 +178,7 @@ export async function askOps(
       ...(change === undefined ? {} : { "content-type": "application/json" }),
     },
     agent: false,
-    signal: AbortSignal.timeout(patience),
+    signal: AbortSignal.any([AbortSignal.timeout(patience), ...(signal === undefined ? [] : [signal])]),
     ...(socket === undefined ? {} : { socketPath: socket }),
   };
   const url = new URL(path, origin);

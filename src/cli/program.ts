@@ -110,7 +110,8 @@ Exit codes:
       `
 Exit codes, with --fix of what is found after it:
   0  all of them could
-  1  some of them could not, more were pulled than are looked at (20,000), or a node of the datacenter did not answer
+  1  some of them could not, more were pulled than are looked at (20,000), a node of the datacenter did not answer, or the
+     command was interrupted
   2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));

@@ -17,24 +17,42 @@ export interface ReadinessFlags extends OpsPlaceOptions {
 const patience = 300_000;
 
 /**
- * Gives the exit code: 0 when all are ready, 1 when some are not or that is not known, 2 when no mirror answers or the question is
- * wrong. With `fix` that is of the state after it.
+ * Gives the exit code: 0 when all are ready, 1 when some are not or that is not known, or the user has ended the command, 2 when no
+ * mirror answers or the question is wrong. With `fix` that is of the state after it.
  */
 export async function readiness(options: ReadinessFlags, context: Context): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
-  const found = await look(place, options, context);
+  const ends = new AbortController();
+  const release = context.onSignal(() => ends.abort());
+  try {
+    const code = await lookAndFix(place, options, context, ends.signal);
+    return ends.signal.aborted ? exitCode.failed : code;
+  } finally {
+    release();
+  }
+}
+
+/** What comes of it counts for nothing when the signal has aborted. */
+async function lookAndFix(
+  place: OpsPlace,
+  options: ReadinessFlags,
+  context: Context,
+  signal: AbortSignal,
+): Promise<number> {
+  const found = await look(place, options, context, signal);
   if (found === undefined) return exitCode.usage;
   if (options.fix !== true || found.unready.length === 0) return exitCodeOf(found);
   const { jobs, unknown } = jobsFor(found.unready);
   for (const digest of unknown)
     context.err(`entrepot: no repository is known to have ${digest}: it cannot be fetched\n`);
   for (const job of jobs) {
-    const code = await runJob(place, job, options, context);
+    const code = await runJob(place, job, options, context, signal);
+    if (signal.aborted) return code;
     // What failed is told by the job, and shows in what is found afterwards.
     if (code === exitCode.usage) return code;
   }
-  const after = await look(place, options, context);
+  const after = await look(place, options, context, signal);
   return after === undefined ? exitCode.usage : exitCodeOf(after);
 }
 
@@ -43,9 +61,10 @@ async function look(
   place: OpsPlace,
   { days, json }: ReadinessFlags,
   context: Context,
+  signal: AbortSignal,
 ): Promise<Readiness | undefined> {
   const path = `/api/v1/readiness?${new URLSearchParams({ days })}`;
-  const found = (await answerFrom(place, path, context, patience)) as Readiness | undefined;
+  const found = (await answerFrom(place, path, context, patience, signal)) as Readiness | undefined;
   if (found === undefined) return undefined;
   context.out(`${json ? JSON.stringify(found) : linesOf(found).join("\n")}\n`);
   return found;

@@ -47,28 +47,32 @@ export async function warm(
   }
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
-  return await runJob(place, asked, options, context);
+  const ends = new AbortController();
+  const release = context.onSignal(() => ends.abort());
+  try {
+    return await runJob(place, asked, options, context, ends.signal);
+  } finally {
+    release();
+  }
 }
 
-/** Has the mirror fetch images, and shows how far it has got. Gives the exit code, as `warm` does. */
+/** Has the mirror fetch images, and shows how far it has got, until `signal` aborts. Gives the exit code, as `warm` does. */
 export async function runJob(
   place: OpsPlace,
   asked: AskedJob,
   options: { readonly json?: boolean; readonly cancelOnInterrupt?: boolean },
   context: Context,
+  signal: AbortSignal,
 ): Promise<number> {
   const view = options.json ? jsonView(context.out) : textView(context.out, context.terminal);
-  const ends = new AbortController();
-  const release = context.onSignal(() => ends.abort());
   try {
-    return await follow(place, asked, view, options, context, ends.signal);
+    return await follow(place, asked, view, options, context, signal);
   } catch (error) {
     view.end();
     context.err(`entrepot: ${noAnswer(error, place)}\n`);
     return exitCode.usage;
   } finally {
     view.end();
-    release();
   }
 }
 

@@ -4,6 +4,8 @@ import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import type { Readiness } from "../../src/ops/stats/stats-document.ts";
 import { commandLine } from "../fixtures/command-line.ts";
+import { startJsonServer } from "../fixtures/json-server.ts";
+import { gate } from "../fixtures/manual-time.ts";
 
 const ready: Readiness = {
   schema: 1,
@@ -80,4 +82,60 @@ t.test("no mirror, and wrong questions", async (t) => {
     t.equal(await wrong.exit, 2);
     t.match(wrong.err(), /Expected a whole number from 1 to 365/);
   }
+});
+
+const missing = (name: string, platform: string): Readiness["unready"][number] => ({
+  digest: `sha256:${name}`,
+  names: [`hub/team/${name}:1.0`],
+  usedAt: 5_000,
+  obstacles: [{ kind: "missing", role: "layer", digest: "sha256:a", platform, sizeBytes: 20_000 }],
+});
+
+t.test("interrupted, --fix begins no other job and looks no more; the job goes on", async (t) => {
+  const found = {
+    ...ready,
+    ready: 1,
+    unready: [missing("app", "linux/amd64"), missing("web", "linux/arm64")],
+  };
+  const follows = gate();
+  const sums = { images: 1, imagesDone: 0, imagesFailed: 0, imagesLeftOut: 0, retries: 0 };
+  const job = {
+    ...{ id: "0a1b", origin: "request", state: "running", createdAt: 1, startedAt: 1, endedAt: null },
+    ...{ platforms: [], bytesPerSecond: null, failures: [], images: [] },
+    sums: { ...sums, parts: 1, partsHere: 0, sizeBytes: 1, hereBytes: 0, fetchedBytes: 0 },
+  };
+  const { asked, url } = await startJsonServer(t, ({ method, path }) => {
+    if (path.startsWith("/api/v1/readiness")) return { json: found };
+    if (method === "GET") follows.open();
+    return { status: method === "GET" ? 200 : 201, json: job };
+  });
+  const line = commandLine(["readiness", "--fix", "--ops", url.host]);
+  await follows.opened;
+  line.signal("SIGINT");
+  t.equal(await line.exit, 1);
+  t.equal(line.err(), "entrepot: job 0a1b goes on in the mirror\n");
+  t.same(
+    asked
+      .map(({ method, path }) => `${method} ${path}`)
+      .filter((each) => !each.startsWith("GET /api/v1/jobs")),
+    ["GET /api/v1/readiness?days=7", "POST /api/v1/jobs"],
+  );
+  t.equal(line.listeners(), 0);
+});
+
+t.test("interrupted while it looks, it ends", async (t) => {
+  const looks = gate();
+  const server = createServer(() => looks.open()).listen(0, "127.0.0.1");
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  await once(server, "listening");
+  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const line = commandLine(["readiness", "--ops", address]);
+  await looks.opened;
+  line.signal("SIGINT");
+  t.equal(await line.exit, 1);
+  t.equal(line.err(), "", "of a mirror that does not answer nothing is known");
+  t.equal(line.listeners(), 0);
 });
