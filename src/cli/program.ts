@@ -262,7 +262,8 @@ Exit codes:
       "after",
       `
 Exit codes:
-  0  upstream has said what the tag is, or what is stored is right now, on every node that answers
+  0  upstream has said what the tag is, or what is stored is right now, on every node that answers, or one goes on
+     looking: what fails later stands in its log
   1  upstream does not have it or refuses it, or a node could not find out
   2  no mirror answers, or the reference, the command line or the configuration is wrong`,
     )

@@ -1,5 +1,6 @@
 // One tag or image asked for again on demand (`entrepot refresh`): of a tag what upstream says it is now, whatever its time to live;
 // of a digest whether what is stored still has it. On every node of the datacenter, as far as they can be asked.
+import type { Logger } from "pino";
 import type { BlobCache } from "../../cache/blob-cache.ts";
 import type { Confirmations } from "../../cache/confirmations.ts";
 import type { Listings } from "../../cache/listings.ts";
@@ -51,6 +52,7 @@ export interface RefreshParts {
 export interface RefreshOptions {
   /** That of now. */
   readonly config: () => Config;
+  readonly log: Pick<Logger, "warn">;
   readonly clock: Clock;
   readonly pause: Pause;
 }
@@ -193,7 +195,14 @@ export class Refreshes {
     });
     const inPatience = await inTime(work, patience, this.#options.pause);
     if (inPatience) await work;
-    else work.catch(() => {});
+    else
+      work.catch((error: unknown) => {
+        const problem = scrub(error instanceof Error ? error.message : String(error), longestProblem);
+        this.#options.log.warn(
+          { upstream, repository, digest: reference.digest, problem },
+          "a refresh that went on after its answer has failed",
+        );
+      });
     const state = !inPatience ? "running" : wrong > 0 ? "fetched" : "sound";
     return { ...nothing, state, was: reference.digest, is: reference.digest, checked, wrong, bytes };
   }
