@@ -34,7 +34,8 @@ export async function drill(options: DrillOptions, context: Context): Promise<nu
     return exitCode.done;
   } catch (error) {
     context.err(`entrepot: ${noAnswer(error, place)}\n`);
-    return error instanceof OpsRefusal && error.status === 404 ? exitCode.failed : exitCode.usage;
+    const isNone = options.stop === true && error instanceof OpsRefusal && error.status === 404;
+    return isNone ? exitCode.failed : exitCode.usage;
   }
 }
 

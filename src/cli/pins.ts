@@ -1,5 +1,5 @@
 // `entrepot pin`, `entrepot unpin` and `entrepot pins`: images that a running mirror never evicts.
-import { size } from "../ops/page/format.ts";
+import { count, size } from "../ops/page/format.ts";
 import type { PinReport, PinsReport } from "../ops/pins/pin-report.ts";
 import { type Context, exitCode } from "./context.ts";
 import {
@@ -17,13 +17,15 @@ export interface PinOptions extends OpsPlaceOptions {
 }
 
 const pinsPath = "/api/v1/pins";
+/** It is not pinned, or cannot be. */
+const refusals: readonly number[] = [404, 409];
 
 /** Milliseconds for one image: its manifests may have to be fetched. */
 const patience = 60_000;
 
 /**
  * Gives the exit code: 0 when all of them are pinned, 1 when the mirror does not pin one, as when that would be over the budget,
- * 2 for a wrong command line or configuration and when no mirror answers.
+ * 2 for a wrong reference, command line or configuration and when no mirror answers: then the rest is not asked for.
  */
 export async function pin(images: readonly string[], options: PinOptions, context: Context): Promise<number> {
   const change = (image: string) => ({
@@ -32,7 +34,8 @@ export async function pin(images: readonly string[], options: PinOptions, contex
   });
   return await each(images, options, context, change, (answer) => {
     const pinned = answer as PinReport;
-    return `pinned ${lineOf(pinned)}`;
+    const isDone = pinned.state !== "over_budget" && pinned.state !== "too_large";
+    return { isDone, text: isDone ? `pinned ${lineOf(pinned)}` : lineOf(pinned) };
   });
 }
 
@@ -48,7 +51,8 @@ export async function unpin(
   });
   return await each(images, options, context, change, (answer) => {
     const { image, stillConfigured } = answer as { image: string; stillConfigured: boolean };
-    return stillConfigured ? `unpinned ${image}, which the configuration still pins` : `unpinned ${image}`;
+    const still = stillConfigured ? ", which the configuration still pins" : "";
+    return { isDone: true, text: `unpinned ${image}${still}` };
   });
 }
 
@@ -57,7 +61,7 @@ async function each(
   options: PinOptions,
   context: Context,
   asked: (image: string) => { readonly path: string; readonly change: OpsChange },
-  textOf: (answer: unknown) => string,
+  read: (answer: unknown) => { readonly isDone: boolean; readonly text: string },
 ): Promise<number> {
   const place = opsPlace(options, context);
   if (place === undefined) return exitCode.usage;
@@ -66,10 +70,14 @@ async function each(
     const { path, change } = asked(image);
     try {
       const answer = await askOps(place, path, patience, change);
-      context.out(options.json ? `${JSON.stringify(answer)}\n` : `${textOf(answer)}\n`);
+      const { isDone, text } = read(answer);
+      context.out(options.json ? `${JSON.stringify(answer)}\n` : `${text}\n`);
+      if (!isDone) code = exitCode.failed;
     } catch (error) {
-      context.err(`entrepot: ${noAnswer(error, place)}\n`);
-      if (!(error instanceof OpsRefusal) || [400, 401, 403].includes(error.status)) return exitCode.usage;
+      const said = noAnswer(error, place);
+      if (options.json) context.out(`${JSON.stringify({ image, error: said })}\n`);
+      context.err(`entrepot: ${said}\n`);
+      if (!(error instanceof OpsRefusal && refusals.includes(error.status))) return exitCode.usage;
       code = exitCode.failed;
     }
   }
@@ -88,7 +96,9 @@ export async function pins(options: PinOptions, context: Context): Promise<numbe
     for (const each of pins) context.out(`${lineOf(each)}\n`);
     if (leftOut > 0) context.out(`${leftOut} more are not pinned: there are too many\n`);
     const over = neededBytes > budgetBytes ? `; all of them would come to ${size(neededBytes)}` : "";
-    context.out(`${pins.length} pinned images hold ${size(heldBytes)} of ${size(budgetBytes)}${over}\n`);
+    context.out(
+      `${count(pins.length, "pinned image")}: ${size(heldBytes)} of ${size(budgetBytes)} held${over}\n`,
+    );
   }
   return leftOut === 0 && pins.every(({ state }) => state === "whole") ? exitCode.done : exitCode.failed;
 }

@@ -217,7 +217,7 @@ Exit codes:
     )
     .option(...configOption)
     .option(...opsOption)
-    .option("--json", "a line of JSON for each image")
+    .option("--json", "a line of JSON for each image; for one that is refused its name and the error")
     .addHelpText(
       "after",
       pinExitCodes("all of them are pinned", "one is not: it would be over pin.budget, or cannot be found"),
@@ -229,7 +229,7 @@ Exit codes:
     .argument("<images...>", "as they were pinned")
     .option(...configOption)
     .option(...opsOption)
-    .option("--json", "a line of JSON for each image")
+    .option("--json", "a line of JSON for each image; for one that is refused its name and the error")
     .addHelpText(
       "after",
       pinExitCodes(
@@ -377,6 +377,7 @@ Examples:
   entrepot drill --clients 10.1.2.0/24 --for 10m   answer these as if the registries were dead
   entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet
   entrepot warm --from-manifests app.yaml --platform linux/amd64   fetch its images before a roll-out
+  entrepot pin team/app:1.0            keep it on all nodes, and never evict it
   entrepot refresh team/app:latest     ask upstream again for the tag, now
   entrepot purge team/app:1.0 --dry-run   what would go from the caches, and what would stay`;
 

@@ -1,5 +1,6 @@
 import t from "tap";
 import { commandLine } from "../fixtures/command-line.ts";
+import { startJsonServer } from "../fixtures/json-server.ts";
 import { startMirror } from "../fixtures/mirror.ts";
 import { startUpstream } from "../fixtures/scripted-upstream.ts";
 
@@ -34,4 +35,15 @@ t.test("wrong command lines, and no mirror", async (t) => {
   t.match(await run("--clients", "10.0.0.1", "--for", "x"), { exit: 2, err: /--for: found "x"/ });
   t.match(await run("--clients", "10.0.0.1", "--stop"), { exit: 2, err: /--stop goes with neither/ });
   t.match(await run(), { exit: 2, err: /no mirror answers/ });
+});
+
+t.test("404 says that there is no drill only where one is to be stopped", async (t) => {
+  const { url } = await startJsonServer(t, () => ({
+    status: 404,
+    json: { error: { code: "not_found", message: "here are: /" } },
+  }));
+  const run = async (...args: string[]) => await commandLine(["drill", ...args, "--ops", url.host]).exit;
+  t.equal(await run("--stop"), 1);
+  t.equal(await run(), 2);
+  t.equal(await run("--clients", "10.0.0.1"), 2);
 });

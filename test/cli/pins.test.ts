@@ -45,6 +45,17 @@ t.test(
     const good = commandLine(["pin", "team/app:1.0", "--json", "--ops", url.host]);
     t.equal(await good.exit, 0);
     t.match(JSON.parse(good.out()), { image: "hub/team/app:1.0" });
+    const both = commandLine(["pin", "team/big:1", "team/app:1.0", "--json", "--ops", url.host]);
+    t.equal(await both.exit, 1);
+    t.match(
+      both
+        .out()
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line)),
+      [{ image: "team/big:1", error: /would come to 9000 bytes/ }, { image: "hub/team/app:1.0" }],
+      "a line for each",
+    );
   },
 );
 
@@ -53,6 +64,32 @@ t.test("a reference that cannot be read, and a mirror that does not answer, are 
   t.equal(await commandLine(["pin", "X", "--ops", url.host]).exit, 2);
   t.equal(await commandLine(["pin", "--ops", url.host]).exit, 2, "no image");
   t.equal(await commandLine(["pins", "--ops", "127.0.0.1:9"]).exit, 2);
+});
+
+t.test("only what is not pinned or cannot be is 1; other refusals are 2, as of every command", async (t) => {
+  for (const [status, code] of [
+    [404, 1],
+    [409, 1],
+    [400, 2],
+    [401, 2],
+    [413, 2],
+    [429, 2],
+    [500, 2],
+    [503, 2],
+  ] as const) {
+    const { url } = await startJsonServer(t, () => refusal(status, "no"));
+    for (const command of ["pin", "unpin"])
+      t.equal(await commandLine([command, "app", "--ops", url.host]).exit, code, `${command} ${status}`);
+  }
+});
+
+t.test("an image that is told of as not held is not pinned", async (t) => {
+  for (const state of ["over_budget", "too_large"] as const) {
+    const { url } = await startJsonServer(t, () => ({ status: 201, json: report("app:1", { state }) }));
+    const line = commandLine(["pin", "app:1", "--ops", url.host]);
+    t.equal(await line.exit, 1, state);
+    t.match(line.out(), /^hub\/app:1 {2}NOT PINNED: /);
+  }
 });
 
 t.test("images are unpinned", async (t) => {
@@ -87,7 +124,7 @@ t.test("pins are listed; one that is not here as a whole is 1", async (t) => {
   t.equal(await good.exit, 0);
   t.equal(
     good.out(),
-    "hub/team/app:1.0  whole, 20.0 kB, by command\n1 pinned images hold 20.0 kB of 100 kB\n",
+    "hub/team/app:1.0  whole, 20.0 kB, by command\n1 pinned image: 20.0 kB of 100 kB held\n",
   );
   answers.now = {
     ...whole,
@@ -109,7 +146,7 @@ t.test("pins are listed; one that is not here as a whole is 1", async (t) => {
     "hub/team/app:1.0  not known yet, by command (upstream hub does not have it)",
     "hub/team/web:v1  NOT PINNED: over the budget, 100 kB, by configuration",
     "2 more are not pinned: there are too many",
-    "2 pinned images hold 20.0 kB of 100 kB; all of them would come to 120 kB",
+    "2 pinned images: 20.0 kB of 100 kB held; all of them would come to 120 kB",
     "",
   ]);
 });
