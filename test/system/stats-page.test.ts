@@ -19,6 +19,8 @@ const image = makeImage({ layers: [1_000_000, 3_000_000] });
 const slow = makeImage({ layers: [2_000_000], seed: "slow" });
 const [slowLayer] = slow.layers as [(typeof slow.layers)[0]];
 const fresh = makeImage({ layers: [5_000], seed: "fresh" });
+const held = makeImage({ layers: [100], seed: "held" });
+const [heldLayer] = held.layers as [(typeof held.layers)[0]];
 const long = makeImage({ layers: [1000], seed: "long" });
 const [longLayer] = long.layers as [(typeof long.layers)[0]];
 /** As long as the distribution-spec allows, without a place to break it. */
@@ -41,6 +43,7 @@ t.test("the stats page", async (t) => {
   upstream.addImage("team/app", "1.0", image);
   upstream.addImage("team/slow", "1.0", slow);
   upstream.addImage("team/new", "1.0", fresh);
+  upstream.addImage("team/held", "1.0", held);
   upstream.addImage(longName, "1.0", long);
   const url = upstream.url.href.replace(/\/$/, "");
   const mirror = await startMirror(t, { url, username: upstream.username, password: upstream.password });
@@ -184,6 +187,11 @@ t.test("the stats page", async (t) => {
       await page.keyboard.press("Enter");
       await shows(page, "#outcome", /all of it is here: team\/new:1\.0: 3 parts.*fetched: job [0-9a-f]{12}/);
       await shows(page, "#explanation", /all of it is here: 3 parts/);
+      t.equal(
+        await page.evaluate("document.activeElement.textContent"),
+        "Fetch",
+        "the focus is where it was",
+      );
       t.equal(upstream.count({ kind: "blob", reference: fresh.layers[0]?.digest as string }), 1);
       t.strictSame(await barriers(page), []);
       await picture(page, "fetched");
@@ -204,6 +212,16 @@ t.test("the stats page", async (t) => {
       await page.context().close();
     },
   );
+
+  await t.test("without a tag it is the tag latest that is purged, not the repository", async (t) => {
+    const { page, troubles } = await visit(browser, `${page_}?explain=${encodeURIComponent("team/new")}`);
+    await isLive(page);
+    await page.getByRole("button", { name: "Purge…", exact: true }).click();
+    await shows(page, "dialog", /Purge the tag team\/new:latest\?/);
+    await page.keyboard.press("Escape");
+    t.strictSame(troubles, []);
+    await page.context().close();
+  });
 
   await t.test("an image is pinned, and unpinned, and a pin that is none is refused", async (t) => {
     const { page, troubles } = await visit(browser, `${page_}?explain=${encodeURIComponent("team/new:1.0")}`);
@@ -234,7 +252,7 @@ t.test("the stats page", async (t) => {
     await shows(
       page,
       "dialog",
-      /Purge team\/new:1\.0\?.*1 tag, 1 manifest and 2 blobs go.*upstream\/team\/new:1\.0/s,
+      /Purge the tag team\/new:1\.0\?.*1 tag, 1 manifest and 2 blobs go.*upstream\/team\/new:1\.0/s,
     );
     t.equal(await page.evaluate("document.activeElement.textContent"), "Keep", "Enter deletes nothing");
     t.strictSame(await barriers(page), [], "the question");
@@ -375,6 +393,52 @@ t.test("the stats page", async (t) => {
     t.strictSame(troubles, []);
     await page.context().close();
   });
+
+  await t.test(
+    "while a job is followed other buttons work, and what a proxy says does not end it",
+    async (t) => {
+      const { page, troubles } = await visit(
+        browser,
+        `${page_}?explain=${encodeURIComponent("team/held:1.0")}`,
+      );
+      await isLive(page);
+      const button = (name: string) => page.getByRole("button", { name, exact: true });
+      const release = gate();
+      const heal = upstream.fault(({ reference }) =>
+        reference === heldLayer.digest ? { stallAfter: 10, releaseOn: release.opened } : undefined,
+      );
+      const follows = gate();
+      const answers = [
+        { status: 502, contentType: "text/html", body: "<h1>Bad Gateway</h1>" },
+        { status: 503, json: { error: { code: "unavailable", message: "draining" } } },
+      ];
+      await page.route("**/api/v1/jobs/*", (route) => {
+        const answer = answers.shift();
+        if (answer === undefined) follows.open();
+        return answer === undefined ? route.continue() : route.fulfill(answer);
+      });
+      await button("Fetch").click();
+      await shows(page, "#outcome", /fetching team\/held:1\.0/);
+      await button("Refresh").click();
+      await shows(page, "#outcome", /refreshed: team\/held:1\.0/);
+      const asked = gate();
+      await page.route("**/api/v1/refresh", async (route) => {
+        await asked.opened;
+        await route.continue();
+      });
+      await button("Refresh").click();
+      await button("Pin").click();
+      await shows(page, "#outcome", /not asked: what the button before asks for is still under way/);
+      asked.open();
+      await shows(page, "#outcome", /refreshed: team\/held:1\.0/);
+      await follows.opened;
+      release.open();
+      heal();
+      await shows(page, "#outcome", /all of it is here: team\/held:1\.0/);
+      t.match(troubles, [/status of 502/, /status of 503/]);
+      await page.context().close();
+    },
+  );
 
   await t.test("upstreams that are wrong in every way, on a node without traffic", async (t) => {
     const config = join(t.testdir(), "entrepot.yaml");

@@ -50,7 +50,7 @@ export const actionButtons: readonly ActionButton[] = [
 export const outcomeId = "outcome";
 
 /**
- * Buttons for the image of the reference, as it was asked for. They need a script: a change is asked for in JSON, which no form
+ * Buttons for the image of the reference, which names a tag or a digest. They need a script: a change is asked for in JSON, which no form
  * can send, so that no page of another site can make a browser do it (ops/cross-site.ts). Without one the commands stand there.
  */
 export function actionsView(reference: string): PageNode {
@@ -99,7 +99,8 @@ export function pinnedView(
   };
   const sum = parts === 0 ? "" : ` (${count(parts, "part")}, ${size(sizeBytes)})`;
   const why = reason === null ? "" : `: ${reason}`;
-  return outcomeView(levels[state], "pinned", `: ${reference}, as ${image}${sum}: ${words[state]}${why}`);
+  const word = levels[state] === "bad" ? "not pinned" : "pinned";
+  return outcomeView(levels[state], word, `: ${reference}, as ${image}${sum}: ${words[state]}${why}`);
 }
 
 export function unpinnedView(reference: string, { image, stillConfigured }: UnpinnedReport): PageNode {
@@ -110,7 +111,9 @@ export function unpinnedView(reference: string, { image, stillConfigured }: Unpi
 
 /** What a purge would delete, with the question whether to. `confirmed` is the value of the button that says yes. */
 export function purgeView(reference: string, report: PurgeReport): PageNode {
-  const { tags, goes, sums, pinnedBy, nodes, s3, truncated } = report;
+  const { kind, upstream, tags, goes, sums, pinnedBy, nodes, s3, truncated } = report;
+  const kinds = { tag: "the tag", image: "the image", repository: "the whole repository" };
+  const scope = upstream === null ? " in all repositories" : "";
   const shown = [
     ...tags.map(({ upstream, repository, tag }) => `${upstream}/${repository}:${tag}`),
     ...goes.map(
@@ -122,7 +125,7 @@ export function purgeView(reference: string, report: PurgeReport): PageNode {
   return h(
     "dialog",
     { "aria-labelledby": "purge-title" },
-    h("h2", { id: "purge-title" }, `Purge ${reference}?`),
+    h("h2", { id: "purge-title" }, `Purge ${kinds[kind]} ${reference}${scope}?`),
     h(
       "p",
       {},
@@ -182,15 +185,18 @@ const purgeStates: Readonly<Record<PurgeReport["nodes"][number]["state"], string
 
 /** What each node says. */
 export function refreshedView(reference: string, { nodes }: RefreshReport): PageNode {
-  const bad = nodes.filter(({ state }) => state === "failed" || state === "away");
+  const bad = nodes.filter(({ state }) => state === "failed" || state === "gone" || state === "away");
+  const goesOn = nodes.some(({ state }) => state === "running");
   const said = nodes.map(({ name, state, wrong, problem }) => {
     const found = wrong > 0 ? `, ${count(wrong, "part")} missing or wrong` : "";
     return `${name}: ${refreshStates[state]}${found}${problem === null ? "" : `: ${problem}`}`;
   });
   return outcomeView(
-    bad.length === 0 ? "ok" : bad.length === nodes.length ? "bad" : "warn",
+    bad.length === 0 ? (goesOn ? "idle" : "ok") : bad.length === nodes.length ? "bad" : "warn",
     bad.length === 0
-      ? "refreshed"
+      ? goesOn
+        ? "not done yet"
+        : "refreshed"
       : bad.length === nodes.length
         ? "not refreshed"
         : "not refreshed everywhere",
@@ -202,7 +208,7 @@ const refreshStates: Readonly<Record<RefreshReport["nodes"][number]["state"], st
   unchanged: "unchanged",
   moved: "the tag had moved",
   new: "the tag was not known",
-  gone: "upstream does not have it any more",
+  gone: "upstream does not have it or refuses it",
   sound: "what is stored is sound",
   fetched: "fetched again",
   running: "it goes on",

@@ -57,7 +57,7 @@ export function explanationView(explanation: Explanation, asked: string): PageNo
       ` from ${upstream}: ${summary}`,
     ),
     explanation.dockerPull !== null && copyable(`docker pull ${explanation.dockerPull}`),
-    actionsView(asked),
+    actionsView(namedReference(asked.trim(), reference)),
     tagView(explanation),
     h(
       "p",
@@ -72,6 +72,14 @@ export function explanationView(explanation: Explanation, asked: string): PageNo
     ),
     truncated && h("p", { class: "note" }, "There is more than is shown."),
   );
+}
+
+/**
+ * `asked` with the tag or digest that was explained. Without one a purge takes it for the whole repository, where all else takes
+ * it for `latest` of it.
+ */
+function namedReference(asked: string, reference: string): string {
+  return asked.endsWith(`:${reference}`) || asked.endsWith(`@${reference}`) ? asked : `${asked}:${reference}`;
 }
 
 function tagView({ tag, at }: Explanation & { kind: "explained" }): Content {

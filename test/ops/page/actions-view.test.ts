@@ -36,7 +36,11 @@ t.test("what has come of a pin, and of its end", (t) => {
   t.equal(said({}), "● pinned: app, as hub/team/app:1 (3 parts, 4.00 MB): all of it is here");
   t.match(said({ state: "incomplete" }), "○ pinned: app");
   t.match(said({ state: "incomplete" }), "1.00 MB of 4.00 MB is here, the rest is to be fetched");
-  t.match(said({ state: "over_budget", reason: "by the test" }), /^✖ .*does not fit .*: by the test$/);
+  t.match(
+    said({ state: "over_budget", reason: "by the test" }),
+    /^✖ not pinned: .*does not fit .*: by the test$/,
+  );
+  t.match(said({ state: "too_large" }), /^✖ not pinned: app/);
   t.match(said({ state: "unknown", parts: 0 }), "as hub/team/app:1: what it is made of is not known yet");
   const ended = { image: "hub/team/app:1", stillConfigured: false };
   t.equal(text(unpinnedView("app", ended)), "● not pinned any more: app, as hub/team/app:1");
@@ -70,6 +74,13 @@ t.test("what a purge would delete is listed before anybody can say yes", (t) => 
   t.match(shown, "layer sha256:2, 3.00 MB");
   t.match(shown, "There is more than is looked at");
   t.match(shown, /KeepPurge$/);
+  t.match(shown, /^Purge the tag team\/app:1\?/);
+  t.match(text(purgeView("a@b", purge({ kind: "image", tag: null }))), /^Purge the image a@b\?/);
+  t.match(text(purgeView("a", purge({ kind: "repository", tag: null }))), /^Purge the whole repository a\?/);
+  t.match(
+    text(purgeView("sha256:1", purge({ kind: "image", tag: null, upstream: null }))),
+    /^Purge the image sha256:1 in all repositories\?/,
+  );
   t.match(toHtml(purgeView("x", report)), /<button value="" autofocus>Keep</, "no is what Enter says");
   const pinned = text(purgeView("x", purge({ pinnedBy: ["hub/team/web:2"] })));
   t.match(pinned, /pinned images need some of it \(hub\/team\/web:2\): entrepot purge --force/);
@@ -113,6 +124,14 @@ t.test("what each node has refreshed", (t) => {
   t.equal(
     said(node("a", { state: "failed", problem: "upstream hub does not answer" })),
     "✖ not refreshed: x: a: failed: upstream hub does not answer",
+  );
+  t.equal(
+    said(node("a", { state: "gone" })),
+    "✖ not refreshed: x: a: upstream does not have it or refuses it",
+  );
+  t.equal(
+    said(node("a", {}), node("b", { state: "running" })),
+    "○ not done yet: x: a: unchanged; b: it goes on",
   );
   t.end();
 });

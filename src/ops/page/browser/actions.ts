@@ -26,7 +26,7 @@ export interface ActionsOptions {
   /** The address of a path on the listener. */
   readonly address: (path: string) => URL;
   /** Called when something about the image may have changed. */
-  readonly changed: (reference: string) => void;
+  readonly changed: () => void;
 }
 
 /** Once for all buttons: those of an explanation come and go. */
@@ -42,12 +42,11 @@ export function listenToActions(options: ActionsOptions): void {
   document.addEventListener("click", ({ target }) => {
     if (!(target instanceof HTMLButtonElement)) return;
     const { action, reference } = target.dataset;
-    if (action === undefined || reference === undefined || !(action in run) || busy) return;
+    if (action === undefined || reference === undefined || !(action in run)) return;
+    if (busy) return tell("warn", "not asked", ": what the button before asks for is still under way");
     busy = true;
     run[action as ActionButton["name"]](reference)
-      .catch((error: unknown) =>
-        tell("bad", "refused", `: ${error instanceof Error ? error.message : error}`),
-      )
+      .catch(tellRefusal)
       .finally(() => {
         busy = false;
       });
@@ -58,11 +57,25 @@ function tell(...said: Parameters<typeof outcomeView>): void {
   show(outcomeView(...said));
 }
 
+function tellRefusal(error: unknown): void {
+  tell("bad", "refused", `: ${error instanceof Error ? error.message : error}`);
+}
+
 function show(outcome: PageNode): void {
   document.getElementById(outcomeId)?.replaceChildren(make(outcome));
 }
 
-/** What the API answers. Rejects with what it says against it. */
+/** What the API says against it; what is no JSON comes from something between. */
+class Refusal extends Error {
+  readonly status: number;
+
+  constructor(status: number, message = `status ${status}`) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** What the API answers. Rejects with Refusal, and with TypeError when there is no answer. */
 async function ask<Answer>(
   { address }: ActionsOptions,
   path: string,
@@ -77,22 +90,38 @@ async function ask<Answer>(
       body: JSON.stringify(change),
     },
   );
-  const said = (await answer.json()) as Answer | { readonly error: { readonly message: string } };
-  if (typeof said === "object" && said !== null && "error" in said) throw new Error(said.error.message);
+  const said = (await answer.json().catch(() => undefined)) as Answer | ApiError | undefined;
+  if (typeof said !== "object" || said === null || "error" in said || !answer.ok)
+    throw new Refusal(answer.status, (said as ApiError | null | undefined)?.error?.message);
   return said as Answer;
 }
 
+interface ApiError {
+  readonly error: { readonly message: string };
+}
+
+const jobs = "api/v1/jobs";
+/** Of the job that is followed: the last that was begun. */
+let followed: string | undefined;
+
+/** The job is followed while other buttons work. */
 async function warm(reference: string, options: ActionsOptions): Promise<void> {
-  const jobs = "api/v1/jobs";
-  let job = await ask<JobReport>(options, jobs, { images: [reference] });
+  const job = await ask<JobReport>(options, jobs, { images: [reference] });
+  followed = job.id;
+  follow(job, reference, options).catch(tellRefusal);
+}
+
+async function follow(begun: JobReport, reference: string, options: ActionsOptions): Promise<void> {
+  let job = begun;
   const page = h("a", { href: options.address("jobs").href }, `job ${job.id}`);
   tell("idle", "fetching", ` ${reference}: `, page);
   for (let asked = 0; job.endedAt === null && asked < maxQuestions; asked++) {
     await new Promise((resolve) => setTimeout(resolve, jobInterval));
-    // One that is not answered is asked again: the page itself shows that the node is gone.
+    if (followed !== job.id) return;
+    // Where nobody answers for the node it is asked again: the page itself shows that it is gone.
     job = await ask<JobReport>(options, `${jobs}/${job.id}`).catch((error: unknown) => {
-      if (error instanceof TypeError) return job;
-      throw error;
+      if (error instanceof Refusal && error.status >= 400 && error.status < 500) throw error;
+      return job;
     });
   }
   const { sums, failures, state } = job;
@@ -102,13 +131,13 @@ async function warm(reference: string, options: ActionsOptions): Promise<void> {
   else if (failure !== undefined)
     tell("bad", "not all of it is here", `: ${reference}: ${failure.reason}: `, page);
   else tell("warn", state, ` ${reference}: `, page);
-  options.changed(reference);
+  options.changed();
 }
 
 async function pin(reference: string, options: ActionsOptions): Promise<void> {
   tell("idle", "pinning", ` ${reference}`);
   show(pinnedView(reference, await ask<PinReport>(options, "api/v1/pins", { image: reference })));
-  options.changed(reference);
+  options.changed();
 }
 
 async function unpin(reference: string, options: ActionsOptions): Promise<void> {
@@ -120,7 +149,7 @@ async function unpin(reference: string, options: ActionsOptions): Promise<void> 
 async function refresh(reference: string, options: ActionsOptions): Promise<void> {
   tell("idle", "asking", ` for ${reference} at all nodes`);
   show(refreshedView(reference, await ask<RefreshReport>(options, "api/v1/refresh", { reference })));
-  options.changed(reference);
+  options.changed();
 }
 
 /** Nothing goes before it has been seen. */
@@ -131,7 +160,7 @@ async function purge(reference: string, options: ActionsOptions): Promise<void> 
   if (!(await isConfirmed(purgeView(reference, planned)))) return tell("idle", "kept", `: ${reference}`);
   tell("idle", "purging", ` ${reference} at all nodes`);
   show(purgedView(reference, await ask<PurgeReport>(options, path, { reference })));
-  options.changed(reference);
+  options.changed();
 }
 
 /** Whether the dialog was left by its button that says yes; Esc says no. */

@@ -179,8 +179,9 @@ function explainInPlace(): void {
   });
   listenToActions({
     address,
-    changed: (changed) => {
-      if (asked.get("explain")?.trim() === changed) void explain(changed, place);
+    changed: () => {
+      const reference = asked.get("explain")?.trim();
+      if (reference) void explain(reference, place);
     },
   });
 }
@@ -189,8 +190,14 @@ async function explain(reference: string, place: HTMLElement): Promise<void> {
   try {
     const answer = await fetch(address(`api/v1/why?reference=${encodeURIComponent(reference)}`));
     const said = (await answer.json()) as Explanation | { readonly error: { readonly message: string } };
-    if ("error" in said) place.replaceChildren(said.error.message);
-    else place.replaceChildren(make(explanationView(said, reference)));
+    // Another image was asked for meanwhile.
+    if (reference !== (asked.get("explain")?.trim() ?? "")) return;
+    if ("error" in said) return place.replaceChildren(said.error.message);
+    const shown = place.firstElementChild;
+    const wanted = explanationView(said, reference);
+    // The button that was pressed keeps the focus.
+    if (shown === null) place.replaceChildren(make(wanted));
+    else patch(shown, wanted);
   } catch (error) {
     place.replaceChildren(`That could not be explained: ${String(error)}`);
   }
