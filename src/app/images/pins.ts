@@ -7,6 +7,7 @@ import { subjectOfTag } from "../../cache/freshness.ts";
 import { type PinFinding, type PinFindings, PinnedImages } from "../../cache/pins/pinned-images.ts";
 import type { Config } from "../../config/config.ts";
 import { largestShare } from "../../config/types/pin-types.ts";
+import type { Digest } from "../../oci/digest.ts";
 import { parseRepository, parseTag, splitTagPattern } from "../../oci/name.ts";
 import type { PinReport, PinsReport } from "../../ops/pins/pin-report.ts";
 import { type PinProblem, PinsApi } from "../../ops/pins/pins-api.ts";
@@ -25,6 +26,7 @@ import {
 } from "../../ports/pins/pins.ts";
 import type { BlobIndex, ImageGraph, TagStore } from "../../ports/records.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
+import { Turns } from "../../ports/turns.ts";
 import { scrub } from "../../telemetry/scrub.ts";
 import type { Warm } from "./warm.ts";
 
@@ -63,10 +65,19 @@ export interface PinsParts {
   readonly neighbours: Neighbours;
 }
 
+/** An image whose manifests were asked for. `failure`: why some did not come. */
+interface ResolvedImage {
+  readonly name: PinnedName;
+  readonly digest: Digest;
+  readonly failure: string | undefined;
+}
+
+type AttachedParts = PinsParts & { readonly images: PinnedImages };
+
 export class Pins {
   readonly api: PinsApi;
   readonly #options: PinsOptions;
-  #parts: (PinsParts & { readonly images: PinnedImages }) | undefined;
+  #parts: AttachedParts | undefined;
   #found: PinFindings | undefined;
   #last: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
@@ -74,6 +85,8 @@ export class Pins {
   #asked = new Map<string, { manifests?: number; blobs?: number }>();
   /** By image. */
   readonly #failures = new Map<string, string>();
+  /** One pin after the other: two that only fit alone are not both taken. */
+  readonly #turns = new Turns(1);
   #job: string | undefined;
   /** The images of the last warning. */
   #warned = "";
@@ -163,19 +176,26 @@ export class Pins {
   // ---- commands -----------------------------------------------------------------------------------------------
 
   async #pin(image: string): Promise<PinReport | PinProblem> {
-    const { warm, clock } = this.#options;
+    const { warm } = this.#options;
     const names = warm.namesOf(image);
     if ("problem" in names)
       return { kind: "unreadable", problem: `image ${JSON.stringify(image)}: ${names.problem}` };
     const parts = this.#parts;
     if (parts === undefined) return { kind: "later", problem: "the node is not serving yet, or no more" };
-    const { store, images } = parts;
     const signal = AbortSignal.timeout(resolveTimeout);
     const late = { problem: `its manifests have not come within ${resolveTimeout / 1000} s` };
     const found = await warm.manifestsOf(image, signal).catch(() => late);
     if ("problem" in found)
       return { kind: "refused", problem: `${image} is not pinned: ${scrub(found.problem, longestReason)}` };
-    const { name, digest, failure } = found;
+    return await this.#turns.run(() => this.#command(parts, found));
+  }
+
+  /** Pins it, if it fits. */
+  async #command(
+    { store, images }: AttachedParts,
+    { name, digest, failure }: ResolvedImage,
+  ): Promise<PinReport | PinProblem> {
+    const { clock } = this.#options;
     const cost = await images.costOf(name, digest);
     const text = pinnedText(name);
     if (cost.unknownManifests > 0)

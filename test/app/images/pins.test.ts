@@ -1,12 +1,21 @@
 // Pinned images through the whole mirror.
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
 import { mock } from "node:test";
 import t, { type Test } from "tap";
-import { pinExchangeInterval, pinLookInterval } from "../../../src/app/images/pins.ts";
+import {
+  Pins,
+  type PinsOptions,
+  type PinsParts,
+  pinExchangeInterval,
+  pinLookInterval,
+} from "../../../src/app/images/pins.ts";
 import type { PinReport, PinsReport } from "../../../src/ops/pins/pin-report.ts";
 import { pinSchema, pinsSchema, unpinnedSchema } from "../../../src/ops/pins/pin-schema.ts";
 import { fixedSecret, Secret } from "../../../src/ports/secret.ts";
+import { openIndex } from "../../../src/storage/index/sqlite-index.ts";
 import { makeImage, makeIndex } from "../../fixtures/images.ts";
-import { ManualClock } from "../../fixtures/manual-time.ts";
+import { gate, ManualClock } from "../../fixtures/manual-time.ts";
 import { type Mirror, type MirrorOptions, startMirror } from "../../fixtures/mirror.ts";
 import { type ScriptedUpstream, startUpstream } from "../../fixtures/scripted-upstream.ts";
 import { freePort } from "../../system/fixtures/free-port.ts";
@@ -120,6 +129,49 @@ t.test("a pin that would be over the budget is refused with what it would come t
     "no layer was fetched for it",
   );
   t.same(Object.keys(states(await pinsOf(mirror))), ["upstream/team/app:amd64"]);
+});
+
+t.test("of two that are pinned at once, and do not fit together, one is refused", async (t) => {
+  const index = openIndex({ directory: t.testdir(), clock: () => 1_000 });
+  t.teardown(() => index.close());
+  const { blobs, graph, tags, pins: store } = index;
+  for (const { digest, layers } of [amd64, arm64]) {
+    const parts = layers.map(({ digest, bytes }) => ({ digest, size: bytes.length, role: "layer" as const }));
+    blobs.setChildren(digest, parts, undefined);
+    blobs.add(digest, 5, "application/vnd.oci.image.manifest.v1+json", 1);
+  }
+  const fetched = gate();
+  const config = {
+    pin: { budget: { bytes: 300_000 } },
+    cache: { maxSize: 1e9 },
+    upstreams: [{ name: "hub" }],
+  };
+  const pins = new Pins({
+    config: () => config,
+    warm: {
+      namesOf: () => [],
+      manifestsOf: async (image: string) => {
+        await fetched.opened;
+        const { digest } = image === "amd64" ? amd64 : arm64;
+        return { name: { upstream: "hub", repository: "team/app", reference: digest }, digest };
+      },
+      fetchPinned: () => undefined,
+    },
+    log: { warn: () => {} },
+    notices: ({ error }: { error: unknown }) => t.fail(String(error)),
+    clock: () => 1_000,
+    steady: () => 1_000,
+  } as unknown as PinsOptions);
+  const ownTags = tags as unknown as PinsParts["ownTags"];
+  pins.attach({ store, graph, index: blobs, tags, ownTags, neighbours: { list: () => [] } as never });
+  const pinned = ["amd64", "arm64"].map((image) => {
+    const request = Readable.from([Buffer.from(JSON.stringify({ image }))]);
+    return pins.api.answer("", Object.assign(request, { method: "POST", headers: {} }) as IncomingMessage);
+  });
+  fetched.open();
+  const answers = await Promise.all(pinned);
+  t.strictSame(answers.map(({ status }) => status).sort(), [201, 409], JSON.stringify(answers));
+  t.equal(store.commands().length, 1);
 });
 
 t.test("what cannot be pinned or unpinned is said", async (t) => {
