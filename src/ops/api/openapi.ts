@@ -165,7 +165,8 @@ function jobPaths(content: (name: keyof typeof answers) => object): object {
       },
       post: {
         operationId: "beginJob",
-        summary: "Fetches whole images onto this node's disk: their platforms, signatures and referrers",
+        summary:
+          "Fetches whole images onto this node's disk: their platforms, signatures and referrers. Of either images or fromNode",
         parameters: [],
         requestBody: { required: true, content: content("NewJob") },
         responses: answered("Job", "201"),

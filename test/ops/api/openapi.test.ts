@@ -99,6 +99,41 @@ t.test("jobs are begun, told of and ended as the document says", async (t) => {
   t.ok(schemaOf(document, jobs.post, "default").safeParse(wrong).success, JSON.stringify(wrong));
 });
 
+t.test("drills and pins are begun, told of and ended as the document says", async (t) => {
+  const upstream = await startUpstream(t);
+  upstream.addImage("team/app", "1.0", makeImage({ layers: [1000] }));
+  const mirror = await startMirror(t, upstream);
+  const document = openApiDocument("1.2.3") as Document;
+  const check = async (path: string, method: string, status: number, body?: object, query = "") => {
+    const operations = document.paths[path] as unknown as Readonly<Record<string, Operation>>;
+    const headers = { "content-type": "application/json" };
+    const asked = { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    const answer = await fetch(new URL(`${path}${query}`, mirror.ops), asked);
+    const said = (await answer.json()) as object;
+    const what = `${method} ${path}: ${JSON.stringify(said)}`;
+    t.equal(answer.status, status, what);
+    const operation = operations[method.toLowerCase()] as Operation;
+    const schema = schemaOf(document, operation, status < 400 ? `${status}` : "default");
+    t.equal(schema.safeParse(said).error, undefined, what);
+    return said;
+  };
+  const drill = "/api/v1/drill";
+  await check(drill, "DELETE", 404);
+  await check(drill, "POST", 400, { clients: [], durationMs: 60_000 });
+  const on = { drill: { clients: ["10.1.2.0/24"] } };
+  t.match(await check(drill, "POST", 201, { clients: ["10.1.2.0/24"], durationMs: 60_000 }), on);
+  t.match(await check(drill, "GET", 200), on);
+  t.strictSame(await check(drill, "DELETE", 200), { drill: null });
+  const pins = "/api/v1/pins";
+  const image = "upstream/team/app:1.0";
+  await check(pins, "POST", 400, {});
+  await check(pins, "POST", 409, { image: "team/none:1.0" });
+  t.match(await check(pins, "POST", 201, { image }), { image });
+  t.match(await check(pins, "GET", 200), { pins: [{ image }] });
+  t.match(await check(pins, "DELETE", 200, undefined, "?image=team/app:1.0"), { image });
+  await check(pins, "DELETE", 404, undefined, "?image=team/app:1.0");
+});
+
 t.test("what is refreshed and purged is answered as the document says", async (t) => {
   const upstream = await startUpstream(t);
   const image = makeImage({ layers: [1000] });
