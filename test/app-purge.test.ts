@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { mock } from "node:test";
 import t, { type Test } from "tap";
 import type { Repository, Tag } from "../src/oci/name.ts";
+import type { PinsReport } from "../src/ops/pins/pin-report.ts";
 import type { PurgeReport, RefreshReport } from "../src/ops/purge/purge-report.ts";
 import type { DatacenterDocument } from "../src/ops/stats/datacenter.ts";
 import type { NodeSummary } from "../src/ports/datacenter/nodes.ts";
@@ -88,6 +89,15 @@ async function stands(mirror: Mirror, holds: (digests: readonly string[]) => boo
 }
 
 /** What was asked for is on the disk when it resolves. */
+/** Until all of the pinned image is here. */
+async function isPinned(mirror: Mirror): Promise<void> {
+  for (let times = 0; times < 10_000; times++) {
+    const { pins } = (await (await fetch(new URL("/api/v1/pins", mirror.ops))).json()) as PinsReport;
+    if (pins[0]?.state === "whole") return;
+  }
+  throw new Error("the pinned image did not come");
+}
+
 async function pull(mirror: Mirror, tag: string, image = { layers: [] as readonly { digest: string }[] }) {
   const { status } = await mirror.get(`/v2/${repository}/manifests/${tag}`);
   for (const { digest } of image.layers) await mirror.get(`/v2/${repository}/blobs/${digest}`);
@@ -419,21 +429,17 @@ t.test("a purge that S3 refuses is tried again without ending what began after i
 
 t.test("what pinned images need goes only when that is said", async (t) => {
   const upstream = await startUpstream(t);
-  const directory = t.testdir();
   const image = makeImage({ layers: [10_000] });
   upstream.addImage(repository, "1", image);
-  const index = openIndex({ directory, clock: Date.now });
-  const pinned = { upstream: "upstream", repository: repository as Repository, reference: "1" };
-  index.pins.hold(pinned, [{ digest: image.digest, size: image.manifest.length }], image.digest);
-  index.close();
-  const mirror = await startMirror(t, upstream, { cache: { dir: directory } });
-  await pull(mirror, "1", image);
+  const mirror = await startMirror(t, upstream);
+  await post(mirror, "/api/v1/pins", { image: `${repository}:1` }, 201);
+  await isPinned(mirror);
   t.match(await purge(mirror, `${repository}:1`, { dryRun: true }), {
     pinnedBy: [`upstream/${repository}:1`],
   });
   await t.rejects(purge(mirror, `${repository}:1`), /^409: .*upstream\/team\/app:1/);
-  t.equal((await stored(mirror)).length, 2);
-  t.match(await purge(mirror, `${repository}:1`, { force: true }), { nodes: [{ state: "done", parts: 2 }] });
+  t.equal((await stored(mirror)).length, 3);
+  t.match(await purge(mirror, `${repository}:1`, { force: true }), { nodes: [{ state: "done", parts: 3 }] });
   t.same(await stored(mirror), []);
 });
 
