@@ -689,7 +689,10 @@ class Entrepot implements App {
       onEvent: this.#onEvent,
       lost: (events) => this.#telemetry.metrics.lost("workers", events),
       index: index.blobs,
-      asked: (scope, tag) => this.#serving?.policy.refreshAhead.asked(scope, tag),
+      asked: (scope, tag) => {
+        // By clients in a drill perhaps, who cause no questions: workers know of no drill.
+        if (!this.#drill.isOn) this.#serving?.policy.refreshAhead.asked(scope, tag);
+      },
       readiness: () => this.#health.checks.readiness(),
       unreadable: (digest) => void this.#serving?.policy.local.checks.check(digest, "read"),
       log: this.#log,

@@ -1,6 +1,8 @@
 // A drill: for some clients every upstream counts as away, and the others notice nothing of it.
 import t, { type Test } from "tap";
 import type { Readiness, StatsDocument } from "../src/ops/stats/stats-document.ts";
+import type { Notice } from "../src/ports/event.ts";
+import { login, namedAccess, rule } from "./fixtures/access.ts";
 import { parseExposition, sampleOf } from "./fixtures/exposition.ts";
 import { makeImage } from "./fixtures/images.ts";
 import { eventually, gate, ManualClock } from "./fixtures/manual-time.ts";
@@ -162,4 +164,90 @@ t.test("where the upstream says who may read, it is not asked for those in a dri
   t.match(await mirror.get(at("manifests/1.0"), { ...drilled, authorization }), { status: 502 });
   t.match(await mirror.get("/v2/", { ...drilled, authorization }), { status: 502 });
   t.equal(upstream.requests.length, 0);
+});
+
+t.test("a tag that only clients in a drill ask for is not confirmed ahead of them", async (t) => {
+  const { upstream, clock, mirror } = await start(t, { tags: { ...tags, refreshAhead: 0.5 } });
+  const asked = async (by: Record<string, string>) => {
+    await mirror.get(at("manifests/2.0"), usual);
+    return await mirror.get(at("manifests/1.0"), by);
+  };
+  const confirmed = async (): Promise<number> => {
+    const text = await (await fetch(new URL("/metrics", mirror.ops))).text();
+    const labels = { when: "ahead", result: "confirmed", upstream: "upstream" };
+    return sampleOf(parseExposition(text), "entrepot_tag_refreshes_total", labels) ?? 0;
+  };
+  /** Most of a time to live with three requests, then what is confirmed ahead: as many as that so far. */
+  const goOn = async (by: Record<string, string>, count: number): Promise<void> => {
+    for (let third = 1; third <= 3; third++) {
+      clock.advance(19_500);
+      t.match(await asked(by), { status: 200, headers: { warning: undefined } });
+    }
+    while ((await confirmed()) < count);
+  };
+  for (let thirds = 0; thirds <= 8; thirds++) {
+    if (thirds > 0) clock.advance(20_000);
+    await asked(usual);
+  }
+  clock.advance(18_500);
+  await asked(usual);
+  while ((await confirmed()) < 2);
+  await drill(mirror, "POST", begun);
+  await goOn(drilled, 4);
+  upstream.forget();
+  await goOn(drilled, 5);
+  t.equal(upstream.count({ reference: "2.0" }), 1, "others ask for this one");
+  clock.advance(2_000);
+  t.match(await asked(drilled), { status: 200, headers: { warning: /stale tag.*\(drill\)/ } });
+  t.equal(upstream.count({ reference: "1.0" }), 0);
+});
+
+t.test("an image without its layers is refused to them, and upstream has not failed", async (t) => {
+  const notices: Notice[] = [];
+  const sink = { name: "test", onNotice: (notice: Notice) => void notices.push(notice) };
+  const { mirror } = await start(t, { manifestsWithoutLayers: "refuse", sinks: [sink] });
+  await mirror.get(at("manifests/1.0"), usual);
+  await drill(mirror, "POST", begun);
+  t.match(await mirror.get(at("manifests/1.0"), drilled), { status: 502, body: /./ });
+  await mirror.line(({ detail }) => detail === "layers_missing");
+  t.same(
+    notices.filter(({ kind }) => kind === "upstream_error"),
+    [],
+  );
+});
+
+t.test("proofs last no longer for those who are not in the drill, with the same credentials", async (t) => {
+  const clock = new ManualClock();
+  const ann = { password: "a", reads: ["team/app"] as readonly string[] };
+  const users = { ann };
+  const { upstream, mirror } = await startPassthrough(t, users, {
+    trustedProxies: ["127.0.0.1"],
+    clock: clock.read,
+    steady: clock.read,
+  });
+  upstream.addImage("team/app", "1.0", image);
+  const { authorization } = login("ann", "a");
+  const layer = at(`blobs/${image.layers[0]?.digest}`);
+  for (const path of [at("manifests/1.0"), layer])
+    t.match(await mirror.get(path, { ...usual, authorization }), { status: 200 });
+  await mirror.line(({ msg, digest }) => msg === "fill committed" && digest === image.layers[0]?.digest);
+  await drill(mirror, "POST", begun);
+  clock.advance(300_001);
+  users.ann = { ...ann, reads: [] };
+  t.match(await mirror.get(layer, { ...drilled, authorization }), { status: 200 }, "as in an outage");
+  t.match(await mirror.get(layer, { ...usual, authorization }), { status: 403 }, "upstream says no by now");
+});
+
+t.test("whoever may not push is told so, drill or not", async (t) => {
+  const rules = [rule({ users: ["ann"] }), rule({ users: ["bob"], verbs: ["pull", "push"] })];
+  const { mirror } = await start(t, {
+    access: namedAccess({ ann: "a", bob: "b" }, rules),
+    upstream: { push: true },
+  });
+  const upload = async (who: Record<string, string>) =>
+    (await mirror.ask("POST", at("blobs/uploads/"), { ...drilled, ...who })).status;
+  t.equal(await upload(login("ann", "a")), 403);
+  await drill(mirror, "POST", begun);
+  t.equal(await upload(login("ann", "a")), 403);
+  t.equal(await upload(login("bob", "b")), 502);
 });

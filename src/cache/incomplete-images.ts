@@ -97,7 +97,9 @@ export class IncompleteImages {
     if (missing === undefined) return;
     const code = "layers_missing";
     const message = `upstream ${remote.upstream} is away, and ${missing} of ${digest} is not here`;
-    this.#notices({ kind: "upstream_error", upstream: remote.upstream, code, status: undefined, message });
+    // Who is cut off says nothing of upstream.
+    if (remote.registry.cut === undefined)
+      this.#notices({ kind: "upstream_error", upstream: remote.upstream, code, status: undefined, message });
     throw new UpstreamError(code, message);
   }
 

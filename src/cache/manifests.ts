@@ -111,6 +111,11 @@ function isOfCaller({ registry }: RemoteRepository, { kind }: { readonly kind: s
   return kind === "denied" && registry.caller !== undefined;
 }
 
+/** Whether it is asked for a caller, so that the tag is one in use. Who is cut off causes no questions later either. */
+function causesQuestions({ registry, onBehalfOf }: RemoteRepository): boolean {
+  return onBehalfOf !== undefined && registry.cut === undefined;
+}
+
 /** The key of a question: those who are in a drill share it with nobody who is not. */
 function sharedBy({ registry }: RemoteRepository, key: string): string {
   return registry.cut === "drill" ? `${key} drill` : key;
@@ -395,7 +400,7 @@ export class Manifests {
     ttl: number,
     now: number,
   ): OpenedManifest | Promise<OpenedManifest> {
-    if (remote.onBehalfOf !== undefined) stored.record.askedAt = now;
+    if (causesQuestions(remote)) stored.record.askedAt = now;
     return this.#pullable(remote, this.#found("hit", stored, ttl, now));
   }
 
@@ -446,10 +451,9 @@ export class Manifests {
       : this.#stale(remote, tag, { stored, ttl, reason: refreshed.reason });
   }
 
-  /** Upstream was asked about the tag, or is being asked, for a caller. One that is cut off causes no questions later either. */
+  /** Upstream was asked about the tag, or is being asked, for a caller. */
   #noteAsked(remote: RemoteRepository, tag: Tag): void {
-    if (remote.onBehalfOf !== undefined && remote.registry.cut === undefined)
-      this.#options.regular.asked(remote, tag);
+    if (causesQuestions(remote)) this.#options.regular.asked(remote, tag);
   }
 
   /**

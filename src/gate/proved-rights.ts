@@ -127,7 +127,10 @@ export class ProvedRights {
     return this.#prove(key, credentials, network, asked);
   }
 
-  /** As `check` while upstream fails with `error`, without asking it. Rejects with that when nothing of before counts. */
+  /**
+   * As `check` while upstream fails with `error`, without asking it, and for this caller alone: others with the same
+   * credentials are judged as before. Rejects with `error` when nothing of before counts.
+   */
   async without({ identity }: CallerCredentials, scope: string, error: UpstreamError): Promise<ProvedRight> {
     const key = keyOf(identity, scope);
     const right = this.#rights.get(key);
@@ -188,6 +191,7 @@ export class ProvedRights {
     } catch (error) {
       const extended = this.#extended(key, error);
       if (extended === undefined) throw error;
+      this.#rights.set(key, extended);
       return extended;
     } finally {
       if (!isNobody) this.#attempts.takeBack(network);
@@ -202,9 +206,7 @@ export class ProvedRights {
     const now = this.#clock();
     const until = Math.min(now + extendedFor, before.at + this.#lifetime + longestExtension);
     if (until <= now) return undefined;
-    const right: ProvedRight = { ...before, until };
-    this.#rights.set(key, right);
-    return right;
+    return { ...before, until };
   }
 }
 

@@ -362,10 +362,9 @@ async function write(
   findings.upstream = upstream.name;
   findings.repository = repository;
   findings.reference = writtenReference(route);
-  if (cut !== undefined) {
-    findings.detail = cut;
-    return refuseWrite(exchange, failureOfCut(cut));
-  }
+  // Where upstream alone knows what the caller may, it would have to be asked.
+  if (cut !== undefined && (account !== undefined || !("repository" in route)))
+    return refuseCut(exchange, cut);
   if (account !== undefined) {
     const failure = await accountFailure(account, upstream, route);
     if (exchange.closed) throw new ClientLeft();
@@ -383,6 +382,7 @@ async function write(
   if (!allowed || !tagsAllowed || repository === undefined) return refuseWrite(exchange, failures.notAllowed);
   if (admitted !== undefined && !mayWrite(admitted, route, exchange.request.method, target))
     return forbid(exchange, admitted, options, route);
+  if (cut !== undefined) return refuseCut(exchange, cut);
   const upstreamRoute = options.router.upstreamRoute(
     route,
     target,
@@ -394,6 +394,11 @@ async function write(
   await passThrough.handle(exchange, upstreamRoute, route.repository, via, caller);
   if (findings.upstreamStatus !== undefined && findings.upstreamStatus < 300)
     account?.rights.forgetRefusals();
+}
+
+function refuseCut(exchange: Exchange, cut: NonNullable<Upstream["cut"]>): void {
+  exchange.findings.detail = cut;
+  refuseWrite(exchange, failureOfCut(cut));
 }
 
 /** Why upstream is passed nothing of this caller: guesses are bounded, and no body is sent for somebody it does not know. */
