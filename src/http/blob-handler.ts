@@ -41,8 +41,8 @@ export async function handleBlob(
   tagFilter?: TagFilter,
 ): Promise<Outcome> {
   const { blobs, confirmations, pool, coldFills, push } = options;
-  // Nothing is fetched ahead for who causes no question.
-  const prefetch = remote.registry.cut === undefined ? options.prefetch : undefined;
+  // Nothing is fetched ahead for who causes no question, or has left.
+  const prefetch = remote.registry.cut === undefined && !exchange.closed ? options.prefetch : undefined;
   const forPeer = exchange.header(peerHeader) !== undefined;
   // Who only says to be a node gets nothing that a client would not get, and starts no download either: nodes whose secrets
   // differ must not wait for each other.
@@ -68,7 +68,7 @@ export async function handleBlob(
   const admitted =
     prefetch === undefined || use === "part"
       ? admission
-      : tellingOf(admission, prefetch, { remote, digest, tagFilter, onOver });
+      : tellingOf(exchange, admission, prefetch, { remote, digest, tagFilter, onOver });
   try {
     const opened = forPeer
       ? await blobs.openForPeer(remote, digest, use)
@@ -113,8 +113,9 @@ export async function handleBlob(
   }
 }
 
-/** The same admission, which tells of the fill that the request follows. */
+/** The same admission, which tells of the fill that the request follows, unless its client has left meanwhile. */
 function tellingOf(
+  exchange: Pick<Exchange, "closed">,
   admission: FillAdmission | undefined,
   prefetch: Pick<Prefetch, "missed" | "joined">,
   request: BlobRequest,
@@ -123,9 +124,11 @@ function tellingOf(
     enter: () => admission?.enter(),
     started: (done) => {
       admission?.started(done);
-      void prefetch.missed(request);
+      if (!exchange.closed) void prefetch.missed(request);
     },
-    joined: () => void prefetch.joined(request),
+    joined: () => {
+      if (!exchange.closed) prefetch.joined(request);
+    },
   };
 }
 

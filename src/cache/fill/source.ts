@@ -108,12 +108,9 @@ export class FillSource {
    */
   get #remote(): RemoteRepository {
     const { remote, followed } = this.#options;
-    // Begun for a client in a drill, from nearby; upstream is asked for another one, if there is one.
+    // Begun for a client in a drill, from nearby; an upstream is asked for another one, if there is one: its own.
     if (remote.registry.cut === "drill")
-      return (
-        followed()?.find(({ registry }) => registry.name === remote.upstream && registry.cut === undefined) ??
-        remote
-      );
+      return followed()?.find(({ registry }) => registry.cut === undefined) ?? remote;
     if (remote.registry.caller === undefined) return remote;
     const following = followed();
     if (following === undefined || (following.includes(remote) && remote.registry.caller.waits))
@@ -127,9 +124,8 @@ export class FillSource {
   /** Where the bytes of the last answer came from, for events. */
   get source(): Source {
     const { sharing, remote } = this.#options;
-    return this.#place === "shared" && sharing.blobs !== undefined
-      ? sharing.blobs.store.source
-      : `upstream:${remote.upstream}`;
+    if (this.#place === "shared" && sharing.blobs !== undefined) return sharing.blobs.store.source;
+    return `upstream:${this.#place === "upstream" ? this.#remote.upstream : remote.upstream}`;
   }
 
   /** The result of a request that is answered from the fill; `how`: if the fill asks upstream. */
@@ -158,7 +154,7 @@ export class FillSource {
     signal.throwIfAborted();
     this.#place = "upstream";
     this.#places.add("upstream");
-    const { remote, digest, segmenting, bandwidth } = this.#options;
+    const { digest, segmenting, bandwidth } = this.#options;
     const open = async (at: number, over: AbortSignal, { to, ...ask }: BlobAsk): Promise<BlobAnswer> => {
       const { registry, repository, onBehalfOf } = this.#remote;
       const pacer = bandwidth.transfer();
@@ -173,7 +169,7 @@ export class FillSource {
     // What is paced is not slow: more transfers would bring no more, and nothing is to be learned from it.
     if (attended && bandwidth.pace === undefined)
       return await this.#believed(
-        await openSegmented({ upstream: remote.registry, open, ahead, segmenting }, from, signal),
+        await openSegmented({ upstream: this.#remote.registry, open, ahead, segmenting }, from, signal),
       );
     const to = ahead.partEnd(from);
     ahead.asked(to ?? from);
@@ -183,9 +179,9 @@ export class FillSource {
   /** Without the doubt about an answer that has the very size a manifest states: no page of a gateway has. */
   async #believed(answer: BlobAnswer): Promise<BlobAnswer> {
     if (answer.kind !== "found" || answer.doubt === undefined || answer.size === undefined) return answer;
-    const { remote, digest, access } = this.#options;
+    const { digest, access } = this.#options;
     const { doubt: _, ...believed } = answer;
-    return (await access.statedSize(remote, digest)) === answer.size ? believed : answer;
+    return (await access.statedSize(this.#remote, digest)) === answer.size ? believed : answer;
   }
 
   /**
@@ -209,7 +205,7 @@ export class FillSource {
 
   /** In milliseconds, to upstream; undefined where that is not known, or not where the bytes come from. */
   get roundTrip(): number | undefined {
-    return this.#place === "upstream" ? this.#options.remote.registry.roundTrip : undefined;
+    return this.#place === "upstream" ? this.#remote.registry.roundTrip : undefined;
   }
 
   /**
@@ -380,7 +376,7 @@ export class FillSource {
     signal: AbortSignal,
     failed: () => void,
   ): AsyncGenerator<Buffer> {
-    const { clock, remote } = this.#options;
+    const { clock } = this.#options;
     let [waited, bytes, asked] = [0, 0, clock()];
     try {
       for await (const chunk of body) {
@@ -388,7 +384,7 @@ export class FillSource {
         bytes += chunk.length;
         yield chunk;
         if (waited >= rateWindow) {
-          if (!this.#moved && remote.registry.available && bytes < (waited / 1000) * minRate) {
+          if (!this.#moved && this.#remote.registry.available && bytes < (waited / 1000) * minRate) {
             this.#moved = true;
             throw new Error(`${bytes} bytes in ${waited} ms`);
           }

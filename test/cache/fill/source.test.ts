@@ -26,7 +26,7 @@ import {
 import { randomBytesFor } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import { MemoryShared } from "../../fixtures/memory-shared.ts";
-import { sha256 } from "../../fixtures/memory-upstream.ts";
+import { MemoryUpstream, sha256 } from "../../fixtures/memory-upstream.ts";
 import { MemoryPeers, MemorySharedBlobs } from "../../fixtures/neighbours.ts";
 
 const digest = sha256(bytes);
@@ -242,6 +242,39 @@ t.test("a shared store that is slow is left once, by one node for all, at the by
   t.equal(asked.length, 1, "one transfer from upstream for three nodes");
   t.match(asked[0], /from [1-9]/, "from where it was");
 });
+
+for (const ends of ["is slow", "breaks"] as const)
+  t.test(`begun for a client in a drill, a shared store that ${ends}: a follower's upstream goes on`, async (t) => {
+    const shared = neighbours();
+    const b = await node(t, shared, "b");
+    shared.blobs.kept.set(digest, { bytes, mediaType: undefined, modifiedAt: shared.blobs.now });
+    const drilled = Object.assign(new MemoryUpstream(), { cut: "drill" as const, available: false });
+    drilled.fault = () => {
+      throw new UpstreamError("drill", "by the test");
+    };
+    const second = new MemoryUpstream("second");
+    second.addBlob(other, bytes);
+    const remotes = [remoteRepository(drilled, app), remoteRepository(second, other)];
+    for (const remote of remotes) await b.access.link(remote, [{ digest, size }]);
+    const joined = gate();
+    shared.blobs.beforeChunk = async () => {
+      await joined.opened;
+      // 16 KiB in a second.
+      if (ends === "is slow") b.clock.advance(1_000);
+    };
+    if (ends === "breaks") shared.blobs.cutAt = 300_000;
+    const opened = [];
+    for (const remote of remotes) {
+      const one = await b.blobs.open(remote, digest);
+      if (one.kind !== "found") throw new Error(one.kind);
+      opened.push(one.reader);
+    }
+    joined.open();
+    for (const read of await Promise.all(opened.map((reader) => readAll(reader)))) t.ok(read.equals(bytes));
+    t.equal(second.calls.length, 1);
+    t.match(second.calls[0], new RegExp(`^GET blob ${other} ${digest} from [1-9]`));
+    await fillsOver(b);
+  });
 
 t.test("a node that is slow is left once: one other asks upstream for all of them", async (t) => {
   const shared = neighbours();
