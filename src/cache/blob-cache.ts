@@ -152,8 +152,8 @@ export class BlobCache {
   }
 
   /**
-   * For a client in a drill: what is here, in the store all nodes share or at another node. It joins no fill that upstream
-   * sends, and starts none that upstream would have to.
+   * For a client in a drill: what is here, in the store all nodes share or at another node. It joins no fill of this node that
+   * upstream sends, and starts none that upstream would have to. Another node gives what it is fetching, too (`openForPeer`).
    */
   async #near(
     remote: RemoteRepository,

@@ -29,7 +29,7 @@ export interface BlobHandlerOptions {
   /** Whether a part of a blob on its way is answered before all of it is verified; left out: it is. */
   readonly rangesBeforeVerified?: boolean;
   /** Fetches what the client will ask for next; left out: nothing does. */
-  readonly prefetch?: Pick<Prefetch, "asked" | "missed" | "joined"> | undefined;
+  readonly prefetch?: Pick<Prefetch, "asked" | "askedByNode" | "missed" | "joined"> | undefined;
 }
 
 /** `tagFilter`: which tags of the repository the caller may have; left out: all. */
@@ -64,9 +64,12 @@ export async function handleBlob(
   const admission = coldFills.get(remote.upstream)?.admission(exchange, digest);
   let reader: BlobReader | undefined;
   const onOver = (listener: () => void): void => void exchange.onOver(listener);
-  prefetch?.asked(remote, digest, onOver);
+  if (isNode) prefetch?.askedByNode(remote, digest);
+  else prefetch?.asked(remote, digest, onOver);
+  // What comes ahead counts for no bound; a caller with one of its own gets nothing beyond it.
+  const isBounded = exchange.limit?.coldFills !== undefined;
   const admitted =
-    prefetch === undefined || use === "part"
+    prefetch === undefined || use === "part" || isBounded
       ? admission
       : tellingOf(exchange, admission, prefetch, { remote, digest, tagFilter, onOver });
   try {

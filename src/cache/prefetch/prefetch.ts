@@ -42,6 +42,8 @@ export interface PrefetchOptions {
   readonly bytesAhead: () => number;
   /** Bytes the cache may have. Read at every use. */
   readonly cacheSize: () => number;
+  /** No other node may be about to read what comes here. */
+  readonly isAlone: boolean;
   readonly notices: NoticeSink;
   /** A steady one. */
   readonly clock: Clock;
@@ -97,7 +99,7 @@ export class Prefetch {
     this.#answered.set(onBehalfOf.key, [{ upstream, repository, digest }, ...others]);
   }
 
-  /** A client or another node asks for all or some of a blob, whether it is here or not. */
+  /** A client asks for all or some of a blob, whether it is here or not. */
   asked(remote: RemoteRepository, digest: Digest, onOver: BlobRequest["onOver"]): void {
     if (this.#byLayer.size === 0) return;
     for (const watched of [...(this.#byLayer.get(digest) ?? [])]) {
@@ -105,6 +107,17 @@ export class Prefetch {
       if (!layer.asked) this.#note(watched, layer, "used");
       if (watched.image.caller === remote.onBehalfOf?.key && isSameScope(watched.scope, remote))
         this.#ask(watched, layer, remote, onOver);
+    }
+  }
+
+  /** Another node asks for it, for one of its own clients: what came ahead for a client here is not left out then. */
+  askedByNode(remote: RemoteRepository, digest: Digest): void {
+    for (const watched of [...(this.#byLayer.get(digest) ?? [])]) {
+      const layer = watched.image.layer(digest) as PullLayer;
+      if (layer.asked || (layer.ahead !== "coming" && layer.ahead !== "here")) continue;
+      this.#note(watched, layer, "used");
+      if (isSameScope(watched.scope, remote)) layer.asked = true;
+      if (watched.image.isOver) this.#forget(watched);
     }
   }
 
@@ -250,7 +263,9 @@ export class Prefetch {
       this.#images.delete(image.key);
       this.#images.set(image.key, watched);
     }
-    for (const skipped of image.skipped()) if (skipped.ahead === "coming") this.#giveUp(watched, skipped);
+    // On several nodes the client may be asking another one for it, which is about to read it here.
+    if (this.#options.isAlone)
+      for (const skipped of image.skipped()) if (skipped.ahead === "coming") this.#giveUp(watched, skipped);
     // Otherwise what the client waits for is asked for first (`missed`).
     if (this.#isHere(layer.digest)) this.#advance(watched);
   }

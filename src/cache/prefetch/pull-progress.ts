@@ -18,7 +18,7 @@ export interface PullLayer {
   readonly digest: Digest;
   /** Bytes, as the manifest says; undefined: it does not, and the layer is never fetched ahead. */
   readonly size: number | undefined;
-  /** The client has asked for it, and has had an answer to its end. */
+  /** The client has asked for it, perhaps at another node that reads it here, and has had an answer to its end. */
   asked: boolean;
   answered: boolean;
   /** What came of fetching it ahead: nothing, it is about to begin, its bytes are coming, they are here. */

@@ -115,18 +115,21 @@ t.test("once a client skips a layer nothing more begins", async (t) => {
   t.same(asked(upstream), [0, 1, 2, 3]);
 });
 
-t.test("of an image that is known by denied tags alone nothing is fetched", async (t) => {
-  const before = await start(t);
-  t.equal((await manifestOf(before.mirror)).status, 200);
-  await before.mirror.app.stop();
-  const mirror = await startMirror(t, before.upstream, {
-    cache: { ...cache, dir: before.mirror.directory },
-    upstream: { deny: [`${repository}:1`] },
-  });
-  t.equal((await blobOf(mirror, digests[0])).status, 403);
+t.test("a layer that is known by denied tags alone is not fetched, nor any behind it", async (t) => {
+  const { upstream, mirror } = await start(t);
+  const manifest = JSON.parse(image.manifest.toString());
+  const allowed = JSON.stringify({ ...manifest, layers: manifest.layers.slice(0, 1) });
+  upstream.addManifest(repository, "allowed", Buffer.from(allowed), image.mediaType);
+  t.equal((await mirror.get(`/v2/${repository}/manifests/allowed`)).status, 200);
+  t.equal((await manifestOf(mirror)).status, 200);
+  const deny = { deny: [`${repository}:1`] };
+  const config = mirrorConfig(upstream, mirror.directory, { cache, upstream: deny });
+  const applied = [{ key: "upstream.deny", upstream: { name: "upstream", key: "deny" }, text: "deny" }];
+  t.ok(mirror.app.reload({ ok: true, config, warnings: [], changes: { applied, needRestart: [] } }));
+  t.equal((await blobOf(mirror, digests[1])).status, 403);
+  t.equal((await blobOf(mirror, digests[0])).status, 200, "another tag has it as well");
   await settled(mirror);
-  t.same(asked(before.upstream), []);
-  await mirror.app.stop();
+  t.same(asked(upstream), [0]);
 });
 
 t.test("an image that is here costs nothing", async (t) => {
@@ -179,13 +182,42 @@ t.test("in passthrough with the credentials of a caller that waits, and else not
   t.equal((await third).status, 200);
 });
 
-t.test("in passthrough nothing is fetched that the caller may not read", async (t) => {
-  const { upstream, mirror } = await startPassthrough(t, users, { cache });
-  upstream.addImage("other/app", "1", image);
-  t.equal((await mirror.get("/v2/other/app/manifests/1", alice)).status, 403);
-  t.equal((await mirror.get(`/v2/other/app/blobs/${digests[0]}`, alice)).status, 403);
+t.test("in passthrough nothing is kept that the caller may not read, nor begun behind it", async (t) => {
+  const names = { ...users, bob: { password: "b", reads: [repository] } };
+  const { upstream, mirror } = await startPassthrough(t, names, { cache: { prefetch: 1.5 * size } });
+  upstream.addImage(repository, "1", image);
+  upstream.fault(({ headers, reference }) =>
+    headers.authorization === alice.authorization && reference === digests[1] ? { status: 403 } : undefined,
+  );
+  const release = hold(upstream, digests.slice(0, 1));
+  t.equal((await manifestOf(mirror, alice)).status, 200);
+  const first = blobOf(mirror, digests[0], alice);
+  await upstream.until(() => upstream.count({ kind: "blob", reference: digests[1], finished: true }) === 1);
   await settled(mirror);
-  t.equal(upstream.count({ kind: "blob", status: 200 }), 0);
+  release();
+  t.equal((await first).status, 200);
+  await settled(mirror);
+  t.same(asked(upstream), [0, 1], "nothing behind it");
+  t.same(
+    upstream.requests.filter(({ kind }) => kind === "blob").map(({ headers }) => headers.authorization),
+    [alice.authorization, alice.authorization],
+  );
+  t.equal((await blobOf(mirror, digests[1], alice)).status, 403);
+  const bob = { authorization: `Basic ${Buffer.from("bob:b").toString("base64")}` };
+  upstream.forget();
+  t.equal((await blobOf(mirror, digests[1], bob)).status, 200);
+  t.ok(asked(upstream).includes(1), "it was not here");
+});
+
+t.test("a caller whose fills a rule bounds gets no more than that", async (t) => {
+  const everybody = { users: [], groups: [], anonymous: false, networks: [], shared: false };
+  const { upstream, mirror } = await start(t, {
+    limits: { rules: [{ ...everybody, networks: ["127.0.0.1"], coldFills: 1 }] },
+  });
+  await manifestOf(mirror);
+  t.equal((await blobOf(mirror, digests[0])).status, 200);
+  await settled(mirror);
+  t.same(asked(upstream), [0]);
 });
 
 t.test("of several nodes only where the others can read what one has fetched", async (t) => {

@@ -4,7 +4,7 @@ import { DeniedDigests } from "../../../src/cache/denied-digests.ts";
 import { Prefetch, type PrefetchOptions } from "../../../src/cache/prefetch/prefetch.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type OnBehalfOf, remoteRepository, UpstreamError } from "../../../src/ports/upstream.ts";
-import { type CacheFixture, openCache } from "../../fixtures/cache-fixture.ts";
+import { type CacheFixture, openCache, readAll } from "../../fixtures/cache-fixture.ts";
 import { type Image, makeImage } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import { repo } from "../../fixtures/memory-upstream.ts";
@@ -43,6 +43,7 @@ async function start(t: Test, options: Partial<PrefetchOptions> = {}): Promise<F
     cacheSize: () => 1e12,
     notices: (notice) => notices.push(notice),
     clock: clock.read,
+    isAlone: true,
     ...options,
   });
   add(cache, "1", image);
@@ -198,6 +199,47 @@ t.test("what comes behind a skipped layer goes on, and is used when it is asked 
   t.equal(fetched().length, 4);
   t.same(results(), ["used 2 100000", "used 3 100000"]);
 });
+
+t.test("a layer that another node reads here is not left out", async (t) => {
+  const many = makeImage({ seed: "nodes", layers: Array.from({ length: 7 }, () => 100 * kilobyte) });
+  const parts = many.layers.map(({ digest }) => digest);
+  const options = { bytesAhead: () => 250 * kilobyte, isAlone: false };
+  const { cache, client, prefetch, fetched } = await start(t, options);
+  add(cache, "many", many);
+  const docker = client("10.0.0.1");
+  await docker.manifest(many.digest);
+  const release = hold(cache, [parts[0], parts[3]] as Digest[]);
+  const first = docker.blob(parts[0] as Digest);
+  await eventually("two are ahead", () => fetched().length === 3);
+  prefetch.askedByNode(remoteRepository(cache.upstream, app), parts[1] as Digest);
+  await docker.blob(parts[2] as Digest).whole;
+  const last = docker.blob(parts[3] as Digest);
+  await eventually("it goes on", () => fetched().length === 6);
+  t.same(fetched().slice(4).toSorted(), parts.slice(4, 6).toSorted());
+  release();
+  await Promise.all([first.whole, last.whole]);
+});
+
+t.test(
+  "of several nodes another one may read what the client has left out here: it comes, once",
+  async (t) => {
+    const { cache, client, fetched } = await start(t, { isAlone: false });
+    const docker = client("10.0.0.1");
+    await docker.manifest(image.digest);
+    const release = hold(cache, layers.slice(1, 2));
+    const first = docker.blob(layers[0] as Digest);
+    await eventually("all are asked for", () => fetched().length === 4);
+    await eventually("all but the held one are here", () => cache.blobs.fills.length === 1);
+    for (const digest of layers.slice(2)) await docker.blob(digest).whole;
+    await first.whole;
+    const opening = cache.blobs.openForPeer(remoteRepository(cache.upstream, app), layers[1] as Digest);
+    release();
+    const opened = await opening;
+    t.match(opened, { kind: "found" });
+    if (opened.kind === "found") t.equal((await readAll(opened.reader)).length, 100 * kilobyte);
+    t.equal(fetched().length, 4);
+  },
+);
 
 t.test("one that is skipped is not given up while another client reads it", async (t) => {
   const { cache, client, fetched } = await start(t);
