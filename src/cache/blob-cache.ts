@@ -104,7 +104,7 @@ export class BlobCache {
     if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
     const opened =
       (await this.#elsewhere(remote, digest)) ?? (await this.#open(remote, digest, use, admission));
-    if (opened.kind === "absent") negative.add(remote, "blob", digest);
+    if (opened.kind === "absent" && isOfOwnUpstream(remote)) negative.add(remote, "blob", digest);
     return opened;
   }
 
@@ -393,7 +393,7 @@ export class BlobCache {
     const opened = await this.#follow(filling, "miss", remote);
     if (opened.kind === "found" && this.#holds(filling, remote, digest))
       await access.link(remote, [{ digest, size: undefined }]);
-    if (opened.kind === "absent") await access.unlink(remote, digest);
+    if (opened.kind === "absent" && isOfOwnUpstream(remote)) await access.unlink(remote, digest);
     return opened;
   }
 
@@ -484,6 +484,11 @@ export class BlobCache {
   stop(reason: Error): Promise<void> {
     return this.#fills.stop(reason);
   }
+}
+
+/** Whether an answer is that of its own upstream: for a client in a drill at most another follower's was asked (FillSource). */
+function isOfOwnUpstream({ registry }: RemoteRepository): boolean {
+  return registry.cut !== "drill";
 }
 
 /** What upstream says to the one it says to the other. */

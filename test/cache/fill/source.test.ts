@@ -244,37 +244,72 @@ t.test("a shared store that is slow is left once, by one node for all, at the by
 });
 
 for (const ends of ["is slow", "breaks"] as const)
-  t.test(`begun for a client in a drill, a shared store that ${ends}: a follower's upstream goes on`, async (t) => {
+  t.test(
+    `begun for a client in a drill, a shared store that ${ends}: a follower's upstream goes on`,
+    async (t) => {
+      const shared = neighbours();
+      const b = await node(t, shared, "b");
+      shared.blobs.kept.set(digest, { bytes, mediaType: undefined, modifiedAt: shared.blobs.now });
+      const drilled = Object.assign(new MemoryUpstream(), { cut: "drill" as const, available: false });
+      drilled.fault = () => {
+        throw new UpstreamError("drill", "by the test");
+      };
+      const second = new MemoryUpstream("second");
+      second.addBlob(other, bytes);
+      const remotes = [remoteRepository(drilled, app), remoteRepository(second, other)];
+      for (const remote of remotes) await b.access.link(remote, [{ digest, size }]);
+      const joined = gate();
+      shared.blobs.beforeChunk = async () => {
+        await joined.opened;
+        // 16 KiB in a second.
+        if (ends === "is slow") b.clock.advance(1_000);
+      };
+      if (ends === "breaks") shared.blobs.cutAt = 300_000;
+      const opened = [];
+      for (const remote of remotes) {
+        const one = await b.blobs.open(remote, digest);
+        if (one.kind !== "found") throw new Error(one.kind);
+        opened.push(one.reader);
+      }
+      joined.open();
+      for (const read of await Promise.all(opened.map((reader) => readAll(reader)))) t.ok(read.equals(bytes));
+      t.equal(second.calls.length, 1);
+      t.match(second.calls[0], new RegExp(`^GET blob ${other} ${digest} from [1-9]`));
+      await fillsOver(b);
+    },
+  );
+
+t.test(
+  "begun for a client in a drill: that a follower's upstream has no such blob says nothing of its own",
+  async (t) => {
     const shared = neighbours();
-    const b = await node(t, shared, "b");
+    const { blobs: sharedBlobs, known } = shared;
+    const b = await cache(t, { name: "b", shared: known, sharedBlobs, negativeTtl: 10_000 });
     shared.blobs.kept.set(digest, { bytes, mediaType: undefined, modifiedAt: shared.blobs.now });
-    const drilled = Object.assign(new MemoryUpstream(), { cut: "drill" as const, available: false });
-    drilled.fault = () => {
-      throw new UpstreamError("drill", "by the test");
-    };
+    const away = Object.assign(new MemoryUpstream(), { cut: "drill" as const, available: false });
     const second = new MemoryUpstream("second");
-    second.addBlob(other, bytes);
-    const remotes = [remoteRepository(drilled, app), remoteRepository(second, other)];
+    const remotes = [remoteRepository(away, app), remoteRepository(second, other)] as const;
     for (const remote of remotes) await b.access.link(remote, [{ digest, size }]);
-    const joined = gate();
-    shared.blobs.beforeChunk = async () => {
-      await joined.opened;
-      // 16 KiB in a second.
-      if (ends === "is slow") b.clock.advance(1_000);
+    const gone = gate();
+    shared.blobs.fault = async (call) => {
+      if (!call.startsWith("open")) return;
+      await gone.opened;
+      throw new StoreError("unavailable", "by the test");
     };
-    if (ends === "breaks") shared.blobs.cutAt = 300_000;
-    const opened = [];
-    for (const remote of remotes) {
-      const one = await b.blobs.open(remote, digest);
-      if (one.kind !== "found") throw new Error(one.kind);
-      opened.push(one.reader);
+    const opening = [];
+    for (const [at, remote] of remotes.entries()) {
+      opening.push(b.blobs.open(remote, digest));
+      await eventually("it follows", () => b.blobs.fills[0]?.followers === at + 1);
     }
-    joined.open();
-    for (const read of await Promise.all(opened.map((reader) => readAll(reader)))) t.ok(read.equals(bytes));
-    t.equal(second.calls.length, 1);
-    t.match(second.calls[0], new RegExp(`^GET blob ${other} ${digest} from [1-9]`));
-    await fillsOver(b);
-  });
+    gone.open();
+    for (const answer of await Promise.all(opening)) t.match(answer, { kind: "absent" });
+    shared.blobs.fault = undefined;
+    shared.blobs.kept.clear();
+    t.same(away.calls, []);
+    t.ok(await b.access.linked(remotes[0], digest), "what its own has shown still counts");
+    t.same(await pull(t, b), missed, "its own is asked, and has it");
+  },
+);
 
 t.test("a node that is slow is left once: one other asks upstream for all of them", async (t) => {
   const shared = neighbours();
