@@ -15,6 +15,22 @@ t.test("what was asked for before a purge is known from what was asked for after
   t.equal(purged.hasSince(a, purged.count), false);
 });
 
+t.test("of a purge of more than is remembered all is known, too", async (t) => {
+  const clock = new ManualClock();
+  const purged = new PurgedBlobs(clock.read);
+  const many = Array.from({ length: 20_000 }, (_, at) => digestOf(Buffer.from(String(at))));
+  const [first] = many as [(typeof many)[0]];
+  const before = purged.count;
+  purged.add(many);
+  t.equal(purged.hasSince(first, before), true);
+  t.equal(purged.hasJust(first), true);
+  t.equal(purged.hasSince(first, purged.count), false);
+  purged.add([a]);
+  t.equal(purged.hasSince(b, purged.count - 1), false, "others are not taken for it");
+  clock.advance(10_000);
+  t.equal(purged.hasJust(first), false);
+});
+
 t.test("for ten seconds upstream alone is asked", async (t) => {
   const clock = new ManualClock();
   const purged = new PurgedBlobs(clock.read);
