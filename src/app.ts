@@ -655,7 +655,11 @@ class Entrepot implements App {
       versions: this.#versions,
       pins: this.#pins,
       checkShared: () => shared.check(),
-      uploadOverdue: () => shared.catchUp(index.blobs, this.#stopping.signal),
+      uploadOverdue: async () => {
+        // What was purged while this node was away is not to come back to S3.
+        await this.#commands.heardOthers;
+        await shared.catchUp(index.blobs, this.#stopping.signal);
+      },
     });
     return listener;
   }

@@ -59,7 +59,7 @@ export interface MaintenanceParts {
   readonly pins?: Pick<Pins, "look" | "exchange"> | undefined;
   /** Looks whether what the nodes share answers; never rejects. */
   readonly checkShared: () => Promise<void>;
-  /** Uploads what the last run left; never rejects. */
+  /** Uploads what the last run left, once it is known what was purged since; never rejects, and ends after the signal. */
   readonly uploadOverdue: () => Promise<void>;
 }
 

@@ -248,6 +248,11 @@ export class Manifests {
     this.#forgetQuestions(scope, tag);
   }
 
+  /** Something was purged: what upstream gave before to clients that take only some media types is not given again. */
+  purged(): void {
+    this.#writes++;
+  }
+
   /** Those under way may still bring the answer of before a write. */
   #forgetQuestions(scope: Scope, tag: Tag): void {
     const key = keyIn(scope, tag);

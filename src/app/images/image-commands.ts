@@ -71,6 +71,11 @@ export class ImageCommands {
     });
   }
 
+  /** See Purges. */
+  get heardOthers(): Promise<void> {
+    return this.#purges.heardOthers;
+  }
+
   /** What another node asks of this one; see NodeQuestionsOptions. */
   async command(path: string, query: URLSearchParams): Promise<object | undefined> {
     return (await this.#purges.command(path, query)) ?? (await this.#refreshes.command(path, query));

@@ -1,6 +1,7 @@
 // What operators have deleted from the caches of the datacenter: begun here, told to the other nodes, and done here when another node
 // has begun it, now or while this one was away.
 import { randomBytes } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import type { Logger } from "pino";
 import type { PlannedPart, PurgePlan } from "../../cache/purge/purge-plan.ts";
@@ -51,6 +52,8 @@ const maxRemembered = 200_000;
 /** Digests that other nodes are asked about for one purge; of more it is not known who uses them there. */
 const maxUsesAsked = 4_000;
 const maxPins = 10;
+/** Parts that pins are looked up for in one turn of the event loop. */
+const pinsAtOnce = 500;
 
 export interface PurgesOptions {
   /** That of now. */
@@ -91,6 +94,7 @@ export class Purges {
   #parts: Attached | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> = Promise.resolve();
+  readonly #heardOthers = Promise.withResolvers<void>();
   #next: Promise<void> | undefined;
 
   constructor(options: PurgesOptions) {
@@ -116,8 +120,14 @@ export class Purges {
   /** Resolves when what was begun has ended, in two seconds at most: what is left is done after the next start. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#heardOthers.resolve();
     this.#parts = undefined;
     await inTime(this.#looking, stopTimeout, this.#options.pause);
+  }
+
+  /** Resolves once what the other nodes had begun has been heard and done, or the node stops. */
+  get heardOthers(): Promise<void> {
+    return this.#heardOthers.promise;
   }
 
   /** See Purger. */
@@ -147,13 +157,15 @@ export class Purges {
     const { clock } = this.#options;
     const own = list.ids(clock());
     // Who cannot be asked says so elsewhere; what is known here is done all the same.
-    const heard = (await exchange?.exchange(own, (id) => list.get(id), clock()).catch(() => [])) ?? [];
-    for (const purge of heard) {
+    const asked = exchange?.exchange(own, (id) => list.get(id), clock()) ?? Promise.resolve([]);
+    const heard = await asked.catch(() => undefined);
+    for (const purge of heard ?? []) {
       this.#heard.set(purge.id, true);
       list.put(purge, false);
     }
     list.ids(clock());
     for (const purge of list.undone()) await this.#do(parts, purge);
+    if (heard !== undefined) this.#heardOthers.resolve();
   }
 
   /** Tries again later what cannot be reached now, and that alone: clients may have fetched the image anew meanwhile. */
@@ -193,7 +205,7 @@ export class Purges {
     if (parts === undefined) return undefined;
     const known = await this.#partsElsewhere(read.subject);
     const plan = await parts.purger.plan(read.subject, known);
-    const pinnedBy = pinsOf(parts.pins, plan);
+    const pinnedBy = await pinsOf(parts.pins, plan);
     const planned = { ...this.#report(read, plan), pinnedBy };
     if (dryRun) return { ...planned, nodes: await this.#plannedNodes(plan, planned.sums) };
     if (pinnedBy.length > 0 && !force) return { pinned: planned };
@@ -472,9 +484,11 @@ function subjectOf({ scope, tag, digest }: PurgeSubject): object {
   return { upstream: scope?.upstream, repository: scope?.repository, tag, digest };
 }
 
-function pinsOf(pins: Pick<PinLookup, "pinsOf">, { goes }: PurgePlan): string[] {
+async function pinsOf(pins: Pick<PinLookup, "pinsOf">, { goes }: PurgePlan): Promise<string[]> {
   const found = new Set<string>();
-  for (const { digest } of goes) {
+  for (const [at, { digest }] of goes.entries()) {
+    // Requests have their turn meanwhile.
+    if (at % pinsAtOnce === pinsAtOnce - 1) await setImmediate();
     for (const { upstream, repository, reference } of pins.pinsOf(digest, maxPins))
       found.add(`${upstream}/${repository}${reference.includes(":") ? "@" : ":"}${reference}`);
     if (found.size >= maxPins) break;

@@ -80,11 +80,10 @@ export class PurgePlans {
   ): Promise<PurgePlan> {
     const tags = (await this.#tags(subject)).filter(counts);
     const candidates = new Map<Digest, PlannedPart>();
-    const roots = [subject.digest, ...tags.map(({ digest }) => digest)].filter((each) => each !== undefined);
+    const roots = rootsOf(subject, tags);
     const linked = await this.#linked(subject);
     let truncated = linked.truncated;
-    for (const digest of [...new Set([...roots, ...linked.digests, ...parts])])
-      truncated = this.#close(candidates, digest) || truncated;
+    truncated = (await this.#closeAll(candidates, [...roots, ...linked.digests, ...parts])) || truncated;
     const leaving = this.leaving(subject, candidates);
     const goes: PlannedPart[] = [];
     const stays: (PlannedPart & { user: PartUser })[] = [];
@@ -105,7 +104,12 @@ export class PurgePlans {
 
   /** Of these digests those that something here uses besides what goes. */
   async used(subject: PurgeSubject, digests: readonly Digest[]): Promise<ReadonlyMap<Digest, BlobUser>> {
-    const leaving = this.leaving(subject, new Set(digests));
+    const goes = new Map<Digest, PlannedPart>();
+    // Who asks names some of what goes. Of a repository `leaving` knows the rest.
+    if (subject.tag !== undefined || subject.digest !== undefined)
+      await this.#closeAll(goes, rootsOf(subject, await this.#tags(subject)));
+    const asked = new Set(digests);
+    const leaving = this.leaving(subject, { has: (digest) => goes.has(digest) || asked.has(digest) });
     const used = new Map<Digest, BlobUser>();
     for (const [at, digest] of digests.entries()) {
       if (at % looksAtOnce === looksAtOnce - 1) await setImmediate();
@@ -117,10 +121,12 @@ export class PurgePlans {
   }
 
   /** The plan without these parts, which other nodes use, and without what they name. */
-  without(plan: PurgePlan, used: ReadonlyMap<Digest, string>): PurgePlan {
+  async without(plan: PurgePlan, used: ReadonlyMap<Digest, string>): Promise<PurgePlan> {
     if (used.size === 0) return plan;
     const kept = new Map<Digest, string>();
+    let looked = 0;
     for (const [digest, name] of used) {
+      if (++looked % looksAtOnce === 0) await setImmediate();
       const below = new Map<Digest, PlannedPart>();
       this.#close(below, digest);
       for (const each of below.keys()) kept.set(each, kept.get(each) ?? name);
@@ -216,6 +222,17 @@ export class PurgePlans {
     return { digests: digests.slice(0, maxLooked), truncated: digests.length >= maxLooked };
   }
 
+  /** See #close. Requests have their turn meanwhile. */
+  async #closeAll(parts: Map<Digest, PlannedPart>, roots: readonly Digest[]): Promise<boolean> {
+    let truncated = false;
+    let looked = 0;
+    for (const digest of new Set(roots)) {
+      if (++looked % looksAtOnce === 0) await setImmediate();
+      truncated = this.#close(parts, digest) || truncated;
+    }
+    return truncated;
+  }
+
   /** Adds it with all it names and what refers to it. True when there is more than is looked at. */
   #close(parts: Map<Digest, PlannedPart>, root: Digest): boolean {
     const { graph, index } = this.#options;
@@ -247,4 +264,8 @@ export class PurgePlans {
       here: known !== undefined,
     };
   }
+}
+
+function rootsOf({ digest }: PurgeSubject, tags: readonly PlannedTag[]): readonly Digest[] {
+  return [digest, ...tags.map((tag) => tag.digest)].filter((each) => each !== undefined);
 }

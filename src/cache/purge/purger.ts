@@ -35,7 +35,7 @@ export interface PurgerOptions extends PurgePlanOptions {
   readonly local: LocalBlobs;
   readonly blobs: Pick<BlobCache, "purge">;
   readonly access: Pick<Access, "unlinkAll">;
-  readonly manifests: Pick<Manifests, "changed" | "changedElsewhere">;
+  readonly manifests: Pick<Manifests, "changed" | "changedElsewhere" | "purged">;
   readonly negative: Pick<NegativeAnswers, "forget">;
   readonly listings: Pick<Listings, "forget">;
   readonly confirmations: Pick<Confirmations, "forget">;
@@ -116,7 +116,7 @@ export class Purger {
 
   async #plan(subject: PurgeSubject, plan: PurgePlan): Promise<PurgePlan> {
     const digests = plan.goes.map(({ digest }) => digest);
-    return this.#plans.without(plan, await this.#options.usedElsewhere(subject, digests));
+    return await this.#plans.without(plan, await this.#options.usedElsewhere(subject, digests));
   }
 
   /** Does it, again where it was done before. Rejects with StoreError when the index cannot be read or written. */
@@ -194,6 +194,8 @@ export class Purger {
       if (isWhole(purge)) kept.clear(scope, purge.at);
       await negative.forget(scope);
     }
+    // Also what no tag here names may have been given to a client of few media types.
+    manifests.purged();
     const isKnown = tags.length > 0;
     await eachAtOnce(namesOf(purge, plan), atOnce, async ({ upstream, repository, tag }) => {
       const reference: Reference = { kind: "tag", tag };

@@ -41,8 +41,18 @@ function setUp(t: Test) {
   };
   const tag = (scope: Scope, tag: string, name: string) =>
     index.tags.put(scope, tag as Tag, { digest: named(name), mediaType, size: 5, checkedAt: 1 });
+  /** Manifests whose parts were asked for. */
+  const looks: Digest[] = [];
   const plans = new PurgePlans({
-    graph: index.graph,
+    graph: {
+      parts: (digest, limit) => {
+        looks.push(digest);
+        return index.graph.parts(digest, limit);
+      },
+      referrers: (...asked) => index.graph.referrers(...asked),
+      userBesides: (...asked) => index.graph.userBesides(...asked),
+      users: (...asked) => index.graph.users(...asked),
+    },
     index: index.blobs,
     record: (scope, tag) => index.tags.get(scope, tag),
     tagsOf: (...page) => index.tags.page(...page),
@@ -59,7 +69,7 @@ function setUp(t: Test) {
       stays: Object.fromEntries(stays.map(({ digest, user }) => [names.get(digest), user.by])),
     };
   };
-  return { index, add, tag, plans, plan };
+  return { index, add, tag, plans, plan, looks };
 }
 
 const tagOf = (tag: string) => ({ scope: app, tag: tag as Tag });
@@ -185,13 +195,45 @@ t.test(
   },
 );
 
+t.test("requests have their turn while much is looked at", async (t) => {
+  const { index, add, tag, plans, looks } = setUp(t);
+  const many = Array.from({ length: 1_000 }, (_, at) => named(`image ${at}`));
+  await index.links.add(
+    app,
+    many.map((digest) => ({ digest, size: 1 })),
+  );
+  await add(app, "one", ["layer"]);
+  await tag(app, "1", "one");
+  let most = 0;
+  let turn = setImmediate(function next() {
+    most = Math.max(most, looks.splice(0).length);
+    turn = setImmediate(next);
+  });
+  t.teardown(() => clearImmediate(turn));
+  const plan = await plans.plan({ scope: app, tag: undefined, digest: undefined });
+  await plans.without(plan, new Map(many.map((digest) => [digest, "b"])));
+  t.ok(most > 0 && most < 500, `${most} looks at the graph in one turn`);
+});
+
+t.test("of a few digests of a subject it is known what else of it goes", async (t) => {
+  const { add, tag, plans } = setUp(t);
+  await add(app, "amd", ["layer"]);
+  await add(app, "index", ["amd"], "manifest");
+  await tag(app, "1", "index");
+  for (const subject of [
+    { scope: app, tag: "1" as Tag, digest: undefined },
+    { scope: app, tag: undefined, digest: named("index") },
+  ])
+    t.equal((await plans.used(subject, [named("layer")])).size, 0);
+});
+
 t.test("what another node uses stays, with all it names", async (t) => {
   const { add, tag, plans } = setUp(t);
   await add(app, "amd", ["amd layer"]);
   await add(app, "index", ["amd"], "manifest");
   await tag(app, "1", "index");
   const subject = { scope: app, tag: "1" as Tag, digest: undefined };
-  const plan = plans.without(await plans.plan(subject), new Map([[named("amd"), "b"]]));
+  const plan = await plans.without(await plans.plan(subject), new Map([[named("amd"), "b"]]));
   t.same(
     plan.goes.map(({ digest }) => names.get(digest)),
     ["index"],
