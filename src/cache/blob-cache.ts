@@ -104,7 +104,7 @@ export class BlobCache {
     if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
     const opened =
       (await this.#elsewhere(remote, digest)) ?? (await this.#open(remote, digest, use, admission));
-    if (opened.kind === "absent" && isOfOwnUpstream(remote)) negative.add(remote, "blob", digest);
+    if (opened.kind === "absent") negative.add(remote, "blob", digest);
     return opened;
   }
 
@@ -174,13 +174,15 @@ export class BlobCache {
         (sharing.blobs === undefined && (await nodeWith(sharing, remote, digest, "blob")) !== undefined);
       if (isNear) await admission?.enter();
       const filling = this.#fills.joinable(digest);
-      if (filling === undefined && isNear) return await this.#start(remote, digest, use, admission);
       // All of it is here, or it comes from nearby.
-      if (
-        filling?.fill.verified === true ||
-        (filling !== undefined && filling.source.result("miss") !== "miss")
-      )
-        return await this.#follow(filling, "joined", remote);
+      const isJoined =
+        filling?.fill.verified === true || (filling?.source.result("miss") ?? "miss") !== "miss";
+      const opened =
+        filling === undefined
+          ? isNear && (await this.#start(remote, digest, use, admission))
+          : isJoined && (await this.#follow(filling, "joined", remote));
+      // A refusal is that of the upstream of another follower, which was asked when the place nearby had failed.
+      if (opened !== false && !isRefusal(opened)) return opened;
     }
     const head = await remote.registry.headBlob(remote.repository, digest);
     return isRefusal(head) ? head : { kind: "absent" };
@@ -393,7 +395,8 @@ export class BlobCache {
     const opened = await this.#follow(filling, "miss", remote);
     if (opened.kind === "found" && this.#holds(filling, remote, digest))
       await access.link(remote, [{ digest, size: undefined }]);
-    if (opened.kind === "absent" && isOfOwnUpstream(remote)) await access.unlink(remote, digest);
+    // For a client in a drill at most the upstream of another follower was asked (FillSource).
+    if (opened.kind === "absent" && remote.registry.cut === undefined) await access.unlink(remote, digest);
     return opened;
   }
 
@@ -484,11 +487,6 @@ export class BlobCache {
   stop(reason: Error): Promise<void> {
     return this.#fills.stop(reason);
   }
-}
-
-/** Whether an answer is that of its own upstream: for a client in a drill at most another follower's was asked (FillSource). */
-function isOfOwnUpstream({ registry }: RemoteRepository): boolean {
-  return registry.cut !== "drill";
 }
 
 /** What upstream says to the one it says to the other. */
