@@ -110,6 +110,8 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     elsewhere: () => inS3(s3(), readinessPatience, steady),
     tags,
     linked: mayRead,
+    passesThrough: (name) =>
+      config().upstreams.some((upstream) => upstream.name === name && upstream.access === "passthrough"),
     freshness,
     clock,
     neighbours,

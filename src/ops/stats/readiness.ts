@@ -17,6 +17,8 @@ import { perPage, ReportedImages, type ReportedImagesOptions } from "./reported-
 import type { Obstacle, Readiness, UnreadyImage } from "./stats-document.ts";
 
 export interface ReadinessOptions extends ReportedImagesOptions {
+  /** Whether the upstream of that name alone says who may read from it, so that nothing of it can be had without it. */
+  readonly passesThrough: (upstream: string) => boolean;
   readonly store: { info(digest: Digest): Promise<BlobInfo | undefined> };
   /** Begins the questions of one answer about what is not on the disk. */
   readonly elsewhere: () => Elsewhere;
@@ -36,7 +38,10 @@ const maxParts = 500_000;
 const maxUnready = 500;
 const maxObstacles = 20;
 const maxNames = 10;
-/** Files that are remembered while one answer is made: layers that many images share are looked for once. */
+/**
+ * Digests of which it is remembered where they are while one answer is made, besides those of the images that are looked at: layers
+ * that many images share are looked for once.
+ */
 const maxKnown = 200_000;
 const day = 86_400_000;
 
@@ -116,10 +121,16 @@ const self = "self";
 /** How an image may be had by one of its names. */
 interface GatheredName {
   readonly expired: boolean;
-  /** Parts that none of the nodes which know the name is known to have in its repository. */
-  readonly unproved: readonly Digest[];
+  /** The nodes (see NodeBits) that reported the part under this name, and do not know that its repository has it. */
+  readonly unproved: Map<Digest, NodeBits>;
   readonly nodes: readonly string[];
 }
+
+/** Nodes of one answer, a bit each: the own one first, then the others (64 at most). */
+type NodeBits = bigint;
+
+/** `by`: the nodes that reported it as a part of this image. */
+type GatheredPart = ReportedPart & { by: NodeBits };
 
 /** An image as all nodes know it that it was pulled through. */
 interface Gathered {
@@ -127,7 +138,7 @@ interface Gathered {
   usedAt: number;
   /** By their text. */
   readonly names: Map<string, GatheredName>;
-  readonly parts: Map<Digest, ReportedPart>;
+  readonly parts: Map<Digest, GatheredPart>;
   readonly children: Map<Digest, ReportedPart>;
   needsChild: boolean;
   /** It, or an image of its index, was pulled through this node. */
@@ -138,7 +149,8 @@ class Run {
   readonly #options: ReadinessOptions;
   readonly #reported: ReportedImages;
   readonly #disks: OtherDisks;
-  readonly #known = new Map<Digest, Absence | undefined>();
+  readonly #known = new Map<Digest, Absence | "here">();
+  readonly #bits = new Map<string, NodeBits>();
   readonly #elsewhere: Elsewhere;
   readonly #images = new Map<Digest, Gathered>();
   #parts = 0;
@@ -223,27 +235,44 @@ class Run {
     image.usedAt = Math.max(image.usedAt, usedAt);
     image.needsChild &&= needsChild;
     image.isOwn ||= node === self;
-    this.#addParts(image, parts);
+    const by = this.#bitOf(node);
+    this.#addParts(image, parts, by);
     for (const child of children)
       image.children.set(child.digest, { ...child, role: "manifest", size: null });
     for (const { text, expired, unproved } of names) {
       const before = image.names.get(text);
       if (before === undefined && image.names.size >= maxNames) continue;
+      const lacking = before?.unproved ?? new Map<Digest, NodeBits>();
+      for (const each of unproved) lacking.set(each, (lacking.get(each) ?? 0n) | by);
       // Where it may be had through one node, it may be had.
       image.names.set(text, {
         expired: expired && (before?.expired ?? true),
-        unproved: before?.unproved.filter((each) => unproved.includes(each)) ?? unproved,
+        unproved: lacking,
         nodes: [...(before?.nodes ?? []), node],
       });
     }
   }
 
-  #addParts(image: Gathered, parts: Iterable<ReportedPart>, platform?: string | null): void {
+  #addParts(
+    image: Gathered,
+    parts: Iterable<ReportedPart>,
+    by: NodeBits,
+    platform: string | null = null,
+  ): void {
     for (const part of parts) {
-      if (image.parts.has(part.digest)) continue;
-      image.parts.set(part.digest, { ...part, platform: part.platform ?? platform ?? null });
-      this.#parts++;
+      const known = image.parts.get(part.digest);
+      if (known !== undefined) known.by |= by;
+      else {
+        image.parts.set(part.digest, { ...part, platform: part.platform ?? platform, by });
+        this.#parts++;
+      }
     }
+  }
+
+  #bitOf(node: string): NodeBits {
+    const bit = this.#bits.get(node) ?? 1n << BigInt(this.#bits.size);
+    this.#bits.set(node, bit);
+    return bit;
   }
 
   /**
@@ -258,20 +287,22 @@ class Run {
       for (const { digest, role, platform } of known) {
         const child = role === "manifest" && digest !== image.digest ? this.#images.get(digest) : undefined;
         if (child === undefined) continue;
-        this.#addParts(image, child.parts.values(), platform);
+        this.#addParts(image, child.parts.values(), 0n, platform);
         ofIndexes.add(digest);
         image.isOwn ||= child.isOwn;
         joins = true;
       }
-      if (image.needsChild && !joins) this.#addParts(image, image.children.values());
+      if (image.needsChild && !joins) this.#addParts(image, image.children.values(), 0n);
     }
     for (const digest of ofIndexes) this.#images.delete(digest);
   }
 
   // ---- what is there ------------------------------------------------------------------------------------------
 
-  /** Finds out where the parts of these images are. */
+  /** Finds out where the parts of these images are, all of which are known then. */
   async #look(images: readonly Gathered[]): Promise<void> {
+    // Those of earlier pages may be looked for again.
+    if (this.#known.size >= maxKnown) this.#known.clear();
     const notHere = new Set<Digest>();
     for (const { parts } of images)
       for (const digest of parts.keys())
@@ -286,25 +317,19 @@ class Run {
     for (const digest of digests) {
       const at = holders.get(digest) ?? places?.get(digest);
       const isKnown = at !== undefined && (at.length > 0 || !isSilent);
-      this.#remember(digest, isKnown ? (at.length > 0 ? undefined : "missing") : "unknown");
+      this.#known.set(digest, isKnown ? (at.length > 0 ? "here" : "missing") : "unknown");
     }
   }
 
   /** By the disk alone: `missing` is what may be elsewhere, and is not remembered. */
-  async #hereOf(digest: Digest): Promise<Absence | undefined> {
+  async #hereOf(digest: Digest): Promise<Absence | "here"> {
     const { store, index } = this.#options;
     const [row, file] = [index.get(digest), await store.info(digest)];
     if (file === undefined) return "missing";
     // A file without a row is one that has just been stored, or whose index is being repaired.
-    const state = row !== undefined && row.size !== file.size ? "damaged" : undefined;
-    this.#remember(digest, state);
-    return state;
-  }
-
-  #remember(digest: Digest, state: Absence | undefined): void {
-    // Those of an earlier page may be looked for again.
-    if (this.#known.size >= maxKnown) this.#known.clear();
+    const state = row !== undefined && row.size !== file.size ? "damaged" : "here";
     this.#known.set(digest, state);
+    return state;
   }
 
   // ---- one image ----------------------------------------------------------------------------------------------
@@ -314,8 +339,8 @@ class Run {
     const { digest, usedAt, names, parts } = image;
     const obstacles = [...parts.values()]
       .flatMap((part) => {
-        const kind = this.#known.get(part.digest);
-        return kind === undefined ? [] : [obstacle(kind, part)];
+        const kind = this.#known.get(part.digest) ?? "unknown";
+        return kind === "here" ? [] : [obstacle(kind, part)];
       })
       .slice(0, maxObstacles);
     if (obstacles.length === 0) obstacles.push(...(await this.#unreachable(image)));
@@ -329,8 +354,9 @@ class Run {
     const root = parts.get(digest);
     if (root === undefined) return [];
     let first: Obstacle | undefined;
-    for (const name of names.values()) {
-      const part = name.expired ? root : await this.#withoutProof(name, parts);
+    for (const [text, name] of names) {
+      const isPassed = this.#options.passesThrough(text.slice(0, text.indexOf("/")));
+      const part = name.expired || isPassed ? root : await this.#withoutProof(name, parts);
       if (part === undefined) return [];
       first ??= obstacle(name.expired ? "tag_expired" : "unproved", part);
     }
@@ -339,9 +365,14 @@ class Run {
 
   /** The first that no node has but those which know the name and lack the proof: another one that has it had to prove it. */
   async #withoutProof(
-    { unproved, nodes }: GatheredName,
-    parts: ReadonlyMap<Digest, ReportedPart>,
+    { unproved: lacking, nodes }: GatheredName,
+    parts: ReadonlyMap<Digest, GatheredPart>,
   ): Promise<ReportedPart | undefined> {
+    const named = nodes.reduce((bits, node) => bits | this.#bitOf(node), 0n);
+    // A node proves nothing of a part that it has never heard of.
+    const unproved = [...lacking].flatMap(([digest, by]) =>
+      ((parts.get(digest)?.by ?? 0n) & named & ~by) === 0n ? [digest] : [],
+    );
     if (unproved.length === 0) return undefined;
     const holders = await this.#disks.holders(unproved);
     for (const digest of unproved) {

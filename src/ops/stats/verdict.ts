@@ -74,8 +74,10 @@ function upstreamFindings(upstream: UpstreamStats, now: number): Finding[] {
 function trafficFindings({ traffic, upstreams }: JudgedStats): Finding[] {
   const { requests, failed, results, brokenFills } = traffic.windows["5m"];
   const findings: Finding[] = [];
-  // Of an upstream that is not asked everything old is stale, and that is no trouble.
-  if (results.stale > 0 && !upstreams.some(({ offline }) => offline))
+  // Of an upstream that is not asked everything old is stale, and that is no trouble; where one that is asked has failed, it is.
+  const isOfOffline =
+    upstreams.some(({ offline }) => offline) && upstreams.every(({ offline, errors }) => offline || errors === 0);
+  if (results.stale > 0 && !isOfOffline)
     findings.push(degraded(`${count(results.stale, "tag")} served stale in 5 min`));
   if (brokenFills > 0)
     findings.push(

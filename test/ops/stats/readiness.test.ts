@@ -196,6 +196,7 @@ t.test("an answer that does not know of all, or did not look at all, is none for
     neighbours: () => undefined,
     tags: { get: async () => undefined },
     linked: () => true,
+    passesThrough: () => false,
     freshness: () => ({ ttl: () => 0, state: () => "fresh" }),
     clock: () => 5,
     partial: () => partial,
@@ -282,6 +283,7 @@ function parts(images: readonly Image[]): ReadinessOptions {
     index: { get: () => undefined, usedAt: () => undefined },
     tags: { get: async () => undefined },
     linked: () => true,
+    passesThrough: () => false,
     store: { info: async () => undefined },
     elsewhere: () => async () => new Map(),
     neighbours: () => undefined,
@@ -412,4 +414,79 @@ t.test("of one node the images of its indexes count that clients had through ano
     unready: [{ obstacles: [{ kind: "unknown" }, {}] }],
   });
   t.equal(check.last, undefined, "what may be at a node that is silent is not known");
+});
+
+/** Another node, `b`, which gives `page` and holds these. */
+function neighbourWith(images: ReportedPage["images"], held: readonly Digest[]): ReadinessOptions["neighbours"] {
+  const nodes = {
+    reported: async () => ({ images, next: null }),
+    holding: async () => new Set(held),
+  } as unknown as OtherNodes;
+  return () => ({ nodes, list: () => [{ name: "b", address: "http://b.test" }] });
+}
+
+const onDisk = { info: async (digest: Digest) => ({ digest, size: 1, modifiedAt: 0 }) };
+
+t.test("of an upstream that says itself who may read nothing is ready", async (t) => {
+  const own = { ...parts([image]), store: onDisk };
+  t.match(await new ReadinessCheck(own).run(7), { pulled: 1, ready: 1 });
+  const passesThrough = (upstream: string) => upstream === "hub";
+  const unready = [{ obstacles: [{ kind: "unproved", digest: image.digest }] }];
+  t.match(await new ReadinessCheck({ ...own, passesThrough }).run(7), { ready: 0, unready });
+  const neighbours = neighbourWith([], [image.digest]);
+  t.match(await new ReadinessCheck({ ...own, passesThrough, neighbours }).run(7), { ready: 0, unready });
+});
+
+t.test("a node that has never heard of a part does not prove that the repository has it", async (t) => {
+  const [layer] = image.layers as [(typeof image.layers)[0]];
+  const part = { digest: layer.digest, role: "layer", size: 5, platform: null } as const;
+  const text = `hub/team/app@${image.digest}`;
+  const theirs = {
+    ...{ digest: image.digest, usedAt: 1, children: [], needsChild: false },
+    names: [{ text, expired: false, unproved: [layer.digest] }],
+    parts: [{ ...part, digest: image.digest, role: "manifest" } as const, part],
+  };
+  const own = parts([image]);
+  const options = {
+    ...own,
+    store: {
+      info: (digest: Digest) => (digest === layer.digest ? own.store.info(digest) : onDisk.info(digest)),
+    },
+    neighbours: neighbourWith([theirs], [image.digest, layer.digest]),
+  };
+  t.match(await new ReadinessCheck(options).run(7), {
+    ready: 0,
+    unready: [{ names: [text], obstacles: [{ kind: "unproved", digest: layer.digest }] }],
+  });
+  const graph = {
+    ...own.graph,
+    parts: () => [{ ...part, size: 5, platform: undefined, usedAt: undefined }],
+  };
+  t.match(await new ReadinessCheck({ ...options, graph }).run(7), { ready: 1 }, "one that knows of it does");
+});
+
+t.test("what was found of an image counts, however much is looked at after it", async (t) => {
+  let made = 0;
+  const next = () => `sha256:${(made++).toString(16).padStart(64, "0")}` as Digest;
+  const images = Array.from({ length: 140 }, (_, at) => {
+    // More than is remembered, which is over in the middle of the last 40.
+    const digests = Array.from({ length: at < 100 ? 1_500 : 2_000 }, next);
+    return {
+      ...{ digest: digests[0] as Digest, usedAt: at, children: [], needsChild: false, names: [] },
+      parts: digests.map((digest) => ({ digest, role: "layer", size: 1, platform: null }) as const),
+    };
+  });
+  const cut = images[100]?.parts[7]?.digest as Digest;
+  const row = { size: 2 } as ReturnType<ReadinessOptions["index"]["get"]>;
+  const check = new ReadinessCheck({
+    ...parts([]),
+    graph: { ...parts([]).graph, pulled: () => ({ manifests: [], next: undefined }) },
+    index: { get: (digest) => (digest === cut ? row : undefined), usedAt: () => undefined },
+    store: onDisk,
+    neighbours: neighbourWith(images, []),
+  });
+  const { unready } = (await check.run(7)) ?? { unready: [] };
+  const found = unready.filter(({ obstacles }) => obstacles.some(({ kind }) => kind !== "unproved"));
+  t.match(found, [{ digest: images[100]?.digest, obstacles: [{ kind: "damaged", digest: cut }] }]);
+  t.equal(found.length, 1);
 });

@@ -203,3 +203,15 @@ t.test("the node itself, the worst first", (t) => {
   t.equal(lateness(251), "degraded");
   t.end();
 });
+
+t.test("what is stale of an upstream that is not asked is no trouble, and hides none of another", (t) => {
+  const document = sampleDocument((activity) => activity.onEvent(sampleEvent({ result: "stale" })));
+  const [hub] = document.upstreams as [StatsDocument["upstreams"][0]];
+  const offline = { ...hub, offline: true };
+  const reasons = (...upstreams: StatsDocument["upstreams"]) =>
+    verdictOf({ ...document, upstreams }, []).reasons;
+  t.strictSame(reasons(offline), []);
+  t.strictSame(reasons(offline, { ...hub, name: "far" }), [], "nothing has failed");
+  t.strictSame(reasons(offline, { ...hub, name: "far", errors: 2 }), ["1 tag served stale in 5 min"]);
+  t.end();
+});
