@@ -1,6 +1,7 @@
 // What this node shares with the others of its datacenter, where it is configured: tags and links in Redis, blobs in S3, and
 // running fills with the other nodes. Without it the node has its own index and upstream.
 import type { Sharing } from "../cache/fill/source.ts";
+import { Holders } from "../cache/sharing/holders.ts";
 import { Publisher, type PublisherOptions, publishUnpublished } from "../cache/sharing/publisher.ts";
 import { Releases } from "../cache/sharing/releases.ts";
 import { RememberedLinks, RememberedTags } from "../cache/sharing/remembered.ts";
@@ -37,6 +38,8 @@ const redirectLifetime = 15 * 60;
  * clients away while upstream is down.
  */
 const redisStartTimeout = 1_000;
+/** Nodes of a list that are asked for what is not here. */
+const maxRead = 16;
 /** Milliseconds a tag record is kept in Redis at most. */
 const longestLifetime = 365 * 86_400_000;
 
@@ -98,18 +101,17 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
   const own = { tags: new RememberedTags(options.own.tags), links: new RememberedLinks(options.own.links) };
   const redis = await openRedis(options);
   const s3 = await openS3(options);
-  const peers =
-    redis &&
-    new HttpPeers({
-      ...options,
-      clock: options.steady,
-      plain: plainUpstream,
-      node: options.config.node.name,
-    });
   const closing = new AbortController();
   const { node, nodes } = options.config;
   const others = nodes.filter((address) => address !== node.address);
-  const { proof } = options;
+  const { proof, pause, steady: clock } = options;
+  const listed = others.slice(0, maxRead);
+  const alive = () => redis?.nodes.others() ?? [];
+  const read =
+    redis === undefined && listed.length === 0
+      ? undefined
+      : { others: () => (alive().length > 0 ? alive() : listed) };
+  const peers = read && new HttpPeers({ ...options, clock, plain: plainUpstream, node: node.name });
   const otherNodes =
     proof === undefined || (redis === undefined && others.length === 0)
       ? undefined
@@ -132,7 +134,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       leases: redis?.leases,
       releases: redis && new Releases(redis.announcements),
       peers,
-      nodes: redis?.nodes,
+      holders: read && peers && new Holders({ nodes: read, peers, clock, pause }),
     },
     summaries: otherNodes && others.length > 0 ? new AskedSummaries(otherNodes, others) : redis?.summaries,
     otherNodes,

@@ -12,7 +12,6 @@ import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
 import { type Filling, Fills, type FillsOptions } from "./fill/fills.ts";
 import type { BlobUse, LocalBlob } from "./local-blobs.ts";
 import type { NegativeAnswers } from "./negative-answers.ts";
-import { nodeWith } from "./sharing/node-with.ts";
 
 /**
  * How often a request tries to find the blob or a fill of it: the fill it wanted to join may have ended, been refused to
@@ -171,7 +170,7 @@ export class BlobCache {
     if (await access.linked(remote, digest)) {
       const isNear =
         (await this.#sharedHead(digest)) !== undefined ||
-        (sharing.blobs === undefined && (await nodeWith(sharing, remote, digest, "blob")) !== undefined);
+        (await sharing.holders?.find(remote, digest, "blob")) !== undefined;
       if (isNear) await admission?.enter();
       const filling = this.#fills.joinable(digest);
       // All of it is here, or it comes from nearby.
@@ -227,13 +226,23 @@ export class BlobCache {
     return opened === "again" ? { kind: "absent" } : opened;
   }
 
-  /** As `openForPeer`, for HEAD. */
+  /** As `openForPeer`, for HEAD. What is about to come may be waiting for the answer of the node that asks: it is not there. */
   async headForPeer(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
-    const opened = await this.openForPeer(remote, digest, "part");
-    if (opened.kind !== "found") return opened;
-    await opened.reader.close();
-    const { kind, result, source, size } = opened;
-    return { kind, result, source, size };
+    const { local } = this.#options;
+    const filling = this.#fills.joinable(digest);
+    if (filling?.fill.size !== undefined) {
+      const opened = await this.openForPeer(remote, digest, "part");
+      if (opened.kind !== "found") return opened;
+      await opened.reader.close();
+      const { kind, result, source, size } = opened;
+      return { kind, result, source, size };
+    }
+    const here = filling === undefined ? await local.open(digest, "part") : undefined;
+    if (here === undefined) return { kind: "absent" };
+    const proof = await this.#prove(remote, digest, here);
+    if (proof === undefined || isRefusal(proof)) return proof ?? { kind: "absent" };
+    await here.reader.close();
+    return { kind: "found", result: "hit", source: here.source, size: here.size };
   }
 
   /** As `open`, for HEAD: starts a download only where nothing else shows what upstream has. */

@@ -13,7 +13,6 @@ import type { BlobCache } from "./blob-cache.ts";
 import type { Sharing } from "./fill/source.ts";
 import type { LocalManifest } from "./local-blobs.ts";
 import { boundedByKeys } from "./memory-size.ts";
-import { nodeWith } from "./sharing/node-with.ts";
 
 export type ManifestsWithoutLayers = "serve" | "refuse";
 
@@ -33,7 +32,7 @@ export interface IncompleteImagesOptions {
   readonly manifestsWithoutLayers: () => ManifestsWithoutLayers;
   readonly blobs: Pick<BlobCache, "isHere">;
   /** The other nodes, and how they are asked: what one of them has can be pulled within the datacenter. */
-  readonly sharing?: Pick<Sharing, "nodes" | "peers"> | undefined;
+  readonly sharing?: Pick<Sharing, "holders"> | undefined;
   /** A manifest that can be served without upstream. */
   readonly stored: (digest: Digest) => Promise<LocalManifest | undefined>;
   readonly notices: NoticeSink;
@@ -138,13 +137,13 @@ export class IncompleteImages {
    * answer counts as having nothing.
    */
   async #isElsewhere(scope: Scope, digest: Digest, as: "blob" | "manifest"): Promise<boolean> {
-    if (this.#sharing === undefined) return false;
-    const sharing = this.#sharing;
+    const holders = this.#sharing?.holders;
+    if (holders === undefined) return false;
     const key = keyIn(scope, `${as} ${digest}`);
     const known = this.#elsewhere.get(key);
     if (known !== undefined) return known;
     const ask = async (): Promise<boolean> => {
-      const has = (await nodeWith(sharing, scope, digest, as)) !== undefined;
+      const has = (await holders.find(scope, digest, as)) !== undefined;
       this.#elsewhere.set(key, has, { ttl: has ? presenceMemory : absenceMemory });
       return has;
     };

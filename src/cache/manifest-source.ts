@@ -1,5 +1,5 @@
 // Where manifests come from: this node, the store all nodes share, and upstream, which also says what a tag or a digest is
-// now. What upstream sends is verified, read, stored and linked before a client is given it.
+// now; while it fails, another node. What upstream sends is verified, read, stored and linked before a client is given it.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
 import { type Descriptor, largestManifest, readManifest, signedPayload } from "../oci/manifest.ts";
@@ -15,6 +15,7 @@ import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import {
   type CacheMarks,
   isRefusal,
+  type ManifestAnswer,
   type OversizeAnswer,
   type Refusal,
   type RelayedHeaders,
@@ -66,6 +67,7 @@ export interface ManifestSourceOptions {
 export class ManifestSource {
   readonly #local: LocalBlobs;
   readonly #access: Access;
+  readonly #sharing: Sharing;
   readonly #shared: Sharing["blobs"];
   readonly #clock: Clock;
   readonly #lookups = new SingleFlight<LocalManifest | undefined>();
@@ -73,6 +75,7 @@ export class ManifestSource {
   constructor({ local, access, sharing, clock }: ManifestSourceOptions) {
     this.#local = local;
     this.#access = access;
+    this.#sharing = sharing ?? {};
     this.#shared = sharing?.blobs;
     this.#clock = clock;
   }
@@ -134,7 +137,10 @@ export class ManifestSource {
 
   /** What upstream gives for the tag to who takes only these media types. Rejects as `fetch` does. */
   async byTagAs(remote: RemoteRepository, tag: Tag, accept: string): Promise<Resolution> {
-    const fetched = await this.#fetch(remote, { kind: "tag", tag }, accept);
+    const { registry, repository, onBehalfOf } = remote;
+    const byTag: Reference = { kind: "tag", tag };
+    const ask = () => registry.getManifest(repository, byTag, accept, onBehalfOf?.user);
+    const fetched = await this.#fetch(remote, byTag, ask);
     return fetched.kind === "found" ? this.#resolved("miss", fetched) : fetched;
   }
 
@@ -143,9 +149,32 @@ export class ManifestSource {
    * also for a body that is not what was asked for or that must not be served.
    */
   async fetch(remote: RemoteRepository, reference: Reference, age?: number): Promise<Resolution> {
-    const fetched = await this.#fetch(remote, reference);
+    const { registry, repository, onBehalfOf } = remote;
+    const ask = () => registry.getManifest(repository, reference, undefined, onBehalfOf?.user);
+    const fetched = await this.#fetch(remote, reference, ask);
     if (fetched.kind !== "found") return fetched;
     return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
+  }
+
+  /**
+   * As `fetch`, by digest, of another node that can serve it to the repository without upstream. Undefined when none does, or what
+   * it sends is not to be used.
+   */
+  async fromNode(remote: RemoteRepository, digest: Digest): Promise<Resolution | undefined> {
+    const { peers, holders } = this.#sharing;
+    // Another node may not have heard of the purge yet.
+    const address = this.#local.purged.hasJust(digest)
+      ? undefined
+      : await holders?.find(remote, digest, "manifest");
+    if (peers === undefined || address === undefined) return undefined;
+    try {
+      const ask = () => peers.manifest(address, remote, digest);
+      const fetched = await this.#fetch(remote, { kind: "digest", digest }, ask);
+      return fetched.kind === "found" ? this.#resolved("miss", fetched) : undefined;
+    } catch {
+      // Upstream's failure is what the client is told.
+      return undefined;
+    }
   }
 
   /** A record is as old here as it was at the mirror that answered, so that the ages of a chain do not add up. */
@@ -160,11 +189,10 @@ export class ManifestSource {
   async #fetch(
     remote: RemoteRepository,
     reference: Reference,
-    accept?: string,
+    ask: () => Promise<ManifestAnswer>,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
-    const { registry, repository, onBehalfOf } = remote;
     const asOf = this.#local.purged.count;
-    const answer = await registry.getManifest(repository, reference, accept, onBehalfOf?.user);
+    const answer = await ask();
     if (isRefusal(answer)) return answer;
     const wanted = reference.kind === "digest" ? reference.digest : answer.digest;
     if (answer.kind === "oversize") return oversize(answer, wanted);

@@ -342,6 +342,13 @@ export class Manifests {
     return isLinked === true ? this.#hit(remote, digest, held) : this.#here(remote, digest, held, isLinked);
   }
 
+  /** As `open`, for another node: what is here, if the repository is known to have it. Upstream is not asked, nor any node. */
+  async openForPeer(remote: RemoteRepository, digest: Digest): Promise<ManifestOpened> {
+    const here = await this.#source.stored(digest);
+    if (here === undefined || !(await this.#options.access.linked(remote, digest))) return { kind: "absent" };
+    return this.#hit(remote, digest, here);
+  }
+
   /** A manifest that is here, for a repository that may have to prove its right to it. `isLinked` as in Access.prove. */
   async #here(
     remote: RemoteRepository,
@@ -372,7 +379,12 @@ export class Manifests {
     if (negative.has(remote, "manifest", digest)) return absentAsRemembered;
     const answered = await this.#fetch(remote, keyIn(remote, digest), async () => {
       const byDigest = { kind: "digest", digest } as const;
-      return this.#outcomeOf(remote, await this.#source.fetch(remote, byDigest));
+      const resolution = this.#source.fetch(remote, byDigest).catch(async (error: unknown) => {
+        const near = await this.#source.fromNode(remote, digest);
+        if (near === undefined) throw error;
+        return near;
+      });
+      return this.#outcomeOf(remote, await resolution);
     });
     if (answered.value.kind === "absent") {
       await access.unlink(remote, digest);

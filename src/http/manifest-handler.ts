@@ -8,6 +8,7 @@ import { plainAccept, takes } from "../oci/accept.ts";
 import type { Digest } from "../oci/digest.ts";
 import { etagOf, matchesEtag } from "../oci/etag.ts";
 import type { Reference } from "../oci/reference.ts";
+import { peerHeader } from "../ports/shared.ts";
 import type { RemoteRepository } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { type Outcome, refused, warning } from "./error.ts";
@@ -32,7 +33,10 @@ export async function handleManifest(
 ): Promise<Outcome> {
   // Clients that push skip the manifests that HEAD says are there.
   const asksPresence = exchange.isHead && push?.(remote.upstream) !== undefined;
-  const opened = manifests.openAtOnce(remote, reference, asksPresence ? confirmTagAfter : undefined);
+  const opened =
+    reference.kind === "digest" && exchange.header(peerHeader) !== undefined
+      ? manifests.openForPeer(remote, reference.digest)
+      : manifests.openAtOnce(remote, reference, asksPresence ? confirmTagAfter : undefined);
   let found = opened instanceof Promise ? await opened : opened;
   if (found.kind !== "found") return refused(exchange, found);
   const { accept } = exchange.request.headers;

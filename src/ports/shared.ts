@@ -7,7 +7,7 @@ import type { BlobInfo, BlobReader } from "./blobs.ts";
 import type { NoticeSink } from "./event.ts";
 import type { Scope } from "./scope.ts";
 import { orNotice } from "./store-notice.ts";
-import type { BlobAnswer } from "./upstream-answer.ts";
+import type { BlobAnswer, ManifestAnswer } from "./upstream-answer.ts";
 
 /** A blob being read from the shared store. */
 export interface SharedBlob {
@@ -101,6 +101,11 @@ export interface Peers {
     signal: AbortSignal,
     to?: number,
   ): Promise<BlobAnswer>;
+  /**
+   * The manifest, where the node at `address` can serve it to `repository` without upstream. Rejects with UpstreamError within a
+   * bounded time.
+   */
+  manifest(address: string, scope: Scope, digest: Digest): Promise<ManifestAnswer>;
 }
 
 /** What one node tells the others. A message may be lost while a node cannot be reached: time-outs remain the bound. */

@@ -10,7 +10,7 @@ import type { NoticeSink } from "../ports/event.ts";
 import type { Scope } from "../ports/scope.ts";
 import { type Peers, peerHeader } from "../ports/shared.ts";
 import { type ClosableUpstream, headByDigest, remoteRepository, UpstreamError } from "../ports/upstream.ts";
-import type { BlobAnswer } from "../ports/upstream-answer.ts";
+import type { BlobAnswer, ManifestAnswer } from "../ports/upstream-answer.ts";
 import { createUpstream } from "./http-upstream.ts";
 
 /** Pairs of a node and an upstream for which connections are kept. */
@@ -76,6 +76,10 @@ export class HttpPeers implements Peers {
     to?: number,
   ): Promise<BlobAnswer> {
     return await this.#at(address, scope.upstream).openBlob(scope.repository, digest, from, signal, { to });
+  }
+
+  async manifest(address: string, scope: Scope, digest: Digest): Promise<ManifestAnswer> {
+    return await this.#at(address, scope.upstream).getManifest(scope.repository, { kind: "digest", digest });
   }
 
   /** Ends every transfer and closes every connection. */

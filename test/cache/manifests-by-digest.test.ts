@@ -16,6 +16,7 @@ import {
 import { type Image, makeImage } from "../fixtures/images.ts";
 import { eventually, gate, quiet } from "../fixtures/manual-time.ts";
 import { repo, sha256, tagOf } from "../fixtures/memory-upstream.ts";
+import { MemoryPeers } from "../fixtures/neighbours.ts";
 
 const app = repo("team/app");
 const other = repo("team/other");
@@ -424,4 +425,63 @@ t.test("what is no manifest is not stored as one, whatever upstream calls it", a
     await t.rejects(open(cache, digest), { code: "protocol" });
     t.equal(cache.index.blobs.get(digest), undefined);
   }
+});
+
+// ---- several nodes ------------------------------------------------------------------------------------------------
+
+/** Two caches that can read from each other. */
+async function twoNodes(t: Test) {
+  const peers = new MemoryPeers();
+  const nodes = (other: string) => ({ others: () => [`http://${other}`] });
+  const a = await openCache(t, { name: "a", peers, nodes: nodes("b") });
+  const b = await openCache(t, { name: "b", peers, nodes: nodes("a") });
+  peers.caches.set("http://a", a);
+  peers.caches.set("http://b", b);
+  push(a, image);
+  const fault = () => {
+    throw new UpstreamError("unreachable", "no upstream today");
+  };
+  return { peers, a, b, fault };
+}
+
+t.test(
+  "while upstream fails it is read from another node, which proves the right to it, and kept",
+  async (t) => {
+    const { peers, a, b, fault } = await twoNodes(t);
+    await open(a);
+    b.upstream.fault = fault;
+    gives(t, await open(b), image, "miss", "upstream:up");
+    const asked = peers.calls.length;
+    gives(t, await open(b), image, "hit", "memory");
+    t.equal(peers.calls.length, asked);
+    await t.rejects(open(b, image.digest, other), { code: "unreachable" }, "not for another repository");
+  },
+);
+
+t.test("while upstream answers no other node is asked", async (t) => {
+  const { peers, a, b } = await twoNodes(t);
+  await open(a);
+  push(b, image);
+  await open(b);
+  t.same(peers.calls, []);
+});
+
+t.test(
+  "what no node has fails as upstream did, and no node asks upstream or a third one for another",
+  async (t) => {
+    const { peers, a, b, fault } = await twoNodes(t);
+    b.upstream.fault = fault;
+    await t.rejects(open(b), { code: "unreachable" });
+    t.same(peers.calls, [`http://a ${app} HEAD manifest ${image.digest}`]);
+    t.same(a.upstream.calls, []);
+  },
+);
+
+t.test("wrong bytes of another node are not served", async (t) => {
+  const { peers, a, b, fault } = await twoNodes(t);
+  await open(a);
+  b.upstream.fault = fault;
+  const { digest, mediaType, manifest } = image;
+  peers.manifest = async () => ({ kind: "found", digest, mediaType, body: Buffer.from(`${manifest} `) });
+  await t.rejects(open(b), { code: "unreachable" });
 });

@@ -5,13 +5,13 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import { type Clock, type Pause, recordAge } from "../../ports/clock.ts";
 import type { Source } from "../../ports/event.ts";
-import type { Lease, Leases, Nodes, Peers, SharedBlobs } from "../../ports/shared.ts";
+import type { Lease, Leases, Peers, SharedBlobs } from "../../ports/shared.ts";
 import { type BlobAsk, type RemoteRepository, UpstreamError } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type Refusal } from "../../ports/upstream-answer.ts";
 import { type Access, Unproved } from "../access.ts";
 import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
 import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
-import { nodeWith } from "../sharing/node-with.ts";
+import type { Holders } from "../sharing/holders.ts";
 import type { Publisher } from "../sharing/publisher.ts";
 import type { Releases } from "../sharing/releases.ts";
 import { type Fill, type FillAsk, NearbyMismatch } from "./fill.ts";
@@ -46,7 +46,8 @@ export interface Sharing {
     | undefined;
   readonly leases?: Leases | undefined;
   readonly peers?: Peers | undefined;
-  readonly nodes?: Nodes | undefined;
+  /** Finds the node to read from among the others. */
+  readonly holders?: Pick<Holders, "find"> | undefined;
   readonly releases?: Releases | undefined;
 }
 
@@ -94,6 +95,8 @@ export class FillSource {
   /** Where bytes of the fill have come from, peers by their address. */
   readonly #places = new Set<string>();
   #sharedFailed = false;
+  /** The other nodes were asked whether they have the blob. */
+  #askedNodes = false;
   readonly #failedPeers = new Set<string>();
   /** One place has proved slow; from then on the speed is not watched. */
   #moved = false;
@@ -285,7 +288,8 @@ export class FillSource {
   async #leased(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const { remote, digest, sharing } = this.#options;
     const { leases, blobs, peers } = sharing;
-    if (leases === undefined || this.#lease !== undefined) return undefined;
+    if (this.#lease !== undefined) return undefined;
+    if (leases === undefined) return await this.#stored(from, signal);
     // By upstream as well: nodes need not be configured with the same ones.
     const key = `blob:${remote.upstream}/${digest}`;
     for (let probe = 1; probe <= maxProbes; probe++) {
@@ -294,7 +298,7 @@ export class FillSource {
         .acquire(key)
         .catch(() => leases.acquire(key))
         .catch(() => undefined);
-      if (answer === undefined) return undefined;
+      if (answer === undefined) return await this.#stored(from, signal);
       if ("lease" in answer) {
         this.#lease = answer.lease;
         // The node that had it before may have stored the blob in the meantime.
@@ -312,11 +316,12 @@ export class FillSource {
     return await this.#secondLease(leases, `${key} again`, from, signal);
   }
 
-  /** What another node has whole, where there is no store that all share; undefined when none has it. */
+  /** What another node has; undefined when none has it. They are asked once: later one may have it from this very node. */
   async #stored(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const { sharing, remote, digest } = this.#options;
-    if (sharing.blobs !== undefined) return undefined;
-    const address = await nodeWith(sharing, remote, digest, "blob");
+    if (this.#askedNodes) return undefined;
+    this.#askedNodes = true;
+    const address = await sharing.holders?.find(remote, digest, "blob");
     signal.throwIfAborted();
     return await this.#peer(address, from, signal);
   }

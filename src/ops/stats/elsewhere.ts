@@ -47,7 +47,7 @@ export function inS3(
 /** Times a node is asked the same: it may be answering as many questions as it does at once. */
 const maxAttempts = 2;
 
-/** What the other nodes have on their disks, for one answer: the balancer sends whoever asks for it there. */
+/** What the other nodes have on their disks, for one answer: this node reads it from there (cache/sharing/holders.ts). */
 export class OtherDisks {
   readonly #neighbours: Neighbours | undefined;
   readonly #silent = new Set<string>();

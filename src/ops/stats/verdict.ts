@@ -76,7 +76,8 @@ function trafficFindings({ traffic, upstreams }: JudgedStats): Finding[] {
   const findings: Finding[] = [];
   // Of an upstream that is not asked everything old is stale, and that is no trouble; where one that is asked has failed, it is.
   const isOfOffline =
-    upstreams.some(({ offline }) => offline) && upstreams.every(({ offline, errors }) => offline || errors === 0);
+    upstreams.some(({ offline }) => offline) &&
+    upstreams.every(({ offline, errors }) => offline || errors === 0);
   if (results.stale > 0 && !isOfOffline)
     findings.push(degraded(`${count(results.stale, "tag")} served stale in 5 min`));
   if (brokenFills > 0)

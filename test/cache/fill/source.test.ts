@@ -423,20 +423,93 @@ t.test("what no other node has comes from upstream, and what breaks off at one g
   t.same(c.upstream.calls, [`GET blob ${app} ${digest} from 200000`]);
 });
 
-t.test("with a store that all share the other nodes are not asked what they have", async (t) => {
+t.test("what the store that all share does not have, or no more, is read from another node", async (t) => {
   const shared = neighbours();
-  const nodes = { others: () => ["http://a"] };
   const { blobs, known, peers } = shared;
+  const a = await node(t, shared, "a", "http://a");
+  peers.caches.set("http://a", a);
+  t.same(await pull(t, a), missed);
+  await eventually("the blob is shared", () => blobs.kept.has(digest));
+  await eventually("a has given back its lease", () => known.leases.size === 0);
   const b = await cache(t, {
-    name: "b",
-    shared: known,
-    sharedBlobs: blobs,
-    peers,
-    nodes,
-    address: "http://b",
+    ...{ name: "b", shared: known, sharedBlobs: blobs, peers, address: "http://b" },
+    nodes: { others: () => ["http://a"] },
   });
-  t.same(await pull(t, b), missed);
-  t.same(peers.calls, []);
+  await link(b);
+  blobs.kept.clear();
+  t.same(await pull(t, b), joined);
+  t.same(b.upstream.calls, [], "its upstream was not asked");
+  await b.store.delete(digest);
+  await eventually("b has given back its lease", () => known.leases.size === 0);
+  const asked = peers.calls.length;
+  blobs.kept.set(digest, { bytes, mediaType: undefined, modifiedAt: blobs.now });
+  t.same(await pull(t, b), fromS3);
+  t.equal(peers.calls.length, asked, "no node is asked for what the store has");
+});
+
+t.test("without leases, too, what another node has whole is read from there", async (t) => {
+  const { peers } = neighbours();
+  const a = await cache(t, { name: "a" });
+  peers.caches.set("http://a", a);
+  const b = await cache(t, { name: "b", peers, nodes: { others: () => ["http://a"] } });
+  t.same(await pull(t, a), missed);
+  t.same(await pull(t, b), joined);
+  t.same(b.upstream.calls, []);
+});
+
+t.test("nodes that begin at once do not wait for each other", async (t) => {
+  const { known, peers } = neighbours();
+  const nodeAt = async (name: string, other: string, shared?: MemoryShared) => {
+    const made = await cache(t, {
+      ...{ name, peers, nodes: { others: () => [`http://${other}`] }, address: `http://${name}` },
+      ...(shared && { shared }),
+    });
+    peers.caches.set(`http://${name}`, made);
+    await link(made);
+    return made;
+  };
+  const sharing = [await nodeAt("a", "b", known), await nodeAt("b", "a", known)];
+  const apart = [await nodeAt("c", "d"), await nodeAt("d", "c")];
+  const pulled = Promise.all([...sharing, ...apart].map((each) => pull(t, each)));
+  let ended = false;
+  void pulled.then(() => {
+    ended = true;
+  });
+  await eventually("all have the blob", () => ended);
+  const transfers = (of: CacheFixture[]) =>
+    of.reduce((sum, { upstream }) => sum + upstream.count("GET blob"), 0);
+  t.equal(transfers(sharing), 1);
+  t.ok(transfers(apart) <= 2);
+});
+
+t.test("a node that hangs costs one fill a moment, and the next ones nothing for a while", async (t) => {
+  const { known, peers } = neighbours();
+  const nodes = { others: () => ["http://hung"] };
+  const b = await cache(t, { name: "b", shared: known, peers, nodes, address: "http://b" });
+  let asked = 0;
+  peers.has = () => {
+    asked++;
+    return new Promise(() => {});
+  };
+  const first = pull(t, b);
+  await eventually("it waits", () => b.time.asked.includes(1_000));
+  t.same(b.upstream.calls, []);
+  b.time.elapse();
+  t.same(await first, missed);
+  const again = async () => {
+    await b.store.delete(digest);
+    await eventually("the lease is given back", () => known.leases.size === 0);
+    return await pull(t, b);
+  };
+  b.clock.advance(9_000);
+  t.same(await again(), missed);
+  t.equal(asked, 1);
+  b.clock.advance(1_001);
+  const later = again();
+  await eventually("it is asked again", () => asked === 2);
+  await eventually("it is waited for", () => b.time.waiting > 0);
+  b.time.elapse();
+  t.same(await later, missed);
 });
 
 t.test("the node that fetches dies: another goes on where it broke off", async (t) => {

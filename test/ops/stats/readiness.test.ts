@@ -417,7 +417,10 @@ t.test("of one node the images of its indexes count that clients had through ano
 });
 
 /** Another node, `b`, which gives `page` and holds these. */
-function neighbourWith(images: ReportedPage["images"], held: readonly Digest[]): ReadinessOptions["neighbours"] {
+function neighbourWith(
+  images: ReportedPage["images"],
+  held: readonly Digest[],
+): ReadinessOptions["neighbours"] {
   const nodes = {
     reported: async () => ({ images, next: null }),
     holding: async () => new Set(held),
