@@ -8,7 +8,7 @@ import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { TagRecord } from "../ports/records.ts";
-import type { Scope } from "../ports/scope.ts";
+import { keyIn, type Scope } from "../ports/scope.ts";
 import type { SharedBlobs } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
@@ -71,6 +71,7 @@ export class ManifestSource {
   readonly #shared: Sharing["blobs"];
   readonly #clock: Clock;
   readonly #lookups = new SingleFlight<LocalManifest | undefined>();
+  readonly #fromNodes = new SingleFlight<Resolution | undefined>();
 
   constructor({ local, access, sharing, clock }: ManifestSourceOptions) {
     this.#local = local;
@@ -157,10 +158,14 @@ export class ManifestSource {
   }
 
   /**
-   * As `fetch`, by digest, of another node that can serve it to the repository without upstream. Undefined when none does, or what
-   * it sends is not to be used.
+   * As `fetch`, by digest, of another node that can serve it to the repository without upstream, once for all that ask at the same
+   * time. Undefined when none does, or what it sends is not to be used.
    */
-  async fromNode(remote: RemoteRepository, digest: Digest): Promise<Resolution | undefined> {
+  fromNode(remote: RemoteRepository, digest: Digest): Promise<Resolution | undefined> {
+    return this.#fromNodes.run(keyIn(remote, digest), () => this.#fromNode(remote, digest)).promise;
+  }
+
+  async #fromNode(remote: RemoteRepository, digest: Digest): Promise<Resolution | undefined> {
     const { peers, holders } = this.#sharing;
     // Another node may not have heard of the purge yet.
     const address = this.#local.purged.hasJust(digest)

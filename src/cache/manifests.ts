@@ -457,9 +457,19 @@ export class Manifests {
     if (stored === undefined || state !== "stale") {
       const subject = stored === undefined ? subjectOfTag(tag) : undefined;
       if (subject !== undefined) return this.#byFallbackTag(remote, tag, subject, ask);
-      const answered = await this.#fetch(remote, key, ask);
+      const answered = await this.#fetch(remote, key, ask).catch(async (reason: unknown) => {
+        const isKnown = own === "fresh" || own === "stale";
+        if (record === undefined || stored !== undefined || !isKnown || !(reason instanceof UpstreamError))
+          throw reason;
+        const near = await this.#source.fromNode(remote, record.digest);
+        if (near?.kind !== "found") throw reason;
+        return { near: { record, manifest: near.manifest }, reason };
+      });
       this.#noteAsked(remote, tag);
-      return this.#answer(remote, { ...answered, outdated: stored !== undefined });
+      if ("value" in answered) return this.#answer(remote, { ...answered, outdated: stored !== undefined });
+      const { near, reason } = answered;
+      if (own === "fresh") return this.#freshHit(remote, near, ttl, now);
+      return this.#stale(remote, tag, { stored: near, ttl, reason });
     }
     const refreshed = await this.#refresh(remote, key, ask);
     this.#noteAsked(remote, tag);

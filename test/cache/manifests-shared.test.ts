@@ -4,7 +4,39 @@ import { remoteRepository } from "../../src/ports/upstream.ts";
 import { type CacheFixture, openCache } from "../fixtures/cache-fixture.ts";
 import { gate, quiet } from "../fixtures/manual-time.ts";
 import { MemoryShared } from "../fixtures/memory-shared.ts";
-import { app, failWith, first, openTag, push, second, tag, tagGives, ttl } from "../fixtures/tag-fixture.ts";
+import { MemoryPeers } from "../fixtures/neighbours.ts";
+import {
+  app,
+  bridged,
+  failWith,
+  first,
+  openTag,
+  push,
+  second,
+  tag,
+  tagGives,
+  ttl,
+} from "../fixtures/tag-fixture.ts";
+
+t.test("while upstream fails the manifest of a tag is read from the node that has it", async (t) => {
+  const [shared, peers] = [new MemoryShared(), new MemoryPeers()];
+  const there = await openCache(t, { shared, name: "there" });
+  peers.caches.set("http://there", there);
+  const nodes = { others: () => ["http://there"] };
+  const here = await openCache(t, { shared, peers, nodes, name: "here" });
+  push(there, first);
+  await tagGives(t, there, first, "miss");
+  failWith(here, "unreachable");
+  await tagGives(t, here, first, "hit");
+  await here.store.delete(first.digest);
+  here.local.forget(first.digest);
+  for (const { clock } of [here, there]) clock.advance(ttl + 1);
+  await tagGives(t, here, first, "stale", ttl + 1);
+  for (const { clock } of [here, there]) clock.advance(bridged);
+  await here.store.delete(first.digest);
+  here.local.forget(first.digest);
+  await t.rejects(openTag(here), { code: "unreachable" }, "no longer than what is here is served");
+});
 
 async function twoNodes(t: Test): Promise<{ shared: MemoryShared; here: CacheFixture; there: CacheFixture }> {
   const shared = new MemoryShared();
