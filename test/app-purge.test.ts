@@ -281,6 +281,38 @@ t.test("a refreshed tag is asked for at every node at once, and says what it was
   t.equal(await pull(a, "latest"), 200, "what was here stays");
 });
 
+t.test(
+  "a node of the list that has not been heard of is told of, whether it is away or refuses",
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const image = makeImage({ layers: [] });
+    upstream.addImage(repository, "1", image);
+    const [port, away] = [await freePort(), await freePort()];
+    const address = `http://127.0.0.1:${port}`;
+    // It is no mirror, and has none of the paths of nodes.
+    const refuses = upstream.url.origin;
+    const mirror = await startMirror(t, upstream, {
+      node: { name: "a", address, secret },
+      nodes: [address, `http://127.0.0.1:${away}`, refuses],
+      port,
+    });
+    await pull(mirror, "1");
+    const refreshed = await post<RefreshReport>(mirror, "/api/v1/refresh", { reference: `${repository}:1` });
+    const statesOf = (nodes: readonly { readonly name: string; readonly state: string }[]) =>
+      Object.fromEntries(nodes.map(({ name, state }) => [name, state]));
+    t.same(statesOf(refreshed.nodes), {
+      a: "unchanged",
+      [`http://127.0.0.1:${away}`]: "away",
+      [refuses]: "failed",
+    });
+    t.same(statesOf((await purge(mirror, `${repository}:1`)).nodes), {
+      a: "done",
+      [`http://127.0.0.1:${away}`]: "away",
+      [refuses]: "partly",
+    });
+  },
+);
+
 t.test("a refreshed digest is hashed, and fetched again when it is wrong", async (t) => {
   const { mirrors, upstream } = await startNodes(t);
   const [a] = mirrors;

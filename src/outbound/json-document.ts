@@ -67,7 +67,7 @@ export async function fetchText(
   } catch (error) {
     const { name, code } = error as NodeJS.ErrnoException;
     if (name === "TimeoutError" || name === "AbortError") throw new Error(`${at} does not answer in time`);
-    throw code === undefined ? error : new Error(`${at} cannot be asked (${code})`);
+    throw code === undefined ? error : new Error(`${at} cannot be asked (${code})`, { cause: error });
   } finally {
     agent?.destroy();
   }

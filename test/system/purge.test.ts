@@ -105,7 +105,6 @@ for (const signed of [true, false])
     t.equal(upstream.count({ kind: "manifest", method: "GET" }), 1, "no record was left in Redis");
     t.equal((await a.get(`/v2/${repository}/blobs/${image.layers[0]?.digest}`)).status, 200);
     t.equal(upstream.count({ reference: image.layers[0]?.digest ?? "" }), 1);
-    // What came after it stays when a node hears of it only now.
     await until("it is on the disk", async () => (await stored(a)) === 4);
     await redis.kill();
     await purge(a.ops, `${repository}:2`);

@@ -33,6 +33,7 @@ import {
 import type { BlobUser } from "../../ports/records.ts";
 import type { Announcements } from "../../ports/shared.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
+import { isAway, type OtherNode, otherNodes } from "./other-nodes.ts";
 import { referenceNames } from "./reference-names.ts";
 
 /** Milliseconds between two looks at what other nodes have begun, when nobody tells of it. */
@@ -297,20 +298,8 @@ export class Purges {
 
   // ---- the other nodes ----------------------------------------------------------------------------------------
 
-  /** Where each other node is asked, as far as it can be. */
-  #others(): readonly { readonly name: string; readonly address: string | null }[] {
-    const { node, nodes } = this.#options.config();
-    const known = this.#parts?.neighbours.list() ?? [];
-    const listed = nodes.filter(
-      (address) => address !== node.address && !known.some((each) => each.address === address),
-    );
-    // One that is unreachable has a name and no address.
-    const unnamed = listed.length - known.filter(({ address }) => address === null).length;
-    const all = [
-      ...known,
-      ...listed.slice(0, Math.max(0, unnamed)).map((address) => ({ name: address, address })),
-    ];
-    return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  #others(): readonly OtherNode[] {
+    return otherNodes(this.#options.config(), this.#parts?.neighbours.list() ?? []);
   }
 
   async #tell(purge: Purge): Promise<Node[]> {
@@ -333,8 +322,8 @@ export class Purges {
         const { done, parts, bytes } = answer as Partial<Record<string, unknown>>;
         if (typeof done !== "boolean") return { ...node, state: "told" };
         return { ...node, state: done ? "done" : "partly", parts: numberOf(parts), bytes: numberOf(bytes) };
-      } catch {
-        return { ...node, state: "away" };
+      } catch (error) {
+        return { ...node, state: isAway(error) ? "away" : "partly" };
       }
     });
     const [nodes] = await Promise.all([Promise.all(asked), heard]);

@@ -24,6 +24,7 @@ import type { TagStore } from "../../ports/records.ts";
 import { eachAtOnce } from "../../ports/turns.ts";
 import { type RemoteRepository, remoteRepository, type Upstream } from "../../ports/upstream.ts";
 import { scrub } from "../../telemetry/scrub.ts";
+import { isAway, otherNodes } from "./other-nodes.ts";
 import { referenceNames } from "./reference-names.ts";
 
 /** Milliseconds for an answer of upstream and for hashing, after which the answer says that it goes on; and for another node's. */
@@ -31,6 +32,8 @@ const patience = 20_000;
 const askTimeout = 25_000;
 /** Parts hashed at once. */
 const atOnce = 2;
+/** Images hashed at once, for this node's operators and other nodes. */
+const maxVerified = 4;
 const longestProblem = 500;
 
 export interface RefreshParts {
@@ -64,6 +67,7 @@ const nothing = { was: null, is: null, checked: 0, wrong: 0, bytes: 0, problem: 
 export class Refreshes {
   readonly #options: RefreshOptions;
   #parts: RefreshParts | undefined;
+  #verifying = 0;
 
   constructor(options: RefreshOptions) {
     this.#options = options;
@@ -116,18 +120,21 @@ export class Refreshes {
       repository: image.repository,
       reference: referenceText(image.reference),
     });
-    const asked = neighbours.list().map(async ({ name, address }): Promise<RefreshedNode> => {
-      const node = { name, self: false };
-      if (address === null) return { ...node, ...nothing, state: "away" };
-      try {
-        const answer = await commands.command(address, nodePaths.refresh, query, askTimeout);
-        return { ...node, ...readOutcome(answer) };
-      } catch {
-        return { ...node, ...nothing, state: "away" };
-      }
-    });
-    const nodes = await Promise.all(asked);
-    return nodes.sort((a, b) => (a.name < b.name ? -1 : 1));
+    const asked = otherNodes(this.#options.config(), neighbours.list()).map(
+      async ({ name, address }): Promise<RefreshedNode> => {
+        const node = { name, self: false };
+        if (address === null) return { ...node, ...nothing, state: "away" };
+        try {
+          const answer = await commands.command(address, nodePaths.refresh, query, askTimeout);
+          return { ...node, ...readOutcome(answer) };
+        } catch (error) {
+          if (isAway(error)) return { ...node, ...nothing, state: "away" };
+          const problem = error instanceof Error ? error.message : String(error);
+          return { ...node, ...nothing, state: "failed", problem: scrub(problem, longestProblem) };
+        }
+      },
+    );
+    return await Promise.all(asked);
   }
 
   async #here(image: Pick<ImageReference, "upstream" | "repository" | "reference">): Promise<Outcome> {
@@ -170,7 +177,10 @@ export class Refreshes {
     const plan = await parts.known(subject);
     const all = [...(plan?.goes ?? []), ...(plan?.stays ?? [])];
     let [checked, wrong, bytes] = [0, 0, 0];
-    const work = eachAtOnce(all, atOnce, async ({ digest, role, size = 0, here }) => {
+    if (this.#verifying >= maxVerified)
+      return { ...nothing, state: "failed", problem: "four images are being hashed; ask again later" };
+    this.#verifying++;
+    const hashing = eachAtOnce(all, atOnce, async ({ digest, role, size = 0, here }) => {
       const result = here ? await parts.local.checks.check(digest, "read") : "absent";
       if (result === "sound" || result === "wrong") {
         checked++;
@@ -193,6 +203,8 @@ export class Refreshes {
       } else if (opened.kind !== "found" && opened.kind !== "elsewhere")
         throw new Error(`${digest} was ${here ? "wrong" : "not here"}, and upstream does not give it`);
     });
+    // Those that go on after their answers count as well.
+    const work = hashing.finally(() => this.#verifying--);
     const inPatience = await inTime(work, patience, this.#options.pause);
     if (inPatience) await work;
     else

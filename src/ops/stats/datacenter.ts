@@ -3,6 +3,7 @@
 import { LRUCache } from "lru-cache";
 import {
   type HeardSummary,
+  type KnownNode,
   type NodeSummary,
   nodeStates,
   type TrafficSums,
@@ -70,12 +71,12 @@ export class Datacenter {
   }
 
   /** The other nodes; those that are unreachable without their address, because they are not to be asked. */
-  neighbours(): readonly Pick<NodeSummary, "name" | "address">[] {
+  neighbours(): readonly KnownNode[] {
     const now = this.#steady();
     this.#forget(now);
     return [...this.#others.values()].map((other) => {
       const { name, address } = other.summary;
-      return { name, address: answers(other, now) ? address : null };
+      return answers(other, now) ? { name, address } : { name, address: null, lastAddress: address };
     });
   }
 

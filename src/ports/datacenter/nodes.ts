@@ -157,10 +157,17 @@ export interface NodeCommands {
   command(address: string, path: string, query: URLSearchParams, timeout: number): Promise<unknown>;
 }
 
+export interface KnownNode extends Pick<NodeSummary, "name" | "address"> {
+  readonly lastAddress?: string | null;
+}
+
 /** The other nodes of the last day, and how they are asked. */
 export interface Neighbours {
   /** Undefined where nodes sign nothing: then none of them can be asked. */
   readonly nodes: OtherNodes | undefined;
-  /** At most 64. `address` is null of one that is not asked: others do not reach it, or it is unreachable at present. Does no I/O. */
-  list(): readonly Pick<NodeSummary, "name" | "address">[];
+  /**
+   * At most 64. `address` is null of one that is not asked: others do not reach it, or it is unreachable at present, and then has
+   * had `lastAddress`. Does no I/O.
+   */
+  list(): readonly KnownNode[];
 }

@@ -2,7 +2,7 @@
 import t from "tap";
 import { Refreshes, type RefreshOptions, type RefreshParts } from "../../../src/app/images/refresh.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
-import { gate, ManualPause } from "../../fixtures/manual-time.ts";
+import { eventually, gate, ManualPause, quiet } from "../../fixtures/manual-time.ts";
 
 const digest = `sha256:${"a".repeat(64)}` as Digest;
 
@@ -50,4 +50,48 @@ t.test("a failure that comes after the answer is logged", async (t) => {
   t.match(logged, [
     [{ upstream: "hub", repository: "team/app", digest, problem: "upstream hub does not answer" }],
   ]);
+});
+
+t.test("what goes on after its answer counts among the four that are hashed at once", async (t) => {
+  const upstream = { name: "hub", namespaces: [], hosts: [], url: new URL("https://registry.example.com") };
+  const config = { node: { name: "a" }, upstreams: [upstream], listen: {}, opsHosts: [] };
+  const pause = new ManualPause();
+  const refreshes = new Refreshes({
+    config: () => config,
+    log: { warn: () => {} },
+    clock: () => 1000,
+    pause: pause.pause,
+  } as unknown as RefreshOptions);
+  const hashed = gate();
+  let checks = 0;
+  const forget = async (): Promise<void> => {};
+  refreshes.attach({
+    upstreams: () => [upstream],
+    local: {
+      checks: {
+        check: async () => {
+          checks++;
+          await hashed.opened;
+          return "sound";
+        },
+      },
+    },
+    ...{ negative: { forget }, listings: { forget }, confirmations: { forget } },
+    known: async () => ({ goes: [{ digest, role: "manifest", here: true }], stays: [] }),
+    commands: undefined,
+    neighbours: { list: () => [] },
+  } as unknown as RefreshParts);
+  for (let count = 1; count <= 4; count++) {
+    const answer = refreshes.refresh(`team/app@${digest}`);
+    await eventually("it is being hashed", () => checks === count);
+    pause.elapse();
+    t.match(await answer, { nodes: [{ state: "running" }] });
+  }
+  t.match(await refreshes.refresh(`team/app@${digest}`), {
+    nodes: [{ state: "failed", problem: "four images are being hashed; ask again later" }],
+  });
+  t.equal(checks, 4);
+  hashed.open();
+  await quiet();
+  t.match(await refreshes.refresh(`team/app@${digest}`), { nodes: [{ state: "sound" }] });
 });

@@ -109,7 +109,7 @@ t.test("neighbours that are unreachable are known, without an address to ask", (
   hear(summaryOf("x", 1, { address }));
   t.same(datacenter.neighbours(), [{ name: "x", address }]);
   clock.advance(15_001);
-  t.same(datacenter.neighbours(), [{ name: "x", address: null }]);
+  t.same(datacenter.neighbours(), [{ name: "x", address: null, lastAddress: address }]);
   clock.advance(86_400_000);
   t.same(datacenter.neighbours(), [], "forgotten after a day");
   t.end();
