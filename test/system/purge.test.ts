@@ -145,6 +145,32 @@ t.test("a node that hears of it late deletes no record and no right from after i
   }
 });
 
+t.test("what Redis was away for is deleted when it is back, and nothing from after the purge", async (t) => {
+  if (!requires(t, "linux", ...redisPrograms)) return;
+  const redis = await startRedis(t);
+  const clock = new ManualClock();
+  clock.now = Date.now();
+  const { upstream, mirrors } = await startNodes(t, redis, true, clock.read);
+  const [a] = mirrors;
+  upstream.addImage(repository, "1", makeImage({ layers: [10_000] }));
+  const path = `/v2/${repository}/manifests/1`;
+  t.equal((await a.get(path)).status, 200);
+  const known = () =>
+    redis.ask(async (client) => (await client.keys("*")).filter((key) => key.includes(repository)));
+  await until("the tag and its links are in Redis", async () => (await known()).length === 2);
+  await redis.ask((client) => client.save());
+  await redis.kill();
+  t.match((await purge(a.ops, repository)).nodes[0], { name: "a", state: "partly" });
+  clock.advance(60_000);
+  t.equal((await a.get(path)).status, 200);
+  await redis.start();
+  await a.line(({ msg, done }) => msg === "purged from the cache" && done === true);
+  t.same(await known(), []);
+  upstream.forget();
+  t.equal((await a.get(path)).status, 200);
+  t.equal(upstream.requests.length, 0, "the tag is still known");
+});
+
 t.test("workers answer nothing from before a purge", async (t) => {
   if (!requires(t, "linux")) return;
   const upstream = await startUpstream(t);
