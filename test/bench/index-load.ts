@@ -32,6 +32,7 @@ export class IndexLoad {
   readonly #loop = monitorEventLoopDelay({ resolution });
   readonly #times: number[] = [];
   readonly #timer: NodeJS.Timeout;
+  #written: Promise<unknown> = Promise.resolve();
   #late = 0;
   #due = 0;
 
@@ -45,13 +46,16 @@ export class IndexLoad {
     this.#timer = setInterval(() => this.#calls(), interval);
   }
 
-  stop(): LoadMeasurement {
+  /** Resolves when what it has asked for is done: writes wait for a removal of many rows. */
+  async stop(): Promise<LoadMeasurement> {
     clearInterval(this.#timer);
     this.#loop.disable();
-    return {
+    const measured = {
       lookupP99Ms: percentile(Float64Array.from(this.#times).sort(), 99),
       loopMaxMs: Math.max(this.#late, this.#loop.max / 1e6 - resolution),
     };
+    await this.#written;
+    return measured;
   }
 
   /** What was not called in time is left out, not made up for: late calls would make each other late. */
@@ -95,12 +99,16 @@ export class IndexLoad {
     const at = Math.floor(Math.random() * this.#size.tags);
     const { repository, tag } = tagOf(at);
     const record = { digest: this.#recent(), mediaType: "application/json", size: 1, checkedAt: Date.now() };
-    void this.#index.tags.put({ upstream: upstreamName, repository }, tag, record);
+    this.#write(this.#index.tags.put({ upstream: upstreamName, repository }, tag, record));
   }
 
   #addLink(): void {
     const digest = blobDigest(Math.floor(Math.random() * this.#size.blobs));
     const repository = repositoryOf(Math.floor(Math.random() * this.#size.blobs));
-    void this.#index.links.add({ upstream: upstreamName, repository }, [{ digest, size: blobSize }]);
+    this.#write(this.#index.links.add({ upstream: upstreamName, repository }, [{ digest, size: blobSize }]));
+  }
+
+  #write(write: Promise<unknown>): void {
+    this.#written = Promise.all([this.#written, write]);
   }
 }

@@ -184,10 +184,10 @@ async function measureEviction(
   const rate = { lookups: 10, tags: 2, links: 4, touches: 10, adds: 1 };
   const before = new IndexLoad(index, options, rate);
   await delay(options.seconds * 1_000);
-  const load = before.stop();
+  const load = await before.stop();
   const during = new IndexLoad(index, options, rate);
   await eviction.run(options.evicted * blobSize);
-  const measured = during.stop();
+  const measured = await during.stop();
   index.close();
   await store.close();
   return { load, eviction: { ...measured, evicted } };
