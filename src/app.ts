@@ -438,10 +438,12 @@ class Entrepot implements App {
       webhooks: this.#webhooks.receiver,
       stats: stats.pages,
       api: stats.api,
-      jobs: this.#warm.api,
-      drill: new DrillApi(this.#drill, () => void this.#news?.exchange()),
-      pins: this.#pins.api,
-      purges: this.#commands.api,
+      changing: [
+        this.#warm.api,
+        new DrillApi(this.#drill, () => void this.#news?.exchange()),
+        this.#pins.api,
+        this.#commands.api,
+      ],
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
         node.name,

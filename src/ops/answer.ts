@@ -1,10 +1,28 @@
-// A whole answer of the ops listener.
+// Answers of the ops listener, and the parts of its API that answer requests for changes.
+import type { IncomingMessage } from "node:http";
+
+/** A whole answer. */
 export interface OpsAnswer {
   readonly status: number;
   readonly body: string;
   /** Plain text when left out. */
   readonly type?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+}
+
+/** An answer, and what of it is for the line in the log (audit.ts). */
+export interface ChangeAnswer extends OpsAnswer {
+  readonly about?: readonly string[];
+  readonly outcome?: string;
+}
+
+/** A part of the API that is asked for changes too. Who may ask is decided before. */
+export interface ChangingApi {
+  /** As a 404 names them. */
+  readonly paths: readonly string[];
+  has(path: string): boolean;
+  /** Answers a request for one of its paths. Rejects with StoreError. */
+  answer(path: string, request: IncomingMessage): Promise<ChangeAnswer>;
 }
 
 export function jsonAnswer(status: number, value: object): OpsAnswer {

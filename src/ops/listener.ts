@@ -11,16 +11,12 @@ import { SharedCall } from "../ports/single-flight.ts";
 import { connectionBelow, type ServerTls, TlsFront } from "../ports/tls-front.ts";
 import type { Metrics } from "../telemetry/metrics/prometheus.ts";
 import { nameOf, OpsAccess, type OpsAccessOptions } from "./access.ts";
-import type { OpsAnswer } from "./answer.ts";
+import type { ChangingApi, OpsAnswer } from "./answer.ts";
 import type { Api } from "./api/api.ts";
 import { apiError, isOfApi } from "./api/api-error.ts";
 import { type Audited, audit } from "./audit.ts";
 import { crossSiteReason, foreignReason } from "./cross-site.ts";
-import type { DrillApi } from "./drill/drill-api.ts";
 import type { Health } from "./health.ts";
-import type { JobsApi } from "./jobs/jobs-api.ts";
-import type { PinsApi } from "./pins/pins-api.ts";
-import type { PurgeApi } from "./purge/purge-api.ts";
 import type { StatsPages } from "./stats/stats-pages.ts";
 import type { WebhookReceiver } from "./webhooks/webhook-receiver.ts";
 
@@ -43,14 +39,8 @@ export interface OpsListenerOptions {
   readonly stats?: StatsPages | undefined;
   /** Left out: there is no API. */
   readonly api?: Api | undefined;
-  /** Left out: no image is fetched ahead of clients on demand. */
-  readonly jobs?: Pick<JobsApi, "has" | "answer" | "paths"> | undefined;
-  /** Left out: there are no drills. */
-  readonly drill?: Pick<DrillApi, "has" | "answer" | "paths"> | undefined;
-  /** Left out: no image can be pinned. */
-  readonly pins?: Pick<PinsApi, "has" | "answer" | "paths"> | undefined;
-  /** Left out: nothing is purged or refreshed on demand. */
-  readonly purges?: Pick<PurgeApi, "has" | "answer" | "paths"> | undefined;
+  /** The parts of the API that are asked for changes; left out: nothing can be changed. */
+  readonly changing?: readonly ChangingApi[];
   /** Host names, without port, under which the stats page answers now besides addresses and localhost. */
   readonly hosts?: () => readonly string[];
   /** Path below which a proxy serves this listener; "" when left out. Requests may come with it or without. */
@@ -101,10 +91,7 @@ export function createOpsListener({
   webhooks,
   stats,
   api,
-  jobs,
-  drill,
-  pins,
-  purges,
+  changing = [],
   hosts = () => [],
   basePath = () => "",
   forwardedPrefix = () => undefined,
@@ -155,10 +142,7 @@ export function createOpsListener({
         webhooks,
         stats,
         api,
-        jobs,
-        drill,
-        pins,
-        purges,
+        changing,
         isOurs,
         refusalOf,
         answerTimeout: timeouts.answer,
@@ -240,8 +224,8 @@ function isAddress(host: string): boolean {
   return isIP(host) !== 0;
 }
 
-interface Served
-  extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api" | "jobs" | "drill" | "pins" | "purges"> {
+interface Served extends Pick<OpsListenerOptions, "webhooks" | "stats" | "api"> {
+  readonly changing: readonly ChangingApi[];
   readonly pages: ReadonlyMap<string, Page>;
   /** Whether a Host header names this machine. */
   readonly isOurs: (host: string | undefined) => boolean;
@@ -254,7 +238,7 @@ interface Served
 }
 
 async function answer(served: Served, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pages, webhooks, stats, api, jobs, drill, pins, purges, answerTimeout, basePath, audited } = served;
+  const { pages, webhooks, stats, api, changing, answerTimeout, basePath, audited } = served;
   const target = request.url ?? "";
   const path = pathOf(target);
   const isApi = isOfApi(path);
@@ -269,28 +253,21 @@ async function answer(served: Served, request: IncomingMessage, response: Server
   const { method, headers } = request;
   const crossSite = crossSiteReason(method, headers) ?? (isApi ? foreignReason(headers) : undefined);
   const first = received ?? (page === undefined ? await refusal(request, served) : undefined);
-  const changing = [jobs, drill, pins, purges].find((each) => each?.has(path));
-  const isThere =
-    page !== undefined || stats?.has(path) || api?.paths.includes(path) || changing !== undefined;
+  const change = changing.find((each) => each.has(path));
+  const isThere = page !== undefined || stats?.has(path) || api?.paths.includes(path) || change !== undefined;
   if (first !== undefined) {
     say(first);
   } else if (!isThere) {
     const here = isApi
-      ? [
-          ...(api?.paths ?? []),
-          ...(jobs?.paths ?? []),
-          ...(drill?.paths ?? []),
-          ...(pins?.paths ?? []),
-          ...(purges?.paths ?? []),
-        ]
+      ? [...(api?.paths ?? []), ...changing.flatMap(({ paths }) => paths)]
       : [...(stats?.paths ?? []), ...pages.keys()];
     say({ status: 404, body: `here are: ${here.join(" ")}\n` });
   } else if (page === undefined && crossSite !== undefined) {
     say({ status: 403, body: `${crossSite}\n` });
-  } else if (changing !== undefined) {
+  } else if (change !== undefined) {
     // Until the answer is sent: after it Node takes the usual time again.
     request.socket.setTimeout(answerTimeout);
-    const told: Awaited<ReturnType<PurgeApi["answer"]>> = await changing.answer(path, request);
+    const told = await change.answer(path, request);
     audited.about = told.about;
     audited.outcome = told.outcome;
     say(told);

@@ -374,14 +374,16 @@ t.test("what the API works for may take longer than a connection may be idle", a
         return { status: 200, body: "late" };
       },
     } as unknown as Api,
-    pins: {
-      paths: ["/api/v1/pins"],
-      has: (path) => path === "/api/v1/pins",
-      answer: async () => {
-        await pins.opened;
-        return { status: 201, type: "text/plain", body: "late" };
+    changing: [
+      {
+        paths: ["/api/v1/pins"],
+        has: (path) => path === "/api/v1/pins",
+        answer: async () => {
+          await pins.opened;
+          return { status: 201, type: "text/plain", body: "late" };
+        },
       },
-    },
+    ],
     webhooks: {
       receive: async () => {
         await never.opened;

@@ -2,19 +2,21 @@
 // ends it. Who may, what a change needs and its line in the log are as for jobs (ops/jobs/jobs-api.ts).
 import type { IncomingMessage } from "node:http";
 import type { DrillAnswer } from "../../ports/datacenter/drill.ts";
-import { failure, jsonAnswer, type OpsAnswer, onlyMethods } from "../answer.ts";
+import {
+  type ChangeAnswer,
+  type ChangingApi,
+  failure,
+  jsonAnswer,
+  type OpsAnswer,
+  onlyMethods,
+} from "../answer.ts";
 import { parsedBody } from "../request-body.ts";
 import type { Drill } from "./drill.ts";
 import { newDrillSchema } from "./drill-schema.ts";
 
 export const drillPath = "/api/v1/drill";
 
-/** An answer, and what of it is for the log. */
-export interface DrillApiAnswer extends OpsAnswer {
-  readonly about?: readonly string[];
-}
-
-export class DrillApi {
+export class DrillApi implements ChangingApi {
   readonly #drill: Pick<Drill, "state" | "start" | "stop">;
   readonly #changed: () => void;
 
@@ -30,7 +32,7 @@ export class DrillApi {
     return path === drillPath;
   }
 
-  async answer(_path: string, request: IncomingMessage): Promise<DrillApiAnswer> {
+  async answer(_path: string, request: IncomingMessage): Promise<ChangeAnswer> {
     const { method = "" } = request;
     if (method === "GET" || method === "HEAD") return this.#state(200);
     if (method === "POST") return await this.#begin(request);
@@ -40,7 +42,7 @@ export class DrillApi {
     return this.#state(200);
   }
 
-  async #begin(request: IncomingMessage): Promise<DrillApiAnswer> {
+  async #begin(request: IncomingMessage): Promise<ChangeAnswer> {
     const read = await parsedBody(request, newDrillSchema);
     if ("refused" in read) return read.refused;
     const { clients, durationMs } = read.asked;

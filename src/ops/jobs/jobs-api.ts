@@ -2,7 +2,7 @@
 // decided before (access.ts), as for all that is not health, metrics or a webhook; without a password or a token that is this
 // machine alone. A change needs what cross-site.ts asks for, and has its line in the log (audit.ts).
 import type { IncomingMessage } from "node:http";
-import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
+import { type ChangeAnswer, type ChangingApi, failure, jsonAnswer, later, onlyMethods } from "../answer.ts";
 import { parsedBody } from "../request-body.ts";
 import { usualDays } from "../stats/readiness.ts";
 import type { JobReport, JobSummary } from "./job-report.ts";
@@ -35,12 +35,7 @@ export type BegunJob =
   | { readonly problem: string }
   | { readonly unanswered: string };
 
-/** An answer, and what of it is for the log. */
-export interface JobsAnswer extends OpsAnswer {
-  readonly about?: readonly string[];
-}
-
-export class JobsApi {
+export class JobsApi implements ChangingApi {
   readonly #options: JobsApiOptions;
 
   readonly paths = [jobsPath, `${jobsPath}/ID`];
@@ -54,7 +49,7 @@ export class JobsApi {
   }
 
   /** Answers a request for one of its paths. */
-  async answer(path: string, request: IncomingMessage): Promise<JobsAnswer> {
+  async answer(path: string, request: IncomingMessage): Promise<ChangeAnswer> {
     const { method = "" } = request;
     const reads = method === "GET" || method === "HEAD";
     if (path === jobsPath) {
@@ -68,7 +63,7 @@ export class JobsApi {
     return job === undefined ? unknownJob : jsonAnswer(200, job);
   }
 
-  async #begin(request: IncomingMessage): Promise<JobsAnswer> {
+  async #begin(request: IncomingMessage): Promise<ChangeAnswer> {
     const read = await parsedBody(request, newJobSchema);
     if ("refused" in read) return read.refused;
     const { images = [], fromNode, days = usualDays, platforms, bytesPerSecond } = read.asked;

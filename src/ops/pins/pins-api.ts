@@ -1,7 +1,15 @@
 // Pins in the API of the ops listener: GET /api/v1/pins tells of all, POST pins an image, DELETE ends that. Who may is decided as for
 // jobs (jobs-api.ts).
 import type { IncomingMessage } from "node:http";
-import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
+import {
+  type ChangeAnswer,
+  type ChangingApi,
+  failure,
+  jsonAnswer,
+  later,
+  type OpsAnswer,
+  onlyMethods,
+} from "../answer.ts";
 import { parsedBody } from "../request-body.ts";
 import { longestReference } from "../stats/image-reference.ts";
 import type { PinReport, PinsReport } from "./pin-report.ts";
@@ -28,12 +36,7 @@ export interface PinsApiOptions {
   ) => Promise<{ readonly image: string; readonly stillConfigured: boolean } | PinProblem>;
 }
 
-/** An answer, and what of it is for the log. */
-export interface PinsAnswer extends OpsAnswer {
-  readonly about?: readonly string[];
-}
-
-export class PinsApi {
+export class PinsApi implements ChangingApi {
   readonly paths = [pinsPath];
   readonly #options: PinsApiOptions;
 
@@ -46,7 +49,7 @@ export class PinsApi {
   }
 
   /** Answers a request for its path. Rejects with StoreError. */
-  async answer(_path: string, request: IncomingMessage): Promise<PinsAnswer> {
+  async answer(_path: string, request: IncomingMessage): Promise<ChangeAnswer> {
     const { method = "", url = "" } = request;
     if (method === "GET" || method === "HEAD") {
       const report = await this.#options.list();
@@ -62,7 +65,7 @@ export class PinsApi {
     return "problem" in unpinned ? { ...answerOf(unpinned), about } : { ...jsonAnswer(200, unpinned), about };
   }
 
-  async #pin(request: IncomingMessage): Promise<PinsAnswer> {
+  async #pin(request: IncomingMessage): Promise<ChangeAnswer> {
     const read = await parsedBody(request, newPinSchema);
     if ("refused" in read) return read.refused;
     const { image } = read.asked;

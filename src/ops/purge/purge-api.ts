@@ -2,7 +2,7 @@
 // cross-site.ts asks for, and has its line in the log (audit.ts); a dry run of a purge is asked for in the same way.
 import type { IncomingMessage } from "node:http";
 import type { z } from "zod";
-import { failure, jsonAnswer, later, type OpsAnswer, onlyMethods } from "../answer.ts";
+import { type ChangeAnswer, type ChangingApi, failure, jsonAnswer, later, onlyMethods } from "../answer.ts";
 import { parsedBody } from "../request-body.ts";
 import type { PurgeReport, RefreshReport } from "./purge-report.ts";
 import { newPurgeSchema, newRefreshSchema } from "./purge-schema.ts";
@@ -21,16 +21,10 @@ export interface PurgeApiOptions {
   readonly refresh: (reference: string) => Promise<RefreshReport | { readonly problem: string } | undefined>;
 }
 
-/** An answer, and what of it is for the log. */
-export interface PurgeAnswer extends OpsAnswer {
-  readonly about?: readonly string[];
-  readonly outcome?: string;
-}
-
 /** Requests that are answered at once: each may hash or delete much. */
 const maxAtOnce = 4;
 
-export class PurgeApi {
+export class PurgeApi implements ChangingApi {
   readonly paths: readonly string[] = [purgePath, refreshPath];
   readonly #options: PurgeApiOptions;
   #running = 0;
@@ -44,7 +38,7 @@ export class PurgeApi {
   }
 
   /** Answers a request for one of its paths. Rejects with StoreError. */
-  async answer(path: string, request: IncomingMessage): Promise<PurgeAnswer> {
+  async answer(path: string, request: IncomingMessage): Promise<ChangeAnswer> {
     if (request.method !== "POST") return onlyMethods("POST");
     if (path === refreshPath)
       return await this.#inTurn(request, newRefreshSchema, (asked) => this.#refresh(asked));
@@ -54,8 +48,8 @@ export class PurgeApi {
   async #inTurn<Asked>(
     request: IncomingMessage,
     schema: z.ZodType<Asked>,
-    work: (asked: Asked) => Promise<PurgeAnswer>,
-  ): Promise<PurgeAnswer> {
+    work: (asked: Asked) => Promise<ChangeAnswer>,
+  ): Promise<ChangeAnswer> {
     const read = await parsedBody(request, schema);
     if ("refused" in read) return read.refused;
     if (this.#running >= maxAtOnce) return busy;
@@ -67,7 +61,7 @@ export class PurgeApi {
     }
   }
 
-  async #purge(asked: z.infer<typeof newPurgeSchema>): Promise<PurgeAnswer> {
+  async #purge(asked: z.infer<typeof newPurgeSchema>): Promise<ChangeAnswer> {
     const about = [asked.reference];
     const report = await this.#options.purge(asked);
     if (report === undefined) return { ...busy, about };
@@ -82,7 +76,7 @@ export class PurgeApi {
     return { ...jsonAnswer(200, report), about, ...(report.id === null ? { outcome: "dry_run" } : {}) };
   }
 
-  async #refresh({ reference }: z.infer<typeof newRefreshSchema>): Promise<PurgeAnswer> {
+  async #refresh({ reference }: z.infer<typeof newRefreshSchema>): Promise<ChangeAnswer> {
     const about = [reference];
     const report = await this.#options.refresh(reference);
     if (report === undefined) return { ...busy, about };

@@ -38,7 +38,7 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
     metrics: { contentType: "text/plain", render: async () => "" },
     log: createLogger("info", rememberingOutput()).logger,
     api,
-    jobs: new JobsApi({ jobs: { list: () => [], get: () => undefined, cancel: () => false }, begin }),
+    changing: [new JobsApi({ jobs: { list: () => [], get: () => undefined, cancel: () => false }, begin })],
     ...changes,
   });
   const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
