@@ -52,7 +52,7 @@ import { proxyFor } from "./outbound/proxy.ts";
 import { type Clock, type Pause, realPause } from "./ports/clock.ts";
 import { NodeProof } from "./ports/datacenter/node-proof.ts";
 import type { HeardSummary, Neighbours } from "./ports/datacenter/nodes.ts";
-import { upstreamId } from "./ports/datacenter/upstream-id.ts";
+import { upstreamById } from "./ports/datacenter/upstream-id.ts";
 import type { EventSink, NoticeSink } from "./ports/event.ts";
 import { type Bound, removeStale } from "./ports/listening.ts";
 import { unixPeer } from "./ports/networks.ts";
@@ -567,7 +567,7 @@ class Entrepot implements App {
         holds: async (digest) => (await verifiedFile(store, index.blobs, digest)) !== undefined,
         reported: this.#stats.reported,
         repositories: (id, last, limit) => {
-          const upstream = this.#config.upstreams.find((each) => upstreamId(each) === id);
+          const upstream = upstreamById(this.#config.upstreams, id);
           return upstream && index.blobs.repositories(upstream.name, last, limit);
         },
         pulled: createPulledImages({

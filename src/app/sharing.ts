@@ -13,7 +13,7 @@ import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NodeProof } from "../ports/datacenter/node-proof.ts";
 import type { NodeCommands, NodeSummaries, OtherNodes } from "../ports/datacenter/nodes.ts";
-import { upstreamId } from "../ports/datacenter/upstream-id.ts";
+import { idOfUpstream, upstreamById } from "../ports/datacenter/upstream-id.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { PinLookup } from "../ports/pins/pins.ts";
@@ -119,10 +119,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
           node: node.name,
           proof,
           userAgent,
-          upstreamId: (name) => {
-            const upstream = options.settings().upstreams.find((each) => each.name === name);
-            return upstream && upstreamId(upstream);
-          },
+          upstreamId: (name) => idOfUpstream(options.settings().upstreams, name),
           signal: closing.signal,
         });
   const known = redis === undefined ? own : layered(own, options, redis);
@@ -144,7 +141,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
         new AskedPurges({
           nodes: otherNodes,
           addresses: others,
-          nameOf: (id) => options.settings().upstreams.find((each) => upstreamId(each) === id)?.name,
+          nameOf: (id) => upstreamById(options.settings().upstreams, id)?.name,
         })),
     redisUsable: () => redis?.usable ?? true,
     pendingUploads: () => s3?.blobs.publisher.pending,

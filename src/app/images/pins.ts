@@ -13,7 +13,7 @@ import type { PinReport, PinsReport } from "../../ops/pins/pin-report.ts";
 import { type PinProblem, PinsApi } from "../../ops/pins/pins-api.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Neighbours } from "../../ports/datacenter/nodes.ts";
-import { upstreamId } from "../../ports/datacenter/upstream-id.ts";
+import { idOfUpstream, upstreamById } from "../../ports/datacenter/upstream-id.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import {
   type KnownTags,
@@ -163,13 +163,13 @@ export class Pins {
   told(): readonly PinCommand[] {
     const { upstreams } = this.#options.config();
     return (this.#parts?.store.commands() ?? []).flatMap((command) => {
-      const upstream = upstreams.find(({ name }) => name === command.upstream);
-      return upstream === undefined ? [] : [{ ...command, upstream: upstreamId(upstream) }];
+      const upstream = idOfUpstream(upstreams, command.upstream);
+      return upstream === undefined ? [] : [{ ...command, upstream }];
     });
   }
 
   #fromOthers(command: PinCommand): PinCommand | undefined {
-    const upstream = this.#options.config().upstreams.find((each) => upstreamId(each) === command.upstream);
+    const upstream = upstreamById(this.#options.config().upstreams, command.upstream);
     return upstream && { ...command, upstream: upstream.name };
   }
 

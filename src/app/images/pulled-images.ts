@@ -9,7 +9,7 @@ import { imagesOf, withoutAttestations } from "../../ops/stats/image-parts.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { maxPulledImages, type PulledImage, type PulledImages } from "../../ports/datacenter/nodes.ts";
 import type { PageEnd } from "../../ports/datacenter/reported-images.ts";
-import { type NamedUpstream, upstreamId } from "../../ports/datacenter/upstream-id.ts";
+import { idOfUpstream, type NamedUpstream } from "../../ports/datacenter/upstream-id.ts";
 import type { ImageGraph, TagStore, UsedManifest } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
 import { SingleFlight } from "../../ports/single-flight.ts";
@@ -108,10 +108,8 @@ async function namedOf(
       ...users.repositories.map((scope) => ({ ...scope, reference: { kind: "digest", digest } as const })),
     );
   return named.flatMap(({ upstream: name, repository, reference }) => {
-    const upstream = upstreams().find((each) => each.name === name);
-    return upstream === undefined
-      ? []
-      : [{ upstream: upstreamId(upstream), repository, reference, platforms }];
+    const upstream = idOfUpstream(upstreams(), name);
+    return upstream === undefined ? [] : [{ upstream, repository, reference, platforms }];
   });
 }
 

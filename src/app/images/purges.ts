@@ -15,7 +15,7 @@ import { maxListed, maxNodes } from "../../ops/purge/purge-schema.ts";
 import { parseRepositoryReference, type Unreadable } from "../../ops/stats/image-reference.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import { maxAsked, type Neighbours, type NodeCommands, nodePaths } from "../../ports/datacenter/nodes.ts";
-import { upstreamId } from "../../ports/datacenter/upstream-id.ts";
+import { idOfUpstream, upstreamById } from "../../ports/datacenter/upstream-id.ts";
 import { inTime } from "../../ports/deadline.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { PinLookup } from "../../ports/pins/pins.ts";
@@ -394,9 +394,9 @@ export class Purges {
   #queryOf({ scope, tag, digest }: PurgeSubject): URLSearchParams | undefined {
     const query = new URLSearchParams();
     if (scope !== undefined) {
-      const upstream = this.#options.config().upstreams.find(({ name }) => name === scope.upstream);
-      if (upstream === undefined) return undefined;
-      query.set("upstream", upstreamId(upstream));
+      const id = this.#idOf(scope.upstream);
+      if (id === undefined) return undefined;
+      query.set("upstream", id);
       query.set("repository", scope.repository);
     }
     if (tag !== undefined) query.set("tag", tag);
@@ -448,12 +448,11 @@ export class Purges {
   }
 
   #nameOf(id: string): string | undefined {
-    return this.#options.config().upstreams.find((each) => upstreamId(each) === id)?.name;
+    return upstreamById(this.#options.config().upstreams, id)?.name;
   }
 
   #idOf(name: string): string | undefined {
-    const upstream = this.#options.config().upstreams.find((each) => each.name === name);
-    return upstream && upstreamId(upstream);
+    return idOfUpstream(this.#options.config().upstreams, name);
   }
 
   /** Undefined for an upstream that this node does not have. */

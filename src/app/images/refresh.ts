@@ -17,7 +17,7 @@ import { maxNodes } from "../../ops/purge/purge-schema.ts";
 import { type ImageReference, parseImageReference } from "../../ops/stats/image-reference.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import { type Neighbours, type NodeCommands, nodePaths } from "../../ports/datacenter/nodes.ts";
-import { upstreamId } from "../../ports/datacenter/upstream-id.ts";
+import { idOfUpstream, upstreamById } from "../../ports/datacenter/upstream-id.ts";
 import { inTime } from "../../ports/deadline.ts";
 import type { PurgeSubject } from "../../ports/purge/purges.ts";
 import type { TagStore } from "../../ports/records.ts";
@@ -103,8 +103,7 @@ export class Refreshes {
   /** What another node asks this one to do; see NodeQuestionsOptions.command. */
   async command(path: string, query: URLSearchParams): Promise<object | undefined> {
     if (path !== nodePaths.refresh || this.#parts === undefined) return undefined;
-    const id = query.get("upstream");
-    const upstream = this.#options.config().upstreams.find((each) => upstreamId(each) === id)?.name;
+    const upstream = upstreamById(this.#options.config().upstreams, query.get("upstream"))?.name;
     const repository = parseRepository(query.get("repository") ?? "");
     const reference = parseReference(query.get("reference") ?? "");
     if (upstream === undefined || repository === undefined || reference === undefined) return undefined;
@@ -113,10 +112,10 @@ export class Refreshes {
 
   async #others(image: ImageReference): Promise<RefreshedNode[]> {
     const { commands, neighbours } = this.#parts ?? {};
-    const upstream = this.#options.config().upstreams.find(({ name }) => name === image.upstream);
+    const upstream = idOfUpstream(this.#options.config().upstreams, image.upstream);
     if (commands === undefined || neighbours === undefined || upstream === undefined) return [];
     const query = new URLSearchParams({
-      upstream: upstreamId(upstream),
+      upstream,
       repository: image.repository,
       reference: referenceText(image.reference),
     });

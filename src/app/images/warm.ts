@@ -30,7 +30,7 @@ import {
 } from "../../ops/stats/image-reference.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { Neighbours, PulledImage, PulledImages } from "../../ports/datacenter/nodes.ts";
-import { upstreamId } from "../../ports/datacenter/upstream-id.ts";
+import { upstreamById } from "../../ports/datacenter/upstream-id.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import { type PinnedName, pinnedText } from "../../ports/pins/pins.ts";
 import type { Pace, RemoteRepository, Upstream } from "../../ports/upstream.ts";
@@ -290,7 +290,7 @@ export class Warm {
     const [named = ""] = id.split("@", 1);
     const image = `${named}/${repository}${reference.kind === "tag" ? ":" : "@"}${referenceText(reference)}`;
     const route = (): RoutedImage => {
-      const upstream = this.#options.config().upstreams.find((each) => upstreamId(each) === id);
+      const upstream = upstreamById(this.#options.config().upstreams, id);
       if (upstream === undefined)
         return {
           refused: `upstream ${named} of node ${node} is none of this node: its name or its url is another one`,

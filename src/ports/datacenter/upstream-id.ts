@@ -16,3 +16,17 @@ export function upstreamId({ name, url, repositoryPrefix }: NamedUpstream): stri
   const hash = createHash("sha256").update(`${url.href}\n${repositoryPrefix}`).digest("hex").slice(0, 12);
   return `${name}@${hash}`;
 }
+
+/** The upstream that other nodes call so; undefined when there is none. */
+export function upstreamById<Upstream extends NamedUpstream>(
+  upstreams: readonly Upstream[],
+  id: string | null,
+): Upstream | undefined {
+  return upstreams.find((each) => upstreamId(each) === id);
+}
+
+/** What other nodes call the upstream of this name; undefined when there is none. */
+export function idOfUpstream(upstreams: readonly NamedUpstream[], name: string): string | undefined {
+  const upstream = upstreams.find((each) => each.name === name);
+  return upstream && upstreamId(upstream);
+}
