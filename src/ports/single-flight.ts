@@ -57,3 +57,26 @@ export class SharedCall<Value> {
     return this.#running !== undefined;
   }
 }
+
+/** Like SharedCall, for work that has to see what was there when it was asked for: who asks while it runs shares the next one. */
+export class NextCall {
+  #last: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
+
+  /** Resolves or rejects as `work`, begun when what runs now has ended. */
+  run(work: () => Promise<void>): Promise<void> {
+    this.#next ??= this.#last
+      .catch(() => {})
+      .then(() => {
+        this.#next = undefined;
+        this.#last = work();
+        return this.#last;
+      });
+    return this.#next;
+  }
+
+  /** What was begun last; it has ended when nothing runs. Settles as that does. */
+  get last(): Promise<void> {
+    return this.#last;
+  }
+}

@@ -1,5 +1,5 @@
 import t from "tap";
-import { SharedCall, SingleFlight } from "../../src/ports/single-flight.ts";
+import { NextCall, SharedCall, SingleFlight } from "../../src/ports/single-flight.ts";
 
 t.test("callers of one key share a call, failure and all, and the next starts anew", async (t) => {
   const flights = new SingleFlight<number>();
@@ -53,4 +53,24 @@ t.test("a shared call runs once for all who ask meanwhile, and anew after it", a
     { message: "by the test" },
   );
   t.equal(await call.run(work), 2, "a failure is not remembered");
+});
+
+t.test("a next call is one for all who ask while another one runs, and begins after it", async (t) => {
+  const calls = new NextCall();
+  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let begun = 0;
+  const work = (): Promise<void> => (gates[begun++] ?? gates[0])?.promise ?? Promise.resolve();
+  const first = calls.run(work);
+  await new Promise(setImmediate);
+  t.equal(begun, 1);
+  const [second, third] = [calls.run(work), calls.run(work)];
+  t.equal(second, third, "one for both");
+  await new Promise(setImmediate);
+  t.equal(begun, 1, "it has not begun");
+  gates[0]?.reject(new Error("by the test"));
+  await t.rejects(first, { message: "by the test" });
+  await new Promise(setImmediate);
+  t.equal(begun, 2, "a failure ends nothing but its own");
+  gates[1]?.resolve();
+  await Promise.all([second, calls.last]);
 });

@@ -25,6 +25,7 @@ import {
   type WantedPin,
 } from "../../ports/pins/pins.ts";
 import type { BlobIndex, ImageGraph, TagStore } from "../../ports/records.ts";
+import { NextCall } from "../../ports/single-flight.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { Turns } from "../../ports/turns.ts";
 import { scrub } from "../../telemetry/scrub.ts";
@@ -79,8 +80,7 @@ export class Pins {
   readonly #options: PinsOptions;
   #parts: AttachedParts | undefined;
   #found: PinFindings | undefined;
-  #last: Promise<void> = Promise.resolve();
-  #next: Promise<void> | undefined;
+  readonly #looks = new NextCall();
   /** By image, and by the steady clock, when its manifests and its blobs were last asked for. */
   #asked = new Map<string, { manifests?: number; blobs?: number }>();
   /** By image. */
@@ -130,14 +130,9 @@ export class Pins {
 
   /** Holds what is pinned now, and begins to fetch what is missing. One that waits is shared. Never rejects. */
   look(): Promise<void> {
-    this.#next ??= this.#last.then(async () => {
-      this.#next = undefined;
-      await this.#look().catch((error: unknown) =>
-        this.#options.notices(noticeOfStoreError("pins.look", error)),
-      );
-    });
-    this.#last = this.#next;
-    return this.#next;
+    return this.#looks.run(() =>
+      this.#look().catch((error: unknown) => this.#options.notices(noticeOfStoreError("pins.look", error))),
+    );
   }
 
   /** Hears from the other nodes what was commanded there, also while this one was away. Never rejects. */

@@ -32,6 +32,7 @@ import {
 } from "../../ports/purge/purges.ts";
 import type { BlobUser } from "../../ports/records.ts";
 import type { Announcements } from "../../ports/shared.ts";
+import { NextCall } from "../../ports/single-flight.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
 import { isAway, type OtherNode, otherNodes } from "./other-nodes.ts";
 import { referenceNames } from "./reference-names.ts";
@@ -94,16 +95,14 @@ export class Purges {
   readonly #heard = new LRUCache<string, true>({ max: maxPurges });
   #parts: Attached | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #looking: Promise<void> = Promise.resolve();
+  readonly #looks = new NextCall();
   readonly #heardOthers = Promise.withResolvers<void>();
-  #next: Promise<void> | undefined;
 
   constructor(options: PurgesOptions) {
     this.#options = options;
   }
 
-  /** From now on purges are done. Resolves when those that began while the node was away have
-   * been, or after five seconds. */
+  /** From now on purges are done. Resolves when those that began while the node was away have been, or after five seconds. */
   async attach(parts: PurgesParts): Promise<void> {
     const purger = new Purger({
       ...parts.purger,
@@ -123,7 +122,7 @@ export class Purges {
     clearInterval(this.#timer);
     this.#heardOthers.resolve();
     this.#parts = undefined;
-    await inTime(this.#looking, stopTimeout, this.#options.pause);
+    await inTime(this.#looks.last, stopTimeout, this.#options.pause);
   }
 
   /** Resolves once what the other nodes had begun has been heard and done, or the node stops. */
@@ -141,14 +140,11 @@ export class Purges {
    * Never rejects.
    */
   look(): Promise<void> {
-    this.#next ??= this.#looking.then(() => {
-      this.#next = undefined;
-      this.#looking = this.#look().catch((error: unknown) => {
+    return this.#looks.run(() =>
+      this.#look().catch((error: unknown) => {
         this.#options.notices(noticeOfStoreError("purge", error));
-      });
-      return this.#looking;
-    });
-    return this.#next;
+      }),
+    );
   }
 
   async #look(): Promise<void> {
