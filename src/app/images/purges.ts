@@ -18,7 +18,7 @@ import { maxAsked, type Neighbours, type NodeCommands, nodePaths } from "../../p
 import { idOfUpstream, upstreamById } from "../../ports/datacenter/upstream-id.ts";
 import { inTime } from "../../ports/deadline.ts";
 import type { NoticeSink } from "../../ports/event.ts";
-import type { PinLookup } from "../../ports/pins/pins.ts";
+import { type PinLookup, pinnedText } from "../../ports/pins/pins.ts";
 import {
   isBefore,
   maxParts,
@@ -473,8 +473,7 @@ async function pinsOf(pins: Pick<PinLookup, "pinsOf">, { goes }: PurgePlan): Pro
   for (const [at, { digest }] of goes.entries()) {
     // Requests have their turn meanwhile.
     if (at % pinsAtOnce === pinsAtOnce - 1) await setImmediate();
-    for (const { upstream, repository, reference } of pins.pinsOf(digest, maxPins))
-      found.add(`${upstream}/${repository}${reference.includes(":") ? "@" : ":"}${reference}`);
+    for (const pin of pins.pinsOf(digest, maxPins)) found.add(pinnedText(pin));
     if (found.size >= maxPins) break;
   }
   return [...found].slice(0, maxPins);

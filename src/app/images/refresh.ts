@@ -12,7 +12,7 @@ import type { Config } from "../../config/config.ts";
 import { parseRepository, type Tag } from "../../oci/name.ts";
 import { parseReference, type Reference, referenceText } from "../../oci/reference.ts";
 import type { PurgeApiOptions } from "../../ops/purge/purge-api.ts";
-import type { RefreshedNode } from "../../ops/purge/purge-report.ts";
+import { type RefreshedNode, refreshedStates } from "../../ops/purge/purge-report.ts";
 import { maxNodes } from "../../ops/purge/purge-schema.ts";
 import { type ImageReference, parseImageReference } from "../../ops/stats/image-reference.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
@@ -229,14 +229,13 @@ async function tagNow(parts: RefreshParts, remote: RemoteRepository, tag: Tag): 
   return { ...nothing, state: was === null ? "new" : was === is ? "unchanged" : "moved", was, is };
 }
 
-const states = ["unchanged", "moved", "new", "gone", "sound", "fetched", "running", "failed"] as const;
-
 /** What another node has answered. Throws for what it cannot be. */
 function readOutcome(answer: unknown): Outcome {
   const { state, was, is, checked, wrong, bytes, problem } = (answer ?? {}) as Partial<
     Record<string, unknown>
   >;
-  const known = states.find((each) => each === state);
+  // No node says of itself that it is away.
+  const known = refreshedStates.find((each) => each === state && each !== "away");
   if (known === undefined) throw new Error("it says something else");
   const text = (value: unknown) => (typeof value === "string" ? value.slice(0, longestProblem) : null);
   const count = (value: unknown) => (typeof value === "number" && value >= 0 ? value : 0);

@@ -76,7 +76,13 @@ interface Undone {
   readonly objects: readonly PlannedPart[];
   readonly files: readonly PlannedPart[];
   readonly tags: readonly (Scope & { readonly tag: Tag })[];
-  readonly links: readonly { readonly scope: Scope; readonly digests: readonly Digest[] }[];
+  readonly links: readonly LostLinks[];
+}
+
+/** Rights of a repository that are to go. */
+interface LostLinks {
+  readonly scope: Scope;
+  readonly digests: readonly Digest[];
 }
 
 export interface PurgeOutcome {
@@ -138,7 +144,7 @@ export class Purger {
     // A repository loses its right to all that it shares with others, too.
     const whole = isWhole(purge);
     const unlinked = whole ? [...lost, ...plan.stays.map(({ digest }) => digest)] : lost;
-    const links: { readonly scope: Scope; readonly digests: readonly Digest[] }[] = [];
+    const links: LostLinks[] = [];
     for (const scope of plan.scopes)
       if (unlinked.length > 0 || whole) {
         const removal: LinkRemoval = reach.links ? { whole: whole && reach.isOwn } : { only: "node" };
@@ -171,7 +177,7 @@ export class Purger {
     const objects = await this.#deleteShared(purge, left.objects);
     const gone = await this.#deleteAll(purge, left.files);
     if (left.files.length > 0) await forgetWorkers();
-    const links: { readonly scope: Scope; readonly digests: readonly Digest[] }[] = [];
+    const links: LostLinks[] = [];
     for (const each of left.links)
       if (!(await access.unlinkAll(each.scope, each.digests, { only: "shared", whole: isWhole(purge) })))
         links.push(each);

@@ -52,6 +52,14 @@ export function timeOfId(id: string): number | undefined {
   return time === undefined ? undefined : Number(time);
 }
 
+/** Of these ids the ones whose purges are kept, in the order of their time: what is none, too old, or one too many is not. */
+export function keptIds(ids: readonly string[], now: number): readonly string[] {
+  return ids
+    .filter((id) => (timeOfId(id) ?? Number.NEGATIVE_INFINITY) > now - purgeLifetime)
+    .sort()
+    .slice(-maxPurges);
+}
+
 /** The purges that this node knows of. All throw StoreError. */
 export interface PurgeStore {
   /** Those kept, in the order of their time. `now`: those that are too old, or too many, go. */

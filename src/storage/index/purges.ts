@@ -1,13 +1,5 @@
 // Purges in the index (PurgeStore), as nodes write them to each other, but for the upstream, which has its name here.
-import {
-  maxPurges,
-  type Purge,
-  type PurgeStore,
-  purgeLifetime,
-  readPurge,
-  timeOfId,
-  writePurge,
-} from "../../ports/purge/purges.ts";
+import { keptIds, type Purge, type PurgeStore, readPurge, writePurge } from "../../ports/purge/purges.ts";
 import type { Database, Row, Statement } from "./database.ts";
 
 const itself = (upstream: string): string => upstream;
@@ -35,9 +27,7 @@ export class SqlitePurges implements PurgeStore {
 
   ids(now: number): readonly string[] {
     const all = this.#ids.all().map(({ id }) => String(id));
-    const kept = all
-      .filter((id) => (timeOfId(id) ?? Number.NEGATIVE_INFINITY) > now - purgeLifetime)
-      .slice(-maxPurges);
+    const kept = keptIds(all, now);
     if (kept.length < all.length)
       this.#database.transaction(() => {
         const keeps = new Set(kept);

@@ -2,12 +2,11 @@
 // so that a node reads what it does not know, and whoever comes across one that is too old, or too many, removes it.
 import type { NoticeSink } from "../../ports/event.ts";
 import {
-  maxPurges,
+  keptIds,
   type Purge,
   type PurgeExchange,
   purgeLifetime,
   readPurge,
-  timeOfId,
   writePurge,
 } from "../../ports/purge/purges.ts";
 import { malformedNotice, type RedisConnection, valueAt, wrongType } from "./connection.ts";
@@ -42,10 +41,7 @@ export class RedisPurges implements PurgeExchange {
       await this.#connection.run("remove what is no purges", (client) => client.del(key));
     }
     const there = Array.isArray(listed) ? listed.map(String) : [];
-    const kept = there
-      .filter((id) => (timeOfId(id) ?? 0) > now - purgeLifetime)
-      .sort()
-      .slice(-maxPurges);
+    const kept = keptIds(there, now);
     const over = there.filter((id) => !kept.includes(id));
     if (over.length > 0)
       await this.#connection.run("remove old purges", (client) => client.hdel(key, ...over.slice(0, 1_000)));
