@@ -1,17 +1,9 @@
 // What /api/v1/savings answers, for programs. Meanings stand in telemetry/savings/savings-document.ts.
 import { z } from "zod";
 import type { DatacenterSavings } from "../../telemetry/savings/savings-document.ts";
+import { saved } from "./stats-schema.ts";
 
 const count = z.number().nonnegative();
-
-const saved = {
-  requests: count,
-  roundTripsSaved: count,
-  sentBytes: count,
-  fetchedBytes: count,
-  savedBytes: z.number(),
-  moneySaved: z.number().nullable(),
-};
 
 /** Strict, so that the tests see what nobody has described. */
 export const savingsSchema = z.strictObject({

@@ -39,7 +39,8 @@ const window = z.strictObject({
   storeErrors: count,
 });
 
-const saved = {
+/** What was saved, in a document. */
+export const saved = {
   requests: count,
   roundTripsSaved: count,
   sentBytes: count,

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { parseRepository } from "../../oci/name.ts";
 import { parseReference } from "../../oci/reference.ts";
 import { maxCommanded, type PinCommand } from "../pins/pins.ts";
+import { parsedText } from "./parsed-text.ts";
 
 /** Members that are not known are left out. */
 export const toldPinsSchema = z.object({
@@ -10,19 +11,8 @@ export const toldPinsSchema = z.object({
     .array(
       z.object({
         upstream: z.string().max(300),
-        repository: z
-          .string()
-          .max(300)
-          .transform((text, context) => {
-            const repository = parseRepository(text);
-            if (repository !== undefined) return repository;
-            context.addIssue("expected a repository");
-            return z.NEVER;
-          }),
-        reference: z
-          .string()
-          .max(300)
-          .refine((text) => parseReference(text) !== undefined),
+        repository: parsedText(parseRepository),
+        reference: parsedText((text) => parseReference(text) && text),
         pinned: z.boolean(),
         at: z.number().int().nonnegative().max(8.64e15),
       }),

@@ -4,19 +4,7 @@ import { parseRepository } from "../../oci/name.ts";
 import { parsePlatform } from "../../oci/platform.ts";
 import { parseReference, referenceText } from "../../oci/reference.ts";
 import { maxPulledImages, type PulledImages } from "./nodes.ts";
-
-/** The text that `parse` makes a value of, and of nothing else. */
-function text<T>(parse: (text: string) => T | undefined) {
-  return z
-    .string()
-    .max(300)
-    .transform((value, context) => {
-      const parsed = parse(value);
-      if (parsed !== undefined) return parsed;
-      context.addIssue("not as it has to be");
-      return z.NEVER;
-    });
-}
+import { parsedText } from "./parsed-text.ts";
 
 /** Members that are not known are left out. */
 export const pulledImagesSchema = z.object({
@@ -24,9 +12,9 @@ export const pulledImagesSchema = z.object({
     .array(
       z.object({
         upstream: z.string().max(300),
-        repository: text(parseRepository),
-        reference: text(parseReference),
-        platforms: z.array(text((each) => parsePlatform(each) && each)).max(20),
+        repository: parsedText(parseRepository),
+        reference: parsedText(parseReference),
+        platforms: z.array(parsedText((each) => parsePlatform(each) && each)).max(20),
       }),
     )
     .max(maxPulledImages),

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { roles } from "../../oci/descriptor.ts";
 import { type Digest, parseDigest } from "../../oci/digest.ts";
+import { parsedText } from "./parsed-text.ts";
 
 /** Parts in one page, after which it ends with the image they belong to; and of one image, at most. */
 export const maxPageParts = 1_500;
@@ -11,12 +12,7 @@ export const maxImageNames = 10;
 export const maxImageChildren = 500;
 export const maxUnproved = 50;
 
-const digest = z.string().transform((text, context): Digest => {
-  const parsed = parseDigest(text);
-  if (parsed !== undefined) return parsed;
-  context.addIssue({ code: "custom", message: "expected a digest" });
-  return z.NEVER;
-});
+const digest = parsedText(parseDigest);
 const count = z.number().nonnegative();
 const platform = z.string().max(255).nullable();
 
