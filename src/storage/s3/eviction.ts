@@ -7,6 +7,7 @@ import type { Digest } from "../../oci/digest.ts";
 import type { BlobInfo } from "../../ports/blobs.ts";
 import type { PinLookup } from "../../ports/pins/pins.ts";
 import { type BlobIndex, roomOfSmallBlobs } from "../../ports/records.ts";
+import { eachAtOnce } from "../../ports/turns.ts";
 
 /** Share of the size without what is pinned that an eviction leaves. */
 const target = 0.9;
@@ -155,9 +156,7 @@ async function deleteAll(
   { delete: remove }: S3EvictionOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const queue = blobs.values();
-  const work = async (): Promise<void> => {
-    for (const { digest } of queue) await remove(digest, signal);
-  };
-  await Promise.all(Array.from({ length: concurrency }, work));
+  await eachAtOnce(blobs, concurrency, async ({ digest }) => {
+    await remove(digest, signal);
+  });
 }
