@@ -160,13 +160,9 @@ export class BlobCache {
     use: BlobUse,
     admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
-    const { local, access, sharing = {} } = this.#options;
-    const here = await local.open(digest, use);
-    if (here !== undefined) {
-      const proof = await this.#prove(remote, digest, here);
-      if (proof === undefined || isRefusal(proof)) return proof ?? { kind: "absent" };
-      return { kind: "found", result: "hit", ...here };
-    }
+    const { access, sharing = {} } = this.#options;
+    const here = await this.#onDisk(remote, digest, use);
+    if (here !== undefined) return here;
     if (await access.linked(remote, digest)) {
       const isNear =
         (await this.#sharedHead(digest)) !== undefined ||
@@ -185,6 +181,19 @@ export class BlobCache {
     }
     const head = await remote.registry.headBlob(remote.repository, digest);
     return isRefusal(head) ? head : { kind: "absent" };
+  }
+
+  /** What is on the disk, if the repository is known to have it or upstream says so; undefined when it is not there. */
+  async #onDisk(
+    remote: RemoteRepository,
+    digest: Digest,
+    use: BlobUse,
+  ): Promise<OpenedBlob | Refusal | undefined> {
+    const here = await this.#options.local.open(digest, use);
+    if (here === undefined) return undefined;
+    const proof = await this.#prove(remote, digest, here);
+    if (proof === undefined || isRefusal(proof)) return proof ?? { kind: "absent" };
+    return { kind: "found", result: "hit", ...here };
   }
 
   /** Joins only a fill for this very repository, else starts one. */
@@ -228,21 +237,16 @@ export class BlobCache {
 
   /** As `openForPeer`, for HEAD. What is about to come may be waiting for the answer of the node that asks: it is not there. */
   async headForPeer(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
-    const { local } = this.#options;
     const filling = this.#fills.joinable(digest);
-    if (filling?.fill.size !== undefined) {
-      const opened = await this.openForPeer(remote, digest, "part");
-      if (opened.kind !== "found") return opened;
-      await opened.reader.close();
-      const { kind, result, source, size } = opened;
-      return { kind, result, source, size };
-    }
-    const here = filling === undefined ? await local.open(digest, "part") : undefined;
-    if (here === undefined) return { kind: "absent" };
-    const proof = await this.#prove(remote, digest, here);
-    if (proof === undefined || isRefusal(proof)) return proof ?? { kind: "absent" };
-    await here.reader.close();
-    return { kind: "found", result: "hit", source: here.source, size: here.size };
+    if (filling !== undefined && filling.fill.size === undefined) return { kind: "absent" };
+    const opened =
+      filling === undefined
+        ? await this.#onDisk(remote, digest, "part")
+        : await this.openForPeer(remote, digest, "part");
+    if (opened?.kind !== "found") return opened ?? { kind: "absent" };
+    await opened.reader.close();
+    const { kind, result, source, size } = opened;
+    return { kind, result, source, size };
   }
 
   /** As `open`, for HEAD: starts a download only where nothing else shows what upstream has. */
