@@ -1,6 +1,6 @@
-// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, images that tags have
-// moved on from, what stored manifests name, copies of the index, the scrubber, overdue uploads, and the watches over the cache directory, the upstreams and what
-// nodes share.
+// What runs beside the requests: the disk reserve, the agreement of index and store, links that have ended, images that tags
+// have moved on from, what stored manifests name, copies of the index, the scrubber, overdue uploads, and the watches over
+// the cache directory, the upstreams and what nodes share.
 import type { Logger } from "pino";
 import type { Eviction } from "../cache/eviction.ts";
 import { lookInterval, type RefreshAhead } from "../cache/refresh/refresh-ahead.ts";

@@ -287,8 +287,8 @@ function usabilityNotices(notices: NoticeSink): (trouble: string | undefined) =>
 }
 
 /**
- * Every node does it, and passes over what it pins itself: two at once do no harm. The S3 store reports its failures itself. Resolves with the bytes left;
- * undefined when they were not counted.
+ * Every node does it, and passes over what it pins itself: two at once do no harm. The S3 store reports its failures itself.
+ * Resolves with the bytes left; undefined when they were not counted.
  */
 async function keepUp(
   s3: S3Blobs,

@@ -11,8 +11,8 @@ export const versionCheckInterval = 60_000;
 const refusedInterval = 15 * 60_000;
 
 /**
- * One line for each upstream with which something is wrong, in their order; those that are `offline` are not asked. Asks all of them at once, and each for half a
- * minute at most. Rejects with the signal's reason only.
+ * One line for each upstream with which something is wrong, in their order; those that are `offline` are not asked. Asks all
+ * of them at once, and each for half a minute at most. Rejects with the signal's reason only.
  */
 export async function checkVersions(
   upstreams: readonly UpstreamConfig[],

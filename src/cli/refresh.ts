@@ -13,9 +13,9 @@ export interface RefreshOptions extends OpsPlaceOptions {
 const patience = 60_000;
 
 /**
- * Prints what it was and is on each node; gives the exit code: 0 when upstream has said so, or what is stored is right or still being
- * looked at, on every node that answers; 1 when it is not there any more, or could not be asked for; 2 for a wrong reference or configuration, and when no
- * mirror answers.
+ * Prints what it was and is on each node; gives the exit code: 0 when upstream has said so, or what is stored is right or
+ * still being looked at, on every node that answers; 1 when it is not there any more, or could not be asked for; 2 for a
+ * wrong reference or configuration, and when no mirror answers.
  */
 export async function refresh(reference: string, options: RefreshOptions, context: Context): Promise<number> {
   const place = opsPlace(options, context);

@@ -118,7 +118,10 @@ async function measure(
   return { samples: samplesOf(ours, values, (measure) => `${id}-${measure}`), heads: questions.length };
 }
 
-/** Two thirds of the tags are polled at intervals of a fifth to nine tenths of `ttl`, the others now and then, four times that apart at most. */
+/**
+ * Two thirds of the tags are polled at intervals of a fifth to nine tenths of `ttl`, the others now and then, four times that
+ * apart at most.
+ */
 function pollsOf(ttl: number, tags: number): readonly Poll[] {
   const seeded = new SeededRandom(17);
   const random = (): number => seeded.next();

@@ -11,8 +11,9 @@ export interface PurgedPart {
 }
 
 /**
- * `planned`: of a dry run. `done`. `partly`: something could not be reached, or the node refuses or has not said in time that it is done; it is tried again. `away`: it does not answer, and
- * does the same when it is back. `told`: it was told, and has not said what came of it.
+ * `planned`: of a dry run. `done`. `partly`: something could not be reached, or the node refuses or has not said in time that
+ * it is done; it is tried again. `away`: it does not answer, and does the same when it is back. `told`: it was told, and has
+ * not said what came of it.
  */
 export const purgedStates = ["planned", "done", "partly", "away", "told"] as const;
 

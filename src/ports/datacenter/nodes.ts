@@ -145,7 +145,10 @@ export interface OtherNodes {
   savings(address: string, month: string): Promise<NodeSavings>;
   /** Images that its clients have pulled in the last `days` days. Within ten seconds: it reads its image graph for that. */
   pulled(address: string, days: number): Promise<PulledImages>;
-  /** For readiness: what it knows of the images pulled through it at `since` (milliseconds since the epoch) or later, after those up to `after`. */
+  /**
+   * For readiness: what it knows of the images pulled through it at `since` (milliseconds since the epoch) or later, after
+   * those up to `after`.
+   */
   reported(address: string, since: number, after: PageEnd | undefined): Promise<ReportedPage>;
   /** What was commanded of pins, by the names upstreams have among nodes (upstream-id.ts). */
   pins(address: string): Promise<readonly PinCommand[]>;

@@ -236,8 +236,9 @@ CREATE TABLE savings (
 /**
  * Pinned images (pins.ts). `pins`: what was last commanded. `pinned_images`: those of commands and of the configuration;
  * `digest`: the manifest that is held as a whole. `pinned_parts`: what is held, be it here or not. Triggers keep
- * `blobs.pinned`, whether eviction passes the blob over: it is not in `blobs_order`, and counts neither as a manifest nor as a
- * small blob of the state, but in its `pinned_bytes`. Manifests are in the order of their last use in an index of their own. Of a large index it takes seconds.
+ * `blobs.pinned`, whether eviction passes the blob over: it is not in `blobs_order`, and counts neither as a manifest nor as
+ * a small blob of the state, but in its `pinned_bytes`. Manifests are in the order of their last use in an index of their
+ * own. Of a large index it takes seconds.
  */
 const pins = `
 CREATE TABLE pins (
