@@ -179,8 +179,12 @@ t.test("upstream's failure reaches every waiting request, and the next one asks 
 t.test("wrong bytes are served to no client; the next request downloads again", async (t) => {
   const cache = await openCache(t);
   const digest = cache.upstream.addBlob("team/app", bytes);
-  cache.upstream.transfers.push({ bytes: Buffer.alloc(bytes.length) });
-  const opened = await Promise.all([1, 2].map(() => found(t, cache, app, digest)));
+  const answered = gate();
+  cache.upstream.transfers.push({ bytes: Buffer.alloc(bytes.length), answerAfter: answered.opened });
+  const opening = [1, 2].map(() => found(t, cache, app, digest));
+  await eventually("both wait", () => cache.blobs.fills[0]?.followers === 2);
+  answered.open();
+  const opened = await Promise.all(opening);
   for (const { reader } of opened) {
     const { bytes: read, error } = await readUntilFailure(reader);
     t.match(error, { code: "digest_mismatch" });

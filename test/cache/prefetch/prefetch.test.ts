@@ -277,6 +277,7 @@ t.test("when the client has gone nothing more begins", async (t) => {
   t.equal(fetched().length, 4);
   await first.whole;
   await docker.blob(many.layers[1]?.digest as Digest).whole;
+  await eventually("it goes on", () => fetched().length >= 8);
   await quiet();
   t.equal(fetched().length, 8, "it has come back: six may be ahead now, of which two are here");
 });
@@ -423,6 +424,8 @@ t.test("after a failure upstream is left alone as long as it says", async (t) =>
       throw new UpstreamError("rate_limited", "slow down", { retryAfter: 30 });
   };
   await docker.blob(layers[0] as Digest).whole;
+  await eventually("the next was asked for", () => fetched().length >= 2);
+  await eventually("that has failed", () => cache.blobs.fills.length === 0);
   await quiet();
   t.same(fetched(), layers.slice(0, 2));
   cache.upstream.fault = undefined;
@@ -451,6 +454,7 @@ t.test("what nobody has asked for within ten minutes is told as unused", async (
   t.same(results(), ["used 1 100000"], "whoever asks for it uses it");
   cache.clock.advance(600_001);
   await client("10.0.0.3").blob(image.config.digest).whole;
+  await eventually("both are told", () => results().length >= 3);
   await quiet();
   t.same(results().slice(1), ["unused 2 100000", "unused 3 100000"]);
 });
