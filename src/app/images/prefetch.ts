@@ -33,7 +33,6 @@ export function createPrefetch(options: CreatePrefetchOptions): Prefetch | undef
     mayGrow: (bytes) => policy.eviction.mayGrow(bytes),
     bytesAhead: () => config().cache.prefetch,
     cacheSize: () => config().cache.maxSize,
-    isAlone,
     notices,
     clock: steady,
   });

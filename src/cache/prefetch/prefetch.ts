@@ -1,6 +1,7 @@
 // The next layers of an image that a client pulls, before it asks for them. Clients fetch some layers at a time, and each costs
 // them a round trip; the image says what they will ask for next. Layers come in the order of the manifest, in the background
-// class, as long as the client asks for one after the other (pull-progress.ts). Each is fetched as for the client itself: in its
+// class, as long as the client asks for one after the other (pull-progress.ts); what is coming when it leaves one out comes to its end,
+// since a request that was only late would have it sent twice. Each is fetched as for the client itself: in its
 // repository, by its right, on its account; so it joins what was fetched ahead, and nothing crosses the link twice.
 //
 // It never stands in the way: nothing begins while another client waits for bytes of that upstream, while no connection is
@@ -42,8 +43,6 @@ export interface PrefetchOptions {
   readonly bytesAhead: () => number;
   /** Bytes the cache may have. Read at every use. */
   readonly cacheSize: () => number;
-  /** No other node may be about to read what comes here. */
-  readonly isAlone: boolean;
   readonly notices: NoticeSink;
   /** A steady one. */
   readonly clock: Clock;
@@ -263,19 +262,8 @@ export class Prefetch {
       this.#images.delete(image.key);
       this.#images.set(image.key, watched);
     }
-    // On several nodes the client may be asking another one for it, which is about to read it here.
-    if (this.#options.isAlone)
-      for (const skipped of image.skipped()) if (skipped.ahead === "coming") this.#giveUp(watched, skipped);
     // Otherwise what the client waits for is asked for first (`missed`).
     if (this.#isHere(layer.digest)) this.#advance(watched);
-  }
-
-  /** The client does not want a layer that is coming. Others may. */
-  #giveUp(watched: Watched, layer: PullLayer): void {
-    const fill = this.#fillOf(layer.digest);
-    const alone = fill !== undefined && fill.followers <= 1;
-    this.#note(watched, layer, "unused");
-    if (alone) fill.abort(new Error("the client has left out the layer that was fetched ahead"));
   }
 
   #fillOf(digest: Digest) {
@@ -346,7 +334,7 @@ export class Prefetch {
       if (!isKept) this.#failed(watched, layer);
       else if (layer.ahead === "coming") layer.ahead = "here";
     } catch (error) {
-      // It was given up, or it failed: then the client is told why when it asks for it.
+      // The client is told why when it asks for it.
       this.#failed(watched, layer);
       if (error instanceof UpstreamError) this.#rest(remote.upstream, error);
     }
@@ -355,7 +343,7 @@ export class Prefetch {
 
   /**
    * Fetches it for the client that `remote` is of, and follows that to the end without reading. False when nothing comes here.
-   * Rejects with UpstreamError, StoreError, or why it was given up.
+   * Rejects with UpstreamError or StoreError.
    */
   async #follow(digest: Digest, remote: RemoteRepository): Promise<boolean> {
     const { key = "", exempt = false, user } = remote.onBehalfOf ?? {};

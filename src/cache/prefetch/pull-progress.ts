@@ -83,7 +83,7 @@ export class PullProgress {
     };
   }
 
-  /** Layers that the client has left out. */
+  /** Layers that the client seems to have left out. */
   skipped(): readonly PullLayer[] {
     const first = this.layers.findIndex(({ asked }) => asked);
     const last = this.layers.findLastIndex(({ answered }) => answered);
