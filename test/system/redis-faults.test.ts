@@ -7,7 +7,7 @@ import type { Notice } from "../../src/ports/event.ts";
 import { openIndex } from "../../src/storage/index/sqlite-index.ts";
 import { digestOf } from "../fixtures/blob-store-suite.ts";
 import { type RedisServer, redisConfig, redisPrograms, startRedis } from "./fixtures/redis.ts";
-import { app, isUnavailable, latest, RedisNode, record, recovery, timed } from "./fixtures/redis-node.ts";
+import { app, isUnavailable, latest, RedisNode, record, timed } from "./fixtures/redis-node.ts";
 import { requires } from "./fixtures/requires.ts";
 import { until } from "./fixtures/until.ts";
 
@@ -130,7 +130,7 @@ t.test("frozen while a lease is held: it is lost, and free for others afterwards
   t.ok(release.took < bound && release.error === undefined, "giving it back neither waits nor fails");
   server.signal("SIGCONT");
   await node.ready();
-  await until("it is free", async () => "lease" in (await node.leases.acquire("blob a")), recovery);
+  await until("it is free", async () => "lease" in (await node.leases.acquire("blob a")));
 });
 
 t.test("killed and started again", async (t) => {
@@ -173,7 +173,7 @@ t.test("flapping", async (t) => {
     const during = await Promise.all(Array.from({ length: 20 }, () => timed(() => localAnswers(t, node))));
     t.ok(during.every(({ took }) => took < 2 * bound));
     await server.start();
-    await until("it is used in between", () => node.connection.usable, recovery);
+    await until("it is used in between", () => node.connection.usable);
     node.index.tags.put(app, latest, record("a", 100));
   }
   await usedAgain(t, node);
