@@ -38,10 +38,10 @@ async function skopeo(...args: readonly string[]): Promise<string> {
   return await run("skopeo", args, { env: noInternet });
 }
 
-/** Digest of what a tag names, as a client of the mirror sees it. */
-async function digestOf(mirror: Mirror, name: string): Promise<string | undefined> {
+/** Digest of what a tag names, as a client of the mirror sees it, or what it was answered instead. */
+async function digestOf(mirror: Mirror, name: string): Promise<string> {
   const answer = await fetch(`${mirror.url}/v2/${name.replace(":", "/manifests/")}`, { method: "HEAD" });
-  return answer.headers.get("docker-content-digest") ?? undefined;
+  return answer.headers.get("docker-content-digest") ?? `none, with ${answer.status}`;
 }
 
 /** Every request upstream was the mirror's own, with its account. */

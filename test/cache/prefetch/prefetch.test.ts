@@ -4,7 +4,7 @@ import { DeniedDigests } from "../../../src/cache/denied-digests.ts";
 import { Prefetch, type PrefetchOptions } from "../../../src/cache/prefetch/prefetch.ts";
 import type { Digest } from "../../../src/oci/digest.ts";
 import { type OnBehalfOf, remoteRepository, UpstreamError } from "../../../src/ports/upstream.ts";
-import { type CacheFixture, openCache, readAll } from "../../fixtures/cache-fixture.ts";
+import { type CacheFixture, openCache } from "../../fixtures/cache-fixture.ts";
 import { type Image, makeImage } from "../../fixtures/images.ts";
 import { eventually, gate, quiet } from "../../fixtures/manual-time.ts";
 import { repo } from "../../fixtures/memory-upstream.ts";
