@@ -1,13 +1,15 @@
 // The command line: the commands, what --help says, and the exit code.
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { environmentHelp, fileHelp } from "../config/help.ts";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
 import { isMonth } from "../telemetry/savings/report.ts";
 import { type CheckOptions, check } from "./check.ts";
+import { completionScript, type Shell, shells } from "./completion/completion.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
 import { type DrillOptions, drill } from "./drill.ts";
+import { commandGroups, rootHelp, serveExitCodes } from "./help/help-text.ts";
+import { manualPage } from "./help/manual-page.ts";
 import { type PinOptions, pin, pins, unpin } from "./pins.ts";
 import { type PurgeOptions, purge } from "./purge.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
@@ -36,8 +38,7 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description("Pull-through cache for private container registries")
     .version(context.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
-    .helpCommand("help [command]", "print the help of a command")
-    .addHelpText("after", helpText())
+    .addHelpText("after", rootHelp())
     .configureOutput({
       writeOut: context.out,
       writeErr: context.err,
@@ -45,12 +46,13 @@ export function program(context: Context, finish: (code: number) => void): Comma
     })
     .showHelpAfterError("(see entrepot --help)")
     .exitOverride();
+  root.commandsGroup(commandGroups.run);
   root
     .command("serve", { isDefault: true })
     .description("run the mirror; this is what happens without a command")
     .option(...configOption)
     .option(...offlineOption)
-    .addHelpText("after", exitCodes)
+    .addHelpText("after", serveExitCodes)
     .action(async (options: ServeOptions) => finish(await serve(options, context)));
   root
     .command("check")
@@ -74,6 +76,22 @@ Exit codes:
       context.out(`${JSON.stringify(jsonSchema(), undefined, 2)}\n`);
       finish(exitCode.done);
     });
+  root
+    .command("demo")
+    .description("show the mirror at work in front of a small registry of its own")
+    .option("--once", "end after one round instead of serving until Ctrl-C")
+    .option("--port <number>", "port to pull from; 0 takes any free one", port, 5000)
+    .option("--ops-port <number>", "port of health, metrics and the status page", port, 5001)
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  done
+  1  failed to start, or ended by a second signal
+  2  the command line is wrong, or the demo is not part of this installation`,
+    )
+    .action(async (options: DemoFlags) => finish(await demo(options, context)));
+  root.commandsGroup(commandGroups.ask);
   root
     .command("why")
     .description(
@@ -161,6 +179,7 @@ Exit codes:
   2  no mirror answers, or the command line or the configuration is wrong`,
     )
     .action(async (options: SavingsOptions) => finish(await savings(options, context)));
+  root.commandsGroup(commandGroups.images);
   root
     .command("warm")
     .description("have a running mirror fetch whole images before clients ask for them")
@@ -296,22 +315,32 @@ Exit codes:
     .action(async (reference: string, options: PurgeOptions) =>
       finish(await purge(reference, options, context)),
     );
-  root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
+  root.commandsGroup(commandGroups.shell);
   root
-    .command("demo")
-    .description("show the mirror at work in front of a small registry of its own")
-    .option("--once", "end after one round instead of serving until Ctrl-C")
-    .option("--port <number>", "port to pull from; 0 takes any free one", port, 5000)
-    .option("--ops-port <number>", "port of health, metrics and the status page", port, 5001)
+    .command("completion")
+    .description("print what makes a shell complete these commands and their options")
+    .addArgument(new Argument("<shell>", "which shell").choices(shells))
     .addHelpText(
       "after",
       `
-Exit codes:
-  0  done
-  1  failed to start, or ended by a second signal
-  2  the command line is wrong, or the demo is not part of this installation`,
+Examples:
+  source <(entrepot completion bash)                       in ~/.bashrc
+  source <(entrepot completion zsh)                        in ~/.zshrc, behind compinit
+  entrepot completion fish > ~/.config/fish/completions/entrepot.fish`,
     )
-    .action(async (options: DemoFlags) => finish(await demo(options, context)));
+    .action((shell: Shell) => {
+      context.out(completionScript(shell, root));
+      finish(exitCode.done);
+    });
+  root
+    .command("man")
+    .description("print the manual page, as man -l - reads it")
+    .action(() => {
+      context.out(manualPage(root));
+      finish(exitCode.done);
+    });
+  root.helpCommand("help [command]", "print the help of a command");
+  root.command("worker", { hidden: true }).action(async () => finish(await worker(context)));
   return root;
 }
 
@@ -364,39 +393,4 @@ function port(text: string): number {
   const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value <= 65_535)) throw new InvalidArgumentError("Expected a number from 0 to 65535.");
   return value;
-}
-
-const examples = `
-Examples:
-  entrepot demo                        see it work, with nothing to configure
-  ENTREPOT_UPSTREAM_URL=https://registry.example.com entrepot
-  entrepot --config mirror.yaml        the same as entrepot serve --config mirror.yaml
-  entrepot check --config mirror.yaml  validate, and print what every setting comes to
-  entrepot why team/app:1.0 --ops 127.0.0.1:5001   which parts of the image are here
-  entrepot readiness --days 30         which images could be pulled now without their registries
-  entrepot drill --clients 10.1.2.0/24 --for 10m   answer these as if the registries were dead
-  entrepot savings --month 2026-11 --csv           what was saved in that month, for a spreadsheet
-  entrepot warm --from-manifests app.yaml --platform linux/amd64   fetch its images before a roll-out
-  entrepot pin team/app:1.0            keep it on all nodes, and never evict it
-  entrepot refresh team/app:latest     ask upstream again for the tag, now
-  entrepot purge team/app:1.0 --dry-run   what would go from the caches, and what would stay`;
-
-const exitCodes = `
-Exit codes:
-  0  done; after a signal: every transfer under way was finished
-  1  failed to start, or transfers were cut (time-out of the drain, or a second signal)
-  2  the configuration or the command line is wrong`;
-
-const otherExitCodes =
-  "why, readiness, drill, savings, warm, pin, unpin, pins, refresh and purge have their own: entrepot why --help and so on";
-
-/** Examples, environment, what only the file has, and exit codes. */
-function helpText(): string {
-  const environment = `
-Environment (wins over the YAML file; an empty variable counts as not set):
-${environmentHelp()}`;
-  const file = `
-Only in the YAML file:
-${fileHelp()}`;
-  return [examples, environment, file, exitCodes, otherExitCodes].join("\n");
 }

@@ -38,23 +38,31 @@ function code(text: string | undefined): string {
   return text === undefined ? "" : `\`${text}\``;
 }
 
-/** One paragraph for each variable, indented, lines of at most `width` columns as far as words allow. */
-export function environmentHelp(width = 100): string {
-  const paragraphs = inEnvironment.map((each) => paragraph(variable(each), sentence(each), width));
-  return [paragraph(configVariable.env, configVariable.description, width), ...paragraphs].join("\n");
+/** A setting by the name it has there, and its meaning with its default. */
+export interface NamedMeaning {
+  readonly name: string;
+  readonly meaning: string;
 }
 
-/** The same for each key that has no variable. */
-export function fileHelp(width = 100): string {
-  return inFile.map((each) => paragraph(each.key, sentence(each), width)).join("\n");
+/** The environment variables, that of the configuration file first. */
+export const variableMeanings: readonly NamedMeaning[] = [
+  { name: configVariable.env, meaning: configVariable.description },
+  ...inEnvironment.map((each) => ({ name: variable(each), meaning: sentence(each) })),
+];
+
+/** The keys that have no variable. */
+export const keyMeanings: readonly NamedMeaning[] = inFile.map((each) => ({
+  name: each.key,
+  meaning: sentence(each),
+}));
+
+/** One paragraph for each, indented, lines of at most `width` columns as far as words allow. */
+export function meaningsHelp(meanings: readonly NamedMeaning[], width = 100): string {
+  return meanings.map(({ name, meaning }) => `  ${name}\n${wrap(meaning, "      ", width)}`).join("\n");
 }
 
 function sentence({ default: value, description = "" }: Setting): string {
   return value === undefined ? description : `${description} (default: ${value})`;
-}
-
-function paragraph(name: string, text: string, width: number): string {
-  return `  ${name}\n${wrap(text, "      ", width)}`;
 }
 
 function wrap(text: string, indent: string, width: number): string {

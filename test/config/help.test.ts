@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import t from "tap";
-import { environmentHelp, fileHelp, settingsMarkdown } from "../../src/config/help.ts";
+import { keyMeanings, meaningsHelp, settingsMarkdown, variableMeanings } from "../../src/config/help.ts";
 import { settings } from "../../src/config/settings.ts";
 import { makeTokenKey } from "../../src/gate/token/token-key.ts";
 import { userLine } from "../fixtures/access.ts";
@@ -68,14 +68,15 @@ t.test("every setting is in one of the tables, and in the help", async (t) => {
     t.ok(row.includes(env ?? ""), key);
     t.ok(row.includes(value ?? ""), key);
     t.equal(row.split(/(?<!\\)\|/).length, env === undefined ? 5 : 6, "columns");
-    t.equal(environmentHelp().includes(`  ${env}\n`), env !== undefined, key);
-    t.equal(fileHelp().includes(`  ${key}\n`), env === undefined, key);
+    t.equal(meaningsHelp(variableMeanings).includes(`  ${env}\n`), env !== undefined, key);
+    t.equal(meaningsHelp(keyMeanings).includes(`  ${key}\n`), env === undefined, key);
   }
-  t.ok(environmentHelp().includes("ENTREPOT_CONFIG"));
+  t.ok(meaningsHelp(variableMeanings).includes("ENTREPOT_CONFIG"));
 });
 
 t.test("help keeps to its width", async (t) => {
-  for (const line of `${environmentHelp(80)}\n${fileHelp(80)}`.split("\n")) t.ok(line.length <= 80, line);
+  for (const line of `${meaningsHelp(variableMeanings, 80)}\n${meaningsHelp(keyMeanings, 80)}`.split("\n"))
+    t.ok(line.length <= 80, line);
 });
 
 t.test("variables have one name each, made in one way", async (t) => {

@@ -16,6 +16,7 @@ packages=(
   python3-minimal iproute2              # the bench: its long link
   slapd ldap-utils                      # a directory of users
   docker-compose systemd                # what reads docker-compose.yml and the unit
+  zsh fish man-db mandoc                # what reads completions and the manual page
 )
 
 say() { printf 'install-debian.sh: %s\n' "$*" >&2; }
