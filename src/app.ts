@@ -24,7 +24,7 @@ import { createRouter } from "./app/router.ts";
 import { Savings } from "./app/savings.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
 import { mirrorUrl, openStatsPage, type StatsPage } from "./app/stats-page.ts";
-import { createTelemetry, type Telemetry } from "./app/telemetry.ts";
+import { createTelemetry, type LogTerminal, type Telemetry } from "./app/telemetry.ts";
 import { clientsChanged, Upstreams } from "./app/upstreams.ts";
 import { VersionWatch } from "./app/version-checks.ts";
 import { Webhooks } from "./app/webhooks.ts";
@@ -113,6 +113,8 @@ export type ReadAgain =
 
 export interface BuildOptions {
   readonly log?: Logger;
+  /** See TelemetryOptions. */
+  readonly terminal?: LogTerminal | undefined;
   readonly clock?: Clock;
   /** For intervals (ports/clock.ts); the clock itself when only that is given. */
   readonly steady?: Clock;
@@ -200,6 +202,7 @@ class Entrepot implements App {
     config: Config,
     {
       log,
+      terminal,
       clock = Date.now,
       steady,
       pause = realPause,
@@ -233,6 +236,7 @@ class Entrepot implements App {
     this.#telemetry = createTelemetry({
       config,
       log,
+      terminal,
       gauges: this.#gauges(),
       notifications: {
         endpoints: endpoints.map(({ name }) => name),

@@ -107,6 +107,7 @@ async function main(): Promise<number> {
     onSignal,
     onHarmlessSignal,
     memoryLimit: process.constrainedMemory(),
+    outputTerminal: process.stdout.isTTY ? { colors: process.stdout.hasColors() } : undefined,
     terminal: process.stderr.isTTY ? process.stderr : undefined,
     ask: process.stdin.isTTY && process.stdout.isTTY && process.stderr.isTTY ? ask : undefined,
   };

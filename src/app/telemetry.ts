@@ -9,6 +9,7 @@ import { createInfluxPoints } from "../telemetry/lines/influx-points.ts";
 import { createLogger, type LogLevel, noticeLog, requestLog } from "../telemetry/lines/json-log.ts";
 import { openLogOutput } from "../telemetry/lines/log-output.ts";
 import { createRepeatGate } from "../telemetry/lines/repeat-gate.ts";
+import { textOutput } from "../telemetry/lines/text-log.ts";
 import type { GaugeSources } from "../telemetry/metrics/gauges.ts";
 import type { NotificationMetricsOptions } from "../telemetry/metrics/notification-metrics.ts";
 import { createMetrics, type Metrics } from "../telemetry/metrics/prometheus.ts";
@@ -28,8 +29,14 @@ export interface TelemetryOptions {
   readonly savings?: SavingsSource;
   /** Takes every line instead of the standard output. */
   readonly log?: Logger | undefined;
+  /** The standard output when it is a terminal. */
+  readonly terminal?: LogTerminal | undefined;
   /** Further sinks; called last. */
   readonly sinks?: readonly Sink[];
+}
+
+export interface LogTerminal {
+  readonly colors: boolean;
 }
 
 export interface Telemetry {
@@ -49,7 +56,7 @@ interface Held extends Sink {
 }
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
-  const { config, gauges, notifications, savings, log: given, sinks = [] } = options;
+  const { config, gauges, notifications, savings, log: given, terminal, sinks = [] } = options;
   const upstreams = config.upstreams.map(({ name }) => name);
   const metrics = createMetrics({
     gauges,
@@ -63,7 +70,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     given === undefined
       ? createLogger(
           config.log.level,
-          output(combined ? standardError : standardOutput, metrics),
+          combined ? output(standardError, metrics) : logOutput(config, terminal, metrics),
           config.node.name,
         )
       : undefined;
@@ -93,6 +100,12 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
 
 function output(descriptor: number, metrics: Metrics) {
   return openLogOutput(descriptor, (lines) => metrics.lost("log", lines));
+}
+
+function logOutput({ log: { format } }: Config, terminal: LogTerminal | undefined, metrics: Metrics) {
+  const lines = output(standardOutput, metrics);
+  const isText = format === "text" || (format === "auto" && terminal !== undefined);
+  return isText ? textOutput(lines, terminal?.colors ?? false) : lines;
 }
 
 function jsonLines(log: Logger, node: string): Held {

@@ -24,6 +24,8 @@ export interface Context {
   readonly onSignal: OnSignal;
   /** SIGHUP, SIGUSR1 and SIGUSR2, which end nothing as long as they are listened to. */
   readonly onHarmlessSignal: OnSignal;
+  /** The standard output when it is a terminal. */
+  readonly outputTerminal?: { readonly colors: boolean } | undefined;
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;
   /** Asks the person at the terminal; left out when there is none, as where the command is piped. */

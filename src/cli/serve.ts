@@ -85,7 +85,8 @@ async function make(config: Config, context: Context, offline: boolean): Promise
   trustSystemAuthorities();
   // Loaded only here, so that check and --help do not wait for all of it.
   const { build } = await import("../app.ts");
-  return build(config, { memoryLimit: context.memoryLimit, checkUpstreams: !offline });
+  const { memoryLimit, outputTerminal: terminal } = context;
+  return build(config, { memoryLimit, terminal, checkUpstreams: !offline });
 }
 
 /** Waits for the transfers under way, at most `timeout` milliseconds or until a second signal. */

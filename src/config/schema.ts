@@ -670,9 +670,9 @@ export const schema = z.object({
       { default: "info" },
     ),
     format: setting(
-      t.oneOf(["json", "combined"]),
-      "What a request's line looks like: json, or combined as web servers write it, which sends all other lines to the standard error",
-      { default: "json" },
+      t.oneOf(["auto", "json", "text", "combined"]),
+      "What lines look like: json; text for people; auto, text on a terminal and else json; or combined, a request's line as web servers write it, which sends all other lines to the standard error as json",
+      { default: "auto" },
     ),
   }),
   influx: section({

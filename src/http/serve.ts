@@ -321,9 +321,9 @@ export function readAway({ request, hasBody }: Exchange): void {
   if (hasBody) void discardBody(request, unwanted);
 }
 
-/** Asked by whoever watches this node. It is answered even while other requests wait or are refused. */
+/** Asked by whoever watches this node; /healthz is another name of /readyz. It is answered even while other requests wait or are refused. */
 export function isProbe(target: string | undefined): boolean {
-  return target === "/livez" || target === "/readyz";
+  return target === "/livez" || target === "/readyz" || target === "/healthz";
 }
 
 const probed = { 200: "ok\n", 404: "draining\n", 503: "not ready\n" } as const;

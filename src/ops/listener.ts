@@ -79,7 +79,7 @@ const closeTimeout = 1000;
 const maxHeaderSize = 8192;
 
 /**
- * Serves `/livez`, `/readyz`, `/metrics`, the API and the stats page, whose request bodies are never read, and webhooks below
+ * Serves `/livez`, `/readyz` (also as `/healthz`), `/metrics`, the API and the stats page, whose request bodies are never read, and webhooks below
  * `/hooks/`, which have a secret of their own. The API and the stats page are for those who ask for this machine by an
  * address or a name of its own: any other Host is one that a page from elsewhere has made a browser believe in (DNS
  * rebinding), and gets 421. They are for those who may see them (access.ts), as is everything that is none of the others.
@@ -101,9 +101,12 @@ export function createOpsListener({
   tls,
   timeouts = usualTimeouts,
 }: OpsListenerOptions): OpsListener {
+  const readyz: Page = () => ({ status: health.readiness(), body: `${health.report().join("\n")}\n` });
   const pages = new Map<string, Page>([
     ["/livez", () => ({ status: 200, body: "ok\n" })],
-    ["/readyz", () => ({ status: health.readiness(), body: `${health.report().join("\n")}\n` })],
+    ["/readyz", readyz],
+    // The name that many probes ask for.
+    ["/healthz", readyz],
     ["/metrics", metricsPage(metrics)],
   ]);
   const isOurs = (header: string | undefined): boolean => {

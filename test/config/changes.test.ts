@@ -145,7 +145,7 @@ notifications: {endpoints: [{name: a, url: "https://a.example.com/"}]}
     t.same(config, {
       ...running.config,
       tags: next.config.tags,
-      log: { level: "debug", format: "json" },
+      log: { level: "debug", format: "auto" },
       cache: { ...running.config.cache, maxSize: 9e9 },
     });
   },

@@ -30,7 +30,7 @@ t.test("values as YAML has them, or a variable in their place", async (t) => {
   t.match(propertyAt(["upstream", "segments"]), {
     anyOf: [{ type: "integer", minimum: 1, maximum: 16 }, {}],
   });
-  t.match(propertyAt(["log", "format"]), { anyOf: [{ enum: ["json", "combined"] }, {}] });
+  t.match(propertyAt(["log", "format"]), { anyOf: [{ enum: ["auto", "json", "text", "combined"] }, {}] });
   t.match(propertyAt(["cache", "dir"]), { type: ["string", "number"] });
 });
 

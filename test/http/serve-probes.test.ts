@@ -45,3 +45,19 @@ t.test("an unhealthy answer is counted by its status, and no error of the log", 
   t.match(metrics, new RegExp(`^entrepot_probe_requests_total\\{probe="readyz",code="${status}"\\} 1$`, "m"));
   t.notOk(mirror.lines.some(({ level, path }) => path === "/readyz" && level !== "debug"));
 });
+
+t.test("/healthz is another name of /readyz, on both listeners", async (t) => {
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { drainDelay: 60_000 });
+  const ops = async (path: string) => {
+    const answer = await fetch(new URL(path, mirror.ops));
+    return [answer.status, await answer.text()] as const;
+  };
+  t.match(await mirror.get("/healthz"), { status: 200, body: Buffer.from("ok\n") });
+  t.same(await ops("/healthz"), await ops("/readyz"));
+  void mirror.app.drain();
+  t.equal((await mirror.get("/healthz")).status, 404, "while it drains");
+  t.same(await ops("/healthz"), await ops("/readyz"));
+  const metrics = await (await fetch(new URL("/metrics", mirror.ops))).text();
+  t.match(metrics, /^entrepot_probe_requests_total\{probe="readyz",code="404"\} 1$/m);
+});

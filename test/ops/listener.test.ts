@@ -91,9 +91,9 @@ t.test("/metrics is the exposition", async (t) => {
 
 t.test("HEAD has the headers of GET and no body", async (t) => {
   const { ask } = await start(t);
-  for (const path of ["/livez", "/readyz", "/metrics"]) {
+  for (const path of ["/livez", "/readyz", "/healthz", "/metrics"]) {
     const { status, headers, body } = await ask(path, "HEAD");
-    t.equal(status, path === "/readyz" ? 503 : 200, path);
+    t.equal(status, path === "/readyz" || path === "/healthz" ? 503 : 200, path);
     t.ok(Number(headers["content-length"]) > 0);
     t.equal(body, "");
   }
@@ -113,7 +113,7 @@ t.test("everything else is 404 and says what there is", async (t) => {
     "/__proto__",
   ];
   for (const path of paths)
-    t.match(await ask(path), { status: 404, body: "here are: /livez /readyz /metrics\n" }, path);
+    t.match(await ask(path), { status: 404, body: "here are: /livez /readyz /healthz /metrics\n" }, path);
   t.match(await ask("http://127.0.0.1/livez"), { status: 404 }, "absolute form");
 });
 

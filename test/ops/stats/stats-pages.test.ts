@@ -157,7 +157,7 @@ t.test("other methods are 405; unknown paths name what there is", async (t) => {
   t.match(await ask("/stats/events", {}, "HEAD"), { status: 200, body: "" });
   t.equal(
     (await ask("/nothing")).body,
-    "here are: / /jobs /stats.json /explain.json /savings.csv /stats/events /livez /readyz /metrics\n",
+    "here are: / /jobs /stats.json /explain.json /savings.csv /stats/events /livez /readyz /healthz /metrics\n",
   );
 });
 
