@@ -246,7 +246,11 @@ class Entrepot implements App {
       sinks: [
         { name: "health", onNotice: (notice) => this.#health.onNotice(notice) },
         { name: "workers", onNotice: (notice) => this.#workers?.onNotice(notice) },
-        { name: "notifications", onEvent: (event) => this.#notifications.onEvent(event) },
+        {
+          name: "notifications",
+          onEvent: (event) => this.#notifications.onEvent(event),
+          onNotice: (notice) => this.#notifications.onNotice(notice),
+        },
         { name: "stats", onEvent: this.#activity.onEvent, onNotice: this.#activity.onNotice },
         { name: "versions", onNotice: (notice) => this.#versions?.onNotice(notice) },
         { name: "savings", onEvent: ledger.onEvent, onNotice: ledger.onNotice },
@@ -274,6 +278,7 @@ class Entrepot implements App {
       source: () => ({ addr: `${hostname()}:${this.#port}`, instanceID }),
       notices: this.#notices,
       userAgent,
+      clock,
       pause,
     });
     this.#opened.defer(() => this.#notifications.close());
@@ -517,6 +522,7 @@ class Entrepot implements App {
       store,
       index: index.blobs,
       answers: index.answers,
+      history: index.history,
       pins: index.pins,
       workers: workers?.processes,
       shared: workers === undefined ? shared : { ...shared, ...workers.announced(shared) },
@@ -581,6 +587,10 @@ class Entrepot implements App {
           clock: this.#clock,
         }),
         pins: () => this.#pins.told(),
+        tagStays: (id, repository, tag) => {
+          const upstream = upstreamById(this.#config.upstreams, id);
+          return upstream && index.history.of({ upstream: upstream.name, repository }, tag);
+        },
         savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
         command: (...asked) => this.#commands.command(...asked),
       },

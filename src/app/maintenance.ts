@@ -9,6 +9,7 @@ import type { Health } from "../ops/health.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import { staysKeptFor } from "../ports/history/tag-history.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
 import { reconcile } from "../storage/index/reconcile.ts";
@@ -31,6 +32,8 @@ const linksPerSweep = 100;
 const linkSweepInterval = 1_000;
 /** Milliseconds between two looks at images that tags have moved on from. */
 const supersededInterval = 1_000;
+/** Milliseconds between two looks for what the history of tags has kept for long enough. */
+const historyPruneInterval = 60_000;
 /** Milliseconds a stop waits for the last copy of the index. */
 const lastCopyTimeout = 5_000;
 
@@ -94,6 +97,7 @@ export class Maintenance {
     void this.#keepSpace(eviction);
     this.#every(linkSweepInterval, () => this.#sweepLinks());
     this.#every(supersededInterval, () => this.#sweepSuperseded());
+    this.#every(historyPruneInterval, () => this.#pruneHistory());
     this.#every(storeWatchInterval, () => this.checkStore());
     this.#every(versionLookInterval, () => versions?.look());
     void versions?.look();
@@ -148,6 +152,15 @@ export class Maintenance {
       index.sweepLinks(linksPerSweep);
     } catch (error) {
       notices(noticeOfStoreError("links.sweep", error));
+    }
+  }
+
+  #pruneHistory(): void {
+    const { index, notices, clock } = this.#options;
+    try {
+      if (index.pause === undefined) index.history.prune(clock() - staysKeptFor);
+    } catch (error) {
+      notices(noticeOfStoreError("history.prune", error));
     }
   }
 

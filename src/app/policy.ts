@@ -4,6 +4,7 @@ import { BlobCache } from "../cache/blob-cache.ts";
 import { Confirmations } from "../cache/confirmations.ts";
 import { Eviction, type EvictionOptions } from "../cache/eviction.ts";
 import { Freshness } from "../cache/freshness.ts";
+import { TagSights } from "../cache/history/tag-sights.ts";
 import { KeptAnswers } from "../cache/kept-answers.ts";
 import { Listings } from "../cache/listings.ts";
 import { LocalBlobs } from "../cache/local-blobs.ts";
@@ -16,6 +17,7 @@ import type { Config, UpstreamConfig } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
+import type { TagHistory } from "../ports/history/tag-history.ts";
 import type { AnswerStore, BlobIndex } from "../ports/records.ts";
 import type { Upstream } from "../ports/upstream.ts";
 import type { Workers } from "../workers/workers.ts";
@@ -85,6 +87,7 @@ export interface PolicyOptions {
   readonly store: BlobStore & { readonly quarantined: { readonly bytes: number } };
   readonly index: BlobIndex;
   readonly answers: AnswerStore;
+  readonly history: TagHistory;
   readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
   /** Left out: nothing is pinned. */
   readonly pins?: EvictionOptions["pins"];
@@ -118,6 +121,7 @@ export function createPolicy({
   store,
   index,
   answers,
+  history,
   pins,
   shared,
   upstreams,
@@ -176,6 +180,7 @@ export function createPolicy({
     kept,
     sharing,
     tags: shared.tags,
+    sights: new TagSights({ ...common, history }),
     freshness: () => rules().freshness,
     manifestsWithoutLayers: () => rules().manifestsWithoutLayers,
   });

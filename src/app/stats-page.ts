@@ -7,10 +7,12 @@ import type { LocalBlobs } from "../cache/local-blobs.ts";
 import type { Config } from "../config/config.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Api, createApi } from "../ops/api/api.ts";
+import { tagReport, tagStays } from "../ops/history/tag-stays.ts";
 import { Datacenter } from "../ops/stats/datacenter.ts";
 import { inS3 } from "../ops/stats/elsewhere.ts";
 import { createExplain } from "../ops/stats/explain.ts";
 import { createHistory, historyInterval } from "../ops/stats/history.ts";
+import { parseImageReference } from "../ops/stats/image-reference.ts";
 import { ReadinessCheck, usualDays } from "../ops/stats/readiness.ts";
 import type { ReportedImages } from "../ops/stats/reported-images.ts";
 import { savingsOfAll } from "../ops/stats/savings-nodes.ts";
@@ -86,6 +88,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     nodes: running().shared?.otherNodes,
     list: () => datacenter.neighbours(),
   });
+  const seen = { name: options.name, history: index.history, neighbours };
   const explain = createExplain({
     names: () => referenceNames(config()),
     tags,
@@ -100,6 +103,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
     elsewhere: () => inS3(s3(), explainPatience, steady),
     neighbours,
+    stays: (scope, tag) => tagStays(seen, scope, tag),
     clock,
     mirrorUrl: options.mirrorUrl,
   });
@@ -153,6 +157,11 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     explain,
     readiness: (days) => readiness.run(days),
     savings,
+    tagReport: (reference) =>
+      tagReport(
+        { ...seen, parse: (text) => parseImageReference(text, referenceNames(config())), clock },
+        reference,
+      ),
   });
   await history.load();
   const timer = setInterval(() => void history.save(), historyInterval).unref();

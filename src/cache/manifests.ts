@@ -15,6 +15,7 @@ import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
 import type { Sharing } from "./fill/source.ts";
 import { type Freshness, subjectOfTag } from "./freshness.ts";
+import type { TagSights } from "./history/tag-sights.ts";
 import { IncompleteImages, type ManifestsWithoutLayers } from "./incomplete-images.ts";
 import type { KeptAnswers } from "./kept-answers.ts";
 import { inMemory, type LocalBlobs, type LocalManifest } from "./local-blobs.ts";
@@ -30,6 +31,8 @@ export interface ManifestsOptions {
   readonly blobs: BlobCache;
   readonly access: Access;
   readonly tags: TagStore;
+  /** Is told what upstream says of tags. */
+  readonly sights: TagSights;
   /** Read for every tag. */
   readonly freshness: () => Freshness;
   /** Is told which tags clients ask for. */
@@ -579,10 +582,15 @@ export class Manifests {
     const resolution = await this.#source.byTag(remote, tag, record);
     this.#incomplete.answered(remote);
     if (!counts()) return resolution;
+    const { kept, negative, sights } = this.#options;
     if (resolution.kind === "found")
       await this.#keep(remote, tag, resolution.record, { askedAt, known: record });
-    else if (!isOfCaller(remote, resolution)) await this.#records.delete(remote, tag);
-    const { kept, negative } = this.#options;
+    else if (!isOfCaller(remote, resolution)) {
+      await this.#records.delete(remote, tag);
+      if (resolution.kind === "absent") await sights.gone(remote, tag, askedAt, record);
+      else if (resolution.kind !== "denied")
+        await sights.named(remote, tag, resolution.digest, askedAt, record);
+    }
     const subject = subjectOfTag(tag);
     if (subject !== undefined) {
       if (resolution.kind === "absent")
@@ -594,17 +602,18 @@ export class Manifests {
 
   /** What upstream was asked at `askedAt` and has just said of the tag. */
   async #keep(
-    scope: Scope,
+    remote: RemoteRepository,
     tag: Tag,
     record: TagRecord,
     { askedAt, known }: { readonly askedAt: number; readonly known: TagRecord | undefined },
   ): Promise<void> {
     // A question that was asked before the manifest was deleted may bring the state of before, whenever it is answered.
     const asOfQuestion = { ...record, checkedAt: Math.min(askedAt, record.checkedAt) };
-    const kept = this.#records.isDoubtful(scope, asOfQuestion) ? asOfQuestion : record;
-    await this.#records.put(scope, tag, kept, known);
-    const { freshness, regular } = this.#options;
-    regular.confirmed(scope, tag, kept, freshness().ttl(scope, tag), known);
+    const kept = this.#records.isDoubtful(remote, asOfQuestion) ? asOfQuestion : record;
+    await this.#records.put(remote, tag, kept, known);
+    const { freshness, regular, sights } = this.#options;
+    await sights.named(remote, tag, record.digest, askedAt, known);
+    regular.confirmed(remote, tag, kept, freshness().ttl(remote, tag), known);
   }
 
   /** As in Revalidation. What another caller was refused, whose question was shared, is asked again for this one. */

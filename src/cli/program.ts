@@ -10,6 +10,7 @@ import { type DemoFlags, demo } from "./demo.ts";
 import { type DrillOptions, drill } from "./drill.ts";
 import { commandGroups, rootHelp, serveExitCodes } from "./help/help-text.ts";
 import { manualPage } from "./help/manual-page.ts";
+import { type HistoryOptions, history } from "./history.ts";
 import { type PinOptions, pin, pins, unpin } from "./pins.ts";
 import { type PurgeOptions, purge } from "./purge.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
@@ -110,6 +111,24 @@ Exit codes:
   2  no mirror answers, or the reference, the command line or the configuration is wrong`,
     )
     .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
+  root
+    .command("history")
+    .description("tell which digests a tag has named, since when, and who asked when it moved")
+    .argument("<reference>", "[upstream/]repository:tag")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  all nodes have told what they have seen
+  1  a node has not, or the tag was never seen
+  2  no mirror answers, or the reference, the command line or the configuration is wrong`,
+    )
+    .action(async (reference: string, options: HistoryOptions) =>
+      finish(await history(reference, options, context)),
+    );
   root
     .command("readiness")
     .description(

@@ -223,7 +223,7 @@ const workloads = t.listOf(
   "issuers",
 );
 
-const actions = ["pull", "push", "mount", "delete"] as const;
+const actions = ["pull", "push", "mount", "delete", "tag.moved"] as const;
 
 const endpoints = t.listOf(
   z.object({

@@ -1,7 +1,7 @@
 // What other nodes of the datacenter ask this one about itself (ports/datacenter/nodes.ts). Only those that have proved to be one get
 // an answer: without a secret of the nodes nobody does.
 import { type Digest, parseDigest } from "../oci/digest.ts";
-import type { Repository } from "../oci/name.ts";
+import { parseRepository, parseTag, type Repository, type Tag } from "../oci/name.ts";
 import type { NodeProof } from "../ports/datacenter/node-proof.ts";
 import {
   maxAsked,
@@ -13,6 +13,7 @@ import {
 import { toldImages } from "../ports/datacenter/pulled-schema.ts";
 import type { PageEnd, ReportedPage } from "../ports/datacenter/reported-images.ts";
 import type { NodeSavings } from "../ports/datacenter/savings.ts";
+import type { TagStay } from "../ports/history/tag-history.ts";
 import type { PinCommand } from "../ports/pins/pins.ts";
 import { fail, failureOfProblem, failures } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -39,6 +40,8 @@ export interface NodeQuestionsOptions {
   readonly reported: (since: number, after: PageEnd | undefined) => Promise<ReportedPage>;
   /** What was commanded of pins; see OtherNodes. Throws StoreError. */
   readonly pins: () => readonly PinCommand[];
+  /** What the tag was seen to name; undefined when there is no such upstream, named as above. Throws StoreError. */
+  readonly tagStays: (upstream: string, repository: Repository, tag: Tag) => readonly TagStay[] | undefined;
   /** The answer to a question of another kind (NodeCommands); undefined when there is no such one. Rejects with StoreError. */
   readonly command?: (path: string, query: URLSearchParams) => Promise<object | undefined>;
 }
@@ -73,6 +76,13 @@ export async function answerNode(
     return say(exchange, { repositories });
   }
   if (path === nodePaths.pins) return say(exchange, { pins: options.pins() });
+  if (path === nodePaths.tagStays) {
+    const repository = parseRepository(query.get("repository") ?? "");
+    const tag = parseTag(query.get("tag") ?? "");
+    if (repository === undefined || tag === undefined) return fail(exchange, failureOfProblem("unknown"));
+    const stays = options.tagStays(query.get("upstream") ?? "", repository, tag);
+    return stays === undefined ? fail(exchange, failures.upstreamUnknown) : say(exchange, { stays });
+  }
   if (path === nodePaths.savings) {
     const savings = options.savings(query.get("month") ?? "");
     return savings === undefined ? fail(exchange, failureOfProblem("unknown")) : say(exchange, savings);

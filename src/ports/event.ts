@@ -352,6 +352,17 @@ export type Notice =
       readonly ageMs: number;
       readonly reason: string;
     }
+  /** A tag that was pulled through here names another digest than before, by the word of its upstream. */
+  | {
+      readonly kind: "tag_moved";
+      readonly upstream: string;
+      readonly repository: string;
+      readonly tag: string;
+      readonly from: string;
+      readonly to: string;
+      /** Who asked when it was noticed: a name, else an address; undefined: nobody waited. */
+      readonly by: string | undefined;
+    }
   | {
       readonly kind: "tag_refresh";
       readonly upstream: string;

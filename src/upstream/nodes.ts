@@ -2,7 +2,7 @@
 // else gets an answer.
 
 import type { Digest } from "../oci/digest.ts";
-import { parseRepository, type Repository } from "../oci/name.ts";
+import { parseRepository, type Repository, type Tag } from "../oci/name.ts";
 import { fetchJson, fetchText } from "../outbound/json-document.ts";
 import { type NodeProof, proofHeader } from "../ports/datacenter/node-proof.ts";
 import {
@@ -21,7 +21,10 @@ import { type PageEnd, type ReportedPage, readReportedPage } from "../ports/data
 import type { NodeSavings } from "../ports/datacenter/savings.ts";
 import { nodeSavingsSchema } from "../ports/datacenter/savings-schema.ts";
 import { readHeard } from "../ports/datacenter/summary-schema.ts";
+import { toldStaysSchema } from "../ports/history/stays-schema.ts";
+import type { TagStay } from "../ports/history/tag-history.ts";
 import type { PinCommand } from "../ports/pins/pins.ts";
+import type { Scope } from "../ports/scope.ts";
 import { peerHeader } from "../ports/shared.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
 import { originOf } from "./peers.ts";
@@ -85,9 +88,8 @@ export class HttpNodes implements OtherNodes, NodeCommands {
       ...(last === undefined ? {} : { last }),
     });
     const answer = await this.#shared(address, `${nodePaths.repositories}?${query}`);
-    const { repositories, errors } = answer as NamesAnswer;
-    // Who takes this node for none, or knows no such question, says 404 with another code.
-    if (Array.isArray(errors) && errors[0]?.code === "NAME_UNKNOWN") return [];
+    if (isUnknownName(answer)) return [];
+    const { repositories } = answer as { readonly repositories?: unknown };
     if (!Array.isArray(repositories)) throw new Error(`${address} does not say what repositories it has`);
     const names = repositories.flatMap((name) =>
       typeof name === "string" ? (parseRepository(name) ?? []) : [],
@@ -106,6 +108,17 @@ export class HttpNodes implements OtherNodes, NodeCommands {
     const { data } = toldPinsSchema.safeParse(await this.#shared(address, nodePaths.pins));
     if (data === undefined) throw new Error(`${address} does not say what is pinned`);
     return data.pins;
+  }
+
+  async tagStays(address: string, { upstream, repository }: Scope, tag: Tag): Promise<readonly TagStay[]> {
+    const id = this.#options.upstreamId(upstream);
+    if (id === undefined) throw new Error(`no upstream is called ${upstream}`);
+    const query = new URLSearchParams({ upstream: id, repository, tag });
+    const answer = await this.#shared(address, `${nodePaths.tagStays}?${query}`);
+    if (isUnknownName(answer)) return [];
+    const { data } = toldStaysSchema.safeParse(answer);
+    if (data === undefined) throw new Error(`${address} does not say what it has seen the tag name`);
+    return data.stays;
   }
 
   async pulled(address: string, days: number): Promise<PulledImages> {
@@ -155,9 +168,10 @@ export class HttpNodes implements OtherNodes, NodeCommands {
   }
 }
 
-interface NamesAnswer {
-  readonly repositories?: unknown;
-  readonly errors?: readonly { readonly code?: unknown }[];
+/** Whether the node has no such upstream. Who takes this one for no node, or knows no such question, says another code. */
+function isUnknownName(answer: unknown): boolean {
+  const { errors } = (answer ?? {}) as { readonly errors?: readonly { readonly code?: unknown }[] };
+  return Array.isArray(errors) && errors[0]?.code === "NAME_UNKNOWN";
 }
 
 /** Summaries where nodes are named by a list: each asks the others. */

@@ -31,10 +31,7 @@ t.test("--version", async (t) => {
 t.test("what the command line does not know is exit code 2, in one style", async (t) => {
   for (const [argv, says] of [
     [["chek"], 'entrepot: there is no command "chek"; did you mean check?\n'],
-    [
-      ["xyzzy"],
-      'entrepot: there is no command "xyzzy"; commands: serve, check, schema, demo, why, readiness, drill, savings, warm, pin, unpin, pins, refresh, purge, completion, man, help\n',
-    ],
+    [["xyzzy"], /^entrepot: there is no command "xyzzy"; commands: serve, check, .*why, .*, help\n/],
     [["--bogus"], "entrepot: unknown option '--bogus'\n"],
     [["check", "--config"], "entrepot: option '-c, --config <file>' argument missing\n"],
     [

@@ -78,3 +78,30 @@ t.test("a node is told what was pulled here, a page after the other, and nobody 
     t.equal((await ask(wrong)).status, 400, wrong);
   t.equal((await mirror.get("/node/v1/reported-images?since=0", { host, [peerHeader]: "b" })).status, 404);
 });
+
+t.test("a node is told what a tag was seen to name here, of the same registry", async (t) => {
+  const secret = fixedSecret(new Secret("s".repeat(32)));
+  const proof = new NodeProof(secret, Date.now);
+  const host = "node-a.test:5000";
+  const upstream = await startUpstream(t);
+  const mirror = await startMirror(t, upstream, { node: { name: "a", address: `http://${host}`, secret } });
+  const image = makeImage({ layers: [10] });
+  upstream.addImage("team/a", "1", image);
+  await mirror.get("/v2/team/a/manifests/1");
+  const id = upstreamId({ name: "upstream", url: upstream.url, repositoryPrefix: "" });
+  const ask = async (query: Record<string, string>) => {
+    const target = `/node/v1/tag-stays?${new URLSearchParams({ upstream: id, repository: "team/a", tag: "1", ...query })}`;
+    const signed = await proof.sign({ node: "b", method: "GET", host, target });
+    const answer = await mirror.get(target, { host, [peerHeader]: "b", [proofHeader]: signed });
+    return { status: answer.status, body: JSON.parse(answer.body.toString()) };
+  };
+  const told = await ask({});
+  t.match(told, { status: 200, body: { stays: [{ digest: image.digest, by: "127.0.0.1" }] } });
+  t.same((await ask({ tag: "2" })).body, { stays: [] });
+  t.match(await ask({ upstream: "other@0123456789ab" }), {
+    status: 404,
+    body: { errors: [{ code: "NAME_UNKNOWN" }] },
+  });
+  for (const wrong of [{ repository: "Team" }, { tag: "-" }]) t.equal((await ask(wrong)).status, 404);
+  t.equal((await mirror.get("/node/v1/tag-stays?tag=1", { host, [peerHeader]: "b" })).status, 404);
+});

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
+import type { Repository, Tag } from "../../src/oci/name.ts";
 import { NodeProof } from "../../src/ports/datacenter/node-proof.ts";
 import { type NodeSummary, nodePaths } from "../../src/ports/datacenter/nodes.ts";
 import { fixedSecret, Secret } from "../../src/ports/secret.ts";
@@ -207,4 +208,30 @@ t.test("the same question is asked once at a time, and at most 8 are under way t
   await eventually("it is asked again", () => waiting.length === 9);
   waiting.at(-1)?.();
   t.same(await next, ["a"], "there is room again");
+});
+
+t.test("what a node has seen a tag name: no more than it keeps, and digests only", async (t) => {
+  const one = digestOf(Buffer.from("1"));
+  const stay = { digest: one, firstSeen: 1, by: "ann", end: { at: 2, why: "moved" } };
+  let answer: unknown = { stays: [stay, { digest: one, firstSeen: 3, more: "x" }] };
+  const asked: (string | undefined)[] = [];
+  const host = await server(t, (request, response) => {
+    asked.push(request.url);
+    response.end(JSON.stringify(answer));
+  });
+  const scope = { upstream: "hub", repository: "team/app" as Repository };
+  const stays = () => nodes().tagStays(`http://${host}`, scope, "1.0" as Tag);
+  t.strictSame(await stays(), [stay, { digest: one, firstSeen: 3, by: undefined, end: undefined }]);
+  t.same(asked, ["/node/v1/tag-stays?upstream=hub%400123456789ab&repository=team%2Fapp&tag=1.0"]);
+  answer = { errors: [{ code: "NAME_UNKNOWN" }] };
+  t.same(await stays(), [], "it has no such upstream");
+  for (answer of [
+    null,
+    {},
+    { stays: Array(101).fill(stay) },
+    ...[{ digest: "x" }, { firstSeen: -1 }, { by: 7 }, { end: { at: 2, why: "x" } }].map((wrong) => ({
+      stays: [{ ...stay, ...wrong }],
+    })),
+  ])
+    await t.rejects(stays(), /does not say what it has seen/, JSON.stringify(answer).slice(0, 100));
 });

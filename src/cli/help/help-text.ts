@@ -16,6 +16,7 @@ export const examples: readonly (readonly [command: string, purpose: string])[] 
   ["entrepot --config mirror.yaml", "the same as entrepot serve --config mirror.yaml"],
   ["entrepot check --config mirror.yaml", "validate, and print what every setting comes to"],
   ["entrepot why team/app:1.0 --ops 127.0.0.1:5001", "which parts of the image are here"],
+  ["entrepot history team/app:latest", "which digests the tag has named, and since when"],
   ["entrepot readiness --days 30", "which images could be pulled now without their registries"],
   ["entrepot drill --clients 10.1.2.0/24 --for 10m", "answer these as if the registries were dead"],
   ["entrepot savings --month 2026-11 --csv", "what was saved in that month, for a spreadsheet"],

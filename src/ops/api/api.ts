@@ -3,8 +3,9 @@ import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
 import { isMonth, monthExpected } from "../../telemetry/savings/report.ts";
 import type { DatacenterSavings } from "../../telemetry/savings/savings-document.ts";
 import { jsonAnswer, type OpsAnswer } from "../answer.ts";
+import type { TagReport } from "../history/tag-report.ts";
 import type { DatacenterDocument } from "../stats/datacenter.ts";
-import { longestReference } from "../stats/image-reference.ts";
+import { longestReference, type Unreadable } from "../stats/image-reference.ts";
 import { daysExpected, daysOf } from "../stats/readiness.ts";
 import type { Explanation, Readiness, StatsDocument } from "../stats/stats-document.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -21,6 +22,8 @@ export interface ApiOptions {
   readonly readiness: (days: number) => Promise<Readiness | undefined>;
   /** What all nodes have saved in a month, in this one unless said, or in `all` that are kept. Rejects with StoreError. */
   readonly savings: (month?: string) => Promise<DatacenterSavings>;
+  /** What all nodes have seen a tag name. Rejects with StoreError. */
+  readonly tagReport: (reference: string) => Promise<TagReport | Unreadable>;
 }
 
 export interface Api {
@@ -37,6 +40,7 @@ export function createApi({
   explain,
   readiness,
   savings,
+  tagReport,
 }: ApiOptions): Api {
   const document = openApiDocument(version);
   const answers: Readonly<Record<string, (query: URLSearchParams) => OpsAnswer | Promise<OpsAnswer>>> = {
@@ -45,14 +49,18 @@ export function createApi({
     "/api/v1/datacenter": () => jsonAnswer(200, datacenter()),
     "/api/v1/stats": () => jsonAnswer(200, stats()),
     async "/api/v1/why"(query) {
-      const reference = query.get("reference")?.trim() ?? "";
-      if (reference === "") return refused("?reference= is missing, such as ?reference=team/app:1.0");
-      if (reference.length > longestReference)
-        return refused(`reference: longer than ${longestReference} characters`);
+      const reference = referenceIn(query);
+      if (typeof reference !== "string") return reference;
       const explanation = await explain(reference);
-      if (explanation.kind === "unreadable")
-        return refused(`reference ${JSON.stringify(reference)}: ${explanation.reason}`);
-      return jsonAnswer(200, explanation);
+      return explanation.kind === "unreadable"
+        ? unreadable(reference, explanation.reason)
+        : jsonAnswer(200, explanation);
+    },
+    async "/api/v1/history"(query) {
+      const reference = referenceIn(query);
+      if (typeof reference !== "string") return reference;
+      const report = await tagReport(reference);
+      return "problem" in report ? unreadable(reference, report.problem) : jsonAnswer(200, report);
     },
     async "/api/v1/readiness"(query) {
       const days = daysOf(query.get("days"));
@@ -80,6 +88,19 @@ const busy: OpsAnswer = {
   body: "too many such questions wait for their answers; ask again in 10 s\n",
   headers: { "retry-after": "10" },
 };
+
+/** What is asked about, or why it cannot be. */
+function referenceIn(query: URLSearchParams): string | OpsAnswer {
+  const reference = query.get("reference")?.trim() ?? "";
+  if (reference === "") return refused("?reference= is missing, such as ?reference=team/app:1.0");
+  if (reference.length > longestReference)
+    return refused(`reference: longer than ${longestReference} characters`);
+  return reference;
+}
+
+function unreadable(reference: string, reason: string): OpsAnswer {
+  return refused(`reference ${JSON.stringify(reference)}: ${reason}`);
+}
 
 function refused(why: string): OpsAnswer {
   return { status: 400, body: `${why}\n` };

@@ -1,6 +1,7 @@
 // What /api/v1/why answers, for programs. Meanings stand in ops/stats/stats-document.ts.
 import { z } from "zod";
 import { roles } from "../../oci/descriptor.ts";
+import { staySchema } from "../history/tag-report-schema.ts";
 import type { Explanation } from "../stats/stats-document.ts";
 
 const maybe = z.number().nonnegative().nullable();
@@ -51,6 +52,7 @@ export const imageSchema = z.strictObject({
       ttlMs: maybe,
     })
     .nullable(),
+  stays: z.array(staySchema),
   parts: z.array(part).max(500),
   truncated: z.boolean(),
   images: z.array(image).max(500),

@@ -1,6 +1,7 @@
 // The OpenAPI 3.1 document of the API, made of the schemas its answers are tested against.
 import { z } from "zod";
 import { drillSchema, newDrillSchema } from "../drill/drill-schema.ts";
+import { tagReportSchema } from "../history/tag-report-schema.ts";
 import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
 import { newPinSchema, pinSchema, pinsSchema, unpinnedSchema } from "../pins/pin-schema.ts";
 import { newPurgeSchema, newRefreshSchema, purgeSchema, refreshSchema } from "../purge/purge-schema.ts";
@@ -29,6 +30,7 @@ const answers = {
   Datacenter: datacenterSchema,
   Stats: statsSchema,
   Image: imageSchema,
+  History: tagReportSchema,
   Jobs: jobsSchema,
   Job: jobSchema,
   NewJob: newJobSchema,
@@ -74,6 +76,13 @@ export const operations: Readonly<Record<string, Operation>> = {
     query: {
       reference: { description: "[upstream/]repository:tag or @digest", example: "team/app:1.0" },
     },
+  },
+  "/api/v1/history": {
+    id: "getHistory",
+    summary:
+      "What a tag has named, and when, as the nodes of the datacenter have seen it. Upstream is not asked",
+    answers: "History",
+    query: { reference: { description: "[upstream/]repository:tag", example: "team/app:1.0" } },
   },
   "/api/v1/readiness": {
     id: "getReadiness",

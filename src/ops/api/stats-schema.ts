@@ -168,6 +168,19 @@ export const statsSchema = z.strictObject({
       }),
     )
     .max(50),
+  movedTags: z
+    .array(
+      z.strictObject({
+        at: count,
+        upstream: text,
+        repository: text,
+        tag: text,
+        from: text,
+        to: text,
+        by: text.nullable(),
+      }),
+    )
+    .max(20),
   errors: z.strictObject({
     last: z
       .array(

@@ -64,6 +64,7 @@ export function explanationView(explanation: Explanation, asked: string): PageNo
       { class: "note" },
       `Without upstream it would ${withoutUpstream.served ? "" : "not "}be served: ${withoutUpstream.why}.`,
     ),
+    staysView(explanation),
     table(
       "Parts of the image",
       columns.map((name) => (name === "Size" ? { name, number: true as const } : { name })),
@@ -97,6 +98,22 @@ function tagView({ tag, at }: Explanation & { kind: "explained" }): Content {
     ago(tag.checkedAt, at),
     `, is ${ttl}: ${then[tag.state]}.`,
   );
+}
+
+/** The last one first; nothing of a tag that has named one digest only. */
+function staysView({ stays, at }: Explanation & { kind: "explained" }): Content {
+  if (stays.length < 2) return undefined;
+  const rows = [...stays]
+    .reverse()
+    .map((stay) => [
+      h("code", { title: stay.digest }, shortDigest(stay.digest)),
+      ago(stay.firstSeenAt, at),
+      stay.endedAt === null ? "–" : [ago(stay.endedAt, at), ` ${stay.ended}`],
+      stay.by ?? "–",
+      stay.nodes.join(", "),
+    ]);
+  const columns = ["Digest", "Since", "Until", "Asked by", "Seen by"].map((name) => ({ name }));
+  return table("What the tag has named", columns, rows, "Nothing.");
 }
 
 const levels = { here: "ok", coming: "warn", missing: "bad" } as const;

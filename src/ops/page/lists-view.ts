@@ -1,6 +1,6 @@
 // Single requests and repositories worth a look.
 import type { StatsDocument } from "../stats/stats-document.ts";
-import { duration, number, rate, size } from "./format.ts";
+import { duration, number, rate, shortDigest, size } from "./format.ts";
 import { h, type PageNode } from "./html.ts";
 import { ago, type Cell, section, state, table } from "./parts.ts";
 
@@ -71,6 +71,30 @@ export function errorsView({ errors, at }: StatsDocument): PageNode {
         h("code", {}, lastWhat),
       ),
     ),
+  );
+}
+
+export function movedTagsView({ movedTags, at }: StatsDocument): PageNode {
+  const rows = movedTags.map((move) => [
+    { shown: ago(move.at, at), by: at - move.at },
+    move.upstream,
+    `${move.repository}:${move.tag}`,
+    h("code", { title: move.from }, shortDigest(move.from)),
+    h("code", { title: move.to }, shortDigest(move.to)),
+    move.by ?? "–",
+  ]);
+  const columns = [
+    { name: "When" },
+    { name: "Upstream", ...long },
+    { name: "Tag", ...long },
+    { name: "From" },
+    { name: "To" },
+    { name: "Asked by", ...long },
+  ];
+  return section(
+    "moved",
+    "Tags that moved in the last day",
+    table("Tags that moved", columns, rows, "None that is pulled through here."),
   );
 }
 

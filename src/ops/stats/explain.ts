@@ -4,12 +4,14 @@
 import type { Freshness } from "../../cache/freshness.ts";
 import type { Digest } from "../../oci/digest.ts";
 import { largestManifest, type Role, readManifest } from "../../oci/manifest.ts";
+import type { Tag } from "../../oci/name.ts";
 import { referenceText } from "../../oci/reference.ts";
 import { type BlobInfo, type BlobStore, readWhole } from "../../ports/blobs.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Neighbours } from "../../ports/datacenter/nodes.ts";
 import type { BlobIndex, ImageGraph, LinkStore, TagRecord, TagStore } from "../../ports/records.ts";
 import type { Scope } from "../../ports/scope.ts";
+import type { TagReport } from "../history/tag-report.ts";
 import { count, size as sizeText } from "../page/format.ts";
 import { dockerPullOf } from "./docker-pull.ts";
 import type { Elsewhere } from "./elsewhere.ts";
@@ -49,6 +51,8 @@ export interface ExplainOptions {
   readonly elsewhere?: () => Elsewhere;
   /** Left out: there are no other nodes. */
   readonly neighbours?: () => Neighbours | undefined;
+  /** What the nodes have seen a tag name. Rejects with StoreError. Left out: nothing is known of that. */
+  readonly stays?: (scope: Scope, tag: Tag) => Promise<Pick<TagReport, "stays" | "silentNodes">>;
   readonly clock: Clock;
   /** How clients reach the mirror. */
   readonly mirrorUrl: () => string;
@@ -91,7 +95,9 @@ export function createExplain(options: ExplainOptions): Explain {
     const found = await explainParts(options, image, digest);
     const { truncated } = found;
     const shared = await partsElsewhere(found.parts, options.elsewhere?.());
-    const { parts, silent } = await partsOfAll(shared.parts, options.neighbours?.());
+    const { parts, silent: withoutParts } = await partsOfAll(shared.parts, options.neighbours?.());
+    const seen = reference.kind === "tag" ? await options.stays?.(image, reference.tag) : undefined;
+    const silent = [...new Set([...withoutParts, ...(seen?.silentNodes ?? [])])].sort();
     const tag = record === undefined ? null : tagOf(options, image, record);
     const stores = shared.silent ? ["S3"] : [];
     const outlook = await outlookOf(options, image, digest, parts, tag, silentText(stores));
@@ -110,6 +116,7 @@ export function createExplain(options: ExplainOptions): Explain {
       silentNodes: silent,
       dockerPull: dockerPullOf(image, options.names(), options.mirrorUrl()),
       tag,
+      stays: seen?.stays ?? [],
       parts,
       truncated,
       ...outlook,

@@ -7,6 +7,7 @@ import type { DrillRecord } from "../../ports/datacenter/drill.ts";
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import type { ReportedStay } from "../history/tag-report.ts";
 import type { DatacenterDocument } from "./datacenter.ts";
 
 export type Level = "ok" | "degraded" | "down";
@@ -131,6 +132,8 @@ export interface StatsDocument {
   readonly drill: DrillRecord | null;
   readonly traffic: Pick<ActivityReport, "windows" | "sinceStart" | "series"> & { readonly inFlight: number };
   readonly store: StoreStats & Pick<ActivityReport, "lastStoreError"> & { readonly scrub: ScrubStats };
+  /** Tags that were noticed here to have moved in the last day, the last one first; at most 20. */
+  readonly movedTags: readonly MovedTag[];
   readonly fills: readonly RunningFill[];
   readonly slow: ActivityReport["slow"];
   readonly errors: ActivityReport["errors"];
@@ -140,6 +143,18 @@ export interface StatsDocument {
   readonly queues: readonly QueueStats[];
   readonly savings: SavingsStats;
   readonly runtime: RuntimeStats;
+}
+
+/** A tag that names another digest than before, by the word of its upstream. */
+export interface MovedTag {
+  readonly at: number;
+  readonly upstream: string;
+  readonly repository: string;
+  readonly tag: string;
+  readonly from: string;
+  readonly to: string;
+  /** Who asked when it was noticed: a name, else an address; null: nobody waited. */
+  readonly by: string | null;
 }
 
 /** What of it the verdict, and what other nodes are told, are made of. */
@@ -183,6 +198,8 @@ export type Explanation =
         /** For how long it stays fresh after a check; null: for ever. */
         readonly ttlMs: number | null;
       } | null;
+      /** What the nodes have seen the tag name, the first one first; empty for digests. */
+      readonly stays: readonly ReportedStay[];
       /** Manifests, each before what it names; at most 500. */
       readonly parts: readonly ExplainedPart[];
       readonly truncated: boolean;

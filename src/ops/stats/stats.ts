@@ -4,6 +4,7 @@ import type { BlobCache } from "../../cache/blob-cache.ts";
 import type { Config } from "../../config/config.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
+import type { TagHistory } from "../../ports/history/tag-history.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityState, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
@@ -15,6 +16,7 @@ import { nodeSummary } from "./node-summary.ts";
 import { RuntimeWatch } from "./runtime-watch.ts";
 import type {
   JudgedStats,
+  MovedTag,
   QueueStats,
   RunningFill,
   ScrubStats,
@@ -53,7 +55,10 @@ export interface StatsOptions {
   readonly running: () => {
     readonly upstreams?: readonly Pick<ClosableUpstream, "name" | "active" | "circuit">[];
     readonly blobs?: Pick<BlobCache, "fillings">;
-    readonly index?: { readonly blobs: { totals(): { readonly bytes: number; readonly count: number } } };
+    readonly index?: {
+      readonly blobs: { totals(): { readonly bytes: number; readonly count: number } };
+      readonly history: Pick<TagHistory, "movedSince">;
+    };
     readonly listener?: { readonly inFlight: number } | undefined;
     readonly scrubber?: { readonly oldestCheck: number | undefined } | undefined;
     readonly store?: { readonly quarantined: { readonly bytes: number } };
@@ -79,6 +84,9 @@ export interface Stats {
 /** Teams on the page. */
 const maxTeams = 10;
 const hour = 3_600_000;
+const day = 24 * hour;
+/** Tags that have moved on the page. */
+const maxMovedTags = 20;
 /** Milliseconds of uptime that a growth rate is computed over at least. */
 const shortestGrowthTime = 300_000;
 /** Milliseconds without a byte after which a download has stalled. */
@@ -140,6 +148,7 @@ export function createStats(options: StatsOptions): Stats {
         upstreams,
         traffic: { ...traffic, series },
         store,
+        movedTags: movedTags(options.running().index?.history, at),
         fills: options.running().blobs?.fillings.map((filling) => fillOf(filling, at, steady())) ?? [],
         slow,
         errors,
@@ -155,6 +164,11 @@ export function createStats(options: StatsOptions): Stats {
     datacenter: () => options.datacenter.document(summary()),
     close: () => watch.stop(),
   };
+}
+
+function movedTags(history: Pick<TagHistory, "movedSince"> | undefined, now: number): readonly MovedTag[] {
+  const moves = history?.movedSince(now - day, maxMovedTags) ?? [];
+  return moves.map(({ by = null, ...move }) => ({ ...move, by }));
 }
 
 function linksOf({ opsPage: { runbook, grafana, haproxy } = {} }: Pick<Config, "opsPage">) {

@@ -1,9 +1,11 @@
 // What one node says of itself to the others of its datacenter, so that any of them can answer for all.
 import type { Digest } from "../../oci/digest.ts";
-import type { Repository } from "../../oci/name.ts";
+import type { Repository, Tag } from "../../oci/name.ts";
 import type { Reference } from "../../oci/reference.ts";
 import type { CircuitStateName, Result } from "../event.ts";
+import type { TagStay } from "../history/tag-history.ts";
 import type { PinCommand } from "../pins/pins.ts";
+import type { Scope } from "../scope.ts";
 import type { DrillRecord } from "./drill.ts";
 import type { PageEnd, ReportedPage } from "./reported-images.ts";
 import type { NodeSavings } from "./savings.ts";
@@ -109,6 +111,7 @@ export const nodePaths = {
   pulled: "/node/v1/pulled",
   reported: "/node/v1/reported-images",
   pins: "/node/v1/pins",
+  tagStays: "/node/v1/tag-stays",
   purges: "/node/v1/purges",
   purge: "/node/v1/purge",
   purgeNow: "/node/v1/purge-now",
@@ -152,6 +155,8 @@ export interface OtherNodes {
   reported(address: string, since: number, after: PageEnd | undefined): Promise<ReportedPage>;
   /** What was commanded of pins, by the names upstreams have among nodes (upstream-id.ts). */
   pins(address: string): Promise<readonly PinCommand[]>;
+  /** What it has seen the tag name. None when it has no such upstream. */
+  tagStays(address: string, scope: Scope, tag: Tag): Promise<readonly TagStay[]>;
 }
 
 /** What nodes ask each other to do, and what else they ask for it. */

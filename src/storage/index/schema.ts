@@ -363,6 +363,26 @@ END;
 `;
 
 /**
+ * What tags have named (tag-history.ts). `first_seen`, `ended_at`: in milliseconds since the epoch; what a tag named before this
+ * table was there counts from when upstream was last asked. `ended`: `moved` or `deleted`.
+ */
+const tagHistory = `
+CREATE TABLE tag_history (
+  id INTEGER PRIMARY KEY,
+  repository INTEGER NOT NULL,
+  tag TEXT NOT NULL,
+  digest BLOB NOT NULL,
+  first_seen INTEGER NOT NULL,
+  seen_by TEXT,
+  ended_at INTEGER,
+  ended TEXT
+) STRICT;
+INSERT INTO tag_history (repository, tag, digest, first_seen) SELECT repository, tag, digest, checked_at FROM tags;
+CREATE INDEX tag_history_tag ON tag_history (repository, tag, id);
+CREATE INDEX tag_history_ended ON tag_history (ended_at) WHERE ended_at IS NOT NULL;
+`;
+
+/**
  * Migration N (counted from 1) takes an index from version N - 1 to version N. A released one never changes, because
  * there are files made by it. A change of tables is a new one at the end, which keeps the rows (a new column has a
  * default).
@@ -380,6 +400,7 @@ export const migrations: readonly string[] = [
   pins,
   supersession,
   purges,
+  tagHistory,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

@@ -1,5 +1,5 @@
-// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings, pins and purges, eight
-// ports over one SQLite database.
+// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings, pins, purges and the
+// history of tags, nine ports over one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Proofs } from "../../ports/records.ts";
@@ -14,6 +14,7 @@ import { SqlitePurges } from "./purges.ts";
 import { Repositories } from "./repositories.ts";
 import { SqliteSavings } from "./savings.ts";
 import { SqliteSuperseded } from "./superseded.ts";
+import { SqliteTagHistory } from "./tag-history.ts";
 import { SqliteTags } from "./tags.ts";
 
 export interface IndexOptions {
@@ -57,6 +58,7 @@ export class SqliteIndex {
   readonly pins: SqlitePins;
   readonly superseded: SqliteSuperseded;
   readonly purges: SqlitePurges;
+  readonly history: SqliteTagHistory;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -76,6 +78,7 @@ export class SqliteIndex {
     this.savings = new SqliteSavings(database);
     this.pins = new SqlitePins(database);
     this.purges = new SqlitePurges(database);
+    this.history = new SqliteTagHistory(database, repositories);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

@@ -181,6 +181,10 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         return limited(mayPass, `${notice.kind} ${notice.upstream} ${notice.reason}`, (suppressed) =>
           logStaleServed(logger, notice, suppressed),
         );
+      case "tag_moved": {
+        const { kind: _, ...fields } = notice;
+        return logger.info({ event: "tag.moved", ...fields }, "a tag names another digest than before");
+      }
       case "store_error":
         return limited(mayPass, `${notice.kind} ${notice.op} ${notice.code}`, (suppressed) => {
           const { op, code, message } = notice;

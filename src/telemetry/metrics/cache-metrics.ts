@@ -34,6 +34,7 @@ export const storeOps = [
   "readiness",
   "savings",
   "superseded",
+  "history",
   "purge",
   "pins",
   "publish",

@@ -97,7 +97,14 @@ export function createUpstreamMetrics(
     labelNames: ["upstream", "when", "result"],
     registers,
   });
+  const moves = new Counter({
+    name: "entrepot_tag_moves_total",
+    help: "Tags pulled through here that upstream says name another digest than before.",
+    labelNames: ["upstream"],
+    registers,
+  });
   const begin = (upstream: string): void => {
+    moves.inc({ upstream }, 0);
     for (const when of tagRefreshOccasions)
       for (const result of tagRefreshResults) refreshes.inc({ upstream, when, result }, 0);
     lastSuccess.set({ upstream }, 0);
@@ -143,6 +150,8 @@ export function createUpstreamMetrics(
         when: notice.when,
         result: notice.result,
       });
+    } else if (notice.kind === "tag_moved") {
+      moves.inc({ upstream: upstreamLabel(notice.upstream) });
     } else if (notice.kind === "upstream_error") {
       errors.inc({ upstream: upstreamLabel(notice.upstream), reason: upstreamReason(notice.code) });
     } else if ("upstream" in notice && configured.has(notice.upstream)) {

@@ -77,7 +77,7 @@ export class NotificationEndpoint {
   /** Whether the endpoint is to get it. */
   wants({ action, target, request }: Notification): boolean {
     const { ignore, headRequests } = this.#options;
-    if (action === "pull" && request.method === "HEAD" && !headRequests) return false;
+    if (action === "pull" && request?.method === "HEAD" && !headRequests) return false;
     return !ignore.actions.includes(action) && !ignore.mediaTypes.includes(target.mediaType ?? "");
   }
 

@@ -1,15 +1,16 @@
-// From a finished request to the event that receivers of a registry's notifications know (CNCF Distribution's
+// From a finished request, or a tag that has moved, to the event that receivers of a registry's notifications know (CNCF Distribution's
 // envelope: the names and places of the fields are theirs).
 import { randomUUID } from "node:crypto";
-import type { RequestEvent } from "../../ports/event.ts";
+import type { Notice, RequestEvent } from "../../ports/event.ts";
 
-export const notificationActions = ["pull", "push", "mount", "delete"] as const;
+/** `tag.moved` is no action of a client: upstream has said that a tag names another digest than before. */
+export const notificationActions = ["pull", "push", "mount", "delete", "tag.moved"] as const;
 export type NotificationAction = (typeof notificationActions)[number];
 
 /** One event of an envelope `{"events": [...]}`. What is undefined is left out of the JSON. */
 export interface Notification {
   readonly id: string;
-  /** RFC 3339: when the request ended. */
+  /** RFC 3339: when the request ended, or the move was noticed. */
   readonly timestamp: string;
   readonly action: NotificationAction;
   readonly target: {
@@ -20,18 +21,21 @@ export interface Notification {
     readonly length?: number | undefined;
     readonly repository: string;
     readonly fromRepository?: string | undefined;
+    /** What a tag that has moved named before. */
+    readonly fromDigest?: string | undefined;
     /** Where the content can be pulled, as the client names this mirror. */
     readonly url?: string | undefined;
     readonly tag?: string | undefined;
   };
-  readonly request: {
+  /** Left out of what is no request. */
+  readonly request?: {
     readonly id: string;
     readonly addr: string;
     readonly host?: string | undefined;
     readonly method: string;
     readonly useragent?: string | undefined;
   };
-  /** Clients have no names here. */
+  /** The caller, where it has a name; of a tag that has moved who asked when it was noticed. */
   readonly actor: { readonly name?: string };
   readonly source: NotificationSource;
 }
@@ -72,6 +76,22 @@ export function notificationOf(event: RequestEvent, source: NotificationSource):
       useragent: event.userAgent,
     },
     actor: event.user === undefined ? {} : { name: event.user },
+    source,
+  };
+}
+
+/** `at`: when it was noticed. Who asked then is the actor. */
+export function notificationOfMove(
+  { repository, tag, from, to, by }: Notice & { kind: "tag_moved" },
+  at: Date,
+  source: NotificationSource,
+): Notification {
+  return {
+    id: randomUUID(),
+    timestamp: at.toISOString(),
+    action: "tag.moved",
+    target: { digest: to, fromDigest: from, repository, tag },
+    actor: by === undefined ? {} : { name: by },
     source,
   };
 }

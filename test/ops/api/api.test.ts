@@ -32,6 +32,14 @@ async function start(t: Test, changes: Partial<OpsListenerOptions> = {}, stats =
             ...{ truncated: false, silentNodes: [], unready: [] },
           },
     savings: async (month) => sampleDatacenterSavings(month),
+    tagReport: async (reference) => {
+      asked.push(reference);
+      if (reference === "wrong") return { problem: "expected something else" };
+      return {
+        ...{ schema: 1, at: 1000, upstream: "hub", repository: "team/app", tag: "1.0" },
+        ...{ stays: [], silentNodes: [] },
+      };
+    },
   });
   const listener = createOpsListener({
     health: new Health(),

@@ -168,6 +168,7 @@ t.test("of the answers every member is described, also where they are nested", (
     "Datacenter",
     "Drill",
     "Error",
+    "History",
     "Image",
     "Job",
     "Jobs",

@@ -111,6 +111,7 @@ t.test("the order is that of questions at night", (t) => {
     "fills",
     "slow",
     "errors",
+    "moved",
     "repositories",
     "origin",
     "savings",

@@ -7,7 +7,9 @@ import { fullDocument, sampleDocument } from "../../fixtures/stats-samples.ts";
 const withBytes = (bytes: number, free: number) =>
   sampleDocument(() => {}, {
     disk: () => ({ free, total: 2000 }),
-    running: () => ({ index: { blobs: { totals: () => ({ bytes, count: 1 }) } } }),
+    running: () => ({
+      index: { blobs: { totals: () => ({ bytes, count: 1 }) }, history: { movedSince: () => [] } },
+    }),
   });
 
 t.test("the store shows the disk where that is the smaller bound", (t) => {

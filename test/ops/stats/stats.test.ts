@@ -155,7 +155,9 @@ t.test("how long until it is full: at the pace of the last hour, less what was e
   const fill = { kind: "fill", result: "committed", upstream: "hub", digest: "", durationMs: 1 } as const;
   const used = (bytes: number) => ({
     disk: () => undefined,
-    running: () => ({ index: { blobs: { totals: () => ({ bytes, count: 1 }) } } }),
+    running: () => ({
+      index: { blobs: { totals: () => ({ bytes, count: 1 }) }, history: { movedSince: () => [] } },
+    }),
   });
   const happen = (minutes: number, stored: number, evicted: number) =>
     sampleDocument((activity, clock: ManualClock) => {

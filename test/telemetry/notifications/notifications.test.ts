@@ -56,6 +56,7 @@ function start(t: Test, ...endpoints: EndpointOptions[]) {
       told();
     },
     userAgent: "entrepot/test",
+    clock: () => Date.UTC(2026, 10, 1),
     pause: waits.pause,
   });
   t.teardown(async () => {
@@ -225,4 +226,29 @@ t.test("flushing ends after 5 s, and closing drops the rest and says so", async 
   t.match(notices.at(-1), { message: "the program has ended" });
   pull("c");
   t.equal(receiver.deliveries.length, 1);
+});
+
+t.test("a tag that has moved is an event of its own, which can be left out", async (t) => {
+  const [wanting, other] = [await startReceiver(t), await startReceiver(t)];
+  const { notifications } = start(
+    t,
+    endpoint(wanting),
+    endpoint(other, { ignore: { actions: ["tag.moved"], mediaTypes: [] } }),
+  );
+  const move = { kind: "tag_moved", upstream: "hub", repository: "team/app", tag: "1.0" } as const;
+  notifications.onNotice({ ...move, from: "sha256:a", to: "sha256:b", by: "ann" });
+  notifications.onNotice({ ...move, from: "sha256:b", to: "sha256:a", by: undefined });
+  await notifications.flush();
+  const target = { repository: "team/app", tag: "1.0" };
+  t.match(wanting.events, [
+    {
+      action: "tag.moved",
+      timestamp: "2026-11-01T00:00:00.000Z",
+      target: { ...target, digest: "sha256:b", fromDigest: "sha256:a" },
+      actor: { name: "ann" },
+      source: { instanceID: "run-1" },
+    },
+    { target: { ...target, digest: "sha256:a", fromDigest: "sha256:b" }, actor: {} },
+  ]);
+  t.same(other.events, []);
 });
