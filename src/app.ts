@@ -23,7 +23,7 @@ import { PushWriters } from "./app/push-writers.ts";
 import { createRouter } from "./app/router.ts";
 import { Savings } from "./app/savings.ts";
 import { openSharedParts, type SharedParts } from "./app/sharing.ts";
-import { mirrorUrl, openStatsPage, type StatsPage } from "./app/stats-page.ts";
+import { openStatsPage, type StatsPage } from "./app/stats-page.ts";
 import { createTelemetry, type LogTerminal, type Telemetry } from "./app/telemetry.ts";
 import { clientsChanged, Upstreams } from "./app/upstreams.ts";
 import { VersionWatch } from "./app/version-checks.ts";
@@ -31,6 +31,8 @@ import { Webhooks } from "./app/webhooks.ts";
 import { machineWith, workerCount } from "./app/worker-count.ts";
 import { DeniedDigests } from "./cache/denied-digests.ts";
 import { Scrubber } from "./cache/scrubber.ts";
+import { mirrorUrl } from "./client-config/mirror-url.ts";
+import { pageClients } from "./client-config/page-clients.ts";
 import { formatBound } from "./config/address.ts";
 import { applicable, type Changes } from "./config/changes.ts";
 import type { Config } from "./config/config.ts";
@@ -436,6 +438,7 @@ class Entrepot implements App {
       store,
       index,
       mirrorUrl: () => mirrorUrl(this.#config, this.#port),
+      clients: () => pageClients(this.#config, mirrorUrl(this.#config, this.#port)),
     });
     this.#stats = stats;
     this.#opened.defer(() => stats.close());

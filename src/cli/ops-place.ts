@@ -68,7 +68,8 @@ export function opsPlace(options: OpsPlaceOptions, context: Context): OpsPlace |
   return undefined;
 }
 
-function isConfigured(option: string | undefined, { env }: Context): boolean {
+/** Whether something says what the configuration is. */
+export function isConfigured(option: string | undefined, { env }: Context): boolean {
   const given = [option, env[configVariable.env], env.ENTREPOT_UPSTREAM_URL];
   return given.some((value) => value !== undefined && value !== "");
 }

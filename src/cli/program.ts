@@ -1,9 +1,11 @@
 // The command line: the commands, what --help says, and the exit code.
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { clientNames } from "../client-config/clients.ts";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
 import { isMonth } from "../telemetry/savings/report.ts";
 import { type CheckOptions, check } from "./check.ts";
+import { type ClientConfigOptions, clientConfig } from "./client-config/client-config.ts";
 import { completionScript, type Shell, shells } from "./completion/completion.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
@@ -70,6 +72,48 @@ Exit codes:
   2  the configuration or the command line is wrong`,
     )
     .action(async (options: CheckOptions) => finish(await check(options, context)));
+  root
+    .command("client-config")
+    .description("print the files that point clients at this mirror, and where they go")
+    .addArgument(
+      new Argument("<clients...>", clientNames.join(", ")).choices(clientNames).argParser(collect),
+    )
+    .option(...configOption)
+    .option(
+      "--mirror <url>",
+      "how clients reach the mirror, such as http://mirror.example.com:5000; what opsPage.mirror says unless set",
+    )
+    .option(
+      "--registry <host>",
+      "only for the names of this registry, such as registry.example.com or docker.io (repeatable); all of the configuration unless set, and needed where there is none",
+      collect,
+    )
+    .option("--no-fallback", "the form in which the client asks nobody but the mirror")
+    .option(
+      "--client-version <version>",
+      "of the client, for kind and minikube of containerd in the node: what only newer ones take is left out without it",
+    )
+    .option("--ca <file>", "PEM file of the authority that signed the mirror's certificate")
+    .option("--username <name>", "write this login into the files, of clients whose files hold one")
+    .option("--password-file <file>", "file with its password")
+    .option(
+      "--output <directory>",
+      "write the files below it, each in its place, instead of printing them; what is there already is never changed",
+    )
+    .addHelpText(
+      "after",
+      `
+The standard output is the file itself, ready to be redirected; of several files each has its path above it. Where it goes and
+what to restart is said on the standard error.
+
+Exit codes:
+  0  done
+  1  a file could not be written, or is there already and says something else
+  2  this client cannot do it with this mirror, or the command line or the configuration is wrong`,
+    )
+    .action(async (clients: string[], options: ClientConfigOptions) =>
+      finish(await clientConfig(clients, options, context)),
+    );
   root
     .command("schema")
     .description("print the JSON Schema of the configuration file, for editors")

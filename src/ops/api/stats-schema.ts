@@ -98,6 +98,14 @@ export const statsSchema = z.strictObject({
     draining: z.boolean(),
     mirrorUrl: text,
   }),
+  clients: z.array(
+    z.strictObject({
+      client: text,
+      files: z.array(z.strictObject({ path: text, text })),
+      more: count,
+      restart: text,
+    }),
+  ),
   links: z.strictObject({ runbook: text.nullable(), grafana: text.nullable(), haproxy: text.nullable() }),
   datacenter: datacenterSchema,
   verdict: z.strictObject({ level: z.enum(["ok", "degraded", "down"]), reasons: z.array(text) }),

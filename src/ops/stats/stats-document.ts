@@ -118,6 +118,15 @@ export interface StatsDocument {
     /** How clients reach the mirror. */
     readonly mirrorUrl: string;
   };
+  /** How clients are pointed at the mirror, for a page nobody has pulled from yet; empty once there is traffic. */
+  readonly clients: readonly {
+    readonly client: string;
+    readonly files: readonly { readonly path: string; readonly text: string }[];
+    /** Files that are not shown. */
+    readonly more: number;
+    /** What has to be started again. */
+    readonly restart: string;
+  }[];
   /** Where else to look; null: not configured. */
   readonly links: {
     readonly runbook: string | null;

@@ -33,6 +33,8 @@ export interface StatsOptions {
   readonly config: () => Pick<Config, "upstreams" | "cache" | "opsPage">;
   /** How clients reach the mirror. */
   readonly mirrorUrl: () => string;
+  /** How clients are pointed at it. Left out: nothing is said of it. */
+  readonly clients?: () => StatsDocument["clients"];
   /** Of this node, among those of its datacenter. */
   readonly name: string;
   readonly version: string;
@@ -144,6 +146,7 @@ export function createStats(options: StatsOptions): Stats {
         node,
         verdict,
         datacenter: options.datacenter.document(summaryOf(stats)),
+        clients: traffic.windows["24h"].requests > 0 ? [] : (options.clients?.() ?? []),
         links: linksOf(options.config()),
         upstreams,
         traffic: { ...traffic, series },

@@ -1,5 +1,5 @@
 import t from "tap";
-import { mirrorUrl } from "../../src/app/stats-page.ts";
+import { mirrorUrl } from "../../src/client-config/mirror-url.ts";
 
 const named = (name: string) => ({ node: { name, address: undefined } });
 
