@@ -75,9 +75,7 @@ Exit codes:
   root
     .command("client-config")
     .description("print the files that point clients at this mirror, and where they go")
-    .addArgument(
-      new Argument("<clients...>", clientNames.join(", ")).choices(clientNames).argParser(collect),
-    )
+    .addArgument(new Argument("<clients...>", clientNames.join(", ")).choices(clientNames).argParser(collect))
     .option(...configOption)
     .option(
       "--mirror <url>",

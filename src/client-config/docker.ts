@@ -29,7 +29,8 @@ export function docker(mirror: ClientMirror, { fallback, version }: ClientWishes
   const hosts = isPlain(mirror)
     ? [...new Set([hostOf(mirror), ...mirrorHosts(mirrored ? [mirrored] : [])])]
     : [];
-  if (mirrored === undefined && hosts.length === 0)
+  const hasSettings = mirrored !== undefined || hosts.length > 0;
+  if (!hasSettings && mirror.ca === undefined)
     throw new ClientProblem(
       `there is nothing to write into ${path}: ${needsLogin ? asksNote(mirror) : noHubNote(mirror)}`,
     );
@@ -39,12 +40,12 @@ export function docker(mirror: ClientMirror, { fallback, version }: ClientWishes
   };
   return {
     files: [
-      { path, text: `${JSON.stringify(settings, undefined, 2)}\n` },
+      ...(hasSettings ? [{ path, text: `${JSON.stringify(settings, undefined, 2)}\n` }] : []),
       ...(mirror.ca === undefined
         ? []
         : [{ path: `/etc/docker/certs.d/${hostOf(mirror)}/ca.crt`, text: mirror.ca }]),
     ],
-    restart: "systemctl restart docker",
+    restart: hasSettings ? "systemctl restart docker" : "nothing: docker reads the authority at each pull",
     notes: [
       ...(mirrored
         ? [
@@ -54,7 +55,7 @@ export function docker(mirror: ClientMirror, { fallback, version }: ClientWishes
       ...(mirrored && mirrored.url.pathname !== "/"
         ? ["docker before 24.0.8 takes no path in a mirror's URL and does not start"]
         : []),
-      `where there is a ${path} already, put these keys into it`,
+      ...(hasSettings ? [`where there is a ${path} already, put these keys into it`] : []),
       ...authorityNotes(mirror),
       ...certificateNotes(mirror),
     ],

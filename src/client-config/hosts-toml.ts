@@ -48,7 +48,8 @@ export function hostsFiles(
           ...host.map((line) => `  ${line}`),
           ...headerOf(login, `host.${server}.header`, "  "),
         ]
-      : [`server = ${server}`, ...host, ...headerOf(login, "header", "")];
+      : // containerd 1.6 refuses a file without this table ("invalid `host` tree").
+        [`server = ${server}`, ...host, ...headerOf(login, "header", ""), "[host]"];
     return {
       path: `${put}/${registry.host}/hosts.toml`,
       text: `${lines.join("\n")}\n`,

@@ -89,8 +89,13 @@ t.test("docker: no mirror list where it would not be used", (t) => {
     ...secure,
     registries: secure.registries.map((each) => ({ ...each, asksForLogin: true })),
   };
+  t.strictSame(
+    files("docker", asking),
+    { "/etc/docker/certs.d/mirror.example.com/ca.crt": ca },
+    "for pulls by name",
+  );
   t.throws(
-    () => files("docker", asking),
+    () => files("docker", { ...asking, ca: undefined }),
     /nothing to write into .* its login of Docker Hub and no other: docker login mirror\.example\.com/,
   );
   t.end();
@@ -127,6 +132,7 @@ t.test("containerd", (t) => {
       `ca = "${at}/mirror.example.com/ca.crt"`,
       "[header]",
       '  Authorization = "Basic bm9kZTpodW50ZXIy"',
+      "[host]",
     ),
     [`${at}/mirror.example.com/ca.crt`]: ca,
   });

@@ -5,7 +5,7 @@ set -euo pipefail
 packages=(
   docker-registry skopeo busybox-static # the far registry and its images
   openssl tinyproxy-bin                 # the certificate of its token issuer; the only way out of a walled network
-  docker.io containerd runc podman      # the clients
+  docker.io containerd runc podman buildah # the clients
   chromium                              # the reader of the stats page
   influxdb prometheus                   # what reads the lines, metrics and rules written for it
   redis-server redis-sentinel           # what nodes share

@@ -5,12 +5,13 @@
 # was made by this script within the last 30 days. Ends with 1 and a reason where it cannot be had. Needs apt and dpkg.
 #
 # newer-clients.sh enter DIRECTORY SCRATCH COMMAND...: becomes COMMAND with the tree as its root. Processes, devices and the
-# directory SCRATCH are the machine's own; mounts are seen by the command and what it starts, and end with them. Needs root.
+# directory SCRATCH are the machine's own; mounts are seen by the command and what it starts, and end with them. The files of
+# $OVER_ETC/etc, if that is set, lie over those of the tree's /etc. Needs root.
 set -euo pipefail
 
 suite=sid
 # The last one is for who enters the tree.
-packages=(docker.io docker-cli containerd runc podman skopeo crane oras cosign notation mount)
+packages=(docker.io docker-cli containerd runc podman buildah skopeo kind crane oras cosign notation mount)
 
 die() { printf 'newer-clients.sh: %s\n' "$*" >&2; exit 1; }
 usage() { die "usage: newer-clients.sh fetch DIRECTORY | enter DIRECTORY SCRATCH COMMAND..."; }
@@ -28,6 +29,12 @@ if [ "$action" = enter ]; then
   mount --bind "$root" "$root"
   mkdir -p "$root$scratch"
   for each in /proc /sys /dev "$scratch"; do mount --rbind "$each" "$root$each"; done
+  if [ -n "${OVER_ETC:-}" ]; then
+    mount -t tmpfs tmpfs "$root/mnt"
+    mkdir "$root"/mnt/{upper,work}
+    mount -t overlay overlay -o "lowerdir=$OVER_ETC/etc:$root/etc,upperdir=$root/mnt/upper,workdir=$root/mnt/work" "$root/etc"
+    umount --lazy "$root/mnt"
+  fi
   cd "$root"
   pivot_root . mnt
   export PATH=/usr/sbin:/usr/bin HOME=/root
