@@ -1,4 +1,4 @@
-// containerd's hosts.toml (containerd, docs/hosts.md), which nerdctl, docker's containerd image store, and the nodes of kind and
+// containerd's hosts.toml, which nerdctl, docker's containerd image store, and the nodes of kind and
 // minikube read as well.
 import {
   baseOf,
