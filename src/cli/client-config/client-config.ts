@@ -69,6 +69,8 @@ function wishesOf(
   { readFile }: Context,
 ): ClientWishes {
   const version = clientVersion === undefined ? undefined : versionOf(clientVersion);
+  if (version !== undefined && clients.length > 1)
+    throw new RequestProblem("--client-version is that of one client: ask for one at a time");
   if (username === undefined && passwordFile === undefined) return { fallback, version };
   if (username === undefined || passwordFile === undefined)
     throw new RequestProblem("--username and --password-file go together");

@@ -125,6 +125,10 @@ t.test("wrong command lines", async (t) => {
       ["docker", ...mirror, "--client-version", "new"],
       /--client-version: found "new", expected a version like 2\.2/,
     ],
+    [
+      ["docker-certs.d", "containerd", ...mirror, ...registry, "--client-version", "29"],
+      /--client-version is that of one client/,
+    ],
     [["docker", ...mirror, "--no-fallback"], /docker asks Docker Hub itself.*docker-certs\.d --no-fallback/],
     [
       ["buildkit", ...mirror, ...registry, "--no-fallback"],
