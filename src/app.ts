@@ -495,7 +495,8 @@ class Entrepot implements App {
     const listener = this.#answering;
     const scrubber = this.#config.cache.scrub === 0 ? undefined : serving.scrubber;
     const { access, local, blobs } = policy;
-    return { upstreams: serving.upstreams.all, shared, access, local, blobs, listener, scrubber };
+    const { siblings } = shared.sharing;
+    return { upstreams: serving.upstreams.all, siblings, shared, access, local, blobs, listener, scrubber };
   }
 
   /** The policy over the opened store and index, and the listener in front of it, which does not listen yet. */

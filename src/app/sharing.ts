@@ -7,6 +7,7 @@ import { Releases } from "../cache/sharing/releases.ts";
 import { RememberedLinks, RememberedTags } from "../cache/sharing/remembered.ts";
 import { SharedLinks } from "../cache/sharing/shared-links.ts";
 import { SharedTags } from "../cache/sharing/shared-tags.ts";
+import { Siblings } from "../cache/sharing/siblings.ts";
 import type { Config } from "../config/config.ts";
 import { plainUpstream } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
@@ -27,6 +28,7 @@ import type { KnownBlobs, S3Room } from "../storage/s3/eviction.ts";
 import { AskedPurges } from "../upstream/node-purges.ts";
 import { AskedSummaries, HttpNodes } from "../upstream/nodes.ts";
 import { HttpPeers } from "../upstream/peers.ts";
+import { HttpSibling } from "../upstream/siblings.ts";
 import { userAgent } from "../version.ts";
 
 /** Milliseconds between two searches for what interrupted uploads left, and two checks of the size of S3. */
@@ -112,6 +114,9 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       ? undefined
       : { others: () => (alive().length > 0 ? alive() : listed) };
   const peers = read && new HttpPeers({ ...options, clock, plain: plainUpstream, node: node.name });
+  const siblings = (options.config.siblings ?? []).map(
+    (sibling) => new HttpSibling(sibling, { ...options, clock, plain: plainUpstream }),
+  );
   const otherNodes =
     proof === undefined || (redis === undefined && others.length === 0)
       ? undefined
@@ -132,6 +137,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       releases: redis && new Releases(redis.announcements),
       peers,
       holders: read && peers && new Holders({ nodes: read, peers, clock, pause }),
+      siblings: siblings.length === 0 ? undefined : new Siblings({ ...options, siblings, clock }),
     },
     summaries: otherNodes && others.length > 0 ? new AskedSummaries(otherNodes, others) : redis?.summaries,
     otherNodes,
@@ -155,6 +161,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
       closing.abort();
       await s3?.close();
       await peers?.close();
+      await Promise.all(siblings.map((sibling) => sibling.close()));
       await redis?.close();
     },
   };

@@ -61,6 +61,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const metrics = createMetrics({
     gauges,
     upstreams,
+    siblings: config.siblings?.map(({ name }) => name),
     version,
     savings,
     ...(notifications && { notifications }),

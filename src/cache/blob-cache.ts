@@ -5,7 +5,7 @@ import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
-import type { RemoteRepository } from "../ports/upstream.ts";
+import { notCached, type RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import { type Proof, Unproved } from "./access.ts";
 import { type Fill, type FillHead, NearbyMismatch } from "./fill/fill.ts";
@@ -246,6 +246,32 @@ export class BlobCache {
     if (opened?.kind !== "found") return opened ?? { kind: "absent" };
     await opened.reader.close();
     const { kind, result, source, size } = opened;
+    return { kind, result, source, size };
+  }
+
+  /**
+   * For a client that wants nothing but what is held (only-if-cached, RFC 9111 section 5.2.1.7): what is on the disk, or on its way
+   * from upstream with its size known, to a repository that is known to have it. Neither upstream is asked, nor another node, nor
+   * the shared store. Rejects with UpstreamError not_cached.
+   */
+  async openCached(remote: RemoteRepository, digest: Digest, use: BlobUse): Promise<OpenedBlob> {
+    const { access, local } = this.#options;
+    if (await access.linked(remote, digest)) {
+      const here = await local.open(digest, use);
+      if (here !== undefined) return { kind: "found", result: "hit", ...here };
+      const filling = this.#fills.joinable(digest);
+      if (filling?.source.fromUpstream && filling.fill.announced) {
+        const opened = await this.#follow(filling, "joined", remote);
+        if (opened.kind === "found") return opened;
+      }
+    }
+    throw notCached(remote.upstream);
+  }
+
+  /** As `openCached`, for HEAD. */
+  async headCached(remote: RemoteRepository, digest: Digest): Promise<BlobFound> {
+    const { reader, kind, result, source, size } = await this.openCached(remote, digest, "probe");
+    await reader.close();
     return { kind, result, source, size };
   }
 

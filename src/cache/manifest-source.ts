@@ -1,5 +1,6 @@
 // Where manifests come from: this node, the store all nodes share, and upstream, which also says what a tag or a digest is
-// now; while it fails, another node. What upstream sends is verified, read, stored and linked before a client is given it.
+// now; while it fails, another node. A mirror of another datacenter is asked before upstream, where the right to the digest is
+// known. What any of them sends is verified, read, stored and linked before a client is given it.
 import { createHash } from "node:crypto";
 import { type Digest, digestAlgorithm, makeDigest } from "../oci/digest.ts";
 import { type Descriptor, largestManifest, readManifest, signedPayload } from "../oci/manifest.ts";
@@ -7,6 +8,7 @@ import { mediaTypes } from "../oci/media-type.ts";
 import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { Source } from "../ports/event.ts";
 import type { TagRecord } from "../ports/records.ts";
 import { keyIn, type Scope } from "../ports/scope.ts";
 import type { SharedBlobs } from "../ports/shared.ts";
@@ -132,6 +134,9 @@ export class ManifestSource {
     // By the digest HEAD named, so that a tag that moves meanwhile cannot mix two answers.
     const byDigest: Reference = { kind: "digest", digest: head.digest };
     // The age is that of the answer to HEAD, which was about the tag: an answer about a digest is always fresh.
+    // That answer is the right to it as well.
+    const near = await this.#fromSibling(remote, head.digest);
+    if (near !== undefined) return this.#resolved("miss", near, head.age);
     const moved = await this.fetch(remote, byDigest, head.age);
     return moved.kind === "absent" ? this.fetch(remote, byTag) : moved;
   }
@@ -153,8 +158,42 @@ export class ManifestSource {
     const { registry, repository, onBehalfOf } = remote;
     const ask = () => registry.getManifest(repository, reference, undefined, onBehalfOf?.user);
     const fetched = await this.#fetch(remote, reference, ask);
-    if (fetched.kind !== "found") return fetched;
-    return this.#resolved("miss", age === undefined ? fetched : { ...fetched, age });
+    return fetched.kind === "found" ? this.#resolved("miss", fetched, age) : fetched;
+  }
+
+  /**
+   * As `fetch`, by digest; of a sibling first, where the repository is known to have it. Where it is not, the answer of upstream,
+   * which proves it, is the manifest itself.
+   */
+  async byDigest(remote: RemoteRepository, digest: Digest): Promise<Resolution> {
+    const hasRight = this.#sharing.siblings !== undefined && (await this.#access.linked(remote, digest));
+    const near = hasRight ? await this.#fromSibling(remote, digest) : undefined;
+    if (near !== undefined) return this.#resolved("miss", near);
+    return await this.fetch(remote, { kind: "digest", digest });
+  }
+
+  /** Undefined when no sibling has it, or what it sends is not to be used. The right to it is proved. */
+  async #fromSibling(remote: RemoteRepository, digest: Digest): Promise<FetchedManifest | undefined> {
+    const { siblings } = this.#sharing;
+    if (siblings === undefined || this.#local.purged.hasJust(digest)) return undefined;
+    for (const name of siblings.toAsk(remote.upstream, remote.registry.available)) {
+      const answer = await siblings.manifest(name, remote, digest);
+      if (answer === "failed") return undefined;
+      if (answer === undefined) continue;
+      try {
+        const source = `sibling:${name}` as const;
+        const fetched = await this.#fetch(remote, { kind: "digest", digest }, async () => answer, source);
+        if (fetched.kind !== "found") return undefined;
+        siblings.hit(name);
+        // Whatever it says of its age is said of itself.
+        const { age: _age, cacheStatus: _status, relayed: _relayed, ...manifest } = fetched;
+        return manifest;
+      } catch (error) {
+        if (!(error instanceof UpstreamError)) throw error;
+        siblings.wrong(name, error.message);
+      }
+    }
+    return undefined;
   }
 
   /**
@@ -171,7 +210,12 @@ export class ManifestSource {
     const address = this.#local.purged.hasJust(digest)
       ? undefined
       : await holders?.find(remote, digest, "manifest");
-    if (peers === undefined || address === undefined) return undefined;
+    if (peers === undefined || address === undefined) {
+      const near = (await this.#access.linked(remote, digest))
+        ? await this.#fromSibling(remote, digest)
+        : undefined;
+      return near && this.#resolved("miss", near);
+    }
     try {
       const ask = () => peers.manifest(address, remote, digest);
       const fetched = await this.#fetch(remote, { kind: "digest", digest }, ask);
@@ -182,11 +226,14 @@ export class ManifestSource {
     }
   }
 
-  /** A record is as old here as it was at the mirror that answered, so that the ages of a chain do not add up. */
-  #resolved(how: Resolved["how"], found: Omit<FetchedManifest, "kind">): Resolved {
+  /**
+   * A record is as old here as it was at the mirror that answered, so that the ages of a chain do not add up: `heard` seconds, when
+   * another answer than that of the manifest said it.
+   */
+  #resolved(how: Resolved["how"], found: Omit<FetchedManifest, "kind">, heard?: number): Resolved {
     const { digest, manifest, age = 0, cacheStatus, relayed } = found;
     const { mediaType, body } = manifest;
-    const checkedAt = this.#clock() - age * 1000;
+    const checkedAt = this.#clock() - (heard ?? age) * 1000;
     const record = { digest, mediaType, size: body.length, checkedAt };
     return { kind: "found", how, manifest, record, cacheStatus, relayed };
   }
@@ -195,6 +242,7 @@ export class ManifestSource {
     remote: RemoteRepository,
     reference: Reference,
     ask: () => Promise<ManifestAnswer>,
+    source: Source = `upstream:${remote.upstream}`,
   ): Promise<FetchedManifest | OversizeManifest | UncachedManifest | Refusal> {
     const asOf = this.#local.purged.count;
     const answer = await ask();
@@ -216,7 +264,7 @@ export class ManifestSource {
       return { kind: "uncached", digest, mediaType, body };
     void this.#shared?.publisher.publish(digest, body.length, mediaType);
     await this.#link(remote, digest, body.length, manifest.blobs);
-    const here: LocalManifest = { body, mediaType, source: `upstream:${remote.upstream}` };
+    const here: LocalManifest = { body, mediaType, source };
     const { age, cacheStatus, relayed } = answer;
     return {
       kind: "found",

@@ -9,7 +9,7 @@ import type { NoticeSink, Result, Source, TagRefreshResult } from "../ports/even
 import type { TagRecord, TagStore } from "../ports/records.ts";
 import { keyIn, type Scope } from "../ports/scope.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
-import { type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
+import { notCached, type RemoteRepository, UpstreamError } from "../ports/upstream.ts";
 import { isRefusal, type Refusal, type RelayedHeaders } from "../ports/upstream-answer.ts";
 import type { Access } from "./access.ts";
 import type { BlobCache, ManifestRelay, OpenedBlob } from "./blob-cache.ts";
@@ -352,6 +352,15 @@ export class Manifests {
     return this.#hit(remote, digest, here);
   }
 
+  /** As `openForPeer`, and without the shared store; see BlobCache.openCached. Rejects with UpstreamError not_cached. */
+  async openCached(remote: RemoteRepository, digest: Digest): Promise<OpenedManifest> {
+    const { access, local } = this.#options;
+    const here = (await access.linked(remote, digest)) ? await local.manifest(digest) : undefined;
+    if (here === undefined) throw notCached(remote.upstream);
+    const { source, body, mediaType } = here;
+    return { kind: "found", result: "hit", digest, age: 0, source, body, mediaType };
+  }
+
   /** A manifest that is here, for a repository that may have to prove its right to it. `isLinked` as in Access.prove. */
   async #here(
     remote: RemoteRepository,
@@ -381,8 +390,7 @@ export class Manifests {
     if (here !== undefined) return this.#here(remote, digest, here);
     if (negative.has(remote, "manifest", digest)) return absentAsRemembered;
     const answered = await this.#fetch(remote, keyIn(remote, digest), async () => {
-      const byDigest = { kind: "digest", digest } as const;
-      const resolution = this.#source.fetch(remote, byDigest).catch(async (error: unknown) => {
+      const resolution = this.#source.byDigest(remote, digest).catch(async (error: unknown) => {
         const near = await this.#source.fromNode(remote, digest);
         if (near === undefined) throw error;
         return near;

@@ -35,6 +35,7 @@ export const onlyAtStart = [
   "workers",
   "node",
   "nodes",
+  "siblings",
   "log.format",
   "influx",
   "cache.dir",

@@ -112,6 +112,19 @@ export type UpstreamConfig = Frozen<
   readonly proxy?: ProxyConfig | undefined;
 };
 
+/** Another mirror, in another datacenter. See the schema for what each key means. */
+export interface SiblingConfig {
+  readonly name: string;
+  readonly url: URL;
+  /** What each upstream is called there, by its name here; undefined: all, as here. */
+  readonly upstreams: Readonly<Record<string, string>> | undefined;
+  readonly auth: UpstreamAuth;
+  readonly tls: TlsConfig | undefined;
+  /** Milliseconds. */
+  readonly timeout: number;
+  readonly maxConnections: number;
+}
+
 /** Redis, where the nodes of one datacenter share what they know. */
 export interface RedisConfig {
   readonly servers:
@@ -259,6 +272,7 @@ type OwnKey =
   | "influx"
   | "s3"
   | "redis"
+  | "siblings"
   | "notifications"
   | "webhooks"
   | "warm"
@@ -280,6 +294,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly influx?: InfluxConfig | undefined;
   /** Undefined: this node shares nothing. */
   readonly redis?: RedisConfig | undefined;
+  /** Left out: none. */
+  readonly siblings?: readonly SiblingConfig[] | undefined;
   /** Undefined: nothing is shared with other nodes but what upstream has. */
   readonly s3?: S3Config | undefined;
   /** Undefined: nobody is told of pulls and pushes. */
@@ -377,6 +393,7 @@ export function configOf(
     influx: dir === undefined ? undefined : { ...influx, dir },
     s3: s3Of(values.s3, files, usedProxies(common)),
     redis: redisOf(values.redis, files),
+    siblings: values.siblings.map((each, index) => siblingOf(each, ["siblings", index], files)),
     notifications: notificationsOf(values.notifications, files),
     webhooks: webhooksOf(values.webhooks, files),
     opsAccess: opsAccessOf(values.opsAccess, files),
@@ -523,6 +540,23 @@ function keysOf(
   const file = files.secretIn([...path, "jwksFile"]);
   if (file !== undefined) return { kind: "file", file };
   return url === undefined ? { kind: "discovery" } : { kind: "url", url };
+}
+
+function siblingOf(values: Values["siblings"][number], path: Path, files: Files): SiblingConfig {
+  const { name, url, upstreams, username, timeout, maxConnections } = values;
+  const password = files.secret(values, path, "password");
+  return {
+    name,
+    url,
+    upstreams: Object.keys(upstreams).length === 0 ? undefined : upstreams,
+    auth:
+      username === undefined || password === undefined
+        ? { kind: "none" }
+        : { kind: "basic", username, password },
+    tls: files.tls([...path, "tls"], values.tls.serverName),
+    timeout,
+    maxConnections,
+  };
 }
 
 function redisOf(values: Values["redis"], files: Files): RedisConfig | undefined {

@@ -63,10 +63,10 @@ export function loadConfig(given: {
   const usual = usualProxies(given.env);
   for (const key of usual.wrong) sources.problems.push(wrongProxy(key));
   const listed = isListed(sources);
-  const upstreams = listed ? upstreamPaths(sources) : [["upstream"]];
+  const upstreams = listed ? listPaths(sources, "upstreams") : [["upstream"]];
   const parsed = schema.safeParse(sources.root);
   for (const issue of parsed.error?.issues ?? []) sources.problems.push(problemOf(issue, sources));
-  const tls = [["redis"], ...upstreams].map((path) => [...path, "tls"]);
+  const tls = [["redis"], ...upstreams, ...listPaths(sources, "siblings")].map((path) => [...path, "tls"]);
   const files = Files.read(sources, tls, [["listenTls"], ["opsTls"]], given.readFile);
   checkRules(sources, upstreams);
   missing(sources, upstreams, listed);
@@ -86,9 +86,9 @@ function wrongProxy(key: string): Problem {
   return { key, message };
 }
 
-function upstreamPaths(sources: Sources): Path[] {
-  const list = sources.get(["upstreams"]);
-  return Array.isArray(list) ? list.map((_, index): Path => ["upstreams", index]) : [];
+function listPaths(sources: Sources, key: "upstreams" | "siblings"): Path[] {
+  const list = sources.get([key]);
+  return Array.isArray(list) ? list.map((_, index): Path => [key, index]) : [];
 }
 
 /** What every upstream needs, and each of a list. */

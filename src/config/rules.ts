@@ -28,6 +28,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
   onlyOne(sources, set(sources, ["redis"], redisPlaces), "one way to find Redis");
   for (const need of redisNeeds) check(sources, ["redis"], need);
   for (const need of nodesNeeds) check(sources, [], need);
+  siblings(sources, upstreams);
   check(sources, ["opsAccess"], userNeeds);
   for (const section of ["listenTls", "opsTls"])
     for (const need of listenerTlsNeeds) check(sources, [section], need);
@@ -122,9 +123,13 @@ const waysToLogIn = [
   ["credentialSource", "credentialSourceIdentity", "credentialSourceUrl"],
 ];
 
-const upstreamNeeds: readonly Need[] = [
+const loginNeeds: readonly Need[] = [
   userNeeds,
   { keys: passwords, one: ["username"], found: "a password without a user name" },
+];
+
+const upstreamNeeds: readonly Need[] = [
+  ...loginNeeds,
   {
     keys: ["credentialHelperRegistry", "credentialHelperLifetime"],
     one: ["credentialHelper"],
@@ -270,6 +275,22 @@ function endpoints(sources: Sources): void {
     for (const [at, header] of headers.entries())
       if (names.indexOf(String(names[at])) !== at)
         sources.refuse(header, "found this header twice, expected it once");
+  }
+}
+
+function siblings(sources: Sources, upstreams: readonly Path[]): void {
+  const list = sources.get(["siblings"]);
+  if (!Array.isArray(list)) return;
+  const paths = list.map((_, index): Path => ["siblings", index]);
+  repeated(
+    sources,
+    paths.flatMap((path) => claims(sources, path, "name")),
+  );
+  const names = upstreams.map((path) => sources.text([...path, "name"])?.trim() ?? "upstream");
+  for (const path of paths) {
+    for (const need of [...loginNeeds, ...certificateNeeds]) check(sources, path, need);
+    for (const name of Object.keys(sources.get([...path, "upstreams"]) ?? {}))
+      if (!names.includes(name)) sources.refuse([...path, "upstreams", name], unknownName(name, names));
   }
 }
 

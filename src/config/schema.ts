@@ -435,6 +435,49 @@ const upstreams = setting(
   "Several registries: instead of upstream, a list of mappings with the same keys, each with a name; the first is the default",
 );
 
+const siblings = t.listOf(
+  z.object({
+    name: required(t.endpointName, "Name in logs and metrics, and on the page"),
+    url: required(
+      t.upstreamUrl,
+      "Where its clients reach it, http or https, with its path but without /v2 and without the name of an upstream",
+    ),
+    upstreams: setting(
+      t.upstreamNames,
+      "Upstreams it is asked for, by name, and what each is called there; all, by the same names, unless set",
+    ),
+    username: setting(t.username, "Account there; leave it out where it asks nobody"),
+    password: setting(t.upstreamPassword, "Its password or token"),
+    passwordFile: setting(
+      t.fileWith(t.upstreamPassword),
+      "File that holds the password, instead of the password itself; read again whenever it changes",
+    ),
+    tls: section({
+      ca: setting(t.file, "PEM file of authorities to trust besides those of the system"),
+      cert: setting(t.file, "PEM file of the certificate to show there"),
+      key: setting(t.file, "PEM file of its private key, not encrypted"),
+      serverName: setting(
+        t.serverName,
+        "Name to look for in its certificate, instead of the host of the URL",
+      ),
+    }),
+    timeout: setting(
+      t.timer(),
+      "How long it may take to begin an answer, connecting included, before the registry is asked",
+      { default: "500ms" },
+    ),
+    maxConnections: setting(
+      t.wholeNumber(1, 1_000),
+      "Most connections open to it at once, for each upstream",
+      {
+        default: "16",
+      },
+    ),
+  }),
+  8,
+  "siblings",
+);
+
 export const schema = z.object({
   listen: setting(
     t.listenPlace,
@@ -662,6 +705,10 @@ export const schema = z.object({
   nodes: setting(
     t.nodeAddresses,
     "Addresses of the nodes of the datacenter (node.address of each; this one's may be among them), which then know each other without Redis: the page, the API, why and the catalog of any answer for all; needs node.address and node.secret",
+  ),
+  siblings: setting(
+    siblings,
+    "Mirrors of other datacenters, each asked for what it holds of a digest before the far registry is; see docs/siblings.md",
   ),
   log: section({
     level: setting(

@@ -15,6 +15,7 @@ import type { BufferPool } from "./buffer-pool.ts";
 import type { ColdFills } from "./client-limits.ts";
 import { type Outcome, refused } from "./error.ts";
 import { ClientLeft, type Exchange } from "./exchange.ts";
+import { wantsOnlyCached } from "./only-if-cached.ts";
 import type { TagFilter } from "./routing.ts";
 import { sendBody, sendParts } from "./send-body.ts";
 
@@ -42,16 +43,22 @@ export async function handleBlob(
 ): Promise<Outcome> {
   const { blobs, confirmations, pool, coldFills, push } = options;
   // Nothing is fetched ahead for who causes no question, or has left.
-  const prefetch = remote.registry.cut === undefined && !exchange.closed ? options.prefetch : undefined;
+  const onlyCached = wantsOnlyCached(exchange);
+  const causes = remote.registry.cut === undefined && !exchange.closed && !onlyCached;
+  const prefetch = causes ? options.prefetch : undefined;
   const forPeer = exchange.header(peerHeader) !== undefined;
   // Who only says to be a node gets nothing that a client would not get, and starts no download either: nodes whose secrets
   // differ must not wait for each other.
   const isNode = exchange.findings.ofNode === true;
   if (exchange.isHead) {
-    const found = forPeer ? await blobs.headForPeer(remote, digest) : await blobs.head(remote, digest);
+    const found = onlyCached
+      ? await blobs.headCached(remote, digest)
+      : forPeer
+        ? await blobs.headForPeer(remote, digest)
+        : await blobs.head(remote, digest);
     if (found.kind !== "found") return refused(exchange, found);
     // Clients that push skip the blobs that HEAD says are there.
-    if (!isNode && found.result !== "miss" && push?.(remote.upstream) !== undefined) {
+    if (!isNode && !onlyCached && found.result !== "miss" && push?.(remote.upstream) !== undefined) {
       const refusal = await confirmations.refusal(remote, digest, "blob");
       if (refusal !== undefined) return refused(exchange, refusal);
     }
@@ -61,7 +68,7 @@ export async function handleBlob(
     return "served";
   }
   const use = exchange.header("range") === undefined ? "whole" : "part";
-  const admission = coldFills.get(remote.upstream)?.admission(exchange, digest);
+  const admission = onlyCached ? undefined : coldFills.get(remote.upstream)?.admission(exchange, digest);
   let reader: BlobReader | undefined;
   const onOver = (listener: () => void): void => void exchange.onOver(listener);
   if (isNode) prefetch?.askedByNode(remote, digest);
@@ -73,9 +80,11 @@ export async function handleBlob(
       ? admission
       : tellingOf(exchange, admission, prefetch, { remote, digest, tagFilter, onOver });
   try {
-    const opened = forPeer
-      ? await blobs.openForPeer(remote, digest, use)
-      : await blobs.open(remote, digest, use, admitted);
+    const opened = onlyCached
+      ? await blobs.openCached(remote, digest, use)
+      : forPeer
+        ? await blobs.openForPeer(remote, digest, use)
+        : await blobs.open(remote, digest, use, admitted);
     admission?.opened();
     if (opened.kind === "elsewhere") {
       exchange.found(opened);

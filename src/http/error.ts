@@ -152,6 +152,11 @@ export const failures = {
     code: "UNAVAILABLE",
     message: `the request has come through more than ${mostMembers} mirrors: do they fetch from each other?`,
   },
+  notCached: {
+    status: 504,
+    code: "UNAVAILABLE",
+    message: "this mirror does not hold this, and the request asks for nothing else (only-if-cached)",
+  },
   badRequest: { status: 400, code: "UNSUPPORTED", message: "the request is malformed" },
 } as const satisfies Record<string, Failure>;
 
@@ -285,6 +290,7 @@ function failureOfUpstream(error: UpstreamError): Failure {
     return { status: 502, code: "UNAVAILABLE", message, headers: retryAfterHeader(error) };
   }
   if (error.code === "local") return failures.noHandles;
+  if (error.code === "not_cached") return failures.notCached;
   if (error.code === "timeout") {
     return { status: 504, code: "UNAVAILABLE", message: "the upstream registry did not answer in time" };
   }
@@ -346,7 +352,11 @@ export function fail(exchange: Exchange, failure: Failure, result: Result = "err
 export function failWith(exchange: Exchange, error: unknown): void {
   exchange.findings.detail = detailOf(error);
   if (error instanceof UpstreamError) exchange.findings.upstreamStatus ??= error.status;
+  const isNotCached = error instanceof UpstreamError && error.code === "not_cached";
+  // Who asks for that has other places to ask, and nothing has failed.
+  if (isNotCached) exchange.findings.probe = "only_if_cached";
   if (exchange.headersSent) exchange.cut(error instanceof UpstreamError ? "upstream" : "node");
+  else if (isNotCached) fail(exchange, failures.notCached, "negative");
   else fail(exchange, failureOfError(error), isRefusal(error) ? "denied" : "error");
 }
 

@@ -13,6 +13,7 @@ import type { RemoteRepository } from "../ports/upstream.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { type Outcome, refused, warning } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { wantsOnlyCached } from "./only-if-cached.ts";
 import { sendBody } from "./send-body.ts";
 
 export interface ManifestHandlerOptions {
@@ -32,9 +33,11 @@ export async function handleManifest(
   reference: Reference,
 ): Promise<Outcome> {
   // Clients that push skip the manifests that HEAD says are there.
-  const asksPresence = exchange.isHead && push?.(remote.upstream) !== undefined;
-  const opened =
-    reference.kind === "digest" && exchange.header(peerHeader) !== undefined
+  const onlyCached = reference.kind === "digest" && wantsOnlyCached(exchange);
+  const asksPresence = exchange.isHead && !onlyCached && push?.(remote.upstream) !== undefined;
+  const opened = onlyCached
+    ? manifests.openCached(remote, reference.digest)
+    : reference.kind === "digest" && exchange.header(peerHeader) !== undefined
       ? manifests.openForPeer(remote, reference.digest)
       : manifests.openAtOnce(remote, reference, asksPresence ? confirmTagAfter : undefined);
   let found = opened instanceof Promise ? await opened : opened;
@@ -52,7 +55,7 @@ export async function handleManifest(
     const refusal = await confirmations.refusal(remote, reference.digest, "manifest");
     if (refusal !== undefined) return refused(exchange, refusal);
   }
-  if (!exchange.isHead) prefetch?.answered(remote, found.digest);
+  if (!exchange.isHead && !onlyCached) prefetch?.answered(remote, found.digest);
   if (exchange.takesGrant && !("reader" in found) && found.result === "hit") {
     const { digest, mediaType, body, age, freshFor, source } = found;
     exchange.findings.source = source;

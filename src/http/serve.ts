@@ -22,7 +22,13 @@ import type { Neighbours } from "../ports/datacenter/nodes.ts";
 import type { Result, RouteKind } from "../ports/event.ts";
 import type { BlobIndex } from "../ports/records.ts";
 import { peerHeader } from "../ports/shared.ts";
-import { type RemoteRepository, remoteRepository, type Upstream, UpstreamError } from "../ports/upstream.ts";
+import {
+  notCached,
+  type RemoteRepository,
+  remoteRepository,
+  type Upstream,
+  UpstreamError,
+} from "../ports/upstream.ts";
 import type { Refusal } from "../ports/upstream-answer.ts";
 import { type BlobHandlerOptions, handleBlob } from "./blob-handler.ts";
 import { granted } from "./client-limits.ts";
@@ -50,6 +56,7 @@ import { handleCatalog, handleReferrers, handleTags, type ListAddress } from "./
 import { passage } from "./loop.ts";
 import { handleManifest, type ManifestHandlerOptions } from "./manifest-handler.ts";
 import { answerNode, isNodeQuestion, type NodeQuestionsOptions } from "./node-questions.ts";
+import { wantsOnlyCached } from "./only-if-cached.ts";
 import { absences, askForProof, scopeOf, thingOf } from "./proof.ts";
 import type { PassThrough } from "./push/pass-through.ts";
 import { discardBody, unwanted } from "./request-body.ts";
@@ -443,6 +450,10 @@ function rightTo(admitted: Admitted, verb: Verb, { upstream, repository }: Targe
   return repository === undefined ? "none" : admitted.right(verb, upstream.name, repository);
 }
 
+function isByDigest(route: Route): boolean {
+  return route.kind === "manifest" && route.reference.kind === "digest";
+}
+
 function tagOf(route: Route): string | undefined {
   return route.kind === "manifest" && route.reference.kind === "tag" ? route.reference.tag : undefined;
 }
@@ -480,8 +491,11 @@ function read(
   const repository = "repository" in route ? routed.targets[0].repository : undefined;
   findings.repository = repository;
   const scope = scopeOf(proving, repository);
-  const verdict = drilled
-    ? account.without(scope, drillError(proving.name))
+  const onlyCached = (route.kind === "blob" || isByDigest(route)) && wantsOnlyCached(exchange);
+  // Without a question only what was proved before counts.
+  const unasked = drilled ? drillError(proving.name) : onlyCached ? notCached(proving.name) : undefined;
+  const verdict = unasked
+    ? account.without(scope, unasked)
     : account.check({
         scope,
         thing: thingOf(route),

@@ -47,7 +47,7 @@ export const sharedStores = ["redis", "s3"] as const;
 export type SharedStoreName = (typeof sharedStores)[number];
 
 /** Where the bytes came from. */
-export type Source = "memory" | "disk" | "s3" | `upstream:${string}` | "none";
+export type Source = "memory" | "disk" | "s3" | `sibling:${string}` | `upstream:${string}` | "none";
 
 /** The content an answer gave or a write was about, as far as it is known. */
 export interface EventContent {
@@ -64,8 +64,11 @@ export interface EventWrite {
   readonly from: string | undefined;
 }
 
-/** `node`: what another node of the datacenter asks of this one itself. */
-export const probes = ["livez", "readyz", "node"] as const;
+/**
+ * `node`: what another node of the datacenter asks of this one itself. `only_if_cached`: a mirror of another datacenter asks for
+ * what is not held here.
+ */
+export const probes = ["livez", "readyz", "node", "only_if_cached"] as const;
 export type Probe = (typeof probes)[number];
 
 /** One finished request. Byte counts are of response bodies; times in milliseconds. */
@@ -76,7 +79,7 @@ export interface RequestEvent {
   /** The trace the client's traceparent names, 32 hex digits. */
   readonly traceId: string | undefined;
   readonly method: string;
-  /** A question for this node's health: it is no traffic, and only its own counter and the debug log show it. */
+  /** A question for this node's health, or for what it holds and does not: it is no traffic, and only its own counter and the debug log show it. */
   readonly probe?: Probe | undefined;
   /** Another node of the datacenter asks, by its proof where nodes have one: what it is sent it sends on to a client of its own. */
   readonly ofNode?: true | undefined;
@@ -114,6 +117,14 @@ export interface RequestEvent {
   /** Only when upstream has confirmed it, whether or not the client got the answer. */
   readonly write?: EventWrite | undefined;
 }
+
+/**
+ * What came of a question to a mirror of another datacenter. `hit`: it had it; `miss`: it had not; `failed`: it did not answer,
+ * or broke off; `slow`: it was given up in the middle, since the registry is faster; `wrong`: what it sent is not what the
+ * digest says.
+ */
+export const siblingResults = ["hit", "miss", "failed", "slow", "wrong"] as const;
+export type SiblingResult = (typeof siblingResults)[number];
 
 /** What a limit of requests a second did to one. */
 export const callerLimitResults = ["waited", "refused"] as const;
@@ -243,6 +254,18 @@ export type Notice =
       readonly upstream: string;
       readonly state: CircuitStateName;
       readonly previous: CircuitStateName;
+    }
+  /** A mirror of another datacenter was asked for something. `message`: what has failed, or went wrong. */
+  | {
+      readonly kind: "sibling";
+      readonly sibling: string;
+      readonly result: SiblingResult;
+      readonly message?: string;
+    }
+  | {
+      readonly kind: "sibling_bytes";
+      readonly sibling: string;
+      readonly bytes: number;
     }
   | {
       readonly kind: "rate_limit";

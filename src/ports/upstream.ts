@@ -37,6 +37,8 @@ export const upstreamErrorCodes = [
   "offline",
   /** For this caller upstream counts as away: a drill. */
   "drill",
+  /** The request is for nothing but what is held here (only-if-cached), and this is not. */
+  "not_cached",
   /** Upstream says that a request came back to a mirror it had gone through (508). */
   "loop",
 ] as const;
@@ -72,6 +74,11 @@ export class UpstreamError extends Error {
     this.status = options?.status;
     this.retryAfter = options?.retryAfter;
   }
+}
+
+/** A client wants what is held here and nothing else (only-if-cached), and it is not. */
+export function notCached(upstream: string): UpstreamError {
+  return new UpstreamError("not_cached", `what was asked of upstream ${upstream} is not held here`);
 }
 
 /** A transfer that gives its connection to another request that waits for one while no client waits for its own bytes. */

@@ -72,6 +72,8 @@ export interface UpstreamClientOptions {
   /** How this mirror names itself in Via. */
   readonly pseudonym: string;
   readonly signed?: SignedHeaders | undefined;
+  /** See UpstreamOptions: its 504 is read as 404. Left out: false. */
+  readonly onlyIfCached?: boolean;
 }
 
 /** Headers by which the registry knows who asks, made anew for each request to its own origin. */
@@ -83,6 +85,7 @@ export class UpstreamClient {
   readonly #authorizer: Authorizer;
   readonly #callers: CallerAuthorizers | undefined;
   readonly #signed: SignedHeaders | undefined;
+  readonly #onlyIfCached: boolean;
   readonly #notices: NoticeSink;
   readonly #clock: Clock;
   readonly #gate: ConnectionGate;
@@ -105,9 +108,11 @@ export class UpstreamClient {
     pause,
     pseudonym,
     signed,
+    onlyIfCached = false,
   }: UpstreamClientOptions) {
     this.#config = config;
     this.#signed = signed;
+    this.#onlyIfCached = onlyIfCached;
     this.#pseudonym = pseudonym;
     this.#authorizer = authorizer;
     this.#callers = callers;
@@ -277,7 +282,7 @@ export class UpstreamClient {
    */
   async #hasOtherProof(reply: Reply, ask: Ask, sent: string | undefined, again: boolean): Promise<boolean> {
     const { status } = reply;
-    if (!mayRefuseAccount(status) && status !== 404) return false;
+    if (!mayRefuseAccount(status) && (status !== 404 || this.#onlyIfCached)) return false;
     const scope = { repository: ask.repository };
     const authorizer = this.#authorizerFor(ask);
     return await this.#whileOpen(reply, ask, async () => {
@@ -347,7 +352,14 @@ export class UpstreamClient {
   async #send(sender: Sender, request: Request, ask: Ask): Promise<Reply> {
     const started = this.#clock();
     const own = sender === "upstream";
-    const send = () => dispatch(this.#connections[own ? "own" : "foreign"], request, this.#config.name);
+    const send = async () => {
+      const { statusCode, headers, body } = await dispatch(
+        this.#connections[own ? "own" : "foreign"],
+        request,
+        this.#config.name,
+      );
+      return { statusCode: this.#onlyIfCached && statusCode === 504 ? 404 : statusCode, headers, body };
+    };
     // What other hosts do says nothing about the registry.
     const { statusCode, headers, body } = own
       ? await this.#circuit.run(`${ask.repository}/${ask.endpoint}`, send)

@@ -68,6 +68,8 @@ export interface UpstreamOptions {
   /** They go with every question. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly signed?: SignedHeaders | undefined;
+  /** It is a cache, and asked for nothing but what it holds: its 504 says that it does not (RFC 9111, section 5.2.1.7). */
+  readonly onlyIfCached?: boolean;
 }
 
 /** Connects to nothing before the first question. Throws the system's error for unreadable certificates. */
@@ -77,7 +79,8 @@ export function createUpstream(config: UpstreamConfig, options: UpstreamOptions)
 
 function createParts(config: UpstreamConfig, options: UpstreamOptions): Parts {
   const { notices, clock = Date.now, pause = ownPause, pseudonym = makePseudonym() } = options;
-  const { headers = {}, signed } = options;
+  const { signed, onlyIfCached = false } = options;
+  const headers = { ...(onlyIfCached ? { "cache-control": "only-if-cached" } : {}), ...options.headers };
   const authorizer = createAuthorizer(config, notices, clock);
   const callers =
     config.access === "passthrough" ? createCallerAuthorizers(config, notices, clock) : undefined;
@@ -90,10 +93,11 @@ function createParts(config: UpstreamConfig, options: UpstreamOptions): Parts {
     pause,
     pseudonym,
     signed,
+    onlyIfCached,
   });
   const blobHeads = new BlobHeads(config.name, clock);
   const at = (url: URL): Parts =>
-    createParts({ ...config, url }, { notices, clock, pause, pseudonym, headers, signed });
+    createParts({ ...config, url }, { notices, clock, pause, pseudonym, headers, signed, onlyIfCached });
   return { config, client, notices, clock, blobHeads, headers, at };
 }
 

@@ -25,6 +25,7 @@ t.test("upstream's fault is 502 or 504, a limit 429, this node's fault 503, a bu
     local: 503,
     offline: 502,
     drill: 502,
+    not_cached: 504,
     loop: 508,
   };
   for (const [code, status] of Object.entries(statuses)) {

@@ -1,6 +1,6 @@
-// Where a fill takes its bytes from: the store all nodes share, the node that is fetching the blob for all of them,
-// else upstream. Each of the first two may fail at any byte; the fill then asks again from the offset it reached, and
-// gets the next place.
+// Where a fill takes its bytes from: the store all nodes share, the node that is fetching the blob for all of them, a mirror
+// of another datacenter that holds it, else upstream. Each but the last may fail at any byte; the fill then asks again from
+// the offset it reached, and gets the next place.
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import { type Clock, type Pause, recordAge } from "../../ports/clock.ts";
@@ -14,6 +14,7 @@ import { openSegmented, type Segmenting } from "../segments/segmented-body.ts";
 import type { Holders } from "../sharing/holders.ts";
 import type { Publisher } from "../sharing/publisher.ts";
 import type { Releases } from "../sharing/releases.ts";
+import type { Siblings } from "../sharing/siblings.ts";
 import { type Fill, type FillAsk, NearbyMismatch } from "./fill.ts";
 import { refusesRanges } from "./pieces.ts";
 
@@ -29,6 +30,10 @@ const probeInterval = 500;
  */
 const rateWindow = 10_000;
 const minRate = 64 * 1024;
+/** The same milliseconds for a sibling, which is read because it is nearer than upstream, by what it says itself (Siblings.least). */
+const siblingWindow = 2_000;
+/** Milliseconds of waiting after which the rate of a place is measured once more. */
+const measuredAfter = 1_000;
 /** A shared blob untouched for this long is marked as used when it is read, so that eviction by age spares it. */
 const refreshAfter = 24 * 3600_000;
 
@@ -49,13 +54,15 @@ export interface Sharing {
   /** Finds the node to read from among the others. */
   readonly holders?: Pick<Holders, "find"> | undefined;
   readonly releases?: Releases | undefined;
+  /** Mirrors of other datacenters. */
+  readonly siblings?: Siblings | undefined;
 }
 
 /** Most pairs of a place and a blob that are remembered. */
 const maxDistrusted = 10_000;
 
 /**
- * Where the bytes of a blob proved wrong: in the shared store, or on another node by its address. They may still be
+ * Where the bytes of a blob proved wrong: in the shared store, on another node by its address, or at a sibling. They may still be
  * there, since this node may not be able to delete them.
  */
 export class DistrustedPlaces {
@@ -88,7 +95,7 @@ export interface FillSourceOptions {
 
 export class FillSource {
   readonly #options: FillSourceOptions;
-  #place: "shared" | "peer" | "upstream" = "upstream";
+  #place: "shared" | "peer" | "sibling" | "upstream" = "upstream";
   /** Of the last peer that was read from. */
   #peerAddress: string | undefined;
   #lease: Lease | undefined;
@@ -98,6 +105,13 @@ export class FillSource {
   /** The other nodes were asked whether they have the blob. */
   #askedNodes = false;
   readonly #failedPeers = new Set<string>();
+  /** Of the last sibling that was read from. */
+  #sibling = "";
+  /**
+   * Upstream has been asked. From then on no sibling is, and siblings may read from the fill themselves: so none waits for a fill
+   * that waits for it.
+   */
+  #askedUpstream = false;
   /** One place has proved slow; from then on the speed is not watched. */
   #moved = false;
 
@@ -127,6 +141,7 @@ export class FillSource {
   /** Where the bytes of the last answer came from, for events. */
   get source(): Source {
     const { sharing, remote } = this.#options;
+    if (this.#place === "sibling") return `sibling:${this.#sibling}`;
     if (this.#place === "shared" && sharing.blobs !== undefined) return sharing.blobs.store.source;
     return `upstream:${this.#place === "upstream" ? this.#remote.upstream : remote.upstream}`;
   }
@@ -142,6 +157,11 @@ export class FillSource {
     return this.#places.size === 1 && this.#places.has("upstream");
   }
 
+  /** Whether what is still to come comes from upstream itself. */
+  get fromUpstream(): boolean {
+    return this.#askedUpstream;
+  }
+
   /** The fill goes on from bytes that an earlier one had from upstream. */
   resumed(): void {
     this.#places.add("upstream");
@@ -152,9 +172,13 @@ export class FillSource {
    * upstream has to answer and cannot, or with the signal's reason.
    */
   async open(from: number, signal: AbortSignal, { attended, yields, ahead }: FillAsk): Promise<BlobAnswer> {
-    const near = (await this.#shared(from, signal)) ?? (await this.#leased(from, signal));
+    const near =
+      (await this.#shared(from, signal)) ??
+      (await this.#leased(from, signal)) ??
+      (await this.#fromSiblings(from, signal));
     if (near !== undefined) return near;
     signal.throwIfAborted();
+    this.#askedUpstream = true;
     this.#place = "upstream";
     this.#places.add("upstream");
     const { digest, segmenting, bandwidth } = this.#options;
@@ -181,10 +205,21 @@ export class FillSource {
 
   /** Without the doubt about an answer that has the very size a manifest states: no page of a gateway has. */
   async #believed(answer: BlobAnswer): Promise<BlobAnswer> {
-    if (answer.kind !== "found" || answer.doubt === undefined || answer.size === undefined) return answer;
+    if (answer.kind !== "found") return answer;
     const { digest, access } = this.#options;
-    const { doubt: _, ...believed } = answer;
-    return (await access.statedSize(this.#remote, digest)) === answer.size ? believed : answer;
+    const measured = { ...answer, body: this.#compared(answer.body) };
+    if (answer.doubt === undefined || answer.size === undefined) return measured;
+    const { doubt: _, ...believed } = measured;
+    return (await access.statedSize(this.#remote, digest)) === answer.size ? believed : measured;
+  }
+
+  /** Measured, where there are siblings to be compared with. */
+  #compared(body: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+    const { siblings } = this.#options.sharing;
+    const { upstream } = this.#remote;
+    // What is held back says nothing of upstream.
+    if (siblings === undefined || this.#options.bandwidth.pace !== undefined) return body;
+    return watched(body, this.#options.clock, (bytes, waited) => siblings.cameFrom(upstream, bytes, waited));
   }
 
   /**
@@ -201,6 +236,10 @@ export class FillSource {
     }
     if (this.#place === "peer" && sharing.peers !== undefined && this.#peerAddress !== undefined)
       return await sharing.peers.open(this.#peerAddress, remote, digest, from, signal, to);
+    if (this.#place === "sibling") {
+      const piece = await sharing.siblings?.open(this.#sibling, remote, digest, from, signal, to);
+      return piece === undefined || piece === "failed" ? { kind: "absent" } : piece;
+    }
     const { registry, repository, onBehalfOf } = this.#remote;
     const pacer = bandwidth.transfer();
     return await registry.openBlob(repository, digest, from, signal, { to, pacer, user: onBehalfOf?.user });
@@ -216,14 +255,18 @@ export class FillSource {
    * places; undefined when every byte came from upstream: only then is it upstream's fault.
    */
   distrust(): string | undefined {
-    const { distrusted, digest } = this.#options;
+    const { distrusted, digest, sharing } = this.#options;
     const places = [...this.#places].filter((place) => place !== "upstream");
-    for (const place of places) distrusted.add(place, digest);
+    for (const place of places) {
+      distrusted.add(place, digest);
+      if (place.startsWith(ofSibling))
+        sharing.siblings?.wrong(place.slice(ofSibling.length), `bytes of another digest than ${digest}`);
+    }
     return places.length === 0 ? undefined : places.join(" and ");
   }
 
   /**
-   * The fill is over: publishes a blob that came from upstream, then releases the lease. Removes the shared blob when its
+   * The fill is over: publishes a blob that came from upstream or a sibling, then releases the lease. Removes the shared blob when its
    * bytes proved wrong.
    */
   async end(fill: Fill): Promise<void> {
@@ -233,7 +276,7 @@ export class FillSource {
     try {
       if (fromShared && this.#places.size === 1 && fill.failure instanceof NearbyMismatch)
         await blobs?.store.delete(digest).catch(() => {});
-      else if (fill.stored && this.#place === "upstream" && !fromShared)
+      else if (fill.stored && this.#place !== "peer" && !fromShared)
         await blobs?.publisher.publish(digest, fill.received, undefined);
     } finally {
       await this.#lease?.release();
@@ -269,13 +312,20 @@ export class FillSource {
     }
   }
 
-  /** The shared store grants no rights: without a link upstream has to say that this repository may read the blob. */
   async #refusal(store: SharedBlobs): Promise<Refusal | undefined> {
     const { access, digest } = this.#options;
-    const remote = this.#remote;
-    if (await access.linked(remote, digest)) return undefined;
+    if (await access.linked(this.#remote, digest)) return undefined;
     if ((await store.head(digest)) === undefined) return undefined;
-    const proof = await access.prove(remote, digest, "blob");
+    return await this.#unproved();
+  }
+
+  /**
+   * No place but upstream grants a right: without a link upstream has to say that this repository may read the blob. Undefined when
+   * it may. Rejects as Access.prove does.
+   */
+  async #unproved(): Promise<Refusal | undefined> {
+    const { access, digest } = this.#options;
+    const proof = await access.prove(this.#remote, digest, "blob");
     return isRefusal(proof) ? proof : undefined;
   }
 
@@ -363,6 +413,87 @@ export class FillSource {
     }
   }
 
+  // ---- siblings -----------------------------------------------------------------------------------------------
+
+  /**
+   * What the first sibling sends that has it, once the right is proved; undefined when none does, or one takes too long to say so.
+   */
+  async #fromSiblings(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
+    const { sharing, digest, distrusted } = this.#options;
+    const { siblings } = sharing;
+    if (siblings === undefined || this.#askedUpstream) return undefined;
+    const remote = this.#remote;
+    for (const name of siblings.toAsk(remote.upstream, remote.registry.available)) {
+      const place = `${ofSibling}${name}`;
+      if (this.#failedPeers.has(place) || distrusted.has(place, digest)) continue;
+      const found = await siblings.open(name, remote, digest, from, signal);
+      // The time for such questions is over.
+      if (found === "failed") return undefined;
+      if (found === undefined) continue;
+      const refusal = await this.#mayRead(name, found, signal);
+      if (refusal !== undefined) {
+        await found.body[Symbol.asyncIterator]().return?.();
+        return refusal === "unproved" ? undefined : refusal;
+      }
+      this.#place = "sibling";
+      this.#sibling = name;
+      this.#places.add(place);
+      siblings.hit(name);
+      return { ...found, body: this.#whileFast(name, found.body, signal) };
+    }
+    return undefined;
+  }
+
+  /** Undefined when it is to be read; "unproved" when only the bytes of upstream can say whether it may be, or show which are right. */
+  async #mayRead(
+    name: string,
+    { size }: { readonly size: number | undefined },
+    signal: AbortSignal,
+  ): Promise<Refusal | "unproved" | undefined> {
+    const { sharing, access, digest } = this.#options;
+    try {
+      const stated = await access.statedSize(this.#remote, digest);
+      if (stated !== undefined && size !== stated) {
+        sharing.siblings?.wrong(name, `${size} bytes for ${digest}, which has ${stated}`);
+        return "unproved";
+      }
+      return await this.#unproved();
+    } catch (error) {
+      signal.throwIfAborted();
+      // What upstream says to the question for the bytes themselves is what clients are told.
+      if (error instanceof UpstreamError) return "unproved";
+      throw error;
+    }
+  }
+
+  /** Makes a sibling that fails in the middle, or is slower than upstream, a broken transfer, which goes on elsewhere. */
+  async *#whileFast(name: string, body: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const { clock, sharing } = this.#options;
+    const { siblings } = sharing;
+    let [waited, bytes] = [0, 0];
+    let isSlow = false;
+    const came = (more: number, milliseconds: number): void => {
+      siblings?.came(name, more, milliseconds);
+      [waited, bytes] = [waited + milliseconds, bytes + more];
+      if (waited < siblingWindow) return;
+      const { upstream, registry } = this.#remote;
+      isSlow = registry.available && bytes < waited * (siblings?.least(upstream) ?? 0);
+      if (isSlow) throw new Error(`${bytes} bytes in ${waited} ms`);
+      [waited, bytes] = [0, 0];
+    };
+    try {
+      yield* watched(body, clock, came);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.#failedPeers.add(`${ofSibling}${name}`);
+      const text = error instanceof Error ? error.message : String(error);
+      siblings?.[isSlow ? "slow" : "failed"](name, text);
+      throw new UpstreamError("truncated", `the blob broke off at a sibling: ${text}`, { cause: error });
+    }
+  }
+
+  // ---- waiting ------------------------------------------------------------------------------------------------
+
   async #wait(key: string, signal: AbortSignal): Promise<void> {
     const { sharing, pause } = this.#options;
     const over = new AbortController();
@@ -404,4 +535,30 @@ export class FillSource {
       throw new UpstreamError("truncated", `the blob broke off nearby: ${text}`, { cause: error });
     }
   }
+}
+
+/** What the places are called that are siblings, before the name. */
+const ofSibling = "sibling ";
+
+/**
+ * The same bytes. `came` is told how many have come while they were waited for so many milliseconds: about each second of
+ * waiting, and at the end. What it throws ends the transfer.
+ */
+async function* watched(
+  body: AsyncIterable<Buffer>,
+  clock: Clock,
+  came: (bytes: number, waited: number) => void,
+): AsyncGenerator<Buffer> {
+  let [waited, bytes, asked] = [0, 0, clock()];
+  for await (const chunk of body) {
+    waited += clock() - asked;
+    bytes += chunk.length;
+    yield chunk;
+    if (waited >= measuredAfter) {
+      came(bytes, waited);
+      [waited, bytes] = [0, 0];
+    }
+    asked = clock();
+  }
+  if (bytes > 0) came(bytes, waited);
 }

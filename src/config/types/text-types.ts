@@ -523,6 +523,13 @@ export const claimName = word(claim, "the name of a claim, such as namespace_pat
 /** Patterns by the claims they are for. */
 export const claimPatterns = mapOf((key) => claim.test(key), "the name of a claim", claimPattern);
 
+/** Names of upstreams here, with those that the same registries have at another mirror. */
+export const upstreamNames = mapOf(
+  (key) => upstreamName.safeParse(key).success,
+  "the name of an upstream",
+  upstreamName,
+);
+
 /** Of characters that a challenge can carry in quotes. */
 export const tokenRealm = text(
   (written): Parsed<string> => {

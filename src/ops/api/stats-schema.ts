@@ -1,6 +1,7 @@
 // What /api/v1/stats answers, for programs: the OpenAPI document is made of it. Meanings stand in ops/stats/stats-document.ts.
 import { z } from "zod";
-import { circuitStates, results } from "../../ports/event.ts";
+import { siblingStates } from "../../ports/datacenter/sibling-verdict.ts";
+import { circuitStates, results, siblingResults } from "../../ports/event.ts";
 import { drillRecordSchema } from "../drill/drill-schema.ts";
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { datacenterSchema } from "./datacenter-schema.ts";
@@ -17,6 +18,7 @@ const byResult = <T extends z.ZodType>(type: T) =>
 const source = z.union([
   z.enum(["memory", "disk", "s3", "none"]),
   z.templateLiteral(["upstream:", z.string()]),
+  z.templateLiteral(["sibling:", z.string()]),
 ]);
 
 const window = z.strictObject({
@@ -82,6 +84,20 @@ const upstream = z.strictObject({
   offline: z.boolean(),
 });
 
+const sibling = z.strictObject({
+  name: text,
+  state: z.enum(siblingStates),
+  bytesPerSecond: maybe,
+  results: z.strictObject(
+    Object.fromEntries(siblingResults.map((result) => [result, count])) as Record<
+      (typeof siblingResults)[number],
+      typeof count
+    >,
+  ),
+  lastHitAt: maybe,
+  lastError: z.strictObject({ at: count, message: text }).nullable(),
+});
+
 const heavy = z
   .array(z.strictObject({ upstream: text, repository: text, weight: count, over: count }))
   .max(10);
@@ -110,6 +126,7 @@ export const statsSchema = z.strictObject({
   datacenter: datacenterSchema,
   verdict: z.strictObject({ level: z.enum(["ok", "degraded", "down"]), reasons: z.array(text) }),
   upstreams: z.array(upstream),
+  siblings: z.array(sibling).max(8),
   drill: drillRecordSchema.nullable(),
   traffic: z.strictObject({
     inFlight: count,

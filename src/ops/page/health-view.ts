@@ -1,5 +1,11 @@
 // The state of this node, of its upstreams, and of the services and queues it depends on.
-import type { QueueStats, ServiceStats, StatsDocument, UpstreamStats } from "../stats/stats-document.ts";
+import type {
+  QueueStats,
+  ServiceStats,
+  SiblingStats,
+  StatsDocument,
+  UpstreamStats,
+} from "../stats/stats-document.ts";
 import { count, duration, number, size } from "./format.ts";
 import { type Content, h, type PageNode } from "./html.ts";
 import { ago, fact, facts, section, state, table } from "./parts.ts";
@@ -27,7 +33,7 @@ export function verdictView({ verdict, node, at }: StatsDocument): PageNode {
   );
 }
 
-export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
+export function upstreamsView({ upstreams, siblings, at }: StatsDocument): PageNode {
   const columns = [
     { name: "Upstream" },
     { name: "State" },
@@ -58,6 +64,7 @@ export function upstreamsView({ upstreams, at }: StatsDocument): PageNode {
     "Upstreams",
     table("Upstreams", columns, rows, "No upstream is configured."),
     upstreams.map((upstream) => troubles(upstream, at)),
+    siblings.length > 0 && siblingsView(siblings, at),
   );
 }
 
@@ -101,6 +108,48 @@ function troubles(
       ),
     rateLimitRemaining !== null &&
       h("p", { class: "note" }, `${name} allows ${count(rateLimitRemaining, "more request")}.`),
+  ];
+}
+
+const siblingWords: Readonly<Record<SiblingStats["state"], Content>> = {
+  asked: state("ok", "asked first"),
+  away: state("warn", "not answering"),
+  resting: state("warn", "failed just now"),
+  slow: state("idle", "slower than upstream"),
+  distrusted: state("bad", "sent wrong bytes"),
+};
+
+/** Mirrors of other datacenters, with what has come of asking them. */
+function siblingsView(siblings: readonly SiblingStats[], now: number): Content {
+  const columns = [
+    { name: "Sibling" },
+    { name: "State" },
+    { name: "Rate", number: true as const },
+    { name: "Had it", number: true as const },
+    { name: "Had it not", number: true as const },
+    { name: "Failed", number: true as const },
+    { name: "Too slow", number: true as const },
+    { name: "Wrong", number: true as const },
+    { name: "Last had it" },
+  ];
+  const rows = siblings.map(({ name, state, bytesPerSecond, results, lastHitAt }) => [
+    h("b", {}, name),
+    siblingWords[state],
+    { shown: bytesPerSecond === null ? "–" : `${size(bytesPerSecond)}/s`, by: bytesPerSecond },
+    number(results.hit),
+    number(results.miss),
+    number(results.failed),
+    number(results.slow),
+    number(results.wrong),
+    { shown: ago(lastHitAt, now), by: lastHitAt === null ? null : now - lastHitAt },
+  ]);
+  return [
+    table("Siblings", columns, rows, ""),
+    siblings.map(
+      ({ name, lastError }) =>
+        lastError !== null &&
+        h("p", { class: "note" }, `${name}: last error `, ago(lastError.at, now), `: ${lastError.message}`),
+    ),
   ];
 }
 

@@ -4,6 +4,7 @@
 // it names are its reference; ops/api/stats-schema.ts says the same to programs, and test/ops/stats/stats-document.test.ts
 // holds the document to it.
 import type { DrillRecord } from "../../ports/datacenter/drill.ts";
+import type { SiblingVerdict } from "../../ports/datacenter/sibling-verdict.ts";
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
@@ -24,6 +25,17 @@ export interface UpstreamStats extends RecentUpstream {
   readonly maxConnections: number;
   /** It is asked for nothing, by the configuration. */
   readonly offline: boolean;
+}
+
+/** A mirror of another datacenter; counts are since the start (SiblingVerdict). */
+export interface SiblingStats {
+  readonly name: string;
+  /** Whether it is asked, or why not. */
+  readonly state: SiblingVerdict["state"];
+  readonly bytesPerSecond: number | null;
+  readonly results: SiblingVerdict["results"];
+  readonly lastHitAt: number | null;
+  readonly lastError: NonNullable<SiblingVerdict["lastError"]> | null;
 }
 
 export interface StoreStats {
@@ -137,6 +149,7 @@ export interface StatsDocument {
   /** All nodes, this one among them. Everything else here is of this node alone. */
   readonly datacenter: DatacenterDocument;
   readonly upstreams: readonly UpstreamStats[];
+  readonly siblings: readonly SiblingStats[];
   /** The drill that is on; null: none is. */
   readonly drill: DrillRecord | null;
   readonly traffic: Pick<ActivityReport, "windows" | "sinceStart" | "series"> & { readonly inFlight: number };

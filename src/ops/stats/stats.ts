@@ -4,6 +4,7 @@ import type { BlobCache } from "../../cache/blob-cache.ts";
 import type { Config } from "../../config/config.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NodeSummary } from "../../ports/datacenter/nodes.ts";
+import type { SiblingVerdict } from "../../ports/datacenter/sibling-verdict.ts";
 import type { TagHistory } from "../../ports/history/tag-history.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityState, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
@@ -21,6 +22,7 @@ import type {
   RunningFill,
   ScrubStats,
   ServiceStats,
+  SiblingStats,
   StatsDocument,
   StoreStats,
   UpstreamStats,
@@ -63,6 +65,7 @@ export interface StatsOptions {
     };
     readonly listener?: { readonly inFlight: number } | undefined;
     readonly scrubber?: { readonly oldestCheck: number | undefined } | undefined;
+    readonly siblings?: { readonly verdicts: readonly SiblingVerdict[] } | undefined;
     readonly store?: { readonly quarantined: { readonly bytes: number } };
   };
   /** Names of what this node shares with others: `redis`, `s3`. */
@@ -149,6 +152,7 @@ export function createStats(options: StatsOptions): Stats {
         clients: traffic.windows["24h"].requests > 0 ? [] : (options.clients?.() ?? []),
         links: linksOf(options.config()),
         upstreams,
+        siblings: options.running().siblings?.verdicts.map(siblingOf) ?? [],
         traffic: { ...traffic, series },
         store,
         movedTags: movedTags(options.running().index?.history, at),
@@ -197,6 +201,18 @@ function upstreamsOf({ config, running }: StatsOptions, report: ActivityState): 
       offline,
     };
   });
+}
+
+function siblingOf(verdict: SiblingVerdict): SiblingStats {
+  const { name, state, bytesPerSecond, results, lastHitAt, lastError } = verdict;
+  return {
+    name,
+    state,
+    bytesPerSecond: bytesPerSecond ?? null,
+    results,
+    lastHitAt: lastHitAt ?? null,
+    lastError: lastError ?? null,
+  };
 }
 
 function storeOf({ config, running, disk }: StatsOptions, report: ActivityState, uptime: number): StoreStats {

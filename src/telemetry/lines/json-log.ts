@@ -159,8 +159,14 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
     switch (notice.kind) {
       case "upstream_request":
       case "upstream_bytes":
+      case "sibling_bytes":
       case "rate_limit":
         return;
+      case "sibling":
+        if (notice.message === undefined) return;
+        return limited(mayPass, `${notice.kind} ${notice.sibling} ${notice.result}`, (suppressed) =>
+          logSibling(logger, notice, suppressed),
+        );
       case "secret_problem": {
         const { upstream, message } = notice;
         return logger.warn({ upstream, detail: scrub(message, maxText) }, "credentials cannot be read again");
@@ -265,6 +271,16 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         notice satisfies never;
     }
   };
+}
+
+function logSibling(
+  logger: Logger,
+  { sibling, result, message = "" }: Notice & { kind: "sibling" },
+  suppressed: number | undefined,
+): void {
+  const fields = { sibling, result, detail: scrub(message, maxText), suppressed };
+  if (result === "wrong") logger.error(fields, "a sibling sent wrong bytes: it is not asked for a while");
+  else logger.warn(fields, "a sibling is no help: what is missing comes from upstream");
 }
 
 /** `suppressed` is left out of a line that stands for itself alone. */

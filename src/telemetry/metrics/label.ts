@@ -16,8 +16,8 @@ export const methodLabels = [
   "OTHER",
 ] as const;
 
-/** Where response bytes came from; the upstream metrics have which upstream it was. */
-export const sourceLabels = ["memory", "disk", "s3", "upstream", "none"] as const;
+/** Where response bytes came from; the metrics of upstreams and siblings have which one it was. */
+export const sourceLabels = ["memory", "disk", "s3", "sibling", "upstream", "none"] as const;
 
 /** The stores blobs are kept in. */
 export const storeLabels = ["disk", "s3"] as const;
@@ -42,9 +42,10 @@ export function codeLabel(status: number): string {
   return status >= 100 && status < 600 ? `${Math.floor(status / 100)}xx` : "other";
 }
 
-/** Drops the name from `upstream:<name>`. */
+/** Drops the name from `upstream:<name>` and `sibling:<name>`. */
 export function sourceLabel(source: Source): (typeof sourceLabels)[number] {
   if (source === "memory" || source === "disk" || source === "s3") return source;
+  if (source.startsWith("sibling:")) return "sibling";
   return source.startsWith("upstream:") ? "upstream" : "none";
 }
 

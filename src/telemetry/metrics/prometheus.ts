@@ -21,6 +21,7 @@ import { createNotificationMetrics, type NotificationMetricsOptions } from "./no
 import { createProxyMetrics } from "./proxy-metrics.ts";
 import { createProbeMetrics, createRequestMetrics } from "./request-metrics.ts";
 import { registerSavings, type SavingsSource } from "./savings-metrics.ts";
+import { createSiblingMetrics } from "./sibling-metrics.ts";
 import { createUpstreamMetrics } from "./upstream-metrics.ts";
 import { createWebhookMetrics } from "./webhook-metrics.ts";
 
@@ -41,6 +42,8 @@ export interface MetricsOptions {
   readonly gauges: GaugeSources;
   /** Names of the upstreams configured at the start: the closed list of the `upstream` label. */
   readonly upstreams: readonly string[];
+  /** Names of the mirrors of other datacenters; left out: there are none. */
+  readonly siblings?: readonly string[] | undefined;
   /** The program's version, for `entrepot_build_info`. */
   readonly version: string;
   /** Left out: there are no endpoints. */
@@ -57,6 +60,7 @@ export interface MetricsOptions {
 export function createMetrics({
   gauges,
   upstreams,
+  siblings = [],
   version,
   notifications = { endpoints: [], pending: () => 0 },
   savings,
@@ -67,6 +71,7 @@ export function createMetrics({
   const requestSink = createRequestMetrics(registry);
   const proxy = createProxyMetrics(registry);
   const upstreamMetrics = createUpstreamMetrics(registry, upstreams);
+  const siblingSink = createSiblingMetrics(registry, siblings);
   const cacheSink = createCacheMetrics(registry);
   const notificationSink = createNotificationMetrics(registry, notifications);
   const limitSink = createLimitMetrics(registry);
@@ -86,6 +91,7 @@ export function createMetrics({
     onNotice(notice) {
       proxy.onNotice(notice);
       upstreamMetrics.onNotice(notice);
+      siblingSink(notice);
       cacheSink(notice);
       notificationSink(notice);
       limitSink(notice);

@@ -65,7 +65,7 @@ export function createProbeMetrics(registry: Registry): EventSink {
     labelNames: ["probe", "code"],
     registers: [registry],
   });
-  for (const probe of probes) counter.inc({ probe, code: "200" }, 0);
+  for (const probe of probes) counter.inc({ probe, code: probe === "only_if_cached" ? "504" : "200" }, 0);
   return ({ probe = "livez", status }) => counter.inc({ probe, code: codeLabel(status) });
 }
 
