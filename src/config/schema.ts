@@ -708,7 +708,7 @@ export const schema = z.object({
   ),
   siblings: setting(
     siblings,
-    "Mirrors of other datacenters, each asked for what it holds of a digest before the far registry is; see docs/siblings.md",
+    "List of mirrors of other datacenters, each {name, url, upstreams, username, password, passwordFile, tls, timeout, maxConnections}, which are asked for what they hold of a digest before the far registry is; see docs/siblings.md",
   ),
   log: section({
     level: setting(
