@@ -95,6 +95,8 @@ t.test("what one datacenter holds another reads there, and upstream only says wh
   t.match(answers[0]?.headers["cache-status"], /entrepot; fwd=uri-miss$/);
   const document = await stats(b);
   t.match(document.siblings, [{ name: "dc0", state: "asked", results: { hit: parts.length, failed: 0 } }]);
+  const why = await fetch(new URL(`/api/v1/why?reference=${app}:1.0`, b.ops));
+  t.match(await why.json(), { pull: { siblings: ["dc0"] } });
   const metrics = parseExposition(await (await fetch(new URL("/metrics", b.ops))).text());
   const value = (name: string, labels: Record<string, string>) =>
     metrics

@@ -100,6 +100,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     inMemory: (digest) => running().local?.inMemory(digest) ?? false,
     mayRead,
     fetchRate: (upstream) => options.activity.fetchRate(upstream),
+    siblings: (upstream) => running().shared?.sharing.siblings?.toAsk(upstream, true) ?? [],
     coming: (digest) => running().blobs?.fills.some((fill) => fill.digest === digest) ?? false,
     elsewhere: () => inS3(s3(), explainPatience, steady),
     neighbours,

@@ -46,9 +46,10 @@ function imageLine({ digest, platform, state, missingParts, missingBytes }: Expl
   return `image: ${platform ?? digest}: ${state === "partly" ? missing : state}`;
 }
 
-function pullLine({ pull: { bytes, complete, durationMs } }: Explained): string {
+function pullLine({ pull: { bytes, complete, durationMs, siblings } }: Explained): string {
   const took = durationMs === null || bytes === 0 ? "" : `, some ${duration(durationMs)} at the rate of late`;
-  return `a pull now: ${size(bytes)} from upstream${complete ? "" : " and what is not known"}${took}`;
+  const first = siblings.length === 0 ? "" : `, of which siblings are asked first: ${siblings.join(", ")}`;
+  return `a pull now: ${size(bytes)} from upstream${complete ? "" : " and what is not known"}${took}${first}`;
 }
 
 function partLine(part: ExplainedPart, now: number): string {

@@ -55,7 +55,7 @@ t.test("what is not whole is told by the exit code, and all of it as JSON", asyn
       { digest: "a", platform: "linux/amd64", state: "partly", missingParts: 2, missingBytes: 30_000_000 },
       { digest: "b", platform: null, state: "absent", missingParts: 0, missingBytes: null },
     ],
-    pull: { bytes: 30_000_000, complete: false, durationMs: 12_000 },
+    pull: { bytes: 30_000_000, complete: false, durationMs: 12_000, siblings: [] },
     withoutUpstream: { served: false, why: "2 parts of it are not here" },
   } as Explanation;
   const { address } = await start(t, partly);

@@ -122,6 +122,7 @@ workers: 3
 opsListen: 127.0.0.1:6001
 node: {name: other, address: "http://10.0.0.7:5000", secret: ${"s".repeat(32)}}
 nodes: ["http://10.0.0.8:5000"]
+siblings: [{name: dc2, url: "https://mirror.example.com"}]
 log: {level: debug, format: combined}
 influx: {dir: /var/points, maxFileSize: 2MB, keep: 9}
 cache: {dir: /var/cache, smallBlob: 2MB, maxSize: 9GB}

@@ -23,6 +23,7 @@ t.test("every variable of the table is read", async (t) => {
       "LIMITS_RULES",
       "WARM",
       "NOTIFICATIONS_ENDPOINTS",
+      "SIBLINGS",
     ].includes(env);
     const sources = read({ [name]: isJson ? "[{}]" : "x" });
     t.same(

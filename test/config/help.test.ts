@@ -40,10 +40,9 @@ t.test("the configurations in the documents are right", { skip: withoutOpenssl()
       if (path.endsWith("tls.key")) return listener.key;
       return "0123456789abcdef0123456789abcdef";
     };
-    const secrets = [...yaml.matchAll(/(?:File|Authorization): (\S+?)(?= }| #|$)/gm)].map(([, path = ""]) => [
-      path,
-      contentOf(path),
-    ]);
+    const secrets = [...yaml.matchAll(/(?:File|Authorization|\bca): (\S+?)(?= }| #|$)/gm)].map(
+      ([, path = ""]) => [path, contentOf(path)],
+    );
     const env = { REGISTRY_PASSWORD: "p" };
     t.same(problemsOf({ yaml, env, files: Object.fromEntries(secrets) }), [], yaml);
   }

@@ -12,6 +12,7 @@ t.test("a URL is all that is needed; the rest has the defaults of the design", a
     opsHosts: [],
     opsPage: {},
     nodes: [],
+    siblings: [],
     trustedProxies: [],
     limits: { ...defaultLimits, exempt: [], rules: [] },
     node: { name: hostname() },

@@ -5,8 +5,9 @@ import { configOf, problemsOf } from "../fixtures/loading.ts";
 const upstream = "upstream: { name: far, url: 'https://registry.example.com' }\n";
 
 t.test("a name and an address are enough", async (t) => {
-  const [sibling] = configOf({ yaml: `${upstream}siblings: [{ name: dc2, url: https://mirror.dc2.example.com/ }]` })
-    .siblings as object[];
+  const [sibling] = configOf({
+    yaml: `${upstream}siblings: [{ name: dc2, url: https://mirror.dc2.example.com/ }]`,
+  }).siblings as object[];
   t.match(sibling, {
     name: "dc2",
     url: new URL("https://mirror.dc2.example.com"),
@@ -52,7 +53,9 @@ t.test("what contradicts itself is told with its place", async (t) => {
   t.match(problems(dc2, dc2), [/found "dc2", which siblings\[0\]\.name .* has already/]);
   t.match(problems(`${dc2}, username: a`), [/a user name without a password/]);
   t.match(problems(`${dc2}, password: abcdefgh`), [/a password without a user name/]);
-  t.match(problems(`${dc2}, upstreams: { fra: hub }`), [/found "fra", expected one of far; did you mean far\?/]);
+  t.match(problems(`${dc2}, upstreams: { fra: hub }`), [
+    /found "fra", expected one of far; did you mean far\?/,
+  ]);
   t.match(problems(`${dc2}, tls: { cert: /x.pem }`).join(), /a certificate without its key/);
   t.match(problems("url: http://10.0.0.1:5000"), [/name/]);
   t.match(problems("name: dc2"), [/url/]);

@@ -57,6 +57,11 @@ export const imageSchema = z.strictObject({
   truncated: z.boolean(),
   images: z.array(image).max(500),
   whole: z.boolean(),
-  pull: z.strictObject({ bytes: z.number().nonnegative(), complete: z.boolean(), durationMs: maybe }),
+  pull: z.strictObject({
+    bytes: z.number().nonnegative(),
+    complete: z.boolean(),
+    durationMs: maybe,
+    siblings: z.array(z.string()).max(8),
+  }),
   withoutUpstream: z.strictObject({ served: z.boolean(), why: z.string() }),
 }) satisfies z.ZodType<Extract<Explanation, { kind: "explained" }>>;

@@ -45,6 +45,8 @@ export interface ExplainOptions {
   readonly mayRead: (scope: Scope, digest: Digest) => boolean | Promise<boolean>;
   /** Bytes a millisecond that lately came from an upstream; undefined: nothing did. */
   readonly fetchRate: (upstream: string) => number | undefined;
+  /** Names of the mirrors of other datacenters that are asked before the upstream, in this order; left out: there are none. */
+  readonly siblings?: (upstream: string) => readonly string[];
   /** Whether a download of it is under way. */
   readonly coming: (digest: Digest) => boolean;
   /** Begins the questions of one answer about what is not on the disk. Left out: there is no other place. */
@@ -268,7 +270,7 @@ async function outlookOf(
   return {
     images: found.map(explained),
     whole,
-    pull: { bytes, complete, durationMs },
+    pull: { bytes, complete, durationMs, siblings: options.siblings?.(scope.upstream) ?? [] },
     withoutUpstream: await withoutUpstream(options, scope, tag, wanted, outlooks, unknown),
   };
 }

@@ -239,6 +239,8 @@ export type Explanation =
         readonly complete: boolean;
         /** At the rate of what was lately fetched from that upstream; null: none was. */
         readonly durationMs: number | null;
+        /** Mirrors of other datacenters that are asked before upstream, in this order; what they hold is not known here. */
+        readonly siblings: readonly string[];
       };
       /** What a pull would come to if the upstream were gone. */
       readonly withoutUpstream: { readonly served: boolean; readonly why: string };

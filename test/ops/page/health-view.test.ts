@@ -1,6 +1,7 @@
 import t from "tap";
 import { upstreamsView } from "../../../src/ops/page/health-view.ts";
 import { toHtml } from "../../../src/ops/page/html.ts";
+import type { siblingStates } from "../../../src/ports/datacenter/sibling-verdict.ts";
 import type { Notice } from "../../../src/ports/event.ts";
 import { sampleDocument } from "../../fixtures/stats-samples.ts";
 
@@ -57,5 +58,28 @@ t.test("an account that is refused, and a place without a registry, are called s
   const html = upstreams({ kind: "upstream_check", upstream: "hub", trouble, changed: true });
   t.match(html, /class="state bad".*no registry there/);
   t.match(html, /upstream hub: wrong path/);
+  t.end();
+});
+
+t.test("siblings are listed with their verdicts; without any there is no such table", (t) => {
+  t.notMatch(upstreams(), /Sibling/);
+  const verdict = {
+    name: "dc2",
+    state: "asked",
+    bytesPerSecond: 5_000_000,
+    results: { hit: 3, miss: 4, failed: 1, slow: 0, wrong: 0 },
+    lastHitAt: 0,
+    lastError: { at: 0, message: "<nobody there>" },
+  } as const;
+  const html = (state: (typeof siblingStates)[number]): string => {
+    const siblings = { verdicts: [{ ...verdict, state }] };
+    return toHtml(upstreamsView(sampleDocument(() => {}, { running: () => ({ siblings }) })));
+  };
+  t.match(html("asked"), /<b>dc2<\/b>.*class="state ok".*asked first.*5.00 MB\/s/);
+  t.match(html("asked"), /dc2: last error .*: &lt;nobody there/);
+  t.match(html("away"), /class="state warn".*not answering/);
+  t.match(html("resting"), /class="state warn".*failed just now/);
+  t.match(html("slow"), /slower than upstream/);
+  t.match(html("distrusted"), /class="state bad".*sent wrong bytes/);
   t.end();
 });

@@ -29,10 +29,11 @@ t.test("methods are those of HTTP, as they are written there", (t) => {
   t.end();
 });
 
-t.test("sources lose the name of the upstream", (t) => {
+t.test("sources lose the name of the upstream or the sibling", (t) => {
   t.equal(sourceLabel("memory"), "memory");
   t.equal(sourceLabel("s3"), "s3");
   t.equal(sourceLabel("upstream:hub"), "upstream");
+  t.equal(sourceLabel("sibling:upstream:dc2"), "sibling");
   t.equal(sourceLabel("none"), "none");
   t.equal(sourceLabel("tape" as "none"), "none");
   t.end();
