@@ -48,6 +48,10 @@ export class HttpSibling implements Sibling {
     return upstreams === undefined || Object.hasOwn(upstreams, upstream);
   }
 
+  hasRoom(upstream: string): boolean {
+    return this.#at(upstream).active < this.#config.maxConnections;
+  }
+
   async open(
     { upstream, repository }: Scope,
     digest: Digest,
@@ -87,7 +91,8 @@ export class HttpSibling implements Sibling {
       connectTimeout: timeout,
       firstByteTimeout: timeout,
       idleTimeout,
-      maxConnections,
+      // What is asked beyond those that are used waits nowhere: some of an upstream's are for small questions alone.
+      maxConnections: maxConnections + Math.ceil(maxConnections / 7) + 1,
       segments: 1,
     };
     // Whoever asks says what has come of the question; the bytes count apart from those of upstreams.

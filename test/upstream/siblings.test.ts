@@ -100,6 +100,22 @@ t.test("one that fails three times is away, for all upstreams, until a probe fin
   await t.rejects(sibling.open(scope, digest, 0, signal), { code: "circuit_open" });
 });
 
+t.test("as many transfers at once as it has connections, and no more", async (t) => {
+  const { url, requests } = await server(t, (_, response) => {
+    response.writeHead(200, { "content-length": 10 }).write("12345");
+  });
+  const { sibling } = siblingOf(t, url, { maxConnections: 3 });
+  const over = new AbortController();
+  for (let held = 0; held < 3; held++) {
+    t.ok(sibling.hasRoom("upstream"), `${held} are under way`);
+    t.match(await sibling.open(scope, digestOf(Buffer.from([held])), 0, over.signal), { kind: "found" });
+  }
+  t.notOk(sibling.hasRoom("upstream"));
+  t.ok(sibling.hasRoom("another"), "of another upstream there are none");
+  t.equal(requests.length, 3);
+  over.abort();
+});
+
 t.test("a real mirror gives what it holds, whole and in parts, and fetches nothing", async (t) => {
   const upstream = await startUpstream(t);
   upstream.addBlob(app, bytes);

@@ -76,7 +76,7 @@ export class Siblings {
       .map(({ sibling }) => sibling.name);
   }
 
-  /** The blob from `from` on; undefined when it does not have it, "failed" when it has not said so. Rejects with the signal's reason. */
+  /** The blob from `from` on; undefined when it does not have it, or has no connection left, "failed" when it has not said so. Rejects with the signal's reason. */
   async open(
     name: string,
     scope: Scope,
@@ -88,7 +88,7 @@ export class Siblings {
     const over = new AbortController();
     const either = AbortSignal.any([signal, over.signal]);
     const ask = (sibling: Sibling) => sibling.open(scope, digest, from, either, to);
-    const answer = await this.#ask(name, ask, () => over.abort(), signal);
+    const answer = await this.#ask(name, scope, ask, () => over.abort(), signal);
     if (answer === undefined || answer === "failed" || answer.doubt === undefined) return answer;
     over.abort();
     this.#count(name, "failed", `it ${answer.doubt}`);
@@ -97,7 +97,7 @@ export class Siblings {
 
   /** The manifest, which is not verified yet. The same. */
   async manifest(name: string, scope: Scope, digest: Digest): Promise<FoundManifest | undefined | "failed"> {
-    const answer = await this.#ask(name, (sibling) => sibling.manifest(scope, digest), discard);
+    const answer = await this.#ask(name, scope, (sibling) => sibling.manifest(scope, digest), discard);
     if (answer !== undefined && answer !== "failed" && answer.kind === "oversize") {
       answer.discard();
       return undefined;
@@ -108,6 +108,7 @@ export class Siblings {
   /** What it answers within its time. `late`: gets an answer that comes when nobody waits for it any more. */
   async #ask<Answer extends BlobAnswer | ManifestAnswer>(
     name: string,
+    { upstream }: Scope,
     ask: (sibling: Sibling) => Promise<Answer>,
     late: (answer?: Answer) => void,
     signal?: AbortSignal,
@@ -115,6 +116,8 @@ export class Siblings {
     const known = this.#of(name);
     if (known === undefined) return undefined;
     const { sibling } = known;
+    // Then it would wait behind other layers, and upstream need not.
+    if (!sibling.hasRoom(upstream)) return undefined;
     const { pause } = this.#options;
     try {
       const answer = await withDeadline({ milliseconds: sibling.timeout, pause, signal, late }, () =>

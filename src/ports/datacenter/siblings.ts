@@ -13,6 +13,8 @@ export interface Sibling {
   readonly available: boolean;
   /** Whether it is asked about the upstream of that name. */
   knows(upstream: string): boolean;
+  /** Whether a question about the upstream would be sent at once; otherwise it would wait for a connection. */
+  hasRoom(upstream: string): boolean;
   /** As Upstream.openBlob; `absent` also for what it only could fetch. Rejects with UpstreamError. */
   open(scope: Scope, digest: Digest, from: number, signal: AbortSignal, to?: number): Promise<BlobAnswer>;
   /** As Upstream.getManifest. */

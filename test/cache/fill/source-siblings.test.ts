@@ -117,6 +117,21 @@ t.test("siblings that do not have it are asked once each, in turn; then upstream
   );
 });
 
+t.test(
+  "one that has no connection left has not failed: upstream is asked, and it the next time",
+  async (t) => {
+    const { cache, siblings } = await cacheWith(t, "b");
+    await link(cache);
+    siblings[0].room = false;
+    t.same(await pull(t, cache), missed);
+    t.same(siblings[0].calls, []);
+    t.same(noticesOf(cache, "sibling"), []);
+    siblings[0].room = true;
+    await cache.store.delete(digest);
+    t.same(await pull(t, cache), near("b"));
+  },
+);
+
 t.test("one that takes too long is the last that is asked", async (t) => {
   const { cache, siblings } = await cacheWith(t, "b", "c");
   await link(cache);
