@@ -61,7 +61,7 @@ export function createRequestMetrics(registry: Registry): EventSink {
 export function createProbeMetrics(registry: Registry): EventSink {
   const counter = new Counter({
     name: "entrepot_probe_requests_total",
-    help: "Questions for this node's health on the main listener; they are in no other count of requests.",
+    help: "Questions for this node's health on the main listener, and of other mirrors for what is not held here (only_if_cached); they are in no other count of requests.",
     labelNames: ["probe", "code"],
     registers: [registry],
   });
