@@ -114,6 +114,8 @@ function demoConfig(url: URL, directory: string, { port, opsPort }: DemoOptions)
     upstreams: [
       {
         ...plainUpstream("artifactory", url),
+        // `docker pull busybox` of a docker that has the demo as registry mirror asks for library/busybox.
+        library: "strip",
         auth: {
           kind: "basic",
           username: credentials.username,

@@ -40,6 +40,7 @@ export function invitation({ registry, credentials, mirror, ops, repository }: S
     `  docker run --rm ${image}`,
     `  podman pull --tls-verify=false ${image}`,
     `  docker pull ${mirror.host}/busybox        (not cached yet; the second time it is)`,
+    `  docker pull busybox                       (with "registry-mirrors": ["${mirror.origin}"] in daemon.json)`,
     "",
     `  curl ${mirror.origin}/v2/_catalog`,
     `  curl ${mirror.origin}/v2/${repository}/tags/list`,

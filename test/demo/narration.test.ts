@@ -22,6 +22,7 @@ t.test("the lines to try name the addresses in use", async (t) => {
   for (const line of [
     "docker pull 127.0.0.1:5000/team/app:1.0",
     "podman pull --tls-verify=false 127.0.0.1:5000/team/app:1.0",
+    'docker pull busybox                       (with "registry-mirrors": ["http://127.0.0.1:5000"] in daemon.json)',
     "curl http://127.0.0.1:5000/v2/_catalog",
     "curl http://127.0.0.1:5001/metrics",
     "curl -u ci:s3cret http://127.0.0.1:4000/artifactory/api/docker/docker-local/v2/team/app/tags/list",

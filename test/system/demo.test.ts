@@ -3,6 +3,8 @@ import { existsSync } from "node:fs";
 import t from "tap";
 import { request } from "undici";
 import { runDemo } from "../../src/demo/demo.ts";
+import { dockerPrograms, startDockerd } from "./fixtures/dockerd.ts";
+import { requires } from "./fixtures/requires.ts";
 
 t.setTimeout(120_000);
 
@@ -34,6 +36,23 @@ t.test("once: cold, warm, fleet, a table, exit code 0, nothing left behind", asy
   );
   t.notMatch(text, /Ctrl-C/);
   t.notOk(existsSync(cacheDirectory(lines)));
+});
+
+t.test("docker with the demo as registry mirror pulls busybox and runs it", async (t) => {
+  if (!requires(t, ...dockerPrograms)) return;
+  const leaving = new AbortController();
+  t.teardown(() => leaving.abort());
+  const up = Promise.withResolvers<string>();
+  const print = (line: string): void => {
+    const [, url] = /docker pull busybox +\(with "registry-mirrors": \["([^"]+)"\] in daemon\.json\)/.exec(line) ?? [];
+    if (url !== undefined) up.resolve(url);
+  };
+  const finished = runDemo({ once: false, port: 0, print, signal: leaving.signal });
+  const daemon = await startDockerd(t, await up.promise);
+  await daemon.pull("busybox", 60_000);
+  t.match(await daemon.greet("busybox"), /stands in for busybox/);
+  leaving.abort();
+  t.equal(await finished, 0);
 });
 
 t.test("without once it stays up until the signal, with the lines to try", async (t) => {
