@@ -1,13 +1,15 @@
 // The unit as systemd reads it, and the settings it gives.
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { parse } from "yaml";
 import { loadConfig } from "../../src/config/load.ts";
 import { defaultConfiguration, problemsOf } from "../fixtures/deployed-configuration.ts";
 import { attempt } from "../system/fixtures/child.ts";
 import { requires } from "../system/fixtures/requires.ts";
 
-const directory = join(import.meta.dirname, "../../deploy/systemd");
+const root = join(import.meta.dirname, "../..");
+const directory = join(root, "deploy/systemd");
 const unit = readFileSync(join(directory, "entrepot.service"), "utf8");
 const example = readFileSync(join(directory, "entrepot.yaml"), "utf8");
 
@@ -46,6 +48,46 @@ t.test("a file of a secret may be a credential of systemd, named in the YAML fil
   const { redis, node, webhooks } = loaded.config;
   for (const source of [redis?.password, node.secret, webhooks?.secrets.generic])
     t.equal((await source?.read())?.reveal(), secret);
+});
+
+/** What `entrepot check` says of the example, when root has the files of secrets in `secrets` instead. */
+async function checked(t: Test, text: string, secrets: string) {
+  const path = join(t.testdir(), "entrepot.yaml");
+  writeFileSync(path, text.replaceAll("/etc/entrepot/secrets", secrets));
+  const main = join(root, "src/main.ts");
+  return await attempt(process.execPath, [main, "check", "--offline", "--config", path], { env: {} });
+}
+
+t.test("the example passes the check that its first line recommends", async (t) => {
+  t.match(example.split("\n")[0], /`entrepot check --config FILE`/);
+  const secrets = t.testdir({ "upstream-password": "secret", "ops-password": "secret" });
+  await t.test("as it is", async (t) => {
+    const { code, output } = await checked(t, example, secrets);
+    t.equal(code, 0, output);
+    t.match(output, /\/var\/cache\/entrepot/);
+  });
+  await t.test("with the lines that are commented out", async (t) => {
+    const all = example.replaceAll(/^#(\w+: )/gm, "$1");
+    t.match(all, /^opsListen:[^]*^trustedProxies:/m);
+    const { code, output } = await checked(t, all, secrets);
+    t.equal(code, 0, output);
+  });
+  await t.test("but not where a file of a secret is missing", async (t) => {
+    t.not((await checked(t, example, t.testdirName)).code, 0);
+  });
+});
+
+t.test("its head names what a checkout has, and where npm puts the program", async (t) => {
+  const head = unit.slice(0, unit.indexOf("[Unit]"));
+  const { bin, scripts, name } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  for (const [, file = ""] of head.matchAll(/ (deploy\/\S+)/g)) t.ok(existsSync(join(root, file)), file);
+  for (const [, script = ""] of head.matchAll(/npm run (\w+)/g)) t.ok(scripts[script], script);
+  const prefix = / --prefix (\S+) \.\/(\w+)-\*\.tgz/.exec(head);
+  t.equal(prefix?.[2], name);
+  t.equal(values("ExecStart")[0]?.split(" ")[0], `${prefix?.[1]}/bin/${Object.keys(bin)[0]}`);
+  const credential = values("LoadCredential")[0]?.split(":")[1];
+  t.match(head, new RegExp(`${credential}$`, "m"), "and the file that becomes the credential");
+  t.equal(parse(example).upstream.passwordFile, credential);
 });
 
 t.test("systemd-analyze verify", async (t) => {
