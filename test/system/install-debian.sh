@@ -15,7 +15,7 @@ packages=(
   nginx-light wrk                       # the bench: a peer and the far registry, and the clients
   python3-minimal iproute2              # the bench: its long link
   slapd ldap-utils                      # a directory of users
-  docker-compose systemd                # what reads docker-compose.yml and the unit
+  systemd curl                          # what reads the unit; what the documents tell people to type
   zsh fish man-db mandoc                # what reads completions and the manual page
 )
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The newest clients Debian knows, in a tree of files that the machine's own programs know nothing of.
+# The newest clients Debian knows, and its newest Compose and HAProxy, in a tree of files that the machine's own programs
+# know nothing of.
 #
-# newer-clients.sh fetch DIRECTORY: has the tree in DIRECTORY/root. Fetches it (170 MB, half a minute) unless it is there and
+# newer-clients.sh fetch DIRECTORY: has the tree in DIRECTORY/root. Fetches it (190 MB, half a minute) unless it is there and
 # was made by this script within the last 30 days. Ends with 1 and a reason where it cannot be had. Needs apt and dpkg.
 #
 # newer-clients.sh enter DIRECTORY SCRATCH COMMAND...: becomes COMMAND with the tree as its root. Processes, devices and the
@@ -11,7 +12,7 @@ set -euo pipefail
 
 suite=sid
 # The last one is for who enters the tree.
-packages=(docker.io docker-cli containerd runc podman buildah skopeo kind crane oras cosign notation mount)
+packages=(docker.io docker-cli docker-compose containerd runc podman buildah skopeo kind crane oras cosign notation haproxy mount)
 
 die() { printf 'newer-clients.sh: %s\n' "$*" >&2; exit 1; }
 usage() { die "usage: newer-clients.sh fetch DIRECTORY | enter DIRECTORY SCRATCH COMMAND..."; }
@@ -77,8 +78,8 @@ cd "$directory/root"
 mkdir -p usr/{bin,sbin,lib,lib64} dev etc mnt proc root run sys tmp var/tmp
 for name in bin sbin lib lib64; do ln -s "usr/$name" "$name"; done
 ln -s /run var/run
-printf 'root:x:0:0:root:/root:/bin/sh\n' >etc/passwd
-printf 'root:x:0:\n' >etc/group
+printf 'root:x:0:0:root:/root:/bin/sh\nhaproxy:x:99:99::/nonexistent:/bin/false\n' >etc/passwd
+printf 'root:x:0:\nhaproxy:x:99:\n' >etc/group
 printf '127.0.0.1 localhost\n' >etc/hosts
 printf '%s\0' "$directory"/apt/cache/archives/*.deb | xargs -0 -n 1 -P "$(nproc)" sh -c 'dpkg-deb --extract "$0" .'
 rm -rf "$directory/apt"
