@@ -1,28 +1,17 @@
 // The manifests against the types of the Kubernetes API, as TypeScript checks them: a field that is not there, misspelt
 // or of the wrong kind is an error. And what types cannot say.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import t, { type Test } from "tap";
+import { join, relative } from "node:path";
+import t from "tap";
 import { parse, parseAllDocuments } from "yaml";
 import { defaultConfiguration, problemsOf } from "../fixtures/deployed-configuration.ts";
+import { compiledManifests, type Manifest, manifestsOf } from "../fixtures/kubernetes-manifests.ts";
 import { attempt } from "../system/fixtures/child.ts";
+import { kubernetesTools } from "../system/fixtures/kubernetes-tools.ts";
 
 const directory = join(import.meta.dirname, "../../deploy/kubernetes");
 const files = readdirSync(directory).sort();
-
-interface Manifest {
-  readonly apiVersion: string;
-  readonly kind: string;
-  // biome-ignore lint/suspicious/noExplicitAny: their shape is what the first test checks
-  readonly [field: string]: any;
-}
-
-const manifests: readonly Manifest[] = files
-  .filter((file) => file !== "kustomization.yaml")
-  .flatMap((file) => parseAllDocuments(readFileSync(join(directory, file), "utf8")))
-  .map((document) => document.toJS() as Manifest);
+const manifests = manifestsOf("deploy/kubernetes");
 
 function named(kind: string, name = "entrepot"): Manifest {
   const found = manifests.find((manifest) => manifest.kind === kind && manifest.metadata.name === name);
@@ -33,48 +22,91 @@ function named(kind: string, name = "entrepot"): Manifest {
 const pods = () => named("StatefulSet").spec.template.spec;
 const container = () => pods().containers[0];
 
-const modules: Readonly<Record<string, string>> = {
-  v1: "core/v1",
-  "apps/v1": "apps/v1",
-  "policy/v1": "policy/v1",
-  "networking.k8s.io/v1": "networking/v1",
-};
-
-/** What the compiler says of the manifests, each a literal of its type. */
-async function compiled(t: Test, all: readonly Manifest[], types: string): Promise<string> {
-  const path = t.testdir();
-  const lines = all.map(
-    (manifest, at) =>
-      `export const m${at}: import("kubernetes-types/${modules[manifest.apiVersion]}").${manifest.kind} = ${JSON.stringify(manifest)};`,
-  );
-  writeFileSync(join(path, "manifests.ts"), lines.join("\n"));
-  const compilerOptions = {
-    strict: true,
-    noEmit: true,
-    module: "esnext",
-    moduleResolution: "bundler",
-    types: [],
-    paths: { "kubernetes-types/*": [join(types, "*")] },
-  };
-  writeFileSync(join(path, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["manifests.ts"] }));
-  const compiler = fileURLToPath(new URL("../../node_modules/.bin/tsc", import.meta.url));
-  // Without the loader that the test runner gives to children.
-  return (await attempt("env", ["-u", "NODE_OPTIONS", compiler, "-p", path])).output;
-}
-
 t.test("types of the Kubernetes API", async (t) => {
-  let types: string;
-  try {
-    types = dirname(createRequire(import.meta.url).resolve("kubernetes-types/package.json"));
-  } catch {
-    if (process.env.CI === "true") t.fail("kubernetes-types is not installed");
-    else t.plan(0, "kubernetes-types is not installed");
-    return;
-  }
-  t.equal(await compiled(t, manifests, types), "");
+  const errors = await compiledManifests(t, manifests);
+  if (errors === undefined) return;
+  t.equal(errors, "");
   const misspelt = structuredClone(named("StatefulSet"));
   misspelt.spec.template.spec.containers[0].securityContext.readOnlyRootFileSystem = true;
-  t.match(await compiled(t, [misspelt], types), /readOnlyRootFileSystem/, "what is wrong is found");
+  t.match(await compiledManifests(t, [misspelt]), /readOnlyRootFileSystem/, "what is wrong is found");
+});
+
+t.test("kubectl kustomize", async (t) => {
+  const tools = await kubernetesTools(t);
+  if (tools === undefined) return;
+  const built = async (path: string): Promise<readonly Manifest[]> => {
+    const ran = await attempt(tools.kubectl, [
+      "kustomize",
+      "--load-restrictor",
+      "LoadRestrictionsNone",
+      path,
+    ]);
+    if (ran.code !== 0) throw new Error(ran.output);
+    return parseAllDocuments(ran.standardOutput).map((document) => document.toJS() as Manifest);
+  };
+  const all = await built(directory);
+  const set = all.find(({ kind }) => kind === "StatefulSet");
+  t.equal(set?.spec.template.spec.containers[0].image, "registry.example.com/tools/entrepot:0.1.0");
+  t.ok(all.every(({ kind, metadata }) => kind === "Namespace" || metadata.namespace === "entrepot"));
+
+  await t.test("the overlay that it shows", async (t) => {
+    const head = readFileSync(join(directory, "kustomization.yaml"), "utf8").split("apiVersion:")[0] ?? "";
+    const lines = head.split("\n").filter((line) => line.startsWith("#   "));
+    const overlay = t.testdir();
+    const text = lines.map((line) => line.slice(4)).join("\n");
+    t.match(text, "../entrepot/deploy/kubernetes");
+    const base = relative(overlay, directory);
+    writeFileSync(join(overlay, "kustomization.yaml"), text.replace("../entrepot/deploy/kubernetes", base));
+    const patched = await built(overlay);
+    const policy = patched.find(({ kind }) => kind === "NetworkPolicy");
+    t.match(policy?.spec.ingress[0].from, [{ ipBlock: { cidr: "10.1.0.0/16" } }, { podSelector: {} }]);
+    const image = patched.find(({ kind }) => kind === "StatefulSet")?.spec.template.spec.containers[0].image;
+    t.equal(image, "your-registry.example.com/entrepot:0.1.0");
+  });
+});
+
+t.test("what the settings name can be reached, and clients anywhere", async (t) => {
+  const { egress, ingress } = named("NetworkPolicy").spec;
+  const settings = parse(named("ConfigMap").data["entrepot.yaml"]);
+  const anywhere = egress
+    .filter(({ to }: Manifest) => to === undefined)
+    .flatMap(({ ports }: Manifest) => ports);
+  for (const url of [settings.upstream.url, settings.redis.url, settings.s3.endpoint]) {
+    const { port, protocol } = new URL(url);
+    const number = Number(port || { "https:": 443, "http:": 80, "redis:": 6379 }[protocol]);
+    t.ok(
+      anywhere.some((each: Manifest) => each.port === number && each.protocol === "TCP"),
+      url,
+    );
+  }
+  t.ok(anywhere.some((each: Manifest) => each.port === 53 && each.protocol === "UDP"));
+  t.notMatch(JSON.stringify(manifests), /"cidr"/, "no address of some other cluster");
+  const clients = ingress.find(({ ports }: Manifest) =>
+    ports.some(({ port }: Manifest) => port === "registry"),
+  );
+  t.notOk(clients.from);
+});
+
+t.test("redis.example.yaml is the Redis of the settings", async (t) => {
+  const { url, passwordFile } = parse(named("ConfigMap").data["entrepot.yaml"]).redis;
+  const service = named("Service", "redis");
+  t.equal(
+    new URL(url).host,
+    `${service.metadata.name}.${named("Namespace").metadata.name}.svc:${service.spec.ports[0].port}`,
+  );
+  const pod = named("Deployment", "redis").spec.template;
+  t.match(pod.metadata.labels, service.spec.selector);
+  t.match(pod.metadata.labels, named("NetworkPolicy", "redis").spec.podSelector.matchLabels);
+  t.match(
+    named("StatefulSet").spec.template.metadata.labels,
+    named("NetworkPolicy", "redis").spec.ingress[0].from[0].podSelector.matchLabels,
+    "the nodes may ask it",
+  );
+  const [{ secret }] = pod.spec.volumes;
+  t.equal(secret.secretName, "entrepot");
+  t.ok(passwordFile.endsWith(`/${secret.items[0].key}`), "with the password they use");
+  t.same(pod.spec.containers[0].securityContext, container().securityContext);
+  t.match(pod.spec.securityContext, { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } });
 });
 
 t.test("kustomization.yaml names every manifest but the example", async (t) => {
