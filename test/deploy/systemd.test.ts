@@ -68,7 +68,7 @@ t.test("the example passes the check that its first line recommends", async (t) 
   });
   await t.test("with the lines that are commented out", async (t) => {
     const all = example.replaceAll(/^#(\w+: )/gm, "$1");
-    t.match(all, /^opsListen:[^]*^trustedProxies:/m);
+    t.match(all, /^opsListen:/m);
     const { code, output } = await checked(t, all, secrets);
     t.equal(code, 0, output);
   });

@@ -44,7 +44,8 @@ t.test("docker with the demo as registry mirror pulls busybox and runs it", asyn
   t.teardown(() => leaving.abort());
   const up = Promise.withResolvers<string>();
   const print = (line: string): void => {
-    const [, url] = /docker pull busybox +\(with "registry-mirrors": \["([^"]+)"\] in daemon\.json\)/.exec(line) ?? [];
+    const [, url] =
+      /docker pull busybox +\(with "registry-mirrors": \["([^"]+)"\] in daemon\.json\)/.exec(line) ?? [];
     if (url !== undefined) up.resolve(url);
   };
   const finished = runDemo({ once: false, port: 0, print, signal: leaving.signal });
