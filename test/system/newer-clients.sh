@@ -81,6 +81,8 @@ ln -s /run var/run
 printf 'root:x:0:0:root:/root:/bin/sh\nhaproxy:x:99:99::/nonexistent:/bin/false\n' >etc/passwd
 printf 'root:x:0:\nhaproxy:x:99:\n' >etc/group
 printf '127.0.0.1 localhost\n' >etc/hosts
+# What is asked without the file, too; HAProxy wants one.
+printf 'nameserver 127.0.0.1\n' >etc/resolv.conf
 printf '%s\0' "$directory"/apt/cache/archives/*.deb | xargs -0 -n 1 -P "$(nproc)" sh -c 'dpkg-deb --extract "$0" .'
 rm -rf "$directory/apt"
 printf '%s\n' "$made" >"$stamp"
