@@ -97,6 +97,7 @@ t.test("Prometheus is asked for what is exported", async (t) => {
   const metrics = createMetrics({
     gauges: sampleGauges(),
     upstreams: ["hub"],
+    siblings: ["dc2"],
     version: "1",
     notifications,
     savings: { accounts: () => [account] },

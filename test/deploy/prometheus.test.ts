@@ -61,6 +61,7 @@ t.test("rules and alerts name what is exported, with labels it has", async (t) =
   const metrics = createMetrics({
     gauges: sampleGauges(),
     upstreams: ["hub"],
+    siblings: ["dc2"],
     version: "1",
     notifications: { endpoints: ["audit"], pending: () => 0 },
   });
