@@ -252,15 +252,21 @@ export class BlobCache {
   /**
    * For a client that wants nothing but what is held (only-if-cached, RFC 9111 section 5.2.1.7): what is on the disk, or on its way
    * from upstream with its size known, to a repository that is known to have it. Neither upstream is asked, nor another node, nor
-   * the shared store. Rejects with UpstreamError not_cached.
+   * the shared store. `verified`: nothing of which the digest is not known to be right. Rejects with UpstreamError not_cached.
    */
-  async openCached(remote: RemoteRepository, digest: Digest, use: BlobUse): Promise<OpenedBlob> {
+  async openCached(
+    remote: RemoteRepository,
+    digest: Digest,
+    use: BlobUse,
+    verified = false,
+  ): Promise<OpenedBlob> {
     const { access, local } = this.#options;
     if (await access.linked(remote, digest)) {
       const here = await local.open(digest, use);
       if (here !== undefined) return { kind: "found", result: "hit", ...here };
       const filling = this.#fills.joinable(digest);
-      if (filling?.source.fromUpstream && filling.fill.announced) {
+      const isSound = filling?.fill.verified === true || !verified;
+      if (filling?.source.fromUpstream && filling.fill.announced && isSound) {
         const opened = await this.#follow(filling, "joined", remote);
         if (opened.kind === "found") return opened;
       }

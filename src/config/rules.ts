@@ -745,6 +745,7 @@ function unknownName(name: string, names: readonly string[]): string {
 export function warningsOf(config: Config, sources: Sources, upstreams: readonly Path[]): Problem[] {
   return [
     ...config.upstreams.flatMap((upstream, i) => upstreamWarnings(upstream, sources, upstreams[i] as Path)),
+    ...siblingWarnings(config, sources),
     ...config.upstreams.flatMap((upstream, i) => offlineWarnings(upstream, sources, upstreams[i] as Path)),
     ...warmWarnings(config, sources),
     ...config.upstreams.flatMap(({ tags }, i) => tagRuleWarnings(tags.rules, sources, upstreams[i] as Path)),
@@ -770,6 +771,18 @@ const namesOfHub: ReadonlySet<string> = new Set([
   "registry.docker.io",
   "registry.hub.docker.com",
 ]);
+
+/** As for upstreams. */
+function siblingWarnings({ siblings = [] }: Config, sources: Sources): Problem[] {
+  return siblings.flatMap(({ url, auth }, index) =>
+    url.protocol === "http:" && auth.kind !== "none" && !isLoopback(url.hostname)
+      ? sources.problem(
+          ["siblings", index, "url"],
+          "plain http: everybody on the way can read the credentials; use https if the sibling has it",
+        )
+      : [],
+  );
+}
 
 function upstreamWarnings({ url, auth, access }: UpstreamConfig, sources: Sources, path: Path): Problem[] {
   const warnings: Problem[] = [];

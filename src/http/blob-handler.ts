@@ -80,8 +80,10 @@ export async function handleBlob(
       ? admission
       : tellingOf(exchange, admission, prefetch, { remote, digest, tagFilter, onOver });
   try {
+    // A part would wait until all of it is here, and who asks has other places.
+    const waitsForAll = use === "part" && options.rangesBeforeVerified === false;
     const opened = onlyCached
-      ? await blobs.openCached(remote, digest, use)
+      ? await blobs.openCached(remote, digest, use, waitsForAll)
       : forPeer
         ? await blobs.openForPeer(remote, digest, use)
         : await blobs.open(remote, digest, use, admitted);

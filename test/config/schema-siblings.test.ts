@@ -1,6 +1,6 @@
 import t from "tap";
 import { Authority, withoutOpenssl } from "../fixtures/certificates.ts";
-import { configOf, problemsOf } from "../fixtures/loading.ts";
+import { configOf, loadedFrom, problemsOf } from "../fixtures/loading.ts";
 
 const upstream = "upstream: { name: far, url: 'https://registry.example.com' }\n";
 
@@ -42,6 +42,15 @@ siblings:
     maxConnections: 4,
   });
   t.equal(sibling?.auth.kind === "basic" && (await sibling.auth.password.read()).reveal(), "s3cret");
+});
+
+t.test("an account over plain http is warned of", async (t) => {
+  const warnings = (sibling: string) =>
+    loadedFrom({ yaml: `${upstream}siblings: [{ ${sibling} }]` }).warnings.map(({ message }) => message);
+  const account = "username: a, password: abcdefgh";
+  t.match(warnings(`name: dc2, url: http://10.0.0.1:5000, ${account}`), [/^plain http: .* credentials/]);
+  t.same(warnings(`name: dc2, url: http://127.0.0.1:5000, ${account}`), []);
+  t.same(warnings("name: dc2, url: http://10.0.0.1:5000"), []);
 });
 
 t.test("what contradicts itself is told with its place", async (t) => {

@@ -98,6 +98,22 @@ t.test("a download that it asked for nothing of is followed; its 504 is for nobo
   t.equal((await mirror.get(layerAt(1), onlyCached)).status, 200);
 });
 
+t.test("a part of a download that is not verified is not waited for", async (t) => {
+  const { upstream, mirror } = await start(t, { cache: { rangesBeforeVerified: false } });
+  const gate = Promise.withResolvers<void>();
+  upstream.fault(({ kind }) =>
+    kind === "blob" ? { stallAfter: 100_000, releaseOn: gate.promise } : undefined,
+  );
+  const first = mirror.get(layerAt(0));
+  const head = async () => (await mirror.ask("HEAD", layerAt(0), onlyCached)).status;
+  while ((await head()) !== 200);
+  t.equal((await mirror.get(layerAt(0), { ...onlyCached, range: "bytes=10-19" })).status, 504);
+  gate.resolve();
+  t.equal((await first).status, 200);
+  await mirror.line(({ msg }) => msg === "fill committed");
+  t.equal((await mirror.get(layerAt(0), { ...onlyCached, range: "bytes=10-19" })).status, 206);
+});
+
 t.test("a tag, a list and a referrer are answered as without it", async (t) => {
   const { mirror } = await start(t);
   t.equal((await mirror.get(`/v2/${app}/manifests/1.0`, onlyCached)).status, 200);

@@ -8,7 +8,7 @@ import { run } from "./fixtures/child.ts";
 import { download } from "./fixtures/download.ts";
 import { farRegistryPrograms, startFarRegistry } from "./fixtures/far-registry.ts";
 import { freePort } from "./fixtures/free-port.ts";
-import { type Far, type Mirror, startMirror } from "./fixtures/mirror.ts";
+import { type Far, type Mirror, type MirrorOptions, startMirror } from "./fixtures/mirror.ts";
 import { requires } from "./fixtures/requires.ts";
 import { until } from "./fixtures/until.ts";
 import { workDirectory } from "./fixtures/work-directory.ts";
@@ -16,11 +16,20 @@ import { workDirectory } from "./fixtures/work-directory.ts";
 t.setTimeout(240_000);
 
 /** A mirror that asks the one at that address, and has time for it on a machine that does much else. */
-async function mirrorBeside(t: Test, far: Far, sibling: string, more: { readonly listen?: string } = {}) {
+async function mirrorBeside(
+  t: Test,
+  far: Far,
+  sibling: string,
+  more: Pick<MirrorOptions, "listen" | "env"> = {},
+) {
   const config = join(await workDirectory(t), "entrepot.yaml");
   await writeFile(config, `siblings: [{ name: other, url: "${sibling}", timeout: 30s }]\n`);
   // One layer at a time: what is asked is counted.
-  return await startMirror(t, far, { config, env: { ENTREPOT_CACHE_PREFETCH: "0" }, ...more });
+  return await startMirror(t, far, {
+    ...more,
+    config,
+    env: { ENTREPOT_CACHE_PREFETCH: "0", ...more.env },
+  });
 }
 
 async function skopeo(t: Test, mirror: Mirror): Promise<void> {
@@ -34,7 +43,9 @@ t.test("what one datacenter has pulled the other one reads there", async (t) => 
   const { front, images } = await startFarRegistry(t);
   const address = `127.0.0.1:${await freePort()}`;
   const b = await mirrorBeside(t, front, `http://${address}`);
-  const a = await mirrorBeside(t, front, b.url, { listen: address });
+  // Workers pass such questions on to their primary, and answer what they are granted.
+  const env = { ENTREPOT_WORKERS: "2" };
+  const a = await mirrorBeside(t, front, b.url, { listen: address, env });
   await skopeo(t, a);
   t.equal(front.log.blobGets().length, images.app.blobs.length, "each part crossed the far link once");
   const holds = "entrepot_cache_objects";
