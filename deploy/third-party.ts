@@ -11,6 +11,8 @@ interface Locked {
   readonly integrity?: string;
   readonly resolved?: string;
   readonly dev?: boolean;
+  /** It may be missing. */
+  readonly optional?: boolean;
   readonly hasInstallScript?: boolean;
 }
 
@@ -56,7 +58,7 @@ export function billOfMaterials(libraries: readonly Library[]): object {
     specVersion: "1.5",
     version: 1,
     metadata: { component: { ...own, purl: own["bom-ref"], licenses: [{ license: { id: license } }] } },
-    components: libraries.map(({ name, version, license, integrity = "" }) => {
+    components: libraries.map(({ name, version, license, optional, integrity = "" }) => {
       const [algorithm = "", hash = ""] = integrity.split("-");
       const purl = purlOf(name, version);
       return {
@@ -64,7 +66,7 @@ export function billOfMaterials(libraries: readonly Library[]): object {
         "bom-ref": purl,
         name,
         version,
-        scope: "required",
+        scope: optional === true ? "optional" : "required",
         purl,
         hashes: [
           { alg: algorithm.replace("sha", "SHA-"), content: Buffer.from(hash, "base64").toString("hex") },
