@@ -5,6 +5,7 @@ import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { BlobReader } from "../ports/blobs.ts";
 import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
+import { currentSpan } from "../ports/tracing/span.ts";
 import { notCached, type RemoteRepository } from "../ports/upstream.ts";
 import { isRefusal, type OversizeAnswer, type Refusal } from "../ports/upstream-answer.ts";
 import { type Proof, Unproved } from "./access.ts";
@@ -217,6 +218,7 @@ export class BlobCache {
     admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | Refusal> {
     const opened = this.#follow(filling, "joined", remote);
+    if (filling.fill.span !== undefined) currentSpan()?.link(filling.fill.span);
     admission?.joined?.();
     return opened;
   }

@@ -17,6 +17,7 @@ import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { BitRotFinder, NoticeSink, Source } from "../ports/event.ts";
 import type { BlobIndex, IndexedBlob } from "../ports/records.ts";
 import { noticeOfStoreError } from "../ports/store-notice.ts";
+import { currentSpan, endedBy } from "../ports/tracing/span.ts";
 import { BlobChecks, type CheckResult } from "./blob-checks.ts";
 import { holdBack } from "./fill/range-plan.ts";
 import { bodyBytes } from "./memory-size.ts";
@@ -117,7 +118,7 @@ export class LocalBlobs {
 
   /** Opens a blob; undefined when it is not here, is not what its digest says, or the store fails. */
   async open(digest: Digest, use: BlobUse = "whole"): Promise<LocalBlob | undefined> {
-    const { store, index } = this.#options;
+    const { index } = this.#options;
     const held = this.#memory.get(digest);
     if (held !== undefined) {
       this.#touch(digest);
@@ -126,7 +127,7 @@ export class LocalBlobs {
     if (this.checks.isBlocked(digest)) return undefined;
     try {
       const known = index.get(digest);
-      const blob = await store.open(digest);
+      const blob = await this.#openStored(digest);
       if (blob !== undefined) return await this.#opened(digest, blob, known, use);
       if (known !== undefined) index.remove(digest);
     } catch (error) {
@@ -185,6 +186,12 @@ export class LocalBlobs {
     return recheckAfter !== undefined && recordAge(checkedAt, clock()) > recheckAfter();
   }
 
+  #openStored(digest: Digest): Promise<StoredBlob | undefined> {
+    const opening = this.#options.store.open(digest);
+    const span = currentSpan()?.child("disk open", { "entrepot.digest": digest });
+    return span === undefined ? opening : endedBy(span, opening);
+  }
+
   /** Whether the index has the digest; false when the index fails. */
   indexed(digest: Digest): boolean {
     return this.sizeOf(digest) !== undefined;
@@ -213,7 +220,7 @@ export class LocalBlobs {
     try {
       const known = index.get(digest);
       if (known?.mediaType === undefined || known.size > largestManifest) return undefined;
-      const blob = await store.open(digest);
+      const blob = await this.#openStored(digest);
       if (blob === undefined) {
         index.remove(digest);
         return undefined;

@@ -4,6 +4,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
 import { SingleFlight } from "../ports/single-flight.ts";
+import { inSpan } from "../ports/tracing/span.ts";
 import { UpstreamError, type UpstreamErrorCode } from "../ports/upstream.ts";
 import { boundedByKeys } from "./memory-size.ts";
 
@@ -55,12 +56,12 @@ export class Revalidation<Value> {
   }
 
   /** For when there is nothing to fall back on. Rejects with UpstreamError when upstream does not answer. */
-  async fetch(
-    key: string,
-    ask: Question<Value>,
-  ): Promise<{ readonly value: Value; readonly joined: boolean }> {
-    const { promise, joined } = this.#start(key, ask);
-    return { value: await promise, joined };
+  fetch(key: string, ask: Question<Value>): Promise<{ readonly value: Value; readonly joined: boolean }> {
+    return inSpan("fetch", {}, async (span) => {
+      const { promise, joined } = this.#start(key, ask);
+      span?.set({ "entrepot.joined": joined });
+      return { value: await promise, joined };
+    });
   }
 
   /** For when there is something to fall back on: resolves with "failed" instead of rejecting, within a second. */
@@ -68,9 +69,12 @@ export class Revalidation<Value> {
     const failure = this.#failures.get(key);
     if (failure !== undefined) return { kind: "failed", reason: failure };
     if ((this.#slow.get(key)?.size ?? 0) >= mostSlow) return { kind: "failed", reason: tooSlow() };
-    const { promise, joined } = this.#start(key, ask);
     try {
-      return { kind: "answered", value: await this.#answer(key, promise), joined };
+      return await inSpan("revalidate", {}, async (span) => {
+        const { promise, joined } = this.#start(key, ask);
+        span?.set({ "entrepot.joined": joined });
+        return { kind: "answered", value: await this.#answer(key, promise), joined } as const;
+      });
     } catch (error) {
       if (error instanceof UpstreamError) return { kind: "failed", reason: error };
       throw error;

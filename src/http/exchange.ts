@@ -20,6 +20,7 @@ import {
   writeGrant,
 } from "../ports/grant.ts";
 import { cutConnection } from "../ports/tls-front.ts";
+import type { RequestSpan } from "../ports/tracing/span.ts";
 import type { OnBehalfOf } from "../ports/upstream.ts";
 import type { Client } from "./client-address.ts";
 import type { Place } from "./fair-queue.ts";
@@ -96,6 +97,8 @@ export class Exchange {
   limit: CallerLimit | undefined;
   /** Its place among the open answers of the client; released when the exchange is over. */
   place: Place | undefined;
+  /** Its span; undefined: it is not traced. */
+  span: RequestSpan | undefined;
   /** Headers of every answer sent from now on. */
   readonly always: OutgoingHttpHeaders;
   /** The request came with a body, or promises one. */
@@ -178,6 +181,7 @@ export class Exchange {
     if (this.#listeners !== undefined) for (const listener of this.#listeners) listener();
     this.place?.release();
     this.#owner.over(this);
+    this.span?.finish(this.#makeEvent(), this.#reportedElsewhere === false);
     if (this.#reportedElsewhere === true) return;
     const event = this.#makeEvent();
     if (this.#reportedElsewhere === undefined) this.#event = event;
@@ -466,7 +470,7 @@ export class Exchange {
     return {
       time: this.#time,
       id: this.id,
-      traceId: this.#traceId,
+      traceId: this.span === undefined ? this.#traceId : this.span.traceId,
       method: request.method ?? "",
       probe: findings.probe,
       ofNode: findings.ofNode,

@@ -255,7 +255,9 @@ export class UpstreamClient {
       // Once away, never again with credentials: a foreign host must not be able to aim our account at a path.
       foreign ||= url.origin !== registry.origin;
       const sender = registryOf(url, asked, `/${ask.endpoint}`) === undefined ? "storage" : "registry";
-      reply = foreign ? await this.#send(sender, this.#request(url, ask), ask) : await this.#askOwn(url, ask);
+      reply = foreign
+        ? await this.#send(sender, this.#foreignRequest(url, ask), ask)
+        : await this.#askOwn(url, ask);
     }
     return reply;
   }
@@ -337,6 +339,12 @@ export class UpstreamClient {
     return { ...request, headers: { ...request.headers, ...added } };
   }
 
+  /** What trace a request belongs to is told to the registry alone. */
+  #foreignRequest(url: URL, ask: Ask): Request {
+    const { traceparent: _, ...headers } = ask.headers ?? {};
+    return this.#request(url, { ...ask, headers });
+  }
+
   #request(url: URL, ask: Ask): Request {
     return {
       origin: url.origin,
@@ -352,12 +360,9 @@ export class UpstreamClient {
   async #send(sender: Sender, request: Request, ask: Ask): Promise<Reply> {
     const started = this.#clock();
     const own = sender === "upstream";
+    const connections = this.#connections[own ? "own" : "foreign"];
     const send = async () => {
-      const { statusCode, headers, body } = await dispatch(
-        this.#connections[own ? "own" : "foreign"],
-        request,
-        this.#config.name,
-      );
+      const { statusCode, headers, body } = await dispatch(connections, request, this.#config.name, own);
       return { statusCode: this.#onlyIfCached && statusCode === 504 ? 404 : statusCode, headers, body };
     };
     // What other hosts do says nothing about the registry.

@@ -23,6 +23,7 @@ import {
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { NoticeSink, UnverifiedAnswer } from "../../ports/event.ts";
 import { noticeOfStoreError } from "../../ports/store-notice.ts";
+import { currentSpan, inSpan, type Span, within } from "../../ports/tracing/span.ts";
 import { type RemoteRepository, UpstreamError, type Yielding } from "../../ports/upstream.ts";
 import type { BlobAnswer, Refusal } from "../../ports/upstream-answer.ts";
 import type { BandwidthUse } from "../bandwidth/fair-bandwidth.ts";
@@ -108,6 +109,8 @@ export type FillHead =
 export class Fill {
   readonly digest: Digest;
   readonly startedAt: number;
+  /** Below that of the request which began the fill; undefined: nothing of it is traced. */
+  readonly span: Span | undefined;
   /**
    * The answer clients may be given: resolves with the size or a refusal, rejects with UpstreamError. A blob no larger
    * than what is held back is not announced before its digest is verified, nor is one whose answer raises a doubt.
@@ -202,7 +205,9 @@ export class Fill {
       options.budget.chunks,
     );
     options.budget.enter();
-    this.done = this.#run().finally(() => options.budget.leave());
+    const { digest, upstream } = options;
+    this.span = currentSpan()?.child("fill", { "entrepot.digest": digest, "entrepot.upstream": upstream });
+    this.done = within(this.span, () => this.#run()).finally(() => options.budget.leave());
   }
 
   get received(): number {
@@ -387,7 +392,7 @@ export class Fill {
       }
       await this.#pieces.stop();
       this.#verify();
-      await this.#commit();
+      await inSpan("disk commit", {}, () => this.#commit());
     } catch (error) {
       this.#fail(error instanceof Error ? error : new Error(String(error)));
     } finally {
@@ -401,6 +406,11 @@ export class Fill {
       this.#window.trim(this.received, 0);
       this.#changed.notify();
       this.#releaseWhenUnused();
+      this.span?.set({
+        "entrepot.bytes": this.received - this.#resumedFrom,
+        "entrepot.stored": this.#stored,
+      });
+      this.span?.end(this.#failure);
     }
   }
 

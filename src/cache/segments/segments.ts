@@ -3,6 +3,7 @@
 // from the byte it reached.
 import { setImmediate } from "node:timers/promises";
 import type { Pause } from "../../ports/clock.ts";
+import { currentSpan, type Span, within } from "../../ports/tracing/span.ts";
 import { type BlobAsk, type Upstream, UpstreamError } from "../../ports/upstream.ts";
 import type { BlobAnswer } from "../../ports/upstream-answer.ts";
 import { Condition } from "../fill/condition.ts";
@@ -143,7 +144,7 @@ class Workers {
         continue;
       }
       try {
-        await this.#receive(segment, first?.transfer ?? (await this.#open(segment, role)));
+        await this.#fetch(segment, role, first?.transfer);
         this.#options.concurrency.decide(this.#left);
       } catch (error) {
         segment.taken = false;
@@ -162,6 +163,21 @@ class Workers {
     }
   }
 
+  /** By the transfer, or one that is asked for. */
+  async #fetch(segment: Segment, role: Role, transfer: Transfer | undefined): Promise<void> {
+    const { at } = segment;
+    const span = currentSpan()?.child("segment", { "entrepot.offset": at, "entrepot.role": role });
+    try {
+      await this.#receive(segment, transfer ?? (await this.#open(segment, role, span)));
+      span?.set({ "entrepot.bytes": segment.at - at });
+      span?.end();
+    } catch (error) {
+      span?.set({ "entrepot.bytes": segment.at - at });
+      span?.end(error);
+      throw error;
+    }
+  }
+
   /** Waits before the next try; without one left the whole body fails. */
   async #wait(retries: RetryBudget, error: unknown): Promise<void> {
     const pause = retries.after(error, this.#received);
@@ -169,7 +185,8 @@ class Workers {
     else await this.#options.pause(pause, this.#signal).catch(() => {});
   }
 
-  async #open(segment: Segment, role: Role): Promise<Transfer> {
+  /** `span`: that of the segment. Helpers that begin meanwhile are not its work. */
+  async #open(segment: Segment, role: Role, span: Span | undefined): Promise<Transfer> {
     const { open, upstream, size, ahead } = this.#options;
     const { at, end } = segment;
     // Helpers begin after this segment, which is in the queue by now.
@@ -179,7 +196,7 @@ class Workers {
     const use = role === "main" ? undefined : "background";
     // Alone, it goes on as far as there is to go, unless others begin to help meanwhile.
     const to = this.#helpers === 0 ? Math.max(end, ahead.partEnd(at) ?? size) : end;
-    const answer = await open(at, this.#signal, { to, use });
+    const answer = await within(span, () => open(at, this.#signal, { to, use }));
     if (answer.kind !== "found")
       throw new UpstreamError("protocol", `upstream ${upstream.name} no longer has the blob it was sending`);
     const body = answer.body[Symbol.asyncIterator]();

@@ -2,6 +2,7 @@
 // credentials, cookies and challenges never are, whatever their names (RFC 9110, section 7.6.1; docs/design.md, rules 4
 // and 6).
 import type { IncomingHttpHeaders } from "node:http";
+import { currentSpan } from "../../ports/tracing/span.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { tracedOn } from "../request-identity.ts";
 
@@ -36,7 +37,7 @@ export function headersToUpstream(
   const named = namedByConnection(headers.connection);
   // This mirror reads the answer, so it must not come encoded.
   const forwarded: Record<string, string> = { "accept-encoding": "identity", via };
-  const traceparent = tracedOn(headers.traceparent);
+  const traceparent = currentSpan()?.traceparent ?? tracedOn(headers.traceparent);
   if (traceparent !== undefined) forwarded.traceparent = traceparent;
   for (const name of toUpstream) {
     const value = headers[name];

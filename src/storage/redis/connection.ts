@@ -7,6 +7,7 @@ import { Circuit } from "../../ports/circuit.ts";
 import type { Pause } from "../../ports/clock.ts";
 import type { NamedUpstream } from "../../ports/datacenter/upstream-id.ts";
 import type { Notice, NoticeSink } from "../../ports/event.ts";
+import { inSpan } from "../../ports/tracing/span.ts";
 import { commandClient, isReady, PasswordReader, type RedisClient, type RedisPasswords } from "./client.ts";
 import { RedisKeys } from "./keys.ts";
 
@@ -83,12 +84,15 @@ export class RedisConnection {
     const passwords = this.#clientPasswords;
     if (client === undefined || !this.usable)
       throw new StoreError("unavailable", `cannot ${action}: redis does not answer: ${this.#reason}`);
-    try {
-      return await this.#circuit.run(() => ask(client));
-    } catch (error) {
-      const reason = messageOf(error, passwords);
-      throw new StoreError("unavailable", `cannot ${action}: redis: ${reason}`, { cause: error });
-    }
+    const work = async (): Promise<T> => {
+      try {
+        return await this.#circuit.run(() => ask(client));
+      } catch (error) {
+        const reason = messageOf(error, passwords);
+        throw new StoreError("unavailable", `cannot ${action}: redis: ${reason}`, { cause: error });
+      }
+    };
+    return await inSpan("redis", { "db.system.name": "redis", "entrepot.action": action }, work, "client");
   }
 
   /** Asks until there is an answer or the circuit is open: one that is connected and silent is found without traffic. */

@@ -9,6 +9,7 @@ import { Circuit } from "../../ports/circuit.ts";
 import { type Pause, realPause } from "../../ports/clock.ts";
 import { withDeadline } from "../../ports/deadline.ts";
 import type { CircuitStateName, NoticeSink } from "../../ports/event.ts";
+import { inSpan } from "../../ports/tracing/span.ts";
 import {
   isPassing,
   isUnanswered,
@@ -125,7 +126,9 @@ export class S3Bucket {
   async ask<T>(request: S3Request<T>): Promise<S3Answer<T>> {
     // The SDK would open new connections.
     if (this.#closed) throw new StoreError("closed", "the shared store has been closed");
-    return await this.#circuit.run(() => this.#ask(request));
+    const { operation, action } = request;
+    const attributes = { "aws.s3.bucket": this.config.bucket, "entrepot.action": action };
+    return await inSpan(operation, attributes, () => this.#circuit.run(() => this.#ask(request)), "client");
   }
 
   /** As `ask`, for a request that accepts no refusal. */

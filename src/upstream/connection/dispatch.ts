@@ -3,6 +3,7 @@ import type { Dispatcher } from "undici";
 import type { ProxyServer } from "../../config/config.ts";
 import { proxyAuthorization } from "../../outbound/proxy.ts";
 import { ProxyError, proxyRefusal } from "../../outbound/tunnel.ts";
+import { currentSpan, type Span } from "../../ports/tracing/span.ts";
 import { userAgent } from "../../version.ts";
 import { discard } from "../body.ts";
 import { asUpstreamError } from "../failure.ts";
@@ -22,9 +23,52 @@ const maxAttempts = 3;
  * The answer's head, with a body that must be read to its end or destroyed. The request goes out with a User-Agent and
  * asks for an answer that is not compressed. A kept connection that is closed or reset
  * before a byte of the answer is no failure: all that idle beside it are dropped, and the request goes out again.
- * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages.
+ * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages. `continuesTrace`: whether who is asked is
+ * told what trace the request belongs to, if it is traced.
  */
 export async function dispatch(
+  connections: KeptConnections,
+  request: Request,
+  upstream: string,
+  continuesTrace = false,
+): Promise<Dispatcher.ResponseData<null>> {
+  const span = currentSpan()?.child(request.method, attributesOf(request, upstream), "client");
+  if (span === undefined) return await send(connections, request, upstream);
+  const { traceparent } = span;
+  const traced = continuesTrace ? { ...request, headers: { ...request.headers, traceparent } } : request;
+  try {
+    const answer = await send(connections, traced, upstream);
+    endWith(span, answer);
+    return answer;
+  } catch (error) {
+    span.end(error);
+    throw error;
+  }
+}
+
+/** Of the OpenTelemetry conventions for HTTP clients; the query may be a signature, and is left out. */
+function attributesOf({ method, origin, path }: Request, upstream: string) {
+  const { protocol, host, hostname, port, pathname } = new URL(path, String(origin));
+  return {
+    "http.request.method": method,
+    "url.full": `${protocol}//${host}${pathname}`,
+    "server.address": hostname,
+    "server.port": Number(port) || (protocol === "https:" ? 443 : 80),
+    "entrepot.upstream": upstream,
+  };
+}
+
+/** Ends the span with the body. 401 and 404 are everyday answers, and no failures. */
+function endWith(span: Span, { statusCode, body }: Dispatcher.ResponseData<null>): void {
+  span.set({ "http.response.status_code": statusCode });
+  const failed = statusCode >= 400 && statusCode !== 401 && statusCode !== 404;
+  const end = (): void =>
+    span.end(failed ? Object.assign(new Error(), { code: statusCode }) : (body.errored ?? undefined));
+  body.once("close", end);
+  if (body.closed) end();
+}
+
+async function send(
   connections: KeptConnections,
   request: Request,
   upstream: string,
