@@ -17,6 +17,7 @@ import { Maintenance } from "./app/maintenance.ts";
 import { NodeHealth } from "./app/node-health.ts";
 import { NodeNews } from "./app/node-news.ts";
 import { NodeWorkers } from "./app/node-workers.ts";
+import { NodeOtel } from "./app/otel.ts";
 import { createPolicy, type Policy, type PolicyRules, policyRules } from "./app/policy.ts";
 import { type Prepared, prepareAll } from "./app/prepared.ts";
 import { PushWriters } from "./app/push-writers.ts";
@@ -46,6 +47,7 @@ import type { FairQueue } from "./http/fair-queue.ts";
 import { CallerLimits } from "./http/limits/caller-limits.ts";
 import { Listener, type ListenerRules } from "./http/listener.ts";
 import { type ServeOptions, serve } from "./http/serve.ts";
+import { traced } from "./http/traced.ts";
 import { Drill } from "./ops/drill/drill.ts";
 import { DrillApi } from "./ops/drill/drill-api.ts";
 import { createOpsListener, type OpsListener } from "./ops/listener.ts";
@@ -60,6 +62,7 @@ import { type Bound, removeStale } from "./ports/listening.ts";
 import { unixPeer } from "./ports/networks.ts";
 import type { Proofs } from "./ports/records.ts";
 import type { ServerTls } from "./ports/tls-front.ts";
+import type { RequestTracing } from "./ports/tracing/span.ts";
 import type { Upstream } from "./ports/upstream.ts";
 import { makePseudonym } from "./ports/via.ts";
 import { type DiskStore, type FreeSpace, openDiskStore } from "./storage/disk/store.ts";
@@ -179,6 +182,7 @@ class Entrepot implements App {
   readonly #savings: Savings;
   readonly #drill: Drill;
   readonly #telemetry: Telemetry;
+  readonly #otel: NodeOtel;
   readonly #log: Logger;
   readonly #notices: NoticeSink;
   readonly #notifications: Notifications;
@@ -261,6 +265,8 @@ class Entrepot implements App {
     });
     this.#opened.defer(() => this.#telemetry.flush());
     this.#log = this.#telemetry.log;
+    this.#otel = new NodeOtel({ config, metrics: this.#telemetry.metrics, log: this.#log });
+    this.#opened.defer(() => this.#otel.close());
     this.#drill = new Drill({
       node: config.node.name,
       clock,
@@ -296,6 +302,7 @@ class Entrepot implements App {
   }
 
   async start(): Promise<{ listen: Bound; ops: Bound }> {
+    await this.#otel.open(this.#workerCount > 1);
     const storage = await this.#openStorage();
     const maintenance = this.#createMaintenance(storage);
     await this.#openCertificates();
@@ -615,6 +622,7 @@ class Entrepot implements App {
         pushes,
         { coldFills, callerLimits, gate: admission.gate },
         serves,
+        this.#otel.tracing,
       ),
       // A worker keeps its connections to the primary.
       ...(ofWorkers ? { timeouts: { keepAlive: 0 } } : {}),
@@ -700,8 +708,12 @@ class Entrepot implements App {
     this.#opened.defer(() => this.#news?.close());
   }
 
+  get #workerCount(): number {
+    return workerCount(this.#config.workers, machineWith(this.#memoryLimit));
+  }
+
   #openWorkers(index: SqliteIndex, { announcements }: SharedParts): NodeWorkers | undefined {
-    const count = workerCount(this.#config.workers, machineWith(this.#memoryLimit));
+    const count = this.#workerCount;
     if (count === 1) return undefined;
     const workers = new NodeWorkers({
       count,
@@ -712,6 +724,8 @@ class Entrepot implements App {
       tls: () => this.#certificates.listenTls?.tls,
       onEvent: this.#onEvent,
       lost: (events) => this.#telemetry.metrics.lost("workers", events),
+      otel: this.#otel.forWorkers,
+      spansLost: (spans, reason) => this.#otel.lost(spans, reason),
       index: index.blobs,
       asked: (scope, tag) => {
         // By clients in a drill perhaps, who cause no questions: workers know of no drill.
@@ -758,7 +772,7 @@ class Entrepot implements App {
     // They ask this process until their last answer has ended.
     await this.#workers?.processes.drain();
     await this.#serving?.listener.drain();
-    await this.#notifications.flush();
+    await Promise.all([this.#notifications.flush(), this.#otel.flush()]);
     this.#log.info("drained");
   }
 
@@ -800,7 +814,8 @@ class Entrepot implements App {
       },
       () => {
         const bounds = { coldFills, callerLimits, gate };
-        const rules = listenerRules(config, upstreams, pushes, bounds, serving.serves);
+        const { tracing } = this.#otel;
+        const rules = listenerRules(config, upstreams, pushes, bounds, serving.serves, tracing);
         return { apply: listener.prepare(rules), discard: () => {} };
       },
       () => ({
@@ -986,6 +1001,7 @@ function listenerRules(
   pushes: PushWriters,
   bounds: Pick<ReplacedServeOptions, "coldFills" | "callerLimits" | "gate">,
   lasting: LastingServeOptions,
+  tracing: RequestTracing | undefined,
 ): ListenerRules {
   const { catalog, cacheStatus, serverTiming, via, trustedProxies = [], basePath = "" } = config;
   const takesWrites = config.upstreams.some(({ push }) => push);
@@ -999,7 +1015,7 @@ function listenerRules(
   };
   const options = { ...lasting, ...replaced };
   return {
-    serve: (exchange) => void serve(exchange, options),
+    serve: traced((exchange) => void serve(exchange, options), tracing),
     certificates: config.access?.certificates,
     trustedProxies,
     exempt: limitsOf(config).exempt,

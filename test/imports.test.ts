@@ -85,6 +85,19 @@ t.test("what breaks a rule is found", (t) => {
       broken: ["cache/fill.ts may not import telemetry/metrics/prometheus.ts"],
     },
     {
+      name: "the SDK of OpenTelemetry, itself or by a file that has it",
+      files: {
+        "app/otel.ts":
+          'import { trace } from "@opentelemetry/api";\nimport { a } from "../telemetry/otel/create-otel.ts";\nimport { a as b } from "../telemetry/otel/open-otel.ts";',
+        "telemetry/otel/create-otel.ts": 'import { trace } from "@opentelemetry/api";',
+        "telemetry/otel/open-otel.ts": a,
+      },
+      broken: [
+        "app/otel.ts imports the SDK of OpenTelemetry",
+        "app/otel.ts may load the SDK of OpenTelemetry by open-otel.ts alone",
+      ],
+    },
+    {
       name: "oci on anything",
       files: { "oci/digest.ts": 'import type { A } from "../telemetry/event.ts";', "telemetry/event.ts": a },
       broken: ["oci/digest.ts may not import telemetry/event.ts"],

@@ -15,7 +15,7 @@ import type { ServerTls } from "../ports/tls-front.ts";
 import { AnnouncedLinks, AnnouncedTags } from "../workers/announced-records.ts";
 import type { CallerMatters } from "../workers/answering.ts";
 import type { Forget } from "../workers/grants.ts";
-import type { WorkerSettings } from "../workers/messages.ts";
+import type { WorkerOtel, WorkerSettings } from "../workers/messages.ts";
 import { socketPathIn, Workers, type WorkersOptions } from "../workers/workers.ts";
 
 export interface NodeWorkersOptions {
@@ -29,6 +29,9 @@ export interface NodeWorkersOptions {
   readonly onEvent: EventSink;
   /** So many events could not be sent here. */
   readonly lost: (events: number) => void;
+  /** See WorkerSettings. */
+  readonly otel?: WorkerOtel | undefined;
+  readonly spansLost?: WorkersOptions["spansLost"];
   readonly index: Pick<BlobIndex, "touch">;
   /** A client of a worker was given the tag. */
   readonly asked: (scope: Scope, tag: Tag) => void;
@@ -56,6 +59,7 @@ export class NodeWorkers {
       events: { onEvent: (event) => this.#take(event), lost: options.lost },
       readiness,
       unreadable: options.unreadable,
+      spansLost: options.spansLost,
       log,
       clock,
       pause,
@@ -84,6 +88,7 @@ export class NodeWorkers {
       waiting,
       callerMatters: callerMatters(config),
       certificates: config.access?.certificates,
+      otel: this.#options.otel,
       hostMatters: upstreams.some(({ hosts }) => hosts.length > 0),
     };
   }

@@ -38,6 +38,7 @@ export const onlyAtStart = [
   "siblings",
   "log.format",
   "influx",
+  "otel",
   "cache.dir",
   "cache.smallBlob",
   "proofs",

@@ -169,8 +169,11 @@ type EndpointValues = Values["notifications"]["endpoints"][number];
 
 /** See telemetry/notifications/notification-endpoint.ts for what each of them does. */
 export type NotificationEndpointConfig = Frozen<Omit<EndpointValues, "headers" | "headerFiles">> & {
-  readonly headers: readonly { readonly name: string; readonly value: SecretSource }[];
+  readonly headers: HeaderSources;
 };
+
+/** Headers that are sent along, each of which may change. */
+export type HeaderSources = readonly { readonly name: string; readonly value: SecretSource }[];
 
 export interface WebhooksConfig {
   /** By source; one without a secret takes nothing. */
@@ -196,6 +199,12 @@ export interface OpsAccessConfig {
 
 /** Files with a line of InfluxDB's line protocol for every request. */
 export type InfluxConfig = Frozen<Values["influx"]> & { readonly dir: string };
+
+/** Traces and metrics by OTLP. Times in milliseconds, `sampleRatio` 0 to 1. */
+export type OtelConfig = Frozen<Omit<Values["otel"], "headers" | "headerFiles">> & {
+  readonly endpoint: string;
+  readonly headers: HeaderSources;
+};
 
 /** Who may do what. */
 export interface AccessConfig {
@@ -270,6 +279,7 @@ type OwnKey =
   | "access"
   | "limits"
   | "influx"
+  | "otel"
   | "s3"
   | "redis"
   | "siblings"
@@ -292,6 +302,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly limits?: Frozen<Values["limits"]> | undefined;
   /** Undefined: no such files. */
   readonly influx?: InfluxConfig | undefined;
+  /** Undefined: nothing is sent by OTLP. */
+  readonly otel?: OtelConfig | undefined;
   /** Undefined: this node shares nothing. */
   readonly redis?: RedisConfig | undefined;
   /** Left out: none. */
@@ -373,7 +385,7 @@ export function configOf(
   env: Environment,
 ): Config {
   const { upstream: _one, upstreams: _list, proxy: _proxy, noProxy: _noProxy, ...rest } = values;
-  const { offline, influx, ...others } = rest;
+  const { offline, influx, otel: _otel, ...others } = rest;
   const common = proxyConfigOf(values, usual);
   const [first, ...more] = upstreamsOf(values).map((each, i) => ({
     ...upstreamOf(each, paths[i] as Path, files, env),
@@ -391,6 +403,7 @@ export function configOf(
     access: accessOf(values, files, usedProxies(common)),
     upstreams: [first as UpstreamConfig, ...more],
     influx: dir === undefined ? undefined : { ...influx, dir },
+    otel: otelOf(values.otel, files),
     s3: s3Of(values.s3, files, usedProxies(common)),
     redis: redisOf(values.redis, files),
     siblings: values.siblings.map((each, index) => siblingOf(each, ["siblings", index], files)),
@@ -608,15 +621,31 @@ function s3Of(values: S3Values, files: Files, proxy: ProxyConfig | undefined): S
 
 function notificationsOf(values: Values["notifications"], files: Files): Config["notifications"] {
   const endpoints = values.endpoints.map((endpoint, index): NotificationEndpointConfig => {
-    const { headers: direct, headerFiles, ...others } = endpoint;
-    const path: Path = ["notifications", "endpoints", index, "headerFiles"];
-    const sources = {
-      ...Object.fromEntries(Object.entries(direct).map(([name, value]) => [name, fixedSecret(value)])),
-      ...files.secrets(path, Object.keys(headerFiles)),
-    };
-    return { ...others, headers: Object.entries(sources).map(([name, value]) => ({ name, value })) };
+    const { headers: _headers, headerFiles: _files, ...others } = endpoint;
+    return { ...others, headers: headersOf(endpoint, ["notifications", "endpoints", index], files) };
   });
   return endpoints.length === 0 ? undefined : { endpoints };
+}
+
+/** Undefined when there is no endpoint. */
+function otelOf(values: Values["otel"], files: Files): OtelConfig | undefined {
+  const { endpoint, headers: _headers, headerFiles: _files, ...others } = values;
+  return endpoint === undefined
+    ? undefined
+    : { ...others, endpoint, headers: headersOf(values, ["otel"], files) };
+}
+
+/** Those of the section at `path`, which has some as they are and some in files. */
+function headersOf(
+  { headers, headerFiles }: Pick<Values["otel"], "headers" | "headerFiles">,
+  path: Path,
+  files: Files,
+): HeaderSources {
+  const sources = {
+    ...Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, fixedSecret(value)])),
+    ...files.secrets([...path, "headerFiles"], Object.keys(headerFiles)),
+  };
+  return Object.entries(sources).map(([name, value]) => ({ name, value }));
 }
 
 /** Undefined when no source has a secret. */

@@ -11,7 +11,7 @@ import type { Sources } from "./sources.ts";
 import { traits } from "./types/text-types.ts";
 
 /** Sections in which nothing counts until something is set. */
-const optionalSections = new Set(["s3", "redis", "influx", "notifications", "webhooks"]);
+const optionalSections = new Set(["s3", "redis", "influx", "otel", "notifications", "webhooks"]);
 
 type Unplaced = Omit<Setting, "path">;
 
@@ -52,6 +52,8 @@ export function renderConfig({ values, sources }: Pick<Loaded, "values" | "sourc
     const names = Object.keys(endpoint.headers);
     if (names.length > 0) hide(at, `headers: not shown (${names.join(", ")})`);
   }
+  const otelHeaders = Object.keys(values.otel.headers);
+  if (otelHeaders.length > 0) hide(["otel"], `headers: not shown (${otelHeaders.join(", ")})`);
   for (const { section, lines } of hidden.values()) {
     const map = document.getIn(section, true);
     if (isMap(map)) map.comment = lines.join("\n");

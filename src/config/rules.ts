@@ -47,6 +47,7 @@ export function checkRules(sources: Sources, upstreams: readonly Path[]): void {
       "found a key without its kind of encryption, expected s3.sse: aws:kms as well",
     );
   endpoints(sources);
+  repeatedHeaders(sources, ["otel"]);
   access(sources, upstreams);
   passthrough(sources, upstreams);
   upstreamList(sources, upstreams);
@@ -267,15 +268,18 @@ function endpoints(sources: Sources): void {
     sources,
     paths.flatMap((path) => claims(sources, path, "name")),
   );
-  for (const path of paths) {
-    const headers = ["headers", "headerFiles"].flatMap((map) =>
-      Object.keys(sources.get([...path, map]) ?? {}).map((header) => [...path, map, header]),
-    );
-    const names = headers.map((header) => String(header.at(-1)).toLowerCase());
-    for (const [at, header] of headers.entries())
-      if (names.indexOf(String(names[at])) !== at)
-        sources.refuse(header, "found this header twice, expected it once");
-  }
+  for (const path of paths) repeatedHeaders(sources, path);
+}
+
+/** Of the section at `path`, that has headers and files with headers. */
+function repeatedHeaders(sources: Sources, path: Path): void {
+  const headers = ["headers", "headerFiles"].flatMap((map) =>
+    Object.keys(sources.get([...path, map]) ?? {}).map((header) => [...path, map, header]),
+  );
+  const names = headers.map((header) => String(header.at(-1)).toLowerCase());
+  for (const [at, header] of headers.entries())
+    if (names.indexOf(String(names[at])) !== at)
+      sources.refuse(header, "found this header twice, expected it once");
 }
 
 function siblings(sources: Sources, upstreams: readonly Path[]): void {

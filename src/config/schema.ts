@@ -734,6 +734,39 @@ export const schema = z.object({
     ),
     keep: setting(t.wholeNumber(0, 100), "How many files set aside are kept", { default: "4" }),
   }),
+  otel: section({
+    endpoint: setting(
+      t.otelEndpoint,
+      "Where traces and metrics go by OTLP, such as http://collector.example.com:4318, to which /v1/traces and /v1/metrics are added; environment leaves it to OTEL_EXPORTER_OTLP_ENDPOINT; nothing is sent unless set",
+    ),
+    protocol: setting(t.oneOf(["http/protobuf", "http/json"]), "How it is written", {
+      default: "http/protobuf",
+    }),
+    headers: setting(t.headersOf(t.headerValue), "Headers sent along, by name", { env: false }),
+    headerFiles: setting(
+      t.headersOf(t.fileWith(t.headerValue)),
+      "Files that hold the values of headers, by name; read again whenever they change, by workers at the next start",
+      { env: false },
+    ),
+    timeout: setting(
+      t.timer(),
+      "How long one export may take, with its further attempts; what OTEL_EXPORTER_OTLP_TIMEOUT says, or 10s, unless set",
+    ),
+    traces: setting(t.yesOrNo, "Whether spans of requests are sent", { default: "true" }),
+    sampleRatio: setting(
+      t.percent(0, 100),
+      "Share of the requests that are traced; of those whose client says in traceparent whether it traces them, its word counts",
+      { default: "100%" },
+    ),
+    queue: setting(
+      t.wholeNumber(1, 100_000),
+      "Spans that wait to be sent, in each process of the node; what is beyond it is dropped and counted",
+      { default: "2048" },
+    ),
+    delay: setting(t.timer(), "How long spans are collected before they are sent", { default: "5s" }),
+    metrics: setting(t.yesOrNo, "Whether the metrics of /metrics are sent", { default: "true" }),
+    interval: setting(t.otelInterval, "How often they are, from 1s on", { default: "1m" }),
+  }),
   serverTiming: setting(
     t.yesOrNo,
     "Whether answers carry Server-Timing: how they came about and how long upstream took",

@@ -19,6 +19,7 @@ import type { BlobStore, StoredBlob } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
 import { type Grant, type GrantedFill, grantHeader, readGrant } from "../ports/grant.ts";
 import { peerHeader } from "../ports/shared.ts";
+import { currentSpan, endedBy } from "../ports/tracing/span.ts";
 import { FollowedFill } from "./followed-fill.ts";
 import type { Grants, Remembered } from "./grants.ts";
 import { passedHeaders } from "./passed-headers.ts";
@@ -148,7 +149,9 @@ async function answerFrom(
     return true;
   }
   // When it cannot be opened the primary finds out why, and what to do.
-  const stored = await files.open(digest).catch(() => undefined);
+  const opening = files.open(digest);
+  const span = currentSpan()?.child("disk open", { "entrepot.digest": digest });
+  const stored = await (span === undefined ? opening : endedBy(span, opening)).catch(() => undefined);
   if (stored === undefined) return false;
   const reader = readers.add(digest, stored);
   try {

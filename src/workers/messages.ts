@@ -4,8 +4,21 @@ import type { CertificateNaming } from "../gate/certificate-caller.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Bound, ListenPlace } from "../ports/listening.ts";
 import type { ServerTls } from "../ports/tls-front.ts";
+import type { RequestTracing } from "../ports/tracing/span.ts";
 import type { CallerMatters } from "./answering.ts";
 import type { Forget } from "./grants.ts";
+
+/** How a worker sends its spans: settings of src/telemetry/otel, which are nothing to the code here. Plain data. */
+export interface WorkerOtel {
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The tracing of a worker, opened by who knows the settings. */
+export interface WorkerTracing {
+  readonly tracing: RequestTracing | undefined;
+  /** Resolves when what waits is sent or lost, in bounded time. */
+  flush(): Promise<void>;
+}
 
 /** What a worker needs to know. Plain data: it is sent as it is. */
 export interface WorkerSettings {
@@ -33,6 +46,8 @@ export interface WorkerSettings {
   readonly callerMatters: CallerMatters;
   /** See ListenerOptions. */
   readonly certificates: CertificateNaming | undefined;
+  /** Left out: nothing is traced. Read at the start. */
+  readonly otel?: WorkerOtel | undefined;
 }
 
 export type ToWorker =
@@ -68,6 +83,8 @@ export type ToPrimary =
   | { readonly kind: "returned"; readonly network: string; readonly places: number }
   /** Sent every second. */
   | { readonly kind: "alive"; readonly inFlight: number }
+  /** So many of its spans will never be sent, since the last time it said so. */
+  | { readonly kind: "spans_lost"; readonly spans: number; readonly reason: string }
   /** A bug of this program has shown itself. */
   | { readonly kind: "unexpected"; readonly message: string; readonly stack: string | undefined }
   /** Every answer has ended. */

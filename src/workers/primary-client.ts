@@ -108,6 +108,7 @@ function headersOf(exchange: Exchange, takesGrant: boolean, withBody: boolean): 
     (name) => ownHeaders.has(name) || named.has(name) || (!withBody && bodyHeaders.has(name)),
   );
   headers["x-request-id"] = exchange.id;
+  if (exchange.span !== undefined) headers.traceparent = exchange.span.traceparent;
   headers[clientHeader] = exchange.client.address;
   const { basePath, origin } = exchange;
   if (basePath !== "") headers[basePathHeader] = basePath;

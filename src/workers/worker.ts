@@ -7,14 +7,16 @@ import { BufferPool } from "../http/buffer-pool.ts";
 import { type AnswerLimits, answerBounds, openAnswers } from "../http/client-limits.ts";
 import type { FairQueue } from "../http/fair-queue.ts";
 import { Listener, type ListenerRules } from "../http/listener.ts";
+import { traced } from "../http/traced.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobReader, StoredBlob } from "../ports/blobs.ts";
 import type { Clock } from "../ports/clock.ts";
+import type { RequestTracing } from "../ports/tracing/span.ts";
 import { type AnsweringOptions, answer, type WorkerFiles } from "./answering.ts";
 import { EventWriter } from "./events.ts";
 import { Grants } from "./grants.ts";
 import { placesOf } from "./lent-places.ts";
-import type { ToPrimary, ToWorker, WorkerSettings } from "./messages.ts";
+import type { ToPrimary, ToWorker, WorkerOtel, WorkerSettings, WorkerTracing } from "./messages.ts";
 import { PrimaryClient } from "./primary-client.ts";
 
 /** Milliseconds between two signs of life. */
@@ -29,6 +31,11 @@ export interface WorkerOptions {
   readonly openFiles: (directory: string) => WorkerFiles;
   /** Makes known that the cache directory is read by this process. Throws StoreError. */
   readonly lock: (directory: string) => void;
+  /** Makes ready to send spans; `lost` is told of those that will never be sent. Rejects with why it cannot be done. */
+  readonly openTracing?: (
+    otel: WorkerOtel,
+    lost: (spans: number, reason: string) => void,
+  ) => Promise<WorkerTracing>;
   readonly maxConnections: number;
   /** Where its events go; see events.ts. */
   readonly events: Writable;
@@ -44,6 +51,9 @@ export class WorkerNode {
   readonly #events: EventWriter;
   #listener: Listener | undefined;
   #answers: FairQueue | undefined;
+  #tracing: WorkerTracing | undefined;
+  /** Spans that were lost, and of the last of them why, since the primary was told. */
+  #spansLost = { spans: 0, reason: "" };
   #status: 200 | 404 | 503 = 503;
   #heardAt: number;
   /** Makes other settings count for the requests to come; undefined before the start. */
@@ -54,10 +64,17 @@ export class WorkerNode {
     this.#heardAt = options.clock();
     this.#events = new EventWriter(options.events);
     options.worker.on("message", (message: ToWorker) => this.#heard(message));
-    setInterval(
-      () => this.#tell({ kind: "alive", inFlight: this.#listener?.inFlight ?? 0 }),
-      aliveInterval,
-    ).unref();
+    setInterval(() => {
+      this.#tell({ kind: "alive", inFlight: this.#listener?.inFlight ?? 0 });
+      this.#tellSpansLost();
+    }, aliveInterval).unref();
+  }
+
+  #tellSpansLost(): void {
+    const { spans, reason } = this.#spansLost;
+    if (spans === 0) return;
+    this.#spansLost = { spans: 0, reason: "" };
+    this.#tell({ kind: "spans_lost", spans, reason });
   }
 
   #tell(message: ToPrimary): void {
@@ -118,9 +135,18 @@ export class WorkerNode {
       clock,
       unexpected: (error) => this.#unexpected(error),
     } satisfies Omit<AnsweringOptions, "hostMatters" | "callerMatters">;
-    const { pseudonym, listen, tls } = settings;
+    const { pseudonym, listen, tls, otel } = settings;
+    try {
+      if (otel !== undefined)
+        this.#tracing = await this.#options.openTracing?.(otel, (spans, reason) => {
+          this.#spansLost = { spans: this.#spansLost.spans + spans, reason };
+        });
+    } catch (error) {
+      return this.#failed(error);
+    }
+    const tracing = this.#tracing?.tracing;
     const listener = new Listener({
-      ...rulesOf(settings, lasting),
+      ...rulesOf(settings, lasting, tracing),
       unexpected: lasting.unexpected,
       onEvent: (event) => this.#events.add(event),
       pseudonym,
@@ -130,16 +156,20 @@ export class WorkerNode {
     this.#listener = listener;
     this.#use = (next) => {
       answers.bound(answerBounds(limitsOf(next)));
-      listener.prepare(rulesOf(next, lasting))();
+      listener.prepare(rulesOf(next, lasting, tracing))();
       if (next.tls !== undefined) listener.useTls(next.tls);
     };
     try {
       lock(settings.cacheDirectory);
       this.#tell({ kind: "listening", bound: await listener.listen(listen) });
     } catch (error) {
-      const { message, ...rest } = error as Error & Record<string, unknown>;
-      this.#tell({ kind: "failed", message, error: rest });
+      this.#failed(error);
     }
+  }
+
+  #failed(error: unknown): void {
+    const { message, ...rest } = error as Error & Record<string, unknown>;
+    this.#tell({ kind: "failed", message, error: rest });
   }
 
   /** Without a word from it the node is as good as dead, whatever this process can still answer. */
@@ -163,6 +193,8 @@ export class WorkerNode {
   async #drain(): Promise<void> {
     await this.#listener?.drain();
     await this.#events.flush();
+    await this.#tracing?.flush();
+    this.#tellSpansLost();
     this.#tell({ kind: "drained" });
   }
 
@@ -191,10 +223,11 @@ function rulesOf(
     via,
   }: WorkerSettings,
   lasting: Omit<AnsweringOptions, "hostMatters" | "callerMatters">,
+  tracing: RequestTracing | undefined,
 ): ListenerRules {
   const options = { ...lasting, hostMatters, callerMatters };
   return {
-    serve: (exchange) => void answer(exchange, options),
+    serve: traced((exchange) => void answer(exchange, options), tracing),
     certificates,
     trustedProxies,
     exempt,

@@ -45,6 +45,8 @@ export interface WorkersOptions {
   readonly readiness: () => 200 | 404 | 503;
   /** The disk could not give a worker a part of the stored blob. */
   readonly unreadable: (digest: Digest) => void;
+  /** So many spans of a worker will never be sent, and why; left out: workers trace nothing. */
+  readonly spansLost?: ((spans: number, reason: string) => void) | undefined;
   readonly log: {
     debug(context: object, message: string): void;
     error(context: object, message: string): void;
@@ -270,6 +272,9 @@ export class Workers {
         return;
       case "reading":
         countReading(running.reading, message.digest, message.change);
+        return;
+      case "spans_lost":
+        this.#options.spansLost?.(message.spans, message.reason);
         return;
       case "unexpected": {
         const { message: text, stack } = message;

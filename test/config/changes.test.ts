@@ -125,6 +125,7 @@ nodes: ["http://10.0.0.8:5000"]
 siblings: [{name: dc2, url: "https://mirror.example.com"}]
 log: {level: debug, format: combined}
 influx: {dir: /var/points, maxFileSize: 2MB, keep: 9}
+otel: {endpoint: "http://collector.example.com:4318"}
 cache: {dir: /var/cache, smallBlob: 2MB, maxSize: 9GB}
 proofs: shared
 redis: {url: "redis://redis.example.com"}

@@ -364,6 +364,21 @@ export const proxy = text(
 
 export const noProxy = listOf(text(parseNoProxy), 1_000);
 
+/** The base URL of an OTLP receiver, without a slash at its end, or `environment`, which leaves it to the SDK. */
+export const otelEndpoint = text(
+  (written): Parsed<string> => {
+    if (written.toLowerCase() === "environment") return { value: "environment" };
+    const expected =
+      "an http or https URL with its scheme, such as http://collector.example.com:4318, or environment";
+    const parsed = parseBaseUrl(written, expected, "headers or headerFiles");
+    if ("expected" in parsed) return parsed;
+    return { value: parsed.value.href.replace(/\/$/, "") };
+  },
+  { shown: "url" },
+);
+/** How often metrics are sent, in milliseconds. */
+export const otelInterval = duration(1_000, longestTimer);
+
 // ---- an upstream ------------------------------------------------------------------------------------------------
 
 /** The grammar of repositories (distribution-spec, "Pulling manifests"). */

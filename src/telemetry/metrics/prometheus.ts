@@ -1,5 +1,5 @@
 // The Prometheus side of telemetry: one registry of our own, fed by events and notices, rendered on a scrape.
-import { Counter, Gauge, Registry } from "prom-client";
+import { Counter, Gauge, type MetricObjectWithValues, type MetricValue, Registry } from "prom-client";
 import eventLoopLag from "prom-client/lib/metrics/eventLoopLag.js";
 import heapSizeAndUsed from "prom-client/lib/metrics/heapSizeAndUsed.js";
 import heapSpacesSizeAndUsed from "prom-client/lib/metrics/heapSpacesSizeAndUsed.js";
@@ -35,8 +35,13 @@ export interface Metrics {
   readonly lost: (sink: string, count: number) => void;
   /** The text exposition format, version 0.0.4. */
   render(): Promise<string>;
+  /** What `render` shows, as it is now. */
+  families(): Promise<readonly MetricFamily[]>;
   readonly contentType: string;
 }
+
+/** A metric with its series, as prom-client has them. */
+export type MetricFamily = MetricObjectWithValues<MetricValue<string>>;
 
 export interface MetricsOptions {
   readonly gauges: GaugeSources;
@@ -102,6 +107,7 @@ export function createMetrics({
     useUpstreams: (names) => upstreamMetrics.use(names),
     lost,
     render: async () => withoutNaN(await registry.metrics()),
+    families: () => registry.getMetricsAsJSON(),
     contentType: registry.contentType,
   };
 }
@@ -119,6 +125,7 @@ const sinkNames = [
   "metrics",
   "log",
   "influx",
+  "otel",
   "health",
   "notifications",
   "stats",
