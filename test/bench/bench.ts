@@ -33,6 +33,7 @@ import type { Scale, Scenario } from "./scenario.ts";
 import { severalProcesses } from "./several-processes.ts";
 import { markdownOf } from "./table.ts";
 import { traceReplay } from "./trace-replay.ts";
+import { tracing } from "./tracing.ts";
 import { twoNodes } from "./two-nodes.ts";
 
 /** In the order of the table. */
@@ -47,6 +48,7 @@ const scenarios: readonly ((scale: Scale) => Scenario)[] = [
   prefetchTrace,
   severalProcesses,
   accessModes,
+  tracing,
   traceReplay,
   regularTags,
   herd,

@@ -19,6 +19,7 @@ const timeout = 600_000;
 const alone = [
   "mixed-load",
   "access-modes",
+  "tracing",
   "regular-tags",
   "herd",
   "two-nodes",
