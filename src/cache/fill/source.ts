@@ -159,7 +159,7 @@ export class FillSource {
 
   /** Whether what is still to come comes from upstream itself. */
   get fromUpstream(): boolean {
-    return this.#askedUpstream;
+    return this.#askedUpstream && this.#place === "upstream";
   }
 
   /** The fill goes on from bytes that an earlier one had from upstream. */
