@@ -44,12 +44,16 @@ if [ "$action" = enter ]; then
 fi
 [ "$action" = fetch ] || usage
 
-for program in apt-get dpkg-deb sha256sum; do
+for program in apt-get dpkg-deb sha256sum flock; do
   command -v "$program" >/dev/null || die "needs $program"
 done
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -r "$keyring" ] || die "needs $keyring"
 
+# One at a time: whoever comes second finds what the first has fetched.
+mkdir -p "$(dirname "$directory")"
+exec 8>"$directory.lock"
+flock 8
 made=$(sha256sum "${BASH_SOURCE[0]}" | cut -d' ' -f1)
 stamp="$directory/made"
 if [ -n "$(find "$stamp" -mtime -30 2>/dev/null)" ] && [ "$(cat "$stamp")" = "$made" ]; then exit 0; fi
