@@ -9,6 +9,7 @@ import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
 import { ImageCommands } from "./app/images/image-commands.ts";
+import { Imports } from "./app/images/imports.ts";
 import { Pins } from "./app/images/pins.ts";
 import { createPrefetch } from "./app/images/prefetch.ts";
 import { createPulledImages } from "./app/images/pulled-images.ts";
@@ -189,6 +190,7 @@ class Entrepot implements App {
   readonly #warm: Warm;
   readonly #pins: Pins;
   readonly #commands: ImageCommands;
+  readonly #imports = new Imports(() => this.#config);
   readonly #webhooks: Webhooks;
   readonly #stopping = new AbortController();
   /** Closes in the reverse order of opening, whatever of it was opened. */
@@ -462,6 +464,7 @@ class Entrepot implements App {
         new DrillApi(this.#drill, () => void this.#news?.exchange()),
         this.#pins.api,
         this.#commands.api,
+        this.#imports.api,
       ],
       hosts: () => [
         ...("host" in opsListen ? [opsListen.host] : []),
@@ -652,6 +655,8 @@ class Entrepot implements App {
       neighbours: this.#neighbours(shared),
     });
     this.#opened.defer(() => this.#pins.stop());
+    this.#imports.attach({ policy, shared });
+    this.#opened.defer(() => this.#imports.stop());
     this.#opened.defer(() => this.#commands.stop());
     await this.#commands.attach({
       store,

@@ -204,8 +204,9 @@ function layered(
   };
 }
 
-/** A record is kept as long as it may be served: fresh, and then while upstream fails. */
+/** A record is kept as long as it may be served: fresh, and then while upstream fails. Where none is asked that has no end. */
 function tagLifetime({ tags, upstreams }: Pick<Config, "tags" | "upstreams">): number {
+  if (upstreams.some(({ offline }) => offline)) return longestLifetime;
   const ttls = [tags.ttl, ...tags.rules.map(({ ttl }) => ttl)];
   for (const { tags: own } of upstreams) ttls.push(own.ttl ?? 0, ...own.rules.map(({ ttl }) => ttl));
   return Math.min(Math.max(...ttls, 1_000) + tags.staleIfError, longestLifetime);

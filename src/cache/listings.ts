@@ -139,9 +139,22 @@ export class Listings {
     digest: Digest,
     artifactType: string | undefined,
   ): Promise<Listed<Extract<ReferrersAnswer, { kind: "found" }>>> {
-    const key = `referrers/${digest}?${new URLSearchParams({ artifactType: artifactType ?? "" })}`;
+    const key = referrersKey(digest, artifactType);
     const ask = () => remote.registry.listReferrers(remote.repository, digest, artifactType);
     return this.#list({ remote, key, subject: digest, ask, format: referrersFormat });
+  }
+
+  /**
+   * A list of referrers that an operator has brought here: given when upstream does not answer, and asked for anew while it does.
+   * It is kept once its subject is here and linked.
+   */
+  imported(scope: Scope, subject: Digest, body: Buffer): void {
+    const { clock, ttl, kept } = this.#options;
+    const key = referrersKey(subject, undefined);
+    const answer = { kind: "found", body, filtersApplied: undefined } as const;
+    const at = clock() - ttl;
+    this.#memory.set(keyIn(scope, key), { answer, at });
+    kept.put(scope, key, subject, { content: referrersFormat.write(answer), at });
   }
 
   /**
@@ -246,6 +259,10 @@ export class Listings {
       kept.put(remote, key, subject, { content, at });
     }
   }
+}
+
+function referrersKey(digest: Digest, artifactType: string | undefined): string {
+  return `referrers/${digest}?${new URLSearchParams({ artifactType: artifactType ?? "" })}`;
 }
 
 function latest<Answer extends Found>(

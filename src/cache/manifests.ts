@@ -245,6 +245,22 @@ export class Manifests {
       await this.#records.put(scope, tag, { ...record, checkedAt }, undefined);
   }
 
+  /**
+   * The tag names what an operator has brought here. Nobody has asked upstream: it has to confirm the tag while it answers, and the
+   * record stays for when it does not, or is asked for nothing (`offline`).
+   */
+  async imported(scope: Scope, tag: Tag, named: Omit<TagRecord, "checkedAt" | "askedAt">): Promise<void> {
+    const { freshness, clock, kept } = this.#options;
+    const expired = freshness().expired(freshness().ttl(scope, tag), clock());
+    const checkedAt = Number.isFinite(expired) ? expired : clock();
+    const known = await this.#records.get(scope, tag);
+    if (known?.digest === named.digest && known.checkedAt >= checkedAt) return;
+    this.#writes++;
+    kept.delete(scope, absenceKey(tag));
+    this.#forgetQuestions(scope, tag);
+    await this.#records.put(scope, tag, { ...named, checkedAt }, known);
+  }
+
   /** Another node has changed the record of the tag: a question under way may still bring the answer of before. */
   changedElsewhere(scope: Scope, tag: Tag): void {
     this.#writes++;

@@ -71,8 +71,8 @@ type Page = () => OpsAnswer | Promise<OpsAnswer>;
 
 /** Connections at once; for one more, the one without a request for the longest time is closed. */
 const maxConnections = 256;
-/** Milliseconds for a whole request to arrive. */
-const requestTimeout = 10_000;
+/** Milliseconds for the head of a request to arrive. Bodies have times of their own (request-body.ts, imports). */
+const headTimeout = 10_000;
 /** `answer`: as long as `entrepot readiness` waits, and more than anything else of the API takes. */
 const usualTimeouts: OpsTimeouts = { idle: 30_000, answer: 300_000 };
 const closeTimeout = 1000;
@@ -128,8 +128,8 @@ export function createOpsListener({
   const used = recentlyUsed();
   const server = createServer(
     {
-      headersTimeout: requestTimeout,
-      requestTimeout,
+      headersTimeout: headTimeout,
+      requestTimeout: 0,
       keepAliveTimeout: timeouts.idle,
       connectionsCheckingInterval: 5000,
       maxHeaderSize,
@@ -160,7 +160,7 @@ export function createOpsListener({
       });
     },
   );
-  const front = tls === undefined ? undefined : new TlsFront(tls, requestTimeout);
+  const front = tls === undefined ? undefined : new TlsFront(tls, headTimeout);
   if (front !== undefined) {
     const [readHttp] = server.listeners("connection");
     server.removeAllListeners("connection");

@@ -4,29 +4,42 @@ import type { z } from "zod";
 import { jsonExcess } from "../oci/json-depth.ts";
 import { failure, type OpsAnswer } from "./answer.ts";
 
-/** In bytes. */
+/** In bytes, unless a caller says another. */
 const largestBody = 1024 * 1024;
+/** Milliseconds for a whole body to arrive. */
+const bodyTimeout = 10_000;
 /** Of the JSON in it; a push of some hundred tags has some thousand values. */
 const bodyBounds = { depth: 64, values: 20_000 };
 
-/** The whole body; the rest of one above 1 MiB stays unread. */
-export function bodyOf(request: IncomingMessage): Promise<Buffer | "too_large" | "broken_off"> {
+/**
+ * The whole body; the rest of one above `largest` bytes, 1 MiB unless said, stays unread. One that has not come within ten seconds
+ * counts as broken off.
+ */
+export function bodyOf(
+  request: IncomingMessage,
+  largest = largestBody,
+): Promise<Buffer | "too_large" | "broken_off"> {
   return new Promise((resolve) => {
-    if (Number(request.headers["content-length"]) > largestBody) {
+    if (Number(request.headers["content-length"]) > largest) {
       resolve("too_large");
       return;
     }
+    const late = setTimeout(() => request.destroy(), bodyTimeout);
+    request.once("close", () => clearTimeout(late));
     const chunks: Buffer[] = [];
     let length = 0;
     request.on("data", (chunk: Buffer) => {
       length += chunk.length;
-      if (length <= largestBody) chunks.push(chunk);
+      if (length <= largest) chunks.push(chunk);
       else {
         request.pause();
         resolve("too_large");
       }
     });
-    request.once("end", () => resolve(Buffer.concat(chunks, length)));
+    request.once("end", () => {
+      clearTimeout(late);
+      resolve(Buffer.concat(chunks, length));
+    });
     request.once("close", () => resolve("broken_off"));
     request.on("error", () => resolve("broken_off"));
   });

@@ -19,6 +19,7 @@ const codes: Readonly<Record<number, string>> = {
   429: "too_many_requests",
   500: "failed",
   503: "unavailable",
+  507: "no_room",
 };
 
 export const errorSchema = z.strictObject({

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { drillSchema, newDrillSchema } from "../drill/drill-schema.ts";
 import { tagReportSchema } from "../history/tag-report-schema.ts";
+import { importedBlobSchema, importedManifestSchema } from "../imports/import-schema.ts";
 import { jobSchema, jobsSchema, newJobSchema } from "../jobs/job-schema.ts";
 import { newPinSchema, pinSchema, pinsSchema, unpinnedSchema } from "../pins/pin-schema.ts";
 import { newPurgeSchema, newRefreshSchema, purgeSchema, refreshSchema } from "../purge/purge-schema.ts";
@@ -42,6 +43,8 @@ const answers = {
   NewPurge: newPurgeSchema,
   Refresh: refreshSchema,
   NewRefresh: newRefreshSchema,
+  ImportedBlob: importedBlobSchema,
+  ImportedManifest: importedManifestSchema,
   Readiness: readinessSchema,
   Drill: drillSchema,
   NewDrill: newDrillSchema,
@@ -145,6 +148,7 @@ export function openApiDocument(version: string): object {
       ...jobPaths(content),
       ...pinPaths(content),
       ...purgePaths(content),
+      ...importPaths(content),
     },
     components: {
       schemas: componentSchemas(),
@@ -288,6 +292,61 @@ function purgePaths(content: (name: keyof typeof answers) => object): object {
       "NewRefresh",
       "Refresh",
     ),
+  };
+}
+
+/** Images that are brought as files. */
+function importPaths(content: (name: keyof typeof answers) => object): object {
+  const answered = (name: keyof typeof answers, status: string) => ({
+    [status]: { description: "The answer", content: content(name) },
+    default: { description: "What was wrong", content: content("Error") },
+  });
+  const bytes = (type: string) => ({ required: true, content: { [type]: { schema: { type: "string" } } } });
+  const digest = {
+    name: "digest",
+    in: "path",
+    required: true,
+    schema: { type: "string", pattern: "^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$" },
+  };
+  const query = (name: string, description: string, example: string, required = true) => ({
+    name,
+    in: "query",
+    required,
+    description,
+    example,
+    schema: { type: "string", maxLength: longestReference },
+  });
+  return {
+    "/api/v1/imports/blobs/{digest}": {
+      parameters: [digest],
+      get: {
+        operationId: "getImportedBlob",
+        summary: "Whether a blob or manifest is here, so that it need not be brought",
+        responses: answered("ImportedBlob", "200"),
+      },
+      put: {
+        operationId: "importBlob",
+        summary:
+          "Takes a blob whose bytes have the digest; nobody may read it before a manifest that names it has come. Needs content-length and a header x-entrepot-request. 507: there is no room",
+        requestBody: bytes("application/octet-stream"),
+        responses: answered("ImportedBlob", "201"),
+      },
+    },
+    "/api/v1/imports/manifests/{digest}": {
+      parameters: [
+        digest,
+        query("upstream", "Name of an upstream of this mirror", "hub"),
+        query("repository", "By the name it has there", "team/app"),
+        query("tag", "Names the manifest from now on", "1.0", false),
+      ],
+      put: {
+        operationId: "importManifest",
+        summary:
+          "Takes a manifest whose configs and layers are here, and serves all of them in its repository. Its content-type is the manifest's. Needs a header x-entrepot-request. 404: no such upstream; 409: parts are missing",
+        requestBody: bytes("application/vnd.oci.image.manifest.v1+json"),
+        responses: answered("ImportedManifest", "201"),
+      },
+    },
   };
 }
 

@@ -170,6 +170,8 @@ t.test("of the answers every member is described, also where they are nested", (
     "Error",
     "History",
     "Image",
+    "ImportedBlob",
+    "ImportedManifest",
     "Job",
     "Jobs",
     "NewDrill",
