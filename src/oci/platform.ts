@@ -66,6 +66,21 @@ export function indexEntries(body: Buffer): ReadonlyMap<Digest, IndexEntry> {
   return entries;
 }
 
+/**
+ * Entries of an index that are for none of `wanted`, and attestations of such: what a copy for these platforms leaves out. None where
+ * no platform is wanted in particular. `body` as above.
+ */
+export function otherPlatforms(body: Buffer, wanted: readonly Platform[]): ReadonlySet<Digest> {
+  const others = new Set<Digest>();
+  if (wanted.length === 0) return others;
+  const entries = indexEntries(body);
+  for (const [digest, entry] of entries)
+    if (entry.attests === undefined && !isFor(entry, wanted)) others.add(digest);
+  for (const [digest, { attests }] of entries)
+    if (attests !== undefined && (others.has(attests) || !entries.has(attests))) others.add(digest);
+  return others;
+}
+
 function digestIn(value: unknown): Digest | undefined {
   return typeof value === "string" ? parseDigest(value) : undefined;
 }

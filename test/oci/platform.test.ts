@@ -1,5 +1,5 @@
 import t from "tap";
-import { indexEntries, isFor, type Platform, parsePlatform } from "../../src/oci/platform.ts";
+import { indexEntries, isFor, otherPlatforms, type Platform, parsePlatform } from "../../src/oci/platform.ts";
 
 const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 
@@ -58,3 +58,34 @@ t.test("a variant that is left out is the one containerd takes it for", async (t
   t.notOk(isWanted("linux/amd64/v3", "linux/amd64"));
   t.ok(isWanted("linux/arm", "linux/arm/v6"), "without one any is wanted");
 });
+
+t.test(
+  "what a copy for some platforms leaves out of an index: other images, and attestations of them",
+  (t) => {
+    const attests = (of: string) => ({ annotations: { "vnd.docker.reference.digest": digest(of) } });
+    const unknown = { platform: { os: "unknown", architecture: "unknown" } };
+    const index = Buffer.from(
+      JSON.stringify({
+        manifests: [
+          { digest: digest("a"), platform: { os: "linux", architecture: "amd64" } },
+          { digest: digest("b"), platform: { os: "linux", architecture: "arm64", variant: "v8" } },
+          { digest: digest("c"), ...unknown, ...attests("a") },
+          { digest: digest("d"), ...unknown, ...attests("b") },
+          { digest: digest("e"), ...unknown, ...attests("f") },
+          { digest: digest("0") },
+        ],
+      }),
+    );
+    const others = (...platforms: string[]) =>
+      [
+        ...otherPlatforms(
+          index,
+          platforms.flatMap((text) => parsePlatform(text) ?? []),
+        ),
+      ].map((each) => each[7]);
+    t.same(others("linux/arm64"), ["a", "c", "e"], "one that names no platform may be for any");
+    t.same(others("linux/amd64", "linux/arm64"), ["e"]);
+    t.same(others(), [], "none in particular: all of it");
+    t.end();
+  },
+);

@@ -6,7 +6,7 @@ import type { Digest } from "../../oci/digest.ts";
 import { readManifest } from "../../oci/manifest.ts";
 import { mediaTypes } from "../../oci/media-type.ts";
 import { parseTag, type Repository } from "../../oci/name.ts";
-import { indexEntries, isFor, type Platform } from "../../oci/platform.ts";
+import { indexEntries, otherPlatforms, type Platform } from "../../oci/platform.ts";
 import { type Reference, referenceText } from "../../oci/reference.ts";
 import type { Pause } from "../../ports/clock.ts";
 import { orAborted } from "../../ports/deadline.ts";
@@ -241,13 +241,8 @@ export class ImageWarmer {
     if (typeof read === "string")
       throw new NotWarmed(`its manifest ${manifest.digest} cannot be read: ${read}`);
     const entries = indexEntries(manifest.body);
-    const wanted = new Set(
-      [...entries].flatMap(([digest, entry]) => (this.#isWanted(walk, entry, of) ? [digest] : [])),
-    );
-    const children = read.children.filter(({ digest }) => {
-      const attests = entries.get(digest)?.attests;
-      return !entries.has(digest) || (wanted.has(digest) && (attests === undefined || wanted.has(attests)));
-    });
+    const others = otherPlatforms(manifest.body, of === "image" ? walk.platforms : []);
+    const children = read.children.filter(({ digest }) => !others.has(digest));
     if (entries.size > 0 && of === "image" && children.length === 0)
       throw new NotWarmed("its index has no image for these platforms");
     const inner: Digest[] = [];
@@ -263,17 +258,6 @@ export class ImageWarmer {
       return this.#manifest(walk, digest, depth + 1, isAttestation ? "referrer" : of);
     });
     if (of === "image") await this.#referring(walk, manifest.digest, depth);
-  }
-
-  /** Attestations are wanted with what they are about, which stands in the same index. */
-  #isWanted(
-    { platforms }: Walk,
-    entry: Parameters<typeof isFor>[0] & { readonly attests: Digest | undefined },
-    of: "image" | "referrer",
-  ): boolean {
-    return (
-      platforms.length === 0 || of === "referrer" || entry.attests !== undefined || isFor(entry, platforms)
-    );
   }
 
   async #manifest(walk: Walk, digest: Digest, depth: number, of: "image" | "referrer"): Promise<void> {
