@@ -109,6 +109,7 @@ async function main(): Promise<number> {
     memoryLimit: process.constrainedMemory(),
     outputTerminal: process.stdout.isTTY ? { colors: process.stdout.hasColors() } : undefined,
     terminal: process.stderr.isTTY ? process.stderr : undefined,
+    input: process.stdin.isTTY ? undefined : () => process.stdin,
     ask: process.stdin.isTTY && process.stdout.isTTY && process.stderr.isTTY ? ask : undefined,
   };
   return await run(process.argv.slice(2), context);

@@ -81,18 +81,6 @@ t.test("--version is that of the package", async (t) => {
   t.same(await outcome(t, ["--version"], {}), { code: 0, out: `${version}\n`, err: "" });
 });
 
-t.test("demo without the package that only it needs: 2, and where it runs", async (t) => {
-  const without = preload(
-    `import { registerHooks } from "node:module";
-     registerHooks({ resolve: (specifier, context, next) => next(specifier === "tar-stream" ? "no-such-package" : specifier, context) });`,
-  );
-  t.same(await outcome(t, ["demo", "--once", "--port", "0", "--ops-port", "0"], {}, without), {
-    code: 2,
-    out: "",
-    err: "entrepot: the demo is not part of an installation; in a checkout: npm ci && npm run demo\n",
-  });
-});
-
 t.test("an older Node is refused before anything is loaded", async (t) => {
   const pretend = (version: string) =>
     preload(`Object.defineProperty(process.versions, "node", { value: "${version}" })`);

@@ -28,6 +28,8 @@ export interface Context {
   readonly outputTerminal?: { readonly colors: boolean } | undefined;
   /** The standard error when it is a terminal. */
   readonly terminal?: NodeJS.WritableStream | undefined;
+  /** The standard input, to be read once; left out when it is a terminal. */
+  readonly input?: (() => NodeJS.ReadableStream) | undefined;
   /** Asks the person at the terminal; left out when there is none, as where the command is piped. */
   readonly ask?: ((question: string) => Promise<string>) | undefined;
   /** Bytes of memory the process may use, 0 or very many where nothing limits it; 0 when left out. */

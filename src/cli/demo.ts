@@ -24,28 +24,12 @@ export async function demo(flags: DemoFlags, context: Context): Promise<number> 
     terminal: context.terminal,
   };
   try {
-    const runDemo = context.runDemo ?? (await loadDemo());
-    if (runDemo === undefined) {
-      context.err(
-        "entrepot: the demo is not part of an installation; in a checkout: npm ci && npm run demo\n",
-      );
-      return exitCode.usage;
-    }
+    const runDemo = context.runDemo ?? (await import("../demo/demo.ts")).runDemo;
     return await Promise.race([runDemo(options), cut.promise]);
   } catch (error) {
     context.err(`${describeStartFailure(error, [])}\n`);
     return exitCode.failed;
   } finally {
     release();
-  }
-}
-
-/** Undefined where the packages that only the demo needs are not installed. */
-async function loadDemo(): Promise<Context["runDemo"]> {
-  try {
-    return (await import("../demo/demo.ts")).runDemo;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ERR_MODULE_NOT_FOUND") return undefined;
-    throw error;
   }
 }

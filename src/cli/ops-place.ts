@@ -10,6 +10,7 @@ import {
 } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { json } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { formatAddress, formatListenPlace } from "../config/address.ts";
 import type { Config } from "../config/config.ts";
 import { type LoadResult, loadConfig } from "../config/load.ts";
@@ -170,27 +171,82 @@ export async function askOps(
   change?: OpsChange,
   signal?: AbortSignal,
 ): Promise<unknown> {
-  const { origin, socket, access, certificate } = place;
-  const authorization = await authorizationOf(access);
-  const options: RequestOptions = {
-    method: change?.method ?? "GET",
-    headers: {
-      ...(authorization === undefined ? {} : { authorization }),
-      ...(change === undefined ? {} : { "content-type": "application/json" }),
+  const headers = change === undefined ? {} : { "content-type": "application/json" };
+  const limit = AbortSignal.any([AbortSignal.timeout(patience), ...(signal === undefined ? [] : [signal])]);
+  const request = await opsRequest(place, path, { method: change?.method ?? "GET", headers, signal: limit });
+  const body = change?.body === undefined ? undefined : JSON.stringify(change.body);
+  const [answer] = (await once(request.end(body), "response")) as [IncomingMessage];
+  return await answered(place, request, answer);
+}
+
+/** Bytes that are brought to a mirror. */
+export interface OpsUpload {
+  readonly type: string;
+  readonly size: number;
+  /** Read once. */
+  readonly bytes: AsyncIterable<Buffer>;
+}
+
+/** Milliseconds in which no byte of an upload is taken, and for its answer: it may have to be written to a slow disk. */
+const uploadPatience = 300_000;
+
+/** As askOps, by PUT. Rejects as `bytes` does, too. */
+export async function uploadToOps(
+  place: OpsPlace,
+  path: string,
+  { type, size, bytes }: OpsUpload,
+  signal: AbortSignal,
+): Promise<unknown> {
+  const headers = { "content-type": type, "content-length": size, "x-entrepot-request": "import" };
+  const request = await opsRequest(place, path, { method: "PUT", headers, signal });
+  request.setTimeout(uploadPatience, () => request.destroy(new Error("it takes nothing more")));
+  const answering = once(request, "response") as Promise<[IncomingMessage]>;
+  const sending = pipeline(bytes, request);
+  // A mirror that refuses says why before it has read everything.
+  const [answer] = await Promise.race([answering, sending.then(() => answering)]).catch(
+    async (error: unknown) => {
+      // The answer may be on its way when the connection is found closed.
+      const late = isBroken(error) ? await settled(answering) : undefined;
+      if (late === undefined) throw error;
+      return late;
     },
+  );
+  sending.catch(() => {});
+  return await answered(place, request, answer);
+}
+
+function isBroken(error: unknown): boolean {
+  return ["EPIPE", "ECONNRESET"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+async function settled<Value>(promise: Promise<Value>): Promise<Value | undefined> {
+  const [result] = await Promise.allSettled([promise]);
+  return result.status === "fulfilled" ? result.value : undefined;
+}
+
+async function opsRequest(
+  { origin, socket, access, certificate }: OpsPlace,
+  path: string,
+  options: RequestOptions,
+): Promise<ClientRequest> {
+  const authorization = await authorizationOf(access);
+  const all: RequestOptions = {
+    ...options,
+    headers: { ...options.headers, ...(authorization === undefined ? {} : { authorization }) },
     agent: false,
-    signal: AbortSignal.any([AbortSignal.timeout(patience), ...(signal === undefined ? [] : [signal])]),
     ...(socket === undefined ? {} : { socketPath: socket }),
   };
   const url = new URL(path, origin);
-  const request = url.protocol === "https:" ? overTls(url, options, certificate) : httpRequest(url, options);
-  const body = change?.body === undefined ? undefined : JSON.stringify(change.body);
-  const [answer] = (await once(request.end(body), "response")) as [IncomingMessage];
+  return url.protocol === "https:" ? overTls(url, all, certificate) : httpRequest(url, all);
+}
+
+async function answered(place: OpsPlace, request: ClientRequest, answer: IncomingMessage): Promise<unknown> {
+  const { origin, socket } = place;
   const { statusCode: status = 0 } = answer;
   if (status === 200 || status === 201) return await json(answer);
   const said = await errorOf(answer);
   answer.destroy();
-  if (status === 401) throw new OpsRefusal(status, loginNeeded(place, authorization !== undefined));
+  if (status === 401) throw new OpsRefusal(status, loginNeeded(place, request.hasHeader("authorization")));
   if (said !== undefined) throw new OpsRefusal(status, said);
   if (status === 403)
     throw new OpsRefusal(status, `the mirror at ${socket ?? origin} refuses it (status 403)`);

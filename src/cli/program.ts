@@ -13,6 +13,8 @@ import { type DrillOptions, drill } from "./drill.ts";
 import { commandGroups, rootHelp, serveExitCodes } from "./help/help-text.ts";
 import { manualPage } from "./help/manual-page.ts";
 import { type HistoryOptions, history } from "./history.ts";
+import type { ExportFlags } from "./layout/export.ts";
+import type { ImportFlags } from "./layout/import.ts";
 import { type PinOptions, pin, pins, unpin } from "./pins.ts";
 import { type PurgeOptions, purge } from "./purge.ts";
 import { type ReadinessFlags, readiness } from "./readiness.ts";
@@ -131,7 +133,7 @@ Exit codes:
 Exit codes:
   0  done
   1  failed to start, or ended by a second signal
-  2  the command line is wrong, or the demo is not part of this installation`,
+  2  the command line is wrong`,
     )
     .action(async (options: DemoFlags) => finish(await demo(options, context)));
   root.commandsGroup(commandGroups.ask);
@@ -376,6 +378,73 @@ Exit codes:
     .action(async (reference: string, options: PurgeOptions) =>
       finish(await purge(reference, options, context)),
     );
+  root
+    .command("export")
+    .description(
+      "copy images through a running mirror into an OCI image layout, which entrepot import, skopeo, podman and containerd read",
+    )
+    .argument(
+      "<images...>",
+      "[upstream/]repository:tag or @digest, also with the name of its registry before it",
+    )
+    .requiredOption(
+      "--to <path>",
+      "a directory (new, empty or a layout), or a file that ends in .tar; begun again, it goes on from what is there",
+    )
+    .option(
+      "--platform <platform>",
+      "only these of an index, such as linux/amd64 (repeatable); the index stays as it is; default: all",
+      collect,
+    )
+    .option("--referrers", "with signatures and what else refers to the images")
+    .option(
+      "--mirror <url>",
+      "where clients pull from the mirror, when not where it says (opsPage.mirror, or its name and port)",
+    )
+    .option("--username <name>", "account at the mirror, where it asks for one")
+    .option("--password-file <file>", "its password")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "a line of JSON for each image, and one for all")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  all of every image is in the layout
+  1  something could not be had or written, or the command was interrupted: begun again, it goes on from there
+  2  no mirror answers or takes the account, or a reference, the command line or the configuration is wrong`,
+    )
+    .action(async (images: string[], options: ExportFlags) => {
+      const { exportImages } = await import("./layout/export.ts");
+      finish(await exportImages(images, options, context));
+    });
+  root
+    .command("import")
+    .description("bring the images of an OCI image layout into a running mirror, which then serves them")
+    .argument("<path>", "the layout: a directory, a tar, or - for a tar from the standard input")
+    .option("--upstream <name>", "the upstream of the mirror they belong to, when not the one they say")
+    .option(
+      "--repository <name>",
+      "repository[:tag] of images that do not say it, by the name it has at the upstream",
+    )
+    .option("--pin", "pin all of them; without it those of upstreams that are offline are pinned")
+    .option("--no-pin", "pin none of them")
+    .option("--dry-run", "only read and check everything, and tell what would be served")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "a line of JSON for each image, and one for all")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  all images are here, and pinned where they are to be
+  1  the layout is not right, an image is not whole in it or cannot be taken or pinned, or the command was interrupted
+  2  no mirror answers, an image needs --upstream or --repository, or the command line or the configuration is wrong`,
+    )
+    .action(async (path: string, options: ImportFlags) => {
+      const { importImages } = await import("./layout/import.ts");
+      finish(await importImages(path, options, context));
+    });
   root.commandsGroup(commandGroups.shell);
   root
     .command("completion")

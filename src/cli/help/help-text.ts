@@ -24,6 +24,8 @@ export const examples: readonly (readonly [command: string, purpose: string])[] 
   ["entrepot warm --from-manifests app.yaml --platform linux/amd64", "fetch its images before a roll-out"],
   ["entrepot pin team/app:1.0", "keep it on all nodes, and never evict it"],
   ["entrepot refresh team/app:latest", "ask upstream again for the tag, now"],
+  ["entrepot export team/app:1.0 --to images.tar", "carry it to a site without a registry"],
+  ["entrepot import images.tar", "serve it there"],
   ["entrepot purge team/app:1.0 --dry-run", "what would go from the caches, and what would stay"],
 ];
 
