@@ -14,10 +14,17 @@ export class ProxyError extends Error {
   readonly code = "ERR_PROXY";
   /** It took too long. */
   readonly late: boolean;
+  /** The proxy answers, and could not connect to the other end. */
+  readonly beyond: boolean;
 
-  constructor(proxy: Pick<ProxyServer, "name">, what: string, late = false) {
+  constructor(
+    proxy: Pick<ProxyServer, "name">,
+    what: string,
+    { late = false, beyond = false }: { readonly late?: boolean; readonly beyond?: boolean } = {},
+  ) {
     super(`the proxy ${proxy.name} ${what}`);
     this.late = late;
+    this.beyond = beyond;
   }
 }
 
@@ -86,7 +93,7 @@ async function inTime(
     const { code = "" } = error as NodeJS.ErrnoException;
     if (localTroubles.has(code)) throw error;
     const late = signal.aborted || /TIMEDOUT|TIMEOUT/.test(code);
-    if (late) throw new ProxyError(proxy, `did not connect in ${timeout} ms`, true);
+    if (late) throw new ProxyError(proxy, `did not connect in ${timeout} ms`, { late: true });
     throw new ProxyError(proxy, `could not be reached (${code || "no code"})`);
   }
 }
@@ -120,7 +127,8 @@ async function throughHttp(
     const { statusCode, socket } = await client.connect({ path: authority, headers, signal });
     if (statusCode >= 200 && statusCode < 300) return socket as Socket;
     socket.on("error", () => {}).destroy();
-    throw new ProxyError(proxy, refusalText(statusCode));
+    const beyond = ![401, 403, 407].includes(statusCode);
+    throw new ProxyError(proxy, refusalText(statusCode), { beyond });
   } finally {
     // The connection is not the client's any more.
     await client.destroy();
@@ -159,7 +167,8 @@ async function throughSocks(
   } catch (error) {
     // Its errors hold the account.
     if (signal.aborted) throw signal.reason;
-    throw new ProxyError(proxy, socksText(error as Error));
+    const text = socksText(error as Error);
+    throw new ProxyError(proxy, text, { beyond: text.startsWith("could not connect") });
   } finally {
     signal.removeEventListener("abort", end);
   }

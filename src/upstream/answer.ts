@@ -132,7 +132,7 @@ export function withWords(
  * Code and message of the first error (distribution-spec, "Error Codes"); undefined without a message, unless the code is
  * one that counts.
  */
-function wordsOf(text: string): RefusalWords | undefined {
+export function wordsOf(text: string): RefusalWords | undefined {
   let json: unknown;
   try {
     json = JSON.parse(text);

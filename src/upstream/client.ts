@@ -361,8 +361,11 @@ export class UpstreamClient {
     const started = this.#clock();
     const own = sender === "upstream";
     const connections = this.#connections[own ? "own" : "foreign"];
+    const host = String(request.origin).replace(/^[^/]*\/\//, "");
+    const { name } = this.#config;
+    const label = own ? name : `${name}, which redirected to ${host},`;
     const send = async () => {
-      const { statusCode, headers, body } = await dispatch(connections, request, this.#config.name, own);
+      const { statusCode, headers, body } = await dispatch(connections, request, name, own, label);
       return { statusCode: this.#onlyIfCached && statusCode === 504 ? 404 : statusCode, headers, body };
     };
     // What other hosts do says nothing about the registry.
@@ -380,7 +383,6 @@ export class UpstreamClient {
       ttfbMs,
     });
     if (own) this.#limits.note(limitedKindOf(ask), statusCode, headers as IncomingHttpHeaders);
-    const host = String(request.origin).replace(/^[^/]*\/\//, "");
     return { status: statusCode, headers: headers as IncomingHttpHeaders, body, sender, host };
   }
 }

@@ -25,7 +25,7 @@ export function asUpstreamError(error: unknown, phase: Phase, upstream: string):
   if (error instanceof UpstreamError) return error;
   if (error instanceof ProxyError) {
     const text = `upstream ${upstream} could not be reached: ${error.message}`;
-    return new UpstreamError(error.late ? "timeout" : "unreachable", text);
+    return new UpstreamError(error.late ? "timeout" : "unreachable", text, { cause: error });
   }
   const systemCode = codeOf(error);
   const { code, text } = meaningOf(error, systemCode, phase);
@@ -56,13 +56,40 @@ function meaningOf(error: unknown, systemCode: string | undefined, phase: Phase)
 const unknownAuthority =
   /^(?:UNABLE_TO_GET_ISSUER_CERT(?:_LOCALLY)?|UNABLE_TO_VERIFY_LEAF_SIGNATURE|(?:DEPTH_ZERO_)?SELF_SIGNED_CERT(?:_IN_CHAIN)?)$/;
 
-/** What an operator can set about a certificate that was refused. */
-function remedyFor(systemCode: string): string {
+/** Why there is no TLS, and what an operator can do about it. */
+export interface TlsTrouble {
+  readonly what: string;
+  readonly fix?: string;
+}
+
+/** By the code of the system, Node or OpenSSL; undefined for what says nothing about TLS. */
+export function tlsTrouble(systemCode: string): TlsTrouble | undefined {
   if (unknownAuthority.test(systemCode))
-    return ": the authority of its certificate is not trusted; name its PEM file with tls.ca of the upstream, or add it to the system's authorities and restart";
+    return {
+      what: "the authority of its certificate is not trusted",
+      fix: "name its PEM file with tls.ca of the upstream, or add it to the system's authorities and restart",
+    };
   if (systemCode === "ERR_TLS_CERT_ALTNAME_INVALID")
-    return ": its certificate is for another name; if that is the right registry, set tls.serverName of the upstream to the name";
-  return systemCode === "CERT_HAS_EXPIRED" ? ": its certificate has expired" : "";
+    return {
+      what: "its certificate is for another name",
+      fix: "if that is the right registry, set tls.serverName of the upstream to the name",
+    };
+  if (systemCode === "CERT_HAS_EXPIRED") return { what: "its certificate has expired" };
+  if (systemCode === "CERT_NOT_YET_VALID")
+    return { what: "its certificate is not valid yet", fix: "set the clock of this machine right" };
+  // TLS alerts (RFC 8446, section 6.2) of a server that wants to know who connects.
+  if (/ALERT_(?:CERTIFICATE|BAD_CERTIFICATE|UNKNOWN_CA|HANDSHAKE)/.test(systemCode))
+    return {
+      what: "it wants a certificate of ours that it trusts",
+      fix: "set tls.cert and tls.key of the upstream",
+    };
+  return undefined;
+}
+
+/** The end of a message. */
+function remedyFor(systemCode: string): string {
+  const { what, fix } = tlsTrouble(systemCode) ?? {};
+  return [what === undefined ? "" : `: ${what}`, fix === undefined ? "" : `; ${fix}`].join("");
 }
 
 /** undici's parser errors have a name but no code; one of them is the end of a chunked body before its last chunk. */

@@ -7,9 +7,10 @@ import { orAborted } from "../ports/deadline.ts";
 import type { UpstreamTrouble } from "../ports/event.ts";
 import { UpstreamError } from "../ports/upstream.ts";
 import { makePseudonym, viaOf } from "../ports/via.ts";
-import { isWebPage } from "./answer.ts";
+import { isWebPage, wordsOf } from "./answer.ts";
 import { createAuthorizer } from "./auth/authorization.ts";
 import { challengeFields, challengeOf, parseChallenges } from "./auth/challenge.ts";
+import { TokenRefused } from "./auth/token-server.ts";
 import { readSmallBody } from "./body.ts";
 import { Connections } from "./connection/connections.ts";
 import { dispatch } from "./connection/dispatch.ts";
@@ -57,7 +58,8 @@ export async function checkVersion(
     // Who answers and refuses us is the right one.
     const isThere = error.code !== "unreachable" && error.code !== "protocol";
     const fix = isThere ? "" : await hint(config, undefined, all).catch(() => "");
-    return { code: error.code, message: `${error.message}${fix}` };
+    const words = error instanceof TokenRefused ? said(error.body.toString("utf8")) : "";
+    return { code: error.code, message: `${error.message}${words}${fix}` };
   }
 }
 
@@ -81,15 +83,32 @@ async function askAsConfigured(config: UpstreamConfig, signal: AbortSignal): Pro
     const error = challengeOf(parseChallenges(challengeFields(answer.headers)), "bearer")?.parameters.get(
       "error",
     );
-    if (config.auth.kind !== "none" && answer.status === 401 && error !== "insufficient_scope")
-      throw new UpstreamError(
-        "auth",
-        `upstream ${config.name} refused our account: check its username and password (status 401)`,
-      );
+    const refused = answer.status === 401 && error !== "insufficient_scope";
+    const barred = answer.status === 403 && saysLocked(wordsOf(answer.body)?.message ?? "");
+    if (config.auth.kind !== "none" && (refused || barred))
+      throw new UpstreamError("auth", refusalText(config.name, answer));
     return answer;
   } finally {
     await Promise.all([authorizer.close(), asker.close()]);
   }
+}
+
+/**
+ * Whether a registry's words mean that the account is locked: Artifactory's are "Blocked due to recurrent login failures". It
+ * refuses the right password, too.
+ */
+export function saysLocked(text: string): boolean {
+  return /\b(?:locked|blocked|disabled|suspended)\b|too many (?:failed|attempts|login)/i.test(text);
+}
+
+function refusalText(name: string, { status, body }: Answer): string {
+  return `upstream ${name} refused our account: check its username and password (status ${status})${said(body)}`;
+}
+
+/** The registry's own words where they say more than the status does; else "". */
+function said(body: string): string {
+  const { message } = wordsOf(body) ?? {};
+  return message !== undefined && saysLocked(message) ? `; it says: ${message}` : "";
 }
 
 /** Asks one registry for `/v2/`. */

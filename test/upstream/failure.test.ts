@@ -53,6 +53,9 @@ t.test("of a certificate that is refused the message says what can be set", asyn
     t.match(message(code), /over TLS: the authority of its certificate is not trusted; .*tls\.ca/, code);
   t.match(message("ERR_TLS_CERT_ALTNAME_INVALID"), /for another name; .*tls\.serverName/);
   t.match(message("CERT_HAS_EXPIRED"), /has expired \(/);
+  t.match(message("CERT_NOT_YET_VALID"), /not valid yet; set the clock/);
+  for (const alert of ["TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSL/TLS_ALERT_HANDSHAKE_FAILURE"])
+    t.match(message(`ERR_SSL_${alert}`), /wants a certificate of ours that it trusts; set tls\.cert/);
   t.match(message("EPROTO"), /could not be reached over TLS \(EPROTO\)/);
 });
 

@@ -71,6 +71,21 @@ t.test("a password that is refused, by the registry or by its token server", asy
   );
 });
 
+t.test("an account that is locked, in the registry's words; others of its words are not told", async (t) => {
+  const answering = (status: number, message: string) =>
+    startServer(t, (_, response) => {
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify({ errors: [{ message }] }));
+    });
+  const blocked = "Blocked due to recurrent login failures";
+  for (const status of [401, 403])
+    t.match(await trouble(await answering(status, blocked)), {
+      code: "auth",
+      message: `upstream main refused our account: check its username and password (status ${status}); it says: ${blocked}`,
+    });
+  t.notMatch(await check(await answering(401, "no such thing")), /no such thing/);
+});
+
 t.test("a path that is wrong, where the registry is at the root", async (t) => {
   const registry = await startUpstream(t, { path: "" });
   const { origin } = registry.url;

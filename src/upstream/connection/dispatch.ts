@@ -23,21 +23,22 @@ const maxAttempts = 3;
  * The answer's head, with a body that must be read to its end or destroyed. The request goes out with a User-Agent and
  * asks for an answer that is not compressed. A kept connection that is closed or reset
  * before a byte of the answer is no failure: all that idle beside it are dropped, and the request goes out again.
- * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages. `continuesTrace`: whether who is asked is
- * told what trace the request belongs to, if it is traced.
+ * Rejects with UpstreamError, or with the signal's reason. `upstream` is for messages, which `label` words otherwise.
+ * `continuesTrace`: whether who is asked is told what trace the request belongs to, if it is traced.
  */
 export async function dispatch(
   connections: KeptConnections,
   request: Request,
   upstream: string,
   continuesTrace = false,
+  label = upstream,
 ): Promise<Dispatcher.ResponseData<null>> {
   const span = currentSpan()?.child(request.method, attributesOf(request, upstream), "client");
-  if (span === undefined) return await send(connections, request, upstream);
+  if (span === undefined) return await send(connections, request, label);
   const { traceparent } = span;
   const traced = continuesTrace ? { ...request, headers: { ...request.headers, traceparent } } : request;
   try {
-    const answer = await send(connections, traced, upstream);
+    const answer = await send(connections, traced, label);
     endWith(span, answer);
     return answer;
   } catch (error) {

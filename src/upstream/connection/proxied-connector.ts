@@ -68,7 +68,7 @@ function proxied({ proxy: config, connectTimeout }: UpstreamConfig, ways: Ways):
       socket,
       left,
       () => asPromise(overTls, { ...target, httpSocket: socket }),
-      () => new ProxyError(proxy, `did not connect in ${connectTimeout} ms`, true),
+      () => new ProxyError(proxy, `did not connect in ${connectTimeout} ms`, { late: true }),
     );
   };
   return (target, callback) => {
