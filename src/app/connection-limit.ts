@@ -17,9 +17,11 @@ export function connectionLimit(): number {
   return Math.max(fewestConnections, Math.floor((handles - reserve) / 2));
 }
 
-function openFilesLimit(): number | undefined {
+/** File handles a process may have, this one if none is said; undefined where the system does not say. */
+export function openFilesLimit(pid?: number): number | undefined {
   try {
-    const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
+    const limits = readFileSync(`/proc/${pid ?? "self"}/limits`, "utf8");
+    const [, soft] = /^Max open files\s+(\d+)/m.exec(limits) ?? [];
     return soft === undefined ? undefined : Number(soft);
   } catch {
     return undefined;

@@ -3,8 +3,8 @@ import { availableParallelism, totalmem } from "node:os";
 
 const most = 8;
 /** Bytes left to the primary, and for each worker. */
-const forPrimary = 400 * 1024 * 1024;
-const forWorker = 150 * 1024 * 1024;
+export const forPrimary = 400 * 1024 * 1024;
+export const forWorker = 150 * 1024 * 1024;
 
 /** What processes may use: cores, and bytes of memory, of the machine or of the cgroup where that has less. */
 export interface Machine {

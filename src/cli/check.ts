@@ -1,7 +1,8 @@
 // `entrepot check`: says whether the configuration is right, and prints what it resolves to.
 
+import type { Loaded } from "../config/load.ts";
 import { renderConfig } from "../config/print.ts";
-import { formatProblems, formatWarnings } from "../config/problem.ts";
+import { formatProblem, formatProblems } from "../config/problem.ts";
 import { cacheSizeWarning, nodeNameWarning } from "../config/rules.ts";
 import { type Context, exitCode, loadFrom } from "./context.ts";
 import { tellWrongUpstreams } from "./wrong-upstreams.ts";
@@ -10,6 +11,12 @@ export interface CheckOptions {
   readonly config?: string;
   /** Asks no registry. */
   readonly offline?: boolean;
+}
+
+/** What is right and likely not meant, one line each. */
+export function doubtsOf({ config, warnings }: Loaded): string[] {
+  const ofMachine = [cacheSizeWarning(config.cache), nodeNameWarning(config)];
+  return [...warnings.map(formatProblem), ...ofMachine.filter((warning) => warning !== undefined)];
 }
 
 /**
@@ -22,9 +29,7 @@ export async function check(options: CheckOptions, context: Context): Promise<nu
     context.err(formatProblems(loaded.problems));
     return exitCode.usage;
   }
-  context.err(formatWarnings(loaded.warnings));
-  for (const warning of [cacheSizeWarning(loaded.config.cache), nodeNameWarning(loaded.config)])
-    if (warning !== undefined) context.err(`entrepot: warning: ${warning}\n`);
+  for (const doubt of doubtsOf(loaded)) context.err(`entrepot: warning: ${doubt}\n`);
   context.out(renderConfig(loaded));
   if (options.offline !== true) await tellWrongUpstreams(loaded.config, context);
   return exitCode.done;

@@ -9,6 +9,7 @@ import { type ClientConfigOptions, clientConfig } from "./client-config/client-c
 import { completionScript, type Shell, shells } from "./completion/completion.ts";
 import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
+import { type DoctorFlags, doctor } from "./doctor.ts";
 import { type DrillOptions, drill } from "./drill.ts";
 import { commandGroups, rootHelp, serveExitCodes } from "./help/help-text.ts";
 import { manualPage } from "./help/manual-page.ts";
@@ -136,6 +137,31 @@ Exit codes:
   2  the command line is wrong`,
     )
     .action(async (options: DemoFlags) => finish(await demo(options, context)));
+  root
+    .command("doctor")
+    .description(
+      "look at each hop from the configuration to a pull: proxy, DNS, TLS, login, layers, Redis, S3, disk and limits; name the one that fails and the likely fix. Beside a running mirror, which it does not disturb, or without one",
+    )
+    .option(...configOption)
+    .option(
+      "--image <image>",
+      "what is pulled: [upstream/]repository:tag or @digest; default: what is pinned or warmed, if any",
+    )
+    .option("--upstream <name>", "look at no other upstream than this one")
+    .option("--client <url>", "look from here, as a client of the mirror at that URL, with no configuration")
+    .option("--json", "print the checks as JSON")
+    .addHelpText(
+      "after",
+      `
+A check takes 15 s at most, all of them 2 minutes. With --client an account for the mirror comes from
+ENTREPOT_UPSTREAM_USERNAME and ENTREPOT_UPSTREAM_PASSWORD_FILE, an authority from ENTREPOT_UPSTREAM_TLS_CA.
+
+Exit codes:
+  0  nothing failed; there may be warnings
+  1  a check failed, or the command was interrupted
+  2  the configuration or the command line is wrong: nothing else was looked at`,
+    )
+    .action(async (flags: DoctorFlags) => finish(await doctor(flags, context)));
   root.commandsGroup(commandGroups.ask);
   root
     .command("why")

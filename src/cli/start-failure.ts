@@ -1,5 +1,5 @@
 // One line for what stopped the program from starting.
-import { formatListenPlace, type ListenPlace } from "../config/address.ts";
+import { formatListenPlace, type ListenPlace, listenReasons } from "../config/address.ts";
 
 /** An address the program listens on, and how to choose another: `with ENTREPOT_LISTEN, or ...`. */
 export interface Listener {
@@ -13,15 +13,6 @@ interface SystemError {
   readonly hostname?: unknown;
   readonly port?: unknown;
 }
-
-const listenReasons: Readonly<Record<string, string>> = {
-  EADDRINUSE: "another program already listens there",
-  EADDRNOTAVAIL: "this machine has no such address",
-  EAFNOSUPPORT: "this machine does not speak that kind of address",
-  EACCES: "this user may not; ports below 1024 are often reserved for root",
-  ENOTFOUND: "the host name is not known",
-  EAI_AGAIN: "the host name cannot be looked up now",
-};
 
 /** Complete, without a newline. System errors of listening name the address and the setting to change. */
 export function describeStartFailure(error: unknown, listeners: readonly Listener[]): string {

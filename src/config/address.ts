@@ -158,3 +158,13 @@ export function parseDestination(text: string): Parsed<string> {
     ? { value }
     : { expected: "a host, an IP address, or a network such as 10.0.0.0/8" };
 }
+
+/** Why the system does not let a server listen, by the code of its error. */
+export const listenReasons: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program already listens there",
+  EADDRNOTAVAIL: "this machine has no such address",
+  EAFNOSUPPORT: "this machine does not speak that kind of address",
+  EACCES: "this user may not; ports below 1024 are often reserved for root",
+  ENOTFOUND: "the host name is not known",
+  EAI_AGAIN: "the host name cannot be looked up now",
+};

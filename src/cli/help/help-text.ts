@@ -16,6 +16,7 @@ export const examples: readonly (readonly [command: string, purpose: string])[] 
   ["entrepot --config mirror.yaml", "the same as entrepot serve --config mirror.yaml"],
   ["entrepot check --config mirror.yaml", "validate, and print what every setting comes to"],
   ["entrepot client-config podman --config mirror.yaml", "the file that points podman at the mirror"],
+  ["entrepot doctor --image team/app:1.0", "which hop between here and a pull fails, and the likely fix"],
   ["entrepot why team/app:1.0 --ops 127.0.0.1:5001", "which parts of the image are here"],
   ["entrepot history team/app:latest", "which digests the tag has named, and since when"],
   ["entrepot readiness --days 30", "which images could be pulled now without their registries"],

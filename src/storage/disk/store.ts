@@ -73,6 +73,13 @@ export function fullness({ free, total, files }: FreeSpace): string | undefined 
   return undefined;
 }
 
+/** Of the file system that holds a directory. Rejects with the system's error. */
+export async function freeSpaceAt(directory: string): Promise<FreeSpace> {
+  const { bavail, blocks, bsize, files, ffree } = await statfs(directory);
+  const inodes = files > 0 ? { free: ffree, total: files } : undefined;
+  return { free: bavail * bsize, total: blocks * bsize, files: inodes };
+}
+
 /**
  * Locks the directory, waits until workers of a killed process have ended too, creates what is missing and removes what
  * fills of it left in the spool. Rejects with StoreError `unavailable`, `no_space` or `io`, whose message names the
@@ -244,9 +251,7 @@ export class DiskStore implements BlobStore {
 
   async freeSpace(): Promise<FreeSpace> {
     try {
-      const { bavail, blocks, bsize, files, ffree } = await statfs(this.#layout.spool);
-      const inodes = files > 0 ? { free: ffree, total: files } : undefined;
-      return { free: bavail * bsize, total: blocks * bsize, files: inodes };
+      return await freeSpaceAt(this.#layout.spool);
     } catch (error) {
       throw storeFailure(error, "read the free space of the cache directory");
     }

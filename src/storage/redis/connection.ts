@@ -88,7 +88,7 @@ export class RedisConnection {
       try {
         return await this.#circuit.run(() => ask(client));
       } catch (error) {
-        const reason = messageOf(error, passwords);
+        const reason = redisMessage(error, passwords);
         throw new StoreError("unavailable", `cannot ${action}: redis: ${reason}`, { cause: error });
       }
     };
@@ -156,7 +156,7 @@ export class RedisConnection {
     const isCurrent = (): boolean => this.#client === client && !this.#closing.signal.aborted;
     const failed = (error: unknown): void => {
       if (!isCurrent()) return;
-      if (error instanceof Error) this.#reason = messageOf(error, passwords);
+      if (error instanceof Error) this.#reason = redisMessage(error, passwords);
       this.#notify(this.#reason);
       void this.#renew();
     };
@@ -219,7 +219,7 @@ function isTimeout(error: unknown): boolean {
  * With the reason of the last node, which ioredis leaves out of its own message, and without the passwords: a server that does
  * not know AUTH, or has another name for it, repeats what it was sent.
  */
-function messageOf(error: unknown, passwords: RedisPasswords | undefined): string {
+export function redisMessage(error: unknown, passwords: RedisPasswords | undefined): string {
   const last = error instanceof Error && "lastNodeError" in error ? error.lastNodeError : undefined;
   const message = error instanceof Error ? error.message || error.name : String(error);
   const whole = last instanceof Error ? `${message} (${last.message})` : message;
