@@ -20,12 +20,12 @@ async function start(t: Test, options: MirrorOptions & { readonly changes?: obje
   upstream.addImage("team/app", "1", image);
   const otel = otelSettings(receiver, options.changes);
   const mirror = await startMirror(t, upstream, { ...options, otel, cache: { dir: t.testdir() } });
-  const gauge = async (name: string) => {
-    const text = await (await fetch(new URL("/metrics", mirror.ops))).text();
+  const gauge = async (name: string, of = mirror) => {
+    const text = await (await fetch(new URL("/metrics", of.ops))).text();
     return sampleOf(parseExposition(text), name);
   };
-  const stored = async () => {
-    while ((await gauge("entrepot_fills_running")) !== 0);
+  const stored = async (of = mirror) => {
+    while ((await gauge("entrepot_fills_running", of)) !== 0);
   };
   /** Resolves when everything that was traced has come. */
   const flush = async () => {
@@ -194,6 +194,24 @@ t.test(
     t.notMatch(JSON.stringify(receiver.spans), /f00d|sesame|s3cret/);
   },
 );
+
+t.test("from one mirror to the next it is one trace", async (t) => {
+  const { receiver, mirror: far, upstream, stored, flush } = await start(t);
+  const { username, password } = upstream;
+  const otel = otelSettings(receiver);
+  const near = await startMirror(t, { url: far.url, username, password }, { otel });
+  t.equal((await near.get(blob, sampled)).status, 200);
+  await stored(near);
+  await near.app.drain();
+  await flush();
+  const requests = receiver.spans.filter(({ kind }) => kind === 2);
+  t.equal(requests.length, 2);
+  t.ok(requests.some(({ parentSpanId }) => parentSpanId === parent));
+  const second = requests.find(({ parentSpanId }) => parentSpanId !== parent);
+  const asking = receiver.spans.find(({ spanId }) => spanId === second?.parentSpanId);
+  t.match(asking, { name: "GET", kind: 3, traceId });
+  t.equal(asking?.attributes["server.port"], Number(far.url.port));
+});
 
 t.test("the share that is traced, and the client's word", async (t) => {
   const { receiver, mirror, upstream, flush } = await start(t, { changes: { sampleRatio: 0 } });
