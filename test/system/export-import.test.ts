@@ -210,6 +210,15 @@ t.test("of three nodes with Redis one is brought the images, and all serve them"
     for (const blob of app.blobs) t.equal((await fetch(node.blobUrl(blob, "made/app"))).status, 200);
     t.equal((await fetch(`${node.url}/v2/made/multi/manifests/${multi.arm.digest}`)).status, 200);
   }
+  const lifetimes = await redis.ask(async (client) => {
+    const keys = (await client.keys("*")).filter((key) => key.includes(":tag:"));
+    return await Promise.all(keys.map((key) => client.pttl(key)));
+  });
+  t.equal(lifetimes.length, 2, "a record for each tag");
+  t.ok(
+    lifetimes.every((left) => left > 360 * 86_400_000),
+    "they last a year, since nobody can be asked again",
+  );
   await until("the pins have reached the others", async () => {
     const pins = (await (await fetch(`http://${c.ops}/api/v1/pins`)).json()) as {
       pins: readonly { state: string }[];
