@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import t from "tap";
 import { Agent, request } from "undici";
 import { parse } from "yaml";
+import { userLine } from "../fixtures/access.ts";
 import { baseImagePrograms, certificates, importBaseImage } from "./fixtures/base-image.ts";
 import { attempt, run as runProgram } from "./fixtures/child.ts";
 import { findCompose } from "./fixtures/compose.ts";
@@ -90,21 +91,17 @@ t.test("docker compose up, with nothing but the URL of a registry that wants no 
   const directory = await workDirectory(t);
   const origin = await startRegistry(t, directory);
   const images = await makeLayout(join(directory, "layout"));
-  const target = `docker://${origin.host}/made/app:1`;
-  const copied = [
-    "copy",
-    "--quiet",
-    "--dest-tls-verify=false",
-    "--all",
-    `oci:${images.directory}:app`,
-    target,
-  ];
-  t.equal((await attempt("skopeo", copied)).code, 0);
+  const push = async (to: URL, repository: string, ...account: readonly string[]): Promise<void> => {
+    const from = `oci:${images.directory}:app`;
+    const options = ["--quiet", "--all", "--dest-tls-verify=false", ...account];
+    await runProgram("skopeo", ["copy", ...options, from, `docker://${to.host}/${repository}:1`]);
+  };
+  await push(origin, "made/app");
 
   const daemon = await startDockerd(t, "http://127.0.0.1:9");
   await importImages(t, daemon);
   const [https, ops, statistics] = [await freePort(), await freePort(), await freePort()];
-  const env = {
+  const env: NodeJS.ProcessEnv = {
     ...daemon.env,
     // There is no BuildKit here, and no network but the machine's.
     DOCKER_BUILDKIT: "0",
@@ -196,5 +193,42 @@ t.test("docker compose up, with nothing but the URL of a registry that wants no 
     await run("down", "--timeout", "5");
     await run("up", "--detach");
     t.equal(await read("haproxy", "self-made.pem"), ca);
+  });
+
+  await t.test("a registry that wants a login, by a password that only its owner may read", async (t) => {
+    const closed = join(directory, "closed");
+    await mkdir(closed);
+    const users = join(closed, "users");
+    await writeFile(users, userLine("mirror", "secret"));
+    const registry = await startRegistry(t, closed, { auth: { htpasswd: { realm: "closed", path: users } } });
+    await push(registry, "made/closed", "--dest-creds", "mirror:secret");
+    env.ENTREPOT_UPSTREAM_URL = `http://172.30.77.129:${await forwarder(t, registry)}`;
+    env.ENTREPOT_UPSTREAM_USERNAME = "mirror";
+    await t.rejects(run("up", "--detach"), /secrets/, "without the password nothing starts");
+    t.match(await run("logs", "secrets"), /ENTREPOT_UPSTREAM_PASSWORD_FILE/, "and it is said");
+
+    const password = join(directory, "password");
+    await writeFile(password, "secret", { mode: 0o600 });
+    await chown(password, 1000, 1000);
+    env.ENTREPOT_UPSTREAM_PASSWORD_FILE = password;
+    await run("up", "--detach");
+    const dispatcher = new Agent({ connect: { ca } });
+    t.teardown(() => dispatcher.close());
+    const options = { dispatcher, headers: { accept: "*/*" } };
+    let last: string | undefined;
+    const isThere = async (): Promise<boolean> => {
+      const url = `https://localhost:${https}/v2/made/closed/manifests/1`;
+      const answer = await request(url, options).catch((error) => ({
+        statusCode: 0,
+        body: { text: () => String(error) },
+      }));
+      last = `${answer.statusCode} ${await answer.body.text()}`;
+      return answer.statusCode === 200;
+    };
+    await until("the image is there", isThere, 60_000).catch(async (error) => {
+      t.fail(`${error} ${last}`);
+      t.comment(await run("logs", "--tail", "15", "mirror-1", "mirror-2", "haproxy"));
+    });
+    t.equal(await read("mirror-1", "upstream-password"), "secret");
   });
 });
