@@ -24,6 +24,12 @@ keep() {
   done
 }
 
+# take FILE PLACE: what was given, which may have been readable by its owner only, for the users in the containers.
+take() {
+  rm -f "$2"
+  cat "$1" >"$2"
+}
+
 keep redis-password 24 mirror redis
 keep s3-access-key-id 10 mirror s3
 keep s3-secret-access-key 20 mirror s3
@@ -31,7 +37,7 @@ keep node-secret 24 mirror
 keep ops-password 16 mirror
 
 if [ -s "$given/upstream-password" ]; then
-  cp "$given/upstream-password" "$secrets/mirror/upstream-password"
+  take "$given/upstream-password" "$secrets/mirror/upstream-password"
 elif [ -n "${ENTREPOT_UPSTREAM_USERNAME:-}" ]; then
   say "ENTREPOT_UPSTREAM_USERNAME is set: put the account's password into a file and its path into ENTREPOT_UPSTREAM_PASSWORD_FILE" >&2
   exit 1
@@ -46,7 +52,7 @@ case $host in
 esac
 certificate=$secrets/haproxy/self-made.pem
 if [ -s "$given/tls.pem" ]; then
-  cp "$given/tls.pem" "$secrets/haproxy/tls.pem"
+  take "$given/tls.pem" "$secrets/haproxy/tls.pem"
   rm -f "$certificate"
 elif [ ! -s "$certificate" ] || openssl x509 -in "$certificate" -noout "$check" "$host" | grep -q NOT; then
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \

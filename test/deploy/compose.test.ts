@@ -1,6 +1,6 @@
 // docker-compose.yml as Compose understands it, and whether the programs in it understand what it tells them.
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { existsSync, globSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import t from "tap";
@@ -185,12 +185,19 @@ t.test("make-secrets.sh", async (t) => {
   });
 
   await t.test("what is given is taken", async (t) => {
-    writeFileSync(join(places, "given/tls.pem"), "a certificate and its key");
-    writeFileSync(join(places, "given/upstream-password"), "given");
+    const own = { mode: 0o600 };
+    writeFileSync(join(places, "given/tls.pem"), "a certificate and its key", own);
+    writeFileSync(join(places, "given/upstream-password"), "given", own);
     t.equal((await makeSecrets(places, { ENTREPOT_UPSTREAM_USERNAME: "mirror" })).code, 0);
     t.equal(read("haproxy/tls.pem"), "a certificate and its key");
     t.notOk(existsSync(join(places, "secrets/haproxy/self-made.pem")));
     t.equal(read("mirror/upstream-password"), "given");
+    for (const path of ["haproxy/tls.pem", "mirror/upstream-password"])
+      t.equal(
+        statSync(join(places, "secrets", path)).mode & 0o777,
+        0o644,
+        "others read it in the containers",
+      );
   });
 
   await t.test("a user name without a password is told", async (t) => {
