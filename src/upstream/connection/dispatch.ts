@@ -49,7 +49,8 @@ export async function dispatch(
 
 /** Of the OpenTelemetry conventions for HTTP clients; the query may be a signature, and is left out. */
 function attributesOf({ method, origin, path }: Request, upstream: string) {
-  const { protocol, host, hostname, port, pathname } = new URL(path, String(origin));
+  // Not as a path below the origin: two slashes at its beginning would be a host.
+  const { protocol, host, hostname, port, pathname } = new URL(`${origin}${path}`);
   return {
     "http.request.method": method,
     "url.full": `${protocol}//${host}${pathname}`,
