@@ -10,7 +10,7 @@ import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
 import { RedisListener } from "./listener.ts";
 import { RedisNodes } from "./nodes.ts";
-import { RedisPurges } from "./purges.ts";
+import { createRedisPurges } from "./purges.ts";
 import { RedisSummaries } from "./summaries.ts";
 import { RedisTags } from "./tags.ts";
 
@@ -57,7 +57,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
     links: new RedisLinks({ connection, notices }),
     leases,
     announcements,
-    purges: new RedisPurges({ connection, notices }),
+    purges: createRedisPurges({ connection, notices }),
     settled: connection.settled,
     check: () => connection.check(),
     useUpstreams: (upstreams) => connection.keys.use(upstreams),
