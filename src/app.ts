@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { Access } from "./app/access.ts";
 import { CertificateFiles } from "./app/certificate-files.ts";
 import { connectionLimit } from "./app/connection-limit.ts";
+import { Blocks } from "./app/images/blocks.ts";
 import { ImageCommands } from "./app/images/image-commands.ts";
 import { Imports } from "./app/images/imports.ts";
 import { Pins } from "./app/images/pins.ts";
@@ -191,6 +192,7 @@ class Entrepot implements App {
   readonly #pins: Pins;
   readonly #commands: ImageCommands;
   readonly #imports = new Imports(() => this.#config);
+  readonly #blocks: Blocks;
   readonly #webhooks: Webhooks;
   readonly #stopping = new AbortController();
   /** Closes in the reverse order of opening, whatever of it was opened. */
@@ -300,6 +302,12 @@ class Entrepot implements App {
       log: this.#log,
     });
     this.#commands = new ImageCommands({ ...this.#common(), config: () => this.#config, log: this.#log });
+    this.#blocks = new Blocks({
+      ...this.#common(),
+      config: () => this.#config,
+      health: this.#health.checks,
+      log: this.#log,
+    });
     this.#webhooks = new Webhooks(() => this.#config, this.#notices, this.#warm);
   }
 
@@ -442,6 +450,7 @@ class Entrepot implements App {
       running: () => ({ store, index, ...this.#running() }),
       notifications: this.#notifications,
       savings: this.#savings,
+      blocks: this.#blocks,
       drill: this.#drill,
       jobs: () => this.#warm.jobs.list(),
       store,
@@ -463,6 +472,7 @@ class Entrepot implements App {
         this.#warm.api,
         new DrillApi(this.#drill, () => void this.#news?.exchange()),
         this.#pins.api,
+        this.#blocks.api,
         this.#commands.api,
         this.#imports.api,
       ],
@@ -529,6 +539,10 @@ class Entrepot implements App {
       own: index,
     });
     this.#tellOthers(shared);
+    this.#blocks.open(index.blocks, index.graph);
+    index.blobs.onChildren(this.#blocks.childrenSet);
+    this.#opened.defer(() => this.#blocks.stop());
+    const { verdicts } = this.#blocks;
     const workers = this.#openWorkers(index, shared);
     const policy = createPolicy({
       ...common,
@@ -538,6 +552,7 @@ class Entrepot implements App {
       answers: index.answers,
       history: index.history,
       pins: index.pins,
+      verdicts,
       workers: workers?.processes,
       shared: workers === undefined ? shared : { ...shared, ...workers.announced(shared) },
       upstreams: () => upstreams.all,
@@ -553,6 +568,7 @@ class Entrepot implements App {
       clock: this.#steady,
       pseudonym: this.#pseudonym,
       caches: policy,
+      verdicts,
     });
     this.#opened.defer(() => pushes.close());
     pushes.prepare(config.upstreams, limitsOf(config), new Set()).apply();
@@ -606,7 +622,8 @@ class Entrepot implements App {
           return upstream && index.history.of({ upstream: upstream.name, repository }, tag);
         },
         savings: (month) => (isMonth(month) ? this.#savings.told(month) : undefined),
-        command: (...asked) => this.#commands.command(...asked),
+        command: async (...asked) =>
+          (await this.#commands.command(...asked)) ?? (await this.#blocks.command(...asked)),
       },
       neighbours: this.#neighbours(shared),
       denied,
@@ -666,6 +683,14 @@ class Entrepot implements App {
       upstreams: () => upstreams.all,
       neighbours: this.#neighbours(shared),
       forgetWorkers: async () => await workers?.processes.forget({}),
+    });
+    await this.#blocks.attach({
+      blobs: policy.blobs,
+      workers: workers?.processes,
+      exchange: shared.blocks,
+      announcements: shared.announcements,
+      commands: shared.otherNodes,
+      neighbours: this.#neighbours(shared),
     });
     this.#serving = {
       upstreams,
@@ -829,6 +854,7 @@ class Entrepot implements App {
           const before = this.#config.upstreams;
           this.#config = config;
           this.#dropChecks(before);
+          this.#blocks.useFile(config.block?.file);
           this.#rules = rules;
           this.#proxies = proxies;
           serving.coldFills = coldFills;
@@ -952,6 +978,7 @@ class Entrepot implements App {
       pinnedImagesWhole: () => this.#pins.counts?.whole,
       pinnedBytes: () => this.#pins.counts?.heldBytes,
       pinBudgetBytes: () => this.#pins.budget,
+      blockedDigests: () => this.#blocks.list.size,
       httpInFlightRequests: () => this.#answering?.inFlight,
       ready: () => this.#health.checks.ready(),
       draining: () => this.#health.checks.isDraining(),

@@ -15,6 +15,7 @@ import { RefreshAhead } from "../cache/refresh/refresh-ahead.ts";
 import { RegularTags } from "../cache/refresh/regular-tags.ts";
 import type { Config, UpstreamConfig } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
+import { everythingAllowed, type Verdicts } from "../ports/block/verdict.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { TagHistory } from "../ports/history/tag-history.ts";
@@ -89,6 +90,8 @@ export interface PolicyOptions {
   readonly answers: AnswerStore;
   readonly history: TagHistory;
   readonly shared: Pick<SharedParts, "tags" | "links" | "announcements" | "sharing">;
+  /** Left out: nothing is refused. */
+  readonly verdicts?: Verdicts;
   /** Left out: nothing is pinned. */
   readonly pins?: EvictionOptions["pins"];
   /** Those of now. */
@@ -128,6 +131,7 @@ export function createPolicy({
   repositoriesOf,
   freeSpace,
   workers,
+  verdicts = everythingAllowed,
   bounds = defaultBounds,
   ...common
 }: PolicyOptions): Policy {
@@ -155,6 +159,7 @@ export function createPolicy({
     access,
     negative,
     sharing,
+    verdicts,
     windowBytes,
   });
   const eviction = new Eviction({
@@ -179,6 +184,7 @@ export function createPolicy({
     negative,
     kept,
     sharing,
+    verdicts,
     tags: shared.tags,
     sights: new TagSights({ ...common, history }),
     freshness: () => rules().freshness,
@@ -190,6 +196,7 @@ export function createPolicy({
     ttl: listingTtl,
     staleIfError: () => rules().staleIfError,
     kept,
+    verdicts,
   });
   const refreshAhead = new RefreshAhead({
     ...common,

@@ -9,6 +9,7 @@ import { type ClientLimits, writeBounds, writesTo } from "../http/client-limits.
 import type { FairQueue } from "../http/fair-queue.ts";
 import { PassThrough } from "../http/push/pass-through.ts";
 import type { Repository } from "../oci/name.ts";
+import type { Verdicts } from "../ports/block/verdict.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { NoticeSink } from "../ports/event.ts";
 import type { PushSink } from "../ports/push.ts";
@@ -33,6 +34,7 @@ export interface PushWritersOptions {
   /** How this node names itself in Via. */
   readonly pseudonym: string;
   readonly caches: AffectedCaches;
+  readonly verdicts: Verdicts;
   readonly notices: NoticeSink;
   readonly clock: Clock;
 }
@@ -91,7 +93,7 @@ export class PushWriters {
   }
 
   #make(config: UpstreamConfig, places: Writer["places"]): Writer {
-    const { pseudonym, caches, notices, clock } = this.#options;
+    const { pseudonym, caches, verdicts, notices, clock } = this.#options;
     const create = config.access === "passthrough" ? createCallerAuthorizers : createAuthorizer;
     const target = new HttpPushTarget(config, create(config, notices, clock));
     const { connectTimeout: connect, firstByteTimeout: answer, idleTimeout: idle } = config;
@@ -102,6 +104,7 @@ export class PushWriters {
       sink: createPushSink(config.name, caches),
       timeouts: { connect, answer, idle, client: pushSilence },
       places,
+      verdicts,
       notices,
       clock,
     });

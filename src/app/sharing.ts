@@ -11,6 +11,7 @@ import { Siblings } from "../cache/sharing/siblings.ts";
 import type { Config } from "../config/config.ts";
 import { plainUpstream } from "../config/config.ts";
 import type { BlobStore } from "../ports/blobs.ts";
+import type { BlockExchange } from "../ports/block/blocks.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NodeProof } from "../ports/datacenter/node-proof.ts";
 import type { NodeCommands, NodeSummaries, OtherNodes } from "../ports/datacenter/nodes.ts";
@@ -25,6 +26,7 @@ import { noticeOfStoreError } from "../ports/store-notice.ts";
 import type { RedisShared } from "../storage/redis/shared.ts";
 import type { S3Blobs } from "../storage/s3/blobs.ts";
 import type { KnownBlobs, S3Room } from "../storage/s3/eviction.ts";
+import { AskedBlocks } from "../upstream/node-blocks.ts";
 import { AskedPurges } from "../upstream/node-purges.ts";
 import { AskedSummaries, HttpNodes } from "../upstream/nodes.ts";
 import { HttpPeers } from "../upstream/peers.ts";
@@ -57,6 +59,8 @@ export interface SharedParts {
   readonly otherNodes: (OtherNodes & NodeCommands) | undefined;
   /** How nodes tell each other of purges; undefined where there are no others, or they cannot be asked. */
   readonly purges: PurgeExchange | undefined;
+  /** The same of blocked digests. */
+  readonly blocks: BlockExchange | undefined;
   /** Whether Redis can be changed; true when nodes share none. */
   readonly redisUsable: () => boolean;
   /** Blobs that wait to be uploaded; undefined without S3. */
@@ -149,6 +153,7 @@ export async function openSharedParts(options: SharedPartsOptions): Promise<Shar
           addresses: others,
           nameOf: (id) => upstreamById(options.settings().upstreams, id)?.name,
         })),
+    blocks: redis?.blocks ?? (otherNodes && new AskedBlocks({ nodes: otherNodes, addresses: () => others })),
     redisUsable: () => redis?.usable ?? true,
     pendingUploads: () => s3?.blobs.publisher.pending,
     storedBytes: () => s3?.storedBytes(),

@@ -28,7 +28,7 @@ import { Layout } from "../storage/disk/layout.ts";
 import type { DiskStore } from "../storage/disk/store.ts";
 import type { SqliteIndex } from "../storage/index/sqlite-index.ts";
 import type { Notifications } from "../telemetry/notifications/notifications.ts";
-
+import type { Blocks } from "./images/blocks.ts";
 import { referenceNames } from "./images/reference-names.ts";
 import type { Savings } from "./savings.ts";
 import type { SharedParts } from "./sharing.ts";
@@ -41,7 +41,10 @@ const explainPatience = 4_000;
 const readinessPatience = 240_000;
 
 export interface StatsPageOptions
-  extends Omit<StatsOptions, "config" | "running" | "services" | "queues" | "datacenter" | "savings"> {
+  extends Omit<
+    StatsOptions,
+    "config" | "running" | "services" | "queues" | "datacenter" | "savings" | "blocked"
+  > {
   /** Of now, as are the rules made of it. */
   readonly config: () => Config;
   readonly freshness: () => Freshness;
@@ -56,6 +59,7 @@ export interface StatsPageOptions
   readonly notifications: Pick<Notifications, "pending">;
   readonly jobs: StatsPagesOptions["jobs"];
   readonly savings: Savings;
+  readonly blocks: Pick<Blocks, "told" | "refused">;
   readonly notices: NoticeSink;
 }
 
@@ -107,6 +111,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     stays: (scope, tag) => tagStays(seen, scope, tag),
     clock,
     mirrorUrl: options.mirrorUrl,
+    refused: (digest) => options.blocks.refused(digest),
   });
   const readiness = new ReadinessCheck({
     graph: index.graph,
@@ -129,6 +134,7 @@ export async function openStatsPage(options: StatsPageOptions): Promise<StatsPag
     services: shared,
     queues: () => queuesOf(options),
     savings: () => options.savings.document(),
+    blocked: () => options.blocks.told(),
   });
   const savings = (month?: string) =>
     savingsOfAll(

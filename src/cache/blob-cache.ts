@@ -3,6 +3,8 @@
 // proved for its own repository.
 import { type Digest, sizeFits } from "../oci/digest.ts";
 import type { BlobReader } from "../ports/blobs.ts";
+import type { Blocked } from "../ports/block/blocked.ts";
+import { BlockedError, refusalOf, type Verdicts } from "../ports/block/verdict.ts";
 import type { Source, UnverifiedAnswer } from "../ports/event.ts";
 import { isSameScope, type Scope } from "../ports/scope.ts";
 import { currentSpan } from "../ports/tracing/span.ts";
@@ -22,6 +24,8 @@ const maxLookups = 3;
 
 export interface BlobCacheOptions extends FillsOptions {
   readonly negative: NegativeAnswers;
+  /** Asked for everything that is opened here, and for HEAD. */
+  readonly verdicts: Verdicts;
 }
 
 export interface OpenedBlob {
@@ -92,13 +96,23 @@ export class BlobCache {
   /**
    * Opens the blob for a client of the repository that wants all of it or some part. Rejects with UpstreamError when
    * upstream has to answer and cannot, and with the error of `admission`, which is asked before a fill is started.
-   * Without `admission` a fill may always start.
+   * Without `admission` a fill may always start. With StoreError where Verdicts throws it, as everything that opens a blob.
    */
   async open(
     remote: RemoteRepository,
     digest: Digest,
     use: BlobUse = "whole",
     admission?: FillAdmission,
+  ): Promise<OpenedBlob | BlobElsewhere | Refusal> {
+    const refusal = this.#options.verdicts.any ? await this.#refusal(remote, digest) : undefined;
+    return refusal ?? this.#judged(remote, digest, await this.#openAny(remote, digest, use, admission));
+  }
+
+  async #openAny(
+    remote: RemoteRepository,
+    digest: Digest,
+    use: BlobUse,
+    admission: FillAdmission | undefined,
   ): Promise<OpenedBlob | BlobElsewhere | Refusal> {
     const { negative } = this.#options;
     if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
@@ -233,12 +247,16 @@ export class BlobCache {
     use: BlobUse = "whole",
   ): Promise<OpenedBlob | Refusal> {
     const absent: Refusal = { kind: "absent" };
+    const refusal = this.#options.verdicts.any ? await this.#refusal(remote, digest) : undefined;
+    if (refusal !== undefined) return refusal;
     const opened = await this.#find(remote, digest, use, async () => absent);
-    return opened === "again" ? { kind: "absent" } : opened;
+    return opened === "again" ? { kind: "absent" } : this.#judged(remote, digest, opened);
   }
 
   /** As `openForPeer`, for HEAD. What is about to come may be waiting for the answer of the node that asks: it is not there. */
   async headForPeer(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
+    const refusal = this.#options.verdicts.any ? await this.#refusal(remote, digest) : undefined;
+    if (refusal !== undefined) return refusal;
     const filling = this.#fills.joinable(digest);
     if (filling !== undefined && filling.fill.size === undefined) return { kind: "absent" };
     const opened =
@@ -286,6 +304,8 @@ export class BlobCache {
   /** As `open`, for HEAD: starts a download only where nothing else shows what upstream has. */
   async head(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
     const { access, local, negative } = this.#options;
+    const refusal = this.#options.verdicts.any ? await this.#refusal(remote, digest) : undefined;
+    if (refusal !== undefined) return refusal;
     if (negative.has(remote, "blob", digest)) return { kind: "absent", negative: true };
     const proof = await access.prove(remote, digest, "blob").catch(onlyIfUnproved);
     if (proof === undefined) return await this.#headOfWhole(remote, digest);
@@ -426,6 +446,44 @@ export class BlobCache {
     } finally {
       if (!granted) await here?.reader.close();
     }
+  }
+
+  // ---- what may be given out ----------------------------------------------------------------------------------
+
+  async #refusal(remote: RemoteRepository, digest: Digest): Promise<Refusal | undefined> {
+    const verdict = await this.#options.verdicts.blob(remote, digest);
+    return verdict.kind === "allowed" ? undefined : refusalOf(verdict);
+  }
+
+  /** To be asked of all that is opened: it may have been blocked while it was. */
+  #judged<Opened extends OpenedBlob | BlobElsewhere | Refusal>(
+    remote: RemoteRepository,
+    digest: Digest,
+    opened: Opened,
+  ): Opened | Promise<Opened | Refusal> {
+    if (!this.#options.verdicts.any || isRefusal(opened)) return opened;
+    return this.#refusal(remote, digest).then(
+      async (refusal) => {
+        if (refusal !== undefined && "reader" in opened) await opened.reader.close();
+        return refusal ?? opened;
+      },
+      async (error: unknown) => {
+        if ("reader" in opened) await opened.reader.close();
+        throw error;
+      },
+    );
+  }
+
+  /** What is being sent, be it from the disk or while it comes: each once. */
+  get beingSent(): ReadonlySet<Digest> {
+    return new Set([...this.#options.local.beingReadNow, ...this.#fills.open.map(({ digest }) => digest)]);
+  }
+
+  /** Nobody gets any more of what is refused: who is being given it is cut off, and it is fetched no further. */
+  cut(digest: Digest, blocked: Blocked): void {
+    const reason = new BlockedError(blocked);
+    this.#options.local.cut(digest, reason);
+    for (const fill of this.#fills.open) if (fill.digest === digest) fill.abort(reason);
   }
 
   // ---- fills --------------------------------------------------------------------------------------------------

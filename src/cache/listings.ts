@@ -1,9 +1,10 @@
 // Lists of tags and referrers. Only upstream knows them, so they are never put together from what is here. Each is given
 // again for some seconds, and kept on disk for when upstream fails: then the last one is given, marked as stale.
 import { LRUCache } from "lru-cache";
-import type { Digest } from "../oci/digest.ts";
+import { type Digest, parseDigest } from "../oci/digest.ts";
 import type { Page } from "../oci/route.ts";
 import { tagPage } from "../oci/tag-page.ts";
+import { allowed, refusalOf, type Verdicts } from "../ports/block/verdict.ts";
 import { type Clock, type Pause, recordAge } from "../ports/clock.ts";
 import type { NoticeSink, Result } from "../ports/event.ts";
 import { deleteIn, keyIn, type Scope } from "../ports/scope.ts";
@@ -31,6 +32,8 @@ export interface ListingsOptions {
    */
   readonly staleIfError: () => number;
   readonly kept: KeptAnswers;
+  /** Asked for the subject of a list of referrers, and for everything in it. */
+  readonly verdicts: Verdicts;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly steady: Clock;
@@ -77,6 +80,7 @@ interface Query<Answer extends Found> {
 }
 
 type Tags = Extract<TagsAnswer, { kind: "found" }>;
+type Referrers = Extract<ReferrersAnswer, { kind: "found" }>;
 
 /** How an answer is written to disk. */
 interface Format<Answer extends Found> {
@@ -132,13 +136,27 @@ export class Listings {
   /**
    * One entry for each artifact type asked for: a filtered list is not the whole one (docs/clients.md 51). When upstream
    * fails and no list is kept, the answer is `absent` if the manifest is known to be in the repository. Rejects with
-   * UpstreamError otherwise.
+   * UpstreamError otherwise. What may not be given out is not listed, and neither is what refers to it.
    */
-  referrers(
+  async referrers(
     remote: RemoteRepository,
     digest: Digest,
     artifactType: string | undefined,
-  ): Promise<Listed<Extract<ReferrersAnswer, { kind: "found" }>>> {
+  ): Promise<Listed<Referrers>> {
+    const { verdicts } = this.#options;
+    const verdict = verdicts.any ? await verdicts.manifest(remote, digest) : allowed;
+    if (verdict.kind !== "allowed") return refusalOf(verdict);
+    const listed = await this.#referrers(remote, digest, artifactType);
+    if (!verdicts.any || listed.kind !== "found") return listed;
+    const body = await withoutRefused(remote, listed.answer.body, verdicts);
+    return { ...listed, answer: { ...listed.answer, body } };
+  }
+
+  #referrers(
+    remote: RemoteRepository,
+    digest: Digest,
+    artifactType: string | undefined,
+  ): Promise<Listed<Referrers>> {
     const key = referrersKey(digest, artifactType);
     const ask = () => remote.registry.listReferrers(remote.repository, digest, artifactType);
     return this.#list({ remote, key, subject: digest, ask, format: referrersFormat });
@@ -290,7 +308,7 @@ const tagsFormat: Format<Tags> = {
 };
 
 /** The filters applied on a line of their own, then the index as upstream sent it. */
-const referrersFormat: Format<Extract<ReferrersAnswer, { kind: "found" }>> = {
+const referrersFormat: Format<Referrers> = {
   write: ({ body, filtersApplied }) => Buffer.concat([Buffer.from(`${filtersApplied ?? ""}\n`), body]),
   read(content) {
     const line = content.indexOf("\n");
@@ -298,6 +316,30 @@ const referrersFormat: Format<Extract<ReferrersAnswer, { kind: "found" }>> = {
     return { kind: "found", body: content.subarray(line + 1), filtersApplied };
   },
 };
+
+/** The list without what may not be given out; the same bytes when that is all of it, or nothing can be told from them. */
+async function withoutRefused(scope: Scope, body: Buffer, verdicts: Verdicts): Promise<Buffer> {
+  const list = parsed(body);
+  if (list === undefined) return body;
+  const kept: unknown[] = [];
+  for (const entry of list.manifests) {
+    const digest = parseDigest(String((entry as { digest?: unknown } | null)?.digest));
+    const verdict = digest === undefined ? allowed : await verdicts.manifest(scope, digest);
+    if (verdict.kind === "allowed") kept.push(entry);
+  }
+  return kept.length === list.manifests.length
+    ? body
+    : Buffer.from(JSON.stringify({ ...list, manifests: kept }));
+}
+
+function parsed(body: Buffer): { readonly manifests: readonly unknown[] } | undefined {
+  try {
+    const list = JSON.parse(body.toString("utf8")) as { readonly manifests?: unknown } | null;
+    return Array.isArray(list?.manifests) ? { ...list, manifests: list.manifests } : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** An answer that upstream gave before. */
 function repeated<Answer extends Found>(

@@ -407,6 +407,16 @@ export class LocalBlobs {
     return this.#readers.has(digest);
   }
 
+  /** The stored blobs that clients are reading now. */
+  get beingReadNow(): Iterable<Digest> {
+    return this.#readers.digests;
+  }
+
+  /** Clients that are reading the stored blob get no more of it, for this reason. */
+  cut(digest: Digest, reason: Error): void {
+    this.#readers.cut(digest, reason);
+  }
+
   /** Forgets what memory holds of an evicted blob. */
   forget(digest: Digest): void {
     this.#memory.delete(digest);

@@ -4,6 +4,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/name.ts";
 import type { Reference } from "../oci/reference.ts";
+import { refusalOf, type Verdict, type Verdicts } from "../ports/block/verdict.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import type { NoticeSink, Result, Source, TagRefreshResult } from "../ports/event.ts";
 import type { TagRecord, TagStore } from "../ports/records.ts";
@@ -43,6 +44,8 @@ export interface ManifestsOptions {
   readonly sharing?: Sharing | undefined;
   /** What is done with the manifest of an image that cannot be pulled whole because upstream is away. */
   readonly manifestsWithoutLayers: () => ManifestsWithoutLayers;
+  /** Asked for everything that is opened here. */
+  readonly verdicts: Verdicts;
   readonly notices: NoticeSink;
   readonly clock: Clock;
   readonly steady: Clock;
@@ -100,6 +103,8 @@ const absentAsRemembered: Refusal = { kind: "absent", negative: true };
 
 /** Milliseconds in which what upstream gave to a narrow Accept is given again. */
 const acceptedFor = 10_000;
+/** Refused manifests that are remembered to have been fetched. */
+const maxLearned = 10_000;
 /** Bytes of these answers in memory, about. */
 const acceptedBytes = 8 * 1024 * 1024;
 
@@ -158,6 +163,8 @@ export class Manifests {
   readonly #accepted: LRUCache<string, Exclude<Outcome, { kind: "relay" }>>;
   /** Questions about tags that nobody waits for. */
   readonly #ahead = new SingleFlight<TagRefreshResult | undefined>();
+  /** Refused manifests that were fetched. */
+  readonly #learned = new LRUCache<Digest, true>({ max: maxLearned });
   /** Counts writes: what was asked before one is not given after it. */
   #writes = 0;
 
@@ -179,7 +186,8 @@ export class Manifests {
 
   /**
    * `confirmAfter`: milliseconds after which a fresh tag is confirmed all the same, while upstream may be asked.
-   * Rejects with UpstreamError: when upstream has to answer and cannot, and with layers_missing (IncompleteImages.check).
+   * Rejects with UpstreamError: when upstream has to answer and cannot, and with layers_missing (IncompleteImages.check); with
+   * StoreError where Verdicts throws it, as everything that opens a manifest.
    */
   async open(...asked: Parameters<Manifests["openAtOnce"]>): Promise<ManifestOpened> {
     return this.openAtOnce(...asked);
@@ -191,8 +199,41 @@ export class Manifests {
     reference: Reference,
     confirmAfter = Number.POSITIVE_INFINITY,
   ): ManifestOpened | Promise<ManifestOpened> {
-    if (reference.kind === "digest") return this.#byDigest(remote, reference.digest);
-    const { tag } = reference;
+    const opened =
+      reference.kind === "tag"
+        ? this.#openTag(remote, reference.tag, confirmAfter)
+        : this.#options.verdicts.any
+          ? this.#openUnrefused(remote, reference.digest)
+          : this.#byDigest(remote, reference.digest);
+    if (opened instanceof Promise) return opened.then((found) => this.#judged(remote, found));
+    return this.#judged(remote, opened);
+  }
+
+  async #openUnrefused(remote: RemoteRepository, digest: Digest): Promise<ManifestOpened> {
+    const refusal = await this.#refusal(remote, digest);
+    if (refusal === undefined) return this.#byDigest(remote, digest);
+    await this.#learn(remote, digest);
+    return refusal;
+  }
+
+  /** Fetches a refused manifest, once, so that it is known what else is refused: its client may get it elsewhere. Never rejects. */
+  async #learn(remote: RemoteRepository, digest: Digest): Promise<void> {
+    if (this.#learned.has(digest)) return;
+    this.#learned.set(digest, true);
+    try {
+      const opened = await this.#byDigest(remote, digest);
+      if (opened.kind === "found" && "reader" in opened) await opened.reader.close();
+    } catch {
+      // Upstream is away, or the store fails: who asks next is told, too.
+      this.#learned.delete(digest);
+    }
+  }
+
+  #openTag(
+    remote: RemoteRepository,
+    tag: Tag,
+    confirmAfter: number,
+  ): ManifestOpened | Promise<ManifestOpened> {
     const ttl = this.#options.freshness().ttl(remote, tag);
     const known = this.#records.get(remote, tag);
     const held = known instanceof Promise ? undefined : this.#held(remote, known, ttl, confirmAfter);
@@ -205,6 +246,10 @@ export class Manifests {
    * not answer: what is here is what the client has not asked for.
    */
   async openAs(remote: RemoteRepository, tag: Tag, accept: string): Promise<ManifestOpened> {
+    return this.#judged(remote, await this.#openAs(remote, tag, accept));
+  }
+
+  async #openAs(remote: RemoteRepository, tag: Tag, accept: string): Promise<ManifestOpened> {
     const key = keyIn(remote, `${tag} ${this.#writes} ${accept}`);
     const known = this.#accepted.get(key);
     if (known === undefined) return this.#answer(remote, await this.#askAs(remote, tag, accept, key));
@@ -287,7 +332,7 @@ export class Manifests {
     const record = await this.#records.get(remote, tag);
     this.#forgetQuestions(remote, tag);
     const asked = await this.#fetch(remote, keyIn(remote, tag), this.#question(remote, tag, record));
-    return this.#answer(remote, { ...asked, outdated: record !== undefined });
+    return this.#judged(remote, await this.#answer(remote, { ...asked, outdated: record !== undefined }));
   }
 
   // ---- ahead of clients ---------------------------------------------------------------------------------------
@@ -365,7 +410,7 @@ export class Manifests {
   async openForPeer(remote: RemoteRepository, digest: Digest): Promise<ManifestOpened> {
     const here = await this.#source.stored(digest);
     if (here === undefined || !(await this.#options.access.linked(remote, digest))) return { kind: "absent" };
-    return this.#hit(remote, digest, here);
+    return this.#judged(remote, await this.#hit(remote, digest, here));
   }
 
   /** As `openForPeer`, and without the shared store; see BlobCache.openCached. Rejects with UpstreamError not_cached. */
@@ -663,6 +708,29 @@ export class Manifests {
     return this.#revalidation.refresh(...ownQuestion(remote, key, ask));
   }
 
+  // ---- what may be given out ----------------------------------------------------------------------------------
+
+  /** Undefined: it is not refused by its digest, before anybody is asked for it. Only where something may be refused. */
+  async #refusal(remote: RemoteRepository, digest: Digest): Promise<Refusal | undefined> {
+    const verdict = await this.#options.verdicts.manifest(remote, digest);
+    return verdict.kind === "allowed" ? undefined : refusalOf(verdict);
+  }
+
+  /** To be asked of all that is opened: by now it is known what it names, and something may have been blocked meanwhile. */
+  #judged(remote: RemoteRepository, opened: ManifestOpened): ManifestOpened | Promise<ManifestOpened> {
+    const { verdicts } = this.#options;
+    if (!verdicts.any || opened.kind !== "found") return opened;
+    const { digest } = opened;
+    try {
+      const verdict = verdicts.manifest(remote, digest, "reader" in opened ? undefined : opened);
+      if (verdict instanceof Promise) return verdict.then((each) => orRefusal(opened, each));
+      return verdict.kind === "allowed" ? opened : orRefusal(opened, verdict);
+    } catch (error) {
+      if ("reader" in opened) void opened.reader.close().catch(() => {});
+      throw error;
+    }
+  }
+
   // ---- answers ------------------------------------------------------------------------------------------------
 
   /** A manifest that is too large to be kept begins to be relayed here, once for all requests that share the question. */
@@ -723,4 +791,13 @@ export class Manifests {
     const found = { kind: "found", result, digest: record.digest, age, ...manifest } as const;
     return ttl === undefined ? found : { ...found, freshFor: ttl - age };
   }
+}
+
+async function orRefusal(
+  opened: RelayedManifest | OpenedManifest,
+  verdict: Verdict,
+): Promise<ManifestOpened> {
+  if (verdict.kind === "allowed") return opened;
+  if ("reader" in opened) await opened.reader.close();
+  return refusalOf(verdict);
 }

@@ -8,7 +8,7 @@ import { BlobChunks, SharedChunks } from "./fill/shared-chunks.ts";
 class Reading {
   readers = 0;
   /** Why no reader gets any more of it. */
-  failure: StoreError | undefined;
+  failure: Error | undefined;
   readonly chunks: BlobChunks;
 
   constructor(shared: SharedChunks) {
@@ -19,6 +19,8 @@ class Reading {
 export class StoredReaders {
   readonly #readings = new Map<Digest, Reading>();
   readonly #chunks = new SharedChunks();
+  /** Readers of what is not stored yet. */
+  readonly #others = new Set<{ readonly digest: Digest; readonly cut: (reason: Error) => void }>();
   readonly #unreadable: (digest: Digest) => void;
   #cuts = 0;
 
@@ -30,6 +32,11 @@ export class StoredReaders {
   /** How often `cut` was called. */
   get cuts(): number {
     return this.#cuts;
+  }
+
+  /** The blobs that clients are reading now. */
+  get digests(): Iterable<Digest> {
+    return this.#readings.keys();
   }
 
   /** Whether a client is reading the stored blob now. */
@@ -68,13 +75,24 @@ export class StoredReaders {
     };
   }
 
-  /** Readers of the stored bytes get no more of them. A reader that is added from now on is not affected. */
-  cut(digest: Digest): void {
+  /** `cut` is called when readers of the blob are to get no more of it, until the function that this gives is. */
+  onCut(digest: Digest, cut: (reason: Error) => void): () => void {
+    const asked = { digest, cut };
+    this.#others.add(asked);
+    return () => this.#others.delete(asked);
+  }
+
+  /**
+   * Readers of the blob get no more of it: by default since the stored bytes are wrong. A reader that is added from now on is not
+   * affected.
+   */
+  cut(digest: Digest, reason: Error = wrongBytes(digest)): void {
     this.#cuts++;
+    for (const other of [...this.#others]) if (other.digest === digest) other.cut(reason);
     const reading = this.#readings.get(digest);
     if (reading === undefined) return;
     this.#readings.delete(digest);
-    reading.failure = wrongBytes(digest);
+    reading.failure = reason;
   }
 }
 

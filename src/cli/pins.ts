@@ -1,28 +1,13 @@
 // `entrepot pin`, `entrepot unpin` and `entrepot pins`: images that a running mirror never evicts.
 import { count, size } from "../ops/page/format.ts";
 import type { PinReport, PinsReport } from "../ops/pins/pin-report.ts";
+import { changeEach, type EachOptions } from "./block/change-each.ts";
 import { type Context, exitCode } from "./context.ts";
-import {
-  answerFrom,
-  askOps,
-  noAnswer,
-  type OpsChange,
-  type OpsPlaceOptions,
-  OpsRefusal,
-  opsPlace,
-} from "./ops-place.ts";
+import { answerFrom, opsPlace } from "./ops-place.ts";
 
-export interface PinOptions extends OpsPlaceOptions {
-  readonly json?: true;
-}
+export type PinOptions = EachOptions;
 
 const pinsPath = "/api/v1/pins";
-/** It is not pinned, or cannot be. */
-const refusals: readonly number[] = [404, 409];
-
-/** Milliseconds for one image: its manifests may have to be fetched. */
-const patience = 60_000;
-
 /**
  * Gives the exit code: 0 when all of them are pinned, 1 when the mirror does not pin one, as when that would be over the budget,
  * 2 for a wrong reference, command line or configuration and when no mirror answers: then the rest is not asked for.
@@ -32,7 +17,7 @@ export async function pin(images: readonly string[], options: PinOptions, contex
     path: pinsPath,
     change: { method: "POST", body: { image } } as const,
   });
-  return await each(images, options, context, change, (answer) => {
+  return await changeEach("image", images, options, context, change, (answer) => {
     const pinned = answer as PinReport;
     const isDone = pinned.state !== "over_budget" && pinned.state !== "too_large";
     return { isDone, text: isDone ? `pinned ${lineOf(pinned)}` : lineOf(pinned) };
@@ -49,39 +34,11 @@ export async function unpin(
     path: `${pinsPath}?${new URLSearchParams({ image })}`,
     change: { method: "DELETE" } as const,
   });
-  return await each(images, options, context, change, (answer) => {
+  return await changeEach("image", images, options, context, change, (answer) => {
     const { image, stillConfigured } = answer as { image: string; stillConfigured: boolean };
     const still = stillConfigured ? ", which the configuration still pins" : "";
     return { isDone: true, text: `unpinned ${image}${still}` };
   });
-}
-
-async function each(
-  images: readonly string[],
-  options: PinOptions,
-  context: Context,
-  asked: (image: string) => { readonly path: string; readonly change: OpsChange },
-  read: (answer: unknown) => { readonly isDone: boolean; readonly text: string },
-): Promise<number> {
-  const place = opsPlace(options, context);
-  if (place === undefined) return exitCode.usage;
-  let code: number = exitCode.done;
-  for (const image of images) {
-    const { path, change } = asked(image);
-    try {
-      const answer = await askOps(place, path, patience, change);
-      const { isDone, text } = read(answer);
-      context.out(options.json ? `${JSON.stringify(answer)}\n` : `${text}\n`);
-      if (!isDone) code = exitCode.failed;
-    } catch (error) {
-      const said = noAnswer(error, place);
-      if (options.json) context.out(`${JSON.stringify({ image, error: said })}\n`);
-      context.err(`entrepot: ${said}\n`);
-      if (!(error instanceof OpsRefusal && refusals.includes(error.status))) return exitCode.usage;
-      code = exitCode.failed;
-    }
-  }
-  return code;
 }
 
 /** Gives the exit code: 0 when all pinned images are here as a whole, 1 when one is not, 2 as above. */

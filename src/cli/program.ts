@@ -4,6 +4,8 @@ import { clientNames } from "../client-config/clients.ts";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
 import { isMonth } from "../telemetry/savings/report.ts";
+import { type BlockOptions, block, blocked, unblock } from "./block/block.ts";
+import type { EachOptions } from "./block/change-each.ts";
 import { type CheckOptions, check } from "./check.ts";
 import { type ClientConfigOptions, clientConfig } from "./client-config/client-config.ts";
 import { completionScript, type Shell, shells } from "./completion/completion.ts";
@@ -357,6 +359,57 @@ Exit codes:
       pinExitCodes("all of them are here as a whole", "one is not, or is over pin.budget"),
     )
     .action(async (options: PinOptions) => finish(await pins(options, context)));
+  root
+    .command("block")
+    .description(
+      "refuse digests on all nodes, in all repositories: of manifests, configs or layers, with the manifests that name them and what only these have",
+    )
+    .argument("<digests...>", "sha256:… or sha512:…")
+    .requiredOption("--reason <text>", "why, which clients are shown")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "a line of JSON for each digest; for one that is refused its name and the error")
+    .addHelpText(
+      "after",
+      pinExitCodes(
+        "all of them are blocked on every node",
+        "one is not, since there are too many, or a node has not confirmed it: it does it when it hears of it",
+      ),
+    )
+    .action(async (digests: string[], options: BlockOptions) =>
+      finish(await block(digests, options, context)),
+    );
+  root
+    .command("unblock")
+    .description("end what entrepot block has begun, on all nodes")
+    .argument("<digests...>", "as they were blocked")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "a line of JSON for each digest; for one that is not blocked its name and the error")
+    .addHelpText(
+      "after",
+      pinExitCodes(
+        "none of them is blocked any more, on any node",
+        "one was not, block.file still has it, or a node has not confirmed it: it does it when it hears of it",
+      ),
+    )
+    .action(async (digests: string[], options: EachOptions) =>
+      finish(await unblock(digests, options, context)),
+    );
+  root
+    .command("blocked")
+    .description("list the blocked digests, with their reasons")
+    .option(...configOption)
+    .option(...opsOption)
+    .option("--json", "print the answer as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes:
+  0  listed
+  2  no mirror answers, it needs a login, or the command line or the configuration is wrong`,
+    )
+    .action(async (options: EachOptions) => finish(await blocked(options, context)));
   root
     .command("refresh")
     .description(

@@ -8,7 +8,13 @@ import type { LdapSettings } from "../gate/ldap/ldap-directory.ts";
 import { webhookSources } from "../ports/event.ts";
 import { fixedSecret, type Secret, type SecretSource } from "../ports/secret.ts";
 import type { Address } from "./address.ts";
-import { Files, type HtpasswdConfig, type ListenerTlsConfig, type TlsConfig } from "./files.ts";
+import {
+  type BlockFileConfig,
+  Files,
+  type HtpasswdConfig,
+  type ListenerTlsConfig,
+  type TlsConfig,
+} from "./files.ts";
 import { namesBehind } from "./next-chain.ts";
 import { type ProxyConfig, proxyConfigOf, usedProxies } from "./proxy.ts";
 import { schema } from "./schema.ts";
@@ -16,7 +22,7 @@ import type { Path } from "./settings.ts";
 import type { Environment } from "./yaml.ts";
 
 export type { Address } from "./address.ts";
-export type { HtpasswdConfig, ListenerTlsConfig, TlsConfig } from "./files.ts";
+export type { BlockFileConfig, HtpasswdConfig, ListenerTlsConfig, TlsConfig } from "./files.ts";
 export type { ProxyConfig, ProxyServer } from "./proxy.ts";
 
 /** Nothing in it can be set; secrets and URLs are left as they are. */
@@ -287,6 +293,7 @@ type OwnKey =
   | "webhooks"
   | "warm"
   | "pin"
+  | "block"
   | "opsAccess"
   | "opsPage"
   | "listenTls"
@@ -318,6 +325,8 @@ export type Config = Frozen<Omit<Values, OwnKey>> & {
   readonly warm?: Frozen<Values["warm"]> | undefined;
   /** Which images are never evicted; left out: none but those that are commanded. `refresh` in milliseconds. */
   readonly pin?: Frozen<Values["pin"]> | undefined;
+  /** Digests that are given to nobody; left out: none but those that are commanded. */
+  readonly block?: { readonly file: BlockFileConfig } | undefined;
   /** Undefined: clients are answered over plain HTTP. */
   readonly listenTls?: ListenerTlsConfig | undefined;
   /** The same of the ops listener. */
@@ -409,6 +418,7 @@ export function configOf(
     siblings: values.siblings.map((each, index) => siblingOf(each, ["siblings", index], files)),
     notifications: notificationsOf(values.notifications, files),
     webhooks: webhooksOf(values.webhooks, files),
+    block: files.blocked && { file: files.blocked },
     opsAccess: opsAccessOf(values.opsAccess, files),
     listenTls: listenerTlsOf(values.listenTls),
     opsTls: listenerTlsOf(values.opsTls),

@@ -2,6 +2,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import type { z } from "zod";
+import { type BlockFile, parseBlockFile } from "../gate/block-file.ts";
 import { parseHtpasswd, type Users } from "../gate/htpasswd.ts";
 import { fixedSecret, Secret, type SecretSource } from "../ports/secret.ts";
 import { quote } from "./problem.ts";
@@ -23,6 +24,7 @@ export class Files {
   readonly #secrets = new Map<string, SecretSource>();
   readonly #tls = new Map<string, Omit<TlsConfig, "serverName">>();
   #htpasswd: HtpasswdConfig | undefined;
+  #blocked: BlockFileConfig | undefined;
 
   /**
    * Reads every file that `sources` names, which it tells what is wrong. `tls` and `listeners` are the paths of sections of
@@ -36,6 +38,7 @@ export class Files {
       if (secret !== undefined) files.#secrets.set(pathText(path), secret);
     }
     files.#htpasswd = readHtpasswd(["access", "htpasswdFile"], sources, readFile);
+    files.#blocked = readBlocked(["block", "file"], sources, readFile);
     files.#tls.set("access.ldap", readTls(["access", "ldap"], sources, readFile, directory));
     for (const path of tls) files.#tls.set(pathText(path), readTls(path, sources, readFile, outgoing));
     // Whether they can be used; they are read again by who listens.
@@ -67,6 +70,11 @@ export class Files {
   /** Undefined where there is no file of users. */
   get htpasswd(): HtpasswdConfig | undefined {
     return this.#htpasswd;
+  }
+
+  /** Undefined where there is no file of blocked digests. */
+  get blocked(): BlockFileConfig | undefined {
+    return this.#blocked;
   }
 
   /** Undefined where neither a file nor a server name is set. */
@@ -133,6 +141,27 @@ function readHtpasswd(path: Path, sources: Sources, readFile: ReadFile): Htpassw
   const parsed = parseHtpasswd(file.text);
   if ("users" in parsed) return { path: file.name, name, users: parsed.users };
   sources.refuse(path, `found a file of users in ${name} that cannot be used: ${parsed.problem}`);
+  return undefined;
+}
+
+// ---- blocked digests --------------------------------------------------------------------------------------------
+
+/** A file of blocked digests, which is read again whenever it changes. */
+export interface BlockFileConfig {
+  readonly path: string;
+  /** As it may appear in a message. */
+  readonly name: string;
+  /** Those it had when the configuration was read. */
+  readonly digests: BlockFile;
+}
+
+function readBlocked(path: Path, sources: Sources, readFile: ReadFile): BlockFileConfig | undefined {
+  const file = textOfFile(path, "a file of digests", sources, readFile);
+  if (file === undefined) return undefined;
+  const name = describePath(file.name);
+  const digests = parseBlockFile(file.text);
+  if (!("problem" in digests)) return { path: file.name, name, digests };
+  sources.refuse(path, `found a file of digests in ${name} that cannot be used: ${digests.problem}`);
   return undefined;
 }
 

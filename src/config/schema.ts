@@ -970,6 +970,12 @@ export const schema = z.object({
       { default: "1h" },
     ),
   }),
+  block: section({
+    file: setting(
+      t.file,
+      "File of digests that this node gives to nobody, of manifests, configs or layers, one a line with the reason behind it, beside those of entrepot block; read again whenever it changes; see docs/operations.md",
+    ),
+  }),
   warm: setting(
     schedules,
     "List of schedules by which images are fetched onto this node's disk before clients ask for them, each {images, at, platforms, bandwidth}; see docs/operations.md",

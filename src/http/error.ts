@@ -4,6 +4,7 @@ import type { NotAdmitted } from "../gate/gate.ts";
 import { errorBody, type OciErrorCode } from "../oci/error.ts";
 import type { RouteProblem } from "../oci/route.ts";
 import { StoreError } from "../ports/blobs.ts";
+import { BlockedError, blockedText } from "../ports/block/verdict.ts";
 import type { Result } from "../ports/event.ts";
 import { type Upstream, UpstreamError } from "../ports/upstream.ts";
 import { isRepositoryUnknown, type Refusal, type RefusalStatus } from "../ports/upstream-answer.ts";
@@ -268,6 +269,7 @@ export function failureOfError(error: unknown): Failure {
   if (error instanceof OverLimit) return error.code === "late" ? failures.late : failures.tooMany;
   if (error instanceof OverRate)
     return { ...failures.tooOften, headers: { "retry-after": String(error.retryAfter) } };
+  if (error instanceof BlockedError) return { ...failures.notAllowed, message: blockedText(error.blocked) };
   if (error instanceof StoreError) {
     return { status: 503, code: "UNAVAILABLE", message: `this mirror's store failed (${error.code})` };
   }
@@ -360,14 +362,19 @@ export function failWith(exchange: Exchange, error: unknown): void {
   else fail(exchange, failureOfError(error), isRefusal(error) ? "denied" : "error");
 }
 
-/** The client has asked for too much: nothing has failed. */
+/** The client has asked for too much, or for what is given to nobody: nothing has failed. */
 function isRefusal(error: unknown): boolean {
-  return (error instanceof OverLimit && error.code === "too_many") || error instanceof OverRate;
+  return (
+    (error instanceof OverLimit && error.code === "too_many") ||
+    error instanceof OverRate ||
+    error instanceof BlockedError
+  );
 }
 
 function detailOf(error: unknown): string {
   if (error instanceof OverLimit) return `over_limit_${error.code}`;
   if (error instanceof OverRate) return "over_rate";
+  if (error instanceof BlockedError) return "blocked";
   if (error instanceof UpstreamError || error instanceof StoreError) return error.code;
   return error instanceof Error ? `${error.name}: ${error.message}`.slice(0, 200) : "unknown error";
 }

@@ -748,7 +748,10 @@ async function askInTurn(
         outcome = await ask(remoteRepository(upstream, repository, exchange.onBehalfOf), target);
       if (outcome === "served") return;
       const { result } = findings;
-      if (outcome !== "not_allowed" && outcome.kind === "denied") target.refused?.();
+      if (outcome !== "not_allowed" && outcome.kind === "denied") {
+        if (outcome.blocked !== undefined) return refuseBlocked(exchange, outcome);
+        target.refused?.();
+      }
       const refuse = (): void => {
         if (outcome === "not_allowed") fail(exchange, failures.notAllowed, "denied");
         else {
@@ -776,6 +779,12 @@ async function askInTurn(
       };
     }
   }
+}
+
+/** Another upstream is not asked for what this mirror gives to nobody. */
+function refuseBlocked(exchange: Exchange, refusal: Refusal): void {
+  exchange.findings.detail = "blocked";
+  fail(exchange, failureOfRefusal(refusal, failures.notAllowed), "denied");
 }
 
 /** 403, or 401 for a repository: some registries say so of what is not there. */

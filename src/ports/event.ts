@@ -201,6 +201,13 @@ export type JobResult = (typeof jobResults)[number];
 /** An answer with a part of a blob whose digest is not known yet: how the event of its request names it. */
 export type UnverifiedAnswer = Pick<RequestEvent, "id" | "client" | "repository" | "userAgent">;
 
+export const blockedBecause = ["itself", "names", "part"] as const;
+/**
+ * Why something is refused: it is blocked itself; it names what is, as a manifest does, or has no image that does not, as an
+ * index; it is part of refused images alone.
+ */
+export type BlockedBecause = (typeof blockedBecause)[number];
+
 /** Takes every event; must not throw and must not block. */
 export type EventSink = (event: RequestEvent) => void;
 
@@ -275,6 +282,24 @@ export type Notice =
     }
   /** A request had to wait for its turn, or was refused, by the rule of that number (`limits.rules`, from 1 on). */
   | { readonly kind: "caller_limit"; readonly rule: number; readonly result: CallerLimitResult }
+  /** From now on the digest is given to nobody, or it may be given out again. `origin`: a command, or the file of this node. */
+  | {
+      readonly kind: "block";
+      readonly action: "blocked" | "unblocked";
+      readonly digest: string;
+      readonly reason: string;
+      readonly origin: "command" | "file";
+      /** Where it was commanded. */
+      readonly node: string | undefined;
+    }
+  /** Something was not given to a client, a job or another node, because of what is blocked. */
+  | {
+      readonly kind: "block_refusal";
+      readonly upstream: string;
+      readonly as: "manifest" | "blob";
+      readonly digest: string;
+      readonly because: BlockedBecause;
+    }
   /** The directory of users (access.ldap) answers, or none of its servers does; told when that is another than before. */
   | { readonly kind: "login_directory"; readonly usable: boolean }
   /** From now on large blobs of the upstream come in this many transfers at once, as measured transfer rates suggest. */

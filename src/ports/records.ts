@@ -258,6 +258,8 @@ export interface ImageGraph {
   tagsNaming(scope: Scope, digest: Digest, limit: number): readonly string[];
   /** Manifests here that name the digest and that the repository is linked to; at most `limit`. Not those of referrers. */
   parentsIn(scope: Scope, digest: Digest, limit: number): readonly Digest[];
+  /** Manifests here that name the digest, in whatever repository; at most `limit`. Not those of referrers. */
+  parents(digest: Digest, limit: number): readonly Digest[];
   /** What the manifest names, in the order of digests; at most `limit`. */
   parts(manifest: Digest, limit: number): readonly KnownPart[];
   /** Manifests here whose subject it is; at most `limit`. */

@@ -139,12 +139,14 @@ export type Announcement =
   | { readonly kind: "written"; readonly scope: Scope }
   /** An operator has had something deleted: read the purges (ports/purge) again, and do the same. */
   | { readonly kind: "purged"; readonly id: string }
+  /** An operator has had the digest blocked, or unblocked: read what is (ports/block) again. */
+  | { readonly kind: "blocked"; readonly digest: Digest }
   /** The lease of this key has been released. */
   | { readonly kind: "released"; readonly key: string };
 
 export interface Announcements {
   /**
-   * Says it at once. Resolves, for `tag`, `unlinked`, `written` and `purged`, when every node that listens has acted upon it, or has not
+   * Says it at once. Resolves, for `tag`, `unlinked`, `written`, `purged` and `blocked`, when every node that listens has acted upon it, or has not
    * said so within a second; for the others when it is said. Never rejects.
    */
   publish(announcement: Announcement): Promise<void>;

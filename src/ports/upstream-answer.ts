@@ -1,6 +1,7 @@
 // The answers of an upstream, as values. That something is absent or denied is an answer too; a failure to answer is an
 // UpstreamError (upstream.ts).
 import type { Digest } from "../oci/digest.ts";
+import type { Blocked } from "./block/blocked.ts";
 
 /** Statuses of a read that are upstream's decision, besides 404 and 410: nothing stale is given against them. */
 export const refusalStatuses = [400, 403, 406, 409, 412, 413, 418, 422, 423, 451] as const;
@@ -21,7 +22,13 @@ export interface RefusalWords {
  */
 export type Refusal = { readonly words?: RefusalWords; readonly relayed?: RelayedHeaders } & (
   | { readonly kind: "absent"; readonly negative?: true; readonly reason?: { readonly code: string } }
-  | { readonly kind: "denied"; readonly negative?: undefined; readonly status?: RefusalStatus | 401 }
+  | {
+      readonly kind: "denied";
+      readonly negative?: undefined;
+      readonly status?: RefusalStatus | 401;
+      /** It is this mirror that does not give it: no other upstream is asked for it. */
+      readonly blocked?: Blocked;
+    }
 );
 
 /** Upstream takes the caller's credentials for nobody's. */

@@ -171,6 +171,7 @@ async function answerFromFill(
   { file, whole, result, cacheStatus }: GrantedFill,
   answer: IncomingMessage,
   { files, readers, pool }: AnsweringOptions,
+  cuts: number,
 ): Promise<boolean> {
   const { digest, size, source } = grant;
   const spool = await files.openSpool(digest, file, size).catch(() => undefined);
@@ -178,14 +179,22 @@ async function answerFromFill(
     answer.destroy();
     return false;
   }
+  if (readers.cuts !== cuts) {
+    answer.destroy();
+    await spool.close();
+    return false;
+  }
   if (whole) answer.resume();
-  const reader = whole ? readers.add(digest, spool) : new FollowedFill(spool, answer);
+  const followed = whole ? undefined : new FollowedFill(spool, answer);
+  const forget = followed && readers.onCut(digest, (reason) => followed.cut(reason));
+  const reader = followed ?? readers.add(digest, spool);
   try {
     noteContent(exchange, grant);
     exchange.found({ result, source, cacheStatus });
     await sendBlob(exchange, { size, reader }, digest, pool);
     return true;
   } finally {
+    forget?.();
     await reader.close();
   }
 }
@@ -225,10 +234,12 @@ async function ask(exchange: Exchange, key: string, options: AnsweringOptions): 
   exchange.reportedElsewhere(false);
   const grant = readGrant(header);
   if (grant.fill !== undefined) {
-    if (await answerFromFill(exchange, grant, grant.fill, answer, options)) return;
+    if (await answerFromFill(exchange, grant, grant.fill, answer, options, cuts)) return;
     return pass(exchange, options, false);
   }
   const body = await readBody(answer, grant);
+  // What is granted may have been blocked since, or proved wrong.
+  if (readers.cuts !== cuts) return pass(exchange, options, false);
   const now = clock();
   // What proves the caller has been going on since the primary looked, which was after it was asked.
   const lasts = grant.lasts === undefined ? undefined : grant.lasts - (now - askedAt);

@@ -44,6 +44,12 @@ export class FollowedFill implements BlobReader {
     return this.#readSent(position, scratch.length);
   }
 
+  /** No more of it is read, for this reason. */
+  cut(reason: Error): void {
+    this.#failure ??= reason;
+    this.#changed.resolve();
+  }
+
   async close(): Promise<void> {
     if (this.#readable < this.#file.size) this.#answer.destroy();
     await this.#file.close();

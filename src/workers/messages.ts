@@ -2,6 +2,7 @@
 // between a process and those it starts.
 import type { CertificateNaming } from "../gate/certificate-caller.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Blocked } from "../ports/block/blocked.ts";
 import type { Bound, ListenPlace } from "../ports/listening.ts";
 import type { ServerTls } from "../ports/tls-front.ts";
 import type { RequestTracing } from "../ports/tracing/span.ts";
@@ -58,6 +59,8 @@ export type ToWorker =
   | { readonly kind: "forget"; readonly number: number; readonly forgets: readonly Forget[] }
   /** What is stored under the digest is something else: no client gets the rest of it. */
   | { readonly kind: "wrong"; readonly digest: Digest }
+  /** They are given to nobody any more: no client gets the rest of them, and nothing is answered from what was granted before. */
+  | { readonly kind: "blocked"; readonly digests: readonly (readonly [Digest, Blocked])[] }
   /** The status of /readyz; sent every second, as a sign of life of the primary. */
   | { readonly kind: "readiness"; readonly status: 200 | 404 | 503 }
   /** The client may have so many more answers open in this worker, until it gives them back. */

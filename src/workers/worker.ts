@@ -10,6 +10,7 @@ import { Listener, type ListenerRules } from "../http/listener.ts";
 import { traced } from "../http/traced.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobReader, StoredBlob } from "../ports/blobs.ts";
+import { BlockedError } from "../ports/block/verdict.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { RequestTracing } from "../ports/tracing/span.ts";
 import { type AnsweringOptions, answer, type WorkerFiles } from "./answering.ts";
@@ -97,6 +98,10 @@ export class WorkerNode {
       case "wrong":
         this.#grants.forget({});
         this.#readers.cut(message.digest);
+        return;
+      case "blocked":
+        this.#grants.forget({});
+        for (const [digest, blocked] of message.digests) this.#readers.cut(digest, new BlockedError(blocked));
         return;
       case "readiness":
         this.#status = message.status;

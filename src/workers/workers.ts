@@ -6,6 +6,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Digest } from "../oci/digest.ts";
+import type { Blocked } from "../ports/block/blocked.ts";
 import type { Clock, Pause } from "../ports/clock.ts";
 import { inTime } from "../ports/deadline.ts";
 import type { Bound } from "../ports/listening.ts";
@@ -32,6 +33,8 @@ const firstPause = 100;
 const longestPause = 5_000;
 /** Bytes of a socket's path: some systems allow 104. */
 const longestPath = 103;
+/** Digests in one message. */
+const digestsAtOnce = 1_000;
 /** Repositories that are told one by one; of more at the same time everything is forgotten. */
 const maxForgets = 1_000;
 
@@ -165,6 +168,20 @@ export class Workers {
   /** What is stored under the digest is something else: clients get no more of it. */
   wrong(digest: Digest): void {
     this.#tellAll({ kind: "wrong", digest });
+  }
+
+  /** The stored blobs that workers are sending to clients. */
+  get beingSent(): ReadonlySet<Digest> {
+    const digests = new Set<Digest>();
+    for (const { reading } of this.#running) for (const digest of reading.keys()) digests.add(digest);
+    return digests;
+  }
+
+  /** Resolves when no worker gives out any of these digests, nor answers from what it was granted before. Never rejects. */
+  async block(digests: readonly (readonly [Digest, Blocked])[]): Promise<void> {
+    for (let at = 0; at < digests.length; at += digestsAtOnce)
+      this.#tellAll({ kind: "blocked", digests: digests.slice(at, at + digestsAtOnce) });
+    await this.forget({});
   }
 
   /** Resolves when every answer under way has ended. No bound. */

@@ -251,6 +251,30 @@ t.test(
   },
 );
 
+t.test("what is blocked is told to all workers, and done once they have acknowledged that", async (t) => {
+  const { workers, at } = setUp(t, { count: 2 });
+  const digest = "sha256:0" as Digest;
+  const blocked = { kind: "blocked", digest, reason: "bad", because: "itself" } as const;
+  for (const worker of [at(0), at(1)]) worker.acknowledges = false;
+  at(1).says({ kind: "reading", digest, change: 1 });
+  t.same([...workers.beingSent], [digest]);
+  let done = false;
+  const blocking = workers.block([[digest, blocked]]).then(() => {
+    done = true;
+  });
+  await quiet();
+  for (const worker of [at(0), at(1)]) {
+    t.same(worker.toldOf("blocked"), [{ kind: "blocked", digests: [[digest, blocked]] }]);
+    t.match(worker.toldOf("forget"), [{ forgets: [{}] }]);
+  }
+  const numberOf = (worker: number) => (at(worker).toldOf("forget")[0] as { number: number }).number;
+  at(0).says({ kind: "done", number: numberOf(0) });
+  await quiet();
+  t.notOk(done);
+  at(1).says({ kind: "done", number: numberOf(1) });
+  await blocking;
+});
+
 t.test("a failure nobody foresaw in a worker is in the log of the node", async (t) => {
   const { at, lines } = setUp(t);
   at(0).says({ kind: "unexpected", message: "a bug", stack: "at somewhere" });

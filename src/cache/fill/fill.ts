@@ -88,6 +88,8 @@ export interface FillOptions {
   readonly resume?: () => Promise<KeptBlob | undefined>;
   /** Whether so many bytes, all that have come, may be kept for a later fill; left out: never. */
   readonly mayKeep?: (bytes: number) => boolean;
+  /** Called when the fill is over and nobody reads its bytes any more; perhaps more than once. */
+  readonly unused?: (fill: Fill) => void;
   readonly budget: WindowBudget;
   /** Those who follow it share what upstream sends with others; left out: they do not. */
   readonly bandwidth?: BandwidthUse;
@@ -613,7 +615,9 @@ export class Fill {
   }
 
   #releaseWhenUnused(): void {
-    if (this.#finished && this.#followers.size === 0) this.#spool.release();
+    if (!this.#finished || this.#followers.size > 0) return;
+    this.#spool.release();
+    this.#options.unused?.(this);
   }
 
   #notice(result: "committed" | "discarded" | "not_stored" | "resumable"): void {

@@ -52,6 +52,7 @@ export class Fills {
   /** The fill a client of this digest joins. */
   readonly #byDigest = new Map<Digest, Filling>();
   /** Every fill under way, also those that can no longer be joined. */
+  readonly #open = new Set<Fill>();
   readonly #running = new Set<Fill>();
   /** Fills that are still to give their blob to other nodes. */
   readonly #ending = new Set<Promise<void>>();
@@ -100,6 +101,11 @@ export class Fills {
     for (const fill of this.#running)
       if (fill.storing) bytes += Math.max(0, (fill.size ?? fill.received) - fill.spooled);
     return bytes;
+  }
+
+  /** Every fill that is under way, or whose bytes are still being read by one of its followers. */
+  get open(): readonly Fill[] {
+    return [...this.#open];
   }
 
   of(digest: Digest): Filling | undefined {
@@ -235,12 +241,14 @@ export class Fills {
       digest,
       upstream,
       committed: (size) => local.committed(digest, size, undefined),
+      unused: (ended) => this.#open.delete(ended),
       budget: this.#budget,
       notices,
       clock,
       pause,
     });
     this.#running.add(fill);
+    this.#open.add(fill);
     void fill.done.then(() => this.#running.delete(fill));
     return fill;
   }

@@ -24,6 +24,7 @@ export const examples: readonly (readonly [command: string, purpose: string])[] 
   ["entrepot savings --month 2026-11 --csv", "what was saved in that month, for a spreadsheet"],
   ["entrepot warm --from-manifests app.yaml --platform linux/amd64", "fetch its images before a roll-out"],
   ["entrepot pin team/app:1.0", "keep it on all nodes, and never evict it"],
+  ['entrepot block sha256:… --reason "stolen key"', "no node gives it to anybody any more"],
   ["entrepot refresh team/app:latest", "ask upstream again for the tag, now"],
   ["entrepot export team/app:1.0 --to images.tar", "carry it to a site without a registry"],
   ["entrepot import images.tar", "serve it there"],

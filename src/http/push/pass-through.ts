@@ -1,11 +1,14 @@
 // Writes, passed on to one upstream. Nothing of them is stored here. What the cache holds of what they change is
 // dropped before the client gets its answer.
+import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { apiUrl } from "../../oci/api-url.ts";
-import { type Digest, parseDigest } from "../../oci/digest.ts";
+import { type Digest, makeDigest, parseDigest } from "../../oci/digest.ts";
 import type { Repository } from "../../oci/name.ts";
 import { type Reference, referenceText } from "../../oci/reference.ts";
 import type { Route } from "../../oci/route.ts";
+import type { Blocked } from "../../ports/block/blocked.ts";
+import { BlockedError, type ManifestContent, type Verdicts } from "../../ports/block/verdict.ts";
 import type { CallerCredentials } from "../../ports/caller-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
@@ -13,8 +16,8 @@ import type { PushSink, PushTarget } from "../../ports/push.ts";
 import { UpstreamError } from "../../ports/upstream.ts";
 import { viaOf } from "../../ports/via.ts";
 import { granted } from "../client-limits.ts";
-import { fail, failures, withoutBody } from "../error.ts";
-import type { Exchange } from "../exchange.ts";
+import { fail, failureOfError, failures, withoutBody } from "../error.ts";
+import { ClientLeft, type Exchange } from "../exchange.ts";
 import type { FairQueue } from "../fair-queue.ts";
 import { discardBody, unwanted } from "../request-body.ts";
 import { headersToClient, headersToUpstream } from "./forwarded-headers.ts";
@@ -42,6 +45,8 @@ export interface PassThroughOptions {
   readonly timeouts: ForwardingTimeouts;
   /** Bounds how many writes are passed on at the same time. Those without a body never wait for a slow body. */
   readonly places: { readonly bodies: FairQueue; readonly others: FairQueue };
+  /** Nothing is passed on under a digest that is blocked, nor a manifest that names one; left out: everything is. */
+  readonly verdicts?: Verdicts;
   /** Holds bodies that may have to be sent again; 32 MiB when left out. */
   readonly bodies?: HeldBodies;
   readonly notices: NoticeSink;
@@ -120,6 +125,9 @@ export class PassThrough {
     }
     if ((exchange.header("expect") ?? "100-continue").toLowerCase() !== "100-continue")
       return fail(exchange, failures.expectation);
+    const blocked = await this.#blockedIn(write, digestsOf(write));
+    if (exchange.closed) throw new ClientLeft();
+    if (blocked !== undefined) return refuseBlocked(exchange, blocked);
     const sent = this.#withUpstreamNames(write);
     const { prefix, ns } = route;
     const names = { prefix, ns, repository: as ?? write.repository, upstreamRepository: sent.repository };
@@ -147,6 +155,7 @@ export class PassThrough {
       while ((await this.#send(passing)) === "again");
     } catch (error) {
       if (exchange.closed) throw error;
+      if (error instanceof BlockedError) return refuseBlocked(exchange, error.blocked);
       if (error instanceof BodyStalled) return fail(exchange, failures.bodyStalled);
       if (error instanceof BodyTooLong) return fail(exchange, failures.bodyTooLong);
       if (passing.caller !== undefined && error instanceof UpstreamError && isOfAccount(error))
@@ -165,8 +174,7 @@ export class PassThrough {
     const { exchange, write, withBody, url, again } = passing;
     const authorization = await this.#authorization(passing);
     if (withBody) exchange.proceed();
-    if (withBody && write.kind === "manifest")
-      passing.held ??= await this.#bodies.read(exchange, this.#options.timeouts.client);
+    if (withBody && write.kind === "manifest") await this.#hold(passing);
     const forwarding = this.#forwarder.start(
       exchange,
       {
@@ -203,6 +211,37 @@ export class PassThrough {
     } finally {
       forwarding.close();
     }
+  }
+
+  /** Reads the manifest that is written. Throws BlockedError for one that is given to nobody. */
+  async #hold(passing: Passing): Promise<void> {
+    if (passing.held !== undefined) return;
+    const { exchange, write } = passing;
+    passing.held = await this.#bodies.read(exchange, this.#options.timeouts.client);
+    if (passing.held === undefined || this.#options.verdicts?.any !== true) return;
+    const body = passing.held.bytes;
+    const digest = makeDigest("sha256", createHash("sha256").update(body).digest("hex"));
+    const mediaType = exchange.header("content-type") ?? "";
+    const blocked = await this.#blockedIn(write, [digest], { body, mediaType });
+    if (blocked !== undefined) throw new BlockedError(blocked);
+  }
+
+  /**
+   * What is blocked of these digests. Not what only refused images have: a better image may have it too. Where what is known
+   * of images cannot be read, this rejects with StoreError.
+   */
+  async #blockedIn(
+    { repository, method }: WriteRequest,
+    digests: readonly Digest[],
+    content?: ManifestContent,
+  ): Promise<Blocked | undefined> {
+    const { verdicts, name: upstream } = this.#options;
+    if (verdicts?.any !== true || method === "DELETE") return undefined;
+    for (const digest of digests) {
+      const verdict = await verdicts.manifest({ upstream, repository }, digest, content);
+      if (verdict.kind === "blocked" && verdict.because !== "part") return verdict;
+    }
+    return undefined;
   }
 
   #repeatable({ withBody, held }: Passing): boolean {
@@ -423,6 +462,19 @@ function refuseCaller(exchange: Exchange, { code, status }: UpstreamError): void
   exchange.findings.detail = code;
   const failure = status === 403 ? failures.denied : failures.callerRefused;
   fail(exchange, withoutBody(exchange, failure), "denied");
+}
+
+/** Under which something is to be written. */
+function digestsOf(write: WriteRequest): readonly Digest[] {
+  if (write.kind === "manifest") return write.reference.kind === "digest" ? [write.reference.digest] : [];
+  if (write.kind === "blob") return [write.digest];
+  const { digest, mount } = write.upload;
+  return [digest, mount].flatMap((each) => each ?? []);
+}
+
+function refuseBlocked(exchange: Exchange, blocked: Blocked): void {
+  exchange.findings.detail = "blocked";
+  fail(exchange, withoutBody(exchange, failureOfError(new BlockedError(blocked))), "denied");
 }
 
 function writtenReferences({ reference, tags }: WriteRequest & { kind: "manifest" }): readonly Reference[] {

@@ -1,5 +1,6 @@
 // The OpenAPI 3.1 document of the API, made of the schemas its answers are tested against.
 import { z } from "zod";
+import { blockChangeSchema, blocksSchema, newBlockSchema } from "../block/block-schema.ts";
 import { drillSchema, newDrillSchema } from "../drill/drill-schema.ts";
 import { tagReportSchema } from "../history/tag-report-schema.ts";
 import { importedBlobSchema, importedManifestSchema } from "../imports/import-schema.ts";
@@ -39,6 +40,9 @@ const answers = {
   Pin: pinSchema,
   NewPin: newPinSchema,
   Unpinned: unpinnedSchema,
+  Blocks: blocksSchema,
+  BlockChange: blockChangeSchema,
+  NewBlock: newBlockSchema,
   Purge: purgeSchema,
   NewPurge: newPurgeSchema,
   Refresh: refreshSchema,
@@ -147,6 +151,7 @@ export function openApiDocument(version: string): object {
       ...Object.fromEntries(paths),
       ...jobPaths(content),
       ...pinPaths(content),
+      ...blockPaths(content),
       ...purgePaths(content),
       ...importPaths(content),
     },
@@ -219,12 +224,16 @@ function jobPaths(content: (name: keyof typeof answers) => object): object {
   };
 }
 
-/** Pins are made and ended, too. */
-function pinPaths(content: (name: keyof typeof answers) => object): object {
-  const answered = (name: keyof typeof answers, status = "200") => ({
+function answeredWith(content: (name: keyof typeof answers) => object) {
+  return (name: keyof typeof answers, status = "200") => ({
     [status]: { description: "The answer", content: content(name) },
     default: { description: "What was wrong", content: content("Error") },
   });
+}
+
+/** Pins are made and ended, too. */
+function pinPaths(content: (name: keyof typeof answers) => object): object {
+  const answered = answeredWith(content);
   const image = {
     name: "image",
     in: "query",
@@ -255,6 +264,44 @@ function pinPaths(content: (name: keyof typeof answers) => object): object {
           "Ends a pin in all nodes; the image stays until it is evicted. Needs content-type: application/json or a header x-entrepot-request",
         parameters: [image],
         responses: answered("Unpinned"),
+      },
+    },
+  };
+}
+
+/** What is given to nobody. */
+function blockPaths(content: (name: keyof typeof answers) => object): object {
+  const answered = answeredWith(content);
+  const digest = {
+    name: "digest",
+    in: "query",
+    required: true,
+    description: "As it was blocked",
+    example: `sha256:${"0".repeat(64)}`,
+    schema: { type: "string", maxLength: 140 },
+  };
+  return {
+    "/api/v1/blocks": {
+      get: {
+        operationId: "listBlocks",
+        summary: "Blocked digests, with their reasons: of commands and of the file of this node",
+        parameters: [],
+        responses: answered("Blocks"),
+      },
+      post: {
+        operationId: "blockDigest",
+        summary:
+          "Blocks a digest on all nodes: of a manifest, a config or a layer. The answer tells which nodes have confirmed it. 409: there are too many",
+        parameters: [],
+        requestBody: { required: true, content: content("NewBlock") },
+        responses: answered("BlockChange"),
+      },
+      delete: {
+        operationId: "unblockDigest",
+        summary:
+          "Ends that on all nodes. Needs content-type: application/json or a header x-entrepot-request. 409: only the file of this node blocks it",
+        parameters: [digest],
+        responses: answered("BlockChange"),
       },
     },
   };

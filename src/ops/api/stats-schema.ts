@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { siblingStates } from "../../ports/datacenter/sibling-verdict.ts";
 import { circuitStates, results, siblingResults } from "../../ports/event.ts";
+import { blockSchema } from "../block/block-schema.ts";
 import { drillRecordSchema } from "../drill/drill-schema.ts";
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { datacenterSchema } from "./datacenter-schema.ts";
@@ -237,6 +238,7 @@ export const statsSchema = z.strictObject({
     teams: z.array(z.strictObject({ team: text, ...saved })),
     more: count,
   }),
+  blocked: z.strictObject({ count, last: z.array(blockSchema) }),
   runtime: z.strictObject({
     eventLoopP50Ms: maybe,
     eventLoopP99Ms: maybe,

@@ -1,4 +1,4 @@
-// Single requests and repositories worth a look.
+// Single requests, repositories and blocked digests worth a look.
 import type { StatsDocument } from "../stats/stats-document.ts";
 import { duration, number, rate, shortDigest, size } from "./format.ts";
 import { h, type PageNode } from "./html.ts";
@@ -95,6 +95,30 @@ export function movedTagsView({ movedTags, at }: StatsDocument): PageNode {
     "moved",
     "Tags that moved in the last day",
     table("Tags that moved", columns, rows, "None that is pulled through here."),
+  );
+}
+
+export function blockedView({ blocked, at }: StatsDocument): PageNode {
+  const rows = [...blocked.last]
+    .reverse()
+    .map(({ digest, reason, blockedAt, node }) => [
+      blockedAt === null ? "by the file" : { shown: ago(blockedAt, at), by: at - blockedAt },
+      node ?? "–",
+      h("code", { title: digest }, shortDigest(digest)),
+      reason,
+    ]);
+  const columns = [
+    { name: "Since" },
+    { name: "Commanded at" },
+    { name: "Digest", ...long },
+    { name: "Reason", ...long },
+  ];
+  const more = blocked.count - blocked.last.length;
+  return section(
+    "blocked",
+    "Blocked digests",
+    table("Blocked digests", columns, rows, "None."),
+    more > 0 && h("p", { class: "note" }, `${number(more)} more: entrepot blocked`),
   );
 }
 

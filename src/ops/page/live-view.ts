@@ -5,7 +5,7 @@ import { datacenterView } from "./datacenter-view.ts";
 import { explainPlace } from "./explain-view.ts";
 import { nodeView, upstreamsView, verdictView } from "./health-view.ts";
 import { h, type PageNode } from "./html.ts";
-import { errorsView, movedTagsView, repositoriesView, slowView } from "./lists-view.ts";
+import { blockedView, errorsView, movedTagsView, repositoriesView, slowView } from "./lists-view.ts";
 import { savingsView } from "./savings-view.ts";
 import { fillsView, storeView } from "./store-view.ts";
 import { originView, trafficView } from "./traffic-view.ts";
@@ -25,6 +25,7 @@ export function liveView(document: StatsDocument, explain: PageNode = explainPla
     repositoriesView,
     originView,
     savingsView,
+    blockedView,
     nodeView,
   ];
   return h(

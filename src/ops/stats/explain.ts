@@ -58,6 +58,8 @@ export interface ExplainOptions {
   readonly clock: Clock;
   /** How clients reach the mirror. */
   readonly mirrorUrl: () => string;
+  /** Why it is given to nobody, as clients are told; undefined: it is not refused. Left out: nothing is. Throws StoreError. */
+  readonly refused?: (digest: Digest) => string | undefined;
 }
 
 /** Rejects with StoreError when the store or the index cannot be read. */
@@ -97,6 +99,7 @@ export function createExplain(options: ExplainOptions): Explain {
     const found = await explainParts(options, image, digest);
     const { truncated } = found;
     const shared = await partsElsewhere(found.parts, options.elsewhere?.());
+    const refused = digest && options.refused?.(digest);
     const { parts, silent: withoutParts } = await partsOfAll(shared.parts, options.neighbours?.());
     const seen = reference.kind === "tag" ? await options.stays?.(image, reference.tag) : undefined;
     const silent = [...new Set([...withoutParts, ...(seen?.silentNodes ?? [])])].sort();
@@ -114,7 +117,7 @@ export function createExplain(options: ExplainOptions): Explain {
       summary:
         digest === undefined
           ? "the tag is not known here; a pull asks upstream"
-          : `${summaryOf(parts)}${silentText([...stores, ...silent])}`,
+          : `${refused === undefined ? "" : `given to nobody: ${refused}; `}${summaryOf(parts)}${silentText([...stores, ...silent])}`,
       silentNodes: silent,
       dockerPull: dockerPullOf(image, options.names(), options.mirrorUrl()),
       tag,

@@ -3,11 +3,13 @@
 // durations in `Ms`, sizes in `Bytes` (or say so); what is not known is null; shares go from 0 to 1. This file and the types
 // it names are its reference; ops/api/stats-schema.ts says the same to programs, and test/ops/stats/stats-document.test.ts
 // holds the document to it.
+
 import type { DrillRecord } from "../../ports/datacenter/drill.ts";
 import type { SiblingVerdict } from "../../ports/datacenter/sibling-verdict.ts";
 import type { ActivityReport } from "../../telemetry/recent/recent-activity.ts";
 import type { RecentUpstream } from "../../telemetry/recent/recent-upstreams.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import type { BlockReport } from "../block/block-report.ts";
 import type { ReportedStay } from "../history/tag-report.ts";
 import type { DatacenterDocument } from "./datacenter.ts";
 
@@ -164,6 +166,8 @@ export interface StatsDocument {
   readonly services: readonly ServiceStats[];
   readonly queues: readonly QueueStats[];
   readonly savings: SavingsStats;
+  /** Digests that are given to nobody: `count` in all, the last 20 of `blocks` in the order of GET /api/v1/blocks. */
+  readonly blocked: { readonly count: number; readonly last: readonly BlockReport[] };
   readonly runtime: RuntimeStats;
 }
 

@@ -9,6 +9,7 @@ import type { TagHistory } from "../../ports/history/tag-history.ts";
 import type { ClosableUpstream } from "../../ports/upstream.ts";
 import type { ActivityState, RecentActivity } from "../../telemetry/recent/recent-activity.ts";
 import type { SavingsDocument } from "../../telemetry/savings/savings-document.ts";
+import type { BlockReport } from "../block/block-report.ts";
 import type { Drill } from "../drill/drill.ts";
 import type { Health } from "../health.ts";
 import { count, duration } from "../page/format.ts";
@@ -44,6 +45,8 @@ export interface StatsOptions {
   readonly address?: string | undefined;
   /** What is known of the others. */
   readonly datacenter: Pick<Datacenter, "document">;
+  /** Digests that are given to nobody; left out: there are none. */
+  readonly blocked?: (() => readonly BlockReport[]) | undefined;
   /** Left out: there is never one. */
   readonly drill?: Pick<Drill, "state" | "told"> | undefined;
   readonly clock: Clock;
@@ -163,6 +166,7 @@ export function createStats(options: StatsOptions): Stats {
         services,
         queues: options.queues?.() ?? [],
         savings: savingsOf(options.savings()),
+        blocked: blockedOf(options.blocked?.() ?? []),
         runtime,
         drill,
       };
@@ -176,6 +180,13 @@ export function createStats(options: StatsOptions): Stats {
 function movedTags(history: Pick<TagHistory, "movedSince"> | undefined, now: number): readonly MovedTag[] {
   const moves = history?.movedSince(now - day, maxMovedTags) ?? [];
   return moves.map(({ by = null, ...move }) => ({ ...move, by }));
+}
+
+/** Blocked digests that are named. */
+const maxBlocked = 20;
+
+function blockedOf(blocks: readonly BlockReport[]): StatsDocument["blocked"] {
+  return { count: blocks.length, last: blocks.slice(-maxBlocked) };
 }
 
 function linksOf({ opsPage: { runbook, grafana, haproxy } = {} }: Pick<Config, "opsPage">) {

@@ -118,6 +118,10 @@ export const nodePaths = {
   purgeParts: "/node/v1/purge-parts",
   purgeUses: "/node/v1/purge-uses",
   refresh: "/node/v1/refresh",
+  blocks: "/node/v1/blocks",
+  block: "/node/v1/block",
+  blockNow: "/node/v1/block-now",
+  blockUses: "/node/v1/block-uses",
 } as const;
 
 /** Digests asked about at once, at most. */

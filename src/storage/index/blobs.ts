@@ -40,6 +40,7 @@ export class SqliteBlobs implements BlobIndex {
   readonly #clock: Clock;
   readonly #touches: PendingTouches;
   readonly #watches = new Set<Set<Digest>>();
+  #childrenSet: ((manifest: Digest) => void) | undefined;
   readonly #statements: ReturnType<typeof prepareAll>;
   readonly #smallBlob: number;
   readonly #superseded: Pick<SqliteSuperseded, "restore">;
@@ -229,6 +230,12 @@ export class SqliteBlobs implements BlobIndex {
         );
       if (subject !== undefined) this.#statements.setSubject.run(key, digestKey(subject));
     });
+    this.#childrenSet?.(digest);
+  }
+
+  /** `set` is called when the children of a manifest have been written, before its row is. It must not throw. */
+  onChildren(set: (manifest: Digest) => void): void {
+    this.#childrenSet = set;
   }
 
   repositories(upstream: string, last: string | undefined, limit: number): readonly Repository[] {

@@ -86,6 +86,10 @@ export class SqliteImageGraph implements ImageGraph {
       .map(({ manifest }) => digestOfKey(manifest));
   }
 
+  parents(digest: Digest, limit: number): readonly Digest[] {
+    return this.#queries.parents.all(digestKey(digest), limit).map(({ manifest }) => digestOfKey(manifest));
+  }
+
   parts(manifest: Digest, limit: number): readonly KnownPart[] {
     return this.#queries.parts.all(digestKey(manifest), limit).map((row) => ({
       digest: digestOfKey(row.child),

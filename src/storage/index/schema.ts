@@ -312,6 +312,18 @@ CREATE TABLE purges (
 ) STRICT, WITHOUT ROWID;
 `;
 
+/** What operators have blocked, and what not any more (blocks.ts). `parts`: digests, each with a line break behind it. */
+const blocks = `
+CREATE TABLE blocks (
+  digest BLOB PRIMARY KEY,
+  blocked INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  commanded_at INTEGER NOT NULL,
+  node TEXT NOT NULL,
+  parts TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+`;
+
 /**
  * Superseded images (superseded.ts). `former_digests`: the last three digests that a tag named before its own, of manifests
  * that are here; `moved_at`: when it moved on, by upstream's word. `superseding`: manifests to be looked at, because a tag has
@@ -401,6 +413,7 @@ export const migrations: readonly string[] = [
   supersession,
   purges,
   tagHistory,
+  blocks,
 ];
 
 /** "Entr": tells an older index from the database of another program. */

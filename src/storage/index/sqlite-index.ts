@@ -1,11 +1,12 @@
-// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings, pins, purges and the
-// history of tags, nine ports over one SQLite database.
+// The index: tag records, links, kept answers, the blob table, the image graph, the ledger of savings, pins, purges, blocks and the
+// history of tags, ten ports over one SQLite database.
 import type { Clock } from "../../ports/clock.ts";
 import type { NoticeSink } from "../../ports/event.ts";
 import type { Proofs } from "../../ports/records.ts";
 import { storeFailure } from "../store-failure.ts";
 import { SqliteAnswers } from "./answers.ts";
 import { SqliteBlobs } from "./blobs.ts";
+import { SqliteBlocks } from "./blocks.ts";
 import { SqliteImageGraph } from "./image-graph.ts";
 import { type IndexFile, type IndexLoss, openIndexFile } from "./index-file.ts";
 import { SqliteLinks } from "./links.ts";
@@ -59,6 +60,7 @@ export class SqliteIndex {
   readonly superseded: SqliteSuperseded;
   readonly purges: SqlitePurges;
   readonly history: SqliteTagHistory;
+  readonly blocks: SqliteBlocks;
   /** The index could not be read, and is its last copy or a new one. */
   readonly loss: IndexLoss | undefined;
   readonly #file: IndexFile;
@@ -79,6 +81,7 @@ export class SqliteIndex {
     this.pins = new SqlitePins(database);
     this.purges = new SqlitePurges(database);
     this.history = new SqliteTagHistory(database, repositories);
+    this.blocks = new SqliteBlocks(database);
     this.loss = file.loss;
     this.#file = file;
     this.#needsReconcile = !file.clean;

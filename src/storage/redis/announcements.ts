@@ -161,7 +161,8 @@ async function listeningTo(cluster: Cluster, channel: string): Promise<number> {
 
 /** The announcement as all nodes read it: the upstream by its identifier. */
 function messageOf(announcement: Announcement, keys: RedisKeys): Message {
-  if (announcement.kind === "released" || announcement.kind === "purged") return announcement;
+  if (announcement.kind === "released" || announcement.kind === "purged" || announcement.kind === "blocked")
+    return announcement;
   const { kind, scope, ...what } = announcement;
   return { kind, upstream: keys.upstream(scope.upstream), repository: scope.repository, ...what };
 }
@@ -187,6 +188,10 @@ function parseMessage(text: string): Record<string, unknown> | undefined {
 function announcementIn(message: Record<string, unknown>, nameOf: NameOf): Announcement | undefined {
   const { kind, as, key, id } = message;
   if (kind === "purged") return typeof id === "string" ? { kind, id } : undefined;
+  if (kind === "blocked") {
+    const digest = parseDigest(textOf(message.digest));
+    return digest && { kind, digest };
+  }
   if (kind === "released") return typeof key === "string" ? { kind, key } : undefined;
   const upstream = nameOf(textOf(message.upstream));
   const repository = parseRepository(textOf(message.repository));

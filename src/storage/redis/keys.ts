@@ -66,6 +66,10 @@ export class RedisKeys {
     return `${this.#prefix}purges`;
   }
 
+  get blocks(): string {
+    return `${this.#prefix}blocks`;
+  }
+
   get summaries(): string {
     return `${this.#prefix}summaries`;
   }

@@ -1,10 +1,12 @@
 // Everything that nodes share in Redis, opened and closed together.
+import type { BlockExchange } from "../../ports/block/blocks.ts";
 import type { NodeSummaries } from "../../ports/datacenter/nodes.ts";
 import type { NamedUpstream } from "../../ports/datacenter/upstream-id.ts";
 import type { PurgeExchange } from "../../ports/purge/purges.ts";
 import type { LinkStore, TagStore } from "../../ports/records.ts";
 import type { Announcements, Leases, Nodes } from "../../ports/shared.ts";
 import { RedisAnnouncements } from "./announcements.ts";
+import { createRedisBlocks } from "./blocks.ts";
 import { RedisConnection, type RedisConnectionOptions } from "./connection.ts";
 import { RedisLeases } from "./leases.ts";
 import { RedisLinks } from "./links.ts";
@@ -29,6 +31,7 @@ export interface RedisShared {
   readonly summaries: NodeSummaries;
   readonly announcements: Announcements;
   readonly purges: PurgeExchange;
+  readonly blocks: BlockExchange;
   /** Whether commands can be sent. */
   readonly usable: boolean;
   /** From now on these upstreams are configured. */
@@ -58,6 +61,7 @@ export function openRedisShared(options: RedisSharedOptions): RedisShared {
     leases,
     announcements,
     purges: createRedisPurges({ connection, notices }),
+    blocks: createRedisBlocks({ connection, notices }),
     settled: connection.settled,
     check: () => connection.check(),
     useUpstreams: (upstreams) => connection.keys.use(upstreams),

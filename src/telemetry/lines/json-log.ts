@@ -244,11 +244,19 @@ export function noticeLog(logger: Logger, now: () => number = () => performance.
         const { upstream, width } = notice;
         return logger.info({ upstream, width }, "large blobs come in another number of transfers at once");
       }
+      case "block": {
+        const { action, digest, reason, origin, node } = notice;
+        return logger.warn(
+          { digest, reason, origin, node },
+          action === "blocked" ? "a digest is blocked" : "a digest is blocked no more",
+        );
+      }
       // What is in the way is told for each server, by who has asked it.
       case "login_directory":
         return notice.usable ? logger.info("a server of access.ldap answers") : undefined;
       // Each request has its line; a metric counts those that were held back.
       case "caller_limit":
+      case "block_refusal":
       // There are many, and nothing follows from one: a metric counts them.
       case "tag_refresh":
       case "prefetch":

@@ -36,6 +36,7 @@ export const storeOps = [
   "superseded",
   "history",
   "purge",
+  "block",
   "pins",
   "publish",
   "peer",

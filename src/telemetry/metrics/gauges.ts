@@ -35,6 +35,8 @@ export interface GaugeSources {
   /** Bytes held for them, be they here or to come, and that they may have. */
   pinnedBytes(): number | undefined;
   pinBudgetBytes(): number | undefined;
+  /** Digests that are given to nobody. */
+  blockedDigests(): number;
   httpInFlightRequests(): number | undefined;
   drillActive(): boolean;
   ready(): boolean;
@@ -101,6 +103,11 @@ const gauges: readonly { name: string; help: string; source: PlainSource }[] = [
     name: "entrepot_drill_active",
     help: "1 while a drill is on, in which every upstream counts as away for some clients.",
     source: "drillActive",
+  },
+  {
+    name: "entrepot_blocked_digests",
+    help: "Digests that are given to nobody, by command and by the file of this node.",
+    source: "blockedDigests",
   },
   {
     name: "entrepot_pinned_images",

@@ -11,6 +11,7 @@ import processResources from "prom-client/lib/metrics/processResources.js";
 import processStartTime from "prom-client/lib/metrics/processStartTime.js";
 import nodeVersion from "prom-client/lib/metrics/version.js";
 import type { EventSink, NoticeSink } from "../../ports/event.ts";
+import { createBlockMetrics } from "./block-metrics.ts";
 import { createCacheMetrics } from "./cache-metrics.ts";
 import { type GaugeSources, registerGauges } from "./gauges.ts";
 import { createJobMetrics } from "./job-metrics.ts";
@@ -81,6 +82,7 @@ export function createMetrics({
   const notificationSink = createNotificationMetrics(registry, notifications);
   const limitSink = createLimitMetrics(registry);
   const loginSink = createLoginMetrics(registry);
+  const blockSink = createBlockMetrics(registry);
   const webhookSink = createWebhookMetrics(registry);
   const jobSink = createJobMetrics(registry);
   if (savings !== undefined) registerSavings(registry, savings);
@@ -101,6 +103,7 @@ export function createMetrics({
       notificationSink(notice);
       limitSink(notice);
       loginSink(notice);
+      blockSink(notice);
       webhookSink(notice);
       jobSink(notice);
     },

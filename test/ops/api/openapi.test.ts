@@ -165,6 +165,8 @@ t.test("what is refreshed and purged is answered as the document says", async (t
 t.test("of the answers every member is described, also where they are nested", (t) => {
   const { components } = openApiDocument("1.2.3") as Document;
   t.same(Object.keys(components.schemas).sort(), [
+    "BlockChange",
+    "Blocks",
     "Datacenter",
     "Drill",
     "Error",
@@ -174,6 +176,7 @@ t.test("of the answers every member is described, also where they are nested", (
     "ImportedManifest",
     "Job",
     "Jobs",
+    "NewBlock",
     "NewDrill",
     "NewJob",
     "NewPin",

@@ -115,6 +115,7 @@ t.test("the order is that of questions at night", (t) => {
     "repositories",
     "origin",
     "savings",
+    "blocked",
     "node",
   ]);
   t.end();
