@@ -23,7 +23,7 @@ const values = (key: string): readonly string[] =>
 /** systemd looks for the program: the unit with one that is here. */
 function written(t: Test, text = unit): string {
   const path = join(t.testdir(), "entrepot.service");
-  writeFileSync(path, text.replace("/usr/local/bin/entrepot", process.execPath));
+  writeFileSync(path, text.replace("ExecStart=entrepot", `ExecStart=${process.execPath}`));
   return path;
 }
 
@@ -84,7 +84,12 @@ t.test("its head names what a checkout has, and where npm puts the program", asy
   for (const [, script = ""] of head.matchAll(/npm run (\w+)/g)) t.ok(scripts[script], script);
   const prefix = / --prefix (\S+) \.\/(\w+)-\*\.tgz/.exec(head);
   t.equal(prefix?.[2], name);
-  t.equal(values("ExecStart")[0]?.split(" ")[0], `${prefix?.[1]}/bin/${Object.keys(bin)[0]}`);
+  t.equal(
+    prefix?.[1],
+    "/usr/local",
+    "whose bin is where systemd looks first; next is /usr/bin, of the Debian package",
+  );
+  t.equal(values("ExecStart")[0]?.split(" ")[0], Object.keys(bin)[0]);
   const credential = values("LoadCredential")[0]?.split(":")[1];
   t.match(head, new RegExp(`${credential}$`, "m"), "and the file that becomes the credential");
   t.equal(parse(example).upstream.passwordFile, credential);

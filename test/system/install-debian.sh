@@ -16,6 +16,7 @@ packages=(
   python3-minimal iproute2              # the bench: its long link
   slapd ldap-utils                      # a directory of users
   systemd curl                          # what reads the unit; what the documents tell people to type
+  lintian binutils                      # the Debian package: what checks it, and strip
   zsh fish man-db mandoc                # what reads completions and the manual page
 )
 
