@@ -14,7 +14,7 @@ export interface TagSightsOptions {
   readonly notices: NoticeSink;
 }
 
-/** A failure of the store is a notice: nothing here rejects, and no answer waits for another reason than the write. */
+/** A failure of the store is a notice: nothing here rejects. An answer waits where something is written, as for a tag's record. */
 export class TagSights {
   readonly #options: TagSightsOptions;
 

@@ -85,7 +85,9 @@ export function staysOfAll(
 }
 
 /** That a tag has moved is said by the stay it has moved to. */
-function sightsOf(node: string, { digest, firstSeen, by, end }: TagStay): readonly Sight[] {
-  const sight = { at: firstSeen, digest, by: by ?? null, node };
-  return end?.why === "deleted" ? [sight, { at: end.at, digest: undefined, by: null, node }] : [sight];
+function sightsOf(node: string, { digest, firstSeen, by, lastSeen, end }: TagStay): readonly Sight[] {
+  const sights: Sight[] = [{ at: firstSeen, digest, by: by ?? null, node }];
+  if (lastSeen !== undefined) sights.push({ at: lastSeen, digest, by: null, node });
+  if (end?.why === "deleted") sights.push({ at: end.at, digest: undefined, by: null, node });
+  return sights;
 }

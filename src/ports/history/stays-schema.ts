@@ -15,6 +15,7 @@ export const toldStaysSchema = z.object({
           digest: parsedText(parseDigest),
           firstSeen: time,
           by: z.string().max(255).optional(),
+          lastSeen: time.optional(),
           end: z.object({ at: time, why: z.enum(stayEnds) }).optional(),
         })
         // What is not said has no such member.

@@ -14,6 +14,8 @@ export interface TagStay {
   readonly firstSeen: number;
   /** Who asked then: a caller's name, else its address; undefined: nobody waited, or it is not known. */
   readonly by: string | undefined;
+  /** When upstream last said so again while no record of the tag was here, to the minute; undefined: it has not. */
+  readonly lastSeen?: number | undefined;
   /** When upstream first said otherwise, and what. Undefined: it has not. */
   readonly end: { readonly at: number; readonly why: StayEnd } | undefined;
 }
@@ -44,7 +46,8 @@ export const staysKeptFor = 365 * 24 * 3_600_000;
 export interface TagHistory {
   /**
    * Upstream has said what the tag names. Gives the digest it named before, where that was another one and the tag was not deleted
-   * since. `known`: what a record said before that this history has not seen made, such as another node's.
+   * since. `known`: what the record said before, which another node may have made: where it is newer than what was seen here, the
+   * tag had moved to it meanwhile.
    */
   named(scope: Scope, tag: Tag, word: TagWord, known?: Omit<TagWord, "by">): Promise<Digest | undefined>;
   /** Upstream has said, at `at`, that there is no such tag. `known` as above. */

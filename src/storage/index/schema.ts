@@ -375,8 +375,9 @@ END;
 `;
 
 /**
- * What tags have named (tag-history.ts). `first_seen`, `ended_at`: in milliseconds since the epoch; what a tag named before this
- * table was there counts from when upstream was last asked. `ended`: `moved` or `deleted`.
+ * What tags have named (tag-history.ts). `first_seen`, `last_seen`, `ended_at`: in milliseconds since the epoch; what a tag named
+ * before this table was there counts from when upstream was last asked, as far as that fits. `ended`: `moved` or `deleted`.
+ * `follows`: whether it is not the tag's first stay.
  */
 const tagHistory = `
 CREATE TABLE tag_history (
@@ -384,13 +385,17 @@ CREATE TABLE tag_history (
   repository INTEGER NOT NULL,
   tag TEXT NOT NULL,
   digest BLOB NOT NULL,
+  follows INTEGER NOT NULL,
   first_seen INTEGER NOT NULL,
   seen_by TEXT,
+  last_seen INTEGER,
   ended_at INTEGER,
   ended TEXT
 ) STRICT;
-INSERT INTO tag_history (repository, tag, digest, first_seen) SELECT repository, tag, digest, checked_at FROM tags;
+INSERT INTO tag_history (repository, tag, digest, follows, first_seen)
+  SELECT repository, tag, digest, 0, checked_at FROM tags ORDER BY checked_at DESC LIMIT 100000;
 CREATE INDEX tag_history_tag ON tag_history (repository, tag, id);
+CREATE INDEX tag_history_single ON tag_history (id) WHERE ended_at IS NULL AND follows = 0;
 CREATE INDEX tag_history_ended ON tag_history (ended_at) WHERE ended_at IS NOT NULL;
 `;
 

@@ -18,6 +18,15 @@ import { type Repositories, repositoryId } from "./repositories.ts";
 const maxStays = 500_000;
 /** Rows removed in one write, so that nothing waits long for it. */
 const prunedAtOnce = 1_000;
+/** Milliseconds within which the same word again is not written down once more. */
+const sameWord = 60_000;
+
+interface OpenStay {
+  readonly id: number;
+  readonly digest: Digest;
+  readonly firstSeen: number;
+  readonly lastSeen: number;
+}
 
 export class SqliteTagHistory implements TagHistory {
   readonly #database: Database;
@@ -29,8 +38,9 @@ export class SqliteTagHistory implements TagHistory {
   readonly #of: Statement;
   readonly #trim: Statement;
   readonly #moves: Statement;
+  readonly #again: Statement;
   readonly #dropOld: Statement;
-  readonly #dropOver: Statement;
+  readonly #dropSingle: Statement;
   readonly #dropFirst: Statement;
   #count: number;
 
@@ -40,15 +50,17 @@ export class SqliteTagHistory implements TagHistory {
     this.#repositories = repositories;
     this.#maxStays = max;
     this.#open = database.prepare(
-      `SELECT id, digest FROM tag_history WHERE repository = ${repositoryId} AND tag = ? AND ended_at IS NULL
+      `SELECT id, digest, first_seen, last_seen FROM tag_history WHERE repository = ${repositoryId} AND tag = ? AND ended_at IS NULL
        ORDER BY id DESC LIMIT 1`,
     );
     this.#begin = database.prepare(
-      "INSERT INTO tag_history (repository, tag, digest, first_seen, seen_by) VALUES (?, ?, ?, ?, ?)",
+      `INSERT INTO tag_history (repository, tag, digest, first_seen, seen_by, follows) VALUES (?1, ?2, ?3, ?4, ?5,
+         EXISTS (SELECT 1 FROM tag_history WHERE repository = ?1 AND tag = ?2))`,
     );
+    this.#again = database.prepare("UPDATE tag_history SET last_seen = ? WHERE id = ?");
     this.#end = database.prepare("UPDATE tag_history SET ended_at = ?, ended = ? WHERE id = ?");
     this.#of = database.prepare(
-      `SELECT digest, first_seen, seen_by, ended_at, ended FROM tag_history
+      `SELECT digest, first_seen, seen_by, last_seen, ended_at, ended FROM tag_history
        WHERE repository = ${repositoryId} AND tag = ? ORDER BY id`,
     );
     this.#trim = database.prepare(
@@ -69,9 +81,9 @@ export class SqliteTagHistory implements TagHistory {
       `DELETE FROM tag_history WHERE id IN (
          SELECT id FROM tag_history WHERE ended_at < ? ORDER BY ended_at LIMIT ${prunedAtOnce})`,
     );
-    this.#dropOver = database.prepare(
+    this.#dropSingle = database.prepare(
       `DELETE FROM tag_history WHERE id IN (
-         SELECT id FROM tag_history WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT ?)`,
+         SELECT id FROM tag_history WHERE ended_at IS NULL AND follows = 0 ORDER BY id LIMIT ?)`,
     );
     this.#dropFirst = database.prepare(
       "DELETE FROM tag_history WHERE id IN (SELECT id FROM tag_history ORDER BY id LIMIT ?)",
@@ -85,37 +97,57 @@ export class SqliteTagHistory implements TagHistory {
     word: TagWord,
     known?: Omit<TagWord, "by">,
   ): Promise<Digest | undefined> {
+    const seen = this.#seen(scope, tag);
+    if (known === undefined && seen?.digest === word.digest && word.at - seen.lastSeen < sameWord)
+      return undefined;
     return await this.#change(scope, tag, known, (open) => {
-      if (open?.digest === word.digest) return undefined;
-      if (open !== undefined) this.#end.run(Math.round(word.at), "moved", open.id);
-      this.#put(scope, tag, word);
-      return open?.digest;
+      if (open?.digest !== word.digest) {
+        if (open !== undefined) this.#end.run(Math.round(word.at), "moved", open.id);
+        this.#put(scope, tag, word);
+        return open?.digest;
+      }
+      this.#again.run(Math.round(word.at), open.id);
+      return undefined;
     });
   }
 
   async gone(scope: Scope, tag: Tag, at: number, known?: Omit<TagWord, "by">): Promise<void> {
+    if (known === undefined && this.#seen(scope, tag) === undefined) return;
     await this.#change(scope, tag, known, (open) => {
       if (open !== undefined) this.#end.run(Math.round(at), "deleted", open.id);
     });
   }
 
-  /** In one write; `change` gets the stay that has not ended. */
+  /** The stay that has not ended, as it was seen here. */
+  #seen(scope: Scope, tag: Tag): OpenStay | undefined {
+    const row = this.#open.get(scope.upstream, scope.repository, tag);
+    if (row === undefined) return undefined;
+    const firstSeen = Number(row.first_seen);
+    return {
+      id: Number(row.id),
+      digest: digestOfKey(row.digest),
+      firstSeen,
+      lastSeen: Number(row.last_seen ?? firstSeen),
+    };
+  }
+
+  /** In one write; `change` gets the stay that has not ended, which is that of the known record where nothing newer was seen. */
   async #change<Result>(
     scope: Scope,
     tag: Tag,
     known: Omit<TagWord, "by"> | undefined,
-    change: (open: { readonly id: number; readonly digest: Digest } | undefined) => Result,
+    change: (open: OpenStay | undefined) => Result,
   ): Promise<Result> {
     if (this.#database.pause !== undefined) await this.#database.pause;
     const count = this.#count;
     try {
       return this.#database.transaction(() => {
-        let row = this.#open.get(scope.upstream, scope.repository, tag);
-        if (row === undefined && known !== undefined) {
-          this.#put(scope, tag, { ...known, by: undefined });
-          row = this.#open.get(scope.upstream, scope.repository, tag);
-        }
-        return change(row && { id: Number(row.id), digest: digestOfKey(row.digest) });
+        const seen = this.#seen(scope, tag);
+        if (known === undefined || known.digest === seen?.digest) return change(seen);
+        if (seen !== undefined && known.at <= seen.lastSeen) return change(seen);
+        if (seen !== undefined) this.#end.run(Math.round(known.at), "moved", seen.id);
+        this.#put(scope, tag, { ...known, by: undefined });
+        return change(this.#seen(scope, tag));
       });
     } catch (error) {
       this.#count = count;
@@ -123,12 +155,18 @@ export class SqliteTagHistory implements TagHistory {
     }
   }
 
+  /**
+   * Beyond the bound those go first that were never followed by another: the tag's record, if it has one, says as much. Then the
+   * oldest. Who pushes many tags does not push out what has moved.
+   */
   #put(scope: Scope, tag: Tag, { digest, at, by }: TagWord): void {
     const repository = this.#repositories.id(scope);
+    if (this.#count >= this.#maxStays) {
+      const most = Math.min(prunedAtOnce, Math.ceil(this.#maxStays / 10));
+      this.#count -= this.#dropSingle.run(most) || this.#dropFirst.run(most);
+    }
     this.#count += this.#begin.run(repository, tag, digestKey(digest), Math.round(at), by ?? null);
     this.#count -= this.#trim.run(repository, tag);
-    const beyond = this.#count - this.#maxStays;
-    if (beyond > 0) this.#count -= this.#dropOver.run(beyond) || this.#dropFirst.run(beyond);
   }
 
   of(scope: Scope, tag: Tag): readonly TagStay[] {
@@ -144,11 +182,12 @@ export class SqliteTagHistory implements TagHistory {
   }
 }
 
-function stayOf({ digest, first_seen, seen_by, ended_at, ended }: Row): TagStay {
+function stayOf({ digest, first_seen, seen_by, last_seen, ended_at, ended }: Row): TagStay {
   return {
     digest: digestOfKey(digest),
     firstSeen: Number(first_seen),
     by: textOf(seen_by),
+    ...(last_seen === null ? {} : { lastSeen: Number(last_seen) }),
     end: ended_at === null ? undefined : { at: Number(ended_at), why: ended as StayEnd },
   };
 }

@@ -46,6 +46,18 @@ t.test("a deletion ends a stay, also for who has not noticed it; then a tag begi
   t.end();
 });
 
+t.test("a tag that was seen again after another node's deletion is back", (t) => {
+  const seen = [
+    { node: "n1", stays: [stay(a, 10, deleted(20))] },
+    { node: "n2", stays: [{ ...stay(a, 11), lastSeen: 30 }] },
+  ];
+  t.match(staysOfAll(seen), [
+    { digest: a, firstSeenAt: 10, endedAt: 20, ended: "deleted" },
+    { digest: a, firstSeenAt: 30, endedAt: null, nodes: ["n2"] },
+  ]);
+  t.end();
+});
+
 function options(others: Readonly<Record<string, readonly TagStay[] | null | undefined>>) {
   const nodes = {
     async tagStays(address: string) {

@@ -58,7 +58,11 @@ t.test("what another node's record said before is where the history begins", asy
     { digest: a, firstSeen: 2, by: undefined, end: { at: 5, why: "moved" } },
     { digest: b, firstSeen: 5, by: "ann", end: undefined },
   ]);
-  t.equal(await history.named(app, latest, word(c, 6), { digest: a, at: 2 }), b, "what was seen counts more");
+  t.equal(
+    await history.named(app, latest, word(c, 6), { digest: a, at: 2 }),
+    b,
+    "what was seen later counts more",
+  );
   await history.gone(app, "1.0" as Tag, 9, { digest: a, at: 7 });
   t.match(history.of(app, "1.0" as Tag), [{ digest: a, firstSeen: 7, end: { at: 9, why: "deleted" } }]);
 });
@@ -90,13 +94,46 @@ t.test("bounds: of a tag, of all tags, in time", async (t) => {
 
   await history.named(app, latest, word(a, 1));
   await history.named(app, latest, word(b, 2));
-  for (let at = 0; at < 8; at++) await history.named(app, `tag${at}` as Tag, word(a, 10 + at));
-  t.equal(history.of(app, latest).length, 2);
-  await history.named(app, "more" as Tag, word(a, 30));
-  t.match(history.of(app, latest), [{ digest: b }], "first goes what has ended");
-  await history.named(app, "evenmore" as Tag, word(a, 31));
-  t.same(history.of(app, latest), [], "then what was seen first");
-  t.equal(history.of(app, "tag0" as Tag).length, 1);
+  for (let at = 0; at < 20; at++) await history.named(app, `tag${at}` as Tag, word(a, 10 + at));
+  t.equal(history.of(app, latest).length, 2, "tags that never moved push out no move");
+  t.equal(history.movedSince(0, 10).length, 1);
+  t.same(history.of(app, "tag0" as Tag), [], "they go, the first one first");
+  t.equal(history.of(app, "tag19" as Tag).length, 1);
+  const moving = open(t, 10);
+  for (let at = 0; at < 12; at++) {
+    await moving.named(app, `tag${at}` as Tag, word(a, at));
+    await moving.named(app, `tag${at}` as Tag, word(b, at));
+  }
+  t.same(
+    ["tag0", "tag11"].map((tag) => moving.of(app, tag as Tag).map(({ digest }) => digest)),
+    [[], [a, b]],
+    "of moves the oldest go",
+  );
+});
+
+t.test("what another node has seen meanwhile is in the record: a rollback is a move", async (t) => {
+  const history = open(t);
+  await history.named(app, latest, word(a, 1));
+  t.equal(await history.named(app, latest, word(a, 20), { digest: b, at: 10 }), b);
+  t.match(history.of(app, latest), [
+    { digest: a, firstSeen: 1, end: { at: 10, why: "moved" } },
+    { digest: b, firstSeen: 10, end: { at: 20, why: "moved" } },
+    { digest: a, firstSeen: 20, end: undefined },
+  ]);
+  t.equal(
+    await history.named(app, latest, word(c, 40), { digest: b, at: 30 }),
+    b,
+    "not what was seen here last",
+  );
+});
+
+t.test("the same word again without a record is noted, once a minute", async (t) => {
+  const history = open(t);
+  await history.named(app, latest, word(a, 1_000));
+  await history.named(app, latest, word(a, 60_999));
+  t.equal(history.of(app, latest)[0]?.lastSeen, undefined);
+  await history.named(app, latest, word(a, 61_000));
+  t.equal(history.of(app, latest)[0]?.lastSeen, 61_000);
 });
 
 t.test("a later start goes on where it was", async (t) => {
