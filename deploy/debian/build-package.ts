@@ -118,11 +118,11 @@ function libraries(): readonly string[] {
     .map(([path]) => path);
 }
 
-/** What runs, and licenses: no declarations, no sources of theirs, no maps, no documents and tests of the library. */
+/** What runs, and licenses: no declarations, sources, maps, documents, tests, nor what only another runtime (Bare) loads. */
 function isLibraryFile(path: string): boolean {
   const name = basename(path);
   if (/licen[cs]e|notice|copying/i.test(name)) return true;
-  if (/^\.|\.(?:map|[cm]?ts|tsx|md|markdown|flow|html|sh)$/i.test(name)) return false;
+  if (/^\.|\.(?:bare|map|[cm]?ts|tsx|md|markdown|flow|html|sh)$/i.test(name)) return false;
   return !/\/node_modules\/(?:@[^/]+\/)?[^/]+\/(?:tests?|docs?|benchmarks?|examples?)$/.test(path);
 }
 
