@@ -1,6 +1,7 @@
 // Which mirrors of other datacenters are asked for a digest before the far registry is, in which order, and what has come of
 // it. They are a place of bytes like the others of a fill (fill/source.ts): the digest proves the bytes, and the right to them
 // is proved as for bytes of any other place, by upstream.
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../../oci/digest.ts";
 import type { Clock, Pause } from "../../ports/clock.ts";
 import type { SiblingState, SiblingVerdict } from "../../ports/datacenter/sibling-verdict.ts";
@@ -12,9 +13,11 @@ import { UpstreamError } from "../../ports/upstream.ts";
 import { type BlobAnswer, isRefusal, type ManifestAnswer } from "../../ports/upstream-answer.ts";
 import { MeasuredRate } from "./measured-rate.ts";
 
-/** Milliseconds in which one that has failed is not asked; one that has sent wrong bytes. */
+/** Milliseconds in which one that has failed, or refused, is not asked; one that has sent wrong bytes. */
 const rest = 10_000;
 const distrust = 10 * 60_000;
+/** Most repositories of which it is remembered that a sibling does not let this mirror read them. */
+const maxRefused = 1_000;
 /** One that brings less than this share of what the upstream brings is not asked. */
 const asFast = 0.8;
 /** Bytes a millisecond below which a transfer under way is slow, whatever the upstream brings; and of what that does. */
@@ -43,6 +46,8 @@ class Known {
   >;
   restsUntil = Number.NEGATIVE_INFINITY;
   distrustedUntil = Number.NEGATIVE_INFINITY;
+  /** Until when it is not asked about a repository, by upstream and name. */
+  readonly refused = new LRUCache<string, number>({ max: maxRefused });
   lastHitAt: number | undefined;
   lastError: SiblingVerdict["lastError"];
 
@@ -108,7 +113,7 @@ export class Siblings {
   /** What it answers within its time. `late`: gets an answer that comes when nobody waits for it any more. */
   async #ask<Answer extends BlobAnswer | ManifestAnswer>(
     name: string,
-    { upstream }: Scope,
+    { upstream, repository }: Scope,
     ask: (sibling: Sibling) => Promise<Answer>,
     late: (answer?: Answer) => void,
     signal?: AbortSignal,
@@ -118,13 +123,18 @@ export class Siblings {
     const { sibling } = known;
     // Then it would wait behind other layers, and upstream need not.
     if (!sibling.hasRoom(upstream)) return undefined;
-    const { pause } = this.#options;
+    const { pause, clock } = this.#options;
+    const about = `${upstream}/${repository}`;
+    if (clock() < (known.refused.get(about) ?? Number.NEGATIVE_INFINITY)) return undefined;
     try {
       const answer = await withDeadline({ milliseconds: sibling.timeout, pause, signal, late }, () =>
         ask(sibling),
       );
       if (!isRefusal(answer)) return answer as Exclude<Answer, { readonly kind: "absent" | "denied" }>;
-      if (answer.kind === "denied") this.#failed(known, "it does not let this mirror read that", 0);
+      if (answer.kind === "denied") {
+        known.refused.set(about, clock() + rest);
+        this.#failed(known, "it does not let this mirror read that", 0);
+      }
       this.#count(name, "miss");
       return undefined;
     } catch (error) {

@@ -119,6 +119,27 @@ t.test("that it does not have it is no failure; that it does not let this mirror
   ]);
 });
 
+t.test(
+  "one that lets this mirror read nothing of a repository is not asked about it for ten seconds",
+  async (t) => {
+    const { siblings, all, open, clock } = siblingsOf(t, "a");
+    let asked = 0;
+    all[0].open = async () => {
+      asked++;
+      return { kind: "denied" };
+    };
+    for (let i = 0; i < 3; i++) t.equal(await open("a"), undefined);
+    t.equal(asked, 1);
+    t.equal(siblings.verdicts[0]?.results.miss, 1);
+    const other = { ...scope, repository: repo("team/other") };
+    await siblings.open("a", other, digest, 0, new AbortController().signal);
+    t.equal(asked, 2, "what holds of one repository need not of another");
+    clock.advance(10_000);
+    await open("a");
+    t.equal(asked, 3);
+  },
+);
+
 t.test("what has a doubt about it is not read, and what is found counts when it is used", async (t) => {
   const { siblings, all, open } = siblingsOf(t, "a");
   all[0].blobs.set(digest, bytes);
