@@ -163,23 +163,48 @@ export class ManifestSource {
 
   /**
    * As `fetch`, by digest; of a sibling first, where the repository is known to have it. Where it is not, the answer of upstream,
-   * which proves it, is the manifest itself.
+   * which proves it, is the manifest itself. `asked` gets the names of the siblings that were.
    */
-  async byDigest(remote: RemoteRepository, digest: Digest): Promise<Resolution> {
-    const hasRight = this.#sharing.siblings !== undefined && (await this.#access.linked(remote, digest));
-    const near = hasRight ? await this.#fromSibling(remote, digest) : undefined;
+  async byDigest(
+    remote: RemoteRepository,
+    digest: Digest,
+    asked: Set<string> = new Set(),
+  ): Promise<Resolution> {
+    const near = await this.#fromSiblingIfLinked(remote, digest, asked);
     if (near !== undefined) return this.#resolved("miss", near);
     return await this.fetch(remote, { kind: "digest", digest });
   }
 
-  /** Undefined when no sibling has it, or what it sends is not to be used. The right to it is proved. */
-  async #fromSibling(remote: RemoteRepository, digest: Digest): Promise<FetchedManifest | undefined> {
+  /** As #fromSibling; undefined also where the repository is not known to have it. */
+  async #fromSiblingIfLinked(
+    remote: RemoteRepository,
+    digest: Digest,
+    asked: Set<string>,
+    isAvailable?: boolean,
+  ): Promise<FetchedManifest | undefined> {
+    if (this.#sharing.siblings === undefined || !(await this.#access.linked(remote, digest)))
+      return undefined;
+    return await this.#fromSibling(remote, digest, asked, isAvailable);
+  }
+
+  /**
+   * Undefined when no sibling has it that is not among `asked`, or what it sends is not to be used. The right to it is proved.
+   * `isAvailable`: upstream can be asked instead.
+   */
+  async #fromSibling(
+    remote: RemoteRepository,
+    digest: Digest,
+    asked: Set<string> = new Set(),
+    isAvailable = remote.registry.available,
+  ): Promise<FetchedManifest | undefined> {
     const { siblings } = this.#sharing;
     if (siblings === undefined || this.#local.purged.hasJust(digest)) return undefined;
-    for (const name of siblings.toAsk(remote.upstream, remote.registry.available)) {
+    for (const name of siblings.toAsk(remote.upstream, isAvailable)) {
+      if (asked.has(name)) continue;
+      asked.add(name);
       const answer = await siblings.manifest(name, remote, digest);
-      if (answer === "failed") return undefined;
-      if (answer === undefined) continue;
+      if (answer === "failed" && isAvailable) return undefined;
+      if (answer === undefined || answer === "failed") continue;
       try {
         const source = `sibling:${name}` as const;
         const fetched = await this.#fetch(remote, { kind: "digest", digest }, async () => answer, source);
@@ -197,11 +222,20 @@ export class ManifestSource {
   }
 
   /**
-   * As `fetch`, by digest, of another node that can serve it to the repository without upstream, once for all that ask at the same
-   * time. Undefined when none does, or what it sends is not to be used.
+   * As `fetch`, by digest, of another node that can serve it to the repository without upstream, else of a sibling that is not among
+   * `asked`, once for all that ask at the same time. Undefined when none does, or what it sends is not to be used.
    */
-  fromNode(remote: RemoteRepository, digest: Digest): Promise<Resolution | undefined> {
-    return this.#fromNodes.run(keyIn(remote, digest), () => this.#fromNode(remote, digest)).promise;
+  fromNode(
+    remote: RemoteRepository,
+    digest: Digest,
+    asked: Set<string> = new Set(),
+  ): Promise<Resolution | undefined> {
+    return this.#fromNodes.run(keyIn(remote, digest), async () => {
+      const ofNode = await this.#fromNode(remote, digest);
+      if (ofNode !== undefined) return ofNode;
+      const near = await this.#fromSiblingIfLinked(remote, digest, asked, false);
+      return near && this.#resolved("miss", near);
+    }).promise;
   }
 
   async #fromNode(remote: RemoteRepository, digest: Digest): Promise<Resolution | undefined> {
@@ -210,12 +244,7 @@ export class ManifestSource {
     const address = this.#local.purged.hasJust(digest)
       ? undefined
       : await holders?.find(remote, digest, "manifest");
-    if (peers === undefined || address === undefined) {
-      const near = (await this.#access.linked(remote, digest))
-        ? await this.#fromSibling(remote, digest)
-        : undefined;
-      return near && this.#resolved("miss", near);
-    }
+    if (peers === undefined || address === undefined) return undefined;
     try {
       const ask = () => peers.manifest(address, remote, digest);
       const fetched = await this.#fetch(remote, { kind: "digest", digest }, ask);

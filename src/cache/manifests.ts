@@ -451,8 +451,9 @@ export class Manifests {
     if (here !== undefined) return this.#here(remote, digest, here);
     if (negative.has(remote, "manifest", digest)) return absentAsRemembered;
     const answered = await this.#fetch(remote, keyIn(remote, digest), async () => {
-      const resolution = this.#source.byDigest(remote, digest).catch(async (error: unknown) => {
-        const near = await this.#source.fromNode(remote, digest);
+      const asked = new Set<string>();
+      const resolution = this.#source.byDigest(remote, digest, asked).catch(async (error: unknown) => {
+        const near = await this.#source.fromNode(remote, digest, asked);
         if (near === undefined) throw error;
         return near;
       });

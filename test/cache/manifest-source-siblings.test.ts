@@ -6,6 +6,7 @@ import { app } from "../fixtures/blob-clients.ts";
 import { noticesOf, openCache } from "../fixtures/cache-fixture.ts";
 import { makeImage } from "../fixtures/images.ts";
 import { tagOf } from "../fixtures/memory-upstream.ts";
+import { MemoryPeers } from "../fixtures/neighbours.ts";
 import { MemorySibling } from "../fixtures/siblings.ts";
 
 const image = makeImage({ layers: [10, 20] });
@@ -14,15 +15,15 @@ const mediaType = mediaTypes.ociManifest;
 const byDigest = { kind: "digest", digest } as const;
 const byTag = { kind: "tag", tag: tagOf("1.0") } as const;
 
-async function start(t: Test) {
-  const sibling = new MemorySibling("b");
-  sibling.timeout = 5_000;
+async function start(t: Test, options: Parameters<typeof openCache>[1] = {}) {
+  const [sibling, second] = [new MemorySibling("b"), new MemorySibling("c")];
+  for (const each of [sibling, second]) each.timeout = 5_000;
   sibling.manifests.set(digest, { body, mediaType });
-  const cache = await openCache(t, { siblings: [sibling] });
+  const cache = await openCache(t, { siblings: [sibling, second], ...options });
   cache.upstream.addManifest(app, "1.0", body, mediaType);
   const remote = remoteRepository(cache.upstream, app);
   const link = () => cache.access.link(remote, [{ digest, size: body.length }]);
-  return { cache, sibling, remote, link };
+  return { cache, sibling, second, remote, link };
 }
 
 t.test("of a repository that is known to have it: from the sibling, and kept", async (t) => {
@@ -75,4 +76,56 @@ t.test("one that does not answer: upstream does", async (t) => {
   };
   t.match(await cache.manifests.open(remote, byDigest), { source: "upstream:up", body });
   t.match(noticesOf(cache, "sibling"), [{ sibling: "b", result: "failed" }]);
+});
+
+t.test("while upstream is away a sibling that fails hides no other", async (t) => {
+  const { cache, sibling, second, remote, link } = await start(t);
+  await link();
+  second.manifests.set(digest, { body, mediaType });
+  cache.upstream.available = false;
+  sibling.fault = () => {
+    throw new UpstreamError("unreachable", "by the test");
+  };
+  t.match(await cache.manifests.open(remote, byDigest), { source: "sibling:c", body });
+});
+
+t.test("those that have said no are not asked once more when upstream fails", async (t) => {
+  const { cache, sibling, second, remote, link } = await start(t);
+  await link();
+  sibling.manifests.clear();
+  cache.upstream.fault = () => {
+    throw new UpstreamError("unreachable", "by the test");
+  };
+  await t.rejects(cache.manifests.open(remote, byDigest), { code: "unreachable" });
+  t.same(
+    [sibling, second].map(({ calls }) => calls.length),
+    [1, 1],
+  );
+});
+
+t.test("one that was not asked, since another had failed, is when upstream fails as well", async (t) => {
+  const { cache, sibling, second, remote, link } = await start(t);
+  await link();
+  second.manifests.set(digest, { body, mediaType });
+  const fault = () => {
+    throw new UpstreamError("unreachable", "by the test");
+  };
+  [sibling.fault, cache.upstream.fault] = [fault, fault];
+  t.match(await cache.manifests.open(remote, byDigest), { source: "sibling:c", body });
+  t.equal(sibling.calls.length, 1);
+});
+
+t.test("another node that has it and fails when asked for it: a sibling is asked", async (t) => {
+  const peers = new MemoryPeers();
+  const nodes = { others: () => ["http://other"] };
+  const { cache, sibling, remote, link } = await start(t, { peers, nodes });
+  await link();
+  peers.has = async () => true;
+  // It was away when it was asked before upstream was.
+  sibling.available = false;
+  cache.upstream.fault = () => {
+    sibling.available = true;
+    throw new UpstreamError("unreachable", "by the test");
+  };
+  t.match(await cache.manifests.open(remote, byDigest), { source: "sibling:b", body });
 });
