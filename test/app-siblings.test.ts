@@ -10,6 +10,7 @@ import { type Mirror, type MirrorOptions, startMirror } from "./fixtures/mirror.
 import { type ScriptedUpstream, startUpstream } from "./fixtures/scripted-upstream.ts";
 import { siblingAt } from "./fixtures/siblings.ts";
 import { freePort } from "./system/fixtures/free-port.ts";
+import { until } from "./system/fixtures/until.ts";
 
 const image = makeImage({ layers: [300_000, 90_000, 2_000] });
 const parts = [image.config, ...image.layers];
@@ -49,10 +50,8 @@ async function pull(t: Test, mirror: Mirror, headers: Record<string, string> = {
 }
 
 async function stored(mirror: Mirror, count: number): Promise<void> {
-  for (let seen = 0; seen < count; ) {
-    seen = mirror.lines.filter(({ msg }) => msg === "fill committed").length;
-    if (seen < count) await new Promise((resolve) => setImmediate(resolve));
-  }
+  const seen = () => mirror.lines.filter(({ msg }) => msg === "fill committed").length;
+  await until(`${count} blobs are stored`, () => seen() >= count);
 }
 
 /** What the mirror's siblings asked of it, by the log of its requests. */
@@ -62,6 +61,12 @@ function fromSiblings(mirror: Mirror) {
 
 async function stats({ ops }: Mirror): Promise<StatsDocument> {
   return (await (await fetch(new URL("/stats.json", ops))).json()) as StatsDocument;
+}
+
+/** Its one download has so many bytes. */
+async function received(mirror: Mirror, bytes: number): Promise<void> {
+  const isThere = async () => ((await stats(mirror)).fills[0]?.receivedBytes ?? 0) >= bytes;
+  await until(`${bytes} bytes of a download are there`, isThere);
 }
 
 function blobsAsked(upstream: ScriptedUpstream, method: "GET" | "HEAD"): number {
@@ -192,7 +197,7 @@ t.test(
     await Promise.all([a, b].map((mirror) => mirror.get(`/v2/${app}/manifests/1.0`)));
     const first = a.get(path);
     // Its size is known from here on.
-    while (((await stats(a)).fills[0]?.receivedBytes ?? 0) < 70_000);
+    await received(a, 70_000);
     const second = b.get(path);
     await upstream.until(() => blobsAsked(upstream, "HEAD") === 1);
     gate.resolve();
@@ -253,7 +258,7 @@ t.test("one that is killed in the middle of a layer: upstream goes on from that 
   await mirror.get(`/v2/${app}/manifests/1.0`);
   const [layer] = image.layers as [(typeof image.layers)[0]];
   const answering = mirror.get(`/v2/${app}/blobs/${layer.digest}`);
-  while (((await stats(mirror)).fills[0]?.receivedBytes ?? 0) < 100_000);
+  await received(mirror, 100_000);
   await sibling.stop();
   const answer = await answering;
   t.ok(answer.complete && answer.body.equals(layer.bytes));

@@ -128,6 +128,8 @@ export interface SiblingConfig {
   readonly tls: TlsConfig | undefined;
   /** Milliseconds. */
   readonly timeout: number;
+  /** Milliseconds of silence in the middle of an answer after which the rest comes from elsewhere; left out: 2,000. No setting. */
+  readonly idleTimeout?: number | undefined;
   readonly maxConnections: number;
 }
 

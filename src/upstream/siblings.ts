@@ -9,8 +9,8 @@ import type { ClosableUpstream } from "../ports/upstream.ts";
 import type { BlobAnswer, ManifestAnswer } from "../ports/upstream-answer.ts";
 import { createUpstream } from "./http-upstream.ts";
 
-/** Milliseconds of silence in the middle of an answer after which the rest comes from the registry. */
-const idleTimeout = 2_000;
+/** Milliseconds of silence in the middle of an answer after which the rest comes from elsewhere, as a rule. */
+const usualIdleTimeout = 2_000;
 
 export interface HttpSiblingOptions {
   /** How this node names itself in Via. */
@@ -81,6 +81,7 @@ export class HttpSibling implements Sibling {
 
   #client(upstream: string): ClosableUpstream {
     const { name, url, upstreams, auth, tls, timeout, maxConnections } = this.#config;
+    const { idleTimeout = usualIdleTimeout } = this.#config;
     const { plain, notices, clock, pause, pseudonym } = this.#options;
     const there = new URL(url);
     there.pathname = `${there.pathname.replace(/\/+$/, "")}/${upstreams?.[upstream] ?? upstream}`;
