@@ -17,6 +17,7 @@ import type { Releases } from "../sharing/releases.ts";
 import type { Siblings } from "../sharing/siblings.ts";
 import { type Fill, type FillAsk, NearbyMismatch } from "./fill.ts";
 import { refusesRanges } from "./pieces.ts";
+import { NearbyBreak } from "./transfer.ts";
 
 /**
  * How often a fill checks whether another node, which has the lease and cannot be read from, is done, and the most
@@ -416,7 +417,8 @@ export class FillSource {
   // ---- siblings -----------------------------------------------------------------------------------------------
 
   /**
-   * What the first sibling sends that has it, once the right is proved; undefined when none does, or one takes too long to say so.
+   * What the first sibling sends that has it, once the right is proved; undefined when none does, or one takes too long to say so
+   * while upstream can be asked instead.
    */
   async #fromSiblings(from: number, signal: AbortSignal): Promise<BlobAnswer | undefined> {
     const { sharing, digest, distrusted } = this.#options;
@@ -427,35 +429,41 @@ export class FillSource {
       const place = `${ofSibling}${name}`;
       if (this.#failedPeers.has(place) || distrusted.has(place, digest)) continue;
       const found = await siblings.open(name, remote, digest, from, signal);
-      // The time for such questions is over.
-      if (found === "failed") return undefined;
+      if (found === "failed") {
+        // The time for such questions is over.
+        if (remote.registry.available) return undefined;
+        continue;
+      }
       if (found === undefined) continue;
       const refusal = await this.#mayRead(name, found, signal);
       if (refusal !== undefined) {
         await found.body[Symbol.asyncIterator]().return?.();
+        if (refusal === "unusable") continue;
         return refusal === "unproved" ? undefined : refusal;
       }
       this.#place = "sibling";
       this.#sibling = name;
       this.#places.add(place);
       siblings.hit(name);
-      return { ...found, body: this.#whileFast(name, found.body, signal) };
+      return { ...found, body: this.#whileFast(name, found, signal) };
     }
     return undefined;
   }
 
-  /** Undefined when it is to be read; "unproved" when only the bytes of upstream can say whether it may be, or show which are right. */
+  /** Undefined when it is to be read; "unproved" when only the bytes of upstream can say whether it may be; "unusable": not that answer. */
   async #mayRead(
     name: string,
     { size }: { readonly size: number | undefined },
     signal: AbortSignal,
-  ): Promise<Refusal | "unproved" | undefined> {
+  ): Promise<Refusal | "unproved" | "unusable" | undefined> {
     const { sharing, access, digest } = this.#options;
     try {
       const stated = await access.statedSize(this.#remote, digest);
       if (stated !== undefined && size !== stated) {
-        sharing.siblings?.wrong(name, `${size} bytes for ${digest}, which has ${stated}`);
-        return "unproved";
+        // Without a length it says nothing wrong.
+        if (size !== undefined)
+          sharing.siblings?.wrong(name, `${size} bytes for ${digest}, which has ${stated}`);
+        return "unusable";
       }
       return await this.#unproved();
     } catch (error) {
@@ -467,13 +475,19 @@ export class FillSource {
   }
 
   /** Makes a sibling that fails in the middle, or is slower than upstream, a broken transfer, which goes on elsewhere. */
-  async *#whileFast(name: string, body: AsyncIterable<Buffer>, signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *#whileFast(
+    name: string,
+    { body, cacheStatus }: { readonly body: AsyncIterable<Buffer>; readonly cacheStatus?: string },
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer> {
     const { clock, sharing } = this.#options;
     const { siblings } = sharing;
+    // What it is itself still fetching comes as its registry sends it, and says nothing of the sibling.
+    const isItsOwn = cacheStatus === undefined || isHit(cacheStatus);
     let [waited, bytes] = [0, 0];
     let isSlow = false;
     const came = (more: number, milliseconds: number): void => {
-      siblings?.came(name, more, milliseconds);
+      if (isItsOwn) siblings?.came(name, more, milliseconds);
       [waited, bytes] = [waited + milliseconds, bytes + more];
       if (waited < siblingWindow) return;
       const { upstream, registry } = this.#remote;
@@ -487,8 +501,8 @@ export class FillSource {
       if (signal.aborted) throw error;
       this.#failedPeers.add(`${ofSibling}${name}`);
       const text = error instanceof Error ? error.message : String(error);
-      siblings?.[isSlow ? "slow" : "failed"](name, text);
-      throw new UpstreamError("truncated", `the blob broke off at a sibling: ${text}`, { cause: error });
+      if (isItsOwn) siblings?.[isSlow ? "slow" : "failed"](name, text);
+      throw new NearbyBreak(`the blob broke off at a sibling: ${text}`, { cause: error });
     }
   }
 
@@ -532,13 +546,18 @@ export class FillSource {
       if (signal.aborted) throw error;
       failed();
       const text = error instanceof Error ? error.message : String(error);
-      throw new UpstreamError("truncated", `the blob broke off nearby: ${text}`, { cause: error });
+      throw new NearbyBreak(`the blob broke off nearby: ${text}`, { cause: error });
     }
   }
 }
 
 /** What the places are called that are siblings, before the name. */
 const ofSibling = "sibling ";
+
+/** Whether the cache nearest to us, which is the last member of Cache-Status (RFC 9211, section 2), holds what it sends. */
+function isHit(cacheStatus: string): boolean {
+  return /;\s*hit\b[^,]*$/.test(cacheStatus);
+}
 
 /**
  * The same bytes. `came` is told how many have come while they were waited for so many milliseconds: about each second of

@@ -31,6 +31,17 @@ const transient: ReadonlySet<UpstreamErrorCode> = new Set([
   "rate_limited",
 ]);
 
+/**
+ * A place near this node, which is read instead of upstream, has broken off or is too slow. It is not read again for the same blob
+ * (FillSource), so the transfer goes on at once, and upstream has lost no attempt by it.
+ */
+export class NearbyBreak extends UpstreamError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("truncated", message, options);
+    this.name = "NearbyBreak";
+  }
+}
+
 /** How often, and after which pauses, a broken transfer goes on. */
 export class RetryBudget {
   #attempt = 0;
@@ -178,6 +189,7 @@ export class Transfer {
         if (await this.#receive(answer)) return undefined;
       } catch (error) {
         if (attempt.signal.aborted && !signal.aborted) continue;
+        if (error instanceof NearbyBreak && !signal.aborted) continue;
         if (this.#resumed !== undefined && error instanceof UpstreamError && error.code === "range_refused") {
           await this.#startOver(this.#resumed);
           continue;

@@ -167,6 +167,99 @@ t.test(
   },
 );
 
+t.test("siblings that break before the first byte: upstream is asked, and nobody waits", async (t) => {
+  const { cache, siblings } = await cacheWith(t, "b", "c", "d");
+  await link(cache);
+  for (const sibling of siblings)
+    sibling.pace = () => {
+      throw new UpstreamError("truncated", "by the test");
+    };
+  const opened = await found(t, cache, app, digest);
+  t.ok((await readAll(opened.reader)).equals(bytes));
+  await fillsOver(cache);
+  t.same(cache.upstream.calls, [`GET blob ${app} ${digest} from 0`]);
+  for (const sibling of siblings) t.equal(sibling.calls.length, 1, "one question each");
+  t.notOk(cache.time.asked.includes(100), "without a pause between them");
+});
+
+t.test("siblings that bring little and break take no attempt from upstream", async (t) => {
+  const names = ["b", "c", "d", "e", "f"];
+  const { cache, siblings } = await cacheWith(t, ...names);
+  await link(cache);
+  for (const [at, sibling] of siblings.entries())
+    sibling.pace = (position) => {
+      if (position > at * 16_384) throw new UpstreamError("truncated", "by the test");
+    };
+  t.same(await pull(t, cache), near("b"));
+  t.same(cache.upstream.calls, [`GET blob ${app} ${digest} from ${names.length * 16_384}`]);
+});
+
+t.test(
+  "while upstream is away a sibling that fails, or sends what is not usable, hides no other",
+  async (t) => {
+    const { cache, siblings } = await cacheWith(t, "b", "c", "d");
+    await link(cache);
+    cache.upstream.available = false;
+    const [b, c] = siblings as [MemorySibling, MemorySibling];
+    b.fault = () => {
+      throw new UpstreamError("unreachable", "by the test");
+    };
+    c.blobs.set(digest, Buffer.alloc(size + 1));
+    t.same(await pull(t, cache), near("d"));
+    t.same(cache.upstream.calls, []);
+  },
+);
+
+t.test("an answer without a length is not used, and is nobody's lie", async (t) => {
+  const { cache, siblings } = await cacheWith(t, "b", "c");
+  await link(cache);
+  siblings[0].statesSize = false;
+  t.same(await pull(t, cache), near("c"));
+  t.equal(siblings[0].sending, 0);
+  t.same(
+    noticesOf(cache, "sibling").map(({ sibling, result }) => `${sibling} ${result}`),
+    ["c hit"],
+  );
+});
+
+for (const ends of ["is slow", "breaks"] as const)
+  t.test(
+    `what a sibling is itself fetching ${ends}: upstream goes on, and it is asked the next time`,
+    async (t) => {
+      const { cache, siblings } = await cacheWith(t, "b");
+      await link(cache);
+      siblings[0].cacheStatus = "entrepot; fwd=uri-miss; collapsed";
+      siblings[0].pace = (at) => {
+        cache.clock.advance(500);
+        if (ends === "breaks" && at > 0) throw new UpstreamError("truncated", "by the test");
+      };
+      t.same(await pull(t, cache), near("b"));
+      t.equal(cache.upstream.count("GET"), 1);
+      t.same(
+        noticesOf(cache, "sibling").map(({ result }) => result),
+        ["hit"],
+        "that says nothing of the sibling",
+      );
+      siblings[0].pace = undefined;
+      siblings[0].cacheStatus = "entrepot; hit; detail=disk";
+      await cache.store.delete(digest);
+      t.same(await pull(t, cache), near("b"));
+      t.equal(siblings[0].calls.length, 2);
+    },
+  );
+
+t.test("one of 40 KB/s is measured by its first transfer, and costs no second client time", async (t) => {
+  const { cache, siblings } = await cacheWith(t, "b");
+  await link(cache);
+  siblings[0].pace = () => cache.clock.advance(400);
+  cache.upstream.transfers.push({ pace: () => cache.clock.advance(1) });
+  t.same(await pull(t, cache), near("b"));
+  await cache.store.delete(digest);
+  cache.clock.advance(10_001);
+  t.same(await pull(t, cache), missed);
+  t.equal(siblings[0].calls.length, 1);
+});
+
 t.test("one that is slower than upstream in the middle is left at the byte it reached", async (t) => {
   const { cache, siblings } = await cacheWith(t, "b");
   await link(cache);
