@@ -109,19 +109,27 @@ async function mirrorAnswers(place: OpsPlace | undefined): Promise<boolean> {
   }
 }
 
-const upstreamSettings = /^ENTREPOT_UPSTREAM_|^(?:https?|no|all)_proxy$/i;
+const clientSettings = /^ENTREPOT_UPSTREAM_(?:TLS_CA|(?:NO_)?PROXY)$|^(?:https?|no|all)_proxy$/i;
+const accountSettings = /^ENTREPOT_UPSTREAM_(?:USERNAME|PASSWORD|PASSWORD_FILE)$/;
 
 /**
  * The mirror as a client sees it: an upstream, with the account and authority the environment names for one, and the proxies
- * every program knows. Where a mirror sends clients for a blob may be in their own network.
+ * every program knows. Where a mirror sends clients for a blob may be in their own network. An account beside the URL of
+ * another host is that host's, as in the environment of a mirror, and is not shown to this one; nor is any to a URL without a
+ * scheme.
  */
 function clientConfig(url: string, { env, readFile }: Context): LoadResult {
-  const own = Object.entries(env).filter(([name]) => upstreamSettings.test(name));
+  const { ENTREPOT_UPSTREAM_URL: upstream = url } = env;
+  const hasScheme = /^https?:\/\//.test(url);
+  const isItsOwn = hasScheme && URL.canParse(upstream) && new URL(upstream).host === new URL(url).host;
+  const own = Object.entries(env).filter(
+    ([name]) => clientSettings.test(name) || (isItsOwn && accountSettings.test(name)),
+  );
   return loadConfig({
     env: {
       ...Object.fromEntries(own),
       ENTREPOT_UPSTREAM_NAME: "mirror",
-      ENTREPOT_UPSTREAM_URL: /^https?:\/\//.test(url) ? url : `http://${url}`,
+      ENTREPOT_UPSTREAM_URL: hasScheme ? url : `http://${url}`,
       ENTREPOT_UPSTREAM_REDIRECTS_TO: "0.0.0.0/0,::/0",
     },
     readFile,

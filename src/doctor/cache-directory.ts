@@ -1,8 +1,8 @@
 // The cache directory: whether it can be written to, who uses it, what room and speed its disk has. Takes no lock, and writes
-// one file of its own, which is deleted again: a mirror that runs there is not disturbed.
+// files of its own that are deleted as they are opened: a mirror that runs there is not disturbed.
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { open, stat, unlink } from "node:fs/promises";
+import { type FileHandle, open, readdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Config } from "../config/config.ts";
 import { cacheSizeWarning } from "../config/rules.ts";
@@ -49,17 +49,28 @@ export async function examineCache(part: Part, options: CacheOptions): Promise<v
 /** With the directory, or the nearest above it that is there: the mirror makes the rest. */
 async function checkDirectory(dir: string) {
   const there = await nearest(dir);
-  const file = join(there, `.entrepot-doctor-${randomBytes(8).toString("hex")}`);
   try {
-    const handle = await open(file, "wx", 0o600);
+    const handle = await openOwn(there);
     await handle.close();
-    await unlink(file);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOSPC") return ok(`${there} is there, and full`, there);
     return failed(`${there} cannot be written to (${code})`, directoryFix(code, there));
   }
   return ok(there === dir ? `${dir} can be written to` : `${dir} will be made in ${there}`, there);
+}
+
+/** A new file that nothing is left of once it is closed, however this command ends. */
+async function openOwn(there: string): Promise<FileHandle> {
+  const file = join(there, `.entrepot-doctor-${randomBytes(8).toString("hex")}`);
+  const handle = await open(file, "wx", 0o600);
+  try {
+    await unlink(file);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  return handle;
 }
 
 function directoryFix(code: string | undefined, there: string): string {
@@ -80,6 +91,8 @@ async function nearest(path: string): Promise<string> {
 interface Holder {
   readonly pid: number;
   readonly name: string | undefined;
+  /** Whether it was seen to have the file open; a lock's number alone may be that of a file on another disk. */
+  readonly isSeen: boolean;
 }
 
 /**
@@ -99,16 +112,37 @@ function holderOf(
     } catch {
       return undefined;
     }
-    const lock = new RegExp(`^\\d+: POSIX +ADVISORY +WRITE +(\\d+) [0-9a-f]+:[0-9a-f]+:${stats.ino} `, "m");
-    const [, pid] = lock.exec(text) ?? [];
-    return pid === undefined ? undefined : { pid: Number(pid), name: nameOf(Number(pid)) };
+    const lock = new RegExp(`^\\d+: POSIX +ADVISORY +WRITE +(\\d+) [0-9a-f]+:[0-9a-f]+:${stats.ino} `, "gm");
+    for (const [, found] of text.matchAll(lock)) {
+      const pid = Number(found);
+      const isOpen = await hasOpen(pid, stats);
+      if (isOpen !== false) return { pid, name: nameOf(pid), isSeen: isOpen === true };
+    }
+    return undefined;
   };
+}
+
+/** Whether the process has that very file open; undefined when that cannot be seen. */
+async function hasOpen(
+  pid: number,
+  { dev, ino }: { readonly dev: number; readonly ino: number },
+): Promise<boolean | undefined> {
+  const directory = `/proc/${pid}/fd`;
+  try {
+    for (const name of await readdir(directory)) {
+      const file = await stat(join(directory, name)).catch(() => undefined);
+      if (file?.ino === ino && file.dev === dev) return true;
+    }
+    return false;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The process that uses the directory; undefined when none of this machine is seen to. */
 export async function processIn(dir: string): Promise<number | undefined> {
-  const { pid } = (await holderOf(dir)()) ?? {};
-  return pid === 0 ? undefined : pid;
+  const { pid, isSeen } = (await holderOf(dir)()) ?? {};
+  return isSeen ? pid : undefined;
 }
 
 function nameOf(pid: number): string | undefined {
@@ -128,6 +162,11 @@ async function holderFinding(
   if (holder === undefined) return ok("no process of this machine uses it");
   const who = `process ${holder.pid}${holder.name === undefined ? "" : ` (${holder.name})`}`;
   if (mirrorRuns) return ok(`used by ${who}, and a mirror answers at opsListen`);
+  if (!holder.isSeen)
+    return warning(
+      `${who} seems to use ${dir}, and no mirror answers where opsListen says; its open files cannot be seen`,
+      "Run this as root, which tells whether it does.",
+    );
   return failed(
     `${who} uses ${dir}, and no mirror answers where opsListen says`,
     "Stop that process, or set cache.dir to a directory of this mirror's own.",
@@ -164,8 +203,7 @@ async function checkInodes(there: string): Promise<Finding> {
 
 /** Writes as a fill does, and syncs as the commit of a blob does. */
 async function checkSpeed(there: string, steady: () => number, signal: AbortSignal): Promise<Finding> {
-  const file = join(there, `.entrepot-doctor-${randomBytes(8).toString("hex")}`);
-  const handle = await open(file, "wx", 0o600);
+  const handle = await openOwn(there);
   try {
     const bytes = randomBytes(piece);
     const began = steady();
@@ -180,7 +218,6 @@ async function checkSpeed(there: string, steady: () => number, signal: AbortSign
     return ok(seen);
   } finally {
     await handle.close();
-    await unlink(file);
   }
 }
 

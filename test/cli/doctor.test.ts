@@ -113,3 +113,27 @@ t.test("a client: the mirror, and the ways past it", async (t) => {
   t.equal(await gone.exit, 1);
   t.match(gone.out(), /failed: mirror: connect/);
 });
+
+t.test("an account is shown to the mirror it is for, and to no other host", async (t) => {
+  const shown: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    shown.push(request.headers.authorization);
+    response.writeHead(401, { "www-authenticate": 'Basic realm="mirror"' }).end();
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const account = { ENTREPOT_UPSTREAM_USERNAME: "mirror", ENTREPOT_UPSTREAM_PASSWORD: "hunter2" };
+  const ask = async (url: string, env: Record<string, string> = {}) => {
+    shown.length = 0;
+    const line = commandLine(["doctor", "--client", url], { env: { ...account, ...env } });
+    await line.exit;
+    t.ok(shown.length > 0);
+    return shown.some((each) => each !== undefined);
+  };
+  t.equal(await ask(`http://${host}`), true);
+  t.equal(await ask(`http://${host}`, { ENTREPOT_UPSTREAM_URL: `http://${host}/v2` }), true);
+  t.equal(await ask(`http://${host}`, { ENTREPOT_UPSTREAM_URL: "https://registry.example.com" }), false);
+  t.equal(await ask(host), false, "without a scheme");
+  t.equal(await ask(host.replace("127.0.0.1", "localhost")), false, "nor where the host looks like one");
+});
