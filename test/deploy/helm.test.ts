@@ -43,6 +43,7 @@ t.test("helm", async (t) => {
       imagePullSecrets: [{ name: "registry" }],
       config: {
         listenTls: { certFile: "/run/secrets/entrepot/tls.crt", keyFile: "/run/secrets/entrepot/tls.key" },
+        opsTls: { certFile: "/run/secrets/entrepot/tls.crt", keyFile: "/run/secrets/entrepot/tls.key" },
       },
       persistence: { size: "1Ti", storageClass: "local" },
       service: { type: "NodePort", nodePort: 30500, annotations: { "example.com/key": "value" } },
@@ -73,9 +74,22 @@ t.test("helm", async (t) => {
       t.equal(errors, "");
       const file = manifests.find(({ kind }) => kind === "ConfigMap")?.data["entrepot.yaml"];
       // No certificate is made for the test.
-      const problems = problemsOf({ env: {}, file }).filter((problem) => !problem.startsWith("listenTls."));
+      const problems = problemsOf({ env: {}, file }).filter(
+        (problem) => !/^(?:listen|ops)Tls\./.test(problem),
+      );
       t.same(problems, []);
     }
+  });
+
+  await t.test("what is served over TLS is asked over TLS", async (t) => {
+    const schemes = async (...args: string[]) => {
+      const set = (await rendered(...args)).find(({ kind }) => kind === "StatefulSet");
+      const [container] = set?.spec.template.spec.containers ?? [];
+      const probes = ["startupProbe", "readinessProbe", "livenessProbe"];
+      return probes.map((name) => container?.[name].httpGet.scheme);
+    };
+    t.same(await schemes("--values", values.one, "--values", everything), ["HTTPS", "HTTPS", "HTTPS"]);
+    t.same(await schemes("--values", values.three), [undefined, undefined, undefined]);
   });
 
   await t.test("with their values it is the manifests of deploy/kubernetes", async (t) => {
