@@ -1,5 +1,5 @@
 // The SDK of OpenTelemetry, put together. Only open-otel.ts loads this file, and with it the SDK.
-import type { ExportResult } from "@opentelemetry/core";
+import { type ExportResult, ExportResultCode } from "@opentelemetry/core";
 import { OTLPMetricExporter as JsonMetricExporter } from "@opentelemetry/exporter-metrics-otlp-http";
 import { OTLPMetricExporter as ProtobufMetricExporter } from "@opentelemetry/exporter-metrics-otlp-proto";
 import { OTLPTraceExporter as JsonTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
@@ -72,17 +72,24 @@ function createMeters(
     exporter: telling(exporter, metricsFailed),
     exportIntervalMillis: interval,
     exportTimeoutMillis: Math.min(interval, patience),
-    metricProducers: [createMetricProducer(families, { resource, version, startedAt: Date.now() })],
+    metricProducers: [
+      createMetricProducer(families, {
+        resource,
+        version,
+        startedAt: Date.now(),
+        failed: (error) => metricsFailed(reasonOf(error)),
+      }),
+    ],
   });
   return new MeterProvider({ resource, readers: [reader] });
 }
 
 /** The exporter, of whose failures `failed` is told: the SDK keeps them to itself. */
-function telling(exporter: PushMetricExporter, failed: (reason: string) => void): PushMetricExporter {
+export function telling(exporter: PushMetricExporter, failed: (reason: string) => void): PushMetricExporter {
   return {
     export(metrics, done) {
       exporter.export(metrics, (result: ExportResult) => {
-        if (result.error !== undefined) failed(reasonOf(result.error));
+        if (result.code !== ExportResultCode.SUCCESS) failed(reasonOf(result.error));
         done(result);
       });
     },

@@ -20,16 +20,25 @@ export interface MetricProducerOptions {
   readonly version: string;
   /** Milliseconds since the epoch: since when counters count. */
   readonly startedAt: number;
+  /** The metrics could not be read: the SDK keeps it to itself. Must not throw. */
+  readonly failed: (error: Error) => void;
 }
 
 /** Reads the metrics whenever the SDK exports. */
 export function createMetricProducer(
   families: () => Promise<readonly MetricFamily[]>,
-  { resource, version, startedAt }: MetricProducerOptions,
+  { resource, version, startedAt, failed }: MetricProducerOptions,
 ): MetricProducer {
   return {
     async collect() {
-      const all = await families();
+      let all: readonly MetricFamily[];
+      try {
+        all = await families();
+      } catch (thrown) {
+        const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+        failed(error);
+        return { resourceMetrics: { resource, scopeMetrics: [] }, errors: [error] };
+      }
       const times = { startTime: timeOf(startedAt), endTime: timeOf(Date.now()) };
       const metrics = all.flatMap((family) => metricDataOf(family, times) ?? []);
       const scopeMetrics = [{ scope: { name: "entrepot", version }, metrics }];

@@ -1,6 +1,7 @@
+import { resourceFromAttributes } from "@opentelemetry/resources";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import t from "tap";
-import { metricDataOf } from "../../../src/telemetry/otel/metric-data.ts";
+import { createMetricProducer, metricDataOf } from "../../../src/telemetry/otel/metric-data.ts";
 
 const times = { startTime: [1, 0], endTime: [2, 0] } as const;
 
@@ -51,4 +52,18 @@ t.test("a histogram: each bucket has its own, the last one what is above all bou
       { attributes: { x: "2" }, value: { buckets: { counts: [0, 1, 0, 0] }, sum: 2, count: 1 } },
     ],
   });
+});
+
+t.test("metrics that cannot be read are told of, and nothing is sent", async (t) => {
+  const failures: string[] = [];
+  const options = { resource: resourceFromAttributes({}), version: "1", startedAt: 0 };
+  const failed = ({ message }: Error) => failures.push(message);
+  const producer = createMetricProducer(() => Promise.reject(new Error("no such gauge")), {
+    ...options,
+    failed,
+  });
+  const { resourceMetrics, errors } = await producer.collect();
+  t.strictSame(failures, ["no such gauge"]);
+  t.match(errors, [{ message: "no such gauge" }]);
+  t.strictSame(resourceMetrics.scopeMetrics, []);
 });
