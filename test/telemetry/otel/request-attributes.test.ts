@@ -34,3 +34,33 @@ t.test("a process that only passes the answer on says what HTTP shows", (t) => {
   t.notOk("entrepot.result" in attributes);
   t.end();
 });
+
+t.test(
+  "of what the client sends there is its program, the host it asks, its request's id and the path, and no other header",
+  (t) => {
+    const event = sampleEvent({
+      id: "of-the-client",
+      user: "alice",
+      host: "mirror.example.com:5000",
+      path: "/v2/team/app/manifests/1",
+      client: "192.0.2.7",
+      userAgent: "containerd/2.1",
+      detail: "no such tag",
+      forwardedFor: "198.51.100.9",
+    });
+    const { attributes } = describeRequest(event, true, "http");
+    t.match(attributes, {
+      "user_agent.original": "containerd/2.1",
+      "server.address": "mirror.example.com",
+      "client.address": "192.0.2.7",
+      "url.path": "/v2/team/app/manifests/1",
+      "entrepot.request_id": "of-the-client",
+      "entrepot.detail": "no such tag",
+    });
+    for (const other of ["198.51.100.9", "alice"]) t.notMatch(JSON.stringify(attributes), other);
+    t.notOk(
+      Object.keys(attributes).some((name) => /^http\.request\.header|^url\.query|^(end)?user\./.test(name)),
+    );
+    t.end();
+  },
+);
