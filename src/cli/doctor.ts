@@ -5,7 +5,7 @@ import { formatProblem } from "../config/problem.ts";
 import { parseImageName, referenceOf } from "../oci/image-name.ts";
 import { doubtsOf } from "./check.ts";
 import { type Context, exitCode, loadFrom } from "./context.ts";
-import { askOps, type OpsPlace, OpsRefusal, opsPlace } from "./ops-place.ts";
+import { askOps, isMirror, type OpsPlace, OpsRefusal, opsPlace } from "./ops-place.ts";
 import { trustSystemAuthorities } from "./system-authorities.ts";
 
 export interface DoctorFlags {
@@ -96,7 +96,7 @@ function isImage(text: string): boolean {
   return name !== undefined && referenceOf(name) !== undefined;
 }
 
-/** Whether a mirror answers where the settings have their ops listener, be it that it wants a login. */
+/** Whether a mirror answers where the settings have their ops listener, be it that it wants a login: others may, too. */
 async function mirrorAnswers(place: OpsPlace | undefined): Promise<boolean> {
   if (place === undefined) return false;
   try {
@@ -105,7 +105,7 @@ async function mirrorAnswers(place: OpsPlace | undefined): Promise<boolean> {
     };
     return typeof name === "string";
   } catch (error) {
-    return error instanceof OpsRefusal;
+    return error instanceof OpsRefusal && (await isMirror(place, mirrorTimeout));
   }
 }
 
@@ -115,13 +115,13 @@ const accountSettings = /^ENTREPOT_UPSTREAM_(?:USERNAME|PASSWORD|PASSWORD_FILE)$
 /**
  * The mirror as a client sees it: an upstream, with the account and authority the environment names for one, and the proxies
  * every program knows. Where a mirror sends clients for a blob may be in their own network. An account beside the URL of
- * another host is that host's, as in the environment of a mirror, and is not shown to this one; nor is any to a URL without a
+ * another origin is that one's, as in the environment of a mirror, and is not shown to this one; nor is any to a URL without a
  * scheme.
  */
 function clientConfig(url: string, { env, readFile }: Context): LoadResult {
   const { ENTREPOT_UPSTREAM_URL: upstream = url } = env;
   const hasScheme = /^https?:\/\//.test(url);
-  const isItsOwn = hasScheme && URL.canParse(upstream) && new URL(upstream).host === new URL(url).host;
+  const isItsOwn = hasScheme && URL.canParse(upstream) && new URL(upstream).origin === new URL(url).origin;
   const own = Object.entries(env).filter(
     ([name]) => clientSettings.test(name) || (isItsOwn && accountSettings.test(name)),
   );

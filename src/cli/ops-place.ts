@@ -179,6 +179,28 @@ export async function askOps(
   return await answered(place, request, answer);
 }
 
+/** Characters of the metrics that are looked through. */
+const longestMetrics = 4 * 1024 * 1024;
+
+/** Whether the metrics there, which need no login and are shown none, are a mirror's. `patience` as of askOps. Never rejects. */
+export async function isMirror(place: OpsPlace, patience: number): Promise<boolean> {
+  try {
+    const signal = AbortSignal.timeout(patience);
+    const request = await opsRequest({ ...place, access: undefined }, "/metrics", { method: "GET", signal });
+    const [answer] = (await once(request.end(), "response")) as [IncomingMessage];
+    let text = "";
+    if (answer.statusCode === 200)
+      for await (const chunk of answer.setEncoding("utf8") as AsyncIterable<string>) {
+        text += chunk;
+        if (text.length > longestMetrics) break;
+      }
+    answer.destroy();
+    return /^entrepot_/m.test(text);
+  } catch {
+    return false;
+  }
+}
+
 /** Bytes that are brought to a mirror. */
 export interface OpsUpload {
   readonly type: string;

@@ -82,14 +82,31 @@ t.test("warnings of the configuration are told", async (t) => {
   );
 });
 
+/** The address of a server that wants a login, but for its metrics where it has some. */
+async function wantsLogin(t: Test, metrics?: string): Promise<string> {
+  const server = createServer(({ url }, response) => {
+    if (url === "/metrics" && metrics !== undefined) response.end(metrics);
+    else response.writeHead(401, { "content-type": "application/json" }).end("{}");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+t.test("another program that wants a login at opsListen is not taken for a mirror", async (t) => {
+  const { url } = await registry(t);
+  for (const metrics of [undefined, "node_load1 0.5\n"]) {
+    const env = { ...nodeEnv(t, url.href), ENTREPOT_OPS_LISTEN: await wantsLogin(t, metrics) };
+    const line = commandLine(["doctor"], { env });
+    t.equal(await line.exit, 1);
+    t.match(line.out(), /FAILED {3}opsListen {2}cannot listen on 127\.0\.0\.1:\d+/);
+    t.match(line.out(), / {2}ok {7}listen .* is free/);
+  }
+});
+
 t.test("beside a mirror that runs its port is not taken for another program's", async (t) => {
   const { url } = await registry(t);
-  const ops = createServer((_, response) => {
-    response.writeHead(401, { "content-type": "application/json" }).end("{}");
-  }).listen(0, "127.0.0.1");
-  await once(ops, "listening");
-  t.teardown(() => ops.close());
-  const at = `127.0.0.1:${(ops.address() as AddressInfo).port}`;
+  const at = await wantsLogin(t, "# TYPE entrepot_build_info gauge\nentrepot_build_info 1\n");
   const env = { ...nodeEnv(t, url.href), ENTREPOT_OPS_LISTEN: at };
   const line = commandLine(["doctor"], { env });
   t.equal(await line.exit, 0);
@@ -134,6 +151,7 @@ t.test("an account is shown to the mirror it is for, and to no other host", asyn
   t.equal(await ask(`http://${host}`), true);
   t.equal(await ask(`http://${host}`, { ENTREPOT_UPSTREAM_URL: `http://${host}/v2` }), true);
   t.equal(await ask(`http://${host}`, { ENTREPOT_UPSTREAM_URL: "https://registry.example.com" }), false);
+  t.equal(await ask(`http://${host}`, { ENTREPOT_UPSTREAM_URL: `https://${host}` }), false, "in clear");
   t.equal(await ask(host), false, "without a scheme");
   t.equal(await ask(host.replace("127.0.0.1", "localhost")), false, "nor where the host looks like one");
 });
