@@ -5,6 +5,7 @@ import type { Config, RedisConfig } from "../config/config.ts";
 import { orAborted } from "../ports/deadline.ts";
 import {
   commandClient,
+  listeningClient,
   PasswordReader,
   type RedisClient,
   type RedisPasswords,
@@ -35,7 +36,7 @@ export async function examineRedis(
   const said = (error: unknown): string => redisMessage(error, passwords);
   try {
     const connected = await part.check("connect", (signal) => connect(client, redis, passwords, signal));
-    await part.check("auth", () => {
+    await part.check("auth", async () => {
       const [problem] = problems;
       if (problem !== undefined) return failed(problem, "Mend the file that redis.passwordFile names.");
       if (connected !== undefined && connected !== "ready")
@@ -45,9 +46,13 @@ export async function examineRedis(
             ? "Set redis.password or redis.passwordFile."
             : "Correct redis.username and redis.password (or its file).",
         );
-      return passwords.server === undefined
-        ? skipped("no password is configured")
-        : ok("the password is taken");
+      if (passwords.server === undefined) return skipped("no password is configured");
+      if (await takesAnybody(redis, passwords, `${node.name}-doctor`))
+        return warning(
+          "it takes anybody, also without the password that is configured",
+          "Set requirepass in Redis, or a password for its user default (or turn that off).",
+        );
+      return ok("the password is taken");
     });
     await part.check("memory", async () => memoryFinding(await serverOf(client).info("memory")), {
       alone: true,
@@ -98,6 +103,20 @@ async function connect(
   if (trouble === "") return ok(at, "ready");
   if (refusedLogin.test(trouble)) return ok(at, trouble);
   return failed(`${at}: ${trouble}`, connectFix(trouble));
+}
+
+/** Whether it answers one who shows no password, on a connection of its own. */
+async function takesAnybody(redis: RedisConfig, passwords: RedisPasswords, name: string): Promise<boolean> {
+  const client = listeningClient(redis, { ...passwords, server: undefined }, name, 0);
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    return (await client.ping()) === "PONG";
+  } catch {
+    return false;
+  } finally {
+    client.disconnect();
+  }
 }
 
 function connectFix(trouble: string): string {

@@ -113,6 +113,12 @@ t.test("Redis", async (t) => {
     }
   });
 
+  await t.test("one that takes anybody is warned of when a password is configured", async (t) => {
+    const { found } = await ask(t, {}, { ENTREPOT_REDIS_PASSWORD: secret });
+    t.same(found.failed, []);
+    t.match(checkOf(found, "redis", "auth"), { outcome: "warning", seen: /anybody/, fix: /requirepass/ });
+  });
+
   await t.test("a replica, which takes no writes", async (t) => {
     const primary = await startRedis(t);
     const { found } = await ask(t, { args: ["--replicaof", `127.0.0.1 ${primary.port}`] });
