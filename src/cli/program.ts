@@ -111,8 +111,8 @@ what to restart is said on the standard error.
 
 Exit codes:
   0  done
-  1  a file could not be written, or is there already and says something else
-  2  this client cannot do it with this mirror, or the command line or the configuration is wrong`,
+  1  one of several clients cannot do it with this mirror, or a file could not be written, or is there and says something else
+  2  none of the clients can do it with this mirror, or the command line or the configuration is wrong`,
     )
     .action(async (clients: string[], options: ClientConfigOptions) =>
       finish(await clientConfig(clients, options, context)),

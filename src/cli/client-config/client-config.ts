@@ -8,6 +8,7 @@ import {
 } from "../../client-config/clients.ts";
 import {
   type ClientFile,
+  type ClientMirror,
   ClientProblem,
   type ClientSetup,
   type ClientWishes,
@@ -38,19 +39,38 @@ export async function clientConfig(
     const clients = clientsOf(names);
     const wishes = wishesOf(clients, options, context);
     const mirror = requestedMirror(options, clients, context);
-    const setups = clients.map((client): [ClientName, ClientSetup] => [
-      client,
-      clientSetup(client, mirror, wishes),
-    ]);
-    const files = distinct(setups.flatMap(([, { files }]) => files));
-    if (options.output === undefined) context.out(printed(files));
+    const setups = clients.map((client) => ({ client, ...setupOf(client, mirror, wishes) }));
+    const found = setups.flatMap(({ setup }) => setup ?? []);
+    const files = distinct(found.flatMap(({ files }) => files));
+    if (options.output === undefined) context.out(found.length === 0 ? "" : printed(files));
     else if (!writeFiles(options.output, files, context)) return exitCode.failed;
-    context.err(setups.map(([client, setup]) => advice(client, setup)).join(""));
-    return exitCode.done;
+    context.err(
+      setups
+        .map(({ client, setup, problem }) =>
+          setup === undefined ? `${client}:\n  no file: ${problem}\n` : advice(client, setup),
+        )
+        .join(""),
+    );
+    if (found.length === 0) return exitCode.usage;
+    return found.length < setups.length ? exitCode.failed : exitCode.done;
   } catch (error) {
-    if (!(error instanceof ClientProblem || error instanceof RequestProblem)) throw error;
+    if (!(error instanceof RequestProblem)) throw error;
     context.err(`entrepot: ${error.message}\n`);
     return exitCode.usage;
+  }
+}
+
+/** Or why there is none for this client: the others have theirs all the same. */
+function setupOf(
+  client: ClientName,
+  mirror: ClientMirror,
+  wishes: ClientWishes,
+): { readonly setup?: ClientSetup; readonly problem?: string } {
+  try {
+    return { setup: clientSetup(client, mirror, wishes) };
+  } catch (error) {
+    if (!(error instanceof ClientProblem)) throw error;
+    return { problem: error.message };
   }
 }
 

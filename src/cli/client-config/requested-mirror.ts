@@ -37,12 +37,32 @@ export function requestedMirror(
     throw new RequestProblem(
       "where is the mirror? Name its configuration (--config FILE, or ENTREPOT_CONFIG), or say --mirror http://mirror.example.com:5000",
     );
-  const hosts = registry.map(hostOf);
+  const hosts = [...new Set(registry.map(hostOf))];
+  if (hosts.length > 1) sayNamespaces(url, mirror, hosts, context);
   if (hosts.length > 0) return mirrorAt(url, hosts, ca);
   // docker mirrors Docker Hub's names and no others.
   if (clients.every((client) => client === "docker")) return mirrorAt(url, ["docker.io"], ca);
   throw new RequestProblem(
     "for which registry's names? Say --registry registry.example.com, once for each, or name the mirror's configuration (--config FILE)",
+  );
+}
+
+/**
+ * A mirror that knows no namespaces takes every name for its default registry, and one below a path for that path's: whoever has
+ * a name there could answer for the other registry's. Throws RequestProblem.
+ */
+function sayNamespaces(
+  url: URL,
+  written: string | undefined,
+  hosts: readonly string[],
+  { err }: Context,
+): void {
+  if (url.pathname !== "/")
+    throw new RequestProblem(
+      `--mirror: found ${quote(written ?? url.href)}, and its path stands for one registry: ask for one --registry at a time, or leave the path out where the mirror has namespaces`,
+    );
+  err(
+    `entrepot: the mirror must have namespaces for each of ${hosts.join(", ")}: without them it takes all these names for its default registry\n`,
   );
 }
 

@@ -1,11 +1,14 @@
 // Files written below a directory, in the places they are copied to. What is there already is somebody's: it stays.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { ClientFile } from "../../client-config/mirror.ts";
 import { reasonOf } from "../../config/read-text.ts";
 import type { Context } from "../context.ts";
 
-/** Prints the path of each file. False, and a message on the standard error, when one could not be written: then none is. */
+/**
+ * Prints the path of each file. False, and a message on the standard error, when one is there already and says something else, and
+ * then none is written, or when one cannot be written: those printed before it are.
+ */
 export function writeFiles(directory: string, files: readonly ClientFile[], { out, err }: Context): boolean {
   const places = files.map((file) => ({ ...file, place: join(directory, file.path.replace(/^~\//, "")) }));
   try {
@@ -21,6 +24,7 @@ export function writeFiles(directory: string, files: readonly ClientFile[], { ou
       mkdirSync(dirname(place), { recursive: true });
       if (present(place) === undefined)
         writeFileSync(place, text, { mode: secret ? 0o600 : 0o644, flag: "wx" });
+      else if (secret) chmodSync(place, 0o600);
       out(`${place}\n`);
     }
     return true;

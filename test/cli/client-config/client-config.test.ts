@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { chmodSync, readFileSync, statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import t from "tap";
@@ -122,6 +122,10 @@ t.test("wrong command lines", async (t) => {
       /--registry: found "https:.*expected the host/,
     ],
     [
+      ["k3s", "--mirror", "http://mirror.example.com:5000/hub", "--registry", "docker.io", ...registry],
+      /--mirror: found "http:\/\/mirror\.example\.com:5000\/hub", and its path stands for one registry/,
+    ],
+    [
       ["docker", ...mirror, "--client-version", "new"],
       /--client-version: found "new", expected a version like 2\.2/,
     ],
@@ -154,10 +158,56 @@ t.test("wrong command lines", async (t) => {
     t.equal(code, 2, argv.join(" "));
     t.equal(out, "");
     t.match(err, expected);
-    t.match(err, /^entrepot: .*\n$/s);
+    t.match(err, /^(?:entrepot: |[\w.-]+:\n {2}no file: ).*\n$/s);
   }
   const empty = await run(["docker", ...mirror, "--ca", "ca.pem"], { files: { "ca.pem": "none" } });
   t.match(empty.err, /--ca: "ca\.pem" holds no certificate in PEM/);
+});
+
+t.test("without a configuration: of several registries it says what the mirror must have", async (t) => {
+  const several = await run(["containerd", ...mirror, ...registry, "--registry", "docker.io"]);
+  t.equal(several.code, 0);
+  t.match(
+    several.err,
+    /^entrepot: the mirror must have namespaces for each of registry\.example\.com, docker\.io: /,
+  );
+  const below = ["--mirror", "http://mirror.example.com:5000/corp"];
+  for (const argv of [
+    [...mirror, ...registry],
+    [...below, ...registry],
+    [...below, ...registry, ...registry],
+  ]) {
+    const one = await run(["containerd", ...argv]);
+    t.equal(one.code, 0);
+    t.notMatch(one.err, /namespaces|same host/, argv.join(" "));
+  }
+});
+
+t.test("a client that there is no file for keeps none from the others", async (t) => {
+  const yaml =
+    'opsPage: { mirror: "https://mirror.example.com" }\nupstream: { url: "https://registry.example.com", namespaces: [registry.example.com] }\n';
+  const directory = t.testdir();
+  const argv = ["docker", "containerd", "podman", "-c", "mirror.yaml"];
+  const given = { files: { "mirror.yaml": yaml } };
+  const written = await run([...argv, "--output", directory], given);
+  t.equal(written.code, 1);
+  const paths = [
+    "etc/containerd/certs.d/registry.example.com/hosts.toml",
+    "etc/containers/registries.conf.d/50-entrepot.conf",
+  ];
+  t.equal(written.out, paths.map((path) => `${join(directory, path)}\n`).join(""));
+  t.match(
+    written.err,
+    /^docker:\n {2}no file: there is nothing to write into \/etc\/docker\/daemon\.json: .*\ncontainerd:\n {2}file: /,
+  );
+  const printed = await run([...argv, "--no-fallback"], given);
+  t.equal(printed.code, 1);
+  t.match(printed.out, /^==> \/etc\/containerd\/certs\.d\/.*\n==> \/etc\/containers\//s);
+  t.match(printed.err, /^docker:\n {2}no file: docker asks Docker Hub itself/);
+  const none = await run(["docker", "buildkit", "-c", "mirror.yaml", "--no-fallback"], given);
+  t.equal(none.code, 2, "nothing is left");
+  t.equal(none.out, "");
+  t.match(none.err, /^docker:\n {2}no file: docker asks .*\nbuildkit:\n {2}no file: BuildKit asks /);
 });
 
 t.test("no client at all is told by the parser of the command line", async (t) => {
@@ -248,6 +298,9 @@ t.test("a login goes into the file when it is asked for, which nobody else may r
   t.equal(code, 0);
   const file = join(directory, "etc/containerd/certs.d/registry.example.com/hosts.toml");
   t.equal(statSync(file).mode & 0o777, 0o600);
+  chmodSync(file, 0o644);
+  t.equal((await run([...argv, "--output", directory], given)).code, 0);
+  t.equal(statSync(file).mode & 0o777, 0o600, "one that was there already, too");
   const other = await run([...argv, "--output", directory], { files: { secret: "hunter3\n" } });
   t.equal(other.code, 1, "a file with another login stays");
   t.notMatch(other.err, /Authorization/);
