@@ -101,7 +101,7 @@ Exit codes:
     .option("--password-file <file>", "file with its password")
     .option(
       "--output <directory>",
-      "write the files below it, each in its place, instead of printing them; what is there already is never changed",
+      "write the files below it, each in its place, instead of printing them; what a file says that is there already is never changed",
     )
     .addHelpText(
       "after",

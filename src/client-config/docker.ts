@@ -62,10 +62,15 @@ export function docker(mirror: ClientMirror, { fallback, version }: ClientWishes
   };
 }
 
-/** Base URL for docker's mirror list; undefined where this mirror has none of its names. Throws ClientProblem where it has no address for them. */
+/** Base URL for docker's mirror list; undefined where this mirror has none of its names, or no address for them. */
 export function registryMirror(mirror: ClientMirror): string | undefined {
-  const way = hubWay(mirror, undefined);
-  return way && baseOf(way.url);
+  try {
+    const way = hubWay(mirror, undefined);
+    return way && baseOf(way.url);
+  } catch (error) {
+    if (!(error instanceof ClientProblem)) throw error;
+    return undefined;
+  }
 }
 
 /** To Docker Hub's names, or to those of the default upstream where no upstream says which names it stands for. */

@@ -348,6 +348,8 @@ t.test("kind and minikube: the nodes have the files where containerd looks", (t)
   t.strictSame(files("minikube", plain), {
     "~/.minikube/files/etc/containerd/certs.d/registry.example.com/hosts.toml": hosts,
   });
+  const both = mirrorAt(new URL("http://mirror.example.com:5000"), ["registry.example.com", "docker.io"]);
+  t.equal(Object.keys(files("minikube", both)).length, 2, "also where docker could have no mirror");
   const loopback = mirrorAt(new URL("http://127.0.0.1:5000"), ["docker.io"]);
   for (const client of ["kind", "minikube"] as const)
     t.match(

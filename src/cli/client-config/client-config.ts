@@ -47,7 +47,9 @@ export async function clientConfig(
     context.err(
       setups
         .map(({ client, setup, problem }) =>
-          setup === undefined ? `${client}:\n  no file: ${problem}\n` : advice(client, setup),
+          setup === undefined
+            ? `${client}:\n  no file: ${problem?.replaceAll("\n", "\n  ")}\n`
+            : advice(client, setup),
         )
         .join(""),
     );
