@@ -279,24 +279,28 @@ export class BlobCache {
     digest: Digest,
     use: BlobUse,
     verified = false,
-  ): Promise<OpenedBlob> {
+  ): Promise<OpenedBlob | Refusal> {
     const { access, local } = this.#options;
+    const refusal = this.#options.verdicts.any ? await this.#refusal(remote, digest) : undefined;
+    if (refusal !== undefined) return refusal;
     if (await access.linked(remote, digest)) {
       const here = await local.open(digest, use);
-      if (here !== undefined) return { kind: "found", result: "hit", ...here };
+      if (here !== undefined) return this.#judged(remote, digest, { kind: "found", result: "hit", ...here });
       const filling = this.#fills.joinable(digest);
       const isSound = filling?.fill.verified === true || !verified;
       if (filling?.source.fromUpstream && filling.fill.announced && isSound) {
         const opened = await this.#follow(filling, "joined", remote);
-        if (opened.kind === "found") return opened;
+        if (opened.kind === "found") return this.#judged(remote, digest, opened);
       }
     }
     throw notCached(remote.upstream);
   }
 
   /** As `openCached`, for HEAD. */
-  async headCached(remote: RemoteRepository, digest: Digest): Promise<BlobFound> {
-    const { reader, kind, result, source, size } = await this.openCached(remote, digest, "probe");
+  async headCached(remote: RemoteRepository, digest: Digest): Promise<BlobFound | Refusal> {
+    const opened = await this.openCached(remote, digest, "probe");
+    if (isRefusal(opened)) return opened;
+    const { reader, kind, result, source, size } = opened;
     await reader.close();
     return { kind, result, source, size };
   }

@@ -414,12 +414,14 @@ export class Manifests {
   }
 
   /** As `openForPeer`, and without the shared store; see BlobCache.openCached. Rejects with UpstreamError not_cached. */
-  async openCached(remote: RemoteRepository, digest: Digest): Promise<OpenedManifest> {
-    const { access, local } = this.#options;
+  async openCached(remote: RemoteRepository, digest: Digest): Promise<ManifestOpened> {
+    const { access, local, verdicts } = this.#options;
+    const refusal = verdicts.any ? await this.#refusal(remote, digest) : undefined;
+    if (refusal !== undefined) return refusal;
     const here = (await access.linked(remote, digest)) ? await local.manifest(digest) : undefined;
     if (here === undefined) throw notCached(remote.upstream);
     const { source, body, mediaType } = here;
-    return { kind: "found", result: "hit", digest, age: 0, source, body, mediaType };
+    return this.#judged(remote, { kind: "found", result: "hit", digest, age: 0, source, body, mediaType });
   }
 
   /** A manifest that is here, for a repository that may have to prove its right to it. `isLinked` as in Access.prove. */

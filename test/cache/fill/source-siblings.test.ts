@@ -341,13 +341,18 @@ t.test("only what comes from upstream itself is served to who wants nothing that
   held.open();
   await eventually("upstream sends the rest", () => cache.upstream.calls.length === 1);
   await eventually("it is under way", () => (cache.blobs.fills[0]?.received ?? 0) >= 400_000);
-  const joined = await cache.blobs.openCached(remote, digest, "whole");
+  const cached = async () => {
+    const given = await cache.blobs.openCached(remote, digest, "whole");
+    if (given.kind !== "found") throw new Error(given.kind);
+    return given;
+  };
+  const joined = await cached();
   t.match(summary(joined), { result: "joined", source: "upstream:up", size });
   more.open();
   for (const { reader } of [opened, joined]) t.ok((await readAll(reader)).equals(bytes));
   await joined.reader.close();
   await fillsOver(cache);
-  const stored = await cache.blobs.openCached(remote, digest, "whole");
+  const stored = await cached();
   t.match(summary(stored), { result: "hit", source: "disk", size });
   await stored.reader.close();
 });
