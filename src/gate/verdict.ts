@@ -51,7 +51,9 @@ export class BlockVerdicts implements Verdicts {
   readonly #options: BlockVerdictsOptions;
   readonly #known = new LRUCache<Digest, Known>({ max: maxRemembered });
   readonly #elsewhere: LRUCache<Digest, boolean>;
-  /** Questions to other nodes: one about each digest at a time. */
+  /** How often `changed` was called. */
+  #changes = 0;
+  /** Questions to other nodes: one about each digest at a time, between two changes. */
   readonly #asking = new SingleFlight<boolean>();
 
   constructor(options: BlockVerdictsOptions) {
@@ -65,6 +67,7 @@ export class BlockVerdicts implements Verdicts {
 
   /** To be called when the list has changed, or what a manifest names has become known. */
   changed(): void {
+    this.#changes++;
     this.#known.clear();
     this.#elsewhere.clear();
   }
@@ -102,9 +105,12 @@ export class BlockVerdicts implements Verdicts {
       return verdict;
     const known = this.#elsewhere.get(digest);
     if (known !== undefined) return known ? allowed : verdict;
-    const asked = this.#asking.run(digest, () => sharedElsewhere(digest)).promise;
+    const asOf = this.#changes;
+    const asked = this.#asking.run(`${asOf} ${digest}`, () => sharedElsewhere(digest)).promise;
     return asked.then((isShared) => {
-      this.#elsewhere.set(digest, isShared, { ttl: isShared ? believeShared : believeUnshared });
+      // Another node may have said so before it knew of what was blocked meanwhile: that is not believed any longer.
+      if (asOf === this.#changes)
+        this.#elsewhere.set(digest, isShared, { ttl: isShared ? believeShared : believeUnshared });
       return isShared ? allowed : verdict;
     });
   }

@@ -38,6 +38,7 @@ export async function* downloadedBytes(
           "not_given",
           `the mirror does not give ${digest} of ${remote.repository}: ${answer.words?.message ?? answer.kind}`,
         );
+      const before = position;
       let unwanted = position - answer.offset;
       for await (const chunk of answer.body) {
         const bytes = chunk.subarray(Math.min(unwanted, chunk.length));
@@ -47,6 +48,8 @@ export async function* downloadedBytes(
         attempt = 1;
         yield bytes;
       }
+      if (position === before)
+        throw new UpstreamError("truncated", `${digest} ends after ${position} of ${size} bytes`);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof UpstreamError && passing.has(error.code)) || attempt >= maxAttempts) throw error;

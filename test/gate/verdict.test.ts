@@ -225,6 +225,20 @@ t.test("other nodes are asked who has a part, and believed for a while", async (
   );
 });
 
+t.test("what another node said before something else was blocked is believed once", async (t) => {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  let said: Promise<boolean> = promise;
+  const { of, block, asked, verdicts } = start(images, () => said);
+  block("Bad");
+  const first = of("own");
+  verdicts.changed();
+  said = Promise.resolve(false);
+  resolve(true);
+  t.same(await first, ["-"]);
+  t.same(await of("own"), ["part Bad"], "asked anew");
+  t.equal(asked.length, 2);
+});
+
 t.test("a node says of an allowed image of its own that it has the part", (t) => {
   const { verdicts, block } = start(images);
   t.equal(verdicts.isShared(digest("base")), false, "nothing is blocked");

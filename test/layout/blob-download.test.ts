@@ -48,3 +48,15 @@ t.test("what is not there is said; what goes on failing ends", async (t) => {
   await t.rejects(buffer(downloadedBytes(blob, noPause, signal)), { code: /server_error|circuit_open/ });
   t.ok(upstream.requests.length <= 6);
 });
+
+t.test("a blob that is shorter than its manifest says is asked for some times only", async (t) => {
+  const upstream = await startUpstream(t);
+  const digest = upstream.addBlob("team/app", bytes);
+  const { upstream: registry } = connectUpstream(t, upstream.url);
+  const remote = remoteRepository(registry, "team/app" as Repository);
+  let pauses = 0;
+  const pause: Pause = async () => void pauses++;
+  const ending = buffer(downloadedBytes({ digest, size: bytes.length + 1, remote }, pause, signal));
+  await t.rejects(ending, { code: "truncated", message: /ends after 300000 of 300001 bytes/ });
+  t.ok(pauses > 0 && pauses < 6, `${pauses} pauses`);
+});

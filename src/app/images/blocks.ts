@@ -59,7 +59,7 @@ export interface BlocksOptions {
 export interface BlocksParts {
   readonly blobs: Pick<BlobCache, "beingSent" | "cut">;
   /** Left out: this process answers clients itself. */
-  readonly workers?: Pick<Workers, "beingSent" | "block"> | undefined;
+  readonly workers?: Pick<Workers, "beingSent" | "block" | "forget"> | undefined;
   /** Undefined where nodes share nothing. */
   readonly exchange: BlockExchange | undefined;
   readonly announcements: Announcements | undefined;
@@ -190,13 +190,16 @@ export class Blocks {
     this.#stored.clear();
     this.verdicts.changed();
     const found = new Map<Digest, BlockCommand>();
+    let isRefused = false;
     for (const manifest of manifests) {
       const verdict = this.#here(manifest);
+      isRefused ||= verdict !== undefined;
       const command = verdict && this.list.command(verdict.digest);
       if (command === undefined) continue;
       const next = this.#withParts(found.get(command.digest) ?? command, manifest);
       if (next !== command) found.set(command.digest, next);
     }
+    if (isRefused) void this.#parts?.workers?.forget({});
     if (found.size > 0) void this.#take([...found.values()]);
   }
 
@@ -283,6 +286,8 @@ export class Blocks {
         node: command?.node,
       });
     }
+    // A worker may hold what is refused only by what a command has brought of parts.
+    if (put.length > 0) await this.#parts?.workers?.forget({});
     await cut;
   }
 
@@ -426,6 +431,8 @@ export class Blocks {
         problem: `${digest} is not blocked: ${maxBlocks} digests are blocked by command already; use block.file`,
       };
     const [others] = await Promise.all([this.#tell(command), here]);
+    // What the others said before they were told may not be so any more.
+    this.verdicts.changed();
     return {
       schema: 1,
       digest,
