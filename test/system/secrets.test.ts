@@ -237,6 +237,7 @@ for (const mode of ["as they are", "in files"] as const)
       redis: { sentinels: `127.0.0.1:${portOf(sentinel.server)}`, master: "m", username: "r" },
       s3: { bucket: "bucket", endpoint: s3.url },
       notifications: { endpoints: [{ name: "n", url: `${receiver.url}?key=${plants.value()}` }] },
+      siblings: [{ name: "near", url: upstream.url.href, username: "u" }],
       opsAccess: { username: "ops" },
       access: {
         mode: "token",
