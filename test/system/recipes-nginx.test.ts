@@ -18,7 +18,7 @@ t.setTimeout(120_000);
 t.test("nginx with the recipe's file", async (t) => {
   if (!requires(t, ...farRegistryPrograms, "nginx", "openssl", "curl")) return;
   const { front, images } = await startFarRegistry(t);
-  const env = { ENTREPOT_TRUSTED_PROXIES: "127.0.0.1" };
+  const env = { ENTREPOT_TRUSTED_PROXIES: "127.0.0.1", ENTREPOT_CACHE_PREFETCH: "0" };
   const nodes = [await startMirror(t, front, { env }), await startMirror(t, front, { env })];
   const directory = await workDirectory(t);
   const authority = new Authority(directory, "authority");
