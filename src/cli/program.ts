@@ -1,5 +1,5 @@
 // The command line: the commands, what --help says, and the exit code.
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Argument, type Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { clientNames } from "../client-config/clients.ts";
 import { jsonSchema } from "../config/json-schema.ts";
 import { nearest } from "../config/nearest.ts";
@@ -13,6 +13,7 @@ import { type Context, exitCode } from "./context.ts";
 import { type DemoFlags, demo } from "./demo.ts";
 import { type DoctorFlags, doctor } from "./doctor.ts";
 import { type DrillOptions, drill } from "./drill.ts";
+import { CliCommand } from "./help/cli-command.ts";
 import { commandGroups, rootHelp, serveExitCodes } from "./help/help-text.ts";
 import { manualPage } from "./help/manual-page.ts";
 import { type HistoryOptions, history } from "./history.ts";
@@ -28,21 +29,13 @@ import { type WarmOptions, warm } from "./warm.ts";
 import { type WhyOptions, why } from "./why.ts";
 import { worker } from "./worker.ts";
 
-const configOption = ["-c, --config <file>", "YAML file with settings (also: ENTREPOT_CONFIG)"] as const;
-
-const opsOption = [
-  "--ops <address>",
-  "where the mirror's ops listener is, when not where the settings say (without any: 127.0.0.1:5001); its password comes from ENTREPOT_OPS_ACCESS_PASSWORD_FILE or the like",
-] as const;
-
-const offlineOption = [
-  "--offline",
-  "do not ask the registries whether they are there and take the account",
-] as const;
+/** Of commands that want a login at the mirror, or name something. */
+const noAnswer =
+  "no mirror answers, it needs a login, or a reference, the command line or the configuration is wrong";
 
 /** The commands; `finish` is called with the exit code when one has run. Throws CommanderError for everything else. */
 export function program(context: Context, finish: (code: number) => void): Command {
-  const root = new Command("entrepot")
+  const root = new CliCommand("entrepot")
     .description("Pull-through cache for private container registries")
     .version(context.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
@@ -58,8 +51,8 @@ export function program(context: Context, finish: (code: number) => void): Comma
   root
     .command("serve", { isDefault: true })
     .description("run the mirror; this is what happens without a command")
-    .option(...configOption)
-    .option(...offlineOption)
+    .configOption()
+    .offlineOption()
     .addHelpText("after", serveExitCodes)
     .action(async (options: ServeOptions) => finish(await serve(options, context)));
   root
@@ -67,21 +60,18 @@ export function program(context: Context, finish: (code: number) => void): Comma
     .description(
       "validate the configuration, print it as YAML without secrets, and ask its registries for /v2/",
     )
-    .option(...configOption)
-    .option(...offlineOption)
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  the configuration is right; a registry that does not answer as configured is a warning
-  2  the configuration or the command line is wrong`,
-    )
+    .configOption()
+    .offlineOption()
+    .exitCodes({
+      0: "the configuration is right; a registry that does not answer as configured is a warning",
+      2: "the configuration or the command line is wrong",
+    })
     .action(async (options: CheckOptions) => finish(await check(options, context)));
   root
     .command("client-config")
     .description("print the files that point clients at this mirror, and where they go")
     .addArgument(new Argument("<clients...>", clientNames.join(", ")).choices(clientNames).argParser(collect))
-    .option(...configOption)
+    .configOption()
     .option(
       "--mirror <url>",
       "how clients reach the mirror, such as http://mirror.example.com:5000; what opsPage.mirror says unless set",
@@ -107,13 +97,13 @@ Exit codes:
       "after",
       `
 The standard output is the file itself, ready to be redirected; of several files each has its path above it. Where it goes and
-what to restart is said on the standard error.
-
-Exit codes:
-  0  done
-  1  one of several clients cannot do it with this mirror, or a file could not be written, or is there and says something else
-  2  none of the clients can do it with this mirror, or the command line or the configuration is wrong`,
+what to restart is said on the standard error.`,
     )
+    .exitCodes({
+      0: "done",
+      1: "one of several clients cannot do it with this mirror, or a file could not be written, or is there and says something else",
+      2: "none of the clients can do it with this mirror, or the command line or the configuration is wrong",
+    })
     .action(async (clients: string[], options: ClientConfigOptions) =>
       finish(await clientConfig(clients, options, context)),
     );
@@ -130,39 +120,36 @@ Exit codes:
     .option("--once", "end after one round instead of serving until Ctrl-C")
     .option("--port <number>", "port to pull from; 0 takes any free one", port, 5000)
     .option("--ops-port <number>", "port of health, metrics and the status page", port, 5001)
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  done
-  1  failed to start, or ended by a second signal
-  2  the command line is wrong`,
-    )
+    .exitCodes({
+      0: "done",
+      1: "failed to start, or ended by a second signal",
+      2: "the command line is wrong",
+    })
     .action(async (options: DemoFlags) => finish(await demo(options, context)));
   root
     .command("doctor")
     .description(
       "look at each hop from the configuration to a pull: proxy, DNS, TLS, login, layers, Redis, S3, disk and limits; name the one that fails and the likely fix. Beside a running mirror, which it does not disturb, or without one",
     )
-    .option(...configOption)
+    .configOption()
     .option(
       "--image <image>",
       "what is pulled: [upstream/]repository:tag or @digest; default: what is pinned or warmed, if any",
     )
     .option("--upstream <name>", "look at no other upstream than this one")
     .option("--client <url>", "look from here, as a client of the mirror at that URL, with no configuration")
-    .option("--json", "print the checks as JSON")
+    .jsonOption("print the checks as JSON")
     .addHelpText(
       "after",
       `
 A check takes 15 s at most, all of them 2 minutes. With --client an account for the mirror comes from
-ENTREPOT_UPSTREAM_USERNAME and ENTREPOT_UPSTREAM_PASSWORD_FILE, an authority from ENTREPOT_UPSTREAM_TLS_CA.
-
-Exit codes:
-  0  nothing failed; there may be warnings
-  1  a check failed, or the command was interrupted
-  2  the configuration or the command line is wrong: nothing else was looked at`,
+ENTREPOT_UPSTREAM_USERNAME and ENTREPOT_UPSTREAM_PASSWORD_FILE, an authority from ENTREPOT_UPSTREAM_TLS_CA.`,
     )
+    .exitCodes({
+      0: "nothing failed; there may be warnings",
+      1: "a check failed, or the command was interrupted",
+      2: "the configuration or the command line is wrong: nothing else was looked at",
+    })
     .action(async (flags: DoctorFlags) => finish(await doctor(flags, context)));
   root.commandsGroup(commandGroups.ask);
   root
@@ -171,33 +158,27 @@ Exit codes:
       "tell which parts of an image a running mirror has, what a pull would fetch, and what would come of it without upstream",
     )
     .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  the image is here as a whole: of an index, every image whose manifest is here
-  1  it is not
-  2  no mirror answers, or the reference, the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption()
+    .exitCodes({
+      0: "the image is here as a whole: of an index, every image whose manifest is here",
+      1: "it is not",
+      2: "no mirror answers, or the reference, the command line or the configuration is wrong",
+    })
     .action(async (reference: string, options: WhyOptions) => finish(await why(reference, options, context)));
   root
     .command("history")
     .description("tell which digests a tag has named, since when, and who asked when it moved")
     .argument("<reference>", "[upstream/]repository:tag")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  all nodes have told what they have seen
-  1  a node has not, or the tag was never seen
-  2  no mirror answers, or the reference, the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption()
+    .exitCodes({
+      0: "all nodes have told what they have seen",
+      1: "a node has not, or the tag was never seen",
+      2: "no mirror answers, or the reference, the command line or the configuration is wrong",
+    })
     .action(async (reference: string, options: HistoryOptions) =>
       finish(await history(reference, options, context)),
     );
@@ -208,20 +189,18 @@ Exit codes:
     )
     .option("--days <number>", "how long ago they were pulled at most; up to 365", days, "7")
     .option("--fix", "have that mirror fetch what is missing, as warm does, and look once more")
-    .option(...configOption)
-    .option(...opsOption)
-    .option(
-      "--json",
+    .configOption()
+    .opsOption()
+    .jsonOption(
       "print the answer as JSON; with --fix, JSON lines: the answer, what warm prints, the answer after it",
     )
-    .addHelpText(
-      "after",
-      `
-Exit codes, with --fix of what is found after it:
-  0  all of them could
-  1  some of them could not, more were pulled than are looked at (20,000), a node of the datacenter did not answer, or the
-     command was interrupted
-  2  no mirror answers, or the command line or the configuration is wrong`,
+    .exitCodes(
+      {
+        0: "all of them could",
+        1: "some of them could not, more were pulled than are looked at (20,000), a node of the datacenter did not answer, or the\ncommand was interrupted",
+        2: "no mirror answers, or the command line or the configuration is wrong",
+      },
+      "Exit codes, with --fix of what is found after it",
     )
     .action(async (options: ReadinessFlags) => finish(await readiness(options, context)));
   root
@@ -235,40 +214,34 @@ Exit codes, with --fix of what is found after it:
     )
     .option("--for <duration>", "how long, from 1s to 1h; default: 10m")
     .option("--stop", "end the drill that is on")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  done
-  1  there is no drill to stop
-  2  no mirror answers or takes it, or the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption()
+    .exitCodes({
+      0: "done",
+      1: "there is no drill to stop",
+      2: "no mirror answers or takes it, or the command line or the configuration is wrong",
+    })
     .action(async (options: DrillOptions) => finish(await drill(options, context)));
   root
     .command("savings")
     .description(
       "tell what the nodes of a datacenter have saved: bytes, round trips and money, by team and month",
     )
-    .option(...configOption)
+    .configOption()
     .option(
       "--month <month>",
       "a month of UTC such as 2026-11, or all, the last 13; this month unless said",
       month,
     )
     .addOption(new Option("--csv", "a line of CSV for each month, team and upstream").conflicts("json"))
-    .option("--json", "print the answer as JSON")
-    .option(...opsOption)
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  all nodes have told
-  1  a node has not, and is left out of the sums
-  2  no mirror answers, or the command line or the configuration is wrong`,
-    )
+    .jsonOption()
+    .opsOption()
+    .exitCodes({
+      0: "all nodes have told",
+      1: "a node has not, and is left out of the sums",
+      2: "no mirror answers, or the command line or the configuration is wrong",
+    })
     .action(async (options: SavingsOptions) => finish(await savings(options, context)));
   root.commandsGroup(commandGroups.images);
   root
@@ -278,8 +251,8 @@ Exit codes:
       "[images...]",
       "[upstream/]repository:tag or @digest, also with the name of its registry before it",
     )
-    .option(...configOption)
-    .option(...opsOption)
+    .configOption()
+    .opsOption()
     .option("--from <file>", "a file with an image a line; # begins a comment (repeatable)", collect)
     .option(
       "--from-manifests <file>",
@@ -300,22 +273,14 @@ Exit codes:
       "--bandwidth <size>",
       "bytes a second at most, such as 50MB/s; at least 64KiB/s; default: no bound",
     )
-    .option("--json", "a line of JSON for each image, and one for the job")
+    .jsonOption("a line of JSON for each image, and one for the job")
     .option("--cancel-on-interrupt", "Ctrl-C ends the job; without it the job goes on in the mirror")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  all of every image is here
-  1  something is not, or the command was interrupted
-  2  no mirror answers or takes the job, or the command line or the configuration is wrong`,
-    )
+    .exitCodes({
+      0: "all of every image is here",
+      1: "something is not, or the command was interrupted",
+      2: "no mirror answers or takes the job, or the command line or the configuration is wrong",
+    })
     .action(async (images: string[], options: WarmOptions) => finish(await warm(images, options, context)));
-  const pinExitCodes = (done: string, failed: string): string => `
-Exit codes:
-  0  ${done}
-  1  ${failed}
-  2  no mirror answers, it needs a login, or a reference, the command line or the configuration is wrong`;
   root
     .command("pin")
     .description(
@@ -325,39 +290,35 @@ Exit codes:
       "<images...>",
       "[upstream/]repository:tag or @digest, also with the name of its registry before it",
     )
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "a line of JSON for each image; for one that is refused its name and the error")
-    .addHelpText(
-      "after",
-      pinExitCodes("all of them are pinned", "one is not: it would be over pin.budget, or cannot be found"),
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption("a line of JSON for each image; for one that is refused its name and the error")
+    .exitCodes({
+      0: "all of them are pinned",
+      1: "one is not: it would be over pin.budget, or cannot be found",
+      2: noAnswer,
+    })
     .action(async (images: string[], options: PinOptions) => finish(await pin(images, options, context)));
   root
     .command("unpin")
     .description("end what entrepot pin has begun, in all nodes; the images stay until they are evicted")
     .argument("<images...>", "as they were pinned")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "a line of JSON for each image; for one that is refused its name and the error")
-    .addHelpText(
-      "after",
-      pinExitCodes(
-        "none of them is pinned by command any more",
-        "one was not, or the configuration alone pins it",
-      ),
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption("a line of JSON for each image; for one that is refused its name and the error")
+    .exitCodes({
+      0: "none of them is pinned by command any more",
+      1: "one was not, or the configuration alone pins it",
+      2: noAnswer,
+    })
     .action(async (images: string[], options: PinOptions) => finish(await unpin(images, options, context)));
   root
     .command("pins")
     .description("list the pinned images of a running mirror, and what of them is here")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      pinExitCodes("all of them are here as a whole", "one is not, or is over pin.budget"),
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption()
+    .exitCodes({ 0: "all of them are here as a whole", 1: "one is not, or is over pin.budget", 2: noAnswer })
     .action(async (options: PinOptions) => finish(await pins(options, context)));
   root
     .command("block")
@@ -366,16 +327,14 @@ Exit codes:
     )
     .argument("<digests...>", "sha256:… or sha512:…")
     .requiredOption("--reason <text>", "why, which clients are shown")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "a line of JSON for each digest; for one that is refused its name and the error")
-    .addHelpText(
-      "after",
-      pinExitCodes(
-        "all of them are blocked on every node",
-        "one is not, since there are too many, or a node has not confirmed it: it does it when it hears of it",
-      ),
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption("a line of JSON for each digest; for one that is refused its name and the error")
+    .exitCodes({
+      0: "all of them are blocked on every node",
+      1: "one is not, since there are too many, or a node has not confirmed it: it does it when it hears of it",
+      2: noAnswer,
+    })
     .action(async (digests: string[], options: BlockOptions) =>
       finish(await block(digests, options, context)),
     );
@@ -383,32 +342,27 @@ Exit codes:
     .command("unblock")
     .description("end what entrepot block has begun, on all nodes")
     .argument("<digests...>", "as they were blocked")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "a line of JSON for each digest; for one that is not blocked its name and the error")
-    .addHelpText(
-      "after",
-      pinExitCodes(
-        "none of them is blocked any more, on any node",
-        "one was not, block.file still has it, or a node has not confirmed it: it does it when it hears of it",
-      ),
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption("a line of JSON for each digest; for one that is not blocked its name and the error")
+    .exitCodes({
+      0: "none of them is blocked any more, on any node",
+      1: "one was not, block.file still has it, or a node has not confirmed it: it does it when it hears of it",
+      2: noAnswer,
+    })
     .action(async (digests: string[], options: EachOptions) =>
       finish(await unblock(digests, options, context)),
     );
   root
     .command("blocked")
     .description("list the blocked digests, with their reasons")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  listed
-  2  no mirror answers, it needs a login, or the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption()
+    .exitCodes({
+      0: "listed",
+      2: "no mirror answers, it needs a login, or the command line or the configuration is wrong",
+    })
     .action(async (options: EachOptions) => finish(await blocked(options, context)));
   root
     .command("refresh")
@@ -416,18 +370,14 @@ Exit codes:
       "have a running mirror ask again now: what a tag is, whatever its time to live; of a digest, whether what is stored is right",
     )
     .argument("<reference>", "[upstream/]repository:tag or [upstream/]repository@digest")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  upstream has said what the tag is, or what is stored is right now, on every node that answers, or one goes on
-     looking: what fails later stands in its log
-  1  upstream does not have it or refuses it, or a node could not find out
-  2  no mirror answers, or the reference, the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption()
+    .exitCodes({
+      0: "upstream has said what the tag is, or what is stored is right now, on every node that answers, or one goes on\nlooking: what fails later stands in its log",
+      1: "upstream does not have it or refuses it, or a node could not find out",
+      2: "no mirror answers, or the reference, the command line or the configuration is wrong",
+    })
     .action(async (reference: string, options: RefreshOptions) =>
       finish(await refresh(reference, options, context)),
     );
@@ -440,20 +390,17 @@ Exit codes:
       "<reference>",
       "[upstream/]repository:tag, [upstream/]repository@digest, a digest (in all repositories), or [upstream/]repository: all of it",
     )
-    .option(...configOption)
-    .option(...opsOption)
+    .configOption()
+    .opsOption()
     .option("--dry-run", "only show what would go and what would stay")
     .option("--yes", "do not ask; nobody is asked either where the command is piped")
     .option("--force", "also what pinned images need")
-    .option("--json", "print the answer as JSON")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  done, or told with --dry-run; nodes that are away do it when they are back
-  1  something could not be reached and is tried again, or you said no
-  2  no mirror answers, pinned images need some of it, or the reference, the command line or the configuration is wrong`,
-    )
+    .jsonOption()
+    .exitCodes({
+      0: "done, or told with --dry-run; nodes that are away do it when they are back",
+      1: "something could not be reached and is tried again, or you said no",
+      2: "no mirror answers, pinned images need some of it, or the reference, the command line or the configuration is wrong",
+    })
     .action(async (reference: string, options: PurgeOptions) =>
       finish(await purge(reference, options, context)),
     );
@@ -482,17 +429,14 @@ Exit codes:
     )
     .option("--username <name>", "account at the mirror, where it asks for one")
     .option("--password-file <file>", "its password")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "a line of JSON for each image, and one for all")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  all of every image is in the layout
-  1  something could not be had or written, or the command was interrupted: begun again, it goes on from there
-  2  no mirror answers or takes the account, or a reference, the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption("a line of JSON for each image, and one for all")
+    .exitCodes({
+      0: "all of every image is in the layout",
+      1: "something could not be had or written, or the command was interrupted: begun again, it goes on from there",
+      2: "no mirror answers or takes the account, or a reference, the command line or the configuration is wrong",
+    })
     .action(async (images: string[], options: ExportFlags) => {
       const { exportImages } = await import("./layout/export.ts");
       finish(await exportImages(images, options, context));
@@ -509,17 +453,14 @@ Exit codes:
     .option("--pin", "pin all of them; without it those of upstreams that are offline are pinned")
     .option("--no-pin", "pin none of them")
     .option("--dry-run", "only read and check everything, and tell what would be served")
-    .option(...configOption)
-    .option(...opsOption)
-    .option("--json", "a line of JSON for each image, and one for all")
-    .addHelpText(
-      "after",
-      `
-Exit codes:
-  0  all images are here, and pinned where they are to be
-  1  the layout is not right, an image is not whole in it or cannot be taken or pinned, or the command was interrupted
-  2  no mirror answers, an image needs --upstream or --repository, or the command line or the configuration is wrong`,
-    )
+    .configOption()
+    .opsOption()
+    .jsonOption("a line of JSON for each image, and one for all")
+    .exitCodes({
+      0: "all images are here, and pinned where they are to be",
+      1: "the layout is not right, an image is not whole in it or cannot be taken or pinned, or the command was interrupted",
+      2: "no mirror answers, an image needs --upstream or --repository, or the command line or the configuration is wrong",
+    })
     .action(async (path: string, options: ImportFlags) => {
       const { importImages } = await import("./layout/import.ts");
       finish(await importImages(path, options, context));
