@@ -1,4 +1,4 @@
-// BuildKit's buildkitd.toml (BuildKit, docs/buildkitd.toml.md). It puts the path of a mirror behind /v2/ (docs/clients.md 3).
+// BuildKit's buildkitd.toml, as its own documentation has it. It puts the path of a mirror behind /v2/ (docs/clients.md 3).
 import {
   type ClientFile,
   type ClientMirror,
@@ -8,7 +8,7 @@ import {
   hostOf,
   isPlain,
 } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNotes, mirrorHosts, waysOf } from "./ways.ts";
+import { accessNotes, mirrorHosts, waysOf } from "./ways.ts";
 
 const directory = "/etc/buildkit";
 
@@ -49,9 +49,9 @@ export function buildkit(mirror: ClientMirror, { fallback }: ClientWishes): Clie
     restart: `systemctl restart buildkit, or docker buildx create --use --config ${directory}/buildkitd.toml`,
     notes: [
       ...notes,
-      ...loginNotes(ways, false, `docker login ${hostOf(mirror)}, for whoever runs the build`),
-      ...authorityNotes(mirror),
-      ...certificateNotes(mirror),
+      ...accessNotes(mirror, ways, {
+        where: `docker login ${hostOf(mirror)}, for whoever runs the build`,
+      }),
     ],
   };
 }

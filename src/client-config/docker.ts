@@ -10,7 +10,7 @@ import {
   isPlain,
   type MirroredRegistry,
 } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNeeded, mirrorHosts, type Way, waysOf } from "./ways.ts";
+import { certificateNotes, loginNeeded, mirrorHosts, type Way, waysOf } from "./ways.ts";
 
 const path = "/etc/docker/daemon.json";
 
@@ -56,7 +56,6 @@ export function docker(mirror: ClientMirror, { fallback, version }: ClientWishes
         ? ["docker before 24.0.8 takes no path in a mirror's URL and does not start"]
         : []),
       ...(hasSettings ? [`where there is a ${path} already, put these keys into it`] : []),
-      ...authorityNotes(mirror),
       ...certificateNotes(mirror),
     ],
   };

@@ -9,7 +9,7 @@ import {
   isAtLeast,
   type Login,
 } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNotes, mirrorHosts, type Ways, waysOf } from "./ways.ts";
+import { accessNotes, mirrorHosts, type Ways, waysOf } from "./ways.ts";
 
 export interface HostsFiles extends Pick<ClientSetup, "files" | "notes"> {
   readonly ways: Ways["ways"];
@@ -65,13 +65,10 @@ export function hostsFiles(
     files: [...files, ...authorities],
     notes: [
       ...notes,
-      ...loginNotes(
-        ways,
-        login !== undefined,
-        "it goes into the file as a header; --username NAME --password-file FILE writes it there",
-      ),
-      ...authorityNotes(mirror),
-      ...certificateNotes(mirror),
+      ...accessNotes(mirror, ways, {
+        login,
+        where: "it goes into the file as a header; --username NAME --password-file FILE writes it there",
+      }),
     ],
   };
 }

@@ -9,7 +9,7 @@ import {
   hostOf,
   isPlain,
 } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNotes, mirrorHosts, waysOf } from "./ways.ts";
+import { accessNotes, mirrorHosts, waysOf } from "./ways.ts";
 
 const authority = "/kaniko/entrepot-ca.crt";
 
@@ -57,13 +57,10 @@ export function kaniko(mirror: ClientMirror, { fallback, login }: ClientWishes):
       ...(files.length > 1
         ? ["files below /kaniko are mounted into that container, from a Secret or a ConfigMap"]
         : []),
-      ...loginNotes(
-        ways,
-        login !== undefined,
-        `for ${hostOf(mirror)} in /kaniko/.docker/config.json; --username NAME --password-file FILE writes it`,
-      ),
-      ...authorityNotes(mirror),
-      ...certificateNotes(mirror),
+      ...accessNotes(mirror, ways, {
+        login,
+        where: `for ${hostOf(mirror)} in /kaniko/.docker/config.json; --username NAME --password-file FILE writes it`,
+      }),
     ],
   };
 }

@@ -2,7 +2,7 @@
 // endpoint is taken as it is there, so that it has to end in /v2.
 import { stringify } from "yaml";
 import { baseOf, type ClientFile, type ClientMirror, type ClientSetup, type ClientWishes } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNotes, mirrorHosts, waysOf } from "./ways.ts";
+import { accessNotes, mirrorHosts, waysOf } from "./ways.ts";
 
 /** Throws ClientProblem where there is no way to any registry. */
 export function k3s(mirror: ClientMirror, wishes: ClientWishes): ClientSetup {
@@ -60,13 +60,11 @@ function rancher(
       ...(fallback
         ? []
         : [`${client} since January 2024 knows disable-default-registry-endpoint (v1.29.1, v1.28.6)`]),
-      ...loginNotes(
-        ways,
-        login !== undefined,
-        "it goes below configs in registries.yaml; --username NAME --password-file FILE writes it there",
-      ),
-      ...authorityNotes(mirror),
-      ...certificateNotes(mirror),
+      ...accessNotes(mirror, ways, {
+        login,
+        where:
+          "it goes below configs in registries.yaml; --username NAME --password-file FILE writes it there",
+      }),
     ],
   };
 }

@@ -7,7 +7,7 @@ import {
   hostOf,
   isPlain,
 } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNotes, mirrorHosts, type Way, waysOf } from "./ways.ts";
+import { certificateNotes, loginNotes, mirrorHosts, type Way, waysOf } from "./ways.ts";
 
 const path = "/etc/containers/registries.conf.d/50-entrepot.conf";
 
@@ -50,13 +50,12 @@ function setup(
     restart,
     notes: [
       ...notes,
-      ...loginNotes(ways, false, login.join(" ")),
+      ...loginNotes(ways, login.join(" ")),
       ...(fallback
         ? [
             `${client} takes every layer from where the manifest came from: manifestsWithoutLayers (docs/behaviour.md) is for it`,
           ]
         : []),
-      ...authorityNotes(mirror),
       ...certificateNotes(mirror),
     ],
   };

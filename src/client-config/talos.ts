@@ -1,7 +1,7 @@
 // A patch of a Talos machine configuration (Talos, v1alpha1, machine.registries), of which its nodes make containerd's hosts.toml.
 import { stringify } from "yaml";
 import { baseOf, type ClientMirror, type ClientSetup, type ClientWishes } from "./mirror.ts";
-import { authorityNotes, certificateNotes, loginNotes, mirrorHosts, waysOf } from "./ways.ts";
+import { accessNotes, mirrorHosts, waysOf } from "./ways.ts";
 
 const path = "entrepot-talos.yaml";
 
@@ -33,13 +33,11 @@ export function talos(mirror: ClientMirror, { fallback, login }: ClientWishes): 
     restart: `talosctl patch machineconfig --patch @${path}`,
     notes: [
       ...notes,
-      ...loginNotes(
-        ways,
-        login !== undefined,
-        "it goes below machine.registries.config; --username NAME --password-file FILE writes it there",
-      ),
-      ...authorityNotes(mirror),
-      ...certificateNotes(mirror),
+      ...accessNotes(mirror, ways, {
+        login,
+        where:
+          "it goes below machine.registries.config; --username NAME --password-file FILE writes it there",
+      }),
     ],
   };
 }

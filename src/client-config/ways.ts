@@ -1,5 +1,12 @@
 // Which address of the mirror means which registry, for a client that says so in its own way (docs/clients.md 3, http/routing.ts).
-import { baseOf, type ClientMirror, ClientProblem, isPlain, type MirroredRegistry } from "./mirror.ts";
+import {
+  baseOf,
+  type ClientMirror,
+  ClientProblem,
+  isPlain,
+  type Login,
+  type MirroredRegistry,
+} from "./mirror.ts";
 
 /** How a client asks a mirror. */
 export interface Manner {
@@ -96,22 +103,34 @@ export function mirrorHosts(ways: readonly Way[]): string[] {
   return [...new Set(ways.map(({ url }) => url.host))];
 }
 
-/** Of a mirror that wants certificates, which files here do not hold. */
-export function certificateNotes({ wantsCertificate = false }: ClientMirror): string[] {
-  return wantsCertificate
-    ? [
-        "the mirror refuses clients that show no certificate: docs/access.md says where each client keeps its own",
-      ]
-    : [];
-}
-
-/** That a certificate is taken on trust when its authority is not given. */
-export function authorityNotes(mirror: ClientMirror): string[] {
-  if (isPlain(mirror) || mirror.ca !== undefined) return [];
-  return ["where clients do not know the authority of the mirror's certificate: run it again with --ca FILE"];
+/**
+ * What else the client needs to be let in: a login, whose place is `where`, unless the file has it; the authority of the mirror's
+ * certificate; a certificate of its own.
+ */
+export function accessNotes(
+  mirror: ClientMirror,
+  ways: readonly Way[],
+  { login, where }: { readonly login?: Login | undefined; readonly where: string },
+): string[] {
+  return [...(login === undefined ? loginNotes(ways, where) : []), ...certificateNotes(mirror)];
 }
 
 /** What is said where a login is needed and none was given; `where` is where it goes. */
-export function loginNotes(ways: readonly Way[], isGiven: boolean, where: string): string[] {
-  return loginNeeded(ways) && !isGiven ? [`the mirror asks for a login: ${where}`] : [];
+export function loginNotes(ways: readonly Way[], where: string): string[] {
+  return loginNeeded(ways) ? [`the mirror asks for a login: ${where}`] : [];
+}
+
+/** That the mirror's certificate may not be trusted, and that it wants one of the client, which no file here holds. */
+export function certificateNotes(mirror: ClientMirror): string[] {
+  const { ca, wantsCertificate = false } = mirror;
+  return [
+    ...(isPlain(mirror) || ca !== undefined
+      ? []
+      : ["where clients do not know the authority of the mirror's certificate: run it again with --ca FILE"]),
+    ...(wantsCertificate
+      ? [
+          "the mirror refuses clients that show no certificate: docs/access.md says where each client keeps its own",
+        ]
+      : []),
+  ];
 }
