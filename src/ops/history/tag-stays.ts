@@ -4,6 +4,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Neighbours } from "../../ports/datacenter/nodes.ts";
 import type { TagHistory, TagStay } from "../../ports/history/tag-history.ts";
 import type { Scope } from "../../ports/scope.ts";
+import { answersOfAll } from "../stats/answers-of-all.ts";
 import type { ImageReference, Unreadable } from "../stats/image-reference.ts";
 import type { ReportedStay, TagReport } from "./tag-report.ts";
 
@@ -36,19 +37,12 @@ export async function tagStays(
   scope: Scope,
   tag: Tag,
 ): Promise<Pick<TagReport, "stays" | "silentNodes">> {
-  const seen = [{ node: name, stays: history.of(scope, tag) }];
-  const silent: string[] = [];
-  const { nodes, list } = neighbours();
-  const asked = list().map(async ({ name: node, address }) => {
-    try {
-      if (nodes === undefined || address === null) throw new Error("it cannot be asked");
-      seen.push({ node, stays: await nodes.tagStays(address, scope, tag) });
-    } catch {
-      silent.push(node);
-    }
-  });
-  await Promise.all(asked);
-  return { stays: staysOfAll(seen), silentNodes: silent.sort() };
+  const stays = history.of(scope, tag);
+  const { answers, silent } = await answersOfAll(neighbours(), (nodes, address) =>
+    nodes.tagStays(address, scope, tag),
+  );
+  const seen = [{ node: name, stays }, ...answers.map(({ name, answer }) => ({ node: name, stays: answer }))];
+  return { stays: staysOfAll(seen), silentNodes: silent };
 }
 
 interface Sight extends Pick<ReportedStay, "by"> {

@@ -4,6 +4,7 @@ import type { Neighbours } from "../../ports/datacenter/nodes.ts";
 import type { NodeSavings } from "../../ports/datacenter/savings.ts";
 import { datacenterSavings } from "../../telemetry/savings/report.ts";
 import type { DatacenterSavings } from "../../telemetry/savings/savings-document.ts";
+import { answersOfAll } from "./answers-of-all.ts";
 
 export interface SavingsOfAllOptions {
   /** Of this node. */
@@ -24,17 +25,10 @@ export async function savingsOfAll(
   { name, month: thisMonth, own, neighbours, clock }: SavingsOfAllOptions,
   month = thisMonth(),
 ): Promise<DatacenterSavings> {
-  const ledgers = [{ name, savings: own(month) }];
-  const silent: string[] = [];
-  const { nodes, list } = neighbours();
-  const asked = list().map(async ({ name, address }) => {
-    try {
-      if (nodes === undefined || address === null) throw new Error("it cannot be asked");
-      ledgers.push({ name, savings: await nodes.savings(address, month) });
-    } catch {
-      silent.push(name);
-    }
-  });
-  await Promise.all(asked);
-  return datacenterSavings(month, clock(), ledgers, silent.sort());
+  const savings = own(month);
+  const { answers, silent } = await answersOfAll(neighbours(), (nodes, address) =>
+    nodes.savings(address, month),
+  );
+  const ledgers = [{ name, savings }, ...answers.map(({ name, answer }) => ({ name, savings: answer }))];
+  return datacenterSavings(month, clock(), ledgers, silent);
 }
