@@ -39,10 +39,12 @@ export class SqliteTagHistory implements TagHistory {
   readonly #trim: Statement;
   readonly #moves: Statement;
   readonly #again: Statement;
+  readonly #countAll: Statement;
   readonly #dropOld: Statement;
   readonly #dropSingle: Statement;
   readonly #dropFirst: Statement;
-  #count: number;
+  /** Stays of all tags; undefined until one is added: a start reads no rows. */
+  #count: number | undefined;
 
   /** `max`: stays of all tags; another number only in tests. */
   constructor(database: Database, repositories: Repositories, max = maxStays) {
@@ -88,7 +90,7 @@ export class SqliteTagHistory implements TagHistory {
     this.#dropFirst = database.prepare(
       "DELETE FROM tag_history WHERE id IN (SELECT id FROM tag_history ORDER BY id LIMIT ?)",
     );
-    this.#count = Number(database.prepare("SELECT count(*) AS stays FROM tag_history").get()?.stays);
+    this.#countAll = database.prepare("SELECT count(*) AS stays FROM tag_history");
   }
 
   async named(
@@ -161,12 +163,13 @@ export class SqliteTagHistory implements TagHistory {
    */
   #put(scope: Scope, tag: Tag, { digest, at, by }: TagWord): void {
     const repository = this.#repositories.id(scope);
-    if (this.#count >= this.#maxStays) {
+    let count = this.#count ?? Number(this.#countAll.get()?.stays);
+    if (count >= this.#maxStays) {
       const most = Math.min(prunedAtOnce, Math.ceil(this.#maxStays / 10));
-      this.#count -= this.#dropSingle.run(most) || this.#dropFirst.run(most);
+      count -= this.#dropSingle.run(most) || this.#dropFirst.run(most);
     }
-    this.#count += this.#begin.run(repository, tag, digestKey(digest), Math.round(at), by ?? null);
-    this.#count -= this.#trim.run(repository, tag);
+    count += this.#begin.run(repository, tag, digestKey(digest), Math.round(at), by ?? null);
+    this.#count = count - this.#trim.run(repository, tag);
   }
 
   of(scope: Scope, tag: Tag): readonly TagStay[] {
@@ -178,7 +181,8 @@ export class SqliteTagHistory implements TagHistory {
   }
 
   prune(before: number): void {
-    this.#count -= this.#dropOld.run(Math.round(before));
+    const dropped = this.#dropOld.run(Math.round(before));
+    if (this.#count !== undefined) this.#count -= dropped;
   }
 }
 
